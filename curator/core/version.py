@@ -1,0 +1,5 @@
+"""The version of curator, written once: packaging, manifests and `--version` read it here."""
+
+from __future__ import annotations
+
+VERSION = "0.1.0"

@@ -1,0 +1,110 @@
+"""The closed vocabularies of curator, spelled once.
+
+Every value that is stored in the catalogue, printed, or written into a manifest comes
+from here, so that a word means the same thing everywhere.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Label(StrEnum):
+    """What an image can be called. Users see their own names for the two classes."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    UNSURE = "unsure"
+
+
+class Standing(StrEnum):
+    """The current label of an image, derived from its events.
+
+    `CONFLICT` is not a label that anybody gives: imports of people's labels contradict
+    each other, and nobody has looked since.
+    """
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    UNSURE = "unsure"
+    CONFLICT = "conflict"
+
+
+class Origin(StrEnum):
+    """Where a label comes from; all but `PROMOTED` are people."""
+
+    SEED = "seed"
+    REVIEW = "review"
+    CALIBRATION = "calibration"
+    AUDIT = "audit"
+    PROMOTED = "promoted"
+
+
+class EventKind(StrEnum):
+    """What a label event does: people assert and retract, rounds promote and revoke."""
+
+    ASSERT = "assert"
+    RETRACT = "retract"
+    PROMOTE = "promote"
+    REVOKE = "revoke"
+
+
+class Method(StrEnum):
+    """How a person came to a decision, or `ROUND` for a round's own events."""
+
+    SINGLE = "single"
+    SHEET = "sheet"
+    BLIND = "blind"
+    IMPORT = "import"
+    ROUND = "round"
+
+
+class Split(StrEnum):
+    """What the human labels of a group may be used for.
+
+    `WITHHELD` marks an image that came to bridge groups of different splits: it is never
+    trained on, and it is reported.
+    """
+
+    TRAIN = "train"
+    CALIBRATION = "calibration"
+    TEST = "test"
+    WITHHELD = "withheld"
+
+
+class LocationState(StrEnum):
+    """Whether the file behind a location is still the image it was."""
+
+    PRESENT = "present"
+    CHANGED = "changed"
+    MISSING = "missing"
+
+
+class Quarantine(StrEnum):
+    """Why an image, or a file that could not even be read, cannot be used."""
+
+    EMPTY = "empty"
+    NOT_AN_IMAGE = "not-an-image"
+    UNSUPPORTED = "unsupported"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    TOO_LARGE = "too-large"
+    UNREADABLE = "unreadable"
+    VANISHED = "vanished"
+    CHANGING = "changing"
+
+
+class GroupKind(StrEnum):
+    """Why images belong together."""
+
+    PERCEPTUAL = "perceptual"
+    USER = "user"
+
+
+SPLIT_OF_ORIGIN: dict[Origin, Split] = {
+    Origin.SEED: Split.TRAIN,
+    Origin.REVIEW: Split.TRAIN,
+    Origin.CALIBRATION: Split.CALIBRATION,
+    Origin.AUDIT: Split.TEST,
+}
+"""The split that a group is pinned to when its first human label has this origin."""

@@ -1,0 +1,351 @@
+"""What a user can decide, read once from `curator.toml` into frozen values.
+
+The string under each field is its documentation: `curator config` prints it and
+`docs/settings.md` is made from it. Nothing below the front ends reads the file again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeGuard
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Table
+
+from curator.errors import SettingsError
+
+FILE_NAME = "curator.toml"
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(min_length=1)]
+PositiveCount = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ClassesSettings(_Section):
+    """The two classes and the tags a person may give."""
+
+    positive: Name = "good"
+    """The user's name for the positive class."""
+    negative: Name = "bad"
+    """The user's name for the negative class."""
+    reasons: tuple[str, ...] = ()
+    """Tags that a decision may carry, in the order of the keys 1 to 9."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ClassesSettings:
+        taken = {"unsure", "conflict"}
+        if self.positive == self.negative or taken & {self.positive, self.negative}:
+            raise ValueError("the two classes need two names, and neither may be 'unsure'")
+        return self
+
+    def name_of(self, label: str) -> str:
+        """The user's name for `positive` or `negative`; any other word stays as it is."""
+        return {"positive": self.positive, "negative": self.negative}.get(label, label)
+
+
+class IngestSettings(_Section):
+    """How files become images."""
+
+    max_pixels: PositiveCount = 250_000_000
+    """Images with more pixels are quarantined as `too-large` before they are decoded."""
+    max_bytes: PositiveCount = 2_000_000_000
+    """Files with more bytes are quarantined as `too-large` before they are read."""
+    background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#ffffff"
+    """The colour that transparent pixels are laid on."""
+    preview_size: Count = 384
+    """Longest side, in pixels, of the previews kept for review; 0 keeps none."""
+    preview_quality: Annotated[int, Field(ge=1, le=95)] = 80
+    """JPEG quality of the previews."""
+
+
+class DuplicatesSettings(_Section):
+    """When two different files count as the same picture."""
+
+    enabled: bool = True
+    """Whether near-duplicates are looked for at all."""
+    hash_radius: Annotated[int, Field(ge=0, le=8)] = 5
+    """Perceptual hashes that differ in at most this many of 64 bits propose a pair."""
+    pixel_tolerance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.04
+    """Largest distance of the small grey pictures (0 to 1) at which a pair is confirmed."""
+
+
+class ClassifierSettings(_Section):
+    """What is trained in a round."""
+
+    kind: Literal["frozen"] = "frozen"
+    """`frozen`: heads on the features of a pre-trained encoder."""
+    model: Name = "tf_efficientnet_lite0"
+    """The encoder: any model name of timm, or `features:NAME` for features of your own."""
+    weights: str = ""
+    """A local weights file (.safetensors or .pth); empty takes the model's usual ones."""
+    image_size: Literal["auto"] | Annotated[int, Field(ge=16, le=2048)] = "auto"
+    """Side of the encoder's input in pixels; `auto` is its native size, less for small images."""
+    fit: Literal["squash", "crop", "pad"] = "squash"
+    """How an image that is not square becomes square."""
+    folds: Annotated[int, Field(ge=2, le=20)] = 5
+    """Number of cross-fitted heads; each is blind to one fold of the human labels."""
+    regularization: Annotated[float, Field(gt=0.0)] = 0.01
+    """Inverse strength C of the heads' L2 penalty, as in scikit-learn's LogisticRegression."""
+    class_weight: Literal["balanced", "none"] = "balanced"
+    """Whether the rarer class counts more in training, so that both weigh the same."""
+    pseudo_labels: bool = True
+    """Whether heads also train on what the last round's heads were very sure of."""
+    pseudo_weight: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0
+    """Total weight of all pseudo-labels, as a multiple of the human labels' total."""
+    pseudo_limit: PositiveCount = 20_000
+    """Most pseudo-labels per class and head; a random sample beyond that."""
+
+
+class PromotionSettings(_Section):
+    """When a round gives a label by itself, and when it takes one back."""
+
+    policy: Literal["thresholds"] = "thresholds"
+    """`thresholds`: promote by probability."""
+    score: Literal["calibrated", "raw"] = "calibrated"
+    """Which probability the thresholds speak about."""
+    promote_above: Probability = 0.99
+    """Unlabelled images with a higher P(positive) are promoted to positive."""
+    promote_below: Probability = 0.03
+    """Unlabelled images with a lower P(positive) are promoted to negative."""
+    revoke_below: Probability = 0.90
+    """Promoted positives that fall below this P(positive) lose their label."""
+    revoke_above: Probability = 0.20
+    """Promoted negatives that rise above this P(positive) lose their label."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PromotionSettings:
+        ordered = (self.promote_below, self.revoke_above, self.revoke_below, self.promote_above)
+        if list(ordered) != sorted(ordered) or self.promote_below == self.promote_above:
+            raise ValueError(
+                "the thresholds must rise: promote_below <= revoke_above <= revoke_below"
+                " <= promote_above"
+            )
+        return self
+
+
+class RoundsSettings(_Section):
+    """When repeated rounds end."""
+
+    stable_share: Probability = 0.001
+    """`--until-stable` ends when a round changes no more than this share of the pool."""
+    max_rounds: PositiveCount = 20
+    """`--until-stable` ends after this many rounds in any case."""
+
+
+class SplitsSettings(_Section):
+    """Human labels set aside from training, by group."""
+
+    calibration_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Share of the groups first labelled by seed or review that only calibrate."""
+    test_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Share of the groups first labelled by seed or review that are only tested on."""
+
+
+class RuntimeSettings(_Section):
+    """The machine, and chance."""
+
+    device: str = "auto"
+    """`auto` (CUDA, then MPS, then CPU), or a torch device such as `cpu` or `cuda:1`."""
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the encoder; `auto` takes OpenVINO on a CPU where it is installed."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the encoder; `auto` is bfloat16 where the processor has it."""
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    """Images per forward pass of the encoder; halved by itself when a GPU runs out of memory."""
+    workers: Count = 0
+    """Threads that read and decode images; 0 is one per core."""
+    threads: Count = 0
+    """Threads of each numeric routine; 0 is one per core. Other numbers, other last bits."""
+    seed: Count = 0
+    """Every random choice follows from this number."""
+
+
+class Settings(_Section):
+    """All settings of a workspace."""
+
+    classes: ClassesSettings = ClassesSettings()
+    ingest: IngestSettings = IngestSettings()
+    duplicates: DuplicatesSettings = DuplicatesSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    promotion: PromotionSettings = PromotionSettings()
+    rounds: RoundsSettings = RoundsSettings()
+    splits: SplitsSettings = SplitsSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+
+def read_settings(path: Path) -> Settings:
+    """Read and check `path`. Raises SettingsError naming the file, the key and the cure."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{path} is missing.", "Restore it, or make the workspace again with `curator init`."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}.", "Mend that line.") from error
+    return check_settings(content, str(path))
+
+
+def check_settings(content: Mapping[str, Any], where: str) -> Settings:
+    """Check a nested mapping of settings; `where` names its origin in error messages."""
+    known = set(setting_keys())
+    for key in _dotted(content):
+        if key not in known:
+            raise unknown_key(key, where)
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"][:2])
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        raise SettingsError(
+            f"{where}: {key}: {_as_sentence(reason)}",
+            f"`curator config {key}` says what it means." if key in known else "",
+        ) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingDescription:
+    """What the reference says about one setting; `values` is a phrase, `default` TOML."""
+
+    key: str
+    values: str
+    default: str
+    meaning: str
+
+
+def unknown_key(key: str, where: str) -> SettingsError:
+    """The error for a setting that does not exist, with the nearest one that does."""
+    near = nearest(key, setting_keys())
+    hint = f"Did you mean `{near}`?" if near else "`curator config` lists all settings."
+    return SettingsError(f"{where}: there is no setting `{key}`.", hint)
+
+
+def section_models() -> dict[str, type[BaseModel]]:
+    """The sections of `curator.toml` in the order in which they are documented."""
+    models = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {name: model for name, model in models.items() if _is_model(model)}
+
+
+def setting_keys() -> Iterator[str]:
+    """The dotted keys of all settings, in the order in which they are documented."""
+    for section, model in section_models().items():
+        for name in model.model_fields:
+            yield f"{section}.{name}"
+
+
+def describe_setting(key: str) -> SettingDescription:
+    """The documentation of one dotted key. Raises SettingsError if there is none."""
+    section, name = _split(key)
+    model = section_models()[section]
+    field = model.model_fields[name]
+    schema = model.model_json_schema()["properties"][name]
+    return SettingDescription(
+        key=key,
+        values=_values_phrase(schema),
+        default=as_toml(field.get_default()),
+        meaning=field.description or "",
+    )
+
+
+def value_of(settings: Settings, key: str) -> Any:
+    """The value of one dotted key. Raises SettingsError if there is no such key."""
+    section, name = _split(key)
+    return getattr(getattr(settings, section), name)
+
+
+def as_toml(value: Any) -> str:
+    """A setting's value as it stands in `curator.toml`."""
+    plain = list(value) if isinstance(value, tuple) else value
+    return str(tomlkit.item(plain).as_string())
+
+
+def change_settings(path: Path, changes: Mapping[str, str]) -> tuple[str, Settings]:
+    """The text of `path` with `changes` applied, comments kept, and what it then means.
+
+    Values are written as TOML; a bare word is taken as a string, and words with commas
+    between them as a list where the setting is one. Nothing is written here. Raises
+    SettingsError if a key is unknown or the result would not be valid.
+    """
+    try:
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}.", "Mend it first.") from error
+    for key, text in changes.items():
+        section, name = _split(key)
+        if section not in document:
+            document.add(section, tomlkit.table())
+        table = document[section]
+        if not isinstance(table, Table):
+            raise SettingsError(f"{path}: `{section}` is not a section.", f"Write [{section}].")
+        table[name] = _parse_value(text, is_list=describe_setting(key).values == "a list")
+    changed = tomlkit.dumps(document)
+    return changed, check_settings(tomllib.loads(changed), str(path))
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that `word` was probably meant to be."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), None)
+
+
+def _as_sentence(reason: str) -> str:
+    return f"{reason[:1].lower()}{reason[1:].rstrip('.')}."
+
+
+def _split(key: str) -> tuple[str, str]:
+    if key not in set(setting_keys()):
+        raise unknown_key(key, "curator config")
+    section, _, name = key.partition(".")
+    return section, name
+
+
+def _is_model(model: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(model, type) and issubclass(model, BaseModel)
+
+
+def _parse_value(text: str, *, is_list: bool) -> Any:
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    if is_list and not isinstance(value, list):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return value
+
+
+def _values_phrase(schema: Mapping[str, Any]) -> str:
+    """A JSON schema in a few words: `a number from 0.0 to 1.0`, ``one of `a`, `b` ``."""
+    if "anyOf" in schema:
+        return ", or ".join(_values_phrase(part) for part in schema["anyOf"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return "one of " + ", ".join(f"`{choice}`" for choice in schema["enum"])
+    if schema["type"] in {"integer", "number"}:
+        noun = "a whole number" if schema["type"] == "integer" else "a number"
+        if "exclusiveMinimum" in schema:
+            return f"{noun} above {schema['exclusiveMinimum']:g}"
+        low, high = schema.get("minimum"), schema.get("maximum")
+        if high is not None:
+            return f"{noun} from {low or 0:g} to {high:g}"
+        return f"{noun}, at least {low:g}" if low else noun
+    return {"boolean": "`true` or `false`", "array": "a list"}.get(schema["type"], "text")
+
+
+def _dotted(content: Mapping[str, Any]) -> Iterator[str]:
+    for section, values in content.items():
+        if isinstance(values, dict) and section in Settings.model_fields:
+            yield from (f"{section}.{name}" for name in values)
+        else:
+            yield str(section)
