@@ -40,9 +40,7 @@ class _SilentStage:
 
 class _SilentProgress:
     @contextmanager
-    def stage(
-        self, name: str, total: int | None = None, unit: str = "images"
-    ) -> Iterator[Stage]:
+    def stage(self, name: str, total: int | None = None, unit: str = "images") -> Iterator[Stage]:
         yield _SilentStage()
 
     def note(self, text: str) -> None: ...

@@ -108,3 +108,12 @@ SPLIT_OF_ORIGIN: dict[Origin, Split] = {
     Origin.AUDIT: Split.TEST,
 }
 """The split that a group is pinned to when its first human label has this origin."""
+
+
+NO_CODE = -1
+"""The array code of "none": no standing label, no origin, no split."""
+
+
+def code_of(word: StrEnum | None) -> int:
+    """The small integer that stands for a word in arrays: its place in its vocabulary."""
+    return NO_CODE if word is None else list(type(word)).index(word)

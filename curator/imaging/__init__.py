@@ -1,0 +1,1 @@
+"""Opening an image, the same way everywhere."""

@@ -1,0 +1,1 @@
+"""Encoders, heads and training: everything that needs torch."""

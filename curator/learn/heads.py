@@ -50,32 +50,34 @@ def fit_heads(
     *,
     regularization: float,
     device: str = "cpu",
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-5,
     max_iterations: int = 300,
+    start: LinearHeads | None = None,
 ) -> LinearHeads:
     """Fit one head per column of `weights`.
 
     `features` is (rows, features), already standardised; `targets` (rows,) is True for
     positive; `weights` is (rows, K) and not negative. A head stops when the largest
-    component of its gradient is below `tolerance` times its total weight times C.
-    Raises LearnError if a head sees only one class, or if numbers are not finite.
+    component of its gradient is below `tolerance` times its total weight times C. `start`
+    changes where the search begins, not where it ends: the objective is convex.
+    Raises LearnError if a head sees only one class, or if features are not finite.
     Liu and Nocedal (1989), Mathematical Programming 45, for L-BFGS.
     """
     import torch
 
     _check(targets, weights)
     x = torch.as_tensor(features, dtype=torch.float32, device=device)
+    if not bool(x.isfinite().all()):
+        raise LearnError(
+            "Some features are not finite numbers.",
+            "Check the features that you imported, or encode again with another encoder.",
+        )
     signs = torch.as_tensor(np.where(targets, 1.0, -1.0), dtype=torch.float32, device=device)
     w = _pad_columns(torch.as_tensor(weights, dtype=torch.float32, device=device))
     problem = _Problem(x, signs[:, None], w * regularization)
-    solution = _minimise(problem, tolerance, max_iterations)
+    solution = _minimise(problem, _start_point(problem, start), tolerance, max_iterations)
     heads = weights.shape[1]
     result = solution[:, :heads].cpu().numpy()
-    if not np.isfinite(result).all():
-        raise LearnError(
-            "Training the heads gave numbers that are not finite.",
-            "Check the features with `curator verify`, or raise classifier.regularization.",
-        )
     return LinearHeads(
         weights=np.ascontiguousarray(result[:-1]), bias=np.ascontiguousarray(result[-1])
     )
@@ -140,12 +142,22 @@ class _Problem:
         return step
 
 
-def _minimise(problem: _Problem, tolerance: float, max_iterations: int) -> torch.Tensor:
+def _start_point(problem: _Problem, start: LinearHeads | None) -> torch.Tensor:
     import torch
 
-    heads = problem.weights.shape[1]
-    point = problem.x.new_zeros((problem.x.shape[1] + 1, heads))
-    margins = problem.x.new_zeros((problem.x.shape[0], heads))
+    point = problem.x.new_zeros((problem.x.shape[1] + 1, problem.weights.shape[1]))
+    if start is not None:
+        stacked = np.concatenate([start.weights, start.bias[None, :]])
+        point[:, : stacked.shape[1]] = torch.as_tensor(stacked, device=point.device)
+    return point
+
+
+def _minimise(
+    problem: _Problem, point: torch.Tensor, tolerance: float, max_iterations: int
+) -> torch.Tensor:
+    import torch
+
+    margins = problem.margins(point)
     gradient = problem.gradient(point, margins)
     limit = tolerance * problem.weights.sum(dim=0)
     moves: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []

@@ -1,0 +1,1 @@
+"""Queues and sessions, without a screen."""

@@ -1,0 +1,146 @@
+"""From what a head says to what can be expected: probabilities mapped on human labels.
+
+A map has two parameters per head, p = sigmoid(exp(a) * margin + b), so it is monotone and
+cannot follow noise. It is fitted, without class weights, on margins of images that never
+taught the head which gave them. All heads first share one map, shrunk towards the
+identity; each head then departs from it as far as its own labels carry. With few labels
+the map stays cautious, and probabilities near 0 and 1 are out of reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_SHARED_SPREAD = (1.0, 2.0)
+_HEAD_SPREAD = (0.25, 0.5)
+_POOL_SPREAD = (0.5, 2.0)
+_NEWTON_STEPS = 100
+_LARGEST_EXPONENT = 35.0
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationMap:
+    """One monotone map per head: `log_slope` and `intercept` are (K,) float64."""
+
+    log_slope: Floats
+    intercept: Floats
+
+    def probabilities(self, margins: NDArray[np.floating]) -> Floats:
+        """P(positive) per head, (rows, K), for margins (rows, K)."""
+        return sigmoid(np.exp(self.log_slope) * margins + self.intercept)
+
+
+def identity_map(heads: int) -> CalibrationMap:
+    """The map under which probabilities are those that the heads claim."""
+    return CalibrationMap(np.zeros(heads), np.zeros(heads))
+
+
+def calibrate_out_of_fold(
+    margins: NDArray[np.floating], folds: NDArray[np.int64], positive: NDArray[np.bool_], heads: int
+) -> CalibrationMap:
+    """Maps from out-of-fold margins: row i was scored by head `folds[i]`, which it never taught.
+
+    `margins`, `folds` and `positive` are (rows,). Heads without a row keep the shared map.
+    """
+    shared = _fit(margins, positive, centre=(0.0, 0.0), spread=_SHARED_SPREAD)
+    fitted = [
+        _fit(margins[folds == head], positive[folds == head], centre=shared, spread=_HEAD_SPREAD)
+        for head in range(heads)
+    ]
+    return _as_map(fitted)
+
+
+def calibrate_on_pool(
+    margins: NDArray[np.floating], positive: NDArray[np.bool_], start: CalibrationMap
+) -> CalibrationMap:
+    """Maps from a random sample of the pool that taught no head.
+
+    `margins` is (rows, K), `positive` (rows,). `start`, from out-of-fold margins, says
+    what to believe where the sample is silent.
+    """
+    fitted = [
+        _fit(
+            margins[:, head],
+            positive,
+            centre=(float(start.log_slope[head]), float(start.intercept[head])),
+            spread=_POOL_SPREAD,
+        )
+        for head in range(margins.shape[1])
+    ]
+    return _as_map(fitted)
+
+
+def sigmoid(x: NDArray[np.floating]) -> Floats:
+    """1 / (1 + exp(-x)) in float64, without overflow."""
+    clipped = np.clip(np.asarray(x, dtype=np.float64), -_LARGEST_EXPONENT, _LARGEST_EXPONENT)
+    result: Floats = 1.0 / (1.0 + np.exp(-clipped))
+    return result
+
+
+def _as_map(fitted: list[tuple[float, float]]) -> CalibrationMap:
+    table = np.array(fitted, dtype=np.float64).reshape(-1, 2)
+    return CalibrationMap(table[:, 0].copy(), table[:, 1].copy())
+
+
+def _fit(
+    margins: NDArray[np.floating],
+    positive: NDArray[np.bool_],
+    *,
+    centre: tuple[float, float],
+    spread: tuple[float, float],
+) -> tuple[float, float]:
+    """The posterior mode of (log slope, intercept) under normal priors, by damped Newton steps.
+
+    Targets are drawn in by one imagined example of each class, as in Platt (1999), "Probabilistic
+    outputs for support vector machines", eq. 6-7, so that separable labels do not claim certainty.
+    """
+    if len(margins) == 0:
+        return centre
+    m = np.asarray(margins, dtype=np.float64)
+    count = float(positive.sum())
+    target = np.where(positive, (count + 1) / (count + 2), 1 / (len(m) - count + 2))
+    mean, precision = np.array(centre), 1.0 / np.square(np.array(spread))
+    point = mean.copy()
+    value = _penalised_loss(point, m, target, mean, precision)
+    for _ in range(_NEWTON_STEPS):
+        step = _newton_step(point, m, target, mean, precision)
+        scale = 1.0
+        while scale > 1e-10:
+            trial = point + scale * step
+            trial_value = _penalised_loss(trial, m, target, mean, precision)
+            if trial_value <= value:
+                break
+            scale /= 2
+        else:
+            break
+        finished = value - trial_value <= 1e-12 * max(1.0, abs(value))
+        point, value = trial, trial_value
+        if finished:
+            break
+    return float(point[0]), float(point[1])
+
+
+def _penalised_loss(
+    point: Floats, margins: Floats, target: Floats, mean: Floats, precision: Floats
+) -> float:
+    z = np.exp(point[0]) * margins + point[1]
+    loss = np.logaddexp(0.0, z) - target * z
+    return float(loss.sum() + 0.5 * (precision * np.square(point - mean)).sum())
+
+
+def _newton_step(
+    point: Floats, margins: Floats, target: Floats, mean: Floats, precision: Floats
+) -> Floats:
+    """A descent step: the Hessian's expected part (Gauss-Newton) plus the priors is positive."""
+    scaled = np.exp(point[0]) * margins
+    p = sigmoid(scaled + point[1])
+    rows = np.stack([scaled, np.ones_like(scaled)])
+    gradient = rows @ (p - target) + precision * (point - mean)
+    curvature = (rows * (p * (1 - p))) @ rows.T + np.diag(precision)
+    step: Floats = -np.linalg.solve(curvature, gradient)
+    return step

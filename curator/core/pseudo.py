@@ -1,0 +1,133 @@
+"""Which images a head teaches itself with.
+
+Cross-fitting under self-training leaks unless it is built for it: a label that all heads
+agreed on has been taught, through the others, by the very fold that one head must not
+know. So there are K chains. Chain k takes its pseudo-labels from its own last head alone,
+which saw no human label of fold k, and only on images outside fold k; nothing that chain
+k ever learns depends on fold k. The rule uses the head's own claim, not a calibrated one,
+because the calibration of head k rests on fold k.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.core.calibration import sigmoid
+
+CLASSES = (1, -1)
+"""The codes of a positive and of a negative pseudo-label; 0 is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PseudoRule:
+    """When a head trusts itself: bars on its own P(positive), and the most it takes per class."""
+
+    above: float
+    below: float
+    limit: int
+
+
+def claims(
+    margins: NDArray[np.floating],
+    folds: NDArray[np.int64],
+    teachable: NDArray[np.bool_],
+    rule: PseudoRule,
+) -> NDArray[np.int8]:
+    """What each head would teach itself: (rows, K) codes 1, -1 or 0.
+
+    `margins` is (rows, K) from the last round's heads, `folds` (rows,), and `teachable`
+    (rows,) is True where nobody has decided and the image may be trained on.
+    """
+    probability = sigmoid(margins)
+    codes = (probability > rule.above).astype(np.int8) - (probability < rule.below).astype(np.int8)
+    codes[folds[:, None] == np.arange(margins.shape[1])] = 0
+    codes[~teachable] = 0
+    return codes
+
+
+class PseudoSampler:
+    """Finds, chunk by chunk, the cut below which `limit` images per head and class lie.
+
+    Memory is K * 2 * limit numbers whatever the size of the pool. The sample is uniform
+    among what a head claims, since the surest images alone would teach it nothing.
+    """
+
+    def __init__(self, heads: int, limit: int) -> None:
+        self._limit = limit
+        self._smallest: list[list[NDArray[np.float64]]] = [
+            [np.empty(0) for _ in CLASSES] for _ in range(heads)
+        ]
+
+    def offer(self, codes: NDArray[np.int8], ranks: NDArray[np.float64]) -> None:
+        """Take in one chunk: `codes` (rows, K) from `claims`, `ranks` (rows,) in [0, 1)."""
+        for head, kept in enumerate(self._smallest):
+            for place, code in enumerate(CLASSES):
+                merged = np.concatenate([kept[place], ranks[codes[:, head] == code]])
+                if len(merged) > self._limit:
+                    merged = np.partition(merged, self._limit - 1)[: self._limit]
+                kept[place] = merged
+
+    def cuts(self) -> NDArray[np.float64]:
+        """The largest rank that is taken, (2, K): row 0 for positives, row 1 for negatives."""
+        return np.array(
+            [
+                [kept[place].max() if len(kept[place]) else -1.0 for kept in self._smallest]
+                for place in range(len(CLASSES))
+            ]
+        )
+
+    def counts(self) -> NDArray[np.int64]:
+        """How many are taken, (2, K), in the order of `cuts`."""
+        return np.array(
+            [[len(kept[place]) for kept in self._smallest] for place in range(len(CLASSES))]
+        )
+
+
+def taken(
+    codes: NDArray[np.int8], ranks: NDArray[np.float64], cuts: NDArray[np.float64]
+) -> NDArray[np.int8]:
+    """`codes` (rows, K) with everything beyond the cuts set to 0."""
+    positive = (codes == 1) & (ranks[:, None] <= cuts[0])
+    negative = (codes == -1) & (ranks[:, None] <= cuts[1])
+    chosen: NDArray[np.int8] = positive.astype(np.int8) - negative.astype(np.int8)
+    return chosen
+
+
+def human_weights(
+    positive: NDArray[np.bool_], folds: NDArray[np.int64], heads: int, *, balanced: bool
+) -> NDArray[np.float32]:
+    """Training weights of human labels, (rows, K): 0 in a head's own fold.
+
+    Balanced, the two classes weigh the same in every head, and each head's weights add
+    up to the number of its labels.
+    """
+    weights = (folds[:, None] != np.arange(heads)).astype(np.float64)
+    if balanced:
+        total = weights.sum(axis=0)
+        for side in (positive, ~positive):
+            of_class = weights[side].sum(axis=0)
+            weights[side] *= total / (2 * np.maximum(of_class, 1.0))
+    return weights.astype(np.float32)
+
+
+def pseudo_weight_per_image(
+    human_totals: NDArray[np.floating],
+    counts: NDArray[np.int64],
+    *,
+    share: float,
+    balanced: bool,
+) -> NDArray[np.float32]:
+    """The weight of one pseudo-label, (2, K), never more than that of one human label.
+
+    All pseudo-labels of a head weigh at most `share` times its human labels
+    (`human_totals`, (K,)); balanced, each class gets half of that.
+    """
+    wanted = share * np.asarray(human_totals, dtype=np.float64)[None, :]
+    if balanced:
+        each = wanted / 2 / np.maximum(counts, 1)
+    else:
+        each = np.broadcast_to(wanted / np.maximum(counts.sum(axis=0), 1), counts.shape)
+    return np.minimum(each, 1.0).astype(np.float32)

@@ -1,0 +1,129 @@
+"""A trained classifier of the frozen kind: what it takes to score features, in one file.
+
+The file is safetensors, named by the SHA-256 of its bytes, so that a round can say
+exactly which model it used and nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.core.calibration import CalibrationMap
+from curator.errors import LearnError
+from curator.learn.heads import LinearHeads
+
+FORMAT = "curator-heads-1"
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standardizer:
+    """Centre and scale of each feature, (features,) float32; constant features vanish."""
+
+    mean: Float32
+    inverse_scale: Float32
+
+    def apply(self, features: NDArray[np.floating]) -> Float32:
+        """Standardised float32 features, (rows, features)."""
+        standard: Float32 = (features.astype(np.float32) - self.mean) * self.inverse_scale
+        return standard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenClassifier:
+    """K heads over the features of one encoder, with the map from margins to probabilities.
+
+    `settings` says what the heads were trained with: encoder fingerprint, folds, seed,
+    class names and basis of the calibration.
+    """
+
+    standardizer: Standardizer
+    heads: LinearHeads
+    calibration: CalibrationMap
+    settings: dict[str, Any]
+
+    @property
+    def head_count(self) -> int:
+        """K."""
+        return int(self.heads.weights.shape[1])
+
+    def on_raw_features(self) -> LinearHeads:
+        """The same heads with standardisation folded in, for features (rows, features)."""
+        scaled = self.heads.weights * self.standardizer.inverse_scale[:, None]
+        shift = self.heads.bias - self.standardizer.mean @ scaled
+        return LinearHeads(weights=np.ascontiguousarray(scaled), bias=shift.astype(np.float32))
+
+    def to_bytes(self) -> bytes:
+        """The content of the model file; the same classifier gives the same bytes."""
+        from safetensors.numpy import save
+
+        tensors: dict[str, NDArray[Any]] = {
+            "mean": self.standardizer.mean,
+            "inverse_scale": self.standardizer.inverse_scale,
+            "weights": self.heads.weights,
+            "bias": self.heads.bias,
+            "log_slope": self.calibration.log_slope,
+            "intercept": self.calibration.intercept,
+        }
+        # One entry only: safetensors writes several in an order that differs between runs.
+        described = json.dumps({"format": FORMAT, "settings": self.settings}, sort_keys=True)
+        return bytes(save(tensors, metadata={"curator": described}))
+
+
+def standardize(
+    count: int, total: NDArray[np.float64], squares: NDArray[np.float64]
+) -> Standardizer:
+    """Centre and scale from sums over rows: `total` and `squares` are (features,).
+
+    Raises LearnError if every feature is the same for all images.
+    """
+    mean = total / count
+    variance = np.maximum(squares / count - np.square(mean), 0.0)
+    scale = np.sqrt(variance)
+    varies = scale > 1e-6 * np.maximum(np.abs(mean), 1.0)
+    if not varies.any():
+        raise LearnError(
+            f"The features of all {count:,} images are the same, so nothing can be learned.",
+            "Choose another encoder with `curator config classifier.model=NAME`, or check the"
+            " features that you imported.",
+        )
+    inverse = np.where(varies, 1.0 / np.where(varies, scale, 1.0), 0.0)
+    return Standardizer(mean=mean.astype(np.float32), inverse_scale=inverse.astype(np.float32))
+
+
+def load_classifier(path: Path, digest: str) -> FrozenClassifier:
+    """Read a model file back. Raises LearnError if it is missing or not what `digest` says."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LearnError(
+            f"The model {path} cannot be read: {error.strerror}.", "Run `curator round` again."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise LearnError(
+            f"The model {path} is not the one that its round wrote.", "Run `curator round` again."
+        )
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            metadata = json.loads((opened.metadata() or {}).get("curator", "{}"))
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise LearnError(f"{path} is not a model file: {error}.", "Run `curator round`.") from error
+    if metadata.get("format") != FORMAT:
+        raise LearnError(f"{path} is of the format {metadata.get('format')}.", "Update curator.")
+    return FrozenClassifier(
+        standardizer=Standardizer(mean=tensors["mean"], inverse_scale=tensors["inverse_scale"]),
+        heads=LinearHeads(weights=tensors["weights"], bias=tensors["bias"]),
+        calibration=CalibrationMap(tensors["log_slope"], tensors["intercept"]),
+        settings=metadata["settings"],
+    )
