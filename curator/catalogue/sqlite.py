@@ -1,0 +1,239 @@
+"""Everything that is only true of SQLite: pragmas, triggers, backups, its error messages.
+
+Write transactions begin IMMEDIATE, so that a second writer waits its turn instead of
+failing; the write-ahead log lets readers go on meanwhile, and is kept short. Another
+database would need a module like this one, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Engine
+
+from curator.errors import BusyError, CatalogueError, CuratorError, StorageError
+
+APPLICATION_ID = 0x43555241
+"""Marks a SQLite file as a catalogue of curator ("CURA")."""
+BUSY_SECONDS = 120
+"""How long a writer waits for another one; the commit of a huge round takes seconds."""
+WAL_LIMIT = 64 * 1024 * 1024
+"""Bytes of write-ahead log kept on disk after a checkpoint."""
+
+APPEND_ONLY = ("label_event", "round", "head_move")
+"""Tables whose rows are never changed and never deleted."""
+
+_NETWORK_FILE_SYSTEMS = frozenset(
+    "nfs nfs4 cifs smb3 smbfs smb2 afs 9p lustre beegfs glusterfs fuse.glusterfs fuse.sshfs "
+    "fuse.s3fs fuse.rclone ceph fuse.ceph gpfs ncpfs coda pvfs2 orangefs davfs fuse.davfs "
+    "afpfs webdav".split()
+)
+
+
+def make_engine(path: Path, *, read_only: bool) -> Engine:
+    """An engine on one catalogue file, with pragmas and transactions set up.
+
+    With `read_only` nothing is ever written, not even a lock file where the folder does
+    not allow it.
+    """
+    query = {"uri": "true"}
+    if read_only:
+        query["mode"] = "ro"
+        if not os.access(path.parent, os.W_OK) and not _wal_in_use(path):
+            query["immutable"] = "1"
+    url = URL.create("sqlite", database=f"file:{_uri_path(path)}", query=query)
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare_read_only if read_only else _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _uri_path(path: Path) -> str:
+    return re.sub(r"[%?#]", lambda match: f"%{ord(match[0]):02x}", os.fspath(path.absolute()))
+
+
+def _wal_in_use(path: Path) -> bool:
+    wal = path.with_name(path.name + "-wal")
+    return wal.exists() and wal.stat().st_size > 0
+
+
+def _prepare(connection: sqlite3.Connection, record: object) -> None:
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        f"journal_size_limit = {WAL_LIMIT}",
+        "cache_size = -65536",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _prepare_read_only(connection: sqlite3.Connection, record: object) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA cache_size = -65536")
+
+
+def _begin(connection: Connection) -> None:
+    write = connection.get_execution_options().get("curator_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def append_only_triggers(table: str) -> list[str]:
+    """The statements that make a table append-only."""
+    return [
+        f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table} BEGIN "
+        f"SELECT RAISE(ABORT, '{table} is append-only'); END"
+        for verb in ("update", "delete")
+    ]
+
+
+def mark_as_catalogue(connection: Connection) -> None:
+    """Write curator's mark into the file's header."""
+    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def read_revision(path: Path) -> str | None:
+    """The schema revision written in a catalogue file, None if the file is empty.
+
+    Looks without writing. Raises CatalogueError when the file is not a catalogue.
+    """
+    with translated(path), closing(_look(path)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if not tables:
+            return None
+        mark = connection.execute("PRAGMA application_id").fetchone()[0]
+        if mark != APPLICATION_ID or "alembic_version" not in tables:
+            raise CatalogueError(
+                f"{path} is a database, but not a catalogue of curator.",
+                "Restore the catalogue from `.curator/backups`, or check the path.",
+            )
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return None if row is None else str(row[0])
+
+
+def _look(path: Path) -> sqlite3.Connection:
+    mode = "mode=rw"
+    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+        mode = "mode=ro" if _wal_in_use(path) else "mode=ro&immutable=1"
+    return sqlite3.connect(f"file:{_uri_path(path)}?{mode}", uri=True, timeout=BUSY_SECONDS)
+
+
+def copy_database(path: Path, destination: Path) -> None:
+    """A consistent copy of a catalogue, also while others write; never overwrites.
+
+    Written under another name, flushed to disk, and then renamed.
+    """
+    if destination.exists():
+        raise StorageError(f"{destination} exists already.", "Move it away and try again.")
+    partial = destination.with_name(destination.name + ".partial")
+    with translated(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        with closing(_look(path)) as source, closing(sqlite3.connect(partial)) as target:
+            source.backup(target, pages=4096)
+        descriptor = os.open(partial, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        partial.rename(destination)
+
+
+def checkpoint(connection: Connection) -> None:
+    """Move the write-ahead log into the database as far as readers allow."""
+    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
+def integrity_problems(connection: Connection) -> list[str]:
+    """What SQLite itself finds wrong with the file; empty when nothing is."""
+    rows = connection.exec_driver_sql("PRAGMA integrity_check(100)").scalars().all()
+    return [str(row) for row in rows if row != "ok"]
+
+
+def foreign_key_problems(connection: Connection) -> list[str]:
+    """Rows that refer to rows which do not exist."""
+    rows = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(100)
+    return [
+        f"{table} row {row} refers to a missing row of {parent}" for table, row, parent, _ in rows
+    ]
+
+
+def network_file_system(path: Path) -> str | None:
+    """The type of the file system that `path` lies on if it is a network one, else None."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.is_file():
+        return None
+    place = path.resolve()
+    best, kind = -1, ""
+    for line in mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        _, mount, fstype, *_ = line.split(" ")
+        folder = Path(re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), mount))
+        if place.is_relative_to(folder) and len(folder.parts) >= best:
+            best, kind = len(folder.parts), fstype
+    return kind if kind in _NETWORK_FILE_SYSTEMS else None
+
+
+@contextmanager
+def translated(path: Path | str) -> Iterator[None]:
+    """Turn errors of the database into errors that say what to do.
+
+    A violated constraint is a bug of ours and passes through as it is.
+    """
+    try:
+        yield
+    except CuratorError:
+        raise
+    except sa.exc.DBAPIError as error:
+        known = _explain(path, error.orig)
+        if known is None:
+            raise
+        raise known from error
+    except sqlite3.Error as error:
+        known = _explain(path, error)
+        if known is None:
+            raise
+        raise known from error
+
+
+def _explain(path: Path | str, error: Any) -> CuratorError | None:
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    text = str(error)
+    if code == sqlite3.SQLITE_FULL:
+        return StorageError(
+            f"The disk is full: {path} could not be written ({text}).",
+            "Make room and run the command again; nothing of this step was kept.",
+        )
+    if code == sqlite3.SQLITE_READONLY:
+        return StorageError(
+            f"{path} cannot be written: {text}.", "Check the rights of the file and its folder."
+        )
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return BusyError(
+            f"{path} is held by another process for more than {BUSY_SECONDS} s.",
+            "Wait until it has finished, then try again.",
+        )
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return CatalogueError(
+            f"{path} is damaged: {text}.",
+            "Restore it from `.curator/backups` or your own backup.",
+        )
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return CatalogueError(
+            f"{path} cannot be opened: {text}.", "Check that it exists and may be read."
+        )
+    if code == sqlite3.SQLITE_IOERR:
+        return StorageError(
+            f"Reading or writing {path} failed: {text}.",
+            "Check the disk and its free space, then run the command again.",
+        )
+    return None
