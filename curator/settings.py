@@ -101,10 +101,12 @@ class ClassifierSettings(_Section):
     """Whether the rarer class counts more in training, so that both weigh the same."""
     pseudo_labels: bool = True
     """Whether heads also train on what the last round's heads were very sure of."""
-    pseudo_weight: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0
+    pseudo_weight: Annotated[float, Field(ge=0.0, le=10.0)] = 0.5
     """Total weight of all pseudo-labels, as a multiple of the human labels' total."""
-    pseudo_limit: PositiveCount = 20_000
+    pseudo_limit: PositiveCount = 5_000
     """Most pseudo-labels per class and head; a random sample beyond that."""
+    warm_start: bool = False
+    """Whether training starts from the last round's heads instead of from nothing."""
 
 
 class PromotionSettings(_Section):
@@ -186,15 +188,27 @@ class Settings(_Section):
 
 def read_settings(path: Path) -> Settings:
     """Read and check `path`. Raises SettingsError naming the file, the key and the cure."""
+    return parse_settings(read_settings_text(path), str(path))
+
+
+def read_settings_text(path: Path) -> str:
+    """The text of a settings file. Raises SettingsError if it is missing or not text."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SettingsError(
-            f"{path} is missing.", "Restore it, or make the workspace again with `curator init`."
+            f"{path} is missing.", "Restore it; an empty file takes every default."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}.", "Mend that line.") from error
-    return check_settings(content, str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}.", "Mend it first.") from error
+
+
+def parse_settings(text: str, where: str) -> Settings:
+    """Check a settings file's text; `where` names its origin in error messages."""
+    try:
+        return check_settings(tomllib.loads(text), where)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{where} is not valid TOML: {error}.", "Mend that line.") from error
 
 
 def check_settings(content: Mapping[str, Any], where: str) -> Settings:
@@ -271,27 +285,28 @@ def as_toml(value: Any) -> str:
     return str(tomlkit.item(plain).as_string())
 
 
-def change_settings(path: Path, changes: Mapping[str, str]) -> tuple[str, Settings]:
-    """The text of `path` with `changes` applied, comments kept, and what it then means.
+def change_settings(text: str, changes: Mapping[str, str], where: str) -> str:
+    """The text of a settings file with `changes` applied and every comment kept.
 
     Values are written as TOML; a bare word is taken as a string, and words with commas
-    between them as a list where the setting is one. Nothing is written here. Raises
-    SettingsError if a key is unknown or the result would not be valid.
+    between them as a list where the setting is one. Raises SettingsError if a key is
+    unknown or the result would not be valid.
     """
     try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}.", "Mend it first.") from error
-    for key, text in changes.items():
+        document = tomlkit.parse(text)
+    except TOMLKitError as error:
+        raise SettingsError(f"{where} is not valid TOML: {error}.", "Mend that line.") from error
+    for key, value in changes.items():
         section, name = _split(key)
         if section not in document:
             document.add(section, tomlkit.table())
         table = document[section]
         if not isinstance(table, Table):
-            raise SettingsError(f"{path}: `{section}` is not a section.", f"Write [{section}].")
-        table[name] = _parse_value(text, is_list=describe_setting(key).values == "a list")
+            raise SettingsError(f"{where}: `{section}` is not a section.", f"Write [{section}].")
+        table[name] = _parse_value(value, is_list=describe_setting(key).values == "a list")
     changed = tomlkit.dumps(document)
-    return changed, check_settings(tomllib.loads(changed), str(path))
+    parse_settings(changed, where)
+    return changed
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

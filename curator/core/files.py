@@ -21,7 +21,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     Raises StorageError if the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
     try:
         try:
             with temporary.open("wb") as stream:

@@ -1,0 +1,53 @@
+"""Semi-supervised curation of image datasets, from Python.
+
+    import curator
+
+    workspace = curator.init("faces", positive="face", negative="other")
+    workspace.add("photographs")
+    workspace.label("seeds.csv")
+    workspace.rounds(until_stable=True)
+    workspace.export("clean.csv")
+
+Each method is one workflow, the same that the command line calls. Importing this package
+is cheap: what a method needs is loaded when it is called.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curator.core.version import __version__
+from curator.errors import CuratorError
+
+if TYPE_CHECKING:
+    from curator.api import Workspace
+
+__all__ = ["CuratorError", "__version__", "init", "open"]
+
+
+def open(path: str | Path = ".") -> Workspace:
+    """Open the workspace at `path`, or at the nearest folder above it.
+
+    Raises `CuratorError` if there is none, or if it cannot be opened.
+    """
+    from curator.api import open_workspace
+
+    return open_workspace(Path(path))
+
+
+def init(
+    path: str | Path,
+    *,
+    positive: str | None = None,
+    negative: str | None = None,
+    recipe: str | None = None,
+) -> Workspace:
+    """Make a workspace in the folder `path` and open it.
+
+    `positive` and `negative` are your names for the two classes, by default those of the
+    recipe, or `good` and `bad`. Raises `CuratorError` if there is a workspace already.
+    """
+    from curator.api import create_workspace
+
+    return create_workspace(Path(path), positive=positive, negative=negative, recipe=recipe)

@@ -1,0 +1,153 @@
+"""What reaches the terminal, and how it is made safe to look at.
+
+Data goes to standard output, narration to standard error. File names and other people's
+text are shown with control characters escaped, so that a file name cannot move the
+cursor or recolour the screen. Colour appears only on a terminal, and never under
+`NO_COLOR`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import typer
+
+
+def shown(text: str | bytes | Path) -> str:
+    """A name as it may be printed: whatever is not printable is escaped with a backslash."""
+    plain = os.fsdecode(text)
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in plain)
+
+
+def emit(text: str) -> None:
+    """Print one piece of data. Ends the command quietly if nobody reads any more."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_stdout()
+        raise typer.Exit(0) from None
+
+
+def emit_json(value: Any) -> None:
+    """Print `value` as JSON: dataclasses become objects, paths strings, bytes hexadecimal."""
+    emit(json.dumps(value, default=_plain, indent=2))
+
+
+def emit_json_line(value: Any) -> None:
+    """Print `value` as one line of JSON Lines."""
+    emit(json.dumps(value, default=_plain))
+
+
+def narrate(text: str) -> None:
+    """Say a sentence to the person who waits, on standard error."""
+    # When nobody listens to the narration any more, the work itself goes on.
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], indent: str = "  ") -> str:
+    """Columns of text under a header; numbers stand to the right, all else to the left."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    numeric = [
+        bool(cells) and all(_is_number(row[column]) for row in cells)
+        for column in range(len(header))
+    ]
+    widths = [max(len(text) for text in column) for column in zip(header, *cells, strict=True)]
+    lines = [
+        indent
+        + "  ".join(
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in (list(header), *cells)
+    ]
+    return "\n".join([strong(lines[0]), *lines[1:]])
+
+
+def strong(text: str) -> str:
+    """`text` in bold where standard output is a terminal that may be coloured."""
+    return f"\x1b[1m{text}\x1b[0m" if may_colour(sys.stdout) else text
+
+
+def may_colour(stream: TextIO) -> bool:
+    """Whether colours may be written to `stream`."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """`1 image`, `2,000 images`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as a percentage, or a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.{digits}f}%"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words of two units: `8.2 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(amount: float) -> str:
+    """A number of bytes in the largest fitting unit of 1,000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def moment(time: datetime) -> str:
+    """A time of the catalogue (UTC) in the user's own time zone."""
+    return time.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or text.replace(",", "").replace(".", "").rstrip("%").isdigit()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
+
+
+def _forget_stdout() -> None:
+    """Let the interpreter's last flush go nowhere instead of complaining."""
+    # Standard output is not a real file in a test or a notebook.
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

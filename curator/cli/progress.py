@@ -1,0 +1,89 @@
+"""How long work is shown to the person who waits, on standard error.
+
+On a terminal each stage is a bar with its rate and the time left; anywhere else it is a
+plain line now and then, so that a log stays readable. Work reports to both through
+`core.progress`, from any thread, and knows neither.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from curator.cli.output import duration, narrate, shown
+from curator.core.progress import SILENT, Progress, Stage
+
+LINE_SECONDS = 10.0
+"""How often a long stage reports where there is no terminal."""
+
+NOTABLE_SECONDS = 0.5
+"""A stage that took less leaves no line behind."""
+
+
+def progress_for(*, quiet: bool) -> Progress:
+    """The listener that suits this run: silent, bars on a terminal, or plain lines."""
+    if quiet:
+        return SILENT
+    if not sys.stderr.isatty():
+        return Lines()
+    from curator.cli.bars import Bars
+
+    return Bars()
+
+
+class Lines:
+    """Reports as lines of text."""
+
+    def note(self, text: str) -> None:
+        """Print one sentence."""
+        narrate(shown(text))
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, unit: str = "images") -> Iterator[Stage]:
+        """Print a line every `LINE_SECONDS`, and one at the end."""
+        stage = _LineStage(name, total, unit)
+        yield stage
+        seconds = stage.elapsed()
+        if seconds >= NOTABLE_SECONDS:
+            narrate(finished(name, stage.done, unit, seconds))
+
+
+class _LineStage:
+    def __init__(self, name: str, total: int | None, unit: str) -> None:
+        self.done = 0
+        self._name, self._total, self._unit = name, total, unit
+        self._started = self._reported = time.monotonic()
+        self._lock = threading.Lock()
+
+    def elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def advance(self, count: int = 1) -> None:
+        with self._lock:
+            self.done += count
+            now = time.monotonic()
+            if now - self._reported >= LINE_SECONDS:
+                self._reported = now
+                narrate(underway(self._name, self.done, self._total, self._unit, self.elapsed()))
+
+    def expect(self, total: int) -> None:
+        self._total = total
+
+
+def underway(name: str, done: int, total: int | None, unit: str, seconds: float) -> str:
+    """`encode: 1,200 of 2,624 images, 120/s, 11.9 s left`."""
+    rate = done / seconds
+    if total is None:
+        return f"{shown(name)}: {done:,} {unit}, {rate:,.0f}/s"
+    left = f", {duration((total - done) / rate)} left" if rate and total >= done else ""
+    return f"{shown(name)}: {done:,} of {total:,} {unit}, {rate:,.0f}/s{left}"
+
+
+def finished(name: str, done: int, unit: str, seconds: float) -> str:
+    """`encode: 2,624 images in 21.3 s (123/s)`."""
+    if not done:
+        return f"{shown(name)}: done in {duration(seconds)}"
+    return f"{shown(name)}: {done:,} {unit} in {duration(seconds)} ({done / seconds:,.0f}/s)"

@@ -1,0 +1,46 @@
+"""Fixtures that every room's tests may use, and the rule about skipped tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from tests.support import fashion, images, needs
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where the run promised to skip nothing."""
+    report = yield
+    skipped = report.skipped and not hasattr(report, "wasxfail")
+    if skipped and needs.skips_are_failures() and needs.UNAVOIDABLE not in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, which this run forbids: {report.longrepr}"
+    return report
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a folder of synthetic pictures: `picture_folder(good=6, bad=6, seed=1)`."""
+
+    def make(name: str = "pictures", *, good: int = 6, bad: int = 6, seed: int = 0) -> Path:
+        return images.make_folder(tmp_path / name, good=good, bad=bad, seed=seed)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def footwear_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fashion-MNIST, 60 pictures of each of ten classes, footwear as `good`. Do not change it."""
+    root = tmp_path_factory.mktemp("footwear")
+    return fashion.write_folder(root, positive=fashion.FOOTWEAR, per_class=60)
+
+
+@pytest.fixture
+def tmux() -> str:
+    """The path of tmux, or a loud skip."""
+    return needs.need_program("tmux", "install tmux")
