@@ -160,7 +160,8 @@ def _warnings(path: Path) -> tuple[str, ...]:
 def _migrate(path: Path, revision: str | None, read_only: bool) -> list[str]:
     if revision is not None and not (revision.isdigit() and revision < REVISION):
         raise CatalogueError(
-            f"{path} was written by a newer curator (schema {revision}, this one knows {REVISION}).",
+            f"{path} was written by a newer curator: its schema is {revision}, and this one"
+            f" knows {REVISION}.",
             "Use that curator, or a newer one.",
         )
     if read_only:
@@ -174,7 +175,8 @@ def _migrate(path: Path, revision: str | None, read_only: bool) -> list[str]:
         copy = path.parent / "backups" / f"{path.stem}-schema-{revision}-{stamp}{path.suffix}"
         sqlite.copy_database(path, copy)
         notes.append(
-            f"The catalogue was brought from schema {revision} to {REVISION}; {copy} is a copy from before."
+            f"The catalogue was brought from schema {revision} to {REVISION};"
+            f" {copy} is a copy from before."
         )
     with sqlite.translated(path):
         engine = sqlite.make_engine(path, read_only=False)

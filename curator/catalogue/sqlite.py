@@ -32,9 +32,32 @@ APPEND_ONLY = ("label_event", "round", "head_move")
 """Tables whose rows are never changed and never deleted."""
 
 _NETWORK_FILE_SYSTEMS = frozenset(
-    "nfs nfs4 cifs smb3 smbfs smb2 afs 9p lustre beegfs glusterfs fuse.glusterfs fuse.sshfs "
-    "fuse.s3fs fuse.rclone ceph fuse.ceph gpfs ncpfs coda pvfs2 orangefs davfs fuse.davfs "
-    "afpfs webdav".split()
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "smb2",
+        "afs",
+        "9p",
+        "lustre",
+        "beegfs",
+        "glusterfs",
+        "fuse.glusterfs",
+        "fuse.sshfs",
+        "fuse.s3fs",
+        "fuse.rclone",
+        "ceph",
+        "fuse.ceph",
+        "gpfs",
+        "ncpfs",
+        "coda",
+        "pvfs2",
+        "orangefs",
+        "davfs",
+        "fuse.davfs",
+    ]
 )
 
 
@@ -88,18 +111,11 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def append_only_triggers(table: str) -> list[str]:
-    """The statements that make a table append-only."""
-    return [
-        f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table} BEGIN "
-        f"SELECT RAISE(ABORT, '{table} is append-only'); END"
-        for verb in ("update", "delete")
-    ]
-
-
-def mark_as_catalogue(connection: Connection) -> None:
-    """Write curator's mark into the file's header."""
-    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+def suspend_foreign_keys(connection: Connection) -> None:
+    """Let a migration rebuild tables; only outside of a transaction, for this connection."""
+    raw = connection.connection.dbapi_connection
+    assert raw is not None
+    raw.execute("PRAGMA foreign_keys = OFF")  # type: ignore[attr-defined]
 
 
 def read_revision(path: Path) -> str | None:

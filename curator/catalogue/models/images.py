@@ -68,6 +68,7 @@ class Location(Base):
         one_of("quarantine", Quarantine, "quarantine_known"),
         partial("uq_location_path", "source_id", "path", where="state <> 'changed'", unique=True),
         Index("ix_location_image", "image_id", "state"),
+        Index("ix_location_source", "source_id", "state"),
         partial("ix_location_quarantine", "quarantine", where="quarantine IS NOT NULL"),
     )
 

@@ -50,6 +50,7 @@ class LabelEvent(Base):
         partial(
             "ix_label_event_round", "round_id", "image_id", "kind", where="round_id IS NOT NULL"
         ),
+        partial("ix_label_event_actor", "actor", "id", where="kind = 'assert'"),
         partial("uq_label_event_target", "target_id", where="target_id IS NOT NULL", unique=True),
         {"sqlite_autoincrement": True},
     )
@@ -148,8 +149,8 @@ class Grouping(Base):
     version: Mapped[int]
     is_current: Mapped[int]
     digest: Mapped[str]
-    groups: Mapped[int]
-    members: Mapped[int]
+    group_count: Mapped[int]
+    member_count: Mapped[int]
     details: Mapped[dict[str, Any]]
     made_at: Mapped[datetime]
 
