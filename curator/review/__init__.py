@@ -1,1 +1,1 @@
-"""Queues and sessions, without a screen."""
+"""Choosing what a person looks at next, and reading their answers; no screen here."""

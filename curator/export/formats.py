@@ -1,0 +1,134 @@
+"""The manifest formats: CSV, JSON Lines and Parquet.
+
+Each writer takes rows in their final order and a binary stream, holds a bounded number of
+rows in memory, and writes the same bytes for the same rows. Nothing about the time, the
+machine or the process goes into a file.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from curator.errors import UsageError
+from curator.export.rows import COLUMNS, Entry
+
+
+class Format(StrEnum):
+    """A manifest format, named as `--format` names it."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+_SUFFIXES = {
+    ".csv": Format.CSV,
+    ".jsonl": Format.JSONL,
+    ".ndjson": Format.JSONL,
+    ".parquet": Format.PARQUET,
+}
+
+Writer = Callable[[Iterable[Entry], BinaryIO], int]
+
+_BATCH = 10_000
+_ROW_GROUP = 100_000
+
+
+def choose_format(destination: Path, wanted: str | None) -> Format:
+    """The format that `--format` names, or else the one that the suffix stands for.
+
+    Raises UsageError if neither says one that curator can write.
+    """
+    if wanted is not None:
+        try:
+            return Format(wanted.lower())
+        except ValueError:
+            known = ", ".join(Format)
+            raise UsageError(f"There is no format `{wanted}`.", f"Choose one of {known}.") from None
+    try:
+        return _SUFFIXES[destination.suffix.lower()]
+    except KeyError:
+        raise UsageError(
+            f"The name {destination.name} does not say which format is meant.",
+            f"End it with one of {', '.join(_SUFFIXES)}, or add --format.",
+        ) from None
+
+
+def write_csv(rows: Iterable[Entry], stream: BinaryIO) -> int:
+    """Write RFC 4180 CSV in UTF-8 with `\\n` line ends. Returns the number of rows."""
+    stream.write((",".join(COLUMNS) + "\n").encode())
+    written = 0
+    for batch in _batches(rows, _BATCH):
+        lines = (",".join(map(csv_cell, row)) + "\n" for row in batch)
+        stream.write("".join(lines).encode())
+        written += len(batch)
+    return written
+
+
+def csv_cell(value: object) -> str:
+    """One cell of a CSV file: nothing for None, quoted only where it has to be.
+
+    A carriage return is quoted too, which the csv module of older Pythons leaves out.
+    """
+    text = "" if value is None else repr(value) if isinstance(value, float) else str(value)
+    if any(special in text for special in ',"\r\n') or text != text.strip():
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def write_jsonl(rows: Iterable[Entry], stream: BinaryIO) -> int:
+    """Write one JSON object a line, in UTF-8. Returns the number of rows."""
+    written = 0
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+    for batch in _batches(rows, _BATCH):
+        stream.write("".join(encode(row._asdict()) + "\n" for row in batch).encode())
+        written += len(batch)
+    return written
+
+
+def write_parquet(rows: Iterable[Entry], stream: BinaryIO) -> int:
+    """Write Parquet with one row group for 100,000 rows. Returns the number of rows.
+
+    The bytes are the same for the same rows and the same version of pyarrow, whose name
+    and version are the only thing in the file that is not data.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _parquet_schema()
+    written = 0
+    with pq.ParquetWriter(stream, schema, compression="zstd", store_schema=False) as writer:
+        for batch in _batches(rows, _ROW_GROUP):
+            columns = [
+                pa.array(column, type=field.type)
+                for column, field in zip(zip(*batch, strict=True), schema, strict=True)
+            ]
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=_ROW_GROUP)
+            written += len(batch)
+    return written
+
+
+WRITERS: dict[Format, Writer] = {
+    Format.CSV: write_csv,
+    Format.JSONL: write_jsonl,
+    Format.PARQUET: write_parquet,
+}
+
+
+def _parquet_schema() -> Any:
+    import pyarrow as pa
+
+    types = {"probability": pa.float64(), "round": pa.int64()}
+    types |= {"width": pa.int64(), "height": pa.int64()}
+    return pa.schema([pa.field(name, types.get(name, pa.string())) for name in COLUMNS])
+
+
+def _batches(rows: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
+    source = iter(rows)
+    while batch := list(itertools.islice(source, size)):
+        yield batch

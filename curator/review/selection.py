@@ -1,0 +1,159 @@
+"""Which images a queue shows, decided on feature arrays alone.
+
+Distances are between features scaled to unit length (cosine). Pools are read in chunks,
+and nothing here holds more than a few chunks; ties go to the smaller image id, so that a
+queue depends on the features and the seed and on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+Floats = NDArray[np.float32]
+FeatureChunk = tuple[Ids, NDArray[np.floating]]
+"""Image ids of shape (n,) and their features of shape (n, d)."""
+
+SAMPLE_LIMIT = 32_768
+"""Most images that `diverse` and `unfamiliar` choose from; a random sample beyond that."""
+
+_KNOWN_BLOCK = 2_048
+_CANDIDATES = 4
+
+
+def unit_length(features: NDArray[np.floating]) -> Floats:
+    """Rows scaled to Euclidean length 1 in float32; rows of zeros stay zeros."""
+    rows = features.astype(np.float32)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    scaled: Floats = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    return scaled
+
+
+def random_order(ids: Ids, seed: int) -> NDArray[np.uint64]:
+    """A pseudo-random key for each id, the same for the same id and seed in any company.
+
+    The finalizer of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable
+    pseudorandom number generators", OOPSLA), applied twice.
+    """
+    return _mix(_mix(ids.astype(np.uint64)) ^ _mix(np.array([seed], dtype=np.uint64)))
+
+
+def random_sample(chunks: Iterable[Ids], size: int, seed: int) -> Ids:
+    """A uniform random sample of `size` ids without replacement, in random order.
+
+    The ids with the smallest keys are kept, so that the sample does not depend on how the
+    pool was cut into chunks, and stays as it is when others join or leave the pool.
+    """
+    kept = np.empty(0, dtype=np.int64)
+    for chunk in chunks:
+        kept = np.concatenate([kept, chunk])
+        kept = kept[np.lexsort((kept, random_order(kept, seed)))][:size]
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Chosen images, the first the foremost, with the distance that ranked them."""
+
+    ids: Ids
+    distances: Floats
+
+
+def nearest(query: NDArray[np.floating], chunks: Iterable[FeatureChunk], size: int) -> Ranked:
+    """The `size` images nearest to `query`, of shape (d,), by exact search."""
+    target = unit_length(query[np.newaxis, :])[0]
+    best = _nothing()
+    for ids, features in chunks:
+        distances = np.float32(1) - unit_length(features) @ target
+        best = _first(best, Ranked(ids, distances), size, descending=False)
+    return best
+
+
+def farthest(known: NDArray[np.floating], chunks: Iterable[FeatureChunk], size: int) -> Ranked:
+    """The `size` images whose nearest neighbour among `known`, (m, d), is farthest away.
+
+    Without any known image, all distances are infinite and the smallest ids come first.
+    """
+    references = unit_length(known)
+    best = _nothing()
+    for ids, features in chunks:
+        distances = _distance_to_nearest(unit_length(features), references)
+        best = _first(best, Ranked(ids, distances), size, descending=True)
+    return best
+
+
+def spread(
+    ids: Ids, features: NDArray[np.floating], known: NDArray[np.floating], size: int, seed: int
+) -> Ranked:
+    """Choose `size` of the images so that they cover feature space, away from `known`.
+
+    The first `n` of the result are themselves a spread choice of `n`. `features` is
+    (n, d), `known` (m, d) and possibly empty. This is greedy k-means++ seeding (Arthur and
+    Vassilvitskii 2007): each step draws four candidates with a probability proportional
+    to their squared distance from all chosen and known images, and keeps the one that
+    brings the pool nearest; unlike the farthest-first rule, that does not collect
+    outliers. Images that coincide with chosen ones come last, in order of id.
+    """
+    rows = unit_length(features)
+    random = np.random.default_rng(seed)
+    squared = 2 * _distance_to_nearest(rows, unit_length(known))
+    free = np.ones(len(ids), dtype=bool)
+    picked = np.empty(min(size, len(ids)), dtype=np.int64)
+    distances = np.empty(len(picked), dtype=np.float32)
+    for rank in range(len(picked)):
+        candidates = _draw(squared, free, random)
+        away = np.maximum(2 - 2 * (rows[candidates] @ rows.T), 0)
+        remaining = np.minimum(squared, away)
+        best = int(np.argmin(remaining.sum(axis=1, dtype=np.float64)))
+        place = candidates[best]
+        picked[rank], distances[rank] = place, squared[place] / 2
+        free[place] = False
+        squared = remaining[best]
+    return Ranked(ids[picked], distances)
+
+
+def _draw(
+    squared: Floats, free: NDArray[np.bool_], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Candidates for the next place; only the first free one if all coincide with chosen ones."""
+    weights = np.where(np.isinf(squared), 1, squared).astype(np.float64)
+    # Below this two float32 unit vectors cannot be told from equal ones.
+    weights[~free | (weights <= 1e-5)] = 0
+    possible = np.flatnonzero(weights)
+    if not len(possible):
+        return np.flatnonzero(free)[:1]
+    bounds = np.cumsum(weights[possible])
+    drawn = np.searchsorted(bounds, random.random(_CANDIDATES) * bounds[-1], side="right")
+    candidates: NDArray[np.int64] = possible[np.minimum(drawn, len(possible) - 1)]
+    return candidates
+
+
+def _distance_to_nearest(rows: Floats, references: Floats) -> Floats:
+    similarity = np.full(len(rows), -np.inf, dtype=np.float32)
+    for start in range(0, len(references), _KNOWN_BLOCK):
+        block = rows @ references[start : start + _KNOWN_BLOCK].T
+        similarity = np.maximum(similarity, block.max(axis=1))
+    return np.float32(1) - similarity
+
+
+def _nothing() -> Ranked:
+    return Ranked(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+
+
+def _first(best: Ranked, more: Ranked, size: int, *, descending: bool) -> Ranked:
+    ids = np.concatenate([best.ids, more.ids])
+    distances = np.concatenate([best.distances, more.distances])
+    order = np.lexsort((ids, -distances if descending else distances))[:size]
+    return Ranked(ids[order], distances[order])
+
+
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    with np.errstate(over="ignore"):
+        mixed = values + np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return mixed ^ (mixed >> np.uint64(31))
