@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.core.folds import sampling_rank
+
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
 FeatureChunk = tuple[Ids, NDArray[np.floating]]
@@ -33,25 +35,16 @@ def unit_length(features: NDArray[np.floating]) -> Floats:
     return scaled
 
 
-def random_order(ids: Ids, seed: int) -> NDArray[np.uint64]:
-    """A pseudo-random key for each id, the same for the same id and seed in any company.
-
-    The finalizer of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable
-    pseudorandom number generators", OOPSLA), applied twice.
-    """
-    return _mix(_mix(ids.astype(np.uint64)) ^ _mix(np.array([seed], dtype=np.uint64)))
-
-
 def random_sample(chunks: Iterable[Ids], size: int, seed: int) -> Ids:
     """A uniform random sample of `size` ids without replacement, in random order.
 
-    The ids with the smallest keys are kept, so that the sample does not depend on how the
+    The ids of the smallest rank are kept, so that the sample does not depend on how the
     pool was cut into chunks, and stays as it is when others join or leave the pool.
     """
     kept = np.empty(0, dtype=np.int64)
     for chunk in chunks:
         kept = np.concatenate([kept, chunk])
-        kept = kept[np.lexsort((kept, random_order(kept, seed)))][:size]
+        kept = kept[np.lexsort((kept, sampling_rank(kept, seed)))][:size]
     return kept
 
 
@@ -150,10 +143,3 @@ def _first(best: Ranked, more: Ranked, size: int, *, descending: bool) -> Ranked
     order = np.lexsort((ids, -distances if descending else distances))[:size]
     return Ranked(ids[order], distances[order])
 
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    with np.errstate(over="ignore"):
-        mixed = values + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return mixed ^ (mixed >> np.uint64(31))
