@@ -46,7 +46,7 @@ static: $(STAMP)
 	@echo "==> Types"
 	@$(BIN)/mypy
 	@echo "==> Import rules"
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-logo --no-cache
 	@echo "==> Settings reference"
 	@$(BIN)/python docs/make_settings.py --check
 

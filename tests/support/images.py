@@ -52,7 +52,9 @@ def save(pixels: Pixels, path: Path) -> Path:
     return path
 
 
-def _paint(rng: np.random.Generator, inside: NDArray[np.bool_], ramp: NDArray[np.float64]) -> Pixels:
+def _paint(
+    rng: np.random.Generator, inside: NDArray[np.bool_], ramp: NDArray[np.float64]
+) -> Pixels:
     ground, figure = rng.uniform(130, 240, 3), rng.uniform(10, 100, 3)
     shade = ramp[..., None] * rng.uniform(-60, 60, 3)
     picture = np.where(inside[..., None], figure, ground + shade)

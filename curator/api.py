@@ -1,0 +1,140 @@
+"""curator from Python: a workspace whose methods are the workflows.
+
+Each method calls one workflow and returns its frozen report. Nothing is printed; give a
+`progress` to hear about long work. Problems that the caller can act on are raised as
+`curator.CuratorError`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from curator.core.actor import current_user
+from curator.core.progress import SILENT, Progress
+from curator.core.words import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from curator.catalogue.rounds import RollbackResult
+    from curator.settings import Settings
+    from curator.workflows import workspace as opened
+    from curator.workflows.export import ExportReport
+    from curator.workflows.history import History
+    from curator.workflows.label import LabelReport
+    from curator.workflows.status import Status
+
+
+class Workspace:
+    """An open workspace. Close it, or use it in a `with` statement.
+
+    `progress` listens to every method that takes long.
+    """
+
+    def __init__(self, workspace: opened.Workspace, *, progress: Progress = SILENT) -> None:
+        self._workspace = workspace
+        self.progress = progress
+
+    def __enter__(self) -> Workspace:
+        """The workspace itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the catalogue."""
+        self._workspace.catalogue.close()
+
+    @property
+    def root(self) -> Path:
+        """The workspace's folder."""
+        return self._workspace.root
+
+    @property
+    def settings(self) -> Settings:
+        """What `curator.toml` said when the workspace was opened."""
+        return self._workspace.settings
+
+    def status(self) -> Status:
+        """Counts by label and origin, rounds, coverage, and what to do next."""
+        from curator.workflows.status import status
+
+        return status(self._workspace)
+
+    def history(self, image: str | Path) -> History:
+        """Every label event of the image at a path, or with (the beginning of) a SHA-256."""
+        from curator.workflows.history import history
+
+        return history(self._workspace, str(image))
+
+    def label(
+        self, file: str | Path, *, origin: str = Origin.SEED, replace: bool = False
+    ) -> LabelReport:
+        """Import people's labels from a CSV file, all of them or none.
+
+        `replace` takes back earlier labels that these contradict.
+        """
+        from curator.workflows.label import label
+
+        return label(
+            self._workspace,
+            Path(file),
+            origin=Origin(origin),
+            replace=replace,
+            actor=current_user(),
+        )
+
+    def rollback(self, *, to: int, block: bool = False) -> RollbackResult:
+        """Make the promoted labels those that stood after round `to`; 0 is before the first."""
+        from curator.workflows.rollback import rollback
+
+        return rollback(self._workspace, to=to, block=block, actor=current_user())
+
+    def export(
+        self,
+        destination: str | Path,
+        *,
+        format: str | None = None,
+        labels: Sequence[str] | None = None,
+        origins: Sequence[str] | None = None,
+        relative_to: str | Path | None = None,
+        force: bool = False,
+    ) -> ExportReport:
+        """Write the manifest and its sidecar; the format follows from the suffix."""
+        from curator.workflows.export import export
+
+        return export(
+            self._workspace,
+            Path(destination),
+            format=format,
+            labels=labels,
+            origins=origins,
+            relative_to=None if relative_to is None else Path(relative_to),
+            force=force,
+            progress=self.progress,
+        )
+
+
+def open_workspace(folder: Path) -> Workspace:
+    """Open the workspace at `folder` or at the nearest folder above it."""
+    from curator.workflows.workspace import find_workspace, open_workspace
+
+    return Workspace(open_workspace(find_workspace(folder)))
+
+
+def create_workspace(
+    folder: Path, *, positive: str | None, negative: str | None, recipe: str | None
+) -> Workspace:
+    """Make a workspace in `folder` and open it."""
+    from curator.workflows.workspace import create_workspace
+
+    return Workspace(create_workspace(folder, positive=positive, negative=negative, recipe=recipe))

@@ -1,0 +1,59 @@
+"""What the options before the command say: which workspace, and how much to talk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from curator.cli.output import narrate, shown
+from curator.cli.progress import progress_for
+from curator.core.progress import Progress
+
+if TYPE_CHECKING:
+    from curator.workflows.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """The options that hold for every command."""
+
+    folder: Path | None
+    quiet: bool
+
+    def root(self) -> Path:
+        """The workspace's folder: as given, or found above the current one."""
+        from curator.workflows.workspace import find_workspace
+
+        return self.folder or find_workspace(Path.cwd())
+
+    @contextmanager
+    def workspace(self) -> Iterator[Workspace]:
+        """The open workspace; what the user should know about it is said once."""
+        from curator.workflows.workspace import open_workspace
+
+        workspace = open_workspace(self.root())
+        with workspace.catalogue:
+            for warning in workspace.catalogue.warnings:
+                self.say(warning)
+            yield workspace
+
+    def progress(self) -> Progress:
+        """The listener for long work."""
+        return progress_for(quiet=self.quiet)
+
+    def say(self, text: str) -> None:
+        """A sentence of narration, unless the user wants quiet."""
+        if not self.quiet:
+            narrate(shown(text))
+
+
+def invocation(context: typer.Context) -> Invocation:
+    """The options before the command that `context` runs."""
+    found = context.find_root().obj
+    assert isinstance(found, Invocation)
+    return found

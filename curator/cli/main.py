@@ -1,0 +1,163 @@
+"""The command `curator`: its options, its commands, and how a command ends.
+
+Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 something about the data or the workspace;
+130 interrupted, with everything finished so far saved. Command modules are loaded here,
+what they work with only when they run, so that help and completion come at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Annotated
+
+import typer
+
+from curator.cli import intake, look, manifest, setup, undo
+from curator.cli.invocation import Invocation
+from curator.cli.options import flag
+from curator.cli.output import emit, narrate, shown
+from curator.core.version import __version__
+from curator.errors import CuratorError, StorageError
+
+INTERRUPTED = 130
+
+_USERS_TROUBLE = {
+    errno.ENOSPC: "Make room on the disk, then run the same command to go on.",
+    errno.EDQUOT: "Make room in your quota, then run the same command to go on.",
+    errno.EROFS: "Its file system is read-only: choose a folder that can be written.",
+    errno.EACCES: "You have no right to it: ask for it, or choose another place.",
+    errno.EPERM: "You have no right to it: ask for it, or choose another place.",
+}
+"""What to do about refusals of the operating system that no workflow has explained."""
+
+app = typer.Typer(
+    name="curator",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Start": (setup.init, setup.config),
+    "Label": (intake.label,),
+    "Take away": (manifest.export,),
+    "Look": (look.status, look.history),
+    "Undo": (undo.rollback,),
+}
+
+
+def _reflowed(text: str) -> str:
+    """A docstring with one line per paragraph, so that help wraps at the terminal's width."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+for _panel, _functions in _COMMANDS.items():
+    for _function in _functions:
+        _help = _reflowed(_function.__doc__ or "")
+        app.command(_function.__name__, help=_help, rich_help_panel=_panel)(_function)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        emit(f"curator {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            "-w",
+            "--workspace",
+            metavar="DIR",
+            help="The workspace; found at or above the current folder if not given.",
+        ),
+    ] = None,
+    quiet: Annotated[bool, flag("-q", "--quiet", help="Say nothing but data and errors.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Turn a folder of images and a few hundred labels into a clean, labelled manifest.
+
+    Start with `curator init DIR`, then `add`, `label` or `review`, `round` and `export`.
+    """
+    context.obj = Invocation(folder=workspace, quiet=quiet)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `arguments` default to those of the process.
+
+    Anything but a problem that the user can act on is a bug and leaves as an exception.
+    """
+    sys.excepthook = _report_bug
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(arguments)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=arguments, prog_name="curator", standalone_mode=False)
+    except CuratorError as error:
+        return _explain(error)
+    except typer.TyperException as error:
+        _show_usage(error)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except OSError as error:
+        if error.errno not in _USERS_TROUBLE:
+            raise
+        place = os.fsdecode(error.filename) if error.filename else "A file"
+        return _explain(StorageError(f"{place}: {error.strerror}.", _USERS_TROUBLE[error.errno]))
+    if code == INTERRUPTED:
+        narrate("\nInterrupted. What was finished is saved; run the same command to go on.")
+    return int(code or 0)
+
+
+def _explain(error: CuratorError) -> int:
+    for line in (f"curator: {error.problem}", error.advice):
+        if line:
+            narrate("\n".join(shown(part) for part in line.split("\n")))
+    return error.exit_code
+
+
+def _show_usage(error: typer.TyperException) -> None:
+    context: typer.Context | None = getattr(error, "ctx", None)
+    narrate(f"curator: {shown(error.format_message())}")
+    if context is not None:
+        narrate(f"{context.get_usage()}\nSee `{context.command_path} --help`.")
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a command as Ctrl-C does: in order."""
+    raise KeyboardInterrupt
+
+
+def _report_bug(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    traceback.print_exception(kind, error, trace)
+    narrate(
+        "curator: this is a bug in curator, not in what you did. Nothing that was finished is"
+        " lost.\nPlease report the lines above together with the command."
+    )

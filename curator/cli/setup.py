@@ -1,0 +1,90 @@
+"""Commands that start a workspace and settle its settings: `init`, `config`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curator.cli import complete
+from curator.cli.invocation import invocation
+from curator.cli.options import AsJson
+from curator.cli.output import emit, emit_json, shown, strong
+from curator.errors import UsageError
+
+
+def init(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made if it is not there.")],
+    positive: Annotated[
+        str | None, typer.Option(help="Your name for the class to keep.", show_default="good")
+    ] = None,
+    negative: Annotated[
+        str | None, typer.Option(help="Your name for the other class.", show_default="bad")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Begin with the settings of a recipe that comes with curator.",
+            autocompletion=complete.recipe_names,
+        ),
+    ] = None,
+) -> None:
+    """Make a workspace: a folder with its settings and its catalogue.
+
+    The images themselves may lie anywhere; they are only ever read.
+
+    Example: curator init faces --positive face --negative other
+    """
+    from curator.workflows.workspace import create_workspace
+
+    workspace = create_workspace(folder, positive=positive, negative=negative, recipe=recipe)
+    with workspace.catalogue as catalogue:
+        call = invocation(context)
+        for warning in catalogue.warnings:
+            call.say(warning)
+        classes = workspace.settings.classes
+        call.say(
+            f"{workspace.root} is a workspace for `{classes.positive}` and `{classes.negative}`."
+        )
+        call.say(f"Next: curator -w {folder} add PATH")
+
+
+def config(
+    context: typer.Context,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY | KEY=VALUE]...",
+            help="A setting or a section to show, or a setting to change.",
+            autocompletion=complete.setting_keys,
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Show settings, or change them in curator.toml with its comments kept.
+
+    Examples: curator config promotion; curator config promotion.promote_above=0.98
+    """
+    from curator.workflows.config import SettingRow, show_settings, write_settings
+
+    root = invocation(context).root()
+    asked = settings or []
+    changes = dict(entry.split("=", 1) for entry in asked if "=" in entry)
+    keys = [entry for entry in asked if "=" not in entry]
+    if changes and keys:
+        raise UsageError(
+            f"`{keys[0]}` is neither a change nor asked for alone.",
+            "To change a setting write KEY=VALUE, without spaces around the sign.",
+        )
+    rows: list[SettingRow] = write_settings(root, changes) if changes else show_settings(root, keys)
+    if json:
+        emit_json(rows)
+        return
+    for row in rows:
+        line = f"{row.key} = {row.value}"
+        emit(strong(shown(line)) if row.value != row.default else shown(line))
+        if keys or changes:
+            emit(f"    {row.meaning} Takes {row.values}; default {row.default}.")

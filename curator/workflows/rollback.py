@@ -1,0 +1,46 @@
+"""Undoing rounds: the head moves back, nothing is deleted, and it can be moved again.
+
+The scores of the round that stands afterwards come back with it, from the array file
+that the round wrote, so that queues fit the labels.
+"""
+
+from __future__ import annotations
+
+from curator.catalogue import rounds
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.leases import lease
+from curator.catalogue.rounds import RollbackResult
+from curator.pixels.scores import read_scores
+from curator.workflows.workspace import Workspace
+
+CHUNK = 65_536
+
+
+def rollback(workspace: Workspace, *, to: int, block: bool, actor: str) -> RollbackResult:
+    """Make the promoted labels those that stood after round `to` (0: before the first).
+
+    With `block`, what the undone rounds promoted is not promoted again before a person
+    has labelled it. Raises DataError if there is no such round, BusyError while a round
+    is running.
+    """
+    catalogue = workspace.catalogue
+    with lease(catalogue, "round"):
+        token = _staged_scores(workspace, to) if to else None
+        try:
+            return rounds.rollback(catalogue, to or None, block=block, actor=actor, token=token)
+        finally:
+            rounds.clean_scores(catalogue)
+
+
+def _staged_scores(workspace: Workspace, number: int) -> str | None:
+    """Stage what round `number` thought of every image; None if its file is gone."""
+    catalogue: Catalogue = workspace.catalogue
+    digest = rounds.get_round(catalogue, number).score_digest
+    scores = None if digest is None else read_scores(workspace.folder("scores"), digest)
+    if scores is None:
+        return None
+    token = rounds.begin_staging(catalogue)
+    for start in range(0, len(scores), CHUNK):
+        chunk = scores[start : start + CHUNK]
+        rounds.stage_scores(catalogue, token, chunk["image_id"], chunk["probability"], chunk["raw"])
+    return token
