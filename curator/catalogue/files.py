@@ -10,17 +10,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from curator.catalogue.engine import Catalogue
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.ingested import RecordedImages, record_images
+from curator.catalogue.models import Image, ImageState, Location
+from curator.catalogue.sets import CHUNK, Fetched, Query, chunked, plain_text, within
 from curator.core.records import InspectedFile, PreviewPlace
 from curator.core.words import LocationState, Quarantine
+
+CURRENT = sa.text("location.state <> 'changed'")
+"""Literally the condition of the partial index on paths, so that it is used."""
+
+_PATHS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownFile:
     """A catalogued location: path relative to its source, stamp, state, image or reason.
 
-    `image_id` and `sha256` are None if the file could not be read; `quarantine` is the
-    image's reason, or the location's own.
+    `image_id` and `sha256` are None if the file could never be read; `quarantine` is the
+    image's reason, or why the file could not be read when it was last looked at.
     """
 
     location_id: int
@@ -57,18 +68,76 @@ def known_files(
     catalogue: Catalogue, source_id: int, paths: Sequence[bytes]
 ) -> dict[bytes, KnownFile]:
     """What is catalogued (as present or missing) at these paths of a source."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        return _known(connection, source_id, paths)
+
+
+def _known(
+    connection: Connection, source_id: int, paths: Sequence[bytes]
+) -> dict[bytes, KnownFile]:
+    found = {}
+    for some in chunked(paths, _PATHS_AT_ONCE):
+        query = _select_known().where(Location.source_id == source_id, Location.path.in_(some))
+        for row in connection.execute(query):
+            known = _known_file(row)
+            found[known.path] = known
+    return found
+
+
+def _select_known() -> Query:
+    return (
+        sa.select(
+            Location.id,
+            Location.path,
+            Location.size,
+            Location.mtime_ns,
+            Location.state,
+            Location.image_id,
+            Image.sha256,
+            sa.func.coalesce(Location.quarantine, Image.quarantine),
+        )
+        .select_from(Location)
+        .outerjoin(Image, Image.id == Location.image_id)
+        .where(CURRENT)
+    )
+
+
+def _known_file(row: Fetched) -> KnownFile:
+    location_id, path, size, mtime_ns, state, image_id, sha256, quarantine = row
+    return KnownFile(
+        location_id=location_id,
+        path=path,
+        size=size,
+        mtime_ns=mtime_ns,
+        state=LocationState(state),
+        image_id=image_id,
+        sha256=sha256,
+        quarantine=None if quarantine is None else Quarantine(quarantine),
+    )
 
 
 def walk_locations(
-    catalogue: Catalogue, source_id: int, *, under: bytes = b"", chunk: int = 10_000
+    catalogue: Catalogue, source_id: int, *, under: bytes = b"", chunk: int = CHUNK
 ) -> Iterator[KnownFile]:
     """All present and missing locations of a source in byte order of their paths.
 
     `under` is a folder (without a trailing slash) or a single file; empty for all.
     Streams in short transactions, so others may write meanwhile.
     """
-    raise NotImplementedError
+    after, before = b"", None
+    if under:
+        yield from known_files(catalogue, source_id, [under]).values()
+        after, before = under + b"/", under + b"0"  # "0" follows "/" in ASCII
+    while True:
+        query = _select_known().where(Location.source_id == source_id, Location.path > after)
+        if before is not None:
+            query = query.where(Location.path < before)
+        with catalogue.read() as connection:
+            rows = connection.execute(query.order_by(Location.path).limit(chunk)).all()
+        yield from map(_known_file, rows)
+        if len(rows) < chunk:
+            return
+        after = rows[-1].path
 
 
 def record_files(
@@ -79,18 +148,157 @@ def record_files(
 ) -> list[RecordedFile]:
     """Record one chunk of inspected files in one transaction; outcomes in the same order.
 
-    New images get ids in the order of `inspected`. `previews` maps SHA-256 to the place
-    of a preview that is on disk already. An image that was quarantined and is usable now
-    comes out of quarantine, never the other way round.
+    Each path occurs once. New images get ids in the order of `inspected`. `previews` maps
+    SHA-256 to the place of a preview that is on disk already. An image that was
+    quarantined and is usable now comes out of quarantine, never the other way round.
     """
-    raise NotImplementedError
+    with catalogue.write() as connection:
+        images = record_images(connection, inspected, previews or {})
+        before = _known(connection, source_id, [file.stamp.path for file in inspected])
+        _set_locations(connection, source_id, inspected, images, before)
+        held = {known.image_id for known in before.values() if known.image_id is not None}
+        refresh_usable(connection, sorted(held | (set(images.ids.values()) - images.added)))
+    seen: set[int] = set()
+    return [_outcome(file, images, before.get(file.stamp.path), seen) for file in inspected]
+
+
+def _set_locations(
+    connection: Connection,
+    source_id: int,
+    inspected: Sequence[InspectedFile],
+    images: RecordedImages,
+    before: Mapping[bytes, KnownFile],
+) -> None:
+    fresh, again = [], []
+    seen_at = now()
+    for file in inspected:
+        image_id = images.id_of(file)
+        known = before.get(file.stamp.path)
+        unread = file.sha256 is None
+        values = {
+            "size": file.stamp.size,
+            "mtime_ns": file.stamp.mtime_ns,
+            "state": LocationState.PRESENT,
+            "image_id": image_id,
+            "quarantine": file.quarantine if unread else None,
+            "detail": plain_text(file.detail) if unread else "",
+            "seen_at": seen_at,
+        }
+        if known is not None and unread and known.image_id is not None:
+            # Its image is not forgotten: the file may become readable again.
+            again.append(
+                values
+                | {
+                    "state": LocationState.MISSING,
+                    "image_id": known.image_id,
+                    "at": known.location_id,
+                }
+            )
+        elif known is not None and known.image_id in (image_id, None):
+            again.append(values | {"at": known.location_id})
+        else:
+            if known is not None:
+                _set_aside(connection, known, image_id)
+            fresh.append(values | {"source_id": source_id, "path": file.stamp.path})
+    if fresh:
+        connection.execute(sa.insert(Location), fresh)
+    if again:
+        place = sa.update(Location).where(Location.id == sa.bindparam("at"))
+        columns = ("size", "mtime_ns", "state", "image_id", "quarantine", "detail", "seen_at")
+        connection.execute(place.values({c: sa.bindparam(c) for c in columns}), again)
+
+
+def _set_aside(connection: Connection, known: KnownFile, image_id: int | None) -> None:
+    """Keep what was at a path as `changed`, once for each image that was there."""
+    same_path = sa.and_(
+        Location.path == known.path,
+        Location.source_id
+        == sa.select(Location.source_id).where(Location.id == known.location_id).scalar_subquery(),
+        Location.state == LocationState.CHANGED,
+        Location.image_id.in_([image_id, known.image_id]),
+    )
+    connection.execute(sa.delete(Location).where(same_path))
+    connection.execute(
+        sa.update(Location)
+        .where(Location.id == known.location_id)
+        .values(state=LocationState.CHANGED)
+    )
+
+
+def _outcome(
+    file: InspectedFile, images: RecordedImages, known: KnownFile | None, seen: set[int]
+) -> RecordedFile:
+    image_id = images.id_of(file)
+    reason = images.quarantine_of(file)
+    changed = (
+        known is not None
+        and image_id is not None
+        and known.image_id is not None
+        and known.image_id != image_id
+    )
+    if reason is not None:
+        outcome = FileOutcome.QUARANTINED
+    elif image_id in images.added and image_id not in seen:
+        outcome = FileOutcome.ADDED
+    elif known is not None and known.image_id == image_id:
+        outcome = FileOutcome.KNOWN
+    else:
+        outcome = FileOutcome.DUPLICATE
+    if image_id is not None:
+        seen.add(image_id)
+    return RecordedFile(
+        path=file.stamp.path,
+        image_id=image_id,
+        outcome=outcome,
+        changed=changed,
+        quarantine=reason,
+    )
+
+
+def refresh_usable(connection: Connection, image_ids: Sequence[int]) -> int:
+    """Derive which of these images can be used; how many changed.
+
+    Usable is what is not in quarantine and still lies, as far as is known, at some path.
+    """
+    lies_somewhere = sa.exists().where(Location.image_id == ImageState.image_id, CURRENT)
+    readable = sa.exists().where(Image.id == ImageState.image_id, Image.quarantine.is_(None))
+    usable = sa.case((sa.and_(lies_somewhere, readable), 1), else_=0)
+    changed = 0
+    for ids in chunked(image_ids, CHUNK):
+        change = sa.update(ImageState).where(
+            within(ImageState.image_id, ids), ImageState.usable != usable
+        )
+        changed += connection.execute(change.values(usable=usable)).rowcount
+    return changed
 
 
 def mark_locations(catalogue: Catalogue, location_ids: Sequence[int], state: LocationState) -> int:
-    """Set the state of locations (missing, present again, changed); how many changed."""
-    raise NotImplementedError
+    """Set the state of locations (missing, present again, changed); how many changed.
+
+    An image none of whose files is there any more, nor missing for now, leaves the pool.
+    """
+    changed = 0
+    with catalogue.write() as connection:
+        for ids in chunked(location_ids, CHUNK):
+            here = within(Location.id, ids)
+            change = sa.update(Location).where(here, Location.state != state)
+            changed += connection.execute(change.values(state=state)).rowcount
+            held = sa.select(Location.image_id).where(here, Location.image_id.is_not(None))
+            refresh_usable(connection, connection.execute(held).scalars().all())
+    return changed
 
 
 def quarantine_images(catalogue: Catalogue, reasons: Mapping[int, tuple[Quarantine, str]]) -> int:
     """Put images (id → reason, detail) into quarantine; how many were not before."""
-    raise NotImplementedError
+    if not reasons:
+        return 0
+    rows = [
+        {"at": image_id, "reason": reason, "why": plain_text(detail)}
+        for image_id, (reason, detail) in reasons.items()
+    ]
+    with catalogue.write() as connection:
+        image = sa.update(Image).where(Image.id == sa.bindparam("at"), Image.quarantine.is_(None))
+        change = image.values(quarantine=sa.bindparam("reason"), detail=sa.bindparam("why"))
+        changed = connection.execute(change, rows).rowcount
+        refresh_usable(connection, list(reasons))
+    return changed

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+import sqlalchemy as sa
 from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
 
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.files import CURRENT
+from curator.catalogue.models import (
+    Block,
+    Head,
+    Image,
+    ImageSignature,
+    ImageState,
+    Location,
+    Score,
+    Source,
+)
+from curator.catalogue.sets import CHUNK, Fetched, Query, chunked, column, plain_text, within
 from curator.core.records import ImageFile
 from curator.core.words import LocationState, Origin, Quarantine, Split, Standing
+from curator.errors import DataError
+
+_PREFIX_DIGITS = 6
+_PATHS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,27 +85,159 @@ def image_files(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, Ima
 
     Images without a present location are left out.
     """
-    raise NotImplementedError
+    query: Query = (
+        sa.select(
+            Location.image_id,
+            Image.sha256,
+            Source.root,
+            Location.path,
+            Location.size,
+            Location.mtime_ns,
+        )
+        .join(Image, Image.id == Location.image_id)
+        .join(Source, Source.id == Location.source_id)
+        .where(Location.state == LocationState.PRESENT)
+    )
+    files: dict[int, ImageFile] = {}
+    with catalogue.read() as connection:
+        for ids in chunked(image_ids, CHUNK):
+            for row in connection.execute(query.where(within(Location.image_id, ids))):
+                image_id, sha256, root, relative, size, mtime_ns = row
+                path = absolute(root, relative)
+                if image_id not in files or path < files[image_id].path:
+                    files[image_id] = ImageFile(
+                        image_id=image_id, sha256=sha256, path=path, size=size, mtime_ns=mtime_ns
+                    )
+    return files
+
+
+def absolute(root: bytes, relative: bytes) -> bytes:
+    """A source's root and a path under it as one absolute path."""
+    return root.rstrip(b"/") + b"/" + relative
 
 
 def image_places(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, tuple[Place, ...]]:
     """All places of these images in order of their paths, changed ones last."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        return _places(connection, image_ids)
+
+
+def _places(connection: Connection, image_ids: Sequence[int]) -> dict[int, tuple[Place, ...]]:
+    query: Query = sa.select(
+        Location.image_id, Location.id, Source.name, Source.root, Location.path, Location.state
+    ).join(Source, Source.id == Location.source_id)
+    places: dict[int, list[Place]] = {}
+    for ids in chunked(image_ids, CHUNK):
+        for row in connection.execute(query.where(within(Location.image_id, ids))):
+            image_id, location_id, source, root, relative, state = row
+            place = Place(
+                location_id=location_id,
+                source=source,
+                path=absolute(root, relative),
+                state=LocationState(state),
+            )
+            places.setdefault(image_id, []).append(place)
+    return {image_id: tuple(sorted(some, key=_order)) for image_id, some in places.items()}
+
+
+def _order(place: Place) -> tuple[bool, bytes, int]:
+    return (place.state is LocationState.CHANGED, place.path, place.location_id)
 
 
 def image_details(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, ImageDetails]:
     """Everything about these images, by id; unknown ids are left out."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        places = _places(connection, image_ids)
+        rows = [
+            row
+            for ids in chunked(image_ids, CHUNK)
+            for row in connection.execute(_select_details().where(within(Image.id, ids)))
+        ]
+    return {row[0]: _details(row, places.get(row[0], ())) for row in rows}
+
+
+def _select_details() -> Query:
+    current = sa.select(Head.generation_id).scalar_subquery()
+    return (
+        sa.select(
+            Image.id,
+            Image.sha256,
+            Image.size,
+            Image.width,
+            Image.height,
+            Image.format,
+            Image.mode,
+            Image.quarantine,
+            Image.detail,
+            Image.added_at,
+            ImageState.standing,
+            ImageState.origin,
+            ImageState.probability,
+            ImageState.round_id,
+            ImageState.unit_key,
+            ImageState.split,
+            Score.probability,
+            Block.image_id,
+        )
+        .join(ImageState, ImageState.image_id == Image.id)
+        .outerjoin(Score, sa.and_(Score.generation_id == current, Score.image_id == Image.id))
+        .outerjoin(Block, Block.image_id == Image.id)
+    )
+
+
+def _details(row: Fetched, places: tuple[Place, ...]) -> ImageDetails:
+    image_id, sha256, size, width, height, form, mode, reason, detail, added_at = row[:10]
+    standing, origin, probability, round_id, unit_key, split, score, block = row[10:]
+    return ImageDetails(
+        image_id=image_id,
+        sha256=sha256,
+        size=size,
+        width=width,
+        height=height,
+        format=form,
+        mode=mode,
+        quarantine=None if reason is None else Quarantine(reason),
+        detail=detail,
+        added_at=added_at,
+        standing=None if standing is None else Standing(standing),
+        origin=None if origin is None else Origin(origin),
+        probability=probability,
+        round=round_id,
+        unit_key=unit_key,
+        split=None if split is None else Split(split),
+        score=score,
+        blocked=block is not None,
+        places=places,
+    )
 
 
 def find_by_paths(catalogue: Catalogue, paths: Sequence[bytes]) -> dict[bytes, int]:
     """The image that lies at each absolute path now (present or missing), where known."""
-    raise NotImplementedError
+    found: dict[bytes, int] = {}
+    with catalogue.read() as connection:
+        for source_id, root in connection.execute(sa.select(Source.id, Source.root)).all():
+            folder = absolute(root, b"")
+            inside = [path for path in paths if path.startswith(folder) and path != folder]
+            for some in chunked(inside, _PATHS_AT_ONCE):
+                query: Query = sa.select(Location.path, Location.image_id).where(
+                    CURRENT,
+                    Location.source_id == source_id,
+                    Location.path.in_([path[len(folder) :] for path in some]),
+                    Location.image_id.is_not(None),
+                )
+                for relative, image_id in connection.execute(query):
+                    found[folder + relative] = image_id
+    return found
 
 
 def find_by_sha256(catalogue: Catalogue, digests: Sequence[bytes]) -> dict[bytes, int]:
     """The image with each SHA-256 (32 bytes), where known."""
-    raise NotImplementedError
+    found: dict[bytes, int] = {}
+    with catalogue.read() as connection:
+        for some in chunked(digests, _PATHS_AT_ONCE):
+            query = sa.select(Image.sha256, Image.id).where(Image.sha256.in_(some))
+            found.update((digest, image_id) for digest, image_id in connection.execute(query))
+    return found
 
 
 def find_image(catalogue: Catalogue, text: str, *, path: bytes | None = None) -> int:
@@ -95,26 +246,92 @@ def find_image(catalogue: Catalogue, text: str, *, path: bytes | None = None) ->
     Tried in turn: `path` (the absolute path that the text stands for), a SHA-256 or a
     prefix of at least 6 hex digits. Raises DataError if none or several match.
     """
-    raise NotImplementedError
+    if path is not None:
+        at_path = find_by_paths(catalogue, [path])
+        if at_path:
+            return at_path[path]
+    digits = text.strip().lower()
+    hexadecimal = digits and all(digit in string.hexdigits for digit in digits)
+    if hexadecimal and _PREFIX_DIGITS <= len(digits) <= 64:
+        low, high = digits.ljust(64, "0"), digits.ljust(64, "f")
+        between = Image.sha256.between(bytes.fromhex(low), bytes.fromhex(high))
+        with catalogue.read() as connection:
+            ids = connection.execute(sa.select(Image.id).where(between).limit(2)).scalars().all()
+        if len(ids) == 1:
+            return ids[0]
+        if ids:
+            raise DataError(
+                f"Several images have a SHA-256 that begins with {digits}.", "Give more digits."
+            )
+    raise DataError(
+        f"No image in the catalogue is {plain_text(text)}.",
+        "Give the path of a file that was added, or at least 6 digits of its SHA-256.",
+    )
 
 
 def image_chunks(
-    catalogue: Catalogue, *, size: int = 10_000, usable_only: bool = True
+    catalogue: Catalogue, *, size: int = CHUNK, usable_only: bool = True
 ) -> Iterator[NDArray[np.int64]]:
     """The ids of all images in ascending order, in chunks, in short transactions."""
-    raise NotImplementedError
+    query = sa.select(ImageState.image_id).order_by(ImageState.image_id).limit(size)
+    if usable_only:
+        query = query.where(ImageState.usable == 1)
+    last = 0
+    while True:
+        with catalogue.read() as connection:
+            found = connection.execute(query.where(ImageState.image_id > last)).scalars().all()
+        if found:
+            yield column(found, np.int64)
+            last = found[-1]
+        if len(found) < size:
+            return
 
 
 def hash_chunks(catalogue: Catalogue, *, size: int = 50_000) -> Iterator[HashChunk]:
     """Perceptual hashes of all usable images that have one, in order of ids."""
-    raise NotImplementedError
+    query = (
+        sa.select(Image.id, Image.sha256, Image.perceptual_hash)
+        .where(Image.quarantine.is_(None), Image.perceptual_hash.is_not(None))
+        .order_by(Image.id)
+        .limit(size)
+    )
+    last = 0
+    while True:
+        with catalogue.read() as connection:
+            rows = connection.execute(query.where(Image.id > last)).all()
+        if rows:
+            ids, digests, hashes = zip(*rows, strict=True)
+            yield HashChunk(
+                image_ids=column(ids, np.int64),
+                sha256=np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32),
+                hashes=column(hashes, np.int64).view(np.uint64),
+            )
+            last = ids[-1]
+        if len(rows) < size:
+            return
 
 
 def signatures(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, bytes]:
     """The small grey pictures of these images, where there are any."""
-    raise NotImplementedError
+    query = sa.select(ImageSignature.image_id, ImageSignature.signature)
+    with catalogue.read() as connection:
+        return {
+            image_id: signature
+            for ids in chunked(image_ids, CHUNK)
+            for image_id, signature in connection.execute(
+                query.where(within(ImageSignature.image_id, ids))
+            )
+        }
 
 
 def small_side_quantile(catalogue: Catalogue, *, share: float = 0.5) -> int | None:
     """The given quantile of usable images' shorter side in pixels; None without images."""
-    raise NotImplementedError
+    side = sa.case((Image.width < Image.height, Image.width), else_=Image.height)
+    usable = Image.quarantine.is_(None)
+    with catalogue.read() as connection:
+        count = connection.execute(sa.select(sa.func.count()).where(usable)).scalar_one()
+        if not count:
+            return None
+        query = sa.select(side).where(usable).order_by(side).limit(1)
+        place = min(int(share * count), count - 1)
+        return int(connection.execute(query.offset(place)).scalar_one())

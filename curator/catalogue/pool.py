@@ -7,11 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 import numpy as np
+import sqlalchemy as sa
 from numpy.typing import NDArray
+from sqlalchemy.orm import InstrumentedAttribute
 
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.models import Block, FeatureRow, ImageState, LabelEvent, Location
+from curator.catalogue.sets import CHUNK, Query, column, within
+from curator.core.words import NO_CODE, Method, Origin, Split, Standing, code_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,19 +72,131 @@ def pool_chunks(
     Without a feature set (None) or with `with_features_only=False`, images without a
     feature row are there too.
     """
-    raise NotImplementedError
+    query = _select_pool(feature_set_id, with_features_only and feature_set_id is not None)
+    last = 0
+    while True:
+        with catalogue.read() as connection:
+            following = query.where(ImageState.image_id > last).limit(size)
+            rows = connection.execute(following).all()
+        if rows:
+            yield _pool_chunk(rows)
+            last = rows[-1][0]
+        if len(rows) < size:
+            return
+
+
+def _select_pool(feature_set_id: int | None, with_features_only: bool) -> Query:
+    state = ImageState
+    of_image = sa.and_(
+        FeatureRow.feature_set_id == feature_set_id, FeatureRow.image_id == state.image_id
+    )
+    return (
+        sa.select(
+            state.image_id,
+            sa.func.coalesce(FeatureRow.array_row, -1),
+            _code(state.standing, Standing),
+            _code(state.origin, Origin),
+            state.unit_key,
+            _code(state.split, Split),
+            Block.image_id.is_not(None),
+            state.probability,
+            sa.func.coalesce(state.round_id, -1),
+        )
+        .select_from(state)
+        .join(FeatureRow, of_image, isouter=not with_features_only)
+        .outerjoin(Block, Block.image_id == state.image_id)
+        .where(state.usable == 1)
+        .order_by(state.image_id)
+    )
+
+
+def _code(words: InstrumentedAttribute[Any], vocabulary: type[StrEnum]) -> sa.ColumnElement[int]:
+    return sa.case({str(word): code_of(word) for word in vocabulary}, value=words, else_=NO_CODE)
+
+
+def _pool_chunk(rows: Any) -> PoolChunk:
+    ids, places, standing, origin, units, split, blocked, probability, rounds = zip(
+        *rows, strict=True
+    )
+    return PoolChunk(
+        image_ids=column(ids, np.int64),
+        feature_rows=column(places, np.int64),
+        standing=column(standing, np.int8),
+        origin=column(origin, np.int8),
+        unit_keys=column(units, np.int64),
+        split=column(split, np.int8),
+        blocked=column(blocked, np.bool_),
+        probability=column(probability, np.float64),
+        rounds=column(rounds, np.int64),
+    )
 
 
 def pool_size(catalogue: Catalogue) -> int:
     """How many usable images there are."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        query = sa.select(sa.func.count()).select_from(ImageState).where(ImageState.usable == 1)
+        return connection.execute(query).scalar_one()
 
 
 def human_labels(catalogue: Catalogue, feature_set_id: int | None) -> HumanLabels:
     """Every standing human label of a usable image, in one consistent view."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        rows = connection.execute(_select_human(feature_set_id)).all()
+    ids, places, units, sources, standing, origin, method, split = (
+        zip(*rows, strict=True) if rows else ((),) * 8
+    )
+    order = np.argsort(column(ids, np.int64))
+    return HumanLabels(
+        image_ids=column(ids, np.int64)[order],
+        feature_rows=column(places, np.int64)[order],
+        unit_keys=column(units, np.int64)[order],
+        source_ids=column(sources, np.int64)[order],
+        standing=column(standing, np.int8)[order],
+        origin=column(origin, np.int8)[order],
+        method=column(method, np.int8)[order],
+        split=column(split, np.int8)[order],
+    )
+
+
+def _select_human(feature_set_id: int | None) -> Query:
+    state = ImageState
+    source = (
+        sa.select(Location.source_id)
+        .where(Location.image_id == state.image_id)
+        .order_by(Location.state.desc(), Location.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    of_image = sa.and_(
+        FeatureRow.feature_set_id == feature_set_id, FeatureRow.image_id == state.image_id
+    )
+    people = [origin for origin in Origin if origin is not Origin.PROMOTED]
+    return (
+        sa.select(
+            state.image_id,
+            sa.func.coalesce(FeatureRow.array_row, -1),
+            state.unit_key,
+            sa.func.coalesce(source, -1),
+            _code(state.standing, Standing),
+            _code(state.origin, Origin),
+            _code(LabelEvent.method, Method),
+            _code(state.split, Split),
+        )
+        .select_from(state)
+        .join(LabelEvent, LabelEvent.id == state.event_id)
+        .outerjoin(FeatureRow, of_image)
+        .where(state.usable == 1, state.standing.in_(list(Standing)), state.origin.in_(people))
+    )
 
 
 def labels_of(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.int8]:
     """The standing code of each image in the order given; -1 for none or unknown."""
-    raise NotImplementedError
+    codes = np.full(len(image_ids), NO_CODE, dtype=np.int8)
+    query = sa.select(ImageState.image_id, _code(ImageState.standing, Standing))
+    with catalogue.read() as connection:
+        for start in range(0, len(image_ids), CHUNK):
+            some = image_ids[start : start + CHUNK].tolist()
+            rows = connection.execute(query.where(within(ImageState.image_id, some))).tuples()
+            found = dict(rows.all())
+            codes[start : start + CHUNK] = [found.get(image_id, NO_CODE) for image_id in some]
+    return codes

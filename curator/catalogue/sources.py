@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
-from curator.catalogue.engine import Catalogue
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.models import Source
+from curator.catalogue.sets import Fetched, Query, plain_text
+from curator.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +33,80 @@ def add_source(
     A licence or attribution that is given replaces an empty one. Raises DataError if the
     name stands for another root, the root has another name, or the licence differs.
     """
-    raise NotImplementedError
+    name, licence, attribution = map(plain_text, (name, licence, attribution))
+    with catalogue.write() as connection:
+        known = _one(connection, Source.name == name) or _one(connection, Source.root == root)
+        if known is None:
+            row = {"name": name, "root": root, "licence": licence, "attribution": attribution}
+            connection.execute(sa.insert(Source).values(**row, added_at=now()))
+        else:
+            _check_same(known, name, root)
+            changes = _completed(known, {"licence": licence, "attribution": attribution})
+            if changes:
+                of_this = Source.id == known.source_id
+                connection.execute(sa.update(Source).where(of_this).values(**changes))
+        added = _one(connection, Source.name == name)
+        assert added is not None
+        return added
+
+
+def _check_same(known: SourceRecord, name: str, root: bytes) -> None:
+    if known.name != name:
+        raise DataError(
+            f"The folder {_shown(root)} is the source `{known.name}` already.",
+            f"Leave the name `{name}` out, or use `{known.name}`.",
+        )
+    if known.root != root:
+        raise DataError(
+            f"The source `{name}` lies at {_shown(known.root)}, not at {_shown(root)}.",
+            f"Choose another name, or run `curator relocate {name} {_shown(root)}` if it moved.",
+        )
+
+
+def _completed(known: SourceRecord, given: dict[str, str]) -> dict[str, str]:
+    changes = {}
+    for field, value in given.items():
+        before = getattr(known, field)
+        if value and before and value != before:
+            raise DataError(
+                f"The source `{known.name}` has the {field} {before!r}, not {value!r}.",
+                "Use another source name for files under other terms.",
+            )
+        if value and not before:
+            changes[field] = value
+    return changes
+
+
+def _shown(path: bytes) -> str:
+    return plain_text(os.fsdecode(path))
+
+
+def _one(connection: Connection, condition: sa.ColumnElement[bool]) -> SourceRecord | None:
+    row = connection.execute(_select().where(condition)).first()
+    return None if row is None else _record(row)
+
+
+def _select() -> Query:
+    return sa.select(Source.id, Source.name, Source.root, Source.licence, Source.attribution)
+
+
+def _record(row: Fetched) -> SourceRecord:
+    source_id, name, root, licence, attribution = row
+    return SourceRecord(
+        source_id=source_id, name=name, root=root, licence=licence, attribution=attribution
+    )
 
 
 def find_source(catalogue: Catalogue, name: str) -> SourceRecord | None:
     """The source with this name."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        return _one(connection, Source.name == plain_text(name))
 
 
 def list_sources(catalogue: Catalogue) -> list[SourceRecord]:
     """All sources, in the order in which they were added."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        return [_record(row) for row in connection.execute(_select().order_by(Source.id))]
 
 
 def relocate_source(catalogue: Catalogue, source_id: int, root: bytes) -> SourceRecord:
@@ -44,4 +114,17 @@ def relocate_source(catalogue: Catalogue, source_id: int, root: bytes) -> Source
 
     Raises DataError if another source has that root.
     """
-    raise NotImplementedError
+    with catalogue.write() as connection:
+        other = _one(connection, sa.and_(Source.root == root, Source.id != source_id))
+        if other is not None:
+            raise DataError(
+                f"{_shown(root)} is the root of the source `{other.name}` already.",
+                "Two sources cannot lie in one folder: check the path.",
+            )
+        connection.execute(sa.update(Source).where(Source.id == source_id).values(root=root))
+        moved = _one(connection, Source.id == source_id)
+        if moved is None:
+            raise DataError(
+                f"There is no source with the number {source_id}.", "List them with `status`."
+            )
+        return moved

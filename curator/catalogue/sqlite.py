@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL, Connection, Engine
 
 from curator.errors import BusyError, CatalogueError, CuratorError, StorageError
@@ -111,11 +112,24 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
+def insert_or_ignore(table: Any) -> Any:
+    """An insert that leaves rows alone which would break a uniqueness constraint."""
+    return insert(table).on_conflict_do_nothing()
+
+
+def insert_or_update(table: Any, key: str, changed: Sequence[str]) -> Any:
+    """An insert that changes these columns where the key is there already."""
+    statement = insert(table)
+    return statement.on_conflict_do_update(
+        index_elements=[key], set_={name: statement.excluded[name] for name in changed}
+    )
+
+
 def suspend_foreign_keys(connection: Connection) -> None:
     """Let a migration rebuild tables; only outside of a transaction, for this connection."""
     raw = connection.connection.dbapi_connection
     assert raw is not None
-    raw.execute("PRAGMA foreign_keys = OFF")  # type: ignore[attr-defined]
+    raw.execute("PRAGMA foreign_keys = OFF")
 
 
 def read_revision(path: Path) -> str | None:

@@ -1,0 +1,79 @@
+"""Keeping standing labels in step with the events, for a set of images at once.
+
+This is `core.standing`'s rule in SQL: a person's last word, unless imports since anybody
+looked name both classes; else the newest promotion or revocation of a round on the way
+to the head. It always derives from the events, never from what stood before.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from curator.catalogue.models import Head, Round
+from curator.catalogue.sets import emptied, fill, standing_round
+
+_REFRESH = sa.text("""
+WITH human AS (
+    SELECT e.image_id, e.id, e.label, e.method
+    FROM touched t CROSS JOIN label_event e
+    WHERE e.image_id = t.image_id AND e.kind = 'assert'
+      AND NOT EXISTS (SELECT 1 FROM label_event r WHERE r.target_id = e.id)
+),
+looked AS (
+    SELECT image_id, max(id) AS id FROM human WHERE method <> 'import' GROUP BY image_id
+),
+imported AS (
+    SELECT h.image_id, max(h.id) AS id,
+        max(CASE WHEN h.label = 'positive' THEN 1 ELSE 0 END)
+        + max(CASE WHEN h.label = 'negative' THEN 1 ELSE 0 END) AS classes
+    FROM human h LEFT JOIN looked l ON l.image_id = h.image_id
+    WHERE h.method = 'import' AND h.id > coalesce(l.id, 0)
+    GROUP BY h.image_id
+),
+deciding AS (
+    SELECT t.image_id, coalesce(i.classes, 0) AS classes,
+        coalesce(i.id, l.id, (
+            SELECT max(e.id) FROM label_event e JOIN standing_round s ON s.id = e.round_id
+            WHERE e.image_id = t.image_id
+        )) AS event_id
+    FROM touched t
+    LEFT JOIN imported i ON i.image_id = t.image_id
+    LEFT JOIN looked l ON l.image_id = t.image_id
+),
+derived AS (
+    SELECT d.image_id, e.id AS event_id,
+        CASE WHEN d.classes = 2 THEN 'conflict' ELSE e.label END AS standing,
+        e.origin, e.round_id,
+        CASE WHEN e.kind = 'promote' THEN e.probability END AS probability
+    FROM deciding d LEFT JOIN label_event e ON e.id = d.event_id AND e.kind <> 'revoke'
+)
+UPDATE image_state
+SET standing = derived.standing, origin = derived.origin, event_id = derived.event_id,
+    round_id = derived.round_id, probability = derived.probability
+FROM derived
+WHERE image_state.image_id = derived.image_id
+  AND (coalesce(image_state.event_id, 0) <> coalesce(derived.event_id, 0)
+       OR coalesce(image_state.standing, '') <> coalesce(derived.standing, ''))
+""")
+
+
+def refresh_standing(connection: Connection) -> int:
+    """Derive the standing labels of the images in `touched`; how many changed."""
+    rows = ({"id": round_id} for round_id in lineage_of(connection, head_of(connection)))
+    fill(connection, emptied(connection, standing_round), rows)
+    return connection.execute(_REFRESH).rowcount
+
+
+def head_of(connection: Connection) -> int | None:
+    """The round that stands."""
+    return connection.execute(sa.select(Head.round_id)).scalar_one()
+
+
+def lineage_of(connection: Connection, round_id: int | None) -> list[int]:
+    """The rounds on the way to a round, first to last, itself included."""
+    line = sa.select(Round.id, Round.parent_id).where(Round.id == round_id)
+    walk = line.cte("line", recursive=True)
+    parents = sa.select(Round.id, Round.parent_id).join(walk, Round.id == walk.c.parent_id)
+    walk = walk.union_all(parents)
+    return sorted(connection.execute(sa.select(walk.c.id)).scalars())

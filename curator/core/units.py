@@ -1,0 +1,50 @@
+"""Which images must stay together: connected components over groups, and their keys.
+
+A unit never spans two folds or splits, so its key must not change when the grouping is
+computed again: the first human label of a member pins it, and before that the smallest
+hash among the members decides.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def unit_keys(
+    images: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    own_keys: NDArray[np.int64],
+    pinned_keys: NDArray[np.int64],
+    pinned_by: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The unit key of every image that is in a group: (image ids ascending, keys).
+
+    One entry per primary membership, all arrays (m,) int64: image id, group id, the
+    image's own key (first 64 bits of its hash, signed), its pinned key, and the event that
+    pinned it (0 if it is not pinned). The key of the earliest pin wins; without one, the
+    smallest own key when read as unsigned.
+    """
+    members, first, image_index = np.unique(images, return_index=True, return_inverse=True)
+    if not len(members):
+        return members, members.copy()
+    component = _components(image_index, groups, len(members))
+    own, pins, by = own_keys[first], pinned_keys[first], pinned_by[first]
+    order = np.lexsort((own.view(np.uint64), by, by == 0, component))
+    leaders = order[np.unique(component[order], return_index=True)[1]]
+    key_of_component = np.where(by[leaders] > 0, pins[leaders], own[leaders])
+    return members, key_of_component[component]
+
+
+def _components(
+    image_index: NDArray[np.int64], groups: NDArray[np.int64], image_count: int
+) -> NDArray[np.int64]:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    names, group_index = np.unique(groups, return_inverse=True)
+    nodes = image_count + len(names)
+    edges = (np.ones(len(image_index), dtype=np.int8), (image_index, group_index + image_count))
+    graph = coo_array(edges, shape=(nodes, nodes))
+    _, labels = connected_components(graph, directed=False)
+    return np.unique(labels[:image_count], return_inverse=True)[1].astype(np.int64)
