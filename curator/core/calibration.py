@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 _SHARED_SPREAD = (1.0, 2.0)
 _HEAD_SPREAD = (0.25, 0.5)
 _POOL_SPREAD = (0.5, 2.0)
+_IMAGINED = 0.5
 _NEWTON_STEPS = 100
 _LARGEST_EXPONENT = 35.0
 
@@ -96,14 +97,18 @@ def _fit(
 ) -> tuple[float, float]:
     """The posterior mode of (log slope, intercept) under normal priors, by damped Newton steps.
 
-    Targets are drawn in by one imagined example of each class, as in Platt (1999), "Probabilistic
-    outputs for support vector machines", eq. 6-7, so that separable labels do not claim certainty.
+    Targets are drawn in by imagined examples of either class, as in Platt (1999), "Probabilistic
+    outputs for support vector machines", sec. 2.2, so that separable labels do not claim
+    certainty; half an example (Jeffreys) instead of his whole one gave the lower loss on real
+    pools.
     """
     if len(margins) == 0:
         return centre
     m = np.asarray(margins, dtype=np.float64)
     count = float(positive.sum())
-    target = np.where(positive, (count + 1) / (count + 2), 1 / (len(m) - count + 2))
+    of_positive = (count + _IMAGINED) / (count + 2 * _IMAGINED)
+    of_negative = _IMAGINED / (len(m) - count + 2 * _IMAGINED)
+    target = np.where(positive, of_positive, of_negative)
     mean, precision = np.array(centre), 1.0 / np.square(np.array(spread))
     point = mean.copy()
     value = _penalised_loss(point, m, target, mean, precision)

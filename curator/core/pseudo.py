@@ -49,41 +49,55 @@ def claims(
 
 
 class PseudoSampler:
-    """Finds, chunk by chunk, the cut below which `limit` images per head and class lie.
+    """Finds, chunk by chunk, at most `limit` images per head and class that it teaches itself.
 
-    Memory is K * 2 * limit numbers whatever the size of the pool. The sample is uniform
+    Memory is bounded by K * 2 * limit whatever the size of the pool. The sample is uniform
     among what a head claims, since the surest images alone would teach it nothing.
     """
 
     def __init__(self, heads: int, limit: int) -> None:
-        self._limit = limit
-        self._smallest: list[list[NDArray[np.float64]]] = [
-            [np.empty(0) for _ in CLASSES] for _ in range(heads)
-        ]
+        self._heads, self._limit = heads, limit
+        self._kept = {
+            (head, code): (np.empty(0), np.empty(0, dtype=np.int64))
+            for head in range(heads)
+            for code in CLASSES
+        }
 
-    def offer(self, codes: NDArray[np.int8], ranks: NDArray[np.float64]) -> None:
-        """Take in one chunk: `codes` (rows, K) from `claims`, `ranks` (rows,) in [0, 1)."""
-        for head, kept in enumerate(self._smallest):
-            for place, code in enumerate(CLASSES):
-                merged = np.concatenate([kept[place], ranks[codes[:, head] == code]])
-                if len(merged) > self._limit:
-                    merged = np.partition(merged, self._limit - 1)[: self._limit]
-                kept[place] = merged
+    def offer(
+        self, codes: NDArray[np.int8], ranks: NDArray[np.float64], rows: NDArray[np.int64]
+    ) -> None:
+        """Take in one chunk: `codes` (rows, K) from `claims`; `ranks` and `rows` are (rows,)."""
+        for (head, code), (kept_ranks, kept_rows) in self._kept.items():
+            claimed = codes[:, head] == code
+            merged_ranks = np.concatenate([kept_ranks, ranks[claimed]])
+            merged_rows = np.concatenate([kept_rows, rows[claimed]])
+            if len(merged_ranks) > self._limit:
+                smallest = np.argpartition(merged_ranks, self._limit - 1)[: self._limit]
+                merged_ranks, merged_rows = merged_ranks[smallest], merged_rows[smallest]
+            self._kept[head, code] = (merged_ranks, merged_rows)
 
     def cuts(self) -> NDArray[np.float64]:
         """The largest rank that is taken, (2, K): row 0 for positives, row 1 for negatives."""
         return np.array(
             [
-                [kept[place].max() if len(kept[place]) else -1.0 for kept in self._smallest]
-                for place in range(len(CLASSES))
+                [self._kept[head, code][0].max(initial=-1.0) for head in range(self._heads)]
+                for code in CLASSES
             ]
         )
 
     def counts(self) -> NDArray[np.int64]:
-        """How many are taken, (2, K), in the order of `cuts`."""
+        """How many images are taken, (2, K), in the order of `cuts`."""
         return np.array(
-            [[len(kept[place]) for kept in self._smallest] for place in range(len(CLASSES))]
+            [[len(self._kept[head, code][0]) for head in range(self._heads)] for code in CLASSES]
         )
+
+    def sample(self, code: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Rising feature rows (rows,) that any head takes as `code`, and which heads, (rows, K)."""
+        rows = np.unique(np.concatenate([self._kept[h, code][1] for h in range(self._heads)]))
+        member = np.zeros((len(rows), self._heads), dtype=np.bool_)
+        for head in range(self._heads):
+            member[np.searchsorted(rows, self._kept[head, code][1]), head] = True
+        return rows, member
 
 
 def taken(
@@ -110,7 +124,8 @@ def human_weights(
         for side in (positive, ~positive):
             of_class = weights[side].sum(axis=0)
             weights[side] *= total / (2 * np.maximum(of_class, 1.0))
-    return weights.astype(np.float32)
+    result: NDArray[np.float32] = weights.astype(np.float32)
+    return result
 
 
 def pseudo_weight_per_image(
@@ -129,5 +144,6 @@ def pseudo_weight_per_image(
     if balanced:
         each = wanted / 2 / np.maximum(counts, 1)
     else:
-        each = np.broadcast_to(wanted / np.maximum(counts.sum(axis=0), 1), counts.shape)
-    return np.minimum(each, 1.0).astype(np.float32)
+        each = np.repeat(wanted / np.maximum(counts.sum(axis=0), 1), len(counts), axis=0)
+    weights: NDArray[np.float32] = np.minimum(each, 1.0).astype(np.float32)
+    return weights

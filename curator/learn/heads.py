@@ -73,7 +73,7 @@ def fit_heads(
             "Check the features that you imported, or encode again with another encoder.",
         )
     signs = torch.as_tensor(np.where(targets, 1.0, -1.0), dtype=torch.float32, device=device)
-    w = _pad_columns(torch.as_tensor(weights, dtype=torch.float32, device=device))
+    w = pad_columns(torch.as_tensor(weights, dtype=torch.float32, device=device))
     problem = _Problem(x, signs[:, None], w * regularization)
     solution = _minimise(problem, _start_point(problem, start), tolerance, max_iterations)
     heads = weights.shape[1]
@@ -92,7 +92,7 @@ def _check(targets: NDArray[np.bool_], weights: Float32) -> None:
             )
 
 
-def _pad_columns(weights: torch.Tensor) -> torch.Tensor:
+def pad_columns(weights: torch.Tensor) -> torch.Tensor:
     """Skinny products are slow one way round; zero columns up to a width of 16 cost nothing."""
     import torch
 

@@ -30,22 +30,29 @@ def test_the_sample_is_the_same_in_chunks_and_in_one_piece() -> None:
     codes = generator.integers(-1, 2, (1_000, 3)).astype(np.int8)
     ranks = sampling_rank(np.arange(1_000), seed=7)
     whole, pieces = PseudoSampler(3, 50), PseudoSampler(3, 50)
-    whole.offer(codes, ranks)
+    rows = np.arange(1_000) * 3
+    whole.offer(codes, ranks, rows)
     for start in range(0, 1_000, 128):
-        pieces.offer(codes[start : start + 128], ranks[start : start + 128])
+        piece = slice(start, start + 128)
+        pieces.offer(codes[piece], ranks[piece], rows[piece])
     assert pieces.cuts() == pytest.approx(whole.cuts())
     chosen = taken(codes, ranks, whole.cuts())
     assert ((chosen == 1).sum(axis=0) == 50).all()
     assert ((chosen == -1).sum(axis=0) == 50).all()
     assert (whole.counts() == 50).all()
+    for code in (1, -1):
+        sampled, member = pieces.sample(code)
+        assert (sampled == rows[(chosen == code).any(axis=1)]).all()
+        assert (member == (chosen == code)[(chosen == code).any(axis=1)]).all()
 
 
 def test_a_head_without_claims_takes_nothing() -> None:
     sampler = PseudoSampler(2, 5)
     codes = np.zeros((10, 2), dtype=np.int8)
-    sampler.offer(codes, np.linspace(0, 0.9, 10))
+    sampler.offer(codes, np.linspace(0, 0.9, 10), np.arange(10))
     assert not taken(codes, np.linspace(0, 0.9, 10), sampler.cuts()).any()
     assert not sampler.counts().any()
+    assert [len(part) for part in sampler.sample(1)] == [0, 0]
 
 
 def test_human_weights_leave_out_the_own_fold_and_balance_the_classes() -> None:

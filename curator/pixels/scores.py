@@ -1,0 +1,98 @@
+"""The array file that each round leaves: what it thought of every image.
+
+The file is a plain `.npy` of records in order of image ids, named by the SHA-256 of its
+bytes. It is written as a stream and appears only when it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.errors import StorageError
+
+SCORE_RECORD = np.dtype(
+    [("image_id", "<i8"), ("probability", "<f8"), ("raw", "<f8"), ("fold", "<i2"), ("action", "i1")]
+)
+"""Image, P(positive) calibrated and raw, fold of the heads, and the `Action` of the round."""
+
+_COPY_BYTES = 1 << 20
+
+
+class ScoreWriter:
+    """Collects records on disk and gives them their name at the end.
+
+    Used as a context manager; what was not finished leaves no file behind.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._part = folder / f"{os.getpid()}.part"
+        self._count = 0
+
+    def __enter__(self) -> ScoreWriter:
+        """Open the file that nobody sees yet."""
+        self._file = self._part.open("w+b")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close, and leave nothing unfinished."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def append(self, records: NDArray[Any]) -> None:
+        """Add records of `SCORE_RECORD`. Raises StorageError if the disk does not take them."""
+        try:
+            self._file.write(records.astype(SCORE_RECORD, copy=False).tobytes())
+        except OSError as error:
+            raise _not_written(self._folder, error) from error
+        self._count += len(records)
+
+    def finish(self) -> str:
+        """Put the file in its place, safely on disk; returns its SHA-256 in hex."""
+        complete = self._part.with_suffix(".whole")
+        try:
+            with complete.open("w+b") as whole:
+                header = {"descr": SCORE_RECORD.descr, "fortran_order": False, "shape": (self._count,)}
+                np.lib.format.write_array_header_1_0(whole, header)
+                self._file.seek(0)
+                shutil.copyfileobj(self._file, whole, _COPY_BYTES)
+                whole.flush()
+                os.fsync(whole.fileno())
+                whole.seek(0)
+                digest = hashlib.file_digest(whole, "sha256").hexdigest()
+            complete.replace(score_path(self._folder, digest))
+        except OSError as error:
+            complete.unlink(missing_ok=True)
+            raise _not_written(self._folder, error) from error
+        return digest
+
+
+def score_path(folder: Path, digest: str) -> Path:
+    """Where the score file with this digest lies."""
+    return folder / f"{digest}.npy"
+
+
+def read_scores(folder: Path, digest: str) -> NDArray[Any] | None:
+    """The records of a round, memory-mapped; None if the file is not there any more."""
+    path = score_path(folder, digest)
+    if not path.exists():
+        return None
+    records = np.load(path, mmap_mode="r", allow_pickle=False)
+    return records if records.dtype == SCORE_RECORD else None
+
+
+def _not_written(folder: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"Scores cannot be written into {folder}: {error.strerror}.",
+        "Make room or give write access, then run the command again; nothing was changed.",
+    )
