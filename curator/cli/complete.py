@@ -23,3 +23,10 @@ def setting_keys(incomplete: str) -> list[tuple[str, str]]:
         for key in settings.setting_keys()
         if key.startswith(incomplete)
     ]
+
+
+def queue_names(incomplete: str) -> list[tuple[str, str]]:
+    """The queues, each with what it is for."""
+    from curator.workflows.queue import QUEUES
+
+    return [(name, text) for name, text in QUEUES.items() if name.startswith(incomplete)]

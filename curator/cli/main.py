@@ -20,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-from curator.cli import intake, look, manifest, setup, undo
+from curator.cli import intake, look, manifest, queues, rounds, setup, undo
 from curator.cli.invocation import Invocation
 from curator.cli.options import flag
 from curator.cli.output import emit, narrate, shown
@@ -48,7 +48,8 @@ app = typer.Typer(
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start": (setup.init, setup.config),
-    "Label": (intake.label,),
+    "Label": (intake.label, queues.queue, queues.review),
+    "Train": (rounds.round,),
     "Take away": (manifest.export,),
     "Look": (look.status, look.history),
     "Undo": (undo.rollback,),
@@ -143,6 +144,8 @@ def _explain(error: CuratorError) -> int:
 
 def _show_usage(error: typer.TyperException) -> None:
     context: typer.Context | None = getattr(error, "ctx", None)
+    if not error.format_message():
+        return  # called without a command: the help was shown
     narrate(f"curator: {shown(error.format_message())}")
     if context is not None:
         narrate(f"{context.get_usage()}\nSee `{context.command_path} --help`.")

@@ -1,0 +1,150 @@
+"""Commands that put images before a person: `queue` and the plain `review`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from curator.cli import complete, show_review
+from curator.cli.invocation import Invocation, invocation
+from curator.cli.options import AsJson, Force
+from curator.cli.output import count, emit, emit_json, narrate
+from curator.core.actor import current_user
+from curator.errors import UsageError
+
+if TYPE_CHECKING:
+    from curator.workflows.review import Review
+    from curator.workflows.workspace import Workspace
+
+QueueName = Annotated[
+    str,
+    typer.Argument(
+        metavar="QUEUE",
+        help="diverse, similar, borderline, unfamiliar, promoted, random, conflict, quarantine.",
+        autocompletion=complete.queue_names,
+    ),
+]
+LikeImage = Annotated[
+    str | None,
+    typer.Argument(metavar="IMAGE", help="For `similar`: a path, or the beginning of a SHA-256."),
+]
+
+
+def queue(
+    context: typer.Context,
+    name: QueueName,
+    image: LikeImage = None,
+    size: Annotated[int, typer.Option(metavar="N", min=1, help="How many images.")] = 100,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Write here, not to the screen.")
+    ] = None,
+    relative_to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write paths relative to this folder.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Another choice than the workspace's seed.")
+    ] = None,
+    force: Force = False,
+    json: AsJson = False,
+) -> None:
+    """List the images that are worth a look, best first, as CSV for labelling elsewhere.
+
+    Fill in the column `label` and bring it back with `curator label`. The queues: diverse
+    (spread over everything, for the first labels), similar IMAGE (more of a rare class),
+    borderline, unfamiliar, promoted, random, conflict, quarantine.
+
+    Example: curator queue borderline --size 200 --output look.csv
+    """
+    from curator.workflows import queue as workflow
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        rows = workflow.queue(
+            workspace,
+            name,
+            size=size,
+            like=_image_id(workspace, image),
+            seed=seed,
+            progress=call.progress(),
+        )
+    if output is not None:
+        workflow.write_queue(rows, output, force=force, relative_to=relative_to)
+        call.say(f"Wrote {count(len(rows), 'image')} to {output}.")
+    if json:
+        emit_json([show_review.as_json(row) for row in rows])
+    elif output is None:
+        emit(workflow.queue_csv(rows, relative_to=relative_to).removesuffix("\n"))
+
+
+def review(
+    context: typer.Context,
+    name: QueueName = "borderline",
+    image: LikeImage = None,
+) -> None:
+    """Label one image after the other, each answer a line; every answer is kept at once.
+
+    Answers are the name of a class or its first letter, `unsure`, `skip`, `undo` and
+    `quit`; words after a class are its reasons.
+
+    Example: curator review diverse
+    """
+    from curator.workflows.review import Review
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        keys = show_review.Answers(workspace.settings.classes)
+        with Review(
+            workspace,
+            name,
+            actor=current_user(),
+            like=_image_id(workspace, image),
+            progress=call.progress(),
+        ) as session:
+            call.say(keys.explanation())
+            _ask(call, session, keys)
+            emit(f"{count(session.decided, 'decision')} kept.")
+
+
+def _ask(call: Invocation, session: Review, keys: show_review.Answers) -> None:
+    """Put image after image before the person until there is none or they have enough."""
+    number = 1
+    while (item := session.current()) is not None:
+        narrate(show_review.announcement(item, number))
+        try:
+            answer = keys.read(_line(keys.prompt()))
+        except UsageError as error:
+            call.say(f"{error.problem} {error.advice}")
+            continue
+        if answer.move == "quit":
+            return
+        if answer.move == "undo":
+            if session.undo() is None:
+                call.say("There is nothing to undo.")
+            else:
+                number -= 1
+        elif answer.move == "skip":
+            session.skip()
+            number += 1
+        elif answer.label is not None:
+            session.decide(answer.label, reasons=answer.reasons)
+            number += 1
+    call.say("The queue has nothing more.")
+
+
+def _line(prompt: str) -> str:
+    """A line of the person's; the end of the input means that they have enough."""
+    if sys.stdin.isatty():
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
+    return sys.stdin.readline() or "quit"
+
+
+def _image_id(workspace: Workspace, image: str | None) -> int | None:
+    if image is None:
+        return None
+    from curator.workflows.history import find_named_image
+
+    return find_named_image(workspace, image)

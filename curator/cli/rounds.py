@@ -1,0 +1,57 @@
+"""Commands that train and judge: `encode`, `round`, `predict`, `evaluate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from curator.cli import show_rounds
+from curator.cli.invocation import invocation
+from curator.cli.options import AsJson, flag
+from curator.cli.output import emit, emit_json
+
+if TYPE_CHECKING:
+    from curator.workflows.round import RoundReport
+
+
+def round(
+    context: typer.Context,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How many rounds.")] = 1,
+    until_stable: Annotated[
+        bool, flag("--until-stable", help="As many rounds as it takes until little changes.")
+    ] = False,
+    dry_run: Annotated[
+        bool, flag("--dry-run", help="Say what one round would do, and keep nothing of it.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Train on the labels, score every image, promote what is sure, revoke what is not.
+
+    Images that are new are encoded first. Each round is kept as a whole or not at all;
+    interrupted, run it again.
+
+    Example: curator round --until-stable
+    """
+    from curator.workflows.round import run_rounds
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        table = show_rounds.RoundTable(workspace.settings.classes)
+        reports: list[RoundReport] = []
+        for report in run_rounds(
+            workspace,
+            rounds=rounds,
+            until_stable=until_stable,
+            dry_run=dry_run,
+            progress=call.progress(),
+        ):
+            if not json:
+                if not reports:
+                    emit(table.header())
+                emit(table.row(report))
+            reports.append(report)
+    if json:
+        emit_json([show_rounds.as_json(report) for report in reports])
+    else:
+        emit(show_rounds.verdict(reports[-1]))

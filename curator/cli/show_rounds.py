@@ -1,0 +1,82 @@
+"""Rounds as a table that grows by a line as soon as each is committed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from curator.cli.output import percent, shown, strong
+
+if TYPE_CHECKING:
+    from curator.settings import ClassesSettings
+    from curator.workflows.round import RoundReport
+
+
+class RoundTable:
+    """Column widths are fixed by the header, so that lines can be printed one by one."""
+
+    def __init__(self, classes: ClassesSettings) -> None:
+        columns = (
+            "round",
+            "labels",
+            "pseudo-labels",
+            f"+{shown(classes.positive)}",
+            f"+{shown(classes.negative)}",
+            "revoked",
+            "coverage",
+            "borderline",
+        )
+        self._columns = columns
+        self._widths = [max(len(column), 7) for column in columns]
+
+    def header(self) -> str:
+        """The line of column names."""
+        return strong(f"{self._line(self._columns)}  seconds")
+
+    def row(self, report: RoundReport) -> str:
+        """One round."""
+        values = (
+            "dry run" if report.round_id is None else str(report.round_id),
+            f"{report.human_positive + report.human_negative:,}",
+            f"{report.pseudo_positive + report.pseudo_negative:,}",
+            f"{report.promoted_positive:,}",
+            f"{report.promoted_negative:,}",
+            f"{report.revoked:,}",
+            percent(report.coverage),
+            f"{report.borderline:,}",
+        )
+        stages = ", ".join(f"{name} {spent:.1f}" for name, spent in report.seconds.items())
+        return f"{self._line(values)}  {sum(report.seconds.values()):.1f} ({stages})"
+
+    def _line(self, values: tuple[str, ...]) -> str:
+        return "  ".join(
+            value.rjust(width) for value, width in zip(values, self._widths, strict=True)
+        )
+
+
+def verdict(report: RoundReport) -> str:
+    """What is known about the error after a round, and how far it can be trusted."""
+    estimate = report.estimate
+    if not estimate.sample:
+        return "No label was set aside to measure the error on."
+    measured = (
+        f"Error on {estimate.sample:,} labels that the judging head had not seen:"
+        f" {percent(estimate.rate)} ({percent(estimate.low)} to {percent(estimate.high)})."
+    )
+    if report.basis == "pool":
+        return f"{measured} They are a random sample of the pool."
+    return (
+        f"{measured} These labels are no random sample, so scores are uncalibrated for the"
+        " pool and the error there may be another."
+    )
+
+
+def as_json(report: RoundReport) -> dict[str, Any]:
+    """One round for `--json`."""
+    from dataclasses import asdict
+
+    return {
+        **asdict(report),
+        "promoted": report.promoted_positive + report.promoted_negative,
+        "coverage": report.coverage,
+        "borderline": report.borderline,
+    }

@@ -1,0 +1,175 @@
+"""How commands begin and end: exit codes, help, versions, signals, pipes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from curator import __version__
+from curator.cli import main as entry
+from curator.errors import DataError, StorageError
+from tests.support.command import CHECKOUT, curator, run_curator, start_curator
+
+COMMANDS = sorted(command.name or "" for command in entry.app.registered_commands)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command: str) -> None:
+    text = " ".join(curator(command, "--help").stdout.split())
+    assert "Example" in text
+    assert f"curator {command}" in text
+
+
+def test_help_names_every_command() -> None:
+    text = curator("--help").stdout
+    assert all(command in text for command in COMMANDS)
+
+
+def test_no_arguments_show_the_help() -> None:
+    shown = run_curator(expect=2)
+    assert "Usage: curator" in shown.stdout + shown.stderr
+
+
+def test_the_version() -> None:
+    assert curator("--version").stdout == f"curator {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["stats"], "Did you mean 'status'?"),
+        (["status", "--jsn"], "No such option: --jsn"),
+        (["rollback"], "Missing option '--to'"),
+        (["rollback", "--to", "x"], "should be a valid integer"),
+        (["init"], "Missing argument 'DIR'"),
+        (["label", "x.csv", "--origin", "promoted"], "promoted"),
+    ],
+)
+def test_wrong_usage_is_2_with_a_hint(arguments: list[str], says: str) -> None:
+    ended = curator(*arguments, expect=2)
+    assert says in ended.stderr
+    assert "--help" in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_a_problem_is_3_with_advice_and_no_traceback(tmp_path: Path) -> None:
+    ended = curator("-w", tmp_path, "status", expect=3)
+    assert f"{tmp_path} is not a workspace" in ended.stderr
+    assert "curator init" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_no_workspace_above(tmp_path: Path) -> None:
+    ended = run_curator("status", cwd=tmp_path, expect=3)
+    assert "There is no workspace in" in ended.stderr
+
+
+def test_names_in_messages_are_made_safe(capsys: pytest.CaptureFixture[str]) -> None:
+    code = entry._explain(DataError("bad\x1b[2J name\nline 2: \udce9", "Mend it."))
+    assert code == 3
+    assert capsys.readouterr().err == "curator: bad\\x1b[2J name\nline 2: \\udce9\nMend it.\n"
+
+
+BROKEN = """
+import sys
+from curator.cli import main as entry
+
+@entry.app.command("broken")
+def broken() -> None:
+    {0}
+
+sys.exit(entry.main(["broken"]))
+"""
+
+
+def run_broken(line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", BROKEN.format(line)], cwd=CHECKOUT, capture_output=True, text=True
+    )
+
+
+def test_a_bug_is_1_with_traceback_and_a_sentence() -> None:
+    ended = run_broken("raise ZeroDivisionError('oops')")
+    assert ended.returncode == 1
+    assert "ZeroDivisionError: oops" in ended.stderr
+    assert "this is a bug in curator" in ended.stderr
+
+
+def test_a_full_disk_is_3_with_advice() -> None:
+    ended = run_broken("raise OSError(28, 'No space left on device', 'there')")
+    assert ended.returncode == 3
+    assert "there: No space left on device" in ended.stderr
+    assert "Make room" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_unexplained_refusal_of_the_system_is_a_bug() -> None:
+    assert run_broken("raise OSError(5, 'Input/output error')").returncode == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_130_and_says_that_state_is_saved(number: signal.Signals) -> None:
+    ended = run_broken(f"import os, time; os.kill(os.getpid(), {int(number)}); time.sleep(30)")
+    assert ended.returncode == 130
+    assert "saved" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_nobody_reading_the_output_is_no_error(tmp_path: Path) -> None:
+    curator("init", tmp_path / "ws")
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "curator", "-w", tmp_path / "ws", "config"],
+        cwd=CHECKOUT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    _, said = process.communicate(timeout=60)
+    assert said == ""
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_prints(shell: str) -> None:
+    script = run_curator("--show-completion", shell).stdout
+    assert "_CURATOR_COMPLETE" in script
+
+
+def completions(words: str) -> list[str]:
+    """What bash would offer for the last of `words`."""
+    done = run_curator(
+        _CURATOR_COMPLETE="complete_bash",
+        COMP_WORDS=words,
+        COMP_CWORD=str(len(words.split(" ")) - 1),
+    )
+    return done.stdout.splitlines()
+
+
+def test_commands_and_settings_complete() -> None:
+    assert completions("curator stat") == ["status"]
+    assert "promotion.promote_above" in completions("curator config promotion.p")
+    assert all(key.startswith("runtime.") for key in completions("curator config runtime."))
+
+
+def test_a_process_says_the_same_as_a_call(tmp_path: Path) -> None:
+    curator("init", tmp_path / "ws")
+    called = curator("-w", tmp_path / "ws", "status", "--json")
+    assert run_curator("-w", tmp_path / "ws", "status", "--json").json() == called.json()
+
+
+def test_storage_errors_have_their_code() -> None:
+    assert StorageError.exit_code == 3
+
+
+def test_quiet_says_nothing(tmp_path: Path) -> None:
+    process = start_curator("-q", "init", tmp_path / "ws")
+    assert process.communicate(timeout=60) == ("", "")

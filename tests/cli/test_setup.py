@@ -1,0 +1,153 @@
+"""`init` and `config`: a workspace is made once, and its settings stay the user's own file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from curator.workflows.workspace import recipes
+from tests.support.command import curator, run_curator
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    curator("init", tmp_path / "ws")
+    return tmp_path / "ws"
+
+
+def test_init_makes_a_commented_settings_file_with_the_names(tmp_path: Path) -> None:
+    made = curator("init", tmp_path / "ws", "--positive", "face", "--negative", "no face")
+    text = (tmp_path / "ws" / "curator.toml").read_text()
+    assert 'positive = "face"' in text
+    assert 'negative = "no face"' in text
+    assert "# A round gives an image a label" in text
+    assert (tmp_path / "ws" / ".curator" / "catalogue.sqlite").is_file()
+    assert "curator -w" in made.stderr
+    assert made.stdout == ""
+
+
+def test_init_in_a_folder_that_holds_images_leaves_them_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"mine")
+    curator("init", tmp_path)
+    assert (tmp_path / "a.jpg").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("remains", ["curator.toml", ".curator"])
+def test_init_never_touches_a_workspace(workspace: Path, remains: str) -> None:
+    for name in {"curator.toml", ".curator"} - {remains}:
+        (workspace / name).rename(workspace / f"{name}.away")
+    before = sorted(path.name for path in workspace.iterdir())
+    refused = curator("init", workspace, expect=3)
+    assert "already holds a workspace" in refused.stderr
+    assert sorted(path.name for path in workspace.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--positive", "bad"], "the two classes need two names"),
+        (["--positive", ""], "classes.positive"),
+        (["--negative", "unsure"], "neither may be 'unsure'"),
+    ],
+)
+def test_init_refuses_names_that_cannot_be_told_apart(
+    tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    assert says in curator("init", tmp_path / "ws", *arguments, expect=3).stderr
+    assert not (tmp_path / "ws").exists()
+
+
+def test_init_from_a_recipe(tmp_path: Path) -> None:
+    name, file = next(iter(recipes().items()))
+    curator("init", tmp_path / "ws", "--recipe", name)
+    assert (tmp_path / "ws" / "curator.toml").read_text() == file.read_text()
+
+
+def test_an_unknown_recipe_is_wrong_usage(tmp_path: Path) -> None:
+    refused = curator("init", tmp_path / "ws", "--recipe", "solarcell", expect=2)
+    assert "There is no recipe `solarcell`" in refused.stderr
+    assert not (tmp_path / "ws").exists()
+
+
+def test_init_where_a_file_lies(tmp_path: Path) -> None:
+    (tmp_path / "ws").write_text("")
+    assert "cannot be written" in curator("init", tmp_path / "ws", expect=3).stderr
+
+
+def test_a_workspace_is_found_from_below(workspace: Path) -> None:
+    below = workspace / "a" / "b"
+    below.mkdir(parents=True)
+    shown = run_curator("config", "runtime.seed", "--json", cwd=below).json()
+    assert shown[0]["value"] == "0"
+
+
+def test_config_lists_every_setting(workspace: Path) -> None:
+    lines = curator("-w", workspace, "config").stdout.splitlines()
+    assert "promotion.promote_above = 0.99" in lines
+    assert 'classes.positive = "good"' in lines
+
+
+def test_config_shows_a_section_and_explains_a_key(workspace: Path) -> None:
+    rows = curator("-w", workspace, "config", "promotion", "--json").json()
+    assert {row["key"].split(".")[0] for row in rows} == {"promotion"}
+    text = curator("-w", workspace, "config", "promotion.promote_above").stdout
+    assert "a number from 0 to 1; default 0.99." in text
+
+
+def test_config_changes_the_file_and_keeps_its_comments(workspace: Path) -> None:
+    before = (workspace / "curator.toml").read_text()
+    curator("-w", workspace, "config", "promotion.promote_above=0.95", "runtime.device=cpu")
+    after = (workspace / "curator.toml").read_text()
+    kept = [line for line in before.splitlines() if line.startswith("#")]
+    assert [line for line in after.splitlines() if line.startswith("#")] == kept
+    shown = curator("-w", workspace, "config", "promotion", "runtime", "--json").json()
+    assert {(row["key"], row["value"]) for row in shown} >= {
+        ("promotion.promote_above", "0.95"),
+        ("runtime.device", '"cpu"'),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["promotion.promote_abov=0.9"], 3, "Did you mean `promotion.promote_above`?"),
+        (["promotion.promote_abov"], 3, "Did you mean `promotion.promote_above`?"),
+        (["promotion.promote_above=2"], 3, "less than or equal to 1"),
+        (["promotion.promote_below=0.999"], 3, "the thresholds must rise"),
+        (["promotion.promote_above", "runtime.seed=1"], 2, "write KEY=VALUE"),
+        (["runtime.seed=1", "runtime.sed=2"], 3, "Did you mean `runtime.seed`?"),
+    ],
+)
+def test_config_refuses_and_changes_nothing(
+    workspace: Path, arguments: list[str], code: int, says: str
+) -> None:
+    before = (workspace / "curator.toml").read_bytes()
+    assert says in curator("-w", workspace, "config", *arguments, expect=code).stderr
+    assert (workspace / "curator.toml").read_bytes() == before
+    assert not list(workspace.glob(".curator.toml*"))
+
+
+def test_a_broken_settings_file_is_named_with_its_line(workspace: Path) -> None:
+    (workspace / "curator.toml").write_text("[runtime\n")
+    refused = curator("-w", workspace, "status", expect=3)
+    assert "curator.toml is not valid TOML" in refused.stderr
+    assert "line 1" in refused.stderr
+
+
+def test_a_lost_settings_file_says_what_to_do(workspace: Path) -> None:
+    (workspace / "curator.toml").unlink()
+    refused = curator("-w", workspace, "status", expect=3)
+    assert "curator.toml is missing" in refused.stderr
+    assert "an empty file takes every default" in refused.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="cannot be had here: root may write anywhere")
+def test_config_in_a_read_only_workspace(workspace: Path) -> None:
+    workspace.chmod(0o555)
+    try:
+        refused = curator("-w", workspace, "config", "runtime.seed=1", expect=3)
+    finally:
+        workspace.chmod(0o755)
+    assert "cannot be written" in refused.stderr
