@@ -1,1 +1,1 @@
-"""Pictures and pages that show what was done."""
+"""Pictures of what a workspace holds."""

@@ -142,4 +142,3 @@ def _first(best: Ranked, more: Ranked, size: int, *, descending: bool) -> Ranked
     distances = np.concatenate([best.distances, more.distances])
     order = np.lexsort((ids, -distances if descending else distances))[:size]
     return Ranked(ids[order], distances[order])
-

@@ -1,0 +1,275 @@
+"""Queues: which images are worth a person's look, best first.
+
+Queues that need only the catalogue come from its indexes. Those that need feature space
+(`diverse`, `similar`, `unfamiliar`) encode what is new first, and look at a random sample
+where the pool is too large to look at all of it. The same workspace and seed give the
+same queue.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.catalogue import queues
+from curator.catalogue.features import rows_of
+from curator.catalogue.images import ImageDetails, image_details
+from curator.catalogue.pool import pool_chunks
+from curator.catalogue.queues import NO_FILTER, QueueFilter
+from curator.core.files import replacing
+from curator.core.progress import SILENT, Progress
+from curator.core.words import NO_CODE, Origin, Standing, code_of
+from curator.errors import DataError, UsageError
+from curator.export.destination import check_destination
+from curator.export.formats import csv_cell
+from curator.export.paths import path_text, relative_path
+from curator.review.selection import SAMPLE_LIMIT, farthest, nearest, random_sample, spread
+from curator.settings import ClassesSettings
+from curator.workflows.encode import FeatureSet, ready_features
+from curator.workflows.workspace import Workspace
+
+QUEUES: dict[str, str] = {
+    "diverse": "spread over feature space; needs no model, for the first labels",
+    "similar": "most like one image, to find more of a rare class",
+    "borderline": "neither promoted nor labelled, nearest to undecided",
+    "unfamiliar": "unlike anything that people labelled",
+    "promoted": "labelled by rounds, the least certain first",
+    "random": "a random sample of the unlabelled images",
+    "conflict": "labelled both ways by people",
+    "quarantine": "cannot be used",
+}
+"""The queues and what each is for, in the order in which they are offered."""
+
+KNOWN_LIMIT = 16_384
+"""Most labelled images that others are compared with; a random sample beyond that."""
+
+_CHUNK = 8_192
+_DETAILS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRow:
+    """One image to look at.
+
+    `path` is absolute. `probability` is the current P(positive), None without a score.
+    `suggestion` is the user's name of the class that curator leans to, or empty;
+    `quarantine` the reason code of an image that cannot be used, or empty.
+    """
+
+    image_id: int
+    path: bytes
+    sha256: bytes
+    probability: float | None
+    suggestion: str
+    quarantine: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked of a queue; `like` is the image that `similar` starts from."""
+
+    workspace: Workspace
+    size: int
+    seed: int
+    like: int | None = None
+    leave_out: QueueFilter = NO_FILTER
+    progress: Progress = SILENT
+
+
+def queue(
+    workspace: Workspace,
+    name: str,
+    *,
+    size: int,
+    like: int | None = None,
+    seed: int | None = None,
+    progress: Progress = SILENT,
+) -> list[QueueRow]:
+    """The first `size` images of a queue.
+
+    Raises UsageError for a queue that does not exist or a missing `like`, DataError where
+    the queue has nothing to go by yet (no scores, no labels).
+    """
+    if size < 1:
+        raise UsageError(f"A queue of {size} images is none.", "Give --size a number above 0.")
+    request = Request(
+        workspace=workspace,
+        size=size,
+        seed=workspace.settings.runtime.seed if seed is None else seed,
+        like=like,
+        progress=progress,
+    )
+    return queue_rows(workspace, choose(name, request))
+
+
+def choose(name: str, request: Request) -> list[int]:
+    """The ids of a queue's first images. Raises as `queue` does."""
+    if name not in _CHOOSERS:
+        raise UsageError(f"There is no queue `{name}`.", f"Choose from {', '.join(QUEUES)}.")
+    return _CHOOSERS[name](request)
+
+
+def queue_rows(workspace: Workspace, image_ids: Sequence[int]) -> list[QueueRow]:
+    """What a person is shown of these images, in the order given."""
+    rows: list[QueueRow] = []
+    for start in range(0, len(image_ids), _DETAILS):
+        part = image_ids[start : start + _DETAILS]
+        found = image_details(workspace.catalogue, part)
+        rows += [_row(found[one], workspace.settings.classes) for one in part if one in found]
+    return rows
+
+
+def queue_csv(rows: Sequence[QueueRow], *, relative_to: Path | None = None) -> str:
+    """The rows as CSV, with an empty column `label` to be filled in and imported again."""
+    folder = None if relative_to is None else os.fsencode(relative_to.absolute())
+    unusable = any(row.quarantine for row in rows)
+    header = ["path", "sha256", "probability", "suggestion", "label"]
+    lines = [[*header, "quarantine"] if unusable else header]
+    for row in rows:
+        path = path_text(relative_path(row.path, folder))
+        cells = [path, row.sha256.hex(), row.probability, row.suggestion, None]
+        lines.append([csv_cell(cell) for cell in ([*cells, row.quarantine] if unusable else cells)])
+    return "".join(",".join(line) + "\n" for line in lines)
+
+
+def write_queue(
+    rows: Sequence[QueueRow],
+    destination: Path,
+    *,
+    force: bool = False,
+    relative_to: Path | None = None,
+) -> None:
+    """Write `queue_csv` to a file. Raises StorageError if it exists or cannot be written."""
+    check_destination(destination, force=force)
+    with replacing(destination) as stream:
+        stream.write(queue_csv(rows, relative_to=relative_to).encode())
+
+
+def _diverse(request: Request) -> list[int]:
+    features = ready_features(request.workspace, request.progress)
+    catalogue = request.workspace.catalogue
+    known = _sample(request, features, KNOWN_LIMIT, _human)
+    ids = np.sort(_sample(request, features, SAMPLE_LIMIT, _unlabelled))
+    rows = rows_of(catalogue, features.feature_set_id, ids)
+    known_rows = rows_of(catalogue, features.feature_set_id, known)
+    chosen = spread(
+        ids, features.gather(rows), features.gather(known_rows), request.size, request.seed
+    )
+    return [int(one) for one in chosen.ids]
+
+
+def _similar(request: Request) -> list[int]:
+    if request.like is None:
+        raise UsageError("`similar` needs an image to start from.", "Name one: queue similar IMAGE")
+    features = ready_features(request.workspace, request.progress)
+    row = rows_of(request.workspace.catalogue, features.feature_set_id, [request.like])
+    if row[0] < 0:
+        raise DataError(
+            "That image has no features, because it cannot be used.", "Choose another one."
+        )
+    target = features.gather(row)[0]
+
+    def others(standing: Codes, origin: Codes, ids: Ids) -> NDArray[np.bool_]:
+        return ~_human(standing, origin, ids) & (ids != request.like)
+
+    found = nearest(target, _feature_chunks(request, features, others), request.size)
+    return [int(one) for one in found.ids]
+
+
+def _unfamiliar(request: Request) -> list[int]:
+    measured = queues.unfamiliar(
+        request.workspace.catalogue, size=request.size, leave_out=request.leave_out
+    )
+    if measured:
+        return measured
+    features = ready_features(request.workspace, request.progress)
+    catalogue = request.workspace.catalogue
+    known = _sample(request, features, KNOWN_LIMIT, _human)
+    if not len(known):
+        raise DataError(
+            "Nothing is labelled yet, so everything is equally unfamiliar.",
+            "Start with `curator queue diverse`.",
+        )
+    references = features.gather(rows_of(catalogue, features.feature_set_id, known))
+    ids = np.sort(_sample(request, features, SAMPLE_LIMIT, _unlabelled))
+    rows = rows_of(catalogue, features.feature_set_id, ids)
+    parts = (
+        (ids[start : start + _CHUNK], features.gather(rows[start : start + _CHUNK]))
+        for start in range(0, len(ids), _CHUNK)
+    )
+    return [int(one) for one in farthest(references, parts, request.size).ids]
+
+
+_CHOOSERS: dict[str, Callable[[Request], list[int]]] = {
+    "diverse": _diverse,
+    "similar": _similar,
+    "borderline": lambda ask: queues.borderline(
+        ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out
+    ),
+    "unfamiliar": _unfamiliar,
+    "promoted": lambda ask: queues.promoted(
+        ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out
+    ),
+    "random": lambda ask: queues.random_unlabelled(
+        ask.workspace.catalogue, size=ask.size, seed=ask.seed, leave_out=ask.leave_out
+    ),
+    "conflict": lambda ask: queues.conflicts(
+        ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out
+    ),
+    "quarantine": lambda ask: queues.quarantined(ask.workspace.catalogue, size=ask.size),
+}
+
+Ids = NDArray[np.int64]
+Codes = NDArray[np.int8]
+Wanted = Callable[[Codes, Codes, Ids], NDArray[np.bool_]]
+
+
+def _unlabelled(standing: Codes, origin: Codes, ids: Ids) -> NDArray[np.bool_]:
+    unlabelled: NDArray[np.bool_] = standing == NO_CODE
+    return unlabelled
+
+
+def _human(standing: Codes, origin: Codes, ids: Ids) -> NDArray[np.bool_]:
+    human: NDArray[np.bool_] = (standing != NO_CODE) & (origin != code_of(Origin.PROMOTED))
+    return human
+
+
+def _sample(request: Request, features: FeatureSet, limit: int, wanted: Wanted) -> Ids:
+    chunks = (
+        chunk.image_ids[wanted(chunk.standing, chunk.origin, chunk.image_ids)]
+        for chunk in pool_chunks(request.workspace.catalogue, features.feature_set_id)
+    )
+    return random_sample(chunks, limit, request.seed)
+
+
+def _feature_chunks(
+    request: Request, features: FeatureSet, wanted: Wanted
+) -> Iterator[tuple[Ids, NDArray[np.floating]]]:
+    for chunk in pool_chunks(request.workspace.catalogue, features.feature_set_id, size=_CHUNK):
+        chosen = wanted(chunk.standing, chunk.origin, chunk.image_ids)
+        yield chunk.image_ids[chosen], features.gather(chunk.feature_rows[chosen])
+
+
+def _row(image: ImageDetails, classes: ClassesSettings) -> QueueRow:
+    return QueueRow(
+        image_id=image.image_id,
+        path=image.places[0].path if image.places else b"",
+        sha256=image.sha256,
+        probability=image.score,
+        suggestion=_suggestion(image, classes),
+        quarantine=str(image.quarantine or ""),
+    )
+
+
+def _suggestion(image: ImageDetails, classes: ClassesSettings) -> str:
+    """The class that a round gave, else the likelier one, else nothing."""
+    if image.origin is Origin.PROMOTED and image.standing is not None:
+        return classes.name_of(image.standing)
+    if image.score is None or image.standing is Standing.CONFLICT:
+        return ""
+    return classes.positive if image.score >= 0.5 else classes.negative
