@@ -1,0 +1,46 @@
+"""JPEGs that were cut off, also those that libjpeg would silently fill with grey.
+
+libjpeg only warns when the compressed data end early, and Pillow does not listen. Here
+the same decoder (libjpeg-turbo, the same pixels to the bit) runs with warnings as errors.
+A warning about the end of the data means a cut file; others, such as a few bytes of junk
+that many cameras write, are left to Pillow's judgement.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from curator.core.words import Quarantine
+from curator.imaging.problems import ImageProblem
+
+_COLOUR_SPACES = {"RGB": "RGB", "L": "GRAY"}
+_END_OF_IMAGE, _START_OF_SCAN = b"\xff\xd9", b"\xff\xda"
+
+
+def strict_jpeg(data: bytes, image: Image.Image) -> Image.Image | None:
+    """The pixels of a JPEG as RGB, or None where Pillow should decode it.
+
+    `image` is the same file, opened by Pillow and not loaded. Raises ImageProblem
+    (`truncated`) if the compressed data end early.
+    """
+    space = _COLOUR_SPACES.get(image.mode)
+    try:
+        if space is None:
+            # Pillow's conversion of CMYK is the one to keep; this only looks for the end.
+            simplejpeg.decode_jpeg(data, "CMYK", min_factor=8, strict=True)
+            return None
+        pixels = simplejpeg.decode_jpeg(data, space, fastdct=False, fastupsample=False, strict=True)
+    except ValueError as error:
+        _refuse_cut(data, str(error))
+        return None
+    picture = Image.fromarray(np.squeeze(pixels, axis=2) if space == "GRAY" else pixels)
+    return picture.convert("RGB")
+
+
+def _refuse_cut(data: bytes, warning: str) -> None:
+    """Raise if the decoder's warning, or the missing end marker, tells of a cut file."""
+    has_end = data.rfind(_END_OF_IMAGE) > data.rfind(_START_OF_SCAN)
+    if "premature end" in warning.lower() or not has_end:
+        raise ImageProblem(Quarantine.TRUNCATED, f"the JPEG data end early ({warning})")

@@ -1,0 +1,246 @@
+"""Opening images: whole and verified for the catalogue, small and quick for later uses.
+
+Every function here takes the file's bytes, is safe to call from many threads, gives RGB
+after EXIF orientation, and raises nothing but ImageProblem when the bytes are at fault.
+Size limits are checked on the header, before a pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from curator.core.words import Quarantine
+from curator.imaging.guard import one_big_at_a_time, pillow_guard, readable_formats
+from curator.imaging.jpeg import strict_jpeg
+from curator.imaging.modes import Colour, to_rgb
+from curator.imaging.problems import DECODER_ERRORS, ImageProblem, problem_of
+from curator.imaging.structure import check_jpeg_headers, check_structure, signature_name
+
+Fit = Literal["squash", "crop", "pad"]
+
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_JPEGS = ("JPEG", "MPO")
+_REDUCING_GAP = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRules:
+    """What holds for every image: limits in pixels and bytes, and what lies behind alpha."""
+
+    max_pixels: int = 250_000_000
+    max_bytes: int = 2_000_000_000
+    background: Colour = (255, 255, 255)
+
+
+def parse_colour(text: str) -> Colour:
+    """The colour that `#rrggbb` means. Raises ValueError for anything else."""
+    red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    return red, green, blue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeImage:
+    """An image that was decoded in full: RGB pixels, and what the file said it was.
+
+    `width` and `height` are those of `pixels`, after orientation; `mode` is the file's.
+    """
+
+    pixels: Image.Image
+    width: int
+    height: int
+    format: str
+    mode: str
+
+
+def read_file(path: bytes | str | Path, max_bytes: int) -> bytes:
+    """The bytes of a regular file; nothing else (a pipe, a device) is ever waited on.
+
+    Raises ImageProblem: `vanished`, `unreadable`, `empty` or `too-large`.
+    """
+    try:
+        with open_regular(path) as descriptor:
+            size = os.fstat(descriptor).st_size
+            check_size(size, max_bytes)
+            with open(descriptor, "rb", closefd=False) as stream:
+                return stream.read(max_bytes)
+    except OSError as error:
+        raise reading_problem(error) from error
+
+
+@contextmanager
+def open_regular(path: bytes | str | Path) -> Iterator[int]:
+    """A descriptor of a regular file. Raises OSError, EINVAL for what is not a file."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    descriptor = os.open(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def check_size(size: int, max_bytes: int) -> None:
+    """Raise ImageProblem if a file of `size` bytes need not be read."""
+    if size == 0:
+        raise ImageProblem(Quarantine.EMPTY, "the file has no bytes")
+    if size > max_bytes:
+        raise ImageProblem(Quarantine.TOO_LARGE, f"{size:,} bytes; the limit is {max_bytes:,}")
+
+
+def reading_problem(error: OSError) -> ImageProblem:
+    """The reason behind a file that cannot be read."""
+    gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+    reason = Quarantine.VANISHED if gone else Quarantine.UNREADABLE
+    return ImageProblem(reason, error.strerror or str(error))
+
+
+def decode_whole(data: bytes, rules: OpenRules) -> WholeImage:
+    """Decode every byte of the first picture and check the container around it.
+
+    Raises ImageProblem with the reason for quarantine.
+    """
+    check_structure(data)
+    with _opened(data, rules) as image:
+        file_format, mode = image.format or "", image.mode
+        pixels = strict_jpeg(data, image) if file_format in _JPEGS else None
+        if pixels is None:
+            image.load()
+            pixels = to_rgb(image, rules.background)
+        pixels = _upright(pixels, image)
+    width, height = pixels.size
+    return WholeImage(pixels=pixels, width=width, height=height, format=file_format, mode=mode)
+
+
+def open_square(data: bytes, side: int, fit: Fit, rules: OpenRules) -> NDArray[np.uint8]:
+    """The image as a square of `side` pixels, shape (side, side, 3), for an encoder.
+
+    `squash` ignores the proportions, `crop` takes the centre, `pad` fills up with the
+    background. Large JPEGs are decoded at reduced scale. Raises ImageProblem.
+    """
+    with _opened(data, rules) as image:
+        needed = _fitted(image.size, side, side) if fit == "pad" else (side, side)
+        rgb = _small_rgb(image, needed, rules)
+    if fit == "pad":
+        inner = _resized(rgb, _fitted(rgb.size, side, side))
+        square = Image.new("RGB", (side, side), rules.background)
+        square.paste(inner, ((side - inner.width) // 2, (side - inner.height) // 2))
+    else:
+        square = _resized(rgb, (side, side), _centre(rgb.size) if fit == "crop" else None)
+    return np.array(square)
+
+
+def open_within(data: bytes, width: int, height: int, rules: OpenRules) -> Image.Image:
+    """The image as RGB, at most `width` by `height` pixels, never enlarged.
+
+    Raises ImageProblem.
+    """
+    with _opened(data, rules) as image:
+        rgb = _small_rgb(image, (width, height), rules)
+    return shrunk(rgb, width, height)
+
+
+def shrunk(rgb: Image.Image, width: int, height: int) -> Image.Image:
+    """`rgb`, made smaller where it exceeds `width` by `height`, its proportions kept."""
+    if rgb.width <= width and rgb.height <= height:
+        return rgb
+    return _resized(rgb, _fitted(rgb.size, width, height))
+
+
+@contextmanager
+def _opened(data: bytes, rules: OpenRules) -> Iterator[Image.Image]:
+    """The image behind `data`, its size within the limits; what fails is an ImageProblem."""
+    if not data:
+        raise ImageProblem(Quarantine.EMPTY, "the file has no bytes")
+    with pillow_guard(rules.max_pixels):
+        try:
+            with Image.open(BytesIO(data), formats=readable_formats()) as image:
+                pixels = image.width * image.height
+                if pixels > rules.max_pixels:
+                    detail = f"{image.width:,} x {image.height:,} pixels"
+                    raise ImageProblem(Quarantine.TOO_LARGE, detail)
+                with one_big_at_a_time(pixels):
+                    yield image
+        except UnidentifiedImageError:
+            raise _unidentified(data) from None
+        except DECODER_ERRORS as error:
+            raise problem_of(error) from error
+
+
+def _unidentified(data: bytes) -> ImageProblem:
+    name = signature_name(data[:32])
+    if name is None:
+        return ImageProblem(Quarantine.NOT_AN_IMAGE, "no image format that curator knows")
+    if name in ("HEIF", "EPS"):
+        cure = "install pillow-heif to read it" if name == "HEIF" else "convert it to PNG"
+        return ImageProblem(Quarantine.UNSUPPORTED, f"{name}: {cure}")
+    try:
+        check_structure(data)
+        if name == "JPEG":
+            check_jpeg_headers(data)
+    except ImageProblem as problem:
+        return problem
+    return ImageProblem(Quarantine.CORRUPT, f"begins like {name}, but has no valid header")
+
+
+def _small_rgb(image: Image.Image, needed: tuple[int, int], rules: OpenRules) -> Image.Image:
+    """RGB at the smallest scale that the decoder offers and that still covers `needed`."""
+    if image.format in _JPEGS:
+        # A turned picture needs the other side; covering both costs little.
+        longer = max(needed) if _orientation(image) >= 5 else 0
+        image.draft("RGB", (max(needed[0], longer), max(needed[1], longer)))
+    image.load()
+    return _upright(to_rgb(image, rules.background), image)
+
+
+def _upright(rgb: Image.Image, image: Image.Image) -> Image.Image:
+    turn = _TRANSPOSITIONS.get(_orientation(image))
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8; damaged metadata do not make a good picture bad."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except DECODER_ERRORS:
+        return 1
+
+
+def _resized(
+    rgb: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> Image.Image:
+    return rgb.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=_REDUCING_GAP)
+
+
+def _fitted(size: tuple[int, int], width: int, height: int) -> tuple[int, int]:
+    """The largest size with the proportions of `size` within `width` by `height`."""
+    scale = min(width / size[0], height / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _centre(size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The central square of a picture of this size, as a box."""
+    side = min(size)
+    left, top = (size[0] - side) / 2, (size[1] - side) / 2
+    return left, top, left + side, top + side

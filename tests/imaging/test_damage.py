@@ -1,0 +1,195 @@
+"""Damage is found and named: cut, corrupt, too large, not an image at all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from io import BytesIO
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from curator.core.words import Quarantine
+from curator.imaging.opening import OpenRules, decode_whole, open_square, open_within
+from curator.imaging.problems import ImageProblem
+from tests.imaging.pictures import encode, photograph, png_claiming
+
+RULES = OpenRules()
+END_OF_IMAGE = b"\xff\xd9"
+
+
+def reason(data: bytes, rules: OpenRules = RULES) -> Quarantine | None:
+    try:
+        decode_whole(data, rules)
+    except ImageProblem as problem:
+        assert problem.detail
+        return problem.reason
+    return None
+
+
+def encoded(file_format: str) -> bytes:
+    picture = photograph(160, 120)
+    if file_format == "HEIF":
+        heif = pytest.importorskip("pillow_heif", reason="install pillow-heif to test HEIF")
+        stream = BytesIO()
+        heif.from_pillow(picture).save(stream)
+        return stream.getvalue()
+    if file_format == "animated GIF":
+        frames = [photograph(60, 40, seed).quantize() for seed in range(4)]
+        return encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    kind, _, how = file_format.partition(" ")
+    options = {"progressive": {"progressive": True}, "LZW": {"compression": "tiff_lzw"}}
+    mode = {"grey": "L", "cmyk": "CMYK"}.get(how, "RGB")
+    return encode(picture.convert(mode), kind, **options.get(how, {}))
+
+
+FORMATS = [
+    "JPEG", "JPEG progressive", "JPEG grey", "JPEG cmyk", "PNG", "GIF", "animated GIF", "WEBP",
+    "TIFF", "TIFF LZW", "BMP", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI", "SGI",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_whole_files_pass(file_format: str) -> None:
+    assert reason(encoded(file_format)) is None
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_cut_files_are_truncated(file_format: str, share: float) -> None:
+    data = encoded(file_format)
+    assert reason(data[: int(len(data) * share)]) == Quarantine.TRUNCATED
+
+
+@pytest.mark.parametrize("missing", [1, 2, 5, 50])
+@pytest.mark.parametrize("file_format", ["JPEG", "JPEG progressive", "PNG", "GIF", "WEBP", "BMP"])
+def test_a_few_missing_bytes_are_enough(file_format: str, missing: int) -> None:
+    assert reason(encoded(file_format)[:-missing]) == Quarantine.TRUNCATED
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "JPEG progressive", "JPEG grey", "JPEG cmyk"])
+@pytest.mark.parametrize("share", [0.4, 0.7, 0.95])
+def test_a_cut_jpeg_that_ends_properly_is_not_filled_with_grey(
+    file_format: str, share: float
+) -> None:
+    data = encoded(file_format)
+    mended = data[: int(len(data) * share)] + END_OF_IMAGE
+    # What this guards against: Pillow alone is content with the file.
+    with Image.open(BytesIO(mended)) as picture:
+        picture.load()
+    assert reason(mended) == Quarantine.TRUNCATED
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "JPEG progressive", "JPEG grey", "JPEG cmyk"])
+def test_a_jpeg_whose_end_was_never_written_is_truncated(file_format: str) -> None:
+    data = encoded(file_format)
+    half = len(data) // 2
+    assert reason(data[:half] + bytes(len(data) - half)) == Quarantine.TRUNCATED
+
+
+@pytest.mark.parametrize("tail", [bytes(1000), b"\0" * 7 + b"SEFT trailer of a camera", b"\n"])
+def test_what_follows_a_whole_jpeg_does_not_matter(tail: bytes) -> None:
+    assert reason(encoded("JPEG") + tail) is None
+
+
+def test_junk_before_the_end_marker_is_forgiven() -> None:
+    assert reason(encoded("JPEG")[:-2] + b"\x01\x02\x03" + END_OF_IMAGE) is None
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "JPEG progressive", "JPEG grey"])
+def test_the_strict_decoder_gives_pillows_pixels(file_format: str) -> None:
+    data = encoded(file_format)
+    with Image.open(BytesIO(data)) as picture:
+        expected = np.asarray(picture.convert("RGB"))
+    assert np.array_equal(np.asarray(decode_whole(data, RULES).pixels), expected)
+
+
+def test_a_png_with_a_wrong_checksum_is_corrupt() -> None:
+    data = bytearray(encoded("PNG"))
+    data[data.index(b"IDAT") + 40] ^= 1
+    assert reason(bytes(data)) == Quarantine.CORRUPT
+    data = bytearray(encoded("PNG"))
+    data[data.index(b"IEND") + 5] ^= 1
+    assert reason(bytes(data)) == Quarantine.CORRUPT
+
+
+def test_a_bomb_is_refused_before_it_is_decoded() -> None:
+    data = png_claiming(26_000, 24_000)
+    for open_it in (
+        lambda: decode_whole(data, RULES),
+        lambda: open_square(data, 32, "squash", RULES),
+        lambda: open_within(data, 32, 32, RULES),
+    ):
+        with pytest.raises(ImageProblem) as raised:
+            open_it()
+        assert raised.value.reason == Quarantine.TOO_LARGE
+        assert "624000000 pixels" in raised.value.detail
+
+
+def test_the_limit_on_pixels_is_exact() -> None:
+    data = encode(Image.new("L", (100, 100)), "PNG")
+    assert reason(data, OpenRules(max_pixels=10_000)) is None
+    assert reason(data, OpenRules(max_pixels=9_999)) == Quarantine.TOO_LARGE
+
+
+def test_a_bomb_within_an_icon_is_refused_too() -> None:
+    bomb = png_claiming(26_000, 24_000)
+    entry = bytes([16, 16, 0, 0, 1, 0, 32, 0]) + len(bomb).to_bytes(4, "little")
+    icon = b"\0\0\1\0\1\0" + entry + (22).to_bytes(4, "little") + bomb
+    assert reason(icon) == Quarantine.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", Quarantine.EMPTY),
+        (b"just some words\n", Quarantine.NOT_AN_IMAGE),
+        (b"path,label\na.jpg,good\n", Quarantine.NOT_AN_IMAGE),
+        (bytes(5000), Quarantine.NOT_AN_IMAGE),
+        (b"PK\3\4" + bytes(range(256)), Quarantine.NOT_AN_IMAGE),
+        (b"\x89PNG\r\n\x1a\n", Quarantine.TRUNCATED),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", Quarantine.TRUNCATED),
+        (b"GIF89a", Quarantine.TRUNCATED),
+        (b"\xff\xd8\xff" + bytes(500), Quarantine.CORRUPT),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n",
+         Quarantine.UNSUPPORTED),
+    ],
+)  # fmt: skip
+def test_what_is_no_usable_image_has_a_reason(data: bytes, expected: Quarantine) -> None:
+    assert reason(data) == expected
+
+
+def test_without_pillow_heif_a_heif_file_is_unsupported() -> None:
+    data = encoded("HEIF")
+    code = (
+        "import sys; sys.modules['pillow_heif'] = None\n"
+        "from curator.imaging.opening import OpenRules, decode_whole\n"
+        "from curator.imaging.problems import ImageProblem\n"
+        "try: decode_whole(sys.stdin.buffer.read(), OpenRules())\n"
+        "except ImageProblem as problem: print(problem.reason, problem.detail)\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], input=data, capture_output=True, check=True
+    )
+    assert answer.stdout.startswith(b"unsupported HEIF: install pillow-heif")
+    assert answer.stderr == b""
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_damaged_bytes_never_raise_anything_else(file_format: str, data: st.DataObject) -> None:
+    content = bytearray(encoded(file_format))
+    for _ in range(data.draw(st.integers(1, 8))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(content)))
+    for damaged in (bytes(content), bytes(content[:cut])):
+        for attempt in (reason, lambda it: open_square(it, 16, "pad", RULES)):
+            try:
+                attempt(damaged)
+            except ImageProblem as problem:
+                assert problem.reason in Quarantine
