@@ -160,9 +160,7 @@ def rows_of(
         for start in range(0, len(wanted), CHUNK):
             some = wanted[start : start + CHUNK]
             found = dict(
-                connection.execute(query.where(within(FeatureRow.image_id, some.tolist())))
-                .tuples()
-                .all()
+                connection.execute(query.where(within(FeatureRow.image_id, some.tolist()))).all()
             )
             rows[start : start + CHUNK] = [found.get(image_id, -1) for image_id in some.tolist()]
     return rows
@@ -173,7 +171,8 @@ def images_without_features(
 ) -> Iterator[NDArray[np.int64]]:
     """Ids of usable images without a row, ascending, in chunks of exactly `size` but the last.
 
-    Only images with a present file. Streams in short transactions; images that get rows or leave meanwhile are no matter.
+    Only images with a present file. Streams in short transactions; images that get rows
+    or leave meanwhile are no matter.
     """
     query = (
         sa.select(ImageState.image_id)

@@ -283,8 +283,8 @@ def mark_locations(catalogue: Catalogue, location_ids: Sequence[int], state: Loc
             here = within(Location.id, ids)
             change = sa.update(Location).where(here, Location.state != state)
             changed += connection.execute(change.values(state=state)).rowcount
-            held = sa.select(Location.image_id).where(here, Location.image_id.is_not(None))
-            refresh_usable(connection, connection.execute(held).scalars().all())
+            held = connection.execute(sa.select(Location.image_id).where(here)).scalars()
+            refresh_usable(connection, [image_id for image_id in held if image_id is not None])
     return changed
 
 

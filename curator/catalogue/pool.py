@@ -196,7 +196,7 @@ def labels_of(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.
     with catalogue.read() as connection:
         for start in range(0, len(image_ids), CHUNK):
             some = image_ids[start : start + CHUNK].tolist()
-            rows = connection.execute(query.where(within(ImageState.image_id, some))).tuples()
+            rows = connection.execute(query.where(within(ImageState.image_id, some)))
             found = dict(rows.all())
             codes[start : start + CHUNK] = [found.get(image_id, NO_CODE) for image_id in some]
     return codes

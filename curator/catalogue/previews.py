@@ -39,4 +39,4 @@ def preview_ends(catalogue: Catalogue) -> dict[int, int]:
         ends, sa.and_(ends.c.pack == Preview.pack, ends.c.start == Preview.start)
     )
     with catalogue.read() as connection:
-        return dict(connection.execute(query).tuples().all())
+        return dict(connection.execute(query).all())

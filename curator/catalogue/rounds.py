@@ -13,10 +13,59 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-from curator.catalogue.engine import Catalogue
+from curator.catalogue.commit import (
+    count_decisions,
+    next_round_id,
+    promote_and_revoke,
+    settle_generation,
+)
+from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.models import (
+    Block,
+    Grouping,
+    Head,
+    HeadMove,
+    ImageState,
+    LabelEvent,
+    Round,
+)
+from curator.catalogue.scores import current_scores, has_scores
+from curator.catalogue.sets import Fetched, emptied, plain_text, touched
+from curator.catalogue.staging import (
+    begin_staging,
+    clean_scores,
+    discard_staging,
+    generation_of,
+    stage_decisions,
+    stage_scores,
+)
+from curator.catalogue.standing import head_of, lineage_of, refresh_standing
+from curator.core.words import EventKind, GroupKind
+from curator.errors import BusyError, DataError
+
+__all__ = [
+    "NewRound",
+    "RollbackResult",
+    "RoundRecord",
+    "RoundStatus",
+    "begin_staging",
+    "block_count",
+    "clean_scores",
+    "commit_round",
+    "current_scores",
+    "discard_staging",
+    "get_round",
+    "has_scores",
+    "head",
+    "lineage",
+    "list_rounds",
+    "rollback",
+    "stage_decisions",
+    "stage_scores",
+]
 
 
 class RoundStatus(StrEnum):
@@ -98,70 +147,68 @@ class RollbackResult:
 
 def head(catalogue: Catalogue) -> int | None:
     """The number of the round that stands, None before the first one."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        return head_of(connection)
 
 
 def get_round(catalogue: Catalogue, round_id: int) -> RoundRecord:
     """One round. Raises DataError if there is none with this number."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        return _one_round(connection, round_id)
+
+
+def _one_round(connection: Connection, round_id: int) -> RoundRecord:
+    for record in _records(connection, Round.id == round_id):
+        return record
+    raise DataError(f"There is no round {round_id}.", "`curator status` lists the rounds.")
 
 
 def list_rounds(catalogue: Catalogue) -> list[RoundRecord]:
     """All rounds by number, also those rolled back."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        return _records(connection, sa.true())
+
+
+def _records(connection: Connection, condition: sa.ColumnElement[bool]) -> list[RoundRecord]:
+    current = head_of(connection)
+    standing = set(lineage_of(connection, current))
+    columns = sa.inspect(Round).columns
+    rows = connection.execute(sa.select(*columns).where(condition).order_by(Round.id)).all()
+    return [_record(row, _status(row.id, current, standing)) for row in rows]
+
+
+def _status(round_id: int, current: int | None, standing: set[int]) -> RoundStatus:
+    if round_id == current:
+        return RoundStatus.CURRENT
+    return RoundStatus.STANDING if round_id in standing else RoundStatus.ROLLED_BACK
+
+
+def _record(row: Fetched, status: RoundStatus) -> RoundRecord:
+    return RoundRecord(
+        round_id=row.id,
+        parent_id=row.parent_id,
+        kind=row.kind,
+        status=status,
+        seed=row.seed,
+        settings=row.settings,
+        outcome=row.outcome,
+        feature_set_id=row.feature_set_id,
+        model_digest=row.model_digest,
+        score_digest=row.score_digest,
+        promoted_positive=row.promoted_positive,
+        promoted_negative=row.promoted_negative,
+        revoked=row.revoked,
+        standing_promoted=row.standing_promoted,
+        without_human=row.without_human,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
 
 
 def lineage(catalogue: Catalogue) -> list[int]:
     """The rounds that stand, first to last."""
-    raise NotImplementedError
-
-
-def begin_staging(catalogue: Catalogue) -> str:
-    """Open a place for scores and decisions that nobody sees yet; returns its token."""
-    raise NotImplementedError
-
-
-def stage_scores(
-    catalogue: Catalogue,
-    token: str,
-    image_ids: NDArray[np.int64],
-    probabilities: NDArray[np.floating[Any]],
-    raw: NDArray[np.floating[Any]],
-    distances: NDArray[np.floating[Any]] | None = None,
-) -> None:
-    """Stage one chunk of scores, P(positive) calibrated and raw; one short transaction."""
-    raise NotImplementedError
-
-
-def stage_decisions(
-    catalogue: Catalogue,
-    token: str,
-    image_ids: NDArray[np.int64],
-    *,
-    promote: NDArray[np.bool_],
-    positive: NDArray[np.bool_],
-    probabilities: NDArray[np.floating[Any]],
-    thresholds: NDArray[np.floating[Any]] | None = None,
-) -> None:
-    """Stage one chunk of promotions (`promote`) and revocations, one image once at most.
-
-    `positive` is the class promoted to, or the class of the promotion that is revoked.
-    """
-    raise NotImplementedError
-
-
-def discard_staging(catalogue: Catalogue, token: str) -> None:
-    """Throw staged scores and decisions away, in short transactions."""
-    raise NotImplementedError
-
-
-def clean_scores(catalogue: Catalogue) -> int:
-    """Delete scores and decisions that are neither current nor of a living staging.
-
-    Call it while holding the `round` lease: everything staged by others is then orphaned.
-    Works in short transactions; returns how many generations went.
-    """
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        return lineage_of(connection, head_of(connection))
 
 
 def commit_round(catalogue: Catalogue, token: str, new: NewRound) -> RoundRecord:
@@ -172,7 +219,59 @@ def commit_round(catalogue: Catalogue, token: str, new: NewRound) -> RoundRecord
     dropped for images that do not stand promoted. Raises BusyError if the head is no
     longer `new.parent_id`.
     """
-    raise NotImplementedError
+    with catalogue.write() as connection:
+        if head_of(connection) != new.parent_id:
+            raise BusyError(
+                "Another process moved the head while this round was running.",
+                "Nothing of this round was kept; run it again.",
+            )
+        generation = generation_of(connection, token)
+        round_id = next_round_id(connection)
+        counts = count_decisions(connection, generation)
+        connection.execute(sa.insert(Round).values(**_round_row(connection, round_id, new, counts)))
+        promote_and_revoke(connection, generation, round_id)
+        settle_generation(connection, generation, round_id)
+        connection.execute(sa.update(Head).values(round_id=round_id, generation_id=generation))
+        _record_move(connection, "commit", new.parent_id, round_id, "round", 0)
+        committed = _one_round(connection, round_id)
+    catalogue.checkpoint()
+    return committed
+
+
+def _round_row(
+    connection: Connection, round_id: int, new: NewRound, counts: Mapping[str, int]
+) -> dict[str, Any]:
+    current = sa.select(Grouping.kind, Grouping.id).where(Grouping.is_current == 1)
+    groupings = dict(connection.execute(current).all())
+    return {
+        "id": round_id,
+        "parent_id": new.parent_id,
+        "kind": new.kind,
+        "seed": new.seed,
+        "settings": dict(new.settings),
+        "outcome": dict(new.outcome),
+        "feature_set_id": new.feature_set_id,
+        "model_digest": new.model_digest,
+        "score_digest": new.score_digest,
+        "perceptual_grouping_id": groupings.get(GroupKind.PERCEPTUAL),
+        "user_grouping_id": groupings.get(GroupKind.USER),
+        "started_at": new.started_at,
+        "finished_at": now(),
+        **counts,
+    }
+
+
+def _record_move(
+    connection: Connection,
+    kind: str,
+    before: int | None,
+    after: int | None,
+    actor: str,
+    blocked: int,
+) -> int:
+    row = {"kind": kind, "from_id": before, "to_id": after, "blocked": blocked}
+    insert = sa.insert(HeadMove).values(**row, actor=plain_text(actor), moved_at=now())
+    return int(connection.execute(insert.returning(HeadMove.id)).scalar_one())
 
 
 def rollback(
@@ -186,19 +285,67 @@ def rollback(
     scores of round `to` that become current; without it there are no current scores.
     Raises DataError if there is no such round.
     """
-    raise NotImplementedError
+    target = to or None
+    with catalogue.write() as connection:
+        before = head_of(connection)
+        if target is not None:
+            _one_round(connection, target)
+        left, entered = lineage_of(connection, before), lineage_of(connection, target)
+        undone = tuple(sorted(set(left) - set(entered)))
+        redone = tuple(sorted(set(entered) - set(left)))
+        generation = None if token is None else generation_of(connection, token)
+        if generation is not None and target is not None:
+            settle_generation(connection, generation, target)
+        connection.execute(sa.update(Head).values(round_id=target, generation_id=generation))
+        _touch_rounds(connection, undone + redone)
+        changed = refresh_standing(connection)
+        blockable = _blockable(undone) if block else None
+        blocked = 0 if blockable is None else _count(connection, blockable)
+        move = _record_move(connection, "rollback", before, target, actor, blocked)
+        if blockable is not None:
+            _block(connection, blockable, move)
+    catalogue.checkpoint()
+    return RollbackResult(
+        from_id=before,
+        to_id=target,
+        undone=undone,
+        redone=redone,
+        changed=changed,
+        blocked=blocked,
+        scores_restored=generation is not None,
+    )
+
+
+def _touch_rounds(connection: Connection, rounds: tuple[int, ...]) -> None:
+    emptied(connection, touched)
+    images = sa.select(LabelEvent.image_id).where(LabelEvent.round_id.in_(rounds)).distinct()
+    connection.execute(sa.insert(touched).from_select(["image_id"], images))
+
+
+def _blockable(undone: tuple[int, ...]) -> sa.Select[int]:
+    return (
+        sa.select(LabelEvent.image_id)
+        .join(ImageState, ImageState.image_id == LabelEvent.image_id)
+        .where(
+            LabelEvent.round_id.in_(undone),
+            LabelEvent.kind == EventKind.PROMOTE,
+            ImageState.standing.is_(None),
+            LabelEvent.image_id.not_in(sa.select(Block.image_id)),
+        )
+        .distinct()
+    )
+
+
+def _count(connection: Connection, query: sa.Select[int]) -> int:
+    return connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
+
+
+def _block(connection: Connection, images: sa.Select[int], move: int) -> None:
+    rows = images.add_columns(sa.literal(move))
+    connection.execute(sa.insert(Block).from_select(["image_id", "move_id"], rows))
 
 
 def block_count(catalogue: Catalogue) -> int:
     """How many images no round may promote at present."""
-    raise NotImplementedError
-
-
-def current_scores(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    """P(positive) of these images in the current scores; NaN where there is none."""
-    raise NotImplementedError
-
-
-def has_scores(catalogue: Catalogue) -> bool:
-    """Whether there are current scores, as the score queues need them."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(Block)).scalar_one()

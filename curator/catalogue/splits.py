@@ -90,6 +90,8 @@ WHERE s.unit_key = u.unit_key AND s.pinned_split IS NOT NULL
 """)  # noqa: S608 - put together from constants
 
 _REFRESH = sa.text(f"""
+UPDATE image_state SET split = derived.split
+FROM (
 WITH linked AS (
     SELECT t.image_id, p.split, 0 AS near
     FROM touched t CROSS JOIN image_state s CROSS JOIN unit_pin p
@@ -118,8 +120,8 @@ derived AS (
     FROM touched t CROSS JOIN image_state s LEFT JOIN facts f ON f.image_id = t.image_id
     WHERE s.image_id = t.image_id
 )
-UPDATE image_state SET split = derived.split
-FROM derived
+SELECT * FROM derived
+) AS derived
 WHERE image_state.image_id = derived.image_id
   AND coalesce(image_state.split, '') <> coalesce(derived.split, '')
 """)  # noqa: S608 - put together from constants

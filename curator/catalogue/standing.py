@@ -14,6 +14,10 @@ from curator.catalogue.models import Head, Round
 from curator.catalogue.sets import emptied, fill, standing_round
 
 _REFRESH = sa.text("""
+UPDATE image_state
+SET standing = derived.standing, origin = derived.origin, event_id = derived.event_id,
+    round_id = derived.round_id, probability = derived.probability
+FROM (
 WITH human AS (
     SELECT e.image_id, e.id, e.label, e.method
     FROM touched t CROSS JOIN label_event e
@@ -48,10 +52,8 @@ derived AS (
         CASE WHEN e.kind = 'promote' THEN e.probability END AS probability
     FROM deciding d LEFT JOIN label_event e ON e.id = d.event_id AND e.kind <> 'revoke'
 )
-UPDATE image_state
-SET standing = derived.standing, origin = derived.origin, event_id = derived.event_id,
-    round_id = derived.round_id, probability = derived.probability
-FROM derived
+SELECT * FROM derived
+) AS derived
 WHERE image_state.image_id = derived.image_id
   AND (coalesce(image_state.event_id, 0) <> coalesce(derived.event_id, 0)
        OR coalesce(image_state.standing, '') <> coalesce(derived.standing, ''))

@@ -1,0 +1,37 @@
+"""The current scores: those of the round that the head points at."""
+
+from __future__ import annotations
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
+
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.models import Head, Score
+from curator.catalogue.sets import CHUNK, within
+
+
+def generation_now(connection: Connection) -> int | None:
+    """The generation of the current scores, None if there is none."""
+    return connection.execute(sa.select(Head.generation_id)).scalar_one()
+
+
+def current_scores(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """P(positive) of these images in the current scores; NaN where there is none."""
+    scores = np.full(len(image_ids), np.nan, dtype=np.float64)
+    with catalogue.read() as connection:
+        of_now = Score.generation_id == generation_now(connection)
+        query = sa.select(Score.image_id, Score.probability).where(of_now)
+        for start in range(0, len(image_ids), CHUNK):
+            some = image_ids[start : start + CHUNK].tolist()
+            rows = connection.execute(query.where(within(Score.image_id, some)))
+            found = dict(rows.all())
+            scores[start : start + CHUNK] = [found.get(image_id, np.nan) for image_id in some]
+    return scores
+
+
+def has_scores(catalogue: Catalogue) -> bool:
+    """Whether there are current scores, as the score queues need them."""
+    with catalogue.read() as connection:
+        return generation_now(connection) is not None

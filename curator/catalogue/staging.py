@@ -1,0 +1,153 @@
+"""Where scores and decisions of a round wait until it is committed or thrown away.
+
+They lie under a generation of their own, written in short transactions while others
+work. Nobody reads a generation that the head does not point at.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
+
+from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.models import Head, Score, ScoreGeneration, StagedDecision
+from curator.catalogue.sets import CHUNK, within
+from curator.core.words import EventKind, Label
+from curator.errors import CatalogueError
+
+_DELETED_AT_ONCE = 20_000
+
+
+def begin_staging(catalogue: Catalogue) -> str:
+    """Open a place for scores and decisions that nobody sees yet; returns its token."""
+    token = uuid.uuid4().hex
+    with catalogue.write() as connection:
+        connection.execute(sa.insert(ScoreGeneration).values(token=token, made_at=now()))
+    return token
+
+
+def generation_of(connection: Connection, token: str) -> int:
+    """The generation behind a token. Raises CatalogueError if it was thrown away."""
+    query = sa.select(ScoreGeneration.id).where(ScoreGeneration.token == token)
+    generation = connection.execute(query).scalar()
+    if generation is None:
+        raise CatalogueError(
+            "What this round had staged is gone: another process has cleaned it away.",
+            "Run the round again.",
+        )
+    return generation
+
+
+def stage_scores(
+    catalogue: Catalogue,
+    token: str,
+    image_ids: NDArray[np.int64],
+    probabilities: NDArray[np.floating[Any]],
+    raw: NDArray[np.floating[Any]],
+    distances: NDArray[np.floating[Any]] | None = None,
+) -> None:
+    """Stage scores, P(positive) calibrated and raw, in short transactions.
+
+    `distances` may hold NaN where nothing was measured.
+    """
+    columns: list[Sequence[Any]] = [image_ids.tolist(), _floats(probabilities), _floats(raw)]
+    columns.append([None] * len(image_ids) if distances is None else _or_none(distances))
+    names = ("image_id", "probability", "raw", "distance")
+    _stage(catalogue, token, sa.insert(Score), names, columns)
+
+
+def stage_decisions(
+    catalogue: Catalogue,
+    token: str,
+    image_ids: NDArray[np.int64],
+    *,
+    promote: NDArray[np.bool_],
+    positive: NDArray[np.bool_],
+    probabilities: NDArray[np.floating[Any]],
+    thresholds: NDArray[np.floating[Any]] | None = None,
+) -> None:
+    """Stage promotions (`promote`) and revocations, one image once at most.
+
+    `positive` is the class promoted to, or the class of the promotion that is revoked.
+    """
+    columns: list[Sequence[Any]] = [
+        image_ids.tolist(),
+        [EventKind.PROMOTE if is_so else EventKind.REVOKE for is_so in promote.tolist()],
+        [Label.POSITIVE if is_so else Label.NEGATIVE for is_so in positive.tolist()],
+        _floats(probabilities),
+        [None] * len(image_ids) if thresholds is None else _or_none(thresholds),
+    ]
+    names = ("image_id", "kind", "label", "probability", "threshold")
+    _stage(catalogue, token, sa.insert(StagedDecision), names, columns)
+
+
+def _stage(
+    catalogue: Catalogue,
+    token: str,
+    insert: sa.Insert,
+    names: Sequence[str],
+    columns: Sequence[Sequence[Any]],
+) -> None:
+    for start in range(0, len(columns[0]), CHUNK):
+        some = [values[start : start + CHUNK] for values in columns]
+        with catalogue.write() as connection:
+            generation = generation_of(connection, token)
+            rows = [
+                {"generation_id": generation, **dict(zip(names, values, strict=True))}
+                for values in zip(*some, strict=True)
+            ]
+            connection.execute(insert, rows)
+
+
+def _floats(values: NDArray[np.floating[Any]]) -> list[float]:
+    return [float(value) for value in values]
+
+
+def _or_none(values: NDArray[np.floating[Any]]) -> list[float | None]:
+    return [None if value != value else value for value in _floats(values)]
+
+
+def discard_staging(catalogue: Catalogue, token: str) -> None:
+    """Throw staged scores and decisions away, in short transactions."""
+    with catalogue.read() as connection:
+        query = sa.select(ScoreGeneration.id).where(ScoreGeneration.token == token)
+        generation = connection.execute(query).scalar()
+    if generation is not None:
+        _delete_generation(catalogue, generation)
+
+
+def clean_scores(catalogue: Catalogue) -> int:
+    """Delete scores and decisions that are neither current nor of a living staging.
+
+    Call it while holding the `round` lease: everything staged by others is then orphaned.
+    Works in short transactions; returns how many generations went.
+    """
+    with catalogue.read() as connection:
+        current = sa.select(Head.generation_id).where(Head.generation_id.is_not(None))
+        query = sa.select(ScoreGeneration.id).where(ScoreGeneration.id.not_in(current))
+        stale = connection.execute(query).scalars().all()
+    for generation in stale:
+        _delete_generation(catalogue, generation)
+    return len(stale)
+
+
+def _delete_generation(catalogue: Catalogue, generation: int) -> None:
+    for table in (Score, StagedDecision):
+        of_generation = table.generation_id == generation
+        some = sa.select(table.image_id).where(of_generation).limit(_DELETED_AT_ONCE)
+        while True:
+            with catalogue.write() as connection:
+                ids = connection.execute(some).scalars().all()
+                if ids:
+                    chosen = sa.and_(of_generation, within(table.image_id, ids))
+                    connection.execute(sa.delete(table).where(chosen))
+            if len(ids) < _DELETED_AT_ONCE:
+                break
+    with catalogue.write() as connection:
+        connection.execute(sa.delete(ScoreGeneration).where(ScoreGeneration.id == generation))
