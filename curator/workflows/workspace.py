@@ -11,8 +11,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from curator.catalogue.engine import Catalogue
 from curator.core.files import cannot_write, replacing
 from curator.core.resources import resource_folder
 from curator.errors import UsageError, WorkspaceError
@@ -26,6 +26,9 @@ from curator.settings import (
     read_settings,
     read_settings_text,
 )
+
+if TYPE_CHECKING:
+    from curator.catalogue.engine import Catalogue
 
 STATE_FOLDER = ".curator"
 CATALOGUE_NAME = "catalogue.sqlite"
@@ -75,6 +78,8 @@ def create_workspace(
     do not fit. Raises WorkspaceError if there is a workspace already, UsageError if the
     recipe is unknown, StorageError if the folder cannot be written.
     """
+    from curator.catalogue.engine import Catalogue
+
     folder = folder.absolute()
     if (folder / FILE_NAME).exists() or (folder / STATE_FOLDER).exists():
         raise WorkspaceError(
@@ -118,6 +123,8 @@ def open_workspace(folder: Path) -> Workspace:
     user should know. Raises WorkspaceError (or one of its kinds) if the workspace is
     missing, broken or newer than this curator.
     """
+    from curator.catalogue.engine import Catalogue
+
     folder = folder.absolute()
     if not (folder / STATE_FOLDER).is_dir():
         raise WorkspaceError(
