@@ -20,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-from curator.cli import intake, look, manifest, queues, rounds, setup, undo
+from curator.cli import demo, intake, look, manifest, queues, rounds, setup, undo
 from curator.cli.invocation import Invocation
 from curator.cli.options import flag
 from curator.cli.output import emit, narrate, shown
@@ -47,7 +47,7 @@ app = typer.Typer(
 )
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Start": (setup.init, setup.config),
+    "Start": (setup.init, setup.config, demo.demo),
     "Label": (intake.label, queues.queue, queues.review),
     "Train": (rounds.round,),
     "Take away": (manifest.export,),
