@@ -49,11 +49,11 @@ def test_importing_the_package_is_cheap() -> None:
 
 
 def test_help_loads_nothing_to_work_with() -> None:
-    assert not loaded_by("--help") & (HEAVY | {"numpy", "pydantic", "sqlalchemy"})
+    assert not loaded_by("--help") & (HEAVY | {"numpy", "sqlalchemy"})
 
 
 def test_help_of_a_command_loads_nothing_to_work_with() -> None:
-    assert not loaded_by("round", "--help") & (HEAVY | {"numpy", "pydantic", "sqlalchemy"})
+    assert not loaded_by("round", "--help") & (HEAVY | {"numpy", "sqlalchemy"})
 
 
 @pytest.mark.parametrize("command", [("status",), ("status", "--json"), ("config",)])

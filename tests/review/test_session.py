@@ -25,6 +25,9 @@ def test_forward_and_back() -> None:
     assert deck.back() == Step(5, 11)
     assert deck.decided == 0
     assert deck.current == 5
+    deck.drop()
+    assert deck.current == 3
+    assert deck.back() is None
 
 
 ACTIONS = st.lists(st.sampled_from(["decide", "skip", "back"]), max_size=60)

@@ -1,8 +1,8 @@
 """Seeded synthetic photographs of two visibly different classes.
 
-`good` pictures show one filled disc, `bad` ones diagonal stripes; colours, places and
-noise differ from picture to picture, so that no two are near-duplicates of each other.
-The same seed gives the same bytes.
+`good` pictures show one filled disc on a warm ground, `bad` ones diagonal stripes on a
+cold one; shades, places and noise differ from picture to picture, so that no two are
+near-duplicates of each other. The same seed gives the same bytes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from PIL import Image
 
 Pixels = NDArray[np.uint8]
 
+WARM = ((170, 120, 40), (250, 210, 130))
+COLD = ((30, 80, 140), (120, 190, 250))
+"""The darkest and the lightest ground of each class, as RGB."""
+
 
 def disc(rng: np.random.Generator, width: int = 64, height: int = 48) -> Pixels:
     """A picture of the class `good`, uint8 of shape (height, width, 3)."""
@@ -22,7 +26,7 @@ def disc(rng: np.random.Generator, width: int = 64, height: int = 48) -> Pixels:
     x, y = rng.uniform(0.3, 0.7, 2) * (width, height)
     radius = rng.uniform(0.18, 0.4) * min(width, height)
     inside = (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
-    return _paint(rng, inside, rows / height)
+    return _paint(rng, inside, rows / height, WARM)
 
 
 def stripes(rng: np.random.Generator, width: int = 64, height: int = 48) -> Pixels:
@@ -30,7 +34,7 @@ def stripes(rng: np.random.Generator, width: int = 64, height: int = 48) -> Pixe
     rows, columns = np.mgrid[0:height, 0:width]
     period, slope = rng.uniform(5, 12), rng.uniform(0.4, 2.0)
     inside = ((columns + slope * rows + rng.uniform(0, period)) % period) < period / 2
-    return _paint(rng, inside, columns / width)
+    return _paint(rng, inside, columns / width, COLD)
 
 
 def make_folder(
@@ -53,9 +57,12 @@ def save(pixels: Pixels, path: Path) -> Path:
 
 
 def _paint(
-    rng: np.random.Generator, inside: NDArray[np.bool_], ramp: NDArray[np.float64]
+    rng: np.random.Generator,
+    inside: NDArray[np.bool_],
+    ramp: NDArray[np.float64],
+    grounds: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> Pixels:
-    ground, figure = rng.uniform(130, 240, 3), rng.uniform(10, 100, 3)
+    ground, figure = rng.uniform(*grounds), rng.uniform(10, 100, 3)
     shade = ramp[..., None] * rng.uniform(-60, 60, 3)
     picture = np.where(inside[..., None], figure, ground + shade)
     return (picture + rng.normal(0, 6, picture.shape)).clip(0, 255).astype(np.uint8)
