@@ -45,6 +45,10 @@ class Deck:
                 self._seen.add(image_id)
                 self._coming.append(image_id)
 
+    def drop(self) -> None:
+        """Pass over the current image as if it had not been there."""
+        self._coming.popleft()
+
     def settle(self, event_id: int | None) -> None:
         """The current image was decided by this event, or skipped (None). Go on."""
         self._steps.append(Step(self._coming.popleft(), event_id))

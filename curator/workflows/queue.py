@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,10 @@ from curator.export.formats import csv_cell
 from curator.export.paths import path_text, relative_path
 from curator.review.selection import SAMPLE_LIMIT, farthest, nearest, random_sample, spread
 from curator.settings import ClassesSettings
-from curator.workflows.encode import FeatureSet, ready_features
 from curator.workflows.workspace import Workspace
+
+if TYPE_CHECKING:
+    from curator.workflows.encode import FeatureSet
 
 QUEUES: dict[str, str] = {
     "diverse": "spread over feature space; needs no model, for the first labels",
@@ -150,8 +153,15 @@ def write_queue(
         stream.write(queue_csv(rows, relative_to=relative_to).encode())
 
 
+def _features(request: Request) -> FeatureSet:
+    """The pool's features, after encoding what is new."""
+    from curator.workflows.encode import ready_features
+
+    return ready_features(request.workspace, request.progress)
+
+
 def _diverse(request: Request) -> list[int]:
-    features = ready_features(request.workspace, request.progress)
+    features = _features(request)
     catalogue = request.workspace.catalogue
     known = _sample(request, features, KNOWN_LIMIT, _human)
     ids = np.sort(_sample(request, features, SAMPLE_LIMIT, _unlabelled))
@@ -166,7 +176,7 @@ def _diverse(request: Request) -> list[int]:
 def _similar(request: Request) -> list[int]:
     if request.like is None:
         raise UsageError("`similar` needs an image to start from.", "Name one: queue similar IMAGE")
-    features = ready_features(request.workspace, request.progress)
+    features = _features(request)
     row = rows_of(request.workspace.catalogue, features.feature_set_id, [request.like])
     if row[0] < 0:
         raise DataError(
@@ -187,7 +197,7 @@ def _unfamiliar(request: Request) -> list[int]:
     )
     if measured:
         return measured
-    features = ready_features(request.workspace, request.progress)
+    features = _features(request)
     catalogue = request.workspace.catalogue
     known = _sample(request, features, KNOWN_LIMIT, _human)
     if not len(known):

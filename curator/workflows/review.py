@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from curator.catalogue import claims
-from curator.catalogue.images import image_details
-from curator.catalogue.labels import SplitShares, current, record_decisions, retract
+from curator.catalogue.images import ImageDetails, image_details
+from curator.catalogue.labels import SplitShares, record_decisions, retract
 from curator.catalogue.queues import QueueFilter
 from curator.core.progress import SILENT, Progress
 from curator.core.records import Decision
@@ -74,6 +74,7 @@ class Review:
         self._deck = Deck()
         self._reserve: list[int] = []
         self._offered: set[int] = set()
+        self._returned: set[int] = set()
         self._searched = 0
 
     def __enter__(self) -> Review:
@@ -96,18 +97,16 @@ class Review:
 
     def current(self) -> ReviewItem | None:
         """The image to look at; None when the queue has nothing more for this session."""
-        if self._deck.current is None:
-            self._draw()
-        image_id = self._deck.current
-        if image_id is None:
-            return None
-        image = image_details(self._workspace.catalogue, [image_id])[image_id]
-        names = self._workspace.settings.classes
-        return ReviewItem(
-            row=queue_rows(self._workspace, [image_id])[0],
-            label=names.name_of(image.standing) if image.standing else "",
-            origin=str(image.origin or ""),
-        )
+        while True:
+            if self._deck.current is None:
+                self._draw()
+            image_id = self._deck.current
+            if image_id is None:
+                return None
+            image = image_details(self._workspace.catalogue, [image_id])[image_id]
+            if image_id in self._returned or not _settled(image):
+                return self._item_of(image)
+            self._deck.drop()
 
     def decide(self, label: Label, *, reasons: Sequence[str] = (), note: str = "") -> None:
         """Record a decision about the current image, and go on once it is on disk."""
@@ -148,6 +147,7 @@ class Review:
         step = self._deck.back()
         if step is None:
             return None
+        self._returned.add(step.image_id)
         if step.event_id is not None:
             retract(
                 self._workspace.catalogue,
@@ -176,7 +176,7 @@ class Review:
                 actor=self._actor,
                 session=self._session,
             )
-            self._deck.add(self._undecided(claimed))
+            self._deck.add(claimed)
 
     def _search(self) -> bool:
         """Fill the reserve from the queue; False if the queue has nothing new."""
@@ -196,12 +196,16 @@ class Review:
         self._offered.update(self._reserve)
         return bool(self._reserve)
 
-    def _undecided(self, image_ids: Sequence[int]) -> list[int]:
-        """Those that no person has labelled since the queue was drawn up."""
-        now = current(self._workspace.catalogue, image_ids)
-        open_ones = (None, Origin.PROMOTED)
-        return [
-            one
-            for one in image_ids
-            if now[one].origin in open_ones or now[one].standing is Standing.CONFLICT
-        ]
+    def _item_of(self, image: ImageDetails) -> ReviewItem:
+        names = self._workspace.settings.classes
+        return ReviewItem(
+            row=queue_rows(self._workspace, [image.image_id])[0],
+            label=names.name_of(image.standing) if image.standing else "",
+            origin=str(image.origin or ""),
+        )
+
+
+def _settled(image: ImageDetails) -> bool:
+    """Whether a person has labelled it, perhaps since the queue was drawn up."""
+    people = image.origin not in (None, Origin.PROMOTED)
+    return people and image.standing is not Standing.CONFLICT

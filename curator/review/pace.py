@@ -1,0 +1,74 @@
+"""How a session is going: how many, how fast, how long without a pause, how long still.
+
+Only time spent looking counts: a gap longer than `PAUSE_SECONDS` is a pause. The clock is
+handed in, in seconds, so that everything here can be played through.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+PAUSE_SECONDS = 60.0
+"""A longer gap between two decisions was a pause, not work."""
+
+_RECENT = 30
+
+
+@dataclass(slots=True)
+class Pace:
+    """The rhythm of one session. Times are those of one steady clock, in seconds."""
+
+    started_at: float
+    goal: int | None = None
+    decided: int = 0
+    streak: int = 0
+    longest_streak: int = 0
+    working_seconds: float = 0.0
+    by_label: Counter[str] = field(default_factory=Counter)
+    _last: float | None = None
+    _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_RECENT))
+
+    def decide(self, at: float, label: str, count: int = 1) -> None:
+        """Count `count` decisions at once (a page counts all its images)."""
+        before = self.started_at if self._last is None else self._last
+        gap = max(0.0, at - before)
+        paused = gap > PAUSE_SECONDS
+        spent = PAUSE_SECONDS if paused else gap
+        self._last = at
+        self.working_seconds += spent
+        self._recent.append((spent, count))
+        self.decided += count
+        self.by_label[label] += count
+        self.streak = count if paused else self.streak + count
+        self.longest_streak = max(self.longest_streak, self.streak)
+
+    def undo(self, label: str, count: int = 1) -> None:
+        """Take decisions back out of the count; they end the streak."""
+        taken = min(count, self.by_label[label], self.decided)
+        self.decided -= taken
+        self.by_label[label] -= taken
+        self.streak = 0
+
+    @property
+    def per_minute(self) -> float | None:
+        """Decisions a minute over the last ones; None before there are two."""
+        seconds = sum(spent for spent, _ in self._recent)
+        count = sum(number for _, number in self._recent)
+        if len(self._recent) < 2 or seconds <= 0:
+            return None
+        return 60.0 * count / seconds
+
+    @property
+    def overall_per_minute(self) -> float | None:
+        """Decisions a minute of work over the whole session."""
+        if not self.decided or self.working_seconds <= 0:
+            return None
+        return 60.0 * self.decided / self.working_seconds
+
+    def seconds_left(self) -> float | None:
+        """Time to the goal at the present rate; None without a goal or a rate."""
+        rate = self.per_minute
+        if self.goal is None or not rate:
+            return None
+        return max(0, self.goal - self.decided) / rate * 60.0

@@ -1,0 +1,123 @@
+"""What a reviewer wants to see of a queue: a filter and an order, as a line of text.
+
+`source:web class:bad score:0.2-0.6 round:3 sort:score` leaves images of that source whose
+label or likelier class is `bad`, with such a score, promoted by round 3, the lowest score
+first. What is not said is not filtered; without `sort` the queue keeps its own order.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Order = Literal["score", "-score", "source", "class", "round", "new", "old"]
+ORDERS: tuple[str, ...] = get_args(Order)
+
+EXAMPLE = "source:NAME  class:NAME  score:0.2-0.6  round:3  sort:score"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A filter and an order; the empty view shows a queue as it is.
+
+    `side` is the class that an image has or leans to. Scores are P(positive).
+    """
+
+    source: str | None = None
+    side: Literal["positive", "negative"] | None = None
+    low: float | None = None
+    high: float | None = None
+    round: int | None = None
+    order: Order | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left out and nothing reordered."""
+        return self == WHOLE
+
+    def describe(self, positive: str, negative: str) -> str:
+        """The line of text that this view is read from."""
+        parts = []
+        if self.source is not None:
+            parts.append(f"source:{shlex.quote(self.source)}")
+        if self.side is not None:
+            name = positive if self.side == "positive" else negative
+            parts.append(f"class:{shlex.quote(name)}")
+        if self.low is not None or self.high is not None:
+            low, high = self.low or 0.0, 1.0 if self.high is None else self.high
+            parts.append(f"score:{low:g}-{high:g}")
+        if self.round is not None:
+            parts.append(f"round:{self.round}")
+        if self.order is not None:
+            parts.append(f"sort:{self.order}")
+        return " ".join(parts)
+
+
+WHOLE = View()
+
+
+def read_view(text: str, *, positive: str, negative: str, sources: tuple[str, ...]) -> View:
+    """The view that a line asks for. Raises ValueError with a sentence that says what fails."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        raise ValueError("a quotation mark is left open") from None
+    found: dict[str, str] = {}
+    for word in words:
+        key, sign, value = word.partition(":")
+        if not sign or not value or key not in ("source", "class", "score", "round", "sort"):
+            raise ValueError(f"`{word}` is not understood; write {EXAMPLE}")
+        found[key] = value
+    low, high = _score(found.get("score"))
+    return View(
+        source=_one_of(found.get("source"), sources, "source"),
+        side=_side(found.get("class"), positive, negative),
+        low=low,
+        high=high,
+        round=_round(found.get("round")),
+        order=_order(found.get("sort")),
+    )
+
+
+def _one_of(value: str | None, known: tuple[str, ...], what: str) -> str | None:
+    if value is None or value in known:
+        return value
+    near = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
+    hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known) or 'none'}"
+    raise ValueError(f"there is no {what} `{value}`; {hint}")
+
+
+def _side(
+    value: str | None, positive: str, negative: str
+) -> Literal["positive", "negative"] | None:
+    name = _one_of(value, (positive, negative), "class")
+    if name is None:
+        return None
+    return "positive" if name == positive else "negative"
+
+
+def _score(value: str | None) -> tuple[float | None, float | None]:
+    if value is None:
+        return None, None
+    low, _, high = value.partition("-")
+    try:
+        bounds = float(low or 0), float(high or 1)
+    except ValueError:
+        raise ValueError(f"`{value}` is no range of scores; write score:0.2-0.6") from None
+    if not 0 <= bounds[0] <= bounds[1] <= 1:
+        raise ValueError(f"scores lie between 0 and 1, the lower first; not `{value}`")
+    return bounds
+
+
+def _round(value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not value.isdigit():
+        raise ValueError(f"`{value}` is no number of a round")
+    return int(value)
+
+
+def _order(value: str | None) -> Order | None:
+    return _one_of(value, ORDERS, "order")  # type: ignore[return-value]
