@@ -5,7 +5,7 @@
     workspace = curator.init("faces", positive="face", negative="other")
     workspace.add("photographs")
     workspace.label("seeds.csv")
-    workspace.rounds(until_stable=True)
+    workspace.round(until_stable=True)
     workspace.export("clean.csv")
 
 Each method is one workflow, the same that the command line calls. Importing this package

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from curator.workflows.export import ExportReport
     from curator.workflows.history import History
     from curator.workflows.label import LabelReport
+    from curator.workflows.queue import QueueRow
+    from curator.workflows.review import Review
+    from curator.workflows.round import RoundReport
     from curator.workflows.status import Status
 
 
@@ -93,6 +96,57 @@ class Workspace:
             actor=current_user(),
         )
 
+    def queue(
+        self,
+        name: str,
+        *,
+        size: int = 100,
+        like: str | Path | None = None,
+        seed: int | None = None,
+    ) -> list[QueueRow]:
+        """The images that are worth a look, best first; `like` is for `similar`."""
+        from curator.workflows.queue import queue
+
+        return queue(
+            self._workspace,
+            name,
+            size=size,
+            like=self._image_id(like),
+            seed=seed,
+            progress=self.progress,
+        )
+
+    def review(
+        self, name: str, *, like: str | Path | None = None, seed: int | None = None
+    ) -> Review:
+        """A session that hands out one image after the other; use it in a `with` statement."""
+        from curator.workflows.review import Review
+
+        return Review(
+            self._workspace,
+            name,
+            actor=current_user(),
+            like=self._image_id(like),
+            seed=seed,
+            progress=self.progress,
+        )
+
+    def round(
+        self, *, rounds: int = 1, until_stable: bool = False, dry_run: bool = False
+    ) -> list[RoundReport]:
+        """Run rounds: train, score, promote and revoke; what each of them did."""
+        from curator.workflows.round import run_rounds
+
+        return list(
+            run_rounds(
+                self._workspace,
+                rounds=rounds,
+                until_stable=until_stable,
+                dry_run=dry_run,
+                progress=self.progress,
+            )
+        )
+
     def rollback(self, *, to: int, block: bool = False) -> RollbackResult:
         """Make the promoted labels those that stood after round `to`; 0 is before the first."""
         from curator.workflows.rollback import rollback
@@ -122,6 +176,11 @@ class Workspace:
             force=force,
             progress=self.progress,
         )
+
+    def _image_id(self, image: str | Path | None) -> int | None:
+        from curator.workflows.history import find_named_image
+
+        return None if image is None else find_named_image(self._workspace, str(image))
 
 
 def open_workspace(folder: Path) -> Workspace:
