@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -35,6 +36,7 @@ _SUFFIXES = {
 
 Writer = Callable[[Iterable[Entry], BinaryIO], int]
 
+_SPECIAL = re.compile(r'[,"\r\n]|\A\s|\s\Z')
 _BATCH = 10_000
 _ROW_GROUP = 100_000
 
@@ -76,7 +78,7 @@ def csv_cell(value: object) -> str:
     A carriage return is quoted too, which the csv module of older Pythons leaves out.
     """
     text = "" if value is None else repr(value) if isinstance(value, float) else str(value)
-    if any(special in text for special in ',"\r\n') or text != text.strip():
+    if _SPECIAL.search(text):
         return '"' + text.replace('"', '""') + '"'
     return text
 

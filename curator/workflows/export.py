@@ -235,7 +235,12 @@ def _sidecar(
             "scores_sha256": current.score_digest,
             "coverage": current.coverage,
             "settings": dict(current.settings),
-            "outcome": dict(current.outcome),
+            "outcome": {
+                # How long it took is nothing about the labels, and never the same twice.
+                name: value
+                for name, value in current.outcome.items()
+                if name != "seconds"
+            },
         },
         "settings": settings.model_dump(mode="json"),
         "versions": library_versions(),

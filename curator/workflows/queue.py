@@ -185,7 +185,8 @@ def _similar(request: Request) -> list[int]:
     target = features.gather(row)[0]
 
     def others(standing: Codes, origin: Codes, ids: Ids) -> NDArray[np.bool_]:
-        return ~_human(standing, origin, ids) & (ids != request.like)
+        chosen: NDArray[np.bool_] = ~_human(standing, origin, ids) & (ids != request.like)
+        return chosen
 
     found = nearest(target, _feature_chunks(request, features, others), request.size)
     return [int(one) for one in found.ids]
