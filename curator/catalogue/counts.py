@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import InstrumentedAttribute
+
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.models import Block, Grouping, Image, ImageState, Location, Source
 from curator.core.words import LocationState, Origin, Quarantine, Standing
 
 
@@ -27,11 +32,14 @@ class Counts:
     `images` counts all images, `usable` those not in quarantine (the pool). `labels` is
     standing → origin → count over usable images. `quarantined` counts images by reason,
     and files that could not even be read. `duplicates` are present locations beyond the
-    first of their image. `without_human` = unlabelled + promoted.
+    first of their image. `without_human` = unlabelled + promoted. `gone` are images of
+    which no file is left, since other bytes lie at their paths now. `groups` is the number
+    of current groups by kind.
     """
 
     images: int
     usable: int
+    gone: int
     locations: int
     duplicates: int
     missing: int
@@ -52,14 +60,122 @@ class Counts:
 
 def counts(catalogue: Catalogue) -> Counts:
     """Everything `status` counts, in one consistent view."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        labels, unlabelled, unusable = _labels(connection)
+        quarantined_images = _by_reason(connection, Image.quarantine)
+        states = _location_states(connection)
+        duplicates = _duplicates(connection)
+        blocked = _count(connection, sa.select(sa.func.count()).select_from(Block))
+        withheld = _count(connection, count_withheld())
+        current = sa.select(Grouping.kind, Grouping.group_count).where(Grouping.is_current == 1)
+        groups = dict(connection.execute(current).all())
+        unread = _by_reason(connection, Location.quarantine)
+    promoted = sum(by_origin.get(Origin.PROMOTED, 0) for by_origin in labels.values())
+    usable = unlabelled + sum(sum(by_origin.values()) for by_origin in labels.values())
+    return Counts(
+        images=usable + unusable,
+        usable=usable,
+        gone=unusable - sum(quarantined_images.values()),
+        locations=sum(count for state, count in states.items() if state != LocationState.CHANGED),
+        duplicates=duplicates,
+        missing=states.get(LocationState.MISSING, 0),
+        labels=labels,
+        unlabelled=unlabelled,
+        without_human=unlabelled + promoted,
+        promoted=promoted,
+        quarantined=_summed(quarantined_images, unread),
+        blocked=blocked,
+        withheld=withheld,
+        groups=groups,
+    )
+
+
+def count_withheld() -> sa.Select[int]:
+    """The query for how many images are withheld from training."""
+    # Literally the condition of the partial index, so that it is used.
+    condition = sa.text("image_state.split = 'withheld'")
+    return sa.select(sa.func.count()).select_from(ImageState).where(condition)
+
+
+def _count(connection: Connection, query: sa.Select[int]) -> int:
+    return connection.execute(query).scalar_one()
+
+
+def _labels(
+    connection: Connection,
+) -> tuple[dict[Standing, dict[Origin, int]], int, int]:
+    """Labels by standing and origin, unlabelled, and images that cannot be used."""
+    columns = (ImageState.usable, ImageState.standing, ImageState.origin)
+    query = sa.select(*columns, sa.func.count()).group_by(*columns)
+    labels: dict[Standing, dict[Origin, int]] = {}
+    unlabelled = unusable = 0
+    for usable, standing, origin, count in connection.execute(query):
+        if not usable:
+            unusable += count
+        elif standing is None or origin is None:
+            unlabelled += count
+        else:
+            labels.setdefault(Standing(standing), {})[Origin(origin)] = count
+    return labels, unlabelled, unusable
+
+
+def _by_reason(
+    connection: Connection, reason: InstrumentedAttribute[str | None]
+) -> dict[Quarantine, int]:
+    query = sa.select(reason, sa.func.count()).where(reason.is_not(None)).group_by(reason)
+    return {Quarantine(word or ""): count for word, count in connection.execute(query)}
+
+
+def _summed(*tallies: Mapping[Quarantine, int]) -> dict[Quarantine, int]:
+    reasons = [reason for reason in Quarantine if any(reason in tally for tally in tallies)]
+    return {reason: sum(tally.get(reason, 0) for tally in tallies) for reason in reasons}
+
+
+def _location_states(connection: Connection) -> dict[str, int]:
+    query = sa.select(Location.source_id, Location.state, sa.func.count())
+    totals: dict[str, int] = {}
+    for _, state, count in connection.execute(query.group_by(Location.source_id, Location.state)):
+        totals[state] = totals.get(state, 0) + count
+    return totals
+
+
+def _duplicates(connection: Connection) -> int:
+    beyond = (
+        sa.select((sa.func.count() - 1).label("more"))
+        .where(Location.image_id.is_not(None), Location.state == LocationState.PRESENT)
+        .group_by(Location.image_id)
+        .subquery()
+    )
+    return _count(connection, sa.select(sa.func.coalesce(sa.func.sum(beyond.c.more), 0)))
 
 
 def source_counts(catalogue: Catalogue) -> list[SourceCount]:
     """Locations by source and state."""
-    raise NotImplementedError
+    query = sa.select(Location.source_id, Location.state, sa.func.count())
+    tallies: dict[int, dict[LocationState, int]] = {}
+    with catalogue.read() as connection:
+        grouped = query.group_by(Location.source_id, Location.state)
+        for source_id, state, count in connection.execute(grouped):
+            tallies.setdefault(source_id, {})[LocationState(state)] = count
+        columns = (Source.id, Source.name, Source.root, Source.licence, Source.attribution)
+        sources = connection.execute(sa.select(*columns).order_by(Source.id)).all()
+    return [
+        SourceCount(
+            name=name,
+            root=root,
+            licence=licence,
+            attribution=attribution,
+            locations=tallies.get(source_id, {}),
+        )
+        for source_id, name, root, licence, attribution in sources
+    ]
 
 
 def human_counts(catalogue: Catalogue) -> Mapping[Standing, int]:
     """Usable images by standing human label."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        labels, _, _ = _labels(connection)
+    return {
+        standing: sum(n for origin, n in by_origin.items() if origin is not Origin.PROMOTED)
+        for standing, by_origin in labels.items()
+    }

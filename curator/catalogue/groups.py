@@ -6,12 +6,22 @@ key decides its fold and, with the first human label of a member, its split.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curator.catalogue.engine import Catalogue
-from curator.core.words import GroupKind
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from curator.catalogue.counts import count_withheld
+from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.models import Grouping, ImageGroup, ImageState, Membership, Round
+from curator.catalogue.sets import CHUNK, Fetched, chunked, plain_text, within
+from curator.catalogue.units import grouped_before, refresh_units
+from curator.core.words import GroupKind, Origin
+from curator.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,29 +96,228 @@ def replace_grouping(
     current one changes nothing. Memberships of superseded versions are kept only where
     a round ran under them. Raises DataError if an image is primary in two groups.
     """
-    raise NotImplementedError
+    with catalogue.write() as connection:
+        before = _current_row(connection, kind)
+        with connection.begin_nested() as savepoint:
+            grouping_id = _insert_grouping(connection, kind, groups, details or {})
+            made = _grouping_row(connection, grouping_id)
+            same = before is not None and made.digest == before.digest
+            if same:
+                savepoint.rollback()
+        if same:
+            assert before is not None
+            return GroupingReport(
+                grouping=_record(before),
+                changed=False,
+                units_changed=0,
+                withheld=connection.execute(count_withheld()).scalar_one(),
+            )
+        former = grouped_before(connection, None if before is None else before.id)
+        _make_current(connection, kind, grouping_id)
+        units_changed = refresh_units(connection, former)
+        _drop_superseded(connection)
+        withheld_now = connection.execute(count_withheld()).scalar_one()
+    catalogue.checkpoint()
+    return GroupingReport(
+        grouping=_record(made),
+        changed=True,
+        units_changed=units_changed,
+        withheld=withheld_now,
+    )
+
+
+def _insert_grouping(
+    connection: Connection,
+    kind: GroupKind,
+    groups: Iterable[GroupRecord],
+    details: Mapping[str, Any],
+) -> int:
+    """Write a grouping that is not current yet, streaming; the digest follows its order."""
+    versions = sa.select(sa.func.max(Grouping.version)).where(Grouping.kind == kind)
+    version = (connection.execute(versions).scalar_one() or 0) + 1
+    row = {"kind": kind, "version": version, "is_current": 0, "digest": "", "made_at": now()}
+    row |= {"group_count": 0, "member_count": 0, "details": dict(details)}
+    inserted = connection.execute(sa.insert(Grouping).values(**row).returning(Grouping.id))
+    grouping_id = int(inserted.scalar_one())
+    last = connection.execute(sa.select(sa.func.max(ImageGroup.id))).scalar_one() or 0
+    digest = hashlib.sha256()
+    group_count = member_count = 0
+    for some in chunked(groups, CHUNK):
+        numbered = list(enumerate(some, start=last + 1 + group_count))
+        member_count += _insert_groups(connection, grouping_id, numbered)
+        group_count += len(some)
+        for group in some:
+            digest.update(_canonical(group))
+    totals = {"group_count": group_count, "member_count": member_count}
+    change = sa.update(Grouping).where(Grouping.id == grouping_id)
+    connection.execute(change.values(digest=digest.hexdigest(), **totals))
+    return grouping_id
+
+
+def _canonical(group: GroupRecord) -> bytes:
+    members = [sorted(group.primary), sorted(group.secondary), group.representative_id]
+    return json.dumps([plain_text(group.name), *members]).encode("utf-8") + b"\n"
+
+
+def _insert_groups(
+    connection: Connection, grouping_id: int, numbered: Sequence[tuple[int, GroupRecord]]
+) -> int:
+    for _, group in numbered:
+        _check(group)
+    rows = [
+        {
+            "id": group_id,
+            "grouping_id": grouping_id,
+            "name": plain_text(group.name),
+            "representative_id": group.representative_id,
+        }
+        for group_id, group in numbered
+    ]
+    members = [
+        {
+            "group_id": group_id,
+            "image_id": image_id,
+            "grouping_id": grouping_id,
+            "is_primary": int(is_primary),
+        }
+        for group_id, group in numbered
+        for is_primary, ids in ((True, group.primary), (False, group.secondary))
+        for image_id in ids
+    ]
+    try:
+        connection.execute(sa.insert(ImageGroup), rows)
+        connection.execute(sa.insert(Membership), members)
+    except sa.exc.IntegrityError as error:
+        raise DataError(
+            f"These groups contradict each other: {error.orig}.",
+            "Each image belongs to one group of a kind, each group has a name of its own,"
+            " and all images are in the catalogue.",
+        ) from error
+    return len(members)
+
+
+def _check(group: GroupRecord) -> None:
+    if not group.primary:
+        raise DataError(f"The group {group.name} has no members.", "Leave empty groups out.")
+    if group.secondary and group.representative_id not in group.primary:
+        raise DataError(
+            f"The group {group.name} has images near a representative that is not its own.",
+            "The representative must be a primary member.",
+        )
+
+
+def _make_current(connection: Connection, kind: GroupKind, grouping_id: int) -> None:
+    of_kind = sa.and_(Grouping.kind == kind, Grouping.is_current == 1)
+    connection.execute(sa.update(Grouping).where(of_kind).values(is_current=0))
+    this = Grouping.id == grouping_id
+    connection.execute(sa.update(Grouping).where(this).values(is_current=1))
+
+
+def _drop_superseded(connection: Connection) -> None:
+    """Forget the members of groupings that neither stand nor belong to a round."""
+    used = sa.exists().where(
+        (Round.perceptual_grouping_id == Grouping.id) | (Round.user_grouping_id == Grouping.id)
+    )
+    stale = sa.select(Grouping.id).where(Grouping.is_current == 0, ~used)
+    groups = sa.select(ImageGroup.id).where(ImageGroup.grouping_id.in_(stale))
+    connection.execute(sa.delete(Membership).where(Membership.group_id.in_(groups)))
+    connection.execute(sa.delete(ImageGroup).where(ImageGroup.grouping_id.in_(stale)))
 
 
 def current_grouping(catalogue: Catalogue, kind: GroupKind) -> GroupingRecord | None:
     """The current grouping of a kind."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        row = _current_row(connection, kind)
+        return None if row is None else _record(row)
+
+
+def _current_row(connection: Connection, kind: GroupKind) -> Fetched | None:
+    columns = sa.inspect(Grouping).columns
+    query = sa.select(*columns).where(Grouping.kind == kind, Grouping.is_current == 1)
+    return connection.execute(query).first()
+
+
+def _grouping_row(connection: Connection, grouping_id: int) -> Fetched:
+    columns = sa.inspect(Grouping).columns
+    return connection.execute(sa.select(*columns).where(Grouping.id == grouping_id)).one()
+
+
+def _record(row: Fetched) -> GroupingRecord:
+    return GroupingRecord(
+        grouping_id=row.id,
+        kind=GroupKind(row.kind),
+        version=row.version,
+        groups=row.group_count,
+        members=row.member_count,
+        details=row.details,
+    )
 
 
 def groups_of(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, tuple[GroupMate, ...]]:
     """The current groups of each image that is in any."""
-    raise NotImplementedError
+    query = (
+        sa.select(
+            Membership.image_id,
+            Grouping.kind,
+            ImageGroup.name,
+            Membership.is_primary,
+            ImageGroup.representative_id,
+        )
+        .join(ImageGroup, ImageGroup.id == Membership.group_id)
+        .join(Grouping, Grouping.id == Membership.grouping_id)
+        .where(sa.text("+grouping.is_current = 1"))
+        .order_by(Membership.image_id, Grouping.kind, Membership.is_primary.desc(), ImageGroup.id)
+    )
+    mates: dict[int, list[GroupMate]] = {}
+    with catalogue.read() as connection:
+        for ids in chunked(image_ids, CHUNK):
+            for row in connection.execute(query.where(within(Membership.image_id, ids))):
+                image_id, kind, name, is_primary, representative = row
+                mate = GroupMate(
+                    kind=GroupKind(kind),
+                    name=name,
+                    primary=bool(is_primary),
+                    representative_id=representative,
+                )
+                mates.setdefault(image_id, []).append(mate)
+    return {image_id: tuple(some) for image_id, some in mates.items()}
 
 
 def unit_mates(catalogue: Catalogue, image_id: int, *, limit: int = 100) -> list[int]:
     """Other images of the same unit, by id."""
-    raise NotImplementedError
+    state = ImageState
+    key = sa.select(state.unit_key).where(state.image_id == image_id).scalar_subquery()
+    query = sa.select(state.image_id).where(state.unit_key == key, state.image_id != image_id)
+    with catalogue.read() as connection:
+        ordered = query.order_by(state.image_id).limit(limit)
+        return list(connection.execute(ordered).scalars())
 
 
 def withheld(catalogue: Catalogue) -> WithheldReport:
     """How many images are withheld from training now."""
-    raise NotImplementedError
+    people = [origin for origin in Origin if origin is not Origin.PROMOTED]
+    spanning = (
+        sa.select(ImageState.unit_key)
+        .where(sa.text("image_state.pinned_split IS NOT NULL"))
+        .group_by(ImageState.unit_key)
+        .having(sa.func.min(ImageState.pinned_split) < sa.func.max(ImageState.pinned_split))
+        .subquery()
+    )
+    with catalogue.read() as connection:
+        images = connection.execute(count_withheld()).scalar_one()
+        labelled = count_withheld().where(ImageState.origin.in_(people))
+        units = sa.select(sa.func.count()).select_from(spanning)
+        return WithheldReport(
+            images=images,
+            labelled=connection.execute(labelled).scalar_one(),
+            units=connection.execute(units).scalar_one(),
+        )
 
 
 def withheld_ids(catalogue: Catalogue, *, limit: int = 1_000) -> list[int]:
     """The ids of withheld images."""
-    raise NotImplementedError
+    condition = sa.text("image_state.split = 'withheld'")
+    query = sa.select(ImageState.image_id).where(condition)
+    with catalogue.read() as connection:
+        ordered = query.order_by(ImageState.image_id).limit(limit)
+        return list(connection.execute(ordered).scalars())

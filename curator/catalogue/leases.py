@@ -6,11 +6,28 @@ heard of for long, is taken over.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from curator.catalogue.engine import Catalogue
+import psutil
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.models import Lease
+from curator.catalogue.sets import Fetched
+from curator.errors import BusyError, CuratorError
+
+BEAT_SECONDS = 15.0
+"""How often the holder of a lease says that it is alive."""
+SILENCE = timedelta(minutes=10)
+"""After this long without a heartbeat a holder on another computer counts as dead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +42,102 @@ class LeaseRecord:
     heartbeat_at: datetime
 
 
-def lease(catalogue: Catalogue, name: str) -> AbstractContextManager[LeaseRecord]:
+@contextmanager
+def lease(catalogue: Catalogue, name: str) -> Iterator[LeaseRecord]:
     """Hold the lease `name` (`add`, `round`) while the block runs; a thread keeps it alive.
 
     Raises BusyError if a living process holds it: says which, since when, and on which
     host. A holder that died is replaced without a word.
     """
-    raise NotImplementedError
+    held = _take(catalogue, name)
+    done = threading.Event()
+    beat = threading.Thread(target=_keep_alive, args=(catalogue, held, done), daemon=True)
+    beat.start()
+    try:
+        yield held
+    finally:
+        done.set()
+        beat.join()
+        with catalogue.write() as connection:
+            connection.execute(sa.delete(Lease).where(Lease.token == held.token))
 
 
 def lease_holder(catalogue: Catalogue, name: str) -> LeaseRecord | None:
     """Who holds a lease now, None if nobody alive does."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        return _living_holder(connection, name)
+
+
+def _take(catalogue: Catalogue, name: str) -> LeaseRecord:
+    with catalogue.write() as connection:
+        holder = _living_holder(connection, name)
+        if holder is not None:
+            raise BusyError(
+                f"Another `{name}` is running in this workspace: process {holder.pid} on"
+                f" {holder.host}, since {holder.acquired_at:%Y-%m-%d %H:%M} UTC.",
+                "Wait until it has finished, or end that process.",
+            )
+        moment = now()
+        row = {
+            "name": name,
+            "token": uuid.uuid4().hex,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "process_started": psutil.Process().create_time(),
+            "acquired_at": moment,
+            "heartbeat_at": moment,
+        }
+        connection.execute(sa.delete(Lease).where(Lease.name == name))
+        connection.execute(sa.insert(Lease).values(**row))
+        return _record(connection.execute(sa.select(*_COLUMNS).where(Lease.name == name)).one())
+
+
+_COLUMNS = (
+    Lease.name,
+    Lease.token,
+    Lease.host,
+    Lease.pid,
+    Lease.acquired_at,
+    Lease.heartbeat_at,
+    Lease.process_started,
+)
+
+
+def _record(row: Fetched) -> LeaseRecord:
+    name, token, host, pid, acquired_at, heartbeat_at, _ = row
+    return LeaseRecord(
+        name=name,
+        token=token,
+        host=host,
+        pid=pid,
+        acquired_at=acquired_at,
+        heartbeat_at=heartbeat_at,
+    )
+
+
+def _living_holder(connection: Connection, name: str) -> LeaseRecord | None:
+    row = connection.execute(sa.select(*_COLUMNS).where(Lease.name == name)).first()
+    if row is None or not _lives(row.host, row.pid, row.process_started, row.heartbeat_at):
+        return None
+    return _record(row)
+
+
+def _lives(host: str, pid: int, process_started: float, heartbeat_at: datetime) -> bool:
+    if host != socket.gethostname():
+        return now() - heartbeat_at < SILENCE
+    try:
+        # A process number is used again, but not with the same start.
+        return abs(psutil.Process(pid).create_time() - process_started) < 2.0
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _keep_alive(catalogue: Catalogue, held: LeaseRecord, done: threading.Event) -> None:
+    mine = sa.update(Lease).where(Lease.token == held.token)
+    while not done.wait(BEAT_SECONDS):
+        try:
+            with catalogue.write() as connection:
+                connection.execute(mine.values(heartbeat_at=now()))
+        except CuratorError:
+            # The work itself will meet the same trouble and report it; try the next beat.
+            continue

@@ -10,15 +10,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import sqlalchemy as sa
 from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
 
-from curator.catalogue.engine import Catalogue
+from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.models import Claim, Image, ImageState, Score, Skip
+from curator.catalogue.scores import generation_now
+from curator.catalogue.sets import column, within
 from curator.core.words import Origin, Quarantine, Standing
+from curator.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueFilter:
-    """What a queue leaves out: skips of `session`, living claims of other sessions."""
+    """What a queue leaves out: skips of `session` in `queue`, living claims of other
+    sessions, and images without a file in the source.
+    """
 
     session: str | None = None
     queue: str = ""
@@ -28,12 +36,47 @@ class QueueFilter:
 NO_FILTER = QueueFilter()
 
 
+_UNLABELLED = sa.text("image_state.standing IS NULL AND +image_state.usable = 1")
+_PROMOTED = sa.text("image_state.origin = 'promoted' AND +image_state.usable = 1")
+_WITHOUT_HUMAN = sa.text(
+    "(image_state.standing IS NULL OR image_state.origin = 'promoted') AND +image_state.usable = 1"
+)
+"""The plus signs keep the index on labels out, so that the one in order is walked."""
+
+_LIES_IN = """EXISTS (
+    SELECT 1 FROM location WHERE location.image_id = image_state.image_id
+    AND +location.source_id = :source AND location.state <> 'changed')"""
+_DRAWN_AT_ONCE = 4_096
+
+Condition = sa.ColumnElement[bool] | sa.TextClause
+
+
+def _left_in(leave_out: QueueFilter) -> list[Condition]:
+    conditions: list[Condition] = []
+    image_id = ImageState.image_id
+    claimed = sa.exists().where(Claim.image_id == image_id, Claim.expires_at > now())
+    if leave_out.session is not None:
+        claimed = claimed.where(Claim.session != leave_out.session)
+        skipped = sa.exists().where(
+            Skip.session == leave_out.session,
+            Skip.queue == leave_out.queue,
+            Skip.image_id == image_id,
+        )
+        conditions += [~skipped, ~claimed]
+    if leave_out.source_id is not None:
+        conditions.append(sa.text(_LIES_IN).bindparams(source=leave_out.source_id))
+    return conditions
+
+
 def borderline(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
     """Unlabelled images nearest to P = 0.5 in the current scores, least certain first.
 
     Raises DataError if there are no scores yet.
     """
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        query = _scored(_current(connection)).where(_UNLABELLED, *_left_in(leave_out))
+        ordered = query.order_by(Score.undecided, Score.image_id).limit(size)
+        return list(connection.execute(ordered).scalars())
 
 
 def unfamiliar(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
@@ -42,36 +85,103 @@ def unfamiliar(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_F
     Empty when no distances are staged with the current scores: the workflow may then
     measure them itself.
     """
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        query = _scored(_current(connection)).where(
+            Score.distance.is_not(None), _UNLABELLED, *_left_in(leave_out)
+        )
+        ordered = query.order_by(Score.distance.desc(), Score.image_id.desc()).limit(size)
+        return list(connection.execute(ordered).scalars())
+
+
+def _current(connection: Connection) -> int:
+    generation = generation_now(connection)
+    if generation is None:
+        raise DataError(
+            "There are no scores yet, so nothing is known to be borderline.",
+            "Run `curator round` first; `queue random` and `queue diverse` need no scores.",
+        )
+    return generation
+
+
+def _scored(generation: int) -> sa.Select[int]:
+    return (
+        sa.select(Score.image_id)
+        .join(ImageState, ImageState.image_id == Score.image_id)
+        .where(Score.generation_id == generation)
+    )
 
 
 def promoted(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
     """Images that stand promoted, those promoted with the least certainty first."""
-    raise NotImplementedError
+    state = ImageState
+    query = sa.select(state.image_id).where(_PROMOTED, *_left_in(leave_out))
+    with catalogue.read() as connection:
+        ordered = query.order_by(state.certainty, state.image_id).limit(size)
+        return list(connection.execute(ordered).scalars())
 
 
 def random_unlabelled(
     catalogue: Catalogue, *, size: int, seed: int, leave_out: QueueFilter = NO_FILTER
 ) -> list[int]:
-    """A uniform random sample of the unlabelled images, the same for the same seed."""
-    raise NotImplementedError
+    """A uniform random sample of the unlabelled images, the same for the same seed.
+
+    A permutation of all images, drawn from the seed, is walked until enough are found: as
+    images are labelled, the sample goes on where it was.
+    """
+    return _drawn(catalogue, _UNLABELLED, size, seed, leave_out)
 
 
 def random_without_human(
     catalogue: Catalogue, *, size: int, seed: int, leave_out: QueueFilter = NO_FILTER
 ) -> list[int]:
     """A uniform random sample of images without a human label (`calibration`), promoted or not."""
-    raise NotImplementedError
+    return _drawn(catalogue, _WITHOUT_HUMAN, size, seed, leave_out)
+
+
+def _drawn(
+    catalogue: Catalogue, eligible: sa.TextClause, size: int, seed: int, leave_out: QueueFilter
+) -> list[int]:
+    found: list[int] = []
+    with catalogue.read() as connection:
+        last = connection.execute(sa.select(sa.func.max(ImageState.image_id))).scalar_one() or 0
+        order = np.random.default_rng(seed).permutation(last) + 1
+        for start in range(0, last, _DRAWN_AT_ONCE):
+            some = order[start : start + _DRAWN_AT_ONCE].tolist()
+            found += _kept(connection, some, eligible, leave_out)
+            if len(found) >= size:
+                break
+    return found[:size]
+
+
+def _kept(
+    connection: Connection, ids: list[int], eligible: sa.TextClause, leave_out: QueueFilter
+) -> list[int]:
+    query = sa.select(ImageState.image_id).where(
+        within(ImageState.image_id, ids), eligible, *_left_in(leave_out)
+    )
+    kept = set(connection.execute(query).scalars())
+    return [image_id for image_id in ids if image_id in kept]
 
 
 def conflicts(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
     """Images whose human labels contradict each other, by id."""
-    raise NotImplementedError
+    query = sa.select(ImageState.image_id).where(
+        ImageState.standing == Standing.CONFLICT, ImageState.usable == 1, *_left_in(leave_out)
+    )
+    with catalogue.read() as connection:
+        ordered = query.order_by(ImageState.image_id).limit(size)
+        return list(connection.execute(ordered).scalars())
 
 
 def quarantined(catalogue: Catalogue, *, size: int, reason: Quarantine | None = None) -> list[int]:
     """Images in quarantine, by id."""
-    raise NotImplementedError
+    query = sa.select(Image.id).where(Image.quarantine.is_not(None))
+    if reason is not None:
+        query = query.where(Image.quarantine == reason)
+    with catalogue.read() as connection:
+        # The plus sign makes SQLite sort the few instead of walking all images by id.
+        ordered = query.order_by(sa.text("+image.id")).limit(size)
+        return list(connection.execute(ordered).scalars())
 
 
 def id_chunks(
@@ -85,14 +195,50 @@ def id_chunks(
 
     Ascending, in short transactions.
     """
-    raise NotImplementedError
+    state = ImageState
+    query = sa.select(state.image_id).where(state.usable == 1).order_by(state.image_id)
+    if standing is not None:
+        words = [word for word in standing if word is not None]
+        unlabelled = [state.standing.is_(None)] if None in standing else []
+        query = query.where(sa.or_(state.standing.in_(words), *unlabelled))
+    if origins is not None:
+        query = query.where(state.origin.in_(list(origins)))
+    last = 0
+    while True:
+        with catalogue.read() as connection:
+            following = query.where(state.image_id > last).limit(size)
+            found = connection.execute(following).scalars().all()
+        if found:
+            yield column(found, np.int64)
+            last = found[-1]
+        if len(found) < size:
+            return
 
 
 def score_histogram(catalogue: Catalogue, *, bins: int = 20) -> NDArray[np.int64]:
     """How many usable images have their current score in each of `bins` equal intervals."""
-    raise NotImplementedError
+    histogram = np.zeros(bins, dtype=np.int64)
+    with catalogue.read() as connection:
+        generation = generation_now(connection)
+        if generation is None:
+            return histogram
+        place = sa.cast(Score.probability * bins, sa.Integer)
+        query = _scored(generation).where(ImageState.usable == 1)
+        counted = query.with_only_columns(place, sa.func.count(), maintain_column_froms=True)
+        for bin_, count in connection.execute(counted.group_by(place)):
+            histogram[min(bin_, bins - 1)] += count
+    return histogram
 
 
 def borderline_left(catalogue: Catalogue) -> int:
     """How many usable, scored images have no standing label."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        generation = generation_now(connection)
+        if generation is None:
+            return 0
+        scored = sa.exists().where(
+            Score.generation_id == generation, Score.image_id == ImageState.image_id
+        )
+        query = sa.select(sa.func.count()).select_from(ImageState)
+        query = query.where(ImageState.usable == 1, ImageState.standing.is_(None), scored)
+        return connection.execute(query).scalar_one()

@@ -107,20 +107,17 @@ facts AS (
     FROM linked l CROSS JOIN image_state s
     WHERE s.image_id = l.image_id
     GROUP BY l.image_id
-),
-derived AS (
-    SELECT t.image_id,
-        CASE
-            WHEN s.pinned_split IS NULL AND f.low = f.high THEN f.low
-            WHEN s.pinned_split IS NULL AND f.low <> f.high THEN 'withheld'
-            WHEN f.near_other = 1 THEN 'withheld'
-            WHEN s.pinned_split = 'train' AND f.own_other = 1 THEN 'withheld'
-            ELSE s.pinned_split
-        END AS split
-    FROM touched t CROSS JOIN image_state s LEFT JOIN facts f ON f.image_id = t.image_id
-    WHERE s.image_id = t.image_id
 )
-SELECT * FROM derived
+SELECT t.image_id,
+    CASE
+        WHEN s.pinned_split IS NULL AND f.low = f.high THEN f.low
+        WHEN s.pinned_split IS NULL AND f.low <> f.high THEN 'withheld'
+        WHEN f.near_other = 1 THEN 'withheld'
+        WHEN s.pinned_split = 'train' AND f.own_other = 1 THEN 'withheld'
+        ELSE s.pinned_split
+    END AS split
+FROM touched t CROSS JOIN image_state s LEFT JOIN facts f ON f.image_id = t.image_id
+WHERE s.image_id = t.image_id
 ) AS derived
 WHERE image_state.image_id = derived.image_id
   AND coalesce(image_state.split, '') <> coalesce(derived.split, '')

@@ -44,15 +44,12 @@ deciding AS (
     FROM touched t
     LEFT JOIN imported i ON i.image_id = t.image_id
     LEFT JOIN looked l ON l.image_id = t.image_id
-),
-derived AS (
-    SELECT d.image_id, e.id AS event_id,
-        CASE WHEN d.classes = 2 THEN 'conflict' ELSE e.label END AS standing,
-        e.origin, e.round_id,
-        CASE WHEN e.kind = 'promote' THEN e.probability END AS probability
-    FROM deciding d LEFT JOIN label_event e ON e.id = d.event_id AND e.kind <> 'revoke'
 )
-SELECT * FROM derived
+SELECT d.image_id, e.id AS event_id,
+    CASE WHEN d.classes = 2 THEN 'conflict' ELSE e.label END AS standing,
+    e.origin, e.round_id,
+    CASE WHEN e.kind = 'promote' THEN e.probability END AS probability
+FROM deciding d LEFT JOIN label_event e ON e.id = d.event_id AND e.kind <> 'revoke'
 ) AS derived
 WHERE image_state.image_id = derived.image_id
   AND (coalesce(image_state.event_id, 0) <> coalesce(derived.event_id, 0)

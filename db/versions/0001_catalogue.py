@@ -729,14 +729,6 @@ def _image_state() -> None:
         sa.PrimaryKeyConstraint("image_id", name=op.f("pk_image_state")),
     )
     op.create_index(
-        "ix_image_state_conflict",
-        "image_state",
-        ["image_id"],
-        unique=False,
-        sqlite_where=sa.text("standing = 'conflict'"),
-        postgresql_where=sa.text("standing = 'conflict'"),
-    )
-    op.create_index(
         "ix_image_state_pinned",
         "image_state",
         ["unit_key", "pinned_split"],
@@ -749,21 +741,13 @@ def _image_state() -> None:
         "image_state",
         ["certainty", "image_id"],
         unique=False,
-        sqlite_where=sa.text("origin = 'promoted' AND usable = 1"),
-        postgresql_where=sa.text("origin = 'promoted' AND usable = 1"),
+        sqlite_where=sa.text("origin = 'promoted'"),
+        postgresql_where=sa.text("origin = 'promoted'"),
     )
     op.create_index(
         "ix_image_state_standing", "image_state", ["usable", "standing", "origin"], unique=False
     )
     op.create_index("ix_image_state_unit", "image_state", ["unit_key"], unique=False)
-    op.create_index(
-        "ix_image_state_unlabelled",
-        "image_state",
-        ["image_id"],
-        unique=False,
-        sqlite_where=sa.text("standing IS NULL AND usable = 1"),
-        postgresql_where=sa.text("standing IS NULL AND usable = 1"),
-    )
     op.create_index(
         "ix_image_state_withheld",
         "image_state",

@@ -101,14 +101,12 @@ class ImageState(Base):
             name="pin_is_whole",
         ),
         Index("ix_image_state_standing", "usable", "standing", "origin"),
-        partial("ix_image_state_unlabelled", "image_id", where="standing IS NULL AND usable = 1"),
         partial(
             "ix_image_state_promoted",
             "certainty",
             "image_id",
-            where="origin = 'promoted' AND usable = 1",
+            where="origin = 'promoted'",
         ),
-        partial("ix_image_state_conflict", "image_id", where="standing = 'conflict'"),
         Index("ix_image_state_unit", "unit_key"),
         partial(
             "ix_image_state_pinned", "unit_key", "pinned_split", where="pinned_split IS NOT NULL"
