@@ -1,13 +1,20 @@
 """Claims, skips and flags: what several reviewers need to work at once.
 
-A claim says that an image is before somebody's eyes; it expires by itself.
+A claim says that an image is before somebody's eyes; it expires by itself, and ends with
+a decision about the image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from curator.catalogue.engine import Catalogue
+import sqlalchemy as sa
+
+from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.models import Claim, Flag, Skip
+from curator.catalogue.sets import plain_text, within
+from curator.catalogue.sqlite import insert_or_ignore
 
 
 def claim(
@@ -20,19 +27,52 @@ def claim(
     seconds: float = 600.0,
 ) -> list[int]:
     """Claim those of these images that no other session holds; returns them in order."""
-    raise NotImplementedError
+    if not image_ids:
+        return []
+    until = now() + timedelta(seconds=seconds)
+    terms = {"queue": queue, "actor": plain_text(actor), "session": plain_text(session)}
+    rows = [{"image_id": image_id, "expires_at": until, **terms} for image_id in image_ids]
+    asked = within(Claim.image_id, image_ids)
+    with catalogue.write() as connection:
+        over = sa.or_(Claim.expires_at <= now(), Claim.session == terms["session"])
+        connection.execute(sa.delete(Claim).where(asked, over))
+        connection.execute(insert_or_ignore(Claim), rows)
+        mine = sa.select(Claim.image_id).where(asked, Claim.session == terms["session"])
+        held = set(connection.execute(mine).scalars())
+    return [image_id for image_id in image_ids if image_id in held]
 
 
 def release(catalogue: Catalogue, *, session: str) -> int:
     """Let go of everything a session has claimed."""
-    raise NotImplementedError
+    with catalogue.write() as connection:
+        mine = Claim.session == plain_text(session)
+        return connection.execute(sa.delete(Claim).where(mine)).rowcount
 
 
 def skip(catalogue: Catalogue, image_id: int, *, queue: str, actor: str, session: str) -> None:
-    """Leave an image out of this queue for this session."""
-    raise NotImplementedError
+    """Leave an image out of this queue for this session; its claim ends."""
+    row = {"image_id": image_id, "queue": queue, "session": plain_text(session)}
+    with catalogue.write() as connection:
+        connection.execute(
+            insert_or_ignore(Skip).values(**row, actor=plain_text(actor), skipped_at=now())
+        )
+        mine = sa.and_(Claim.image_id == image_id, Claim.session == row["session"])
+        connection.execute(sa.delete(Claim).where(mine))
+
+
+def unskip(catalogue: Catalogue, image_id: int, *, queue: str, session: str) -> None:
+    """Take an image back into this queue for this session."""
+    with catalogue.write() as connection:
+        connection.execute(
+            sa.delete(Skip).where(
+                Skip.session == plain_text(session), Skip.queue == queue, Skip.image_id == image_id
+            )
+        )
 
 
 def flag(catalogue: Catalogue, image_id: int, *, note: str, actor: str) -> int:
     """Mark an image for somebody to look at; returns the flag's id."""
-    raise NotImplementedError
+    row = {"image_id": image_id, "note": plain_text(note), "actor": plain_text(actor)}
+    insert = sa.insert(Flag).values(**row, flagged_at=now()).returning(Flag.id)
+    with catalogue.write() as connection:
+        return int(connection.execute(insert).scalar_one())

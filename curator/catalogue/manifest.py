@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.files import CURRENT
+from curator.catalogue.images import absolute
+from curator.catalogue.models import (
+    Grouping,
+    Image,
+    ImageGroup,
+    ImageState,
+    LabelEvent,
+    Location,
+    Membership,
+    Score,
+    Source,
+)
+from curator.catalogue.scores import generation_now
+from curator.catalogue.sets import CHUNK, Fetched, Query
 from curator.core.records import ManifestRow
-from curator.core.words import Origin, Standing
+from curator.core.words import GroupKind, LocationState, Origin, Split, Standing
+
+CLASSES = (Standing.POSITIVE, Standing.NEGATIVE)
 
 
 def manifest_rows(
     catalogue: Catalogue,
     *,
-    standings: Sequence[Standing] = (Standing.POSITIVE, Standing.NEGATIVE),
+    standings: Sequence[Standing] = CLASSES,
     origins: Sequence[Origin] | None = None,
     include_unlabelled: bool = False,
     sources: Sequence[str] | None = None,
@@ -22,16 +43,138 @@ def manifest_rows(
     Holds one read transaction until the iterator is exhausted or closed; others may
     write meanwhile. Memory does not grow with the number of rows.
     """
-    raise NotImplementedError
+    wanted = _matching(standings, origins, include_unlabelled)
+    with catalogue.read() as connection:
+        query = _select_rows(connection).where(*wanted)
+        streams = [
+            _of_source(connection, query, source_id, name, root)
+            for source_id, name, root in _sources(connection, sources)
+        ]
+        yield from heapq.merge(*streams, key=lambda row: (row.path, row.source))
 
 
 def count_manifest_rows(
     catalogue: Catalogue,
     *,
-    standings: Sequence[Standing] = (Standing.POSITIVE, Standing.NEGATIVE),
+    standings: Sequence[Standing] = CLASSES,
     origins: Sequence[Origin] | None = None,
     include_unlabelled: bool = False,
     sources: Sequence[str] | None = None,
 ) -> int:
     """How many rows `manifest_rows` would give."""
-    raise NotImplementedError
+    wanted = _matching(standings, origins, include_unlabelled)
+    query = (
+        sa.select(sa.func.count())
+        .select_from(ImageState)
+        .join(Location, Location.image_id == ImageState.image_id)
+        .where(*wanted)
+    )
+    with catalogue.read() as connection:
+        if sources is not None:
+            chosen = [source_id for source_id, _, _ in _sources(connection, sources)]
+            query = query.where(Location.source_id.in_(chosen))
+        return connection.execute(query).scalar_one()
+
+
+def _sources(
+    connection: Connection, names: Sequence[str] | None
+) -> Sequence[tuple[int, str, bytes]]:
+    query = sa.select(Source.id, Source.name, Source.root).order_by(Source.id)
+    if names is not None:
+        query = query.where(Source.name.in_(list(names)))
+    return [(source_id, name, root) for source_id, name, root in connection.execute(query)]
+
+
+def _matching(
+    standings: Sequence[Standing], origins: Sequence[Origin] | None, include_unlabelled: bool
+) -> list[sa.ColumnElement[bool]]:
+    labelled: sa.ColumnElement[bool] = ImageState.standing.in_(list(standings))
+    if origins is not None:
+        labelled = sa.and_(labelled, ImageState.origin.in_(list(origins)))
+    if include_unlabelled:
+        labelled = sa.or_(labelled, ImageState.standing.is_(None))
+    return [ImageState.usable == 1, Location.state == LocationState.PRESENT, labelled]
+
+
+def _of_source(
+    connection: Connection, query: Query, source_id: int, name: str, root: bytes
+) -> Iterator[ManifestRow]:
+    ordered = query.where(CURRENT, Location.source_id == source_id).order_by(Location.path)
+    for rows in connection.execute(ordered).partitions(CHUNK):
+        for row in rows:
+            yield _manifest_row(row, name, root)
+
+
+def _select_rows(connection: Connection) -> Query:
+    state, mate = ImageState, sa.orm.aliased(ImageState)
+    others = sa.exists().where(mate.unit_key == state.unit_key, mate.image_id != state.image_id)
+    current = sa.and_(
+        Score.generation_id == generation_now(connection), Score.image_id == state.image_id
+    )
+    return (
+        sa.select(
+            state.image_id,
+            Location.path,
+            Image.sha256,
+            state.standing,
+            state.origin,
+            sa.func.coalesce(state.probability, Score.probability),
+            state.round_id,
+            _user_group(connection),
+            state.unit_key,
+            others,
+            state.split,
+            Image.width,
+            Image.height,
+            Image.size,
+            LabelEvent.reasons,
+            LabelEvent.note,
+        )
+        .select_from(Location)
+        .join(state, state.image_id == Location.image_id)
+        .join(Image, Image.id == Location.image_id)
+        .outerjoin(LabelEvent, LabelEvent.id == state.event_id)
+        .outerjoin(Score, current)
+    )
+
+
+def _user_group(connection: Connection) -> sa.ColumnElement[str | None]:
+    grouping = connection.execute(
+        sa.select(Grouping.id).where(Grouping.kind == GroupKind.USER, Grouping.is_current == 1)
+    ).scalar()
+    if grouping is None:
+        return sa.literal(None, sa.String)
+    return (
+        sa.select(ImageGroup.name)
+        .join(Membership, Membership.group_id == ImageGroup.id)
+        .where(
+            Membership.grouping_id == grouping,
+            Membership.image_id == ImageState.image_id,
+            sa.text("membership.is_primary = 1"),
+        )
+        .scalar_subquery()
+    )
+
+
+def _manifest_row(row: Fetched, source: str, root: bytes) -> ManifestRow:
+    image_id, path, sha256, standing, origin, probability, round_id, user_group = row[:8]
+    unit_key, grouped, split, width, height, size, reasons, note = row[8:]
+    return ManifestRow(
+        image_id=image_id,
+        path=absolute(root, path),
+        source=source,
+        sha256=sha256,
+        standing=None if standing is None else Standing(standing),
+        origin=None if origin is None else Origin(origin),
+        probability=probability,
+        round=round_id,
+        user_group=user_group,
+        unit_key=unit_key,
+        grouped=bool(grouped),
+        split=None if split is None else Split(split),
+        width=width,
+        height=height,
+        size=size,
+        reasons=tuple(reasons or ()),
+        note=note or "",
+    )
