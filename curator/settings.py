@@ -154,6 +154,111 @@ class SplitsSettings(_Section):
     """Share of the groups first labelled by seed or review that are only tested on."""
 
 
+class TrainingSettings(_Section):
+    """How a network is trained end to end: by `classifier.kind = "finetune"`, and by `tune`."""
+
+    epochs: PositiveCount = 10
+    """Passes over the labels, at most."""
+    batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
+    """Labelled images per step."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """How weights follow their gradients; `sgd` is with Nesterov momentum."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.001
+    """The largest step size of the schedule."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Momentum of `sgd`."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    """Pull of the weights towards zero; biases and normalisation are left alone."""
+    schedule: Literal["cosine", "exponential", "one-cycle", "constant"] = "cosine"
+    """How the learning rate changes from step to step."""
+    decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
+    """Factor per epoch of the exponential schedule."""
+    warmup_epochs: Annotated[float, Field(ge=0.0)] = 0.0
+    """Epochs over which the learning rate first rises from nothing; not for `one-cycle`."""
+    label_smoothing: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """How far targets are drawn from 0 and 1 towards one half of it."""
+    mixup: Annotated[float, Field(ge=0.0)] = 0.0
+    """Alpha of mixup, which trains on blends of two images; 0 is off."""
+    dropout: Literal["auto"] | Annotated[float, Field(ge=0.0, lt=1.0)] = "auto"
+    """Share of activations dropped before the last layer; `auto` is the network's own."""
+    freeze: Probability = 0.0
+    """Share of the layers, from the input on, that keep their weights; 1 trains the last alone."""
+    clip: Annotated[float, Field(ge=0.0)] = 1.0
+    """Largest norm of a gradient; 0 does not limit it."""
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Decay per step of averaged weights, which then are judged and kept; 0 is off."""
+    mixed_precision: Literal["auto", "on", "off"] = "auto"
+    """Whether products are computed in 16 bits; `auto` does so on CUDA."""
+    patience: Count = 3
+    """Stop after so many epochs without a lower validation loss; 0 never stops early."""
+    validation_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.2
+    """Share of the labels, by group, that only say when to stop; 0 takes the last epoch."""
+    human_share: Probability = 0.5
+    """Smallest share of every batch that people have labelled."""
+    flip: bool = True
+    """Whether training images are mirrored at random."""
+    shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.08
+    """Farthest random move of a training image, as a share of its side."""
+    zoom: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
+    """Farthest random change of a training image's scale."""
+    rotate: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    """Farthest random turn of a training image in degrees."""
+    colour: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Largest random change of brightness, contrast and saturation."""
+    erase: Probability = 0.0
+    """How often a random rectangle of a training image is blanked."""
+    consistency: Literal["none", "fixmatch", "adaptive"] = "none"
+    """Whether unlabelled images teach too: by FixMatch, or with thresholds that adapt per class."""
+    consistency_weight: Annotated[float, Field(ge=0.0)] = 1.0
+    """Weight of the loss on unlabelled images."""
+    unlabelled_ratio: Annotated[int, Field(ge=1, le=16)] = 3
+    """Unlabelled images per labelled one in a batch."""
+    judges: Literal["halves", "set-aside"] = "halves"
+    """`halves`: two networks score each other's half; `set-aside`: labels kept apart judge."""
+    normalization: Literal["auto", "imagenet", "unit", "symmetric"] = "auto"
+    """Range of its inputs; `auto` is the network's own, and for one of yours `symmetric` (-1 to 1)."""
+    colours: Literal["auto", "rgb", "grey"] = "auto"
+    """Three channels or one; `auto` is what the network expects."""
+    new_last_layer: bool = True
+    """Whether the last layer of a network of yours is replaced by a fresh one."""
+
+
+class PackSettings(_Section):
+    """The decoded pixels that training reads instead of the files."""
+
+    max_bytes: PositiveCount = 8_000_000_000
+    """Beyond this, pixels are kept as JPEGs, which are smaller and slower to read."""
+    jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95
+    """Quality of these JPEGs."""
+
+
+class TuneSettings(_Section):
+    """The search of `curator tune`."""
+
+    space: tuple[str, ...] = ("training.learning_rate=log:0.0001..0.1",)
+    """What is searched: `KEY=a,b`, `KEY=low..high`, `KEY=log:low..high`, `KEY=name_{a,b}`."""
+    search: Literal["staged", "random", "grid", "tpe"] = "random"
+    """`staged` halves the candidates on ever more data; `tpe` learns from its own trials."""
+    trials: PositiveCount = 20
+    """Most trials of a search that is not staged."""
+    minutes: Annotated[float, Field(ge=0.0)] = 0.0
+    """No trial begins after this; 0 is no limit."""
+    candidates: tuple[PositiveCount, ...] = (27, 6, 4)
+    """How many candidates each stage of a staged search tries."""
+    shares: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.3, 0.675, 1.0)
+    """Share of the training labels that each stage trains on."""
+    metric: Literal["loss", "error"] = "loss"
+    """What is made small on the validation labels."""
+
+    @model_validator(mode="after")
+    def _stages(self) -> TuneSettings:
+        if len(self.candidates) != len(self.shares) or not self.candidates:
+            raise ValueError("tune.candidates and tune.shares need one number for each stage")
+        if list(self.shares) != sorted(self.shares):
+            raise ValueError("the shares must rise from stage to stage")
+        return self
+
+
 class RuntimeSettings(_Section):
     """The machine, and chance."""
 
@@ -183,6 +288,9 @@ class Settings(_Section):
     promotion: PromotionSettings = PromotionSettings()
     rounds: RoundsSettings = RoundsSettings()
     splits: SplitsSettings = SplitsSettings()
+    training: TrainingSettings = TrainingSettings()
+    pack: PackSettings = PackSettings()
+    tune: TuneSettings = TuneSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
 
