@@ -216,7 +216,7 @@ class TrainingSettings(_Section):
     judges: Literal["halves", "set-aside"] = "halves"
     """`halves`: two networks score each other's half; `set-aside`: labels kept apart judge."""
     normalization: Literal["auto", "imagenet", "unit", "symmetric"] = "auto"
-    """Range of its inputs; `auto` is the network's own, and for one of yours `symmetric` (-1 to 1)."""
+    """Range of its inputs; `auto` is the network's own, `symmetric` (-1 to 1) for one of yours."""
     colours: Literal["auto", "rgb", "grey"] = "auto"
     """Three channels or one; `auto` is what the network expects."""
     new_last_layer: bool = True
