@@ -1,15 +1,32 @@
 """Does the catalogue still keep its promises? The queries behind `curator verify`.
 
-Standing labels are derived again from the events by `core.standing`, which shares no
-code with the SQL that keeps them.
+What the catalogue keeps beside the events (standing labels, units, splits) is derived
+again by the pure rules in `core`, which share no code with the SQL that maintains it,
+chunk by chunk, so that memory stays small. Each check stops listing after some findings
+and says how many more there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby, islice
 
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from curator.catalogue import sqlite
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.models import HeadMove, ImageState, LabelEvent
+from curator.catalogue.sets import Fetched, Query, own_unit_key
+from curator.catalogue.standing import head_of, lineage_of
+from curator.core.standing import EventFacts, StandingLabel, standing_label
+from curator.core.units import split_of
+from curator.core.words import EventKind, Label, Method, Origin, Split, Standing
+
+CHUNK = 20_000
+LISTED = 20
+"""Findings that a check lists before it only counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,4 +41,228 @@ def check_catalogue(
     catalogue: Catalogue, *, advance: Callable[[int], None] = lambda images: None
 ) -> Iterator[Finding]:
     """Run every check on the database; `advance` hears of images that were derived again."""
-    raise NotImplementedError
+    with catalogue.read() as connection:
+        yield from limited("integrity", sqlite.integrity_problems(connection))
+        yield from limited("references", sqlite.foreign_key_problems(connection))
+        yield from limited("rounds", _round_problems(connection))
+    for check, sql in _MUST_BE_EMPTY.items():
+        with catalogue.read() as connection:
+            rows = connection.execute(sa.text(sql.query))
+            yield from limited(check, (sql.sentence.format(*row) for row in rows))
+    yield from limited("standing", _standing_problems(catalogue, advance))
+    yield from limited("splits", _split_problems(catalogue))
+
+
+def limited(check: str, texts: Iterable[str]) -> Iterator[Finding]:
+    """The first findings of a check, and a count of the others."""
+    iterator = iter(texts)
+    for text in islice(iterator, LISTED):
+        yield Finding(check=check, text=text)
+    more = sum(1 for _ in iterator)
+    if more:
+        yield Finding(check=check, text=f"{more:,} more of this kind.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Empty:
+    """A query that must give no row, and the sentence for a row that it does give."""
+
+    query: str
+    sentence: str
+
+
+_MUST_BE_EMPTY = {
+    "usable": _Empty(
+        """SELECT s.image_id, s.usable FROM image_state s JOIN image i ON i.id = s.image_id
+        WHERE s.usable <> (i.quarantine IS NULL AND EXISTS (
+            SELECT 1 FROM location l WHERE l.image_id = i.id AND l.state <> 'changed'))""",
+        "Image {0} is kept as usable={1}, but its quarantine and its files say otherwise.",
+    ),
+    "states": _Empty(
+        """SELECT i.id FROM image i
+        WHERE NOT EXISTS (SELECT 1 FROM image_state s WHERE s.image_id = i.id)""",
+        "Image {0} has no state.",
+    ),
+    "retractions": _Empty(
+        """SELECT r.id, r.target_id FROM label_event r LEFT JOIN label_event e ON e.id = r.target_id
+        WHERE r.target_id IS NOT NULL
+          AND (e.id IS NULL OR e.kind <> 'assert' OR e.image_id <> r.image_id)""",
+        "Event {0} takes back event {1}, which is no decision about that image.",
+    ),
+    "pins": _Empty(
+        """SELECT e.image_id FROM label_event e JOIN image_state s ON s.image_id = e.image_id
+        WHERE e.kind = 'assert' AND s.pinned_split IS NULL GROUP BY e.image_id""",
+        "Image {0} was labelled by a person, but its split is not pinned.",
+    ),
+    "blocked": _Empty(
+        """SELECT b.image_id FROM block b JOIN image_state s ON s.image_id = b.image_id
+        WHERE s.origin IS NOT NULL AND s.origin <> 'promoted'""",
+        "Image {0} is blocked, although a person has labelled it.",
+    ),
+    "units": _Empty(
+        """SELECT g.name, count(DISTINCT s.unit_key) FROM grouping v
+        JOIN image_group g ON g.grouping_id = v.id JOIN membership m ON m.group_id = g.id
+        JOIN image_state s ON s.image_id = m.image_id
+        WHERE v.is_current = 1 AND m.is_primary = 1
+        GROUP BY g.id HAVING count(DISTINCT s.unit_key) > 1""",
+        "The members of group {0} are spread over {1} units.",
+    ),
+}
+
+
+def _round_problems(connection: Connection) -> Iterator[str]:
+    head = head_of(connection)
+    newest = sa.select(HeadMove.to_id).order_by(HeadMove.id.desc()).limit(1)
+    moved_to = connection.execute(newest).scalar()
+    if head != moved_to:
+        yield f"The head is at round {head}, but it was last moved to {moved_to}."
+    counted = sa.text("""
+        SELECT r.id, r.promoted_positive + r.promoted_negative, r.revoked,
+            (SELECT count(*) FROM label_event e WHERE e.round_id = r.id AND e.kind = 'promote'),
+            (SELECT count(*) FROM label_event e WHERE e.round_id = r.id AND e.kind = 'revoke')
+        FROM round r""")
+    for round_id, promoted, revoked, promotions, revocations in connection.execute(counted):
+        if (promoted, revoked) != (promotions, revocations):
+            yield (
+                f"Round {round_id} says {promoted:,} promoted and {revoked:,} revoked, but has"
+                f" {promotions:,} and {revocations:,} such events."
+            )
+    scores = sa.text("""
+        SELECT g.round_id FROM head h JOIN score_generation g ON g.id = h.generation_id
+        WHERE coalesce(g.round_id, 0) <> coalesce(h.round_id, 0)""")
+    for (round_id,) in connection.execute(scores):
+        yield f"The current scores are those of round {round_id}, not of round {head}."
+
+
+def _standing_problems(catalogue: Catalogue, advance: Callable[[int], None]) -> Iterator[str]:
+    state = ImageState
+    columns = (
+        state.image_id,
+        state.standing,
+        state.origin,
+        state.event_id,
+        state.round_id,
+        state.probability,
+    )
+    for first, last in _ranges(catalogue):
+        with catalogue.read() as connection:
+            lineage = frozenset(lineage_of(connection, head_of(connection)))
+            derived = {
+                image_id: standing_label([_facts(row) for row in rows], lineage)
+                for image_id, rows in groupby(_events(connection, first, last), lambda e: e[0])
+            }
+            kept = connection.execute(
+                sa.select(*columns).where(state.image_id.between(first, last))
+            ).all()
+        for row in kept:
+            expected = derived.pop(row.image_id, None)
+            if _kept_label(row) != expected:
+                yield (
+                    f"Image {row.image_id} stands as {_words(_kept_label(row))}, but its events"
+                    f" give {_words(expected)}."
+                )
+        advance(len(kept))
+
+
+def _ranges(catalogue: Catalogue) -> Iterator[tuple[int, int]]:
+    with catalogue.read() as connection:
+        last = connection.execute(sa.select(sa.func.max(ImageState.image_id))).scalar_one() or 0
+    for first in range(1, last + 1, CHUNK):
+        yield first, min(first + CHUNK - 1, last)
+
+
+def _events(connection: Connection, first: int, last: int) -> Iterator[Fetched]:
+    event = LabelEvent
+    query: Query = (
+        sa.select(
+            event.image_id,
+            event.id,
+            event.kind,
+            event.label,
+            event.origin,
+            event.method,
+            event.target_id,
+            event.round_id,
+            event.probability,
+        )
+        .where(event.image_id.between(first, last))
+        .order_by(event.image_id, event.id)
+    )
+    yield from connection.execute(query)
+
+
+def _facts(row: Fetched) -> EventFacts:
+    _, event_id, kind, label, origin, method, target_id, round_id, probability = row
+    return EventFacts(
+        event_id=event_id,
+        kind=EventKind(kind),
+        label=Label(label),
+        origin=Origin(origin),
+        method=Method(method),
+        target_id=target_id,
+        round_id=round_id,
+        probability=probability,
+    )
+
+
+def _kept_label(row: Fetched) -> StandingLabel | None:
+    _, standing, origin, event_id, round_id, probability = row
+    if standing is None:
+        return None
+    return StandingLabel(
+        standing=Standing(standing),
+        origin=Origin(origin),
+        event_id=event_id,
+        round_id=round_id,
+        probability=probability,
+    )
+
+
+def _words(label: StandingLabel | None) -> str:
+    if label is None:
+        return "unlabelled"
+    return f"{label.standing} by {label.origin} (event {label.event_id})"
+
+
+_GROUPED = sa.text("""
+SELECT DISTINCT m.image_id FROM membership m JOIN grouping v ON v.id = m.grouping_id
+WHERE v.is_current = 1 AND m.is_primary = 1 AND m.image_id BETWEEN :first AND :last
+""")
+
+_OWN_SPLITS = sa.text("""
+SELECT s.image_id, s.unit_key, s.split, s.pinned_split, s.pinned_key, i.sha256,
+    (SELECT group_concat(DISTINCT m.pinned_split) FROM image_state m
+     WHERE m.unit_key = s.unit_key AND m.pinned_split IS NOT NULL)
+FROM image_state s JOIN image i ON i.id = s.image_id
+WHERE s.image_id BETWEEN :first AND :last
+""")
+
+_NEAR_SPLITS = sa.text("""
+SELECT DISTINCT m.image_id, o.pinned_split
+FROM membership m JOIN grouping v ON v.id = m.grouping_id
+JOIN image_group g ON g.id = m.group_id JOIN image_state r ON r.image_id = g.representative_id
+JOIN image_state s ON s.image_id = m.image_id JOIN image_state o ON o.unit_key = r.unit_key
+WHERE v.is_current = 1 AND m.is_primary = 0 AND o.pinned_split IS NOT NULL
+  AND r.unit_key <> s.unit_key AND m.image_id BETWEEN :first AND :last
+""")
+
+
+def _split_problems(catalogue: Catalogue) -> Iterator[str]:
+    """Splits that do not follow from pins and groups, and keys of images without a group."""
+    for first, last in _ranges(catalogue):
+        chunk = {"first": first, "last": last}
+        with catalogue.read() as connection:
+            grouped = set(connection.execute(_GROUPED, chunk).scalars())
+            near: dict[int, set[Split]] = {}
+            for image_id, split in connection.execute(_NEAR_SPLITS, chunk):
+                near.setdefault(image_id, set()).add(Split(split))
+            rows = connection.execute(_OWN_SPLITS, chunk).all()
+        for image_id, unit_key, split, pinned, pinned_key, sha256, unit_splits in rows:
+            own = {Split(word) for word in (unit_splits or "").split(",") if word}
+            pin = None if pinned is None else Split(pinned)
+            expected = split_of(pin, own, near.get(image_id, set()))
+            if split != expected:
+                yield f"Image {image_id} has the split {split}, but its groups give {expected}."
+            alone = own_unit_key(sha256) if pinned_key is None else pinned_key
+            if image_id not in grouped and unit_key != alone:
+                yield f"Image {image_id} is in no group, but has the key of another unit."

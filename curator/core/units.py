@@ -7,8 +7,12 @@ hash among the members decides.
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import numpy as np
 from numpy.typing import NDArray
+
+from curator.core.words import Split
 
 
 def unit_keys(
@@ -48,3 +52,20 @@ def _components(
     graph = coo_array(edges, shape=(nodes, nodes))
     _, labels = connected_components(graph, directed=False)
     return np.unique(labels[:image_count], return_inverse=True)[1].astype(np.int64)
+
+
+def split_of(pinned: Split | None, own: Set[Split], near: Set[Split]) -> Split | None:
+    """What the labels of an image may be used for.
+
+    `pinned`: its own pin. `own`: the splits that members of its unit are pinned to.
+    `near`: those of other units whose representative it lies near, too. Between two
+    splits an image is withheld; in a unit that spans splits, the training side is.
+    """
+    linked = own | near
+    if pinned is None:
+        if len(linked) > 1:
+            return Split.WITHHELD
+        return next(iter(linked), None)
+    if near - {pinned} or (pinned is Split.TRAIN and own - {pinned}):
+        return Split.WITHHELD
+    return pinned
