@@ -9,10 +9,43 @@ import typer
 from curator.cli import show_rounds
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, flag
-from curator.cli.output import emit, emit_json
+from curator.cli.output import count, duration, emit, emit_json, shown
 
 if TYPE_CHECKING:
     from curator.workflows.round import RoundReport
+
+
+def encode(
+    context: typer.Context,
+    dry_run: Annotated[
+        bool, flag("--dry-run", help="Measure the speed on a few images, and keep nothing.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Compute the features of images that have none yet; `round` does it by itself.
+
+    An estimate of time and disk comes first. Interrupted, run it again: it goes on where
+    it was.
+
+    Example: curator encode --dry-run
+    """
+    from curator.workflows.encode import encode as workflow
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        report = workflow(workspace, dry_run=dry_run, progress=call.progress())
+    if json:
+        emit_json(report)
+        return
+    if report.dry_run:
+        emit(str(report.estimate))
+        return
+    emit(
+        f"{count(report.encoded, 'image')} encoded by {shown(report.model)} in"
+        f" {duration(report.seconds)}; {report.known:,} had features before."
+    )
+    for reason, number in sorted(report.quarantined.items()):
+        emit(f"  {number:,} into quarantine: {reason}")
 
 
 def round(
