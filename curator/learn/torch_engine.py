@@ -47,7 +47,11 @@ class TorchEngine:
         self._precision = getattr(torch, precision)
         self._module = module.to(self._device).to(memory_format=torch.channels_last).eval()
         self._lock = threading.Lock()
-        self._slots = threading.BoundedSemaphore(_BATCHES_ON_DEVICE)
+        self._slots: AbstractContextManager[Any] = (
+            nullcontext()
+            if self._device.type == "cpu"
+            else threading.BoundedSemaphore(_BATCHES_ON_DEVICE)
+        )
         self._local = threading.local()
         self._restore = _fix_arithmetic(self._device)
 
@@ -63,8 +67,6 @@ class TorchEngine:
 
         Raises LearnError if not even a single image fits into the device's memory.
         """
-        if self._device.type == "cpu":
-            return self._forward(pixels)
         with self._slots:
             while True:
                 size = self.part_size

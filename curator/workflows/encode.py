@@ -43,15 +43,18 @@ from curator.workflows.feature_sets import (
     feature_file,
     open_features,
 )
+from curator.workflows.imported import FeatureImportReport, import_features
 from curator.workflows.rescue import check_sources, rescued
 from curator.workflows.workspace import Workspace
 
 __all__ = [
     "EncodeEstimate",
     "EncodeReport",
+    "FeatureImportReport",
     "FeatureSet",
     "current_features",
     "encode",
+    "import_features",
     "open_features",
     "ready_features",
 ]
@@ -175,7 +178,7 @@ def _checked_import(
     if record is None:
         raise DataError(
             f"classifier.model is `{model}`, but no features of that name were imported.",
-            "Import them with `curator encode --import`, or set classifier.model to a model of timm.",
+            "Import them with `curator encode --import`, or choose a model of timm.",
         )
     open_features(workspace, record)
     missing = catalogued.count_without_features(workspace.catalogue, record.feature_set_id)

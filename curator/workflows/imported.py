@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -157,10 +158,13 @@ def _look_up(workspace: Workspace, index: Path, named: list[bytes | str]) -> NDA
     """Image ids, -1 where there is none; relative paths are seen from the index, then from here."""
     digests = [one for one in named if isinstance(one, bytes) and len(one) == 32]
     by_digest = find_by_sha256(workspace.catalogue, digests)
-    known: dict[bytes | str, int] = dict(by_digest)
-    for folder in (index.absolute().parent, Path.cwd()):
+    known: dict[bytes | str, int] = {}
+    known.update(by_digest.items())
+    folders = (index.absolute().parent, Path.cwd())
+    ways: list[Callable[[bytes], bytes]] = [os.path.normpath, os.path.realpath]
+    for follow, folder in itertools.product(ways, folders):
         absolute = {
-            one: os.path.normpath(os.path.join(os.fsencode(folder), os.fsencode(one)))  # noqa: PTH118
+            one: follow(os.path.join(os.fsencode(folder), os.fsencode(one)))  # noqa: PTH118
             for one in named
             if isinstance(one, str) and one not in known and "\0" not in one
         }
