@@ -1,0 +1,166 @@
+"""`label`, `queue` and the plain `review`: people's answers come in whole and stay."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import CHECKOUT, Outcome, curator
+
+
+def labels_of(workspace: Path) -> dict[str, dict[str, int]]:
+    said: dict[str, dict[str, int]] = curator("-w", workspace, "status", "--json").json()["labels"]
+    return said
+
+
+def test_label_reports_what_it_recorded(labelled: Path, labelled_template: Path) -> None:
+    more = labelled_template.parent / f"{labelled.parent.name}.csv"
+    picture = labelled_template / "pictures" / "bad" / "bad-0020.jpg"
+    more.write_text(f"path,label,note\n{picture},bad,blurred\n")
+    said = curator("-w", labelled, "label", more, "--origin", "review")
+    assert "Recorded 1 label" in said.stdout
+    assert labels_of(labelled)["bad"] == {"seed": 12, "review": 1}
+    again = curator("-w", labelled, "label", more, "--origin", "review", "--json").json()
+    assert (again["recorded"], again["unchanged"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("path,label\nnowhere.jpg,good\n", "line 2"),
+        ("path,label\nnowhere.jpg,excellent\n", "excellent"),
+        ("name,kind\na,b\n", "label"),
+        ("", "label"),
+    ],
+)
+def test_label_refuses_as_a_whole(labelled: Path, tmp_path: Path, content: str, says: str) -> None:
+    before = labels_of(labelled)
+    (tmp_path / "bad.csv").write_text(content)
+    refused = curator("-w", labelled, "label", tmp_path / "bad.csv", expect=3)
+    assert says in refused.stderr
+    assert labels_of(labelled) == before
+
+
+def test_label_without_a_file(labelled: Path, tmp_path: Path) -> None:
+    refused = curator("-w", labelled, "label", tmp_path / "none.csv", expect=3)
+    assert "none.csv" in refused.stderr
+
+
+def test_queue_prints_csv_that_comes_back_through_label(labelled: Path, tmp_path: Path) -> None:
+    listed = curator("-q", "-w", labelled, "queue", "random", "--size", "5")
+    rows = list(csv.DictReader(io.StringIO(listed.stdout)))
+    assert len(rows) == 5
+    assert set(rows[0]) >= {"path", "sha256", "probability", "suggestion", "label"}
+    for row in rows:
+        row["label"] = Path(row["path"]).parent.name
+    with (tmp_path / "answered.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    curator("-w", labelled, "label", tmp_path / "answered.csv", "--origin", "review")
+    assert sum(origins.get("review", 0) for origins in labels_of(labelled).values()) == 5
+
+
+def test_queue_writes_a_file_and_never_over_one(labelled: Path, tmp_path: Path) -> None:
+    target = tmp_path / "look.csv"
+    said = curator("-w", labelled, "queue", "random", "--size", "3", "--output", target)
+    assert said.stdout == ""
+    assert len(target.read_text().splitlines()) == 4
+    arguments = ("-w", labelled, "queue", "random", "--size", "2", "--output", target)
+    assert "--force" in curator(*arguments, expect=3).stderr
+    curator(*arguments, "--force")
+    assert len(target.read_text().splitlines()) == 3
+
+
+def test_queue_as_json(labelled: Path) -> None:
+    rows = curator("-q", "-w", labelled, "queue", "random", "--size", "2", "--json").json()
+    assert len(rows) == 2
+    assert len(rows[0]["sha256"]) == 64
+
+
+def test_diverse_and_similar_work_without_a_model(labelled: Path) -> None:
+    rows = curator("-q", "-w", labelled, "queue", "diverse", "--size", "4", "--json").json()
+    assert len({row["sha256"] for row in rows}) == 4
+    alike = curator(
+        "-q", "-w", labelled, "queue", "similar", rows[0]["path"], "--size", "3", "--json"
+    ).json()
+    assert rows[0]["sha256"] not in {row["sha256"] for row in alike}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["borderlin"], 2, "There is no queue `borderlin`"),
+        (["similar"], 2, "needs an image"),
+        (["similar", "nowhere.jpg"], 3, "nowhere.jpg"),
+        (["random", "--size", "0"], 2, "greater than or equal to 1"),
+    ],
+)
+def test_queue_refuses_with_a_hint(
+    labelled: Path, arguments: list[str], code: int, says: str
+) -> None:
+    assert says in curator("-w", labelled, "queue", *arguments, expect=code).stderr
+
+
+def answer(workspace: Path, *arguments: str, text: str) -> Outcome:
+    """Run a review as a process whose input is `text`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "curator", "-w", workspace, "review", *arguments],
+        cwd=CHECKOUT,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def test_review_keeps_each_answer(labelled: Path) -> None:
+    ended = answer(labelled, "random", text="g\nb too dark, blurred\nunsure\nskip\nnonsense\nq\n")
+    assert ended.code == 0
+    assert "3 decisions kept" in ended.stdout
+    assert "`nonsense` is no answer" in ended.stderr
+    labels = labels_of(labelled)
+    assert labels["good"]["review"] == 1
+    assert labels["bad"]["review"] == 1
+    assert labels["unsure"]["review"] == 1
+
+
+def test_review_can_undo(labelled: Path) -> None:
+    ended = answer(labelled, "random", text="g\nz\nz\nb\n")
+    assert "1 decision kept" in ended.stdout
+    assert "nothing to undo" in ended.stderr
+    assert labels_of(labelled)["bad"]["review"] == 1
+    assert "review" not in labels_of(labelled)["good"]
+
+
+def test_reasons_stay_with_the_decision(labelled: Path) -> None:
+    answer(labelled, "random", text="b too dark, blurred\n")
+    rows = curator("-q", "-w", labelled, "queue", "random", "--size", "100", "--json").json()
+    left = {row["path"] for row in rows}
+    everything = (labelled / "all.jsonl", "--label", "bad")
+    curator("-q", "-w", labelled, "export", *everything)
+    exported = [json.loads(line) for line in (labelled / "all.jsonl").read_text().splitlines()]
+    (reviewed,) = [row["path"] for row in exported if row["origin"] == "review"]
+    assert reviewed not in left
+    history = curator("-w", labelled, "history", reviewed, "--json").json()
+    assert history["events"][-1]["reasons"] == ["too dark", "blurred"]
+
+
+def test_reasons_outside_the_list_are_refused(labelled: Path) -> None:
+    curator("-w", labelled, "config", "classes.reasons=profile,occluded")
+    ended = answer(labelled, "random", text="b occluded\nb blurred\nq\n")
+    assert "1 decision kept" in ended.stdout
+    assert "There is no reason `blurred`" in ended.stderr
+
+
+def test_review_of_an_unknown_queue(labelled: Path) -> None:
+    ended = answer(labelled, "nothing", text="")
+    assert ended.code == 2
+    assert "There is no queue `nothing`" in ended.stderr

@@ -1,0 +1,83 @@
+"""`status` and `history`: one screen for people, stable keys for programs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.support.command import curator
+
+
+def test_status_tells_the_story(labelled: Path) -> None:
+    text = curator("-w", labelled, "status").stdout
+    assert "60 (60 files)" in text
+    assert "unlabelled" in text
+    assert "curator round" in text
+    assert len(text.splitlines()) < 30
+
+
+def test_status_json_has_the_keys_that_scripts_rely_on(labelled: Path) -> None:
+    said = curator("-w", labelled, "status", "--json").json()
+    assert said["images"] == 60
+    assert said["quarantined"] == {}
+    assert said["labels"] == {"good": {"seed": 12}, "bad": {"seed": 12}}
+    assert said["unlabelled"] == 36
+    assert said["rounds"] == []
+    assert said["certificate"] is None
+
+
+def test_status_lists_rounds(labelled: Path) -> None:
+    curator("-q", "-w", labelled, "round", "--rounds", "2")
+    said = curator("-w", labelled, "status", "--json").json()
+    assert [each["round"] for each in said["rounds"]] == [1, 2]
+    assert [each["status"] for each in said["rounds"]] == ["standing", "current"]
+    for each in said["rounds"]:
+        assert {"round", "status", "promoted", "revoked", "coverage", "seconds"} <= set(each)
+    promoted = sum(origins.get("promoted", 0) for origins in said["labels"].values())
+    assert promoted > 0
+    assert said["unlabelled"] == 36 - promoted
+    text = curator("-w", labelled, "status").stdout
+    assert "rolled-back" not in text
+    assert "current" in text
+
+
+def test_status_of_a_new_workspace_says_how_to_begin(tmp_path: Path) -> None:
+    curator("init", tmp_path / "ws")
+    assert "curator add PATH" in curator("-w", tmp_path / "ws", "status").stdout
+
+
+def test_status_uses_the_users_names(labelled: Path) -> None:
+    curator("-w", labelled, "config", "classes.positive=face")
+    assert set(curator("-w", labelled, "status", "--json").json()["labels"]) == {"face", "bad"}
+
+
+def test_history_by_path_and_by_hash(labelled: Path, labelled_template: Path) -> None:
+    picture = labelled_template / "pictures" / "good" / "good-0001.jpg"
+    by_path = curator("-w", labelled, "history", picture, "--json").json()
+    by_hash = curator("-w", labelled, "history", by_path["image"]["sha256"][:12], "--json").json()
+    assert by_path == by_hash
+    assert by_path["image"]["places"][0]["path"] == str(picture)
+    (event,) = by_path["events"]
+    assert (event["kind"], event["label"], event["origin"]) == ("assert", "positive", "seed")
+    text = curator("-w", labelled, "history", picture).stdout
+    assert str(picture) in text
+    assert "good" in text
+
+
+def test_history_of_what_is_not_catalogued(labelled: Path, tmp_path: Path) -> None:
+    refused = curator("-w", labelled, "history", tmp_path / "nowhere\x1b[2J.jpg", expect=3)
+    assert "\x1b" not in refused.stderr
+    assert "nowhere" in refused.stderr
+
+
+def test_names_on_the_screen_are_safe(tmp_path: Path, labelled_template: Path) -> None:
+    evil = tmp_path / "pictures" / "red\x1b[31m\n.png"
+    evil.parent.mkdir()
+    shutil.copy(labelled_template / "pictures" / "good" / "good-0000.png", evil)
+    curator("init", tmp_path / "ws")
+    added = curator("-w", tmp_path / "ws", "add", evil.parent)
+    shown = curator("-w", tmp_path / "ws", "history", evil)
+    listed = curator("-w", tmp_path / "ws", "status")
+    for outcome in (added, shown, listed):
+        assert "\x1b" not in outcome.stdout + outcome.stderr
+    assert "red\\x1b[31m\\n.png" in shown.stdout

@@ -1,0 +1,192 @@
+"""`encode`, `round`, `rollback`, `export`, `verify`: from labels to a manifest and back."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.command import curator
+
+
+def standing(workspace: Path) -> dict[str, Any]:
+    """Path → label and origin of everything in the manifest."""
+    target = workspace / "now.csv"
+    curator("-q", "-w", workspace, "export", target, "--force")
+    with target.open(newline="") as stream:
+        return {row["path"]: (row["label"], row["origin"]) for row in csv.DictReader(stream)}
+
+
+def test_encode_estimates_then_encodes_once(labelled: Path) -> None:
+    estimate = curator("-w", labelled, "encode", "--dry-run")
+    assert "60 images to encode" in estimate.stdout
+    first = curator("-q", "-w", labelled, "encode", "--json").json()
+    assert (first["encoded"], first["known"]) == (60, 0)
+    second = curator("-q", "-w", labelled, "encode", "--json").json()
+    assert (second["encoded"], second["known"]) == (0, 60)
+
+
+def test_own_features_are_imported_and_used(labelled: Path, tmp_path: Path) -> None:
+    rows = curator("-q", "-w", labelled, "queue", "random", "--size", "100", "--json").json()
+    curator("-q", "-w", labelled, "export", tmp_path / "seeds.jsonl")
+    rows += [json.loads(line) for line in (tmp_path / "seeds.jsonl").read_text().splitlines()]
+    rng = np.random.default_rng(0)
+    good = np.array(["/good/" in row["path"] for row in rows])
+    np.save(
+        tmp_path / "own.npy", (rng.normal(size=(len(rows), 4)) + 6 * good[:, None]).astype("f4")
+    )
+    index = tmp_path / "rows.csv"
+    index.write_text("sha256\n" + "\n".join(row["sha256"] for row in rows) + "\n")
+    source = ("--from", tmp_path / "own.npy", "--index", index, "--name", "mine")
+    said = curator("-w", labelled, "encode", *source)
+    assert "features:mine: 4 features of 60 images" in said.stdout
+    assert curator("-w", labelled, "encode", *source, "--json").json()["unchanged"] is True
+    curator("-w", labelled, "config", "classifier.model=features:mine")
+    curator("-q", "-w", labelled, "round")
+    promoted = [
+        (path, label)
+        for path, (label, origin) in standing(labelled).items()
+        if origin == "promoted"
+    ]
+    assert promoted
+    assert all(f"/{label}/" in path for path, label in promoted)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--index", "x.csv"], "without --from"),
+        (["--from", "x.npy"], "needs --index and --name"),
+        (["--from", "x.npy", "--index", "x.csv", "--name", "a", "--dry-run"], "no --dry-run"),
+        (["--from", "x.npy", "--index", "x.csv", "--name", "a/b"], "no name for features"),
+    ],
+)
+def test_encode_refuses_what_makes_no_sense(
+    labelled: Path, arguments: list[str], says: str
+) -> None:
+    assert says in curator("-w", labelled, "encode", *arguments, expect=2).stderr
+
+
+def test_a_round_prints_a_table_and_a_verdict(labelled: Path) -> None:
+    ended = curator("-w", labelled, "round", "--rounds", "2")
+    header, first, second, verdict = ended.stdout.splitlines()
+    assert header.split()[:8] == [
+        "round", "labels", "pseudo-labels", "+good", "+bad", "revoked", "coverage", "borderline",
+    ]  # fmt: skip
+    assert first.split()[0] == "1"
+    assert second.split()[0] == "2"
+    assert "uncalibrated for the pool" in verdict
+
+
+def test_a_round_as_json(labelled: Path) -> None:
+    (report,) = curator("-q", "-w", labelled, "round", "--json").json()
+    assert report["round_id"] == 1
+    assert report["human_positive"] == report["human_negative"] == 12
+    assert report["promoted"] == report["promoted_positive"] + report["promoted_negative"]
+    assert 0 < report["coverage"] <= 1
+    assert report["seconds"]
+
+
+def test_a_dry_run_changes_nothing(labelled: Path) -> None:
+    before = standing(labelled)
+    ended = curator("-w", labelled, "round", "--dry-run")
+    assert "dry run" in ended.stdout
+    assert standing(labelled) == before
+    assert curator("-w", labelled, "status", "--json").json()["rounds"] == []
+
+
+def test_rounds_until_stable_end(labelled: Path) -> None:
+    reports = curator("-q", "-w", labelled, "round", "--until-stable", "--json").json()
+    assert 1 <= len(reports) <= 20
+
+
+def test_rollback_gives_back_exactly_what_stood(labelled: Path) -> None:
+    curator("-q", "-w", labelled, "round")
+    after_one = standing(labelled)
+    curator("-w", labelled, "config", "promotion.promote_above=0.6", "promotion.promote_below=0.4")
+    curator("-q", "-w", labelled, "round")
+    assert standing(labelled) != after_one
+    said = curator("-w", labelled, "rollback", "--to", "1")
+    assert "after round 1" in said.stdout
+    assert "Undone: round 2" in said.stdout
+    assert standing(labelled) == after_one
+    borderline = curator("-q", "-w", labelled, "queue", "borderline", "--json").json()
+    assert all(row["probability"] is not None for row in borderline)
+    nothing = curator("-w", labelled, "rollback", "--to", "0", "--json").json()
+    assert nothing["to_id"] is None
+    assert {origin for _, origin in standing(labelled).values()} == {"seed"}
+
+
+def test_blocked_images_wait_for_a_look(labelled: Path) -> None:
+    curator("-q", "-w", labelled, "round")
+    said = curator("-w", labelled, "rollback", "--to", "0", "--block")
+    assert "will not be promoted before a person has looked" in said.stdout
+    curator("-q", "-w", labelled, "round")
+    status = curator("-w", labelled, "status", "--json").json()
+    assert status["blocked"] > 0
+    assert status["rounds"][-1]["promoted"] < status["rounds"][0]["promoted"]
+
+
+def test_rollback_to_a_round_that_never_was(labelled: Path) -> None:
+    assert "7" in curator("-w", labelled, "rollback", "--to", "7", expect=3).stderr
+
+
+def test_export_says_what_it_wrote_and_left_out(labelled: Path, tmp_path: Path) -> None:
+    said = curator("-w", labelled, "export", tmp_path / "clean.csv")
+    assert "Wrote 24 rows (24 images)" in said.stdout
+    assert "36 unlabelled" in said.stdout
+    assert (tmp_path / "clean.csv.json").is_file()
+    assert "--force" in curator("-w", labelled, "export", tmp_path / "clean.csv", expect=3).stderr
+    report = curator("-w", labelled, "export", tmp_path / "good.jsonl", "--label", "good", "--json")
+    assert report.json()["rows"] == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["clean.xlsx"], 2, "clean.xlsx"),
+        (["clean.csv", "--format", "xml"], 2, "There is no format `xml`"),
+        (["clean.csv", "--label", "excellent"], 2, "There is no label `excellent`"),
+        (["clean.csv", "--origin", "heaven"], 2, "There is no origin `heaven`"),
+        (["nowhere/clean.csv"], 3, "does not exist"),
+    ],
+)
+def test_export_refuses_with_a_hint(
+    labelled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in curator("-w", labelled, "export", *arguments, expect=code).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["ws"]
+
+
+def test_verify_is_clean_and_notices_damage(labelled: Path) -> None:
+    curator("-q", "-w", labelled, "round")
+    assert "Everything holds." in curator("-w", labelled, "verify", "--files").stderr
+    (model,) = (labelled / ".curator" / "models").glob("*.safetensors")
+    model.write_bytes(b"other bytes")
+    refused = curator("-w", labelled, "verify", expect=3)
+    assert model.name in refused.stdout
+    assert "does not hold" in refused.stderr
+    damaged = curator("-w", labelled, "verify", "--json", expect=3)
+    assert damaged.json()["findings"]
+
+
+def test_a_round_needs_labels_of_both_classes(tmp_path: Path, labelled_template: Path) -> None:
+    curator("init", tmp_path / "ws")
+    refused = curator("-w", tmp_path / "ws", "round", expect=3)
+    assert "curator add" in refused.stderr
+    curator("-q", "-w", tmp_path / "ws", "add", labelled_template / "pictures" / "good")
+    tiny = f'classifier.weights="{labelled_template / "tiny.safetensors"}"'
+    curator("-w", tmp_path / "ws", "config", "classifier.model=test_resnet", tiny)
+    curator("-w", tmp_path / "ws", "config", "classifier.image_size=32", "runtime.backend=torch")
+    refused = curator("-w", tmp_path / "ws", "round", expect=3)
+    assert "labelled good or bad" in refused.stderr
