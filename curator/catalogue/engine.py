@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +18,24 @@ from types import TracebackType
 from sqlalchemy.engine import Connection, Engine, make_url
 
 from curator.catalogue import sqlite
+from curator.core.resources import resource_folder
 from curator.errors import CatalogueError, StorageError
 
 REVISION = "0001"
-"""The schema revision that this code reads and writes; `db/versions` ends with it."""
+"""The newest schema revision; `db/versions` ends with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """A schema revision, and the folder with the migrations that lead to it."""
+
+    revision: str
+    folder: Path
+
+
+def current_schema() -> Schema:
+    """The schema that this code reads and writes; `db/versions` ends with it."""
+    return Schema(revision=REVISION, folder=resource_folder("db"))
 
 
 class Catalogue:
@@ -40,40 +55,47 @@ class Catalogue:
         self.warnings = warnings
 
     @classmethod
-    def create(cls, where: Path | str) -> Catalogue:
+    def create(cls, where: Path | str, *, schema: Schema | None = None) -> Catalogue:
         """Make a new catalogue. Raises CatalogueError if there is something already."""
-        path = _path_of(where)
-        if path.exists() and path.stat().st_size > 0:
+        path, schema = _path_of(where), schema or current_schema()
+        if path.exists() and sqlite.read_revision(path) is not None:
             raise CatalogueError(
                 f"{path} exists already.", "Open it, or choose another folder for a new workspace."
             )
+        sqlite.make_folder(path.parent)
         with sqlite.translated(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             engine = sqlite.make_engine(path, read_only=False)
             try:
-                _upgrade(engine)
+                _upgrade(engine, schema)
             except BaseException:
                 engine.dispose()
                 raise
         return cls(engine, path, read_only=False, warnings=_warnings(path))
 
     @classmethod
-    def open(cls, where: Path | str, *, read_only: bool = False) -> Catalogue:
+    def open(
+        cls, where: Path | str, *, read_only: bool = False, schema: Schema | None = None
+    ) -> Catalogue:
         """Open an existing catalogue, and bring an older one up to date after a backup.
 
-        Raises CatalogueError if it is missing, damaged, no catalogue, or newer than this
-        curator; StorageError if it would have to be migrated and cannot be written.
+        Where the file or its folder cannot be written it is opened for reading, and a
+        warning says so. Raises CatalogueError if it is missing, damaged, no catalogue, or
+        newer than this curator; StorageError if it would have to be migrated and cannot be
+        written.
         """
-        path = _path_of(where)
+        path, schema = _path_of(where), schema or current_schema()
         if not path.is_file():
             raise CatalogueError(
                 f"There is no catalogue at {path}.",
                 "Restore it from `.curator/backups`, or make a workspace with `curator init`.",
             )
         warnings = list(_warnings(path))
+        if not read_only and not sqlite.is_writable(path):
+            read_only = True
+            warnings.append(f"{path} cannot be written; it is opened for reading only.")
         revision = sqlite.read_revision(path)
-        if revision != REVISION:
-            warnings += _migrate(path, revision, read_only)
+        if revision != schema.revision:
+            warnings += _migrate(path, revision, schema, read_only)
         with sqlite.translated(path):
             engine = sqlite.make_engine(path, read_only=read_only)
         return cls(engine, path, read_only=read_only, warnings=tuple(warnings))
@@ -157,11 +179,11 @@ def _warnings(path: Path) -> tuple[str, ...]:
     )
 
 
-def _migrate(path: Path, revision: str | None, read_only: bool) -> list[str]:
-    if revision is not None and not (revision.isdigit() and revision < REVISION):
+def _migrate(path: Path, revision: str | None, schema: Schema, read_only: bool) -> list[str]:
+    if revision is not None and not (revision.isdigit() and revision < schema.revision):
         raise CatalogueError(
             f"{path} was written by a newer curator: its schema is {revision}, and this one"
-            f" knows {REVISION}.",
+            f" knows {schema.revision}.",
             "Use that curator, or a newer one.",
         )
     if read_only:
@@ -175,19 +197,19 @@ def _migrate(path: Path, revision: str | None, read_only: bool) -> list[str]:
         copy = path.parent / "backups" / f"{path.stem}-schema-{revision}-{stamp}{path.suffix}"
         sqlite.copy_database(path, copy)
         notes.append(
-            f"The catalogue was brought from schema {revision} to {REVISION};"
+            f"The catalogue was brought from schema {revision} to {schema.revision};"
             f" {copy} is a copy from before."
         )
     with sqlite.translated(path):
         engine = sqlite.make_engine(path, read_only=False)
         try:
-            _upgrade(engine)
+            _upgrade(engine, schema)
         finally:
             engine.dispose()
     return notes
 
 
-def _upgrade(engine: Engine) -> None:
+def _upgrade(engine: Engine, schema: Schema) -> None:
     from curator.catalogue.migrate import upgrade
 
-    upgrade(engine)
+    upgrade(engine, schema.folder, schema.revision)

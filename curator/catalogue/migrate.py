@@ -7,19 +7,23 @@ at once wait for each other, and the second finds nothing to do.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import Engine
 
 from curator.catalogue import sqlite
-from curator.core.resources import resource_folder
 from curator.errors import CatalogueError
 
 
-def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Run all migrations up to `revision`. Raises CatalogueError if rows would dangle."""
+def upgrade(engine: Engine, folder: Path, revision: str) -> None:
+    """Run the migrations in `folder` up to `revision`.
+
+    Raises CatalogueError if rows would refer to nothing afterwards.
+    """
     config = Config()
-    config.set_main_option("script_location", str(resource_folder("db")).replace("%", "%%"))
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
     with engine.connect() as plain:
         sqlite.suspend_foreign_keys(plain)
         connection = plain.execution_options(curator_write=True)

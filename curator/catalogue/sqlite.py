@@ -20,6 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL, Connection, Engine
 
+from curator.core.files import cannot_write
 from curator.errors import BusyError, CatalogueError, CuratorError, StorageError
 
 APPLICATION_ID = 0x43555241
@@ -78,6 +79,21 @@ def make_engine(path: Path, *, read_only: bool) -> Engine:
     event.listen(engine, "connect", _prepare_read_only if read_only else _prepare)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for a catalogue. Raises StorageError if that is not allowed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be made: {error.strerror}.", "Choose a folder that you may write to."
+        ) from error
+
+
+def is_writable(path: Path) -> bool:
+    """Whether SQLite can write this file: it needs the file and its folder."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
 def _uri_path(path: Path) -> str:
@@ -153,7 +169,7 @@ def read_revision(path: Path) -> str | None:
 
 def _look(path: Path) -> sqlite3.Connection:
     mode = "mode=rw"
-    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+    if not is_writable(path):
         mode = "mode=ro" if _wal_in_use(path) else "mode=ro&immutable=1"
     return sqlite3.connect(f"file:{_uri_path(path)}?{mode}", uri=True, timeout=BUSY_SECONDS)
 
@@ -166,17 +182,20 @@ def copy_database(path: Path, destination: Path) -> None:
     if destination.exists():
         raise StorageError(f"{destination} exists already.", "Move it away and try again.")
     partial = destination.with_name(destination.name + ".partial")
-    with translated(destination):
-        destination.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(destination.parent)
+    try:
         partial.unlink(missing_ok=True)
-        with closing(_look(path)) as source, closing(sqlite3.connect(partial)) as target:
+        with (
+            translated(destination),
+            closing(_look(path)) as source,
+            closing(sqlite3.connect(partial)) as target,
+        ):
             source.backup(target, pages=4096)
-        descriptor = os.open(partial, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with partial.open("rb") as copy:
+            os.fsync(copy.fileno())
         partial.rename(destination)
+    except OSError as error:
+        raise cannot_write(destination, error) from error
 
 
 def checkpoint(connection: Connection) -> None:
@@ -203,14 +222,25 @@ def network_file_system(path: Path) -> str | None:
     mounts = Path("/proc/self/mounts")
     if not mounts.is_file():
         return None
+    kind = file_system(path, mounts.read_text(encoding="utf-8", errors="surrogateescape"))
+    return kind if is_network(kind) else None
+
+
+def file_system(path: Path, mounts: str) -> str:
+    """The type of the file system that a path lies on, given the system's list of mounts."""
     place = path.resolve()
     best, kind = -1, ""
-    for line in mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+    for line in mounts.splitlines():
         _, mount, fstype, *_ = line.split(" ")
-        folder = Path(re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), mount))
+        folder = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), mount))
         if place.is_relative_to(folder) and len(folder.parts) >= best:
             best, kind = len(folder.parts), fstype
-    return kind if kind in _NETWORK_FILE_SYSTEMS else None
+    return kind
+
+
+def is_network(kind: str) -> bool:
+    """Whether a type of file system belongs to another computer."""
+    return kind in _NETWORK_FILE_SYSTEMS
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def _image() -> None:
         sa.CheckConstraint(QUARANTINE_KNOWN, name=op.f("ck_image_quarantine_known")),
         sa.CheckConstraint("length(sha256) = 32", name=op.f("ck_image_sha256_is_32_bytes")),
         sa.CheckConstraint(
-            "quarantine IS NOT NULL OR (width > 0 AND height > 0)",
+            "quarantine IS NOT NULL OR (coalesce(width, 0) > 0 AND coalesce(height, 0) > 0)",
             name=op.f("ck_image_usable_has_size"),
         ),
         sa.CheckConstraint("size >= 0", name=op.f("ck_image_size_not_negative")),

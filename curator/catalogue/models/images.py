@@ -34,7 +34,8 @@ class Image(Base):
         CheckConstraint("length(sha256) = 32", name="sha256_is_32_bytes"),
         CheckConstraint("size >= 0", name="size_not_negative"),
         CheckConstraint(
-            "quarantine IS NOT NULL OR (width > 0 AND height > 0)", name="usable_has_size"
+            "quarantine IS NOT NULL OR (coalesce(width, 0) > 0 AND coalesce(height, 0) > 0)",
+            name="usable_has_size",
         ),
         one_of("quarantine", Quarantine, "quarantine_known"),
         partial("ix_image_quarantine", "quarantine", where="quarantine IS NOT NULL"),

@@ -1,0 +1,193 @@
+"""Opening: migrating after a backup, refusing what is newer, broken, or not ours."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from curator.catalogue import counts, sqlite
+from curator.catalogue.engine import REVISION, Catalogue, Schema
+from curator.core.resources import resource_folder
+from curator.errors import BusyError, CatalogueError, StorageError
+from tests.catalogue.builders import add_images, say, standings
+
+_NEXT = f"{int(REVISION) + 1:04}"
+_MIGRATION = '''
+"""A next revision, as it may come one day: it rebuilds a table and fills a column."""
+import sqlalchemy as sa
+from alembic import op
+
+revision = "NEXT"
+down_revision = "REVISION"
+
+
+def upgrade():
+    with op.batch_alter_table("image") as batch:
+        batch.add_column(sa.Column("seen", sa.Integer(), nullable=True))
+    op.execute("UPDATE image SET seen = 7")
+    TROUBLE
+'''
+
+
+@pytest.fixture
+def next_schema(tmp_path: Path) -> Callable[[str], Schema]:
+    def make(trouble: str = "") -> Schema:
+        folder = tmp_path / "db"
+        shutil.copytree(resource_folder("db"), folder)
+        content = _MIGRATION.replace("NEXT", _NEXT).replace("REVISION", REVISION)
+        content = content.replace("TROUBLE", trouble)
+        (folder / "versions" / f"{_NEXT}_next.py").write_text(content)
+        return Schema(revision=_NEXT, folder=folder)
+
+    return make
+
+
+def _checks(catalogue: Catalogue) -> set[str]:
+    with catalogue.read() as connection:
+        checks = sa.inspect(connection).get_check_constraints("image")
+    return {str(check["name"]) for check in checks}
+
+
+@pytest.mark.parametrize("images", [0, 3])
+def test_an_older_catalogue_is_migrated_after_a_backup(
+    catalogue: Catalogue, next_schema: Callable[[], Schema], images: int
+) -> None:
+    ids = add_images(catalogue, images)
+    say(catalogue, ids, "positive")
+    before, checks = standings(catalogue, ids), _checks(catalogue)
+    catalogue.close()
+
+    with Catalogue.open(catalogue.path, schema=next_schema()) as migrated:
+        assert any("copy from before" in warning for warning in migrated.warnings)
+        assert standings(migrated, ids) == before
+        assert _checks(migrated) == checks
+        with migrated.read() as connection:
+            seen = connection.exec_driver_sql("SELECT seen FROM image").scalars().all()
+        assert seen == [7] * images
+    assert sqlite.read_revision(catalogue.path) == _NEXT
+
+    (copy,) = (catalogue.path.parent / "backups").iterdir()
+    assert sqlite.read_revision(copy) == REVISION
+    with Catalogue.open(copy) as old:
+        assert standings(old, ids) == before
+
+
+def test_a_failing_migration_changes_nothing(
+    catalogue: Catalogue, next_schema: Callable[[str], Schema]
+) -> None:
+    ids = add_images(catalogue, 2)
+    catalogue.close()
+    with pytest.raises(sa.exc.IntegrityError):
+        Catalogue.open(
+            catalogue.path, schema=next_schema('op.execute("UPDATE image SET size = -1")')
+        )
+    assert sqlite.read_revision(catalogue.path) == REVISION
+    with Catalogue.open(catalogue.path) as same:
+        assert counts.counts(same).images == len(ids)
+        with same.read() as connection:
+            columns = {column["name"] for column in sa.inspect(connection).get_columns("image")}
+        assert "seen" not in columns
+
+
+def test_a_newer_catalogue_is_refused(
+    catalogue: Catalogue, next_schema: Callable[[], Schema]
+) -> None:
+    catalogue.close()
+    Catalogue.open(catalogue.path, schema=next_schema()).close()
+    with pytest.raises(CatalogueError, match="newer curator") as refused:
+        Catalogue.open(catalogue.path)
+    assert _NEXT in refused.value.problem
+    assert refused.value.advice
+
+
+def test_an_empty_file_becomes_a_catalogue(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.sqlite"
+    path.touch()
+    with Catalogue.open(path) as opened:
+        assert counts.counts(opened).images == 0
+        assert not (tmp_path / "backups").exists()
+
+
+def test_creating_over_a_catalogue_is_refused(catalogue: Catalogue) -> None:
+    with pytest.raises(CatalogueError, match="exists already"):
+        Catalogue.create(catalogue.path)
+
+
+def test_a_url_names_a_catalogue(tmp_path: Path) -> None:
+    with Catalogue.create(f"sqlite:///{tmp_path}/a%20%3F b.sqlite") as made:
+        assert made.path.exists()
+        assert add_images(made, 1) == [1]
+    with pytest.raises(CatalogueError, match="not in SQLite"):
+        Catalogue.open("postgresql+psycopg://localhost/images")
+    with pytest.raises(CatalogueError, match="needs a file"):
+        Catalogue.create("sqlite://")
+
+
+def test_a_missing_catalogue_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match="There is no catalogue"):
+        Catalogue.open(tmp_path / "none.sqlite")
+
+
+def test_another_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other.sqlite"
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("CREATE TABLE mine (x)")
+    before = path.read_bytes()
+    with pytest.raises(CatalogueError, match="not a catalogue of curator"):
+        Catalogue.open(path)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_file_is_a_clear_error(catalogue: Catalogue, tmp_path: Path) -> None:
+    catalogue.close()
+    path = tmp_path / "damaged.sqlite"
+    content = bytearray(catalogue.path.read_bytes())
+    content[:200] = b"\xff" * 200
+    path.write_bytes(content)
+    with pytest.raises(CatalogueError, match="damaged"):
+        Catalogue.open(path)
+
+
+def test_a_lock_that_is_never_released_is_a_clear_error(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+    with (
+        Catalogue.open(catalogue.path) as hasty,
+        catalogue.write(),
+        pytest.raises(BusyError, match="another process"),
+        hasty.write(),
+    ):
+        pass
+
+
+def test_a_backup_is_a_whole_catalogue_and_never_overwrites(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    ids = add_images(catalogue, 3)
+    copy = tmp_path / "kept" / "copy.sqlite"
+    catalogue.backup(copy)
+    with Catalogue.open(copy) as opened:
+        assert counts.counts(opened).images == len(ids)
+    with pytest.raises(StorageError, match="exists already"):
+        catalogue.backup(copy)
+
+
+def test_a_network_file_system_is_told_from_the_mounts(tmp_path: Path) -> None:
+    mounts = (
+        "/dev/sda1 / ext4 rw 0 0\n"
+        f"server:/share {tmp_path}/net\\040work nfs4 rw 0 0\n"
+        f"tmpfs {tmp_path}/net\\040work/local tmpfs rw 0 0\n"
+    )
+    share = tmp_path / "net work"
+    assert sqlite.file_system(share / "faces", mounts) == "nfs4"
+    assert sqlite.file_system(share / "local", mounts) == "tmpfs"
+    assert sqlite.file_system(tmp_path, mounts) == "ext4"
+    assert sqlite.is_network("nfs4")
+    assert not sqlite.is_network("ext4")

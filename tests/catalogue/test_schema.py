@@ -1,0 +1,116 @@
+"""The schema: migrations make exactly the models, and refuse what must never happen."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from curator.catalogue.engine import REVISION, Catalogue
+from curator.catalogue.models import Base
+from curator.core.resources import resource_folder
+from tests.catalogue.builders import add_images, run_round, say
+
+_OBJECTS = (
+    "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index')"
+    " AND name NOT LIKE 'sqlite_%' AND name <> 'alembic_version' AND sql IS NOT NULL"
+)
+
+
+def _shape(connection: sa.Connection) -> dict[str, list[str]]:
+    """Tables and indexes, the order of constraints within a table aside."""
+    shape = {}
+    for name, sql in connection.exec_driver_sql(_OBJECTS):
+        shape[name] = sorted(re.split(r"[(),\s]+", sql.replace('"', "")))
+    return shape
+
+
+def test_migrations_make_the_models(catalogue: Catalogue) -> None:
+    engine = sa.create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    with catalogue.read() as migrated, engine.connect() as modelled:
+        assert _shape(migrated) == _shape(modelled)
+    engine.dispose()
+
+
+def test_the_newest_migration_is_the_revision_of_the_code() -> None:
+    files = sorted(path.name for path in (resource_folder("db") / "versions").glob("*.py"))
+    assert files[-1].split("_")[0] == REVISION
+
+
+def test_every_constraint_has_a_name(catalogue: Catalogue) -> None:
+    for table in Base.metadata.tables.values():
+        for constraint in table.constraints:
+            assert constraint.name, f"{table.name}: {constraint}"
+
+
+@pytest.mark.parametrize("table", ["label_event", "round", "head_move"])
+@pytest.mark.parametrize("statement", ["UPDATE {} SET id = id", "DELETE FROM {}"])
+def test_what_happened_cannot_be_changed(catalogue: Catalogue, table: str, statement: str) -> None:
+    (image,) = add_images(catalogue, 1)
+    say(catalogue, image, "positive")
+    run_round(catalogue)
+    with pytest.raises(sa.exc.IntegrityError, match="append-only"), catalogue.write() as connection:
+        connection.exec_driver_sql(statement.format(table))
+
+
+@pytest.mark.parametrize(
+    ("statement", "check"),
+    [
+        ("UPDATE image SET sha256 = x'00'", "ck_image_sha256_is_32_bytes"),
+        ("UPDATE image SET width = NULL", "ck_image_usable_has_size"),
+        ("UPDATE image SET quarantine = 'ugly'", "ck_image_quarantine_known"),
+        ("UPDATE location SET state = 'somewhere'", "ck_location_state_known"),
+        ("UPDATE location SET image_id = NULL", "ck_location_image_or_reason"),
+        ("UPDATE image_state SET standing = 'positive'", "ck_image_state_standing_has_event"),
+        ("UPDATE image_state SET split = 'validation'", "ck_image_state_split_known"),
+        ("UPDATE image_state SET pinned_split = 'train'", "ck_image_state_pin_is_whole"),
+        ("INSERT INTO head (id) VALUES (2)", "ck_head_only_one"),
+        (
+            "INSERT INTO label_event (image_id, kind, label, origin, method, made_at)"
+            " VALUES (1, 'promote', 'positive', 'promoted', 'round', 0)",
+            "ck_label_event_rounds_name_theirs",
+        ),
+        (
+            "INSERT INTO label_event (image_id, kind, label, origin, method, made_at)"
+            " VALUES (1, 'assert', 'positive', 'promoted', 'import', 0)",
+            "ck_label_event_origin_fits_kind",
+        ),
+        (
+            "INSERT INTO label_event (image_id, kind, label, origin, method, made_at)"
+            " VALUES (1, 'retract', 'positive', 'seed', 'import', 0)",
+            "ck_label_event_retract_has_target",
+        ),
+        (
+            "INSERT INTO label_event (image_id, kind, label, origin, method, made_at)"
+            " VALUES (99, 'assert', 'positive', 'seed', 'import', 0)",
+            "FOREIGN KEY",
+        ),
+    ],
+)
+def test_the_schema_refuses(catalogue: Catalogue, statement: str, check: str) -> None:
+    add_images(catalogue, 1)
+    with pytest.raises(sa.exc.IntegrityError, match=check), catalogue.write() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def test_a_current_catalogue_is_opened_without_alembic(catalogue: Catalogue) -> None:
+    code = (
+        "import sys; from pathlib import Path; from curator.catalogue.engine import Catalogue;"
+        "from curator.catalogue.counts import counts;"
+        f"c = Catalogue.open(Path({str(catalogue.path)!r})); counts(c);"
+        "heavy = {'alembic', 'torch', 'scipy', 'pandas', 'PIL'} & set(sys.modules);"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
