@@ -39,8 +39,8 @@ class Entry(NamedTuple):
 
 COLUMNS = Entry._fields
 
-RUN_LENGTH = 100_000
-"""Rows that are held in memory at once while sorting: about 60 MB."""
+RUN_LENGTH = 50_000
+"""Rows that are held in memory at once while sorting: about 30 MB."""
 
 _BLOCK = 100
 
@@ -62,6 +62,7 @@ def in_order(rows: Iterable[Entry], scratch: Path, run_length: int = RUN_LENGTH)
             spill = files.enter_context(tempfile.TemporaryFile(dir=scratch))
             _spill(run, spill)
             runs.append(_unspill(spill))
+            run.clear()
         yield from _distinct(heapq.merge(*runs, key=_order))
 
 

@@ -149,7 +149,7 @@ def _package_data() -> Traversable:
     if not (data / "labels.csv").is_file():
         raise DataError(
             "The package `elpv-dataset` does not hold the photographs where they should be.",
-            "Install the version that curator was tested with: pip install elpv-dataset==1.0.0.post1",
+            "Install the version known to fit: pip install elpv-dataset==1.0.0.post1",
         )
     return data
 

@@ -66,7 +66,7 @@ def label(
     """
     content = read_answers(file)
     classes = workspace.settings.classes
-    images = _images(workspace, content.answers, file)
+    images = images_of_answers(workspace, content.answers, file)
     decided, problems = _decisions(content.answers, images, classes, origin)
     if found := sorted([*content.problems, *problems]):
         raise _refusal(file, found, len(content.answers) + len(content.problems))
@@ -79,7 +79,11 @@ def label(
         workspace.catalogue,
         decided,
         actor=actor,
-        shares=SplitShares(calibration=splits.calibration_share, test=splits.test_share),
+        shares=SplitShares(
+            calibration=splits.calibration_share,
+            test=splits.test_share,
+            seed=workspace.settings.runtime.seed,
+        ),
         replace=replace,
     )
     counted = Counter(classes.name_of(decision.label) for decision in decided)
@@ -95,7 +99,9 @@ def label(
     )
 
 
-def _images(workspace: Workspace, answers: Sequence[Answer], file: Path) -> dict[int, int]:
+def images_of_answers(
+    workspace: Workspace, answers: Sequence[Answer], file: Path
+) -> dict[int, int]:
     """Line → image id for each answer whose image is known."""
     by_digest = _in_chunks(
         {answer.sha256 for answer in answers if answer.sha256},

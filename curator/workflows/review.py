@@ -127,7 +127,11 @@ class Review:
             ],
             actor=self._actor,
             session=self._session,
-            shares=SplitShares(calibration=splits.calibration_share, test=splits.test_share),
+            shares=SplitShares(
+                calibration=splits.calibration_share,
+                test=splits.test_share,
+                seed=self._workspace.settings.runtime.seed,
+            ),
         )
         self._deck.settle(done.last_event_id)
 
