@@ -20,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-from curator.cli import care, demo, intake, look, manifest, queues, rounds, setup, undo
+from curator.cli import care, demo, intake, judging, look, manifest, queues, rounds, setup, undo
 from curator.cli.invocation import Invocation
 from curator.cli.options import flag
 from curator.cli.output import emit, narrate, shown
@@ -49,7 +49,7 @@ app = typer.Typer(
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start": (setup.init, setup.config, demo.demo),
     "Label": (intake.label, queues.queue, queues.review),
-    "Train": (rounds.encode, rounds.round),
+    "Train": (rounds.encode, rounds.round, judging.predict, judging.evaluate),
     "Take away": (manifest.export,),
     "Look": (look.status, look.history),
     "Undo": (undo.rollback,),

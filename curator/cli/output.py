@@ -27,10 +27,10 @@ def shown(text: str | bytes | Path) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in plain)
 
 
-def emit(text: str) -> None:
+def emit(text: str, end: str = "\n") -> None:
     """Print one piece of data. Ends the command quietly if nobody reads any more."""
     try:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{text}{end}")
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
@@ -42,9 +42,13 @@ def emit_json(value: Any) -> None:
     emit(json.dumps(value, default=_plain, indent=2))
 
 
-def emit_json_line(value: Any) -> None:
-    """Print `value` as one line of JSON Lines."""
-    emit(json.dumps(value, default=_plain))
+def emit_json_array(values: Iterable[Any]) -> None:
+    """Print a JSON array whose elements come one by one, however many there are."""
+    before = "["
+    for value in values:
+        emit(f"{before}{json.dumps(value, default=_plain)}", end="")
+        before = ",\n "
+    emit("]" if before != "[" else "[]")
 
 
 def narrate(text: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curator.cli import show_rounds
-from curator.cli.invocation import invocation
+from curator.cli.invocation import Invocation, invocation
 from curator.cli.options import AsJson, flag
 from curator.cli.output import count, duration, emit, emit_json, shown
+from curator.errors import UsageError
 
 if TYPE_CHECKING:
     from curator.workflows.round import RoundReport
@@ -17,6 +19,18 @@ if TYPE_CHECKING:
 
 def encode(
     context: typer.Context,
+    array: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE.npy", help="Import features of your own."),
+    ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="With --from: path or sha256 of each row."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With --from: used as classifier.model=features:NAME."),
+    ] = None,
     dry_run: Annotated[
         bool, flag("--dry-run", help="Measure the speed on a few images, and keep nothing.")
     ] = False,
@@ -25,13 +39,27 @@ def encode(
     """Compute the features of images that have none yet; `round` does it by itself.
 
     An estimate of time and disk comes first. Interrupted, run it again: it goes on where
-    it was.
+    it was. With --from, features that you computed elsewhere are imported instead.
 
     Example: curator encode --dry-run
+
+    Example: curator encode --from features.npy --index rows.csv --name mine
     """
+    if array is None:
+        if index is not None or name is not None:
+            raise UsageError("--index and --name say nothing without --from.", "Add --from FILE.")
+        _encode(invocation(context), dry_run=dry_run, json=json)
+    elif index is None or name is None:
+        raise UsageError("--from needs --index and --name.", "Add the one that is missing.")
+    elif dry_run:
+        raise UsageError("An import has no --dry-run.", "It happens as a whole or not at all.")
+    else:
+        _import(invocation(context), array, index, name, json=json)
+
+
+def _encode(call: Invocation, *, dry_run: bool, json: bool) -> None:
     from curator.workflows.encode import encode as workflow
 
-    call = invocation(context)
     with call.workspace() as workspace:
         report = workflow(workspace, dry_run=dry_run, progress=call.progress())
     if json:
@@ -46,6 +74,24 @@ def encode(
     )
     for reason, number in sorted(report.quarantined.items()):
         emit(f"  {number:,} into quarantine: {reason}")
+
+
+def _import(call: Invocation, array: Path, index: Path, name: str, *, json: bool) -> None:
+    from curator.workflows.imported import import_features
+
+    with call.workspace() as workspace:
+        report = import_features(
+            workspace, name=name, array=array, index=index, progress=call.progress()
+        )
+    if json:
+        emit_json(report)
+        return
+    known = " (they were here already)" if report.unchanged else ""
+    emit(
+        f"{shown(report.name)}: {report.dimension:,} features of"
+        f" {count(report.images, 'image')}{known}; {count(report.without, 'image')} without."
+    )
+    call.say(f"Use them: curator config classifier.model={report.name}")
 
 
 def round(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from curator.cli.output import percent, shown, strong
@@ -72,8 +73,6 @@ def verdict(report: RoundReport) -> str:
 
 def as_json(report: RoundReport) -> dict[str, Any]:
     """One round for `--json`."""
-    from dataclasses import asdict
-
     return {
         **asdict(report),
         "promoted": report.promoted_positive + report.promoted_negative,
