@@ -16,18 +16,23 @@ from curator.core.progress import SILENT, Progress
 from curator.core.words import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from curator.catalogue.rounds import RollbackResult
     from curator.settings import Settings
     from curator.workflows import workspace as opened
+    from curator.workflows.encode import EncodeReport
+    from curator.workflows.evaluate import Evaluation
     from curator.workflows.export import ExportReport
     from curator.workflows.history import History
+    from curator.workflows.imported import FeatureImportReport
     from curator.workflows.label import LabelReport
+    from curator.workflows.predict import Prediction
     from curator.workflows.queue import QueueRow
     from curator.workflows.review import Review
     from curator.workflows.round import RoundReport
     from curator.workflows.status import Status
+    from curator.workflows.verify import VerifyReport
 
 
 class Workspace:
@@ -131,6 +136,26 @@ class Workspace:
             progress=self.progress,
         )
 
+    def encode(self, *, dry_run: bool = False) -> EncodeReport:
+        """Compute the features of images that have none; a dry run only estimates."""
+        from curator.workflows.encode import encode
+
+        return encode(self._workspace, dry_run=dry_run, progress=self.progress)
+
+    def import_features(
+        self, name: str, array: str | Path, index: str | Path
+    ) -> FeatureImportReport:
+        """Import features of your own, for `classifier.model = "features:NAME"`."""
+        from curator.workflows.imported import import_features
+
+        return import_features(
+            self._workspace,
+            name=name,
+            array=Path(array),
+            index=Path(index),
+            progress=self.progress,
+        )
+
     def round(
         self, *, rounds: int = 1, until_stable: bool = False, dry_run: bool = False
     ) -> list[RoundReport]:
@@ -146,6 +171,24 @@ class Workspace:
                 progress=self.progress,
             )
         )
+
+    def predict(self, *paths: str | Path) -> Iterator[Prediction]:
+        """Scores of files and folders by the current model, without adding them."""
+        from curator.workflows.predict import predict
+
+        return predict(self._workspace, [Path(path) for path in paths], progress=self.progress)
+
+    def evaluate(self, truth: str | Path) -> Evaluation:
+        """The current model against a CSV file of labels that you know."""
+        from curator.workflows.evaluate import evaluate
+
+        return evaluate(self._workspace, Path(truth), progress=self.progress)
+
+    def verify(self, *, files: bool = False) -> VerifyReport:
+        """Check the catalogue against its own rules; with `files`, every image too."""
+        from curator.workflows.verify import verify
+
+        return verify(self._workspace, files=files, progress=self.progress)
 
     def rollback(self, *, to: int, block: bool = False) -> RollbackResult:
         """Make the promoted labels those that stood after round `to`; 0 is before the first."""
