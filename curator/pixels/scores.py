@@ -43,7 +43,10 @@ class ScoreWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Close, and leave nothing unfinished."""
         self._file.close()
@@ -62,7 +65,11 @@ class ScoreWriter:
         complete = self._part.with_suffix(".whole")
         try:
             with complete.open("w+b") as whole:
-                header = {"descr": SCORE_RECORD.descr, "fortran_order": False, "shape": (self._count,)}
+                header = {
+                    "descr": SCORE_RECORD.descr,
+                    "fortran_order": False,
+                    "shape": (self._count,),
+                }
                 np.lib.format.write_array_header_1_0(whole, header)
                 self._file.seek(0)
                 shutil.copyfileobj(self._file, whole, _COPY_BYTES)

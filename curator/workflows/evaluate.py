@@ -1,0 +1,173 @@
+"""How good the current model is on images whose labels are known.
+
+An image of the catalogue is judged by its current score, which never comes from a head
+that was trained on its label; any other file is scored afresh. So images that were
+trained on may be in the list without flattering the result.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.catalogue import rounds
+from curator.core.metrics import (
+    Confusion,
+    ErrorEstimate,
+    ReliabilityBin,
+    brier_score,
+    confusion,
+    error_estimate,
+    expected_calibration_error,
+    reliability,
+)
+from curator.core.progress import SILENT, Progress
+from curator.core.words import Label
+from curator.errors import DataError
+from curator.export.paths import path_bytes
+from curator.review.answers import Answer, parse_label, printable, read_answers
+from curator.settings import ClassesSettings
+from curator.workflows.label import images_of_answers
+from curator.workflows.predict import current_model, predict
+from curator.workflows.workspace import Workspace
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """The current model against known labels.
+
+    `error` counts labels on the wrong side of P(positive) = 0.5, with an exact 95%
+    interval; `promoted_error` the same among those beyond the promotion thresholds.
+    `catalogued` images were judged by their current score, `other` files scored afresh;
+    `unsure` rows and `unusable` images are left out.
+    """
+
+    catalogued: int
+    other: int
+    unsure: int
+    unusable: int
+    error: ErrorEstimate
+    promoted_error: ErrorEstimate
+    confusion: Confusion
+    brier: float
+    calibration_error: float
+    reliability: tuple[ReliabilityBin, ...]
+
+
+def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) -> Evaluation:
+    """Compare the current model with a CSV file of labels (`path` or `sha256`, and `label`).
+
+    Raises DataError if a row cannot be understood, no label can be compared, or no round
+    has been run.
+    """
+    current_model(workspace)
+    content = read_answers(truth)
+    known = _known_labels(content.answers, workspace.settings.classes, truth)
+    problems = [f"line {problem.line}: {problem.text}" for problem in content.problems]
+    if problems:
+        raise _refusal(truth, problems)
+    images = images_of_answers(workspace, content.answers, truth)
+    decided = [one for one in content.answers if known[one.line] is not Label.UNSURE]
+    inside = [one for one in decided if one.line in images]
+    outside = [one for one in decided if one.line not in images]
+    ids = np.array([images[one.line] for one in inside], dtype=np.int64)
+    probability = np.concatenate(
+        [
+            rounds.current_scores(workspace.catalogue, ids),
+            np.fromiter(_scores(workspace, outside, truth, progress), dtype=np.float64),
+        ]
+    )
+    positive = np.array([known[one.line] is Label.POSITIVE for one in [*inside, *outside]])
+    usable = np.isfinite(probability)
+    if not usable.any():
+        raise DataError(
+            f"None of the {len(content.answers)} rows of {truth} can be compared.",
+            "They need a label of one of the two classes, and images that can be read.",
+        )
+    counted = usable[: len(inside)].sum(), usable[len(inside) :].sum()
+    return _evaluation(
+        workspace,
+        probability[usable],
+        positive[usable].astype(np.bool_),
+        catalogued=int(counted[0]),
+        other=int(counted[1]),
+        unsure=len(content.answers) - len(decided),
+        unusable=int((~usable).sum()),
+    )
+
+
+def _evaluation(
+    workspace: Workspace,
+    probability: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    *,
+    catalogued: int,
+    other: int,
+    unsure: int,
+    unusable: int,
+) -> Evaluation:
+    bars = workspace.settings.promotion
+    wrong = (probability > 0.5) != positive
+    sure = (probability > bars.promote_above) | (probability < bars.promote_below)
+    return Evaluation(
+        catalogued=catalogued,
+        other=other,
+        unsure=unsure,
+        unusable=unusable,
+        error=error_estimate(wrong),
+        promoted_error=error_estimate(wrong[sure]),
+        confusion=confusion(probability > 0.5, positive),
+        brier=brier_score(probability, positive),
+        calibration_error=expected_calibration_error(probability, positive),
+        reliability=reliability(probability, positive),
+    )
+
+
+def _known_labels(answers: list[Answer], classes: ClassesSettings, truth: Path) -> dict[int, Label]:
+    known: dict[int, Label] = {}
+    problems = []
+    for answer in answers:
+        meant = parse_label(answer.label, positive=classes.positive, negative=classes.negative)
+        if meant is None:
+            problems.append(f"line {answer.line}: there is no label `{printable(answer.label)}`")
+        else:
+            known[answer.line] = meant
+    if problems:
+        raise _refusal(truth, problems)
+    return known
+
+
+def _refusal(truth: Path, problems: list[str]) -> DataError:
+    shown = "".join(f"\n  {problem}" for problem in problems[:_SHOWN])
+    return DataError(
+        f"{truth}: {len(problems)} rows cannot be understood:{shown}\n", "Mend these rows."
+    )
+
+
+def _scores(
+    workspace: Workspace, answers: list[Answer], truth: Path, progress: Progress
+) -> Iterator[float]:
+    """P(positive) of files outside the catalogue; NaN where there is no such file."""
+    found = [_file(answer, truth) for answer in answers]
+    present = [path for path in found if path is not None]
+    predictions = iter(predict(workspace, present, progress=progress) if present else ())
+    for path in found:
+        probability = None if path is None else next(predictions).probability
+        yield float("nan") if probability is None else probability
+
+
+def _file(answer: Answer, truth: Path) -> Path | None:
+    if answer.path is None:
+        return None
+    name = os.fsdecode(path_bytes(answer.path))
+    for folder in (truth.absolute().parent, Path.cwd()):
+        if (folder / name).is_file():
+            return folder / name
+    return None

@@ -1,0 +1,235 @@
+"""A round: encode what is new, train, score, promote and revoke.
+
+Everything is computed first and staged where nobody sees it; one transaction at the end
+makes it true. Killed before that, the round did not happen, and running it again repeats
+no finished encoding. Read `_one_round` to see the whole way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from curator.catalogue import pool, rounds
+from curator.catalogue.leases import lease
+from curator.catalogue.rounds import NewRound, RoundRecord
+from curator.core.files import replacing
+from curator.core.metrics import ErrorEstimate
+from curator.core.progress import SILENT, Progress
+from curator.core.pseudo import PseudoRule
+from curator.errors import DataError
+from curator.learn.devices import choose_placement, core_count
+from curator.learn.frozen import Basis, Plan, Scorer, Trained, TrainingLabels, train, use_threads
+from curator.learn.model import FrozenClassifier
+from curator.settings import Settings
+from curator.workflows.encode import ready_features
+from curator.workflows.feature_sets import FeatureSet
+from curator.workflows.labelled import check_labels, training_labels
+from curator.workflows.scoring import Tally, score_pool, survey_pool
+from curator.workflows.teacher import teacher_of
+from curator.workflows.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundReport:
+    """What one round did, or would do (`round_id` is None after a dry run).
+
+    `estimate` is the out-of-fold error on human labels, `basis` says whose: `pool` for a
+    random sample, `seeds` for labels that may not resemble the pool. `expected_errors` is
+    the sum over promoted images of the probability that the label is wrong. `seconds` maps
+    stages to durations.
+    """
+
+    round_id: int | None
+    human_positive: int
+    human_negative: int
+    pseudo_positive: int
+    pseudo_negative: int
+    promoted_positive: int
+    promoted_negative: int
+    revoked: int
+    standing_promoted: int
+    without_human: int
+    estimate: ErrorEstimate
+    basis: Basis
+    expected_errors: float
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def coverage(self) -> float:
+        """Promoted images / images without a human label."""
+        return self.standing_promoted / self.without_human if self.without_human else 0.0
+
+    @property
+    def borderline(self) -> int:
+        """Images that neither a person nor a round has labelled."""
+        return self.without_human - self.standing_promoted
+
+    @property
+    def changed_share(self) -> float:
+        """Promotions and revocations / images without a human label."""
+        changed = self.promoted_positive + self.promoted_negative + self.revoked
+        return changed / self.without_human if self.without_human else 0.0
+
+
+class _Clock:
+    """Adds up seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block under `name`."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def run_rounds(
+    workspace: Workspace,
+    *,
+    rounds: int = 1,
+    until_stable: bool = False,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
+) -> Iterator[RoundReport]:
+    """Run rounds and yield the report of each as soon as it is committed.
+
+    With `until_stable` it ends when a round changes no more than `rounds.stable_share` of
+    the pool, at the latest after `rounds.max_rounds` rounds. A dry run computes one round
+    and keeps nothing of it but the features. Raises DataError or LearnError if nothing can
+    be trained, BusyError if another process runs a round here.
+    """
+    most = workspace.settings.rounds.max_rounds if until_stable else rounds
+    with lease(workspace.catalogue, "round"):
+        for _ in range(1 if dry_run else most):
+            report = _one_round(workspace, dry_run, progress)
+            yield report
+            if until_stable and report.changed_share <= workspace.settings.rounds.stable_share:
+                return
+
+
+def _one_round(workspace: Workspace, dry_run: bool, progress: Progress) -> RoundReport:
+    clock, started_at = _Clock(), datetime.now(UTC)
+    parent_id = rounds.head(workspace.catalogue)
+    with clock.stage("encode"):
+        features = ready_features(workspace, progress)
+    use_threads(workspace.settings.runtime.threads or core_count())
+    plan = _plan(workspace.settings)
+    labels = _labels(workspace, features, plan)
+    teacher = teacher_of(workspace, parent_id, features.feature_set_id, plan, progress)
+    with clock.stage("survey"):
+        surveyed = survey_pool(workspace, features, teacher, plan, progress)
+    with clock.stage("train"):
+        trained = train(labels, features, surveyed, teacher, plan, _described(workspace, features))
+    token = rounds.begin_staging(workspace.catalogue)
+    with clock.stage("score"):
+        scorer = Scorer(trained, surveyed, teacher, plan)
+        tally, score_digest = score_pool(workspace, features, scorer, token, progress)
+    if dry_run:
+        rounds.discard_staging(workspace.catalogue, token)
+        return _report(trained, tally, clock, None)
+    with clock.stage("commit"):
+        new = NewRound(
+            parent_id=parent_id,
+            seed=workspace.settings.runtime.seed,
+            settings=workspace.settings.model_dump(mode="json"),
+            outcome=_outcome(trained, tally, clock),
+            started_at=started_at,
+            feature_set_id=features.feature_set_id,
+            model_digest=_keep_model(workspace, trained.classifier),
+            score_digest=score_digest,
+        )
+        record = rounds.commit_round(workspace.catalogue, token, new)
+    rounds.clean_scores(workspace.catalogue)
+    return _report(trained, tally, clock, record)
+
+
+def _plan(settings: Settings) -> Plan:
+    chosen, bars = settings.classifier, settings.promotion
+    rule = PseudoRule(above=bars.promote_above, below=bars.promote_below, limit=chosen.pseudo_limit)
+    return Plan(
+        heads=chosen.folds,
+        regularization=chosen.regularization,
+        balanced=chosen.class_weight == "balanced",
+        pseudo=rule if chosen.pseudo_labels else None,
+        pseudo_share=chosen.pseudo_weight,
+        warm_start=chosen.warm_start,
+        device=choose_placement(device=settings.runtime.device).device,
+    )
+
+
+def _labels(workspace: Workspace, features: FeatureSet, plan: Plan) -> TrainingLabels:
+    """What people said; raises DataError, saying what to do, if nothing can be learned from it."""
+    human = pool.human_labels(workspace.catalogue, features.feature_set_id)
+    size = pool.pool_size(workspace.catalogue)
+    labels = training_labels(human, plan.heads, workspace.settings.runtime.seed)
+    check_labels(labels, plan.heads, workspace.settings.classes)
+    if len(human.image_ids) == size:
+        raise DataError(
+            f"People have labelled all {size:,} images; there is nothing left to promote.",
+            "Write the manifest with `curator export clean.csv`, or add more images.",
+        )
+    return labels
+
+
+def _described(workspace: Workspace, features: FeatureSet) -> dict[str, Any]:
+    """What somebody who finds the model file needs to know about it."""
+    settings = workspace.settings
+    return {
+        "encoder": features.fingerprint,
+        "positive": settings.classes.positive,
+        "negative": settings.classes.negative,
+        "folds": settings.classifier.folds,
+        "seed": settings.runtime.seed,
+    }
+
+
+def _keep_model(workspace: Workspace, classifier: FrozenClassifier) -> str:
+    content = classifier.to_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    with replacing(workspace.folder("models") / f"{digest}.safetensors") as stream:
+        stream.write(content)
+    return digest
+
+
+def _outcome(trained: Trained, tally: Tally, clock: _Clock) -> dict[str, Any]:
+    return {
+        "human_positive": trained.human_positive,
+        "human_negative": trained.human_negative,
+        "pseudo_positive": trained.pseudo_positive,
+        "pseudo_negative": trained.pseudo_negative,
+        "estimate": asdict(trained.estimate),
+        "basis": trained.basis,
+        "expected_errors": tally.expected_errors,
+        "seconds": clock.seconds,
+    }
+
+
+def _report(
+    trained: Trained, tally: Tally, clock: _Clock, record: RoundRecord | None
+) -> RoundReport:
+    """The committed figures where there are any: people may have labelled meanwhile."""
+    counted = record or tally
+    return RoundReport(
+        round_id=record.round_id if record else None,
+        human_positive=trained.human_positive,
+        human_negative=trained.human_negative,
+        pseudo_positive=trained.pseudo_positive,
+        pseudo_negative=trained.pseudo_negative,
+        promoted_positive=counted.promoted_positive,
+        promoted_negative=counted.promoted_negative,
+        revoked=counted.revoked,
+        standing_promoted=counted.standing_promoted,
+        without_human=counted.without_human,
+        estimate=trained.estimate,
+        basis=trained.basis,
+        expected_errors=tally.expected_errors,
+        seconds=dict(clock.seconds),
+    )

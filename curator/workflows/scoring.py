@@ -1,0 +1,174 @@
+"""Scoring the whole pool and staging what follows from it, a chunk at a time.
+
+Scores go to three places: the staging table, from which the commit makes them current,
+the round's array file, and the tally that the user sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.catalogue import rounds
+from curator.catalogue.pool import PoolChunk, pool_chunks
+from curator.core.progress import Progress
+from curator.core.promotion import Action, Held, ThresholdPolicy, decide
+from curator.core.words import Standing, code_of
+from curator.learn.frozen import Plan, PoolSlice, Scorer, Survey, survey
+from curator.learn.model import FrozenClassifier
+from curator.pixels.scores import SCORE_RECORD, ScoreWriter
+from curator.settings import PromotionSettings
+from curator.workflows.feature_sets import FeatureSet
+from curator.workflows.labelled import held, is_human, pool_slice
+from curator.workflows.workspace import Workspace
+
+CHUNK_IMAGES = 16_384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What the decisions of a round add up to."""
+
+    promoted_positive: int = 0
+    promoted_negative: int = 0
+    revoked: int = 0
+    standing_promoted: int = 0
+    without_human: int = 0
+    expected_errors: float = 0.0
+
+    def plus(self, other: Tally) -> Tally:
+        """The sum of two tallies."""
+        return Tally(
+            promoted_positive=self.promoted_positive + other.promoted_positive,
+            promoted_negative=self.promoted_negative + other.promoted_negative,
+            revoked=self.revoked + other.revoked,
+            standing_promoted=self.standing_promoted + other.standing_promoted,
+            without_human=self.without_human + other.without_human,
+            expected_errors=self.expected_errors + other.expected_errors,
+        )
+
+
+def survey_pool(
+    workspace: Workspace,
+    features: FeatureSet,
+    teacher: FrozenClassifier | None,
+    plan: Plan,
+    progress: Progress,
+) -> Survey:
+    """Look at every image once: the scale of its features, and what the teacher claims."""
+    seed = workspace.settings.runtime.seed
+    with progress.stage("survey", features.rows) as stage:
+
+        def slices() -> Iterator[PoolSlice]:
+            for chunk in _chunks(workspace, features):
+                yield pool_slice(chunk, plan.heads, seed)
+                stage.advance(len(chunk.image_ids))
+
+        return survey(slices(), features, teacher, plan)
+
+
+def score_pool(
+    workspace: Workspace,
+    features: FeatureSet,
+    scorer: Scorer,
+    token: str,
+    progress: Progress,
+) -> tuple[Tally, str]:
+    """Score, decide and stage the whole pool; returns the tally and the score file's digest."""
+    settings, tally = workspace.settings, Tally()
+    with (
+        progress.stage("score", features.rows) as stage,
+        ScoreWriter(workspace.folder("scores")) as writer,
+    ):
+        for chunk in _chunks(workspace, features):
+            part = pool_slice(chunk, settings.classifier.folds, settings.runtime.seed)
+            calibrated, raw = scorer.score(part, features)
+            deciding = raw if settings.promotion.score == "raw" else calibrated
+            found = held(chunk)
+            actions = decide(deciding, found, policy_of(settings.promotion))
+            rounds.stage_scores(workspace.catalogue, token, chunk.image_ids, calibrated, raw)
+            _stage_decisions(workspace, token, chunk, deciding, actions)
+            writer.append(_records(chunk, part, calibrated, raw, actions))
+            tally = tally.plus(_count(chunk, found, actions, deciding))
+            stage.advance(len(chunk.image_ids))
+        return tally, writer.finish()
+
+
+def policy_of(bars: PromotionSettings) -> ThresholdPolicy:
+    """The bars of the settings, as the rule of promotion takes them."""
+    return ThresholdPolicy(
+        promote_above=bars.promote_above,
+        promote_below=bars.promote_below,
+        revoke_below=bars.revoke_below,
+        revoke_above=bars.revoke_above,
+    )
+
+
+def _stage_decisions(
+    workspace: Workspace,
+    token: str,
+    chunk: PoolChunk,
+    probability: NDArray[np.float64],
+    actions: NDArray[np.int8],
+) -> None:
+    acted = actions != Action.KEEP
+    if not acted.any():
+        return
+    bars, did = workspace.settings.promotion, actions[acted]
+    was_positive = chunk.standing[acted] == code_of(Standing.POSITIVE)
+    revoked = did == Action.REVOKE
+    positive = np.where(revoked, was_positive, did == Action.PROMOTE_POSITIVE)
+    gained = np.where(positive, bars.promote_above, bars.promote_below)
+    lost = np.where(positive, bars.revoke_below, bars.revoke_above)
+    rounds.stage_decisions(
+        workspace.catalogue,
+        token,
+        chunk.image_ids[acted],
+        promote=~revoked,
+        positive=positive,
+        probabilities=probability[acted],
+        thresholds=np.where(revoked, lost, gained),
+    )
+
+
+def _records(
+    chunk: PoolChunk,
+    part: PoolSlice,
+    calibrated: NDArray[np.float64],
+    raw: NDArray[np.float64],
+    actions: NDArray[np.int8],
+) -> NDArray[Any]:
+    records = np.empty(len(chunk.image_ids), dtype=SCORE_RECORD)
+    records["image_id"], records["fold"] = chunk.image_ids, part.folds
+    records["probability"], records["raw"], records["action"] = calibrated, raw, actions
+    return records
+
+
+def _count(
+    chunk: PoolChunk,
+    found: NDArray[np.int8],
+    actions: NDArray[np.int8],
+    probability: NDArray[np.float64],
+) -> Tally:
+    gained_positive = actions == Action.PROMOTE_POSITIVE
+    gained_negative = actions == Action.PROMOTE_NEGATIVE
+    stays = actions == Action.KEEP
+    positive = gained_positive | (stays & (found == Held.PROMOTED_POSITIVE))
+    negative = gained_negative | (stays & (found == Held.PROMOTED_NEGATIVE))
+    human = is_human(chunk.standing, chunk.origin)
+    return Tally(
+        promoted_positive=int(gained_positive.sum()),
+        promoted_negative=int(gained_negative.sum()),
+        revoked=int((actions == Action.REVOKE).sum()),
+        standing_promoted=int(positive.sum() + negative.sum()),
+        without_human=int((~human).sum()),
+        expected_errors=float((1 - probability[positive]).sum() + probability[negative].sum()),
+    )
+
+
+def _chunks(workspace: Workspace, features: FeatureSet) -> Iterator[PoolChunk]:
+    return pool_chunks(workspace.catalogue, features.feature_set_id, size=CHUNK_IMAGES)

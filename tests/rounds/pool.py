@@ -1,0 +1,128 @@
+"""A real workspace whose images have features of a known difficulty.
+
+Every image is a tiny picture of its own, and its features are drawn around the centre of
+its class, so that tests know the truth and need no encoder.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from curator.api import Workspace, create_workspace, open_workspace
+from curator.catalogue.files import record_files
+from curator.catalogue.labels import record_decisions
+from curator.catalogue.pool import pool_chunks
+from curator.catalogue.sources import add_source
+from curator.core.records import Decision, FileStamp, InspectedFile
+from curator.core.words import Label, Method, Origin
+from curator.workflows.config import write_settings
+from curator.workflows.imported import import_features
+from curator.workflows.workspace import Workspace as Opened
+
+DIMENSIONS = 24
+
+
+class Pool:
+    """A workspace of `size` images; `truth[i]` says whether image `i` is positive."""
+
+    def __init__(
+        self, folder: Path, *, size: int = 400, distance: float = 4.0, seed: int = 0,
+        share: float = 0.5, settings: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        generator = np.random.default_rng(seed)
+        self.truth: NDArray[np.bool_] = generator.random(size) < share
+        centre = np.where(self.truth, distance / 2, -distance / 2)[:, None]
+        features = generator.normal(0, 1, (size, DIMENSIONS))
+        features[:, :1] += centre
+        pictures = folder / "pictures"
+        pictures.mkdir(parents=True)
+        for index in range(size):
+            pixels = generator.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(pictures / f"{index:05d}.png")
+        self.api: Workspace = create_workspace(
+            folder / "workspace", positive="good", negative="bad", recipe=None
+        )
+        self._catalogue(pictures)
+        np.save(folder / "features.npy", features.astype(np.float32))
+        with (folder / "index.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["path"])
+            writer.writerows([f"pictures/{index:05d}.png"] for index in range(size))
+        import_features(
+            self.opened, name="drawn", array=folder / "features.npy", index=folder / "index.csv"
+        )
+        # Two dozen features carry less than a thousand, so the penalty has to be weaker.
+        usual = {"classifier.model": "features:drawn", "classifier.regularization": "1.0"}
+        self.change(usual | (settings or {}))
+
+    def _catalogue(self, pictures: Path) -> None:
+        """Record the pictures as `add` would, but for previews and near-duplicates."""
+        catalogue = self.opened.catalogue
+        source = add_source(catalogue, name="pictures", root=os.fsencode(pictures))
+        found = []
+        for path in sorted(pictures.iterdir()):
+            content, stat = path.read_bytes(), path.stat()
+            stamp = FileStamp(
+                path=os.fsencode(path.name), size=len(content), mtime_ns=stat.st_mtime_ns
+            )
+            digest = hashlib.sha256(content).digest()
+            found.append(
+                InspectedFile(
+                    stamp=stamp, sha256=digest, width=8, height=8, format="PNG", mode="RGB"
+                )
+            )
+        record_files(catalogue, source.source_id, found)
+
+    @property
+    def opened(self) -> Opened:
+        """The workspace as workflows see it."""
+        return self.api._workspace
+
+    def change(self, settings: dict[str, str]) -> None:
+        """Change settings as a user would, and open the workspace again."""
+        root = self.api.root
+        write_settings(root, settings)
+        self.api.close()
+        self.api = open_workspace(root)
+
+    def image_ids(self) -> NDArray[np.int64]:
+        """The ids in the order of the truth: files are catalogued in the order of names."""
+        chunks = pool_chunks(self.opened.catalogue, None)
+        return np.concatenate([chunk.image_ids for chunk in chunks])
+
+    def label(
+        self, indices: Iterable[int], *, origin: Origin = Origin.SEED, lie: bool = False,
+        method: Method = Method.SINGLE,
+    ) -> None:  # fmt: skip
+        """Give these images their true label, or with `lie` the other one."""
+        ids = self.image_ids()
+        decisions = [
+            Decision(
+                image_id=int(ids[index]),
+                label=Label.POSITIVE if self.truth[index] != lie else Label.NEGATIVE,
+                origin=origin,
+                method=method,
+            )
+            for index in indices
+        ]
+        record_decisions(self.opened.catalogue, decisions, actor="tester", session="test")
+
+    def standing(self) -> NDArray[np.int8]:
+        """The standing code of every image, in the order of the truth."""
+        chunks = pool_chunks(self.opened.catalogue, None)
+        return np.concatenate([chunk.standing for chunk in chunks])
+
+    def promoted(self) -> NDArray[np.bool_]:
+        """Which images stand promoted, in the order of the truth."""
+        from curator.core.words import code_of
+
+        chunks = pool_chunks(self.opened.catalogue, None)
+        return np.concatenate([chunk.origin == code_of(Origin.PROMOTED) for chunk in chunks])

@@ -1,0 +1,267 @@
+"""Rounds on a real workspace: what they promote, what they never touch, what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curator.core.progress import SILENT, Stage
+from curator.core.words import Method, Origin, Standing, code_of
+from curator.errors import DataError, LearnError
+from curator.workflows.round import RoundReport, run_rounds
+from curator.workflows.verify import verify
+from tests.rounds.pool import Pool
+
+POSITIVE, NEGATIVE = code_of(Standing.POSITIVE), code_of(Standing.NEGATIVE)
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    return Pool(tmp_path, size=400, distance=6.0)
+
+
+def rounds(pool: Pool, count: int = 1, **options: bool) -> list[RoundReport]:
+    return list(run_rounds(pool.opened, rounds=count, **options))
+
+
+class Interrupting:
+    """A listener that does something when a stage begins."""
+
+    def __init__(self, name: str, act: Callable[[], None]) -> None:
+        self.name, self.act = name, act
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, unit: str = "images") -> Iterator[Stage]:
+        if name == self.name:
+            self.act()
+        with SILENT.stage(name, total, unit) as stage:
+            yield stage
+
+    def note(self, text: str) -> None: ...
+
+
+def test_a_round_promotes_what_is_sure_and_is_right_about_it(pool: Pool) -> None:
+    pool.label(range(80))
+    (report,) = rounds(pool)
+    promoted = pool.promoted()
+    assert report.round_id == 1
+    assert report.human_positive + report.human_negative == 80
+    assert report.promoted_positive + report.promoted_negative == promoted.sum() > 150
+    wrong = (pool.standing() == POSITIVE) != pool.truth
+    assert wrong[promoted].mean() < 0.02
+    assert report.coverage == pytest.approx(promoted.sum() / 320)
+    assert report.basis == "seeds"
+
+
+def test_no_round_changes_a_human_label_not_even_a_wrong_one(pool: Pool) -> None:
+    pool.label(range(5, 80))
+    pool.label(range(5), lie=True)
+    before = pool.standing()[:80].copy()
+    rounds(pool, 3)
+    assert (pool.standing()[:80] == before).all()
+    assert not pool.promoted()[:80].any()
+
+
+def test_a_label_that_arrives_while_a_round_scores_wins(pool: Pool) -> None:
+    pool.label(range(80))
+    listener = Interrupting("score", lambda: pool.label(range(80, 120), lie=True))
+    (report,) = run_rounds(pool.opened, progress=listener)
+    assert not pool.promoted()[80:120].any()
+    assert ((pool.standing()[80:120] == POSITIVE) != pool.truth[80:120]).all()
+    assert report.standing_promoted == pool.promoted().sum()
+
+
+def test_a_label_that_arrives_between_scoring_and_commit_wins(pool: Pool) -> None:
+    pool.label(range(80))
+    reached = []
+
+    class AtTheEnd(Interrupting):
+        @contextmanager
+        def stage(
+            self, name: str, total: int | None = None, unit: str = "images"
+        ) -> Iterator[Stage]:
+            with SILENT.stage(name, total, unit) as stage:
+                yield stage
+            if name == "score":
+                pool.label(range(80, 200), lie=True)
+                reached.append(name)
+
+    (report,) = run_rounds(pool.opened, progress=AtTheEnd("score", lambda: None))
+    assert reached
+    assert not pool.promoted()[80:200].any()
+    assert report.promoted_positive + report.promoted_negative == pool.promoted().sum()
+
+
+def test_a_promotion_that_new_labels_contradict_is_revoked(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, size=500, distance=6.0)
+    pool.label(range(60))
+    rounds(pool)
+    promoted = pool.promoted().copy()
+    assert promoted.sum() > 100
+    pool.label(range(60), lie=True)
+    pool.label(range(60, 120), lie=True)
+    reports = rounds(pool, 2)
+    assert sum(report.revoked for report in reports) > 100
+    unchanged = pool.promoted() & promoted & (np.arange(500) >= 120)
+    right = (pool.standing() == POSITIVE) == pool.truth
+    assert (right & unchanged).sum() < 0.1 * promoted.sum()
+
+
+def test_rolling_back_restores_exactly_what_stood_but_for_new_human_labels(pool: Pool) -> None:
+    pool.label(range(60))
+    rounds(pool)
+    first = pool.standing().copy()
+    pool.label(range(60, 90))
+    rounds(pool, 2)
+    pool.label(range(200, 210), lie=True)
+    after = pool.standing()[200:210].copy()
+    pool.api.rollback(to=1)
+    standing = pool.standing()
+    untouched = np.r_[0:60, 90:200, 210:400]
+    assert (standing[untouched] == first[untouched]).all()
+    assert (standing[200:210] == after).all()
+    assert not verify(pool.opened).findings
+
+
+def test_blocked_images_are_not_promoted_again_without_a_look(pool: Pool) -> None:
+    pool.label(range(80))
+    rounds(pool)
+    undone = pool.promoted().copy()
+    pool.api.rollback(to=0, block=True)
+    assert not pool.promoted().any()
+    (report,) = rounds(pool)
+    assert not (pool.promoted() & undone).any()
+    assert report.promoted_positive + report.promoted_negative == pool.promoted().sum()
+
+
+def test_a_dry_run_tells_and_changes_nothing(pool: Pool) -> None:
+    pool.label(range(80))
+    (planned,) = rounds(pool, dry_run=True)
+    assert planned.round_id is None
+    assert not pool.promoted().any()
+    assert pool.api.status().rounds == []
+    (done,) = rounds(pool)
+    assert planned.promoted_positive == done.promoted_positive
+    assert planned.promoted_negative == done.promoted_negative
+
+
+def test_until_stable_ends_when_little_changes_and_at_the_limit(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, size=300, distance=3.0, settings={"rounds.max_rounds": "12"})
+    pool.label(range(60))
+    reports = rounds(pool, until_stable=True)
+    assert 2 <= len(reports) <= 12
+    assert len(reports) == 12 or reports[-1].changed_share <= 0.001
+    pool.change({"rounds.max_rounds": "2", "rounds.stable_share": "0"})
+    pool.label(range(60, 100), lie=True)
+    assert len(rounds(pool, until_stable=True)) <= 2
+
+
+def test_the_same_commands_give_the_same_manifest(tmp_path: Path) -> None:
+    manifests = []
+    for name in ("one", "two"):
+        pool = Pool(tmp_path / name, size=300, distance=3.0)
+        pool.label(range(60))
+        rounds(pool, 3)
+        pool.api.export(tmp_path / f"{name}.csv", relative_to=tmp_path / name)
+        manifests.append((tmp_path / f"{name}.csv").read_bytes())
+    assert manifests[0] == manifests[1]
+    assert manifests[0].count(b"\n") > 60
+
+
+def test_calibration_labels_never_teach_and_turn_scores_towards_the_pool(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, size=700, distance=4.0, share=0.2)
+    positive, negative = np.flatnonzero(pool.truth), np.flatnonzero(~pool.truth)
+    pool.label([*positive[:40], *negative[:40]])
+    (seeds_only,) = rounds(pool)
+    sample = np.setdiff1d(np.arange(700), [*positive[:40], *negative[:40]])[:150]
+    pool.label(sample, origin=Origin.CALIBRATION, method=Method.BLIND)
+    (calibrated,) = rounds(pool)
+    assert (seeds_only.basis, calibrated.basis) == ("seeds", "pool")
+    assert calibrated.human_positive + calibrated.human_negative == 80
+    assert calibrated.estimate.sample == 150
+
+
+def test_contact_sheet_decisions_train_but_do_not_judge(pool: Pool) -> None:
+    pool.label(range(60))
+    pool.label(range(60, 100), origin=Origin.REVIEW, method=Method.SHEET)
+    (report,) = rounds(pool)
+    assert report.human_positive + report.human_negative == 100
+    assert report.estimate.sample == 60
+
+
+def test_raw_scores_promote_by_what_the_heads_claim(tmp_path: Path) -> None:
+    calibrated = Pool(tmp_path / "a", size=400, distance=2.0)
+    raw = Pool(tmp_path / "b", size=400, distance=2.0, settings={
+        "promotion.score": "raw", "classifier.regularization": "10.0",
+    })  # fmt: skip
+    for pool in (calibrated, raw):
+        pool.label(range(60))
+        rounds(pool)
+    assert raw.promoted().sum() > calibrated.promoted().sum()
+
+
+def test_a_lost_model_is_said_and_the_round_goes_on(pool: Pool) -> None:
+    pool.label(range(80))
+    rounds(pool)
+    for file in (pool.api.root / ".curator" / "models").iterdir():
+        file.unlink()
+    notes: list[str] = []
+
+    class Listening(Interrupting):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    (report,) = run_rounds(pool.opened, progress=Listening("", lambda: None))
+    assert report.pseudo_positive == 0
+    assert any("people's labels alone" in note for note in notes)
+
+
+def test_changed_folds_dismiss_the_teacher(pool: Pool) -> None:
+    pool.label(range(80))
+    first, second = rounds(pool, 2)
+    assert first.pseudo_positive == 0 < second.pseudo_positive
+    pool.change({"runtime.seed": "7"})
+    (third,) = rounds(pool)
+    assert third.pseudo_positive == 0
+
+
+def test_labels_that_cannot_train_get_a_sentence(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, size=60)
+    with pytest.raises(DataError, match="labelled good or bad"):
+        rounds(pool)
+    positive, negative = np.flatnonzero(pool.truth), np.flatnonzero(~pool.truth)
+    pool.label(positive[:10])
+    with pytest.raises(DataError, match="labelled bad"):
+        rounds(pool)
+    pool.label(negative[:1])
+    with pytest.raises(DataError, match="Only 1 images are labelled bad"):
+        rounds(pool)
+    pool.label([*positive, *negative])
+    with pytest.raises(DataError, match="nothing left to promote"):
+        rounds(pool)
+
+
+def test_an_empty_pool_gets_a_sentence(tmp_path: Path) -> None:
+    from curator.api import create_workspace
+
+    api = create_workspace(tmp_path / "empty", positive="good", negative="bad", recipe=None)
+    with pytest.raises(DataError, match="no usable images"):
+        list(run_rounds(api._workspace))
+
+
+def test_constant_features_get_a_sentence(tmp_path: Path) -> None:
+    from curator.workflows.imported import import_features
+
+    pool = Pool(tmp_path, size=60)
+    pool.label(range(40))
+    np.save(tmp_path / "flat.npy", np.ones((60, 4), dtype=np.float32))
+    import_features(
+        pool.opened, name="flat", array=tmp_path / "flat.npy", index=tmp_path / "index.csv"
+    )
+    pool.change({"classifier.model": "features:flat"})
+    with pytest.raises(LearnError, match="are the same"):
+        rounds(pool)
