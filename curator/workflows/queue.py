@@ -22,6 +22,7 @@ from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details
 from curator.catalogue.pool import pool_chunks
 from curator.catalogue.queues import NO_FILTER, QueueFilter
+from curator.catalogue.rounds import has_scores
 from curator.core.files import replacing
 from curator.core.progress import SILENT, Progress
 from curator.core.words import NO_CODE, Origin, Standing, code_of
@@ -180,7 +181,8 @@ def _similar(request: Request) -> list[int]:
     row = rows_of(request.workspace.catalogue, features.feature_set_id, [request.like])
     if row[0] < 0:
         raise DataError(
-            "That image has no features, because it cannot be used.", "Choose another one."
+            "That image has no features: it cannot be used, or was not in those you imported.",
+            "Choose another one.",
         )
     target = features.gather(row)[0]
 
@@ -193,11 +195,12 @@ def _similar(request: Request) -> list[int]:
 
 
 def _unfamiliar(request: Request) -> list[int]:
-    measured = queues.unfamiliar(
-        request.workspace.catalogue, size=request.size, leave_out=request.leave_out
-    )
-    if measured:
-        return measured
+    if has_scores(request.workspace.catalogue):
+        measured = queues.unfamiliar(
+            request.workspace.catalogue, size=request.size, leave_out=request.leave_out
+        )
+        if measured:
+            return measured
     features = _features(request)
     catalogue = request.workspace.catalogue
     known = _sample(request, features, KNOWN_LIMIT, _human)
