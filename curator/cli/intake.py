@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from curator.cli import show_intake
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, flag
 from curator.cli.output import count, emit, emit_json, shown
@@ -14,6 +15,59 @@ from curator.core.actor import current_user
 from curator.core.words import Origin
 
 PeoplesOrigin = Literal["seed", "review", "calibration", "audit"]
+
+
+def add(
+    context: typer.Context,
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Folders with all in them, and files.")
+    ],
+    label: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="All of it are seed labels of this class.")
+    ] = None,
+    subfolders_are_classes: Annotated[
+        bool, flag("--subfolders-are-classes", help="Seed labels by the names of the subfolders.")
+    ] = False,
+    source: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the source; the folder's, if not.")
+    ] = None,
+    licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of these images.")] = "",
+    attribution: Annotated[str, typer.Option(metavar="TEXT", help="Whose images they are.")] = "",
+    rehash: Annotated[
+        bool, flag("--rehash", help="Read every file again, whatever its size and time say.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Catalogue images: every file is read in full, none is ever changed.
+
+    What cannot be used is counted by reason. Run again, only what is new or changed is
+    read; interrupted, run it again and it goes on.
+
+    Example: curator add photos --source photos --licence CC-BY-4.0
+
+    Example: curator add examples/good --label good
+    """
+    from curator.workflows.add import add as workflow
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        report = workflow(
+            workspace,
+            paths,
+            label=label,
+            subfolders_are_classes=subfolders_are_classes,
+            source=source,
+            licence=licence,
+            attribution=attribution,
+            rehash=rehash,
+            actor=current_user(),
+            progress=call.progress(),
+        )
+        names = workspace.settings.classes
+    if json:
+        emit_json(show_intake.as_json(report, names))
+    else:
+        emit(show_intake.tally(report, names))
 
 
 def label(

@@ -48,7 +48,7 @@ app = typer.Typer(
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start": (setup.init, setup.config, demo.demo),
-    "Label": (intake.label, queues.queue, queues.review),
+    "Label": (intake.add, intake.label, queues.queue, queues.review),
     "Train": (rounds.encode, rounds.round, judging.predict, judging.evaluate),
     "Take away": (manifest.export,),
     "Look": (look.status, look.history),
