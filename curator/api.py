@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from curator.catalogue.rounds import RollbackResult
     from curator.settings import Settings
     from curator.workflows import workspace as opened
+    from curator.workflows.add import AddReport
     from curator.workflows.encode import EncodeReport
     from curator.workflows.evaluate import Evaluation
     from curator.workflows.export import ExportReport
@@ -83,6 +84,35 @@ class Workspace:
         from curator.workflows.history import history
 
         return history(self._workspace, str(image))
+
+    def add(
+        self,
+        *paths: str | Path,
+        label: str | None = None,
+        subfolders_are_classes: bool = False,
+        source: str | None = None,
+        licence: str = "",
+        attribution: str = "",
+        rehash: bool = False,
+    ) -> AddReport:
+        """Catalogue every image at or under `paths`; nothing of them is ever changed.
+
+        `label` makes all of it seed labels, `subfolders_are_classes` by the subfolder.
+        """
+        from curator.workflows.add import add
+
+        return add(
+            self._workspace,
+            [Path(path) for path in paths],
+            label=label,
+            subfolders_are_classes=subfolders_are_classes,
+            source=source,
+            licence=licence,
+            attribution=attribution,
+            rehash=rehash,
+            actor=current_user(),
+            progress=self.progress,
+        )
 
     def label(
         self, file: str | Path, *, origin: str = Origin.SEED, replace: bool = False
