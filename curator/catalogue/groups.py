@@ -93,8 +93,9 @@ def replace_grouping(
     """Make `groups` the current grouping of its kind, and derive units and splits anew.
 
     One transaction. Groups of one image need not be given. A grouping equal to the
-    current one changes nothing. Memberships of superseded versions are kept only where
-    a round ran under them. Raises DataError if an image is primary in two groups.
+    current one changes nothing but its details. Memberships of superseded versions are
+    kept only where a round ran under them. Raises DataError if an image is primary in two
+    groups.
     """
     with catalogue.write() as connection:
         before = _current_row(connection, kind)
@@ -106,8 +107,10 @@ def replace_grouping(
                 savepoint.rollback()
         if same:
             assert before is not None
+            kept = sa.update(Grouping).where(Grouping.id == before.id)
+            connection.execute(kept.values(details=dict(details or {})))
             return GroupingReport(
-                grouping=_record(before),
+                grouping=_record(_grouping_row(connection, before.id)),
                 changed=False,
                 units_changed=0,
                 withheld=connection.execute(count_withheld()).scalar_one(),
