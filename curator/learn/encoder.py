@@ -168,28 +168,28 @@ def _on_openvino(
         "code": CODE_VERSION,
         "versions": {name: version(name) for name in ("openvino", "timm", "torch")},
     }
-    found = kept.load(key)
-    if found is None:
+    network = kept.load(key)
+    if network is None:
         from curator.learn.networks import build_encoder
 
         built = build_encoder(request.model, source, request.image_size)
-        model = converted(
-            built.module, image_size=request.image_size, batch_size=request.batch_size
+        network = converted(
+            built.module,
+            image_size=request.image_size,
+            batch_size=request.batch_size,
+            facts=asdict(_identity(request, built, placement)),
         )
-        identity = _identity(request, built, placement)
-        kept.keep(key, model, asdict(identity))
-    else:
-        model, facts = found
-        identity = replace(
-            EncoderIdentity.from_facts(facts),
-            fit=request.fit,
-            background=request.background,
-            device=placement.kind,
-            precision=placement.precision,
-        )
+        kept.keep(key, network)
+    identity = replace(
+        EncoderIdentity.from_facts(network.facts),
+        fit=request.fit,
+        background=request.background,
+        device=placement.kind,
+        precision=placement.precision,
+    )
     workers = worker_count(request.workers)
     engine = OpenVinoEngine(
-        model,
+        network,
         image_size=request.image_size,
         batch_size=request.batch_size,
         precision=placement.precision,

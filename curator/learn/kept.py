@@ -18,76 +18,89 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curator.learn.quiet import import_openvino
-
 _DESCRIPTION = "encoder.json"
 _NETWORK = "network.xml"
 _WEIGHTS = "network.bin"
 _KEPT_AT_MOST = 4
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A converted network as OpenVINO writes it: structure and weights.
+
+    `facts` are JSON values that whoever made it wants to know again.
+    """
+
+    structure: bytes
+    weights: bytes
+    facts: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class KeptNetworks:
     """A folder of converted networks; without a folder nothing is kept.
 
-    A network is described by facts (JSON values) that its maker hands in, and found by a
-    key that is made from everything the conversion depends on.
+    A network is found by a key that is made from everything its conversion depends on.
     """
 
     folder: Path | None
 
-    def load(self, key: Mapping[str, Any]) -> tuple[Any, dict[str, Any]] | None:
-        """The OpenVINO model kept under `key` and its facts, or None."""
+    def load(self, key: Mapping[str, Any]) -> Network | None:
+        """The network kept under `key`, None if there is none or it is damaged."""
         place = self._place(key)
-        if place is None or not place.is_dir():
+        if place is None:
             return None
         try:
             described = json.loads((place / _DESCRIPTION).read_text(encoding="utf-8"))
-            whole = all(_digest(place / name) == described[name] for name in (_NETWORK, _WEIGHTS))
+            structure, weights = (place / _NETWORK).read_bytes(), (place / _WEIGHTS).read_bytes()
+            digests = (described[_NETWORK], described[_WEIGHTS])
+            facts: Mapping[str, Any] = described["facts"]
         except (OSError, ValueError, KeyError):
             return None
-        if not whole:
+        if digests != (_digest(structure), _digest(weights)):
             return None
-        facts: dict[str, Any] = described["facts"]
-        return import_openvino().Core().read_model(place / _NETWORK), facts
+        return Network(structure=structure, weights=weights, facts=facts)
 
-    def keep(self, key: Mapping[str, Any], model: Any, facts: Mapping[str, Any]) -> None:
-        """Keep a model; where that cannot be written, it is made again next time."""
+    def keep(self, key: Mapping[str, Any], network: Network) -> None:
+        """Keep a network; where that cannot be written, it is made again next time."""
         place = self._place(key)
         if place is None:
             return
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=place.parent, prefix=".part-") as name:
-                _write(Path(name), model, facts)
+                _write(Path(name), network)
                 shutil.rmtree(place, ignore_errors=True)
                 os.rename(name, place)  # noqa: PTH104 - a folder, not a file
                 Path(name).mkdir()
-            self._forget_old()
-        except (OSError, RuntimeError):
+            self._forget_old(place.parent)
+        except OSError:
             return
-
-    def _forget_old(self) -> None:
-        assert self.folder is not None
-        kept = [place for place in self.folder.iterdir() if (place / _DESCRIPTION).exists()]
-        kept.sort(key=lambda place: (place / _DESCRIPTION).stat().st_mtime_ns)
-        for place in kept[:-_KEPT_AT_MOST]:
-            shutil.rmtree(place, ignore_errors=True)
 
     def _place(self, key: Mapping[str, Any]) -> Path | None:
         if self.folder is None:
             return None
-        text = json.dumps(key, sort_keys=True)
-        return self.folder / hashlib.sha256(text.encode()).hexdigest()[:32]
+        return self.folder / _digest(json.dumps(key, sort_keys=True).encode())[:32]
+
+    @staticmethod
+    def _forget_old(folder: Path) -> None:
+        kept = [place for place in folder.iterdir() if (place / _DESCRIPTION).exists()]
+        kept.sort(key=lambda place: (place / _DESCRIPTION).stat().st_mtime_ns)
+        for place in kept[:-_KEPT_AT_MOST]:
+            shutil.rmtree(place, ignore_errors=True)
 
 
-def _write(folder: Path, model: Any, facts: Mapping[str, Any]) -> None:
-    import_openvino().save_model(model, folder / _NETWORK, compress_to_fp16=False)
-    described = {name: _digest(folder / name) for name in (_NETWORK, _WEIGHTS)}
-    text = json.dumps(described | {"facts": dict(facts)}, indent=1, sort_keys=True)
+def _write(folder: Path, network: Network) -> None:
+    (folder / _NETWORK).write_bytes(network.structure)
+    (folder / _WEIGHTS).write_bytes(network.weights)
+    described = {
+        _NETWORK: _digest(network.structure),
+        _WEIGHTS: _digest(network.weights),
+        "facts": dict(network.facts),
+    }
+    text = json.dumps(described, indent=1, sort_keys=True)
     (folder / _DESCRIPTION).write_text(text, encoding="utf-8")
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -99,8 +99,8 @@ def check_model(model: str) -> None:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"Did you mean {_either(near)}?" if near else "`timm.list_models()` lists them."
         raise LearnError(f"timm has no model named `{model}`.", hint)
-    if tag and timm.get_pretrained_cfg(model) is None:
-        tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+    if tag and tag not in tags:
         raise LearnError(
             f"timm has no weights `{tag}` for the model `{name}`.",
             f"It has {_either(tags)}." if tags else "It has none.",
@@ -144,6 +144,14 @@ def build_encoder(model: str, source: WeightSource, image_size: int) -> BuiltEnc
         weights_digest=state_digest(network.state_dict()),
         dimension=int(sample.shape[1]),
     )
+
+
+def load_network(model: str, source: WeightSource, options: dict[str, Any], image_size: int) -> Any:
+    """The whole network, its own classifier included; `options` go to timm as they are.
+
+    Raises LearnError as `build_encoder`.
+    """
+    return _load_network(model, source, options, image_size)
 
 
 def _load_network(model: str, source: WeightSource, sizes: dict[str, Any], image_size: int) -> Any:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 
 from curator.errors import LearnError
 from curator.learn.engine import Pixels
+from curator.learn.kept import Network
 from curator.learn.quiet import import_openvino, quiet_libraries
 
 if TYPE_CHECKING:
@@ -30,9 +34,9 @@ class OpenVinoEngine:
     """A compiled network with one inference stream per worker."""
 
     def __init__(
-        self, model: Any, *, image_size: int, batch_size: int, precision: str, workers: int
+        self, network: Network, *, image_size: int, batch_size: int, precision: str, workers: int
     ) -> None:
-        """Compile `model` (an OpenVINO model for `batch_size` images).
+        """Compile `network`, which was converted for batches of `batch_size` images.
 
         `precision` is `float32` or `bfloat16`; `workers` is how many threads will call.
         """
@@ -40,8 +44,9 @@ class OpenVinoEngine:
         self.batch_size = batch_size
         self.image_size = image_size
         hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
-        compiled = openvino.Core().compile_model(
-            model,
+        core = openvino.Core()
+        compiled = core.compile_model(
+            core.read_model(network.structure, network.weights),
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": hint,
@@ -74,8 +79,10 @@ class OpenVinoEngine:
                 self._requests.get_nowait()
 
 
-def converted(encoder: PixelEncoder, *, image_size: int, batch_size: int) -> Any:
-    """`encoder` as an OpenVINO model for batches of exactly this shape.
+def converted(
+    encoder: PixelEncoder, *, image_size: int, batch_size: int, facts: Mapping[str, Any]
+) -> Network:
+    """`encoder` as a network for batches of exactly this shape.
 
     Raises NotConvertible where OpenVINO cannot express the network.
     """
@@ -91,12 +98,18 @@ def converted(encoder: PixelEncoder, *, image_size: int, batch_size: int) -> Any
             # `openvino.convert_model` would do the same, and report it to its makers.
             frontend = openvino.frontend.FrontEndManager().load_by_framework("pytorch")
             decoder = TorchFXPythonDecoder.from_exported_program(exported)
-            return frontend.convert(frontend.load(decoder))
+            model = frontend.convert(frontend.load(decoder))
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
             raise NotConvertible(
                 f"OpenVINO cannot run this encoder: {_first_line(error)}.",
                 "Set runtime.backend to `torch`.",
             ) from error
+    # Compiled from memory, a model is optimised in another order than one that was read
+    # back, and may differ in the last bit; so it is always read back.
+    with tempfile.TemporaryDirectory(prefix="curator-") as name:
+        structure, weights = Path(name, "network.xml"), Path(name, "network.bin")
+        openvino.save_model(model, structure, compress_to_fp16=False)
+        return Network(structure=structure.read_bytes(), weights=weights.read_bytes(), facts=facts)
 
 
 def _first_line(error: Exception) -> str:

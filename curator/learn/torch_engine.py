@@ -1,6 +1,6 @@
 """Encoders through torch: on a CPU without OpenVINO, on CUDA, on Apple's GPU.
 
-On a CPU every worker computes with one thread of its own. On a GPU at most two batches
+On a CPU every worker computes with one thread of its own. On CUDA at most two batches
 are there at once, so that one is copied while the other is computed; when its memory
 does not suffice, the batch is halved for the rest of the run. On a GPU the last bits of
 a feature may depend on the size of the batch, and so on memory that others took; the
@@ -9,9 +9,10 @@ difference is that of one rounding. On a CPU they depend on nothing.
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,7 @@ class TorchEngine:
         self._precision = getattr(torch, precision)
         self._module = module.to(self._device).to(memory_format=torch.channels_last).eval()
         self._lock = threading.Lock()
-        self._slots: AbstractContextManager[Any] = (
-            nullcontext()
-            if self._device.type == "cpu"
-            else threading.BoundedSemaphore(_BATCHES_ON_DEVICE)
-        )
-        self._local = threading.local()
+        self._turns = _turns(self._device)
         self._restore = _fix_arithmetic(self._device)
 
     def new_batch(self) -> Pixels:
@@ -67,7 +63,7 @@ class TorchEngine:
 
         Raises LearnError if not even a single image fits into the device's memory.
         """
-        with self._slots:
+        with self._turn():
             while True:
                 size = self.part_size
                 # The handler ends before memory is freed: an exception holds on to tensors.
@@ -103,7 +99,7 @@ class TorchEngine:
             self.part_size = failed_size // 2
 
     def _forward(self, pixels: Pixels) -> NDArray[np.float32]:
-        with torch.inference_mode(), self._stream(), self._autocast():
+        with torch.inference_mode(), self._autocast():
             source = torch.from_numpy(pixels)
             features = self._module(source.to(self._device, non_blocking=True))
             computed: NDArray[np.float32] = features.float().cpu().numpy()
@@ -114,13 +110,18 @@ class TorchEngine:
             return nullcontext()
         return torch.autocast(self._device.type, self._precision)
 
-    def _stream(self) -> AbstractContextManager[Any]:
-        """A CUDA stream of this thread's own, so that copies and computing overlap."""
-        if self._device.type != "cuda":
-            return nullcontext()
-        if not hasattr(self._local, "stream"):
-            self._local.stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        return torch.cuda.stream(self._local.stream)
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for one of the device's streams, and use it; on a CPU there is no waiting."""
+        if self._turns is None:
+            yield
+            return
+        stream = self._turns.get()
+        try:
+            with nullcontext() if stream is None else torch.cuda.stream(stream):
+                yield
+        finally:
+            self._turns.put(stream)
 
     def close(self) -> None:
         """Give back the device's memory and torch's former settings."""
@@ -128,6 +129,20 @@ class TorchEngine:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         self._restore()
+
+
+def _turns(device: torch.device) -> queue.SimpleQueue[Any] | None:
+    """The streams of a GPU, of which each serves one batch at a time; None on a CPU."""
+    if device.type == "cpu":
+        return None
+    turns: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        for _ in range(_BATCHES_ON_DEVICE):
+            turns.put(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+    else:
+        turns.put(None)
+    return turns
 
 
 def _fix_arithmetic(device: torch.device) -> Callable[[], None]:
