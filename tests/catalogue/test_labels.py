@@ -1,0 +1,177 @@
+"""Labels: recorded whole or not at all, never lost, taken back by another event."""
+
+from __future__ import annotations
+
+import pytest
+
+from curator.catalogue import checks, labels, pool
+from curator.catalogue.engine import Catalogue
+from curator.core.words import (
+    EventKind,
+    Label,
+    Method,
+    Origin,
+    Split,
+    Standing,
+    code_of,
+)
+from curator.errors import DataError
+from tests.catalogue.builders import add_images, decision, run_round, say, standings
+
+
+def test_decisions_are_recorded_in_order_with_reasons_and_notes(catalogue: Catalogue) -> None:
+    image, other = add_images(catalogue, 2)
+    given = [
+        decision(image, "negative", reasons=("profile", "zwei Köpfe"), note="left \udc80 ear"),
+        decision(other, "positive", origin=Origin.REVIEW, method=Method.SHEET, probability=0.25),
+    ]
+    report = labels.record_decisions(catalogue, given, actor="anna", session="s1")
+    assert (report.recorded, report.unchanged, report.conflicts) == (2, 0, 0)
+    (event,) = labels.history(catalogue, image)
+    assert (event.kind, event.label, event.origin) == (
+        EventKind.ASSERT,
+        Label.NEGATIVE,
+        Origin.SEED,
+    )
+    assert event.reasons == ("profile", "zwei Köpfe")
+    assert event.note == "left \\udc80 ear"
+    assert (event.actor, event.session) == ("anna", "s1")
+    (event,) = labels.history(catalogue, other)
+    assert (event.method, event.probability) == (Method.SHEET, 0.25)
+
+
+def test_all_decisions_or_none(catalogue: Catalogue) -> None:
+    image, other = add_images(catalogue, 2)
+    with pytest.raises(DataError, match="No image has the number 77, 78"):
+        labels.record_decisions(
+            catalogue,
+            [decision(image, "positive"), decision(77, "negative"), decision(78, "negative")],
+            actor="anna",
+        )
+
+    def interrupted():
+        yield decision(image, "positive")
+        yield decision(other, "positive")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        labels.record_decisions(catalogue, interrupted(), actor="anna")
+    with pytest.raises(DataError, match="origin of a promotion"):
+        labels.record_decisions(
+            catalogue, [decision(image, "positive", origin=Origin.PROMOTED)], actor="anna"
+        )
+    assert standings(catalogue, [image, other]) == {image: None, other: None}
+    assert labels.history(catalogue, image) == []
+
+
+def test_importing_the_same_again_records_nothing(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 5)
+    assert say(catalogue, ids[:3], "positive").recorded == 3
+    again = say(catalogue, ids, "positive")
+    assert (again.recorded, again.unchanged) == (2, 3)
+    doubled = say(catalogue, [ids[0], ids[0]], "positive")
+    assert (doubled.recorded, doubled.last_event_id) == (0, None)
+    assert say(catalogue, ids[:1], "positive", origin=Origin.REVIEW).recorded == 1
+    assert say(catalogue, ids[:1], "positive", method=Method.SINGLE).recorded == 1
+    assert say(catalogue, ids[:1], "positive", method=Method.SINGLE).recorded == 1
+
+
+def test_the_same_bytes_imported_as_both_classes_are_a_conflict(catalogue: Catalogue) -> None:
+    (image,) = add_images(catalogue, 1)
+    both = [decision(image, "positive"), decision(image, "negative")]
+    report = labels.record_decisions(catalogue, both, actor="anna")
+    assert (report.recorded, report.conflicts) == (2, 1)
+    again = labels.record_decisions(catalogue, both, actor="anna")
+    assert (again.recorded, again.unchanged, again.conflicts) == (0, 2, 1)
+    assert standings(catalogue, [image])[image] == ("conflict", "seed")
+
+    say(catalogue, image, "negative", origin=Origin.REVIEW, method=Method.SINGLE)
+    assert standings(catalogue, [image])[image] == ("negative", "review")
+    say(catalogue, image, "positive")
+    assert standings(catalogue, [image])[image] == ("positive", "seed"), "nothing contradicts it"
+    assert not list(checks.check_catalogue(catalogue))
+
+
+def test_unsure_is_a_decision_and_no_contradiction(catalogue: Catalogue) -> None:
+    (image,) = add_images(catalogue, 1)
+    say(catalogue, image, "positive")
+    say(catalogue, image, "unsure")
+    assert standings(catalogue, [image])[image] == ("unsure", "seed")
+    assert say(catalogue, image, "positive").recorded == 1
+    assert standings(catalogue, [image])[image] == ("positive", "seed")
+    say(catalogue, image, "negative")
+    assert standings(catalogue, [image])[image] == ("conflict", "seed")
+
+
+def test_replacing_settles_instead_of_contradicting(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 3)
+    say(catalogue, ids[:2], "positive")
+    report = say(catalogue, ids, "negative", replace=True)
+    assert (report.recorded, report.retracted, report.conflicts) == (3, 2, 0)
+    assert standings(catalogue, ids) == dict.fromkeys(ids, ("negative", "seed"))
+    same = say(catalogue, ids, "negative", replace=True)
+    assert (same.recorded, same.retracted) == (0, 0)
+    kinds = [(event.kind, event.retracted) for event in labels.history(catalogue, ids[0])]
+    assert kinds == [
+        (EventKind.ASSERT, True),
+        (EventKind.RETRACT, False),
+        (EventKind.ASSERT, False),
+    ]
+
+
+def test_taking_back_brings_back_what_stood_before(catalogue: Catalogue) -> None:
+    (image,) = add_images(catalogue, 1)
+    run_round(catalogue, promote={image: Label.POSITIVE})
+    first = say(catalogue, image, "negative", method=Method.SINGLE).last_event_id
+    second = say(catalogue, image, "unsure", method=Method.SINGLE).last_event_id
+    assert first is not None and second is not None
+    assert labels.retract(catalogue, [second], actor="anna") == 1
+    assert labels.retract(catalogue, [second], actor="anna") == 0
+    assert standings(catalogue, [image])[image] == ("negative", "seed")
+    assert labels.retract(catalogue, [first, second], actor="anna") == 1
+    assert standings(catalogue, [image])[image] == ("positive", "promoted")
+    for wrong in (1, 4, 999):
+        with pytest.raises(DataError, match=f"Event {wrong} is not a decision"):
+            labels.retract(catalogue, [wrong], actor="anna")
+
+
+def test_the_last_decisions_of_a_person_reach_across_sessions(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 3)
+    say(catalogue, ids[0], "positive", actor="anna", session="monday")
+    say(catalogue, ids[1], "positive", actor="ben", session="monday")
+    mine = say(catalogue, ids[2], "positive", actor="anna", session="tuesday").last_event_id
+    assert mine is not None
+    found = labels.last_decisions(catalogue, actor="anna", limit=5)
+    assert [image for image, _ in found] == [ids[2], ids[0]]
+    labels.retract(catalogue, [mine], actor="anna")
+    assert [image for image, _ in labels.last_decisions(catalogue, actor="anna")] == [ids[0]]
+    found = labels.last_decisions(catalogue, session="monday", limit=5)
+    assert [image for image, _ in found] == [ids[1], ids[0]]
+
+
+def test_human_labels_come_as_arrays_in_order(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 6)
+    say(catalogue, ids[4], "positive", origin=Origin.REVIEW, method=Method.SHEET)
+    say(catalogue, ids[1], "negative")
+    say(catalogue, ids[2], "unsure", origin=Origin.CALIBRATION, method=Method.BLIND)
+    run_round(catalogue, promote={ids[5]: Label.POSITIVE})
+    human = pool.human_labels(catalogue, None)
+    assert human.image_ids.tolist() == [ids[1], ids[2], ids[4]]
+    assert human.standing.tolist() == [
+        code_of(word) for word in (Standing.NEGATIVE, Standing.UNSURE, Standing.POSITIVE)
+    ]
+    assert human.method.tolist() == [
+        code_of(word) for word in (Method.IMPORT, Method.BLIND, Method.SHEET)
+    ]
+    assert human.split.tolist() == [
+        code_of(word) for word in (Split.TRAIN, Split.CALIBRATION, Split.TRAIN)
+    ]
+    assert human.source_ids.tolist() == [1, 1, 1]
+    assert pool.labels_of(catalogue, human.image_ids[::-1]).tolist() == [
+        code_of(word) for word in (Standing.POSITIVE, Standing.UNSURE, Standing.NEGATIVE)
+    ]
+
+
+def test_no_labels_are_empty_arrays(catalogue: Catalogue) -> None:
+    assert pool.human_labels(catalogue, None).image_ids.tolist() == []
+    assert list(pool.pool_chunks(catalogue, None)) == []

@@ -1,0 +1,353 @@
+"""What comes next, how much there is, and that indexes answer it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from curator.catalogue import (
+    claims,
+    counts,
+    features,
+    files,
+    groups,
+    images,
+    labels,
+    manifest,
+    pool,
+    queues,
+    rounds,
+    sources,
+)
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.groups import GroupRecord
+from curator.catalogue.queues import QueueFilter
+from curator.core.words import GroupKind, Label, Method, Origin, Quarantine, Split, Standing
+from curator.errors import DataError
+from tests.catalogue.builders import (
+    ROOT,
+    add_images,
+    decision,
+    inspected,
+    new_round,
+    run_round,
+    say,
+    stage,
+)
+
+POSITIVE, NEGATIVE = Label.POSITIVE, Label.NEGATIVE
+
+
+def _scored(catalogue: Catalogue, count: int = 20) -> list[int]:
+    ids = add_images(catalogue, count)
+    run_round(
+        catalogue,
+        scores={image: image / 32 for image in ids},
+        promote={ids[0]: NEGATIVE, ids[-1]: POSITIVE, ids[-2]: POSITIVE},
+    )
+    return ids
+
+
+def test_borderline_is_nearest_to_one_half(catalogue: Catalogue) -> None:
+    with pytest.raises(DataError, match="no scores"):
+        queues.borderline(catalogue, size=3)
+    ids = _scored(catalogue)
+    assert queues.borderline(catalogue, size=4) == [16, 15, 17, 14]
+    say(catalogue, [15, 17], "positive")
+    assert queues.borderline(catalogue, size=3) == [16, 14, 18]
+    assert set(queues.borderline(catalogue, size=100)) == set(ids) - {1, 15, 17, 19, 20}
+    assert queues.borderline_left(catalogue) == len(ids) - 5
+
+
+def test_sessions_do_not_meet(catalogue: Catalogue) -> None:
+    _scored(catalogue)
+    mine = QueueFilter(session="mine", queue="borderline")
+    assert claims.claim(catalogue, [16, 15], queue="borderline", actor="b", session="yours")
+    assert queues.borderline(catalogue, size=2, leave_out=mine) == [17, 14]
+    claims.skip(catalogue, 17, queue="borderline", actor="a", session="mine")
+    assert queues.borderline(catalogue, size=1, leave_out=mine) == [14]
+    claims.unskip(catalogue, 17, queue="borderline", session="mine")
+    assert queues.borderline(catalogue, size=1, leave_out=mine) == [17]
+    yours = QueueFilter(session="yours", queue="borderline")
+    assert queues.borderline(catalogue, size=1, leave_out=yours) == [16]
+
+    assert claims.claim(catalogue, [14, 15, 17], queue="q", actor="a", session="mine") == [14, 17]
+    say(catalogue, 15, "positive")
+    assert claims.release(catalogue, session="yours") == 1, "a decision ended the other claim"
+    expired = claims.claim(catalogue, [13], queue="q", actor="b", session="yours", seconds=-1)
+    assert expired == [13]
+    assert claims.claim(catalogue, [13], queue="q", actor="a", session="mine") == [13]
+
+
+def test_queues_can_look_at_one_source(catalogue: Catalogue) -> None:
+    _scored(catalogue)
+    other = sources.add_source(catalogue, name="other", root=b"/other").source_id
+    files.record_files(catalogue, other, [inspected(b"x.png", b"content 4")])
+    some = QueueFilter(source_id=other)
+    assert queues.borderline(catalogue, size=9, leave_out=some) == [5]
+
+
+def test_the_least_certain_promotions_come_first(catalogue: Catalogue) -> None:
+    add_images(catalogue, 5)
+    token = rounds.begin_staging(catalogue)
+    rounds.stage_decisions(
+        catalogue,
+        token,
+        np.arange(1, 5),
+        promote=np.full(4, True),
+        positive=np.array([True, True, False, False]),
+        probabilities=np.array([0.999, 0.991, 0.02, 0.0001]),
+    )
+    rounds.commit_round(catalogue, token, new_round(None))
+    assert queues.promoted(catalogue, size=3) == [3, 2, 1]
+    say(catalogue, 3, "negative")
+    assert queues.promoted(catalogue, size=1) == [2]
+
+
+def test_unfamiliar_is_farthest_first(catalogue: Catalogue) -> None:
+    ids = np.array(add_images(catalogue, 4))
+    token = rounds.begin_staging(catalogue)
+    half, distances = np.full(4, 0.5), np.array([0.1, np.nan, 3.0, 0.2])
+    rounds.stage_scores(catalogue, token, ids, half, half, distances)
+    rounds.commit_round(catalogue, token, new_round(None))
+    assert queues.unfamiliar(catalogue, size=9) == [3, 4, 1]
+
+
+def test_random_is_uniform_repeats_and_goes_on(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 40)
+    say(catalogue, ids[:10], "positive")
+    first = queues.random_unlabelled(catalogue, size=8, seed=3)
+    assert first == queues.random_unlabelled(catalogue, size=8, seed=3)
+    assert first != queues.random_unlabelled(catalogue, size=8, seed=4)
+    assert set(first) <= set(ids[10:])
+    say(catalogue, first[:3], "negative")
+    assert queues.random_unlabelled(catalogue, size=5, seed=3) == first[3:]
+    assert len(queues.random_unlabelled(catalogue, size=99, seed=3)) == 27
+    drawn = np.zeros(41)
+    for seed in range(400):
+        drawn[queues.random_unlabelled(catalogue, size=9, seed=seed)] += 1
+    eligible = np.setdiff1d(ids[10:], first[:3])
+    assert drawn.sum() == drawn[eligible].sum() == 400 * 9
+    expected = 400 * 9 / 27
+    assert ((drawn[eligible] - expected) ** 2 / expected).sum() < 60, "chi-square, 26 degrees"
+
+
+def test_calibration_draws_promoted_images_too(catalogue: Catalogue) -> None:
+    _scored(catalogue)
+    say(catalogue, 10, "positive")
+    drawn = queues.random_without_human(catalogue, size=99, seed=0)
+    assert sorted(drawn) == [image for image in range(1, 21) if image != 10]
+
+
+def test_conflicts_and_quarantine_are_listed(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 4)
+    for label in ("positive", "negative"):
+        say(catalogue, ids[1:3], label)
+    files.quarantine_images(catalogue, {ids[3]: (Quarantine.CORRUPT, "")})
+    assert queues.conflicts(catalogue, size=9) == ids[1:3]
+    assert queues.quarantined(catalogue, size=9) == [ids[3]]
+    assert queues.quarantined(catalogue, size=9, reason=Quarantine.EMPTY) == []
+
+
+def test_ids_come_in_chunks_by_standing_and_origin(catalogue: Catalogue) -> None:
+    _scored(catalogue)
+    say(catalogue, [5, 6], "negative", origin=Origin.REVIEW)
+
+    def ids(**wanted: Any) -> list[int]:
+        return [i for chunk in queues.id_chunks(catalogue, size=2, **wanted) for i in chunk]
+
+    assert ids(standing=[Standing.NEGATIVE]) == [1, 5, 6]
+    assert ids(standing=[Standing.NEGATIVE], origins=[Origin.REVIEW]) == [5, 6]
+    assert ids(origins=[Origin.PROMOTED]) == [1, 19, 20]
+    assert ids(standing=[None, Standing.POSITIVE]) == [2, 3, 4, *range(7, 21)]
+    assert len(ids()) == 20
+
+
+def test_the_histogram_holds_every_score(catalogue: Catalogue) -> None:
+    assert queues.score_histogram(catalogue, bins=4).tolist() == [0, 0, 0, 0]
+    add_images(catalogue, 5)
+    run_round(catalogue, scores={1: 0.0, 2: 0.24, 3: 0.5, 4: 0.99, 5: 1.0})
+    assert queues.score_histogram(catalogue, bins=4).tolist() == [2, 0, 1, 2]
+
+
+def test_counts_add_up(catalogue: Catalogue) -> None:
+    ids = _scored(catalogue)
+    say(catalogue, ids[4:6], "negative", origin=Origin.REVIEW)
+    say(catalogue, ids[6], "unsure")
+    files.quarantine_images(catalogue, {8: (Quarantine.CORRUPT, "")})
+    tally = counts.counts(catalogue)
+    assert tally.labels == {
+        Standing.POSITIVE: {Origin.PROMOTED: 2},
+        Standing.NEGATIVE: {Origin.PROMOTED: 1, Origin.REVIEW: 2},
+        Standing.UNSURE: {Origin.SEED: 1},
+    }
+    assert (tally.images, tally.usable, tally.unlabelled) == (20, 19, 13)
+    assert (tally.promoted, tally.without_human) == (3, 16)
+    assert tally.coverage == 3 / 16
+    assert counts.human_counts(catalogue) == {
+        Standing.POSITIVE: 0,
+        Standing.NEGATIVE: 2,
+        Standing.UNSURE: 1,
+    }
+    (source,) = counts.source_counts(catalogue)
+    assert (source.name, dict(source.locations)) == ("pictures", {"present": 20})
+
+
+def test_the_pool_comes_in_order_with_its_features(catalogue: Catalogue) -> None:
+    ids = _scored(catalogue)
+    made = features.feature_set(catalogue, fingerprint="f", name="tiny", dimension=3)
+    assert made == features.feature_set(catalogue, fingerprint="f", name="tiny", dimension=3)
+    with pytest.raises(DataError, match="3 columns"):
+        features.feature_set(catalogue, fingerprint="f", name="tiny", dimension=4)
+    number = made.feature_set_id
+    assert features.count_without_features(catalogue, number) == 20
+    done = np.array(ids[:6])
+    assert features.record_rows(catalogue, number, done, np.arange(6)) == 6
+    assert features.record_rows(catalogue, number, done[4:], np.arange(6, 8)) == 0
+    left = list(features.images_without_features(catalogue, number, size=8))
+    assert [len(chunk) for chunk in left] == [8, 6]
+    assert np.concatenate(left).tolist() == ids[6:]
+    assert features.rows_of(catalogue, number, [3, 20, 1]).tolist() == [2, -1, 0]
+    assert (features.row_count(catalogue, number), features.end_row(catalogue, number)) == (6, 6)
+
+    with_features = list(pool.pool_chunks(catalogue, number, size=4))
+    assert [chunk.image_ids.tolist() for chunk in with_features] == [[1, 2, 3, 4], [5, 6]]
+    assert with_features[1].feature_rows.tolist() == [4, 5]
+    (whole,) = pool.pool_chunks(catalogue, number, with_features_only=False)
+    assert whole.image_ids.tolist() == ids
+    assert whole.feature_rows[6:].tolist() == [-1] * 14
+    assert whole.rounds.tolist() == [1, *[-1] * 17, 1, 1]
+    assert whole.probability[[0, -1]].tolist() == [0.005, 0.995]
+    assert np.isnan(whole.probability[1:18]).all()
+    assert pool.pool_size(catalogue) == 20
+    assert features.forget_rows(catalogue, number) == 6
+    assert features.end_row(catalogue, number) == 0
+
+
+def test_the_manifest_is_sorted_by_path_over_all_sources(catalogue: Catalogue) -> None:
+    first = sources.add_source(catalogue, name="z", root=b"/b").source_id
+    second = sources.add_source(catalogue, name="y", root=b"/").source_id
+    files.record_files(catalogue, first, [inspected(b"2.png", b"2"), inspected(b"1.png", b"1")])
+    files.record_files(catalogue, second, [inspected(b"a.png", b"a"), inspected(b"c.png", b"1")])
+    given = [
+        decision(2, "positive", reasons=("sharp",), note="fine"),
+        decision(1, "negative"),
+        decision(3, "unsure"),
+    ]
+    labels.record_decisions(catalogue, given, actor="anna")
+    grouped = [GroupRecord(name="film", primary=(1, 2))]
+    groups.replace_grouping(catalogue, GroupKind.USER, grouped)
+    rows = list(manifest.manifest_rows(catalogue))
+    assert [row.path for row in rows] == [b"/b/1.png", b"/b/2.png", b"/c.png"]
+    assert [row.image_id for row in rows] == [2, 1, 2]
+    one = rows[0]
+    assert (one.standing, one.origin, one.split) == (Standing.POSITIVE, Origin.SEED, Split.TRAIN)
+    assert (one.reasons, one.note) == (("sharp",), "fine")
+    assert (one.user_group, one.grouped) == ("film", True)
+    everything = list(manifest.manifest_rows(catalogue, standings=list(Standing)))
+    assert everything[0].path == b"/a.png"
+    assert not everything[0].grouped
+    assert len(list(manifest.manifest_rows(catalogue, sources=["y"]))) == 1
+    for wanted in ({}, {"standings": list(Standing)}, {"sources": ["y"]}, {"origins": []}):
+        rows = list(manifest.manifest_rows(catalogue, **wanted))
+        assert manifest.count_manifest_rows(catalogue, **wanted) == len(rows)
+
+
+def test_a_manifest_is_one_consistent_view(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 4)
+    say(catalogue, ids, "positive")
+    rows = manifest.manifest_rows(catalogue)
+    first = next(rows)
+    say(catalogue, ids, "negative", replace=True)
+    assert {row.standing for row in (first, *rows)} == {Standing.POSITIVE}
+
+
+_BIG = ("image", "image_state", "location", "label_event", "score", "membership", "feature_row")
+
+
+@contextmanager
+def _plans(catalogue: Catalogue) -> Iterator[list[str]]:
+    """The query plan of everything that is read inside the block."""
+    plans: list[str] = []
+
+    def explain(
+        connection: sa.Connection, cursor: Any, statement: str, parameters: Any, *_: Any
+    ) -> None:
+        if statement.lstrip().startswith(("SELECT", "WITH")):
+            raw = connection.connection.dbapi_connection
+            assert raw is not None
+            rows = raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(row[3] for row in rows)
+
+    sa.event.listen(catalogue.engine, "before_cursor_execute", explain)
+    try:
+        yield plans
+    finally:
+        sa.event.remove(catalogue.engine, "before_cursor_execute", explain)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        counts.counts,
+        counts.source_counts,
+        groups.withheld,
+        lambda c: queues.borderline(c, size=50),
+        lambda c: queues.borderline(c, size=5, leave_out=QueueFilter(session="s", queue="q")),
+        lambda c: queues.borderline(c, size=5, leave_out=QueueFilter(source_id=1)),
+        lambda c: queues.unfamiliar(c, size=50),
+        lambda c: queues.promoted(c, size=50),
+        lambda c: queues.random_unlabelled(c, size=50, seed=1),
+        lambda c: queues.random_without_human(c, size=50, seed=1),
+        lambda c: queues.conflicts(c, size=50),
+        lambda c: queues.quarantined(c, size=50),
+        lambda c: labels.history(c, 1),
+        lambda c: labels.current(c, [1, 2]),
+        lambda c: labels.last_decisions(c, actor="tester"),
+        lambda c: images.image_details(c, [1]),
+        lambda c: images.find_by_paths(c, [ROOT + b"/00001.png"]),
+        lambda c: images.find_image(c, "abcdef01", path=ROOT + b"/00001.png"),
+        lambda c: list(files.walk_locations(c, 1)),
+        lambda c: groups.groups_of(c, [1]),
+        lambda c: groups.unit_mates(c, 1),
+        lambda c: list(pool.pool_chunks(c, 1, size=5)),
+        lambda c: pool.human_labels(c, 1),
+        lambda c: list(manifest.manifest_rows(c)),
+        lambda c: list(features.images_without_features(c, 1)),
+    ],
+)
+def test_indexes_answer(catalogue: Catalogue, ask: Callable[[Catalogue], object]) -> None:
+    _scored(catalogue)
+    features.feature_set(catalogue, fingerprint="f", name="tiny", dimension=3)
+    groups.replace_grouping(
+        catalogue,
+        GroupKind.PERCEPTUAL,
+        [GroupRecord(name="a", primary=(1, 2), secondary=(3,), representative_id=1)],
+    )
+    say(catalogue, 7, "positive", method=Method.SINGLE)
+    with _plans(catalogue) as plans:
+        ask(catalogue)
+    assert plans
+    whole = re.compile(rf"^SCAN ({'|'.join(_BIG)})(_\d)?$")
+    assert not [plan for plan in plans if whole.match(plan)], plans
+
+
+def test_the_next_borderline_images_are_not_sorted(catalogue: Catalogue) -> None:
+    _scored(catalogue)
+    for ask in (queues.borderline, queues.promoted, queues.unfamiliar):
+        with _plans(catalogue) as plans:
+            ask(catalogue, size=50)
+        assert not [plan for plan in plans if "TEMP B-TREE" in plan], plans
+
+
+def test_staged_scores_are_seen_by_nobody(catalogue: Catalogue) -> None:
+    _scored(catalogue)
+    stage(catalogue, scores=dict.fromkeys(range(1, 21), 0.5), promote={7: POSITIVE})
+    assert queues.borderline(catalogue, size=2) == [16, 15]
+    assert labels.current(catalogue, [7])[7].standing is None
