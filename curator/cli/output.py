@@ -129,7 +129,7 @@ def _cell(value: object) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text == "-" or text.replace(",", "").replace(".", "").rstrip("%").isdigit()
+    return text in {"", "-"} or text.replace(",", "").replace(".", "").rstrip("%").isdigit()
 
 
 def _plain(value: Any) -> Any:

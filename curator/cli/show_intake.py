@@ -44,7 +44,7 @@ def _lines(report: AddReport, classes: ClassesSettings) -> Iterator[str]:
         if number or name == "added":
             yield f"  {name:<12}{number:>9,}{f'  ({remark})' if remark else ''}"
     for label, number in report.labelled.items():
-        yield f"  labelled    {number:>9,}  {shown(classes.name_of(label))}"
+        yield f"  {'labelled':<12}{number:>9,}  ({shown(classes.name_of(label))})"
     if report.labels_kept:
         yield f"  {count(report.labels_kept, 'image')} kept what a person decided one by one"
     if report.conflicts:
