@@ -116,6 +116,27 @@ def reading_problem(error: OSError) -> ImageProblem:
     return ImageProblem(reason, error.strerror or str(error))
 
 
+def could_be_image(head: bytes) -> bool:
+    """Whether a file that begins with `head` (64 KiB or all of it) is worth decoding."""
+    if signature_name(head[:32]) is not None:
+        return True
+    without_magic = []
+    for name in readable_formats():
+        accept = Image.OPEN[name][1]
+        if accept is None:
+            without_magic.append(name)
+        elif accept(head[:16]) is True:
+            return True
+    with pillow_guard(max_pixels=1):
+        try:
+            Image.open(BytesIO(head), formats=without_magic).close()
+        except Image.DecompressionBombError:
+            return True
+        except DECODER_ERRORS:
+            return False
+    return True
+
+
 def decode_whole(data: bytes, rules: OpenRules) -> WholeImage:
     """Decode every byte of the first picture and check the container around it.
 

@@ -127,8 +127,10 @@ class _Walk:
 
 def count_files(root: bytes, under: bytes = b"", *, leave_out: Iterable[bytes] = ()) -> int:
     """How many files `walk` would look at, without looking at them one by one."""
-    total = 0
     start = os.path.join(root, under) if under else root
+    if not os.path.isdir(start):
+        return 1
+    total = 0
     barred = {known for path in leave_out if (known := _identity(path)) is not None}
     seen: set[Identity] = set()
     waiting = [start]

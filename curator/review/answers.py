@@ -56,21 +56,22 @@ class AnswerFile:
     problems: list[Problem]
 
 
-def read_answers(file: Path) -> AnswerFile:
+def read_answers(file: Path, *, column: str = "label") -> AnswerFile:
     """Read a CSV with a header, a column `label`, and a column `path` or `sha256`.
 
+    Another `column` may be what is asked for; its cells are the answers' `label`.
     `reasons` (separated by `|`) and `note` are read where they are there; other columns
     are ignored. Raises DataError if the file cannot be read as such a CSV at all.
     """
     answers: list[Answer] = []
     problems: list[Problem] = []
     unanswered = 0
-    rows = _rows(file)
-    header = _header(next(rows, None), file)
+    rows = _rows(file, column)
+    header = _header(next(rows, None), file, column)
     for line, cells in rows:
         if not any(cell.strip() for cell in cells):
             continue
-        answer = _answer(line, cells, header)
+        answer = _answer(line, cells, header, column)
         if isinstance(answer, Problem):
             problems.append(answer)
         elif answer.label:
@@ -101,14 +102,14 @@ def printable(text: str) -> str:
     return escaped.replace("\n", "\\n").replace("\r", "\\r")
 
 
-def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+def _rows(file: Path, column: str) -> Iterator[tuple[int, list[str]]]:
     """The rows with the number of the line that each begins on."""
     try:
         with file.open("rb") as raw:
             if raw.read(2) in (b"\xff\xfe", b"\xfe\xff"):
                 raise DataError(f"{file} is UTF-16.", "Save it as CSV in UTF-8.")
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            delimiter = _delimiter(stream.readline())
+            delimiter = _delimiter(stream.readline(), column)
             stream.seek(0)
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
             begins = 1
@@ -123,23 +124,23 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
-def _delimiter(first_line: str) -> str:
+def _delimiter(first_line: str, column: str) -> str:
     """The separator that makes the most of a header; a comma if none does."""
 
     def known(delimiter: str) -> int:
         names = {cell.strip().strip('"').strip().lower() for cell in first_line.split(delimiter)}
-        return len(names & {"label", *_IDENTITIES})
+        return len(names & {column, *_IDENTITIES})
 
     return max(_DELIMITERS, key=known)
 
 
-def _header(first: tuple[int, list[str]] | None, file: Path) -> list[str]:
+def _header(first: tuple[int, list[str]] | None, file: Path, column: str) -> list[str]:
     names = [name.strip().lower() for name in first[1]] if first else []
-    wanted = [name for name in names if name in ("label", *_IDENTITIES)]
-    if "label" not in wanted or len(wanted) < 2:
+    wanted = [name for name in names if name in (column, *_IDENTITIES)]
+    if column not in wanted or len(wanted) < 2:
         found = ", ".join(printable(name) for name in names) or "nothing"
         raise DataError(
-            f"{file} needs a header with `label` and `path` or `sha256`; it has {found}.",
+            f"{file} needs a header with `{column}` and `path` or `sha256`; it has {found}.",
             "Add these column names as the first line.",
         )
     if len(set(wanted)) < len(wanted):
@@ -147,7 +148,9 @@ def _header(first: tuple[int, list[str]] | None, file: Path) -> list[str]:
     return names
 
 
-def _answer(line: int, cells: Sequence[str], header: Sequence[str]) -> Answer | Problem:
+def _answer(
+    line: int, cells: Sequence[str], header: Sequence[str], column: str
+) -> Answer | Problem:
     if len(cells) > len(header):
         text = f"{len(cells)} cells where the header has {len(header)}; quote cells with commas"
         return Problem(line, text)
@@ -167,7 +170,7 @@ def _answer(line: int, cells: Sequence[str], header: Sequence[str]) -> Answer | 
         line=line,
         sha256=sha256,
         path=path or None,
-        label=row["label"].strip(),
+        label=row[column].strip(),
         reasons=tuple(dict.fromkeys(reason for reason in reasons if reason)),
         note=row.get("note", "").strip(),
     )

@@ -1,0 +1,66 @@
+"""How long `add` will take and how much disk it will need, said after the first files.
+
+The files are counted only when there is something to read for a while: a second run over
+a folder that has not changed does not pay for it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from curator.core.progress import Progress, Stage
+from curator.core.records import InspectedFile
+from curator.ingest.walk import count_files
+from curator.workflows.places import Job
+
+CATALOGUE_BYTES = 1_500
+"""What an image takes in the catalogue with its indexes and its signature, about."""
+
+
+class Estimate:
+    """Watches the first chunk, counts what is to come, and says a sentence."""
+
+    def __init__(self, jobs: Sequence[Job], folder: Path, progress: Progress) -> None:
+        self._jobs = jobs
+        self._folder = folder
+        self._progress = progress
+        self._started: float | None = None
+        self._said = False
+
+    def begin(self) -> None:
+        """Hear of a file that has to be read; the first one starts the clock."""
+        if self._started is None:
+            self._started = time.monotonic()
+
+    def update(self, chunk: Sequence[InspectedFile], seen: int, stage: Stage) -> None:
+        """Take the first chunk that was recorded as a sample of all; `seen` files so far."""
+        if self._said or self._started is None:
+            return
+        self._said = True
+        total = sum(count_files(j.source.root, j.under, leave_out=j.leave_out) for j in self._jobs)
+        stage.expect(total)
+        left = total - seen
+        if left <= 0:
+            return
+        seconds = (time.monotonic() - self._started) / len(chunk) * left
+        previews = sum(len(file.preview or b"") for file in chunk)
+        needed = left * (previews / len(chunk) + CATALOGUE_BYTES)
+        free = shutil.disk_usage(self._folder).free
+        text = f"{left:,} more files: about {_duration(seconds)} and {_size(needed)} of disk"
+        warning = f"; only {_size(free)} are free" if needed > free else ""
+        self._progress.note(f"{text}{warning}.")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5_400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6)):,} MB"
