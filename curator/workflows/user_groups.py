@@ -103,12 +103,8 @@ def _captured(workspace: Workspace, pattern: re.Pattern[str]) -> Iterator[tuple[
     for source in list_sources(workspace.catalogue):
         for file in walk_locations(workspace.catalogue, source.source_id):
             found = pattern.search(os.fsdecode(os.path.join(source.root, file.path)))
-            if found is not None and file.image_id is not None:
-                name = (
-                    found["group"] if "group" in pattern.groupindex else found[pattern.groups > 0]
-                )
-                if name:
-                    yield name, file.image_id
+            if found is not None and found[which] and file.image_id is not None:
+                yield found[which], file.image_id
 
 
 def _replace(
