@@ -59,7 +59,8 @@ def test_the_tour(tmp_path: Path) -> None:
         _run(words, folder)
         if "--output" in words:
             _fill_in(folder / words[words.index("--output") + 1], truth)
-    manifest = list(csv.DictReader((tmp_path / "faces" / "clean.csv").open(encoding="utf-8")))
+    with (tmp_path / "faces" / "clean.csv").open(encoding="utf-8", newline="") as stream:
+        manifest = list(csv.DictReader(stream))
     assert {row["label"] for row in manifest} == {"good", "bad"}
     assert {row["origin"] for row in manifest} >= {"seed", "review"}
 

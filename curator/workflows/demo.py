@@ -21,7 +21,7 @@ from curator.catalogue.counts import counts
 from curator.catalogue.manifest import manifest_rows
 from curator.catalogue.rounds import list_rounds
 from curator.core.actor import current_user
-from curator.core.files import replacing
+from curator.core.files import cannot_write, replacing
 from curator.core.progress import SILENT, Progress
 from curator.core.records import ManifestRow
 from curator.core.resources import resource_folder
@@ -96,17 +96,7 @@ class DemoReport:
             f" in {self.seconds:.0f} s.",
             f"Coverage: {self.coverage:.1%} of the cells without a seed label were promoted.",
         ]
-        for name, outcome in self.promoted.items():
-            agreed = outcome.right + outcome.wrong
-            if outcome.error is None:
-                lines.append(f"Promoted to {name}: none on which raters agreed.")
-            else:
-                lines.append(
-                    f"Promoted to {name}: {outcome.promoted:,}. Raters agreed on {agreed:,};"
-                    f" {outcome.wrong} of these labels are wrong ({outcome.error:.1%})."
-                    f" On {outcome.unsure} they were unsure; with these, by the likelier"
-                    f" rating, {outcome.error_with_unsure:.1%} are wrong."
-                )
+        lines += [_promoted_line(name, outcome) for name, outcome in self.promoted.items()]
         doubt = self.borderline
         times = (
             "" if doubt.times_likelier is None else f": {doubt.times_likelier:.1f} times as often"
@@ -117,6 +107,21 @@ class DemoReport:
             f" without a seed label{times}."
         )
         return "\n".join(lines)
+
+
+def _promoted_line(name: str, outcome: PromotedOutcome) -> str:
+    if not outcome.promoted:
+        return f"Promoted to {name}: none."
+    line = f"Promoted to {name}: {outcome.promoted:,}."
+    if outcome.error is not None:
+        agreed = outcome.right + outcome.wrong
+        line += f" Raters agreed on {agreed:,}: {outcome.wrong} wrong ({outcome.error:.1%})."
+    if outcome.unsure:
+        line += (
+            f" They were unsure on {outcome.unsure}; with these, by the likelier rating,"
+            f" {outcome.wrong + outcome.unsure_wrong} wrong ({outcome.error_with_unsure:.1%})."
+        )
+    return line
 
 
 def demo(folder: Path, *, progress: Progress = SILENT) -> DemoReport:
@@ -161,19 +166,20 @@ def _ratings(data: Traversable) -> dict[str, float]:
 
 
 def _workspace(folder: Path) -> Workspace:
-    if (folder / FILE_NAME).exists():
-        if not (folder / "cells").is_dir():
-            raise StorageError(
-                f"{folder} is a workspace, but not one of the demo.", "Name another folder."
-            )
+    """The demo's workspace, new or as far as an earlier run got."""
+    cells = folder / "cells"
+    if (folder / FILE_NAME).exists() and cells.is_dir():
         return open_workspace(folder)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and {path.name for path in folder.iterdir()} - {cells.name}:
         raise StorageError(
-            f"{folder} exists and is not empty.", "Name a folder that is new: curator demo DIR"
+            f"{folder} exists, and is not a folder of the demo.",
+            "Name one that is new: curator demo DIR",
         )
-    workspace = create_workspace(folder, positive=None, negative=None, recipe=RECIPE)
-    (workspace.root / "cells").mkdir()
-    return workspace
+    try:
+        cells.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(cells, error) from error
+    return create_workspace(folder, positive=None, negative=None, recipe=RECIPE)
 
 
 def _curate(
@@ -287,4 +293,10 @@ def _tile(image: Rated, classes: ClassesSettings, cells: Path) -> Tile:
         pixels = picture.convert("RGB")
     likelier = classes.negative if image.negative_rating > 0.5 else classes.positive
     said = "raters unsure" if image.unsure else f"raters: {likelier}"
-    return Tile(picture=pixels, caption=(f"P {image.probability:.4f}", said))
+    return Tile(picture=pixels, caption=(_shown(image.probability), said))
+
+
+def _shown(probability: float) -> str:
+    if probability < 0.00005:
+        return "P < 0.0001"
+    return f"P {probability:.4f}" if probability < 0.99995 else "P > 0.9999"

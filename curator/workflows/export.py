@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from curator.catalogue.counts import Counts, counts, source_counts
 from curator.catalogue.manifest import count_manifest_rows, manifest_rows
-from curator.catalogue.rounds import get_round, head
+from curator.catalogue.rounds import RoundRecord, get_round, head
 from curator.core.files import replacing
 from curator.core.progress import SILENT, Progress, Stage
 from curator.core.records import ManifestRow
@@ -34,7 +34,7 @@ from curator.export.sidecar import (
     sidecar_bytes,
     sidecar_path,
 )
-from curator.settings import ClassesSettings
+from curator.settings import ClassesSettings, Settings
 from curator.workflows.workspace import Workspace
 
 Word = TypeVar("Word")
@@ -224,24 +224,9 @@ def _sidecar(
         "labels": report.labels,
         "left_out": report.left_out,
         "classes": {"positive": settings.classes.positive, "negative": settings.classes.negative},
-        "thresholds": settings.promotion.model_dump(mode="json"),
+        "thresholds": _thresholds(settings, current),
         "certificate": None,
-        "round": None
-        if current is None
-        else {
-            "round": current.round_id,
-            "seed": current.seed,
-            "model_sha256": current.model_digest,
-            "scores_sha256": current.score_digest,
-            "coverage": current.coverage,
-            "settings": dict(current.settings),
-            "outcome": {
-                # How long it took is nothing about the labels, and never the same twice.
-                name: value
-                for name, value in current.outcome.items()
-                if name != "seconds"
-            },
-        },
+        "round": None if current is None else _round(current),
         "settings": settings.model_dump(mode="json"),
         "versions": library_versions(),
         "sources": [
@@ -255,4 +240,23 @@ def _sidecar(
             }
             for one in source_counts(workspace.catalogue)
         ],
+    }
+
+
+def _thresholds(settings: Settings, current: RoundRecord | None) -> Any:
+    """Those that the labels were given by, not those that were set since."""
+    set_now = settings.promotion.model_dump(mode="json")
+    return set_now if current is None else current.settings.get("promotion", set_now)
+
+
+def _round(current: RoundRecord) -> dict[str, Any]:
+    # How long it took is nothing about the labels, and never the same twice.
+    outcome = {name: value for name, value in current.outcome.items() if name != "seconds"}
+    return {
+        "round": current.round_id,
+        "seed": current.seed,
+        "model_sha256": current.model_digest,
+        "scores_sha256": current.score_digest,
+        "coverage": current.coverage,
+        "outcome": outcome,
     }
