@@ -19,6 +19,7 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
 from curator.errors import SettingsError
+from curator.review.actions import resolve_keys
 
 FILE_NAME = "curator.toml"
 
@@ -76,8 +77,8 @@ class DuplicatesSettings(_Section):
     """Whether near-duplicates are looked for at all."""
     hash_radius: Annotated[int, Field(ge=0, le=8)] = 5
     """Perceptual hashes that differ in at most this many of 64 bits propose a pair."""
-    pixel_tolerance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.04
-    """Largest distance of the small grey pictures (0 to 1) at which a pair is confirmed."""
+    pixel_tolerance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.08
+    """Root mean square by which two small grey pictures may differ, in units of their contrast."""
 
 
 class ClassifierSettings(_Section):
@@ -88,7 +89,7 @@ class ClassifierSettings(_Section):
     model: Name = "tf_efficientnet_lite0"
     """The encoder: any model name of timm, or `features:NAME` for features of your own."""
     weights: str = ""
-    """A local weights file (.safetensors or .pth); empty takes the model's usual ones."""
+    """A weights file (.safetensors or .pth), empty for the usual ones, or `scratch` to fine-tune."""
     image_size: Literal["auto"] | Annotated[int, Field(ge=16, le=2048)] = "auto"
     """Side of the encoder's input in pixels; `auto` is its native size, less for small images."""
     fit: Literal["squash", "crop", "pad"] = "squash"
@@ -220,7 +221,7 @@ class TrainingSettings(_Section):
     colours: Literal["auto", "rgb", "grey"] = "auto"
     """Three channels or one; `auto` is what the network expects."""
     new_last_layer: bool = True
-    """Whether the last layer of a network of yours is replaced by a fresh one."""
+    """Whether the last layer of weights that are loaded is replaced by a fresh one."""
 
 
 class PackSettings(_Section):
@@ -259,6 +260,24 @@ class TuneSettings(_Section):
         return self
 
 
+class ReviewSettings(_Section):
+    """The review in the terminal."""
+
+    goal: PositiveCount = 300
+    """Decisions that a session aims at; the time left is told up to there."""
+    pictures: Literal["auto", "halfcell"] = "auto"
+    """`auto`: real pixels where the terminal draws them (Kitty, Sixel), else half cells."""
+    theme: str = "textual-dark"
+    """Colours of the interface; the palette (ctrl+p) lists all themes."""
+    keys: dict[str, str] = {}
+    """Other keys for actions (`docs/review.md` lists them), as `positive = "p"`."""
+
+    @model_validator(mode="after")
+    def _keys_are_clear(self) -> ReviewSettings:
+        resolve_keys(self.keys)
+        return self
+
+
 class RuntimeSettings(_Section):
     """The machine, and chance."""
 
@@ -291,6 +310,7 @@ class Settings(_Section):
     training: TrainingSettings = TrainingSettings()
     pack: PackSettings = PackSettings()
     tune: TuneSettings = TuneSettings()
+    review: ReviewSettings = ReviewSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
 
@@ -463,7 +483,8 @@ def _values_phrase(schema: Mapping[str, Any]) -> str:
         if high is not None:
             return f"{noun} from {low or 0:g} to {high:g}"
         return f"{noun}, at least {low:g}" if low else noun
-    return {"boolean": "`true` or `false`", "array": "a list"}.get(schema["type"], "text")
+    words = {"boolean": "`true` or `false`", "array": "a list", "object": "a table"}
+    return words.get(schema["type"], "text")
 
 
 def _dotted(content: Mapping[str, Any]) -> Iterator[str]:

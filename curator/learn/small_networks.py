@@ -193,11 +193,13 @@ def _cfg(size: int, channels: int, classes: int, first: str, **more: Any) -> dic
 
 _IMAGENET = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 
-default_cfgs = generate_default_cfgs(
+_CONFIGURATIONS: dict[str, Any] = (
     {"faces_comics_mlp": _cfg(24, 3, 2, "body.1", **_IMAGENET)}
     | {name: _cfg(150, 1, 1, "body.0") for name, _shape in _grey_family()}
     | {f"glasses_cnn_{size}": _cfg(size, 3, 1, "body.0") for size in GLASSES_SIZES}
 )
+
+default_cfgs = generate_default_cfgs(_CONFIGURATIONS)
 
 
 def _register(name: str, build: Callable[..., SmallNetwork], **shape: int) -> None:

@@ -1,0 +1,109 @@
+"""Bringing pixels to the device, a little ahead of their use, and scoring them.
+
+Batches that are scored have one size, the last one padded, so the same image gives the
+same bits in any company.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from curator.learn.finetune.batches import Ints
+from curator.learn.finetune.network import PixelNetwork
+
+SCORING_BATCH = 256
+"""Images per forward pass without training; fixed, so that scores repeat to the bit."""
+
+_AHEAD = 2
+
+
+class PixelSource(Protocol):
+    """Where decoded pixels are kept."""
+
+    def gather(self, rows: Ints) -> NDArray[np.uint8]:
+        """The pixels of these rows, (rows, S, S, channels), in the order given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """Images with known classes: `rows` and `positive`, both (n,)."""
+
+    rows: Ints
+    positive: NDArray[np.bool_]
+
+
+def margins_of(
+    network: PixelNetwork, pixels: PixelSource, rows: Ints, device: str = "cpu"
+) -> NDArray[np.float32]:
+    """Log-odds of positive, (rows,), by a network that is brought into evaluation mode."""
+    found = np.empty(len(rows), dtype=np.float32)
+    network = network.to(device, memory_format=torch.channels_last).eval()
+    batches = (rows[start : start + SCORING_BATCH] for start in range(0, len(rows), SCORING_BATCH))
+    with torch.inference_mode():
+        start = 0
+        for places, images, _ in loaded(zip(batches, repeat(None)), pixels, device, True):
+            odds = network(images)[: len(places)]
+            found[start : start + len(places)] = odds.float().cpu().numpy()
+            start += len(places)
+    return found
+
+
+def validated(
+    network: torch.nn.Module, pixels: PixelSource, validation: Labelled | None, device: str
+) -> tuple[float | None, float | None]:
+    """Log loss and share of errors on labels that are not trained on; None without any."""
+    if validation is None or not len(validation.rows):
+        return None, None
+    assert isinstance(network, PixelNetwork)
+    odds = margins_of(network, pixels, validation.rows, device).astype(np.float64)
+    signs = np.where(validation.positive, 1.0, -1.0)
+    return float(np.logaddexp(0.0, -signs * odds).mean()), float((signs * odds <= 0).mean())
+
+
+def loaded(
+    batches: Iterable[tuple[Ints, Ints | None]],
+    pixels: PixelSource,
+    device: str,
+    padded: bool = False,
+) -> Iterator[tuple[Ints, torch.Tensor, torch.Tensor | None]]:
+    """Batches with their pixels on the device, and those of a second batch where there is one.
+
+    With `padded`, the first batch is filled up to `SCORING_BATCH` with blanks.
+    """
+
+    def load(batch: tuple[Ints, Ints | None]) -> tuple[Ints, Any, Any]:
+        first, second = batch
+        more = None if second is None else pixels.gather(second)
+        return first, pixels.gather(first), more
+
+    with ThreadPoolExecutor(1) as reader:
+        waiting: list[Future[Any]] = []
+        remaining = iter(batches)
+        while True:
+            while len(waiting) < _AHEAD and (batch := next(remaining, None)) is not None:
+                waiting.append(reader.submit(load, batch))
+            if not waiting:
+                return
+            places, images, more = waiting.pop(0).result()
+            if padded and len(images) < SCORING_BATCH:
+                blank = np.zeros((SCORING_BATCH - len(images), *images.shape[1:]), np.uint8)
+                images = np.concatenate([images, blank])
+            unlabelled = None if more is None else _on_device(more, device)
+            yield places, _on_device(images, device), unlabelled
+
+
+def _on_device(images: NDArray[np.uint8], device: str) -> torch.Tensor:
+    """uint8 (N, S, S, C) to float (N, C, S, S) from 0 to 1."""
+    tensor = torch.from_numpy(images)
+    if device.startswith("cuda"):
+        tensor = tensor.pin_memory()
+    moved = tensor.to(device, non_blocking=True).permute(0, 3, 1, 2)
+    return moved.float().div_(255)
