@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.schema import CreateTable
@@ -96,9 +98,15 @@ pin = sa.Table(
 """Images at their first human label: who said it first in their unit, and what is pinned."""
 
 
+@cache
+def temporary_tables() -> tuple[str, ...]:
+    """The statements that make these tables, for each new connection that may write."""
+    tables = _temporary.sorted_tables
+    return tuple(str(CreateTable(table).compile(dialect=sqlite.dialect())) for table in tables)
+
+
 def emptied(connection: Connection, table: sa.Table) -> sa.Table:
-    """The temporary table, made if need be, without rows."""
-    connection.execute(CreateTable(table, if_not_exists=True))
+    """The temporary table without rows."""
     connection.execute(sa.delete(table))
     return table
 

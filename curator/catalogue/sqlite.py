@@ -20,6 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL, Connection, Engine
 
+from curator.catalogue.sets import temporary_tables
 from curator.core.files import cannot_write
 from curator.errors import BusyError, CatalogueError, CuratorError, StorageError
 
@@ -115,6 +116,8 @@ def _prepare(connection: sqlite3.Connection, record: object) -> None:
         "cache_size = -65536",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    for statement in temporary_tables():
+        connection.execute(statement)
 
 
 def _prepare_read_only(connection: sqlite3.Connection, record: object) -> None:
