@@ -409,6 +409,10 @@ def value_of(settings: Settings, key: str) -> Any:
 
 def as_toml(value: Any) -> str:
     """A setting's value as it stands in `curator.toml`."""
+    if isinstance(value, dict):
+        table = tomlkit.inline_table()
+        table.update(value)
+        return str(table.as_string())
     plain = list(value) if isinstance(value, tuple) else value
     return str(tomlkit.item(plain).as_string())
 

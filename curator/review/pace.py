@@ -26,6 +26,7 @@ class Pace:
     longest_streak: int = 0
     working_seconds: float = 0.0
     by_label: Counter[str] = field(default_factory=Counter)
+    _labels: list[str] = field(default_factory=list)
     _last: float | None = None
     _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
@@ -40,14 +41,15 @@ class Pace:
         self._recent.append((spent, count))
         self.decided += count
         self.by_label[label] += count
+        self._labels.extend([label] * count)
         self.streak = count if paused else self.streak + count
         self.longest_streak = max(self.longest_streak, self.streak)
 
-    def undo(self, label: str, count: int = 1) -> None:
-        """Take decisions back out of the count; they end the streak."""
-        taken = min(count, self.by_label[label], self.decided)
-        self.decided -= taken
-        self.by_label[label] -= taken
+    def undo_last(self, count: int) -> None:
+        """Take the last `count` decisions out of the count; that ends the streak."""
+        for _ in range(min(count, len(self._labels))):
+            self.by_label[self._labels.pop()] -= 1
+            self.decided -= 1
         self.streak = 0
 
     @property

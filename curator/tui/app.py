@@ -1,0 +1,201 @@
+"""The review in a terminal: one application over the desk, thin by intention.
+
+It decides nothing: keys become calls of the desk, and what the desk hands out is shown.
+A key counts only if it was pressed while the picture that it is about could be seen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from curator.errors import CuratorError
+from curator.review.actions import ACTIONS, resolve_keys
+from curator.review.outcome import Summary
+from curator.review.view import WHOLE, read_view
+from curator.tui.backstage import Backstage
+from curator.tui.cells import Depth, depth_of
+from curator.tui.keys import keymap, shown_keys
+from curator.tui.lines import Inks, ground_code, inks_of
+from curator.tui.screens.ask import AskScreen
+from curator.tui.screens.filter import FilterScreen
+from curator.tui.screens.single import SingleScreen
+from curator.tui.screens.summary import SummaryScreen
+from curator.tui.terminal import HALF_CELLS, Graphics
+from curator.workflows.cards import Card
+from curator.workflows.supply import REVIEWED
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Callback = Callable[[], Awaitable[None]]
+
+
+class ReviewApp(App[Summary]):
+    """Shows one session; returns its summary."""
+
+    TITLE = "curator review"
+    ENABLE_COMMAND_PALETTE = True
+    CSS = """
+    Screen { background: $background; }
+    Toast { max-width: 60; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "leave", show=False)]
+
+    def __init__(
+        self,
+        backstage: Backstage,
+        *,
+        graphics: Graphics = HALF_CELLS,
+        theme: str = "",
+        depth: Depth | None = None,
+        in_browser: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backstage = backstage
+        self.desk = backstage.desk
+        self.graphics = graphics
+        self.in_browser = in_browser
+        self.keys = resolve_keys(backstage.workspace.settings.review.keys)
+        self._depth = depth
+        self._wanted_theme = theme
+        self._key_pressed_at = 0.0
+        self._pending_error: CuratorError | None = None
+
+    @property
+    def depth(self) -> Depth:
+        """How many colours there are."""
+        return self._depth if self._depth is not None else depth_of(self.console._color_system)
+
+    @property
+    def inks(self) -> Inks:
+        """The inks of the present theme."""
+        return inks_of(self.theme_variables)
+
+    @property
+    def ground(self) -> int:
+        """The theme's background as a 24-bit number."""
+        return ground_code(self.theme_variables)
+
+    @property
+    def key_pressed_at(self) -> float:
+        """When the key that is being handled was pressed, on the monotonic clock."""
+        return self._key_pressed_at
+
+    def on_mount(self) -> None:
+        """Lay the user's keys over the default ones and show the first image."""
+        self.set_keymap(keymap(self.keys))
+        if self._wanted_theme in self.available_themes:
+            self.theme = self._wanted_theme
+        self.theme_changed_signal.subscribe(self, lambda _: self.redraw_everything())
+        self.push_screen(SingleScreen())
+
+    async def on_event(self, event: events.Event) -> None:
+        """Remember when a key was pressed, before anything else is done with it."""
+        if isinstance(event, events.Key):
+            self._key_pressed_at = event.time
+        await super().on_event(event)
+
+    def redraw_everything(self) -> None:
+        """Make all screens anew, as after a change of theme."""
+        for screen in self.screen_stack:
+            redraw = getattr(screen, "redraw", None)
+            if redraw is not None:
+                redraw()
+
+    def label_name(self, text: str) -> str:
+        """A text of the registry with the user's class names in it."""
+        names = self.backstage.names
+        return text.format(positive=names.positive, negative=names.negative)
+
+    def complain(self, error: CuratorError) -> None:
+        """Show what went wrong and what to do."""
+        self.notify(f"{error.problem} {error.advice}", severity="error", timeout=10, markup=False)
+
+    async def action_quit(self) -> None:
+        """Leave by way of the summary; from there for good."""
+        if isinstance(self.screen, SummaryScreen):
+            self.exit(self.desk.summary())
+        else:
+            self.push_screen(SummaryScreen())
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: every action of this screen, every queue, and the themes."""
+        for action in ACTIONS:
+            allowed = screen.check_action(action.name, ()) if action.name != "reason" else False
+            if allowed and hasattr(screen, f"action_{action.name}"):
+                title = self.label_name(action.label)
+                keys = shown_keys(action, self.keys)
+                yield SystemCommand(
+                    f"{title[:1].upper()}{title[1:]} ({keys})",
+                    self.label_name(action.meaning),
+                    self._runner(screen, action.name),
+                )
+        for name, meaning in REVIEWED.items():
+            if name != "similar":
+                yield SystemCommand(f"Queue: {name}", meaning, self._chooser(name))
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+
+    def _runner(self, screen: Screen[object], name: str) -> Callback:
+        async def run() -> None:
+            self._key_pressed_at = time.monotonic()
+            await screen.run_action(name)
+
+        return run
+
+    def _chooser(self, queue: str) -> Callback:
+        async def run() -> None:
+            await self.choose_queue(queue)
+
+        return run
+
+    async def choose_queue(self, queue: str, like: int | None = None) -> None:
+        """Go on with another queue; if it has nothing to go by, say so and stay."""
+        try:
+            await self.backstage.at_desk(self.desk.choose, queue, like=like, view=WHOLE)
+        except CuratorError as error:
+            self.complain(error)
+            return
+        await self.return_to_single()
+
+    def ask_flag(self, card: Card) -> None:
+        """Ask for a note and flag the image with it."""
+
+        async def keep(note: str | None) -> None:
+            if note is not None:
+                await self.backstage.at_desk(self.desk.flag, card.image_id, note)
+                self.notify("Flagged.", timeout=2)
+
+        self.push_screen(AskScreen("Why flag this image?", "a note, or nothing"), keep)
+
+    def ask_filter(self, then: Callback) -> None:
+        """Ask for a filter and an order of the queue, and go on with `then`."""
+        names, desk = self.backstage.names, self.desk
+        sources = self.backstage.sources()
+
+        async def apply(text: str | None) -> None:
+            if text is None:
+                return
+            view = read_view(
+                text, positive=names.positive, negative=names.negative, sources=sources
+            )
+            try:
+                await self.backstage.at_desk(desk.choose, desk.queue, like=desk.like, view=view)
+            except CuratorError as error:
+                self.complain(error)
+            await then()
+
+        now = desk.view.describe(names.positive, names.negative)
+        self.push_screen(FilterScreen(now, sources), apply)
+
+    async def return_to_single(self) -> None:
+        """Close whatever lies over the one-image screen and show its image anew."""
+        while not isinstance(self.screen, SingleScreen):
+            await self.pop_screen()
+        await self.screen.show_current()

@@ -1,0 +1,71 @@
+"""What all screens of the review share: inks, keys, and asking for more room."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.screen import Screen
+
+from curator.review.actions import Place, find_action
+from curator.tui.terminal import SMALLEST
+
+if TYPE_CHECKING:
+    from curator.tui.app import ReviewApp
+    from curator.tui.lines import Inks
+
+
+class ReviewScreen(Screen[None]):
+    """A full screen of the review; `PLACE` says which."""
+
+    PLACE: ClassVar[Place]
+
+    @property
+    def review(self) -> ReviewApp:
+        """The application."""
+        return cast("ReviewApp", self.app)
+
+    @property
+    def inks(self) -> Inks:
+        """The inks of the present theme."""
+        return self.review.inks
+
+    @property
+    def too_small(self) -> bool:
+        """Whether there is too little room to see anything."""
+        return self.size.width < SMALLEST[0] or self.size.height < SMALLEST[1]
+
+    def small_text(self) -> list[str]:
+        """What to say then."""
+        return [
+            "The window is too small.",
+            f"It has {self.size.width}×{self.size.height} cells;",
+            f"curator needs {SMALLEST[0]}×{SMALLEST[1]}.",
+            "Make it larger, or its font smaller.",
+        ]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Actions that tell what is hidden do not exist while somebody labels blind."""
+        try:
+            known = find_action(action)
+        except KeyError:
+            return True
+        return known.blind or not self.review.desk.blind
+
+    def redraw(self) -> None:
+        """Draw everything anew; screens that keep drawn lines replace this."""
+        self.refresh()
+
+    def action_help(self) -> None:
+        """All keys of this screen."""
+        from curator.tui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen(self.PLACE))
+
+    async def action_quit(self) -> None:
+        """Leave with a summary."""
+        await self.review.action_quit()
+
+    async def action_back(self) -> None:
+        """Back to where one came from."""
+        if len(self.app.screen_stack) > 2:
+            self.app.pop_screen()

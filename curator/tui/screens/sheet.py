@@ -1,0 +1,366 @@
+"""A page of images that the model puts in one class: mark the exceptions, accept the rest.
+
+Whatever is decided here is recorded with the method `sheet`, an accepted page in one
+transaction, and one undo takes the whole page back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.strip import Strip
+
+from curator.core.words import Label, Standing
+from curator.errors import CuratorError
+from curator.review.actions import Place, key_sign
+from curator.review.sheet import Sheet
+from curator.tui.frames import Canvas
+from curator.tui.keys import bindings_for
+from curator.tui.lines import Piece, row, safe, shortened
+from curator.tui.outside import open_outside
+from curator.tui.screens.base import ReviewScreen
+from curator.tui.widgets.bars import KeyBar, headline
+from curator.tui.widgets.lines import Lines
+from curator.tui.widgets.panel import label_ink
+from curator.workflows.cards import Card
+
+TILES = ((16, 7), (20, 9), (28, 13), (44, 20))
+"""Columns and rows of a tile's picture, in the steps of the zoom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How the room is divided into tiles; each has a line for its caption below it."""
+
+    across: int
+    down: int
+    columns: int
+    rows: int
+
+    @property
+    def count(self) -> int:
+        """Tiles on a page."""
+        return self.across * self.down
+
+
+def grid_for(columns: int, rows: int, zoom: int) -> Grid:
+    """As many tiles as fit, at least one, spread over the whole width."""
+    wide, high = TILES[zoom]
+    across = max(1, columns // (wide + 1))
+    down = max(1, rows // (high + 1))
+    return Grid(across, down, columns // across - 1, rows // down - 1)
+
+
+class SheetScreen(ReviewScreen):
+    """Pages of tiles; `side` is the class that they are said to be."""
+
+    PLACE = Place.SHEET
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for(Place.SHEET)
+    CSS = """
+    SheetScreen #headline { height: 2; dock: top; }
+    SheetScreen #tiles { height: 1fr; }
+    """
+
+    def __init__(self, side: Label) -> None:
+        super().__init__()
+        self._side = side
+        self._zoom = 1
+        self._cards: list[Card] = []
+        self._sheet = Sheet(label=side, count=0)
+        self._grid = Grid(1, 1, 1, 1)
+        self._thumbs: dict[int, list[Strip]] = {}
+        self._visible_since: float | None = None
+        self._loading = 0
+
+    def compose(self) -> ComposeResult:
+        """Headline, tiles, keys."""
+        yield Lines(id="headline")
+        yield Lines(id="tiles")
+        yield KeyBar()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """As many tiles as fit now."""
+        self.call_after_refresh(self._turn)
+
+    def redraw(self) -> None:
+        """Draw in the new theme."""
+        self.call_after_refresh(self._turn)
+
+    async def _turn(self) -> None:
+        """Lay out a new page."""
+        self._visible_since = None
+        tiles = self.query_one("#tiles", Lines)
+        if self.too_small:
+            tiles.show(
+                [
+                    row([(f" {text}", self.inks.warning)], self.size.width, self.inks.ground)
+                    for text in self.small_text()
+                ]
+            )
+            return
+        self._grid = grid_for(tiles.size.width, tiles.size.height, self._zoom)
+        app = self.review
+        try:
+            found = await app.backstage.at_desk(
+                app.desk.page, Standing(self._side), 2 * self._grid.count
+            )
+        except CuratorError as error:
+            app.complain(error)
+            found = []
+        self._cards = found[: self._grid.count]
+        self._sheet = Sheet(label=self._side, count=len(self._cards))
+        self._thumbs = {}
+        self._loading += 1
+        self._draw()
+        self._fill(self._loading, found)
+
+    @work
+    async def _fill(self, turn: int, found: list[Card]) -> None:
+        """Make the tiles ready, those of this page first; then a key counts."""
+        canvas = Canvas(self._grid.columns, self._grid.rows, self.review.depth, self.review.ground)
+        backstage = self.review.backstage
+        for start in range(0, len(self._cards), self._grid.across):
+            line = self._cards[start : start + self._grid.across]
+            made = await asyncio.gather(
+                *(asyncio.to_thread(backstage.thumb, card, canvas) for card in line)
+            )
+            if turn != self._loading:
+                return
+            for card, strips in zip(line, made, strict=True):
+                self._thumbs[card.image_id] = list(strips)
+            self._draw()
+        self.call_after_refresh(self._seen, turn)
+        for card in found[len(self._cards) :]:
+            await asyncio.to_thread(backstage.thumb, card, canvas)
+
+    def _seen(self, turn: int) -> None:
+        if turn == self._loading:
+            self._visible_since = time.monotonic()
+
+    def _draw(self) -> None:
+        app, inks, width = self.review, self.inks, self.size.width
+        name = safe(app.backstage.names.of(self._side))
+        names = app.backstage.names
+        viewed = app.desk.view.describe(names.positive, names.negative)
+        title = f"contact sheet: {name}  {viewed}".rstrip()
+        first = headline(title, "surest first", app.desk.pace, width, inks)
+        self.query_one("#headline", Lines).show([first, self._instruction(name, width)])
+        self.query_one(KeyBar).show_keys(self.PLACE, app.keys, app.label_name, inks, blind=False)
+        strips: list[Strip] = []
+        for line in range(self._grid.down):
+            strips += self._tile_row(line)
+        if not self._cards:
+            text = f" No image without a human label is put in {name} by the current scores."
+            strips = [row([(text, inks.plain)], width, inks.ground)]
+        self.query_one("#tiles", Lines).show(strips)
+
+    def _instruction(self, name: str, width: int) -> Strip:
+        inks, keys = self.inks, self.review.keys
+        accepted, marked = self._sheet.accepted_count, self._sheet.marked_count
+        pieces: list[Piece] = [
+            (f" {key_sign(keys['accept'][0])}", inks.key),
+            (f" calls {accepted} of these {len(self._cards)} ", inks.plain),
+            (name, label_ink(self._side, inks)),
+            (f"; {marked} marked" if marked else "; mark the exceptions with ", inks.plain),
+        ]
+        if not marked:
+            pieces.append((key_sign(keys["mark"][0]), inks.key))
+        return row(pieces, width, inks.ground)
+
+    def _tile_row(self, line: int) -> list[Strip]:
+        grid, ground = self._grid, self.inks.ground
+        width = self.size.width
+        start = line * grid.across
+        tiles = range(start, min(start + grid.across, len(self._cards)))
+        blank = Strip.blank(grid.columns, ground)
+        gap = Strip.blank(1, ground)
+        strips = []
+        for number in range(grid.rows):
+            parts = []
+            for tile in tiles:
+                thumb = self._thumbs.get(self._cards[tile].image_id)
+                parts += [thumb[number] if thumb else blank, gap]
+            strips.append(Strip.join(parts).adjust_cell_length(width, ground))
+        captions = [part for tile in tiles for part in (self._caption(tile), gap)]
+        strips.append(Strip.join(captions).adjust_cell_length(width, ground))
+        return strips
+
+    def _caption(self, tile: int) -> Strip:
+        inks, card = self.inks, self._cards[tile]
+        focused = tile == self._sheet.focus
+        pointer = "▸" if focused else " "
+        mark = self._sheet.mark(tile)
+        if mark is None:
+            text, ink = "left out", inks.warning
+        else:
+            name = safe(self.review.backstage.names.of(mark))
+            sign = "✓" if mark is self._side else "✗"
+            text, ink = f"{sign} {name}", label_ink(mark, inks)
+        if mark is self._side:
+            score = "" if card.score is None else f" {card.score:.3f}"
+            text, ink = f"✓{score}", inks.muted
+        elif focused:
+            ink += inks.marked
+        body = shortened(text, self._grid.columns - 2)
+        style = inks.strong if focused else inks.muted
+        return row(
+            [(pointer, style), (body, ink if not focused else ink + inks.strong)],
+            self._grid.columns,
+            inks.ground,
+        )
+
+    @property
+    def _counts(self) -> bool:
+        seen = self._visible_since
+        return bool(self._cards) and seen is not None and self.review.key_pressed_at >= seen
+
+    def _focused(self) -> Card | None:
+        return self._cards[self._sheet.focus] if self._cards else None
+
+    async def action_accept(self) -> None:
+        """Record the page and turn to the next."""
+        if not self._counts:
+            return
+        self._visible_since = None
+        sheet, cards, app = self._sheet, self._cards, self.review
+        verdicts = [
+            (card, label)
+            for tile, card in enumerate(cards)
+            if (label := sheet.mark(tile)) is not None
+        ]
+        left_out = [card.image_id for tile, card in enumerate(cards) if sheet.mark(tile) is None]
+        try:
+            await app.backstage.at_desk(app.desk.decide_page, verdicts)
+            await app.backstage.at_desk(app.desk.skip_on_page, left_out)
+        except CuratorError as error:
+            app.complain(error)
+            self._visible_since = time.monotonic()
+            return
+        await self._turn()
+
+    def _set(self, label: Label | None) -> None:
+        self._sheet.set_mark(label)
+        self._sheet.move(1)
+        self._draw()
+
+    def action_mark(self) -> None:
+        """The other class, then left out, then back."""
+        self._sheet.cycle()
+        self._draw()
+
+    def action_positive(self) -> None:
+        """Mark the image as positive."""
+        self._set(Label.POSITIVE)
+
+    def action_negative(self) -> None:
+        """Mark the image as negative."""
+        self._set(Label.NEGATIVE)
+
+    def action_unsure(self) -> None:
+        """Mark the image as one that nobody can tell."""
+        self._set(Label.UNSURE)
+
+    def action_skip(self) -> None:
+        """Leave the image out of the page."""
+        self._set(None)
+
+    async def action_undo(self) -> None:
+        """Take the last page back, or whatever was decided last."""
+        undone = await self.review.backstage.at_desk(self.review.desk.undo)
+        if undone is None:
+            self.notify("There is nothing of yours to take back.")
+            return
+        self.notify(
+            f"Taken back: {len(undone.image_ids)} images."
+            if len(undone.image_ids) > 1
+            else "Taken back.",
+            timeout=3,
+        )
+        await self._turn()
+
+    def action_left(self) -> None:
+        """The tile to the left."""
+        self._move(-1)
+
+    def action_right(self) -> None:
+        """The tile to the right."""
+        self._move(1)
+
+    def action_up(self) -> None:
+        """The tile above."""
+        self._move(-self._grid.across)
+
+    def action_down(self) -> None:
+        """The tile below."""
+        self._move(self._grid.across)
+
+    def _move(self, step: int) -> None:
+        self._sheet.move(step)
+        self._draw()
+
+    def on_click(self, event: events.Click) -> None:
+        """A click marks a tile."""
+        tiles = self.query_one("#tiles", Lines)
+        if event.widget is not tiles:
+            return
+        across = event.x // (self._grid.columns + 1)
+        tile = event.y // (self._grid.rows + 1) * self._grid.across + across
+        if across < self._grid.across and tile < len(self._cards):
+            self._sheet.focus = tile
+            self.action_mark()
+
+    async def action_other_class(self) -> None:
+        """Turn to the other class."""
+        self._side = Label.NEGATIVE if self._side is Label.POSITIVE else Label.POSITIVE
+        await self._turn()
+
+    async def action_zoom(self) -> None:
+        """Larger tiles, then small ones again."""
+        self._zoom = (self._zoom + 1) % len(TILES)
+        await self._turn()
+
+    async def action_sheet(self) -> None:
+        """Back to one image."""
+        await self.action_back()
+
+    def action_flag(self) -> None:
+        """Mark the image with a note."""
+        card = self._focused()
+        if card is not None:
+            self.review.ask_flag(card)
+
+    def action_filter(self) -> None:
+        """Filter what comes."""
+        self.review.ask_filter(self._turn)
+
+    async def action_similar(self) -> None:
+        """Go on with the images most like this one."""
+        card = self._focused()
+        if card is not None:
+            await self.review.choose_queue("similar", like=card.image_id)
+
+    def action_history(self) -> None:
+        """Everything that was ever said about the image."""
+        from curator.tui.screens.history import HistoryScreen
+
+        card = self._focused()
+        if card is not None:
+            self.app.push_screen(HistoryScreen(card))
+
+    def action_dashboard(self) -> None:
+        """Counts, rounds and what to do next."""
+        from curator.tui.screens.dashboard import DashboardScreen
+
+        self.app.push_screen(DashboardScreen())
+
+    def action_open(self) -> None:
+        """Open the file in the system's viewer."""
+        card = self._focused()
+        if card is not None:
+            self.notify(open_outside(card, in_browser=self.review.in_browser), markup=False)

@@ -1,0 +1,403 @@
+"""One image as large as the terminal allows, and what is known about it beside it."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from textual import events, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.strip import Strip
+
+from curator.core.words import EventKind, Label
+from curator.errors import CuratorError
+from curator.review.actions import Place
+from curator.review.outcome import Verdict
+from curator.tui.backstage import Prepared, Stage
+from curator.tui.frames import Canvas, frame
+from curator.tui.keys import bindings_for
+from curator.tui.lines import row, safe
+from curator.tui.outside import open_outside
+from curator.tui.screens.base import ReviewScreen
+from curator.tui.widgets.bars import KeyBar, headline
+from curator.tui.widgets.lines import Lines
+from curator.tui.widgets.picture import Picture
+from curator.workflows.cards import Card
+from curator.workflows.pictures import Region
+
+ZOOMS = (1.0, 2.0, 4.0, 8.0)
+PAN = 0.25
+"""Part of the visible width that an arrow moves a zoomed picture by."""
+
+
+class SingleScreen(ReviewScreen):
+    """Shows the desk's current image and turns keys into decisions."""
+
+    PLACE = Place.SINGLE
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for(Place.SINGLE)
+    CSS = """
+    SingleScreen #headline { height: 1; dock: top; }
+    SingleScreen #reasons { height: 1; }
+    SingleScreen #body { height: 1fr; }
+    SingleScreen #panel { width: 33; height: 1fr; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.card: Card | None = None
+        self.prepared: Prepared | None = None
+        self._visible_since: float | None = None
+        self._reasons: list[str] = []
+        self._zoom = 0
+        self._centre = (0.5, 0.5)
+
+    def compose(self) -> ComposeResult:
+        """Headline, picture and panel, reasons, keys."""
+        yield Lines(id="headline")
+        with Horizontal(id="body"):
+            yield Picture(self.review.graphics, id="picture")
+            yield Lines(id="panel")
+        yield Lines(id="reasons")
+        yield KeyBar()
+
+    async def on_resize(self, event: events.Resize) -> None:
+        """Everything fits the new size; the same image stays."""
+        wide, high = event.size
+        self._reason_line().display = bool(self.review.backstage.names.reasons)
+        self.query_one("#panel").styles.width = panel_width(wide, high)
+        self.call_after_refresh(self._stage_is_set)
+
+    async def _stage_is_set(self) -> None:
+        if self.too_small:
+            self._visible_since = None
+            self.query_one(Picture).say(self.small_text(), self.inks.warning)
+            return
+        self.review.backstage.set_stage(self._stage())
+        if self.card is None:
+            await self.show_current()
+        else:
+            await self._show(self.card)
+
+    def redraw(self) -> None:
+        """Draw everything anew in the present theme."""
+        self.call_after_refresh(self._stage_is_set)
+
+    def _stage(self) -> Stage:
+        picture, panel = self.query_one(Picture).size, self.query_one("#panel").size
+        app = self.review
+        cell = app.graphics.cell if app.graphics.draws_pixels else None
+        return Stage(
+            Canvas(picture.width, picture.height, app.depth, app.ground, cell),
+            Canvas(panel.width, panel.height, app.depth, app.ground),
+            self.inks,
+        )
+
+    async def show_current(self) -> None:
+        """Show what the desk has in front now, or say that there is nothing more."""
+        try:
+            card = await self.review.backstage.at_desk(self.review.desk.current)
+        except CuratorError as error:
+            self.card = None
+            self._say([error.problem, error.advice])
+            return
+        await self._show(card)
+
+    async def _show(self, card: Card | None) -> None:
+        if self.card is None or card is None or card.image_id != self.card.image_id:
+            self._reasons.clear()
+        self.card, self.prepared, self._visible_since = card, None, None
+        self._zoom, self._centre = 0, (0.5, 0.5)
+        if card is None:
+            self._say(
+                [
+                    "The queue has nothing more for you.",
+                    "ctrl+p opens another one, u takes the last decision back, q leaves.",
+                ]
+            )
+            return
+        backstage = self.review.backstage
+        if not backstage.is_ready(card):
+            self._draw_lines()
+        prepared = await backstage.prepared(card)
+        if self.card is card:
+            self._draw(prepared)
+            self.call_after_refresh(self._seen, card)
+
+    def _draw(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        picture = self.query_one(Picture)
+        if prepared.frame is not None:
+            picture.show(prepared.frame)
+        else:
+            shot = prepared.shot
+            picture.say(
+                [
+                    "This picture cannot be shown.",
+                    f"{shot.reason}: {safe(shot.problem)}",
+                    "space skips it, Q sets it aside in quarantine.",
+                ],
+                self.inks.warning,
+            )
+        self.query_one("#panel", Lines).show(prepared.panel)
+        self._draw_lines()
+
+    def _seen(self, card: Card) -> None:
+        """From now on keys are about this picture; the next ones can be made ready."""
+        if self.card is card:
+            self._visible_since = time.monotonic()
+            self.review.backstage.look_ahead()
+
+    def _say(self, sentences: list[str]) -> None:
+        self.query_one(Picture).say(sentences, self.inks.plain)
+        self.query_one("#panel", Lines).show([])
+        self._draw_lines()
+
+    def _draw_lines(self) -> None:
+        app, inks = self.review, self.inks
+        desk = app.desk
+        names = app.backstage.names
+        viewed = desk.view.describe(names.positive, names.negative)
+        title = f"{desk.queue}  {viewed}".rstrip()
+        extra = ""
+        if self._zoom:
+            extra = f"zoom {ZOOMS[self._zoom]:g}×: arrows move, z closer, esc back"
+        line = headline(title, desk.explanation, desk.pace, self.size.width, inks, extra=extra)
+        self.query_one("#headline", Lines).show([line])
+        self._reason_line().show([self._reason_strip()])
+        self.query_one(KeyBar).show_keys(
+            self.PLACE, app.keys, app.label_name, inks, blind=desk.blind
+        )
+
+    def _reason_line(self) -> Lines:
+        return self.query_one("#reasons", Lines)
+
+    def _reason_strip(self) -> Strip:
+        inks = self.inks
+        pieces = [(" why? ", inks.muted)]
+        for number, reason in enumerate(self.review.backstage.names.reasons[:9], start=1):
+            chosen = reason in self._reasons
+            pieces.append((f" {number} ", inks.key))
+            pieces.append(
+                (
+                    f"{'[' if chosen else ' '}{safe(reason)}{']' if chosen else ' '}",
+                    inks.marked if chosen else inks.plain,
+                )
+            )
+        return row(pieces, self.size.width, inks.ground)
+
+    @property
+    def _counts(self) -> bool:
+        """Whether the key that is handled was pressed while the picture could be seen."""
+        if self.card is None or self._visible_since is None:
+            return False
+        return self.review.key_pressed_at >= self._visible_since
+
+    async def _decide(self, label: Label) -> None:
+        if not self._counts:
+            return
+        if self.prepared is not None and self.prepared.frame is None:
+            self.notify(
+                "Nobody can judge a picture that cannot be shown: skip it with space,"
+                " or set it aside with Q.",
+                severity="warning",
+            )
+            return
+        desk, backstage = self.review.desk, self.review.backstage
+        self._visible_since = None
+        try:
+            verdict = await backstage.at_desk(desk.decide, label, reasons=tuple(self._reasons))
+        except CuratorError as error:
+            self.review.complain(error)
+            self._visible_since = time.monotonic()
+            return
+        await self.show_current()
+        self._tell_news(verdict)
+
+    @work
+    async def _tell_news(self, verdict: Verdict) -> None:
+        """Say what others said about the image meanwhile; the decision stands."""
+        news = await self.review.backstage.at_desk(self.review.desk.news_about, verdict)
+        if news is None:
+            return
+        who = f"round {news.round}" if news.round is not None else (news.actor or "somebody")
+        names = self.review.backstage.names
+        said = {EventKind.REVOKE: "took its own label back from"}.get(news.kind)
+        told = f"{said} the last image" if said else f"called the last image {names.of(news.label)}"
+        self.notify(
+            f"Meanwhile {who} {told}. Your {names.of(verdict.label)} stands.",
+            title="Changed meanwhile",
+            markup=False,
+            timeout=8,
+        )
+
+    async def action_positive(self) -> None:
+        """Call the image positive."""
+        await self._decide(Label.POSITIVE)
+
+    async def action_negative(self) -> None:
+        """Call the image negative."""
+        await self._decide(Label.NEGATIVE)
+
+    async def action_unsure(self) -> None:
+        """Say that one cannot tell."""
+        await self._decide(Label.UNSURE)
+
+    def action_reason(self, number: int) -> None:
+        """Add or drop a reason for the coming decision."""
+        reasons = self.review.backstage.names.reasons
+        if number > len(reasons):
+            self.notify("There is no such reason: the list is the setting classes.reasons.")
+            return
+        reason = reasons[number - 1]
+        if reason in self._reasons:
+            self._reasons.remove(reason)
+        else:
+            self._reasons.append(reason)
+        self._draw_lines()
+
+    async def action_skip(self) -> None:
+        """Leave the image undecided."""
+        if self._counts:
+            self._visible_since = None
+            await self.review.backstage.at_desk(self.review.desk.skip)
+            await self.show_current()
+
+    async def action_undo(self) -> None:
+        """Take the last decision back."""
+        undone = await self.review.backstage.at_desk(self.review.desk.undo)
+        if undone is None:
+            self.notify("There is nothing of yours to take back.")
+            return
+        names = self.review.backstage.names
+        await self.show_current()
+        what = (
+            f"{names.of(undone.label)} taken back" if undone.label else "back to what you skipped"
+        )
+        if len(undone.image_ids) > 1:
+            what = f"a page of {len(undone.image_ids)} taken back"
+        if undone.earlier_session:
+            what += ", from an earlier session"
+        self.notify(f"{what[:1].upper()}{what[1:]}.", markup=False, timeout=3)
+
+    async def action_left(self) -> None:
+        """The image before, or to the left in a zoomed one."""
+        await self._move(-1, (-1, 0))
+
+    async def action_right(self) -> None:
+        """The image after, or to the right in a zoomed one."""
+        await self._move(1, (1, 0))
+
+    async def action_up(self) -> None:
+        """Up in a zoomed image."""
+        await self._move(0, (0, -1))
+
+    async def action_down(self) -> None:
+        """Down in a zoomed image."""
+        await self._move(0, (0, 1))
+
+    async def _move(self, step: int, direction: tuple[int, int]) -> None:
+        if self._zoom:
+            share = PAN / ZOOMS[self._zoom]
+            x, y = self._centre
+            self._centre = (
+                min(1.0, max(0.0, x + direction[0] * share)),
+                min(1.0, max(0.0, y + direction[1] * share)),
+            )
+            await self._draw_zoomed()
+        elif step:
+            card = await self.review.backstage.at_desk(self.review.desk.move, step)
+            if card is not None:
+                await self._show(card)
+
+    async def action_zoom(self) -> None:
+        """Closer by a step; after the closest the whole again."""
+        if self.card is None or self.prepared is None or self.prepared.frame is None:
+            return
+        self._zoom = (self._zoom + 1) % len(ZOOMS)
+        await self._draw_zoomed()
+
+    async def _draw_zoomed(self) -> None:
+        card, prepared = self.card, self.prepared
+        if card is None or prepared is None:
+            return
+        if not self._zoom:
+            self._draw(prepared)
+            return
+        canvas = self._stage().picture
+        region = Region(*self._centre, 1 / ZOOMS[self._zoom])
+        pictures = self.review.backstage.pictures
+        shot = await self.review.backstage.at_desk(pictures.close_up, card, region, *canvas.pixels)
+        if shot.pixels is not None:
+            self.query_one(Picture).show(frame(shot.pixels, canvas))
+        self._draw_lines()
+
+    async def action_back(self) -> None:
+        """Out of the zoom; an earlier image gives way to the next open one."""
+        if self._zoom:
+            self._zoom = 0
+            await self._draw_zoomed()
+
+    def action_flag(self) -> None:
+        """Mark the image with a note."""
+        if self.card is not None:
+            self.review.ask_flag(self.card)
+
+    def action_filter(self) -> None:
+        """Filter and sort what comes."""
+        self.review.ask_filter(self.show_current)
+
+    async def action_similar(self) -> None:
+        """Go on with the images most like this one."""
+        if self.card is not None:
+            await self.review.choose_queue("similar", like=self.card.image_id)
+
+    def action_history(self) -> None:
+        """Everything that was ever said about the image."""
+        from curator.tui.screens.history import HistoryScreen
+
+        if self.card is not None:
+            self.app.push_screen(HistoryScreen(self.card))
+
+    def action_sheet(self) -> None:
+        """A contact sheet of images that the model puts in one class."""
+        from curator.tui.screens.sheet import SheetScreen
+
+        side = None if self.card is None else self.card.suggestion
+        self.app.push_screen(SheetScreen(side or Label.POSITIVE))
+
+    def action_dashboard(self) -> None:
+        """Counts, rounds and what to do next."""
+        from curator.tui.screens.dashboard import DashboardScreen
+
+        self.app.push_screen(DashboardScreen())
+
+    def action_open(self) -> None:
+        """Open the file in the system's viewer."""
+        if self.card is not None:
+            self.notify(open_outside(self.card, in_browser=self.review.in_browser), markup=False)
+
+    async def action_quarantine(self) -> None:
+        """Set a picture aside that cannot be shown."""
+        card, prepared = self.card, self.prepared
+        if card is None or prepared is None:
+            return
+        shot = prepared.shot
+        if shot.reason is None:
+            self.notify("This picture can be shown. Call it what it is, or flag it with f.")
+            return
+        await self.review.backstage.at_desk(
+            self.review.desk.set_aside, card.image_id, shot.reason, shot.problem
+        )
+        await self.show_current()
+
+    async def on_screen_resume(self) -> None:
+        """Back from another screen: what was done there may have changed the image."""
+        if self.card is not None and not self.too_small and self.prepared is not None:
+            await self.show_current()
+
+
+def panel_width(wide: int, high: int) -> int:
+    """Columns for the panel: what a picture of usual proportions leaves, within reason."""
+    return max(28, min(72, wide - int(2.05 * high)))

@@ -1,0 +1,107 @@
+"""Starting the review on this terminal, and ending it in order.
+
+The terminal is looked at before the interface takes it over. Python's garbage collector
+is calmed while images flow: a full collection in the middle of a picture is felt.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from curator.errors import UsageError
+from curator.review.view import WHOLE, View
+from curator.tui.app import ReviewApp
+from curator.tui.backstage import Backstage
+from curator.tui.cells import Depth
+from curator.tui.terminal import HALF_CELLS, Terminal, look_at_terminal
+from curator.workflows.desk import Desk
+from curator.workflows.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from curator.review.outcome import Summary
+
+_COLLECT_AFTER = 50_000
+_SWITCH_SECONDS = 0.001
+"""How soon the interface's thread gets its turn while others make pictures."""
+
+
+def run_review(
+    workspace: Workspace,
+    queue: str,
+    *,
+    actor: str,
+    environment: Mapping[str, str],
+    like: int | None = None,
+    seed: int | None = None,
+    view: View = WHOLE,
+    goal: int | None = None,
+) -> Summary:
+    """Review `queue` on this terminal until the reviewer leaves; how it went.
+
+    Raises UsageError where no interface can be drawn, and what the queue raises before
+    anything is drawn.
+    """
+    in_browser = bool(environment.get("TEXTUAL_DRIVER"))
+    review = workspace.settings.review
+    terminal = look_at_terminal(environment, wanted=review.pictures)
+    if not in_browser and terminal.obstacle:
+        raise UsageError(
+            f"The review cannot be shown: {terminal.obstacle}.",
+            "Run it in a terminal, or label with `curator queue` and `curator label`.",
+        )
+    desk = Desk(
+        workspace, queue, actor=actor, like=like, seed=seed, view=view, goal=goal or review.goal
+    )
+    try:
+        desk.refill()  # what is wrong with the queue is said before the screen is taken over
+    except BaseException:
+        desk.close()
+        raise
+    backstage = Backstage(workspace, desk)
+    try:
+        app = ReviewApp(
+            backstage,
+            graphics=HALF_CELLS if in_browser else terminal.graphics,
+            theme=review.theme,
+            depth=_depth(terminal, in_browser=in_browser),
+            in_browser=in_browser,
+        )
+        _preload(terminal)
+        with _calm():
+            app.run()
+    finally:
+        summary = desk.summary()
+        backstage.close()
+    return summary
+
+
+def _depth(terminal: Terminal, *, in_browser: bool) -> Depth:
+    return Depth.TRUE if in_browser else terminal.depth
+
+
+def _preload(terminal: Terminal) -> None:
+    """Load textual-image while the terminal may still be asked: it asks when it is loaded."""
+    if terminal.graphics.draws_pixels:
+        import textual_image.widget  # noqa: F401
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
+    """Collect garbage seldom, and let threads take turns quickly."""
+    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 20, 100)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()

@@ -1,0 +1,143 @@
+"""What this terminal can show, asked once before the interface starts.
+
+Colours follow from the environment, as everywhere; graphics are asked for with the two
+questions that terminals answer at once (Kitty's graphics query and the device attributes)
+and a short patience. What is typed while the terminal answers is thrown away: no key may
+label an image that nobody has seen. Inside tmux and in a browser half cells are used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import sys
+import termios
+import time
+import tty
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from curator.tui.cells import Depth, depth_of
+
+SMALLEST = (60, 18)
+"""Columns and rows below which the interface asks for more room."""
+
+_PATIENCE = 0.25
+_KITTY_QUERY = "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"
+_CELL_QUERY = "\x1b[16t"
+_ATTRIBUTES_QUERY = "\x1b[c"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graphics:
+    """How pictures are drawn: Kitty's protocol, Sixel, or half cells; a cell in pixels."""
+
+    kitty: bool = False
+    sixel: bool = False
+    cell: tuple[int, int] = (10, 20)
+
+    @property
+    def draws_pixels(self) -> bool:
+        """Whether the terminal draws real pixels."""
+        return self.kitty or self.sixel
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        if self.kitty:
+            return "Kitty graphics"
+        return "Sixel" if self.sixel else "half cells"
+
+
+HALF_CELLS = Graphics()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminal:
+    """A terminal as the interface needs to know it."""
+
+    interactive: bool
+    columns: int
+    rows: int
+    depth: Depth
+    graphics: Graphics
+    inside: str = ""
+
+    @property
+    def large_enough(self) -> bool:
+        """Whether the interface fits."""
+        return self.columns >= SMALLEST[0] and self.rows >= SMALLEST[1]
+
+    @property
+    def obstacle(self) -> str:
+        """Why there can be no interface here; empty if there can."""
+        if not self.interactive:
+            return "this is not a terminal that can be drawn on"
+        return ""
+
+
+def look_at_terminal(environment: Mapping[str, str], *, wanted: str = "auto") -> Terminal:
+    """Look at the terminal of this process; `wanted` is `auto` or `halfcell`.
+
+    Asks it about graphics only where an answer can be expected. Textual draws on standard
+    error, so that and the keyboard have to be a terminal.
+    """
+    streams = (sys.__stdin__, sys.__stderr__)
+    interactive = all(stream is not None and stream.isatty() for stream in streams)
+    interactive = interactive and environment.get("TERM", "") not in ("", "dumb", "unknown")
+    console = Console(stderr=True)
+    inside = "tmux" if environment.get("TMUX") else ""
+    graphics = HALF_CELLS
+    if interactive and wanted == "auto" and not inside:
+        graphics = ask_graphics()
+    return Terminal(
+        interactive=interactive,
+        columns=console.size.width,
+        rows=console.size.height,
+        depth=Depth.NONE if environment.get("NO_COLOR") else _depth(console),
+        graphics=graphics,
+        inside=inside,
+    )
+
+
+def ask_graphics() -> Graphics:
+    """Ask the terminal what it can draw."""
+    return read_answers(_ask(_KITTY_QUERY + _CELL_QUERY + _ATTRIBUTES_QUERY))
+
+
+def read_answers(answers: str) -> Graphics:
+    """What a terminal's answers to the three questions mean."""
+    kitty = "\x1b_Gi=31;OK" in answers
+    attributes = re.search(r"\x1b\[\?([\d;]*)c", answers)
+    sixel = attributes is not None and "4" in attributes[1].split(";")[1:]
+    size = re.search(r"\x1b\[6;(\d+);(\d+)t", answers)
+    cell = (int(size[2]), int(size[1])) if size else Graphics().cell
+    return Graphics(kitty=kitty, sixel=sixel and not kitty, cell=cell)
+
+
+def _depth(console: Console) -> Depth:
+    return depth_of(console._color_system)
+
+
+def _ask(question: str) -> str:
+    """What the terminal answers within a short while; keys pressed meanwhile are lost."""
+    keyboard, screen = sys.__stdin__, sys.__stderr__
+    assert keyboard is not None and screen is not None
+    descriptor = keyboard.fileno()
+    before = termios.tcgetattr(descriptor)
+    answers = b""
+    try:
+        tty.setcbreak(descriptor, termios.TCSANOW)
+        os.write(screen.fileno(), question.encode())
+        deadline = time.monotonic() + _PATIENCE
+        while not re.search(rb"\x1b\[\?[\d;]*c", answers):
+            ready, _, _ = select.select([descriptor], [], [], max(0, deadline - time.monotonic()))
+            if not ready:
+                break
+            answers += os.read(descriptor, 1024)
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)
+    return answers.decode("latin-1")

@@ -1,0 +1,210 @@
+"""What stands beside the picture: score, names, reasons, group, neighbours, history.
+
+A pure function from what is known to lines of text and small pictures, made together
+with the picture and off the interface's thread. Labelling blind, the card carries none of
+the hints, so they cannot be drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.style import Style
+from textual.strip import Strip
+
+from curator.catalogue.labels import HistoryEvent
+from curator.core.words import EventKind, Label, Origin, Standing
+from curator.tui.cells import blank_strip
+from curator.tui.frames import Canvas
+from curator.tui.lines import Inks, Piece, row, safe, shortened, wrapped
+from curator.workflows.cards import Card, Context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """The user's words and limits that the panel speaks in."""
+
+    positive: str
+    negative: str
+    reasons: tuple[str, ...]
+    promote_above: float
+    promote_below: float
+
+    def of(self, label: str) -> str:
+        """The user's name for a class; other words stay."""
+        return {"positive": self.positive, "negative": self.negative}.get(label, label)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumb:
+    """A small picture of half cells with how like it is."""
+
+    strips: Sequence[Strip]
+    likeness: float
+
+
+def label_ink(label: str, inks: Inks) -> Style:
+    """The ink of a class; its name is always written beside it."""
+    return {"positive": inks.positive, "negative": inks.negative}.get(label, inks.warning)
+
+
+class Panel:
+    """Draws the panel for one size."""
+
+    def __init__(self, names: Names, inks: Inks, canvas: Canvas) -> None:
+        self.names = names
+        self.inks = inks
+        self.canvas = canvas
+        self._width = canvas.columns - 2
+
+    def lines(
+        self, card: Card, context: Context, thumbs: Mapping[Standing, Sequence[Thumb]], remark: str
+    ) -> list[Strip]:
+        """All lines, the most important first, cut at the canvas's height."""
+        made: list[Strip] = []
+        for block in (
+            self._standing(card),
+            self._remark(remark),
+            self._names(card),
+            self._neighbours(thumbs),
+            self._group(context),
+            self._history(context, card),
+        ):
+            part = list(block)
+            if part and made:
+                made.append(self._line())
+            made += part
+        return made[: self.canvas.rows]
+
+    def _line(self, *pieces: Piece) -> Strip:
+        return row([(" ", self.inks.ground), *pieces], self.canvas.columns, self.inks.ground)
+
+    def _standing(self, card: Card) -> Iterator[Strip]:
+        inks = self.inks
+        if card.blind:
+            yield self._line(("blind", inks.strong), (": what do you see?", inks.plain))
+            for text in wrapped(
+                "Score and class are hidden, so that your answer is yours.", self._width, 3
+            ):
+                yield self._line((text, inks.muted))
+            return
+        if card.standing is not None:
+            name = shortened(safe(self.names.of(card.standing)), self._width - 16)
+            pieces = [("now ", inks.muted), (name, label_ink(card.standing, inks))]
+            where = f" round {card.round}" if card.origin is Origin.PROMOTED else f" {card.origin}"
+            yield self._line(*pieces, (where, inks.muted))
+        if card.score is None:
+            if card.standing is None:
+                yield self._line(("no score yet", inks.muted))
+        else:
+            yield from self._score(card.score, card.suggestion)
+        if card.why:
+            yield self._line((card.why, inks.accent))
+
+    def _score(self, score: float, suggestion: Label | None) -> Iterator[Strip]:
+        inks = self.inks
+        leaning = "" if suggestion is None else safe(self.names.of(suggestion))
+        ink = inks.muted if suggestion is None else label_ink(suggestion, inks)
+        yield self._line(
+            (f"P {score:.3f}", inks.strong),
+            ("  → ", inks.muted),
+            (shortened(leaning, max(4, self._width - 12)), ink),
+        )
+        yield self._line(*self._bar(score, self._width))
+        left, right = safe(self.names.negative), safe(self.names.positive)
+        room = max(1, self._width - len(left) - len(right))
+        yield self._line((f"{left}{' ' * room}{right}"[: self._width], inks.muted))
+
+    def _bar(self, score: float, width: int) -> list[Piece]:
+        """The score from 0 to 1 with the two thresholds marked by `┊`."""
+        inks = self.inks
+        cells = [("─", inks.muted)] * width
+        for threshold in (self.names.promote_below, self.names.promote_above):
+            cells[min(width - 1, int(threshold * width))] = ("┊", inks.accent)
+        cells[min(width - 1, int(score * width))] = ("●", inks.strong)
+        return cells
+
+    def _remark(self, remark: str) -> Iterator[Strip]:
+        for text in wrapped(safe(remark), self._width, 4):
+            yield self._line((text, self.inks.warning))
+
+    def _names(self, card: Card) -> Iterator[Strip]:
+        inks = self.inks
+        if card.blind:  # a folder's name may tell the class
+            yield self._line((f"image {card.sha256.hex()[:12]}", inks.muted))
+            return
+        folder, _, name = safe(card.path).rpartition("/")
+        yield self._line((shortened(name, self._width), inks.plain))
+        yield self._line((shortened(folder, self._width), inks.muted))
+        size = f"{card.width}×{card.height}" if card.width else "size unknown"
+        kind = f" {card.format}" if card.format else ""
+        yield self._line((f"{size}{kind}, {_bytes(card.size)}", inks.muted))
+        sources = sorted({place.source for place in card.places})
+        if sources:
+            more = f", {len(card.places)} places" if len(card.places) > 1 else ""
+            text = f"source {safe(', '.join(sources))}{more}"
+            yield self._line((shortened(text, self._width), inks.muted))
+
+    def _neighbours(self, thumbs: Mapping[Standing, Sequence[Thumb]]) -> Iterator[Strip]:
+        blank = False
+        for side, found in thumbs.items():
+            if not found:
+                continue
+            if blank:
+                yield self._line()
+            blank = True
+            name = shortened(safe(self.names.of(side)), self._width - 10)
+            yield self._line(("nearest ", self.inks.muted), (name, label_ink(side, self.inks)))
+            yield from self._thumb_rows(found)
+
+    def _thumb_rows(self, found: Sequence[Thumb]) -> Iterator[Strip]:
+        gap = blank_strip(1, self.canvas.ground, self.canvas.depth)
+        for number in range(len(found[0].strips)):
+            strips = [gap]
+            for thumb in found:
+                strips += [thumb.strips[number], gap]
+            joined = Strip.join(strips)
+            yield joined.adjust_cell_length(self.canvas.columns, self.inks.ground)
+
+    def _group(self, context: Context) -> Iterator[Strip]:
+        inks = self.inks
+        if context.user_group:
+            yield self._line(
+                (shortened(f"group {safe(context.user_group)}", self._width), inks.muted)
+            )
+        if context.mates:
+            count = f"more than {len(context.mates)}" if context.more_mates else len(context.mates)
+            noun = "image" if count == 1 else "images"
+            yield self._line((f"belongs with {count} other {noun}", inks.muted))
+
+    def _history(self, context: Context, card: Card) -> Iterator[Strip]:
+        if card.blind or not context.events:
+            return
+        yield self._line(("history", self.inks.muted))
+        for event in reversed(context.events[-5:]):
+            pieces = self._event(event)
+            yield self._line(*pieces)
+
+    def _event(self, event: HistoryEvent) -> list[Piece]:
+        inks = self.inks
+        who = f"round {event.round}" if event.round is not None else safe(event.actor or "?")
+        verb = {EventKind.RETRACT: "took back ", EventKind.REVOKE: "revoked "}.get(event.kind, "")
+        name = safe(self.names.of(event.label))
+        gone = event.retracted or event.undone
+        ink = inks.muted if gone or verb else label_ink(event.label, inks)
+        when = event.made_at.astimezone().strftime(" %d.%m. %H:%M")
+        room = self._width - len(verb) - len(name) - len(when) - 1
+        return [
+            (f"{verb}{name}", ink),
+            (f" {shortened(who, max(4, room))}", inks.plain),
+            (f"{when}{' (undone)' if gone else ''}", inks.muted),
+        ]
+
+
+def _bytes(amount: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"

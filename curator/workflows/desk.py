@@ -1,0 +1,427 @@
+"""One reviewer's desk: images are put before them, and every answer is kept at once.
+
+A decision is in the catalogue before the next image is handed out. Images that are put on
+the desk are claimed for a while, so that several people never get the same one; what
+others or a round said meanwhile is told, and no decision is lost over it. Everything here
+may be called from several threads; the slow search for more images holds nobody up.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from curator.catalogue import browse, claims
+from curator.catalogue.files import quarantine_images
+from curator.catalogue.labels import (
+    HistoryEvent,
+    SplitShares,
+    current,
+    history,
+    record_decisions,
+    retract,
+)
+from curator.catalogue.queues import QueueFilter
+from curator.core.progress import SILENT, Progress
+from curator.core.records import Decision
+from curator.core.words import EventKind, Label, Method, Origin, Quarantine, Standing
+from curator.errors import UsageError
+from curator.review.outcome import Summary, Undone, Verdict
+from curator.review.pace import Pace
+from curator.review.trail import Trail
+from curator.review.view import WHOLE, View
+from curator.workflows.cards import Card, load_cards, without_hints
+from curator.workflows.supply import BLIND_ORIGINS, Supply
+from curator.workflows.workspace import Workspace
+
+BATCH = 24
+"""Images that are claimed at a time."""
+LOW = 12
+"""With fewer open images than this, more are looked for."""
+CLAIM_SECONDS = 600.0
+
+
+class Desk:
+    """A session of one reviewer on one queue after the other. Used as a context manager.
+
+    Raises UsageError for a queue that does not exist or that cannot be reviewed, and what
+    the queue raises when images are first asked for.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        queue: str,
+        *,
+        actor: str,
+        like: int | None = None,
+        seed: int | None = None,
+        view: View = WHOLE,
+        goal: int | None = None,
+        progress: Progress = SILENT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.workspace = workspace
+        self.actor = actor
+        self.session = uuid.uuid4().hex
+        self.pace = Pace(started_at=clock(), goal=goal)
+        self._seed = workspace.settings.runtime.seed if seed is None else seed
+        self._progress = progress
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._searching = threading.Lock()
+        self._trail = Trail()
+        self._cards: dict[int, Card] = {}
+        self._claimed_at = clock()
+        self._tally: Counter[str] = Counter()
+        self._returned: set[int] = set()
+        self._supply = self._new_supply(queue, like, view)
+
+    def __enter__(self) -> Desk:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others have what was not decided."""
+        claims.release(self.workspace.catalogue, session=self.session)
+
+    @property
+    def queue(self) -> str:
+        """The name of the queue."""
+        return self._supply.queue
+
+    @property
+    def like(self) -> int | None:
+        """The image that `similar` started from."""
+        return self._supply.like
+
+    @property
+    def view(self) -> View:
+        """The filter and order in force."""
+        return self._supply.view
+
+    @property
+    def blind(self) -> bool:
+        """Whether scores, classes and neighbours are hidden."""
+        return self.queue in BLIND_ORIGINS
+
+    @property
+    def explanation(self) -> str:
+        """What the queue holds, in a few words."""
+        return self._supply.explanation
+
+    def choose(self, queue: str, *, like: int | None = None, view: View = WHOLE) -> None:
+        """Go on with another queue, or with another view of it; decisions stay."""
+        supply = self._new_supply(queue, like, view)
+        supply.ready()
+        with self._lock:
+            self._supply = supply
+            claims.release(self.workspace.catalogue, session=self.session)
+            self._trail.clear_coming()
+
+    def current(self) -> Card | None:
+        """The image to look at; None when the queue has nothing more for this session.
+
+        An image that somebody else has settled meanwhile is passed over, unless the
+        reviewer has gone back to it.
+        """
+        while True:
+            with self._lock:
+                image_id = self._trail.current
+                if image_id is not None:
+                    card = self._fresh(image_id)
+                    revisited = self._trail.is_settled or image_id in self._returned
+                    if revisited or not card.settled:
+                        return self._shown(card)
+                    self._trail.drop()
+                    continue
+            if not self.refill():
+                return None
+
+    def ahead(self, count: int) -> list[Card]:
+        """The current card and those that follow, as far as they are known."""
+        with self._lock:
+            return [
+                self._shown(self._cards[one])
+                for one in self._trail.ahead(count)
+                if one in self._cards
+            ]
+
+    @property
+    def runs_low(self) -> bool:
+        """Whether it is time for `refill`."""
+        with self._lock:
+            return self._trail.open_count() < LOW and not self._supply.exhausted
+
+    def refill(self) -> bool:
+        """Look for more images and claim them; False if the queue has nothing new."""
+        with self._searching:
+            while True:
+                with self._lock:
+                    supply = self._supply
+                found = supply.draw(BATCH, self._leave_out())
+                if not found:
+                    return False
+                with self._lock:
+                    if supply is not self._supply:
+                        continue
+                    if self._put_out(found):
+                        return True
+
+    def move(self, step: int) -> Card | None:
+        """Look at the image before or after without deciding; None at either end."""
+        with self._lock:
+            moved = self._trail.move(step)
+            image_id = self._trail.current
+            return self._shown(self._fresh(image_id)) if moved and image_id is not None else None
+
+    def decide(self, label: Label, *, reasons: Sequence[str] = (), note: str = "") -> Verdict:
+        """Record a decision about the current image; it is on disk when this returns."""
+        with self._lock:
+            card = self._current_card()
+            event_id = self._record([(card, label)], self._method, reasons, note)
+            self._trail.settle([card.image_id], [event_id], label)
+            self._count([(card, label)])
+            return Verdict(
+                image_id=card.image_id, label=label, event_id=event_id, seen_event=card.event_id
+            )
+
+    def decide_page(self, verdicts: Sequence[tuple[Card, Label]]) -> None:
+        """Record a whole contact sheet, all of it or nothing; `undo` takes it back whole."""
+        if not verdicts:
+            return
+        with self._lock:
+            last = self._record(verdicts, Method.SHEET, (), "")
+            first = last - len(verdicts) + 1
+            ids = [card.image_id for card, _ in verdicts]
+            self._trail.settle_page(ids, range(first, last + 1))
+            self._count(verdicts)
+
+    def skip(self) -> None:
+        """Leave the current image undecided; it does not come again in this session."""
+        with self._lock:
+            image_id = self._current_card().image_id
+            self._skip(image_id)
+            self._trail.settle([image_id], [])
+
+    def undo(self) -> Undone | None:
+        """Take the newest step back, also one of an earlier session; None if there is none."""
+        with self._lock:
+            step = self._trail.back()
+            if step is None:
+                return self._undo_earlier()
+            self._returned.update(step.image_ids)
+            if not step.event_ids:
+                self._tally["skipped"] -= len(step.image_ids)
+                return Undone(image_ids=step.image_ids, label="")
+            self._take_back(step.event_ids)
+            return Undone(image_ids=step.image_ids, label=step.label)
+
+    def flag(self, image_id: int, note: str) -> None:
+        """Mark an image with a note for somebody to look at."""
+        claims.flag(self.workspace.catalogue, image_id, note=note, actor=self.actor)
+        self._tally["flagged"] += 1
+
+    def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> None:
+        """Put an image that cannot be shown into quarantine, and go on."""
+        quarantine_images(self.workspace.catalogue, {image_id: (reason, detail)})
+        with self._lock:
+            self._tally["set aside"] += 1
+            if self._trail.current == image_id:
+                self._trail.drop()
+
+    def news_about(self, verdict: Verdict) -> HistoryEvent | None:
+        """What a round or somebody else said about an image while it was looked at.
+
+        The decision stands all the same; labelling blind, nothing is told.
+        """
+        if self.blind:
+            return None
+        events = history(self.workspace.catalogue, verdict.image_id)
+        said = (EventKind.PROMOTE, EventKind.REVOKE, EventKind.ASSERT)
+        others = [
+            event
+            for event in events
+            if (verdict.seen_event or 0) < event.event_id < verdict.event_id
+            and event.session != self.session
+            and event.kind in said
+        ]
+        return others[-1] if others else None
+
+    def page(self, side: Standing, size: int) -> list[Card]:
+        """A contact sheet: images that the model puts in a class, surest first, claimed."""
+        with self._lock:
+            ids = self._supply.page(side, size, self._leave_out())
+            mine = self._claim(ids)
+            self._load(mine, {})
+            return [self._cards[one] for one in mine if one in self._cards]
+
+    def skip_on_page(self, image_ids: Sequence[int]) -> None:
+        """Leave images of a contact sheet undecided for this session."""
+        with self._lock:
+            for image_id in image_ids:
+                self._skip(image_id)
+
+    def summary(self) -> Summary:
+        """How the session went so far."""
+        pace = self.pace
+        return Summary(
+            queue=self.queue,
+            decided=pace.decided,
+            by_label={label: number for label, number in pace.by_label.items() if number},
+            skipped=self._tally["skipped"],
+            flagged=self._tally["flagged"],
+            undone=self._tally["undone"],
+            set_aside=self._tally["set aside"],
+            against_model=self._tally["against model"],
+            corrected=self._tally["corrected"],
+            minutes=pace.working_seconds / 60,
+            per_minute=pace.overall_per_minute,
+            longest_streak=pace.longest_streak,
+        )
+
+    @property
+    def _method(self) -> Method:
+        return Method.BLIND if self.blind else Method.SINGLE
+
+    def _new_supply(self, queue: str, like: int | None, view: View) -> Supply:
+        return Supply(
+            self.workspace, queue, like=like, view=view, seed=self._seed, progress=self._progress
+        )
+
+    def _leave_out(self) -> QueueFilter:
+        return QueueFilter(session=self.session, queue=self.queue)
+
+    def _current_card(self) -> Card:
+        image_id = self._trail.current
+        if image_id is None:
+            raise UsageError("There is no image to decide on.", "Choose another queue.")
+        return self._cards[image_id]
+
+    def _shown(self, card: Card) -> Card:
+        return without_hints(card) if self.blind else card
+
+    def _put_out(self, found: dict[int, str]) -> list[int]:
+        """Claim images and lay those on the desk that nobody else has."""
+        mine = self._claim(list(found))
+        self._load(mine, found)
+        return self._trail.add(
+            one for one in mine if one in self._cards and not self._cards[one].settled
+        )
+
+    def _claim(self, image_ids: Sequence[int]) -> list[int]:
+        return claims.claim(
+            self.workspace.catalogue,
+            image_ids,
+            queue=self.queue,
+            actor=self.actor,
+            session=self.session,
+            seconds=CLAIM_SECONDS,
+        )
+
+    def _load(self, image_ids: Sequence[int], why: dict[int, str]) -> None:
+        cards = load_cards(self.workspace, image_ids, why=why, blind=False)
+        self._cards = {one: self._cards[one] for one in self._kept()} | cards
+
+    def _kept(self) -> list[int]:
+        """Cards that may still be asked for; the rest is loaded again when somebody goes back."""
+        return [one for one in self._trail.ahead(4 * BATCH) if one in self._cards]
+
+    def _fresh(self, image_id: int) -> Card:
+        """The card of an image, loaded again if something was said about it meanwhile."""
+        known = self._cards.get(image_id)
+        now = current(self.workspace.catalogue, [image_id]).get(image_id)
+        if known is None or now is None or now.event_id != known.event_id:
+            why = {image_id: known.why} if known is not None else {}
+            self._load([image_id], why)
+        return self._cards[image_id]
+
+    def _record(
+        self,
+        verdicts: Sequence[tuple[Card, Label]],
+        method: Method,
+        reasons: Sequence[str],
+        note: str,
+    ) -> int:
+        splits = self.workspace.settings.splits
+        done = record_decisions(
+            self.workspace.catalogue,
+            [
+                Decision(
+                    image_id=card.image_id,
+                    label=label,
+                    origin=BLIND_ORIGINS.get(self.queue, Origin.REVIEW),
+                    method=method,
+                    reasons=tuple(reasons),
+                    note=note,
+                    probability=card.score,
+                )
+                for card, label in verdicts
+            ],
+            actor=self.actor,
+            session=self.session,
+            shares=SplitShares(calibration=splits.calibration_share, test=splits.test_share),
+        )
+        self._renew_claims()
+        assert done.last_event_id is not None  # only imports may be left unrecorded
+        return done.last_event_id
+
+    def _renew_claims(self) -> None:
+        """Claims live on as long as somebody works; a pause lets others have the images."""
+        if self._clock() - self._claimed_at > CLAIM_SECONDS / 4:
+            self._claimed_at = self._clock()
+            self._claim(self._trail.ahead(2 * BATCH))
+
+    def _count(self, verdicts: Sequence[tuple[Card, Label]]) -> None:
+        at = self._clock()
+        for label, number in Counter(label for _, label in verdicts).items():
+            self.pace.decide(at, label, number)
+        for card, label in verdicts:
+            if label is Label.UNSURE:
+                continue
+            self._tally["against model"] += card.suggestion not in (None, label)
+            self._tally["corrected"] += card.origin is Origin.PROMOTED and card.suggestion != label
+
+    def _skip(self, image_id: int) -> None:
+        claims.skip(
+            self.workspace.catalogue,
+            image_id,
+            queue=self.queue,
+            actor=self.actor,
+            session=self.session,
+        )
+        self._tally["skipped"] += 1
+
+    def _undo_earlier(self) -> Undone | None:
+        newest = browse.own_decisions(self.workspace.catalogue, self.actor)
+        if not newest:
+            return None
+        step = browse.page_decisions(self.workspace.catalogue, newest[0], self.actor)
+        ids = tuple(one.image_id for one in reversed(step))
+        self._take_back([one.event_id for one in step], counted=False)
+        if newest[0].method is not Method.SHEET:
+            self._returned.update(ids)
+            self._load(ids, {})
+            self._claim(ids)
+            self._trail.reopen(ids)
+        label = "page" if len(step) > 1 else str(newest[0].label)
+        return Undone(image_ids=ids, label=label, earlier_session=True)
+
+    def _take_back(self, event_ids: Sequence[int], *, counted: bool = True) -> None:
+        retracted = retract(
+            self.workspace.catalogue, event_ids, actor=self.actor, session=self.session
+        )
+        self._tally["undone"] += retracted
+        if counted:
+            self.pace.undo_last(len(event_ids))
