@@ -72,7 +72,7 @@ class FeatureReader:
         if file.stored_rows() < rows:
             raise StorageError(
                 f"{file.path} holds {file.stored_rows():,} of {rows:,} rows of features.",
-                "Run `curator encode`; it computes again what is lost.",
+                "Run `curator encode`, or import them again if they were your own.",
             )
         self.file = file
         self.rows = rows

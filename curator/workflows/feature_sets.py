@@ -81,19 +81,3 @@ def feature_file(workspace: Workspace, record: FeatureSetRecord) -> FeatureFile:
         fingerprint=record.fingerprint,
         dimension=record.dimension,
     )
-
-
-def damaged_features(workspace: Workspace) -> list[str]:
-    """A sentence for each set whose file is not what was written; reads all of them."""
-    found = []
-    for record in catalogued.list_feature_sets(workspace.catalogue):
-        rows = catalogued.end_row(workspace.catalogue, record.feature_set_id)
-        file = feature_file(workspace, record)
-        if file.stored_rows() < rows:
-            found.append(f"{file.path}: {file.stored_rows():,} of {rows:,} rows are left")
-            continue
-        ranges = FeatureReader(file, rows).check()
-        if ranges:
-            count = sum(len(one) for one in ranges)
-            found.append(f"{file.path}: {count:,} of {rows:,} rows are damaged")
-    return found

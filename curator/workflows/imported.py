@@ -225,7 +225,8 @@ def _feature_set(
     earlier = [one for one in catalogued.list_feature_sets(catalogue) if one.name == title]
     if earlier and earlier[-1].details["content"] == digest:
         there = catalogued.row_count(catalogue, earlier[-1].feature_set_id)
-        return earlier[-1], there == len(order)
+        stored = feature_file(workspace, earlier[-1]).stored_rows()
+        return earlier[-1], there == len(order) <= stored
     identity = f"{title} {rows.shape[1]} {len(earlier)} {digest}"
     record = catalogued.feature_set(
         catalogue,

@@ -26,7 +26,8 @@ from curator.workflows import encode as encoding
 from curator.workflows.encode import current_features, encode, ready_features
 from curator.workflows.encode_paths import encode_paths
 from curator.workflows.encoders import open_workspace_encoder, pixel_loader
-from curator.workflows.feature_sets import damaged_features, feature_file
+from curator.workflows.feature_sets import feature_file
+from curator.workflows.verify import verify
 from curator.workflows.workspace import Workspace, create_workspace
 from tests.support import images
 from tests.workflows.encoded import (
@@ -78,7 +79,7 @@ def test_every_image_is_encoded_once_in_the_order_of_ids(ready: Workspace) -> No
         chunks = list(encoder.encode(paths, loader.load_path))
     expected = np.concatenate([chunk.features for chunk in chunks])
     assert stored(features).tobytes() == expected.tobytes()
-    assert damaged_features(ready) == []
+    assert features.reader.check() == []
     again = encode(ready)
     assert (again.encoded, again.known) == (0, 30)
     assert again.feature_set_id == report.feature_set_id
@@ -241,14 +242,17 @@ def test_lost_features_are_computed_again(ready: Workspace) -> None:
     before = by_image(ready, first)
     path = feature_file(ready, first.record).path
     os.truncate(path, path.stat().st_size // 2)
-    assert len(damaged_features(ready)) == 1
+    assert not verify(ready).clean
     with pytest.raises(StorageError, match="curator encode"):
         current_features(ready)
     assert encode(ready).encoded == 30
     assert by_image(ready, ready_features(ready)) == before
     with path.open("r+b") as stream:
         stream.write(b"\xff\xff")
-    assert "damaged" in damaged_features(ready)[0]
+    assert ready_features(ready).reader.check() == [range(30)]
+    path.unlink()
+    assert encode(ready).encoded == 30
+    assert verify(ready).clean
 
 
 @contextmanager
