@@ -47,8 +47,8 @@ class ExportReport:
     """What was written, and what was left out and why.
 
     `labels` is the user's label → origin → rows; `images` counts distinct images among
-    the rows. `left_out` counts images (`missing`: locations) that this kind of manifest
-    has no row for. `digest` is the SHA-256 of the manifest in hexadecimal.
+    the rows. `left_out` counts images (`missing`: locations) that have no row, by why:
+    their label, `other-origin`, `unlabelled`, `quarantined`. `digest` is the SHA-256 of the manifest in hexadecimal.
     """
 
     destination: Path
@@ -98,7 +98,9 @@ def export(
             rows=tally.rows,
             images=source.images(),
             labels=tally.by_label(),
-            left_out=_left_out(counts(workspace.catalogue), wanted),
+            left_out=_left_out(
+                counts(workspace.catalogue), wanted, people, workspace.settings.classes
+            ),
             digest=digest,
         )
         content = _sidecar(workspace, report, source, relative_to)
@@ -195,11 +197,20 @@ def _known(text: str, known: Mapping[str, Word], what: str) -> Word:
     return known[text]
 
 
-def _left_out(pool: Counts, wanted: Sequence[Standing]) -> dict[str, int]:
+def _left_out(
+    pool: Counts,
+    wanted: Sequence[Standing],
+    origins: Sequence[Origin] | None,
+    classes: ClassesSettings,
+) -> dict[str, int]:
     counted = {"unlabelled": pool.unlabelled}
     for standing in Standing:
+        by_origin = pool.labels.get(standing, {})
         if standing not in wanted:
-            counted[str(standing)] = sum(pool.labels.get(standing, {}).values())
+            counted[classes.name_of(standing)] = sum(by_origin.values())
+        elif origins is not None:
+            others = sum(count for origin, count in by_origin.items() if origin not in origins)
+            counted["other-origin"] = counted.get("other-origin", 0) + others
     counted["quarantined"] = sum(pool.quarantined.values())
     counted["missing"] = pool.missing
     return counted

@@ -155,6 +155,13 @@ def test_filters(workspace: Workspace, ids: dict[str, int], tmp_path: Path) -> N
     assert names(labels=["negative"], origins=["seed"]) == []
 
 
+def test_what_filters_leave_out_is_counted(
+    workspace: Workspace, ids: dict[str, int], tmp_path: Path
+) -> None:
+    report = export(workspace, tmp_path / "m.csv", labels=["good"], origins=["promoted"])
+    assert (report.rows, report.left_out["bad"], report.left_out["other-origin"]) == (1, 2, 2)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
