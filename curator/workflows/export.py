@@ -48,7 +48,8 @@ class ExportReport:
 
     `labels` is the user's label → origin → rows; `images` counts distinct images among
     the rows. `left_out` counts images (`missing`: locations) that have no row, by why:
-    their label, `other-origin`, `unlabelled`, `quarantined`. `digest` is the SHA-256 of the manifest in hexadecimal.
+    their label, `other-origin`, `unlabelled`, `quarantined`. `digest` is the SHA-256 of the
+    manifest in hexadecimal.
     """
 
     destination: Path
