@@ -72,9 +72,36 @@ def test_the_table_names_every_command() -> None:
     assert described == set(command.commands)
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
-        assert (CHECKOUT / target).exists(), target
+@pytest.mark.parametrize(
+    "page",
+    [CHECKOUT / name for name in ("README.md", "docs/guide.md", "docs/architecture.md")],
+    ids=lambda page: page.name,
+)
+def test_every_command_that_is_mentioned_exists(page: Path) -> None:
+    """Also those in running text, with every option that they are shown with."""
+    commands = typer.main.get_command(app).commands
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    mentions = re.findall(r"`curator ([^`]+)`", text)
+    mentions += re.findall(r"^curator (.+)$", "".join(blocks), flags=re.MULTILINE)
+    for mention in mentions:
+        words = mention.split()
+        if words[0] == "-w":
+            words = words[2:]
+        if not words or words[0] in {"...", "COMMAND", "--help"}:
+            continue
+        assert words[0] in commands, mention
+        known = {name for option in commands[words[0]].params for name in option.opts}
+        shown = {word.partition("=")[0] for word in words if word.startswith("--")} - {"--help"}
+        assert shown <= known, mention
+
+
+@pytest.mark.parametrize(
+    "page", [CHECKOUT / "README.md", *CHECKOUT.glob("docs/**/*.md")], ids=lambda page: page.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
 
 
 def _photos(root: Path) -> dict[str, str]:
