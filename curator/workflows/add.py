@@ -126,8 +126,8 @@ def add(
         near_duplicate_images=near.images,
         quarantined=dict(sorted(tally.quarantined.items())),
         ignored=dict(sorted(tally.ignored.items())),
-        labelled=dict(sorted(labels.recorded.items())),
-        labels_kept=labels.kept,
+        labelled=dict(sorted((+labels.recorded).items())),
+        labels_kept=labels.kept(),
         conflicts=labels.conflicts(),
         sources=tuple(dict.fromkeys(job.source.name for job in jobs)),
         unreadable_folders=tuple(tally.unreadable_folders),
@@ -180,7 +180,7 @@ class _Adding:
                 for chunk in in_chunks(inspected):
                     self._record(job, chunk)
                     stage.advance(len(chunk))
-                    estimate.update(chunk, self.tally.files, stage)
+                    estimate.update(chunk, self.tally.settled, stage)
                 self._flush(job)
         return self._gone
 
@@ -195,11 +195,12 @@ class _Adding:
             if isinstance(item, Fresh):
                 tally.files += 1
                 estimate.begin()
+                self._labels.expect()
                 yield item.stamp
             elif isinstance(item, Same):
                 stage.advance()
                 tally.count_known(item.known)
-                self._labels.offer(job.source.root, item.known)
+                self._labels.pass_known(job.source.root, item.known)
                 if item.known.state is LocationState.MISSING:
                     self._returned.append(item.known.location_id)
             elif isinstance(item, Gone):
@@ -213,7 +214,7 @@ class _Adding:
         recorded = record_files(self._workspace.catalogue, job.source.source_id, chunk, places)
         self.tally.count_recorded(recorded)
         for file in recorded:
-            self._labels.offer_recorded(job.source.root, file)
+            self._labels.pass_recorded(job.source.root, file)
         self._labels.record()
 
     def _flush(self, job: Job) -> None:

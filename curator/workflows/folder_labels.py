@@ -10,8 +10,10 @@ the folder that it lies in.
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from curator.catalogue.files import KnownFile, RecordedFile
 from curator.catalogue.labels import SplitShares, current, record_decisions
@@ -71,11 +73,14 @@ def label_rules(
 
 
 class FolderLabels:
-    """Collects images that a folder gives a label, and records them in portions."""
+    """Collects images that a folder gives a label, and records them in the walk's order.
+
+    Files are known at once or only after they were read; whichever comes first, events
+    are in the order of the walk, so that nothing downstream depends on timing.
+    """
 
     def __init__(self, workspace: Workspace, rules: LabelRules, actor: str) -> None:
         self.recorded: Counter[Label] = Counter()
-        self.kept = 0
         self._catalogue = workspace.catalogue
         self._rules = rules
         self._actor = actor
@@ -85,61 +90,78 @@ class FolderLabels:
             test=splits.test_share,
             seed=workspace.settings.runtime.seed,
         )
+        self._walked: deque[tuple[bytes, KnownFile] | None] = deque()
         self._waiting: list[tuple[int, Label]] = []
         self._contradicted: set[int] = set()
+        self._kept: set[int] = set()
 
-    def offer(self, root: bytes, file: KnownFile) -> None:
-        """A catalogued file; taken if it is usable and lies where a label follows."""
-        if file.quarantine is None and file.image_id is not None:
-            self._take(root, file.path, file.image_id)
+    def expect(self) -> None:
+        """The walk came to a file that has to be read first."""
+        if self._rules:
+            self._walked.append(None)
 
-    def offer_recorded(self, root: bytes, file: RecordedFile) -> None:
-        """The same for a file that has just been recorded."""
-        if file.quarantine is None and file.image_id is not None:
-            self._take(root, file.path, file.image_id)
+    def pass_known(self, root: bytes, file: KnownFile) -> None:
+        """The walk came to a file that is catalogued."""
+        if self._walked:
+            self._walked.append((root, file))
+        else:
+            self._take(root, file)
 
-    def _take(self, root: bytes, path: bytes, image_id: int) -> None:
+    def pass_recorded(self, root: bytes, file: RecordedFile) -> None:
+        """The next of the files that had to be read is recorded now."""
         if not self._rules:
             return
-        absolute = os.path.join(root, path)
-        for place, label in self._rules:
-            if is_at_or_under(absolute, place):
-                self._waiting.append((image_id, label))
-                break
-        if len(self._waiting) >= _AT_ONCE:
-            self.record()
+        self._walked.popleft()
+        self._take(root, file)
+        while self._walked and (passed := self._walked[0]) is not None:
+            self._take(*passed)
+            self._walked.popleft()
 
     def record(self) -> None:
-        """Record what was collected, in one transaction."""
-        if not self._waiting:
-            return
+        """Record what was collected so far."""
         ids = list(dict.fromkeys(image_id for image_id, _ in self._waiting))
-        standing = current(self._catalogue, ids)
-        personal = {image_id for image_id in ids if standing[image_id].method in _PERSONAL}
-        for label in (Label.POSITIVE, Label.NEGATIVE):
-            self._record(
-                [pair for pair in self._waiting if pair[1] is label and pair[0] not in personal]
-            )
-        self.kept += len(personal)
+        standing = current(self._catalogue, ids) if ids else {}
+        personal = {
+            image_id: found.standing
+            for image_id, found in standing.items()
+            if found.method in _PERSONAL
+        }
+        for label, pairs in groupby(self._waiting, key=itemgetter(1)):
+            meant = list(dict.fromkeys(image_id for image_id, _ in pairs))
+            self._record([image_id for image_id in meant if image_id not in personal], label)
+            self._kept |= {image_id for image_id in meant if personal.get(image_id, label) != label}
         self._waiting.clear()
 
-    def _record(self, pairs: Sequence[tuple[int, Label]]) -> None:
-        if not pairs:
-            return
-        label = pairs[0][1]
-        decisions = [
-            Decision(image_id=image_id, label=label, origin=Origin.SEED, method=Method.IMPORT)
-            for image_id in dict.fromkeys(image_id for image_id, _ in pairs)
-        ]
-        done = record_decisions(self._catalogue, decisions, actor=self._actor, shares=self._shares)
-        self.recorded[label] += done.recorded
-        if done.conflicts:
-            ids = [decision.image_id for decision in decisions]
-            labels = current(self._catalogue, ids)
-            self._contradicted |= {
-                image_id for image_id in ids if labels[image_id].standing is Standing.CONFLICT
-            }
+    def kept(self) -> int:
+        """How many images kept another label, which a person gave them one by one."""
+        return len(self._kept)
 
     def conflicts(self) -> int:
         """How many of the images stand contradicted."""
         return len(self._contradicted)
+
+    def _take(self, root: bytes, file: KnownFile | RecordedFile) -> None:
+        if not self._rules or file.quarantine is not None or file.image_id is None:
+            return
+        absolute = os.path.join(root, file.path)
+        for place, label in self._rules:
+            if is_at_or_under(absolute, place):
+                self._waiting.append((file.image_id, label))
+                break
+        if len(self._waiting) >= _AT_ONCE:
+            self.record()
+
+    def _record(self, image_ids: Sequence[int], label: Label) -> None:
+        if not image_ids:
+            return
+        decisions = [
+            Decision(image_id=image_id, label=label, origin=Origin.SEED, method=Method.IMPORT)
+            for image_id in image_ids
+        ]
+        done = record_decisions(self._catalogue, decisions, actor=self._actor, shares=self._shares)
+        self.recorded[label] += done.recorded
+        if done.conflicts:
+            labels = current(self._catalogue, image_ids)
+            self._contradicted |= {
+                image_id for image_id in image_ids if labels[image_id].standing is Standing.CONFLICT
+            }

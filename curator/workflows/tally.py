@@ -35,6 +35,11 @@ class Tally:
         """How many files hold a usable image."""
         return self.added + self.known + self.duplicates
 
+    @property
+    def settled(self) -> int:
+        """How many files are dealt with; others are being read."""
+        return self.readable + self.quarantined.total()
+
     def count_known(self, file: KnownFile) -> None:
         """A file that was catalogued and did not have to be read."""
         self.files += 1
