@@ -84,12 +84,12 @@ class DuplicatesSettings(_Section):
 class ClassifierSettings(_Section):
     """What is trained in a round."""
 
-    kind: Literal["frozen"] = "frozen"
-    """`frozen`: heads on the features of a pre-trained encoder."""
+    kind: Literal["frozen", "finetune"] = "frozen"
+    """`frozen`: heads on a pre-trained encoder's features; `finetune`: networks end to end."""
     model: Name = "tf_efficientnet_lite0"
-    """The encoder: any model name of timm, or `features:NAME` for features of your own."""
+    """Any model of timm, `features:NAME` for your own features, `module:function` for a network."""
     weights: str = ""
-    """A weights file (.safetensors or .pth), empty for the usual ones, or `scratch` to fine-tune."""
+    """A file (.safetensors, .pth); empty takes the usual weights, `scratch` random ones."""
     image_size: Literal["auto"] | Annotated[int, Field(ge=16, le=2048)] = "auto"
     """Side of the encoder's input in pixels; `auto` is its native size, less for small images."""
     fit: Literal["squash", "crop", "pad"] = "squash"

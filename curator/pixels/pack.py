@@ -173,6 +173,17 @@ class PixelPack:
         return decoded.reshape(shape)
 
 
+def decode_square(data: bytes, spec: PackSpec, rules: OpenRules) -> Pixels:
+    """The pixels that a raw pack would hold of a file's bytes, (side, side, channels).
+
+    Raises ImageProblem.
+    """
+    pixels = open_square(data, spec.side, spec.fit, rules)
+    if spec.channels == 3:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+
+
 def choose_codec(spec: PackSpec, images: int, max_bytes: int) -> PackSpec:
     """`spec` with raw rows where `images` of them fit `max_bytes`, else with JPEGs."""
     raw = PackSpec(**{**asdict(spec), "codec": "raw"})
@@ -284,11 +295,9 @@ def _packed(file: ImageFile, *, spec: PackSpec, rules: OpenRules) -> bytes | Ima
         data = read_file(file.path, rules.max_bytes)
         if hashlib.sha256(data).digest() != file.sha256:
             return ImageProblem(Quarantine.CHANGING, "its content is not what was added")
-        pixels = open_square(data, spec.side, spec.fit, rules)
+        pixels = decode_square(data, spec, rules)
     except ImageProblem as problem:
         return problem
-    if spec.channels == 1:
-        pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
     if spec.codec == "raw":
         return pixels.tobytes()
     import simplejpeg

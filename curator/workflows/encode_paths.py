@@ -25,10 +25,11 @@ from curator.workflows.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedPath:
-    """A file, and its features (dimension,) in float16 or why there are none."""
+    """A file, and its features (dimension,) or pixels (side, side, channels), or why there are
+    none."""
 
     path: Path
-    features: NDArray[np.float16] | None
+    features: NDArray[np.float16] | NDArray[np.uint8] | None
     problem: Unreadable | None
 
 

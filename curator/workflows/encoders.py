@@ -28,6 +28,7 @@ from curator.learn.encoder import (
 from curator.learn.inputs import POOL_SHARE, automatic_size
 from curator.learn.loading import PixelLoader
 from curator.learn.weights import find_weights
+from curator.settings import ClassifierSettings
 from curator.workflows.workspace import Workspace
 
 IMPORTED = "features:"
@@ -36,7 +37,17 @@ IMPORTED = "features:"
 
 def is_imported(workspace: Workspace) -> bool:
     """Whether the user brings the features, so that there is no encoder to run."""
-    return workspace.settings.classifier.model.startswith(IMPORTED)
+    return encoder_settings(workspace).model.startswith(IMPORTED)
+
+
+def encoder_settings(workspace: Workspace) -> ClassifierSettings:
+    """The settings that name the encoder.
+
+    Where networks are trained end to end, `classifier.model` is no encoder; queues that
+    need features then take the default one.
+    """
+    chosen = workspace.settings.classifier
+    return ClassifierSettings(fit=chosen.fit) if chosen.kind == "finetune" else chosen
 
 
 def find_encoded(workspace: Workspace) -> FeatureSetRecord | None:
@@ -89,7 +100,7 @@ def open_workspace_encoder(workspace: Workspace, *, image_size: int | None = Non
 
     Raises LearnError if it cannot be had.
     """
-    chosen, runtime = workspace.settings.classifier, workspace.settings.runtime
+    chosen, runtime = encoder_settings(workspace), workspace.settings.runtime
     request = EncoderRequest(
         model=chosen.model,
         weights=chosen.weights,
@@ -117,7 +128,7 @@ def pixel_loader(workspace: Workspace, image_size: int) -> PixelLoader:
 
 
 def _image_size(workspace: Workspace) -> int:
-    chosen = workspace.settings.classifier
+    chosen = encoder_settings(workspace)
     if chosen.image_size != "auto":
         return chosen.image_size
     for record in catalogued.list_feature_sets(workspace.catalogue):
@@ -130,7 +141,7 @@ def _image_size(workspace: Workspace) -> int:
 
 def _requested(workspace: Workspace) -> dict[str, Any]:
     """The settings that decide about features, with a weights file named by its content."""
-    chosen = workspace.settings.classifier
+    chosen = encoder_settings(workspace)
     return {
         "model": chosen.model,
         "weights": find_weights(chosen.model, chosen.weights).digest(),

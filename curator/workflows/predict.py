@@ -7,12 +7,15 @@ came from; no head met these images, so all of them have a say.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curator.catalogue import rounds
 from curator.catalogue.features import FeatureSetRecord, list_feature_sets
@@ -22,12 +25,16 @@ from curator.core.words import Label, Quarantine
 from curator.errors import DataError
 from curator.ingest.walk import walk
 from curator.learn.frozen import score_unseen
-from curator.learn.model import FrozenClassifier, load_classifier
+from curator.learn.model import load_classifier
 from curator.workflows.encode_paths import EncodedPath, encode_paths
+from curator.workflows.pack import is_pack
 from curator.workflows.scoring import policy_of
 from curator.workflows.workspace import Workspace
 
 _SCORED_TOGETHER = 1_024
+
+Score = Callable[[NDArray[Any]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""From rows of features or pixels to P(positive), calibrated and raw, (rows,)."""
 
 _LABELS = {Action.PROMOTE_POSITIVE: Label.POSITIVE, Action.PROMOTE_NEGATIVE: Label.NEGATIVE}
 
@@ -60,31 +67,50 @@ def predict(
     for path in paths:
         if not os.path.lexists(path):
             raise DataError(f"{path} does not exist.", "Check the path.")
-    classifier, feature_set = current_model(workspace)
+    model = current_model(workspace)
     files = (file for path in paths for file in _files(path))
-    encoded = encode_paths(workspace, files, feature_set=feature_set, progress=progress)
+    encoded, score = _means(workspace, model, files, progress)
     while some := list(islice(encoded, _SCORED_TOGETHER)):
-        yield from _scored(workspace, classifier, some)
+        yield from _scored(workspace, score, some)
 
 
-def current_model(workspace: Workspace) -> tuple[FrozenClassifier, FeatureSetRecord]:
-    """The classifier of the current round and the features that it was trained on.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentModel:
+    """The model file of the current round, and the features or pixels that it was trained on."""
 
-    Raises DataError before the first round, LearnError if the model file is lost.
-    """
+    path: Path
+    digest: str
+    feature_set: FeatureSetRecord
+
+
+def current_model(workspace: Workspace) -> CurrentModel:
+    """The model of the current round. Raises DataError before the first round."""
     head = rounds.head(workspace.catalogue)
     record = None if head is None else rounds.get_round(workspace.catalogue, head)
     if record is None or record.model_digest is None:
         raise DataError("No round has trained a model yet.", "Run `curator round` first.")
     path = workspace.folder("models") / f"{record.model_digest}.safetensors"
-    classifier = load_classifier(path, record.model_digest)
     for feature_set in list_feature_sets(workspace.catalogue):
         if feature_set.feature_set_id == record.feature_set_id:
-            return classifier, feature_set
+            return CurrentModel(path=path, digest=record.model_digest, feature_set=feature_set)
     raise DataError(
         f"The features that round {head} was trained on are not known any more.",
         "Run `curator round` again.",
     )
+
+
+def _means(
+    workspace: Workspace, model: CurrentModel, files: Iterable[Path], progress: Progress
+) -> tuple[Iterator[EncodedPath], Score]:
+    """What the model needs to know of files, and how it scores that, by its kind."""
+    if is_pack(model.feature_set):
+        from curator.workflows.finetune import pixels_of_paths, unseen_scorer
+
+        pixels = pixels_of_paths(workspace, files, model.feature_set)
+        return pixels, unseen_scorer(workspace, model.path, model.digest, progress)
+    classifier = load_classifier(model.path, model.digest)
+    features = encode_paths(workspace, files, feature_set=model.feature_set, progress=progress)
+    return features, partial(score_unseen, classifier)
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -97,13 +123,13 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _scored(
-    workspace: Workspace, classifier: FrozenClassifier, encoded: Iterable[EncodedPath]
+    workspace: Workspace, score: Score, encoded: Iterable[EncodedPath]
 ) -> Iterator[Prediction]:
     encoded = list(encoded)
     readable = [one.features for one in encoded if one.features is not None]
     scores: Iterator[tuple[float, float, int]] = iter(())
     if readable:
-        calibrated, raw = score_unseen(classifier, np.stack(readable))
+        calibrated, raw = score(np.stack(readable))
         deciding = raw if workspace.settings.promotion.score == "raw" else calibrated
         held = np.full(len(readable), Held.NOTHING, dtype=np.int8)
         actions = decide(deciding, held, policy_of(workspace.settings.promotion))

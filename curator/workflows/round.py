@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from curator.catalogue import pool, rounds
 from curator.catalogue.leases import lease
@@ -24,7 +25,7 @@ from curator.core.progress import SILENT, Progress
 from curator.core.pseudo import PseudoRule
 from curator.errors import DataError
 from curator.learn.devices import choose_placement, core_count
-from curator.learn.frozen import Basis, Plan, Scorer, Trained, TrainingLabels, train, use_threads
+from curator.learn.frozen import Basis, Plan, Scorer, TrainingLabels, train, use_threads
 from curator.learn.model import FrozenClassifier
 from curator.settings import Settings
 from curator.workflows.encode import ready_features
@@ -77,6 +78,23 @@ class RoundReport:
         return changed / self.without_human if self.without_human else 0.0
 
 
+class Summary(Protocol):
+    """What either kind says of its training: counts, and the error where it was not taught."""
+
+    @property
+    def human_positive(self) -> int: ...  # noqa: D102
+    @property
+    def human_negative(self) -> int: ...  # noqa: D102
+    @property
+    def pseudo_positive(self) -> int: ...  # noqa: D102
+    @property
+    def pseudo_negative(self) -> int: ...  # noqa: D102
+    @property
+    def estimate(self) -> ErrorEstimate: ...  # noqa: D102
+    @property
+    def basis(self) -> Basis: ...  # noqa: D102
+
+
 class _Clock:
     """Adds up seconds by stage."""
 
@@ -118,6 +136,43 @@ def run_rounds(
 def _one_round(workspace: Workspace, dry_run: bool, progress: Progress) -> RoundReport:
     clock, started_at = _Clock(), datetime.now(UTC)
     parent_id = rounds.head(workspace.catalogue)
+    finetunes = workspace.settings.classifier.kind == "finetune"
+    compute = _staged_finetuned if finetunes else _staged_frozen
+    staged = compute(workspace, parent_id, clock, progress)
+    if dry_run:
+        rounds.discard_staging(workspace.catalogue, staged.token)
+        return _report(staged.trained, staged.tally, clock, None)
+    with clock.stage("commit"):
+        new = NewRound(
+            parent_id=parent_id,
+            seed=workspace.settings.runtime.seed,
+            settings=workspace.settings.model_dump(mode="json"),
+            outcome=_outcome(staged.trained, staged.tally, clock),
+            started_at=started_at,
+            feature_set_id=staged.feature_set_id,
+            model_digest=staged.keep_model(),
+            score_digest=staged.score_digest,
+        )
+        record = rounds.commit_round(workspace.catalogue, staged.token, new)
+    rounds.clean_scores(workspace.catalogue)
+    return _report(staged.trained, staged.tally, clock, record)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Staged:
+    """A round that is computed and staged, but not committed, whatever its kind."""
+
+    trained: Summary
+    tally: Tally
+    token: str
+    feature_set_id: int
+    score_digest: str
+    keep_model: Callable[[], str]
+
+
+def _staged_frozen(
+    workspace: Workspace, parent_id: int | None, clock: _Clock, progress: Progress
+) -> _Staged:
     with clock.stage("encode"):
         features = ready_features(workspace, progress)
     use_threads(workspace.settings.runtime.threads or core_count())
@@ -131,24 +186,34 @@ def _one_round(workspace: Workspace, dry_run: bool, progress: Progress) -> Round
     token = rounds.begin_staging(workspace.catalogue)
     with clock.stage("score"):
         scorer = Scorer(trained, surveyed, teacher, plan)
-        tally, score_digest = score_pool(workspace, features, scorer, token, progress)
-    if dry_run:
-        rounds.discard_staging(workspace.catalogue, token)
-        return _report(trained, tally, clock, None)
-    with clock.stage("commit"):
-        new = NewRound(
-            parent_id=parent_id,
-            seed=workspace.settings.runtime.seed,
-            settings=workspace.settings.model_dump(mode="json"),
-            outcome=_outcome(trained, tally, clock),
-            started_at=started_at,
-            feature_set_id=features.feature_set_id,
-            model_digest=_keep_model(workspace, trained.classifier),
-            score_digest=score_digest,
+        tally, score_digest = score_pool(
+            workspace, features, scorer, token, progress, folds=plan.heads
         )
-        record = rounds.commit_round(workspace.catalogue, token, new)
-    rounds.clean_scores(workspace.catalogue)
-    return _report(trained, tally, clock, record)
+    return _Staged(
+        trained=trained,
+        tally=tally,
+        token=token,
+        feature_set_id=features.feature_set_id,
+        score_digest=score_digest,
+        keep_model=partial(_keep_model, workspace, trained.classifier),
+    )
+
+
+def _staged_finetuned(
+    workspace: Workspace, parent_id: int | None, clock: _Clock, progress: Progress
+) -> _Staged:
+    from curator.workflows.finetune import keep_networks, one_finetuned_round
+
+    use_threads(workspace.settings.runtime.threads or core_count())
+    found = one_finetuned_round(workspace, parent_id, clock.stage, progress)
+    return _Staged(
+        trained=found.trained,
+        tally=found.tally,
+        token=found.token,
+        feature_set_id=found.feature_set_id,
+        score_digest=found.score_digest,
+        keep_model=partial(keep_networks, workspace, found.trained.classifier),
+    )
 
 
 def _plan(settings: Settings) -> Plan:
@@ -199,7 +264,7 @@ def _keep_model(workspace: Workspace, classifier: FrozenClassifier) -> str:
     return digest
 
 
-def _outcome(trained: Trained, tally: Tally, clock: _Clock) -> dict[str, Any]:
+def _outcome(trained: Summary, tally: Tally, clock: _Clock) -> dict[str, Any]:
     return {
         "human_positive": trained.human_positive,
         "human_negative": trained.human_negative,
@@ -213,7 +278,7 @@ def _outcome(trained: Trained, tally: Tally, clock: _Clock) -> dict[str, Any]:
 
 
 def _report(
-    trained: Trained, tally: Tally, clock: _Clock, record: RoundRecord | None
+    trained: Summary, tally: Tally, clock: _Clock, record: RoundRecord | None
 ) -> RoundReport:
     """The committed figures where there are any: people may have labelled meanwhile."""
     counted = record or tally

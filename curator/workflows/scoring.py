@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from curator.catalogue.pool import PoolChunk, pool_chunks
 from curator.core.progress import Progress
 from curator.core.promotion import Action, Held, ThresholdPolicy, decide
 from curator.core.words import Standing, code_of
-from curator.learn.frozen import Plan, PoolSlice, Scorer, Survey, survey
+from curator.learn.frozen import Plan, PoolSlice, Survey, survey
 from curator.learn.model import FrozenClassifier
 from curator.pixels.scores import SCORE_RECORD, ScoreWriter
 from curator.settings import PromotionSettings
@@ -64,19 +64,43 @@ def survey_pool(
     with progress.stage("survey", features.rows) as stage:
 
         def slices() -> Iterator[PoolSlice]:
-            for chunk in _chunks(workspace, features):
+            for chunk in _chunks(workspace, features.feature_set_id):
                 yield pool_slice(chunk, plan.heads, seed)
                 stage.advance(len(chunk.image_ids))
 
         return survey(slices(), features, teacher, plan)
 
 
+class ScoredRows(Protocol):
+    """Features or pixels of the pool: the catalogue's set of rows, and how many there are."""
+
+    @property
+    def feature_set_id(self) -> int: ...  # noqa: D102
+    @property
+    def rows(self) -> int: ...  # noqa: D102
+
+
+Rows = TypeVar("Rows", bound=ScoredRows)
+Taken = TypeVar("Taken", contravariant=True)
+
+
+class PoolScorer(Protocol[Taken]):
+    """A classifier of either kind, as the pool sees it."""
+
+    def score(
+        self, part: PoolSlice, features: Taken
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """P(positive) of each image, calibrated and raw, both (rows,)."""
+
+
 def score_pool(
     workspace: Workspace,
-    features: FeatureSet,
-    scorer: Scorer,
+    features: Rows,
+    scorer: PoolScorer[Rows],
     token: str,
     progress: Progress,
+    *,
+    folds: int,
 ) -> tuple[Tally, str]:
     """Score, decide and stage the whole pool; returns the tally and the score file's digest."""
     settings, tally = workspace.settings, Tally()
@@ -84,8 +108,8 @@ def score_pool(
         progress.stage("score", features.rows) as stage,
         ScoreWriter(workspace.folder("scores")) as writer,
     ):
-        for chunk in _chunks(workspace, features):
-            part = pool_slice(chunk, settings.classifier.folds, settings.runtime.seed)
+        for chunk in _chunks(workspace, features.feature_set_id):
+            part = pool_slice(chunk, folds, settings.runtime.seed)
             calibrated, raw = scorer.score(part, features)
             deciding = raw if settings.promotion.score == "raw" else calibrated
             found = held(chunk)
@@ -170,5 +194,5 @@ def _count(
     )
 
 
-def _chunks(workspace: Workspace, features: FeatureSet) -> Iterator[PoolChunk]:
-    return pool_chunks(workspace.catalogue, features.feature_set_id, size=CHUNK_IMAGES)
+def _chunks(workspace: Workspace, feature_set_id: int) -> Iterator[PoolChunk]:
+    return pool_chunks(workspace.catalogue, feature_set_id, size=CHUNK_IMAGES)

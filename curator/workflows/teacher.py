@@ -34,7 +34,7 @@ def teacher_of(
     except LearnError as error:
         progress.note(f"{error.problem} This round learns from people's labels alone.")
         return None
-    if teacher.head_count == plan.heads and _still_blind(workspace, record, plan):
+    if teacher.head_count == plan.heads and still_blind(workspace, record, plan.heads):
         return teacher
     progress.note(
         "Folds have changed since the last round, so its heads may have seen what they would be"
@@ -43,14 +43,14 @@ def teacher_of(
     return None
 
 
-def _still_blind(workspace: Workspace, record: RoundRecord, plan: Plan) -> bool:
+def still_blind(workspace: Workspace, record: RoundRecord, folds: int) -> bool:
     """Whether every human label lies in the fold that it had when the teacher was trained."""
     scores = read_scores(workspace.folder("scores"), record.score_digest or "")
     if scores is None:
         return False
     human = pool.human_labels(workspace.catalogue, record.feature_set_id)
-    folds = fold_of(human.unit_keys, plan.heads, workspace.settings.runtime.seed)
+    now = fold_of(human.unit_keys, folds, workspace.settings.runtime.seed)
     place = np.searchsorted(scores["image_id"], human.image_ids)
     known = place < len(scores)
     known[known] = scores["image_id"][place[known]] == human.image_ids[known]
-    return bool((scores["fold"][place[known]] == folds[known]).all())
+    return bool((scores["fold"][place[known]] == now[known]).all())

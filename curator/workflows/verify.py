@@ -20,6 +20,7 @@ from curator.core.progress import SILENT, Progress, Stage
 from curator.core.words import LocationState
 from curator.errors import StorageError
 from curator.pixels.features import FeatureFile, FeatureReader
+from curator.workflows.pack import is_pack, pack_problems
 from curator.workflows.workspace import Workspace
 
 _READ_BYTES = 1 << 20
@@ -103,6 +104,9 @@ def _feature_problems(workspace: Workspace) -> Iterator[str]:
             dimension=record.dimension,
         )
         if rows == 0:
+            continue
+        if is_pack(record):
+            yield from pack_problems(workspace, record, rows)
             continue
         try:
             damaged = FeatureReader(file, rows).check()

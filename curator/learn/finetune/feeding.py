@@ -45,7 +45,7 @@ def margins_of(
 ) -> NDArray[np.float32]:
     """Log-odds of positive, (rows,), by a network that is brought into evaluation mode."""
     found = np.empty(len(rows), dtype=np.float32)
-    network = network.to(device, memory_format=torch.channels_last).eval()
+    network = network.to(device).to(memory_format=torch.channels_last).eval()
     batches = (rows[start : start + SCORING_BATCH] for start in range(0, len(rows), SCORING_BATCH))
     with torch.inference_mode():
         start = 0

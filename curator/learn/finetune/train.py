@@ -64,7 +64,7 @@ def train_network(
     """
     key = _key(network, data, recipe, validation, unlabelled, seed)
     # Pixels come with channels last; convolutions on a CPU are nearly twice as quick so.
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
     frozen = freeze_layers(network, recipe.freeze)
     optimizer = _optimizer(network, recipe)
     scaler = torch.amp.GradScaler(device.partition(":")[0], enabled=_needs_scaling(recipe, device))

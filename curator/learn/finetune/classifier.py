@@ -1,0 +1,148 @@
+"""A classifier of trained networks: everything it takes to score pixels, in one file.
+
+The file is safetensors, named by the SHA-256 of its bytes, so that a round can say
+exactly which model it used and nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from curator.core.calibration import CalibrationMap, sigmoid
+from curator.errors import LearnError
+from curator.learn.finetune.batches import Ints
+from curator.learn.finetune.feeding import PixelSource, margins_of
+from curator.learn.finetune.network import (
+    NetworkRequest,
+    PixelInput,
+    PixelNetwork,
+    rebuild_network,
+)
+
+FORMAT = "curator-networks-1"
+
+State = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetunedClassifier:
+    """One network, or two that judge each other's half, with the map to probabilities.
+
+    `states` are the networks' weights, `calibration` has one map for each. `settings` says
+    what they were trained with; `part` among them is the part of the pool (0 or 1) whose
+    pseudo-labels taught them.
+    """
+
+    request: NetworkRequest
+    pixels: PixelInput
+    states: tuple[State, ...]
+    calibration: CalibrationMap
+    settings: Mapping[str, Any]
+
+    @property
+    def part(self) -> int:
+        """The part of the pool that taught, 0 or 1."""
+        return int(self.settings["part"])
+
+    @property
+    def head_count(self) -> int:
+        """How many networks there are."""
+        return len(self.states)
+
+    def networks(self, code_folder: Path | None = None) -> list[PixelNetwork]:
+        """The networks, ready to score."""
+        request = NetworkRequest(**{**_facts(self.request), "code_folder": code_folder})
+        return [rebuild_network(request, self.pixels, state) for state in self.states]
+
+    def to_bytes(self) -> bytes:
+        """The content of the model file; the same classifier gives the same bytes."""
+        from safetensors.torch import save
+
+        tensors = {
+            f"{place}.{name}": value.detach().cpu().contiguous()
+            for place, state in enumerate(self.states)
+            for name, value in state.items()
+        }
+        tensors["log_slope"] = torch.from_numpy(self.calibration.log_slope)
+        tensors["intercept"] = torch.from_numpy(self.calibration.intercept)
+        described = {
+            "format": FORMAT,
+            "request": _facts(self.request),
+            "pixels": asdict(self.pixels),
+            "networks": len(self.states),
+            "settings": dict(self.settings),
+        }
+        # One entry only: safetensors writes several in an order that differs between runs.
+        return bytes(save(tensors, metadata={"curator": json.dumps(described, sort_keys=True)}))
+
+
+def score_unseen_pixels(
+    networks: list[PixelNetwork],
+    calibration: CalibrationMap,
+    pixels: PixelSource,
+    rows: Ints,
+    device: str = "cpu",
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """P(positive), calibrated and raw, (rows,), of images that no network met: the means."""
+    margins = np.stack([margins_of(one, pixels, rows, device) for one in networks], axis=1)
+    return calibration.probabilities(margins).mean(axis=1), sigmoid(margins).mean(axis=1)
+
+
+def load_finetuned(path: Path, digest: str) -> FinetunedClassifier:
+    """Read a model file back. Raises LearnError if it is missing or not what `digest` says."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LearnError(
+            f"The model {path} cannot be read: {error.strerror}.", "Run `curator round` again."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise LearnError(
+            f"The model {path} is not the one that its round wrote.", "Run `curator round` again."
+        )
+    try:
+        with safe_open(path, framework="pt") as opened:
+            described = json.loads((opened.metadata() or {}).get("curator", "{}"))
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise LearnError(f"{path} is not a model file: {error}.", "Run `curator round`.") from error
+    if described.get("format") != FORMAT:
+        raise LearnError(
+            f"{path} holds no fine-tuned networks.",
+            "Set classifier.kind as it was for that round, or run `curator round` again.",
+        )
+    return _from_description(described, tensors)
+
+
+def _from_description(described: dict[str, Any], tensors: State) -> FinetunedClassifier:
+    facts = described["pixels"]
+    triples = {name: tuple(facts[name]) for name in ("mean", "deviation")}
+    states = []
+    for place in range(described["networks"]):
+        start = f"{place}."
+        states.append({k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
+    return FinetunedClassifier(
+        request=NetworkRequest(**described["request"]),
+        pixels=PixelInput(**{**facts, **triples}),
+        states=tuple(states),
+        calibration=CalibrationMap(tensors["log_slope"].numpy(), tensors["intercept"].numpy()),
+        settings=described["settings"],
+    )
+
+
+def _facts(request: NetworkRequest) -> dict[str, Any]:
+    """The request without the place of the user's code, which belongs to this machine."""
+    facts = asdict(request)
+    del facts["code_folder"]
+    return facts

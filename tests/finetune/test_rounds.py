@@ -1,0 +1,162 @@
+"""Rounds that train networks: what judges a label never met it, and rounds repeat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curator.api import Workspace, create_workspace, open_workspace
+from curator.catalogue import pool, rounds
+from curator.core.folds import fold_of
+from curator.core.words import NO_CODE
+from curator.errors import DataError, LearnError
+from curator.learn.finetune.classifier import load_finetuned
+from curator.workflows.config import write_settings
+from curator.workflows.pack import is_pack
+from tests.support import images
+
+SETTINGS = {
+    "classifier.kind": "finetune",
+    "classifier.model": "faces_comics_mlp",
+    "training.epochs": "15",
+    "training.learning_rate": "0.003",
+    "training.batch_size": "16",
+    "training.validation_share": "0.2",
+    "promotion.score": "raw",
+    "promotion.promote_above": "0.7",
+    "promotion.promote_below": "0.3",
+    "promotion.revoke_below": "0.6",
+    "promotion.revoke_above": "0.4",
+    "runtime.threads": "1",
+    "runtime.device": "cpu",
+}
+
+
+def workspace(folder: Path, settings: dict[str, str] | None = None, *, flip: int = -1) -> Workspace:
+    """Forty labelled and eighty unlabelled discs and stripes; labels of half `flip` are wrong."""
+    seeds = images.make_folder(folder / "seeds", good=20, bad=20, seed=1)
+    images.make_folder(folder / "pool", good=40, bad=40, seed=2)
+    made = create_workspace(folder / "workspace", positive="good", negative="bad", recipe=None)
+    write_settings(made.root, SETTINGS | (settings or {}))
+    made.close()
+    made = open_workspace(folder / "workspace")
+    made.add(seeds / "good", label="good")
+    made.add(seeds / "bad", label="bad")
+    made.add(folder / "pool")
+    if flip >= 0:
+        swap_labels(made, flip, folder)
+    return made
+
+
+def swap_labels(made: Workspace, half: int, folder: Path) -> None:
+    """Turn the labels of one half into their opposites."""
+    from curator.catalogue.images import image_files
+    from curator.core.words import Standing, code_of
+
+    human = pool.human_labels(made._workspace.catalogue, None)
+    mine = human.image_ids[fold_of(human.unit_keys, 4, 0) % 2 == half]
+    files = image_files(made._workspace.catalogue, mine.tolist())
+    good = dict(zip(human.image_ids, human.standing == code_of(Standing.POSITIVE), strict=True))
+    lines = [f"{files[i].path.decode()},{'bad' if good[i] else 'good'}" for i in mine.tolist()]
+    listing = folder / "swapped.csv"
+    listing.write_text("path,label\n" + "\n".join(lines) + "\n")
+    made.label(listing, replace=True)
+
+
+def networks(made: Workspace) -> list[dict[str, np.ndarray]]:
+    opened = made._workspace
+    head = rounds.head(opened.catalogue)
+    assert head is not None
+    digest = rounds.get_round(opened.catalogue, head).model_digest
+    assert digest is not None
+    found = load_finetuned(opened.folder("models") / f"{digest}.safetensors", digest)
+    return [{name: value.numpy() for name, value in state.items()} for state in found.states]
+
+
+def scores(made: Workspace) -> np.ndarray:
+    opened = made._workspace
+    ids = np.concatenate([chunk.image_ids for chunk in pool.pool_chunks(opened.catalogue, None)])
+    return rounds.current_scores(opened.catalogue, ids)
+
+
+def test_rounds_promote_and_the_same_commands_give_the_same_scores(tmp_path: Path) -> None:
+    found = []
+    for name in ("first", "second"):
+        with workspace(tmp_path / name) as made:
+            reports = list(made.round(rounds=2))
+            assert reports[0].pseudo_positive + reports[0].pseudo_negative == 0
+            assert reports[1].pseudo_positive + reports[1].pseudo_negative > 0
+            assert reports[0].promoted_positive > 0
+            assert set(reports[0].seconds) >= {"pack", "survey", "train", "score", "commit"}
+            assert reports[0].estimate.sample == 40
+            found.append(scores(made))
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_a_network_knows_nothing_of_the_half_that_it_judges(tmp_path: Path) -> None:
+    """Whatever people said of half 0, network 0 is the same to the bit, two rounds on."""
+    states = []
+    for name, flip in (("right", -1), ("wrong", 0)):
+        with workspace(tmp_path / name, flip=flip) as made:
+            list(made.round(rounds=2))
+            states.append(networks(made))
+    for key in states[0][0]:
+        np.testing.assert_array_equal(states[0][0][key], states[1][0][key])
+    assert any((states[0][1][key] != states[1][1][key]).any() for key in states[0][1])
+
+
+def test_pseudo_labels_come_from_a_network_that_was_not_taught_with_them(tmp_path: Path) -> None:
+    with workspace(tmp_path) as made:
+        opened = made._workspace
+        parts = []
+        for report in made.round(rounds=3):
+            digest = rounds.get_round(opened.catalogue, report.round_id or 0).model_digest or ""
+            path = opened.folder("models") / f"{digest}.safetensors"
+            parts.append(load_finetuned(path, digest).part)
+    assert parts == [0, 1, 0]
+
+
+def test_labels_set_aside_judge_one_network(tmp_path: Path) -> None:
+    settings = {"training.judges": "set-aside", "splits.calibration_share": "0.5"}
+    with workspace(tmp_path, settings) as made:
+        reports = list(made.round(rounds=2))
+        assert len(networks(made)) == 1
+        human = pool.human_labels(made._workspace.catalogue, None)
+        aside = int((human.split == 1).sum())
+        assert reports[0].estimate.sample == aside
+        assert reports[0].human_positive + reports[0].human_negative == 40 - aside
+        assert np.isfinite(scores(made)).all()
+
+
+def test_nothing_set_aside_is_said_with_its_cure(tmp_path: Path) -> None:
+    with (
+        workspace(tmp_path, {"training.judges": "set-aside"}) as made,
+        pytest.raises(LearnError, match=r"only 0 labels are set aside.*calibration_share"),
+    ):
+        list(made.round())
+
+
+def test_an_empty_class_is_said_with_its_cure(tmp_path: Path) -> None:
+    images.make_folder(tmp_path / "pictures", good=8, bad=8)
+    made = create_workspace(tmp_path / "workspace", positive="good", negative="bad", recipe=None)
+    write_settings(made.root, SETTINGS)
+    made.close()
+    with open_workspace(tmp_path / "workspace") as again:
+        again.add(tmp_path / "pictures" / "good", label="good")
+        again.add(tmp_path / "pictures" / "bad")
+        with pytest.raises(DataError, match=r"labelled bad.*--label bad"):
+            list(again.round())
+
+
+def test_the_pack_is_known_to_the_catalogue_and_verifies(tmp_path: Path) -> None:
+    from curator.catalogue.features import list_feature_sets, row_count
+
+    with workspace(tmp_path) as made:
+        list(made.round())
+        packs = [one for one in list_feature_sets(made._workspace.catalogue) if is_pack(one)]
+        assert len(packs) == 1
+        assert row_count(made._workspace.catalogue, packs[0].feature_set_id) == 120
+        assert not made.verify(files=False).findings
+        assert NO_CODE == -1
