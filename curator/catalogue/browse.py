@@ -18,7 +18,7 @@ from sqlalchemy.orm import aliased
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Claim, ImageState, LabelEvent, Location, Score, Skip
 from curator.catalogue.queues import NO_FILTER, QueueFilter
-from curator.catalogue.scores import generation_now
+from curator.catalogue.scores import NO_GENERATION, generation_now
 from curator.catalogue.sets import Query, within
 from curator.core.words import EventKind, Label, LocationState, Method, Standing
 
@@ -106,7 +106,7 @@ def leaning(
     """Unlabelled or promoted images that the current scores put in a class, surest first."""
     with catalogue.read() as connection:
         generation = generation_now(connection)
-        if generation is None:
+        if generation == NO_GENERATION:
             return []
         inside = Score.probability >= 0.5 if side is Standing.POSITIVE else Score.probability < 0.5
         query = (

@@ -87,9 +87,7 @@ def pool_chunks(
 
 def _select_pool(feature_set_id: int | None, with_features_only: bool) -> Query:
     state = ImageState
-    of_image = sa.and_(
-        FeatureRow.feature_set_id == feature_set_id, FeatureRow.image_id == state.image_id
-    )
+    of_image = _feature_row_of(state, feature_set_id)
     return (
         sa.select(
             state.image_id,
@@ -107,6 +105,13 @@ def _select_pool(feature_set_id: int | None, with_features_only: bool) -> Query:
         .outerjoin(Block, Block.image_id == state.image_id)
         .where(state.usable == 1)
         .order_by(state.image_id)
+    )
+
+
+def _feature_row_of(state: type[ImageState], feature_set_id: int | None) -> sa.ColumnElement[bool]:
+    # No set has the number 0; a NULL instead would make SQLite walk all rows.
+    return sa.and_(
+        FeatureRow.feature_set_id == (feature_set_id or 0), FeatureRow.image_id == state.image_id
     )
 
 
@@ -167,9 +172,7 @@ def _select_human(feature_set_id: int | None) -> Query:
         .limit(1)
         .scalar_subquery()
     )
-    of_image = sa.and_(
-        FeatureRow.feature_set_id == feature_set_id, FeatureRow.image_id == state.image_id
-    )
+    of_image = _feature_row_of(state, feature_set_id)
     people = [origin for origin in Origin if origin is not Origin.PROMOTED]
     return (
         sa.select(

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Claim, Image, ImageState, Score, Skip
-from curator.catalogue.scores import generation_now
+from curator.catalogue.scores import NO_GENERATION, generation_now
 from curator.catalogue.sets import column, within
 from curator.core.words import Origin, Quarantine, Standing
 from curator.errors import DataError
@@ -95,7 +95,7 @@ def unfamiliar(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_F
 
 def _current(connection: Connection) -> int:
     generation = generation_now(connection)
-    if generation is None:
+    if generation == NO_GENERATION:
         raise DataError(
             "There are no scores yet, so nothing is known to be borderline.",
             "Run `curator round` first; `queue random` and `queue diverse` need no scores.",
@@ -220,7 +220,7 @@ def score_histogram(catalogue: Catalogue, *, bins: int = 20) -> NDArray[np.int64
     histogram = np.zeros(bins, dtype=np.int64)
     with catalogue.read() as connection:
         generation = generation_now(connection)
-        if generation is None:
+        if generation == NO_GENERATION:
             return histogram
         place = sa.cast(Score.probability * bins, sa.Integer)
         query = _scored(generation).where(ImageState.usable == 1)
@@ -234,7 +234,7 @@ def borderline_left(catalogue: Catalogue) -> int:
     """How many usable, scored images have no standing label."""
     with catalogue.read() as connection:
         generation = generation_now(connection)
-        if generation is None:
+        if generation == NO_GENERATION:
             return 0
         scored = sa.exists().where(
             Score.generation_id == generation, Score.image_id == ImageState.image_id

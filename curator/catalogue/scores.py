@@ -11,10 +11,13 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import Head, Score
 from curator.catalogue.sets import CHUNK, within
 
+NO_GENERATION = 0
+"""No generation has this number. A NULL instead would make SQLite walk all scores."""
 
-def generation_now(connection: Connection) -> int | None:
-    """The generation of the current scores, None if there is none."""
-    return connection.execute(sa.select(Head.generation_id)).scalar_one()
+
+def generation_now(connection: Connection) -> int:
+    """The generation of the current scores, `NO_GENERATION` if there are none."""
+    return connection.execute(sa.select(Head.generation_id)).scalar_one() or NO_GENERATION
 
 
 def current_scores(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -34,4 +37,4 @@ def current_scores(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArra
 def has_scores(catalogue: Catalogue) -> bool:
     """Whether there are current scores, as the score queues need them."""
     with catalogue.read() as connection:
-        return generation_now(connection) is not None
+        return generation_now(connection) != NO_GENERATION

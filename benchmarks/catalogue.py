@@ -1,0 +1,361 @@
+"""One million images catalogued, counted, queued, promoted, rolled back and labelled.
+
+    python -m benchmarks.catalogue [--rows 1000000] [--folder DIR]
+
+Every stage runs in a process of its own, so that its peak memory is its own. Bulk stages
+run once; quick questions are asked many times and their median is shown. Beside them:
+plain `sqlite3` inserts of the same bytes into bare tables, and the same questions without
+the indexes. The clock includes commits that reach the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import multiprocessing
+import resource
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.report import Line, median, print_report
+from curator.catalogue import checks, counts, files, labels, manifest, queues, rounds, sources
+from curator.catalogue.engine import Catalogue
+from curator.core.records import Decision, FileStamp, InspectedFile
+from curator.core.words import Label, Method, Origin
+
+CHUNK = 5_000
+STAGED = 50_000
+NEXT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one stage took: seconds of each run, and the peak memory of its process."""
+
+    seconds: tuple[float, ...]
+    peak_megabytes: float
+
+
+Stage = Callable[[Path, int], tuple[float, ...]]
+
+
+def main() -> None:
+    """Measure, print a table to stderr and JSON to stdout."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path, help="where the files are made; they stay there")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        folder = arguments.folder or Path(made)
+        folder.mkdir(parents=True, exist_ok=True)
+        measured, sizes = _measure(folder, arguments.rows)
+    lines = _lines(measured, arguments.rows)
+    details = {
+        "rows": arguments.rows,
+        "rows_per_second": {
+            name: round(arguments.rows / median(measured[name].seconds)) for name in BULK
+        },
+        "megabytes_on_disk": sizes,
+        "peak_megabytes": {name: round(one.peak_megabytes) for name, one in measured.items()},
+    }
+    print_report(f"The catalogue at {arguments.rows:,} images", lines, details)
+
+
+def _measure(folder: Path, rows: int) -> tuple[dict[str, Measured], dict[str, float]]:
+    """Run all stages in order, each in a fresh process; file sizes in megabytes after some."""
+    measured, sizes = {}, {}
+    for name, stage in STAGES.items():
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        measured[name] = _in_own_process(stage, folder, rows)
+        if name in ("catalogue", "promote all", "label all"):
+            on_disk = sum(path.stat().st_size for path in folder.glob("catalogue.sqlite*"))
+            sizes[f"after {name}"] = round(on_disk / 1e6, 1)
+    return measured, sizes
+
+
+def _in_own_process(stage: Stage, folder: Path, rows: int) -> Measured:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_report_back, args=(there, stage, folder, rows))
+    process.start()
+    there.close()
+    try:
+        measured: Measured = here.recv()
+    finally:
+        process.join()
+    return measured
+
+
+def _report_back(pipe: Connection, stage: Stage, folder: Path, rows: int) -> None:
+    seconds = stage(folder, rows)
+    scale = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
+    pipe.send(Measured(seconds, peak))
+    pipe.close()
+
+
+def _timed(action: Callable[[], object], times: int = 1) -> tuple[float, ...]:
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - started)
+    return tuple(seconds)
+
+
+def _open(folder: Path) -> Catalogue:
+    return Catalogue.open(folder / "catalogue.sqlite")
+
+
+def _some_files(first: int, last: int) -> list[InspectedFile]:
+    found = []
+    for number in range(first, last):
+        digest = hashlib.sha256(b"%d" % number).digest()
+        found.append(
+            InspectedFile(
+                stamp=FileStamp(path=b"images/%08d.jpg" % number, size=100_000, mtime_ns=number),
+                sha256=digest,
+                width=640,
+                height=480,
+                format="JPEG",
+                mode="RGB",
+                perceptual_hash=int.from_bytes(digest[8:16], "big"),
+                signature=digest * 8,
+            )
+        )
+    return found
+
+
+def _chunks(rows: int, size: int) -> Iterator[tuple[int, int]]:
+    return ((first, min(first + size, rows)) for first in range(0, rows, size))
+
+
+def _catalogue_files(folder: Path, rows: int) -> tuple[float, ...]:
+    with Catalogue.create(folder / "catalogue.sqlite") as catalogue:
+        source = sources.add_source(catalogue, name="bench", root=b"/bench")
+        spent = 0.0
+        for first, last in _chunks(rows, CHUNK):
+            some = _some_files(first, last)
+            started = time.perf_counter()
+            files.record_files(catalogue, source.source_id, some)
+            spent += time.perf_counter() - started
+    return (spent,)
+
+
+_BARE = (
+    "CREATE TABLE image (id INTEGER PRIMARY KEY, sha256 BLOB UNIQUE, size, width, height, hash)",
+    "CREATE TABLE signature (image_id INTEGER PRIMARY KEY, signature BLOB)",
+    "CREATE TABLE location (id INTEGER PRIMARY KEY, path BLOB UNIQUE, size, mtime, image_id)",
+    "CREATE TABLE state (image_id INTEGER PRIMARY KEY, usable, label, unit_key)",
+)
+
+
+def _bare_inserts(folder: Path, rows: int) -> tuple[float, ...]:
+    """The same bytes into bare tables: the least that this many rows cost."""
+    spent = 0.0
+    with closing(sqlite3.connect(folder / "bare.sqlite", isolation_level=None)) as bare:
+        for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", *_BARE):
+            bare.execute(statement)
+        for first, last in _chunks(rows, CHUNK):
+            some = list(enumerate(_some_files(first, last), start=first + 1))
+            started = time.perf_counter()
+            bare.execute("BEGIN IMMEDIATE")
+            for table, of_file in _BARE_ROWS.items():
+                values = [of_file(number, file) for number, file in some]
+                marks = ", ".join("?" * len(values[0]))
+                bare.executemany(f"INSERT INTO {table} VALUES ({marks})", values)  # noqa: S608
+            bare.execute("COMMIT")
+            spent += time.perf_counter() - started
+    return (spent,)
+
+
+_BARE_ROWS: dict[str, Callable[[int, InspectedFile], tuple[object, ...]]] = {
+    "image": lambda i, f: (i, f.sha256, f.stamp.size, f.width, f.height, i),
+    "signature": lambda i, f: (i, f.signature),
+    "location": lambda i, f: (i, f.stamp.path, f.stamp.size, f.stamp.mtime_ns, i),
+    "state": lambda i, _: (i, 1, None, i),
+}
+
+
+def _stage_scores(folder: Path, rows: int) -> tuple[float, ...]:
+    """Scores of every image, and a promotion of every image but 50 borderline ones."""
+    with _open(folder) as catalogue:
+        token = rounds.begin_staging(catalogue)
+        (folder / "token").write_text(token, encoding="ascii")
+        random = np.random.default_rng(0)
+        started = time.perf_counter()
+        for first, last in _chunks(rows, STAGED):
+            ids = np.arange(first + 1, last + 1)
+            scores = random.beta(0.1, 0.1, len(ids))
+            rounds.stage_scores(catalogue, token, ids, scores, scores)
+            kept = ids > 2 * NEXT
+            rounds.stage_decisions(
+                catalogue,
+                token,
+                ids[kept],
+                promote=np.full(kept.sum(), True),
+                positive=scores[kept] > 0.5,
+                probabilities=scores[kept],
+            )
+        return (time.perf_counter() - started,)
+
+
+def _promote_all(folder: Path, rows: int) -> tuple[float, ...]:
+    with _open(folder) as catalogue:
+        token = (folder / "token").read_text(encoding="ascii")
+        new = rounds.NewRound(
+            parent_id=None, seed=0, settings={}, outcome={}, started_at=datetime.now(UTC)
+        )
+        return _timed(lambda: rounds.commit_round(catalogue, token, new))
+
+
+def _roll_back(folder: Path, rows: int) -> tuple[float, ...]:
+    with _open(folder) as catalogue:
+        return _timed(lambda: rounds.rollback(catalogue, 0, block=False, actor="bench"))
+
+
+def _stand_again(folder: Path, rows: int) -> tuple[float, ...]:
+    with _open(folder) as catalogue:
+        return _timed(lambda: rounds.rollback(catalogue, 1, block=False, actor="bench"))
+
+
+def _label_all(folder: Path, rows: int) -> tuple[float, ...]:
+    decisions = (
+        Decision(
+            image_id=number,
+            label=Label.POSITIVE if number % 3 else Label.NEGATIVE,
+            origin=Origin.SEED,
+            method=Method.IMPORT,
+        )
+        for number in range(1, rows + 1)
+    )
+    with _open(folder) as catalogue:
+        return _timed(lambda: labels.record_decisions(catalogue, decisions, actor="bench"))
+
+
+def _status(folder: Path, rows: int) -> tuple[float, ...]:
+    with _open(folder) as catalogue:
+        return _timed(lambda: counts.counts(catalogue), 7)
+
+
+def _next_images(folder: Path, rows: int) -> tuple[float, ...]:
+    with _open(folder) as catalogue:
+        return _timed(lambda: queues.borderline(catalogue, size=NEXT), 101)
+
+
+def _history(folder: Path, rows: int) -> tuple[float, ...]:
+    with _open(folder) as catalogue:
+        return _timed(lambda: labels.history(catalogue, rows // 2), 101)
+
+
+def _one_decision(folder: Path, rows: int) -> tuple[float, ...]:
+    with _open(folder) as catalogue:
+        decision = Decision(
+            image_id=1, label=Label.POSITIVE, origin=Origin.REVIEW, method=Method.SINGLE
+        )
+        return _timed(lambda: labels.record_decisions(catalogue, [decision], actor="bench"), 31)
+
+
+def _verify(folder: Path, rows: int) -> tuple[float, ...]:
+    def check() -> None:
+        assert not list(checks.check_catalogue(catalogue))
+
+    with _open(folder) as catalogue:
+        return _timed(check)
+
+
+def _manifest(folder: Path, rows: int) -> tuple[float, ...]:
+    with _open(folder) as catalogue:
+        return _timed(lambda: sum(1 for _ in manifest.manifest_rows(catalogue)))
+
+
+@dataclass(frozen=True, slots=True)
+class PlainQuestion:
+    """The same question put to the same file without its indexes."""
+
+    query: str
+    times: int
+
+    def __call__(self, folder: Path, rows: int) -> tuple[float, ...]:
+        """Seconds of each time it was asked."""
+        with closing(sqlite3.connect(folder / "catalogue.sqlite")) as connection:
+            return _timed(lambda: connection.execute(self.query).fetchall(), self.times)
+
+
+_COUNT_WITHOUT_INDEX = (
+    "SELECT usable, standing, origin, count(*) FROM image_state NOT INDEXED GROUP BY 1, 2, 3"
+)
+_SORT_WITHOUT_INDEX = (
+    "SELECT s.image_id FROM score s NOT INDEXED JOIN image_state i ON i.image_id = s.image_id"
+    " WHERE i.standing IS NULL ORDER BY abs(s.probability - 0.5) LIMIT 50"
+)
+
+STAGES: dict[str, Stage] = {
+    "catalogue": _catalogue_files,
+    "plain sqlite3 inserts": _bare_inserts,
+    "stage scores and decisions": _stage_scores,
+    "promote all": _promote_all,
+    "status": _status,
+    "status without index": PlainQuestion(_COUNT_WITHOUT_INDEX, 5),
+    "next 50 borderline": _next_images,
+    "next 50 without index": PlainQuestion(_SORT_WITHOUT_INDEX, 3),
+    "history of an image": _history,
+    "one decision": _one_decision,
+    "roll back all": _roll_back,
+    "stand again": _stand_again,
+    "label all": _label_all,
+    "manifest rows": _manifest,
+    "verify": _verify,
+}
+
+BULK = (
+    "catalogue",
+    "plain sqlite3 inserts",
+    "stage scores and decisions",
+    "promote all",
+    "roll back all",
+    "label all",
+    "manifest rows",
+    "verify",
+)
+
+BESIDE = {
+    "catalogue": "plain sqlite3 inserts",
+    "promote all": "plain sqlite3 inserts",
+    "roll back all": "plain sqlite3 inserts",
+    "label all": "plain sqlite3 inserts",
+    "status": "status without index",
+    "next 50 borderline": "next 50 without index",
+}
+
+
+def _lines(measured: dict[str, Measured], rows: int) -> list[Line]:
+    lines = []
+    for name, one in measured.items():
+        beside = BESIDE.get(name, "")
+        ratio = median(one.seconds) / median(measured[beside].seconds) if beside else None
+        lines.append(
+            Line(
+                name=name,
+                median=median(one.seconds),
+                unit="s",
+                n=len(one.seconds),
+                ratio=ratio,
+                beside=beside,
+            )
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()
