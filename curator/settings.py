@@ -278,6 +278,15 @@ class ReviewSettings(_Section):
         return self
 
 
+class ExportSettings(_Section):
+    """What a manifest leaves out."""
+
+    uncertain_from: Probability = 0.5
+    """Images with a P(positive) from here to `uncertain_to` are left out, and counted."""
+    uncertain_to: Probability = 0.5
+    """The end of that band; equal numbers leave nothing out."""
+
+
 class RuntimeSettings(_Section):
     """The machine, and chance."""
 
@@ -310,6 +319,7 @@ class Settings(_Section):
     training: TrainingSettings = TrainingSettings()
     pack: PackSettings = PackSettings()
     tune: TuneSettings = TuneSettings()
+    export: ExportSettings = ExportSettings()
     review: ReviewSettings = ReviewSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 

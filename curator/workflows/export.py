@@ -47,7 +47,7 @@ class ExportReport:
     """What was written, and what was left out and why.
 
     `labels` is the user's label → origin → rows; `images` counts distinct images among
-    the rows. `left_out` counts images (`missing`: locations) that have no row, by why:
+    the rows. `left_out` counts images (`missing`, `uncertain`: locations) that have no row, by why:
     their label, `other-origin`, `unlabelled`, `quarantined`. `digest` is the SHA-256 of the
     manifest in hexadecimal.
     """
@@ -99,8 +99,9 @@ def export(
             rows=tally.rows,
             images=source.images(),
             labels=tally.by_label(),
-            left_out=_left_out(
-                counts(workspace.catalogue), wanted, people, workspace.settings.classes
+            left_out=_with_uncertain(
+                _left_out(counts(workspace.catalogue), wanted, people, workspace.settings.classes),
+                source.uncertain,
             ),
             digest=digest,
         )
@@ -128,12 +129,21 @@ class _Source:
         self._folder = None if relative_to is None else os.fsencode(relative_to.absolute())
         self._seen = bytearray()
         self.rows_of_source: Counter[str] = Counter()
+        self._band = workspace.settings.export
+        self.uncertain = 0
 
     def entries(self) -> Iterator[Entry]:
         for row in manifest_rows(self._catalogue, standings=self._standings, origins=self._origins):
+            if self._is_uncertain(row):
+                self.uncertain += 1
+                continue
             self.rows_of_source[row.source] += 1
             self._remember(row.image_id)
             yield self._entry(row)
+
+    def _is_uncertain(self, row: ManifestRow) -> bool:
+        low, high = self._band.uncertain_from, self._band.uncertain_to
+        return low < high and row.probability is not None and low <= row.probability <= high
 
     def images(self) -> int:
         """Distinct images among the entries so far."""
@@ -196,6 +206,10 @@ def _known(text: str, known: Mapping[str, Word], what: str) -> Word:
     if text not in known:
         raise UsageError(f"There is no {what} `{text}`.", f"Choose from {', '.join(known)}.")
     return known[text]
+
+
+def _with_uncertain(left_out: dict[str, int], uncertain: int) -> dict[str, int]:
+    return {**left_out, "uncertain": uncertain} if uncertain else left_out
 
 
 def _left_out(
