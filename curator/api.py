@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from curator.core.actor import current_user
 from curator.core.progress import SILENT, Progress
 from curator.core.words import Origin
+from curator.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from curator.settings import Settings
     from curator.workflows import workspace as opened
     from curator.workflows.add import AddReport
+    from curator.workflows.doctor import DoctorReport
     from curator.workflows.encode import EncodeReport
     from curator.workflows.evaluate import Evaluation
     from curator.workflows.export import ExportReport
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
     from curator.workflows.label import LabelReport
     from curator.workflows.predict import Prediction
     from curator.workflows.queue import QueueRow
+    from curator.workflows.relocate import RelocateReport
     from curator.workflows.review import Review
     from curator.workflows.round import RoundReport
     from curator.workflows.status import Status
+    from curator.workflows.user_groups import GroupReport
     from curator.workflows.verify import VerifyReport
 
 
@@ -166,6 +170,22 @@ class Workspace:
             progress=self.progress,
         )
 
+    def group(self, file: str | Path | None = None, *, by: str | None = None) -> GroupReport:
+        """Say which images belong together: by a CSV file, or by a regular expression."""
+        from curator.workflows.user_groups import group_by_csv, group_by_pattern
+
+        if by is not None and file is None:
+            return group_by_pattern(self._workspace, by)
+        if file is not None and by is None:
+            return group_by_csv(self._workspace, Path(file))
+        raise UsageError("Groups come from a CSV file or from `by`.", "Give one of them.")
+
+    def relocate(self, source: str, root: str | Path) -> RelocateReport:
+        """Say that a source's folder has moved to `root`; nothing is read again."""
+        from curator.workflows.relocate import relocate
+
+        return relocate(self._workspace, source=source, root=Path(root), progress=self.progress)
+
     def encode(self, *, dry_run: bool = False) -> EncodeReport:
         """Compute the features of images that have none; a dry run only estimates."""
         from curator.workflows.encode import encode
@@ -213,6 +233,12 @@ class Workspace:
         from curator.workflows.evaluate import evaluate
 
         return evaluate(self._workspace, Path(truth), progress=self.progress)
+
+    def doctor(self) -> DoctorReport:
+        """A look at the machine and this workspace before something goes wrong."""
+        from curator.workflows.doctor import doctor
+
+        return doctor(self._workspace)
 
     def verify(self, *, files: bool = False) -> VerifyReport:
         """Check the catalogue against its own rules; with `files`, every image too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -9,7 +10,9 @@ import typer
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, flag
 from curator.cli.output import count, duration, emit, emit_json, shown
-from curator.errors import CatalogueError
+from curator.errors import CatalogueError, CuratorError, WorkspaceError
+
+_MARKS = {"ok": "ok  ", "warn": "mind", "fail": "FAIL"}
 
 
 def verify(
@@ -44,3 +47,31 @@ def verify(
             "Copies of older catalogues lie in `.curator/backups`.",
         )
     call.say("Everything holds.")
+
+
+def doctor(context: typer.Context, json: AsJson = False) -> None:
+    """Look at the machine, the terminal and the workspace before something goes wrong.
+
+    Works without a workspace, too. Ends with 3 if something stands in the way.
+
+    Example: curator doctor
+    """
+    from curator.workflows.doctor import doctor as workflow
+
+    call = invocation(context)
+    with contextlib.ExitStack() as stack:
+        workspace, problem = None, None
+        try:
+            workspace = stack.enter_context(call.workspace())
+        except CuratorError as error:
+            problem = error if call.expects_workspace() else None
+        report = workflow(workspace, problem=problem)
+    if json:
+        emit_json(report)
+    else:
+        for line in report.lines:
+            emit(f"{_MARKS[line.health]} {line.name:<10} {shown(line.found)}")
+            if line.advice:
+                emit(f"{'':<15}{shown(line.advice)}")
+    if not report.healthy:
+        raise WorkspaceError("Something stands in the way.", "Mend what is marked above.")

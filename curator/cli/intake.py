@@ -13,6 +13,7 @@ from curator.cli.options import AsJson, flag
 from curator.cli.output import count, emit, emit_json, shown
 from curator.core.actor import current_user
 from curator.core.words import Origin
+from curator.errors import UsageError
 
 PeoplesOrigin = Literal["seed", "review", "calibration", "audit"]
 
@@ -109,3 +110,76 @@ def label(
             emit(f"  {number:,} {text}")
     if report.conflicts:
         emit(f"  {count(report.conflicts, 'image')} labelled both ways: curator review conflict")
+
+
+def group(
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE.csv", help="Columns: path or sha256, and group."),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="The group is what this captures in the path."),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Say which images belong together: people, videos, pairs.
+
+    A group never spans training and testing, or two folds. It replaces the groups that
+    you gave before; near-duplicates are grouped without being told.
+
+    Example: curator group people.csv
+
+    Example: curator group --by '/([^/]+)/[^/]+$'
+    """
+    from curator.workflows.user_groups import group_by_csv, group_by_pattern
+
+    with invocation(context).workspace() as workspace:
+        if file is not None and by is None:
+            report = group_by_csv(workspace, file)
+        elif by is not None and file is None:
+            report = group_by_pattern(workspace, by)
+        else:
+            raise UsageError("Groups come from a CSV file or from --by REGEX.", "Give one of them.")
+    if json:
+        emit_json(report)
+        return
+    same = "" if report.changed else ", as before"
+    emit(f"{count(report.groups, 'group')} of {count(report.images, 'image')}{same}.")
+    for number, text in (
+        (report.unmatched, "in no group"),
+        (report.withheld, "withheld from training: their groups span splits"),
+    ):
+        if number:
+            emit(f"  {count(number, 'image')} {text}")
+    if report.merged:
+        emit(f"  {count(report.merged, 'group')} merged with another: an image is in both")
+
+
+def relocate(
+    context: typer.Context,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Its name, as `status` shows it.")
+    ],
+    root: Annotated[
+        Path, typer.Argument(metavar="NEW_ROOT", help="The folder that holds the files now.")
+    ],
+    json: AsJson = False,
+) -> None:
+    """Say that a source's folder has moved; labels and features stay, nothing is read again.
+
+    Example: curator relocate photos /mnt/new-disk/photos
+    """
+    from curator.workflows.relocate import relocate as workflow
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        report = workflow(workspace, source=source, root=root, progress=call.progress())
+    if json:
+        emit_json(show_intake.moved(report))
+        return
+    emit(f"{shown(report.source)} moved from {shown(report.old_root)} to {shown(report.new_root)}.")
+    emit(f"  {count(report.present, 'file')} there, {report.missing:,} missing")
+    if report.changed:
+        emit(f"  {report.changed:,} of another size: curator add {shown(report.new_root)}")

@@ -13,6 +13,7 @@ import typer
 from curator.cli.output import narrate, shown
 from curator.cli.progress import progress_for
 from curator.core.progress import Progress
+from curator.errors import WorkspaceError
 
 if TYPE_CHECKING:
     from curator.workflows.workspace import Workspace
@@ -41,6 +42,18 @@ class Invocation:
             for warning in workspace.catalogue.warnings:
                 self.say(warning)
             yield workspace
+
+    def expects_workspace(self) -> bool:
+        """Whether there should be a workspace: one was named, or there is one above."""
+        from curator.workflows.workspace import find_workspace
+
+        if self.folder is not None:
+            return True
+        try:
+            find_workspace(Path.cwd())
+        except WorkspaceError:
+            return False
+        return True
 
     def progress(self) -> Progress:
         """The listener for long work."""

@@ -48,12 +48,12 @@ app = typer.Typer(
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start": (setup.init, setup.config, demo.demo),
-    "Label": (intake.add, intake.label, queues.queue, queues.review),
+    "Images and labels": (intake.add, intake.label, intake.group, queues.queue, queues.review),
     "Train": (rounds.encode, rounds.round, judging.predict, judging.evaluate),
     "Take away": (manifest.export,),
     "Look": (look.status, look.history),
     "Undo": (undo.rollback,),
-    "Care": (care.verify,),
+    "Care": (intake.relocate, care.verify, care.doctor),
 }
 
 

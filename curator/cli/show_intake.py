@@ -1,4 +1,4 @@
-"""The tally of `add`: what was found, what became of it, and what cannot be used."""
+"""The reports of `add` and `relocate`: what was found, and what became of it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from curator.cli.output import count, duration, shown
 if TYPE_CHECKING:
     from curator.settings import ClassesSettings
     from curator.workflows.add import AddReport
+    from curator.workflows.relocate import RelocateReport
 
 
 def tally(report: AddReport, classes: ClassesSettings) -> str:
@@ -27,6 +28,14 @@ def as_json(report: AddReport, classes: ClassesSettings) -> dict[str, Any]:
         "labelled": {classes.name_of(label): n for label, n in report.labelled.items()},
         "unreadable_folders": [path_text(folder) for folder in report.unreadable_folders],
     }
+
+
+def moved(report: RelocateReport) -> dict[str, Any]:
+    """The report of `relocate` for a program; paths are written as in a manifest."""
+    from curator.export.paths import path_text
+
+    roots = {"old_root": path_text(report.old_root), "new_root": path_text(report.new_root)}
+    return {**asdict(report), **roots}
 
 
 def _lines(report: AddReport, classes: ClassesSettings) -> Iterator[str]:
