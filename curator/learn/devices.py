@@ -21,7 +21,7 @@ from curator.errors import LearnError
 Backend = Literal["torch", "openvino"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
-_BYTES_PER_WORKER = 1_000_000_000
+_BYTES_PER_WORKER = 500_000_000
 """What one worker may take: a batch, its activations, and room to spare."""
 
 

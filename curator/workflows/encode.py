@@ -178,7 +178,7 @@ def _checked_import(
     if record is None:
         raise DataError(
             f"classifier.model is `{model}`, but no features of that name were imported.",
-            "Import them with `curator encode --import`, or choose a model of timm.",
+            "Import them with `curator encode --from`, or choose a model of timm.",
         )
     open_features(workspace, record)
     missing = catalogued.count_without_features(workspace.catalogue, record.feature_set_id)

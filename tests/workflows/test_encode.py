@@ -187,7 +187,7 @@ def test_what_cannot_be_read_any_more_is_quarantined_and_the_rest_is_encoded(
 ) -> None:
     gone, replaced, cut, touched = sorted((pictures / "good").glob("*.jpg"))[:4]
     ids = {path: image_id(ready, path) for path in (gone, replaced, cut, touched)}
-    gone.unlink()
+    away = gone.rename(pictures.parent / "away.jpg")
     replaced.write_bytes(sorted((pictures / "bad").glob("*.jpg"))[0].read_bytes())
     cut_keeping_its_stamp(cut)
     os.utime(touched)
@@ -202,6 +202,9 @@ def test_what_cannot_be_read_any_more_is_quarantined_and_the_rest_is_encoded(
     assert sum(report.quarantined.values()) == 3
     assert encode(ready).encoded == 0
     assert counts(ready.catalogue).usable == 27
+    away.rename(gone)
+    add_folder(ready, pictures)
+    assert encode(ready).encoded == 1
 
 
 def test_an_image_is_read_from_another_of_its_files_where_the_first_is_lost(
