@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from curator.errors import LearnError
+from curator.learn.quiet import import_openvino, quiet_libraries
 
 Backend = Literal["torch", "openvino"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -75,6 +76,21 @@ def core_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def gpu_names() -> list[str]:
+    """The GPUs that torch can use, with their memory. Raises ImportError without torch."""
+    with quiet_libraries():
+        import torch
+    if torch.cuda.is_available():
+        cards = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+        return [f"{card.name}, {card.total_memory / 1e9:,.0f} GB" for card in cards]
+    return ["Apple's, through MPS"] if torch.backends.mps.is_available() else []
+
+
+def has_nvidia_driver() -> bool:
+    """Whether a driver for NVIDIA's GPUs runs, whatever torch makes of it."""
+    return Path("/dev/nvidiactl").exists()
 
 
 def openvino_installed() -> bool:
@@ -196,8 +212,6 @@ def _bfloat16_able(device: str, backend: Backend) -> bool:
     if kind == "mps":
         return False
     if backend == "openvino":
-        from curator.learn.quiet import import_openvino
-
         capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return "BF16" in capabilities
     return cpu_has_bfloat16()

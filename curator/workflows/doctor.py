@@ -24,7 +24,6 @@ from curator.core.version import __version__
 from curator.core.words import LocationState
 from curator.errors import CuratorError
 from curator.learn import devices
-from curator.learn.quiet import quiet_libraries
 from curator.learn.weights import DEFAULT_MODEL, bundled_weights
 from curator.workflows.workspace import Workspace
 
@@ -156,22 +155,13 @@ def _size(count: int) -> str:
 
 
 def _gpu() -> DoctorLine:
-    if importlib.util.find_spec("torch") is None:
+    try:
+        found = devices.gpu_names()
+    except ImportError:
         return _line("gpu", Health.FAIL, "unknown without torch", "`pip install torch`.")
-    with quiet_libraries():
-        import torch
-
-    if torch.cuda.is_available():
-        names = [
-            f"{properties.name}, {_size(properties.total_memory)}"
-            for properties in map(
-                torch.cuda.get_device_properties, range(torch.cuda.device_count())
-            )
-        ]
-        return _line("gpu", Health.OK, "; ".join(names))
-    if torch.backends.mps.is_available():
-        return _line("gpu", Health.OK, "Apple's, through MPS")
-    if Path("/dev/nvidiactl").exists():
+    if found:
+        return _line("gpu", Health.OK, "; ".join(found))
+    if devices.has_nvidia_driver():
         advice = "Install a torch that is built for your driver's CUDA version."
         return _line("gpu", Health.WARN, "an NVIDIA GPU that torch cannot use", advice)
     return _line("gpu", Health.OK, "none; encoders run on the processor")
