@@ -1,0 +1,105 @@
+"""`predict`, `evaluate` and `doctor`: they look, and leave the workspace as it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import curator
+from tests.support.images import make_folder
+
+
+@pytest.fixture
+def trained(labelled: Path) -> Path:
+    curator("-q", "-w", labelled, "round")
+    return labelled
+
+
+def test_predict_prints_csv_and_adds_nothing(trained: Path, tmp_path: Path) -> None:
+    fresh = make_folder(tmp_path / "fresh", good=3, bad=3, seed=77)
+    (fresh / "broken.jpg").write_bytes(b"junk")
+    said = curator("-q", "-w", trained, "predict", fresh)
+    rows = list(csv.DictReader(io.StringIO(said.stdout)))
+    assert len(rows) == 7
+    by_name = {Path(row["path"]).name: row for row in rows}
+    assert by_name["broken.jpg"]["problem"] == "not-an-image"
+    assert by_name["broken.jpg"]["probability"] == ""
+    scored = [row for row in rows if row["probability"]]
+    right = [(float(row["probability"]) > 0.5) == ("good" in row["path"]) for row in scored]
+    assert sum(right) >= 5
+    assert curator("-w", trained, "status", "--json").json()["images"] == 60
+
+
+def test_predict_as_json_is_one_array(trained: Path, tmp_path: Path) -> None:
+    fresh = make_folder(tmp_path / "fresh", good=2, bad=1, seed=77)
+    rows = curator("-q", "-w", trained, "predict", fresh, "--json").json()
+    assert [set(row) for row in rows] == [{"path", "probability", "label", "problem"}] * 3
+
+
+@pytest.mark.parametrize(("path", "says"), [("nowhere.jpg", "nowhere.jpg does not exist")])
+def test_predict_refuses_with_a_hint(trained: Path, path: str, says: str) -> None:
+    assert says in curator("-w", trained, "predict", path, expect=3).stderr
+
+
+def test_a_model_is_needed_first(labelled: Path, tmp_path: Path) -> None:
+    fresh = make_folder(tmp_path / "fresh", good=1, bad=0, seed=77)
+    assert "curator round" in curator("-w", labelled, "predict", fresh, expect=3).stderr
+    (tmp_path / "truth.csv").write_text("path,label\nfresh/good/good-0000.png,good\n")
+    refused = curator("-w", labelled, "evaluate", tmp_path / "truth.csv", expect=3)
+    assert "curator round" in refused.stderr
+
+
+def truth(folder: Path, pictures: Path) -> Path:
+    """A CSV that says what each picture shows."""
+    lines = [f"{path},{path.parent.name}" for path in sorted(pictures.rglob("*.*g"))]
+    (folder / "truth.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
+    return folder / "truth.csv"
+
+
+def test_evaluate_reports_error_confusion_and_calibration(
+    trained: Path, labelled_template: Path, tmp_path: Path
+) -> None:
+    file = truth(tmp_path, labelled_template / "pictures")
+    said = curator("-w", trained, "evaluate", file).stdout
+    assert "60 images compared, 0 of them not in the workspace." in said
+    assert "taken for good" in said
+    assert "Calibration" in said
+    found = curator("-w", trained, "evaluate", file, "--json").json()
+    assert found["accuracy"] > 0.8
+    assert sum(found["confusion"].values()) == 60
+
+
+def test_evaluate_scores_what_is_not_catalogued(trained: Path, tmp_path: Path) -> None:
+    file = truth(tmp_path, make_folder(tmp_path / "fresh", good=4, bad=4, seed=78))
+    found = curator("-q", "-w", trained, "evaluate", file, "--json").json()
+    assert (found["catalogued"], found["other"]) == (0, 8)
+
+
+def test_evaluate_refuses_bad_rows(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "truth.csv").write_text("path,label\na.jpg,excellent\n")
+    refused = curator("-w", trained, "evaluate", tmp_path / "truth.csv", expect=3)
+    assert "line 2" in refused.stderr
+
+
+def test_the_doctor_works_without_a_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = curator("doctor").stdout
+    assert "python" in said
+    lines = curator("doctor", "--json").json()["lines"]
+    assert {"name", "health", "found", "advice"} == set(lines[0])
+
+
+def test_the_doctor_looks_at_the_workspace(labelled: Path) -> None:
+    assert "60 usable images" in curator("-w", labelled, "doctor").stdout
+
+
+def test_the_doctor_says_what_is_wrong_with_a_workspace(labelled: Path) -> None:
+    (labelled / "curator.toml").write_text("[classes\n")
+    ended = curator("-w", labelled, "doctor", expect=3)
+    assert "is not valid TOML" in ended.stdout
+    assert "FAIL" in ended.stdout
