@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -32,6 +31,15 @@ class PixelSource(Protocol):
         """The pixels of these rows, (rows, S, S, channels), in the order given."""
 
 
+class Batch(NamedTuple):
+    """What is read at a time: places in a list of images, their rows of pixels, and rows of
+    unlabelled images where the recipe learns from them."""
+
+    places: Ints
+    rows: Ints
+    unlabelled: Ints | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
     """Images with known classes: `rows` and `positive`, both (n,)."""
@@ -46,13 +54,18 @@ def margins_of(
     """Log-odds of positive, (rows,), by a network that is brought into evaluation mode."""
     found = np.empty(len(rows), dtype=np.float32)
     network = network.to(device).to(memory_format=torch.channels_last).eval()
-    batches = (rows[start : start + SCORING_BATCH] for start in range(0, len(rows), SCORING_BATCH))
+    everywhere = np.arange(len(rows))
+    batches = (
+        Batch(places, rows[places], None)
+        for places in (
+            everywhere[start : start + SCORING_BATCH]
+            for start in range(0, len(rows), SCORING_BATCH)
+        )
+    )
     with torch.inference_mode():
-        start = 0
-        for places, images, _ in loaded(zip(batches, repeat(None)), pixels, device, True):
+        for places, images, _ in loaded(batches, pixels, device, padded=True):
             odds = network(images)[: len(places)]
-            found[start : start + len(places)] = odds.float().cpu().numpy()
-            start += len(places)
+            found[places] = odds.float().cpu().numpy()
     return found
 
 
@@ -69,20 +82,16 @@ def validated(
 
 
 def loaded(
-    batches: Iterable[tuple[Ints, Ints | None]],
-    pixels: PixelSource,
-    device: str,
-    padded: bool = False,
+    batches: Iterable[Batch], pixels: PixelSource, device: str, *, padded: bool = False
 ) -> Iterator[tuple[Ints, torch.Tensor, torch.Tensor | None]]:
-    """Batches with their pixels on the device, and those of a second batch where there is one.
+    """The places of each batch with its pixels on the device, and those of its unlabelled rows.
 
-    With `padded`, the first batch is filled up to `SCORING_BATCH` with blanks.
+    With `padded`, the labelled part is filled up to `SCORING_BATCH` with blanks.
     """
 
-    def load(batch: tuple[Ints, Ints | None]) -> tuple[Ints, Any, Any]:
-        first, second = batch
-        more = None if second is None else pixels.gather(second)
-        return first, pixels.gather(first), more
+    def load(batch: Batch) -> tuple[Ints, Any, Any]:
+        more = None if batch.unlabelled is None else pixels.gather(batch.unlabelled)
+        return batch.places, pixels.gather(batch.rows), more
 
     with ThreadPoolExecutor(1) as reader:
         waiting: list[Future[Any]] = []

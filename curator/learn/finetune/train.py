@@ -26,7 +26,7 @@ from curator.learn.finetune.batches import (
     unlabelled_batches,
 )
 from curator.learn.finetune.consistency import Thresholds, consistency_loss
-from curator.learn.finetune.feeding import Labelled, PixelSource, loaded, validated
+from curator.learn.finetune.feeding import Batch, Labelled, PixelSource, loaded, validated
 from curator.learn.finetune.network import PixelNetwork, freeze_layers
 from curator.learn.finetune.recipe import Recipe
 from curator.learn.finetune.run import EpochRecord, Run, TrainedNetwork
@@ -92,7 +92,9 @@ def train_network(
             network.train()
             for layer in frozen:
                 layer.eval()
-            fed = loaded(zip(batches, extra, strict=True), pixels, device)
+            drawn = zip(batches, extra, strict=True)
+            read = (Batch(places, data.rows[places], others) for places, others in drawn)
+            fed = loaded(read, pixels, device)
             for step, (places, images, more) in enumerate(fed, start=epoch * steps):
                 rate = learning_rate(recipe, step, steps)
                 for group in optimizer.param_groups:
