@@ -93,7 +93,7 @@ def test_samples_are_uniform() -> None:
     assert ((drawn - 400) ** 2 / 400).sum() < 160
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(0, 300), st.integers(0, 4))
 def test_spread_follows_its_definition(seed: int, known: int) -> None:
     """Each choice is the best of its four draws, by all distances in double precision."""
