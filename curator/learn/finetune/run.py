@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from curator.learn.finetune.checkpoint import load_checkpoint, save_checkpoint
 from curator.learn.finetune.consistency import Thresholds
@@ -57,13 +58,14 @@ class Run:
         self,
         key: str,
         network: PixelNetwork,
-        judged: torch.nn.Module,
+        averaged: AveragedModel | None,
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
         thresholds: Thresholds,
     ) -> None:
         self.history: list[EpochRecord] = []
-        self._key, self._network, self._judged = key, network, judged
+        self._key, self._network, self._averaged = key, network, averaged
+        self._judged: torch.nn.Module = averaged.module if averaged else network
         self._optimizer, self._scaler, self._thresholds = optimizer, scaler, thresholds
         self._best: dict[str, torch.Tensor] = {}
         self._images, self._training_seconds = 0, 0.0
@@ -107,7 +109,7 @@ class Run:
             "key": self._key,
             "history": [asdict(record) for record in self.history],
             "network": self._network.state_dict(),
-            "judged": self._judged.state_dict(),
+            "averaged": self._averaged.state_dict() if self._averaged else {},
             "best": self._best,
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -122,7 +124,9 @@ class Run:
             return
         self.history = [EpochRecord(**record) for record in state["history"]]
         self._network.load_state_dict(state["network"])
-        self._judged.load_state_dict(state["judged"])
+        if self._averaged:
+            # Its own state, since it also counts how often it has averaged.
+            self._averaged.load_state_dict(state["averaged"])
         self._best = state["best"]
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])

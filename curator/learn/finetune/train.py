@@ -78,7 +78,7 @@ def train_network(
     )
     consistent = recipe.consistency != "none" and unlabelled is not None and len(unlabelled) > 0
     steps = steps_per_epoch(data, recipe.batch_size)
-    run = Run(key, network, judged, optimizer, scaler, thresholds)
+    run = Run(key, network, averaged, optimizer, scaler, thresholds)
     run.resume(checkpoint)
 
     for epoch in range(len(run.history), recipe.epochs):
