@@ -52,6 +52,8 @@ class OpenVinoEngine:
                 "INFERENCE_PRECISION_HINT": hint,
                 "NUM_STREAMS": str(workers),
                 "INFERENCE_NUM_THREADS": str(workers),
+                # Pinned streams could not give way to the threads that decode beside them.
+                "ENABLE_CPU_PINNING": "NO",
             },
         )
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()

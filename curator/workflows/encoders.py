@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from curator.catalogue import features as catalogued
@@ -103,7 +104,7 @@ def open_workspace_encoder(workspace: Workspace, *, image_size: int | None = Non
     chosen, runtime = encoder_settings(workspace), workspace.settings.runtime
     request = EncoderRequest(
         model=chosen.model,
-        weights=chosen.weights,
+        weights=_weights(workspace),
         image_size=image_size or _image_size(workspace),
         fit=chosen.fit,
         background=workspace.settings.ingest.background,
@@ -135,7 +136,7 @@ def _image_size(workspace: Workspace) -> int:
         request: Mapping[str, Any] = record.details.get("request", {})
         if (request.get("model"), request.get("image_size")) == (chosen.model, "auto"):
             return int(record.details["identity"]["image_size"])
-    rule = input_rule(chosen.model, chosen.weights)
+    rule = input_rule(chosen.model, _weights(workspace))
     return automatic_size(rule, small_side_quantile(workspace.catalogue, share=POOL_SHARE))
 
 
@@ -144,12 +145,18 @@ def _requested(workspace: Workspace) -> dict[str, Any]:
     chosen = encoder_settings(workspace)
     return {
         "model": chosen.model,
-        "weights": find_weights(chosen.model, chosen.weights).digest(),
+        "weights": find_weights(chosen.model, _weights(workspace)).digest(),
         "image_size": chosen.image_size,
         "fit": chosen.fit,
         "background": workspace.settings.ingest.background,
         "code": CODE_VERSION,
     }
+
+
+def _weights(workspace: Workspace) -> str:
+    """The user's weights file, seen from the workspace; empty for the model's usual ones."""
+    weights = workspace.settings.classifier.weights
+    return str(workspace.root / Path(weights).expanduser()) if weights else ""
 
 
 def _installed(package: str) -> bool:

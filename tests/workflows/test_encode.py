@@ -385,6 +385,13 @@ def test_a_missing_weights_file_is_an_error_not_a_crash(ready: Workspace, tmp_pa
         encode(with_tiny_encoder(ready, tmp_path / "absent.safetensors"))
 
 
+def test_a_weights_file_is_looked_for_from_the_workspace(ready: Workspace, weights: Path) -> None:
+    shutil.copy(weights, ready.root / "own.safetensors")
+    inside = with_tiny_encoder(ready, Path("own.safetensors"))
+    assert encode(inside).encoded == 30
+    assert encode(ready).encoded == 0
+
+
 @pytest.mark.slow
 def test_the_default_encoder_works_out_of_the_box_and_starts_quickly_again(
     workspace: Workspace, pictures: Path
