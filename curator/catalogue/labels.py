@@ -99,6 +99,11 @@ SELECT image_id, 'assert', label, origin, method, reasons, note, :actor, :sessio
 FROM batch ORDER BY position
 """).bindparams(_MADE_AT)
 
+_CONFLICTS = sa.text("""
+SELECT count(*) FROM touched t CROSS JOIN image_state s
+WHERE s.image_id = t.image_id AND s.standing = 'conflict'
+""")
+
 _SETTLED = (
     sa.text("DELETE FROM block WHERE image_id IN (SELECT image_id FROM touched)"),
     sa.text("DELETE FROM claim WHERE image_id IN (SELECT image_id FROM touched)"),
@@ -191,7 +196,7 @@ def record_decisions(
         for statement in _SETTLED:
             connection.execute(statement)
         refresh_standing(connection)
-        conflicts = connection.execute(_count_conflicts()).scalar_one()
+        conflicts = connection.execute(_CONFLICTS).scalar_one()
         pin_first_labels(connection, shares)
     return RecordReport(
         recorded=recorded,
@@ -244,14 +249,6 @@ def _touch_batch(connection: Connection) -> None:
     emptied(connection, touched)
     images = sa.select(batch.c.image_id).distinct()
     connection.execute(sa.insert(touched).from_select(["image_id"], images))
-
-
-def _count_conflicts() -> sa.Select[int]:
-    return (
-        sa.select(sa.func.count())
-        .select_from(touched.join(ImageState, ImageState.image_id == touched.c.image_id))
-        .where(ImageState.standing == Standing.CONFLICT)
-    )
 
 
 def retract(

@@ -90,12 +90,38 @@ pin = sa.Table(
     sa.Column("image_id", Key, primary_key=True),
     sa.Column("unit_key", Key, nullable=False),
     sa.Column("event_id", Key, nullable=False),
-    sa.Column("origin", sa.String, nullable=False),
-    sa.Column("split_before", sa.String),
-    sa.Column("unit_split", sa.String),
+    sa.Column("split", sa.String, nullable=False),
+    sa.Column("is_free", sa.Integer, nullable=False),
+    sa.Column("is_new", sa.Integer, nullable=False),
     prefixes=["TEMPORARY"],
 )
-"""Images at their first human label: who said it first in their unit, and what is pinned."""
+"""Images at their first human label, and the split that they are pinned to.
+
+`is_free`: only the origin speaks for training, so a share may be drawn for another split.
+`is_new`: nothing in the unit was pinned to this split before.
+"""
+
+derived_label = sa.Table(
+    "derived_label",
+    _temporary,
+    sa.Column("image_id", Key, primary_key=True),
+    sa.Column("standing", sa.String),
+    sa.Column("origin", sa.String),
+    sa.Column("event_id", Key),
+    sa.Column("round_id", Key),
+    sa.Column("probability", sa.Double),
+    prefixes=["TEMPORARY"],
+)
+"""Images whose standing label is not what it was, and what it is."""
+
+derived_split = sa.Table(
+    "derived_split",
+    _temporary,
+    sa.Column("image_id", Key, primary_key=True),
+    sa.Column("split", sa.String),
+    prefixes=["TEMPORARY"],
+)
+"""Images whose split is not what it was, and what it is."""
 
 
 @cache

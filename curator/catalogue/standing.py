@@ -11,13 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from curator.catalogue.models import Head, Round
-from curator.catalogue.sets import emptied, fill, standing_round
+from curator.catalogue.sets import derived_label, emptied, fill, standing_round
 
-_REFRESH = sa.text("""
-UPDATE image_state
-SET standing = derived.standing, origin = derived.origin, event_id = derived.event_id,
-    round_id = derived.round_id, probability = derived.probability
-FROM (
+_DERIVE = sa.text("""
+INSERT INTO derived_label (image_id, standing, origin, event_id, round_id, probability)
 WITH human AS (
     SELECT e.image_id, e.id, e.label, e.method
     FROM touched t CROSS JOIN label_event e
@@ -44,24 +41,38 @@ deciding AS (
     FROM touched t
     LEFT JOIN imported i ON i.image_id = t.image_id
     LEFT JOIN looked l ON l.image_id = t.image_id
+),
+derived AS (
+    SELECT d.image_id, e.id AS event_id,
+        CASE WHEN d.classes = 2 THEN 'conflict' ELSE e.label END AS standing,
+        e.origin, e.round_id,
+        CASE WHEN e.kind = 'promote' THEN e.probability END AS probability
+    FROM deciding d LEFT JOIN label_event e ON e.id = d.event_id AND e.kind <> 'revoke'
 )
-SELECT d.image_id, e.id AS event_id,
-    CASE WHEN d.classes = 2 THEN 'conflict' ELSE e.label END AS standing,
-    e.origin, e.round_id,
-    CASE WHEN e.kind = 'promote' THEN e.probability END AS probability
-FROM deciding d LEFT JOIN label_event e ON e.id = d.event_id AND e.kind <> 'revoke'
-) AS derived
-WHERE image_state.image_id = derived.image_id
-  AND (coalesce(image_state.event_id, 0) <> coalesce(derived.event_id, 0)
-       OR coalesce(image_state.standing, '') <> coalesce(derived.standing, ''))
+SELECT d.image_id, d.standing, d.origin, d.event_id, d.round_id, d.probability
+FROM derived d CROSS JOIN image_state s
+WHERE s.image_id = d.image_id
+  AND (coalesce(s.event_id, 0) <> coalesce(d.event_id, 0)
+       OR coalesce(s.standing, '') <> coalesce(d.standing, ''))
 """)
+
+_KEEP = sa.text("""
+UPDATE image_state
+SET (standing, origin, event_id, round_id, probability) = (
+    SELECT d.standing, d.origin, d.event_id, d.round_id, d.probability
+    FROM derived_label d WHERE d.image_id = image_state.image_id)
+WHERE image_id IN (SELECT image_id FROM derived_label)
+""")
+"""Written with IN so that SQLite goes from the few to their rows, never over all rows."""
 
 
 def refresh_standing(connection: Connection) -> int:
     """Derive the standing labels of the images in `touched`; how many changed."""
     rows = ({"id": round_id} for round_id in lineage_of(connection, head_of(connection)))
     fill(connection, emptied(connection, standing_round), rows)
-    return connection.execute(_REFRESH).rowcount
+    emptied(connection, derived_label)
+    connection.execute(_DERIVE)
+    return connection.execute(_KEEP).rowcount
 
 
 def head_of(connection: Connection) -> int | None:

@@ -29,11 +29,17 @@ from curator.core.units import unit_keys
 
 Ids = NDArray[np.int64]
 
-_MOVE = sa.text("""
-UPDATE image_state SET unit_key = unit_of.unit_key
-FROM unit_of
-WHERE image_state.image_id = unit_of.image_id AND image_state.unit_key <> unit_of.unit_key
-""")
+_MOVE = (
+    sa.text("""
+DELETE FROM unit_of WHERE unit_key = (
+    SELECT s.unit_key FROM image_state s WHERE s.image_id = unit_of.image_id)
+"""),
+    sa.text("""
+UPDATE image_state
+SET unit_key = (SELECT u.unit_key FROM unit_of u WHERE u.image_id = image_state.image_id)
+WHERE image_id IN (SELECT image_id FROM unit_of)
+"""),
+)
 
 
 def grouped_before(connection: Connection, grouping_id: int | None) -> Ids:
@@ -51,7 +57,7 @@ def refresh_units(connection: Connection, former: Ids) -> int:
     emptied(connection, unit_of)
     fill(connection, unit_of, ({"image_id": i, "unit_key": key} for i, key in rows))
     fill(connection, unit_of, _own_units(connection, alone))
-    moved = connection.execute(_MOVE).rowcount
+    moved = [connection.execute(statement).rowcount for statement in _MOVE][-1]
     current = sa.select(Grouping.id).where(Grouping.is_current == 1)
     near = sa.select(Membership.image_id).where(Membership.grouping_id.in_(current)).distinct()
     emptied(connection, touched)

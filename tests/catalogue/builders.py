@@ -133,3 +133,14 @@ def standings(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, tuple
         i: None if (now := found[i]).standing is None else (str(now.standing), str(now.origin))
         for i in image_ids
     }
+
+
+def scored(catalogue: Catalogue, count: int = 20) -> list[int]:
+    """Images with the scores 1/32, 2/32, …; the first is promoted, and the last two."""
+    ids = add_images(catalogue, count)
+    run_round(
+        catalogue,
+        scores={image: image / 32 for image in ids},
+        promote={ids[0]: Label.NEGATIVE, ids[-1]: Label.POSITIVE, ids[-2]: Label.POSITIVE},
+    )
+    return ids

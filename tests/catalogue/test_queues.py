@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-import sqlalchemy as sa
 
 from curator.catalogue import (
     claims,
@@ -18,7 +13,6 @@ from curator.catalogue import (
     features,
     files,
     groups,
-    images,
     labels,
     manifest,
     pool,
@@ -29,36 +23,26 @@ from curator.catalogue import (
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.groups import GroupRecord
 from curator.catalogue.queues import QueueFilter
-from curator.core.words import GroupKind, Label, Method, Origin, Quarantine, Split, Standing
+from curator.core.words import GroupKind, Label, Origin, Quarantine, Split, Standing
 from curator.errors import DataError
 from tests.catalogue.builders import (
-    ROOT,
     add_images,
     decision,
     inspected,
     new_round,
     run_round,
     say,
+    scored,
     stage,
 )
 
 POSITIVE, NEGATIVE = Label.POSITIVE, Label.NEGATIVE
 
 
-def _scored(catalogue: Catalogue, count: int = 20) -> list[int]:
-    ids = add_images(catalogue, count)
-    run_round(
-        catalogue,
-        scores={image: image / 32 for image in ids},
-        promote={ids[0]: NEGATIVE, ids[-1]: POSITIVE, ids[-2]: POSITIVE},
-    )
-    return ids
-
-
 def test_borderline_is_nearest_to_one_half(catalogue: Catalogue) -> None:
     with pytest.raises(DataError, match="no scores"):
         queues.borderline(catalogue, size=3)
-    ids = _scored(catalogue)
+    ids = scored(catalogue)
     assert queues.borderline(catalogue, size=4) == [16, 15, 17, 14]
     say(catalogue, [15, 17], "positive")
     assert queues.borderline(catalogue, size=3) == [16, 14, 18]
@@ -67,7 +51,7 @@ def test_borderline_is_nearest_to_one_half(catalogue: Catalogue) -> None:
 
 
 def test_sessions_do_not_meet(catalogue: Catalogue) -> None:
-    _scored(catalogue)
+    scored(catalogue)
     mine = QueueFilter(session="mine", queue="borderline")
     assert claims.claim(catalogue, [16, 15], queue="borderline", actor="b", session="yours")
     assert queues.borderline(catalogue, size=2, leave_out=mine) == [17, 14]
@@ -87,7 +71,7 @@ def test_sessions_do_not_meet(catalogue: Catalogue) -> None:
 
 
 def test_queues_can_look_at_one_source(catalogue: Catalogue) -> None:
-    _scored(catalogue)
+    scored(catalogue)
     other = sources.add_source(catalogue, name="other", root=b"/other").source_id
     files.record_files(catalogue, other, [inspected(b"x.png", b"content 4")])
     some = QueueFilter(source_id=other)
@@ -140,7 +124,7 @@ def test_random_is_uniform_repeats_and_goes_on(catalogue: Catalogue) -> None:
 
 
 def test_calibration_draws_promoted_images_too(catalogue: Catalogue) -> None:
-    _scored(catalogue)
+    scored(catalogue)
     say(catalogue, 10, "positive")
     drawn = queues.random_without_human(catalogue, size=99, seed=0)
     assert sorted(drawn) == [image for image in range(1, 21) if image != 10]
@@ -157,7 +141,7 @@ def test_conflicts_and_quarantine_are_listed(catalogue: Catalogue) -> None:
 
 
 def test_ids_come_in_chunks_by_standing_and_origin(catalogue: Catalogue) -> None:
-    _scored(catalogue)
+    scored(catalogue)
     say(catalogue, [5, 6], "negative", origin=Origin.REVIEW)
 
     def ids(**wanted: Any) -> list[int]:
@@ -178,7 +162,7 @@ def test_the_histogram_holds_every_score(catalogue: Catalogue) -> None:
 
 
 def test_counts_add_up(catalogue: Catalogue) -> None:
-    ids = _scored(catalogue)
+    ids = scored(catalogue)
     say(catalogue, ids[4:6], "negative", origin=Origin.REVIEW)
     say(catalogue, ids[6], "unsure")
     files.quarantine_images(catalogue, {8: (Quarantine.CORRUPT, "")})
@@ -201,7 +185,7 @@ def test_counts_add_up(catalogue: Catalogue) -> None:
 
 
 def test_the_pool_comes_in_order_with_its_features(catalogue: Catalogue) -> None:
-    ids = _scored(catalogue)
+    ids = scored(catalogue)
     made = features.feature_set(catalogue, fingerprint="f", name="tiny", dimension=3)
     assert made == features.feature_set(catalogue, fingerprint="f", name="tiny", dimension=3)
     with pytest.raises(DataError, match="3 columns"):
@@ -269,106 +253,8 @@ def test_a_manifest_is_one_consistent_view(catalogue: Catalogue) -> None:
     assert {row.standing for row in (first, *rows)} == {Standing.POSITIVE}
 
 
-_BIG = ("image", "image_state", "location", "label_event", "score", "membership", "feature_row")
-
-_PARTIAL = ("ix_image_state_promoted", "ix_image_state_withheld", "ix_image_state_pinned")
-"""Indexes that hold only the rows that are asked for."""
-
-
-@contextmanager
-def _plans(catalogue: Catalogue) -> Iterator[list[str]]:
-    """The query plan of everything that is read inside the block."""
-    plans: list[str] = []
-
-    def explain(
-        connection: sa.Connection, cursor: Any, statement: str, parameters: Any, *_: Any
-    ) -> None:
-        if statement.lstrip().startswith(("SELECT", "WITH")):
-            raw = connection.connection.dbapi_connection
-            assert raw is not None
-            rows = raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            plans.extend(row[3] for row in rows)
-
-    sa.event.listen(catalogue.engine, "before_cursor_execute", explain)
-    try:
-        yield plans
-    finally:
-        sa.event.remove(catalogue.engine, "before_cursor_execute", explain)
-
-
-@pytest.mark.parametrize(
-    "ask",
-    [
-        counts.counts,
-        counts.source_counts,
-        groups.withheld,
-        lambda c: queues.borderline(c, size=50),
-        lambda c: queues.borderline(c, size=5, leave_out=QueueFilter(session="s", queue="q")),
-        lambda c: queues.borderline(c, size=5, leave_out=QueueFilter(source_id=1)),
-        lambda c: queues.unfamiliar(c, size=50),
-        lambda c: queues.promoted(c, size=50),
-        lambda c: queues.random_unlabelled(c, size=50, seed=1),
-        lambda c: queues.random_without_human(c, size=50, seed=1),
-        lambda c: queues.conflicts(c, size=50),
-        lambda c: queues.quarantined(c, size=50),
-        lambda c: labels.history(c, 1),
-        lambda c: labels.current(c, [1, 2]),
-        lambda c: labels.last_decisions(c, actor="tester"),
-        lambda c: images.image_details(c, [1]),
-        lambda c: images.find_by_paths(c, [ROOT + b"/00001.png"]),
-        lambda c: images.find_image(c, "abcdef01", path=ROOT + b"/00001.png"),
-        lambda c: list(files.walk_locations(c, 1)),
-        lambda c: groups.groups_of(c, [1]),
-        lambda c: groups.unit_mates(c, 1),
-        lambda c: list(pool.pool_chunks(c, 1, size=5)),
-        lambda c: pool.human_labels(c, 1),
-        lambda c: pool.human_labels(c, None),
-        lambda c: list(pool.pool_chunks(c, None)),
-        lambda c: rounds.current_scores(c, np.arange(5)),
-        lambda c: queues.score_histogram(c),
-        queues.borderline_left,
-        lambda c: list(manifest.manifest_rows(c)),
-        lambda c: list(features.images_without_features(c, 1)),
-    ],
-)
-@pytest.mark.parametrize("scored", [True, False])
-def test_indexes_answer(
-    catalogue: Catalogue, ask: Callable[[Catalogue], object], scored: bool
-) -> None:
-    _scored(catalogue)
-    features.feature_set(catalogue, fingerprint="f", name="tiny", dimension=3)
-    groups.replace_grouping(
-        catalogue,
-        GroupKind.PERCEPTUAL,
-        [GroupRecord(name="a", primary=(1, 2), secondary=(3,), representative_id=1)],
-    )
-    say(catalogue, 7, "positive", method=Method.SINGLE)
-    if not scored:
-        rounds.rollback(catalogue, 0, block=False, actor="anna")
-    with _plans(catalogue) as plans, contextlib.suppress(DataError):
-        ask(catalogue)
-    assert plans
-    assert not [plan for plan in plans if _walks_a_big_table(plan)], plans
-
-
-def _walks_a_big_table(plan: str) -> bool:
-    """Whether a step of a plan reads every row of a table that can have a million."""
-    walk = re.match(r"SCAN (\w+)(?: USING (COVERING )?INDEX (\w+))?(.*)", plan)
-    if walk is None or walk[1].removesuffix("_1") not in _BIG:
-        return False
-    return "LEFT-JOIN" in walk[4] or not (walk[2] or walk[3] in _PARTIAL)
-
-
-def test_the_next_borderline_images_are_not_sorted(catalogue: Catalogue) -> None:
-    _scored(catalogue)
-    for ask in (queues.borderline, queues.promoted, queues.unfamiliar):
-        with _plans(catalogue) as plans:
-            ask(catalogue, size=50)
-        assert not [plan for plan in plans if "TEMP B-TREE" in plan], plans
-
-
 def test_staged_scores_are_seen_by_nobody(catalogue: Catalogue) -> None:
-    _scored(catalogue)
+    scored(catalogue)
     stage(catalogue, scores=dict.fromkeys(range(1, 21), 0.5), promote={7: POSITIVE})
     assert queues.borderline(catalogue, size=2) == [16, 15]
     assert labels.current(catalogue, [7])[7].standing is None
