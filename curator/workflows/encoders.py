@@ -60,7 +60,8 @@ def find_encoded(workspace: Workspace) -> FeatureSetRecord | None:
     records = catalogued.list_feature_sets(workspace.catalogue)
     if is_imported(workspace):
         return _newest_import(workspace, records)
-    request = _requested(workspace)
+    size = _settled_size(workspace, records)
+    request = _requested(workspace) | {"image_size": size}
     runtime = workspace.settings.runtime
     placement = choose_placement(
         device=runtime.device, backend=runtime.backend, precision=runtime.precision
@@ -69,7 +70,8 @@ def find_encoded(workspace: Workspace) -> FeatureSetRecord | None:
     for record in reversed(records):
         identity = record.details.get("identity", {})
         ran_on = tuple(identity.get(name) for name in ("device", "backend", "precision"))
-        if record.details.get("request") == request and ran_on == where:
+        computed = record.details.get("request", {}) | {"image_size": identity.get("image_size")}
+        if computed == request and ran_on == where:
             return record
     return None
 
@@ -129,15 +131,23 @@ def pixel_loader(workspace: Workspace, image_size: int) -> PixelLoader:
 
 
 def _image_size(workspace: Workspace) -> int:
-    chosen = encoder_settings(workspace)
+    settled = _settled_size(workspace, catalogued.list_feature_sets(workspace.catalogue))
+    if settled is not None:
+        return settled
+    rule = input_rule(workspace.settings.classifier.model, _weights(workspace))
+    return automatic_size(rule, small_side_quantile(workspace.catalogue, share=POOL_SHARE))
+
+
+def _settled_size(workspace: Workspace, records: list[FeatureSetRecord]) -> int | None:
+    """The size in the settings, or what `auto` came to mean for this model; None if open."""
+    chosen = workspace.settings.classifier
     if chosen.image_size != "auto":
         return chosen.image_size
-    for record in catalogued.list_feature_sets(workspace.catalogue):
+    for record in records:
         request: Mapping[str, Any] = record.details.get("request", {})
         if (request.get("model"), request.get("image_size")) == (chosen.model, "auto"):
             return int(record.details["identity"]["image_size"])
-    rule = input_rule(chosen.model, _weights(workspace))
-    return automatic_size(rule, small_side_quantile(workspace.catalogue, share=POOL_SHARE))
+    return None
 
 
 def _requested(workspace: Workspace) -> dict[str, Any]:

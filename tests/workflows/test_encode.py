@@ -351,6 +351,9 @@ def test_the_automatic_size_is_decided_once(
     assert (report.image_size, report.known, report.encoded) == (64, 6, 16)
     other = with_tiny_encoder(workspace, weights, image_size="auto", fit="pad")
     assert encode(other).image_size == 64
+    named = current_features(with_tiny_encoder(workspace, weights, image_size=64))
+    assert named is not None
+    assert named.fingerprint == report.fingerprint
 
 
 def test_files_outside_the_catalogue_get_the_features_they_would_have_inside(
