@@ -42,6 +42,19 @@ def test_the_newest_migration_is_the_revision_of_the_code() -> None:
     assert files[-1].split("_")[0] == REVISION
 
 
+def test_the_drawing_shows_every_table_and_column() -> None:
+    drawing = (resource_folder("db") / "README.md").read_text(encoding="utf-8")
+    drawn = {
+        table: re.findall(r"^ {8}\w+ (\w+)", columns, flags=re.MULTILINE)
+        for table, columns in re.findall(r"^ {4}(\w+) {\n(.*?)^ {4}}", drawing, re.M | re.S)
+    }
+    modelled = {
+        name: [column.name for column in table.columns]
+        for name, table in Base.metadata.tables.items()
+    }
+    assert drawn == modelled
+
+
 def test_every_constraint_has_a_name(catalogue: Catalogue) -> None:
     for table in Base.metadata.tables.values():
         for constraint in table.constraints:
