@@ -74,8 +74,9 @@ class _Empty:
 _MUST_BE_EMPTY = {
     "usable": _Empty(
         """SELECT s.image_id, s.usable FROM image_state s JOIN image i ON i.id = s.image_id
-        WHERE s.usable <> (i.quarantine IS NULL AND EXISTS (
-            SELECT 1 FROM location l WHERE l.image_id = i.id AND l.state <> 'changed'))""",
+        WHERE s.usable <> CASE WHEN i.quarantine IS NULL AND EXISTS (
+            SELECT 1 FROM location l WHERE l.image_id = i.id AND l.state <> 'changed')
+            THEN 1 ELSE 0 END""",
         "Image {0} is kept as usable={1}, but its quarantine and its files say otherwise.",
     ),
     "states": _Empty(
@@ -229,12 +230,17 @@ SELECT DISTINCT m.image_id FROM membership m JOIN grouping v ON v.id = m.groupin
 WHERE v.is_current = 1 AND m.is_primary = 1 AND m.image_id BETWEEN :first AND :last
 """)
 
-_OWN_SPLITS = sa.text("""
-SELECT s.image_id, s.unit_key, s.split, s.pinned_split, s.pinned_key, i.sha256,
-    (SELECT group_concat(DISTINCT m.pinned_split) FROM image_state m
-     WHERE m.unit_key = s.unit_key AND m.pinned_split IS NOT NULL)
+_KEPT_SPLITS = sa.text("""
+SELECT s.image_id, s.unit_key, s.split, s.pinned_split, s.pinned_key, i.sha256
 FROM image_state s JOIN image i ON i.id = s.image_id
 WHERE s.image_id BETWEEN :first AND :last
+""")
+
+_UNIT_SPLITS = sa.text("""
+SELECT DISTINCT m.unit_key, m.pinned_split
+FROM (SELECT DISTINCT s.unit_key FROM image_state s WHERE s.image_id BETWEEN :first AND :last) u
+JOIN image_state m ON m.unit_key = u.unit_key
+WHERE m.pinned_split IS NOT NULL
 """)
 
 _NEAR_SPLITS = sa.text("""
@@ -253,16 +259,21 @@ def _split_problems(catalogue: Catalogue) -> Iterator[str]:
         chunk = {"first": first, "last": last}
         with catalogue.read() as connection:
             grouped = set(connection.execute(_GROUPED, chunk).scalars())
-            near: dict[int, set[Split]] = {}
-            for image_id, split in connection.execute(_NEAR_SPLITS, chunk):
-                near.setdefault(image_id, set()).add(Split(split))
-            rows = connection.execute(_OWN_SPLITS, chunk).all()
-        for image_id, unit_key, split, pinned, pinned_key, sha256, unit_splits in rows:
-            own = {Split(word) for word in (unit_splits or "").split(",") if word}
+            own = _collected(connection.execute(_UNIT_SPLITS, chunk))
+            near = _collected(connection.execute(_NEAR_SPLITS, chunk))
+            rows = connection.execute(_KEPT_SPLITS, chunk).all()
+        for image_id, unit_key, split, pinned, pinned_key, sha256 in rows:
             pin = None if pinned is None else Split(pinned)
-            expected = split_of(pin, own, near.get(image_id, set()))
+            expected = split_of(pin, own.get(unit_key, set()), near.get(image_id, set()))
             if split != expected:
                 yield f"Image {image_id} has the split {split}, but its groups give {expected}."
             alone = own_unit_key(sha256) if pinned_key is None else pinned_key
             if image_id not in grouped and unit_key != alone:
                 yield f"Image {image_id} is in no group, but has the key of another unit."
+
+
+def _collected(pairs: Iterable[Fetched]) -> dict[int, set[Split]]:
+    splits: dict[int, set[Split]] = {}
+    for key, split in pairs:
+        splits.setdefault(key, set()).add(Split(split))
+    return splits

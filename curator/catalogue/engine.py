@@ -18,6 +18,7 @@ from types import TracebackType
 from sqlalchemy.engine import Connection, Engine, make_url
 
 from curator.catalogue import sqlite
+from curator.catalogue.sets import temporary
 from curator.core.resources import resource_folder
 from curator.errors import CatalogueError, StorageError
 
@@ -64,7 +65,7 @@ class Catalogue:
             )
         sqlite.make_folder(path.parent)
         with sqlite.translated(path):
-            engine = sqlite.make_engine(path, read_only=False)
+            engine = sqlite.make_engine(path, read_only=False, temporary=temporary)
             try:
                 _upgrade(engine, schema)
             except BaseException:
@@ -97,7 +98,7 @@ class Catalogue:
         if revision != schema.revision:
             warnings += _migrate(path, revision, schema, read_only)
         with sqlite.translated(path):
-            engine = sqlite.make_engine(path, read_only=read_only)
+            engine = sqlite.make_engine(path, read_only=read_only, temporary=temporary)
         return cls(engine, path, read_only=read_only, warnings=tuple(warnings))
 
     @contextmanager
@@ -122,11 +123,8 @@ class Catalogue:
     def checkpoint(self) -> None:
         """Bring the write-ahead log back to a small size; call after bulk work."""
         if not self.read_only:
-            with (
-                sqlite.translated(self.path),
-                self.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection,
-            ):
-                sqlite.checkpoint(connection)
+            with sqlite.translated(self.path):
+                sqlite.checkpoint(self.engine)
 
     def backup(self, destination: Path) -> None:
         """Write a consistent copy; raises StorageError if it exists or cannot be written."""

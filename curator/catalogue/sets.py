@@ -7,20 +7,17 @@ reach the catalogue's file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
-from sqlalchemy.schema import CreateTable
 
+from curator.catalogue import sqlite
 from curator.catalogue.models.base import Key
 
 T = TypeVar("T")
@@ -33,11 +30,12 @@ Fetched: TypeAlias = sa.Row[*tuple[Any, ...]]
 CHUNK = 10_000
 """Rows a statement when ids or rows are handed over."""
 
-_temporary = sa.MetaData()
+temporary = sa.MetaData()
+"""Tables that every connection that may write has for itself."""
 
 touched = sa.Table(
     "touched",
-    _temporary,
+    temporary,
     sa.Column("image_id", Key, primary_key=True),
     prefixes=["TEMPORARY"],
 )
@@ -45,7 +43,7 @@ touched = sa.Table(
 
 standing_round = sa.Table(
     "standing_round",
-    _temporary,
+    temporary,
     sa.Column("id", Key, primary_key=True),
     prefixes=["TEMPORARY"],
 )
@@ -53,7 +51,7 @@ standing_round = sa.Table(
 
 batch = sa.Table(
     "batch",
-    _temporary,
+    temporary,
     sa.Column("position", Key, primary_key=True),
     sa.Column("image_id", Key, nullable=False),
     sa.Column("label", sa.String, nullable=False),
@@ -68,7 +66,7 @@ batch = sa.Table(
 
 unit_of = sa.Table(
     "unit_of",
-    _temporary,
+    temporary,
     sa.Column("image_id", Key, primary_key=True),
     sa.Column("unit_key", Key, nullable=False),
     prefixes=["TEMPORARY"],
@@ -77,7 +75,7 @@ unit_of = sa.Table(
 
 unit_pin = sa.Table(
     "unit_pin",
-    _temporary,
+    temporary,
     sa.Column("unit_key", Key, primary_key=True),
     sa.Column("split", sa.String, primary_key=True),
     prefixes=["TEMPORARY"],
@@ -86,7 +84,7 @@ unit_pin = sa.Table(
 
 pin = sa.Table(
     "pin",
-    _temporary,
+    temporary,
     sa.Column("image_id", Key, primary_key=True),
     sa.Column("unit_key", Key, nullable=False),
     sa.Column("event_id", Key, nullable=False),
@@ -103,7 +101,7 @@ pin = sa.Table(
 
 derived_label = sa.Table(
     "derived_label",
-    _temporary,
+    temporary,
     sa.Column("image_id", Key, primary_key=True),
     sa.Column("standing", sa.String),
     sa.Column("origin", sa.String),
@@ -116,19 +114,12 @@ derived_label = sa.Table(
 
 derived_split = sa.Table(
     "derived_split",
-    _temporary,
+    temporary,
     sa.Column("image_id", Key, primary_key=True),
     sa.Column("split", sa.String),
     prefixes=["TEMPORARY"],
 )
 """Images whose split is not what it was, and what it is."""
-
-
-@cache
-def temporary_tables() -> tuple[str, ...]:
-    """The statements that make these tables, for each new connection that may write."""
-    tables = _temporary.sorted_tables
-    return tuple(str(CreateTable(table).compile(dialect=sqlite.dialect())) for table in tables)
 
 
 def emptied(connection: Connection, table: sa.Table) -> sa.Table:
@@ -153,17 +144,11 @@ def chunked(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def ids_parameter(ids: Iterable[int] | NDArray[np.int64]) -> str:
-    """Ids as the one parameter that `within` takes."""
-    return json.dumps(ids.tolist() if isinstance(ids, np.ndarray) else [int(i) for i in ids])
-
-
 def within(
     column: sa.ColumnElement[Any] | InstrumentedAttribute[Any], ids: Sequence[int]
 ) -> sa.ColumnElement[bool]:
     """`column IN ids`, however many there are, as one parameter."""
-    values = sa.func.json_each(ids_parameter(ids)).table_valued("value")
-    return column.in_(sa.select(values.c.value))
+    return column.in_(sqlite.listed(ids))
 
 
 def plain_text(text: str) -> str:

@@ -40,7 +40,7 @@ _OF_ORIGIN = " ".join(
 _FIRST_LABELS = sa.text(f"""
 INSERT INTO pin (image_id, unit_key, event_id, split, is_free, is_new)
 SELECT image_id, unit_key, event_id, coalesce(bound, by_origin),
-    bound IS NULL AND by_origin = 'train', 0
+    CASE WHEN bound IS NULL AND by_origin = 'train' THEN 1 ELSE 0 END, 0
 FROM (
     SELECT s.image_id, s.unit_key, e.id AS event_id,
         coalesce(

@@ -7,10 +7,11 @@ database would need a module like this one, and nothing else.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.schema import CreateTable
 
-from curator.catalogue.sets import temporary_tables
 from curator.core.files import cannot_write
 from curator.errors import BusyError, CatalogueError, CuratorError, StorageError
 
@@ -64,11 +65,11 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 )
 
 
-def make_engine(path: Path, *, read_only: bool) -> Engine:
+def make_engine(path: Path, *, read_only: bool, temporary: sa.MetaData | None = None) -> Engine:
     """An engine on one catalogue file, with pragmas and transactions set up.
 
-    With `read_only` nothing is ever written, not even a lock file where the folder does
-    not allow it.
+    Connections that may write have the `temporary` tables. With `read_only` nothing is
+    ever written, not even a lock file where the folder does not allow it.
     """
     query = {"uri": "true"}
     if read_only:
@@ -78,6 +79,9 @@ def make_engine(path: Path, *, read_only: bool) -> Engine:
     url = URL.create("sqlite", database=f"file:{_uri_path(path)}", query=query)
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_read_only if read_only else _prepare)
+    if temporary is not None and not read_only:
+        tables = [str(CreateTable(t).compile(engine)) for t in temporary.sorted_tables]
+        event.listen(engine, "connect", lambda raw, _: [raw.execute(table) for table in tables])
     event.listen(engine, "begin", _begin)
     return engine
 
@@ -116,8 +120,6 @@ def _prepare(connection: sqlite3.Connection, record: object) -> None:
         "cache_size = -65536",
     ):
         connection.execute(f"PRAGMA {pragma}")
-    for statement in temporary_tables():
-        connection.execute(statement)
 
 
 def _prepare_read_only(connection: sqlite3.Connection, record: object) -> None:
@@ -201,9 +203,23 @@ def copy_database(path: Path, destination: Path) -> None:
         raise cannot_write(destination, error) from error
 
 
-def checkpoint(connection: Connection) -> None:
-    """Move the write-ahead log into the database as far as readers allow."""
-    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+def checkpoint(engine: Engine) -> None:
+    """Move the write-ahead log into the database as far as readers allow, without waiting."""
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 0")
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        cursor.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+    finally:
+        connection.close()
+
+
+def listed(ids: Iterable[int]) -> sa.Select[Any]:
+    """Ids as a sub-query with one parameter, however many they are."""
+    text = json.dumps([int(number) for number in ids])
+    values = sa.func.json_each(text).table_valued("value")
+    return sa.select(values.c.value)
 
 
 def integrity_problems(connection: Connection) -> list[str]:

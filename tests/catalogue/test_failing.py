@@ -11,6 +11,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -164,6 +165,31 @@ def test_people_label_while_a_round_runs_and_nothing_is_lost(catalogue: Catalogu
     assert not list(checks.check_catalogue(catalogue))
 
 
+def test_threads_share_a_catalogue(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 40)
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(lambda image: say(catalogue, image, "positive"), ids))
+    assert sum(report.recorded for report in done) == 40
+    assert counts.counts(catalogue).unlabelled == 0
+
+
+def test_a_reader_keeps_its_view_and_holds_nobody_up(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 10)
+    query = "SELECT count(*) FROM label_event"
+    with catalogue.read() as looking:
+        assert looking.exec_driver_sql(query).scalar_one() == 0
+        started = time.monotonic()
+        say(catalogue, ids, "positive")
+        catalogue.checkpoint()
+        assert time.monotonic() - started < 30, "it waits for no reader"
+        assert looking.exec_driver_sql(query).scalar_one() == 0
+    catalogue.checkpoint()
+    wal = catalogue.path.with_name(catalogue.path.name + "-wal")
+    assert wal.stat().st_size == 0
+    assert counts.counts(catalogue).unlabelled == 0
+
+
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_leaves_the_catalogue_whole(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 50)
     run_round(catalogue, promote={1: Label.POSITIVE})
@@ -223,6 +249,7 @@ def read_only_copy(catalogue: Catalogue) -> Iterator[Path]:
         path.parent.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_a_read_only_folder_can_be_looked_at(catalogue: Catalogue, read_only_copy: Path) -> None:
     lines = _end(_start(_READ, catalogue.path, read_only_copy)).splitlines()
     assert lines[0] == "3 1"
@@ -231,6 +258,7 @@ def test_a_read_only_folder_can_be_looked_at(catalogue: Catalogue, read_only_cop
     assert [item.name for item in read_only_copy.parent.iterdir()] == ["catalogue.sqlite"]
 
 
+@pytest.mark.slow
 def test_a_lease_keeps_others_out_and_ends_with_its_holder(catalogue: Catalogue) -> None:
     with leases.lease(catalogue, "round") as mine:
         assert leases.lease_holder(catalogue, "round") == mine
@@ -256,6 +284,19 @@ def test_a_lease_keeps_others_out_and_ends_with_its_holder(catalogue: Catalogue)
         assert taken.pid == os.getpid()
 
 
+def test_a_held_lease_is_heard_of(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
+    with leases.lease(catalogue, "add") as mine:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            heard = leases.lease_holder(catalogue, "add")
+            assert heard is not None
+            if heard.heartbeat_at > mine.heartbeat_at:
+                break
+        else:
+            pytest.fail("no heartbeat")
+
+
 @pytest.mark.parametrize(("minutes", "lives"), [(1, True), (60, False)])
 def test_a_holder_on_another_computer_lives_while_it_is_heard(
     catalogue: Catalogue, minutes: int, lives: bool
@@ -272,6 +313,7 @@ def test_a_holder_on_another_computer_lives_while_it_is_heard(
             assert mine.pid == os.getpid()
 
 
+@pytest.mark.slow
 def test_tampering_is_found(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 6)
     say(catalogue, ids[:2], "positive")

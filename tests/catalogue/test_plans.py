@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,22 +119,37 @@ def _plans(catalogue: Catalogue) -> Iterator[list[str]]:
 )
 @pytest.mark.parametrize("with_scores", [True, False])
 def test_indexes_answer(
-    catalogue: Catalogue, ask: Callable[[Catalogue], object], with_scores: bool
+    filled: dict[bool, Path],
+    tmp_path: Path,
+    ask: Callable[[Catalogue], object],
+    with_scores: bool,
 ) -> None:
-    scored(catalogue)
-    features.feature_set(catalogue, fingerprint="f", name="tiny", dimension=3)
-    groups.replace_grouping(
-        catalogue,
-        GroupKind.PERCEPTUAL,
-        [GroupRecord(name="a", primary=(1, 2), secondary=(3,), representative_id=1)],
-    )
-    say(catalogue, 7, "positive", method=Method.SINGLE)
-    if not with_scores:
-        rounds.rollback(catalogue, 0, block=False, actor="anna")
-    with _plans(catalogue) as plans, contextlib.suppress(DataError):
+    shutil.copyfile(filled[with_scores], tmp_path / "catalogue.sqlite")
+    with (
+        Catalogue.open(tmp_path / "catalogue.sqlite") as catalogue,
+        _plans(catalogue) as plans,
+        contextlib.suppress(DataError),
+    ):
         ask(catalogue)
     assert plans
     assert not [plan for plan in plans if _walks_a_big_table(plan)], plans
+
+
+@pytest.fixture(scope="module")
+def filled(empty_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """Two catalogues with a bit of everything, one with current scores and one without."""
+    folder = tmp_path_factory.mktemp("filled")
+    shutil.copyfile(empty_file, folder / "work.sqlite")
+    with Catalogue.open(folder / "work.sqlite") as catalogue:
+        scored(catalogue)
+        features.feature_set(catalogue, fingerprint="f", name="tiny", dimension=3)
+        near = GroupRecord(name="a", primary=(1, 2), secondary=(3,), representative_id=1)
+        groups.replace_grouping(catalogue, GroupKind.PERCEPTUAL, [near])
+        say(catalogue, 7, "positive", method=Method.SINGLE)
+        catalogue.backup(folder / "scored.sqlite")
+        rounds.rollback(catalogue, 0, block=False, actor="anna")
+        catalogue.backup(folder / "unscored.sqlite")
+    return {True: folder / "scored.sqlite", False: folder / "unscored.sqlite"}
 
 
 def _walks_a_big_table(plan: str) -> bool:

@@ -111,6 +111,7 @@ def test_the_schema_refuses(catalogue: Catalogue, statement: str, check: str) ->
         connection.exec_driver_sql(statement)
 
 
+@pytest.mark.slow
 def test_a_current_catalogue_is_opened_without_alembic(catalogue: Catalogue) -> None:
     code = (
         "import sys; from pathlib import Path; from curator.catalogue.engine import Catalogue;"
