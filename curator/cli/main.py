@@ -20,7 +20,19 @@ from typing import Annotated
 
 import typer
 
-from curator.cli import care, demo, intake, judging, look, manifest, queues, rounds, setup, undo
+from curator.cli import (
+    care,
+    demo,
+    intake,
+    judging,
+    look,
+    manifest,
+    queues,
+    rounds,
+    setup,
+    training,
+    undo,
+)
 from curator.cli.invocation import Invocation
 from curator.cli.options import flag
 from curator.cli.output import emit, narrate, shown
@@ -50,6 +62,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start": (setup.init, setup.config, demo.demo),
     "Images and labels": (intake.add, intake.label, intake.group, queues.queue, queues.review),
     "Train": (rounds.encode, rounds.round, judging.predict, judging.evaluate),
+    "Improve": (training.tune, training.curve, training.inspect, training.pack),
     "Take away": (manifest.export,),
     "Look": (look.status, look.history),
     "Undo": (undo.rollback,),
