@@ -8,6 +8,8 @@ that many cameras write, are left to Pillow's judgement.
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 import simplejpeg
 from PIL import Image
@@ -19,24 +21,36 @@ _COLOUR_SPACES = {"RGB": "RGB", "L": "GRAY"}
 _END_OF_IMAGE, _START_OF_SCAN = b"\xff\xd9", b"\xff\xda"
 
 
-def strict_jpeg(data: bytes, image: Image.Image) -> Image.Image | None:
+def strict_jpeg(data: bytes, image: Image.Image, cover: int | None) -> Image.Image | None:
     """The pixels of a JPEG as RGB, or None where Pillow should decode it.
 
-    `image` is the same file, opened by Pillow and not loaded. Raises ImageProblem
-    (`truncated`) if the compressed data end early.
+    `image` is the same file, opened by Pillow and not loaded. All compressed data are
+    read; with `cover`, the picture is only rebuilt at the smallest scale in eighths whose
+    longer side has at least that many pixels. Raises ImageProblem (`truncated`) if the
+    compressed data end early.
     """
     space = _COLOUR_SPACES.get(image.mode)
+    scale = 1.0 if cover is None else min(1.0, cover / max(image.size))
     try:
         if space is None:
             # Pillow's conversion of CMYK is the one to keep; this only looks for the end.
             simplejpeg.decode_jpeg(data, "CMYK", min_factor=8, strict=True)
             return None
-        pixels = simplejpeg.decode_jpeg(data, space, fastdct=False, fastupsample=False, strict=True)
+        pixels = simplejpeg.decode_jpeg(
+            data,
+            space,
+            fastdct=False,
+            fastupsample=False,
+            min_width=ceil(image.width * scale),
+            min_height=ceil(image.height * scale),
+            strict=True,
+        )
     except ValueError as error:
         _refuse_cut(data, str(error))
         return None
-    picture = Image.fromarray(np.squeeze(pixels, axis=2) if space == "GRAY" else pixels)
-    return picture.convert("RGB")
+    if space == "GRAY":
+        return Image.fromarray(np.squeeze(pixels, axis=2)).convert("RGB")
+    return Image.fromarray(pixels)
 
 
 def _refuse_cut(data: bytes, warning: str) -> None:

@@ -40,6 +40,7 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
 _JPEGS = ("JPEG", "MPO")
 _REDUCING_GAP = 2.0
 
@@ -63,7 +64,8 @@ def parse_colour(text: str) -> Colour:
 class WholeImage:
     """An image that was decoded in full: RGB pixels, and what the file said it was.
 
-    `width` and `height` are those of `pixels`, after orientation; `mode` is the file's.
+    `width` and `height` are those of the image after orientation, which `pixels` may have
+    at a reduced scale; `mode` is the file's.
     """
 
     pixels: Image.Image
@@ -137,20 +139,24 @@ def could_be_image(head: bytes) -> bool:
     return True
 
 
-def decode_whole(data: bytes, rules: OpenRules) -> WholeImage:
+def decode_whole(data: bytes, rules: OpenRules, *, cover: int | None = None) -> WholeImage:
     """Decode every byte of the first picture and check the container around it.
 
-    Raises ImageProblem with the reason for quarantine.
+    With `cover`, a JPEG's pixels may be rebuilt at a reduced scale, their longer side at
+    least that long; all of its data are decoded and checked just the same. Raises
+    ImageProblem with the reason for quarantine.
     """
     check_structure(data)
     with _opened(data, rules) as image:
         file_format, mode = image.format or "", image.mode
-        pixels = strict_jpeg(data, image) if file_format in _JPEGS else None
+        pixels = strict_jpeg(data, image, cover) if file_format in _JPEGS else None
         if pixels is None:
             image.load()
             pixels = to_rgb(image, rules.background)
+        width, height = image.size
+        if _orientation(image) in _SIDEWAYS:
+            width, height = height, width
         pixels = _upright(pixels, image)
-    width, height = pixels.size
     return WholeImage(pixels=pixels, width=width, height=height, format=file_format, mode=mode)
 
 
@@ -229,7 +235,7 @@ def _small_rgb(image: Image.Image, needed: tuple[int, int], rules: OpenRules) ->
     """RGB at the smallest scale that the decoder offers and that still covers `needed`."""
     if image.format in _JPEGS:
         # A turned picture needs the other side; covering both costs little.
-        longer = max(needed) if _orientation(image) >= 5 else 0
+        longer = max(needed) if _orientation(image) in _SIDEWAYS else 0
         image.draft("RGB", (max(needed[0], longer), max(needed[1], longer)))
     image.load()
     return _upright(to_rgb(image, rules.background), image)

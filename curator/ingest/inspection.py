@@ -31,13 +31,15 @@ from curator.imaging.opening import (
     shrunk,
 )
 from curator.imaging.problems import ImageProblem
-from curator.ingest.likeness import perceptual_hash, signature, small_grey
+from curator.ingest.likeness import perceptual_hash, shrunk_for_comparing, signature
 
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.05
 _HEAD_BYTES = 65_536
 _PIECE_BYTES = 4_194_304
 _BIG_FILE_BYTES = 64_000_000
+_COMPARED_SIDE = 384
+"""Near-duplicates are told from at least this many pixels, whatever previews are kept."""
 
 _big_file = threading.Lock()
 
@@ -83,10 +85,11 @@ def _judge(stamp: FileStamp, content: _Content, rules: InspectRules) -> Inspecte
     try:
         if content.data is None:
             raise ImageProblem(Quarantine.NOT_AN_IMAGE, "no image format that curator knows")
-        whole = decode_whole(content.data, rules.opening)
+        cover = max(rules.preview_size, _COMPARED_SIDE)
+        whole = decode_whole(content.data, rules.opening, cover=cover)
     except ImageProblem as problem:
         return _unusable(seen, content.sha256, problem)
-    grey = small_grey(whole.pixels)
+    small = shrunk_for_comparing(whole.pixels)
     return InspectedFile(
         stamp=seen,
         sha256=content.sha256,
@@ -94,8 +97,8 @@ def _judge(stamp: FileStamp, content: _Content, rules: InspectRules) -> Inspecte
         height=whole.height,
         format=whole.format,
         mode=whole.mode,
-        perceptual_hash=perceptual_hash(grey),
-        signature=signature(grey, whole.pixels),
+        perceptual_hash=perceptual_hash(small),
+        signature=signature(small),
         preview=encode_preview(whole.pixels, rules.preview_size, rules.preview_quality),
     )
 

@@ -34,20 +34,20 @@ _SMALL_SIDE = 128
 _HASH_SIDE, _OVERSAMPLING = 8, 4
 
 
-def small_grey(pixels: Image.Image) -> Image.Image:
-    """Grey, with a shorter side of 128 to 255 pixels where the picture is larger."""
-    grey = pixels.convert("L")
-    factor = min(grey.size) // _SMALL_SIDE
-    return grey.reduce(factor) if factor > 1 else grey
+def shrunk_for_comparing(pixels: Image.Image) -> Image.Image:
+    """The picture with a shorter side of 128 to 255 pixels where it is larger."""
+    factor = min(pixels.size) // _SMALL_SIDE
+    return pixels.reduce(factor) if factor > 1 else pixels
 
 
-def perceptual_hash(grey: Image.Image) -> int:
-    """The 64-bit pHash of a grey picture as an unsigned integer.
+def perceptual_hash(small: Image.Image) -> int:
+    """The 64-bit pHash of a picture as an unsigned integer.
 
     Krawetz (2011), "Looks like it", with the median over all 64 coefficients.
     """
     side = _HASH_SIDE * _OVERSAMPLING
-    values = np.asarray(grey.resize((side, side), Image.Resampling.LANCZOS), dtype=np.float64)
+    grey = small.convert("L").resize((side, side), Image.Resampling.LANCZOS)
+    values = np.asarray(grey, dtype=np.float64)
     waves = _low_waves()
     # Without BLAS, whose threads cost more than this product; rounded, so that the noise of
     # arithmetic stays out of flat pictures.
@@ -67,17 +67,18 @@ def _low_waves() -> NDArray[np.float64]:
     return np.asarray(whole[:_HASH_SIDE], dtype=np.float64)
 
 
-def signature(grey: Image.Image, pixels: Image.Image) -> bytes:
+def signature(small: Image.Image) -> bytes:
     """Mean red, green and blue, then 16x16 values of the normalised grey picture.
 
     259 bytes: three unsigned, then signed ones in steps of 1/32 standard deviation.
     """
     triangle = Image.Resampling.BILINEAR
-    values = np.asarray(grey.convert("F").resize((SIDE, SIDE), triangle)).ravel()
+    grey = small.convert("L").convert("F")
+    values = np.asarray(grey.resize((SIDE, SIDE), triangle)).ravel()
     centred = values - values.sum() / values.size
     contrast = max(math.sqrt(np.square(centred).sum() / values.size), FLAT_CONTRAST)
     steps = np.rint(centred * (STEPS / contrast)).clip(-127, 127).astype(np.int8)
-    colour = pixels.resize((1, 1), Image.Resampling.BOX, reducing_gap=1.0)
+    colour = small.resize((1, 1), Image.Resampling.BOX)
     return bytes(colour.tobytes() + steps.tobytes())
 
 

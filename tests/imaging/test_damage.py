@@ -90,6 +90,20 @@ def test_a_jpeg_whose_end_was_never_written_is_truncated(file_format: str) -> No
     assert reason(data[:half] + bytes(len(data) - half)) == Quarantine.TRUNCATED
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "JPEG progressive", "JPEG grey"])
+def test_a_reduced_picture_is_checked_to_the_last_byte(file_format: str) -> None:
+    picture = photograph(1000, 700).convert("L" if file_format.endswith("grey") else "RGB")
+    data = encode(picture, "JPEG", progressive=file_format.endswith("progressive"))
+    whole = decode_whole(data, RULES, cover=100)
+    assert (whole.width, whole.height, whole.pixels.size) == (1000, 700, (125, 88))
+    for missing in (2, 10, 1000):
+        for end in (b"", END_OF_IMAGE):
+            if missing > 2 or not end:
+                with pytest.raises(ImageProblem) as raised:
+                    decode_whole(data[:-missing] + end, RULES, cover=100)
+                assert raised.value.reason == Quarantine.TRUNCATED
+
+
 @pytest.mark.parametrize("tail", [bytes(1000), b"\0" * 7 + b"SEFT trailer of a camera", b"\n"])
 def test_what_follows_a_whole_jpeg_does_not_matter(tail: bytes) -> None:
     assert reason(encoded("JPEG") + tail) is None

@@ -14,7 +14,13 @@ from PIL import Image
 
 from curator.ingest import grouping
 from curator.ingest.grouping import NearGroup, find_groups
-from curator.ingest.likeness import SIGNATURE_BYTES, near, perceptual_hash, signature, small_grey
+from curator.ingest.likeness import (
+    SIGNATURE_BYTES,
+    near,
+    perceptual_hash,
+    shrunk_for_comparing,
+    signature,
+)
 from tests.support import fashion
 
 TOLERANCE = 0.08
@@ -23,12 +29,12 @@ Set = tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint8]]
 
 
 def described(pictures: Sequence[Image.Image]) -> Set:
-    greys = [small_grey(picture) for picture in pictures]
-    looks = [signature(grey, picture) for grey, picture in zip(greys, pictures, strict=True)]
+    small = [shrunk_for_comparing(picture) for picture in pictures]
+    looks = [signature(picture) for picture in small]
     digests = [hashlib.sha256(picture.tobytes()).digest() for picture in pictures]
     return (
         np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
-        np.array([perceptual_hash(grey) for grey in greys], np.uint64),
+        np.array([perceptual_hash(picture) for picture in small], np.uint64),
         np.frombuffer(b"".join(looks), np.uint8).reshape(-1, SIGNATURE_BYTES),
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_sample_images
 
-from curator.ingest.likeness import near, perceptual_hash, signature, small_grey
+from curator.ingest.likeness import near, perceptual_hash, shrunk_for_comparing, signature
 from tests.imaging.pictures import photograph
 
 Change = Callable[[Image.Image], Image.Image]
@@ -33,8 +33,8 @@ def pieces(count: int = 60) -> list[Image.Image]:
 
 
 def described(picture: Image.Image) -> tuple[int, NDArray[np.uint8]]:
-    grey = small_grey(picture)
-    return perceptual_hash(grey), np.frombuffer(signature(grey, picture), np.uint8)
+    small = shrunk_for_comparing(picture)
+    return perceptual_hash(small), np.frombuffer(signature(small), np.uint8)
 
 
 def alike(
