@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curator.cli import complete, show_review
+from curator.cli import complete, screen, show_review
 from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, Force
+from curator.cli.options import AsJson, Force, flag
 from curator.cli.output import count, emit, emit_json, narrate
 from curator.core.actor import current_user
 from curator.errors import UsageError
@@ -24,6 +24,14 @@ QueueName = Annotated[
     typer.Argument(
         metavar="QUEUE",
         help="diverse, similar, borderline, unfamiliar, promoted, random, conflict, quarantine.",
+        autocompletion=complete.queue_names,
+    ),
+]
+ReviewQueue = Annotated[
+    str,
+    typer.Argument(
+        metavar="QUEUE",
+        help="diverse, similar, borderline, unfamiliar, promoted, random, conflict, calibration.",
         autocompletion=complete.queue_names,
     ),
 ]
@@ -81,31 +89,51 @@ def queue(
 
 def review(
     context: typer.Context,
-    name: QueueName = "borderline",
+    name: ReviewQueue = "borderline",
     image: LikeImage = None,
+    goal: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Decisions that you aim at.")
+    ] = None,
+    view: Annotated[
+        str, typer.Option("--filter", metavar="TEXT", help="As `class:bad score:0.2-0.6`.")
+    ] = "",
+    plain: Annotated[bool, flag("--plain", help="Ask line by line, without a screen.")] = False,
+    web: Annotated[bool, flag("--web", help="Serve the review to a browser.")] = False,
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="For --web: where to listen.")
+    ] = "",
 ) -> None:
-    """Label one image after the other, each answer a line; every answer is kept at once.
+    """Look at one image after the other and say what it is; every answer is kept at once.
 
-    Answers are the name of a class or its first letter, `unsure`, `skip`, `undo` and
-    `quit`; words after a class are its reasons.
+    In a terminal this is a screen with pictures: `?` shows its keys. Without one (or with
+    --plain) answers are lines: the name of a class or its first letter, `unsure`, `skip`,
+    `undo`, `quit`; words after a class are its reasons.
 
     Example: curator review diverse
     """
+    call = invocation(context)
+    if web:
+        screen.serve(call, name, image, address=address)
+        return
+    with call.workspace() as workspace:
+        like = _image_id(workspace, image)
+        if screen.there_is_a_screen() and not plain:
+            screen.review_on_screen(workspace, name, like=like, goal=goal, view=view)
+        else:
+            _review_lines(call, workspace, name, like)
+
+
+def _review_lines(call: Invocation, workspace: Workspace, name: str, like: int | None) -> None:
+    """The plain review."""
     from curator.workflows.review import Review
 
-    call = invocation(context)
-    with call.workspace() as workspace:
-        keys = show_review.Answers(workspace.settings.classes)
-        with Review(
-            workspace,
-            name,
-            actor=current_user(),
-            like=_image_id(workspace, image),
-            progress=call.progress(),
-        ) as session:
-            call.say(keys.explanation())
-            _ask(call, session, keys)
-            emit(f"{count(session.decided, 'decision')} kept.")
+    keys = show_review.Answers(workspace.settings.classes)
+    with Review(
+        workspace, name, actor=current_user(), like=like, progress=call.progress()
+    ) as session:
+        call.say(keys.explanation())
+        _ask(call, session, keys)
+        emit(f"{count(session.decided, 'decision')} kept.")
 
 
 def _ask(call: Invocation, session: Review, keys: show_review.Answers) -> None:

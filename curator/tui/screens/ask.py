@@ -37,9 +37,16 @@ class AskScreen(ModalScreen[str | None]):
             yield Input(self._answer, placeholder=self._hint)
             yield Static("⏎ keeps it, esc goes back", markup=False)
 
+    def problem_with(self, answer: str) -> str:
+        """Why an answer cannot be taken; empty if it can."""
+        return ""
+
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """The answer is given."""
-        self.dismiss(event.value.strip())
+        if self.problem_with(event.value):
+            self.app.bell()
+        else:
+            self.dismiss(event.value.strip())
 
     def action_leave(self) -> None:
         """No answer."""

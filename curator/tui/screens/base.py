@@ -34,6 +34,11 @@ class ReviewScreen(Screen[None]):
         """Whether there is too little room to see anything."""
         return self.size.width < SMALLEST[0] or self.size.height < SMALLEST[1]
 
+    @property
+    def settled(self) -> bool:
+        """Whether what is to be seen can be seen, so that a key is answered."""
+        return True
+
     def small_text(self) -> list[str]:
         """What to say then."""
         return [

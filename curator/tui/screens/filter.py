@@ -42,20 +42,15 @@ class FilterScreen(AskScreen):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Say at once what cannot be understood."""
-        self.query_one("#problem", Static).update(self._problem(event.value))
+        self.query_one("#problem", Static).update(self.problem_with(event.value))
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Apply it if it can be understood."""
-        problem = self._problem(event.value)
-        if problem:
-            self.app.bell()
-        else:
-            self.dismiss(event.value.strip())
-
-    def _problem(self, text: str) -> str:
+    def problem_with(self, answer: str) -> str:
+        """What of the line cannot be understood."""
         names = cast("ReviewApp", self.app).backstage.names
         try:
-            read_view(text, positive=names.positive, negative=names.negative, sources=self._sources)
+            read_view(
+                answer, positive=names.positive, negative=names.negative, sources=self._sources
+            )
         except ValueError as error:
             return f"✗ {error}"
         return ""

@@ -76,13 +76,20 @@ class SheetScreen(ReviewScreen):
         self._grid = Grid(1, 1, 1, 1)
         self._thumbs: dict[int, list[Strip]] = {}
         self._visible_since: float | None = None
+        self._empty = False
         self._loading = 0
+        self._drawn_turn = -1
 
     def compose(self) -> ComposeResult:
         """Headline, tiles, keys."""
         yield Lines(id="headline")
         yield Lines(id="tiles")
         yield KeyBar()
+
+    @property
+    def settled(self) -> bool:
+        """Whether all tiles are on the screen, or there are none."""
+        return self._visible_since is not None or self._empty
 
     def on_resize(self, event: events.Resize) -> None:
         """As many tiles as fit now."""
@@ -95,6 +102,7 @@ class SheetScreen(ReviewScreen):
     async def _turn(self) -> None:
         """Lay out a new page."""
         self._visible_since = None
+        self._empty = False
         tiles = self.query_one("#tiles", Lines)
         if self.too_small:
             tiles.show(
@@ -117,6 +125,7 @@ class SheetScreen(ReviewScreen):
         self._sheet = Sheet(label=self._side, count=len(self._cards))
         self._thumbs = {}
         self._loading += 1
+        self._empty = not self._cards
         self._draw()
         self._fill(self._loading, found)
 
@@ -135,13 +144,20 @@ class SheetScreen(ReviewScreen):
             for card, strips in zip(line, made, strict=True):
                 self._thumbs[card.image_id] = list(strips)
             self._draw()
-        self.call_after_refresh(self._seen, turn)
+        self._drawn_turn = turn
+        if self.is_current:
+            self.call_after_refresh(self._seen, turn)
         for card in found[len(self._cards) :]:
             await asyncio.to_thread(backstage.thumb, card, canvas)
 
     def _seen(self, turn: int) -> None:
         if turn == self._loading:
             self._visible_since = time.monotonic()
+
+    def on_screen_resume(self) -> None:
+        """What lay over the page is gone: it is seen again, if it was drawn."""
+        if self._drawn_turn == self._loading:
+            self.call_after_refresh(self._seen, self._loading)
 
     def _draw(self) -> None:
         app, inks, width = self.review, self.inks, self.size.width

@@ -49,6 +49,7 @@ class SingleScreen(ReviewScreen):
         self.card: Card | None = None
         self.prepared: Prepared | None = None
         self._visible_since: float | None = None
+        self._told = False
         self._reasons: list[str] = []
         self._zoom = 0
         self._centre = (0.5, 0.5)
@@ -62,16 +63,38 @@ class SingleScreen(ReviewScreen):
         yield Lines(id="reasons")
         yield KeyBar()
 
-    async def on_resize(self, event: events.Resize) -> None:
+    @property
+    def settled(self) -> bool:
+        """Whether the picture, or a sentence in its place, is on the screen."""
+        return self._visible_since is not None or self._told
+
+    @property
+    def _is_there(self) -> bool:
+        """Whether there is still something to draw on: the reviewer may have left meanwhile."""
+        return bool(self.query(Picture)) and bool(self.query(KeyBar))
+
+    def on_mount(self) -> None:
+        """Begin with the size that there is."""
+        self._lay_out()
+
+    def on_resize(self, event: events.Resize) -> None:
         """Everything fits the new size; the same image stays."""
-        wide, high = event.size
+        if self.is_mounted:
+            self._lay_out()
+
+    def _lay_out(self) -> None:
+        panel = self.query_one("#panel")
+        panel.display = not self.too_small
+        panel.styles.width = panel_width(self.size.width, self.size.height)
         self._reason_line().display = bool(self.review.backstage.names.reasons)
-        self.query_one("#panel").styles.width = panel_width(wide, high)
         self.call_after_refresh(self._stage_is_set)
 
     async def _stage_is_set(self) -> None:
+        if not self._is_there:
+            return
         if self.too_small:
             self._visible_since = None
+            self._told = True
             self.query_one(Picture).say(self.small_text(), self.inks.warning)
             return
         self.review.backstage.set_stage(self._stage())
@@ -105,9 +128,12 @@ class SingleScreen(ReviewScreen):
         await self._show(card)
 
     async def _show(self, card: Card | None) -> None:
+        if not self._is_there:
+            return
         if self.card is None or card is None or card.image_id != self.card.image_id:
             self._reasons.clear()
         self.card, self.prepared, self._visible_since = card, None, None
+        self._told = False
         self._zoom, self._centre = 0, (0.5, 0.5)
         if card is None:
             self._say(
@@ -121,9 +147,10 @@ class SingleScreen(ReviewScreen):
         if not backstage.is_ready(card):
             self._draw_lines()
         prepared = await backstage.prepared(card)
-        if self.card is card:
+        if self.card is card and self._is_there:
             self._draw(prepared)
-            self.call_after_refresh(self._seen, card)
+            if self.is_current:  # under another screen it is not seen; `on_screen_resume` follows
+                self.call_after_refresh(self._seen, card)
 
     def _draw(self, prepared: Prepared) -> None:
         self.prepared = prepared
@@ -150,6 +177,9 @@ class SingleScreen(ReviewScreen):
             self.review.backstage.look_ahead()
 
     def _say(self, sentences: list[str]) -> None:
+        if not self._is_there:
+            return
+        self._told = True
         self.query_one(Picture).say(sentences, self.inks.plain)
         self.query_one("#panel", Lines).show([])
         self._draw_lines()
@@ -394,7 +424,7 @@ class SingleScreen(ReviewScreen):
 
     async def on_screen_resume(self) -> None:
         """Back from another screen: what was done there may have changed the image."""
-        if self.card is not None and not self.too_small and self.prepared is not None:
+        if self.card is not None and not self.too_small:
             await self.show_current()
 
 

@@ -1,0 +1,248 @@
+"""From a key to the last byte of the next picture, on a real pseudo-terminal.
+
+A workspace of 4-megapixel JPEGs is made, the review is started on a pseudo-terminal, and
+a key is pressed again and again, as a person would: the next one only after the picture
+has come and a moment has passed. Each decision is in the catalogue before the next image
+shows, so its commit is in the time. Beside it the same pictures are shown by
+textual-image's half-cell widget, which needs neither a catalogue nor a panel.
+
+    python -m benchmarks.review_latency [--keys N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.report import Line, median, print_report
+
+WIDTH, HEIGHT = 2464, 1632
+"""Four megapixels."""
+IMAGES = 40
+LOOK_SECONDS = 0.35
+"""From the last byte of a picture to the next key."""
+SILENCE_SECONDS = 0.18
+"""With nothing written for so long, the last byte was the last."""
+SCREENS = ((120, 40), (200, 60))
+GOALS = {(120, 40): 60.0, (200, 60): 90.0}
+SHOWN_BYTES = 8_000
+"""A screen with a picture on it has more bytes than this."""
+
+WIDGET = """
+import sys
+from pathlib import Path
+from textual.app import App
+from PIL import Image
+from textual_image.widget import HalfcellImage
+
+files = sorted(Path(sys.argv[1]).glob("*.jpg"))
+shrunk = sys.argv[2] == "shrunk"
+pictures = [Image.open(file) for file in files] if shrunk else files
+if shrunk:
+    for number, picture in enumerate(pictures):
+        picture.thumbnail((400, 400))
+        pictures[number] = picture.copy()
+
+class Widget(App):
+    CSS = "HalfcellImage { width: auto; height: 1fr; }"
+    number = 0
+    def compose(self):
+        yield HalfcellImage(pictures[0])
+    def on_key(self, event):
+        self.number = (self.number + 1) % len(pictures)
+        self.query_one(HalfcellImage).image = pictures[self.number]
+
+Widget().run()
+"""
+
+
+def make_pictures(folder: Path) -> None:
+    """Seeded photographs of nothing: smooth shades, edges and grain, as a camera makes them."""
+    folder.mkdir()
+    for number in range(IMAGES):
+        rng = np.random.default_rng(number)
+        coarse = rng.uniform(20, 235, (13, 19, 3)).astype(np.uint8)
+        smooth = Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+        edges = Image.fromarray(rng.integers(0, 2, (51, 77), dtype=np.uint8) * 60)
+        shapes = np.asarray(edges.resize((WIDTH, HEIGHT), Image.Resampling.NEAREST))
+        grain = rng.normal(0, 6, (HEIGHT, WIDTH, 1))
+        pixels = (np.asarray(smooth) * 0.8 + shapes[..., None] + grain).clip(0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:03d}.jpg", quality=88)
+
+
+class Screen:
+    """A program on a pseudo-terminal of its own."""
+
+    def __init__(self, command: Sequence[str], columns: int, rows: int) -> None:
+        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        for name in ("TMUX", "NO_COLOR", "TEXTUAL_DRIVER", "COLUMNS", "LINES"):
+            environment.pop(name, None)
+        self._end, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self._process = subprocess.Popen(
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment,
+            start_new_session=True,
+        )
+        os.close(theirs)
+
+    def settle(self, silence: float, *, least: int = 1, limit: float = 120.0) -> tuple[int, float]:
+        """Read until nothing comes for `silence` seconds: bytes, and when the last one came."""
+        count, last = 0, time.perf_counter()
+        begun = last
+        while time.perf_counter() - begun < limit:
+            ready, _, _ = select.select([self._end], [], [], silence)
+            if not ready:
+                if count >= least:
+                    return count, last
+                continue
+            count += len(os.read(self._end, 1 << 20))
+            last = time.perf_counter()
+        raise RuntimeError(f"the screen did not settle within {limit} s ({count} bytes)")
+
+    def press(self, key: str) -> tuple[float, int]:
+        """Milliseconds from a key to the last byte that follows, and how many bytes."""
+        start = time.perf_counter()
+        os.write(self._end, key.encode())
+        count, last = self.settle(SILENCE_SECONDS)
+        return 1000 * (last - start), count
+
+    def close(self) -> None:
+        """End the program."""
+        os.killpg(self._process.pid, signal.SIGTERM)
+        while select.select([self._end], [], [], 0.2)[0]:
+            try:
+                if not os.read(self._end, 1 << 20):
+                    break
+            except OSError:
+                break
+        self._process.wait(timeout=30)
+        os.close(self._end)
+
+
+def measure(command: Sequence[str], size: tuple[int, int], keys: int) -> list[float]:
+    """Milliseconds of `keys` presses; each must have brought a picture."""
+    screen = Screen(command, *size)
+    times = []
+    try:
+        screen.settle(2.0, least=SHOWN_BYTES)
+        for number in range(keys + 3):
+            time.sleep(LOOK_SECONDS)
+            spent, count = screen.press("ax"[number % 2])
+            if count < SHOWN_BYTES:
+                raise RuntimeError(f"key {number} brought only {count} bytes: no picture")
+            if number >= 3:  # the first ones warm caches
+                times.append(spent)
+    finally:
+        screen.close()
+    return times
+
+
+def make_workspace(folder: Path, pictures: Path) -> None:
+    """A workspace with the pictures in it, its previews stored as `add` stores them."""
+    from curator.workflows.add import add
+    from curator.workflows.workspace import create_workspace
+
+    workspace = create_workspace(folder, positive=None, negative=None, recipe=None)
+    with workspace.catalogue:
+        add(workspace, [pictures])
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keys", type=int, default=100, help="key presses per screen size")
+    keys = parser.parse_args().keys
+    lines: list[Line] = []
+    details: dict[str, object] = {"pixels": [WIDTH, HEIGHT], "look_seconds": LOOK_SECONDS}
+    with tempfile.TemporaryDirectory(prefix="curator-latency-") as name:
+        root = Path(name)
+        make_pictures(root / "pictures")
+        for size in SCREENS:
+            ours, widget, path = _measure_all(root, size, keys)
+            where = f"{size[0]}x{size[1]}"
+            lines += _lines(where, ours, widget, path)
+            p95 = float(np.percentile(ours, 95))
+            details[where] = {
+                "curator_ms": _percentiles(ours),
+                "textual_image_shrunk_ms": _percentiles(widget),
+                "textual_image_path_ms": _percentiles(path),
+                "goal_p95_ms": GOALS[size],
+                "within_goal": p95 <= GOALS[size],
+            }
+    print_report("review latency", lines, json.loads(json.dumps(details)))
+
+
+def _measure_all(
+    root: Path, size: tuple[int, int], keys: int
+) -> tuple[list[float], list[float], list[float]]:
+    """Ours in several sessions, because a queue ends; textual-image's widget beside it."""
+    ours: list[float] = []
+    number = 0
+    while len(ours) < keys:
+        workspace = root / f"workspace-{size[0]}-{number}"
+        make_workspace(workspace, root / "pictures")
+        review = [sys.executable, "-m", "curator", "-w", str(workspace), "review", "random"]
+        ours += measure(review, size, min(keys - len(ours), IMAGES - 6))
+        number += 1
+    script = root / "widget.py"
+    script.write_text(WIDGET)
+    beside = [sys.executable, str(script), str(root / "pictures")]
+    widget = measure([*beside, "shrunk"], size, max(10, keys // 3))
+    path = measure([*beside, "path"], size, max(10, keys // 3))
+    return ours, widget, path
+
+
+def _lines(
+    where: str, ours: Sequence[float], widget: Sequence[float], path: Sequence[float]
+) -> list[Line]:
+    lines = []
+    for title, times in (
+        ("curator", ours),
+        ("textual-image, shrunk", widget),
+        ("textual-image, path", path),
+    ):
+        for percent in (50, 95, 99):
+            value = float(np.percentile(times, percent))
+            lines.append(
+                Line(
+                    name=f"{title}, {where}, p{percent}",
+                    median=value,
+                    unit="ms",
+                    n=len(times),
+                    ratio=value / float(np.percentile(ours, percent)),
+                    beside="curator",
+                )
+            )
+    return lines
+
+
+def _percentiles(times: Sequence[float]) -> dict[str, float]:
+    return {
+        "p50": round(median(times), 1),
+        "p95": round(float(np.percentile(times, 95)), 1),
+        "p99": round(float(np.percentile(times, 99)), 1),
+    }
+
+
+if __name__ == "__main__":
+    main()

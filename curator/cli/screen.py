@@ -1,0 +1,75 @@
+"""Starting the review on a screen: this terminal's, or a browser's.
+
+Where there is no screen to draw on, the plain review asks line by line instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from curator.cli.output import emit, shown
+from curator.core.actor import current_user
+from curator.errors import UsageError
+
+if TYPE_CHECKING:
+    from curator.cli.invocation import Invocation
+    from curator.workflows.workspace import Workspace
+
+_LOOPBACK = "127.0.0.1"
+
+
+def there_is_a_screen() -> bool:
+    """Whether an interface can be drawn here: a terminal that can move its cursor."""
+    if os.environ.get("TEXTUAL_DRIVER"):  # served to a browser
+        return True
+    drawable = os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+    return drawable and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def review_on_screen(
+    workspace: Workspace, queue: str, *, like: int | None, goal: int | None, view: str
+) -> None:
+    """Review until the person leaves, then say how it went."""
+    from curator.catalogue.sources import list_sources
+    from curator.review.view import read_view
+    from curator.tui.screens.summary import summary_lines
+    from curator.tui.start import run_review
+
+    classes = workspace.settings.classes
+    sources = tuple(source.name for source in list_sources(workspace.catalogue))
+    try:
+        wanted = read_view(
+            view, positive=classes.positive, negative=classes.negative, sources=sources
+        )
+    except ValueError as error:
+        raise UsageError(f"--filter: {error}.", "See docs/review.md.") from None
+    summary = run_review(
+        workspace,
+        queue,
+        actor=current_user(),
+        environment=os.environ,
+        like=like,
+        goal=goal,
+        view=wanted,
+    )
+    if not os.environ.get("TEXTUAL_DRIVER"):  # there standard output is the browser's
+        for line in summary_lines(summary, classes.name_of):
+            emit(shown(line))
+
+
+def serve(call: Invocation, queue: str, image: str | None, *, address: str) -> None:
+    """Serve the review to a browser until interrupted; `address` is HOST:PORT or empty."""
+    from curator.tui.web import serve_review
+
+    host, _, port = address.rpartition(":") if ":" in address else (address, "", "")
+    if port and not port.isdigit():
+        raise UsageError(f"`{address}` is no address.", "Write HOST:PORT, as 127.0.0.1:8765.")
+    command = [sys.executable, "-m", "curator", "-w", str(call.root()), "review", queue]
+    serve_review(
+        [*command, *([image] if image else [])],
+        host=host or _LOOPBACK,
+        port=int(port or 0),
+        say=call.say,
+    )

@@ -1,0 +1,91 @@
+"""A real Chromium, driven over its debugging socket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--remote-debugging-port=0", "--window-size=1200,800",
+)  # fmt: skip
+
+
+class Browser:
+    """One page; every request that it makes is remembered."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        self.requests: list[str] = []
+        self.received: list[str] = []
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        number = next(self._numbers)
+        await self._socket.send_json({"id": number, "method": method, "params": parameters})
+        while True:
+            message = await asyncio.wait_for(self._socket.receive_json(), 60)
+            if message.get("id") == number:
+                return dict(message.get("result", {}))
+            self._note(message)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        if message.get("method") == "Network.requestWillBeSent":
+            self.requests.append(message["params"]["request"]["url"])
+        if message.get("method") == "Network.webSocketCreated":
+            self.requests.append(message["params"]["url"])
+
+    async def open(self, address: str) -> None:
+        await self.call("Network.enable")
+        await self.call("Page.enable")
+        await self.call("Page.navigate", url=address)
+
+    async def evaluate(self, script: str) -> Any:
+        result = await self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        return result["result"].get("value")
+
+    async def press(self, key: str) -> None:
+        for kind in ("keyDown", "keyUp"):
+            text = {"text": key} if kind == "keyDown" else {}
+            await self.call("Input.dispatchKeyEvent", type=kind, key=key, **text)
+
+    async def screenshot(self, path: Path) -> Path:
+        shot = await self.call("Page.captureScreenshot", format="png")
+        path.write_bytes(base64.b64decode(shot["data"]))
+        return path
+
+
+@asynccontextmanager
+async def browser(chromium: str, profile: Path) -> AsyncIterator[Browser]:
+    """Chromium with a new profile; ended when the block ends."""
+    process = subprocess.Popen(
+        [chromium, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        port_file = profile / "DevToolsActivePort"
+        deadline = time.monotonic() + 60
+        while not port_file.exists() or not port_file.read_text().strip():
+            assert time.monotonic() < deadline, "Chromium did not start"
+            await asyncio.sleep(0.1)
+        port = port_file.read_text().split()[0]
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://127.0.0.1:{port}/json") as answer:
+                pages = await answer.json()
+            address = next(one["webSocketDebuggerUrl"] for one in pages if one["type"] == "page")
+            async with session.ws_connect(address, max_msg_size=0) as socket:
+                yield Browser(socket)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)

@@ -1,0 +1,107 @@
+"""The contact sheet: marks, whole pages, and the way back."""
+
+from __future__ import annotations
+
+from curator.catalogue import labels
+from curator.core.words import EventKind, Label, Method, Origin, Standing
+from curator.tui.screens.sheet import SheetScreen, grid_for
+from curator.tui.screens.single import SingleScreen
+from curator.workflows.workspace import Workspace
+from tests.tui.conftest import Reviewer, Seat, played
+
+
+def page(reviewer: Reviewer) -> list[int]:
+    screen = reviewer.app.screen
+    assert isinstance(screen, SheetScreen)
+    return [card.image_id for card in screen._cards]
+
+
+def newest(workspace: Workspace, image_id: int) -> tuple[Label, Method, Origin]:
+    event = labels.history(workspace.catalogue, image_id)[-1]
+    return event.label, event.method, event.origin
+
+
+@played
+async def test_a_page_is_accepted_but_for_its_exceptions(seat: Seat, scored: Workspace) -> None:
+    async with seat(size=(100, 26)) as reviewer:
+        await reviewer.press("g", "a")  # nothing is marked by the page's own class
+        while reviewer.app.screen._side is not Label.POSITIVE:  # type: ignore[attr-defined]
+            await reviewer.press("tab")
+        ids = page(reviewer)
+        assert len(ids) >= 6
+        await reviewer.press("left", "left", "x", "n", "space", "m")
+        assert "4 marked" in reviewer.text()
+        await reviewer.press("enter")
+        assert not set(page(reviewer)) & set(ids)
+    focus = 0
+    assert newest(scored, ids[focus]) == (Label.NEGATIVE, Method.SHEET, Origin.REVIEW)
+    assert newest(scored, ids[1]) == (Label.UNSURE, Method.SHEET, Origin.REVIEW)
+    assert labels.history(scored.catalogue, ids[2]) == []
+    assert newest(scored, ids[3]) == (Label.NEGATIVE, Method.SHEET, Origin.REVIEW)
+    for image_id in ids[4:]:
+        assert newest(scored, image_id) == (Label.POSITIVE, Method.SHEET, Origin.REVIEW)
+
+
+@played
+async def test_one_undo_takes_a_whole_page_back(seat: Seat, scored: Workspace) -> None:
+    async with seat(size=(100, 26)) as reviewer:
+        await reviewer.press("g")
+        ids = page(reviewer)
+        await reviewer.press("enter", "u")
+        assert page(reviewer) == ids
+        await reviewer.press("escape")
+        assert isinstance(reviewer.app.screen, SingleScreen)
+    found = labels.current(scored.catalogue, ids)
+    assert {one.standing for one in found.values()} == {None}
+    kinds = [event.kind for event in labels.history(scored.catalogue, ids[0])]
+    assert kinds == [EventKind.ASSERT, EventKind.RETRACT]
+
+
+@played
+async def test_a_page_of_an_earlier_session_is_taken_back_whole(
+    seat: Seat, scored: Workspace
+) -> None:
+    async with seat(size=(100, 26)) as reviewer:
+        await reviewer.press("a", "g")
+        ids = page(reviewer)
+        await reviewer.press("enter")
+    async with seat(size=(100, 26)) as reviewer:
+        await reviewer.press("u")
+        assert "page of" in reviewer.text() or f"{len(ids)}" in reviewer.text()
+        found = labels.current(scored.catalogue, ids)
+        assert {one.standing for one in found.values()} == {None}
+        await reviewer.press("u")
+    assert labels.history(scored.catalogue, ids[0])[-1].kind is EventKind.RETRACT
+
+
+@played
+async def test_promoted_images_are_corrected_on_the_sheet(seat: Seat, scored: Workspace) -> None:
+    from tests.workflows.filled import promote
+
+    promote(scored, dict.fromkeys(range(1, 25), 0.999))
+    async with seat("promoted", size=(100, 26)) as reviewer:
+        await reviewer.press("g")
+        ids = page(reviewer)
+        await reviewer.press("m", "enter")
+        assert reviewer.app.desk.summary().corrected == 1
+    assert labels.current(scored.catalogue, ids)[ids[0]].standing is Standing.NEGATIVE
+
+
+@played
+async def test_zoom_makes_tiles_larger_and_keys_of_the_sheet_are_explained(seat: Seat) -> None:
+    async with seat(size=(120, 40)) as reviewer:
+        await reviewer.press("g")
+        before = len(page(reviewer))
+        await reviewer.press("z")
+        assert len(page(reviewer)) < before
+        await reviewer.press("question_mark")
+        assert "accept" in reviewer.text() or "Call every image on the page" in reviewer.text()
+        await reviewer.press("escape", "g")
+        assert isinstance(reviewer.app.screen, SingleScreen)
+
+
+def test_tiles_fill_the_room_and_there_is_always_one() -> None:
+    assert grid_for(120, 37, 1).count == 15
+    small = grid_for(60, 15, 3)
+    assert small.count == 1
+    assert small.columns == 59

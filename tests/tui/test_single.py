@@ -1,0 +1,365 @@
+"""Keys pressed on the one-image screen, and the rows that they leave in the catalogue."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from curator.catalogue import labels
+from curator.catalogue.models import Flag, Skip
+from curator.core.words import EventKind, Label, Method, Origin, Quarantine, Standing
+from curator.tui.cells import Depth
+from curator.tui.screens.single import SingleScreen
+from curator.tui.screens.summary import SummaryScreen
+from curator.workflows.workspace import Workspace
+from tests.tui.conftest import Reviewer, Seat, played
+
+
+def standing(workspace: Workspace, image_id: int) -> Standing | None:
+    return labels.current(workspace.catalogue, [image_id])[image_id].standing
+
+
+@played
+async def test_a_and_x_decide_and_go_on(seat: Seat, scored: Workspace) -> None:
+    async with seat() as reviewer:
+        first = reviewer.card_id
+        await reviewer.press("a")
+        second = reviewer.card_id
+        await reviewer.press("x")
+        assert len({first, second, reviewer.card_id}) == 3
+    event = labels.history(scored.catalogue, first)[-1]
+    assert (event.label, event.origin, event.method) == (
+        Label.POSITIVE, Origin.REVIEW, Method.SINGLE,
+    )  # fmt: skip
+    assert event.actor == "anna"
+    assert event.probability is not None
+    assert standing(scored, second) is Standing.NEGATIVE
+
+
+@played
+async def test_not_sure_is_a_decision(seat: Seat, scored: Workspace) -> None:
+    async with seat() as reviewer:
+        image_id = reviewer.card_id
+        await reviewer.press("n")
+    assert standing(scored, image_id) is Standing.UNSURE
+
+
+@played
+async def test_reasons_go_with_the_decision_and_only_with_that(
+    seat: Seat, scored: Workspace
+) -> None:
+    async with seat() as reviewer:
+        first = reviewer.card_id
+        await reviewer.press("1", "2", "1", "x")
+        second = reviewer.card_id
+        await reviewer.press("x")
+    assert labels.history(scored.catalogue, first)[-1].reasons == ("dark",)
+    assert labels.history(scored.catalogue, second)[-1].reasons == ()
+
+
+@played
+async def test_skipping_is_no_decision_and_does_not_come_back(
+    seat: Seat, scored: Workspace
+) -> None:
+    async with seat() as reviewer:
+        image_id = reviewer.card_id
+        await reviewer.press("space")
+        assert reviewer.card_id != image_id
+    with scored.catalogue.read() as connection:
+        assert connection.execute(sa.select(Skip.image_id)).scalars().all() == [image_id]
+    assert labels.history(scored.catalogue, image_id)[-1:] == []
+
+
+@played
+async def test_undo_without_limit_writes_its_own_events(seat: Seat, scored: Workspace) -> None:
+    async with seat() as reviewer:
+        seen = [reviewer.card_id]
+        for key in ("a", "space", "x"):
+            await reviewer.press(key)
+            seen.append(reviewer.card_id)
+        await reviewer.press("u")
+        assert reviewer.card_id == seen[2]
+        await reviewer.press("backspace")
+        assert reviewer.card_id == seen[1]
+        await reviewer.press("u")
+        assert reviewer.card_id == seen[0]
+        await reviewer.press("u")
+        assert reviewer.app.desk.pace.decided == 0
+    kinds = [event.kind for event in labels.history(scored.catalogue, seen[0])]
+    assert kinds == [EventKind.ASSERT, EventKind.RETRACT]
+    assert standing(scored, seen[0]) is None
+
+
+@played
+async def test_undo_reaches_across_restarts(seat: Seat, scored: Workspace) -> None:
+    async with seat() as reviewer:
+        first = reviewer.card_id
+        await reviewer.press("a")
+        second = reviewer.card_id
+        await reviewer.press("x")
+        third = reviewer.card_id
+    async with seat() as reviewer:
+        assert reviewer.card_id == third  # it goes on at the next undecided image
+        await reviewer.press("u")
+        assert reviewer.card_id == second
+        await reviewer.press("u")
+        assert reviewer.card_id == first
+    async with seat(actor="ben") as reviewer:
+        await reviewer.press("a", "u", "u")
+    assert standing(scored, first) is None
+    assert standing(scored, second) is None
+
+
+@played
+async def test_undo_leaves_other_peoples_decisions_alone(seat: Seat, scored: Workspace) -> None:
+    async with seat(actor="anna") as reviewer:
+        image_id = reviewer.card_id
+        await reviewer.press("a")
+    async with seat(actor="ben") as reviewer:
+        await reviewer.press("u")
+    assert standing(scored, image_id) is Standing.POSITIVE
+
+
+@played
+async def test_a_flag_keeps_its_note(seat: Seat, scored: Workspace) -> None:
+    async with seat() as reviewer:
+        image_id = reviewer.card_id
+        await reviewer.press("f", *"odd one", "enter")
+        assert reviewer.card_id == image_id
+    with scored.catalogue.read() as connection:
+        row = connection.execute(sa.select(Flag.image_id, Flag.note, Flag.actor)).one()
+    assert tuple(row) == (image_id, "odd one", "anna")
+
+
+@played
+async def test_moving_decides_nothing_and_an_earlier_image_can_be_decided_again(
+    seat: Seat, scored: Workspace
+) -> None:
+    async with seat() as reviewer:
+        first = reviewer.card_id
+        await reviewer.press("l")
+        assert reviewer.card_id != first
+        await reviewer.press("left", "a")
+        await reviewer.press("h", "x")
+    kinds = [event.label for event in labels.history(scored.catalogue, first)]
+    assert kinds == [Label.POSITIVE, Label.NEGATIVE]
+    assert standing(scored, first) is Standing.NEGATIVE
+
+
+@played
+async def test_a_key_typed_before_the_picture_was_seen_does_not_count(
+    seat: Seat, scored: Workspace
+) -> None:
+    async with seat() as reviewer:
+        screen = reviewer.app.screen
+        assert isinstance(screen, SingleScreen)
+        image_id = reviewer.card_id
+        screen._visible_since = time.monotonic() + 60
+        await reviewer.pilot.press("a", "x", "n", "space")
+        assert reviewer.card_id == image_id
+    assert labels.history(scored.catalogue, image_id) == []
+
+
+@played
+async def test_zoom_goes_closer_moves_and_comes_back(seat: Seat) -> None:
+    async with seat() as reviewer:
+        screen = reviewer.app.screen
+        assert isinstance(screen, SingleScreen)
+        image_id = reviewer.card_id
+        whole = rows(reviewer)
+        await reviewer.press("z", "z")
+        close = rows(reviewer)
+        assert "4×" in reviewer.text()
+        await reviewer.press("right", "right")
+        assert rows(reviewer) not in (whole, close)
+        assert reviewer.card_id == image_id
+        await reviewer.press("escape")
+        assert rows(reviewer) == whole
+
+
+def rows(reviewer: Reviewer) -> list[str]:
+    from curator.tui.widgets.picture import Picture
+
+    strips = reviewer.app.screen.query_one(Picture).lines.strips
+    return [strip.render(reviewer.app.console) for strip in strips]
+
+
+@played
+async def test_help_history_and_dashboard_say_what_they_should(seat: Seat) -> None:
+    async with seat() as reviewer:
+        await reviewer.press("a", "left", "i")
+        assert "review" in await reviewer.text_with("single")
+        await reviewer.press("escape", "question_mark")
+        assert "Call the image good" in reviewer.text()
+        await reviewer.press("escape", "d")
+        text = await reviewer.text_with("Coverage")
+        assert "24 usable" in text
+        assert "Scores" in text
+
+
+@played
+async def test_leaving_shows_a_summary_first(seat: Seat) -> None:
+    async with seat() as reviewer:
+        await reviewer.press("a", "x", "space", "q")
+        assert isinstance(reviewer.app.screen, SummaryScreen)
+        text = await reviewer.text_with("Next:")
+        assert "2 decisions kept: 1 good, 1 bad." in text
+        assert "1 skipped" in text
+        await reviewer.pilot.press("q")
+        await reviewer.pilot.pause()
+    summary = reviewer.app.return_value
+    assert summary is not None
+    assert summary.decided == 2
+
+
+@played
+async def test_a_filter_leaves_only_what_was_asked_for(seat: Seat) -> None:
+    async with seat() as reviewer:
+        await reviewer.press("slash", *"class:bad sort:score", "enter")
+        await reviewer.seen()
+        screen = reviewer.app.screen
+        assert isinstance(screen, SingleScreen)
+        scores = []
+        for _ in range(3):
+            assert screen.card is not None
+            scores.append(screen.card.score or 1.0)
+            await reviewer.press("space")
+        assert scores == sorted(scores)
+        assert max(scores) < 0.5
+        await reviewer.press("slash", "escape")
+        await reviewer.press("slash", *["backspace"] * 30, *"class:ugly", "enter")
+        assert "did you mean" in reviewer.text() or "there are" in reviewer.text()
+
+
+@played
+async def test_a_picture_that_vanished_says_why_and_can_be_set_aside(
+    seat: Seat, scored: Workspace, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.rmtree(tmp_path / "photos")
+    shutil.rmtree(scored.root / ".curator" / "previews")
+    async with seat() as reviewer:
+        image_id = reviewer.card_id
+        text = reviewer.text()
+        assert "cannot be shown" in text
+        assert "vanished" in text
+        await reviewer.press("a")  # nobody can judge what nobody sees
+        assert reviewer.card_id == image_id
+        await reviewer.press("Q")
+        assert reviewer.card_id != image_id
+        await reviewer.press("space")
+    assert labels.history(scored.catalogue, image_id) == []
+    from curator.catalogue.images import image_details
+
+    details = image_details(scored.catalogue, [image_id])[image_id]
+    assert details.quarantine is Quarantine.VANISHED
+
+
+@played
+async def test_a_vanished_file_is_still_seen_in_its_preview(
+    seat: Seat, scored: Workspace, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.rmtree(tmp_path / "photos")
+    async with seat() as reviewer:
+        assert "stored preview" in " ".join(reviewer.text().split())
+        image_id = reviewer.card_id
+        await reviewer.press("a")
+    assert standing(scored, image_id) is Standing.POSITIVE
+
+
+@played
+async def test_the_end_of_the_queue_is_told(seat: Seat, scored: Workspace) -> None:
+    async with seat("conflict") as reviewer:
+        assert "nothing more" in reviewer.text()
+        await reviewer.press("a", "space", "z")
+        assert "nothing more" in reviewer.text()
+
+
+@played
+async def test_keys_follow_the_settings(seat: Seat, scored: Workspace) -> None:
+    from curator.workflows.workspace import open_workspace
+
+    with (scored.root / "curator.toml").open("a") as settings:
+        settings.write('\n[review.keys]\npositive = "p"\nsimilar = "ctrl+s"\nnegative = "w, s"\n')
+    workspace = open_workspace(scored.root)
+    with workspace.catalogue:
+        async with seat(workspace=workspace) as reviewer:
+            first = reviewer.card_id
+            await reviewer.press("a")
+            assert reviewer.card_id == first
+            assert " p good" in reviewer.text()
+            await reviewer.press("p")
+            second = reviewer.card_id
+            await reviewer.press("s")
+    assert standing(scored, first) is Standing.POSITIVE
+    assert standing(scored, second) is Standing.NEGATIVE
+
+
+@played
+async def test_everything_is_there_at_80_by_24(seat: Seat) -> None:
+    async with seat(size=(80, 24)) as reviewer:
+        text = reviewer.text()
+        for part in ("borderline", "P 0.", "good-" if "good-" in text else "bad-", "a good",
+                     "x bad", "? help", "q leave", "why?"):  # fmt: skip
+            assert part in text, part
+
+
+@played
+async def test_too_small_a_window_asks_for_room_and_takes_no_answers(
+    seat: Seat, scored: Workspace
+) -> None:
+    async with seat(size=(50, 12)) as reviewer:
+        assert "too small" in reviewer.text()
+        await reviewer.press("a", "x")
+        await reviewer.pilot.resize_terminal(100, 30)
+        await reviewer.pilot.pause(0.3)
+        await reviewer.seen()
+        image_id = reviewer.card_id
+        await reviewer.press("a")
+    assert standing(scored, image_id) is Standing.POSITIVE
+    with scored.catalogue.read() as connection:
+        from curator.catalogue.models import LabelEvent
+
+        asserts = sa.select(sa.func.count()).where(LabelEvent.kind == EventKind.ASSERT)
+        assert connection.execute(asserts).scalar_one() == 1
+
+
+@played
+async def test_without_colours_shades_show_the_picture(seat: Seat) -> None:
+    async with seat(depth=Depth.NONE) as reviewer:
+        text = reviewer.text()
+        assert sum(text.count(shade) for shade in "#%@*+=") > 500
+        assert "▀" not in text
+
+
+@played
+async def test_calibration_is_blind(seat: Seat, scored: Workspace) -> None:
+    async with seat("calibration") as reviewer:
+        text = reviewer.text()
+        assert "blind" in text
+        assert "P 0" not in text
+        assert "→" not in text
+        assert ".jpg" not in text
+        assert ".png" not in text
+        image_id = reviewer.card_id
+        await reviewer.press("g", "i", "s", "d", "slash")
+        assert isinstance(reviewer.app.screen, SingleScreen)
+        await reviewer.press("a")
+    event = labels.history(scored.catalogue, image_id)[-1]
+    assert (event.origin, event.method) == (Origin.CALIBRATION, Method.BLIND)
+
+
+@played
+async def test_a_theme_changes_the_colours(seat: Seat) -> None:
+    async with seat() as reviewer:
+        dark = reviewer.app.inks
+        reviewer.app.theme = "solarized-light"
+        await reviewer.pilot.pause(0.2)
+        await reviewer.seen()
+        assert reviewer.app.inks != dark
+        await reviewer.press("a")
