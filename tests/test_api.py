@@ -14,6 +14,7 @@ from tests.support.command import curator as command
 from tests.support.images import make_folder
 
 
+@pytest.mark.slow
 def test_the_whole_way_from_python(tmp_path: Path) -> None:
     pictures = make_folder(tmp_path / "pictures", good=20, bad=20, seed=4)
     with curator.init(tmp_path / "ws", positive="disc", negative="stripes") as workspace:

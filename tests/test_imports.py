@@ -52,6 +52,7 @@ def test_help_loads_nothing_to_work_with() -> None:
     assert not loaded_by("--help") & (HEAVY | {"numpy", "sqlalchemy"})
 
 
+@pytest.mark.slow
 def test_help_of_a_command_loads_nothing_to_work_with() -> None:
     assert not loaded_by("round", "--help") & (HEAVY | {"numpy", "sqlalchemy"})
 
@@ -62,6 +63,7 @@ def test_looking_loads_nothing_heavy(tmp_path: Path, command: tuple[str, ...]) -
     assert not loaded_by("-w", tmp_path / "ws", *command) & HEAVY
 
 
+@pytest.mark.slow
 def test_the_probe_would_notice() -> None:
     program = "import torch, json, sys; json.dump(sorted(sys.modules), sys.stdout)"
     assert "torch" in loaded_by(program=program)

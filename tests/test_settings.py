@@ -110,6 +110,7 @@ def test_the_reference_says_what_the_code_says() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
+@pytest.mark.slow
 def test_a_drifted_reference_is_noticed(tmp_path: Path) -> None:
     script = tmp_path / "make_settings.py"
     script.write_text((CHECKOUT / "docs" / "make_settings.py").read_text())

@@ -11,6 +11,8 @@ import pytest
 from tests.support.command import curator
 from tests.support.images import make_folder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def trained(labelled: Path) -> Path:

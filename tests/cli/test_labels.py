@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import CHECKOUT, Outcome, curator
+from tests.support.command import Outcome, curator
+
+Review = Callable[..., Outcome]
 
 
 def labels_of(workspace: Path) -> dict[str, dict[str, int]]:
@@ -108,22 +110,19 @@ def test_queue_refuses_with_a_hint(
     assert says in curator("-w", labelled, "queue", *arguments, expect=code).stderr
 
 
-def answer(workspace: Path, *arguments: str, text: str) -> Outcome:
-    """Run a review as a process whose input is `text`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "curator", "-w", workspace, "review", *arguments],
-        cwd=CHECKOUT,
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Review:
+    """Runs a review whose standard input is `text`."""
+
+    def run(workspace: Path, *arguments: str, text: str, expect: int = 0) -> Outcome:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        return curator("-w", workspace, "review", *arguments, expect=expect)
+
+    return run
 
 
-def test_review_keeps_each_answer(labelled: Path) -> None:
+def test_review_keeps_each_answer(labelled: Path, answer: Review) -> None:
     ended = answer(labelled, "random", text="g\nb too dark, blurred\nunsure\nskip\nnonsense\nq\n")
-    assert ended.code == 0
     assert "3 decisions kept" in ended.stdout
     assert "`nonsense` is no answer" in ended.stderr
     labels = labels_of(labelled)
@@ -132,7 +131,7 @@ def test_review_keeps_each_answer(labelled: Path) -> None:
     assert labels["unsure"]["review"] == 1
 
 
-def test_review_can_undo(labelled: Path) -> None:
+def test_review_can_undo(labelled: Path, answer: Review) -> None:
     ended = answer(labelled, "random", text="g\nz\nz\nb\n")
     assert "1 decision kept" in ended.stdout
     assert "nothing to undo" in ended.stderr
@@ -140,7 +139,7 @@ def test_review_can_undo(labelled: Path) -> None:
     assert "review" not in labels_of(labelled)["good"]
 
 
-def test_reasons_stay_with_the_decision(labelled: Path) -> None:
+def test_reasons_stay_with_the_decision(labelled: Path, answer: Review) -> None:
     answer(labelled, "random", text="b too dark, blurred\n")
     rows = curator("-q", "-w", labelled, "queue", "random", "--size", "100", "--json").json()
     left = {row["path"] for row in rows}
@@ -153,14 +152,13 @@ def test_reasons_stay_with_the_decision(labelled: Path) -> None:
     assert history["events"][-1]["reasons"] == ["too dark", "blurred"]
 
 
-def test_reasons_outside_the_list_are_refused(labelled: Path) -> None:
+def test_reasons_outside_the_list_are_refused(labelled: Path, answer: Review) -> None:
     curator("-w", labelled, "config", "classes.reasons=profile,occluded")
     ended = answer(labelled, "random", text="b occluded\nb blurred\nq\n")
     assert "1 decision kept" in ended.stdout
     assert "There is no reason `blurred`" in ended.stderr
 
 
-def test_review_of_an_unknown_queue(labelled: Path) -> None:
-    ended = answer(labelled, "nothing", text="")
-    assert ended.code == 2
+def test_review_of_an_unknown_queue(labelled: Path, answer: Review) -> None:
+    ended = answer(labelled, "nothing", text="", expect=2)
     assert "There is no queue `nothing`" in ended.stderr

@@ -30,6 +30,7 @@ def test_help_names_every_command() -> None:
     assert all(command in text for command in COMMANDS)
 
 
+@pytest.mark.slow
 def test_no_arguments_show_the_help() -> None:
     shown = run_curator(expect=2)
     assert "Usage: curator" in shown.stdout + shown.stderr
@@ -65,6 +66,7 @@ def test_a_problem_is_3_with_advice_and_no_traceback(tmp_path: Path) -> None:
     assert ended.stdout == ""
 
 
+@pytest.mark.slow
 def test_no_workspace_above(tmp_path: Path) -> None:
     ended = run_curator("status", cwd=tmp_path, expect=3)
     assert "There is no workspace in" in ended.stderr
@@ -94,6 +96,7 @@ def run_broken(line: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_bug_is_1_with_traceback_and_a_sentence() -> None:
     ended = run_broken("raise ZeroDivisionError('oops')")
     assert ended.returncode == 1
@@ -101,6 +104,7 @@ def test_a_bug_is_1_with_traceback_and_a_sentence() -> None:
     assert "this is a bug in curator" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_3_with_advice() -> None:
     ended = run_broken("raise OSError(28, 'No space left on device', 'there')")
     assert ended.returncode == 3
@@ -109,10 +113,12 @@ def test_a_full_disk_is_3_with_advice() -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_an_unexplained_refusal_of_the_system_is_a_bug() -> None:
     assert run_broken("raise OSError(5, 'Input/output error')").returncode == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_is_130_and_says_that_state_is_saved(number: signal.Signals) -> None:
     ended = run_broken(f"import os, time; os.kill(os.getpid(), {int(number)}); time.sleep(30)")
@@ -121,6 +127,7 @@ def test_an_interruption_is_130_and_says_that_state_is_saved(number: signal.Sign
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_nobody_reading_the_output_is_no_error(tmp_path: Path) -> None:
     curator("init", tmp_path / "ws")
     reading, writing = os.pipe()
@@ -138,6 +145,7 @@ def test_nobody_reading_the_output_is_no_error(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_completion_script_prints(shell: str) -> None:
     script = run_curator("--show-completion", shell).stdout
@@ -154,12 +162,14 @@ def completions(words: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_commands_and_settings_complete() -> None:
     assert completions("curator stat") == ["status"]
     assert "promotion.promote_above" in completions("curator config promotion.p")
     assert all(key.startswith("runtime.") for key in completions("curator config runtime."))
 
 
+@pytest.mark.slow
 def test_a_process_says_the_same_as_a_call(tmp_path: Path) -> None:
     curator("init", tmp_path / "ws")
     called = curator("-w", tmp_path / "ws", "status", "--json")
@@ -170,6 +180,7 @@ def test_storage_errors_have_their_code() -> None:
     assert StorageError.exit_code == 3
 
 
+@pytest.mark.slow
 def test_quiet_says_nothing(tmp_path: Path) -> None:
     process = start_curator("-q", "init", tmp_path / "ws")
     assert process.communicate(timeout=60) == ("", "")

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.command import curator
 
+pytestmark = pytest.mark.slow
+
 
 def standing(workspace: Path) -> dict[str, Any]:
     """Path → label and origin of everything in the manifest."""
