@@ -21,6 +21,10 @@ FLAGS = (
 )  # fmt: skip
 
 
+class BrowserError(Exception):
+    """What the browser says it cannot do."""
+
+
 class Browser:
     """One page; every request that it makes is remembered."""
 
@@ -36,6 +40,8 @@ class Browser:
         while True:
             message = await asyncio.wait_for(self._socket.receive_json(), 60)
             if message.get("id") == number:
+                if "error" in message:
+                    raise BrowserError(f"{method}: {message['error']}")
                 return dict(message.get("result", {}))
             self._note(message)
 
@@ -54,15 +60,32 @@ class Browser:
         result = await self.call("Runtime.evaluate", expression=script, returnByValue=True)
         return result["result"].get("value")
 
+    async def click(self, x: int, y: int) -> None:
+        for kind in ("mousePressed", "mouseReleased"):
+            await self.call(
+                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
+            )
+
     async def press(self, key: str) -> None:
-        for kind in ("keyDown", "keyUp"):
-            text = {"text": key} if kind == "keyDown" else {}
-            await self.call("Input.dispatchKeyEvent", type=kind, key=key, **text)
+        known = {
+            "key": key,
+            "code": f"Key{key.upper()}",
+            "windowsVirtualKeyCode": ord(key.upper()),
+        }
+        await self.call("Input.dispatchKeyEvent", type="keyDown", text=key, **known)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **known)
 
     async def screenshot(self, path: Path) -> Path:
-        shot = await self.call("Page.captureScreenshot", format="png")
-        path.write_bytes(base64.b64decode(shot["data"]))
-        return path
+        """What is seen now; taken again while the page is still being laid out."""
+        for _ in range(60):
+            try:
+                shot = await self.call("Page.captureScreenshot", format="png")
+            except BrowserError:
+                await asyncio.sleep(0.5)
+                continue
+            path.write_bytes(base64.b64decode(shot["data"]))
+            return path
+        raise AssertionError("no screenshot could be taken")
 
 
 @asynccontextmanager
