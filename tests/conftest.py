@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
 from tests.support import fashion, images, needs
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach tests and their processes also where the runner was put in the background.
+
+    A shell that starts a job in the background has it ignore SIGINT, and that is inherited.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
