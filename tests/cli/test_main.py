@@ -148,8 +148,11 @@ def test_nobody_reading_the_output_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_completion_script_prints(shell: str) -> None:
-    script = run_curator("--show-completion", shell).stdout
+    # Typer asks the process tree for the shell; a test must not depend on who runs it.
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    script = run_curator("--show-completion", shell, **named).stdout
     assert "_CURATOR_COMPLETE" in script
+    assert f"complete_{shell}" in script
 
 
 def completions(words: str) -> list[str]:
