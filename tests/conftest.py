@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import fashion, images, needs
+from tests.support import images, needs
 
 
 def pytest_configure() -> None:
@@ -41,13 +41,6 @@ def picture_folder(tmp_path: Path) -> Callable[..., Path]:
         return images.make_folder(tmp_path / name, good=good, bad=bad, seed=seed)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def footwear_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fashion-MNIST, 60 pictures of each of ten classes, footwear as `good`. Do not change it."""
-    root = tmp_path_factory.mktemp("footwear")
-    return fashion.write_folder(root, positive=fashion.FOOTWEAR, per_class=60)
 
 
 @pytest.fixture
