@@ -141,6 +141,7 @@ def own_decisions(catalogue: Catalogue, actor: str, *, limit: int = 1) -> list[O
             sa.text("label_event.kind = 'assert'"),
             LabelEvent.actor == actor,
             LabelEvent.method != Method.IMPORT,
+            LabelEvent.session.is_not(None),  # what was imported belongs to no session
             ~sa.exists().where(taken_back.target_id == LabelEvent.id),
         )
         .order_by(LabelEvent.id.desc())

@@ -47,7 +47,8 @@ def queue(
     image: LikeImage = None,
     size: Annotated[int, typer.Option(metavar="N", min=1, help="How many images.")] = 100,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="Write here, not to the screen.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write here: .csv, or .json for Label Studio."),
     ] = None,
     relative_to: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write paths relative to this folder.")
@@ -60,7 +61,8 @@ def queue(
 ) -> None:
     """List the images that are worth a look, best first, as CSV for labelling elsewhere.
 
-    Fill in the column `label` and bring it back with `curator label`. The queues: diverse
+    Fill in the column `label` and bring it back with `curator label`; so with an export of
+    Label Studio. The queues: diverse
     (spread over everything, for the first labels), similar IMAGE (more of a rare class),
     borderline, unfamiliar, promoted, random, conflict, quarantine.
 
@@ -78,7 +80,14 @@ def queue(
             seed=seed,
             progress=call.progress(),
         )
-    if output is not None:
+        classes = workspace.settings.classes
+    if output is not None and output.suffix.lower() == ".json":
+        from curator.workflows.label_studio import write_tasks
+
+        beside = write_tasks(rows, output, classes, force=force, relative_to=relative_to)
+        call.say(f"Wrote {count(len(rows), 'task')} for Label Studio to {output}.")
+        call.say(f"{beside} is the labelling interface for the project.")
+    elif output is not None:
         workflow.write_queue(rows, output, force=force, relative_to=relative_to)
         call.say(f"Wrote {count(len(rows), 'image')} to {output}.")
     if json:

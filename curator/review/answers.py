@@ -49,11 +49,15 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerFile:
-    """What a CSV said: answers, rows whose label is empty, and rows that make no sense."""
+    """What a file said: answers, rows whose label is empty, and rows that make no sense.
+
+    `unit` is what `line` counts: lines of a CSV, tasks of a JSON file.
+    """
 
     answers: list[Answer]
     unanswered: int
     problems: list[Problem]
+    unit: str = "line"
 
 
 def read_answers(file: Path, *, column: str = "label") -> AnswerFile:

@@ -371,7 +371,11 @@ class Desk:
             ],
             actor=self.actor,
             session=self.session,
-            shares=SplitShares(calibration=splits.calibration_share, test=splits.test_share),
+            shares=SplitShares(
+                calibration=splits.calibration_share,
+                test=splits.test_share,
+                seed=self.workspace.settings.runtime.seed,
+            ),
         )
         self._renew_claims()
         assert done.last_event_id is not None  # only imports may be left unrecorded

@@ -20,7 +20,15 @@ from curator.core.records import Decision
 from curator.core.words import Label, Method, Origin
 from curator.errors import DataError
 from curator.export.paths import path_bytes
-from curator.review.answers import Answer, Problem, parse_label, printable, read_answers
+from curator.review.answers import (
+    Answer,
+    AnswerFile,
+    Problem,
+    parse_label,
+    printable,
+    read_answers,
+)
+from curator.review.label_studio import read_annotations
 from curator.settings import ClassesSettings
 from curator.workflows.workspace import Workspace
 
@@ -58,18 +66,19 @@ def label(
     replace: bool = False,
     actor: str,
 ) -> LabelReport:
-    """Record the labels in a CSV file.
+    """Record the labels in a CSV file, or in a JSON export of Label Studio.
 
     With `replace`, earlier human labels of these images that say otherwise are taken
     back, so that the file settles them; without it, imports that contradict each other
     make a conflict. Raises DataError, and records nothing, if any row cannot be used.
     """
-    content = read_answers(file)
+    content = _read(file)
     classes = workspace.settings.classes
     images = images_of_answers(workspace, content.answers, file)
     decided, problems = _decisions(content.answers, images, classes, origin)
     if found := sorted([*content.problems, *problems]):
-        raise _refusal(file, found, len(content.answers) + len(content.problems))
+        rows = len(content.answers) + len(content.problems)
+        raise _refusal(file, found, rows, content.unit)
     if not decided:
         raise DataError(
             f"No row of {file} has a label.", "Fill in the column `label`, then import it again."
@@ -210,9 +219,14 @@ def _unknown_reasons(answer: Answer, classes: ClassesSettings) -> list[Problem]:
     ]
 
 
-def _refusal(file: Path, problems: Sequence[Problem], rows: int) -> DataError:
+def _read(file: Path) -> AnswerFile:
+    """A CSV, or by its suffix an export of Label Studio."""
+    return read_annotations(file) if file.suffix.lower() == ".json" else read_answers(file)
+
+
+def _refusal(file: Path, problems: Sequence[Problem], rows: int, unit: str) -> DataError:
     lines = len({problem.line for problem in problems})
-    shown = "".join(f"\n  line {problem.line}: {problem.text}" for problem in problems[:SHOWN])
+    shown = "".join(f"\n  {unit} {problem.line}: {problem.text}" for problem in problems[:SHOWN])
     more = len(problems) - SHOWN
     rest = f"\n  and {more} more" if more > 0 else ""
     return DataError(

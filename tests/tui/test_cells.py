@@ -1,0 +1,112 @@
+"""Half cells, plots, terminal answers and work done ahead: what needs no screen."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from curator.tui.ahead import Ahead
+from curator.tui.cells import Depth, picture_strips
+from curator.tui.frames import Canvas, half_cell_rows
+from curator.tui.plots import bar, columns, curve
+from curator.tui.terminal import read_answers
+
+PIXELS = np.array(
+    [[[252, 0, 0], [252, 0, 0], [0, 0, 252]], [[252, 0, 0], [0, 252, 0], [0, 0, 252]]],
+    dtype=np.uint8,
+)
+
+
+def shown(depth: Depth) -> str:
+    return picture_strips(PIXELS, depth)[0].render(Console())
+
+
+def test_two_pixels_stand_in_a_cell_and_equal_ones_are_said_once() -> None:
+    assert shown(Depth.TRUE) == (
+        "\x1b[48;2;252;0;0m \x1b[38;2;252;0;0;48;2;0;252;0m▀\x1b[48;2;0;0;252m \x1b[0m"
+    )
+
+
+def test_fewer_colours_take_the_nearest() -> None:
+    assert shown(Depth.PALETTE) == "\x1b[48;5;196m \x1b[38;5;196;48;5;46m▀\x1b[48;5;21m \x1b[0m"
+    assert "\x1b[" in shown(Depth.BASIC)
+    assert "2;" not in shown(Depth.BASIC)
+    assert "\x1b" not in shown(Depth.NONE)
+
+
+@pytest.mark.parametrize("depth", list(Depth))
+@pytest.mark.parametrize("size", [(300, 200), (31, 77), (1, 1), (2000, 3)])
+def test_a_picture_fills_its_canvas_exactly(depth: Depth, size: tuple[int, int]) -> None:
+    picture = Image.effect_noise(size, 80).convert("RGB")
+    strips = half_cell_rows(picture, Canvas(41, 13, depth, 0x102030))
+    assert len(strips) == 13
+    for strip in strips:
+        assert strip.cell_length == 41
+        assert len(strip.text) == 41
+        assert sum(part.cell_length for part in strip.divide([10, 41])) == 41
+
+
+def test_cut_rows_show_the_same_colours() -> None:
+    strip = picture_strips(PIXELS, Depth.TRUE)[0]
+    first, rest = strip.divide([1, 3])
+    assert first.text + rest.text == strip.text
+    style = next(iter(first)).style
+    assert style is not None
+    assert style.bgcolor is not None
+    assert style.bgcolor.triplet == (252, 0, 0)
+
+
+def test_plots() -> None:
+    assert bar(0.5, 4) == "██  "
+    assert bar(2.0, 2) == "██"
+    assert columns([0, 1, 8], 1) == [" ▁█"]
+    assert columns([0.001, 1000], 2)[1][0] == "▁"
+    lines = curve([0.0, 1.0], 4, 2, 1.0)
+    assert len(lines) == 2
+    assert lines[0][-1] != "⠀"
+    assert lines[1][0] != "⠀"
+    assert curve([None, None], 3, 1, 1.0) == ["⠀⠀⠀"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "name", "cell"),
+    [
+        ("\x1b_Gi=31;OK\x1b\\\x1b[6;18;9t\x1b[?62;c", "Kitty graphics", (9, 18)),
+        ("\x1b[6;20;10t\x1b[?62;4;22c", "Sixel", (10, 20)),
+        ("\x1b[?1;2c", "half cells", (10, 20)),
+        ("", "half cells", (10, 20)),
+        ("axn\x1b[?64;1;2;4c", "Sixel", (10, 20)),
+    ],
+)
+def test_what_terminals_answer(answers: str, name: str, cell: tuple[int, int]) -> None:
+    graphics = read_answers(answers)
+    assert (graphics.name, graphics.cell) == (name, cell)
+
+
+def test_work_ahead_stays_within_its_bounds_and_is_done_once() -> None:
+    made: list[int] = []
+    gate = threading.Event()
+
+    def make(number: int) -> int:
+        gate.wait(10)
+        made.append(number)
+        return number * 2
+
+    ahead: Ahead[int, int] = Ahead(make, keep=5, workers=1)
+    ahead.want(range(4))
+    ahead.want([100, 101])  # what has not begun is dropped
+    gate.set()
+    assert ahead.get(101).result(10) == 202
+    for start in range(200, 260):
+        ahead.want([start])
+        ahead.get(start).result(10)
+    assert len(ahead) <= 6
+    assert ahead.ready(259) == 518
+    assert ahead.ready(200) is None
+    assert made.count(101) == 1
+    assert not {2, 3} & set(made)
+    ahead.close()
