@@ -30,7 +30,7 @@ from curator.learn.frozen import (
 from curator.learn.heads import fit_heads
 from tests.support import fashion
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 IMAGES, LABELS, ROUNDS, FOLDS, DRAWS = 5_000, 200, 8, 5, 5
 UPPER = [fashion.CLASSES.index(name) for name in ("t-shirt", "pullover", "coat", "shirt")]

@@ -18,7 +18,7 @@ import pytest
 from tests.reliability import ready
 from tests.support.command import start_curator
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 KILLS_OF_ADD, KILLS_OF_ROUND = 12, 13
 

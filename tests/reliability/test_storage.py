@@ -14,7 +14,7 @@ from tests.reliability import ready
 from tests.support import needs
 from tests.support.command import Outcome, run_curator, start_curator
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 FILLER = "filler"
 
