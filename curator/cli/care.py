@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from curator.cli import screen
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, flag
 from curator.cli.output import count, duration, emit, emit_json, shown
@@ -73,5 +74,6 @@ def doctor(context: typer.Context, json: AsJson = False) -> None:
             emit(f"{_MARKS[line.health]} {line.name:<10} {shown(line.found)}")
             if line.advice:
                 emit(f"{'':<15}{shown(line.advice)}")
+        screen.try_terminal()
     if not report.healthy:
         raise WorkspaceError("Something stands in the way.", "Mend what is marked above.")

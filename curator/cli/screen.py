@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from curator.cli.output import emit, shown
+from curator.cli.output import emit, narrate, shown
 from curator.core.actor import current_user
 from curator.errors import UsageError
 
@@ -26,6 +26,22 @@ def there_is_a_screen() -> bool:
         return True
     drawable = os.environ.get("TERM", "") not in ("", "dumb", "unknown")
     return drawable and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def try_terminal() -> None:
+    """Say what this terminal can show, and show it a picture; nothing where there is none."""
+    if not there_is_a_screen() or os.environ.get("TEXTUAL_DRIVER"):
+        return
+    from rich.console import Console
+
+    from curator.tui.terminal import look_at_terminal
+    from curator.tui.trial import describe, try_out
+
+    terminal = look_at_terminal(os.environ)
+    narrate(f"\nThis terminal: {describe(terminal)}.")
+    console = Console(stderr=True)
+    for part in try_out(terminal):
+        console.print(part)
 
 
 def review_on_screen(

@@ -1,0 +1,113 @@
+"""The whole program in tmux, with real keys, and what `doctor` shows there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from curator.catalogue.browse import own_decisions
+from curator.core.actor import current_user
+from curator.core.words import Label
+from curator.workflows.workspace import Workspace
+from tests.support.command import CHECKOUT
+
+PATIENCE = 90.0
+
+
+class Session:
+    """A tmux session of 100 by 30 cells with one command in it."""
+
+    def __init__(self, base: list[str]) -> None:
+        self._base = base
+
+    def keys(self, *keys: str) -> None:
+        subprocess.run([*self._base, "send-keys", *keys], check=True)
+
+    def screen(self, *options: str) -> str:
+        command = [*self._base, "capture-pane", "-p", *options]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def wait_for(self, part: str) -> str:
+        deadline = time.monotonic() + PATIENCE
+        while part not in (seen := self.screen()):
+            assert time.monotonic() < deadline, f"{part!r} did not come:\n{seen}"
+            time.sleep(0.1)
+        return seen
+
+
+@contextmanager
+def in_tmux(tmux: str, folder: Path, *arguments: str) -> Iterator[Session]:
+    base = [tmux, "-S", str(folder / "socket"), "-f", "/dev/null"]
+    command = f"{sys.executable} -m curator {' '.join(arguments)}; echo ended $?; sleep 1000"
+    environment = {**os.environ, "COLORTERM": "truecolor"}
+    for name in ("NO_COLOR", "TMUX", "TEXTUAL_DRIVER"):
+        environment.pop(name, None)
+    subprocess.run(
+        [*base, "new-session", "-d", "-x", "100", "-y", "30", command],
+        cwd=CHECKOUT, check=True, env=environment,
+    )  # fmt: skip
+    try:
+        yield Session(base)
+    finally:
+        subprocess.run([*base, "kill-server"], check=False)
+
+
+@pytest.mark.slow
+def test_real_keys_in_tmux_label_and_leave(tmux: str, scored: Workspace, tmp_path: Path) -> None:
+    with in_tmux(tmux, tmp_path, "-w", str(scored.root), "review", "borderline") as session:
+        session.wait_for("P 0.")
+        assert "38;2;" in session.screen("-e") or "48;2;" in session.screen("-e")
+        time.sleep(1.0)
+        for number, key in enumerate(("a", "x", "n", "BSpace", "x"), start=1):
+            session.keys(key)
+            done = number if number < 4 else number - 2
+            session.wait_for(f"{done} done")
+            time.sleep(1.0)
+        session.keys("q")
+        session.wait_for("3 decisions kept")
+        session.keys("q")
+        seen = session.wait_for("ended 0")
+        assert "3 decisions kept: 1 good, 2 bad." in seen
+    mine = own_decisions(scored.catalogue, current_user(), limit=10)
+    assert [one.label for one in reversed(mine)] == [
+        Label.POSITIVE, Label.NEGATIVE, Label.NEGATIVE,
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_at_the_next_image(
+    tmux: str, scored: Workspace, tmp_path: Path
+) -> None:
+    with in_tmux(tmux, tmp_path, "-w", str(scored.root), "review", "borderline") as session:
+        session.wait_for("P 0.")
+        time.sleep(1.0)
+        session.keys("a")
+        session.wait_for("1 done")
+    first = own_decisions(scored.catalogue, current_user(), limit=10)
+    assert len(first) == 1
+    second_folder = tmp_path / "again"
+    second_folder.mkdir()
+    with in_tmux(tmux, second_folder, "-w", str(scored.root), "review", "random") as session:
+        session.wait_for("0 done")
+        time.sleep(1.0)
+        session.keys("u")  # undo reaches back across the kill
+        session.wait_for("earlier session")
+    assert own_decisions(scored.catalogue, current_user(), limit=10) == []
+
+
+@pytest.mark.slow
+def test_doctor_tries_the_terminal_with_a_picture(
+    tmux: str, scored: Workspace, tmp_path: Path
+) -> None:
+    with in_tmux(tmux, tmp_path, "-w", str(scored.root), "doctor") as session:
+        seen = session.wait_for("ended")
+        assert "half cells, truecolor inside tmux, 100×30" in seen
+        assert "▀" in seen
+        assert "white disc" in seen
