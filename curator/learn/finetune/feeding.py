@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from curator.learn.finetune.batches import Ints
 from curator.learn.finetune.network import PixelNetwork
 
-SCORING_BATCH = 256
+SCORING_BATCH = 64
 """Images per forward pass without training; fixed, so that scores repeat to the bit."""
 
 _AHEAD = 2
@@ -49,9 +49,17 @@ class Labelled:
 
 
 def margins_of(
-    network: PixelNetwork, pixels: PixelSource, rows: Ints, device: str = "cpu"
+    network: PixelNetwork,
+    pixels: PixelSource,
+    rows: Ints,
+    device: str = "cpu",
+    *,
+    padded: bool = True,
 ) -> NDArray[np.float32]:
-    """Log-odds of positive, (rows,), by a network that is brought into evaluation mode."""
+    """Log-odds of positive, (rows,), by a network that is brought into evaluation mode.
+
+    Without padding the last bits may depend on which images are asked about together.
+    """
     found = np.empty(len(rows), dtype=np.float32)
     network = network.to(device).to(memory_format=torch.channels_last).eval()
     everywhere = np.arange(len(rows))
@@ -63,7 +71,7 @@ def margins_of(
         )
     )
     with torch.inference_mode():
-        for places, images, _ in loaded(batches, pixels, device, padded=True):
+        for places, images, _ in loaded(batches, pixels, device, padded=padded):
             odds = network(images)[: len(places)]
             found[places] = odds.float().cpu().numpy()
     return found
@@ -76,7 +84,8 @@ def validated(
     if validation is None or not len(validation.rows):
         return None, None
     assert isinstance(network, PixelNetwork)
-    odds = margins_of(network, pixels, validation.rows, device).astype(np.float64)
+    found = margins_of(network, pixels, validation.rows, device, padded=False)
+    odds = found.astype(np.float64)
     signs = np.where(validation.positive, 1.0, -1.0)
     return float(np.logaddexp(0.0, -signs * odds).mean()), float((signs * odds <= 0).mean())
 
