@@ -114,8 +114,8 @@ def board_parts(board: Board, width: int) -> Iterator[RenderableType]:
     yield _labels(now, width)
     yield Text.assemble(
         ("\nCoverage  ", "bold"),
-        bar(counts.coverage, max(10, min(40, width - 40))),
-        f" {counts.coverage:.1%} of what no person has labelled",
+        f"{counts.coverage:.1%} of what no person has labelled ",
+        bar(counts.coverage, max(10, min(30, width - 50))),
     )
     standing = [one for one in now.rounds if one.status is not RoundStatus.ROLLED_BACK]
     if standing:
@@ -158,7 +158,7 @@ def _curves(rounds: Sequence[RoundRecord], width: int) -> Table:
     bounds = [_bound(one) for one in rounds]
     top = max([one for one in bounds if one is not None] or [0.0]) or 0.01
     table = Table.grid(padding=(0, 3))
-    first = _plot("coverage", coverage, plot_width, 1.0, rounds)
+    first = _plot("coverage", coverage, plot_width, _round_up(max(coverage, default=0.0)), rounds)
     second = _plot("error, upper bound of the estimate", bounds, plot_width, top, rounds)
     if wide:
         table.add_row(first, second)
@@ -166,6 +166,11 @@ def _curves(rounds: Sequence[RoundRecord], width: int) -> Table:
         table.add_row(first)
         table.add_row(second)
     return table
+
+
+def _round_up(share: float) -> float:
+    """The next of a few round shares, so that a small one still has a shape."""
+    return next((top for top in (0.05, 0.1, 0.25, 0.5) if share <= top), 1.0)
 
 
 def _plot(
