@@ -13,11 +13,12 @@ import pytest
 
 from tests.support.command import CHECKOUT, curator
 
+pytestmark = pytest.mark.slow
+
 WORK = """
 import time
 from curator.cli.progress import progress_for
 
-pytestmark = pytest.mark.slow
 progress = progress_for(quiet=False)
 with progress.stage("encode [bold]", 40) as stage:
     with progress.stage("inner", unit="files") as inner:
