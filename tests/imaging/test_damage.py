@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -30,6 +31,7 @@ def reason(data: bytes, rules: OpenRules = RULES) -> Quarantine | None:
     return None
 
 
+@cache
 def encoded(file_format: str) -> bytes:
     picture = photograph(160, 120)
     if file_format == "HEIF":
@@ -192,6 +194,7 @@ def test_without_pillow_heif_a_heif_file_is_unsupported() -> None:
     assert answer.stderr == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_format", FORMATS)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())

@@ -567,7 +567,7 @@ def test_memory_does_not_grow_with_the_number_of_files(
     workspace: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more files are inspected ahead than a few chunks hold."""
-    for number in range(300):
+    for number in range(160):
         pixels = np.full((6, 6, 3), number % 256, np.uint8)
         pixels[0, 0] = (number // 256, number % 7, 3)
         Image.fromarray(pixels).save(pictures / f"{number:03d}.png")
@@ -584,5 +584,5 @@ def test_memory_does_not_grow_with_the_number_of_files(
 
     monkeypatch.setattr("curator.workflows.add.inspect_file", count)
     add(workspace, [pictures])
-    assert inspected == 300
-    assert max(ahead) < 150
+    assert inspected == 160
+    assert max(ahead) < 100

@@ -104,7 +104,7 @@ def test_killed_at_any_instant_add_continues_to_the_same_catalogue(
     assert caught > KILLS, "too few runs were really cut off"
 
 
-@pytest.mark.parametrize("after", [0, 30, 70])
+@pytest.mark.parametrize("after", [0, 40])
 def test_interrupted_by_the_user_it_continues(
     tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:

@@ -20,12 +20,17 @@ Change = Callable[[Image.Image], Image.Image]
 
 
 @cache
-def pieces(count: int = 60) -> list[Image.Image]:
+def sample(number: int) -> Image.Image:
+    return Image.fromarray(load_sample_images().images[number])
+
+
+@cache
+def pieces(count: int = 40) -> list[Image.Image]:
     """Different parts of two real photographs, each looking like a photograph of its own."""
     rng = np.random.default_rng(5)
     found = []
     for number in range(count):
-        whole = Image.fromarray(load_sample_images().images[number % 2])
+        whole = sample(number % 2)
         width, height = int(rng.integers(160, 420)), int(rng.integers(160, 400))
         x, y = int(rng.integers(0, 640 - width)), int(rng.integers(0, 427 - height))
         found.append(whole.crop((x, y, x + width, y + height)))
