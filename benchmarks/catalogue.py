@@ -27,6 +27,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.report import Line, median, print_report
 from curator.catalogue import checks, counts, files, labels, manifest, queues, rounds, sources
@@ -194,16 +195,23 @@ _BARE_ROWS: dict[str, Callable[[int, InspectedFile], tuple[object, ...]]] = {
 }
 
 
-def _stage_scores(folder: Path, rows: int) -> tuple[float, ...]:
-    """Scores of every image, and a promotion of every image but 50 borderline ones."""
+def _score_all(folder: Path, rows: int) -> tuple[float, ...]:
+    """A round that scores every image and promotes none."""
     with _open(folder) as catalogue:
-        token = rounds.begin_staging(catalogue)
-        (folder / "token").write_text(token, encoding="ascii")
-        random = np.random.default_rng(0)
         started = time.perf_counter()
-        for first, last in _chunks(rows, STAGED):
-            ids = np.arange(first + 1, last + 1)
-            scores = random.beta(0.1, 0.1, len(ids))
+        token = rounds.begin_staging(catalogue)
+        for ids, scores in _scores(rows):
+            rounds.stage_scores(catalogue, token, ids, scores, scores)
+        rounds.commit_round(catalogue, token, _new_round(catalogue))
+        return (time.perf_counter() - started,)
+
+
+def _stage_promotions(folder: Path, rows: int) -> tuple[float, ...]:
+    """Scores of every image, and a promotion of every image but the first hundred."""
+    with _open(folder) as catalogue:
+        started = time.perf_counter()
+        token = rounds.begin_staging(catalogue)
+        for ids, scores in _scores(rows):
             rounds.stage_scores(catalogue, token, ids, scores, scores)
             kept = ids > 2 * NEXT
             rounds.stage_decisions(
@@ -214,16 +222,31 @@ def _stage_scores(folder: Path, rows: int) -> tuple[float, ...]:
                 positive=scores[kept] > 0.5,
                 probabilities=scores[kept],
             )
+        (folder / "token").write_text(token, encoding="ascii")
         return (time.perf_counter() - started,)
+
+
+def _scores(rows: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    random = np.random.default_rng(0)
+    for first, last in _chunks(rows, STAGED):
+        yield np.arange(first + 1, last + 1), random.beta(0.1, 0.1, last - first)
 
 
 def _promote_all(folder: Path, rows: int) -> tuple[float, ...]:
     with _open(folder) as catalogue:
         token = (folder / "token").read_text(encoding="ascii")
-        new = rounds.NewRound(
-            parent_id=None, seed=0, settings={}, outcome={}, started_at=datetime.now(UTC)
-        )
+        new = _new_round(catalogue)
         return _timed(lambda: rounds.commit_round(catalogue, token, new))
+
+
+def _new_round(catalogue: Catalogue) -> rounds.NewRound:
+    return rounds.NewRound(
+        parent_id=rounds.head(catalogue),
+        seed=0,
+        settings={},
+        outcome={},
+        started_at=datetime.now(UTC),
+    )
 
 
 def _roll_back(folder: Path, rows: int) -> tuple[float, ...]:
@@ -233,7 +256,7 @@ def _roll_back(folder: Path, rows: int) -> tuple[float, ...]:
 
 def _stand_again(folder: Path, rows: int) -> tuple[float, ...]:
     with _open(folder) as catalogue:
-        return _timed(lambda: rounds.rollback(catalogue, 1, block=False, actor="bench"))
+        return _timed(lambda: rounds.rollback(catalogue, 2, block=False, actor="bench"))
 
 
 def _label_all(folder: Path, rows: int) -> tuple[float, ...]:
@@ -310,14 +333,16 @@ _SORT_WITHOUT_INDEX = (
 STAGES: dict[str, Stage] = {
     "catalogue": _catalogue_files,
     "plain sqlite3 inserts": _bare_inserts,
-    "stage scores and decisions": _stage_scores,
-    "promote all": _promote_all,
+    "score all": _score_all,
     "status": _status,
     "status without index": PlainQuestion(_COUNT_WITHOUT_INDEX, 5),
     "next 50 borderline": _next_images,
     "next 50 without index": PlainQuestion(_SORT_WITHOUT_INDEX, 3),
     "history of an image": _history,
     "one decision": _one_decision,
+    "stage promotions": _stage_promotions,
+    "promote all": _promote_all,
+    "next of the few left": _next_images,
     "roll back all": _roll_back,
     "stand again": _stand_again,
     "label all": _label_all,
@@ -328,7 +353,8 @@ STAGES: dict[str, Stage] = {
 BULK = (
     "catalogue",
     "plain sqlite3 inserts",
-    "stage scores and decisions",
+    "score all",
+    "stage promotions",
     "promote all",
     "roll back all",
     "label all",

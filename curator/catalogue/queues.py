@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
+from sqlalchemy.orm import InstrumentedAttribute
 
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Claim, Image, ImageState, Score, Skip
 from curator.catalogue.scores import NO_GENERATION, generation_now
-from curator.catalogue.sets import column, within
+from curator.catalogue.sets import Query, column, within
 from curator.core.words import Origin, Quarantine, Standing
 from curator.errors import DataError
 
@@ -47,6 +49,8 @@ _LIES_IN = """EXISTS (
     SELECT 1 FROM location WHERE location.image_id = image_state.image_id
     AND +location.source_id = :source AND location.state <> 'changed')"""
 _DRAWN_AT_ONCE = 4_096
+FEW = 5_000
+"""Unlabelled images that are sorted at once rather than looked for in all scores."""
 
 Condition = sa.ColumnElement[bool] | sa.TextClause
 
@@ -74,9 +78,9 @@ def borderline(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_F
     Raises DataError if there are no scores yet.
     """
     with catalogue.read() as connection:
-        query = _scored(_current(connection)).where(_UNLABELLED, *_left_in(leave_out))
-        ordered = query.order_by(Score.undecided, Score.image_id).limit(size)
-        return list(connection.execute(ordered).scalars())
+        queue = _unlabelled_by(connection, Score.undecided, leave_out)
+        ordered = queue.order_by("value", "image_id").limit(size)
+        return [image_id for image_id, _ in connection.execute(ordered)]
 
 
 def unfamiliar(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
@@ -86,11 +90,47 @@ def unfamiliar(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_F
     measure them itself.
     """
     with catalogue.read() as connection:
-        query = _scored(_current(connection)).where(
-            Score.distance.is_not(None), _UNLABELLED, *_left_in(leave_out)
+        queue = _unlabelled_by(connection, Score.distance, leave_out)
+        ordered = queue.order_by(sa.desc("value"), sa.desc("image_id")).limit(size)
+        return [image_id for image_id, _ in connection.execute(ordered)]
+
+
+def _unlabelled_by(
+    connection: Connection,
+    value: InstrumentedAttribute[Any],
+    leave_out: QueueFilter,
+) -> Query:
+    """Unlabelled images as `image_id` with a number of their current score as `value`.
+
+    Walks the scores in order and looks labels up, which ends soon while many images are
+    unlabelled; once they are few, it goes from them to their scores and sorts these.
+    """
+    generation, state = _current(connection), ImageState
+    if not _few_are_unlabelled(connection):
+        return (
+            sa.select(Score.image_id.label("image_id"), value.label("value"))
+            .join(state, state.image_id == Score.image_id)
+            .where(Score.generation_id == generation, value.is_not(None), _UNLABELLED)
+            .where(*_left_in(leave_out))
         )
-        ordered = query.order_by(Score.distance.desc(), Score.image_id.desc()).limit(size)
-        return list(connection.execute(ordered).scalars())
+    of_image = sa.and_(Score.generation_id == generation, Score.image_id == state.image_id)
+    looked_up = sa.select(value).where(of_image).scalar_subquery()
+    few = (
+        sa.select(state.image_id.label("image_id"), looked_up.label("value"))
+        .where(state.usable == 1, state.standing.is_(None), *_left_in(leave_out))
+        .subquery()
+    )
+    return sa.select(few.c.image_id, few.c.value).where(few.c.value.is_not(None))
+
+
+def _few_are_unlabelled(connection: Connection) -> bool:
+    some = (
+        sa.select(ImageState.image_id)
+        .where(ImageState.usable == 1, ImageState.standing.is_(None))
+        .limit(FEW + 1)
+        .subquery()
+    )
+    return connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one() <= FEW
 
 
 def _current(connection: Connection) -> int:

@@ -80,6 +80,8 @@ def _plans(catalogue: Catalogue) -> Iterator[list[str]]:
         lambda c: queues.borderline(c, size=5, leave_out=QueueFilter(session="s", queue="q")),
         lambda c: queues.borderline(c, size=5, leave_out=QueueFilter(source_id=1)),
         lambda c: queues.unfamiliar(c, size=50),
+        lambda c: _among_many(lambda: queues.borderline(c, size=50)),
+        lambda c: _among_many(lambda: queues.unfamiliar(c, size=50)),
         lambda c: queues.promoted(c, size=50),
         lambda c: queues.random_unlabelled(c, size=50, seed=1),
         lambda c: queues.random_without_human(c, size=50, seed=1),
@@ -152,6 +154,13 @@ def filled(empty_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[b
     return {True: folder / "scored.sqlite", False: folder / "unscored.sqlite"}
 
 
+def _among_many(ask: Callable[[], object]) -> None:
+    """Ask as if there were more unlabelled images than are worth sorting."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queues, "FEW", 0)
+        ask()
+
+
 def _walks_a_big_table(plan: str) -> bool:
     """Whether a step of a plan reads every row of a table that can have a million."""
     walk = re.match(r"SCAN (\w+)(?: USING (COVERING )?INDEX (\w+))?(.*)", plan)
@@ -160,7 +169,10 @@ def _walks_a_big_table(plan: str) -> bool:
     return "LEFT-JOIN" in walk[4] or not (walk[2] or walk[3] in _PARTIAL)
 
 
-def test_the_next_borderline_images_are_not_sorted(catalogue: Catalogue) -> None:
+def test_the_next_borderline_images_are_not_sorted(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "FEW", 0)
     scored(catalogue)
     for ask in (queues.borderline, queues.promoted, queues.unfamiliar):
         with _plans(catalogue) as plans:

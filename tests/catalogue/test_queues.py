@@ -39,7 +39,11 @@ from tests.catalogue.builders import (
 POSITIVE, NEGATIVE = Label.POSITIVE, Label.NEGATIVE
 
 
-def test_borderline_is_nearest_to_one_half(catalogue: Catalogue) -> None:
+@pytest.mark.parametrize("few", [0, 1_000])
+def test_borderline_is_nearest_to_one_half(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(queues, "FEW", few)
     with pytest.raises(DataError, match="no scores"):
         queues.borderline(catalogue, size=3)
     ids = scored(catalogue)
@@ -95,7 +99,11 @@ def test_the_least_certain_promotions_come_first(catalogue: Catalogue) -> None:
     assert queues.promoted(catalogue, size=1) == [2]
 
 
-def test_unfamiliar_is_farthest_first(catalogue: Catalogue) -> None:
+@pytest.mark.parametrize("few", [0, 1_000])
+def test_unfamiliar_is_farthest_first(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(queues, "FEW", few)
     ids = np.array(add_images(catalogue, 4))
     token = rounds.begin_staging(catalogue)
     half, distances = np.full(4, 0.5), np.array([0.1, np.nan, 3.0, 0.2])
