@@ -23,19 +23,23 @@ if TYPE_CHECKING:
     from curator.settings import Settings
     from curator.workflows import workspace as opened
     from curator.workflows.add import AddReport
+    from curator.workflows.curve import EpochCurve, SizeCurve
     from curator.workflows.doctor import DoctorReport
     from curator.workflows.encode import EncodeReport
     from curator.workflows.evaluate import Evaluation
     from curator.workflows.export import ExportReport
     from curator.workflows.history import History
     from curator.workflows.imported import FeatureImportReport
+    from curator.workflows.inspect import ImageInspection, Inspection
     from curator.workflows.label import LabelReport
+    from curator.workflows.pack import PackReport
     from curator.workflows.predict import Prediction
     from curator.workflows.queue import QueueRow
     from curator.workflows.relocate import RelocateReport
     from curator.workflows.review import Review
     from curator.workflows.round import RoundReport
     from curator.workflows.status import Status
+    from curator.workflows.tune import TuneReport
     from curator.workflows.user_groups import GroupReport
     from curator.workflows.verify import VerifyReport
 
@@ -221,6 +225,61 @@ class Workspace:
                 progress=self.progress,
             )
         )
+
+    def tune(
+        self,
+        *space: str,
+        search: str | None = None,
+        trials: int | None = None,
+        minutes: float | None = None,
+        apply: bool = False,
+    ) -> TuneReport:
+        """Search better settings for training; `space` is `KEY=VALUES`, or `tune.space`."""
+        from curator.workflows.tune import tune
+
+        return tune(
+            self._workspace,
+            space=space,
+            search=search,
+            trials=trials,
+            minutes=minutes,
+            apply=apply,
+            progress=self.progress,
+        )
+
+    def curve_of_epochs(self, *, epochs: int | None = None, repetitions: int = 3) -> EpochCurve:
+        """Error against epochs, and how many are enough."""
+        from curator.workflows.curve import curve_of_epochs
+
+        return curve_of_epochs(
+            self._workspace, epochs=epochs, repetitions=repetitions, progress=self.progress
+        )
+
+    def curve_of_sizes(self, *, sizes: int = 5, repetitions: int = 3) -> SizeCurve:
+        """Error against the number of labels, and what more would give."""
+        from curator.workflows.curve import curve_of_sizes
+
+        return curve_of_sizes(
+            self._workspace, sizes=sizes, repetitions=repetitions, progress=self.progress
+        )
+
+    def inspect(self, *, band: tuple[float, float] = (0.4, 0.6)) -> Inspection:
+        """Confusion, mistakes and doubts of the current round, with a contact sheet."""
+        from curator.workflows.inspect import inspect
+
+        return inspect(self._workspace, band=band, progress=self.progress)
+
+    def look_inside(self, image: str | Path) -> ImageInspection:
+        """Feature maps and class activation of one image, as PNG files."""
+        from curator.workflows.inspect import look_inside
+
+        return look_inside(self._workspace, str(image), progress=self.progress)
+
+    def pack(self, *, rebuild: bool = False) -> PackReport:
+        """Decode the pixels of all images once, and check every row."""
+        from curator.workflows.pack import pack
+
+        return pack(self._workspace, rebuild=rebuild, progress=self.progress)
 
     def predict(self, *paths: str | Path) -> Iterator[Prediction]:
         """Scores of files and folders by the current model, without adding them."""
