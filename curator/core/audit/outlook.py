@@ -69,10 +69,20 @@ class Outlook:
     rarer_share: float
 
 
-def look_ahead(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """The best plan for an audit of `sample` images, and whether it is worth them."""
+
+    sample: int
+    plan: AuditPlan | None
+    expectation: Expectation
+    worthwhile: bool
+
+
+def prepare(
     frame: Frame, forecast: Forecast, promise: Promise, *, sample: int | None, seed: int
-) -> Outlook:
-    """Plan an audit of `sample` images, or of as many as are worth it, and judge the plan.
+) -> Prepared:
+    """Plan an audit of `sample` images, or of as many as are worth it.
 
     Raises DataError for a sample that leaves nothing to certify.
     """
@@ -80,9 +90,26 @@ def look_ahead(
     chosen = sample or _worth_most(frame, forecast, promise, seed)
     found = choose_plan(frame, forecast, promise, sample=chosen, seed=seed)
     plan, expectation = found or (None, NOTHING)
+    return Prepared(
+        sample=chosen,
+        plan=plan,
+        expectation=expectation,
+        worthwhile=_worthwhile(expectation, chosen, len(frame)),
+    )
+
+
+def look_ahead(
+    frame: Frame, forecast: Forecast, promise: Promise, *, sample: int | None, seed: int
+) -> Outlook:
+    """Plan an audit and judge the plan; where the answer is no, find out what would help.
+
+    Raises DataError for a sample that leaves nothing to certify.
+    """
+    prepared = prepare(frame, forecast, promise, sample=sample, seed=seed)
+    chosen, plan, expectation = prepared.sample, prepared.plan, prepared.expectation
     rarer = _rarer_within(frame, forecast, promise)
     answer, enough, looser = Answer.READY, None, None
-    if not _worthwhile(expectation, chosen, len(frame)):
+    if not prepared.worthwhile:
         if rarer <= promise.max_error:
             answer = Answer.EMPTY_PROMISE
         else:
