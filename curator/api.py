@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from curator.workflows import workspace as opened
     from curator.workflows.add import AddReport
     from curator.workflows.curve import EpochCurve, SizeCurve
+    from curator.workflows.desk import Desk
     from curator.workflows.doctor import DoctorReport
     from curator.workflows.encode import EncodeReport
     from curator.workflows.evaluate import Evaluation
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from curator.workflows.predict import Prediction
     from curator.workflows.queue import QueueRow
     from curator.workflows.relocate import RelocateReport
-    from curator.workflows.review import Review
     from curator.workflows.round import RoundReport
     from curator.workflows.status import Status
     from curator.workflows.tune import TuneReport
@@ -159,13 +159,14 @@ class Workspace:
             progress=self.progress,
         )
 
-    def review(
-        self, name: str, *, like: str | Path | None = None, seed: int | None = None
-    ) -> Review:
-        """A session that hands out one image after the other; use it in a `with` statement."""
-        from curator.workflows.review import Review
+    def review(self, name: str, *, like: str | Path | None = None, seed: int | None = None) -> Desk:
+        """A session that hands out one image after the other; use it in a `with` statement.
 
-        return Review(
+        `current()` is the image to look at; `decide`, `skip` and `undo` go on from there.
+        """
+        from curator.workflows.desk import Desk
+
+        return Desk(
             self._workspace,
             name,
             actor=current_user(),

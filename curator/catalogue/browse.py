@@ -20,7 +20,7 @@ from curator.catalogue.models import Claim, ImageState, LabelEvent, Location, Sc
 from curator.catalogue.queues import NO_FILTER, QueueFilter
 from curator.catalogue.scores import NO_GENERATION, generation_now
 from curator.catalogue.sets import Query, within
-from curator.core.words import EventKind, Label, LocationState, Method, Standing
+from curator.core.words import EventKind, Label, LocationState, Method, Origin, Standing
 
 
 class Base(StrEnum):
@@ -125,8 +125,13 @@ def leaning(
         return list(connection.execute(query).scalars())
 
 
-def own_decisions(catalogue: Catalogue, actor: str, *, limit: int = 1) -> list[OwnDecision]:
-    """The newest decisions of a reviewer that stand, newest first; imports left out."""
+def own_decisions(
+    catalogue: Catalogue, actor: str, *, limit: int = 1, origin: Origin | None = None
+) -> list[OwnDecision]:
+    """The newest decisions of a reviewer that stand, newest first; imports left out.
+
+    With an `origin` only those made in such work: open review, calibration or an audit.
+    """
     taken_back = aliased(LabelEvent)
     query: Query = (
         sa.select(
@@ -143,6 +148,7 @@ def own_decisions(catalogue: Catalogue, actor: str, *, limit: int = 1) -> list[O
             LabelEvent.method != Method.IMPORT,
             LabelEvent.session.is_not(None),  # what was imported belongs to no session
             ~sa.exists().where(taken_back.target_id == LabelEvent.id),
+            *([] if origin is None else [LabelEvent.origin == origin]),
         )
         .order_by(LabelEvent.id.desc())
         .limit(limit)

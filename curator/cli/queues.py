@@ -16,7 +16,8 @@ from curator.core.actor import current_user
 from curator.errors import UsageError
 
 if TYPE_CHECKING:
-    from curator.workflows.review import Review
+    from curator.review.view import View
+    from curator.workflows.desk import Desk
     from curator.workflows.workspace import Workspace
 
 QueueName = Annotated[
@@ -126,30 +127,34 @@ def review(
         return
     with call.workspace() as workspace:
         like = _image_id(workspace, image)
+        wanted = screen.wanted_view(workspace, view)
         if screen.there_is_a_screen() and not plain:
-            screen.review_on_screen(workspace, name, like=like, goal=goal, view=view)
+            screen.review_on_screen(workspace, name, like=like, goal=goal, view=wanted)
         else:
-            _review_lines(call, workspace, name, like)
+            _review_lines(call, workspace, name, like, wanted)
 
 
-def _review_lines(call: Invocation, workspace: Workspace, name: str, like: int | None) -> None:
+def _review_lines(
+    call: Invocation, workspace: Workspace, name: str, like: int | None, view: View
+) -> None:
     """The plain review."""
-    from curator.workflows.review import Review
+    from curator.workflows.desk import Desk
 
     keys = show_review.Answers(workspace.settings.classes)
-    with Review(
-        workspace, name, actor=current_user(), like=like, progress=call.progress()
-    ) as session:
+    with Desk(
+        workspace, name, actor=current_user(), like=like, view=view, progress=call.progress()
+    ) as desk:
+        call.say(f"{desk.queue}: {desk.explanation}.")
         call.say(keys.explanation())
-        _ask(call, session, keys)
-        emit(f"{count(session.decided, 'decision')} kept.")
+        _ask(call, desk, keys)
+        emit(f"{count(desk.pace.decided, 'decision')} kept.")
 
 
-def _ask(call: Invocation, session: Review, keys: show_review.Answers) -> None:
+def _ask(call: Invocation, desk: Desk, keys: show_review.Answers) -> None:
     """Put image after image before the person until there is none or they have enough."""
     number = 1
-    while (item := session.current()) is not None:
-        narrate(show_review.announcement(item, number))
+    while (card := desk.current()) is not None:
+        narrate(keys.announcement(card, number))
         try:
             answer = keys.read(_line(keys.prompt()))
         except UsageError as error:
@@ -158,15 +163,15 @@ def _ask(call: Invocation, session: Review, keys: show_review.Answers) -> None:
         if answer.move == "quit":
             return
         if answer.move == "undo":
-            if session.undo() is None:
+            if desk.undo() is None:
                 call.say("There is nothing to undo.")
             else:
-                number -= 1
+                number = max(1, number - 1)
         elif answer.move == "skip":
-            session.skip()
+            desk.skip()
             number += 1
         elif answer.label is not None:
-            session.decide(answer.label, reasons=answer.reasons)
+            desk.decide(answer.label, reasons=answer.reasons)
             number += 1
     call.say("The queue has nothing more.")
 

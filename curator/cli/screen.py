@@ -15,6 +15,7 @@ from curator.errors import UsageError
 
 if TYPE_CHECKING:
     from curator.cli.invocation import Invocation
+    from curator.review.view import View
     from curator.workflows.workspace import Workspace
 
 _LOOPBACK = "127.0.0.1"
@@ -44,23 +45,29 @@ def try_terminal() -> None:
         console.print(part)
 
 
-def review_on_screen(
-    workspace: Workspace, queue: str, *, like: int | None, goal: int | None, view: str
-) -> None:
-    """Review until the person leaves, then say how it went."""
+def wanted_view(workspace: Workspace, text: str) -> View:
+    """The filter and order that `--filter` asks for. Raises UsageError if it says neither."""
     from curator.catalogue.sources import list_sources
     from curator.review.view import read_view
-    from curator.tui.screens.summary import summary_lines
-    from curator.tui.start import run_review
 
     classes = workspace.settings.classes
     sources = tuple(source.name for source in list_sources(workspace.catalogue))
     try:
-        wanted = read_view(
-            view, positive=classes.positive, negative=classes.negative, sources=sources
+        return read_view(
+            text, positive=classes.positive, negative=classes.negative, sources=sources
         )
     except ValueError as error:
         raise UsageError(f"--filter: {error}.", "See docs/review.md.") from None
+
+
+def review_on_screen(
+    workspace: Workspace, queue: str, *, like: int | None, goal: int | None, view: View
+) -> None:
+    """Review until the person leaves, then say how it went."""
+    from curator.tui.screens.summary import summary_lines
+    from curator.tui.start import run_review
+
+    classes = workspace.settings.classes
     summary = run_review(
         workspace,
         queue,
@@ -68,7 +75,7 @@ def review_on_screen(
         environment=os.environ,
         like=like,
         goal=goal,
-        view=wanted,
+        view=view,
     )
     if not os.environ.get("TEXTUAL_DRIVER"):  # there standard output is the browser's
         for line in summary_lines(summary, classes.name_of):

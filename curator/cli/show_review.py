@@ -11,8 +11,8 @@ from curator.errors import UsageError
 
 if TYPE_CHECKING:
     from curator.settings import ClassesSettings
+    from curator.workflows.cards import Card
     from curator.workflows.queue import QueueRow
-    from curator.workflows.review import ReviewItem
 
 Move = Literal["skip", "undo", "quit"]
 
@@ -48,7 +48,7 @@ class Answers:
             "q": Answer(move="quit"),
         }
         self._keys = {"positive": "1", "negative": "2"}
-        self._names = {"positive": classes.positive, "negative": classes.negative}
+        self._names: dict[str, str] = {"positive": classes.positive, "negative": classes.negative}
         for side, name in self._names.items():
             letter = name[0].casefold()
             self._meanings[name.casefold()] = Answer(Label(side))
@@ -67,6 +67,18 @@ class Answers:
     def prompt(self) -> str:
         """What stands before the answer."""
         return "/".join([*self._keys.values(), "u", "s", "z", "q"]) + "> "
+
+    def announcement(self, card: Card, number: int) -> str:
+        """The lines that stand above the answer; of a blind card only where it lies."""
+        parts = []
+        if card.score is not None:
+            parts.append(f"P = {card.score:.3f}")
+        if card.standing is not None:
+            parts.append(f"now {shown(self._names.get(card.standing, card.standing))}")
+            parts[-1] += f" ({card.origin})"
+        elif card.suggestion is not None:
+            parts.append(f"perhaps {shown(self._names[card.suggestion])}")
+        return f"{number}. {shown(card.path)}" + (f"\n   {', '.join(parts)}" if parts else "")
 
     def read(self, line: str) -> Answer:
         """What `line` means. Raises UsageError if it means nothing."""
@@ -91,18 +103,6 @@ class Answers:
 
     def _other(self, side: str) -> str:
         return self._names["negative" if side == "positive" else "positive"]
-
-
-def announcement(item: ReviewItem, number: int) -> str:
-    """The lines that stand above the answer."""
-    parts = []
-    if item.row.probability is not None:
-        parts.append(f"P = {item.row.probability:.3f}")
-    if item.label:
-        parts.append(f"now {shown(item.label)} ({item.origin})")
-    elif item.row.suggestion:
-        parts.append(f"perhaps {shown(item.row.suggestion)}")
-    return f"{number}. {shown(item.row.path)}" + (f"\n   {', '.join(parts)}" if parts else "")
 
 
 def as_json(row: QueueRow) -> dict[str, Any]:

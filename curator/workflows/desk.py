@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from curator.catalogue import browse, claims
-from curator.catalogue.files import quarantine_images
 from curator.catalogue.labels import (
     HistoryEvent,
     SplitShares,
@@ -32,10 +31,12 @@ from curator.core.words import EventKind, Label, Method, Origin, Quarantine, Sta
 from curator.errors import UsageError
 from curator.review.outcome import Summary, Undone, Verdict
 from curator.review.pace import Pace
+from curator.review.reserve import Reserve
+from curator.review.tally import Tally
 from curator.review.trail import Trail
 from curator.review.view import WHOLE, View
 from curator.workflows.cards import Card, load_cards, without_hints
-from curator.workflows.supply import BLIND_ORIGINS, Supply
+from curator.workflows.supply import Supply, open_supply
 from curator.workflows.workspace import Workspace
 
 BATCH = 24
@@ -68,7 +69,6 @@ class Desk:
         self.workspace = workspace
         self.actor = actor
         self.session = uuid.uuid4().hex
-        self.pace = Pace(started_at=clock(), goal=goal)
         self._seed = workspace.settings.runtime.seed if seed is None else seed
         self._progress = progress
         self._clock = clock
@@ -77,8 +77,9 @@ class Desk:
         self._trail = Trail()
         self._cards: dict[int, Card] = {}
         self._claimed_at = clock()
-        self._tally: Counter[str] = Counter()
+        self._tally = Tally(started_at=clock(), goal=goal)
         self._returned: set[int] = set()
+        self._reserve = Reserve()
         self._supply = self._new_supply(queue, like, view)
 
     def __enter__(self) -> Desk:
@@ -95,6 +96,11 @@ class Desk:
     def close(self) -> None:
         """Let others have what was not decided."""
         claims.release(self.workspace.catalogue, session=self.session)
+
+    @property
+    def pace(self) -> Pace:
+        """The rhythm of the session."""
+        return self._tally.pace
 
     @property
     def queue(self) -> str:
@@ -114,7 +120,7 @@ class Desk:
     @property
     def blind(self) -> bool:
         """Whether scores, classes and neighbours are hidden."""
-        return self.queue in BLIND_ORIGINS
+        return self._supply.blind
 
     @property
     def explanation(self) -> str:
@@ -122,13 +128,22 @@ class Desk:
         return self._supply.explanation
 
     def choose(self, queue: str, *, like: int | None = None, view: View = WHOLE) -> None:
-        """Go on with another queue, or with another view of it; decisions stay."""
-        supply = self._new_supply(queue, like, view)
-        supply.ready()
+        """Go on with another queue, or with another view of it; decisions stay.
+
+        Between open and blind work there is no way back: what was seen blind must not be
+        seen with its score, nor the other way round.
+        """
+        supply, reserve = self._new_supply(queue, like, view), Reserve()
+        reserve.fill(lambda size: supply.find(size, self._leave_out(supply)))
         with self._lock:
-            self._supply = supply
+            apart = supply.blind or self._supply.blind
+            self._supply, self._reserve = supply, reserve
             claims.release(self.workspace.catalogue, session=self.session)
-            self._trail.clear_coming()
+            if apart:
+                self._trail = Trail()
+                self._returned.clear()
+            else:
+                self._trail.clear_coming()
 
     def current(self) -> Card | None:
         """The image to look at; None when the queue has nothing more for this session.
@@ -162,15 +177,16 @@ class Desk:
     def runs_low(self) -> bool:
         """Whether it is time for `refill`."""
         with self._lock:
-            return self._trail.open_count() < LOW and not self._supply.exhausted
+            return self._trail.open_count() < LOW and not self._reserve.exhausted
 
     def refill(self) -> bool:
         """Look for more images and claim them; False if the queue has nothing new."""
         with self._searching:
             while True:
                 with self._lock:
-                    supply = self._supply
-                found = supply.draw(BATCH, self._leave_out())
+                    supply, reserve = self._supply, self._reserve
+                leave_out = self._leave_out(supply)
+                found = reserve.draw(BATCH, lambda size: supply.find(size, leave_out))  # noqa: B023
                 if not found:
                     return False
                 with self._lock:
@@ -188,6 +204,7 @@ class Desk:
 
     def decide(self, label: Label, *, reasons: Sequence[str] = (), note: str = "") -> Verdict:
         """Record a decision about the current image; it is on disk when this returns."""
+        self._begin()
         with self._lock:
             card = self._current_card()
             event_id = self._record([(card, label)], self._method, reasons, note)
@@ -201,6 +218,8 @@ class Desk:
         """Record a whole contact sheet, all of it or nothing; `undo` takes it back whole."""
         if not verdicts:
             return
+        if self.blind:
+            raise UsageError("A blind sample has no contact sheet.", "Answer image by image.")
         with self._lock:
             last = self._record(verdicts, Method.SHEET, (), "")
             first = last - len(verdicts) + 1
@@ -210,9 +229,10 @@ class Desk:
 
     def skip(self) -> None:
         """Leave the current image undecided; it does not come again in this session."""
+        self._begin()
         with self._lock:
             image_id = self._current_card().image_id
-            self._skip(image_id)
+            self._skip([image_id])
             self._trail.settle([image_id], [])
 
     def undo(self) -> Undone | None:
@@ -223,7 +243,9 @@ class Desk:
                 return self._undo_earlier()
             self._returned.update(step.image_ids)
             if not step.event_ids:
-                self._tally["skipped"] -= len(step.image_ids)
+                for image_id in step.image_ids:
+                    self._supply.unskip(image_id, session=self.session)
+                self._tally.count("skipped", -len(step.image_ids))
                 return Undone(image_ids=step.image_ids, label="")
             self._take_back(step.event_ids)
             return Undone(image_ids=step.image_ids, label=step.label)
@@ -231,13 +253,13 @@ class Desk:
     def flag(self, image_id: int, note: str) -> None:
         """Mark an image with a note for somebody to look at."""
         claims.flag(self.workspace.catalogue, image_id, note=note, actor=self.actor)
-        self._tally["flagged"] += 1
+        self._tally.count("flagged")
 
     def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> None:
         """Put an image that cannot be shown into quarantine, and go on."""
-        quarantine_images(self.workspace.catalogue, {image_id: (reason, detail)})
         with self._lock:
-            self._tally["set aside"] += 1
+            self._supply.set_aside(image_id, reason, detail)
+            self._tally.count("set aside")
             if self._trail.current == image_id:
                 self._trail.drop()
 
@@ -262,7 +284,7 @@ class Desk:
     def page(self, side: Standing, size: int) -> list[Card]:
         """A contact sheet: images that the model puts in a class, surest first, claimed."""
         with self._lock:
-            ids = self._supply.page(side, size, self._leave_out())
+            ids = self._supply.page(side, size, self._leave_out(self._supply))
             mine = self._claim(ids)
             self._load(mine, {})
             return [self._cards[one] for one in mine if one in self._cards]
@@ -270,38 +292,28 @@ class Desk:
     def skip_on_page(self, image_ids: Sequence[int]) -> None:
         """Leave images of a contact sheet undecided for this session."""
         with self._lock:
-            for image_id in image_ids:
-                self._skip(image_id)
+            self._skip(image_ids)
 
     def summary(self) -> Summary:
         """How the session went so far."""
-        pace = self.pace
-        return Summary(
-            queue=self.queue,
-            decided=pace.decided,
-            by_label={label: number for label, number in pace.by_label.items() if number},
-            skipped=self._tally["skipped"],
-            flagged=self._tally["flagged"],
-            undone=self._tally["undone"],
-            set_aside=self._tally["set aside"],
-            against_model=self._tally["against model"],
-            corrected=self._tally["corrected"],
-            minutes=pace.working_seconds / 60,
-            per_minute=pace.overall_per_minute,
-            longest_streak=pace.longest_streak,
-        )
+        return self._tally.summary(self.queue)
 
     @property
     def _method(self) -> Method:
         return Method.BLIND if self.blind else Method.SINGLE
 
     def _new_supply(self, queue: str, like: int | None, view: View) -> Supply:
-        return Supply(
+        return open_supply(
             self.workspace, queue, like=like, view=view, seed=self._seed, progress=self._progress
         )
 
-    def _leave_out(self) -> QueueFilter:
-        return QueueFilter(session=self.session, queue=self.queue)
+    def _leave_out(self, supply: Supply) -> QueueFilter:
+        return QueueFilter(session=self.session, queue=supply.queue)
+
+    def _begin(self) -> None:
+        """Nothing is claimed before the first image is asked for."""
+        if self._trail.current is None:
+            self.current()
 
     def _current_card(self) -> Card:
         image_id = self._trail.current
@@ -315,6 +327,7 @@ class Desk:
     def _put_out(self, found: dict[int, str]) -> list[int]:
         """Claim images and lay those on the desk that nobody else has."""
         mine = self._claim(list(found))
+        self._reserve.refuse(found.keys() - set(mine))
         self._load(mine, found)
         return self._trail.add(
             one for one in mine if one in self._cards and not self._cards[one].settled
@@ -361,7 +374,7 @@ class Desk:
                 Decision(
                     image_id=card.image_id,
                     label=label,
-                    origin=BLIND_ORIGINS.get(self.queue, Origin.REVIEW),
+                    origin=self._supply.origin,
                     method=method,
                     reasons=tuple(reasons),
                     note=note,
@@ -388,28 +401,22 @@ class Desk:
             self._claim(self._trail.ahead(2 * BATCH))
 
     def _count(self, verdicts: Sequence[tuple[Card, Label]]) -> None:
-        at = self._clock()
-        for label, number in Counter(label for _, label in verdicts).items():
-            self.pace.decide(at, label, number)
+        self._tally.decide(self._clock(), Counter(label for _, label in verdicts))
+        if self.blind:
+            return
         for card, label in verdicts:
-            if label is Label.UNSURE:
-                continue
-            self._tally["against model"] += card.suggestion not in (None, label)
-            self._tally["corrected"] += card.origin is Origin.PROMOTED and card.suggestion != label
+            promoted = card.origin is Origin.PROMOTED
+            self._tally.compare(label, card.suggestion, promoted=promoted)
 
-    def _skip(self, image_id: int) -> None:
-        claims.skip(
-            self.workspace.catalogue,
-            image_id,
-            queue=self.queue,
-            actor=self.actor,
-            session=self.session,
-        )
-        self._tally["skipped"] += 1
+    def _skip(self, image_ids: Sequence[int]) -> None:
+        for image_id in image_ids:
+            self._supply.skip(image_id, actor=self.actor, session=self.session)
+        self._tally.count("skipped", len(image_ids))
 
     def _undo_earlier(self) -> Undone | None:
-        newest = browse.own_decisions(self.workspace.catalogue, self.actor)
-        if not newest:
+        origin = self._supply.origin
+        newest = browse.own_decisions(self.workspace.catalogue, self.actor, origin=origin)
+        if not newest or not self._supply.may_undo(newest[0].image_id):
             return None
         step = browse.page_decisions(self.workspace.catalogue, newest[0], self.actor)
         ids = tuple(one.image_id for one in reversed(step))
@@ -426,6 +433,6 @@ class Desk:
         retracted = retract(
             self.workspace.catalogue, event_ids, actor=self.actor, session=self.session
         )
-        self._tally["undone"] += retracted
+        self._tally.count("undone", retracted)
         if counted:
             self.pace.undo_last(len(event_ids))

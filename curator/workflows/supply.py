@@ -1,41 +1,39 @@
-"""Where a desk's images come from: a queue, seen through a reviewer's filter and order.
+"""Where a desk's images come from, and what an answer about them is.
 
-A supply gives each image once. It asks its queue for a few hundred at a time, however
-long the queue is, and remembers only what it has given out.
+A supply is a queue seen through a reviewer's filter and order, or a blind sample. It says
+which images come next, whether they are labelled blind, and what becomes of those that are
+skipped or cannot be shown. A desk asks it for a few hundred at a time.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
-from curator.catalogue import browse, queues
+from curator.catalogue import browse, claims, queues
 from curator.catalogue.browse import Base, Look
 from curator.catalogue.features import rows_of
+from curator.catalogue.files import quarantine_images
 from curator.catalogue.queues import QueueFilter
 from curator.catalogue.sources import find_source
 from curator.core.progress import SILENT, Progress
-from curator.core.words import Origin, Standing
+from curator.core.words import Origin, Quarantine, Standing
 from curator.errors import UsageError
 from curator.review.mixing import EXPLANATION, Why, mix
 from curator.review.selection import spread
-from curator.review.view import View
+from curator.review.view import WHOLE, View
 from curator.settings import nearest
 from curator.workflows.feature_sets import current_features
 from curator.workflows.queue import QUEUES, Request, choose
 from curator.workflows.workspace import Workspace
 
-SEARCH = 240
-"""Images that a queue is asked for at a time."""
 SIFTED = 4_096
 """Images of a queue in feature space that a filter is laid on."""
 MIXED_FROM = 1_200
 """Least certain images among which diverse ones are chosen."""
-
-BLIND_ORIGINS = {"calibration": Origin.CALIBRATION, "audit": Origin.AUDIT}
-"""Queues that are labelled blind, and the origin of their answers."""
 
 REVIEWED: dict[str, str] = {
     **{name: text for name, text in QUEUES.items() if name != "quarantine"},
@@ -43,6 +41,7 @@ REVIEWED: dict[str, str] = {
 }
 """The queues that can be reviewed."""
 
+_BLIND = {"calibration": Origin.CALIBRATION}
 _BASES = {
     "borderline": Base.UNLABELLED,
     "promoted": Base.PROMOTED,
@@ -53,7 +52,57 @@ _BASES = {
 _ORDERED = {"borderline": "score", "promoted": "score"}
 
 
-class Supply:
+class Supply(Protocol):
+    """What a desk needs of a queue or a sample."""
+
+    @property
+    def queue(self) -> str:
+        """Its name, under which claims and skips are kept."""
+
+    @property
+    def like(self) -> int | None:
+        """The image that it started from, for `similar`."""
+
+    @property
+    def view(self) -> View:
+        """The filter and order in force; the empty one where none is allowed."""
+
+    @property
+    def origin(self) -> Origin:
+        """What decisions about its images are recorded as."""
+
+    @property
+    def blind(self) -> bool:
+        """Whether scores, classes, names and neighbours are hidden; decisions say so, too."""
+
+    @property
+    def explanation(self) -> str:
+        """What it holds, in a few words for the line above the picture."""
+
+    def find(self, size: int, leave_out: QueueFilter) -> Mapping[int, str]:
+        """Its first open images as of now, each with why it is there (or nothing).
+
+        Those that others have claimed and those skipped by this session may be left out.
+        Raises what is wrong with it, DataError or UsageError.
+        """
+
+    def page(self, side: Standing, size: int, leave_out: QueueFilter) -> Sequence[int]:
+        """Images that the current scores put in a class, for a contact sheet."""
+
+    def skip(self, image_id: int, *, actor: str, session: str) -> None:
+        """An image was left undecided."""
+
+    def unskip(self, image_id: int, *, session: str) -> None:
+        """That was taken back."""
+
+    def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> None:
+        """An image cannot be shown."""
+
+    def may_undo(self, image_id: int) -> bool:
+        """Whether a decision of an earlier session about this image may be taken back here."""
+
+
+class QueueSupply:
     """The images of one queue. Raises UsageError if there is no such queue to review."""
 
     def __init__(
@@ -61,21 +110,20 @@ class Supply:
         workspace: Workspace,
         queue: str,
         *,
-        like: int | None,
-        view: View,
         seed: int,
+        like: int | None = None,
+        view: View = WHOLE,
         progress: Progress = SILENT,
     ) -> None:
+        _refuse_unknown(queue, view)
         self.queue = queue
-        self.view = view
-        self.exhausted = False
-        self._workspace = workspace
         self.like = like
+        self.view = view
+        self.origin = _BLIND.get(queue, Origin.REVIEW)
+        self.blind = queue in _BLIND
+        self._workspace = workspace
         self._seed = seed
         self._progress = progress
-        self._reserve: dict[int, str] = {}
-        self._given: set[int] = set()
-        _refuse_unknown(queue, view)
         self._look = self._look_of(view)
 
     @property
@@ -85,44 +133,9 @@ class Supply:
             return EXPLANATION
         return REVIEWED[self.queue]
 
-    def ready(self) -> None:
-        """Look once, so that what is wrong with the queue is said now."""
-        if not self._reserve:
-            self._search(QueueFilter())
-
-    def draw(self, count: int, leave_out: QueueFilter) -> dict[int, str]:
-        """The next images with why they are here; empty at the end of the queue."""
-        if not self._reserve:
-            self._search(leave_out)
-        chosen = dict(list(self._reserve.items())[:count])
-        for image_id in chosen:
-            del self._reserve[image_id]
-        return chosen
-
-    def page(self, side: Standing, size: int, leave_out: QueueFilter) -> list[int]:
-        """Images that the current scores put in a class, surest first, within the view."""
-        catalogue = self._workspace.catalogue
-        if self.view.is_empty:
-            return browse.leaning(catalogue, side, size=size, leave_out=leave_out)
-        order = self.view.order or ("-score" if side is Standing.POSITIVE else "score")
-        look = dataclasses.replace(self._look, side=side, order=order)
-        return browse.browse(catalogue, Base.WITHOUT_HUMAN, look, size=size, leave_out=leave_out)
-
-    def _search(self, leave_out: QueueFilter) -> None:
-        found = self._find(SEARCH + len(self._given), leave_out)
-        self._reserve = {one: why for one, why in found.items() if one not in self._given}
-        self._given.update(self._reserve)
-        self.exhausted = not self._reserve
-
-    def _find(self, size: int, leave_out: QueueFilter) -> dict[int, str]:
-        request = Request(
-            workspace=self._workspace,
-            size=size,
-            seed=self._seed,
-            like=self.like,
-            leave_out=leave_out,
-            progress=self._progress,
-        )
+    def find(self, size: int, leave_out: QueueFilter) -> Mapping[int, str]:
+        """The first images of the queue, within the view."""
+        request = self._request(size, leave_out)
         if not self.view.is_empty:
             return dict.fromkeys(self._seen_through_view(request), "")
         if self.queue == "calibration":
@@ -134,18 +147,48 @@ class Supply:
             return self._mixed(request)
         return dict.fromkeys(choose(self.queue, request), "")
 
+    def page(self, side: Standing, size: int, leave_out: QueueFilter) -> Sequence[int]:
+        """Images that the current scores put in a class, surest first, within the view."""
+        catalogue = self._workspace.catalogue
+        if self.view.is_empty:
+            return browse.leaning(catalogue, side, size=size, leave_out=leave_out)
+        order = self.view.order or ("-score" if side is Standing.POSITIVE else "score")
+        look = dataclasses.replace(self._look, side=side, order=order)
+        return browse.browse(catalogue, Base.WITHOUT_HUMAN, look, size=size, leave_out=leave_out)
+
+    def skip(self, image_id: int, *, actor: str, session: str) -> None:
+        """It does not come again in this session."""
+        claims.skip(
+            self._workspace.catalogue, image_id, queue=self.queue, actor=actor, session=session
+        )
+
+    def unskip(self, image_id: int, *, session: str) -> None:
+        """It may come again."""
+        claims.unskip(self._workspace.catalogue, image_id, queue=self.queue, session=session)
+
+    def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> None:
+        """Put it into quarantine."""
+        quarantine_images(self._workspace.catalogue, {image_id: (reason, detail)})
+
+    def may_undo(self, image_id: int) -> bool:
+        """One's own decisions can always be taken back."""
+        return True
+
+    def _request(self, size: int, leave_out: QueueFilter) -> Request:
+        return Request(
+            workspace=self._workspace,
+            size=size,
+            seed=self._seed,
+            like=self.like,
+            leave_out=leave_out,
+            progress=self._progress,
+        )
+
     def _seen_through_view(self, request: Request) -> Sequence[int]:
         catalogue = self._workspace.catalogue
         base = _BASES.get(self.queue)
         if base is None:
-            wide = Request(
-                workspace=self._workspace,
-                size=SIFTED,
-                seed=self._seed,
-                like=self.like,
-                leave_out=request.leave_out,
-                progress=self._progress,
-            )
+            wide = self._request(SIFTED, request.leave_out)
             return browse.matching(catalogue, choose(self.queue, wide), self._look)
         return browse.browse(
             catalogue, base, self._look, size=request.size, leave_out=request.leave_out
@@ -198,6 +241,19 @@ class Supply:
         )
 
 
+def open_supply(
+    workspace: Workspace,
+    queue: str,
+    *,
+    seed: int,
+    like: int | None = None,
+    view: View = WHOLE,
+    progress: Progress = SILENT,
+) -> Supply:
+    """The supply of this name. Raises UsageError if there is none that can be reviewed."""
+    return QueueSupply(workspace, queue, seed=seed, like=like, view=view, progress=progress)
+
+
 def _refuse_unknown(queue: str, view: View) -> None:
     if queue == "quarantine":
         raise UsageError(
@@ -208,7 +264,7 @@ def _refuse_unknown(queue: str, view: View) -> None:
         near = nearest(queue, REVIEWED)
         hint = f"Did you mean `{near}`?" if near else f"Choose from {', '.join(REVIEWED)}."
         raise UsageError(f"There is no queue `{queue}` to review.", hint)
-    if queue in BLIND_ORIGINS and not view.is_empty:
+    if queue in _BLIND and not view.is_empty:
         raise UsageError(
             f"`{queue}` is a random sample, so it cannot be filtered or sorted.",
             "Choose another queue, or no filter.",

@@ -162,3 +162,20 @@ def test_reasons_outside_the_list_are_refused(labelled: Path, answer: Review) ->
 def test_review_of_an_unknown_queue(labelled: Path, answer: Review) -> None:
     ended = answer(labelled, "nothing", text="", expect=2)
     assert "There is no queue `nothing`" in ended.stderr
+
+
+def test_the_plain_review_labels_blind_where_that_is_asked_for(
+    labelled: Path, answer: Review
+) -> None:
+    ended = answer(labelled, "calibration", text="g\nu\n")
+    assert "blind" in ended.stderr
+    assert "perhaps" not in ended.stderr
+    assert labels_of(labelled)["good"]["calibration"] == 1
+    assert labels_of(labelled)["unsure"]["calibration"] == 1
+
+
+def test_the_plain_review_understands_a_filter(labelled: Path, answer: Review) -> None:
+    ended = answer(labelled, "random", "--filter", "source:nowhere", text="", expect=2)
+    assert "there is no source `nowhere`" in ended.stderr
+    ended = answer(labelled, "random", "--filter", "sort:new", text="g\n")
+    assert "1 decision kept" in ended.stdout

@@ -1,4 +1,4 @@
-"""Review sessions: each decision is kept before the next image, and each can be undone."""
+"""The order of a session: each decision is kept before the next image, and each can be undone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from curator.catalogue.labels import current, history
 from curator.core.words import EventKind, Label, Method, Origin, Standing
 from curator.errors import DataError, UsageError
-from curator.workflows.review import Review
+from curator.workflows.desk import Desk
 from curator.workflows.workspace import Workspace
 from tests.workflows.filled import decide, fill, promote
 
@@ -23,9 +23,9 @@ def ids(workspace: Workspace, tmp_path: Path) -> dict[str, int]:
     return ids
 
 
-def shown(review: Review) -> str | None:
+def shown(review: Desk) -> str | None:
     item = review.current()
-    return None if item is None else item.row.path.decode().rpartition("/")[2]
+    return None if item is None else item.path.decode().rpartition("/")[2]
 
 
 def standing(workspace: Workspace, image_id: int) -> Standing | None:
@@ -33,10 +33,14 @@ def standing(workspace: Workspace, image_id: int) -> Standing | None:
 
 
 def test_deciding_skipping_and_the_end(workspace: Workspace, ids: dict[str, int]) -> None:
-    with Review(workspace, "borderline", actor="anna") as review:
+    with Desk(workspace, "borderline", actor="anna") as review:
         item = review.current()
         assert item is not None
-        assert (item.row.image_id, item.row.suggestion, item.label) == (ids["c.jpg"], "bad", "")
+        assert (item.image_id, item.suggestion, item.standing) == (
+            ids["c.jpg"],
+            Label.NEGATIVE,
+            None,
+        )
         review.decide(Label.POSITIVE, reasons=["profile"], note="turned")
         # It is in the catalogue before the next image is asked for.
         (event,) = history(workspace.catalogue, ids["c.jpg"])
@@ -54,7 +58,7 @@ def test_deciding_skipping_and_the_end(workspace: Workspace, ids: dict[str, int]
         assert shown(review) == "a.jpg"
         review.decide(Label.NEGATIVE)
         assert review.current() is None
-        assert review.decided == 3
+        assert review.pace.decided == 3
         with pytest.raises(UsageError, match="no image to decide on"):
             review.decide(Label.POSITIVE)
     assert standing(workspace, ids["b.jpg"]) is None
@@ -62,30 +66,34 @@ def test_deciding_skipping_and_the_end(workspace: Workspace, ids: dict[str, int]
 
 
 def test_undo_goes_back_and_takes_back(workspace: Workspace, ids: dict[str, int]) -> None:
-    with Review(workspace, "borderline", actor="anna") as review:
+    with Desk(workspace, "borderline", actor="anna") as review:
         assert review.undo() is None
         review.decide(Label.POSITIVE)
         review.skip()
         back = review.undo()
         assert back is not None
-        assert back.row.image_id == ids["b.jpg"]
+        assert back.image_ids == (ids["b.jpg"],)
         assert standing(workspace, ids["c.jpg"]) is Standing.POSITIVE
         back = review.undo()
         assert back is not None
-        assert (back.row.image_id, back.label) == (ids["c.jpg"], "")
+        assert (back.image_ids, back.label) == ((ids["c.jpg"],), Label.POSITIVE)
         assert standing(workspace, ids["c.jpg"]) is None
         kinds = [event.kind for event in history(workspace.catalogue, ids["c.jpg"])]
         assert kinds == [EventKind.ASSERT, EventKind.RETRACT]
         review.decide(Label.NEGATIVE)
         assert shown(review) == "b.jpg"
-        assert review.decided == 1
+        assert review.pace.decided == 1
 
 
 def test_undo_brings_back_what_stood_before(workspace: Workspace, ids: dict[str, int]) -> None:
-    with Review(workspace, "promoted", actor="anna") as review:
+    with Desk(workspace, "promoted", actor="anna") as review:
         item = review.current()
         assert item is not None
-        assert (item.row.image_id, item.label, item.origin) == (ids["e.jpg"], "good", "promoted")
+        assert (item.image_id, item.standing, item.origin) == (
+            ids["e.jpg"],
+            Standing.POSITIVE,
+            Origin.PROMOTED,
+        )
         review.decide(Label.NEGATIVE)
         assert standing(workspace, ids["e.jpg"]) is Standing.NEGATIVE
         review.undo()
@@ -97,14 +105,14 @@ def test_two_reviewers_do_not_get_the_same_image(workspace: Workspace, tmp_path:
     promote(workspace, dict.fromkeys(ids.values(), 0.5))
     seen: dict[str, list[int]] = {"anna": [], "ben": []}
     with (
-        Review(workspace, "borderline", actor="anna") as anna,
-        Review(workspace, "borderline", actor="ben") as ben,
+        Desk(workspace, "borderline", actor="anna") as anna,
+        Desk(workspace, "borderline", actor="ben") as ben,
     ):
         for _ in range(60):
             for name, review in (("anna", anna), ("ben", ben)):
                 item = review.current()
                 if item is not None:
-                    seen[name].append(item.row.image_id)
+                    seen[name].append(item.image_id)
                     review.decide(Label.POSITIVE)
     assert sorted(seen["anna"] + seen["ben"]) == sorted(ids.values())
     assert min(len(seen["anna"]), len(seen["ben"])) > 0
@@ -113,20 +121,20 @@ def test_two_reviewers_do_not_get_the_same_image(workspace: Workspace, tmp_path:
 def test_what_a_session_leaves_is_there_for_the_next(
     workspace: Workspace, ids: dict[str, int]
 ) -> None:
-    with Review(workspace, "borderline", actor="anna") as review:
+    with Desk(workspace, "borderline", actor="anna") as review:
         assert shown(review) == "c.jpg"
         review.skip()
-    with Review(workspace, "borderline", actor="ben") as review:
+    with Desk(workspace, "borderline", actor="ben") as review:
         assert shown(review) == "c.jpg"
 
 
 def test_an_image_that_somebody_labels_meanwhile_does_not_come(
     workspace: Workspace, ids: dict[str, int]
 ) -> None:
-    with Review(workspace, "random", actor="anna", seed=3) as review:
+    with Desk(workspace, "random", actor="anna", seed=3) as review:
         first = review.current()
         assert first is not None
-        others = [one for one in ids.values() if one != first.row.image_id]
+        others = [one for one in ids.values() if one != first.image_id]
         review.decide(Label.POSITIVE)
         # The session holds them already when another list comes in between.
         decide(workspace, others, Label.NEGATIVE)
@@ -137,10 +145,10 @@ def test_an_image_that_somebody_labels_meanwhile_does_not_come(
 def test_conflicts_are_settled(workspace: Workspace, ids: dict[str, int]) -> None:
     decide(workspace, [ids["a.jpg"]], Label.POSITIVE)
     decide(workspace, [ids["a.jpg"]], Label.NEGATIVE)
-    with Review(workspace, "conflict", actor="anna") as review:
+    with Desk(workspace, "conflict", actor="anna") as review:
         item = review.current()
         assert item is not None
-        assert (item.label, item.row.suggestion) == ("conflict", "")
+        assert (item.standing, item.suggestion) == (Standing.CONFLICT, None)
         review.decide(Label.NEGATIVE)
         assert review.current() is None
     assert standing(workspace, ids["a.jpg"]) is Standing.NEGATIVE
@@ -148,12 +156,9 @@ def test_conflicts_are_settled(workspace: Workspace, ids: dict[str, int]) -> Non
 
 def test_queues_that_cannot_be_reviewed(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="quarantine"):
-        Review(workspace, "quarantine", actor="anna")
-    with (
-        Review(workspace, "nonsense", actor="anna") as review,
-        pytest.raises(UsageError, match="no queue `nonsense`"),
-    ):
-        review.current()
+        Desk(workspace, "quarantine", actor="anna")
+    with pytest.raises(UsageError, match="no queue `nonsense`"):
+        Desk(workspace, "nonsense", actor="anna")
     fill(workspace, tmp_path / "photos", ["a.jpg"])
-    with Review(workspace, "borderline", actor="anna") as review, pytest.raises(DataError):
+    with Desk(workspace, "borderline", actor="anna") as review, pytest.raises(DataError):
         review.current()
