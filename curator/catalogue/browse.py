@@ -37,7 +37,7 @@ class Look:
     """A filter and an order; None filters nothing, the empty order is by id.
 
     `side` is the class that an image has or leans to; `low` and `high` bound the score;
-    `order` is one of `score`, `-score`, `source`, `class`, `round`, `new`, `old`.
+    `order` is one of `score`, `-score`, `undecided`, `source`, `class`, `round`, `new`, `old`.
     """
 
     source_id: int | None = None
@@ -239,6 +239,7 @@ def _order(order: str | None) -> list[Any]:
         None: [],
         "score": [sa.nulls_last(Score.probability.asc())],
         "-score": [sa.nulls_last(Score.probability.desc())],
+        "undecided": [sa.nulls_last(Score.undecided.asc())],
         "source": [first_source],
         "class": [sa.nulls_last(_leaning_to.asc())],
         "round": [sa.nulls_last(ImageState.round_id.asc())],

@@ -69,10 +69,13 @@ def queue(
 
     Example: curator queue borderline --size 200 --output look.csv
     """
+    from curator.review.mixing import EXPLANATION
     from curator.workflows import queue as workflow
 
     call = invocation(context)
     with call.workspace() as workspace:
+        if name == "borderline":
+            call.say(f"borderline: {EXPLANATION}.")
         rows = workflow.queue(
             workspace,
             name,

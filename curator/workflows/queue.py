@@ -32,6 +32,7 @@ from curator.export.formats import csv_cell
 from curator.export.paths import path_text, relative_path
 from curator.review.selection import SAMPLE_LIMIT, farthest, nearest, random_sample, spread
 from curator.settings import ClassesSettings
+from curator.workflows.mixture import borderline
 from curator.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 QUEUES: dict[str, str] = {
     "diverse": "spread over feature space; needs no model, for the first labels",
     "similar": "most like one image, to find more of a rare class",
-    "borderline": "neither promoted nor labelled, nearest to undecided",
+    "borderline": "neither promoted nor labelled, nearest to undecided, with a few others",
     "unfamiliar": "unlike anything that people labelled",
     "promoted": "labelled by rounds, the least certain first",
     "random": "a random sample of the unlabelled images",
@@ -222,9 +223,7 @@ def _unfamiliar(request: Request) -> list[int]:
 _CHOOSERS: dict[str, Callable[[Request], list[int]]] = {
     "diverse": _diverse,
     "similar": _similar,
-    "borderline": lambda ask: queues.borderline(
-        ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out
-    ),
+    "borderline": lambda ask: list(borderline(ask)),
     "unfamiliar": _unfamiliar,
     "promoted": lambda ask: queues.promoted(
         ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out

@@ -11,29 +11,23 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import numpy as np
-
 from curator.catalogue import browse, claims, queues
 from curator.catalogue.browse import Base, Look
-from curator.catalogue.features import rows_of
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.queues import QueueFilter
 from curator.catalogue.sources import find_source
 from curator.core.progress import SILENT, Progress
 from curator.core.words import Origin, Quarantine, Standing
 from curator.errors import UsageError
-from curator.review.mixing import EXPLANATION, Why, mix
-from curator.review.selection import spread
+from curator.review.mixing import EXPLANATION
 from curator.review.view import WHOLE, View
 from curator.settings import nearest
-from curator.workflows.feature_sets import current_features
+from curator.workflows.mixture import borderline
 from curator.workflows.queue import QUEUES, Request, choose
 from curator.workflows.workspace import Workspace
 
 SIFTED = 4_096
 """Images of a queue in feature space that a filter is laid on."""
-MIXED_FROM = 1_200
-"""Least certain images among which diverse ones are chosen."""
 
 REVIEWED: dict[str, str] = {
     **{name: text for name, text in QUEUES.items() if name != "quarantine"},
@@ -49,7 +43,7 @@ _BASES = {
     "conflict": Base.CONFLICT,
     "calibration": Base.WITHOUT_HUMAN,
 }
-_ORDERED = {"borderline": "score", "promoted": "score"}
+_ORDERED = {"borderline": "undecided", "promoted": "undecided"}
 
 
 class Supply(Protocol):
@@ -144,7 +138,7 @@ class QueueSupply:
             )
             return dict.fromkeys(ids, "")
         if self.queue == "borderline":
-            return self._mixed(request)
+            return borderline(request)
         return dict.fromkeys(choose(self.queue, request), "")
 
     def page(self, side: Standing, size: int, leave_out: QueueFilter) -> Sequence[int]:
@@ -193,36 +187,6 @@ class QueueSupply:
         return browse.browse(
             catalogue, base, self._look, size=request.size, leave_out=request.leave_out
         )
-
-    def _mixed(self, request: Request) -> dict[int, str]:
-        """The queue `borderline`, mixed; without features it is the least certain and chance."""
-        uncertain = choose("borderline", request)
-        random = queues.random_unlabelled(
-            self._workspace.catalogue,
-            size=max(1, request.size // 5),
-            seed=self._seed,
-            leave_out=request.leave_out,
-        )
-        mixed = mix(uncertain, self._diverse(request), random, request.size)
-        return {one.image_id: one.why if one.why is not Why.UNCERTAIN else "" for one in mixed}
-
-    def _diverse(self, request: Request) -> list[int]:
-        features = current_features(self._workspace)
-        if features is None:
-            return []
-        near = queues.borderline(
-            self._workspace.catalogue, size=MIXED_FROM, leave_out=request.leave_out
-        )
-        ids = np.array(sorted(near), dtype=np.int64)
-        rows = rows_of(self._workspace.catalogue, features.feature_set_id, ids)
-        there = (rows >= 0) & (rows < features.rows)
-        ids, rows = ids[there], rows[there]
-        if not len(ids):
-            return []
-        known = features.gather(rows)
-        none = np.empty((0, features.dimension), dtype=known.dtype)
-        wanted = min(len(ids), max(1, request.size // 4))
-        return [int(one) for one in spread(ids, known, none, wanted, self._seed).ids]
 
     def _look_of(self, view: View) -> Look:
         source_id = None

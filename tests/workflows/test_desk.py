@@ -11,6 +11,7 @@ from curator.catalogue.labels import current, history
 from curator.catalogue.models import Skip
 from curator.core.words import EventKind, Label, Method, Origin
 from curator.errors import UsageError
+from curator.review.view import View
 from curator.workflows.desk import BATCH, Desk
 from curator.workflows.workspace import Workspace
 from tests.workflows.filled import fill, promote
@@ -102,6 +103,17 @@ def test_a_skip_that_is_taken_back_is_forgotten(workspace: Workspace, pool: list
         assert card_id(desk) == first
         assert desk.summary().skipped == 0
     assert _skips(workspace) == []
+
+
+def test_a_filter_keeps_the_least_certain_first(workspace: Workspace, pool: list[int]) -> None:
+    with Desk(workspace, "borderline", actor="anna", view=View(side="positive")) as desk:
+        scores = []
+        for _ in range(5):
+            card = desk.current()
+            assert card is not None
+            scores.append(card.score)
+            desk.skip()
+    assert scores == [pytest.approx(0.5 + 0.008 * step) for step in range(5)]
 
 
 def test_what_another_reviewer_let_go_comes_after_all(

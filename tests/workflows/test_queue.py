@@ -123,6 +123,21 @@ def test_queues_of_the_catalogue(pool: Workspace, ids: list[int]) -> None:
     assert all(0.1 <= (row.probability or 0) <= 0.9 for row in random)
 
 
+def test_borderline_has_a_few_diverse_and_random_ones_in_it(
+    pool: Workspace, ids: list[int]
+) -> None:
+    """The least certain are all of one cluster; the others come from elsewhere."""
+    promote(pool, {one: 0.5 - 0.004 * place for place, one in enumerate(ids)})
+    found = [row.image_id for row in queue(pool, "borderline", size=20)]
+    assert len(set(found)) == 20
+    clusters = [ids.index(one) // PER_CLUSTER for one in found]
+    assert found[:3] == ids[:3]
+    assert set(clusters[10:]) > {0, 1}
+    assert len(set(clusters)) == CLUSTERS
+    least_certain = set(ids[:14])
+    assert len(least_certain & set(found)) == 14
+
+
 def test_conflict_and_quarantine(pool: Workspace, ids: list[int]) -> None:
     assert queue(pool, "conflict", size=5) == []
     decide(pool, ids[:3], Label.POSITIVE)
