@@ -29,8 +29,12 @@ APPLICATION_ID = 0x43555241
 """Marks a SQLite file as a catalogue of curator ("CURA")."""
 BUSY_SECONDS = 120
 """How long a writer waits for another one; the commit of a huge round takes seconds."""
+CACHE_KILOBYTES = 65_536
+"""Pages of the database that a connection keeps in memory."""
 WAL_LIMIT = 64 * 1024 * 1024
 """Bytes of write-ahead log kept on disk after a checkpoint."""
+_ROOM = 4_000_000
+"""Bytes of the log before SQLite begins it anew, which it does after a thousand pages."""
 
 APPEND_ONLY = ("label_event", "round", "head_move")
 """Tables whose rows are never changed and never deleted."""
@@ -117,7 +121,7 @@ def _prepare(connection: sqlite3.Connection, record: object) -> None:
         "synchronous = FULL",
         "foreign_keys = ON",
         f"journal_size_limit = {WAL_LIMIT}",
-        "cache_size = -65536",
+        f"cache_size = {-CACHE_KILOBYTES}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -125,7 +129,7 @@ def _prepare(connection: sqlite3.Connection, record: object) -> None:
 def _prepare_read_only(connection: sqlite3.Connection, record: object) -> None:
     connection.isolation_level = None
     connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA cache_size = -65536")
+    connection.execute(f"PRAGMA cache_size = {-CACHE_KILOBYTES}")
 
 
 def _begin(connection: Connection) -> None:
@@ -213,6 +217,38 @@ def checkpoint(engine: Engine) -> None:
         cursor.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
     finally:
         connection.close()
+
+
+def make_room_in_log(engine: Engine, path: Path) -> None:
+    """Let the write-ahead log have its usual length before many short transactions come.
+
+    A log that grows has its new length written down by the file system with every commit,
+    and on a busy disk that takes many times as long as writing over what is there. Pages
+    that are rolled back lengthen it and leave no other trace. Nothing is waited for.
+    """
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size >= _ROOM:
+        return
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 0")
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute("PRAGMA cache_size = 64")  # so that pages are written out at once
+            cursor.execute("CREATE TABLE room (filling BLOB)")
+            cursor.execute("INSERT INTO room VALUES (zeroblob(?))", (_ROOM + (1 << 19),))
+        except sqlite3.OperationalError:
+            pass  # somebody writes, or the disk is nearly full: it was only for speed
+        finally:
+            if cursor.connection.in_transaction:
+                cursor.execute("ROLLBACK")
+            cursor.execute(f"PRAGMA cache_size = {-CACHE_KILOBYTES}")
+            cursor.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+    finally:
+        connection.close()
+    with log.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def listed(ids: Iterable[int]) -> sa.Select[Any]:

@@ -59,6 +59,7 @@ def run_review(
         workspace, queue, actor=actor, like=like, seed=seed, view=view, goal=goal or review.goal
     )
     try:
+        workspace.catalogue.expect_many_writes()
         desk.refill()  # what is wrong with the queue is said before the screen is taken over
     except BaseException:
         desk.close()

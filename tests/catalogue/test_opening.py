@@ -191,3 +191,28 @@ def test_a_network_file_system_is_told_from_the_mounts(tmp_path: Path) -> None:
     assert sqlite.file_system(tmp_path, mounts) == "ext4"
     assert sqlite.is_network("nfs4")
     assert not sqlite.is_network("ext4")
+
+
+def test_room_is_made_in_the_log_and_nothing_else_is_changed(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    add_images(catalogue, 3)
+    log = tmp_path / "catalogue.sqlite-wal"
+    catalogue.expect_many_writes()
+    assert log.stat().st_size >= 4_000_000
+    # What a killed process leaves: a long log without a commit in it.
+    for name in ("catalogue.sqlite", "catalogue.sqlite-wal"):
+        shutil.copyfile(tmp_path / name, tmp_path / f"killed-{name}")
+    say(catalogue, 1, "positive")
+    assert log.stat().st_size < 5_000_000
+    with closing(sqlite3.connect(tmp_path / "catalogue.sqlite")) as plain:
+        tables = {name for (name,) in plain.execute("SELECT name FROM sqlite_master")}
+    assert "room" not in tables
+    with Catalogue.open(tmp_path / "killed-catalogue.sqlite") as left:
+        assert counts.counts(left).images == 3
+        say(left, 2, "negative")
+
+
+def test_room_in_the_log_is_not_waited_for(catalogue: Catalogue, tmp_path: Path) -> None:
+    with catalogue.write(), Catalogue.open(tmp_path / "catalogue.sqlite") as other:
+        other.expect_many_writes()
