@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import Block, FeatureRow, ImageState, LabelEvent, Location
-from curator.catalogue.sets import CHUNK, Query, column, within
+from curator.catalogue.sets import CHUNK, Query, columns, within
+from curator.catalogue.sqlite import raw_rows
 from curator.core.words import NO_CODE, Method, Origin, Split, Standing, code_of
+
+_NO_PROBABILITY = -1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +81,11 @@ def pool_chunks(
     while True:
         with catalogue.read() as connection:
             following = query.where(ImageState.image_id > last).limit(size)
-            rows = connection.execute(following).all()
-        if rows:
-            yield _pool_chunk(rows)
-            last = rows[-1][0]
-        if len(rows) < size:
+            chunk = _pool_chunk(connection, following)
+        if len(chunk.image_ids):
+            yield chunk
+            last = int(chunk.image_ids[-1])
+        if len(chunk.image_ids) < size:
             return
 
 
@@ -97,7 +101,7 @@ def _select_pool(feature_set_id: int | None, with_features_only: bool) -> Query:
             state.unit_key,
             _code(state.split, Split),
             Block.image_id.is_not(None),
-            state.probability,
+            sa.func.coalesce(state.probability, _NO_PROBABILITY),
             sa.func.coalesce(state.round_id, -1),
         )
         .select_from(state)
@@ -119,20 +123,31 @@ def _code(words: InstrumentedAttribute[Any], vocabulary: type[StrEnum]) -> sa.Co
     return sa.case({str(word): code_of(word) for word in vocabulary}, value=words, else_=NO_CODE)
 
 
-def _pool_chunk(rows: Any) -> PoolChunk:
-    ids, places, standing, origin, units, split, blocked, probability, rounds = zip(
-        *rows, strict=True
+def _pool_chunk(connection: Connection, query: Query) -> PoolChunk:
+    ids, places, standing, origin, units, split, blocked, probability, rounds = columns(
+        connection,
+        query,
+        np.int64,
+        np.int64,
+        np.int8,
+        np.int8,
+        np.int64,
+        np.int8,
+        np.bool_,
+        np.float64,
+        np.int64,
     )
+    probability[probability == _NO_PROBABILITY] = np.nan
     return PoolChunk(
-        image_ids=column(ids, np.int64),
-        feature_rows=column(places, np.int64),
-        standing=column(standing, np.int8),
-        origin=column(origin, np.int8),
-        unit_keys=column(units, np.int64),
-        split=column(split, np.int8),
-        blocked=column(blocked, np.bool_),
-        probability=column(probability, np.float64),
-        rounds=column(rounds, np.int64),
+        image_ids=ids,
+        feature_rows=places,
+        standing=standing,
+        origin=origin,
+        unit_keys=units,
+        split=split,
+        blocked=blocked,
+        probability=probability,
+        rounds=rounds,
     )
 
 
@@ -146,20 +161,22 @@ def pool_size(catalogue: Catalogue) -> int:
 def human_labels(catalogue: Catalogue, feature_set_id: int | None) -> HumanLabels:
     """Every standing human label of a usable image, in one consistent view."""
     with catalogue.read() as connection:
-        rows = connection.execute(_select_human(feature_set_id)).all()
-    ids, places, units, sources, standing, origin, method, split = (
-        zip(*rows, strict=True) if rows else ((),) * 8
-    )
-    order = np.argsort(column(ids, np.int64))
+        ids, places, units, sources, standing, origin, method, split = columns(
+            connection,
+            _select_human(feature_set_id),
+            *(np.int64, np.int64, np.int64, np.int64),
+            *(np.int8, np.int8, np.int8, np.int8),
+        )
+    order = np.argsort(ids)
     return HumanLabels(
-        image_ids=column(ids, np.int64)[order],
-        feature_rows=column(places, np.int64)[order],
-        unit_keys=column(units, np.int64)[order],
-        source_ids=column(sources, np.int64)[order],
-        standing=column(standing, np.int8)[order],
-        origin=column(origin, np.int8)[order],
-        method=column(method, np.int8)[order],
-        split=column(split, np.int8)[order],
+        image_ids=ids[order],
+        feature_rows=places[order],
+        unit_keys=units[order],
+        source_ids=sources[order],
+        standing=standing[order],
+        origin=origin[order],
+        method=method[order],
+        split=split[order],
     )
 
 
@@ -199,7 +216,7 @@ def labels_of(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.
     with catalogue.read() as connection:
         for start in range(0, len(image_ids), CHUNK):
             some = image_ids[start : start + CHUNK].tolist()
-            rows = connection.execute(query.where(within(ImageState.image_id, some)))
-            found = dict(rows.all())
+            rows = raw_rows(connection.execute(query.where(within(ImageState.image_id, some))))
+            found = dict(rows)
             codes[start : start + CHUNK] = [found.get(image_id, NO_CODE) for image_id in some]
     return codes

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import Head, Score
 from curator.catalogue.sets import CHUNK, within
+from curator.catalogue.sqlite import raw_rows
 
 NO_GENERATION = 0
 """No generation has this number. A NULL instead would make SQLite walk all scores."""
@@ -28,8 +29,7 @@ def current_scores(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArra
         query = sa.select(Score.image_id, Score.probability).where(of_now)
         for start in range(0, len(image_ids), CHUNK):
             some = image_ids[start : start + CHUNK].tolist()
-            rows = connection.execute(query.where(within(Score.image_id, some)))
-            found = dict(rows.all())
+            found = dict(raw_rows(connection.execute(query.where(within(Score.image_id, some)))))
             scores[start : start + CHUNK] = [found.get(image_id, np.nan) for image_id in some]
     return scores
 

@@ -137,6 +137,13 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
+def raw_rows(result: sa.CursorResult[*tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """All rows as the driver gives them, without SQLAlchemy's types and names."""
+    rows = [] if result.cursor is None else list(result.cursor.fetchall())
+    result.close()
+    return rows
+
+
 def insert_or_ignore(table: Any) -> Any:
     """An insert that leaves rows alone which would break a uniqueness constraint."""
     return insert(table).on_conflict_do_nothing()

@@ -7,7 +7,8 @@ work. Nobody reads a generation that the head does not point at.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from sqlalchemy.engine import Connection
 
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Head, Score, ScoreGeneration, StagedDecision
-from curator.catalogue.sets import CHUNK, within
+from curator.catalogue.sets import CHUNK, insert_columns
 from curator.core.words import EventKind, Label
 from curator.errors import CatalogueError
 
 _DELETED_AT_ONCE = 20_000
+_KINDS = {True: str(EventKind.PROMOTE), False: str(EventKind.REVOKE)}
+_LABELS = {True: str(Label.POSITIVE), False: str(Label.NEGATIVE)}
 
 
 def begin_staging(catalogue: Catalogue) -> str:
@@ -56,10 +59,13 @@ def stage_scores(
 
     `distances` may hold NaN where nothing was measured.
     """
-    columns: list[Sequence[Any]] = [image_ids.tolist(), _floats(probabilities), _floats(raw)]
-    columns.append([None] * len(image_ids) if distances is None else _or_none(distances))
-    names = ("image_id", "probability", "raw", "distance")
-    _stage(catalogue, token, sa.insert(Score), names, columns)
+    staged = {
+        "image_id": image_ids.tolist(),
+        "probability": _floats(probabilities),
+        "raw": _floats(raw),
+        "distance": [None] * len(image_ids) if distances is None else _or_none(distances),
+    }
+    _stage(catalogue, token, sa.insert(Score), staged)
 
 
 def stage_decisions(
@@ -76,37 +82,33 @@ def stage_decisions(
 
     `positive` is the class promoted to, or the class of the promotion that is revoked.
     """
-    columns: list[Sequence[Any]] = [
-        image_ids.tolist(),
-        [EventKind.PROMOTE if is_so else EventKind.REVOKE for is_so in promote.tolist()],
-        [Label.POSITIVE if is_so else Label.NEGATIVE for is_so in positive.tolist()],
-        _floats(probabilities),
-        [None] * len(image_ids) if thresholds is None else _or_none(thresholds),
-    ]
-    names = ("image_id", "kind", "label", "probability", "threshold")
-    _stage(catalogue, token, sa.insert(StagedDecision), names, columns)
+    staged = {
+        "image_id": image_ids.tolist(),
+        "kind": [_KINDS[is_so] for is_so in promote.tolist()],
+        "label": [_LABELS[is_so] for is_so in positive.tolist()],
+        "probability": _floats(probabilities),
+        "threshold": [None] * len(image_ids) if thresholds is None else _or_none(thresholds),
+    }
+    _stage(catalogue, token, sa.insert(StagedDecision), staged)
 
 
 def _stage(
     catalogue: Catalogue,
     token: str,
     insert: sa.Insert,
-    names: Sequence[str],
-    columns: Sequence[Sequence[Any]],
+    staged: Mapping[str, Sequence[Any]],
 ) -> None:
-    for start in range(0, len(columns[0]), CHUNK):
-        some = [values[start : start + CHUNK] for values in columns]
+    for start in range(0, len(staged["image_id"]), CHUNK):
+        some = {name: values[start : start + CHUNK] for name, values in staged.items()}
         with catalogue.write() as connection:
             generation = generation_of(connection, token)
-            rows = [
-                {"generation_id": generation, **dict(zip(names, values, strict=True))}
-                for values in zip(*some, strict=True)
-            ]
-            connection.execute(insert, rows)
+            rows = {"generation_id": repeat(generation, len(some["image_id"])), **some}
+            insert_columns(connection, insert, rows)
 
 
 def _floats(values: NDArray[np.floating[Any]]) -> list[float]:
-    return [float(value) for value in values]
+    floats: list[float] = values.astype(np.float64).tolist()
+    return floats
 
 
 def _or_none(values: NDArray[np.floating[Any]]) -> list[float | None]:
@@ -140,14 +142,13 @@ def clean_scores(catalogue: Catalogue) -> int:
 def _delete_generation(catalogue: Catalogue, generation: int) -> None:
     for table in (Score, StagedDecision):
         of_generation = table.generation_id == generation
-        some = sa.select(table.image_id).where(of_generation).limit(_DELETED_AT_ONCE)
-        while True:
+        in_order = sa.select(table.image_id).where(of_generation).order_by(table.image_id)
+        more = True
+        while more:
             with catalogue.write() as connection:
-                ids = connection.execute(some).scalars().all()
-                if ids:
-                    chosen = sa.and_(of_generation, within(table.image_id, ids))
-                    connection.execute(sa.delete(table).where(chosen))
-            if len(ids) < _DELETED_AT_ONCE:
-                break
+                last = connection.execute(in_order.offset(_DELETED_AT_ONCE).limit(1)).scalar()
+                more = last is not None
+                chosen = sa.and_(of_generation, table.image_id < last) if more else of_generation
+                connection.execute(sa.delete(table).where(chosen))
     with catalogue.write() as connection:
         connection.execute(sa.delete(ScoreGeneration).where(ScoreGeneration.id == generation))
