@@ -28,6 +28,7 @@ Float32 = NDArray[np.float32]
 _HISTORY = 10
 _COLUMNS = 16
 _LINE_SEARCH_STEPS = 12
+_SAME_STEP = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,10 @@ def fit_heads(
             "Check the features that you imported, or encode again with another encoder.",
         )
     signs = torch.as_tensor(np.where(targets, 1.0, -1.0), dtype=torch.float32, device=device)
-    w = pad_columns(torch.as_tensor(weights, dtype=torch.float32, device=device))
+    w = torch.as_tensor(weights, dtype=torch.float32, device=device)
     problem = _Problem(x, signs[:, None], w * regularization)
     solution = _minimise(problem, _start_point(problem, start), tolerance, max_iterations)
-    heads = weights.shape[1]
-    result = solution[:, :heads].cpu().numpy()
+    result = solution.cpu().numpy()
     return LinearHeads(
         weights=np.ascontiguousarray(result[:-1]), bias=np.ascontiguousarray(result[-1])
     )
@@ -107,13 +107,14 @@ class _Problem:
         self.x, self.signs, self.weights = x, signs, weights
 
     def margins(self, point: torch.Tensor) -> torch.Tensor:
-        return self.x @ point[:-1] + point[-1]
+        heads = point.shape[1]
+        return (self.x @ pad_columns(point[:-1]))[:, :heads] + point[-1]
 
     def gradient(self, point: torch.Tensor, margins: torch.Tensor) -> torch.Tensor:
         import torch
 
         residual = -self.signs * self.weights * torch.sigmoid(-self.signs * margins)
-        slope = (residual.T @ self.x).T + point[:-1]
+        slope = (pad_columns(residual).T @ self.x)[: point.shape[1]].T + point[:-1]
         return torch.cat([slope, residual.sum(dim=0, keepdim=True)])
 
     def step_size(
@@ -138,7 +139,9 @@ class _Problem:
             low, high = torch.where(slope < 0, step, low), torch.where(slope < 0, high, step)
             newton = step - slope / bend.clamp_min(torch.finfo(bend.dtype).tiny)
             middle = torch.where(high.isinf(), 2 * step, (low + high) / 2)
-            step = torch.where((newton > low) & (newton < high), newton, middle)
+            before, step = step, torch.where((newton > low) & (newton < high), newton, middle)
+            if bool(((step - before).abs() <= _SAME_STEP * step).all()):
+                break
         return step
 
 
