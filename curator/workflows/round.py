@@ -30,6 +30,7 @@ from curator.learn.model import FrozenClassifier
 from curator.settings import Settings
 from curator.workflows.encode import ready_features
 from curator.workflows.feature_sets import FeatureSet
+from curator.workflows.group import regroup
 from curator.workflows.labelled import check_labels, training_labels
 from curator.workflows.scoring import Tally, score_pool, survey_pool
 from curator.workflows.teacher import teacher_of
@@ -126,6 +127,8 @@ def run_rounds(
     """
     most = workspace.settings.rounds.max_rounds if until_stable else rounds
     with lease(workspace.catalogue, "round"):
+        # An `add` that was killed may have left images that no group knows yet.
+        regroup(workspace, progress=progress)
         for _ in range(1 if dry_run else most):
             report = _one_round(workspace, dry_run, progress)
             yield report

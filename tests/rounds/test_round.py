@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curator.catalogue.files import quarantine_images
+from curator.catalogue.groups import current_grouping
 from curator.core.progress import SILENT, Stage
-from curator.core.words import Method, Origin, Standing, code_of
+from curator.core.words import GroupKind, Method, Origin, Quarantine, Standing, code_of
 from curator.errors import DataError, LearnError
+from curator.workflows.group import regroup
 from curator.workflows.round import RoundReport, run_rounds
 from curator.workflows.verify import verify
 from tests.rounds.pool import Pool
@@ -55,6 +58,16 @@ def test_a_round_promotes_what_is_sure_and_is_right_about_it(pool: Pool) -> None
     assert wrong[promoted].mean() < 0.02
     assert report.coverage == pytest.approx(promoted.sum() / 320)
     assert report.basis == "seeds"
+
+
+def test_a_round_renews_groups_that_an_interrupted_add_left_stale(pool: Pool) -> None:
+    pool.label(range(80))
+    assert current_grouping(pool.opened.catalogue, GroupKind.PERCEPTUAL) is None
+    rounds(pool)
+    assert regroup(pool.opened).recomputed is False
+    quarantine_images(pool.opened.catalogue, {399: (Quarantine.CORRUPT, "lost")})
+    rounds(pool)
+    assert regroup(pool.opened).recomputed is False
 
 
 def test_no_round_changes_a_human_label_not_even_a_wrong_one(pool: Pool) -> None:
