@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import itertools
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,13 +20,13 @@ from numpy.typing import NDArray
 
 from curator.catalogue import features as catalogued
 from curator.catalogue.features import FeatureSetRecord
-from curator.catalogue.images import find_by_paths, find_by_sha256
 from curator.catalogue.leases import lease
 from curator.core.progress import SILENT, Progress
 from curator.errors import DataError, UsageError
 from curator.pixels.features import FeatureWriter
 from curator.workflows.encoders import IMPORTED
 from curator.workflows.feature_sets import feature_file
+from curator.workflows.named import images_by_path, images_by_sha256
 from curator.workflows.workspace import Workspace
 
 _CHUNK = 10_000
@@ -155,21 +153,12 @@ def _digest_bytes(text: str) -> bytes | str:
 
 
 def _look_up(workspace: Workspace, index: Path, named: list[bytes | str]) -> NDArray[np.int64]:
-    """Image ids, -1 where there is none; relative paths are seen from the index, then from here."""
+    """Image ids, -1 where there is none."""
     digests = [one for one in named if isinstance(one, bytes) and len(one) == 32]
-    by_digest = find_by_sha256(workspace.catalogue, digests)
+    paths = [one for one in named if isinstance(one, str)]
     known: dict[bytes | str, int] = {}
-    known.update(by_digest.items())
-    folders = (index.absolute().parent, Path.cwd())
-    ways: list[Callable[[bytes], bytes]] = [os.path.normpath, os.path.realpath]
-    for follow, folder in itertools.product(ways, folders):
-        absolute = {
-            one: follow(os.path.join(os.fsencode(folder), os.fsencode(one)))  # noqa: PTH118
-            for one in named
-            if isinstance(one, str) and one not in known and "\0" not in one
-        }
-        by_path = find_by_paths(workspace.catalogue, sorted(set(absolute.values())))
-        known |= {one: by_path[path] for one, path in absolute.items() if path in by_path}
+    known.update(images_by_sha256(workspace, digests).items())
+    known.update(images_by_path(workspace, paths, index).items())
     return np.array([known.get(one, -1) for one in named], np.int64)
 
 

@@ -8,18 +8,15 @@ interrupted has not happened, and one that is repeated changes nothing.
 from __future__ import annotations
 
 import difflib
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curator.catalogue.images import find_by_paths, find_by_sha256
 from curator.catalogue.labels import SplitShares, record_decisions
 from curator.core.records import Decision
 from curator.core.words import Label, Method, Origin
 from curator.errors import DataError
-from curator.export.paths import path_bytes
 from curator.review.answers import (
     Answer,
     AnswerFile,
@@ -30,6 +27,7 @@ from curator.review.answers import (
 )
 from curator.review.label_studio import read_annotations
 from curator.settings import ClassesSettings
+from curator.workflows.named import images_by_path, images_by_sha256
 from curator.workflows.workspace import Workspace
 
 SHOWN = 20
@@ -112,50 +110,14 @@ def images_of_answers(
     workspace: Workspace, answers: Sequence[Answer], file: Path
 ) -> dict[int, int]:
     """Line → image id for each answer whose image is known."""
-    by_digest = _in_chunks(
-        {answer.sha256 for answer in answers if answer.sha256},
-        lambda chunk: find_by_sha256(workspace.catalogue, chunk),
-    )
+    by_digest = images_by_sha256(workspace, {answer.sha256 for answer in answers if answer.sha256})
     named = {answer.path for answer in answers if answer.path and not answer.sha256}
-    by_path = _by_path(workspace, named, [file.absolute().parent, Path.cwd()])
+    by_path = images_by_path(workspace, named, file)
     found: dict[int, int] = {}
     for answer in answers:
         image = by_digest.get(answer.sha256) if answer.sha256 else by_path.get(answer.path or "")
         if image is not None:
             found[answer.line] = image
-    return found
-
-
-def _by_path(workspace: Workspace, names: set[str], folders: Sequence[Path]) -> dict[str, int]:
-    """Image ids by the path as written, seen from each folder in turn.
-
-    Links are followed only where the path as it is written leads to nothing.
-    """
-    found: dict[str, int] = {}
-    raw = {name: path_bytes(name) for name in names}
-    raw = {name: path for name, path in raw.items() if b"\0" not in path}
-    for follow in (os.path.normpath, os.path.realpath):
-        for folder in folders:
-            start = os.fsencode(folder)
-            absolute = {
-                name: follow(os.path.join(start, path))  # noqa: PTH118 (bytes)
-                for name, path in raw.items()
-                if name not in found
-            }
-            images = _in_chunks(
-                set(absolute.values()), lambda chunk: find_by_paths(workspace.catalogue, chunk)
-            )
-            found |= {name: images[path] for name, path in absolute.items() if path in images}
-    return found
-
-
-def _in_chunks(
-    keys: Iterable[bytes], look_up: Callable[[list[bytes]], Mapping[bytes, int]]
-) -> dict[bytes, int]:
-    ordered = sorted(keys)
-    found: dict[bytes, int] = {}
-    for start in range(0, len(ordered), _CHUNK):
-        found.update(look_up(ordered[start : start + _CHUNK]))
     return found
 
 
