@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curator.core.actor import current_user
 from curator.core.progress import SILENT, Progress
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from curator.workflows.queue import QueueRow
     from curator.workflows.relocate import RelocateReport
     from curator.workflows.round import RoundReport
+    from curator.workflows.simulate import Simulation
     from curator.workflows.status import Status
     from curator.workflows.tune import TuneReport
     from curator.workflows.user_groups import GroupReport
@@ -293,6 +294,16 @@ class Workspace:
         from curator.workflows.evaluate import evaluate
 
         return evaluate(self._workspace, Path(truth), progress=self.progress)
+
+    def simulate(self, truth: str | Path, **wish: Any) -> Simulation:
+        """The whole process played with labels that you know; what settings would give.
+
+        `wish` are the fields of `curator.workflows.simulate.Wish`: seeds, policies,
+        max_errors, decisions, features, rounds, flipped, slips, repetitions.
+        """
+        from curator.workflows.simulate import Wish, simulate
+
+        return simulate(self._workspace, Path(truth), Wish(**wish), progress=self.progress)
 
     def doctor(self) -> DoctorReport:
         """A look at the machine and this workspace before something goes wrong."""

@@ -30,6 +30,7 @@ from curator.cli import (
     queues,
     rounds,
     setup,
+    simulation,
     training,
     undo,
 )
@@ -62,7 +63,13 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start": (setup.init, setup.config, demo.demo),
     "Images and labels": (intake.add, intake.label, intake.group, queues.queue, queues.review),
     "Train": (rounds.encode, rounds.round, judging.predict, judging.evaluate),
-    "Improve": (training.tune, training.curve, training.inspect, training.pack),
+    "Improve": (
+        simulation.simulate,
+        training.tune,
+        training.curve,
+        training.inspect,
+        training.pack,
+    ),
     "Take away": (manifest.export,),
     "Look": (look.status, look.history),
     "Undo": (undo.rollback,),

@@ -30,13 +30,10 @@ from curator.core.progress import SILENT, Progress
 from curator.core.words import Label
 from curator.errors import DataError
 from curator.export.paths import path_bytes
-from curator.review.answers import Answer, parse_label, printable, read_answers
-from curator.settings import ClassesSettings
-from curator.workflows.label import images_of_answers
+from curator.review.answers import Answer
 from curator.workflows.predict import current_model, predict
+from curator.workflows.truth import read_truth
 from curator.workflows.workspace import Workspace
-
-_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +65,9 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
     has been run.
     """
     current_model(workspace)
-    content = read_answers(truth)
-    known = _known_labels(content.answers, workspace.settings.classes, truth)
-    problems = [f"line {problem.line}: {problem.text}" for problem in content.problems]
-    if problems:
-        raise _refusal(truth, problems)
-    images = images_of_answers(workspace, content.answers, truth)
-    decided = [one for one in content.answers if known[one.line] is not Label.UNSURE]
+    given = read_truth(workspace, truth)
+    known, images = given.labels, given.images
+    decided = [one for one in given.answers if known[one.line] is not Label.UNSURE]
     inside = [one for one in decided if one.line in images]
     outside = [one for one in decided if one.line not in images]
     ids = np.array([images[one.line] for one in inside], dtype=np.int64)
@@ -88,7 +81,7 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
     usable = np.isfinite(probability)
     if not usable.any():
         raise DataError(
-            f"None of the {len(content.answers)} rows of {truth} can be compared.",
+            f"None of the {len(given.answers)} rows of {truth} can be compared.",
             "They need a label of one of the two classes, and images that can be read.",
         )
     counted = usable[: len(inside)].sum(), usable[len(inside) :].sum()
@@ -98,7 +91,7 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
         positive[usable].astype(np.bool_),
         catalogued=int(counted[0]),
         other=int(counted[1]),
-        unsure=len(content.answers) - len(decided),
+        unsure=len(given.answers) - len(decided),
         unusable=int((~usable).sum()),
     )
 
@@ -127,27 +120,6 @@ def _evaluation(
         brier=brier_score(probability, positive),
         calibration_error=expected_calibration_error(probability, positive),
         reliability=reliability(probability, positive),
-    )
-
-
-def _known_labels(answers: list[Answer], classes: ClassesSettings, truth: Path) -> dict[int, Label]:
-    known: dict[int, Label] = {}
-    problems = []
-    for answer in answers:
-        meant = parse_label(answer.label, positive=classes.positive, negative=classes.negative)
-        if meant is None:
-            problems.append(f"line {answer.line}: there is no label `{printable(answer.label)}`")
-        else:
-            known[answer.line] = meant
-    if problems:
-        raise _refusal(truth, problems)
-    return known
-
-
-def _refusal(truth: Path, problems: list[str]) -> DataError:
-    shown = "".join(f"\n  {problem}" for problem in problems[:_SHOWN])
-    return DataError(
-        f"{truth}: {len(problems)} rows cannot be understood:{shown}\n", "Mend these rows."
     )
 
 

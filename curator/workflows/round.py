@@ -179,7 +179,7 @@ def _staged_frozen(
     with clock.stage("encode"):
         features = ready_features(workspace, progress)
     use_threads(workspace.settings.runtime.threads or core_count())
-    plan = _plan(workspace.settings)
+    plan = plan_of(workspace.settings)
     labels = _labels(workspace, features, plan)
     teacher = teacher_of(workspace, parent_id, features.feature_set_id, plan, progress)
     with clock.stage("survey"):
@@ -219,7 +219,8 @@ def _staged_finetuned(
     )
 
 
-def _plan(settings: Settings) -> Plan:
+def plan_of(settings: Settings) -> Plan:
+    """What these settings train a round of the frozen kind with."""
     chosen, bars = settings.classifier, settings.promotion
     rule = PseudoRule(above=bars.promote_above, below=bars.promote_below, limit=chosen.pseudo_limit)
     return Plan(

@@ -1,0 +1,168 @@
+"""`simulate`: settings tried out on known labels before people decide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from curator.cli.invocation import invocation
+from curator.cli.options import AsJson
+from curator.cli.output import count, emit, emit_json, percent, shown, table
+from curator.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from curator.core.rehearsed import Rehearsed
+    from curator.settings import ClassesSettings
+    from curator.workflows.simulate import Simulation
+
+INTERRUPTED = 130
+
+Value = TypeVar("Value", int, float)
+
+
+def simulate(
+    context: typer.Context,
+    truth: Annotated[
+        Path, typer.Argument(metavar="TRUTH.csv", help="Columns: path or sha256, and label.")
+    ],
+    seeds: Annotated[
+        str, typer.Option(metavar="N,N...", help="How many images people label at first.")
+    ] = "100,200,400",
+    policy: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,NAME...",
+            help="raw, calibrated (thresholds on these scores), certified.",
+        ),
+    ] = "raw,calibrated,certified",
+    max_error: Annotated[
+        str, typer.Option(metavar="E,E...", help="What certificates are to promise.")
+    ] = "0.01,0.03",
+    decisions: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="All decisions, seeds and audit; without it each audit takes as many as pay.",
+        ),
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Features to play with, again for more; or `all`."),
+    ] = None,
+    rounds: Annotated[str, typer.Option(metavar="N,N...", help="After how many rounds.")] = "1",
+    flipped: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of seeds that are labelled wrongly.")
+    ] = 0.0,
+    slips: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of audit answers that are wrong.")
+    ] = 0.0,
+    repetitions: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How often each combination is played.")
+    ] = 20,
+    json: AsJson = False,
+) -> None:
+    """Play the whole process with known labels, many times, and say what settings give.
+
+    Every combination of seeds, policy, promise, features and rounds is played on the images
+    of TRUTH.csv, with the settings of this workspace: coverage, true error, decisions, how
+    often a certificate was issued and how often it was false. No label of the workspace is
+    touched. Interrupted, it prints what is finished; run again, it goes on.
+
+    Example: curator simulate truth.csv --seeds 200,500 --max-error 0.01 --repetitions 50
+
+    Example: curator simulate truth.csv --decisions 800 --flipped 0.1 --slips 0.01
+    """
+    from curator.workflows.simulate import Wish
+    from curator.workflows.simulate import simulate as workflow
+
+    wish = Wish(
+        seeds=_numbers("--seeds", seeds, int),
+        policies=tuple(name.strip() for name in policy.split(",") if name.strip()),
+        max_errors=_numbers("--max-error", max_error, float),
+        decisions=decisions,
+        features=tuple(features or ()),
+        rounds=_numbers("--rounds", rounds, int),
+        flipped=flipped,
+        slips=slips,
+        repetitions=repetitions,
+    )
+    call = invocation(context)
+    with call.workspace() as workspace:
+        found = workflow(workspace, truth, wish, progress=call.progress())
+        names = workspace.settings.classes
+    if json:
+        emit_json(found)
+    else:
+        emit("\n".join(_report(found, names)))
+    if not found.finished:
+        call.say("Interrupted. The same command goes on from here.")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _numbers(option: str, text: str, kind: Callable[[str], Value]) -> tuple[Value, ...]:
+    try:
+        return tuple(dict.fromkeys(kind(part) for part in text.split(",")))
+    except ValueError:
+        raise UsageError(
+            f"{option} `{shown(text)}` is not a list of numbers.",
+            f"Write them with commas: {option} {'100,200' if kind is int else '0.01,0.03'}",
+        ) from None
+
+
+def _report(found: Simulation, names: ClassesSettings) -> Iterator[str]:
+    yield (
+        f"{count(found.images, 'image')} with known labels,"
+        f" {percent(found.positive / found.images)} {shown(names.positive)}."
+    )
+    for number, what in (
+        (found.without_truth, "of the workspace that the file does not label"),
+        (found.unknown, "in the file that the workspace does not have"),
+        (found.unsure, "in the file marked unsure"),
+    ):
+        if number:
+            yield f"  left out: {count(number, 'image')} {what}"
+    yield ""
+    several = len({row.setting.features for row in found.rows}) > 1
+    repeated = len({row.setting.rounds for row in found.rows}) > 1
+    header = ["policy", "max error", "seeds", "decisions", "coverage", "10% to 90%", "true error"]
+    header += [f"of {shown(names.positive)}", f"of {shown(names.negative)}"]
+    header += ["issued", "false", "of oracle", "seconds"]
+    header[2:2] = ["features"] * several + ["rounds"] * repeated
+    yield table(header, [_cells(row, several, repeated) for row in found.rows])
+    repetitions = min(row.repetitions for row in found.rows)
+    yield ""
+    yield (
+        f"Means of {repetitions:,} rehearsals each (seconds: the median). True error is that of"
+        f" promoted labels, also of those that say {shown(names.positive)} or"
+        f" {shown(names.negative)} alone; `of oracle` compares with somebody who knows where"
+        " to cut this ranking."
+    )
+    yield ""
+    yield found.advice
+    yield f"Plot: {shown(found.plot)}"
+
+
+def _cells(row: Rehearsed, several: bool, repeated: bool) -> list[object]:
+    setting = row.setting
+    certified = setting.max_error is not None
+    cells: list[object] = [
+        setting.policy,
+        f"{setting.max_error:.3g}" if certified else "-",
+        setting.seeds,
+        f"{row.decisions:,.0f}",
+        percent(row.coverage),
+        f"{percent(row.low)} to {percent(row.high)}",
+        percent(row.error, 2),
+        percent(row.positive_error, 2),
+        percent(row.negative_error, 2),
+        percent(row.issued) if certified else "-",
+        percent(row.false) if certified else "-",
+        percent(row.of_oracle) if certified else "-",
+        f"{row.seconds:.1f}",
+    ]
+    cells[2:2] = [shown(setting.features)] * several + [setting.rounds] * repeated
+    return cells

@@ -1,0 +1,124 @@
+"""Rounds rehearsed on one pool with one draw of labels after another.
+
+What does not depend on labels is computed once: the scale of the features. Everything else
+is what a real round does, by the same functions, on labels that are drawn, said and
+forgotten. Nothing here knows a workspace, so nothing can be written to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.core.folds import fold_of, sampling_rank
+from curator.core.rehearsal import Scores
+from curator.learn.frozen import (
+    FeatureReader,
+    Plan,
+    PoolSlice,
+    Scorer,
+    Survey,
+    TrainingLabels,
+    survey,
+    train,
+)
+from curator.learn.model import FrozenClassifier
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+_SLICE = 16_384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KnownPool:
+    """Images with features whose labels are known; all arrays (images,).
+
+    `rows` are feature rows, `unit_keys` say which images belong together, and `truth` is
+    True where an image is positive.
+    """
+
+    rows: Ints
+    unit_keys: Ints
+    truth: Flags
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Rehearsal:
+    """Plays rounds on a pool. Raises LearnError if its features are constant."""
+
+    def __init__(self, pool: KnownPool, features: FeatureReader, plan: Plan) -> None:
+        self.pool = pool
+        self._features, self._plan = features, plan
+        nobody = np.zeros(len(pool), dtype=np.bool_)
+        alone = replace(plan, pseudo=None)
+        self._first = survey(self._slices(nobody, 0), features, None, alone)
+
+    def can_teach(self, places: Ints, said: Flags, *, seed: int) -> bool:
+        """Whether every head would see both classes of these labels."""
+        folds = fold_of(self.pool.unit_keys[places], self._plan.heads, seed)
+        return all(len(np.unique(folds[side])) > 1 for side in (said, ~said))
+
+    def rounds(self, places: Ints, said: Flags, *, rounds: int, seed: int) -> list[Scores]:
+        """The scores of each of these rounds after a person has labelled `places`.
+
+        `said` (labels,) is what the person said, which need not be the truth. Raises
+        LearnError if a head would see one class only.
+        """
+        found: list[Scores] = []
+        teacher: FrozenClassifier | None = None
+        labelled = np.zeros(len(self.pool), dtype=np.bool_)
+        labelled[places] = True
+        labels = self._labels(places, said, seed)
+        for _ in range(rounds):
+            surveyed = self._survey(labelled, teacher, seed)
+            trained = train(labels, self._features, surveyed, teacher, self._plan, {})
+            scorer = Scorer(trained, surveyed, teacher, self._plan)
+            parts = [scorer.score(part, self._features) for part in self._slices(labelled, seed)]
+            calibrated = np.concatenate([part[0] for part in parts])
+            raw = np.concatenate([part[1] for part in parts])
+            found.append(
+                Scores(
+                    probability=calibrated[~labelled],
+                    raw=raw[~labelled],
+                    truth=self.pool.truth[~labelled],
+                    judged_probability=calibrated[places],
+                    judged_positive=said,
+                )
+            )
+            teacher = trained.classifier
+        return found
+
+    def _survey(self, labelled: Flags, teacher: FrozenClassifier | None, seed: int) -> Survey:
+        if teacher is None or self._plan.pseudo is None:
+            return self._first
+        return survey(self._slices(labelled, seed), self._features, teacher, self._plan)
+
+    def _slices(self, labelled: Flags, seed: int) -> Iterator[PoolSlice]:
+        for start in range(0, len(self.pool), _SLICE):
+            part = slice(start, start + _SLICE)
+            yield PoolSlice(
+                rows=self.pool.rows[part],
+                folds=fold_of(self.pool.unit_keys[part], self._plan.heads, seed),
+                ranks=sampling_rank(self.pool.unit_keys[part], seed),
+                teachable=~labelled[part],
+                taught=labelled[part],
+            )
+
+    def _labels(self, places: Ints, said: Flags, seed: int) -> TrainingLabels:
+        everything = np.ones(len(places), dtype=np.bool_)
+        return TrainingLabels(
+            rows=self.pool.rows[places],
+            folds=fold_of(self.pool.unit_keys[places], self._plan.heads, seed),
+            positive=said,
+            trains=everything,
+            calibrates=everything,
+            representative=everything,
+            sampled=~everything,
+        )

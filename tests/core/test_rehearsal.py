@@ -1,0 +1,131 @@
+"""Rehearsals count what truly came of a policy, and decide with the real functions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from curator.core.audit.promise import Promise
+from curator.core.promotion import ThresholdPolicy
+from curator.core.rehearsal import (
+    Scores,
+    draw_labels,
+    nothing_learned,
+    oracle_coverage,
+    play_certified,
+    play_thresholds,
+    ready_audit,
+)
+
+BARS = ThresholdPolicy(promote_above=0.9, promote_below=0.1, revoke_below=0.7, revoke_above=0.3)
+
+
+def easy(size: int = 6_000, seed: int = 0) -> Scores:
+    """Scores that are right about themselves: each label is wrong as often as they say."""
+    generator = np.random.default_rng(seed)
+    error = generator.beta(0.25, 4.0, size) / 2
+    positive = generator.random(size) < 0.4
+    wrong = generator.random(size) < error
+    probability = np.where(positive, 1 - error, error)
+    return Scores(
+        probability=probability,
+        raw=probability,
+        truth=positive ^ wrong,
+        judged_probability=probability[:300],
+        judged_positive=(positive ^ wrong)[:300],
+    )
+
+
+def test_seeds_are_a_random_sample_and_flipped_as_asked() -> None:
+    truth = np.arange(1_000) % 3 == 0
+    places, said = draw_labels(truth, 200, 0.1, np.random.default_rng(1))
+    assert (np.diff(places) > 0).all()
+    assert (said != truth[places]).sum() == 20
+    others, _ = draw_labels(truth, 200, 0.1, np.random.default_rng(2))
+    assert set(places) != set(others)
+
+
+def test_thresholds_count_the_true_error_of_each_label_through_rounds() -> None:
+    first = np.array([0.95, 0.95, 0.05, 0.05, 0.5, 0.95])
+    second = np.array([0.80, 0.60, 0.05, 0.40, 0.95, 0.95])
+    truth = np.array([True, True, True, False, True, False])
+    played = play_thresholds([first, second], truth, BARS, decisions=7)
+    # Kept: 0 (above the lower bar), 2, 5; new: 4. Revoked: 1 and 3.
+    assert (played.positive, played.wrong_positive) == (3, 1)
+    assert (played.negative, played.wrong_negative) == (1, 1)
+    assert played.coverage == pytest.approx(4 / 6)
+    assert played.error == pytest.approx(2 / 4)
+    assert played.positive_error == pytest.approx(1 / 3)
+    assert played.negative_error == 1.0
+    assert played.decisions == 7
+    assert not played.issued
+
+
+def test_nothing_promoted_has_no_error() -> None:
+    played = play_thresholds([np.full(5, 0.5)], np.ones(5, dtype=bool), BARS, decisions=1)
+    assert played.coverage == 0.0
+    assert played.error is None
+    lost = nothing_learned(10, 50)
+    assert (lost.decisions, lost.images, lost.trained, lost.error) == (10, 40, False, None)
+
+
+def test_the_oracle_takes_the_largest_part_that_keeps_the_limit() -> None:
+    wrong = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1], dtype=bool)
+    assert oracle_coverage(wrong, 0.1) == pytest.approx(10 / 12)
+    assert oracle_coverage(wrong, 0.0) == pytest.approx(2 / 12)
+    assert oracle_coverage(~wrong, 0.05) == 0.0
+    assert oracle_coverage(wrong, 0.5) == 1.0
+
+
+def test_a_certificate_covers_less_than_the_oracle_and_counts_its_decisions() -> None:
+    ready = ready_audit(easy(), Promise(max_error=0.05, risk=0.05), sample=400, seed=0)
+    for played in play_certified(ready, slips=0.0, seed=3, audits=5):
+        assert played.decisions == 300 + ready.prepared.plan.sample  # type: ignore[union-attr]
+        assert played.images == 6_000 - ready.prepared.plan.sample  # type: ignore[union-attr]
+        assert played.issued
+        assert played.false == ((played.error or 0.0) > 0.05)
+        assert 0.3 < (played.of_oracle or 0.0) < 1.1
+        assert played.oracle == ready.oracle
+
+
+def test_the_same_seed_plays_the_same_and_another_does_not() -> None:
+    ready = ready_audit(easy(), Promise(max_error=0.05, risk=0.05), sample=400, seed=0)
+    some = [list(play_certified(ready, slips=0.01, seed=seed, audits=4)) for seed in (1, 1, 2)]
+    assert some[0] == some[1] != some[2]
+
+
+def test_slips_of_the_annotator_cost_coverage() -> None:
+    ready = ready_audit(easy(), Promise(max_error=0.05, risk=0.05), sample=400, seed=0)
+    coverage = [
+        np.mean([one.coverage for one in play_certified(ready, slips=s, seed=0, audits=20)])
+        for s in (0.0, 0.05)
+    ]
+    assert coverage[1] < coverage[0] - 0.05
+
+
+def test_a_plan_that_is_not_worth_it_is_not_audited_unless_one_insists() -> None:
+    ready = ready_audit(easy(), Promise(max_error=0.01, risk=0.05), sample=150, seed=0)
+    assert not ready.prepared.worthwhile
+    (left,) = play_certified(ready, slips=0.0, seed=0)
+    assert (left.issued, left.decisions, left.coverage) == (False, 300, 0.0)
+    # Insisting changes nothing where no plan can pass, and audits where one can.
+    (insisted,) = play_certified(ready, slips=0.0, seed=0, insist=True)
+    plan = ready.prepared.plan
+    assert insisted.decisions == 300 + (plan.sample if plan else 0)
+
+
+def test_false_certificates_are_counted_by_the_truth() -> None:
+    """Labels are coins and the person confirms all: every certificate is false."""
+    scores = easy()
+    lied = Scores(
+        probability=scores.probability,
+        raw=scores.raw,
+        truth=np.random.default_rng(0).random(6_000) < 0.5,
+        judged_probability=scores.judged_probability,
+        judged_positive=scores.judged_positive,
+    )
+    ready = ready_audit(lied, Promise(max_error=0.05, risk=0.05), sample=400, seed=0)
+    honest = list(play_certified(ready, slips=0.0, seed=0, audits=10))
+    assert not any(one.issued for one in honest)
+    believed = ready_audit(scores, Promise(max_error=0.05, risk=0.05), sample=400, seed=0)
+    assert any(one.issued for one in play_certified(believed, slips=0.0, seed=0, audits=10))
