@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 from curator.workflows.cards import Card
 
@@ -16,7 +17,7 @@ def open_outside(card: Card, *, in_browser: bool) -> str:
         return "There is no file to open."
     opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
     try:
-        subprocess.Popen(
+        viewer = subprocess.Popen(
             [opener.encode(), card.file.path],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -25,4 +26,5 @@ def open_outside(card: Card, *, in_browser: bool) -> str:
         )
     except OSError:
         return f"There is no `{opener}` on this computer to open it with."
+    threading.Thread(target=viewer.wait, name="viewer", daemon=True).start()
     return "Opened in the system's viewer."

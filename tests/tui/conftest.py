@@ -8,18 +8,22 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+from textual import events
 from textual.pilot import Pilot
 
-from curator.catalogue.images import image_chunks
+from curator.catalogue.images import image_chunks, image_details
+from curator.review.actions import Place
 from curator.tui.app import ReviewApp
 from curator.tui.backstage import Backstage
 from curator.tui.cells import Depth
 from curator.tui.screens.single import SingleScreen
 from curator.workflows.add import add
 from curator.workflows.desk import Desk
+from curator.workflows.imported import import_features
 from curator.workflows.workspace import Workspace, create_workspace, open_workspace
 from tests.support import images
 from tests.workflows.filled import promote
@@ -32,6 +36,9 @@ PATIENCE = 60.0
 class Reviewer:
     """Somebody at the keys: waits for the picture, as a person would."""
 
+    pressed: ClassVar[set[tuple[Place | None, str]]] = set()
+    """Which keys were pressed on which screens, by anybody."""
+
     def __init__(self, app: ReviewApp, pilot: Pilot[Any]) -> None:
         self.app = app
         self.pilot = pilot
@@ -43,8 +50,15 @@ class Reviewer:
     async def press(self, *keys: str) -> None:
         for key in keys:
             await self.seen()
+            Reviewer.pressed.add((getattr(self.app.screen, "PLACE", None), key))
             await self.pilot.press(key)
         await self.seen()
+
+    async def type(self, text: str) -> None:
+        """Put a text into the line that asks for one, all at once."""
+        await self.pilot.press("end", "ctrl+u")
+        self.app.post_message(events.Paste(text))
+        await self.pilot.pause()
 
     async def seen(self) -> None:
         """Wait until a picture, a page or a sentence is there to be looked at."""
@@ -108,6 +122,25 @@ def scored(tmp_path: Path) -> Iterator[Workspace]:
         assert len(ids) == IMAGES
         promote(workspace, {one: 0.04 + 0.94 * place / IMAGES for place, one in enumerate(ids)})
     opened = open_workspace(tmp_path / "ws")
+    yield opened
+    opened.catalogue.close()
+
+
+@pytest.fixture
+def featured(scored: Workspace, tmp_path: Path) -> Iterator[Workspace]:
+    """The same, with features of two numbers each, so that images can be alike."""
+    numbers = np.random.default_rng(0).normal(size=(IMAGES, 2)).astype(np.float32)
+    np.save(tmp_path / "two.npy", numbers)
+    details = image_details(scored.catalogue, range(1, IMAGES + 1))
+    hashes = "".join(f"{details[one].sha256.hex()}\n" for one in details)
+    (tmp_path / "two.csv").write_text(f"sha256\n{hashes}")
+    settings = scored.root / "curator.toml"
+    text = settings.read_text().replace("[classifier]\n", '[classifier]\nmodel = "features:two"\n')
+    settings.write_text(
+        text if "features:two" in text else f'{text}\n[classifier]\nmodel = "features:two"\n'
+    )
+    opened = open_workspace(scored.root)
+    import_features(opened, name="two", array=tmp_path / "two.npy", index=tmp_path / "two.csv")
     yield opened
     opened.catalogue.close()
 

@@ -217,8 +217,9 @@ async def test_leaving_shows_a_summary_first(seat: Seat) -> None:
 @played
 async def test_a_filter_leaves_only_what_was_asked_for(seat: Seat) -> None:
     async with seat() as reviewer:
-        await reviewer.press("slash", *"class:bad sort:score", "enter")
-        await reviewer.seen()
+        await reviewer.press("slash")
+        await reviewer.type("class:bad sort:score")
+        await reviewer.press("enter")
         screen = reviewer.app.screen
         assert isinstance(screen, SingleScreen)
         scores = []
@@ -229,7 +230,9 @@ async def test_a_filter_leaves_only_what_was_asked_for(seat: Seat) -> None:
         assert scores == sorted(scores)
         assert max(scores) < 0.5
         await reviewer.press("slash", "escape")
-        await reviewer.press("slash", *["backspace"] * 30, *"class:ugly", "enter")
+        await reviewer.press("slash")
+        await reviewer.type("class:ugly")
+        await reviewer.press("enter")
         assert "did you mean" in reviewer.text() or "there are" in reviewer.text()
 
 

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
@@ -52,11 +52,7 @@ class DashboardScreen(ReviewScreen):
     """Counts and plots; counted again whenever it is opened or `r` is pressed."""
 
     PLACE = Place.DASHBOARD
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings_for(Place.DASHBOARD),
-        Binding("d", "back", "back", show=False),
-        Binding("r", "recount", "count again", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for(Place.DASHBOARD)
     CSS = """
     DashboardScreen #headline { height: 1; dock: top; }
     DashboardScreen VerticalScroll { padding: 0 1; background: $background; }
@@ -66,7 +62,7 @@ class DashboardScreen(ReviewScreen):
     def compose(self) -> ComposeResult:
         """Headline, page, keys."""
         yield Lines(id="headline")
-        with VerticalScroll():
+        with VerticalScroll(can_focus=False):
             yield Static(id="board")
         yield KeyBar()
 
@@ -91,6 +87,10 @@ class DashboardScreen(ReviewScreen):
     def redraw(self) -> None:
         """Draw in the new theme."""
         self.call_after_refresh(self.action_recount)
+
+    async def action_dashboard(self) -> None:
+        """Back to where one came from."""
+        await self.action_back()
 
     def action_down(self) -> None:
         """Scroll down."""

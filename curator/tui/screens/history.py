@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from curator.catalogue.labels import HistoryEvent
+from curator.review.actions import Place
+from curator.tui.keys import bindings_for
 from curator.tui.lines import safe
+from curator.tui.screens.base import ReviewScreen
+from curator.tui.widgets.bars import KeyBar, headline
+from curator.tui.widgets.lines import Lines
 from curator.workflows.cards import Card, Context, load_context
 
-if TYPE_CHECKING:
-    from curator.tui.app import ReviewApp
 
-
-class HistoryScreen(ModalScreen[None]):
+class HistoryScreen(ReviewScreen):
     """The image's places and its label events, the newest first."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,i,q,enter", "dismiss", "close", show=False),
-        Binding("j,down", "scroll(1)", show=False),
-        Binding("k,up", "scroll(-1)", show=False),
-    ]
+    PLACE = Place.HISTORY
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for(Place.HISTORY)
     CSS = """
-    HistoryScreen { align: center middle; }
-    HistoryScreen > VerticalScroll {
-        width: 94%; max-width: 120; height: 90%; max-height: 40;
-        border: round $primary; background: $surface; padding: 1 2;
-    }
+    HistoryScreen #headline { height: 1; dock: top; }
+    HistoryScreen VerticalScroll { padding: 1 2; background: $background; }
     HistoryScreen Static { width: 100%; }
     """
 
@@ -43,23 +38,42 @@ class HistoryScreen(ModalScreen[None]):
         self._card = card
 
     def compose(self) -> ComposeResult:
-        """An empty page, filled as soon as the catalogue has answered."""
-        with VerticalScroll() as page:
-            page.border_title = "History"
-            page.border_subtitle = "esc closes"
+        """Headline, page, keys; the page is filled as soon as the catalogue has answered."""
+        yield Lines(id="headline")
+        with VerticalScroll(can_focus=False):
             yield Static(id="places")
             yield Static(id="events")
+        yield KeyBar()
 
-    async def on_mount(self) -> None:
-        """Ask the catalogue."""
-        backstage = cast("ReviewApp", self.app).backstage
+    def on_resize(self) -> None:
+        """Draw for the new width."""
+        self.call_after_refresh(self._fill)
+
+    def redraw(self) -> None:
+        """Draw in the new theme."""
+        self.call_after_refresh(self._fill)
+
+    async def _fill(self) -> None:
+        app, inks, width = self.review, self.inks, self.size.width
+        line = headline("history", safe(self._card.path), app.desk.pace, width, inks)
+        self.query_one("#headline", Lines).show([line])
+        self.query_one(KeyBar).show_keys(self.PLACE, app.keys, app.label_name, inks, blind=False)
+        backstage = app.backstage
         context = await backstage.at_desk(load_context, backstage.workspace, self._card.image_id)
         self.query_one("#places", Static).update(Text("\n".join(self._places(context))))
         self.query_one("#events", Static).update(self._events(context))
 
-    def action_scroll(self, lines: int) -> None:
-        """Scroll by a line."""
-        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+    async def action_history(self) -> None:
+        """Back to where one came from."""
+        await self.action_back()
+
+    def action_down(self) -> None:
+        """Scroll down."""
+        self.query_one(VerticalScroll).scroll_relative(y=3, animate=False)
+
+    def action_up(self) -> None:
+        """Scroll up."""
+        self.query_one(VerticalScroll).scroll_relative(y=-3, animate=False)
 
     def _places(self, context: Context) -> Iterator[str]:
         card = self._card
@@ -85,7 +99,7 @@ class HistoryScreen(ModalScreen[None]):
         return table
 
     def _cells(self, event: HistoryEvent) -> list[Text]:
-        names = cast("ReviewApp", self.app).backstage.names
+        names = self.review.backstage.names
         who = f"round {event.round}" if event.round is not None else event.actor or "?"
         remarks = [
             *event.reasons,

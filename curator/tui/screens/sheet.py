@@ -87,6 +87,16 @@ class SheetScreen(ReviewScreen):
         yield KeyBar()
 
     @property
+    def cards(self) -> list[Card]:
+        """The images on the page."""
+        return self._cards
+
+    @property
+    def sheet(self) -> Sheet:
+        """What they are going to be called, and which of them is in focus."""
+        return self._sheet
+
+    @property
     def settled(self) -> bool:
         """Whether all tiles are on the screen, or there are none."""
         return self._visible_since is not None or self._empty
