@@ -328,20 +328,45 @@ class Workspace:
         destination: str | Path,
         *,
         format: str | None = None,
-        labels: Sequence[str] | None = None,
-        origins: Sequence[str] | None = None,
+        labels: Sequence[str] = (),
+        origins: Sequence[str] = (),
+        sources: Sequence[str] = (),
+        splits: Sequence[str] = (),
+        rounds: Sequence[int] = (),
+        min_probability: float | None = None,
+        one_per_group: bool = False,
+        include_unlabelled: bool = False,
+        divide: str | None = None,
+        files: str = "auto",
+        shard_bytes: int = 1_000_000_000,
+        check: bool = False,
         relative_to: str | Path | None = None,
         force: bool = False,
     ) -> ExportReport:
-        """Write the manifest and its sidecar; the format follows from the suffix."""
-        from curator.workflows.export import export
+        """Write the manifest and its sidecar, or a folder with the images in it.
+
+        The format follows from the suffix; `docs/guide.md` explains every option.
+        """
+        from curator.workflows.export import Filters, export
 
         return export(
             self._workspace,
             Path(destination),
             format=format,
-            labels=labels,
-            origins=origins,
+            filters=Filters(
+                labels=labels,
+                origins=origins,
+                sources=sources,
+                splits=splits,
+                rounds=rounds,
+                min_probability=min_probability,
+                one_per_group=one_per_group,
+                include_unlabelled=include_unlabelled,
+            ),
+            divide=divide,
+            files=files,
+            shard_bytes=shard_bytes,
+            check=check,
             relative_to=None if relative_to is None else Path(relative_to),
             force=force,
             progress=self.progress,

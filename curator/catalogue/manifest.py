@@ -127,6 +127,8 @@ def _select_rows(connection: Connection) -> Query:
             Image.width,
             Image.height,
             Image.size,
+            Location.mtime_ns,
+            Image.format,
             LabelEvent.reasons,
             LabelEvent.note,
         )
@@ -158,7 +160,7 @@ def _user_group(connection: Connection) -> sa.ColumnElement[str | None]:
 
 def _manifest_row(row: Fetched, source: str, root: bytes) -> ManifestRow:
     image_id, path, sha256, standing, origin, probability, round_id, user_group = row[:8]
-    unit_key, grouped, split, width, height, size, reasons, note = row[8:]
+    unit_key, grouped, split, width, height, size, mtime_ns, format, reasons, note = row[8:]
     return ManifestRow(
         image_id=image_id,
         path=absolute(root, path),
@@ -175,6 +177,8 @@ def _manifest_row(row: Fetched, source: str, root: bytes) -> ManifestRow:
         width=width,
         height=height,
         size=size,
+        mtime_ns=mtime_ns,
+        format=format,
         reasons=tuple(reasons or ()),
         note=note or "",
     )

@@ -15,6 +15,7 @@ UInt64 = NDArray[np.uint64]
 _FOLD_STREAM = 1
 _SAMPLE_STREAM = 2
 _SHARE_STREAM = 3
+_DIVISION_STREAM = 4
 
 
 def fold_of(unit_keys: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
@@ -31,6 +32,11 @@ def sampling_rank(keys: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
 def share_rank(unit_keys: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
     """A number in [0, 1) for each unit, to set a share of them aside, stable as they grow."""
     return _unit_interval(_mix(unit_keys, seed, _SHARE_STREAM))
+
+
+def division_rank(unit_keys: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """A number in [0, 1) for each unit, to divide an export into parts for training elsewhere."""
+    return _unit_interval(_mix(unit_keys, seed, _DIVISION_STREAM))
 
 
 def _unit_interval(hashed: UInt64) -> NDArray[np.float64]:

@@ -85,7 +85,9 @@ class ManifestRow:
     `probability` is P(positive) at promotion for promoted images, else the current
     round's score where there is one. `user_group` is the name of the user's own group;
     `unit_key` is shared by all images that must stay together (signed 64-bit), and
-    `grouped` tells whether there is any other image in that unit.
+    `grouped` tells whether there is any other image in that unit. `size` is in bytes,
+    `mtime_ns` when the file was last changed, both as `add` saw them; `format` is what the
+    decoder calls it (`JPEG`).
     """
 
     image_id: int
@@ -103,5 +105,7 @@ class ManifestRow:
     width: int | None
     height: int | None
     size: int
+    mtime_ns: int = 0
+    format: str | None = None
     reasons: tuple[str, ...] = ()
     note: str = ""

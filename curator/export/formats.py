@@ -1,4 +1,4 @@
-"""The manifest formats: CSV, JSON Lines and Parquet.
+"""The formats of an export, and the writers of those that are one file.
 
 Each writer takes rows in their final order and a binary stream, holds a bounded number of
 rows in memory, and writes the same bytes for the same rows. Nothing about the time, the
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,11 +20,20 @@ from curator.export.rows import COLUMNS, Entry
 
 
 class Format(StrEnum):
-    """A manifest format, named as `--format` names it."""
+    """A format, named as `--format` names it; all but the first three are folders."""
 
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
+    IMAGEFOLDER = "imagefolder"
+    HUGGINGFACE = "huggingface"
+    WEBDATASET = "webdataset"
+    CROISSANT = "croissant"
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the images themselves are in it, so that it is a folder."""
+        return self not in WRITERS
 
 
 _SUFFIXES = {
@@ -34,7 +43,10 @@ _SUFFIXES = {
     ".parquet": Format.PARQUET,
 }
 
-Writer = Callable[[Iterable[Entry], BinaryIO], int]
+About = Callable[[], Mapping[str, Any]]
+"""What is known of the rows once all are written, for formats that can hold it."""
+
+Writer = Callable[[Iterable[Entry], BinaryIO, About], int]
 
 _SPECIAL = re.compile(r'[,"\r\n]|\A\s|\s\Z')
 _BATCH = 10_000
@@ -57,11 +69,12 @@ def choose_format(destination: Path, wanted: str | None) -> Format:
     except KeyError:
         raise UsageError(
             f"The name {destination.name} does not say which format is meant.",
-            f"End it with one of {', '.join(_SUFFIXES)}, or add --format.",
+            f"End it with one of {', '.join(_SUFFIXES)}, or add --format with one of"
+            f" {', '.join(Format)}.",
         ) from None
 
 
-def write_csv(rows: Iterable[Entry], stream: BinaryIO) -> int:
+def write_csv(rows: Iterable[Entry], stream: BinaryIO, about: About = dict) -> int:
     """Write RFC 4180 CSV in UTF-8 with `\\n` line ends. Returns the number of rows."""
     stream.write((",".join(COLUMNS) + "\n").encode())
     written = 0
@@ -83,7 +96,7 @@ def csv_cell(value: object) -> str:
     return text
 
 
-def write_jsonl(rows: Iterable[Entry], stream: BinaryIO) -> int:
+def write_jsonl(rows: Iterable[Entry], stream: BinaryIO, about: About = dict) -> int:
     """Write one JSON object a line, in UTF-8. Returns the number of rows."""
     written = 0
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -93,11 +106,11 @@ def write_jsonl(rows: Iterable[Entry], stream: BinaryIO) -> int:
     return written
 
 
-def write_parquet(rows: Iterable[Entry], stream: BinaryIO) -> int:
+def write_parquet(rows: Iterable[Entry], stream: BinaryIO, about: About = dict) -> int:
     """Write Parquet with one row group for 100,000 rows. Returns the number of rows.
 
-    The bytes are the same for the same rows and the same version of pyarrow, whose name
-    and version are the only thing in the file that is not data.
+    `about` becomes the file's metadata `curator`, as JSON. The bytes are the same for the
+    same rows and the same version of pyarrow, whose name and version are in the file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -112,6 +125,8 @@ def write_parquet(rows: Iterable[Entry], stream: BinaryIO) -> int:
             ]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=_ROW_GROUP)
             written += len(batch)
+        described = json.dumps(dict(about()), sort_keys=True, ensure_ascii=False)
+        writer.add_key_value_metadata({"curator": described})
     return written
 
 
@@ -127,7 +142,12 @@ def _parquet_schema() -> Any:
 
     types = {"probability": pa.float64(), "round": pa.int64()}
     types |= {"width": pa.int64(), "height": pa.int64()}
-    return pa.schema([pa.field(name, types.get(name, pa.string())) for name in COLUMNS])
+    return pa.schema(
+        [
+            pa.field(name, types.get(name, pa.string()), nullable=name not in ("path", "sha256"))
+            for name in COLUMNS
+        ]
+    )
 
 
 def _batches(rows: Iterable[Entry], size: int) -> Iterator[list[Entry]]:

@@ -1,34 +1,31 @@
-"""The rows of a manifest, and putting any number of them into order.
+"""The rows of a manifest, and what stands behind each: the file itself.
 
 A manifest is sorted by the path as it is written. A pool may have more locations than
-memory, so sorting happens in runs that are spilled to a temporary file and merged.
+memory, so it is sorted on disk.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import json
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
+
+from curator.export.sorting import RUN_LENGTH, sorted_on_disk
 
 
 class Entry(NamedTuple):
-    """One labelled location as it is written. The fields are the columns, in their order.
+    """One location as it is written. The fields are the columns, in their order.
 
     `path` is text made by `paths.path_text`, `sha256` 64 hexadecimal digits, `label` the
     user's name of the class. `probability` is P(positive); it, `round`, `group` and
-    `split` are None where there is none. Width and height are pixels after EXIF
-    orientation.
+    `split` are None where there is none, label and origin without a label. Width and
+    height are pixels after EXIF orientation.
     """
 
     path: str
     sha256: str
-    label: str
-    origin: str
+    label: str | None
+    origin: str | None
     probability: float | None
     round: int | None
     group: str | None
@@ -37,53 +34,57 @@ class Entry(NamedTuple):
     height: int | None
 
 
+class Item(NamedTuple):
+    """An entry and the file that it is about.
+
+    `file` is the absolute path as text of `paths.path_text`, `size` in bytes, `mtime_ns`
+    when it was last changed as far as the catalogue knows; `format` is the decoder's name
+    of the format, and images with the same `unit` must stay together.
+    """
+
+    entry: Entry
+    image_id: int
+    file: str
+    source: str
+    size: int
+    mtime_ns: int
+    format: str | None
+    unit: int
+
+    @classmethod
+    def restored(cls, row: list[Any]) -> Item:
+        """The item that JSON made a list of."""
+        entry, *rest = row
+        return cls(Entry._make(entry), *rest)
+
+
 COLUMNS = Entry._fields
-
-RUN_LENGTH = 50_000
-"""Rows that are held in memory at once while sorting: about 30 MB."""
-
-_BLOCK = 100
 
 
 def in_order(rows: Iterable[Entry], scratch: Path, run_length: int = RUN_LENGTH) -> Iterator[Entry]:
     """`rows` sorted by path, then by sha256, without holding all of them in memory.
 
-    Equal rows (the same file seen through two overlapping sources) come out once. Runs
-    beyond the first are spilled to unnamed temporary files in the folder `scratch`.
-    Raises OSError if these cannot be written.
+    Equal rows (the same file seen through two overlapping sources) come out once. Raises
+    OSError if the folder `scratch` cannot be written.
     """
-    source = iter(rows)
-    with ExitStack() as files:
-        runs: list[Iterator[Entry]] = []
-        while run := sorted(itertools.islice(source, run_length), key=_order):
-            if len(run) < run_length:
-                runs.append(iter(run))
-                break
-            spill = files.enter_context(tempfile.TemporaryFile(dir=scratch))
-            _spill(run, spill)
-            runs.append(_unspill(spill))
-            run.clear()
-        yield from _distinct(heapq.merge(*runs, key=_order))
+    return sorted_on_disk(rows, scratch, key=_place, restore=Entry._make, run_length=run_length)
 
 
-def _order(row: Entry) -> tuple[str, str]:
+def _place(row: Entry) -> tuple[str, str]:
     return row.path, row.sha256
 
 
-def _distinct(rows: Iterable[Entry]) -> Iterator[Entry]:
+def one_per_unit(items: Iterable[Item], scratch: Path) -> Iterator[Item]:
+    """One item of each unit: one that a person labelled, else any label; then the largest."""
     previous = None
-    for row in rows:
-        if row != previous:
-            yield row
-        previous = row
+    for item in sorted_on_disk(items, scratch, key=_standing_for_its_unit, restore=Item.restored):
+        if item.unit != previous:
+            yield item
+        previous = item.unit
 
 
-def _spill(run: list[Entry], stream: IO[bytes]) -> None:
-    for start in range(0, len(run), _BLOCK):
-        stream.write(json.dumps(run[start : start + _BLOCK]).encode() + b"\n")
-    stream.seek(0)
-
-
-def _unspill(stream: IO[bytes]) -> Iterator[Entry]:
-    for line in stream:
-        yield from itertools.starmap(Entry, json.loads(line))
+def _standing_for_its_unit(item: Item) -> tuple[int, int, int, str, str]:
+    entry = item.entry
+    doubt = 2 if entry.label is None else int(entry.origin == "promoted")
+    pixels = (entry.width or 0) * (entry.height or 0)
+    return item.unit, doubt, -pixels, entry.sha256, entry.path

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from curator.core.version import __version__
-from curator.export.rows import Entry
+from curator.export.rows import Entry, Item
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away; new fields may come at any time."""
 
+
+_CHUNK = 1 << 20
 
 _LIBRARIES = ("numpy", "openvino", "pillow", "pillow-heif", "pyarrow", "timm", "torch")
 
@@ -33,25 +35,82 @@ def sidecar_path(destination: Path) -> Path:
 
 
 class Tally:
-    """Counts of the rows that went into a manifest."""
+    """Counts of what went into an export."""
 
     def __init__(self) -> None:
         self._cells: Counter[tuple[str, str]] = Counter()
+        self._parts: Counter[tuple[str, str]] = Counter()
+        self._images = Members()
+        self.promoted = Members()
+        self.rows_of_source: Counter[str] = Counter()
         self.rows = 0
+        self.unlabelled = 0
+
+    def see(self, items: Iterable[Item]) -> Iterator[Item]:
+        """`items` as they are, their images and sources counted on their way."""
+        for item in items:
+            self.rows_of_source[item.source] += 1
+            self._images.add(item.image_id)
+            if item.entry.origin == "promoted":
+                self.promoted.add(item.image_id)
+            yield item
 
     def count(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """`entries` as they are, each counted on its way."""
         for entry in entries:
             self.rows += 1
-            self._cells[entry.label, entry.origin] += 1
+            if entry.label is None or entry.origin is None:
+                self.unlabelled += 1
+            else:
+                self._cells[entry.label, entry.origin] += 1
+            if entry.split is not None:
+                self._parts[entry.split, entry.label or ""] += 1
             yield entry
 
+    @property
+    def images(self) -> int:
+        """Distinct images."""
+        return len(self._images)
+
     def by_label(self) -> dict[str, dict[str, int]]:
-        """Label → origin → rows, in alphabetical order."""
-        labels: dict[str, dict[str, int]] = {}
-        for (label, origin), count in sorted(self._cells.items()):
-            labels.setdefault(label, {})[origin] = count
-        return labels
+        """Label → origin → rows, in alphabetical order; those without a label are not in it."""
+        return _nested(self._cells)
+
+    def by_part(self) -> dict[str, dict[str, int]]:
+        """Split → label → rows; the empty label is that of rows without one."""
+        return _nested(self._parts)
+
+
+class Members:
+    """A set of image ids, a bit for each."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, image_id: int) -> None:
+        """Put an id in; ids count from 1."""
+        byte, bit = divmod(image_id, 8)
+        if byte >= len(self._bits):
+            self._bits.extend(bytes(byte + 1 - len(self._bits) + 4096))
+        self._bits[byte] |= 1 << bit
+
+    def __len__(self) -> int:
+        return int.from_bytes(self._bits, "little").bit_count()
+
+    def are(self, image_ids: Iterable[int]) -> bool:
+        """Whether exactly these are members."""
+        others = Members()
+        for image_id in image_ids:
+            others.add(image_id)
+        ours, theirs = self._bits.rstrip(b"\0"), others._bits.rstrip(b"\0")
+        return ours == theirs
+
+
+def _nested(cells: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    nested: dict[str, dict[str, int]] = {}
+    for (outer, inner), count in sorted(cells.items()):
+        nested.setdefault(outer, {})[inner] = count
+    return nested
 
 
 def library_versions() -> dict[str, str]:
@@ -64,10 +123,18 @@ def library_versions() -> dict[str, str]:
 
 
 def digest_of(stream: BinaryIO) -> str:
-    """The SHA-256 of what was written so far to `stream`, a file that has a name."""
+    """The SHA-256 of what was written so far to `stream`: one that can be read, or has a name."""
     stream.flush()
-    with Path(stream.name).open("rb") as written:
-        return hashlib.file_digest(written, "sha256").hexdigest()
+    if not stream.readable():
+        with Path(stream.name).open("rb") as written:
+            return hashlib.file_digest(written, "sha256").hexdigest()
+    end = stream.tell()
+    stream.seek(0)
+    digest = hashlib.sha256()
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+    stream.seek(end)
+    return digest.hexdigest()
 
 
 def sidecar_bytes(content: Mapping[str, Any]) -> bytes:

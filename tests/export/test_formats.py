@@ -39,13 +39,13 @@ def test_golden_parquet() -> None:
     assert ours.equals(golden)
 
 
-@pytest.mark.parametrize("format", list(Format))
+@pytest.mark.parametrize("format", list(WRITERS))
 def test_same_rows_same_bytes(format: Format) -> None:
     entries = list(many(500))
     assert written(format, entries) == written(format, entries)
 
 
-@pytest.mark.parametrize("format", list(Format))
+@pytest.mark.parametrize("format", list(WRITERS))
 @pytest.mark.parametrize("entries", [AWKWARD, [], AWKWARD[2:3]], ids=["awkward", "none", "nulls"])
 def test_pandas_reads_every_cell(format: Format, entries: list[Entry]) -> None:
     data = io.BytesIO(written(format, entries))

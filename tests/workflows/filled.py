@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import resource
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -101,3 +103,14 @@ def promote(
         started_at=datetime.now(UTC),
     )
     return rounds.commit_round(catalogue, token, new).round_id
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """A full disk, as a process meets it: writing beyond `size` bytes fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

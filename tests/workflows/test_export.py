@@ -6,13 +6,11 @@ import csv
 import hashlib
 import json
 import os
-import resource
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from curator.catalogue.files import known_files, mark_locations, quarantine_images
@@ -21,10 +19,10 @@ from curator.core.words import GroupKind, Label, LocationState, Method, Origin, 
 from curator.errors import StorageError, UsageError
 from curator.export.paths import path_bytes
 from curator.export.rows import COLUMNS, RUN_LENGTH
-from curator.workflows.export import export
+from curator.workflows.export import Filters, export
 from curator.workflows.workspace import Workspace
 from tests.support.needs import skip_unavoidably
-from tests.workflows.filled import decide, fill, promote
+from tests.workflows.filled import decide, files_no_larger_than, fill, promote
 
 NAMES = ["b/2.jpg", "a.jpg", "b.jpg", "c, d.jpg", 'e "f".jpg', "g\nh.jpg", b"caf\xe9.jpg", "z.jpg"]
 
@@ -143,7 +141,7 @@ def test_the_sidecar(workspace: Workspace, ids: dict[str, int], tmp_path: Path) 
 
 def test_filters(workspace: Workspace, ids: dict[str, int], tmp_path: Path) -> None:
     def names(**options: object) -> list[bytes]:
-        export(workspace, tmp_path / "m.csv", force=True, **options)
+        export(workspace, tmp_path / "m.csv", force=True, filters=Filters(**options))
         return [path_bytes(row["path"]).rpartition(b"/")[2] for row in rows(tmp_path / "m.csv")]
 
     assert names(labels=["good"]) == [b"a.jpg", b"b.jpg", b"g\nh.jpg"]
@@ -155,19 +153,118 @@ def test_filters(workspace: Workspace, ids: dict[str, int], tmp_path: Path) -> N
     assert names(labels=["negative"], origins=["seed"]) == []
 
 
+def test_filters_by_source_split_round_and_probability(
+    workspace: Workspace, ids: dict[str, int], tmp_path: Path
+) -> None:
+    more = fill(workspace, tmp_path / "more", ["m.jpg", "n.jpg", "o.jpg"], source="more")
+    promote(
+        workspace,
+        {more["m.jpg"]: 0.999, more["n.jpg"]: 0.02, more["o.jpg"]: 0.6, ids["z.jpg"]: 0.5},
+    )
+
+    def names(**options: object) -> list[bytes]:
+        report = export(workspace, tmp_path / "m.csv", force=True, filters=Filters(**options))
+        left_out.update(report.left_out)
+        return [path_bytes(row["path"]).rpartition(b"/")[2] for row in rows(tmp_path / "m.csv")]
+
+    left_out: dict[str, int] = {}
+    assert names(sources=["more"]) == [b"m.jpg", b"n.jpg"]
+    assert left_out["other-source"] == 5
+    assert names(rounds=[1]) == [b"g\nh.jpg", b"caf\xe9.jpg"]
+    assert left_out["other-round"] == 5
+    assert names(rounds=[1, 2], labels=["bad"]) == [b"n.jpg", b"caf\xe9.jpg"]
+    assert names(splits=["train"]) == [b"a.jpg", b"b.jpg", b"2.jpg"]
+    assert left_out["other-split"] == 4
+    # People's labels stay, whatever the model thinks; bad ones count by 1 - P.
+    sure = {b"m.jpg", b"a.jpg", b"b.jpg", b"2.jpg", b"g\nh.jpg"}
+    assert set(names(min_probability=0.995)) == sure
+    assert left_out["less-probable"] == 2
+    assert b"caf\xe9.jpg" in names(min_probability=0.99)
+    everything = names(include_unlabelled=True)
+    assert {b"z.jpg", b"o.jpg"} <= set(everything)
+    assert b"o.jpg" not in names(include_unlabelled=True, min_probability=0.7)
+    export(workspace, tmp_path / "m.csv", force=True, filters=Filters(include_unlabelled=True))
+    unlabelled = [row for row in rows(tmp_path / "m.csv") if not row["label"]]
+    assert [(row["origin"], row["probability"]) for row in unlabelled] == [("", "0.6"), ("", "0.5")]
+
+
+def test_one_image_of_each_group(workspace: Workspace, ids: dict[str, int], tmp_path: Path) -> None:
+    members = (ids["g\nh.jpg"], ids["b.jpg"], ids["z.jpg"])
+    replace_grouping(workspace.catalogue, GroupKind.USER, [GroupRecord(name="A", primary=members)])
+    filters = Filters(one_per_group=True, include_unlabelled=True)
+    report = export(workspace, tmp_path / "m.csv", filters=filters)
+    found = [row for row in rows(tmp_path / "m.csv") if row["group"] == "A"]
+    assert [Path(row["path"]).name for row in found] == ["b.jpg"], "a person's label goes first"
+    assert report.left_out["other-in-group"] == 2
+    assert report.rows == 4
+
+
+def test_a_division_goes_by_group_and_never_moves(workspace: Workspace, tmp_path: Path) -> None:
+    def parts() -> dict[str, str]:
+        export(workspace, tmp_path / "m.csv", force=True, divide="50/25/25")
+        return {Path(row["path"]).name: row["split"] for row in rows(tmp_path / "m.csv")}
+
+    names: list[bytes | str] = [f"{number:03d}.jpg" for number in range(200)]
+    ids = fill(workspace, tmp_path / "p", names)
+    of = list(ids.values())
+    groups = [GroupRecord(name=f"{i}", primary=tuple(of[i : i + 5])) for i in range(0, 50, 5)]
+    replace_grouping(workspace.catalogue, GroupKind.USER, groups)
+    decide(workspace, of[:100], Label.POSITIVE)
+    decide(workspace, of[150:], Label.NEGATIVE)
+    before = parts()
+    assert set(before.values()) == {"train", "validation", "test"}
+    for start in range(0, 50, 5):
+        assert len({before[f"{number:03d}.jpg"] for number in range(start, start + 5)}) == 1
+    decide(workspace, of[100:150], Label.NEGATIVE)
+    decide(workspace, of[60:80], Label.NEGATIVE, Origin.REVIEW, Method.SINGLE)
+    more = fill(
+        workspace, tmp_path / "q", [f"new-{number}.jpg" for number in range(50)], source="q"
+    )
+    decide(workspace, list(more.values()), Label.POSITIVE)
+    after = parts()
+    assert {name: after[name] for name in before} == before
+    sidecar = json.loads((tmp_path / "m.csv.json").read_text())
+    assert sidecar["division"] == {"train": 0.5, "validation": 0.25, "test": 0.25, "seed": 0}
+    assert sum(sum(labels.values()) for labels in sidecar["splits"].values()) == 250
+
+
+def test_parquet_says_whose_images_and_what_is_promised(
+    workspace: Workspace, ids: dict[str, int], tmp_path: Path
+) -> None:
+    export(workspace, tmp_path / "m.parquet", filters=Filters(origins=["seed"]))
+    about = json.loads(pq.read_schema(tmp_path / "m.parquet").metadata[b"curator"])
+    assert about["labels"] == {"good": {"seed": 2}}
+    assert about["filters"] == {"origins": ["seed"]}
+    assert about["certificate"] is None
+    assert about["sources"] == [
+        {"name": "photos", "licence": "CC0-1.0", "attribution": "A. Photographer", "rows": 2}
+    ]
+    assert str(tmp_path) not in json.dumps(about)
+
+
 def test_what_filters_leave_out_is_counted(
     workspace: Workspace, ids: dict[str, int], tmp_path: Path
 ) -> None:
-    report = export(workspace, tmp_path / "m.csv", labels=["good"], origins=["promoted"])
+    report = export(
+        workspace, tmp_path / "m.csv", filters=Filters(labels=["good"], origins=["promoted"])
+    )
     assert (report.rows, report.left_out["bad"], report.left_out["other-origin"]) == (1, 2, 2)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"labels": ["godo"]}, "no label `godo`"),
-        ({"origins": ["seeds"]}, "no origin `seeds`"),
+        ({"filters": Filters(labels=["godo"])}, "no label `godo`"),
+        ({"filters": Filters(origins=["seeds"])}, "no origin `seeds`"),
+        ({"filters": Filters(sources=["elsewhere"])}, "no source `elsewhere`"),
+        ({"filters": Filters(splits=["validation"])}, "no split `validation`"),
+        ({"filters": Filters(rounds=[7])}, "no round `7`"),
+        ({"filters": Filters(min_probability=1.5)}, "1.5 cannot be asked for"),
+        ({"divide": "80/20"}, "does not say how to divide"),
+        ({"divide": "0/50/50"}, "does not say how to divide"),
+        ({"divide": "a/b/c"}, "does not say how to divide"),
         ({"format": "xml"}, "no format `xml`"),
+        ({"format": "imagefolder", "files": "teleport"}, "as `teleport`"),
     ],
 )
 def test_what_does_not_exist_is_refused(
@@ -254,17 +351,6 @@ def test_a_folder_that_is_none(workspace: Workspace, tmp_path: Path) -> None:
         export(workspace, tmp_path / "nowhere" / "m.csv")
     with pytest.raises(UsageError, match="is a folder"):
         export(workspace, tmp_path, format="csv")
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """A full disk, as a process meets it: writing beyond `size` bytes fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])

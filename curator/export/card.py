@@ -1,0 +1,122 @@
+"""The dataset card: what a folder holds, whose images they are, and what is promised.
+
+The head is YAML as Hugging Face reads it, written as JSON, which YAML includes; the text
+below is Markdown in which nobody's file name or attribution can be markup.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from curator.export.layouts import WHOLE
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*\Z")
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
+
+
+def card(about: Mapping[str, Any], name: str, features: Sequence[Mapping[str, Any]] | None) -> str:
+    """The whole README.md; `features` are those of `features_of`, for Hugging Face to load."""
+    head = {**_licence(about["sources"]), "pretty_name": name}
+    head |= {"task_categories": ["image-classification"], "size_categories": [_size(about)]}
+    head |= {"tags": ["curator"]}
+    if features is not None:
+        parts = list(about["splits"]) if about["division"] else [WHOLE]
+        head |= {"configs": [_configuration(parts) | {"features": features}]}
+    lines = ["---", *(f"{key}: {json.dumps(v, ensure_ascii=False)}" for key, v in head.items())]
+    return "\n".join([*lines, "---", "", *_text(about, name), ""])
+
+
+def class_names(about: Mapping[str, Any]) -> list[str]:
+    """The names of the classes by number: negative is 0, positive is 1."""
+    return [about["classes"]["negative"], about["classes"]["positive"]]
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    visible = "".join(letter if letter.isprintable() else " " for letter in text)
+    return _MARKUP.sub(r"\\\1", visible)
+
+
+def _licence(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    stated = sorted({one["licence"] for one in sources if one["rows"] and one["licence"]})
+    if not stated:
+        return {}
+    if all(_IDENTIFIER.match(one) for one in stated):
+        names = [one.lower() for one in stated]
+        return {"license": names[0] if len(names) == 1 else names}
+    return {"license": "other", "license_name": "; ".join(stated)}
+
+
+def _size(about: Mapping[str, Any]) -> str:
+    images = about["manifest"]["images"]
+    return next((name for limit, name in _SIZES if images < limit), "n>1M")
+
+
+def _configuration(parts: Sequence[str]) -> dict[str, Any]:
+    files = [{"split": part, "path": f"{part}/**"} for part in parts]
+    return {"config_name": "default", "data_files": files}
+
+
+def features_of(about: Mapping[str, Any], *, scored: bool) -> list[dict[str, Any]]:
+    """The columns and their types; probabilities only if they are there."""
+    names = {str(number): name for number, name in enumerate(_all_labels(about))}
+    kinds: dict[str, Any] = {"image": "image", "label": {"class_label": {"names": names}}}
+    kinds |= dict.fromkeys(("sha256", "origin"), "string")
+    kinds |= {"probability": "float64"} if scored else {}
+    kinds |= {"round": "int64", "group": "string", "split": "string"}
+    kinds |= {"width": "int64", "height": "int64", "source": "string"}
+    return [{"name": name, "dtype": kind} for name, kind in kinds.items()]
+
+
+def _all_labels(about: Mapping[str, Any]) -> list[str]:
+    classes = class_names(about)
+    return [*classes, *(label for label in about["labels"] if label not in classes)]
+
+
+def _text(about: Mapping[str, Any], name: str) -> Iterator[str]:
+    yield f"# {plain(name)}"
+    yield ""
+    yield (
+        f"{about['manifest']['images']:,} images, sorted into {_either(class_names(about))}"
+        f" with curator {about['versions']['curator']}. `manifest.csv` has a row for each with"
+        " its SHA-256, `curator.json` says how it came about."
+    )
+    yield from ["", "## Labels", "", "| label | origin | images |", "|---|---|---|"]
+    for label, origins in about["labels"].items():
+        for origin, count in origins.items():
+            yield f"| {plain(label)} | {origin} | {count:,} |"
+    if about["unlabelled"]:
+        yield f"| (none) | | {about['unlabelled']:,} |"
+    yield from ["", _promise(about), "", "## Sources", ""]
+    yield "| source | images | licence | attribution |"
+    yield "|---|---|---|---|"
+    for one in about["sources"]:
+        if one["rows"]:
+            licence, attribution = (
+                one["licence"] or "not stated",
+                one["attribution"] or "not stated",
+            )
+            yield (
+                f"| {plain(one['name'])} | {one['rows']:,} | {plain(licence)}"
+                f" | {plain(attribution)} |"
+            )
+
+
+def _either(names: Sequence[str]) -> str:
+    return " and ".join(f"*{plain(name)}*" for name in names)
+
+
+def _promise(about: Mapping[str, Any]) -> str:
+    promised = sum(origins.get("promoted", 0) for origins in about["labels"].values())
+    if about["certificate"] is not None:
+        return f"Certificate: `{json.dumps(about['certificate'], ensure_ascii=False)}`"
+    if promised:
+        return (
+            "Labels of origin *promoted* were given by a classifier. No bound on their error"
+            " is promised for this selection."
+        )
+    return "All labels were given by people."

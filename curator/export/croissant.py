@@ -1,0 +1,152 @@
+"""Croissant: JSON-LD that tells machine-learning tools what a dataset holds.
+
+The manifest is pinned by its SHA-256, and has that of every image in a column, so every
+file of the dataset is tied to this description.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from curator.export.building import MANIFEST
+from curator.export.rows import COLUMNS
+
+_TYPES = {"probability": "sc:Float", "round": "sc:Integer"}
+_TYPES |= {"width": "sc:Integer", "height": "sc:Integer"}
+_SPEC = "http://mlcommons.org/croissant/1.0"
+
+_CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+
+
+def croissant(
+    about: Mapping[str, Any], name: str, *, manifest_bytes: int, suffixes: Sequence[str]
+) -> str:
+    """The description of a folder whose manifest is described in `about`."""
+    content = {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "name": name,
+        "description": _description(about),
+        "conformsTo": _SPEC,
+        **_terms(about["sources"]),
+        "version": f"1.0.0+{about['manifest']['sha256'][:12]}",
+        "distribution": [_manifest(about, manifest_bytes), *_images(suffixes)],
+        "recordSet": [_records()],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _description(about: Mapping[str, Any]) -> str:
+    counts = "; ".join(
+        f"{label}: " + ", ".join(f"{count:,} {origin}" for origin, count in origins.items())
+        for label, origins in about["labels"].items()
+    )
+    words = f"{about['manifest']['images']:,} images, labelled with curator ({counts})."
+    if about["certificate"] is not None:
+        return f"{words} Certificate: {json.dumps(about['certificate'], ensure_ascii=False)}"
+    return f"{words} No bound on the error of promoted labels is promised."
+
+
+def _terms(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    used = [one for one in sources if one["rows"]]
+    licences = sorted({one["licence"] for one in used if one["licence"]})
+    credits = [f"{one['name']}: {one['attribution']}" for one in used if one["attribution"]]
+    terms: dict[str, Any] = {}
+    if licences:
+        terms["license"] = licences[0] if len(licences) == 1 else licences
+    if credits:
+        terms["citeAs"] = "; ".join(credits)
+        terms["creditText"] = "; ".join(credits)
+    return terms
+
+
+def _manifest(about: Mapping[str, Any], size: int) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": MANIFEST,
+        "name": MANIFEST,
+        "contentUrl": MANIFEST,
+        "contentSize": f"{size} B",
+        "encodingFormat": "text/csv",
+        "sha256": about["manifest"]["sha256"],
+    }
+
+
+def _images(suffixes: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "@type": "cr:FileSet",
+            "@id": f"images{suffix}",
+            "name": f"images{suffix}",
+            "description": f"Images whose names end in {suffix}; their SHA-256 in {MANIFEST}.",
+            "encodingFormat": _ENCODINGS.get(suffix, "application/octet-stream"),
+            "includes": f"**/*{suffix}",
+        }
+        for suffix in suffixes
+    ]
+
+
+_ENCODINGS = {
+    ".avif": "image/avif", ".bmp": "image/bmp", ".gif": "image/gif", ".heic": "image/heic",
+    ".jp2": "image/jp2", ".jpg": "image/jpeg", ".png": "image/png", ".tif": "image/tiff",
+    ".webp": "image/webp",
+}  # fmt: skip
+
+
+def _records() -> dict[str, Any]:
+    return {
+        "@type": "cr:RecordSet",
+        "@id": "images",
+        "name": "images",
+        "description": "One record for each image, with its label and where that comes from.",
+        "key": {"@id": "images/path"},
+        "field": [
+            {
+                "@type": "cr:Field",
+                "@id": f"images/{column}",
+                "name": column,
+                "dataType": _TYPES.get(column, "sc:Text"),
+                "source": {"fileObject": {"@id": MANIFEST}, "extract": {"column": column}},
+            }
+            for column in COLUMNS
+        ],
+    }

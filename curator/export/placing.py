@@ -1,0 +1,212 @@
+"""Bringing one image's file to its place in a folder that is being made.
+
+The file is read and compared with its SHA-256, so that what stands there is the image
+meant and no other. Folders are entered by descriptor and without following links, so that
+nothing outside the destination can be touched whatever somebody plants in it. A source
+is opened for reading only.
+"""
+
+# Places are named by folder descriptor and name, which pathlib does not know.
+# ruff: noqa: PTH116
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from io import FileIO
+
+from curator.errors import StorageError
+
+_CHUNK = 1 << 20
+_REFLINK = 0x40049409  # FICLONE of linux/fs.h
+_PART = ".placing"
+
+_NOT_HERE = {
+    errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS,
+    errno.EPERM, errno.EMLINK, errno.EACCES, errno.ETXTBSY,
+}  # fmt: skip
+"""What a file system says that cannot, or will not, share a file."""
+
+
+class Way(StrEnum):
+    """How a file comes to its place, as `--files` names it."""
+
+    AUTO = "auto"
+    REFLINK = "reflink"
+    HARDLINK = "hardlink"
+    SYMLINK = "symlink"
+    COPY = "copy"
+
+
+class Trouble(StrEnum):
+    """Why a file is not what the catalogue says; it is left out and counted."""
+
+    VANISHED = "vanished"
+    CHANGED = "changed"
+
+
+@contextmanager
+def opened(path: bytes) -> Iterator[FileIO]:
+    """The regular file at `path`, to read. Raises OSError if there is none."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with FileIO(descriptor) as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        yield stream
+
+
+def check_file(path: bytes, sha256: bytes) -> Trouble | None:
+    """Whether the file at `path` still is the image with this hash; None if so."""
+    try:
+        with opened(path) as stream:
+            found = hashlib.file_digest(stream, "sha256").digest()
+    except OSError:
+        return Trouble.VANISHED
+    return None if found == sha256 else Trouble.CHANGED
+
+
+class Placer:
+    """Puts files into folders in one way, or in the best way that works for each disk."""
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self._best: dict[int, Way] = {}
+        self.placed: Counter[str] = Counter()
+
+    @property
+    def made_copies(self) -> bool:
+        """Whether some of the files may be new data, perhaps made by an interrupted run."""
+        return bool(self.placed[Way.COPY] or self.placed["kept"])
+
+    def place(self, file: bytes, folder: int, name: str, sha256: bytes) -> Trouble | None:
+        """Put the image at `file` into `folder` (a descriptor) as `name`.
+
+        What stands there already from an interrupted run is kept if it is that image.
+        Raises StorageError if the way that was asked for does not work here, OSError if
+        nothing can be written.
+        """
+        try:
+            source = opened(file)
+            stream = source.__enter__()
+        except OSError:
+            return Trouble.VANISHED
+        with contextlib.ExitStack() as stack:
+            stack.push(source.__exit__)
+            if _stands(folder, name, sha256, file, self._way):
+                self.placed["kept"] += 1
+                return None
+            return self._bring(stream, file, folder, name, sha256)
+
+    def _bring(
+        self, stream: FileIO, file: bytes, folder: int, name: str, sha256: bytes
+    ) -> Trouble | None:
+        _remove(folder, name)
+        part = name[:100] + _PART
+        _remove(folder, part)
+        for way in self._ways(stream):
+            try:
+                found = _put(way, stream, file, folder, part)
+            except OSError as error:
+                _remove(folder, part)
+                if error.errno in _NOT_HERE and way is not Way.COPY:
+                    self._cannot(way, stream, error)
+                    continue
+                raise
+            if found != sha256:
+                _remove(folder, part)
+                return Trouble.CHANGED
+            os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+            self.placed[way] += 1
+            return None
+        raise AssertionError("copying is the last way, and never passed over")
+
+    def _ways(self, stream: FileIO) -> tuple[Way, ...]:
+        if self._way is not Way.AUTO:
+            return (self._way,)
+        ways = (Way.REFLINK, Way.HARDLINK, Way.COPY)
+        best = self._best.get(os.fstat(stream.fileno()).st_dev, Way.REFLINK)
+        return ways[ways.index(best) :]
+
+    def _cannot(self, way: Way, stream: FileIO, error: OSError) -> None:
+        if self._way is not Way.AUTO:
+            raise StorageError(
+                f"Files cannot be put there as {way}s: {error.strerror}.",
+                "Choose another way with --files, or `auto` for the best that works.",
+            ) from error
+        # A single file may have all the links it can have; the next one may have room.
+        if error.errno != errno.EMLINK:
+            following = {Way.REFLINK: Way.HARDLINK, Way.HARDLINK: Way.COPY}
+            self._best[os.fstat(stream.fileno()).st_dev] = following[way]
+
+
+def _put(way: Way, stream: FileIO, file: bytes, folder: int, name: str) -> bytes:
+    """Make `name` in `folder`; the SHA-256 of what stands there now."""
+    if way is Way.SYMLINK:
+        os.symlink(os.path.abspath(file), name, dir_fd=folder)  # noqa: PTH100 - bytes
+        return _digest(stream)
+    if way is Way.HARDLINK:
+        os.link(file, name, dst_dir_fd=folder, follow_symlinks=True)
+        there, meant = (
+            os.stat(name, dir_fd=folder, follow_symlinks=False),
+            os.fstat(stream.fileno()),
+        )
+        return _digest(stream) if os.path.samestat(there, meant) else b""
+    with _new_file(folder, name) as target:
+        if way is Way.REFLINK:
+            fcntl.ioctl(target.fileno(), _REFLINK, stream.fileno())
+            return _digest(stream)
+        return _copied(stream, target)
+
+
+def _copied(stream: FileIO, target: FileIO) -> bytes:
+    digest = hashlib.sha256()
+    stream.seek(0)
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+        left = memoryview(chunk)
+        while left:
+            left = left[target.write(left) :]
+    return digest.digest()
+
+
+def _digest(stream: FileIO) -> bytes:
+    stream.seek(0)
+    return hashlib.file_digest(stream, "sha256").digest()
+
+
+@contextmanager
+def _new_file(folder: int, name: str) -> Iterator[FileIO]:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with FileIO(os.open(name, flags, 0o666, dir_fd=folder), "w") as stream:
+        yield stream
+
+
+def _stands(folder: int, name: str, sha256: bytes, file: bytes, way: Way) -> bool:
+    """Whether `name` is there, in the way asked for, and holds the image."""
+    try:
+        there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISLNK(there.st_mode):
+            right = way is Way.SYMLINK and os.fsencode(os.readlink(name, dir_fd=folder)) == file
+            return right and check_file(file, sha256) is None
+        if way is Way.SYMLINK or not stat.S_ISREG(there.st_mode):
+            return False
+        linked = os.path.samestat(there, os.stat(file))
+        if (way is Way.HARDLINK) != linked and way is not Way.AUTO:
+            return False
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        with FileIO(os.open(name, flags, dir_fd=folder)) as stream:
+            return hashlib.file_digest(stream, "sha256").digest() == sha256
+    except OSError:
+        return False
+
+
+def _remove(folder: int, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)

@@ -1,0 +1,113 @@
+"""WebDataset shards: tar files whose samples are an image, its class and what is known of it.
+
+The same samples give the same bytes: no time, no owner, one order. A shard is written
+under another name and renamed when it is whole, with a record beside it of what it holds,
+so an interrupted export does not write it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from curator.export.names import suffix_of
+from curator.export.paths import path_bytes
+from curator.export.placing import Trouble, opened
+from curator.export.rows import Item
+from curator.export.sidecar import digest_of
+
+_CHUNK = 1 << 20
+_BLOCK = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """A finished shard: its name, digest and size, and the samples that it lacks, by key."""
+
+    name: str
+    sha256: str
+    size: int
+    samples: int
+    troubles: Mapping[str, str]
+
+
+def write_shard(
+    name: str,
+    samples: Iterable[tuple[str, Item]],
+    class_of: Mapping[str | None, int],
+    stream: BinaryIO,
+) -> Shard:
+    """Write (key, item) pairs to `stream`, open for reading and writing.
+
+    A file that is gone, or is not the image any more, leaves no trace in the shard.
+    """
+    troubles: dict[str, str] = {}
+    written = 0
+    for key, item in samples:
+        start = stream.tell()
+        trouble = _add_picture(stream, key, item)
+        if trouble is not None:
+            stream.seek(start)
+            stream.truncate()
+            troubles[key] = trouble
+            continue
+        if item.entry.label in class_of:
+            _add(stream, f"{key}.cls", str(class_of[item.entry.label]).encode())
+        _add(stream, f"{key}.json", sample_json(item).encode())
+        written += 1
+    stream.write(bytes(2 * _BLOCK))
+    return Shard(
+        name=name,
+        sha256=digest_of(stream),
+        size=stream.tell(),
+        samples=written,
+        troubles=troubles,
+    )
+
+
+def facts_of(item: Item) -> dict[str, Any]:
+    """What goes beside an image: its row without a path of this machine, and its source."""
+    facts: dict[str, Any] = item.entry._asdict()
+    del facts["path"]
+    return facts | {"source": item.source}
+
+
+def sample_json(item: Item) -> str:
+    """`facts_of` as text."""
+    return json.dumps(facts_of(item), ensure_ascii=False)
+
+
+def _add_picture(stream: BinaryIO, key: str, item: Item) -> Trouble | None:
+    digest, size = hashlib.sha256(), 0
+    try:
+        with opened(path_bytes(item.file)) as source:
+            stream.write(_header(f"{key}{suffix_of(item.format)}", item.size))
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                if size > item.size:
+                    return Trouble.CHANGED
+                stream.write(chunk)
+    except FileNotFoundError:
+        return Trouble.VANISHED
+    except OSError as error:
+        if error.filename is None:  # it is the shard that cannot be written
+            raise
+        return Trouble.VANISHED
+    stream.write(bytes(-size % _BLOCK))
+    return None if digest.hexdigest() == item.entry.sha256 else Trouble.CHANGED
+
+
+def _add(stream: BinaryIO, name: str, content: bytes) -> None:
+    stream.write(_header(name, len(content)) + content + bytes(-len(content) % _BLOCK))
+
+
+def _header(name: str, size: int) -> bytes:
+    described = tarfile.TarInfo(name)
+    described.size = size
+    described.mode = 0o644
+    return described.tobuf(tarfile.USTAR_FORMAT)

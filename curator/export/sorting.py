@@ -1,0 +1,70 @@
+"""Putting any number of rows into order without holding all of them.
+
+Rows are sorted in runs; runs beyond the first go to unnamed temporary files and are
+merged, so memory stays the same whatever is sorted. Rows are tuples of JSON values, and
+tuples of these.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+Row = TypeVar("Row", bound=tuple[Any, ...])
+
+RUN_LENGTH = 50_000
+"""Rows that are held in memory at once while sorting: about 30 MB."""
+
+_BLOCK = 100
+
+
+def sorted_on_disk(
+    rows: Iterable[Row],
+    scratch: Path,
+    *,
+    key: Callable[[Row], Any],
+    restore: Callable[[list[Any]], Row],
+    run_length: int = RUN_LENGTH,
+) -> Iterator[Row]:
+    """`rows` in the order of `key`; of rows that are equal, only one.
+
+    `restore` makes a row from the list that JSON made of it. Temporary files go to the
+    folder `scratch`. Raises OSError if these cannot be written.
+    """
+    source = iter(rows)
+    with ExitStack() as files:
+        runs: list[Iterator[Row]] = []
+        while run := sorted(itertools.islice(source, run_length), key=key):
+            if len(run) < run_length:
+                runs.append(iter(run))
+                break
+            spill = files.enter_context(tempfile.TemporaryFile(dir=scratch))
+            _spill(run, spill)
+            runs.append(_unspill(spill, restore))
+            run.clear()
+        yield from _distinct(heapq.merge(*runs, key=key))
+
+
+def _distinct(rows: Iterable[Row]) -> Iterator[Row]:
+    previous = None
+    for row in rows:
+        if row != previous:
+            yield row
+        previous = row
+
+
+def _spill(run: list[Row], stream: IO[bytes]) -> None:
+    for start in range(0, len(run), _BLOCK):
+        stream.write(json.dumps(run[start : start + _BLOCK]).encode() + b"\n")
+    stream.seek(0)
+
+
+def _unspill(stream: IO[bytes], restore: Callable[[list[Any]], Row]) -> Iterator[Row]:
+    for line in stream:
+        yield from map(restore, json.loads(line))
