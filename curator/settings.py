@@ -100,6 +100,8 @@ class ClassifierSettings(_Section):
     """Inverse strength C of the heads' L2 penalty, as in scikit-learn's LogisticRegression."""
     class_weight: Literal["balanced", "none"] = "balanced"
     """Whether the rarer class counts more in training, so that both weigh the same."""
+    neighbours: bool = True
+    """Whether an image's score also hears what the heads say of its nearest neighbours."""
     pseudo_labels: bool = True
     """Whether heads also train on what the last round's heads were very sure of."""
     pseudo_weight: Annotated[float, Field(ge=0.0, le=10.0)] = 0.5

@@ -20,8 +20,12 @@ from curator.core.calibration import sigmoid
 
 Float32 = NDArray[np.float32]
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 STEPS = 3
+EQUAL_SHARE = 0.5
+"""What neighbours count for where no label can tell."""
+
 _CHUNK = 65_536
 _FARTHEST = 1e-4
 _SPREAD = np.array([0.5, 2.0, 1.0])
@@ -29,10 +33,36 @@ _STARTS = (-1.5, 0.0, 1.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blend:
-    """The share of the neighbours in a blended margin, 0 to 1."""
+class Neighbourhood:
+    """Which images of a pool lie near each other.
 
-    share: float
+    `rows` (nodes,) are rising feature rows, one for each image; `graph` is (nodes, k), the
+    places in `rows` of the nearest neighbours of each image, without itself. `digest` says
+    what it was made of.
+    """
+
+    rows: Ints
+    graph: NDArray[np.integer]
+    digest: str
+
+    def places(self, rows: Ints) -> Ints:
+        """The place of each feature row, -1 where it is not in this pool."""
+        return places_of(self.rows, rows)
+
+
+def places_of(known: Ints, rows: Ints) -> Ints:
+    """Where each of `rows` stands among the rising `known`, -1 where it does not."""
+    if not len(known):
+        return np.full(len(rows), -1, dtype=np.int64)
+    found = np.minimum(np.searchsorted(known, rows), len(known) - 1)
+    return np.where(known[found] == rows, found, -1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blend:
+    """The share of the neighbours in a blended margin, 0 to 1: one number, or one per head."""
+
+    share: float | Floats
 
     def margins(self, margins: NDArray[np.floating], neighbours: NDArray[np.floating]) -> Float32:
         """Blended log-odds, (rows, K), of own and neighbours' log-odds, both (rows, K)."""
@@ -47,21 +77,28 @@ def neighbour_log_odds(
 
     `margins` is (images, K); `graph` is (images, k), the rows of each image's nearest
     neighbours without itself. The first step leaves an image's own probability out, so that
-    it adds something to the margin; later steps average over image and neighbours.
+    it adds something to the margin; later steps average over image and neighbours. Beside
+    the arguments it holds two arrays of the result's size.
     """
-    current = sigmoid(margins).astype(np.float32)
+    current = np.empty(margins.shape, dtype=np.float32)
+    for rows in _chunks(len(margins)):
+        current[rows] = sigmoid(margins[rows])
+    following = np.empty_like(current)
     for step in range(steps):
-        following = np.empty_like(current)
-        for start in range(0, len(graph), _CHUNK):
-            rows = slice(start, start + _CHUNK)
+        for rows in _chunks(len(graph)):
             total = np.zeros_like(current[rows]) if step == 0 else current[rows].copy()
             for column in graph[rows].T:
                 total += current[column]
             following[rows] = total / (graph.shape[1] + (step > 0))
-        current = following
-    clipped = np.clip(current.astype(np.float64), _FARTHEST, 1 - _FARTHEST)
-    odds: Float32 = (np.log(clipped) - np.log1p(-clipped)).astype(np.float32)
-    return odds
+        current, following = following, current
+    for rows in _chunks(len(margins)):
+        clipped = np.clip(current[rows].astype(np.float64), _FARTHEST, 1 - _FARTHEST)
+        current[rows] = np.log(clipped) - np.log1p(-clipped)
+    return current
+
+
+def _chunks(count: int) -> list[slice]:
+    return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]
 
 
 def fit_blend(

@@ -118,7 +118,14 @@ def human_weights(
     Balanced, the two classes weigh the same in every head, and each head's weights add
     up to the number of its labels.
     """
-    weights = (folds[:, None] != np.arange(heads)).astype(np.float64)
+    return class_weights(positive, folds[:, None] != np.arange(heads), balanced=balanced)
+
+
+def class_weights(
+    positive: NDArray[np.bool_], included: NDArray[np.bool_], *, balanced: bool
+) -> NDArray[np.float32]:
+    """Training weights, (rows, K), of labels (rows,) in the heads that include them (rows, K)."""
+    weights = included.astype(np.float64)
     if balanced:
         total = weights.sum(axis=0)
         for side in (positive, ~positive):

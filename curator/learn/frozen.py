@@ -9,9 +9,9 @@ nothing about the image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,9 @@ from curator.core.calibration import (
     calibrate_out_of_fold,
     sigmoid,
 )
+from curator.core.inner import InnerHeads, inner_heads
 from curator.core.metrics import ErrorEstimate, error_estimate
+from curator.core.neighbours import Neighbourhood
 from curator.core.pseudo import (
     PseudoRule,
     PseudoSampler,
@@ -32,10 +34,8 @@ from curator.core.pseudo import (
     taken,
 )
 from curator.learn.heads import LinearHeads, fit_heads
+from curator.learn.margins import FeatureReader, Margins, SmoothedPool, look_around, to_device
 from curator.learn.model import FrozenClassifier, Standardizer, standardize
-
-if TYPE_CHECKING:
-    import torch
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -45,13 +45,6 @@ SAMPLE_FOR_POOL = 50
 """Labels of a random sample from which on probabilities count as calibrated for the pool."""
 
 _SUM_ROWS = 8_192
-
-
-class FeatureReader(Protocol):
-    """Where features are kept."""
-
-    def gather(self, rows: Ints) -> NDArray[np.floating]:
-        """The features of these rows, (rows, features), in the order given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,9 +108,11 @@ class Trained:
 
     Pseudo-label counts are means over the heads. `estimate` is the share of labels on the
     wrong side of a head that never met them, and `basis` says whose labels those are.
+    `smoothed` holds the pool's margins where neighbours were heard.
     """
 
     classifier: FrozenClassifier
+    smoothed: SmoothedPool | None
     human_positive: int
     human_negative: int
     pseudo_positive: int
@@ -141,10 +136,10 @@ def survey(
 ) -> Survey:
     """Look at every image once. Raises LearnError if features are constant."""
     sampler = PseudoSampler(plan.heads, plan.pseudo.limit if plan.pseudo else 0)
-    margins_of = _Margins(teacher, plan.device) if teacher and plan.pseudo else None
+    margins_of = _margins_of(teacher, plan) if teacher and plan.pseudo else None
     count, total, squares = 0, np.zeros(1), np.zeros(1)
     for part in pool:
-        values = _to_device(features.gather(part.rows), plan.device)
+        values = to_device(features.gather(part.rows), plan.device)
         for start in range(0, len(part.rows), _SUM_ROWS):
             block = values[start : start + _SUM_ROWS]
             total = total + block.sum(dim=0).double().cpu().numpy()
@@ -163,30 +158,42 @@ def train(
     teacher: FrozenClassifier | None,
     plan: Plan,
     described: dict[str, Any],
+    around: Neighbourhood | None = None,
+    advance: Callable[[int], None] = lambda images: None,
 ) -> Trained:
-    """Fit the heads and calibrate them; `described` is kept with the classifier.
+    """Fit the heads, hear the neighbours and calibrate; `described` is kept with the classifier.
 
-    Raises LearnError if a head would see one class only or features are not finite.
+    Without `around` each image is scored by itself. `advance` is told of images whose
+    margins are computed. Raises LearnError if a head would see one class only or features
+    are not finite.
     """
-    x, targets, weights = _training_set(labels, features, surveyed, plan)
-    heads = fit_heads(
-        x,
-        targets,
-        weights,
-        regularization=plan.regularization,
-        device=plan.device,
-        start=teacher.heads if plan.warm_start and teacher else None,
-    )
-    margins = heads.margins(surveyed.standardizer.apply(features.gather(labels.rows)))
-    calibration, basis = _calibrate(labels, margins, plan.heads)
+    inner = _inner(labels, plan) if around else InnerHeads(plan.heads, plan.heads, ())
+    heads = _fit(labels, features, surveyed, teacher, plan, inner)
+    outer = LinearHeads(heads.weights[:, : plan.heads].copy(), heads.bias[: plan.heads].copy())
+    own = outer.margins(surveyed.standardizer.apply(features.gather(labels.rows)))
+    alone, basis = _calibrate(labels, own, plan.heads)
+    margins, calibration, shares = own, alone, np.zeros(plan.heads)
+    smoothed = None
+    if around:
+        folded = surveyed.standardizer.folded_into(heads)
+        seen = look_around(Margins(folded, plan.device), features, around, advance)
+        shares = _shares(labels, inner, seen.own, seen.neighbours, around)
+        smoothed = seen.blended(shares)
+        found, known = smoothed.at(labels.rows)
+        margins = np.where(known[:, None], found, own)
+        calibration, basis = _calibrate(labels, margins, plan.heads)
     counts = surveyed.sampler.counts().mean(axis=1)
+    graph = around.digest if around else None
     return Trained(
         classifier=FrozenClassifier(
             standardizer=surveyed.standardizer,
-            heads=heads,
+            heads=outer,
             calibration=calibration,
-            settings={**described, "basis": basis},
+            alone=alone,
+            shares=shares,
+            settings={**described, "basis": basis, "graph": graph},
         ),
+        smoothed=smoothed,
         human_positive=int((labels.trains & labels.positive).sum()),
         human_negative=int((labels.trains & ~labels.positive).sum()),
         pseudo_positive=round(counts[0]),
@@ -207,28 +214,40 @@ class Scorer:
         plan: Plan,
     ) -> None:
         self._plan = plan
-        self._calibration = trained.classifier.calibration
-        self._margins = _Margins(trained.classifier, plan.device)
-        self._teacher = _Margins(teacher, plan.device) if teacher and plan.pseudo else None
+        self._classifier, self._smoothed = trained.classifier, trained.smoothed
+        self._margins = _margins_of(trained.classifier, plan)
+        self._teacher = _margins_of(teacher, plan) if teacher and plan.pseudo else None
         self._cuts = surveyed.sampler.cuts()
 
     def score(
         self, part: PoolSlice, features: FeatureReader
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """P(positive) of each image, calibrated and raw, both (rows,) float64."""
-        values = _to_device(features.gather(part.rows), self._plan.device)
-        blind = self._blind(part, values)
-        margins = self._margins(values)
-        return (
-            _mean_where(self._calibration.probabilities(margins), blind),
-            _mean_where(sigmoid(margins), blind),
-        )
+        blind = self._blind(part, features)
+        if self._smoothed is None:
+            return self._alone(part.rows, features, blind)
+        margins, known = self._smoothed.at(part.rows)
+        calibrated = _mean_where(self._classifier.calibration.probabilities(margins), blind)
+        raw = _mean_where(sigmoid(margins), blind)
+        if not known.all():
+            late = ~known
+            calibrated[late], raw[late] = self._alone(part.rows[late], features, blind[late])
+        return calibrated, raw
 
-    def _blind(self, part: PoolSlice, values: torch.Tensor) -> Flags:
+    def _alone(
+        self, rows: Ints, features: FeatureReader, blind: Flags
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scores by what the heads say of the images themselves."""
+        margins = self._margins(to_device(features.gather(rows), self._plan.device))
+        calibrated = self._classifier.alone.probabilities(margins)
+        return _mean_where(calibrated, blind), _mean_where(sigmoid(margins), blind)
+
+    def _blind(self, part: PoolSlice, features: FeatureReader) -> Flags:
         """Which heads were taught nothing about each image, (rows, K); its own fold's always."""
         own = part.folds[:, None] == np.arange(self._plan.heads)
         blind: Flags = own | ~part.taught[:, None]
         if self._teacher and self._plan.pseudo:
+            values = to_device(features.gather(part.rows), self._plan.device)
             codes = claims(self._teacher(values), part.folds, part.teachable, self._plan.pseudo)
             blind = blind & (taken(codes, part.ranks, self._cuts) == 0)
         return blind
@@ -238,34 +257,63 @@ def score_unseen(
     classifier: FrozenClassifier, features: NDArray[np.floating], device: str = "cpu"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """P(positive), calibrated and raw, of images that no head met; features (rows, features)."""
-    margins = _Margins(classifier, device)(_to_device(features, device))
-    calibrated = classifier.calibration.probabilities(margins)
+    margins = Margins(classifier.on_raw_features(), device)(to_device(features, device))
+    calibrated = classifier.alone.probabilities(margins)
     return calibrated.mean(axis=1), sigmoid(margins).mean(axis=1)
 
 
-class _Margins:
-    """Log-odds of all heads for raw features on the device."""
-
-    def __init__(self, classifier: FrozenClassifier, device: str) -> None:
-        import torch
-
-        from curator.learn.heads import pad_columns
-
-        folded: LinearHeads = classifier.on_raw_features()
-        self._heads = classifier.head_count
-        self._weights = pad_columns(torch.as_tensor(folded.weights, device=device))
-        self._bias = torch.as_tensor(folded.bias, device=device)
-
-    def __call__(self, values: torch.Tensor) -> NDArray[np.float32]:
-        margins = (values @ self._weights)[:, : self._heads] + self._bias
-        result: NDArray[np.float32] = margins.cpu().numpy()
-        return result
+def _margins_of(classifier: FrozenClassifier, plan: Plan) -> Margins:
+    return Margins(classifier.on_raw_features(), plan.device)
 
 
-def _to_device(features: NDArray[np.floating], device: str) -> torch.Tensor:
-    import torch
+def _inner(labels: TrainingLabels, plan: Plan) -> InnerHeads:
+    return inner_heads(plan.heads, labels.folds[labels.trains], labels.positive[labels.trains])
 
-    return torch.as_tensor(np.ascontiguousarray(features)).to(device).float()
+
+def _fit(
+    labels: TrainingLabels,
+    features: FeatureReader,
+    surveyed: Survey,
+    teacher: FrozenClassifier | None,
+    plan: Plan,
+    inner: InnerHeads,
+) -> LinearHeads:
+    """The K heads, and behind them the inner ones, which learn from people alone."""
+    x, targets, weights = _training_set(labels, features, surveyed, plan)
+    if inner.pairs:
+        chosen = labels.trains
+        people = inner.weights(
+            labels.positive[chosen], labels.folds[chosen], balanced=plan.balanced
+        )
+        nobody = np.zeros((len(x) - len(people), len(inner.pairs)), dtype=np.float32)
+        weights = np.concatenate([weights, np.concatenate([people, nobody])], axis=1)
+    return fit_heads(
+        x,
+        targets,
+        weights,
+        regularization=plan.regularization,
+        device=plan.device,
+        start=teacher.heads if plan.warm_start and teacher else None,
+    )
+
+
+def _shares(
+    labels: TrainingLabels,
+    inner: InnerHeads,
+    own: NDArray[np.float32],
+    neighbours: NDArray[np.float32],
+    around: Neighbourhood,
+) -> NDArray[np.float64]:
+    """How far each head believes the neighbours, (K,), from (images, K + inner) log-odds."""
+    places = around.places(labels.rows)
+    judged = labels.calibrates & (places >= 0)
+    at = places[judged]
+    return inner.shares(
+        own[at, inner.folds :],
+        neighbours[at, inner.folds :],
+        labels.folds[judged],
+        labels.positive[judged],
+    )
 
 
 def _training_set(

@@ -19,7 +19,8 @@ from curator.core.calibration import CalibrationMap
 from curator.errors import LearnError
 from curator.learn.heads import LinearHeads
 
-FORMAT = "curator-heads-1"
+FORMAT = "curator-heads-2"
+_WITHOUT_NEIGHBOURS = "curator-heads-1"
 
 Float32 = NDArray[np.float32]
 
@@ -36,18 +37,29 @@ class Standardizer:
         standard: Float32 = (features.astype(np.float32) - self.mean) * self.inverse_scale
         return standard
 
+    def folded_into(self, heads: LinearHeads) -> LinearHeads:
+        """The same heads for raw features."""
+        scaled = heads.weights * self.inverse_scale[:, None]
+        shift = heads.bias - self.mean @ scaled
+        return LinearHeads(weights=np.ascontiguousarray(scaled), bias=shift.astype(np.float32))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenClassifier:
     """K heads over the features of one encoder, with the map from margins to probabilities.
 
-    `settings` says what the heads were trained with: encoder fingerprint, folds, seed,
-    class names and basis of the calibration.
+    `calibration` is for scores of the pool, whose margins are blended with their neighbours'
+    by `shares` (K,) where a pool's neighbours were heard; `alone` is for the heads' own
+    margins, as of images that are in no pool. `settings` says what the heads were trained
+    with: encoder fingerprint, folds, seed, class names, basis of the calibration, and the
+    digest of the neighbour graph.
     """
 
     standardizer: Standardizer
     heads: LinearHeads
     calibration: CalibrationMap
+    alone: CalibrationMap
+    shares: NDArray[np.float64]
     settings: dict[str, Any]
 
     @property
@@ -57,9 +69,7 @@ class FrozenClassifier:
 
     def on_raw_features(self) -> LinearHeads:
         """The same heads with standardisation folded in, for features (rows, features)."""
-        scaled = self.heads.weights * self.standardizer.inverse_scale[:, None]
-        shift = self.heads.bias - self.standardizer.mean @ scaled
-        return LinearHeads(weights=np.ascontiguousarray(scaled), bias=shift.astype(np.float32))
+        return self.standardizer.folded_into(self.heads)
 
     def to_bytes(self) -> bytes:
         """The content of the model file; the same classifier gives the same bytes."""
@@ -72,6 +82,9 @@ class FrozenClassifier:
             "bias": self.heads.bias,
             "log_slope": self.calibration.log_slope,
             "intercept": self.calibration.intercept,
+            "alone_log_slope": self.alone.log_slope,
+            "alone_intercept": self.alone.intercept,
+            "shares": self.shares,
         }
         # One entry only: safetensors writes several in an order that differs between runs.
         described = json.dumps({"format": FORMAT, "settings": self.settings}, sort_keys=True)
@@ -119,11 +132,17 @@ def load_classifier(path: Path, digest: str) -> FrozenClassifier:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise LearnError(f"{path} is not a model file: {error}.", "Run `curator round`.") from error
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, _WITHOUT_NEIGHBOURS):
         raise LearnError(f"{path} is of the format {metadata.get('format')}.", "Update curator.")
+    calibration = CalibrationMap(tensors["log_slope"], tensors["intercept"])
+    alone = calibration
+    if "alone_log_slope" in tensors:
+        alone = CalibrationMap(tensors["alone_log_slope"], tensors["alone_intercept"])
     return FrozenClassifier(
         standardizer=Standardizer(mean=tensors["mean"], inverse_scale=tensors["inverse_scale"]),
         heads=LinearHeads(weights=tensors["weights"], bias=tensors["bias"]),
-        calibration=CalibrationMap(tensors["log_slope"], tensors["intercept"]),
+        calibration=calibration,
+        alone=alone,
+        shares=tensors.get("shares", np.zeros(len(calibration.intercept))),
         settings=metadata["settings"],
     )

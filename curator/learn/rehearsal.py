@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.core.folds import fold_of, sampling_rank
+from curator.core.neighbours import Neighbourhood
 from curator.core.rehearsal import Scores
 from curator.learn.frozen import (
-    FeatureReader,
     Plan,
     PoolSlice,
     Scorer,
@@ -25,6 +25,7 @@ from curator.learn.frozen import (
     survey,
     train,
 )
+from curator.learn.margins import FeatureReader
 from curator.learn.model import FrozenClassifier
 
 Ints = NDArray[np.int64]
@@ -51,11 +52,20 @@ class KnownPool:
 
 
 class Rehearsal:
-    """Plays rounds on a pool. Raises LearnError if its features are constant."""
+    """Plays rounds on a pool, with `around` where neighbours are heard.
 
-    def __init__(self, pool: KnownPool, features: FeatureReader, plan: Plan) -> None:
+    Raises LearnError if its features are constant.
+    """
+
+    def __init__(
+        self,
+        pool: KnownPool,
+        features: FeatureReader,
+        plan: Plan,
+        around: Neighbourhood | None = None,
+    ) -> None:
         self.pool = pool
-        self._features, self._plan = features, plan
+        self._features, self._plan, self._around = features, plan, around
         nobody = np.zeros(len(pool), dtype=np.bool_)
         alone = replace(plan, pseudo=None)
         self._first = survey(self._slices(nobody, 0), features, None, alone)
@@ -78,7 +88,7 @@ class Rehearsal:
         labels = self._labels(places, said, seed)
         for _ in range(rounds):
             surveyed = self._survey(labelled, teacher, seed)
-            trained = train(labels, self._features, surveyed, teacher, self._plan, {})
+            trained = train(labels, self._features, surveyed, teacher, self._plan, {}, self._around)
             scorer = Scorer(trained, surveyed, teacher, self._plan)
             parts = [scorer.score(part, self._features) for part in self._slices(labelled, seed)]
             calibrated = np.concatenate([part[0] for part in parts])

@@ -30,6 +30,7 @@ from curator.learn.model import FrozenClassifier
 from curator.settings import Settings
 from curator.workflows.encode import ready_features
 from curator.workflows.feature_sets import FeatureSet
+from curator.workflows.graph import neighbourhood
 from curator.workflows.group import regroup
 from curator.workflows.labelled import check_labels, training_labels
 from curator.workflows.scoring import Tally, score_pool, survey_pool
@@ -184,8 +185,11 @@ def _staged_frozen(
     teacher = teacher_of(workspace, parent_id, features.feature_set_id, plan, progress)
     with clock.stage("survey"):
         surveyed = survey_pool(workspace, features, teacher, plan, progress)
-    with clock.stage("train"):
-        trained = train(labels, features, surveyed, teacher, plan, _described(workspace, features))
+    with clock.stage("neighbours"):
+        around = neighbourhood(workspace, features, progress)
+    with clock.stage("train"), progress.stage("train", features.rows) as stage:
+        described = _described(workspace, features)
+        trained = train(labels, features, surveyed, teacher, plan, described, around, stage.advance)
     token = rounds.begin_staging(workspace.catalogue)
     with clock.stage("score"):
         scorer = Scorer(trained, surveyed, teacher, plan)

@@ -38,6 +38,7 @@ from curator.learn.frozen import use_threads
 from curator.learn.rehearsal import KnownPool, Rehearsal
 from curator.report.lines import Chart, Line, draw_charts
 from curator.workflows.feature_sets import FeatureSet, current_features, open_features
+from curator.workflows.graph import neighbourhood
 from curator.workflows.rehearsals import Rehearsals
 from curator.workflows.round import plan_of
 from curator.workflows.scoring import policy_of
@@ -110,7 +111,7 @@ def simulate(
     known = _known_images(given, truth)
     use_threads(workspace.settings.runtime.threads or core_count())
     stages = [
-        _Stage(workspace, features, known, wish, truth)
+        _Stage(workspace, features, known, wish, truth, progress)
         for features in _feature_sets(workspace, wish.features)
     ]
     played = {setting: list[Played]() for stage in stages for setting in stage.settings()}
@@ -154,17 +155,20 @@ class _Stage:
         known: dict[int, bool],
         wish: Wish,
         truth: Path,
+        progress: Progress,
     ) -> None:
         self.name = features.name
         self.pool, self.without_truth = _known_pool(workspace, features, known)
         self._wish, self._workspace = wish, workspace
         _check_pool(self.pool.truth, wish, truth, workspace)
         plan = plan_of(workspace.settings)
-        self._rehearsal = Rehearsal(self.pool, features, plan)
+        around = neighbourhood(workspace, features, progress)
+        self._rehearsal = Rehearsal(self.pool, features, plan, around)
         self._kept = Rehearsals(
             workspace.folder("reports") / "simulations",
             (
                 features.fingerprint,
+                around.digest if around else None,
                 plan,
                 workspace.settings.promotion.model_dump(mode="json"),
                 (wish.flipped, wish.slips, workspace.settings.runtime.seed),

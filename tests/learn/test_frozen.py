@@ -90,9 +90,7 @@ def test_a_head_is_blind_to_its_fold_and_to_what_it_taught_itself() -> None:
     surveyed = survey([part], Drawn(), teacher, plan(limit=50))
     trained = train(labels(), Drawn(), surveyed, teacher, plan(limit=50), {})
     scorer = Scorer(trained, surveyed, teacher, plan(limit=50))
-    import torch
-
-    blind = scorer._blind(part, torch.as_tensor(Drawn().gather(part.rows)).float())
+    blind = scorer._blind(part, Drawn())
     own = part.folds[:, None] == np.arange(FOLDS)
     assert blind[own].all()
     assert (blind[:LABELS] == own[:LABELS]).all()

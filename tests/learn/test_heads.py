@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from curator.core.calibration import identity_map
+from curator.core.calibration import CalibrationMap, identity_map
 from curator.errors import LearnError
 from curator.learn.heads import fit_heads
 from curator.learn.model import FrozenClassifier, load_classifier, standardize
@@ -99,7 +99,12 @@ def test_a_classifier_survives_its_file_and_a_changed_file_does_not(tmp_path: Pa
         standard.apply(x), positive, np.ones((100, 3), dtype=np.float32), regularization=1.0
     )
     classifier = FrozenClassifier(
-        standardizer=standard, heads=heads, calibration=identity_map(3), settings={"folds": 3}
+        standardizer=standard,
+        heads=heads,
+        calibration=identity_map(3),
+        alone=CalibrationMap(np.full(3, 0.5), np.full(3, -1.0)),
+        shares=np.array([0.1, 0.2, 0.3]),
+        settings={"folds": 3},
     )
     assert classifier.to_bytes() == classifier.to_bytes()
     path = tmp_path / "model.safetensors"
@@ -109,6 +114,8 @@ def test_a_classifier_survives_its_file_and_a_changed_file_does_not(tmp_path: Pa
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     again = load_classifier(path, digest)
     assert again.settings == {"folds": 3}
+    assert again.shares.tolist() == [0.1, 0.2, 0.3]
+    assert again.alone.intercept.tolist() == [-1.0, -1.0, -1.0]
     assert again.on_raw_features().margins(x) == pytest.approx(
         heads.margins(standard.apply(x)), abs=1e-4
     )

@@ -1,0 +1,147 @@
+"""The nearest neighbours of every image in feature space, found approximately.
+
+Features are scaled to unit length and projected on their leading directions, so that a pool
+of a million takes about a hundred megabytes to search. An inverted file (faiss) then looks
+only into the cells nearest to each image. Everything follows from the features and from
+which images there are: the same pool gives the same graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.errors import LearnError
+
+Float32 = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+DIRECTIONS = 128
+"""Most directions that features are projected on."""
+SAMPLE = 20_000
+"""Most images from which the directions and the cells are found."""
+RECIPE = "unit-pca128-ivf-sq8-1"
+"""Names this way of finding neighbours; part of what a graph depends on."""
+
+_EXACT_UP_TO = 4_096
+_CELLS_SEARCHED = 8
+_ROUNDS_OF_CELLS = 10
+_ADDED_AT_ONCE = 8_192
+
+
+class Rows(Protocol):
+    """Where features are kept."""
+
+    def gather(self, rows: Ints) -> NDArray[np.floating]:
+        """The features of these rows, (rows, features), in the order given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Projection:
+    """Unit-length features to a few directions.
+
+    `mean` is (features,), `directions` (features, d).
+    """
+
+    mean: Float32
+    directions: Float32
+
+    def apply(self, features: NDArray[np.floating]) -> Float32:
+        """Projected rows, (rows, d) float32; Euclidean distance stands in for the angle.
+
+        Raises LearnError if a feature is not a finite number.
+        """
+        centred = unit_length(features) - self.mean
+        projected: Float32 = (centred @ self.directions).astype(np.float32, copy=False)
+        return projected
+
+
+def find_projection(features: Rows, rows: Ints) -> Projection:
+    """The leading directions of at most `SAMPLE` of these rows, evenly taken.
+
+    Raises LearnError if a feature is not a finite number.
+    """
+    step = max(1, -(-len(rows) // SAMPLE))
+    sample = unit_length(features.gather(rows[::step]))
+    mean = sample.mean(axis=0)
+    centred = sample - mean
+    if sample.shape[1] <= DIRECTIONS:
+        return Projection(mean=mean, directions=np.eye(sample.shape[1], dtype=np.float32))
+    _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    leading = vectors[:, ::-1][:, :DIRECTIONS].astype(np.float32)
+    # An eigenvector may come out either way round; its largest part is made positive.
+    largest = np.abs(leading).argmax(axis=0)
+    leading *= np.sign(leading[largest, np.arange(leading.shape[1])])
+    return Projection(mean=mean, directions=np.ascontiguousarray(leading))
+
+
+class NeighbourIndex:
+    """Finds the nearest of some vectors (images, d). Threads are those of faiss."""
+
+    def __init__(self, vectors: NDArray[np.floating]) -> None:
+        import faiss
+
+        count, width = vectors.shape
+        self._index: Any
+        if count <= _EXACT_UP_TO:
+            self._index = faiss.IndexFlatL2(width)
+            self._index.add(np.asarray(vectors, dtype=np.float32))
+            return
+        cells = min(4_096, int(2 * np.sqrt(count)))
+        self._coarse = faiss.IndexFlatL2(width)
+        kind = faiss.ScalarQuantizer.QT_8bit
+        self._index = faiss.IndexIVFScalarQuantizer(
+            self._coarse, width, cells, kind, faiss.METRIC_L2, False
+        )
+        self._index.cp.niter = _ROUNDS_OF_CELLS
+        self._index.cp.min_points_per_centroid = 1
+        self._index.nprobe = _CELLS_SEARCHED
+        step = max(1, -(-count // max(SAMPLE, 40 * cells)))
+        self._index.train(np.asarray(vectors[::step], dtype=np.float32))
+        for start in range(0, count, _ADDED_AT_ONCE):
+            self._index.add(np.asarray(vectors[start : start + _ADDED_AT_ONCE], dtype=np.float32))
+
+    def nearest(self, vectors: NDArray[np.floating], count: int) -> NDArray[np.int64]:
+        """The places of the `count` nearest vectors, (rows, count); -1 where there are fewer."""
+        _, found = self._index.search(np.asarray(vectors, dtype=np.float32), count)
+        places: NDArray[np.int64] = found
+        return places
+
+    def nearest_of_own(
+        self, vectors: NDArray[np.floating], first: int, count: int
+    ) -> NDArray[np.int32]:
+        """For vectors `first`, `first` + 1, … of the index: their neighbours without themselves.
+
+        (rows, count) int32. Where the cells searched hold fewer, the nearest one is repeated.
+        """
+        found = self.nearest(vectors, count + 1)
+        own = found == (first + np.arange(len(found)))[:, None]
+        # Where an image did not find itself, the farthest one gives way.
+        own[~own.any(axis=1), -1] = True
+        others = found[~own].reshape(len(found), count)
+        itself = (first + np.arange(len(found)))[:, None]
+        nearest = np.where(others[:, :1] < 0, itself, others[:, :1])
+        return np.where(others < 0, nearest, others).astype(np.int32)
+
+
+def use_search_threads(count: int) -> None:
+    """Fix the threads of faiss."""
+    import faiss
+
+    faiss.omp_set_num_threads(count)
+
+
+def unit_length(features: NDArray[np.floating]) -> Float32:
+    """Rows scaled to length 1; rows of zeros stay zeros. Raises LearnError if not finite."""
+    rows = features.astype(np.float32)
+    if not np.isfinite(rows).all():
+        raise LearnError(
+            "Some features are not finite numbers.",
+            "Check the features that you imported, or encode again with another encoder.",
+        )
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    scaled: Float32 = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    return scaled
