@@ -61,8 +61,18 @@ def fitted(pixels: Image.Image, width: int, height: int) -> Image.Image:
 def frame(pixels: Image.Image, canvas: Canvas) -> Frame:
     """The picture in the middle of its canvas."""
     if canvas.cell is not None:
-        return Frame((), fitted(pixels, *canvas.pixels))
+        return Frame((), _whole_cells(fitted(pixels, *canvas.pixels), canvas.cell, canvas.ground))
     return Frame(half_cell_rows(pixels, canvas))
+
+
+def _whole_cells(picture: Image.Image, cell: tuple[int, int], ground: int) -> Image.Image:
+    """The picture on ground that fills its last cells: else these would be stretched to."""
+    width = -(-picture.width // cell[0]) * cell[0]
+    height = -(-picture.height // cell[1]) * cell[1]
+    colour = (ground >> 16, ground >> 8 & 255, ground & 255)
+    filled = Image.new("RGB", (width, height), colour)
+    filled.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
+    return filled
 
 
 def half_cell_rows(pixels: Image.Image, canvas: Canvas) -> list[Strip]:

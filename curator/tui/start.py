@@ -10,6 +10,7 @@ import gc
 import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from curator.errors import UsageError
@@ -17,7 +18,7 @@ from curator.review.view import WHOLE, View
 from curator.tui.app import ReviewApp
 from curator.tui.backstage import Backstage
 from curator.tui.cells import Depth
-from curator.tui.terminal import HALF_CELLS, Terminal, look_at_terminal
+from curator.tui.terminal import HALF_CELLS, Graphics, Terminal, look_at_terminal
 from curator.workflows.desk import Desk
 from curator.workflows.workspace import Workspace
 
@@ -68,12 +69,11 @@ def run_review(
     try:
         app = ReviewApp(
             backstage,
-            graphics=HALF_CELLS if in_browser else terminal.graphics,
+            graphics=HALF_CELLS if in_browser else _ready(terminal.graphics),
             theme=review.theme,
             depth=_depth(terminal, in_browser=in_browser),
             in_browser=in_browser,
         )
-        _preload(terminal)
         with _calm():
             app.run()
     finally:
@@ -86,10 +86,18 @@ def _depth(terminal: Terminal, *, in_browser: bool) -> Depth:
     return Depth.TRUE if in_browser else terminal.depth
 
 
-def _preload(terminal: Terminal) -> None:
-    """Load textual-image while the terminal may still be asked: it asks when it is loaded."""
-    if terminal.graphics.draws_pixels:
-        import textual_image.widget  # noqa: F401
+def _ready(graphics: Graphics) -> Graphics:
+    """Graphics with the cells that textual-image reckons with.
+
+    It asks the terminal when it is loaded, which must be before the interface starts.
+    """
+    if not graphics.draws_pixels:
+        return graphics
+    import textual_image.widget  # noqa: F401
+    from textual_image._terminal import get_cell_size
+
+    cell = get_cell_size()
+    return replace(graphics, cell=(cell.width, cell.height))
 
 
 @contextmanager

@@ -83,7 +83,8 @@ def look_at_terminal(environment: Mapping[str, str], *, wanted: str = "auto") ->
     """Look at the terminal of this process; `wanted` is `auto` or `halfcell`.
 
     Asks it about graphics only where an answer can be expected. Textual draws on standard
-    error, so that and the keyboard have to be a terminal.
+    error, so that and the keyboard have to be a terminal; textual-image sends pictures to
+    standard output, so pixels need that as well.
     """
     streams = (sys.__stdin__, sys.__stderr__)
     interactive = all(stream is not None and stream.isatty() for stream in streams)
@@ -91,7 +92,9 @@ def look_at_terminal(environment: Mapping[str, str], *, wanted: str = "auto") ->
     console = Console(stderr=True)
     inside = "tmux" if environment.get("TMUX") else ""
     graphics = HALF_CELLS
-    if interactive and wanted == "auto" and not inside:
+    output = sys.__stdout__
+    pixels_arrive = output is not None and output.isatty()
+    if interactive and wanted == "auto" and not inside and pixels_arrive:
         graphics = ask_graphics()
     return Terminal(
         interactive=interactive,
@@ -109,13 +112,17 @@ def ask_graphics() -> Graphics:
 
 
 def read_answers(answers: str) -> Graphics:
-    """What a terminal's answers to the three questions mean."""
+    """What a terminal's answers to the three questions mean.
+
+    Where both protocols are announced, Sixel it is: textual-image places Kitty's images
+    by placeholders, which only terminals without Sixel understand (Kitty, Ghostty).
+    """
     kitty = "\x1b_Gi=31;OK" in answers
     attributes = re.search(r"\x1b\[\?([\d;]*)c", answers)
     sixel = attributes is not None and "4" in attributes[1].split(";")[1:]
     size = re.search(r"\x1b\[6;(\d+);(\d+)t", answers)
     cell = (int(size[2]), int(size[1])) if size else Graphics().cell
-    return Graphics(kitty=kitty, sixel=sixel and not kitty, cell=cell)
+    return Graphics(kitty=kitty and not sixel, sixel=sixel, cell=cell)
 
 
 def _depth(console: Console) -> Depth:

@@ -80,6 +80,7 @@ def test_plots() -> None:
         ("\x1b[?1;2c", "half cells", (10, 20)),
         ("", "half cells", (10, 20)),
         ("axn\x1b[?64;1;2;4c", "Sixel", (10, 20)),
+        ("\x1b_Gi=31;OK\x1b\\\x1b[?65;4;18;22c", "Sixel", (10, 20)),
     ],
 )
 def test_what_terminals_answer(answers: str, name: str, cell: tuple[int, int]) -> None:

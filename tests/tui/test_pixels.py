@@ -1,0 +1,103 @@
+"""Terminals that draw real pixels: what they are sent is the picture, and at the right size."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from curator.catalogue.browse import own_decisions
+from curator.catalogue.images import image_files
+from curator.core.actor import current_user
+from curator.tui.trial import trial_picture
+from curator.workflows.workspace import Workspace
+from tests.support.command import CHECKOUT
+from tests.tui.drawing_terminal import (
+    CELL,
+    DrawingTerminal,
+    Protocol,
+    kitty_pictures,
+    kitty_places,
+    sixel_pictures,
+)
+
+pytestmark = pytest.mark.slow
+CURATOR = [sys.executable, "-m", "curator"]
+Decode = Callable[[bytes], list[Image.Image]]
+
+
+def unlike(shown: Image.Image, original: Image.Image) -> float:
+    """Mean difference of two pictures in grey levels, the first at the second one's size."""
+    seen = np.asarray(shown.resize(original.size, Image.Resampling.BOX), dtype=float)
+    wanted = np.asarray(original.convert("RGB"), dtype=float)
+    inner = (slice(4, -4), slice(4, -4))  # at the edge there may be a part of a cell of ground
+    return float(np.abs(seen - wanted)[inner].mean())
+
+
+@pytest.mark.parametrize(
+    ("protocol", "decode"),
+    [
+        (Protocol.KITTY, kitty_pictures),
+        (Protocol.SIXEL, sixel_pictures),
+        # WezTerm and Konsole say yes to Kitty's question, but lack its placeholders.
+        (Protocol.BOTH, sixel_pictures),
+    ],
+)
+def test_the_review_sends_the_picture_itself(
+    scored: Workspace, protocol: Protocol, decode: Decode
+) -> None:
+    command = [*CURATOR, "-w", str(scored.root), "review", "borderline"]
+    terminal = DrawingTerminal(command, protocol, CHECKOUT)
+    try:
+        terminal.wait_for(rb"P 0\.")
+        terminal.settle()
+        first = decode(terminal.written)[-1]
+        terminal.press("a")
+        terminal.wait_for(rb"1 done")
+        terminal.settle()
+        second = decode(terminal.written)[-1]
+        terminal.press("qq")
+    finally:
+        code = terminal.close()
+    assert code == 0
+    decided = own_decisions(scored.catalogue, current_user())[0].image_id
+    files = image_files(scored.catalogue, range(1, 25))
+    originals = {one: Image.open(Path(file.path.decode())) for one, file in files.items()}
+    assert unlike(first, originals[decided]) < 6
+    assert min(originals, key=lambda one: unlike(first, originals[one])) == decided
+    nearest = min(originals, key=lambda one: unlike(second, originals[one]))
+    assert nearest != decided
+    assert unlike(second, originals[nearest]) < 6
+    for picture in (first, second):
+        assert picture.width % CELL[0] == picture.height % CELL[1] == 0
+    if protocol is Protocol.KITTY:
+        columns, rows = kitty_places(terminal.written)[-1]
+        assert (columns * CELL[0], rows * CELL[1]) == second.size
+
+
+@pytest.mark.parametrize(
+    ("protocol", "decode", "says"),
+    [
+        (Protocol.KITTY, kitty_pictures, b"Kitty graphics"),
+        (Protocol.SIXEL, sixel_pictures, b"Sixel"),
+        (Protocol.NONE, kitty_pictures, b"half cells"),
+    ],
+)
+def test_doctor_tries_such_a_terminal(
+    scored: Workspace, protocol: Protocol, decode: Decode, says: bytes
+) -> None:
+    terminal = DrawingTerminal([*CURATOR, "-w", str(scored.root), "doctor"], protocol, CHECKOUT)
+    try:
+        terminal.wait_for(rb"bands of red, green and blue")
+    finally:
+        code = terminal.close()
+    assert code in (0, 3)
+    assert says in terminal.written
+    pictures = decode(terminal.written)
+    assert len(pictures) == (protocol is not Protocol.NONE)
+    for picture in pictures:
+        assert unlike(picture, trial_picture()) < 12
