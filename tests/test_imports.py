@@ -57,6 +57,7 @@ def test_help_of_a_command_loads_nothing_to_work_with() -> None:
     assert not loaded_by("round", "--help") & (HEAVY | {"numpy", "sqlalchemy"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("status",), ("status", "--json"), ("config",)])
 def test_looking_loads_nothing_heavy(tmp_path: Path, command: tuple[str, ...]) -> None:
     curator("init", tmp_path / "ws")

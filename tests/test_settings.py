@@ -91,6 +91,7 @@ def test_an_invalid_change_is_refused() -> None:
         settings.change_settings(TEXT, {"promotion.promote_below": "0.99"}, "curator.toml")
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1))
 def test_any_class_name_survives_being_written(name: str) -> None:
     quoted = settings.as_toml(name)
@@ -100,6 +101,7 @@ def test_any_class_name_survives_being_written(name: str) -> None:
     assert settings.parse_settings(changed, "here").classes.negative == name
 
 
+@pytest.mark.slow
 def test_the_reference_says_what_the_code_says() -> None:
     checked = subprocess.run(
         [sys.executable, CHECKOUT / "docs" / "make_settings.py", "--check"],

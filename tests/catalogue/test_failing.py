@@ -165,6 +165,7 @@ def test_people_label_while_a_round_runs_and_nothing_is_lost(catalogue: Catalogu
     assert not list(checks.check_catalogue(catalogue))
 
 
+@pytest.mark.slow
 def test_threads_share_a_catalogue(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 40)
     with ThreadPoolExecutor(4) as threads:

@@ -169,6 +169,7 @@ def test_the_histogram_holds_every_score(catalogue: Catalogue) -> None:
     assert queues.score_histogram(catalogue, bins=4).tolist() == [2, 0, 1, 2]
 
 
+@pytest.mark.slow
 def test_counts_add_up(catalogue: Catalogue) -> None:
     ids = scored(catalogue)
     say(catalogue, ids[4:6], "negative", origin=Origin.REVIEW)

@@ -10,6 +10,8 @@ import pytest
 from tests.support.command import curator
 from tests.support.images import make_folder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
@@ -92,7 +94,6 @@ def test_add_where_nothing_is_readable_fails(workspace: Path, tmp_path: Path) ->
     assert "not-an-image" in refused.stderr
 
 
-@pytest.mark.slow
 def test_add_leaves_every_file_as_it_was(workspace: Path, pictures: Path) -> None:
     def state() -> dict[str, tuple[bytes, int]]:
         files = sorted(path for path in pictures.rglob("*") if path.is_file())
@@ -103,7 +104,6 @@ def test_add_leaves_every_file_as_it_was(workspace: Path, pictures: Path) -> Non
     assert state() == before
 
 
-@pytest.mark.slow
 def test_groups_by_csv(workspace: Path, pictures: Path, tmp_path: Path) -> None:
     curator("-w", workspace, "add", pictures)
     people = tmp_path / "people.csv"
@@ -138,7 +138,6 @@ def test_group_refuses_with_a_hint(
     assert says in curator("-w", workspace, "group", *arguments, expect=code).stderr
 
 
-@pytest.mark.slow
 def test_relocate_after_a_folder_moved(workspace: Path, pictures: Path) -> None:
     curator("-w", workspace, "add", pictures)
     moved = pictures.rename(pictures.with_name("elsewhere"))

@@ -21,6 +21,7 @@ def labels_of(workspace: Path) -> dict[str, dict[str, int]]:
     return said
 
 
+@pytest.mark.slow
 def test_label_reports_what_it_recorded(labelled: Path, labelled_template: Path) -> None:
     more = labelled_template.parent / f"{labelled.parent.name}.csv"
     picture = labelled_template / "pictures" / "bad" / "bad-0020.jpg"
@@ -86,6 +87,7 @@ def test_queue_as_json(labelled: Path) -> None:
     assert len(rows[0]["sha256"]) == 64
 
 
+@pytest.mark.slow
 def test_diverse_and_similar_work_without_a_model(labelled: Path) -> None:
     rows = curator("-q", "-w", labelled, "queue", "diverse", "--size", "4", "--json").json()
     assert len({row["sha256"] for row in rows}) == 4

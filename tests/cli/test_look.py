@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.support.command import curator
 
 
@@ -26,6 +28,7 @@ def test_status_json_has_the_keys_that_scripts_rely_on(labelled: Path) -> None:
     assert said["certificate"] is None
 
 
+@pytest.mark.slow
 def test_status_lists_rounds(labelled: Path) -> None:
     curator("-q", "-w", labelled, "round", "--rounds", "2")
     said = curator("-w", labelled, "status", "--json").json()

@@ -15,6 +15,8 @@ from curator.core.audit.promise import Promise
 from curator.errors import DataError
 from tests.core.audit_cases import frame_of
 
+pytestmark = pytest.mark.slow
+
 Floats = NDArray[np.float64]
 ONE_PERCENT = Promise(max_error=0.01, risk=0.05)
 THREE_PERCENT = Promise(max_error=0.03, risk=0.05)

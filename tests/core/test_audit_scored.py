@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from curator.core.audit.forecast import forecast_errors
 from curator.core.audit.outlook import Answer, look_ahead, prepare
@@ -35,6 +36,7 @@ def test_labels_that_heads_contradict_are_wrong_labels_of_the_heads() -> None:
     assert judged.weight.tolist() == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_preparing_an_audit_is_the_first_half_of_looking_ahead() -> None:
     probability = np.linspace(0.0001, 0.02, 4_000)
     probability[::2] = 1 - probability[::2]

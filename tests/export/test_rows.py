@@ -32,6 +32,7 @@ def test_nothing_to_sort(tmp_path: Path) -> None:
     assert list(in_order([], tmp_path)) == []
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         tracemalloc.start()

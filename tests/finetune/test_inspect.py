@@ -15,6 +15,8 @@ from curator.workflows.inspect import inspect, look_inside
 from tests.finetune.pictures import labelled, picture_size
 from tests.support.command import curator
 
+pytestmark = pytest.mark.slow
+
 
 def test_confusion_mistakes_and_the_uncertain_band(tmp_path: Path) -> None:
     with labelled(tmp_path, {"training.learning_rate": "0.00001"}) as made:

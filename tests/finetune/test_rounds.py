@@ -17,6 +17,8 @@ from curator.workflows.config import write_settings
 from curator.workflows.pack import is_pack
 from tests.support import images
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "classifier.kind": "finetune",
     "classifier.model": "faces_comics_mlp",

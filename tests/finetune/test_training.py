@@ -29,6 +29,8 @@ from curator.learn.finetune.run import EpochRecord, TrainedNetwork
 from curator.learn.finetune.train import train_network
 from curator.workflows.finetune import HeldPixels
 
+pytestmark = pytest.mark.slow
+
 REQUEST = NetworkRequest(model="faces_comics_mlp", image_size=16)
 RECIPE = Recipe(epochs=6, batch_size=16, learning_rate=0.003, patience=0, shift=0.05)
 

@@ -19,6 +19,8 @@ from curator.workflows.tune import tune
 from tests.finetune.pictures import labelled, picture_size
 from tests.support.command import curator
 
+pytestmark = pytest.mark.slow
+
 
 def test_tune_finds_a_better_learning_rate_and_applies_it(tmp_path: Path) -> None:
     with labelled(tmp_path, {"splits.test_share": "0.2"}) as made:

@@ -67,6 +67,7 @@ def test_heif_orientation_is_applied_once() -> None:
     assert corners(whole.pixels) == CORNERS[6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_jpeg_decoded_at_reduced_scale_is_close_to_the_whole_one(orientation: int) -> None:
     exif = Image.Exif()

@@ -136,6 +136,7 @@ def test_a_changed_file_is_a_new_image_and_said_so(
     ]
 
 
+@pytest.mark.slow
 def test_only_rehash_sees_a_change_that_kept_size_and_time(
     workspace: Workspace, pictures: Path
 ) -> None:
@@ -563,6 +564,7 @@ def test_an_estimate_is_said_early_and_chunks_can_be_reviewed_at_once(
     assert seen == [10], "the first chunk is there for others while add runs"
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_files(
     workspace: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def test_names_that_are_not_text_can_be_groups(
     assert user_groups(workspace) == {r"caf\xe9": {1, 2}}
 
 
+@pytest.mark.slow
 def test_a_csv_groups_by_path_or_hash(workspace: Workspace, people: Path, tmp_path: Path) -> None:
     digest = image_details(workspace.catalogue, [3])[3].sha256.hex()
     file = people / "groups.csv"
@@ -125,6 +126,7 @@ def copies(pictures: Path, workspace: Workspace) -> Workspace:
     return workspace
 
 
+@pytest.mark.slow
 def test_groups_are_not_computed_again_without_need(
     copies: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ def test_groups_are_not_computed_again_without_need(
     assert (report.groups, report.images, report.recomputed) == (2, 4, False)
 
 
+@pytest.mark.slow
 def test_groups_follow_the_pool_and_the_settings(copies: Workspace) -> None:
     quarantine_images(copies.catalogue, {1: (Quarantine.CORRUPT, "lost")})
     report = regroup(copies)

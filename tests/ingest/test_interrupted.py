@@ -23,6 +23,8 @@ from curator.workflows.workspace import Workspace, create_workspace, open_worksp
 from tests.imaging.pictures import encode, photograph
 from tests.ingest.snapshots import catalogued
 
+pytestmark = pytest.mark.slow
+
 KILLS = 25
 
 
@@ -68,7 +70,6 @@ def run(root: Path, pictures: Path) -> None:
     add(workspace, [pictures], subfolders_are_classes=True)
 
 
-@pytest.mark.slow
 def test_killed_at_any_instant_add_continues_to_the_same_catalogue(
     tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def test_a_flat_picture_has_a_steady_hash(level: int) -> None:
     assert perceptual_hash(grey) == int(str(imagehash.phash(grey)), 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "least"),
     [

@@ -72,6 +72,7 @@ def test_a_wrong_folder_is_refused_and_nothing_changes(
     assert next(walk_locations(workspace.catalogue, 1)).state is LocationState.PRESENT
 
 
+@pytest.mark.slow
 def test_two_sources_never_share_a_folder(workspace: Workspace, pictures: Path, save: Save) -> None:
     save("a/1.jpg", 1)
     save("b/1.jpg", 2)

@@ -44,6 +44,7 @@ def test_paths_come_in_the_byte_order_of_the_whole_path(tmp_path: Path) -> None:
     assert len(found) == 9
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(names=st.sets(st.lists(NAMES, min_size=1, max_size=4).map("/".join), max_size=12))
 def test_any_tree_comes_out_sorted_and_whole(names: set[str]) -> None:
@@ -189,6 +190,7 @@ def test_a_folder_that_vanishes_is_simply_not_there(
     assert paths(tmp_path) == [b"a/1"]
 
 
+@pytest.mark.slow
 def test_a_very_deep_tree_is_walked_without_recursion(tmp_path: Path) -> None:
     here = os.open(tmp_path, os.O_RDONLY)
     for _ in range(1200):

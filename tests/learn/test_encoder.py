@@ -27,6 +27,8 @@ from tests.learn.encoders import (
 )
 from tests.support.encoder import IMAGE_SIZE, MODEL
 
+pytestmark = pytest.mark.slow
+
 Logits = NDArray[np.float32]
 BACKENDS = ("openvino", "torch")
 
@@ -49,7 +51,6 @@ def class_probabilities(features: NDArray[np.floating]) -> Logits:
     return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_default_encoder_recognises_photographs_of_known_things(
     backend: str, kept_networks: Path
@@ -68,7 +69,6 @@ def test_the_default_encoder_recognises_photographs_of_known_things(
     assert sorted(surest)[1:] > [0.7] * 4
 
 
-@pytest.mark.slow
 def test_another_order_of_tensors_would_be_noticed() -> None:
     """Tensors of one shape change places, which no check of shapes can see."""
     from curator.learn.networks import build_encoder
@@ -100,7 +100,6 @@ def test_another_order_of_tensors_would_be_noticed() -> None:
     assert recognised() < len(images)
 
 
-@pytest.mark.slow
 def test_pixels_are_normalised_as_the_default_weights_expect() -> None:
     """Against the network itself, fed with (x - 127) / 128 in float64; wrong ways differ."""
     import torch

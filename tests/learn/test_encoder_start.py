@@ -14,6 +14,8 @@ from curator.learn.kept import KeptNetworks, Network
 from tests.learn.encoders import encode_all, random_pixels
 from tests.support.encoder import IMAGE_SIZE, MODEL
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("openvino")
 
 WATCHED = """
@@ -58,7 +60,6 @@ def start(home: Path, weights: Path, kept: Path) -> tuple[str, str]:
     return bits, modules
 
 
-@pytest.mark.slow
 def test_a_start_is_quiet_stays_offline_and_the_second_needs_no_torch(
     tmp_path: Path, tiny_weights: Path
 ) -> None:

@@ -25,6 +25,8 @@ from curator.learn.weights import (
 )
 from tests.support.encoder import IMAGE_SIZE, MODEL
 
+pytestmark = pytest.mark.slow
+
 State = dict[str, torch.Tensor]
 
 

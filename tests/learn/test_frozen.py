@@ -64,10 +64,12 @@ def two_rounds(count: int, size: int) -> NDArray[np.float64]:
     return np.concatenate(scores)
 
 
+@pytest.mark.slow
 def test_the_size_of_the_chunks_changes_nothing_but_roundings() -> None:
     assert two_rounds(3_000, 3_000) == pytest.approx(two_rounds(3_000, 257), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_pool() -> None:
     peaks = []
     for count in (20_000, 100_000):

@@ -22,6 +22,7 @@ def draw(rows: int, features: int, seed: int = 0) -> tuple[np.ndarray, np.ndarra
     return x, positive
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("regularization", [0.01, 1.0])
 @pytest.mark.parametrize("rows", [60, 900])
 def test_every_head_is_the_logistic_regression_of_its_own_weights(
@@ -58,6 +59,7 @@ def test_the_same_call_gives_the_same_bits() -> None:
     assert first.bias.tobytes() == second.bias.tobytes()
 
 
+@pytest.mark.slow
 def test_a_start_elsewhere_ends_at_the_same_place() -> None:
     x, positive = draw(500, 30)
     weights = np.ones((500, 4), dtype=np.float32)

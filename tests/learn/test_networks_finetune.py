@@ -19,6 +19,8 @@ from curator.learn.finetune.network import (
     resolve_input,
 )
 
+pytestmark = pytest.mark.slow
+
 DISCRIMINATOR = """
 from torch import nn
 

@@ -58,6 +58,7 @@ def test_a_store_without_rows_can_be_read(file: FeatureFile) -> None:
     assert list(reader.chunks(10)) == []
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     appended=st.lists(st.integers(1, 9), min_size=1, max_size=6),

@@ -93,6 +93,7 @@ def test_samples_are_uniform() -> None:
     assert ((drawn - 400) ** 2 / 400).sum() < 160
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 300), st.integers(0, 4))
 def test_spread_follows_its_definition(seed: int, known: int) -> None:

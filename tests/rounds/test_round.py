@@ -21,6 +21,8 @@ from curator.workflows.round import RoundReport, run_rounds
 from curator.workflows.verify import verify
 from tests.rounds.pool import Pool
 
+pytestmark = pytest.mark.slow
+
 POSITIVE, NEGATIVE = code_of(Standing.POSITIVE), code_of(Standing.NEGATIVE)
 
 

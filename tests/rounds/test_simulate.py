@@ -23,6 +23,8 @@ from curator.workflows.round import plan_of
 from curator.workflows.simulate import Wish, simulate
 from tests.rounds.pool import Pool
 
+pytestmark = pytest.mark.slow
+
 SMALL = Wish(seeds=(20,), max_errors=(0.1,), decisions=120, repetitions=2)
 QUICK = Wish(seeds=(20,), policies=("raw", "calibrated"), repetitions=2)
 
@@ -54,7 +56,6 @@ def rows_of_all_tables(pool: Pool) -> dict[str, list[object]]:
         }
 
 
-@pytest.mark.slow
 def test_rehearsed_scores_are_those_of_real_rounds(pool: Pool) -> None:
     pool.label(range(60))
     ids, labelled = pool.image_ids(), np.arange(400) < 60
@@ -73,7 +74,6 @@ def test_rehearsed_scores_are_those_of_real_rounds(pool: Pool) -> None:
     assert not np.allclose(played[0].probability, played[1].probability)
 
 
-@pytest.mark.slow
 def test_every_combination_is_played_and_the_workspace_is_left_alone(
     pool: Pool, tmp_path: Path
 ) -> None:

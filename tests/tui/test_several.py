@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from curator.catalogue import labels
 from curator.catalogue.checks import check_catalogue
 from curator.core.words import EventKind, Standing
 from curator.workflows.workspace import Workspace, open_workspace
 from tests.tui.conftest import IMAGES, Reviewer, Seat, played
 from tests.workflows.filled import promote
+
+pytestmark = pytest.mark.slow
 
 
 async def label_alternately(one: Reviewer, other: Reviewer, rounds: int) -> dict[int, str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from curator.catalogue import labels
 from curator.core.words import EventKind, Label, Method, Origin, Standing
 from curator.tui.screens.sheet import SheetScreen, grid_for
 from curator.tui.screens.single import SingleScreen
 from curator.workflows.workspace import Workspace
 from tests.tui.conftest import Reviewer, Seat, played
+
+pytestmark = pytest.mark.slow
 
 
 def page(reviewer: Reviewer) -> list[int]:

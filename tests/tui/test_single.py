@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from curator.catalogue import labels
@@ -15,6 +16,8 @@ from curator.tui.screens.single import SingleScreen
 from curator.tui.screens.summary import SummaryScreen
 from curator.workflows.workspace import Workspace
 from tests.tui.conftest import Reviewer, Seat, played
+
+pytestmark = pytest.mark.slow
 
 
 def standing(workspace: Workspace, image_id: int) -> Standing | None:

@@ -30,6 +30,8 @@ from tests.support.needs import need_program
 from tests.tui.browser import browser
 from tests.tui.conftest import played
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def served(workspace: Workspace, address: str = "127.0.0.1:0") -> Iterator[str]:
@@ -59,7 +61,6 @@ def served(workspace: Workspace, address: str = "127.0.0.1:0") -> Iterator[str]:
         process.stderr.close()
 
 
-@pytest.mark.slow
 @played
 async def test_a_picture_is_seen_a_key_labels_it_and_nothing_is_asked_of_others(
     scored: Workspace, tmp_path: Path

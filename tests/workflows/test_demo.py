@@ -145,6 +145,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_without_the_photographs_it_says_how_to_get_them(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['elpv_dataset'] = None\n"

@@ -32,6 +32,7 @@ def card_id(desk: Desk) -> int:
     return card.image_id
 
 
+@pytest.mark.slow
 def test_a_blind_card_carries_no_hint(workspace: Workspace, pool: list[int]) -> None:
     with Desk(workspace, "calibration", actor="anna") as desk:
         for _ in range(30):

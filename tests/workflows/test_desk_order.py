@@ -13,6 +13,8 @@ from curator.workflows.desk import Desk
 from curator.workflows.workspace import Workspace
 from tests.workflows.filled import decide, fill, promote
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def ids(workspace: Workspace, tmp_path: Path) -> dict[str, int]:

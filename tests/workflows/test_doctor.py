@@ -36,6 +36,7 @@ def test_this_machine_is_looked_at_without_a_workspace() -> None:
     assert str(devices.core_count()) in line(report, "processor").found
 
 
+@pytest.mark.slow
 def test_a_workspace_is_looked_at_with_its_sources(workspace: Workspace, tmp_path: Path) -> None:
     empty = doctor(workspace)
     assert line(empty, "images").health is Health.WARN

@@ -40,6 +40,8 @@ from tests.workflows.encoded import (
     with_tiny_encoder,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -146,7 +148,6 @@ def test_interrupted_and_run_again_it_gives_the_same_bits(
     whole.catalogue.close()
 
 
-@pytest.mark.slow
 def test_killed_at_random_instants_and_run_again_it_gives_the_same_bits(
     weights: Path, tmp_path: Path
 ) -> None:
@@ -395,7 +396,6 @@ def test_a_weights_file_is_looked_for_from_the_workspace(ready: Workspace, weigh
     assert encode(ready).encoded == 0
 
 
-@pytest.mark.slow
 def test_the_default_encoder_works_out_of_the_box_and_starts_quickly_again(
     workspace: Workspace, pictures: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_formats_hold_the_same(
     assert report.digest == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_the_same_catalogue_gives_the_same_bytes(
     workspace: Workspace, ids: dict[str, int], tmp_path: Path, suffix: str

@@ -20,6 +20,8 @@ from curator.workflows.workspace import Workspace
 from tests.support import images
 from tests.workflows.encoded import add_folder, by_image, image_id, with_tiny_encoder
 
+pytestmark = pytest.mark.slow
+
 DIMENSION = 6
 
 

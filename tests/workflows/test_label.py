@@ -135,6 +135,7 @@ def test_every_mistake_is_reported_and_nothing_is_imported(
     assert standing(workspace, ids["a.jpg"]) is None
 
 
+@pytest.mark.slow
 def test_only_the_first_twenty_mistakes_are_spelled_out(
     ids: dict[str, int], imported: Import
 ) -> None:
