@@ -2,65 +2,131 @@
 
 from __future__ import annotations
 
-import threading
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
 
 import pytest
 
 from curator.catalogue import labels
+from curator.catalogue.browse import OwnDecision, own_decisions
 from curator.catalogue.checks import check_catalogue
-from curator.core.words import EventKind, Standing
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.rounds import list_rounds
+from curator.core.words import EventKind, Label, Method, Origin, Standing
 from curator.workflows.workspace import Workspace, open_workspace
-from tests.tui.conftest import IMAGES, Reviewer, Seat, played
-from tests.workflows.filled import promote
+from tests.reliability import ready
+from tests.support.command import CHECKOUT, run_curator
+from tests.tui.conftest import IMAGES, Seat, played
+from tests.tui.drawing_terminal import DrawingTerminal, Protocol
+from tests.workflows.filled import decide, promote
+
+CURATOR = [sys.executable, "-m", "curator"]
+AT_LEAST, AT_MOST = 8, 60
+"""Keys that each presses: until the rounds are done, within these."""
 
 pytestmark = pytest.mark.slow
 
 
-async def label_alternately(one: Reviewer, other: Reviewer, rounds: int) -> dict[int, str]:
-    """Both press keys in turn; what each image was called."""
-    said: dict[int, str] = {}
-    for turn in range(rounds):
-        for reviewer, key in ((one, "a"), (other, "x")):
-            image_id = reviewer.card_id
-            assert image_id not in said, f"both were given image {image_id} in turn {turn}"
-            await reviewer.press(key)
-            said[image_id] = key
-    return said
+class Person:
+    """Somebody at a terminal of their own, who always presses the same key."""
+
+    def __init__(self, name: str, key: str, workspace: Path) -> None:
+        self.name = name
+        self.key = key
+        self.pressed = 0
+        self._workspace = workspace
+        self._sit_down()
+
+    def _sit_down(self) -> None:
+        command = [*CURATOR, "-w", str(self._workspace), "review", "random"]
+        as_somebody = ["env", f"LOGNAME={self.name}", *command]
+        self.terminal = DrawingTerminal(as_somebody, Protocol.NONE, CHECKOUT)
+        self._done = 0
+        self.terminal.wait_for(rb"m0 done")
+        self.terminal.settle(0.4)
+
+    def press(self) -> None:
+        """Decide about the image that is there, and wait for the next."""
+        self.terminal.press(self.key)
+        self._done += 1
+        self.pressed += 1
+        self.terminal.wait_for(rb"m%d done" % self._done)
+        self.terminal.settle(0.2)
+
+    def be_killed_and_come_back(self) -> None:
+        """As when the connection breaks, or the power goes."""
+        os.killpg(self.terminal.process.pid, signal.SIGKILL)
+        self.terminal.close()
+        self._sit_down()
+
+    def leave(self) -> bytes:
+        """Leave; what the terminal showed at last."""
+        self.terminal.press("q")
+        self.terminal.wait_for(rb"Your session")
+        self.terminal.press("q")
+        assert self.terminal.close() == 0
+        return self.terminal.written[-3000:]
 
 
-@played
-async def test_two_reviewers_never_get_the_same_image_while_rounds_run(
-    seat: Seat, scored: Workspace
-) -> None:
-    second = open_workspace(scored.root)
-    stop = threading.Event()
-    rounds: list[int] = []
+@pytest.mark.slow
+def test_two_people_and_a_round_at_once(tmp_path: Path) -> None:
+    """Real processes: none is given the other's image, and no key is lost, killed or not."""
+    ready.make_pictures(tmp_path)
+    folder = ready.init(tmp_path, tmp_path / "ws")
+    ready.add(tmp_path, folder)
+    ready.label(tmp_path, folder)
+    run_curator("-w", folder, "encode")
+    anna, ben = Person("anna", "a", folder), Person("ben", "x", folder)
+    rounds = subprocess.Popen(
+        [*CURATOR, "-q", "-w", str(folder), "round", "--rounds", "2"], cwd=CHECKOUT
+    )
+    for turn in range(AT_MOST):
+        anna.press()
+        ben.press()
+        if turn == AT_LEAST // 2:
+            ben.be_killed_and_come_back()
+        if turn >= AT_LEAST and rounds.poll() is not None:
+            break
+    assert rounds.wait(timeout=300) == 0
+    anna.press()
+    assert f"{anna.pressed} decisions kept: {anna.pressed} good.".encode() in anna.leave()
+    ben.leave()
+    with open_workspace(folder).catalogue as catalogue:
+        assert len(list_rounds(catalogue)) == 2
+        assert list(check_catalogue(catalogue)) == []
+        made = {one.name: own_decisions(catalogue, one.name, limit=500) for one in (anna, ben)}
+        assert {name: len(some) for name, some in made.items()} == {
+            "anna": anna.pressed, "ben": ben.pressed,
+        }  # fmt: skip
+        everybody = made["anna"] + made["ben"]
+        assert max(Counter(one.image_id for one in everybody).values()) == 1
+        said = {one.image_id: Standing(one.label) for one in everybody}
+        found = labels.current(catalogue, list(said))
+        assert {one: state.standing for one, state in found.items()} == said
+        assert {state.origin for state in found.values()} == {Origin.REVIEW}
+        _assert_they_were_at_it_together(everybody, _promotions(catalogue))
 
-    def run_rounds() -> None:
-        with open_workspace(scored.root).catalogue as catalogue:
-            third = Workspace(scored.root, scored.settings, catalogue)
-            while not stop.is_set() or len(rounds) < 2:
-                share = 0.995 if len(rounds) % 2 else 0.6
-                rounds.append(promote(third, dict.fromkeys(range(1, IMAGES + 1), share)))
 
-    beside = threading.Thread(target=run_rounds)
-    with second.catalogue:
-        async with seat("random", actor="anna") as anna:
-            # Each takes a batch; the batch of 24 would leave the other one nothing.
-            anna_first = anna.card_id
-            await anna.press("a")
-            async with seat("random", actor="ben", workspace=second, seed=7) as ben:
-                beside.start()
-                assert ben.app.desk.current() is None or ben.card_id != anna_first
-                if ben.app.desk.current() is not None:
-                    await label_alternately(anna, ben, 3)
-                else:
-                    await anna.press("a", "x", "a")
-                stop.set()
-                beside.join(60)
-    assert len(rounds) >= 2
-    assert labels.current(scored.catalogue, [anna_first])[anna_first].standing is Standing.POSITIVE
-    assert list(check_catalogue(scored.catalogue)) == []
+def _promotions(catalogue: Catalogue) -> list[int]:
+    """The events of the rounds."""
+    with catalogue.read() as connection:
+        query = sa.text("SELECT id FROM label_event WHERE kind = 'promote'")
+        return list(connection.execute(query).scalars())
+
+
+def _assert_they_were_at_it_together(people: list[OwnDecision], rounds: list[int]) -> None:
+    """Rounds said something after the first and before the last key."""
+    assert rounds
+    keys = sorted(one.event_id for one in people)
+    assert keys[0] < max(rounds)
+    assert min(rounds) < keys[-1]
 
 
 @played
@@ -77,3 +143,18 @@ async def test_what_a_round_says_meanwhile_is_told_and_the_decision_stands(
     assert labels.current(scored.catalogue, [image_id])[image_id].standing is Standing.NEGATIVE
     kinds = [event.kind for event in labels.history(scored.catalogue, image_id)]
     assert kinds == [EventKind.PROMOTE, EventKind.ASSERT]
+
+
+@played
+async def test_what_somebody_else_says_meanwhile_is_told_and_both_are_kept(
+    seat: Seat, scored: Workspace
+) -> None:
+    async with seat() as reviewer:
+        image_id = reviewer.card_id
+        decide(scored, [image_id], Label.POSITIVE, Origin.REVIEW, Method.IMPORT)
+        await reviewer.press("x")
+        told = await reviewer.text_with("Changed meanwhile")
+        assert "tester called the last image good" in " ".join(told.split())
+    said = [(event.actor, event.label) for event in labels.history(scored.catalogue, image_id)]
+    assert said == [("tester", Label.POSITIVE), ("anna", Label.NEGATIVE)]
+    assert labels.current(scored.catalogue, [image_id])[image_id].standing is Standing.NEGATIVE
