@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-import pytest
-
 from curator.catalogue import labels
 from curator.catalogue.browse import OwnDecision, own_decisions
 from curator.catalogue.checks import check_catalogue
