@@ -96,16 +96,17 @@ class ClassifierSettings(_Section):
     """How an image that is not square becomes square."""
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     """Number of cross-fitted heads; each is blind to one fold of the human labels."""
-    regularization: Annotated[float, Field(gt=0.0)] = 0.01
+    regularization: Annotated[float, Field(gt=0.0)] = 1.0
     """Inverse strength C of the heads' L2 penalty, as in scikit-learn's LogisticRegression."""
     class_weight: Literal["balanced", "none"] = "balanced"
     """Whether the rarer class counts more in training, so that both weigh the same."""
-    neighbours: bool = True
-    """Whether an image's score also hears what the heads say of its nearest neighbours."""
+    neighbour_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.6
+    """What an image's nearest neighbours in the pool count for in its score; 0 for nothing."""
     pseudo_labels: bool = True
     """Whether heads also train on what the last round's heads were very sure of."""
-    pseudo_weight: Annotated[float, Field(ge=0.0, le=10.0)] = 0.5
-    """Total weight of all pseudo-labels, as a multiple of the human labels' total."""
+    pseudo_weight: Literal["auto"] | Annotated[float, Field(ge=0.0, le=100.0)] = "auto"
+    """Weight of all pseudo-labels as a multiple of the human labels'; `auto`: what they
+    earn by being right (networks: 0.5)."""
     pseudo_limit: PositiveCount = 5_000
     """Most pseudo-labels per class and head; a random sample beyond that."""
     warm_start: bool = False

@@ -19,6 +19,8 @@ from curator.core.calibration import sigmoid
 
 CLASSES = (1, -1)
 """The codes of a positive and of a negative pseudo-label; 0 is none."""
+EARNED = ((50.0, 0.01), (15.0, 0.03), (5.0, 0.1), (1.5, 0.3), (0.5, 1.0))
+"""Weight of all pseudo-labels beside the human ones, and the error up to which it is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +120,7 @@ def human_weights(
     Balanced, the two classes weigh the same in every head, and each head's weights add
     up to the number of its labels.
     """
-    return class_weights(positive, folds[:, None] != np.arange(heads), balanced=balanced)
-
-
-def class_weights(
-    positive: NDArray[np.bool_], included: NDArray[np.bool_], *, balanced: bool
-) -> NDArray[np.float32]:
-    """Training weights, (rows, K), of labels (rows,) in the heads that include them (rows, K)."""
-    weights = included.astype(np.float64)
+    weights = (folds[:, None] != np.arange(heads)).astype(np.float64)
     if balanced:
         total = weights.sum(axis=0)
         for side in (positive, ~positive):
@@ -133,6 +128,17 @@ def class_weights(
             weights[side] *= total / (2 * np.maximum(of_class, 1.0))
     result: NDArray[np.float32] = weights.astype(np.float32)
     return result
+
+
+def earned_share(wrong: int, labels: int) -> float:
+    """What pseudo-labels may weigh in all, in multiples of the human labels.
+
+    The fewer out-of-fold labels the last heads had `wrong`, the more their claims are worth:
+    pure pseudo-labels sharpen a classifier, impure ones drown it. The steps are coarse, so
+    that no single label moves a head that must not know it.
+    """
+    error = (wrong + 1) / (labels + 2)
+    return next((share for share, most in EARNED if error <= most), 0.0)
 
 
 def pseudo_weight_per_image(

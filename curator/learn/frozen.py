@@ -1,16 +1,16 @@
 """One round of the frozen kind: survey the pool, train K heads, calibrate them, score.
 
 Nothing here knows a database or a file. Features come from a `FeatureReader`, images as
-slices of arrays; a slice is all that is held at a time, so memory does not grow with the
-pool. The heads of the last round are the teachers of this one, each only of the head with
-its own number (see `core.pseudo`), and a score is the mean of the heads that were taught
-nothing about the image.
+slices of arrays. A round reads the features once, to compute the margins of its heads; these
+are all that is kept of an image. The heads of the last round are the teachers of this one,
+each only of the head with its own number (see `core.pseudo`), and a score is the mean of
+the heads that were taught nothing about the image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -22,19 +22,19 @@ from curator.core.calibration import (
     calibrate_out_of_fold,
     sigmoid,
 )
-from curator.core.inner import InnerHeads, inner_heads
 from curator.core.metrics import ErrorEstimate, error_estimate
 from curator.core.neighbours import Neighbourhood
 from curator.core.pseudo import (
     PseudoRule,
     PseudoSampler,
     claims,
+    earned_share,
     human_weights,
     pseudo_weight_per_image,
     taken,
 )
 from curator.learn.heads import LinearHeads, fit_heads
-from curator.learn.margins import FeatureReader, Margins, SmoothedPool, look_around, to_device
+from curator.learn.margins import FeatureReader, Margins, PoolMargins, pool_margins, to_device
 from curator.learn.model import FrozenClassifier, Standardizer, standardize
 
 Ints = NDArray[np.int64]
@@ -49,15 +49,21 @@ _SUM_ROWS = 8_192
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a round trains with; `pseudo` is None to learn from people alone."""
+    """What a round trains with; `pseudo` is None to learn from people alone.
+
+    `pseudo_share` is what pseudo-labels weigh in all beside the human ones; None lets them
+    earn it (see `core.pseudo.earned_share`). `neighbour_share` is what an image's neighbours
+    count for in its margins, where there are any.
+    """
 
     heads: int
     regularization: float
     balanced: bool
     pseudo: PseudoRule | None
-    pseudo_share: float
+    pseudo_share: float | None
     warm_start: bool
     device: str
+    neighbour_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,32 +99,51 @@ class TrainingLabels:
     representative: Flags
     sampled: Flags
 
+    def among(self, rows: Ints) -> TrainingLabels:
+        """The labels of images with these feature rows; others have left the pool."""
+        kept = np.isin(self.rows, rows)
+        return TrainingLabels(**{one.name: getattr(self, one.name)[kept] for one in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """The heads of a round, and what they say of the pool."""
+
+    classifier: FrozenClassifier
+    margins: PoolMargins
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What one look at the pool gave: its scale, and the pseudo-labels that heads claim."""
+    """What one look at the pool gave: its rows, rising, its scale, and what heads claim."""
 
+    rows: Ints
     standardizer: Standardizer
     sampler: PseudoSampler
+    teacher: Teacher | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
     """A classifier with what it was trained on and how wrong it is where it was not taught.
 
-    Pseudo-label counts are means over the heads. `estimate` is the share of labels on the
-    wrong side of a head that never met them, and `basis` says whose labels those are.
-    `smoothed` holds the pool's margins where neighbours were heard.
+    `margins` are those of the whole pool. Pseudo-label counts are means over the heads.
+    `estimate` is the share of labels on the wrong side of a head that never met them, and
+    `basis` says whose labels those are.
     """
 
     classifier: FrozenClassifier
-    smoothed: SmoothedPool | None
+    margins: PoolMargins
     human_positive: int
     human_negative: int
     pseudo_positive: int
     pseudo_negative: int
     estimate: ErrorEstimate
     basis: Basis
+
+    def as_teacher(self) -> Teacher:
+        """These heads as teachers of the next round's."""
+        return Teacher(classifier=self.classifier, margins=self.margins)
 
 
 def use_threads(count: int) -> None:
@@ -128,34 +153,72 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+def recall(
+    classifier: FrozenClassifier,
+    features: FeatureReader,
+    rows: Ints,
+    around: Neighbourhood | None,
+    device: str,
+) -> Teacher:
+    """A classifier that was kept, with what it says of the pool whose rising rows these are."""
+    margins = pool_margins(
+        classifier.on_raw_features(), features, rows, around, classifier.neighbour_share, device
+    )
+    return Teacher(classifier=classifier, margins=margins)
+
+
 def survey(
     pool: Iterable[PoolSlice],
     features: FeatureReader,
-    teacher: FrozenClassifier | None,
+    teacher: Teacher | None,
     plan: Plan,
+    standardizer: Standardizer | None = None,
 ) -> Survey:
-    """Look at every image once. Raises LearnError if features are constant."""
+    """Look at every image once; its features only if their `standardizer` is not known yet.
+
+    Raises LearnError if features are constant.
+    """
     sampler = PseudoSampler(plan.heads, plan.pseudo.limit if plan.pseudo else 0)
-    margins_of = _margins_of(teacher, plan) if teacher and plan.pseudo else None
-    count, total, squares = 0, np.zeros(1), np.zeros(1)
+    sums, rows = _Sums(plan.device), []
     for part in pool:
-        values = to_device(features.gather(part.rows), plan.device)
-        for start in range(0, len(part.rows), _SUM_ROWS):
-            block = values[start : start + _SUM_ROWS]
-            total = total + block.sum(dim=0).double().cpu().numpy()
-            squares = squares + block.square().sum(dim=0).double().cpu().numpy()
-        count += len(part.rows)
-        if margins_of and plan.pseudo:
-            codes = claims(margins_of(values), part.folds, part.teachable, plan.pseudo)
+        rows.append(part.rows)
+        if standardizer is None:
+            sums.add(features.gather(part.rows))
+        if teacher and plan.pseudo:
+            margins = teacher.margins.at(part.rows)
+            codes = claims(margins, part.folds, part.teachable, plan.pseudo)
             sampler.offer(codes, part.ranks, part.rows)
-    return Survey(standardizer=standardize(count, total, squares), sampler=sampler)
+    return Survey(
+        rows=np.sort(np.concatenate(rows)),
+        standardizer=standardizer or sums.standardizer(),
+        sampler=sampler,
+        teacher=teacher,
+    )
+
+
+class _Sums:
+    """Sums over rows, from which the scale of features follows."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._count, self._total, self._squares = 0, np.zeros(1), np.zeros(1)
+
+    def add(self, features: NDArray[np.floating]) -> None:
+        values = to_device(features, self._device)
+        for start in range(0, len(values), _SUM_ROWS):
+            block = values[start : start + _SUM_ROWS]
+            self._total = self._total + block.sum(dim=0).double().cpu().numpy()
+            self._squares = self._squares + block.square().sum(dim=0).double().cpu().numpy()
+        self._count += len(values)
+
+    def standardizer(self) -> Standardizer:
+        return standardize(self._count, self._total, self._squares)
 
 
 def train(
     labels: TrainingLabels,
     features: FeatureReader,
     surveyed: Survey,
-    teacher: FrozenClassifier | None,
     plan: Plan,
     described: dict[str, Any],
     around: Neighbourhood | None = None,
@@ -163,42 +226,34 @@ def train(
 ) -> Trained:
     """Fit the heads, hear the neighbours and calibrate; `described` is kept with the classifier.
 
-    Without `around` each image is scored by itself. `advance` is told of images whose
-    margins are computed. Raises LearnError if a head would see one class only or features
-    are not finite.
+    Without `around` each image speaks for itself. `advance` is told of images whose margins
+    are computed. Raises LearnError if a head would see one class only or features are not
+    finite.
     """
-    inner = _inner(labels, plan) if around else InnerHeads(plan.heads, plan.heads, ())
-    heads = _fit(labels, features, surveyed, teacher, plan, inner)
-    outer = LinearHeads(heads.weights[:, : plan.heads].copy(), heads.bias[: plan.heads].copy())
-    own = outer.margins(surveyed.standardizer.apply(features.gather(labels.rows)))
+    heads = _fit(labels, features, surveyed, plan)
+    own = heads.margins(surveyed.standardizer.apply(features.gather(labels.rows)))
     alone, basis = _calibrate(labels, own, plan.heads)
-    margins, calibration, shares = own, alone, np.zeros(plan.heads)
-    smoothed = None
-    if around:
-        folded = surveyed.standardizer.folded_into(heads)
-        seen = look_around(Margins(folded, plan.device), features, around, advance)
-        shares = _shares(labels, inner, seen.own, seen.neighbours, around)
-        smoothed = seen.blended(shares)
-        found, known = smoothed.at(labels.rows)
-        margins = np.where(known[:, None], found, own)
-        calibration, basis = _calibrate(labels, margins, plan.heads)
+    share = plan.neighbour_share if around else 0.0
+    folded = surveyed.standardizer.folded_into(heads)
+    pool = pool_margins(folded, features, surveyed.rows, around, share, plan.device, advance)
+    heard = pool.at(labels.rows)
+    calibration, _ = _calibrate(labels, heard, plan.heads)
     counts = surveyed.sampler.counts().mean(axis=1)
-    graph = around.digest if around else None
+    graph = {"neighbour_share": share, "graph": around.digest if around else None}
     return Trained(
         classifier=FrozenClassifier(
             standardizer=surveyed.standardizer,
-            heads=outer,
+            heads=heads,
             calibration=calibration,
             alone=alone,
-            shares=shares,
-            settings={**described, "basis": basis, "graph": graph},
+            settings={**described, "basis": basis, **graph},
         ),
-        smoothed=smoothed,
+        margins=pool,
         human_positive=int((labels.trains & labels.positive).sum()),
         human_negative=int((labels.trains & ~labels.positive).sum()),
         pseudo_positive=round(counts[0]),
         pseudo_negative=round(counts[1]),
-        estimate=_estimate(labels, margins, basis),
+        estimate=_estimate(labels, heard, basis),
         basis=basis,
     )
 
@@ -206,49 +261,23 @@ def train(
 class Scorer:
     """Scores slices of the pool with this round's heads, each blind to what it was taught."""
 
-    def __init__(
-        self,
-        trained: Trained,
-        surveyed: Survey,
-        teacher: FrozenClassifier | None,
-        plan: Plan,
-    ) -> None:
-        self._plan = plan
-        self._classifier, self._smoothed = trained.classifier, trained.smoothed
-        self._margins = _margins_of(trained.classifier, plan)
-        self._teacher = _margins_of(teacher, plan) if teacher and plan.pseudo else None
+    def __init__(self, trained: Trained, surveyed: Survey, plan: Plan) -> None:
+        self._plan, self._trained, self._teacher = plan, trained, surveyed.teacher
         self._cuts = surveyed.sampler.cuts()
 
-    def score(
-        self, part: PoolSlice, features: FeatureReader
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def score(self, part: PoolSlice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """P(positive) of each image, calibrated and raw, both (rows,) float64."""
-        blind = self._blind(part, features)
-        if self._smoothed is None:
-            return self._alone(part.rows, features, blind)
-        margins, known = self._smoothed.at(part.rows)
-        calibrated = _mean_where(self._classifier.calibration.probabilities(margins), blind)
-        raw = _mean_where(sigmoid(margins), blind)
-        if not known.all():
-            late = ~known
-            calibrated[late], raw[late] = self._alone(part.rows[late], features, blind[late])
-        return calibrated, raw
-
-    def _alone(
-        self, rows: Ints, features: FeatureReader, blind: Flags
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Scores by what the heads say of the images themselves."""
-        margins = self._margins(to_device(features.gather(rows), self._plan.device))
-        calibrated = self._classifier.alone.probabilities(margins)
+        blind, margins = self._blind(part), self._trained.margins.at(part.rows)
+        calibrated = self._trained.classifier.calibration.probabilities(margins)
         return _mean_where(calibrated, blind), _mean_where(sigmoid(margins), blind)
 
-    def _blind(self, part: PoolSlice, features: FeatureReader) -> Flags:
+    def _blind(self, part: PoolSlice) -> Flags:
         """Which heads were taught nothing about each image, (rows, K); its own fold's always."""
         own = part.folds[:, None] == np.arange(self._plan.heads)
         blind: Flags = own | ~part.taught[:, None]
         if self._teacher and self._plan.pseudo:
-            values = to_device(features.gather(part.rows), self._plan.device)
-            codes = claims(self._teacher(values), part.folds, part.teachable, self._plan.pseudo)
+            margins = self._teacher.margins.at(part.rows)
+            codes = claims(margins, part.folds, part.teachable, self._plan.pseudo)
             blind = blind & (taken(codes, part.ranks, self._cuts) == 0)
         return blind
 
@@ -257,62 +286,23 @@ def score_unseen(
     classifier: FrozenClassifier, features: NDArray[np.floating], device: str = "cpu"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """P(positive), calibrated and raw, of images that no head met; features (rows, features)."""
-    margins = Margins(classifier.on_raw_features(), device)(to_device(features, device))
+    margins = Margins(classifier.on_raw_features(), device)(features)
     calibrated = classifier.alone.probabilities(margins)
     return calibrated.mean(axis=1), sigmoid(margins).mean(axis=1)
 
 
-def _margins_of(classifier: FrozenClassifier, plan: Plan) -> Margins:
-    return Margins(classifier.on_raw_features(), plan.device)
-
-
-def _inner(labels: TrainingLabels, plan: Plan) -> InnerHeads:
-    return inner_heads(plan.heads, labels.folds[labels.trains], labels.positive[labels.trains])
-
-
 def _fit(
-    labels: TrainingLabels,
-    features: FeatureReader,
-    surveyed: Survey,
-    teacher: FrozenClassifier | None,
-    plan: Plan,
-    inner: InnerHeads,
+    labels: TrainingLabels, features: FeatureReader, surveyed: Survey, plan: Plan
 ) -> LinearHeads:
-    """The K heads, and behind them the inner ones, which learn from people alone."""
     x, targets, weights = _training_set(labels, features, surveyed, plan)
-    if inner.pairs:
-        chosen = labels.trains
-        people = inner.weights(
-            labels.positive[chosen], labels.folds[chosen], balanced=plan.balanced
-        )
-        nobody = np.zeros((len(x) - len(people), len(inner.pairs)), dtype=np.float32)
-        weights = np.concatenate([weights, np.concatenate([people, nobody])], axis=1)
+    warm = surveyed.teacher if plan.warm_start else None
     return fit_heads(
         x,
         targets,
         weights,
         regularization=plan.regularization,
         device=plan.device,
-        start=teacher.heads if plan.warm_start and teacher else None,
-    )
-
-
-def _shares(
-    labels: TrainingLabels,
-    inner: InnerHeads,
-    own: NDArray[np.float32],
-    neighbours: NDArray[np.float32],
-    around: Neighbourhood,
-) -> NDArray[np.float64]:
-    """How far each head believes the neighbours, (K,), from (images, K + inner) log-odds."""
-    places = around.places(labels.rows)
-    judged = labels.calibrates & (places >= 0)
-    at = places[judged]
-    return inner.shares(
-        own[at, inner.folds :],
-        neighbours[at, inner.folds :],
-        labels.folds[judged],
-        labels.positive[judged],
+        start=warm.classifier.heads if warm else None,
     )
 
 
@@ -327,7 +317,7 @@ def _training_set(
     each = pseudo_weight_per_image(
         weights.sum(axis=0),
         surveyed.sampler.counts(),
-        share=plan.pseudo_share,
+        share=_pseudo_share(labels, surveyed.teacher, plan),
         balanced=plan.balanced,
     )
     rows, targets, parts = [labels.rows[chosen]], [labels.positive[chosen]], [weights]
@@ -338,6 +328,16 @@ def _training_set(
         parts.append(member * each[place])
     x = np.concatenate([surveyed.standardizer.apply(features.gather(part)) for part in rows])
     return x, np.concatenate(targets), np.concatenate(parts).astype(np.float32)
+
+
+def _pseudo_share(labels: TrainingLabels, teacher: Teacher | None, plan: Plan) -> float:
+    """What pseudo-labels may weigh, by how right the teachers are where they were not taught."""
+    if teacher is None or plan.pseudo_share is not None:
+        return plan.pseudo_share or 0.0
+    margins = teacher.margins.at(labels.rows)
+    basis: Basis = "pool" if labels.sampled.sum() >= SAMPLE_FOR_POOL else "seeds"
+    estimate = _estimate(labels, margins, basis)
+    return earned_share(estimate.errors, estimate.sample)
 
 
 def _calibrate(

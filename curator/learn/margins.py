@@ -1,8 +1,7 @@
-"""What heads say of raw features, and what the pool around each image says with them.
+"""What heads say of the whole pool, each image heard together with its neighbours.
 
-Margins are computed on the device, in blocks. The smoothed pool holds one number per image
-and head: at five heads and ten inner ones, about 200 bytes an image while it is made, and
-20 bytes an image afterwards.
+Margins are computed once a round, in blocks, on the device; after that scoring only looks
+them up. They take 20 bytes an image at five heads.
 """
 
 from __future__ import annotations
@@ -14,16 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.core.neighbours import Blend, Neighbourhood, neighbour_log_odds, places_of
+from curator.core.neighbours import Neighbourhood, blend, neighbour_log_odds, places_of
 from curator.learn.heads import LinearHeads, pad_columns
 
 if TYPE_CHECKING:
     import torch
 
 Float32 = NDArray[np.float32]
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 _BLOCK = 16_384
 
@@ -46,8 +43,9 @@ class Margins:
         self._bias = torch.as_tensor(folded.bias, device=device)
         self._device = device
 
-    def __call__(self, values: torch.Tensor) -> Float32:
-        """(rows, K) for features on the device, (rows, features)."""
+    def __call__(self, features: NDArray[np.floating]) -> Float32:
+        """(rows, K) for raw features, (rows, features)."""
+        values = to_device(features, self._device)
         margins = (values @ self._weights)[:, : self._heads] + self._bias
         result: Float32 = margins.cpu().numpy()
         return result
@@ -59,7 +57,7 @@ class Margins:
         found = np.empty((len(rows), self._heads), dtype=np.float32)
         for start in range(0, len(rows), _BLOCK):
             part = rows[start : start + _BLOCK]
-            found[start : start + len(part)] = self(to_device(features.gather(part), self._device))
+            found[start : start + len(part)] = self(features.gather(part))
             advance(len(part))
         return found
 
@@ -71,44 +69,38 @@ def to_device(features: NDArray[np.floating], device: str) -> torch.Tensor:
     return torch.as_tensor(np.ascontiguousarray(features)).to(device).float()
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
-    """Own and neighbours' log-odds of every image of a neighbourhood, both (images, heads)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class PoolMargins:
+    """Log-odds of K heads, (images, K), for the images with these rising feature rows."""
 
     rows: Ints
-    own: Float32
-    neighbours: Float32
+    values: Float32
 
-    def blended(self, shares: Floats) -> SmoothedPool:
-        """The first heads, as many as there are `shares`, blended with their neighbours."""
-        count = len(shares)
-        blend = Blend(share=shares)
-        return SmoothedPool(
-            self.rows, blend.margins(self.own[:, :count], self.neighbours[:, :count])
-        )
-
-
-def look_around(
-    heads: Margins,
-    features: FeatureReader,
-    around: Neighbourhood,
-    advance: Callable[[int], None],
-) -> Around:
-    """Margins of the whole pool, and what each image's neighbours say."""
-    own = heads.of_rows(features, around.rows, advance)
-    return Around(around.rows, own, neighbour_log_odds(own, around.graph))
-
-
-@dataclass(frozen=True, slots=True)
-class SmoothedPool:
-    """Blended margins, (images, K), of the images with these rising feature rows."""
-
-    rows: Ints
-    margins: Float32
-
-    def at(self, rows: Ints) -> tuple[Float32, Flags]:
-        """The margins of feature rows, (rows, K), and which of them are known; others are 0."""
+    def at(self, rows: Ints) -> Float32:
+        """The margins of feature rows, (rows, K). Raises ValueError if one is not there."""
         places = places_of(self.rows, rows)
-        known = places >= 0
-        found = np.where(known[:, None], self.margins[np.maximum(places, 0)], np.float32(0))
-        return found, known
+        if (places < 0).any():
+            raise ValueError(f"{int((places < 0).sum())} images came after the pool was read")
+        found: Float32 = self.values[places]
+        return found
+
+
+def pool_margins(
+    heads: LinearHeads,
+    features: FeatureReader,
+    rows: Ints,
+    around: Neighbourhood | None,
+    share: float,
+    device: str,
+    advance: Callable[[int], None] = lambda images: None,
+) -> PoolMargins:
+    """What heads for raw features say of a pool whose rising feature rows are `rows`.
+
+    With `around`, which these images must be part of, neighbours are heard with this `share`.
+    """
+    if around is None or share == 0:
+        return PoolMargins(rows, Margins(heads, device).of_rows(features, rows, advance))
+    if (around.places(rows) < 0).any():
+        raise ValueError("the neighbours are those of another pool")
+    own = Margins(heads, device).of_rows(features, around.rows, advance)
+    return PoolMargins(around.rows, blend(own, neighbour_log_odds(own, around.graph), share))

@@ -48,24 +48,27 @@ class Standardizer:
 class FrozenClassifier:
     """K heads over the features of one encoder, with the map from margins to probabilities.
 
-    `calibration` is for scores of the pool, whose margins are blended with their neighbours'
-    by `shares` (K,) where a pool's neighbours were heard; `alone` is for the heads' own
+    `calibration` is for the pool, where neighbours are heard; `alone` is for the heads' own
     margins, as of images that are in no pool. `settings` says what the heads were trained
     with: encoder fingerprint, folds, seed, class names, basis of the calibration, and the
-    digest of the neighbour graph.
+    neighbours' share with the digest of their graph.
     """
 
     standardizer: Standardizer
     heads: LinearHeads
     calibration: CalibrationMap
     alone: CalibrationMap
-    shares: NDArray[np.float64]
     settings: dict[str, Any]
 
     @property
     def head_count(self) -> int:
         """K."""
         return int(self.heads.weights.shape[1])
+
+    @property
+    def neighbour_share(self) -> float:
+        """What an image's neighbours count for in its margins, 0 to 1."""
+        return float(self.settings.get("neighbour_share", 0.0))
 
     def on_raw_features(self) -> LinearHeads:
         """The same heads with standardisation folded in, for features (rows, features)."""
@@ -84,7 +87,6 @@ class FrozenClassifier:
             "intercept": self.calibration.intercept,
             "alone_log_slope": self.alone.log_slope,
             "alone_intercept": self.alone.intercept,
-            "shares": self.shares,
         }
         # One entry only: safetensors writes several in an order that differs between runs.
         described = json.dumps({"format": FORMAT, "settings": self.settings}, sort_keys=True)
@@ -143,6 +145,5 @@ def load_classifier(path: Path, digest: str) -> FrozenClassifier:
         heads=LinearHeads(weights=tensors["weights"], bias=tensors["bias"]),
         calibration=calibration,
         alone=alone,
-        shares=tensors.get("shares", np.zeros(len(calibration.intercept))),
         settings=metadata["settings"],
     )

@@ -21,12 +21,12 @@ from curator.learn.frozen import (
     PoolSlice,
     Scorer,
     Survey,
+    Teacher,
     TrainingLabels,
     survey,
     train,
 )
 from curator.learn.margins import FeatureReader
-from curator.learn.model import FrozenClassifier
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -82,15 +82,15 @@ class Rehearsal:
         LearnError if a head would see one class only.
         """
         found: list[Scores] = []
-        teacher: FrozenClassifier | None = None
+        teacher: Teacher | None = None
         labelled = np.zeros(len(self.pool), dtype=np.bool_)
         labelled[places] = True
         labels = self._labels(places, said, seed)
         for _ in range(rounds):
             surveyed = self._survey(labelled, teacher, seed)
-            trained = train(labels, self._features, surveyed, teacher, self._plan, {}, self._around)
-            scorer = Scorer(trained, surveyed, teacher, self._plan)
-            parts = [scorer.score(part, self._features) for part in self._slices(labelled, seed)]
+            trained = train(labels, self._features, surveyed, self._plan, {}, self._around)
+            scorer = Scorer(trained, surveyed, self._plan)
+            parts = [scorer.score(part) for part in self._slices(labelled, seed)]
             calibrated = np.concatenate([part[0] for part in parts])
             raw = np.concatenate([part[1] for part in parts])
             found.append(
@@ -102,13 +102,14 @@ class Rehearsal:
                     judged_positive=said,
                 )
             )
-            teacher = trained.classifier
+            teacher = trained.as_teacher()
         return found
 
-    def _survey(self, labelled: Flags, teacher: FrozenClassifier | None, seed: int) -> Survey:
+    def _survey(self, labelled: Flags, teacher: Teacher | None, seed: int) -> Survey:
         if teacher is None or self._plan.pseudo is None:
             return self._first
-        return survey(self._slices(labelled, seed), self._features, teacher, self._plan)
+        scale = self._first.standardizer
+        return survey(self._slices(labelled, seed), self._features, teacher, self._plan, scale)
 
     def _slices(self, labelled: Flags, seed: int) -> Iterator[PoolSlice]:
         for start in range(0, len(self.pool), _SLICE):

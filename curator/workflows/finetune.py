@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from curator.learn.pipeline import Unreadable
 from curator.pixels.pack import decode_square
 from curator.settings import Settings
 from curator.workflows.encode_paths import EncodedPath
-from curator.workflows.labelled import pool_slice, training_labels
+from curator.workflows.labelled import training_labels
 from curator.workflows.pack import (
     PackedPixels,
     network_request,
@@ -43,7 +44,7 @@ from curator.workflows.pack import (
     ready_pixels,
     spec_of,
 )
-from curator.workflows.scoring import CHUNK_IMAGES, Tally, score_pool
+from curator.workflows.scoring import Pool, Tally, read_pool, score_pool
 from curator.workflows.teacher import still_blind
 from curator.workflows.workspace import Workspace
 
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from curator.learn.finetune.recipe import Recipe
     from curator.learn.finetune.run import EpochRecord
 
+_NETWORKS_TAKE = 0.5
 _CHECKPOINTS = "training"
 
 Flags = NDArray[np.bool_]
@@ -95,7 +97,8 @@ def one_finetuned_round(
     labels = fine_labels(workspace, pixels, plan)
     teacher = _teacher(workspace, parent_id, pixels, plan, progress)
     with timed("survey"):
-        surveyed = survey_pool_slices(_slices(workspace, pixels, progress), pixels, teacher, plan)
+        images = read_pool(workspace, pixels.feature_set_id)
+        surveyed = survey_pool_slices(_slices(workspace, images, progress), pixels, teacher, plan)
     with timed("train"), _epochs(progress, plan) as epoch_done:
         trained = train_chains(
             labels, pixels, surveyed, teacher, plan, _described(workspace, pixels),
@@ -103,8 +106,8 @@ def one_finetuned_round(
         )  # fmt: skip
     token = rounds.begin_staging(workspace.catalogue)
     with timed("score"):
-        scorer = FineScorer(trained, teacher, plan)
-        tally, digest = score_pool(workspace, pixels, scorer, token, progress, folds=_quarters())
+        score = partial(FineScorer(trained, teacher, plan).score, features=pixels)
+        tally, digest = score_pool(workspace, images, score, token, progress, folds=_quarters())
     return StagedRound(
         trained=trained,
         tally=tally,
@@ -144,7 +147,7 @@ def fine_plan(workspace: Workspace, progress: Progress) -> FinePlan:
         )
         if chosen.pseudo_labels
         else None,
-        pseudo_share=chosen.pseudo_weight,
+        pseudo_share=_NETWORKS_TAKE if chosen.pseudo_weight == "auto" else chosen.pseudo_weight,
         balanced=chosen.class_weight == "balanced",
         warm_start=chosen.warm_start,
         device=_device(workspace),
@@ -245,13 +248,11 @@ def _teacher(
     return None
 
 
-def _slices(workspace: Workspace, pixels: PackedPixels, progress: Progress) -> Iterator[PoolSlice]:
-    seed = workspace.settings.runtime.seed
-    with progress.stage("survey", pixels.rows) as stage:
-        chunks = pool.pool_chunks(workspace.catalogue, pixels.feature_set_id, size=CHUNK_IMAGES)
-        for chunk in chunks:
-            yield pool_slice(chunk, _quarters(), seed)
-            stage.advance(len(chunk.image_ids))
+def _slices(workspace: Workspace, images: Pool, progress: Progress) -> Iterator[PoolSlice]:
+    with progress.stage("survey", images.images) as stage:
+        for part in images.slices(_quarters(), workspace.settings.runtime.seed):
+            yield part
+            stage.advance(len(part.rows))
 
 
 class _epochs:  # noqa: N801 - a context manager, named as it reads

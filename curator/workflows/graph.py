@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.catalogue.pool import pool_chunks
 from curator.core.files import replacing
 from curator.core.neighbours import Neighbourhood
 from curator.core.progress import Progress
@@ -29,6 +28,7 @@ from curator.learn.graph import (
 )
 from curator.pixels.rowfile import RowFile
 from curator.workflows.feature_sets import FeatureSet
+from curator.workflows.scoring import Pool
 from curator.workflows.workspace import Workspace
 
 NEIGHBOURS = 15
@@ -50,12 +50,14 @@ class PoolMap:
     around: Neighbourhood
 
 
-def pool_map(workspace: Workspace, features: FeatureSet, progress: Progress) -> PoolMap | None:
+def pool_map(
+    workspace: Workspace, features: FeatureSet, pool: Pool, progress: Progress
+) -> PoolMap | None:
     """The neighbours of every image, from disk or found now; None in a tiny pool.
 
     Raises LearnError if features are not finite, StorageError if the disk is full.
     """
-    rows, image_ids = _pool(workspace, features)
+    rows, image_ids = pool.by_rows()
     if len(rows) <= NEIGHBOURS + 1:
         return None
     use_search_threads(workspace.settings.runtime.threads or core_count())
@@ -90,26 +92,13 @@ def pool_map(workspace: Workspace, features: FeatureSet, progress: Progress) -> 
 
 
 def neighbourhood(
-    workspace: Workspace, features: FeatureSet, progress: Progress
+    workspace: Workspace, features: FeatureSet, pool: Pool, progress: Progress
 ) -> Neighbourhood | None:
     """The pool's neighbour graph, unless the settings or the pool's size speak against it."""
-    if not workspace.settings.classifier.neighbours:
+    if workspace.settings.classifier.neighbour_share == 0:
         return None
-    found = pool_map(workspace, features, progress)
+    found = pool_map(workspace, features, pool, progress)
     return found.around if found else None
-
-
-def _pool(
-    workspace: Workspace, features: FeatureSet
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The feature rows of all usable images, rising, and whose they are."""
-    rows, image_ids = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
-    for chunk in pool_chunks(workspace.catalogue, features.feature_set_id):
-        there = chunk.feature_rows < features.rows
-        rows.append(chunk.feature_rows[there])
-        image_ids.append(chunk.image_ids[there])
-    order = np.argsort(np.concatenate(rows))
-    return np.concatenate(rows)[order], np.concatenate(image_ids)[order]
 
 
 def _digest(fingerprint: str, rows: NDArray[np.int64], image_ids: NDArray[np.int64]) -> str:

@@ -25,7 +25,15 @@ from curator.core.progress import SILENT, Progress
 from curator.core.pseudo import PseudoRule
 from curator.errors import DataError
 from curator.learn.devices import choose_placement, core_count
-from curator.learn.frozen import Basis, Plan, Scorer, TrainingLabels, train, use_threads
+from curator.learn.frozen import (
+    Basis,
+    Plan,
+    Scorer,
+    TrainingLabels,
+    survey,
+    train,
+    use_threads,
+)
 from curator.learn.model import FrozenClassifier
 from curator.settings import Settings
 from curator.workflows.encode import ready_features
@@ -33,8 +41,8 @@ from curator.workflows.feature_sets import FeatureSet
 from curator.workflows.graph import neighbourhood
 from curator.workflows.group import regroup
 from curator.workflows.labelled import check_labels, training_labels
-from curator.workflows.scoring import Tally, score_pool, survey_pool
-from curator.workflows.teacher import teacher_of
+from curator.workflows.scoring import Tally, read_pool, score_pool
+from curator.workflows.teacher import PoolView, RoundMemory, teacher_of
 from curator.workflows.workspace import Workspace
 
 
@@ -130,19 +138,25 @@ def run_rounds(
     with lease(workspace.catalogue, "round"):
         # An `add` that was killed may have left images that no group knows yet.
         regroup(workspace, progress=progress)
+        memory = RoundMemory()
         for _ in range(1 if dry_run else most):
-            report = _one_round(workspace, dry_run, progress)
+            report = _one_round(workspace, dry_run, memory, progress)
             yield report
             if until_stable and report.changed_share <= workspace.settings.rounds.stable_share:
                 return
 
 
-def _one_round(workspace: Workspace, dry_run: bool, progress: Progress) -> RoundReport:
+def _one_round(
+    workspace: Workspace, dry_run: bool, memory: RoundMemory, progress: Progress
+) -> RoundReport:
     clock, started_at = _Clock(), datetime.now(UTC)
     parent_id = rounds.head(workspace.catalogue)
     finetunes = workspace.settings.classifier.kind == "finetune"
-    compute = _staged_finetuned if finetunes else _staged_frozen
-    staged = compute(workspace, parent_id, clock, progress)
+    staged = (
+        _staged_finetuned(workspace, parent_id, clock, progress)
+        if finetunes
+        else _staged_frozen(workspace, parent_id, memory, clock, progress)
+    )
     if dry_run:
         rounds.discard_staging(workspace.catalogue, staged.token)
         return _report(staged.trained, staged.tally, clock, None)
@@ -175,27 +189,36 @@ class _Staged:
 
 
 def _staged_frozen(
-    workspace: Workspace, parent_id: int | None, clock: _Clock, progress: Progress
+    workspace: Workspace,
+    parent_id: int | None,
+    memory: RoundMemory,
+    clock: _Clock,
+    progress: Progress,
 ) -> _Staged:
     with clock.stage("encode"):
         features = ready_features(workspace, progress)
     use_threads(workspace.settings.runtime.threads or core_count())
     plan = plan_of(workspace.settings)
-    labels = _labels(workspace, features, plan)
-    teacher = teacher_of(workspace, parent_id, features.feature_set_id, plan, progress)
     with clock.stage("survey"):
-        surveyed = survey_pool(workspace, features, teacher, plan, progress)
+        labels = _labels(workspace, features, plan)
+        pool = read_pool(workspace, features.feature_set_id)
+        rows, _ = pool.by_rows()
+        labels = labels.among(rows)
     with clock.stage("neighbours"):
-        around = neighbourhood(workspace, features, progress)
-    with clock.stage("train"), progress.stage("train", features.rows) as stage:
+        around = neighbourhood(workspace, features, pool, progress)
+    with clock.stage("survey"):
+        view = PoolView(features=features, rows=rows, around=around)
+        teacher = teacher_of(workspace, parent_id, view, plan, memory, progress)
+        slices = pool.slices(plan.heads, workspace.settings.runtime.seed)
+        surveyed = survey(slices, features, teacher, plan, memory.scale_of(view))
+    with clock.stage("train"), progress.stage("train", pool.images) as stage:
         described = _described(workspace, features)
-        trained = train(labels, features, surveyed, teacher, plan, described, around, stage.advance)
+        trained = train(labels, features, surveyed, plan, described, around, stage.advance)
     token = rounds.begin_staging(workspace.catalogue)
     with clock.stage("score"):
-        scorer = Scorer(trained, surveyed, teacher, plan)
-        tally, score_digest = score_pool(
-            workspace, features, scorer, token, progress, folds=plan.heads
-        )
+        score = Scorer(trained, surveyed, plan).score
+        tally, score_digest = score_pool(workspace, pool, score, token, progress, folds=plan.heads)
+    memory.keep(view, trained)
     return _Staged(
         trained=trained,
         tally=tally,
@@ -232,7 +255,8 @@ def plan_of(settings: Settings) -> Plan:
         regularization=chosen.regularization,
         balanced=chosen.class_weight == "balanced",
         pseudo=rule if chosen.pseudo_labels else None,
-        pseudo_share=chosen.pseudo_weight,
+        pseudo_share=None if chosen.pseudo_weight == "auto" else chosen.pseudo_weight,
+        neighbour_share=chosen.neighbour_share,
         warm_start=chosen.warm_start,
         device=choose_placement(device=settings.runtime.device).device,
     )

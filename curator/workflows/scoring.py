@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,9 @@ from curator.catalogue.pool import PoolChunk, pool_chunks
 from curator.core.progress import Progress
 from curator.core.promotion import Action, Held, ThresholdPolicy, decide
 from curator.core.words import Standing, code_of
-from curator.learn.frozen import Plan, PoolSlice, Survey, survey
-from curator.learn.model import FrozenClassifier
+from curator.learn.frozen import PoolSlice
 from curator.pixels.scores import SCORE_RECORD, ScoreWriter
 from curator.settings import PromotionSettings
-from curator.workflows.feature_sets import FeatureSet
 from curator.workflows.labelled import held, is_human, pool_slice
 from curator.workflows.workspace import Workspace
 
@@ -52,51 +50,50 @@ class Tally:
         )
 
 
-def survey_pool(
-    workspace: Workspace,
-    features: FeatureSet,
-    teacher: FrozenClassifier | None,
-    plan: Plan,
-    progress: Progress,
-) -> Survey:
-    """Look at every image once: the scale of its features, and what the teacher claims."""
-    seed = workspace.settings.runtime.seed
-    with progress.stage("survey", features.rows) as stage:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """The usable images that have features, as they were when a round began.
 
-        def slices() -> Iterator[PoolSlice]:
-            for chunk in _chunks(workspace, features.feature_set_id):
-                yield pool_slice(chunk, plan.heads, seed)
-                stage.advance(len(chunk.image_ids))
+    Read once, about 50 bytes an image; images that come later wait for the next round.
+    """
 
-        return survey(slices(), features, teacher, plan)
-
-
-class ScoredRows(Protocol):
-    """Features or pixels of the pool: the catalogue's set of rows, and how many there are."""
+    chunks: tuple[PoolChunk, ...]
 
     @property
-    def feature_set_id(self) -> int: ...  # noqa: D102
-    @property
-    def rows(self) -> int: ...  # noqa: D102
+    def images(self) -> int:
+        """How many there are."""
+        return sum(len(chunk.image_ids) for chunk in self.chunks)
+
+    def by_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All feature rows, rising, and the ids of their images."""
+        nothing = np.empty(0, dtype=np.int64)
+        rows = np.concatenate([nothing, *(chunk.feature_rows for chunk in self.chunks)])
+        image_ids = np.concatenate([nothing, *(chunk.image_ids for chunk in self.chunks)])
+        order = np.argsort(rows)
+        return rows[order], image_ids[order]
+
+    def slices(self, folds: int, seed: int) -> Iterator[PoolSlice]:
+        """What heads may know of the images, run by run."""
+        for chunk in self.chunks:
+            yield pool_slice(chunk, folds, seed)
 
 
-Rows = TypeVar("Rows", bound=ScoredRows)
-Taken = TypeVar("Taken", contravariant=True)
+def read_pool(workspace: Workspace, feature_set_id: int) -> Pool:
+    """The pool of now."""
+    return Pool(chunks=tuple(pool_chunks(workspace.catalogue, feature_set_id, size=CHUNK_IMAGES)))
 
 
-class PoolScorer(Protocol[Taken]):
+class Score(Protocol):
     """A classifier of either kind, as the pool sees it."""
 
-    def score(
-        self, part: PoolSlice, features: Taken
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def __call__(self, part: PoolSlice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """P(positive) of each image, calibrated and raw, both (rows,)."""
 
 
 def score_pool(
     workspace: Workspace,
-    features: Rows,
-    scorer: PoolScorer[Rows],
+    pool: Pool,
+    score: Score,
     token: str,
     progress: Progress,
     *,
@@ -105,12 +102,12 @@ def score_pool(
     """Score, decide and stage the whole pool; returns the tally and the score file's digest."""
     settings, tally = workspace.settings, Tally()
     with (
-        progress.stage("score", features.rows) as stage,
+        progress.stage("score", pool.images) as stage,
         ScoreWriter(workspace.folder("scores")) as writer,
     ):
-        for chunk in _chunks(workspace, features.feature_set_id):
+        for chunk in pool.chunks:
             part = pool_slice(chunk, folds, settings.runtime.seed)
-            calibrated, raw = scorer.score(part, features)
+            calibrated, raw = score(part)
             deciding = raw if settings.promotion.score == "raw" else calibrated
             found = held(chunk)
             actions = decide(deciding, found, policy_of(settings.promotion))
@@ -192,7 +189,3 @@ def _count(
         without_human=int((~human).sum()),
         expected_errors=float((1 - probability[positive]).sum() + probability[negative].sum()),
     )
-
-
-def _chunks(workspace: Workspace, feature_set_id: int) -> Iterator[PoolChunk]:
-    return pool_chunks(workspace.catalogue, feature_set_id, size=CHUNK_IMAGES)

@@ -41,7 +41,7 @@ from curator.workflows.feature_sets import FeatureSet, current_features, open_fe
 from curator.workflows.graph import neighbourhood
 from curator.workflows.rehearsals import Rehearsals
 from curator.workflows.round import plan_of
-from curator.workflows.scoring import policy_of
+from curator.workflows.scoring import policy_of, read_pool
 from curator.workflows.truth import Truth, read_truth
 from curator.workflows.workspace import Workspace
 
@@ -162,7 +162,8 @@ class _Stage:
         self._wish, self._workspace = wish, workspace
         _check_pool(self.pool.truth, wish, truth, workspace)
         plan = plan_of(workspace.settings)
-        around = neighbourhood(workspace, features, progress)
+        pool = read_pool(workspace, features.feature_set_id)
+        around = neighbourhood(workspace, features, pool, progress)
         self._rehearsal = Rehearsal(self.pool, features, plan, around)
         self._kept = Rehearsals(
             workspace.folder("reports") / "simulations",

@@ -1,4 +1,4 @@
-"""Whether the last round's heads may teach this one.
+"""Whether the last round's heads may teach this one, and what they say of the pool.
 
 A head may teach its successor only while every human label still lies in the fold that it
 had when the head was trained; otherwise the successor would inherit what it is judged on.
@@ -6,36 +6,95 @@ had when the head was trained; otherwise the successor would inherit what it is 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from curator.catalogue import pool, rounds
 from curator.catalogue.rounds import RoundRecord
 from curator.core.folds import fold_of
+from curator.core.neighbours import Neighbourhood
 from curator.core.progress import Progress
 from curator.errors import LearnError
-from curator.learn.frozen import Plan
-from curator.learn.model import FrozenClassifier, load_classifier
+from curator.learn.frozen import Plan, Teacher, Trained, recall
+from curator.learn.model import FrozenClassifier, Standardizer, load_classifier
 from curator.pixels.scores import read_scores
+from curator.workflows.feature_sets import FeatureSet
 from curator.workflows.workspace import Workspace
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolView:
+    """The pool of a round: its features, its rows (images,), rising, and who lies near whom."""
+
+    features: FeatureSet
+    rows: NDArray[np.int64]
+    around: Neighbourhood | None
+
+    def is_that_of(self, other: PoolView) -> bool:
+        """Whether margins on the other view are margins on this one."""
+        graphs = [view.around.digest if view.around else None for view in (self, other)]
+        return (
+            graphs[0] == graphs[1]
+            and self.features.fingerprint == other.features.fingerprint
+            and np.array_equal(self.rows, other.rows)
+        )
+
+
+class RoundMemory:
+    """What the last round of a run computed, so that the next need not do so again.
+
+    Nothing depends on it: forgotten, the same numbers are computed from what is kept.
+    """
+
+    def __init__(self) -> None:
+        self._view: PoolView | None = None
+        self._trained: Trained | None = None
+
+    def keep(self, view: PoolView, trained: Trained) -> None:
+        """Remember a round."""
+        self._view, self._trained = view, trained
+
+    def scale_of(self, view: PoolView) -> Standardizer | None:
+        """The scale of the features, if it is known."""
+        last = self._last(view)
+        return last.classifier.standardizer if last else None
+
+    def teacher(self, view: PoolView, classifier: FrozenClassifier) -> Teacher | None:
+        """What these heads say of the pool, if it is known."""
+        last = self._last(view)
+        same = last is not None and last.classifier.to_bytes() == classifier.to_bytes()
+        return last.as_teacher() if last and same else None
+
+    def _last(self, view: PoolView) -> Trained | None:
+        return self._trained if self._view and self._view.is_that_of(view) else None
+
+
 def teacher_of(
-    workspace: Workspace, parent_id: int | None, feature_set_id: int, plan: Plan, progress: Progress
-) -> FrozenClassifier | None:
+    workspace: Workspace,
+    parent_id: int | None,
+    view: PoolView,
+    plan: Plan,
+    memory: RoundMemory,
+    progress: Progress,
+) -> Teacher | None:
     """The heads of the last round, or None if there are none that may teach."""
     if parent_id is None or plan.pseudo is None:
         return None
     record = rounds.get_round(workspace.catalogue, parent_id)
-    if record.model_digest is None or record.feature_set_id != feature_set_id:
+    if record.model_digest is None or record.feature_set_id != view.features.feature_set_id:
         return None
     try:
         path = workspace.folder("models") / f"{record.model_digest}.safetensors"
-        teacher = load_classifier(path, record.model_digest)
+        classifier = load_classifier(path, record.model_digest)
     except LearnError as error:
         progress.note(f"{error.problem} This round learns from people's labels alone.")
         return None
-    if teacher.head_count == plan.heads and still_blind(workspace, record, plan.heads):
-        return teacher
+    if classifier.head_count == plan.heads and still_blind(workspace, record, plan.heads):
+        return memory.teacher(view, classifier) or recall(
+            classifier, view.features, view.rows, view.around, plan.device
+        )
     progress.note(
         "Folds have changed since the last round, so its heads may have seen what they would be"
         " judged on. This round learns from people's labels alone."

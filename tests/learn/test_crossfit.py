@@ -16,6 +16,7 @@ from curator.core.bounds import clopper_pearson_interval
 from curator.core.calibration import sigmoid
 from curator.core.folds import fold_of, sampling_rank
 from curator.core.metrics import error_estimate
+from curator.core.neighbours import Neighbourhood
 from curator.core.pseudo import PseudoRule, human_weights
 from curator.learn.encoder import EncoderRequest, open_encoder
 from curator.learn.frozen import (
@@ -27,6 +28,7 @@ from curator.learn.frozen import (
     survey,
     train,
 )
+from curator.learn.graph import NeighbourIndex, find_projection
 from curator.learn.heads import fit_heads
 from tests.support import fashion
 
@@ -63,16 +65,22 @@ class Kept:
 class Loop:
     """Rounds on the garments with one draw of labels."""
 
-    def __init__(self, features: NDArray[np.float16], positive: NDArray[np.bool_], draw: int):
-        self.reader, self.positive = Kept(features), positive
+    def __init__(
+        self,
+        features: NDArray[np.float16],
+        positive: NDArray[np.bool_],
+        draw: int,
+        around: Neighbourhood | None = None,
+    ) -> None:
+        self.reader, self.positive, self.around = Kept(features), positive, around
         generator = np.random.default_rng(draw)
         self.labelled = np.sort(generator.permutation(IMAGES)[:LABELS])
         self.is_labelled = np.isin(np.arange(IMAGES), self.labelled)
         self.folds = fold_of(np.arange(IMAGES), FOLDS, seed=draw)
         self.plan = Plan(
-            heads=FOLDS, regularization=0.01, balanced=True,
-            pseudo=PseudoRule(above=0.99, below=0.03, limit=5_000), pseudo_share=10.0,
-            warm_start=False, device="cpu",
+            heads=FOLDS, regularization=1.0, balanced=True,
+            pseudo=PseudoRule(above=0.99, below=0.03, limit=5_000), pseudo_share=None,
+            warm_start=False, device="cpu", neighbour_share=0.6,
         )  # fmt: skip
         everything = np.ones(LABELS, dtype=np.bool_)
         self.labels = TrainingLabels(
@@ -91,11 +99,19 @@ class Loop:
         done, teacher = [], None
         for _ in range(ROUNDS):
             surveyed = survey([self.pool], self.reader, teacher, self.plan)
-            trained = train(self.labels, self.reader, surveyed, teacher, self.plan, {})
-            scorer = Scorer(trained, surveyed, teacher, self.plan)
-            done.append((trained, scorer.score(self.pool, self.reader)[0]))
-            teacher = trained.classifier
+            trained = train(self.labels, self.reader, surveyed, self.plan, {}, self.around)
+            scorer = Scorer(trained, surveyed, self.plan)
+            done.append((trained, scorer.score(self.pool)[0]))
+            teacher = trained.as_teacher()
         return done
+
+
+def nearest(features: NDArray[np.float16]) -> Neighbourhood:
+    """The graph that a round finds."""
+    rows = np.arange(len(features))
+    vectors = find_projection(Kept(features), rows).apply(features)
+    graph = NeighbourIndex(vectors).nearest_of_own(vectors, 0, 15)
+    return Neighbourhood(rows=rows, graph=graph, digest="garments")
 
 
 def test_the_estimated_error_follows_the_true_error_through_eight_rounds(
@@ -103,14 +119,14 @@ def test_the_estimated_error_follows_the_true_error_through_eight_rounds(
 ) -> None:
     """Over five draws of labels, in every round: neither flattered nor slandered."""
     features, positive = garments
+    around = nearest(features)
     wrong, sample = np.zeros(ROUNDS, dtype=int), np.zeros(ROUNDS, dtype=int)
     true_errors = np.zeros((ROUNDS, DRAWS))
     for draw in range(DRAWS):
-        loop = Loop(features, positive, draw)
+        loop = Loop(features, positive, draw, around)
         unlabelled = ~loop.is_labelled
         for number, (trained, probability) in enumerate(loop.rounds()):
-            margins = trained.classifier.on_raw_features().margins(features.astype(np.float32))
-            own = margins[np.arange(IMAGES), loop.folds]
+            own = trained.margins.values[np.arange(IMAGES), loop.folds]
             true_errors[number, draw] = ((own > 0) != positive)[unlabelled].mean()
             wrong[number] += trained.estimate.errors
             sample[number] += trained.estimate.sample

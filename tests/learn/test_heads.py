@@ -105,7 +105,6 @@ def test_a_classifier_survives_its_file_and_a_changed_file_does_not(tmp_path: Pa
         heads=heads,
         calibration=identity_map(3),
         alone=CalibrationMap(np.full(3, 0.5), np.full(3, -1.0)),
-        shares=np.array([0.1, 0.2, 0.3]),
         settings={"folds": 3},
     )
     assert classifier.to_bytes() == classifier.to_bytes()
@@ -116,7 +115,6 @@ def test_a_classifier_survives_its_file_and_a_changed_file_does_not(tmp_path: Pa
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     again = load_classifier(path, digest)
     assert again.settings == {"folds": 3}
-    assert again.shares.tolist() == [0.1, 0.2, 0.3]
     assert again.alone.intercept.tolist() == [-1.0, -1.0, -1.0]
     assert again.on_raw_features().margins(x) == pytest.approx(
         heads.margins(standard.apply(x)), abs=1e-4

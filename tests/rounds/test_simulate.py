@@ -20,6 +20,7 @@ from curator.learn.rehearsal import KnownPool, Rehearsal
 from curator.workflows.feature_sets import current_features
 from curator.workflows.graph import neighbourhood
 from curator.workflows.round import plan_of
+from curator.workflows.scoring import read_pool
 from curator.workflows.simulate import Wish, simulate
 from tests.rounds.pool import Pool
 
@@ -63,7 +64,9 @@ def test_rehearsed_scores_are_those_of_real_rounds(pool: Pool) -> None:
     assert features is not None
     (chunk,) = pool_chunks(pool.opened.catalogue, features.feature_set_id)
     known = KnownPool(rows=chunk.feature_rows, unit_keys=chunk.unit_keys, truth=pool.truth)
-    around = neighbourhood(pool.opened, features, SILENT)
+    around = neighbourhood(
+        pool.opened, features, read_pool(pool.opened, features.feature_set_id), SILENT
+    )
     rehearsal = Rehearsal(known, features, plan_of(pool.opened.settings), around)
     played = rehearsal.rounds(np.arange(60), pool.truth[:60], rounds=2, seed=0)
     for scores in played:
