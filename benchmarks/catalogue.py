@@ -125,7 +125,7 @@ def _open(folder: Path) -> Catalogue:
     return Catalogue.open(folder / "catalogue.sqlite")
 
 
-def _some_files(first: int, last: int) -> list[InspectedFile]:
+def some_files(first: int, last: int) -> list[InspectedFile]:
     found = []
     for number in range(first, last):
         digest = hashlib.sha256(b"%d" % number).digest()
@@ -153,7 +153,7 @@ def _catalogue_files(folder: Path, rows: int) -> tuple[float, ...]:
         source = sources.add_source(catalogue, name="bench", root=b"/bench")
         spent = 0.0
         for first, last in _chunks(rows, CHUNK):
-            some = _some_files(first, last)
+            some = some_files(first, last)
             started = time.perf_counter()
             files.record_files(catalogue, source.source_id, some)
             spent += time.perf_counter() - started
@@ -175,7 +175,7 @@ def _bare_inserts(folder: Path, rows: int) -> tuple[float, ...]:
         for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", *_BARE):
             bare.execute(statement)
         for first, last in _chunks(rows, CHUNK):
-            some = list(enumerate(_some_files(first, last), start=first + 1))
+            some = list(enumerate(some_files(first, last), start=first + 1))
             started = time.perf_counter()
             bare.execute("BEGIN IMMEDIATE")
             for table, of_file in _BARE_ROWS.items():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from benchmarks.review_queue import hold_session, make_workspace
 from curator.catalogue.labels import current, history
 from curator.catalogue.models import Skip
 from curator.core.words import EventKind, Label, Method, Origin
@@ -140,3 +142,21 @@ def test_what_another_reviewer_let_go_comes_after_all(
 def _skips(workspace: Workspace) -> list[int]:
     with workspace.catalogue.read() as connection:
         return list(connection.execute(sa.select(Skip.image_id)).scalars())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("queue", ["borderline", "random", "calibration"])
+def test_a_long_queue_takes_no_more_memory_than_a_short_one(tmp_path: Path, queue: str) -> None:
+    """Ten times as many images, and less than a tenth of a kilobyte for each of the others."""
+    peaks = []
+    for rows in (3_000, 30_000):
+        make_workspace(tmp_path / str(rows), rows)
+        if not peaks:
+            hold_session(tmp_path / str(rows), queue, 5)  # loads what is loaded once
+        tracemalloc.start()
+        hold_session(tmp_path / str(rows), queue, 60)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        tracemalloc.clear_traces()
+    print(peaks)
+    assert peaks[1] - peaks[0] < 27_000 * 100
