@@ -4,7 +4,7 @@
 #   make check   format, lint, types, import rules, docs drift and the fast tests: under a minute
 #   make test    everything: the checks, and every test
 #   make bench   the benchmarks, as JSON and as tables
-#   make docs    write docs/settings.md from the settings' own documentation
+#   make docs    write docs/settings.md and the keys in docs/review.md from the code
 
 PYTHON ?= python3
 VENV := .venv
@@ -50,6 +50,8 @@ static: $(STAMP)
 	@$(BIN)/lint-imports --no-logo --no-cache
 	@echo "==> Settings reference"
 	@$(BIN)/python docs/make_settings.py --check
+	@echo "==> Keys of the review"
+	@$(BIN)/python docs/make_review.py --check
 
 check: static
 	@echo "==> Fast tests"
@@ -60,11 +62,12 @@ test: system static
 	@$(PYTEST)
 
 bench: $(STAMP)
-	@for name in encoding rounds catalogue; do \
+	@for name in encoding rounds catalogue review_latency review_queue; do \
 	  echo "==> Benchmark: $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: $(STAMP)
 	@$(BIN)/python docs/make_settings.py
+	@$(BIN)/python docs/make_review.py
 
 format: $(STAMP)
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
