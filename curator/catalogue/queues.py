@@ -17,10 +17,10 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.models import Claim, Image, ImageState, Score, Skip
+from curator.catalogue.models import Claim, Image, ImageState, LabelEvent, Score, Skip
 from curator.catalogue.scores import NO_GENERATION, generation_now
 from curator.catalogue.sets import Query, column, within
-from curator.core.words import Origin, Quarantine, Standing
+from curator.core.words import EventKind, Origin, Quarantine, Standing
 from curator.errors import DataError
 
 
@@ -137,7 +137,7 @@ def _current(connection: Connection) -> int:
     generation = generation_now(connection)
     if generation == NO_GENERATION:
         raise DataError(
-            "There are no scores yet, so nothing is known to be borderline.",
+            "There are no scores yet, so nothing is known to be borderline or suspect.",
             "Run `curator round` first; `queue random` and `queue diverse` need no scores.",
         )
     return generation
@@ -201,6 +201,41 @@ def _kept(
     )
     kept = set(connection.execute(query).scalars())
     return [image_id for image_id in ids if image_id in kept]
+
+
+def suspects(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
+    """Human labels that the current scores contradict, the boldest contradiction first.
+
+    A score never comes from a head that was trained on the label. Labels that people gave
+    twice the same way are settled and left out. Raises DataError if there are no scores yet.
+    """
+    state, event = ImageState, LabelEvent
+    with catalogue.read() as connection:
+        generation = _current(connection)
+        of_image = sa.and_(Score.generation_id == generation, Score.image_id == state.image_id)
+        doubt = sa.case(
+            (state.standing == Standing.POSITIVE, 1 - Score.probability), else_=Score.probability
+        )
+        again = sa.exists().where(
+            event.image_id == state.image_id,
+            event.kind == EventKind.ASSERT,
+            event.label == state.standing,
+            event.id != state.event_id,
+        )
+        query = (
+            sa.select(state.image_id)
+            .join(Score, of_image)
+            .where(
+                state.usable == 1,
+                state.standing.in_([Standing.POSITIVE, Standing.NEGATIVE]),
+                state.origin.in_([origin for origin in Origin if origin is not Origin.PROMOTED]),
+                doubt > 0.5,
+                ~again,
+                *_left_in(leave_out),
+            )
+        )
+        ordered = query.order_by(doubt.desc(), state.image_id).limit(size)
+        return list(connection.execute(ordered).scalars())
 
 
 def conflicts(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:

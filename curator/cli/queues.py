@@ -24,7 +24,8 @@ QueueName = Annotated[
     str,
     typer.Argument(
         metavar="QUEUE",
-        help="diverse, similar, borderline, unfamiliar, promoted, random, conflict, quarantine.",
+        help="diverse, similar, borderline, unfamiliar, promoted, random, suspect, conflict,"
+        " quarantine.",
         autocompletion=complete.queue_names,
     ),
 ]
@@ -65,7 +66,8 @@ def queue(
     Fill in the column `label` and bring it back with `curator label`; so with an export of
     Label Studio. The queues: diverse
     (spread over everything, for the first labels), similar IMAGE (more of a rare class),
-    borderline, unfamiliar, promoted, random, conflict, quarantine.
+    borderline, unfamiliar, promoted, random, suspect (labels that the scores contradict),
+    conflict, quarantine.
 
     Example: curator queue borderline --size 200 --output look.csv
     """

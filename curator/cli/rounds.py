@@ -15,6 +15,7 @@ from curator.errors import UsageError
 
 if TYPE_CHECKING:
     from curator.workflows.round import RoundReport
+    from curator.workflows.workspace import Workspace
 
 
 def encode(
@@ -130,7 +131,20 @@ def round(
                     emit(table.header())
                 emit(table.row(report))
             reports.append(report)
+        drawn = _calibration_plot(workspace, reports[-1])
+        classes = workspace.settings.classes
     if json:
         emit_json([show_rounds.as_json(report) for report in reports])
     else:
-        emit(show_rounds.verdict(reports[-1]))
+        emit(show_rounds.verdict(reports[-1], classes))
+        if drawn is not None:
+            emit(f"Reliability diagram: {shown(str(drawn))}")
+
+
+def _calibration_plot(workspace: Workspace, report: RoundReport) -> Path | None:
+    """The reliability diagram of a committed round that labels could judge."""
+    if report.judgement is None or report.round_id is None:
+        return None
+    from curator.workflows.judging import draw_calibration
+
+    return draw_calibration(workspace, report.judgement, report.round_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from curator.cli import show_judgement
 from curator.cli.output import percent, shown, strong
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class RoundTable:
             "revoked",
             "coverage",
             "borderline",
+            "log loss",
         )
         self._columns = columns
         self._widths = [max(len(column), 7) for column in columns]
@@ -44,6 +46,7 @@ class RoundTable:
             f"{report.revoked:,}",
             percent(report.coverage),
             f"{report.borderline:,}",
+            "-" if report.judgement is None else f"{report.judgement.log_loss:.4f}",
         )
         stages = ", ".join(f"{name} {spent:.1f}" for name, spent in report.seconds.items())
         return f"{self._line(values)}  {sum(report.seconds.values()):.1f} ({stages})"
@@ -54,8 +57,23 @@ class RoundTable:
         )
 
 
-def verdict(report: RoundReport) -> str:
+def verdict(report: RoundReport, classes: ClassesSettings) -> str:
     """What is known about the error after a round, and how far it can be trusted."""
+    from curator.core.judging import advice
+
+    lines = [_error(report)]
+    judged = report.judgement
+    if judged is not None:
+        lines.append(f"Scores: {show_judgement.figures(judged)}.")
+        lines += show_judgement.sources(judged, classes)
+        lines.append(advice(judged))
+    lines += [
+        f"{strong('Alarm')}  {shown(alarm.problem)} {shown(alarm.cure)}" for alarm in report.alarms
+    ]
+    return "\n".join(lines)
+
+
+def _error(report: RoundReport) -> str:
     estimate = report.estimate
     if not estimate.sample:
         return "No label was set aside to measure the error on."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from curator.cli import show_judgement
 from curator.cli.output import count, duration, percent, shown, strong, table
 from curator.core.words import Origin, Standing
 
@@ -34,6 +35,7 @@ def _lines(status: Status) -> Iterator[str]:
     if status.rounds:
         yield ""
         yield from _rounds(status)
+        yield from show_judgement.lines(status)
     yield ""
     yield f"{strong('Next')}  {shown(status.advice())}"
 

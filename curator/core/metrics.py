@@ -48,13 +48,18 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReliabilityBin:
-    """One bin of a reliability diagram: mean claim and observed share of positives."""
+    """One bin of a reliability diagram: mean claim and observed share of positives.
+
+    `low_share` and `high_share` are the exact 95% interval of that share.
+    """
 
     low: float
     high: float
     count: int
     mean_probability: float
     share_positive: float
+    low_share: float
+    high_share: float
 
 
 def error_estimate(wrong: NDArray[np.bool_], confidence: float = 0.95) -> ErrorEstimate:
@@ -88,6 +93,7 @@ def reliability(
     for place in range(bins):
         inside = index == place
         if inside.any():
+            estimate = error_estimate(positive[inside])
             found.append(
                 ReliabilityBin(
                     low=place / bins,
@@ -95,6 +101,8 @@ def reliability(
                     count=int(inside.sum()),
                     mean_probability=float(np.mean(probability[inside])),
                     share_positive=float(np.mean(positive[inside])),
+                    low_share=estimate.low,
+                    high_share=estimate.high,
                 )
             )
     return tuple(found)

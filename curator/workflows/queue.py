@@ -45,6 +45,7 @@ QUEUES: dict[str, str] = {
     "unfamiliar": "unlike anything that people labelled",
     "promoted": "labelled by rounds, the least certain first",
     "random": "a random sample of the unlabelled images",
+    "suspect": "labels of people that scores contradict, the boldest contradiction first",
     "conflict": "labelled both ways by people",
     "quarantine": "cannot be used",
 }
@@ -52,6 +53,9 @@ QUEUES: dict[str, str] = {
 
 KNOWN_LIMIT = 16_384
 """Most labelled images that others are compared with; a random sample beyond that."""
+
+_EXTRA = ("quarantine", "labelled")
+"""Columns that are there where a row has something to say in them."""
 
 _CHUNK = 8_192
 _DETAILS = 500
@@ -63,7 +67,8 @@ class QueueRow:
 
     `path` is absolute. `probability` is the current P(positive), None without a score.
     `suggestion` is the user's name of the class that curator leans to, or empty;
-    `quarantine` the reason code of an image that cannot be used, or empty.
+    `quarantine` the reason code of an image that cannot be used, or empty; `labelled` the
+    user's name of the class that a person gave, or empty.
     """
 
     image_id: int
@@ -72,6 +77,7 @@ class QueueRow:
     probability: float | None
     suggestion: str
     quarantine: str = ""
+    labelled: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,13 +138,13 @@ def queue_rows(workspace: Workspace, image_ids: Sequence[int]) -> list[QueueRow]
 def queue_csv(rows: Sequence[QueueRow], *, relative_to: Path | None = None) -> str:
     """The rows as CSV, with an empty column `label` to be filled in and imported again."""
     folder = None if relative_to is None else os.fsencode(relative_to.absolute())
-    unusable = any(row.quarantine for row in rows)
-    header = ["path", "sha256", "probability", "suggestion", "label"]
-    lines = [[*header, "quarantine"] if unusable else header]
+    extra = [name for name in _EXTRA if any(getattr(row, name) for row in rows)]
+    lines = [["path", "sha256", "probability", "suggestion", "label", *extra]]
     for row in rows:
         path = path_text(relative_path(row.path, folder))
         cells = [path, row.sha256.hex(), row.probability, row.suggestion, None]
-        lines.append([csv_cell(cell) for cell in ([*cells, row.quarantine] if unusable else cells)])
+        cells += [getattr(row, name) for name in extra]
+        lines.append([csv_cell(cell) for cell in cells])
     return "".join(",".join(line) + "\n" for line in lines)
 
 
@@ -231,6 +237,9 @@ _CHOOSERS: dict[str, Callable[[Request], list[int]]] = {
     "random": lambda ask: queues.random_unlabelled(
         ask.workspace.catalogue, size=ask.size, seed=ask.seed, leave_out=ask.leave_out
     ),
+    "suspect": lambda ask: queues.suspects(
+        ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out
+    ),
     "conflict": lambda ask: queues.conflicts(
         ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out
     ),
@@ -276,7 +285,15 @@ def _row(image: ImageDetails, classes: ClassesSettings) -> QueueRow:
         probability=image.score,
         suggestion=_suggestion(image, classes),
         quarantine=str(image.quarantine or ""),
+        labelled=_labelled(image, classes),
     )
+
+
+def _labelled(image: ImageDetails, classes: ClassesSettings) -> str:
+    a_class = image.standing in (Standing.POSITIVE, Standing.NEGATIVE)
+    if image.standing is None or not a_class or image.origin is Origin.PROMOTED:
+        return ""
+    return classes.name_of(image.standing)
 
 
 def _suggestion(image: ImageDetails, classes: ClassesSettings) -> str:

@@ -20,9 +20,11 @@ from curator.catalogue import pool, rounds
 from curator.catalogue.leases import lease
 from curator.catalogue.rounds import NewRound, RoundRecord
 from curator.core.files import replacing
+from curator.core.judging import Judgement, as_kept
 from curator.core.metrics import ErrorEstimate
 from curator.core.progress import SILENT, Progress
 from curator.core.pseudo import PseudoRule
+from curator.core.shortcuts import Alarm
 from curator.errors import DataError
 from curator.learn.devices import choose_placement, core_count
 from curator.learn.frozen import (
@@ -36,10 +38,12 @@ from curator.learn.frozen import (
 )
 from curator.learn.model import FrozenClassifier
 from curator.settings import Settings
+from curator.workflows.alarms import alarms_of
 from curator.workflows.encode import ready_features
 from curator.workflows.feature_sets import FeatureSet
 from curator.workflows.graph import neighbourhood
 from curator.workflows.group import regroup
+from curator.workflows.judging import judgement_of
 from curator.workflows.labelled import check_labels, training_labels
 from curator.workflows.scoring import Tally, read_pool, score_pool
 from curator.workflows.teacher import PoolView, RoundMemory, teacher_of
@@ -52,8 +56,9 @@ class RoundReport:
 
     `estimate` is the out-of-fold error on human labels, `basis` says whose: `pool` for a
     random sample, `seeds` for labels that may not resemble the pool. `expected_errors` is
-    the sum over promoted images of the probability that the label is wrong. `seconds` maps
-    stages to durations.
+    the sum over promoted images of the probability that the label is wrong. `judgement` is
+    what labels say of the scores, None where they are too few; `alarms` is what speaks
+    against believing them. `seconds` maps stages to durations.
     """
 
     round_id: int | None
@@ -69,6 +74,8 @@ class RoundReport:
     estimate: ErrorEstimate
     basis: Basis
     expected_errors: float
+    judgement: Judgement | None = None
+    alarms: tuple[Alarm, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -157,15 +164,18 @@ def _one_round(
         if finetunes
         else _staged_frozen(workspace, parent_id, memory, clock, progress)
     )
+    with clock.stage("judge"):
+        judgement = judgement_of(workspace, parent_id, staged.feature_set_id, staged.score_digest)
+        alarms = staged.alarms()
     if dry_run:
         rounds.discard_staging(workspace.catalogue, staged.token)
-        return _report(staged.trained, staged.tally, clock, None)
+        return _report(staged, judgement, alarms, clock, None)
     with clock.stage("commit"):
         new = NewRound(
             parent_id=parent_id,
             seed=workspace.settings.runtime.seed,
             settings=workspace.settings.model_dump(mode="json"),
-            outcome=_outcome(staged.trained, staged.tally, clock),
+            outcome=_outcome(staged, judgement, alarms, clock),
             started_at=started_at,
             feature_set_id=staged.feature_set_id,
             model_digest=staged.keep_model(),
@@ -173,7 +183,7 @@ def _one_round(
         )
         record = rounds.commit_round(workspace.catalogue, staged.token, new)
     rounds.clean_scores(workspace.catalogue)
-    return _report(staged.trained, staged.tally, clock, record)
+    return _report(staged, judgement, alarms, clock, record)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +196,7 @@ class _Staged:
     feature_set_id: int
     score_digest: str
     keep_model: Callable[[], str]
+    alarms: Callable[[], tuple[Alarm, ...]]
 
 
 def _staged_frozen(
@@ -226,6 +237,7 @@ def _staged_frozen(
         feature_set_id=features.feature_set_id,
         score_digest=score_digest,
         keep_model=partial(_keep_model, workspace, trained.classifier),
+        alarms=partial(alarms_of, workspace, features, score_digest),
     )
 
 
@@ -243,6 +255,8 @@ def _staged_finetuned(
         feature_set_id=found.feature_set_id,
         score_digest=found.score_digest,
         keep_model=partial(keep_networks, workspace, found.trained.classifier),
+        # Whether a network learned the source cannot be asked of pixels this way.
+        alarms=tuple,
     )
 
 
@@ -296,7 +310,10 @@ def _keep_model(workspace: Workspace, classifier: FrozenClassifier) -> str:
     return digest
 
 
-def _outcome(trained: Summary, tally: Tally, clock: _Clock) -> dict[str, Any]:
+def _outcome(
+    staged: _Staged, judgement: Judgement | None, alarms: tuple[Alarm, ...], clock: _Clock
+) -> dict[str, Any]:
+    trained, tally = staged.trained, staged.tally
     return {
         "human_positive": trained.human_positive,
         "human_negative": trained.human_negative,
@@ -305,14 +322,21 @@ def _outcome(trained: Summary, tally: Tally, clock: _Clock) -> dict[str, Any]:
         "estimate": asdict(trained.estimate),
         "basis": trained.basis,
         "expected_errors": tally.expected_errors,
+        "judgement": as_kept(judgement),
+        "alarms": [asdict(alarm) for alarm in alarms],
         "seconds": clock.seconds,
     }
 
 
 def _report(
-    trained: Summary, tally: Tally, clock: _Clock, record: RoundRecord | None
+    staged: _Staged,
+    judgement: Judgement | None,
+    alarms: tuple[Alarm, ...],
+    clock: _Clock,
+    record: RoundRecord | None,
 ) -> RoundReport:
     """The committed figures where there are any: people may have labelled meanwhile."""
+    trained, tally = staged.trained, staged.tally
     counted = record or tally
     return RoundReport(
         round_id=record.round_id if record else None,
@@ -328,5 +352,7 @@ def _report(
         estimate=trained.estimate,
         basis=trained.basis,
         expected_errors=tally.expected_errors,
+        judgement=judgement,
+        alarms=alarms,
         seconds=dict(clock.seconds),
     )

@@ -109,4 +109,6 @@ def _round_json(each: RoundRecord) -> dict[str, Any]:
         "revoked": each.revoked,
         "coverage": each.coverage,
         "seconds": each.seconds,
+        "judgement": each.outcome.get("judgement"),
+        "alarms": each.outcome.get("alarms", []),
     }

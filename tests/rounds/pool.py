@@ -35,27 +35,36 @@ class Pool:
 
     def __init__(
         self, folder: Path, *, size: int = 400, distance: float = 4.0, seed: int = 0,
-        share: float = 0.5, settings: dict[str, str] | None = None,
+        share: float = 0.5, settings: dict[str, str] | None = None, foreign: int = 0,
+        style: float = 0.0,
     ) -> None:  # fmt: skip
+        """Draw the pool; its first `foreign` images are positive, lie in a source of their own
+        and differ from all others by `style`.
+        """
         generator = np.random.default_rng(seed)
         self.truth: NDArray[np.bool_] = generator.random(size) < share
+        self.truth[:foreign] = True
         centre = np.where(self.truth, distance / 2, -distance / 2)[:, None]
         features = generator.normal(0, 1, (size, DIMENSIONS))
         features[:, :1] += centre
-        pictures = folder / "pictures"
-        pictures.mkdir(parents=True)
-        for index in range(size):
+        features[:foreign, 1] += style
+        names = [
+            f"{'away' if index < foreign else 'pictures'}/{index:05d}.png" for index in range(size)
+        ]
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             pixels = generator.integers(0, 255, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(pictures / f"{index:05d}.png")
+            Image.fromarray(pixels).save(folder / name)
         self.api: Workspace = create_workspace(
             folder / "workspace", positive="good", negative="bad", recipe=None
         )
-        self._catalogue(pictures)
+        for source in sorted({name.partition("/")[0] for name in names}):
+            self._catalogue(folder / source)
         np.save(folder / "features.npy", features.astype(np.float32))
         with (folder / "index.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(["path"])
-            writer.writerows([f"pictures/{index:05d}.png"] for index in range(size))
+            writer.writerows([name] for name in names)
         import_features(
             self.opened, name="drawn", array=folder / "features.npy", index=folder / "index.csv"
         )
@@ -66,7 +75,7 @@ class Pool:
     def _catalogue(self, pictures: Path) -> None:
         """Record the pictures as `add` would, but for previews and near-duplicates."""
         catalogue = self.opened.catalogue
-        source = add_source(catalogue, name="pictures", root=os.fsencode(pictures))
+        source = add_source(catalogue, name=pictures.name, root=os.fsencode(pictures))
         found = []
         for path in sorted(pictures.iterdir()):
             content, stat = path.read_bytes(), path.stat()
