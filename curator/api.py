@@ -19,10 +19,13 @@ from curator.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from curator.catalogue.audits import AuditRecord
     from curator.catalogue.rounds import RollbackResult
     from curator.settings import Settings
     from curator.workflows import workspace as opened
     from curator.workflows.add import AddReport
+    from curator.workflows.audit import AuditReport
+    from curator.workflows.certify import CertifyReport
     from curator.workflows.curve import EpochCurve, SizeCurve
     from curator.workflows.desk import Desk
     from curator.workflows.doctor import DoctorReport
@@ -144,7 +147,7 @@ class Workspace:
         self,
         name: str,
         *,
-        size: int = 100,
+        size: int | None = None,
         like: str | Path | None = None,
         seed: int | None = None,
     ) -> list[QueueRow]:
@@ -323,6 +326,43 @@ class Workspace:
 
         return rollback(self._workspace, to=to, block=block, actor=current_user())
 
+    def audit(
+        self,
+        *,
+        size: int | None = None,
+        class_name: str | None = None,
+        missed: bool = False,
+        anyway: bool = False,
+        dry_run: bool = False,
+    ) -> AuditReport:
+        """Take up the open audit, or plan one and open it; answer it with `review("audit")`.
+
+        A dry run only says what can be expected.
+        """
+        from curator.workflows.audit import audit
+
+        return audit(
+            self._workspace,
+            size=size,
+            class_name=class_name,
+            missed=missed,
+            anyway=anyway,
+            dry_run=dry_run,
+            progress=self.progress,
+        )
+
+    def abandon_audit(self) -> AuditRecord:
+        """Give the open audit up; its answers stay labels, what it spent stays spent."""
+        from curator.workflows.audit import abandon
+
+        return abandon(self._workspace)
+
+    def certify(self) -> CertifyReport:
+        """Close the open audit: test it, promote what passed, revoke the rest."""
+        from curator.workflows.certify import certify
+
+        return certify(self._workspace, progress=self.progress)
+
     def export(
         self,
         destination: str | Path,
@@ -341,6 +381,7 @@ class Workspace:
         shard_bytes: int = 1_000_000_000,
         check: bool = False,
         relative_to: str | Path | None = None,
+        provisional: bool = False,
         force: bool = False,
     ) -> ExportReport:
         """Write the manifest and its sidecar, or a folder with the images in it.
@@ -362,6 +403,7 @@ class Workspace:
                 min_probability=min_probability,
                 one_per_group=one_per_group,
                 include_unlabelled=include_unlabelled,
+                provisional=provisional,
             ),
             divide=divide,
             files=files,

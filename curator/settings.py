@@ -116,8 +116,12 @@ class ClassifierSettings(_Section):
 class PromotionSettings(_Section):
     """When a round gives a label by itself, and when it takes one back."""
 
-    policy: Literal["thresholds"] = "thresholds"
-    """`thresholds`: promote by probability."""
+    policy: Literal["thresholds", "certified"] = "thresholds"
+    """`thresholds`: by probability; `certified`: provisional until an audit proves `max_error`."""
+    max_error: Annotated[float, Field(gt=0.0, le=0.5)] = 0.01
+    """The largest share of wrong labels that a certificate may allow."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """How sure a certificate is, over all audits of the workspace together."""
     score: Literal["calibrated", "raw"] = "calibrated"
     """Which probability the thresholds speak about."""
     promote_above: Probability = 0.99
@@ -138,6 +142,21 @@ class PromotionSettings(_Section):
                 " <= promote_above"
             )
         return self
+
+
+class AuditSettings(_Section):
+    """The blind audit of what rounds promote, from which certificates come."""
+
+    size: Count = 0
+    """Images that are audited; 0 takes as many as are worth their decisions."""
+    reserve: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
+    """Share of the risk that is left that each audit keeps for later ones; 0 keeps none."""
+    ranking: Literal["plain", "balanced"] = "plain"
+    """`plain`: the surest first; `balanced`: with the classes in the same proportion throughout."""
+    slips: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Share of right labels that will be called wrong or not settled; only plans heed it."""
+    overlooked: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
+    """Share of wrong labels that the annotator may overlook; audits then test a smaller error."""
 
 
 class RoundsSettings(_Section):
@@ -317,6 +336,7 @@ class Settings(_Section):
     duplicates: DuplicatesSettings = DuplicatesSettings()
     classifier: ClassifierSettings = ClassifierSettings()
     promotion: PromotionSettings = PromotionSettings()
+    audit: AuditSettings = AuditSettings()
     rounds: RoundsSettings = RoundsSettings()
     splits: SplitsSettings = SplitsSettings()
     training: TrainingSettings = TrainingSettings()
@@ -495,7 +515,12 @@ def _values_phrase(schema: Mapping[str, Any]) -> str:
     if schema["type"] in {"integer", "number"}:
         noun = "a whole number" if schema["type"] == "integer" else "a number"
         if "exclusiveMinimum" in schema:
-            return f"{noun} above {schema['exclusiveMinimum']:g}"
+            ends = [f"{noun} above {schema['exclusiveMinimum']:g}"]
+            ends += [f"at most {schema['maximum']:g}"] if "maximum" in schema else []
+            ends += (
+                [f"below {schema['exclusiveMaximum']:g}"] if "exclusiveMaximum" in schema else []
+            )
+            return ", ".join(ends)
         low, high = schema.get("minimum"), schema.get("maximum")
         if high is not None:
             return f"{noun} from {low or 0:g} to {high:g}"

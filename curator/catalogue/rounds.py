@@ -37,6 +37,7 @@ from curator.catalogue.sets import Fetched, emptied, plain_text, touched
 from curator.catalogue.staging import (
     begin_staging,
     clean_scores,
+    copy_scores,
     discard_staging,
     generation_of,
     stage_decisions,
@@ -54,7 +55,9 @@ __all__ = [
     "begin_staging",
     "block_count",
     "clean_scores",
+    "commit_on",
     "commit_round",
+    "copy_scores",
     "current_scores",
     "discard_staging",
     "get_round",
@@ -220,22 +223,27 @@ def commit_round(catalogue: Catalogue, token: str, new: NewRound) -> RoundRecord
     longer `new.parent_id`.
     """
     with catalogue.write() as connection:
-        if head_of(connection) != new.parent_id:
-            raise BusyError(
-                "Another process moved the head while this round was running.",
-                "Nothing of this round was kept; run it again.",
-            )
-        generation = generation_of(connection, token)
-        round_id = next_round_id(connection)
-        counts = count_decisions(connection, generation)
-        connection.execute(sa.insert(Round).values(**_round_row(connection, round_id, new, counts)))
-        promote_and_revoke(connection, generation, round_id)
-        settle_generation(connection, generation, round_id)
-        connection.execute(sa.update(Head).values(round_id=round_id, generation_id=generation))
-        _record_move(connection, "commit", new.parent_id, round_id, "round", 0)
-        committed = _one_round(connection, round_id)
+        committed = commit_on(connection, token, new)
     catalogue.checkpoint()
     return committed
+
+
+def commit_on(connection: Connection, token: str, new: NewRound) -> RoundRecord:
+    """`commit_round` within a transaction that does more, such as issuing a certificate."""
+    if head_of(connection) != new.parent_id:
+        raise BusyError(
+            "Another process moved the head while this round was running.",
+            "Nothing of this round was kept; run it again.",
+        )
+    generation = generation_of(connection, token)
+    round_id = next_round_id(connection)
+    counts = count_decisions(connection, generation)
+    connection.execute(sa.insert(Round).values(**_round_row(connection, round_id, new, counts)))
+    promote_and_revoke(connection, generation, round_id)
+    settle_generation(connection, generation, round_id)
+    connection.execute(sa.update(Head).values(round_id=round_id, generation_id=generation))
+    _record_move(connection, "commit", new.parent_id, round_id, "round", 0)
+    return _one_round(connection, round_id)
 
 
 def _round_row(

@@ -21,6 +21,7 @@ from typing import Annotated
 import typer
 
 from curator.cli import (
+    audits,
     care,
     demo,
     intake,
@@ -70,6 +71,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         training.inspect,
         training.pack,
     ),
+    "Promise": (audits.audit, audits.certify),
     "Take away": (manifest.export,),
     "Look": (look.status, look.history),
     "Undo": (undo.rollback,),

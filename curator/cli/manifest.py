@@ -9,7 +9,7 @@ import typer
 
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Force, flag
-from curator.cli.output import count, emit, emit_json, shown, table
+from curator.cli.output import count, emit, emit_json, percent, shown, table
 
 
 def export(
@@ -58,6 +58,10 @@ def export(
     include_unlabelled: Annotated[
         bool, flag("--include-unlabelled", help="Images without a label too, with their scores.")
     ] = False,
+    provisional: Annotated[
+        bool,
+        flag("--provisional", help="Certified policy: also what no certificate is about."),
+    ] = False,
     divide: Annotated[
         str | None,
         typer.Option(metavar="80/10/10", help="Train, validation and test parts, by group."),
@@ -84,7 +88,9 @@ def export(
 ) -> None:
     """Write the manifest: one row for each labelled file; or a folder with the images in it.
 
-    A sidecar says how it came about: counts, filters, settings, licences, digest.
+    A sidecar says how it came about: counts, filters, settings, licences, digest, and the
+    certificate if it is about exactly these labels. Under the certified policy, promoted
+    labels that no certificate is about are left out unless you ask for them.
 
     Example: curator export clean.csv --label good
 
@@ -108,6 +114,7 @@ def export(
                 min_probability=min_probability,
                 one_per_group=one_per_group,
                 include_unlabelled=include_unlabelled,
+                provisional=provisional,
             ),
             divide=divide,
             files=files,
@@ -139,6 +146,14 @@ def export(
     left_out = ", ".join(f"{number:,} {why}" for why, number in report.left_out.items() if number)
     if left_out:
         emit(f"Left out: {left_out}.")
+    if report.certificate is not None:
+        told = report.certificate
+        emit(
+            f"Certificate ({told['state']}): at most {percent(told['bound'], 2)} of"
+            f" {told['certified']:,} promoted labels are wrong, at {told['confidence']:.4g}."
+        )
+    if report.certificate_note:
+        emit(f"No certificate holds for the promoted labels: {shown(report.certificate_note)}.")
     emit(f"How it came about: {shown(report.sidecar)}")
 
 

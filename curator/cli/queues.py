@@ -25,7 +25,7 @@ QueueName = Annotated[
     typer.Argument(
         metavar="QUEUE",
         help="diverse, similar, borderline, unfamiliar, promoted, random, suspect, conflict,"
-        " quarantine.",
+        " calibration, audit, quarantine.",
         autocompletion=complete.queue_names,
     ),
 ]
@@ -33,7 +33,8 @@ ReviewQueue = Annotated[
     str,
     typer.Argument(
         metavar="QUEUE",
-        help="diverse, similar, borderline, unfamiliar, promoted, random, conflict, calibration.",
+        help="diverse, similar, borderline, unfamiliar, promoted, random, conflict, calibration,"
+        " audit.",
         autocompletion=complete.queue_names,
     ),
 ]
@@ -47,7 +48,10 @@ def queue(
     context: typer.Context,
     name: QueueName,
     image: LikeImage = None,
-    size: Annotated[int, typer.Option(metavar="N", min=1, help="How many images.")] = 100,
+    size: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="How many images: 100, or the whole audit."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write here: .csv, or .json for Label Studio."),
@@ -67,7 +71,7 @@ def queue(
     Label Studio. The queues: diverse
     (spread over everything, for the first labels), similar IMAGE (more of a rare class),
     borderline, unfamiliar, promoted, random, suspect (labels that the scores contradict),
-    conflict, quarantine.
+    conflict, quarantine; calibration (a random sample) and audit say neither score nor class.
 
     Example: curator queue borderline --size 200 --output look.csv
     """
@@ -136,10 +140,10 @@ def review(
         if screen.there_is_a_screen() and not plain:
             screen.review_on_screen(workspace, name, like=like, goal=goal, view=wanted)
         else:
-            _review_lines(call, workspace, name, like, wanted)
+            review_lines(call, workspace, name, like, wanted)
 
 
-def _review_lines(
+def review_lines(
     call: Invocation, workspace: Workspace, name: str, like: int | None, view: View
 ) -> None:
     """The plain review."""

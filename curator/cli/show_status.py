@@ -82,13 +82,28 @@ def _coverage(status: Status) -> Iterator[str]:
         f"{strong('Coverage')}  {percent(counts.coverage)}: {counts.promoted:,} promoted of"
         f" {count(counts.without_human, 'image')} without a human label"
     )
-    if counts.promoted:
-        yield "  provisional: no certificate speaks about their error yet"
+    yield from _certificates(status)
     if counts.blocked:
         yield f"  {count(counts.blocked, 'image')} wait for a look before any round promotes them"
     if counts.withheld:
         yield (
             f"  {count(counts.withheld, 'image')} withheld from training: their groups span splits"
+        )
+
+
+def _certificates(status: Status) -> Iterator[str]:
+    from curator.workflows.certified import sentence, stale_sentence
+
+    if status.counts.promoted and status.certificate is None:
+        yield "  provisional: no certificate speaks about their error yet"
+    for one in status.certificates:
+        state = "valid" if one.stale is None else f"stale: {stale_sentence(one)}"
+        yield f"{strong('Certificate')}  {shown(sentence(one, status.settings.classes))}"
+        yield f"  {state}; attempt {one.attempt}, frame {one.frame_digest[:12]}"
+    if status.audit is not None:
+        yield (
+            f"{strong('Audit')}  {status.audit.audit_id} is open: {status.audit.answered:,} of"
+            f" {status.audit.sample:,} answered, {status.waiting:,} to go"
         )
 
 

@@ -117,3 +117,32 @@ NO_CODE = -1
 def code_of(word: StrEnum | None) -> int:
     """The small integer that stands for a word in arrays: its place in its vocabulary."""
     return NO_CODE if word is None else list(type(word)).index(word)
+
+
+class AuditKind(StrEnum):
+    """What an audit is for.
+
+    `PROMISE` certifies the largest part of a ranked frame that keeps a promise. `MEASURE`
+    bounds the error of all that thresholds have promoted, `MISSED` how many of one class
+    are hidden among the images that lean to the other.
+    """
+
+    PROMISE = "promise"
+    MEASURE = "measure"
+    MISSED = "missed"
+
+
+class AuditScope(StrEnum):
+    """Which labels an audit speaks about: all of them, or those of one class."""
+
+    ALL = "all"
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+
+
+class AuditState(StrEnum):
+    """Whether an audit takes answers, was tested, or was given up."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    ABANDONED = "abandoned"

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from curator.core.idset import IdSet
 from curator.core.version import __version__
 from curator.export.rows import Entry, Item
 
@@ -40,8 +41,8 @@ class Tally:
     def __init__(self) -> None:
         self._cells: Counter[tuple[str, str]] = Counter()
         self._parts: Counter[tuple[str, str]] = Counter()
-        self._images = Members()
-        self.promoted = Members()
+        self._images = IdSet()
+        self.promoted = IdSet()
         self.rows_of_source: Counter[str] = Counter()
         self.rows = 0
         self.unlabelled = 0
@@ -79,31 +80,6 @@ class Tally:
     def by_part(self) -> dict[str, dict[str, int]]:
         """Split → label → rows; the empty label is that of rows without one."""
         return _nested(self._parts)
-
-
-class Members:
-    """A set of image ids, a bit for each."""
-
-    def __init__(self) -> None:
-        self._bits = bytearray()
-
-    def add(self, image_id: int) -> None:
-        """Put an id in; ids count from 1."""
-        byte, bit = divmod(image_id, 8)
-        if byte >= len(self._bits):
-            self._bits.extend(bytes(byte + 1 - len(self._bits) + 4096))
-        self._bits[byte] |= 1 << bit
-
-    def __len__(self) -> int:
-        return int.from_bytes(self._bits, "little").bit_count()
-
-    def are(self, image_ids: Iterable[int]) -> bool:
-        """Whether exactly these are members."""
-        others = Members()
-        for image_id in image_ids:
-            others.add(image_id)
-        ours, theirs = self._bits.rstrip(b"\0"), others._bits.rstrip(b"\0")
-        return ours == theirs
 
 
 def _nested(cells: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:

@@ -157,7 +157,7 @@ class Desk:
                 if image_id is not None:
                     card = self._fresh(image_id)
                     revisited = self._trail.is_settled or image_id in self._returned
-                    if revisited or not card.settled:
+                    if revisited or not self._is_settled(card):
                         return self._shown(card)
                     self._trail.drop()
                     continue
@@ -330,8 +330,12 @@ class Desk:
         self._reserve.refuse(found.keys() - set(mine))
         self._load(mine, found)
         return self._trail.add(
-            one for one in mine if one in self._cards and not self._cards[one].settled
+            one for one in mine if one in self._cards and not self._is_settled(self._cards[one])
         )
+
+    def _is_settled(self, card: Card) -> bool:
+        """Whether nobody need look any more; only an answer of its own settles an audit's."""
+        return card.origin is Origin.AUDIT if self.queue == "audit" else card.settled
 
     def _claim(self, image_ids: Sequence[int]) -> list[int]:
         return claims.claim(

@@ -22,10 +22,9 @@ from curator.export.formats import WRITERS, Format, choose_format
 from curator.export.placing import Way, check_file
 from curator.export.rows import in_order
 from curator.export.sidecar import Tally, digest_of, sidecar_bytes, sidecar_path
+from curator.workflows.certified import Certified
 from curator.workflows.export_about import (
-    Certified,
     about_export,
-    certificate_for,
     left_out,
     short,
 )
@@ -48,7 +47,7 @@ class ExportReport:
     `quarantined`; and files: `missing`, `vanished`, `changed`, or passed over by a filter.
     `digest` is the SHA-256 of the manifest in hexadecimal. `placed` says how many files
     came to a folder in which way. `certificate` is what is promised for the promoted
-    labels, or None.
+    labels, or None; `certificate_note` why none holds for them.
     """
 
     destination: Path
@@ -63,6 +62,7 @@ class ExportReport:
     digest: str
     placed: dict[str, int]
     certificate: Any
+    certificate_note: str
 
 
 def export(
@@ -86,10 +86,12 @@ def export(
     say how images come to a folder. `check` makes a manifest open each file and leave out
     what is not the image any more; folders always do. Raises UsageError for a word that
     means nothing here, and StorageError if the destination exists or cannot be written;
-    a manifest then is not there, and a folder is not under its name.
+    a manifest then is not there, and a folder is not under its name. `certified` is for
+    callers that know of a certificate which is not the catalogue's.
     """
     kind = choose_format(destination, format)
     choice = chosen(workspace, filters, divide)
+    certified = certified or choice.covered.certified()
     if kind.is_folder:
         from curator.workflows.export_folder import export_folder
 
@@ -155,7 +157,7 @@ def _export_manifest(
                 relative_to=relative_to,
                 tally=tally,
                 without=left_out(workspace, choice, rows.left_out),
-                certificate=certificate_for(certified, choice, tally),
+                certified=certified,
             )
         )
         return short(about)
@@ -195,6 +197,7 @@ def report_of(
         digest=about["manifest"]["sha256"],
         placed=placed or {},
         certificate=about["certificate"],
+        certificate_note=about["certificate_note"],
     )
 
 

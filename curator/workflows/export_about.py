@@ -7,8 +7,7 @@ passed on only where it speaks about exactly the promoted images of this export.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +17,33 @@ from curator.core.words import LocationState, Origin, Standing
 from curator.export.paths import path_text
 from curator.export.sidecar import SCHEMA, Tally, library_versions
 from curator.settings import ClassesSettings, Settings
+from curator.workflows.certified import Certified
 from curator.workflows.export_rows import Choice, Filters
 from curator.workflows.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certified:
-    """A certificate as an export sees it.
-
-    `facts` is what is shown, JSON values. `image_ids` are the images whose promoted labels
-    it speaks about: its frame, less those that were audited.
-    """
-
-    facts: Mapping[str, Any]
-    image_ids: Iterable[int]
-
-
 def certificate_for(certified: Certified | None, choice: Choice, tally: Tally) -> Any:
-    """The certificate's facts if it speaks about exactly what was exported, else None."""
-    if certified is None or choice.is_partial or not tally.promoted.are(certified.image_ids):
+    """The certificate's facts if it speaks about exactly what was exported, else None.
+
+    A stale one is shown, and says so: it once spoke about these labels.
+    """
+    if certified is None:
         return None
-    return dict(certified.facts)
+    exact = not choice.is_partial and tally.promoted.are(certified.image_ids)
+    return dict(certified.facts) if exact or certified.stale else None
+
+
+def certificate_note(certified: Certified | None, choice: Choice, tally: Tally) -> str:
+    """Why no certificate holds for the promoted labels of this export; empty if one does."""
+    if not len(tally.promoted):
+        return ""
+    if certified is None:
+        return "no audit has said anything about promoted labels"
+    if certified.stale:
+        return f"stale: {certified.facts['reason']}"
+    if choice.is_partial or not tally.promoted.are(certified.image_ids):
+        return "it is about other images than those in here, and says nothing about a part of them"
+    return ""
 
 
 def left_out(workspace: Workspace, choice: Choice, rows: Mapping[str, int]) -> dict[str, int]:
@@ -72,7 +77,7 @@ def about_export(
     relative_to: Path | None,
     tally: Tally,
     without: Mapping[str, int],
-    certificate: Any,
+    certified: Certified | None,
 ) -> dict[str, Any]:
     """Everything but the digest of the manifest, which is not known yet."""
     settings = workspace.settings
@@ -98,7 +103,8 @@ def about_export(
         else {part: getattr(division, part) for part in ("train", "validation", "test", "seed")},
         "classes": {"positive": settings.classes.positive, "negative": settings.classes.negative},
         "thresholds": _thresholds(settings, current),
-        "certificate": certificate,
+        "certificate": certificate_for(certified, choice, tally),
+        "certificate_note": certificate_note(certified, choice, tally),
         "round": None if current is None else _round(current),
         "settings": settings.model_dump(mode="json"),
         "versions": library_versions(),

@@ -40,8 +40,9 @@ from curator.export.placing import Placer, Way
 from curator.export.rows import Item, in_order
 from curator.export.shards import Shard, facts_of, write_shard
 from curator.export.sidecar import Tally, digest_of, sidecar_bytes
+from curator.workflows.certified import Certified
 from curator.workflows.export import ExportReport, report_of
-from curator.workflows.export_about import Certified, about_export, certificate_for, left_out, short
+from curator.workflows.export_about import about_export, left_out, short
 from curator.workflows.export_rows import Choice, ExportRows, Filters
 from curator.workflows.workspace import Workspace
 
@@ -126,7 +127,7 @@ def export_folder(
             relative_to=None,
             tally=tally,
             without=left_out(workspace, choice, rows.left_out),
-            certificate=certificate_for(certified, choice, tally),
+            certified=certified,
         )
         about["manifest"]["sha256"] = digest
         _describe(kind, destination.name, place, about, made, size)

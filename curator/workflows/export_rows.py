@@ -26,6 +26,7 @@ from curator.errors import UsageError
 from curator.export.paths import path_text, relative_path
 from curator.export.rows import Entry, Item, one_per_unit
 from curator.settings import ClassesSettings
+from curator.workflows.certified import Coverage
 from curator.workflows.workspace import Workspace
 
 Word = TypeVar("Word")
@@ -43,7 +44,8 @@ class Filters:
     `splits` are what curator used a label for (`train`, `calibration`, `test`,
     `withheld`), `rounds` those that promoted. `min_probability` is that of the label
     itself; people's labels need none. `one_per_group` takes one image of those that
-    belong together. `include_unlabelled` adds images without a label, with their scores.
+    belong together. `include_unlabelled` adds images without a label, with their scores;
+    `provisional`, under the certified policy, promoted labels that nothing certifies.
     """
 
     labels: Sequence[str] = ()
@@ -54,6 +56,7 @@ class Filters:
     min_probability: float | None = None
     one_per_group: bool = False
     include_unlabelled: bool = False
+    provisional: bool = False
 
     def as_facts(self) -> dict[str, Any]:
         """Those that are set, for the sidecar."""
@@ -81,6 +84,7 @@ class Choice:
     one_per_group: bool
     include_unlabelled: bool
     division: Division | None
+    covered: Coverage
 
     @property
     def is_partial(self) -> bool:
@@ -114,6 +118,7 @@ def chosen(workspace: Workspace, filters: Filters, divide: str | None) -> Choice
         division=None
         if divide is None
         else parse_division(divide, workspace.settings.runtime.seed),
+        covered=Coverage(workspace.catalogue, workspace.settings, provisional=filters.provisional),
     )
 
 
@@ -190,6 +195,8 @@ class ExportRows:
         choice = self._choice
         if choice.sources and row.source not in choice.sources:
             return "other-source"
+        if row.origin is Origin.PROMOTED and row.image_id not in choice.covered:
+            return "provisional"
         if choice.splits and row.split not in choice.splits:
             return "other-split"
         if choice.rounds and row.round not in choice.rounds:

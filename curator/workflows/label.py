@@ -27,6 +27,7 @@ from curator.review.answers import (
 )
 from curator.review.label_studio import read_annotations
 from curator.settings import ClassesSettings
+from curator.workflows.audit_answers import answers_to_audit
 from curator.workflows.named import images_by_path, images_by_sha256
 from curator.workflows.workspace import Workspace
 
@@ -73,11 +74,17 @@ def label(
     content = _read(file)
     classes = workspace.settings.classes
     images = images_of_answers(workspace, content.answers, file)
-    decided, problems = _decisions(content.answers, images, classes, origin)
+    given, problems = _decisions(content.answers, images, classes, origin)
+    numbered = given
+    if origin is Origin.AUDIT:
+        numbered, wrong = answers_to_audit(workspace, given, replace=replace)
+        problems += wrong
+    decided = [decision for _, decision in numbered]
+    repeated = len(given) - len(decided)
     if found := sorted([*content.problems, *problems]):
         rows = len(content.answers) + len(content.problems)
         raise _refusal(file, found, rows, content.unit)
-    if not decided:
+    if not content.answers:
         raise DataError(
             f"No row of {file} has a label.", "Fill in the column `label`, then import it again."
         )
@@ -93,13 +100,13 @@ def label(
         ),
         replace=replace,
     )
-    counted = Counter(classes.name_of(decision.label) for decision in decided)
+    counted = Counter(classes.name_of(decision.label) for _, decision in given)
     return LabelReport(
         file=file,
         answers=len(content.answers),
         unanswered=content.unanswered,
         recorded=done.recorded,
-        unchanged=done.unchanged,
+        unchanged=done.unchanged + repeated,
         retracted=done.retracted,
         conflicts=done.conflicts,
         labels=dict(sorted(counted.items())),
@@ -123,8 +130,8 @@ def images_of_answers(
 
 def _decisions(
     answers: Sequence[Answer], images: Mapping[int, int], classes: ClassesSettings, origin: Origin
-) -> tuple[list[Decision], list[Problem]]:
-    """One decision per image, and everything that speaks against importing the file."""
+) -> tuple[list[tuple[int, Decision]], list[Problem]]:
+    """One decision per image with its line, and all that speaks against importing the file."""
     blind = origin in (Origin.CALIBRATION, Origin.AUDIT)
     method = Method.BLIND if blind else Method.IMPORT
     decided: dict[int, tuple[int, Decision]] = {}
@@ -154,7 +161,7 @@ def _decisions(
             other = f"line {earlier[0]} says {classes.name_of(earlier[1].label)}"
             text = f"{_shown_image(answer)} is {classes.name_of(meant)} here, but {other}"
             problems.append(Problem(answer.line, text))
-    return [decision for _, decision in decided.values()], problems
+    return list(decided.values()), problems
 
 
 def _shown_image(answer: Answer) -> str:

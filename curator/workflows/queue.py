@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.catalogue import queues
+from curator.catalogue import audits, queues
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details
 from curator.catalogue.pool import pool_chunks
@@ -32,6 +32,7 @@ from curator.export.formats import csv_cell
 from curator.export.paths import path_text, relative_path
 from curator.review.selection import SAMPLE_LIMIT, farthest, nearest, random_sample, spread
 from curator.settings import ClassesSettings
+from curator.workflows.audit import required
 from curator.workflows.mixture import borderline
 from curator.workflows.workspace import Workspace
 
@@ -47,13 +48,22 @@ QUEUES: dict[str, str] = {
     "random": "a random sample of the unlabelled images",
     "suspect": "labels of people that scores contradict, the boldest contradiction first",
     "conflict": "labelled both ways by people",
+    "calibration": "a random sample of the pool, blind, to calibrate scores",
+    "audit": "the images of the open audit, blind",
     "quarantine": "cannot be used",
 }
 """The queues and what each is for, in the order in which they are offered."""
 
+BLIND_ORIGINS = {"calibration": Origin.CALIBRATION, "audit": Origin.AUDIT}
+"""Queues that are labelled blind, and the origin of their answers."""
+
+USUAL_SIZE = 100
+"""Images of a queue when nobody says how many; an audit is always handed out whole."""
+
 KNOWN_LIMIT = 16_384
 """Most labelled images that others are compared with; a random sample beyond that."""
 
+WHOLE_AUDIT = 1_000_000_000
 _EXTRA = ("quarantine", "labelled")
 """Columns that are there where a row has something to say in them."""
 
@@ -68,7 +78,8 @@ class QueueRow:
     `path` is absolute. `probability` is the current P(positive), None without a score.
     `suggestion` is the user's name of the class that curator leans to, or empty;
     `quarantine` the reason code of an image that cannot be used, or empty; `labelled` the
-    user's name of the class that a person gave, or empty.
+    user's name of the class that a person gave, or empty. A `blind` row says none
+    of these.
     """
 
     image_id: int
@@ -78,6 +89,7 @@ class QueueRow:
     suggestion: str
     quarantine: str = ""
     labelled: str = ""
+    blind: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,26 +108,26 @@ def queue(
     workspace: Workspace,
     name: str,
     *,
-    size: int,
+    size: int | None = None,
     like: int | None = None,
     seed: int | None = None,
     progress: Progress = SILENT,
 ) -> list[QueueRow]:
-    """The first `size` images of a queue.
+    """The first `size` images of a queue; without a size 100, or all that an audit waits for.
 
     Raises UsageError for a queue that does not exist or a missing `like`, DataError where
     the queue has nothing to go by yet (no scores, no labels).
     """
-    if size < 1:
+    if size is not None and size < 1:
         raise UsageError(f"A queue of {size} images is none.", "Give --size a number above 0.")
     request = Request(
         workspace=workspace,
-        size=size,
+        size=size or (WHOLE_AUDIT if name == "audit" else USUAL_SIZE),
         seed=workspace.settings.runtime.seed if seed is None else seed,
         like=like,
         progress=progress,
     )
-    return queue_rows(workspace, choose(name, request))
+    return queue_rows(workspace, choose(name, request), blind=name in BLIND_ORIGINS)
 
 
 def choose(name: str, request: Request) -> list[int]:
@@ -125,13 +137,16 @@ def choose(name: str, request: Request) -> list[int]:
     return _CHOOSERS[name](request)
 
 
-def queue_rows(workspace: Workspace, image_ids: Sequence[int]) -> list[QueueRow]:
+def queue_rows(
+    workspace: Workspace, image_ids: Sequence[int], *, blind: bool = False
+) -> list[QueueRow]:
     """What a person is shown of these images, in the order given."""
     rows: list[QueueRow] = []
     for start in range(0, len(image_ids), _DETAILS):
         part = image_ids[start : start + _DETAILS]
         found = image_details(workspace.catalogue, part)
-        rows += [_row(found[one], workspace.settings.classes) for one in part if one in found]
+        known = [found[one] for one in part if one in found]
+        rows += [_row(image, workspace.settings.classes, blind=blind) for image in known]
     return rows
 
 
@@ -139,10 +154,12 @@ def queue_csv(rows: Sequence[QueueRow], *, relative_to: Path | None = None) -> s
     """The rows as CSV, with an empty column `label` to be filled in and imported again."""
     folder = None if relative_to is None else os.fsencode(relative_to.absolute())
     extra = [name for name in _EXTRA if any(getattr(row, name) for row in rows)]
-    lines = [["path", "sha256", "probability", "suggestion", "label", *extra]]
+    hints = [] if any(row.blind for row in rows) else ["probability", "suggestion"]
+    lines = [["path", "sha256", *hints, "label", *extra]]
     for row in rows:
         path = path_text(relative_path(row.path, folder))
-        cells = [path, row.sha256.hex(), row.probability, row.suggestion, None]
+        told = [getattr(row, name) for name in hints]
+        cells = [path, row.sha256.hex(), *told, None]
         cells += [getattr(row, name) for name in extra]
         lines.append([csv_cell(cell) for cell in cells])
     return "".join(",".join(line) + "\n" for line in lines)
@@ -243,6 +260,12 @@ _CHOOSERS: dict[str, Callable[[Request], list[int]]] = {
     "conflict": lambda ask: queues.conflicts(
         ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out
     ),
+    "calibration": lambda ask: queues.random_without_human(
+        ask.workspace.catalogue, size=ask.size, seed=ask.seed, leave_out=ask.leave_out
+    ),
+    "audit": lambda ask: audits.waiting_ids(
+        ask.workspace.catalogue, required(ask.workspace), size=ask.size, leave_out=ask.leave_out
+    ),
     "quarantine": lambda ask: queues.quarantined(ask.workspace.catalogue, size=ask.size),
 }
 
@@ -277,15 +300,16 @@ def _feature_chunks(
         yield chunk.image_ids[chosen], features.gather(chunk.feature_rows[chosen])
 
 
-def _row(image: ImageDetails, classes: ClassesSettings) -> QueueRow:
+def _row(image: ImageDetails, classes: ClassesSettings, *, blind: bool) -> QueueRow:
     return QueueRow(
         image_id=image.image_id,
         path=image.places[0].path if image.places else b"",
         sha256=image.sha256,
-        probability=image.score,
-        suggestion=_suggestion(image, classes),
+        probability=None if blind else image.score,
+        suggestion="" if blind else _suggestion(image, classes),
         quarantine=str(image.quarantine or ""),
-        labelled=_labelled(image, classes),
+        labelled="" if blind else _labelled(image, classes),
+        blind=blind,
     )
 
 

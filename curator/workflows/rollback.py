@@ -11,6 +11,7 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.leases import lease
 from curator.catalogue.rounds import RollbackResult
 from curator.pixels.scores import read_scores
+from curator.workflows.audit import refuse_open_audit
 from curator.workflows.workspace import Workspace
 
 CHUNK = 65_536
@@ -20,11 +21,12 @@ def rollback(workspace: Workspace, *, to: int, block: bool, actor: str) -> Rollb
     """Make the promoted labels those that stood after round `to` (0: before the first).
 
     With `block`, what the undone rounds promoted is not promoted again before a person
-    has labelled it. Raises DataError if there is no such round, BusyError while a round
-    is running.
+    has labelled it. Raises DataError if there is no such round or an audit is open, BusyError
+    while a round is running.
     """
     catalogue = workspace.catalogue
     with lease(catalogue, "round"):
+        refuse_open_audit(workspace, "a rollback")
         token = _staged_scores(workspace, to) if to else None
         try:
             return rounds.rollback(catalogue, to or None, block=block, actor=actor, token=token)

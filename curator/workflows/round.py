@@ -39,6 +39,7 @@ from curator.learn.frozen import (
 from curator.learn.model import FrozenClassifier
 from curator.settings import Settings
 from curator.workflows.alarms import alarms_of
+from curator.workflows.audit import refuse_open_audit
 from curator.workflows.encode import ready_features
 from curator.workflows.feature_sets import FeatureSet
 from curator.workflows.graph import neighbourhood
@@ -139,10 +140,12 @@ def run_rounds(
     With `until_stable` it ends when a round changes no more than `rounds.stable_share` of
     the pool, at the latest after `rounds.max_rounds` rounds. A dry run computes one round
     and keeps nothing of it but the features. Raises DataError or LearnError if nothing can
-    be trained, BusyError if another process runs a round here.
+    be trained, DataError while an audit is open, BusyError if another process runs a round here.
     """
     most = workspace.settings.rounds.max_rounds if until_stable else rounds
     with lease(workspace.catalogue, "round"):
+        if not dry_run:
+            refuse_open_audit(workspace, "a round")
         # An `add` that was killed may have left images that no group knows yet.
         regroup(workspace, progress=progress)
         memory = RoundMemory()

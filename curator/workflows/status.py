@@ -12,17 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curator.catalogue import audits
+from curator.catalogue.audits import AuditRecord
+from curator.catalogue.certificates import CertificateRecord
 from curator.catalogue.counts import Counts, SourceCount, counts, human_counts, source_counts
 from curator.catalogue.leases import lease_holder
 from curator.catalogue.rounds import RoundRecord, RoundStatus, list_rounds
 from curator.core.words import Standing
 from curator.settings import Settings
+from curator.workflows.certified import certificate_json, of_promoted, speaking
 from curator.workflows.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """A workspace in numbers; `busy` names work that runs in it now, with its process."""
+    """A workspace in numbers; `busy` names work that runs in it now, with its process.
+
+    `certificates` are the newest of every kind and scope, those that hold first. `audit` is
+    the open one, of whose images `waiting` want an answer.
+    """
 
     root: Path
     settings: Settings
@@ -31,6 +39,9 @@ class Status:
     human: Mapping[Standing, int]
     rounds: list[RoundRecord]
     busy: Mapping[str, str]
+    certificates: list[CertificateRecord]
+    audit: AuditRecord | None
+    waiting: int
 
     def name_of(self, standing: Standing) -> str:
         """The user's word for a standing."""
@@ -41,8 +52,24 @@ class Status:
         """The round that stands, None before the first or after a rollback to 0."""
         return next((r for r in self.rounds if r.status is RoundStatus.CURRENT), None)
 
+    @property
+    def certificate(self) -> CertificateRecord | None:
+        """The newest certificate about promoted labels, one that holds before a stale one."""
+        return of_promoted(self.certificates)
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether labels stand promoted under the certified policy that nothing certifies."""
+        found = self.certificate
+        unproven = found is None or found.stale is not None
+        return self.settings.promotion.policy == "certified" and unproven
+
     def advice(self) -> str:
         """What to do next, in one sentence with its command."""
+        if self.audit is not None and self.waiting:
+            return f"Go on with the audit, {self.waiting:,} images to go: curator audit"
+        if self.audit is not None:
+            return "Every image of the audit is answered. Close it: curator certify"
         if not self.counts.usable:
             return "Add images: curator add PATH"
         missing = [s for s in (Standing.POSITIVE, Standing.NEGATIVE) if not self.human.get(s)]
@@ -53,6 +80,8 @@ class Status:
             return "Settle the images that people labelled both ways: curator review conflict"
         if self.head is None:
             return "Train and promote: curator round --until-stable"
+        if self.is_provisional and self.counts.promoted:
+            return "Prove what rounds promoted: curator audit"
         if self.counts.unlabelled:
             return "Look at the borderline images, then run rounds again: curator review borderline"
         return "Everything has a label. Write the manifest: curator export clean.csv"
@@ -76,15 +105,32 @@ class Status:
             "withheld": self.counts.withheld,
             "groups": dict(self.counts.groups),
             "rounds": [_round_json(each) for each in self.rounds],
-            "certificate": None,
+            "certificate": None
+            if self.certificate is None
+            else certificate_json(self.certificate, self.settings.classes),
+            "certificates": [
+                certificate_json(one, self.settings.classes) for one in self.certificates
+            ],
+            "audit": None if self.audit is None else self._audit_json(self.audit),
             "busy": dict(self.busy),
             "next": self.advice(),
+        }
+
+    def _audit_json(self, audit: AuditRecord) -> dict[str, Any]:
+        return {
+            "audit": audit.audit_id,
+            "kind": str(audit.kind),
+            "class": self.settings.classes.name_of(str(audit.scope)),
+            "sample": audit.sample,
+            "answered": audit.answered,
+            "waiting": self.waiting,
         }
 
 
 def status(workspace: Workspace) -> Status:
     """Count the workspace."""
     catalogue = workspace.catalogue
+    audit = audits.open_audit(catalogue)
     holders = {name: lease_holder(catalogue, name) for name in ("add", "round")}
     return Status(
         root=workspace.root,
@@ -98,6 +144,9 @@ def status(workspace: Workspace) -> Status:
             for name, holder in holders.items()
             if holder is not None
         },
+        certificates=speaking(catalogue),
+        audit=audit,
+        waiting=0 if audit is None else audits.answers_of(catalogue, audit).waiting,
     )
 
 

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from curator.catalogue import browse, claims, queues
+from curator.catalogue import browse, claims
 from curator.catalogue.browse import Base, Look
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.queues import QueueFilter
@@ -22,20 +22,17 @@ from curator.errors import UsageError
 from curator.review.mixing import EXPLANATION
 from curator.review.view import WHOLE, View
 from curator.settings import nearest
+from curator.workflows.audit_supply import AuditSupply
 from curator.workflows.mixture import borderline
-from curator.workflows.queue import QUEUES, Request, choose
+from curator.workflows.queue import BLIND_ORIGINS, QUEUES, Request, choose
 from curator.workflows.workspace import Workspace
 
 SIFTED = 4_096
 """Images of a queue in feature space that a filter is laid on."""
 
-REVIEWED: dict[str, str] = {
-    **{name: text for name, text in QUEUES.items() if name != "quarantine"},
-    "calibration": "a random sample of the pool, blind, to calibrate scores",
-}
+REVIEWED = {name: text for name, text in QUEUES.items() if name != "quarantine"}
 """The queues that can be reviewed."""
 
-_BLIND = {"calibration": Origin.CALIBRATION}
 _BASES = {
     "borderline": Base.UNLABELLED,
     "promoted": Base.PROMOTED,
@@ -113,8 +110,8 @@ class QueueSupply:
         self.queue = queue
         self.like = like
         self.view = view
-        self.origin = _BLIND.get(queue, Origin.REVIEW)
-        self.blind = queue in _BLIND
+        self.origin = BLIND_ORIGINS.get(queue, Origin.REVIEW)
+        self.blind = queue in BLIND_ORIGINS
         self._workspace = workspace
         self._seed = seed
         self._progress = progress
@@ -132,11 +129,6 @@ class QueueSupply:
         request = self._request(size, leave_out)
         if not self.view.is_empty:
             return dict.fromkeys(self._seen_through_view(request), "")
-        if self.queue == "calibration":
-            ids = queues.random_without_human(
-                self._workspace.catalogue, size=size, seed=self._seed, leave_out=leave_out
-            )
-            return dict.fromkeys(ids, "")
         if self.queue == "borderline":
             return borderline(request)
         return dict.fromkeys(choose(self.queue, request), "")
@@ -215,6 +207,9 @@ def open_supply(
     progress: Progress = SILENT,
 ) -> Supply:
     """The supply of this name. Raises UsageError if there is none that can be reviewed."""
+    if queue == "audit":
+        _refuse_unknown(queue, view)
+        return AuditSupply(workspace)
     return QueueSupply(workspace, queue, seed=seed, like=like, view=view, progress=progress)
 
 
@@ -228,7 +223,7 @@ def _refuse_unknown(queue: str, view: View) -> None:
         near = nearest(queue, REVIEWED)
         hint = f"Did you mean `{near}`?" if near else f"Choose from {', '.join(REVIEWED)}."
         raise UsageError(f"There is no queue `{queue}` to review.", hint)
-    if queue in _BLIND and not view.is_empty:
+    if queue in BLIND_ORIGINS and not view.is_empty:
         raise UsageError(
             f"`{queue}` is a random sample, so it cannot be filtered or sorted.",
             "Choose another queue, or no filter.",

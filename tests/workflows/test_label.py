@@ -185,7 +185,6 @@ def test_contradicting_imports_are_a_conflict_unless_they_replace(
         (Origin.SEED, Method.IMPORT, Split.TRAIN),
         (Origin.REVIEW, Method.IMPORT, Split.TRAIN),
         (Origin.CALIBRATION, Method.BLIND, Split.CALIBRATION),
-        (Origin.AUDIT, Method.BLIND, Split.TEST),
     ],
 )
 def test_origins(

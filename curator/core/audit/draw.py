@@ -39,7 +39,7 @@ class AuditDraw:
 def draw_audit(frame: Frame, plan: AuditPlan, *, seed: int, attempt: int) -> AuditDraw:
     """Draw the audit of a plan. Raises DataError if the plan is for another frame."""
     check_same_frame(frame, plan.frame_digest)
-    generator = np.random.default_rng(_entropy(plan.digest, seed, attempt))
+    generator = np.random.default_rng(entropy(plan.digest, seed, attempt))
     places, shells, chances = [], [], []
     for number, (start, end, drawn) in enumerate(plan.shells):
         places.append(start + generator.choice(end - start, size=drawn, replace=False))
@@ -56,6 +56,7 @@ def draw_audit(frame: Frame, plan: AuditPlan, *, seed: int, attempt: int) -> Aud
     )
 
 
-def _entropy(digest: str, seed: int, attempt: int) -> int:
+def entropy(digest: str, seed: int, attempt: int) -> int:
+    """The number that all chance of one audit comes from."""
     text = f"curator-draw-1 {digest} {seed} {attempt}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")

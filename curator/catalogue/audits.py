@@ -1,0 +1,412 @@
+"""Audits: opened with everything that was fixed beforehand, answered blind, closed once.
+
+What a person says about a drawn image is a label event like any other; an answer of the audit
+is such an event of origin `audit` that was made since it was opened and stands. So an
+answer can be taken back until the audit is closed, and nothing has to be kept in step.
+Only one audit is open at a time. What an audit spent is never given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import aliased
+
+from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.frames import check_whole
+from curator.catalogue.models import (
+    Audit,
+    AuditItem,
+    Claim,
+    Frame,
+    ImageState,
+    LabelEvent,
+    Location,
+    Skip,
+)
+from curator.catalogue.queues import NO_FILTER, QueueFilter
+from curator.catalogue.sets import CHUNK, Fetched, chunked, column
+from curator.catalogue.standing import head_of
+from curator.core.words import (
+    AuditKind,
+    AuditScope,
+    AuditState,
+    EventKind,
+    Label,
+    LocationState,
+    Origin,
+)
+from curator.errors import BusyError, DataError
+
+QUEUE = "audit"
+"""The queue in which an audit is answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAudit:
+    """An audit that is about to be opened.
+
+    `plan` is what the rest follows from, as plain values; `risk` what it spends. Arrays are
+    (sample,), in the order in which images are shown.
+    """
+
+    kind: AuditKind
+    scope: AuditScope
+    plan: Mapping[str, Any]
+    seed: int
+    max_error: float
+    risk: float
+    overlooked: float
+    image_ids: NDArray[np.int64]
+    shells: NDArray[np.int64]
+    inclusion_probability: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """An audit. `first_event` is the newest label event when it was opened.
+
+    `round_id` is the round whose labels it is about. `answered` counts its images with an
+    answer that stands, and is what it was at the end once it is closed.
+    """
+
+    audit_id: int
+    frame_id: int
+    frame_digest: str
+    frame_size: int
+    round_id: int | None
+    kind: AuditKind
+    scope: AuditScope
+    state: AuditState
+    attempt: int
+    seed: int
+    max_error: float
+    risk: float
+    overlooked: float
+    plan: Mapping[str, Any]
+    first_event: int
+    sample: int
+    answered: int
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditAnswers:
+    """What became of the drawn images, all arrays (sample,), in the order of the draw.
+
+    `labels` holds the answer that stands, or None; `event_ids` its event, or 0. `skipped`
+    marks images that somebody passed over, `unshowable` those that cannot be opened any
+    more; both only say why there is no answer.
+    """
+
+    image_ids: NDArray[np.int64]
+    shells: NDArray[np.int64]
+    inclusion_probability: NDArray[np.float64]
+    labels: Sequence[Label | None]
+    event_ids: NDArray[np.int64]
+    skipped: NDArray[np.bool_]
+    unshowable: NDArray[np.bool_]
+
+    @property
+    def answered(self) -> int:
+        """Images with an answer."""
+        return int((self.event_ids > 0).sum())
+
+    @property
+    def waiting(self) -> int:
+        """Images that still want an answer."""
+        return int(((self.event_ids == 0) & ~self.skipped & ~self.unshowable).sum())
+
+
+def list_audits(catalogue: Catalogue) -> list[AuditRecord]:
+    """All audits, in the order in which they were opened."""
+    with catalogue.read() as connection:
+        return _records(connection, sa.true())
+
+
+def open_audit(catalogue: Catalogue) -> AuditRecord | None:
+    """The audit that takes answers now."""
+    with catalogue.read() as connection:
+        return next(iter(_records(connection, Audit.state == AuditState.OPEN)), None)
+
+
+def get_audit(catalogue: Catalogue, audit_id: int) -> AuditRecord:
+    """One audit. Raises DataError if there is none with this number."""
+    with catalogue.read() as connection:
+        for record in _records(connection, Audit.id == audit_id):
+            return record
+    raise DataError(f"There is no audit {audit_id}.", "`curator status` tells of the last one.")
+
+
+def begin_audit(catalogue: Catalogue, frame_id: int, new: NewAudit) -> AuditRecord:
+    """Open an audit of a frame, all of it in one transaction.
+
+    Raises BusyError if another audit is open, or if the head has moved since the frame was
+    made.
+    """
+    with catalogue.write() as connection:
+        check_whole(connection, frame_id)
+        for record in _records(connection, Audit.state == AuditState.OPEN):
+            raise BusyError(
+                f"Audit {record.audit_id} has been opened meanwhile.",
+                "Go on with it: `curator audit`.",
+            )
+        of_round = connection.execute(sa.select(Frame.round_id).where(Frame.id == frame_id))
+        if of_round.scalar_one() != head_of(connection):
+            raise BusyError(
+                "Another process moved the head while this audit was planned.",
+                "Nothing was opened; run the command again.",
+            )
+        attempts = connection.execute(sa.select(sa.func.count()).select_from(Audit)).scalar_one()
+        newest = connection.execute(sa.select(sa.func.max(LabelEvent.id))).scalar_one() or 0
+        values = {
+            "frame_id": frame_id,
+            "scope": new.scope,
+            "attempt": attempts + 1,
+            "design": {
+                "kind": str(new.kind),
+                "plan": dict(new.plan),
+                "overlooked": new.overlooked,
+                "first_event": newest,
+            },
+            "seed": new.seed,
+            "max_error": new.max_error,
+            "level": new.risk,
+            "state": AuditState.OPEN,
+            "opened_at": now(),
+        }
+        insert = sa.insert(Audit).values(**values).returning(Audit.id)
+        audit_id = int(connection.execute(insert).scalar_one())
+        for rows in chunked(_items(audit_id, new), CHUNK):
+            connection.execute(sa.insert(AuditItem), rows)
+        return _records(connection, Audit.id == audit_id)[0]
+
+
+def attempts(catalogue: Catalogue) -> int:
+    """How many audits were ever opened."""
+    with catalogue.read() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(Audit)).scalar_one()
+
+
+def abandon(catalogue: Catalogue, audit_id: int) -> None:
+    """Give an open audit up; its answers stay labels, and its risk stays spent."""
+    with catalogue.write() as connection:
+        end(connection, audit_id, AuditState.ABANDONED)
+
+
+def end(connection: Connection, audit_id: int, state: AuditState) -> None:
+    """Close an audit, keeping which event answered which image.
+
+    Raises BusyError if it is not open any more.
+    """
+    is_open = sa.and_(Audit.id == audit_id, Audit.state == AuditState.OPEN)
+    found = _records(connection, is_open)
+    if not found:
+        raise BusyError(
+            f"Audit {audit_id} is not open any more: another process has closed it.",
+            "See `curator status`.",
+        )
+    answers = _answers(connection, found[0])
+    rows = [
+        {"at": position, "with_outcome": outcome, "with_event": event_id or None}
+        for position, (outcome, event_id) in enumerate(
+            zip(_outcomes(answers), answers.event_ids.tolist(), strict=True)
+        )
+    ]
+    item = AuditItem
+    update = (
+        sa.update(item)
+        .where(item.audit_id == audit_id, item.position == sa.bindparam("at"))
+        .values(outcome=sa.bindparam("with_outcome"), event_id=sa.bindparam("with_event"))
+    )
+    connection.execute(update, rows)
+    connection.execute(sa.update(Audit).where(is_open).values(state=state, closed_at=now()))
+
+
+def answers_of(catalogue: Catalogue, record: AuditRecord) -> AuditAnswers:
+    """What people have said about the drawn images of an open audit so far."""
+    with catalogue.read() as connection:
+        return _answers(connection, record)
+
+
+def waiting_ids(
+    catalogue: Catalogue,
+    record: AuditRecord,
+    *,
+    size: int | None,
+    leave_out: QueueFilter = NO_FILTER,
+) -> list[int]:
+    """Drawn images without an answer, in the order of the draw; those in quarantine are left out.
+
+    `leave_out` keeps away what another session has claimed and what this one has skipped.
+    """
+    item = AuditItem
+    query = (
+        sa.select(item.image_id)
+        .join(ImageState, ImageState.image_id == item.image_id)
+        .where(item.audit_id == record.audit_id, ImageState.usable == 1)
+        .where(~_answered(record).correlate(item))
+        .order_by(item.position)
+        .limit(size)
+    )
+    if leave_out.session is not None:
+        claimed = sa.exists().where(
+            Claim.image_id == item.image_id,
+            Claim.expires_at > now(),
+            Claim.session != leave_out.session,
+        )
+        skipped = sa.exists().where(
+            Skip.session == leave_out.session, Skip.queue == QUEUE, Skip.image_id == item.image_id
+        )
+        query = query.where(~claimed, ~skipped)
+    with catalogue.read() as connection:
+        return list(connection.execute(query).scalars())
+
+
+def _records(connection: Connection, condition: sa.ColumnElement[bool]) -> list[AuditRecord]:
+    query = (
+        sa.select(
+            *sa.inspect(Audit).columns,
+            Frame.digest.label("frame_digest"),
+            Frame.size.label("frame_size"),
+            Frame.round_id,
+        )
+        .join(Frame, Frame.id == Audit.frame_id)
+        .where(condition)
+        .order_by(Audit.id)
+    )
+    return [_record(connection, row) for row in connection.execute(query).all()]
+
+
+def _record(connection: Connection, row: Fetched) -> AuditRecord:
+    design = row.design
+    record = AuditRecord(
+        audit_id=row.id,
+        frame_id=row.frame_id,
+        frame_digest=row.frame_digest,
+        frame_size=row.frame_size,
+        round_id=row.round_id,
+        kind=AuditKind(design["kind"]),
+        scope=AuditScope(row.scope),
+        state=AuditState(row.state),
+        attempt=row.attempt,
+        seed=row.seed,
+        max_error=row.max_error,
+        risk=row.level,
+        overlooked=design["overlooked"],
+        plan=design["plan"],
+        first_event=design["first_event"],
+        sample=0,
+        answered=0,
+        opened_at=row.opened_at,
+        closed_at=row.closed_at,
+    )
+    mine = AuditItem.audit_id == row.id
+    done = (
+        _answered(record).correlate(AuditItem)
+        if record.state is AuditState.OPEN
+        else AuditItem.event_id.is_not(None)
+    )
+    sample = sa.select(sa.func.count()).select_from(AuditItem).where(mine)
+    counted = [connection.execute(query).scalar_one() for query in (sample, sample.where(done))]
+    return replace(record, sample=counted[0], answered=counted[1])
+
+
+def _answered(record: AuditRecord) -> sa.Exists:
+    """Whether an image of `audit_item` has an answer of this audit that stands."""
+    return sa.exists().where(*_is_answer(record))
+
+
+def _is_answer(record: AuditRecord) -> list[sa.ColumnElement[bool]]:
+    event, taken_back = LabelEvent, aliased(LabelEvent)
+    return [
+        event.image_id == AuditItem.image_id,
+        event.id > record.first_event,
+        event.kind == EventKind.ASSERT,
+        event.origin == Origin.AUDIT,
+        ~sa.exists().where(taken_back.target_id == event.id),
+    ]
+
+
+def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
+    item = AuditItem
+    newest = (
+        sa.select(sa.func.max(LabelEvent.id))
+        .where(*_is_answer(record))
+        .correlate(item)
+        .scalar_subquery()
+    )
+    answer = aliased(LabelEvent)
+    skipped = sa.exists().where(
+        Skip.image_id == item.image_id, Skip.queue == QUEUE, Skip.skipped_at >= record.opened_at
+    )
+    there = sa.exists().where(
+        Location.image_id == item.image_id, Location.state == LocationState.PRESENT
+    )
+    query = (
+        sa.select(
+            item.image_id,
+            item.stratum,
+            item.inclusion_probability,
+            answer.label,
+            sa.func.coalesce(answer.id, 0),
+            skipped,
+            sa.or_(ImageState.usable == 0, ~there),
+        )
+        .select_from(item)
+        .join(ImageState, ImageState.image_id == item.image_id)
+        .outerjoin(answer, answer.id == newest)
+        .where(item.audit_id == record.audit_id)
+        .order_by(item.position)
+    )
+    rows = connection.execute(query).all()
+    ids, shells, chances, labels, events, passed, gone = zip(*rows, strict=True)
+    return AuditAnswers(
+        image_ids=column(ids, np.int64),
+        shells=column(shells, np.int64),
+        inclusion_probability=column(chances, np.float64),
+        labels=[None if label is None else Label(label) for label in labels],
+        event_ids=column(events, np.int64),
+        skipped=column(map(bool, passed), np.bool_),
+        unshowable=column(map(bool, gone), np.bool_),
+    )
+
+
+def _outcomes(answers: AuditAnswers) -> list[str | None]:
+    outcomes: list[str | None] = []
+    for event_id, skipped, unshowable in zip(
+        answers.event_ids.tolist(), answers.skipped, answers.unshowable, strict=True
+    ):
+        if event_id:
+            outcomes.append("answered")
+        else:
+            outcomes.append("unshowable" if unshowable else "skipped" if skipped else None)
+    return outcomes
+
+
+def _items(audit_id: int, new: NewAudit) -> list[dict[str, Any]]:
+    return [
+        {
+            "audit_id": audit_id,
+            "position": position,
+            "image_id": image_id,
+            "stratum": shell,
+            "inclusion_probability": chance,
+        }
+        for position, (image_id, shell, chance) in enumerate(
+            zip(
+                new.image_ids.tolist(),
+                new.shells.tolist(),
+                new.inclusion_probability.tolist(),
+                strict=True,
+            )
+        )
+    ]

@@ -1,0 +1,242 @@
+"""Frames: which images an audit speaks about, with which labels, in which order.
+
+A frame is written in chunks and means nothing until an audit names it; one that was left
+unfinished is thrown away by the next. It is kept in the catalogue itself, because a
+certificate is about exactly these images and must not depend on a file that can be lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
+
+from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.models import (
+    Audit,
+    Block,
+    Frame,
+    FrameMember,
+    Head,
+    ImageState,
+    LabelEvent,
+    Score,
+)
+from curator.catalogue.scores import NO_GENERATION, generation_now
+from curator.catalogue.sets import Fetched, Query, column
+from curator.core.words import Label, Method, Origin, Standing
+from curator.errors import BusyError
+
+CHUNK = 50_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredPool:
+    """Usable images with a current score, ordered by id; all arrays are (images,).
+
+    `probability` and `raw` are P(positive). `human` images carry a label that a person gave
+    (`positive` says which; not `settled`: unsure or in conflict). `promoted` ones stand
+    promoted, to the class that `positive` says. `blocked` may not be promoted. `sheet`
+    marks labels given on a contact sheet.
+    """
+
+    round_id: int | None
+    image_ids: NDArray[np.int64]
+    probability: NDArray[np.float64]
+    raw: NDArray[np.float64]
+    human: NDArray[np.bool_]
+    settled: NDArray[np.bool_]
+    promoted: NDArray[np.bool_]
+    positive: NDArray[np.bool_]
+    blocked: NDArray[np.bool_]
+    sheet: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameRows:
+    """A frame as it is kept: all arrays are (images,), in the order of their places."""
+
+    digest: str
+    image_ids: NDArray[np.int64]
+    positive: NDArray[np.bool_]
+    probability: NDArray[np.float64]
+    shells: NDArray[np.int64]
+
+
+def scored_pool(catalogue: Catalogue) -> ScoredPool:
+    """The pool with its current scores, in one consistent view."""
+    with catalogue.read() as connection:
+        rows = connection.execute(_select_scored(generation_now(connection))).all()
+        round_id = connection.execute(sa.select(Head.round_id)).scalar_one()
+    ids, probability, raw, standing, origin, blocked, method = (
+        zip(*rows, strict=True) if rows else ((),) * 7
+    )
+    standings, origins = column(standing, object), column(origin, object)
+    promoted = origins == Origin.PROMOTED
+    labelled = np.array([word is not None for word in standing], dtype=np.bool_)
+    return ScoredPool(
+        round_id=round_id,
+        image_ids=column(ids, np.int64),
+        probability=column(probability, np.float64),
+        raw=column(raw, np.float64),
+        human=labelled & ~promoted,
+        settled=np.isin(standings, [Standing.POSITIVE, Standing.NEGATIVE]),
+        promoted=promoted,
+        positive=standings == Standing.POSITIVE,
+        blocked=column(blocked, np.bool_),
+        sheet=column(method, object) == Method.SHEET,
+    )
+
+
+def _select_scored(generation: int) -> Query:
+    state = ImageState
+    return (
+        sa.select(
+            state.image_id,
+            Score.probability,
+            Score.raw,
+            state.standing,
+            state.origin,
+            Block.image_id.is_not(None),
+            LabelEvent.method,
+        )
+        .select_from(Score)
+        .join(state, state.image_id == Score.image_id)
+        .outerjoin(Block, Block.image_id == state.image_id)
+        .outerjoin(LabelEvent, LabelEvent.id == state.event_id)
+        .where(Score.generation_id == (generation or NO_GENERATION), state.usable == 1)
+        .order_by(state.image_id)
+    )
+
+
+def keep_frame(
+    catalogue: Catalogue, rows: FrameRows, *, round_id: int | None, details: Mapping[str, Any]
+) -> int:
+    """Write a frame in short transactions; its number. One that is kept already is used again.
+
+    Call it while holding the `round` lease: what others left unfinished is thrown away.
+    """
+    _drop_unfinished(catalogue)
+    with catalogue.write() as connection:
+        known = connection.execute(sa.select(Frame.id).where(Frame.digest == rows.digest)).scalar()
+        if known is not None:
+            return int(known)
+        values = {
+            "digest": rows.digest,
+            "size": len(rows.image_ids),
+            "round_id": round_id,
+            "details": dict(details),
+            "made_at": now(),
+        }
+        insert = sa.insert(Frame).values(**values).returning(Frame.id)
+        frame_id = int(connection.execute(insert).scalar_one())
+    for start in range(0, len(rows.image_ids), CHUNK):
+        with catalogue.write() as connection:
+            connection.execute(sa.insert(FrameMember), _members(frame_id, rows, start))
+    return frame_id
+
+
+def _members(frame_id: int, rows: FrameRows, start: int) -> list[dict[str, Any]]:
+    end = start + CHUNK
+    words = {True: Label.POSITIVE.value, False: Label.NEGATIVE.value}
+    return [
+        {
+            "frame_id": frame_id,
+            "image_id": image_id,
+            "place": start + number,
+            "shell": shell,
+            "label": words[positive],
+            "probability": probability,
+        }
+        for number, (image_id, positive, probability, shell) in enumerate(
+            zip(
+                rows.image_ids[start:end].tolist(),
+                rows.positive[start:end].tolist(),
+                rows.probability[start:end].tolist(),
+                rows.shells[start:end].tolist(),
+                strict=True,
+            )
+        )
+    ]
+
+
+def _drop_unfinished(catalogue: Catalogue) -> None:
+    """Frames without an audit: their command was interrupted, or thought better of it."""
+    unnamed = Frame.id.not_in(sa.select(Audit.frame_id))
+    with catalogue.read() as connection:
+        frames = connection.execute(sa.select(Frame.id).where(unnamed)).scalars().all()
+    for frame_id in frames:
+        deleted, end = 1, 0
+        while deleted:  # places have no gaps
+            end += CHUNK
+            some = sa.and_(FrameMember.frame_id == frame_id, FrameMember.place < end)
+            with catalogue.write() as connection:
+                deleted = connection.execute(sa.delete(FrameMember).where(some)).rowcount
+        with catalogue.write() as connection:
+            connection.execute(sa.delete(Frame).where(Frame.id == frame_id))
+
+
+def check_whole(connection: Connection, frame_id: int) -> None:
+    """Raises BusyError unless every image of the frame is there."""
+    size = connection.execute(sa.select(Frame.size).where(Frame.id == frame_id)).scalar()
+    members = sa.select(sa.func.count()).where(FrameMember.frame_id == frame_id)
+    if size is None or connection.execute(members).scalar_one() != size:
+        raise BusyError(
+            "Another process threw this frame away while it was written.",
+            "Nothing was opened; run the command again.",
+        )
+
+
+def frame_rows(catalogue: Catalogue, frame_id: int) -> FrameRows:
+    """A frame in the order of its places."""
+    member = FrameMember
+    query = (
+        sa.select(member.image_id, member.label, member.probability, member.shell)
+        .where(member.frame_id == frame_id)
+        .order_by(member.place)
+    )
+    with catalogue.read() as connection:
+        digest = connection.execute(sa.select(Frame.digest).where(Frame.id == frame_id))
+        name = str(digest.scalar_one())
+        rows: list[Fetched] = list(connection.execute(query).all())
+    ids, label, probability, shells = zip(*rows, strict=True) if rows else ((),) * 4
+    return FrameRows(
+        digest=name,
+        image_ids=column(ids, np.int64),
+        positive=column((word == Label.POSITIVE for word in label), np.bool_),
+        probability=column(probability, np.float64),
+        shells=column(shells, np.int64),
+    )
+
+
+def unavailable(catalogue: Catalogue, frame_id: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Images of a frame that no round could promote now, in the order of places, (images,).
+
+    A person has labelled them since, they are blocked, or cannot be used any more. The second
+    array marks those of them that stand as the other class.
+    """
+    member, state = FrameMember, ImageState
+    people = sa.and_(state.standing.is_not(None), state.origin != Origin.PROMOTED)
+    gone = sa.or_(state.usable == 0, people, Block.image_id.is_not(None))
+    other = sa.and_(
+        people,
+        state.standing.in_([Standing.POSITIVE, Standing.NEGATIVE]),
+        state.standing != member.label,
+    )
+    query = (
+        sa.select(gone, other)
+        .select_from(member)
+        .join(state, state.image_id == member.image_id)
+        .outerjoin(Block, Block.image_id == member.image_id)
+        .where(member.frame_id == frame_id)
+        .order_by(member.place)
+    )
+    with catalogue.read() as connection:
+        rows = connection.execute(query).all()
+    left, wrong = zip(*rows, strict=True) if rows else ((), ())
+    return column(map(bool, left), np.bool_), column(map(bool, wrong), np.bool_)

@@ -1,0 +1,204 @@
+"""Commands that promise error instead of probability: `audit`, `certify`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curator.cli import screen
+from curator.cli.invocation import Invocation, invocation
+from curator.cli.options import AsJson, flag
+from curator.cli.output import count, emit, emit_json, shown, table
+from curator.errors import UsageError
+
+if TYPE_CHECKING:
+    from curator.settings import ClassesSettings
+    from curator.workflows.audit import AuditReport
+    from curator.workflows.certify import CertifyReport
+    from curator.workflows.workspace import Workspace
+
+_UNPROVEN = 3
+
+
+def audit(
+    context: typer.Context,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Images to look at; as many as are worth it, if not."
+        ),
+    ] = None,
+    class_name: Annotated[
+        str | None,
+        typer.Option("--class", metavar="CLASS", help="About this class alone, on its own budget."),
+    ] = None,
+    missed: Annotated[
+        bool, flag("--missed", help="Bound how many of the rarer class were missed.")
+    ] = False,
+    dry_run: Annotated[
+        bool, flag("--dry-run", help="Say what could be promised, and open nothing.")
+    ] = False,
+    anyway: Annotated[
+        bool, flag("--anyway", help="Open it although little can be expected of it.")
+    ] = False,
+    abandon: Annotated[
+        bool, flag("--abandon", help="Give the open audit up; what it spent stays spent.")
+    ] = False,
+    no_screen: Annotated[
+        bool, flag("--no-screen", help="Open it, and say how to answer it elsewhere.")
+    ] = False,
+    plain: Annotated[bool, flag("--plain", help="Ask line by line, without a screen.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Look at a blind random sample of what rounds promote, to prove how much of it is wrong.
+
+    It says beforehand what can be expected, then shows the images without score or class.
+    Left in the middle, the same command goes on. `certify` draws the conclusion. Under
+    promotion.policy = "certified" it decides what stays promoted; under "thresholds" it
+    bounds the error of all that is promoted. Each audit spends of promotion.confidence.
+
+    Example: curator audit --dry-run
+
+    Example: curator audit --size 400
+    """
+    from curator.workflows import audit as workflow
+
+    call = invocation(context)
+    if abandon and (size or class_name or missed or dry_run or anyway):
+        raise UsageError("--abandon gives up the open audit.", "Give it alone.")
+    with call.workspace() as workspace:
+        if abandon:
+            _tell_abandoned(workflow.abandon(workspace), json=json)
+            return
+        report = workflow.audit(
+            workspace,
+            size=size,
+            class_name=class_name,
+            missed=missed,
+            anyway=anyway,
+            dry_run=dry_run,
+            progress=call.progress(),
+        )
+        if json:
+            emit_json(report)
+        else:
+            emit(shown(report.text))
+        if not dry_run:
+            _answer(call, workspace, report, elsewhere=no_screen or json, plain=plain)
+
+
+def certify(context: typer.Context, json: AsJson = False) -> None:
+    """Close the audit: test it, promote what passed, revoke the rest, issue the certificate.
+
+    What nobody confirmed counts as wrong: another class, unsure, skipped, not to be shown. If
+    nothing can be promised, no label changes, it says what it would take, and ends with 3.
+
+    Example: curator certify
+    """
+    from curator.workflows.certify import certify as workflow
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        report = workflow(workspace, progress=call.progress())
+        classes = workspace.settings.classes
+    if json:
+        emit_json(_as_json(report, classes))
+    else:
+        emit("\n".join(_told(report)))
+    if report.certificate is None:
+        raise typer.Exit(_UNPROVEN)
+
+
+def _answer(
+    call: Invocation, workspace: Workspace, report: AuditReport, *, elsewhere: bool, plain: bool
+) -> None:
+    """Put the images before the person, or say how else they can be answered."""
+    from curator.cli.queues import review_lines
+    from curator.review.view import WHOLE
+    from curator.workflows.status import status
+
+    if report.waiting and plain and not elsewhere:
+        review_lines(call, workspace, "audit", None, WHOLE)
+    elif report.waiting and not elsewhere and screen.there_is_a_screen():
+        screen.review_on_screen(workspace, "audit", like=None, goal=report.waiting, view=WHOLE)
+    elif report.waiting:
+        call.say(
+            f"Audit {report.audit} is open: {count(report.waiting, 'image')} to look at.\n"
+            "Without a screen: curator queue audit --output audit.csv, fill in the column"
+            " `label`,\nthen curator label audit.csv --origin audit, and curator certify."
+        )
+        return
+    call.say(f"Next: {status(workspace).advice()}")
+
+
+def _tell_abandoned(record: Any, *, json: bool) -> None:
+    if json:
+        emit_json({"audit": record.audit_id, "answered": record.answered, "spent": record.risk})
+        return
+    emit(
+        f"Audit {record.audit_id} is given up. Its {count(record.answered, 'answer')} stay labels;"
+        f" the {record.risk:.4g} of the confidence that it took stays spent."
+    )
+
+
+def _told(report: CertifyReport) -> list[str]:
+    lines = [shown(report.text)]
+    counts = ((report.unsure, "unsure"), (report.skipped, "skipped"), (report.unshowable, "gone"))
+    unconfirmed = ", ".join(f"{number:,} {what}" for number, what in counts if number)
+    if unconfirmed:
+        lines.append(f"Counted as wrong, too: {unconfirmed}.")
+    if report.left:
+        lines.append(
+            f"{count(report.left, 'image')} left the frame since the audit was drawn and are no"
+            " part of this."
+        )
+    one = report.certificate
+    if one is None:
+        return lines
+    if report.promoted or report.revoked:
+        lines.append(f"{report.promoted:,} promoted, {report.revoked:,} revoked.")
+    steps = one.details.get("steps", [])
+    if steps:
+        lines.append(
+            table(
+                ["set", "audited", "errors", "at most", "passed"],
+                [
+                    [
+                        step["size"],
+                        step["drawn"],
+                        step["errors"],
+                        step["critical"],
+                        "yes" if step["passed"] else "no",
+                    ]
+                    for step in steps
+                ],
+            )
+        )
+    lines.append(
+        f"Certificate {one.certificate_id}: attempt {one.attempt}, frame {one.frame_digest}"
+    )
+    return lines
+
+
+def _as_json(report: CertifyReport, classes: ClassesSettings) -> dict[str, Any]:
+    from curator.workflows.certified import certificate_json
+
+    one = report.certificate
+    return {
+        "audit": report.audit,
+        "kind": report.kind,
+        "class": report.scope,
+        "attempt": report.attempt,
+        "sample": report.sample,
+        "errors": report.errors,
+        "unsure": report.unsure,
+        "skipped": report.skipped,
+        "unshowable": report.unshowable,
+        "left": report.left,
+        "promoted": report.promoted,
+        "revoked": report.revoked,
+        "text": report.text,
+        "certificate": None if one is None else certificate_json(one, classes),
+        "steps": [] if one is None else one.details.get("steps", []),
+    }
