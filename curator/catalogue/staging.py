@@ -18,10 +18,11 @@ from sqlalchemy.engine import Connection
 
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Head, Score, ScoreGeneration, StagedDecision
-from curator.catalogue.sets import CHUNK, insert_columns
+from curator.catalogue.sets import insert_columns
 from curator.core.words import EventKind, Label
 from curator.errors import CatalogueError
 
+_STAGED_AT_ONCE = 16_384
 _DELETED_AT_ONCE = 20_000
 _COPIED_AT_ONCE = 50_000
 _KINDS = {True: str(EventKind.PROMOTE), False: str(EventKind.REVOKE)}
@@ -122,8 +123,8 @@ def _stage(
     insert: sa.Insert,
     staged: Mapping[str, Sequence[Any]],
 ) -> None:
-    for start in range(0, len(staged["image_id"]), CHUNK):
-        some = {name: values[start : start + CHUNK] for name, values in staged.items()}
+    for start in range(0, len(staged["image_id"]), _STAGED_AT_ONCE):
+        some = {name: values[start : start + _STAGED_AT_ONCE] for name, values in staged.items()}
         with catalogue.write() as connection:
             generation = generation_of(connection, token)
             rows = {"generation_id": repeat(generation, len(some["image_id"])), **some}

@@ -326,7 +326,7 @@ def _training_set(
         rows.append(sampled)
         targets.append(np.full(len(sampled), code == 1))
         parts.append(member * each[place])
-    x = np.concatenate([surveyed.standardizer.apply(features.gather(part)) for part in rows])
+    x = surveyed.standardizer.apply(features.gather(np.concatenate(rows)))
     return x, np.concatenate(targets), np.concatenate(parts).astype(np.float32)
 
 

@@ -34,7 +34,9 @@ class Standardizer:
 
     def apply(self, features: NDArray[np.floating]) -> Float32:
         """Standardised float32 features, (rows, features)."""
-        standard: Float32 = (features.astype(np.float32) - self.mean) * self.inverse_scale
+        standard: Float32 = features.astype(np.float32)
+        standard -= self.mean
+        standard *= self.inverse_scale
         return standard
 
     def folded_into(self, heads: LinearHeads) -> LinearHeads:
