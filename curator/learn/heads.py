@@ -28,7 +28,7 @@ Float32 = NDArray[np.float32]
 _HISTORY = 10
 _COLUMNS = 16
 _LINE_SEARCH_STEPS = 12
-_SAME_STEP = 1e-3
+_SAME_STEP = 1e-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def fit_heads(
     *,
     regularization: float,
     device: str = "cpu",
-    tolerance: float = 1e-5,
+    tolerance: float = 1e-4,
     max_iterations: int = 300,
     start: LinearHeads | None = None,
 ) -> LinearHeads:
@@ -59,7 +59,8 @@ def fit_heads(
 
     `features` is (rows, features), already standardised; `targets` (rows,) is True for
     positive; `weights` is (rows, K) and not negative. A head stops when the largest
-    component of its gradient is below `tolerance` times its total weight times C. `start`
+    component of its gradient is below `tolerance` times its total weight times C, as in
+    scikit-learn. `start`
     changes where the search begins, not where it ends: the objective is convex.
     Raises LearnError if a head sees only one class, or if features are not finite.
     Liu and Nocedal (1989), Mathematical Programming 45, for L-BFGS.

@@ -34,8 +34,7 @@ class Standardizer:
 
     def apply(self, features: NDArray[np.floating]) -> Float32:
         """Standardised float32 features, (rows, features)."""
-        standard: Float32 = features.astype(np.float32)
-        standard -= self.mean
+        standard: Float32 = np.subtract(features, self.mean, dtype=np.float32)
         standard *= self.inverse_scale
         return standard
 

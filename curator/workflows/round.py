@@ -47,7 +47,7 @@ from curator.workflows.group import regroup
 from curator.workflows.judging import judgement_of
 from curator.workflows.labelled import check_labels, training_labels
 from curator.workflows.scoring import Tally, read_pool, score_pool
-from curator.workflows.teacher import PoolView, RoundMemory, teacher_of
+from curator.workflows.teacher import RoundMemory, teacher_of
 from curator.workflows.workspace import Workspace
 
 
@@ -148,8 +148,9 @@ def run_rounds(
             refuse_open_audit(workspace, "a round")
         # An `add` that was killed may have left images that no group knows yet.
         regroup(workspace, progress=progress)
-        memory = RoundMemory()
-        for _ in range(1 if dry_run else most):
+        most = 1 if dry_run else most
+        memory = RoundMemory(most)
+        for _ in range(most):
             report = _one_round(workspace, dry_run, memory, progress)
             yield report
             if until_stable and report.changed_share <= workspace.settings.rounds.stable_share:
@@ -221,13 +222,13 @@ def _staged_frozen(
     with clock.stage("neighbours"):
         around = neighbourhood(workspace, features, pool, progress)
     with clock.stage("survey"):
-        view = PoolView(features=features, rows=rows, around=around)
+        view = memory.view(features, rows, around)
         teacher = teacher_of(workspace, parent_id, view, plan, memory, progress)
         slices = pool.slices(plan.heads, workspace.settings.runtime.seed)
-        surveyed = survey(slices, features, teacher, plan, memory.scale_of(view))
+        surveyed = survey(slices, view.features, teacher, plan, memory.scale_of(view))
     with clock.stage("train"), progress.stage("train", pool.images) as stage:
         described = _described(workspace, features)
-        trained = train(labels, features, surveyed, plan, described, around, stage.advance)
+        trained = train(labels, view.features, surveyed, plan, described, around, stage.advance)
     token = rounds.begin_staging(workspace.catalogue)
     with clock.stage("score"):
         score = Scorer(trained, surveyed, plan).score

@@ -6,7 +6,7 @@ had when the head was trained; otherwise the successor would inherit what it is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +18,22 @@ from curator.core.neighbours import Neighbourhood
 from curator.core.progress import Progress
 from curator.errors import LearnError
 from curator.learn.frozen import Plan, Teacher, Trained, recall
+from curator.learn.margins import FeatureReader, InMemory
 from curator.learn.model import FrozenClassifier, Standardizer, load_classifier
 from curator.pixels.scores import read_scores
 from curator.workflows.feature_sets import FeatureSet
 from curator.workflows.workspace import Workspace
+
+HELD_BYTES = 512 * 1024 * 1024
+"""Features of up to this size as float32 are kept in memory from one round to the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolView:
     """The pool of a round: its features, its rows (images,), rising, and who lies near whom."""
 
-    features: FeatureSet
+    feature_set: FeatureSet
+    features: FeatureReader
     rows: NDArray[np.int64]
     around: Neighbourhood | None
 
@@ -37,7 +42,7 @@ class PoolView:
         graphs = [view.around.digest if view.around else None for view in (self, other)]
         return (
             graphs[0] == graphs[1]
-            and self.features.fingerprint == other.features.fingerprint
+            and self.feature_set.fingerprint == other.feature_set.fingerprint
             and np.array_equal(self.rows, other.rows)
         )
 
@@ -48,13 +53,25 @@ class RoundMemory:
     Nothing depends on it: forgotten, the same numbers are computed from what is kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rounds: int) -> None:
+        self._left = rounds
         self._view: PoolView | None = None
         self._trained: Trained | None = None
+
+    def view(
+        self, features: FeatureSet, rows: NDArray[np.int64], around: Neighbourhood | None
+    ) -> PoolView:
+        """The pool of the round that begins, its features in memory if that pays."""
+        view = PoolView(feature_set=features, features=features, rows=rows, around=around)
+        if self._view and self._view.is_that_of(view):
+            return replace(view, features=self._view.features)
+        fits = len(rows) * features.dimension * 4 <= HELD_BYTES
+        return replace(view, features=InMemory(features, rows)) if fits and self._left > 1 else view
 
     def keep(self, view: PoolView, trained: Trained) -> None:
         """Remember a round."""
         self._view, self._trained = view, trained
+        self._left -= 1
 
     def scale_of(self, view: PoolView) -> Standardizer | None:
         """The scale of the features, if it is known."""
@@ -83,7 +100,7 @@ def teacher_of(
     if parent_id is None or plan.pseudo is None:
         return None
     record = rounds.get_round(workspace.catalogue, parent_id)
-    if record.model_digest is None or record.feature_set_id != view.features.feature_set_id:
+    if record.model_digest is None or record.feature_set_id != view.feature_set.feature_set_id:
         return None
     try:
         path = workspace.folder("models") / f"{record.model_digest}.safetensors"
