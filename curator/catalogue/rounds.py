@@ -31,6 +31,7 @@ from curator.catalogue.models import (
     ImageState,
     LabelEvent,
     Round,
+    ScoreGeneration,
 )
 from curator.catalogue.scores import current_scores, has_scores
 from curator.catalogue.sets import Fetched, emptied, plain_text, touched
@@ -40,6 +41,7 @@ from curator.catalogue.staging import (
     copy_scores,
     discard_staging,
     generation_of,
+    has_rows,
     stage_decisions,
     stage_scores,
 )
@@ -66,8 +68,10 @@ __all__ = [
     "lineage",
     "list_rounds",
     "rollback",
+    "scores_behind",
     "stage_decisions",
     "stage_scores",
+    "use_scores",
 ]
 
 
@@ -215,8 +219,10 @@ def lineage(catalogue: Catalogue) -> list[int]:
 
 
 def commit_round(catalogue: Catalogue, token: str, new: NewRound) -> RoundRecord:
-    """Make the staged scores and decisions the new head round, all or nothing.
+    """Make the staged decisions the new head round, all or nothing.
 
+    Scores that were staged with them become current; otherwise those of an earlier round
+    stay so until `use_scores` (see `scores_behind`).
     Promotions are dropped for images that a person labelled meanwhile, that are blocked
     or cannot be used, or that stand promoted to this class already; revocations are
     dropped for images that do not stand promoted. Raises BusyError if the head is no
@@ -241,9 +247,36 @@ def commit_on(connection: Connection, token: str, new: NewRound) -> RoundRecord:
     connection.execute(sa.insert(Round).values(**_round_row(connection, round_id, new, counts)))
     promote_and_revoke(connection, generation, round_id)
     settle_generation(connection, generation, round_id)
-    connection.execute(sa.update(Head).values(round_id=round_id, generation_id=generation))
+    connection.execute(sa.update(Head).values(round_id=round_id))
+    if has_rows(connection, generation):
+        connection.execute(sa.update(Head).values(generation_id=generation))
     _record_move(connection, "commit", new.parent_id, round_id, "round", 0)
     return _one_round(connection, round_id)
+
+
+def scores_behind(catalogue: Catalogue) -> tuple[int, str] | None:
+    """The head round and the digest of its scores, if the current scores are not its own."""
+    query = (
+        sa.select(Round.id, Round.score_digest)
+        .join(Head, Head.round_id == Round.id)
+        .outerjoin(ScoreGeneration, ScoreGeneration.id == Head.generation_id)
+        .where(Round.score_digest.is_not(None))
+        .where(sa.func.coalesce(ScoreGeneration.round_id, 0) != Round.id)
+    )
+    with catalogue.read() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else (row[0], str(row[1]))
+
+
+def use_scores(catalogue: Catalogue, round_id: int, token: str) -> bool:
+    """Make staged scores the current ones, if that round is still the head; whether it was."""
+    with catalogue.write() as connection:
+        if head_of(connection) != round_id:
+            return False
+        generation = generation_of(connection, token)
+        settle_generation(connection, generation, round_id)
+        connection.execute(sa.update(Head).values(generation_id=generation))
+    return True
 
 
 def _round_row(

@@ -140,6 +140,12 @@ def _or_none(values: NDArray[np.floating[Any]]) -> list[float | None]:
     return [None if value != value else value for value in _floats(values)]
 
 
+def has_rows(connection: Connection, generation: int) -> bool:
+    """Whether scores lie in a generation."""
+    some = sa.select(Score.image_id).where(Score.generation_id == generation).limit(1)
+    return connection.execute(some).first() is not None
+
+
 def discard_staging(catalogue: Catalogue, token: str) -> None:
     """Throw staged scores and decisions away, in short transactions."""
     with catalogue.read() as connection:

@@ -19,9 +19,17 @@ from numpy.typing import NDArray
 from curator.errors import StorageError
 
 SCORE_RECORD = np.dtype(
-    [("image_id", "<i8"), ("probability", "<f8"), ("raw", "<f8"), ("fold", "<i2"), ("action", "i1")]
+    [
+        ("image_id", "<i8"),
+        ("probability", "<f8"),
+        ("raw", "<f8"),
+        ("distance", "<f4"),
+        ("fold", "<i2"),
+        ("action", "i1"),
+    ]
 )
-"""Image, P(positive) calibrated and raw, fold of the heads, and the `Action` of the round."""
+"""Image, P(positive) calibrated and raw, how unlike anything labelled it is (NaN: not measured),
+fold of the heads, and the `Action` of the round."""
 
 _COPY_BYTES = 1 << 20
 

@@ -7,14 +7,11 @@ that the round wrote, so that queues fit the labels.
 from __future__ import annotations
 
 from curator.catalogue import rounds
-from curator.catalogue.engine import Catalogue
 from curator.catalogue.leases import lease
 from curator.catalogue.rounds import RollbackResult
-from curator.pixels.scores import read_scores
 from curator.workflows.audit import refuse_open_audit
+from curator.workflows.scored import stage_kept_scores
 from curator.workflows.workspace import Workspace
-
-CHUNK = 65_536
 
 
 def rollback(workspace: Workspace, *, to: int, block: bool, actor: str) -> RollbackResult:
@@ -27,22 +24,8 @@ def rollback(workspace: Workspace, *, to: int, block: bool, actor: str) -> Rollb
     catalogue = workspace.catalogue
     with lease(catalogue, "round"):
         refuse_open_audit(workspace, "a rollback")
-        token = _staged_scores(workspace, to) if to else None
+        token = stage_kept_scores(workspace, to) if to else None
         try:
             return rounds.rollback(catalogue, to or None, block=block, actor=actor, token=token)
         finally:
             rounds.clean_scores(catalogue)
-
-
-def _staged_scores(workspace: Workspace, number: int) -> str | None:
-    """Stage what round `number` thought of every image; None if its file is gone."""
-    catalogue: Catalogue = workspace.catalogue
-    digest = rounds.get_round(catalogue, number).score_digest
-    scores = None if digest is None else read_scores(workspace.folder("scores"), digest)
-    if scores is None:
-        return None
-    token = rounds.begin_staging(catalogue)
-    for start in range(0, len(scores), CHUNK):
-        chunk = scores[start : start + CHUNK]
-        rounds.stage_scores(catalogue, token, chunk["image_id"], chunk["probability"], chunk["raw"])
-    return token

@@ -46,6 +46,7 @@ from curator.workflows.graph import neighbourhood
 from curator.workflows.group import regroup
 from curator.workflows.judging import judgement_of
 from curator.workflows.labelled import check_labels, training_labels
+from curator.workflows.scored import refresh_scores
 from curator.workflows.scoring import Tally, read_pool, score_pool
 from curator.workflows.teacher import RoundMemory, teacher_of
 from curator.workflows.workspace import Workspace
@@ -150,11 +151,14 @@ def run_rounds(
         regroup(workspace, progress=progress)
         most = 1 if dry_run else most
         memory = RoundMemory(most)
-        for _ in range(most):
-            report = _one_round(workspace, dry_run, memory, progress)
-            yield report
-            if until_stable and report.changed_share <= workspace.settings.rounds.stable_share:
-                return
+        try:
+            for _ in range(most):
+                report = _one_round(workspace, dry_run, memory, progress)
+                yield report
+                if until_stable and report.changed_share <= workspace.settings.rounds.stable_share:
+                    return
+        finally:
+            refresh_scores(workspace, progress)
 
 
 def _one_round(
@@ -186,7 +190,6 @@ def _one_round(
             score_digest=staged.score_digest,
         )
         record = rounds.commit_round(workspace.catalogue, staged.token, new)
-    rounds.clean_scores(workspace.catalogue)
     return _report(staged, judgement, alarms, clock, record)
 
 

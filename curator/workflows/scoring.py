@@ -1,7 +1,7 @@
 """Scoring the whole pool and staging what follows from it, a chunk at a time.
 
-Scores go to three places: the staging table, from which the commit makes them current,
-the round's array file, and the tally that the user sees.
+Scores go to the round's array file, from which the catalogue takes them when the rounds have
+ended; decisions are staged, and the commit makes them true.
 """
 
 from __future__ import annotations
@@ -111,7 +111,6 @@ def score_pool(
             deciding = raw if settings.promotion.score == "raw" else calibrated
             found = held(chunk)
             actions = decide(deciding, found, policy_of(settings.promotion))
-            rounds.stage_scores(workspace.catalogue, token, chunk.image_ids, calibrated, raw)
             _stage_decisions(workspace, token, chunk, deciding, actions)
             writer.append(_records(chunk, part, calibrated, raw, actions))
             tally = tally.plus(_count(chunk, found, actions, deciding))
@@ -166,6 +165,7 @@ def _records(
     records = np.empty(len(chunk.image_ids), dtype=SCORE_RECORD)
     records["image_id"], records["fold"] = chunk.image_ids, part.folds
     records["probability"], records["raw"], records["action"] = calibrated, raw, actions
+    records["distance"] = np.nan
     return records
 
 
