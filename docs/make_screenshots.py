@@ -34,6 +34,8 @@ CELL = (10, 20)
 FONT = "/usr/share/fonts/truetype/dejavu/DejaVuSansMono{}.ttf"
 INK, GROUND = (224, 224, 224), (18, 18, 18)
 PATIENCE = 120.0
+_DOTS = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3))
+"""Column and row of the dots of a Braille character, by its bits."""
 BARE = {**os.environ, "LOGNAME": "anna", "COLORTERM": "truecolor"}
 
 
@@ -123,6 +125,8 @@ def _draw(
     ink, ground = _rgb(style.color, INK), _rgb(style.bgcolor, GROUND)
     if style.reverse:
         ink, ground = ground, ink
+    if style.dim:
+        ink = tuple((one + other) // 2 for one, other in zip(ink, ground, strict=True))
     x, y = at
     right, bottom = x + CELL[0] - 1, y + CELL[1] - 1
     pen.rectangle((x, y, right, bottom), fill=ground)
@@ -131,14 +135,19 @@ def _draw(
     elif "▁" <= letter <= "█":
         eighths = ord(letter) - ord("▁") + 1
         pen.rectangle((x, y + CELL[1] - round(CELL[1] * eighths / 8), right, bottom), fill=ink)
+    elif "\u2800" <= letter <= "\u28ff":  # Braille, which the font lacks
+        for bit, (across, down) in enumerate(_DOTS):
+            if ord(letter) >> bit & 1:
+                dot = (x + 1 + 5 * across, y + 1 + 5 * down)
+                pen.rectangle((*dot, dot[0] + 2, dot[1] + 2), fill=ink)
     elif letter != " ":
         pen.text((x, y + 1), letter, font=fonts[bool(style.bold)], fill=ink)
 
 
-def _rgb(colour: Color | None, otherwise: tuple[int, int, int]) -> tuple[int, int, int]:
+def _rgb(colour: Color | None, otherwise: tuple[int, ...]) -> tuple[int, ...]:
     if colour is None or colour.is_default:
         return otherwise
-    return tuple(colour.get_truecolor())  # type: ignore[return-value]
+    return tuple(colour.get_truecolor())
 
 
 @contextmanager

@@ -43,7 +43,7 @@ class ReviewApp(App[Summary]):
     TITLE = "curator review"
     ENABLE_COMMAND_PALETTE = True
     CSS = """
-    Screen { background: $background; }
+    ReviewScreen { background: $background; }
     Toast { max-width: 60; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "leave", show=False)]

@@ -43,19 +43,21 @@ class Protocol(StrEnum):
 class DrawingTerminal:
     """Runs one command; everything that it writes is kept in `written`."""
 
-    def __init__(self, command: Sequence[str], protocol: Protocol, folder: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], protocol: Protocol, folder: Path, **environment: str
+    ) -> None:
         self.written = b""
         self._answered = 0
         self._protocol = protocol
         self._ours, theirs = pty.openpty()
         size = struct.pack("HHHH", ROWS, COLUMNS, COLUMNS * CELL[0], ROWS * CELL[1])
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
-        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        usual = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
         for name in ("TMUX", "NO_COLOR", "TEXTUAL_DRIVER", "COLUMNS", "LINES"):
-            environment.pop(name, None)
+            usual.pop(name, None)
         self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=folder,
-            start_new_session=True,
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env={**usual, **environment},
+            cwd=folder, start_new_session=True,
         )  # fmt: skip
         os.close(theirs)
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -1,7 +1,8 @@
-"""Terminals that draw real pixels: what they are sent is the picture, and at the right size."""
+"""What terminals of every kind are sent: real pixels, few colours, none, or lines of text."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -101,3 +102,64 @@ def test_doctor_tries_such_a_terminal(
     assert len(pictures) == (protocol is not Protocol.NONE)
     for picture in pictures:
         assert unlike(picture, trial_picture()) < 12
+
+
+@pytest.mark.parametrize(
+    ("environment", "there", "not_there"),
+    [
+        (
+            {"COLORTERM": ""},
+            rb"\x1b\[[\d;]*38;5;\d+;48;5;\d+m\xe2\x96\x80",
+            rb"38;2;\d+;\d+;\d+;48;2",
+        ),
+        ({"NO_COLOR": "1"}, rb"[-=+*#%@]{12}", b"\xe2\x96\x80"),
+    ],
+)
+def test_fewer_colours_and_none(
+    scored: Workspace, environment: dict[str, str], there: bytes, not_there: bytes
+) -> None:
+    command = [*CURATOR, "-w", str(scored.root), "review", "borderline"]
+    terminal = DrawingTerminal(command, Protocol.NONE, CHECKOUT, **environment)
+    try:
+        terminal.wait_for(rb"P 0\.")
+        terminal.wait_for(there)
+        terminal.settle()
+        terminal.press("a")
+        terminal.wait_for(rb"1 done")
+        terminal.press("qq")
+    finally:
+        code = terminal.close()
+    assert code == 0
+    assert not re.search(not_there, terminal.written)
+    assert len(own_decisions(scored.catalogue, current_user(), limit=5)) == 1
+
+
+def test_where_nothing_can_be_drawn_lines_are_asked_for(scored: Workspace) -> None:
+    """A terminal without a cursor to move still takes answers, and doctor says what it is."""
+    command = [*CURATOR, "-w", str(scored.root), "review", "borderline"]
+    terminal = DrawingTerminal(command, Protocol.NONE, CHECKOUT, TERM="dumb")
+    try:
+        terminal.wait_for(rb"u/s/z/q> ")
+        terminal.press("g\nq\n")
+    finally:
+        code = terminal.close()
+    assert code == 0
+    assert b"1 decision kept" in terminal.written
+    (mine,) = own_decisions(scored.catalogue, current_user(), limit=5)
+    assert mine.label == "positive"
+    doctor = DrawingTerminal(
+        [*CURATOR, "-w", str(scored.root), "doctor"], Protocol.NONE, CHECKOUT, TERM="dumb"
+    )
+    assert doctor.close() in (0, 3)
+    assert b"pictures cannot be shown" in doctor.written
+    assert b"\xe2\x96\x80" not in doctor.written
+
+
+def test_a_review_whose_screen_goes_elsewhere_asks_line_by_line(scored: Workspace) -> None:
+    """Textual draws on standard error; sent to a file, that would be a blank screen."""
+    command = f"{' '.join(CURATOR)} -w {scored.root} review borderline 2>{scored.root}/said.txt"
+    terminal = DrawingTerminal(["sh", "-c", command], Protocol.NONE, CHECKOUT)
+    terminal.press("b\nq\n")
+    assert terminal.close() == 0
+    assert b"1 decision kept" in terminal.written
+    assert "borderline" in (scored.root / "said.txt").read_text()
