@@ -161,6 +161,9 @@ def review_lines(
 
 def _ask(call: Invocation, desk: Desk, keys: show_review.Answers) -> None:
     """Put image after image before the person until there is none or they have enough."""
+    from curator.review.sentences import NOTHING_TO_UNDO, meanwhile, taken_back
+
+    name_of = desk.workspace.settings.classes.name_of
     number = 1
     while (card := desk.current()) is not None:
         narrate(keys.announcement(card, number))
@@ -172,16 +175,22 @@ def _ask(call: Invocation, desk: Desk, keys: show_review.Answers) -> None:
         if answer.move == "quit":
             return
         if answer.move == "undo":
-            if desk.undo() is None:
-                call.say("There is nothing to undo.")
-            else:
-                number = max(1, number - 1)
+            undone = desk.undo()
+            call.say(NOTHING_TO_UNDO if undone is None else taken_back(undone, name_of))
+            number -= undone is not None and not undone.earlier_session
         elif answer.move == "skip":
             desk.skip()
             number += 1
         elif answer.label is not None:
-            desk.decide(answer.label, reasons=answer.reasons)
+            verdict = desk.decide(answer.label, reasons=answer.reasons)
             number += 1
+            if (news := desk.news_about(verdict)) is not None:
+                call.say(
+                    meanwhile(
+                        kind=news.kind, label=news.label, round=news.round, actor=news.actor,
+                        mine=verdict.label, name_of=name_of,
+                    )
+                )  # fmt: skip
     call.say("The queue has nothing more.")
 
 

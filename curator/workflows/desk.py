@@ -12,14 +12,13 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 from curator.catalogue import browse, claims
 from curator.catalogue.labels import (
     HistoryEvent,
     SplitShares,
-    current,
     history,
     record_decisions,
     retract,
@@ -35,7 +34,8 @@ from curator.review.reserve import Reserve
 from curator.review.tally import Tally
 from curator.review.trail import Trail
 from curator.review.view import WHOLE, View
-from curator.workflows.cards import Card, load_cards, without_hints
+from curator.workflows.cards import Card, without_hints
+from curator.workflows.holding import Holding
 from curator.workflows.supply import Supply, open_supply
 from curator.workflows.workspace import Workspace
 
@@ -43,7 +43,6 @@ BATCH = 24
 """Images that are claimed at a time."""
 LOW = 12
 """With fewer open images than this, more are looked for."""
-CLAIM_SECONDS = 600.0
 
 
 class Desk:
@@ -75,8 +74,7 @@ class Desk:
         self._lock = threading.RLock()
         self._searching = threading.Lock()
         self._trail = Trail()
-        self._cards: dict[int, Card] = {}
-        self._claimed_at = clock()
+        self._holding = Holding(workspace, actor=actor, session=self.session, clock=clock)
         self._tally = Tally(started_at=clock(), goal=goal)
         self._returned: set[int] = set()
         self._reserve = Reserve()
@@ -95,7 +93,7 @@ class Desk:
 
     def close(self) -> None:
         """Let others have what was not decided."""
-        claims.release(self.workspace.catalogue, session=self.session)
+        self._holding.release()
 
     @property
     def pace(self) -> Pace:
@@ -138,7 +136,7 @@ class Desk:
         with self._lock:
             apart = supply.blind or self._supply.blind
             self._supply, self._reserve = supply, reserve
-            claims.release(self.workspace.catalogue, session=self.session)
+            self._holding.release()
             if apart:
                 self._trail = Trail()
                 self._returned.clear()
@@ -167,11 +165,8 @@ class Desk:
     def ahead(self, count: int) -> list[Card]:
         """The current card and those that follow, as far as they are known."""
         with self._lock:
-            return [
-                self._shown(self._cards[one])
-                for one in self._trail.ahead(count)
-                if one in self._cards
-            ]
+            coming = [one for one in self._trail.ahead(count) if one in self._holding]
+            return [self._shown(self._holding.card(one)) for one in coming]
 
     @property
     def runs_low(self) -> bool:
@@ -285,9 +280,9 @@ class Desk:
         """A contact sheet: images that the model puts in a class, surest first, claimed."""
         with self._lock:
             ids = self._supply.page(side, size, self._leave_out(self._supply))
-            mine = self._claim(ids)
+            mine = self._holding.claim(ids, self.queue)
             self._load(mine, {})
-            return [self._cards[one] for one in mine if one in self._cards]
+            return [self._holding.card(one) for one in mine if one in self._holding]
 
     def skip_on_page(self, image_ids: Sequence[int]) -> None:
         """Leave images of a contact sheet undecided for this session."""
@@ -319,50 +314,31 @@ class Desk:
         image_id = self._trail.current
         if image_id is None:
             raise UsageError("There is no image to decide on.", "Choose another queue.")
-        return self._cards[image_id]
+        return self._holding.card(image_id)
 
     def _shown(self, card: Card) -> Card:
         return without_hints(card) if self.blind else card
 
     def _put_out(self, found: dict[int, str]) -> list[int]:
         """Claim images and lay those on the desk that nobody else has."""
-        mine = self._claim(list(found))
+        mine = self._holding.claim(list(found), self.queue)
         self._reserve.refuse(found.keys() - set(mine))
         self._load(mine, found)
         return self._trail.add(
-            one for one in mine if one in self._cards and not self._is_settled(self._cards[one])
+            one
+            for one in mine
+            if one in self._holding and not self._is_settled(self._holding.card(one))
         )
 
     def _is_settled(self, card: Card) -> bool:
         """Whether nobody need look any more; only an answer of its own settles an audit's."""
         return card.origin is Origin.AUDIT if self.queue == "audit" else card.settled
 
-    def _claim(self, image_ids: Sequence[int]) -> list[int]:
-        return claims.claim(
-            self.workspace.catalogue,
-            image_ids,
-            queue=self.queue,
-            actor=self.actor,
-            session=self.session,
-            seconds=CLAIM_SECONDS,
-        )
-
-    def _load(self, image_ids: Sequence[int], why: dict[int, str]) -> None:
-        cards = load_cards(self.workspace, image_ids, why=why, blind=False)
-        self._cards = {one: self._cards[one] for one in self._kept()} | cards
-
-    def _kept(self) -> list[int]:
-        """Cards that may still be asked for; the rest is loaded again when somebody goes back."""
-        return [one for one in self._trail.ahead(4 * BATCH) if one in self._cards]
+    def _load(self, image_ids: Sequence[int], why: Mapping[int, str]) -> None:
+        self._holding.load(image_ids, why=why, keep=self._trail.ahead(4 * BATCH))
 
     def _fresh(self, image_id: int) -> Card:
-        """The card of an image, loaded again if something was said about it meanwhile."""
-        known = self._cards.get(image_id)
-        now = current(self.workspace.catalogue, [image_id]).get(image_id)
-        if known is None or now is None or now.event_id != known.event_id:
-            why = {image_id: known.why} if known is not None else {}
-            self._load([image_id], why)
-        return self._cards[image_id]
+        return self._holding.fresh(image_id, keep=self._trail.ahead(4 * BATCH))
 
     def _record(
         self,
@@ -394,15 +370,9 @@ class Desk:
                 seed=self.workspace.settings.runtime.seed,
             ),
         )
-        self._renew_claims()
+        self._holding.renew(self._trail.ahead(2 * BATCH), self.queue)
         assert done.last_event_id is not None  # only imports may be left unrecorded
         return done.last_event_id
-
-    def _renew_claims(self) -> None:
-        """Claims live on as long as somebody works; a pause lets others have the images."""
-        if self._clock() - self._claimed_at > CLAIM_SECONDS / 4:
-            self._claimed_at = self._clock()
-            self._claim(self._trail.ahead(2 * BATCH))
 
     def _count(self, verdicts: Sequence[tuple[Card, Label]]) -> None:
         self._tally.decide(self._clock(), Counter(label for _, label in verdicts))
@@ -428,7 +398,7 @@ class Desk:
         if newest[0].method is not Method.SHEET:
             self._returned.update(ids)
             self._load(ids, {})
-            self._claim(ids)
+            self._holding.claim(ids, self.queue)
             self._trail.reopen(ids)
         label = "page" if len(step) > 1 else str(newest[0].label)
         return Undone(image_ids=ids, label=label, earlier_session=True)

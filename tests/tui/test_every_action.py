@@ -59,7 +59,7 @@ def checked(test: Test) -> Callable[..., None]:
             keys = {(place, key) for key in find_action(name).keys}
             assert keys & Reviewer.pressed, f"{name} was not pressed on the {place} screen"
 
-    return played(run)
+    return pytest.mark.slow(played(run))
 
 
 def test_no_action_is_left_out() -> None:
@@ -142,7 +142,6 @@ async def test_deciding(seat: Seat, scored: Workspace) -> None:
     assert kinds == [EventKind.ASSERT, EventKind.RETRACT]
 
 
-@pytest.mark.slow
 @checked
 @shows(SINGLE, "left", "right", "up", "down", "zoom", "back")
 async def test_moving_and_zooming_record_nothing(seat: Seat, scored: Workspace) -> None:
@@ -172,7 +171,6 @@ def picture(reviewer: Reviewer) -> list[str]:
     return [strip.render(reviewer.app.console) for strip in strips]
 
 
-@pytest.mark.slow
 @checked
 @shows(SINGLE, "flag", "history", "similar", "open", "filter", "dashboard", "sheet")
 async def test_looking_around_from_one_image(
@@ -226,7 +224,6 @@ async def test_setting_aside_takes_no_picture_that_can_be_seen(
         assert "can be shown" in reviewer.text()
 
 
-@pytest.mark.slow
 @checked
 @shows(SINGLE, "help", "palette", "quit")
 async def test_help_palette_and_leaving(seat: Seat, scored: Workspace) -> None:
@@ -296,7 +293,6 @@ async def test_a_page_of_the_sheet(seat: Seat, scored: Workspace) -> None:
     assert skips(scored) == [first[2]]
 
 
-@pytest.mark.slow
 @checked
 @shows(SHEET, "left", "right", "up", "down", "zoom", "back")
 async def test_moving_on_the_sheet_records_nothing(seat: Seat, scored: Workspace) -> None:
@@ -316,7 +312,6 @@ async def test_moving_on_the_sheet_records_nothing(seat: Seat, scored: Workspace
     assert events(scored) == 0
 
 
-@pytest.mark.slow
 @checked
 @shows(SHEET, "flag", "history", "open", "filter", "dashboard", "sheet", "help", "palette")
 async def test_looking_around_from_the_sheet(seat: Seat, scored: Workspace, opened: Path) -> None:
@@ -346,7 +341,6 @@ async def test_looking_around_from_the_sheet(seat: Seat, scored: Workspace, open
     assert events(scored) == 0
 
 
-@pytest.mark.slow
 @checked
 @shows(SHEET, "similar", "quit")
 async def test_more_like_an_image_of_the_sheet_and_leaving_from_there(
@@ -363,7 +357,6 @@ async def test_more_like_an_image_of_the_sheet_and_leaving_from_there(
     assert events(scored) == 0
 
 
-@pytest.mark.slow
 @checked
 @shows(DASHBOARD, "up", "down", "recount", "help", "palette", "dashboard", "back", "quit")
 async def test_the_dashboard(seat: Seat, scored: Workspace) -> None:
@@ -395,7 +388,6 @@ async def scrolls(reviewer: Reviewer, down: str, up: str) -> None:
         await until(reviewer, lambda: (bar.scroll_y > 0) is moved, f"{key} does not scroll")  # noqa: B023
 
 
-@pytest.mark.slow
 @checked
 @shows(HISTORY, "up", "down", "help", "palette", "history", "back", "quit")
 async def test_the_history(seat: Seat, scored: Workspace) -> None:

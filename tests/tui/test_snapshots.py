@@ -25,6 +25,8 @@ from curator.workflows.workspace import Workspace
 from tests.tui.conftest import Reviewer, Seat, played
 from tests.workflows.filled import decide
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).with_name("snapshots")
 LETTERS = {
     "plain": "p", "muted": "m", "strong": "s", "accent": "a", "positive": "+", "negative": "-",
@@ -44,7 +46,9 @@ MASKS = (
 def looks(reviewer: Reviewer) -> str:
     """The screen as text, and below it the ink of every cell where there is one of ours."""
     inks = _letters_of(reviewer.app.inks)
-    picture = [one.region for one in reviewer.app.screen.query(Picture)]
+    screen, *below = reversed(reviewer.app.screen_stack)
+    picture = [one.region for one in screen.query(Picture)]
+    behind = [one.region for under in below for one in under.query(Picture)]
     tiled = isinstance(reviewer.app.screen, SheetScreen)
     rows, inked = [], []
     for y, line in enumerate(reviewer.app.screen._compositor.render_strips()):
@@ -53,7 +57,8 @@ def looks(reviewer: Reviewer) -> str:
             for letter in part.text:
                 known = inks.get(_seen(part.style), "?")
                 hidden = letter == "▀" or any(region.contains(x, y) for region in picture)
-                hidden = hidden or (tiled and letter == " " and known == "?")
+                blank = letter == " " and (tiled or any(one.contains(x, y) for one in behind))
+                hidden = hidden or (blank and known == "?")
                 text += "░" if hidden else letter
                 ink += " " if hidden or letter == " " else known
                 x += 1

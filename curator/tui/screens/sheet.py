@@ -19,6 +19,7 @@ from textual.strip import Strip
 from curator.core.words import Label, Standing
 from curator.errors import CuratorError
 from curator.review.actions import Place, key_sign
+from curator.review.sentences import NOTHING_TO_UNDO, taken_back
 from curator.review.sheet import Sheet
 from curator.tui.frames import Canvas
 from curator.tui.keys import bindings_for
@@ -300,14 +301,9 @@ class SheetScreen(ReviewScreen):
         """Take the last page back, or whatever was decided last."""
         undone = await self.review.backstage.at_desk(self.review.desk.undo)
         if undone is None:
-            self.notify("There is nothing of yours to take back.")
+            self.notify(NOTHING_TO_UNDO)
             return
-        self.notify(
-            f"Taken back: {len(undone.image_ids)} images."
-            if len(undone.image_ids) > 1
-            else "Taken back.",
-            timeout=3,
-        )
+        self.notify(taken_back(undone, self.review.backstage.names.of), markup=False, timeout=3)
         await self._turn()
 
     def action_left(self) -> None:

@@ -11,10 +11,11 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.strip import Strip
 
-from curator.core.words import EventKind, Label
+from curator.core.words import Label
 from curator.errors import CuratorError
 from curator.review.actions import Place
 from curator.review.outcome import Verdict
+from curator.review.sentences import NOTHING_TO_UNDO, meanwhile, taken_back
 from curator.tui.backstage import Prepared, Stage
 from curator.tui.frames import Canvas, frame
 from curator.tui.keys import bindings_for
@@ -24,12 +25,8 @@ from curator.tui.screens.base import ReviewScreen
 from curator.tui.widgets.bars import KeyBar, headline
 from curator.tui.widgets.lines import Lines
 from curator.tui.widgets.picture import Picture
+from curator.tui.zoom import Zoom
 from curator.workflows.cards import Card
-from curator.workflows.pictures import Region
-
-ZOOMS = (1.0, 2.0, 4.0, 8.0)
-PAN = 0.25
-"""Part of the visible width that an arrow moves a zoomed picture by."""
 
 
 class SingleScreen(ReviewScreen):
@@ -51,8 +48,7 @@ class SingleScreen(ReviewScreen):
         self._visible_since: float | None = None
         self._told = False
         self._reasons: list[str] = []
-        self._zoom = 0
-        self._centre = (0.5, 0.5)
+        self._zoom = Zoom()
 
     def compose(self) -> ComposeResult:
         """Headline, picture and panel, reasons, keys."""
@@ -134,7 +130,7 @@ class SingleScreen(ReviewScreen):
             self._reasons.clear()
         self.card, self.prepared, self._visible_since = card, None, None
         self._told = False
-        self._zoom, self._centre = 0, (0.5, 0.5)
+        self._zoom.out()
         if card is None:
             self._say(
                 [
@@ -191,8 +187,8 @@ class SingleScreen(ReviewScreen):
         viewed = desk.view.describe(names.positive, names.negative)
         title = f"{desk.queue}  {viewed}".rstrip()
         extra = ""
-        if self._zoom:
-            extra = f"zoom {ZOOMS[self._zoom]:g}×: arrows move, z closer, esc back"
+        if self._zoom.is_on:
+            extra = f"zoom {self._zoom.times:g}×: arrows move, z closer, esc back"
         line = headline(title, desk.explanation, desk.pace, self.size.width, inks, extra=extra)
         self.query_one("#headline", Lines).show([line])
         self._reason_line().show([self._reason_strip()])
@@ -248,19 +244,19 @@ class SingleScreen(ReviewScreen):
     @work
     async def _tell_news(self, verdict: Verdict) -> None:
         """Say what others said about the image meanwhile; the decision stands."""
-        news = await self.review.backstage.at_desk(self.review.desk.news_about, verdict)
+        app = self.review
+        news = await app.backstage.at_desk(app.desk.news_about, verdict)
         if news is None:
             return
-        who = f"round {news.round}" if news.round is not None else (news.actor or "somebody")
-        names = self.review.backstage.names
-        said = {EventKind.REVOKE: "took its own label back from"}.get(news.kind)
-        told = f"{said} the last image" if said else f"called the last image {names.of(news.label)}"
-        self.notify(
-            f"Meanwhile {who} {told}. Your {names.of(verdict.label)} stands.",
-            title="Changed meanwhile",
-            markup=False,
-            timeout=8,
+        told = meanwhile(
+            kind=news.kind,
+            label=news.label,
+            round=news.round,
+            actor=news.actor,
+            mine=verdict.label,
+            name_of=app.backstage.names.of,
         )
+        self.notify(told, title="Changed meanwhile", markup=False, timeout=8)
 
     async def action_positive(self) -> None:
         """Call the image positive."""
@@ -298,18 +294,11 @@ class SingleScreen(ReviewScreen):
         """Take the last decision back."""
         undone = await self.review.backstage.at_desk(self.review.desk.undo)
         if undone is None:
-            self.notify("There is nothing of yours to take back.")
+            self.notify(NOTHING_TO_UNDO)
             return
-        names = self.review.backstage.names
         await self.show_current()
-        what = (
-            f"{names.of(undone.label)} taken back" if undone.label else "back to what you skipped"
-        )
-        if len(undone.image_ids) > 1:
-            what = f"a page of {len(undone.image_ids)} taken back"
-        if undone.earlier_session:
-            what += ", from an earlier session"
-        self.notify(f"{what[:1].upper()}{what[1:]}.", markup=False, timeout=3)
+        told = taken_back(undone, self.review.backstage.names.of)
+        self.notify(told, markup=False, timeout=3)
 
     async def action_left(self) -> None:
         """The image before, or to the left in a zoomed one."""
@@ -328,13 +317,8 @@ class SingleScreen(ReviewScreen):
         await self._move(0, (0, 1))
 
     async def _move(self, step: int, direction: tuple[int, int]) -> None:
-        if self._zoom:
-            share = PAN / ZOOMS[self._zoom]
-            x, y = self._centre
-            self._centre = (
-                min(1.0, max(0.0, x + direction[0] * share)),
-                min(1.0, max(0.0, y + direction[1] * share)),
-            )
+        if self._zoom.is_on:
+            self._zoom.move(*direction)
             await self._draw_zoomed()
         elif step:
             card = await self.review.backstage.at_desk(self.review.desk.move, step)
@@ -345,28 +329,29 @@ class SingleScreen(ReviewScreen):
         """Closer by a step; after the closest the whole again."""
         if self.card is None or self.prepared is None or self.prepared.frame is None:
             return
-        self._zoom = (self._zoom + 1) % len(ZOOMS)
+        self._zoom.closer()
         await self._draw_zoomed()
 
     async def _draw_zoomed(self) -> None:
         card, prepared = self.card, self.prepared
         if card is None or prepared is None:
             return
-        if not self._zoom:
+        if not self._zoom.is_on:
             self._draw(prepared)
             return
         canvas = self._stage().picture
-        region = Region(*self._centre, 1 / ZOOMS[self._zoom])
         pictures = self.review.backstage.pictures
-        shot = await self.review.backstage.at_desk(pictures.close_up, card, region, *canvas.pixels)
+        shot = await self.review.backstage.at_desk(
+            pictures.close_up, card, self._zoom.region, *canvas.pixels
+        )
         if shot.pixels is not None:
             self.query_one(Picture).show(frame(shot.pixels, canvas))
         self._draw_lines()
 
     async def action_back(self) -> None:
         """Out of the zoom; an earlier image gives way to the next open one."""
-        if self._zoom:
-            self._zoom = 0
+        if self._zoom.is_on:
+            self._zoom.out()
             await self._draw_zoomed()
 
     def action_flag(self) -> None:
