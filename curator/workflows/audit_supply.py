@@ -16,6 +16,7 @@ from curator.core.words import Origin, Quarantine, Standing
 from curator.errors import UsageError
 from curator.review.view import WHOLE, View
 from curator.workflows.audit import required
+from curator.workflows.cards import Card
 from curator.workflows.workspace import Workspace
 
 
@@ -39,6 +40,10 @@ class AuditSupply:
         """The first images without an answer."""
         found = audits.waiting_ids(self._catalogue, self._record, size=size, leave_out=leave_out)
         return dict.fromkeys(found, "")
+
+    def is_settled(self, card: Card) -> bool:
+        """Only an answer of its own settles an audited image."""
+        return card.origin is Origin.AUDIT
 
     def page(self, side: Standing, size: int, leave_out: QueueFilter) -> Sequence[int]:
         """An audit is answered image by image."""

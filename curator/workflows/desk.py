@@ -155,7 +155,7 @@ class Desk:
                 if image_id is not None:
                     card = self._fresh(image_id)
                     revisited = self._trail.is_settled or image_id in self._returned
-                    if revisited or not self._is_settled(card):
+                    if revisited or not self._supply.is_settled(card):
                         return self._shown(card)
                     self._trail.drop()
                     continue
@@ -327,12 +327,8 @@ class Desk:
         return self._trail.add(
             one
             for one in mine
-            if one in self._holding and not self._is_settled(self._holding.card(one))
+            if one in self._holding and not self._supply.is_settled(self._holding.card(one))
         )
-
-    def _is_settled(self, card: Card) -> bool:
-        """Whether nobody need look any more; only an answer of its own settles an audit's."""
-        return card.origin is Origin.AUDIT if self.queue == "audit" else card.settled
 
     def _load(self, image_ids: Sequence[int], why: Mapping[int, str]) -> None:
         self._holding.load(image_ids, why=why, keep=self._trail.ahead(4 * BATCH))

@@ -23,6 +23,7 @@ from curator.review.mixing import EXPLANATION
 from curator.review.view import WHOLE, View
 from curator.settings import nearest
 from curator.workflows.audit_supply import AuditSupply
+from curator.workflows.cards import Card
 from curator.workflows.mixture import borderline
 from curator.workflows.queue import BLIND_ORIGINS, QUEUES, Request, choose
 from curator.workflows.workspace import Workspace
@@ -77,6 +78,9 @@ class Supply(Protocol):
         Raises what is wrong with it, DataError or UsageError.
         """
 
+    def is_settled(self, card: Card) -> bool:
+        """Whether an image that was found need not be looked at any more."""
+
     def page(self, side: Standing, size: int, leave_out: QueueFilter) -> Sequence[int]:
         """Images that the current scores put in a class, for a contact sheet."""
 
@@ -116,6 +120,7 @@ class QueueSupply:
         self._seed = seed
         self._progress = progress
         self._look = self._look_of(view)
+        self._begun_at = browse.newest_event(workspace.catalogue) if queue == "suspect" else 0
 
     @property
     def explanation(self) -> str:
@@ -132,6 +137,12 @@ class QueueSupply:
         if self.queue == "borderline":
             return borderline(request)
         return dict.fromkeys(choose(self.queue, request), "")
+
+    def is_settled(self, card: Card) -> bool:
+        """Whether a person has labelled it; a suspect label must have been looked at since."""
+        if self.queue == "suspect":
+            return (card.event_id or 0) > self._begun_at
+        return card.settled
 
     def page(self, side: Standing, size: int, leave_out: QueueFilter) -> Sequence[int]:
         """Images that the current scores put in a class, surest first, within the view."""

@@ -16,7 +16,7 @@ from curator.errors import UsageError
 from curator.review.view import View
 from curator.workflows.desk import BATCH, Desk
 from curator.workflows.workspace import Workspace
-from tests.workflows.filled import fill, promote
+from tests.workflows.filled import decide, fill, promote
 
 
 @pytest.fixture
@@ -117,6 +117,24 @@ def test_a_filter_keeps_the_least_certain_first(workspace: Workspace, pool: list
             scores.append(card.score)
             desk.skip()
     assert scores == [pytest.approx(0.5 + 0.008 * step) for step in range(5)]
+
+
+def test_suspect_labels_come_although_a_person_gave_them(
+    workspace: Workspace, pool: list[int]
+) -> None:
+    """Corrected or confirmed, each is asked about once."""
+    decide(workspace, [pool[0], pool[49]], Label.NEGATIVE)
+    decide(workspace, [pool[5]], Label.POSITIVE)
+    with Desk(workspace, "suspect", actor="anna") as desk:
+        card = desk.current()
+        assert card is not None
+        assert (card.image_id, card.standing, card.origin) == (pool[49], "negative", Origin.SEED)
+        desk.decide(Label.POSITIVE)
+        assert card_id(desk) == pool[5]
+        desk.decide(Label.POSITIVE)
+        assert desk.current() is None
+    with Desk(workspace, "suspect", actor="ben") as desk:
+        assert desk.current() is None
 
 
 def test_what_another_reviewer_let_go_comes_after_all(
