@@ -400,11 +400,12 @@ class SettingDescription:
     meaning: str
 
 
-def unknown_key(key: str, where: str) -> SettingsError:
+def unknown_key(key: str, where: str = "") -> SettingsError:
     """The error for a setting that does not exist, with the nearest one that does."""
     near = nearest(key, setting_keys())
     hint = f"Did you mean `{near}`?" if near else "`curator config` lists all settings."
-    return SettingsError(f"{where}: there is no setting `{key}`.", hint)
+    problem = f"{where}: there" if where else "There"
+    return SettingsError(f"{problem} is no setting `{key}`.", hint)
 
 
 def section_models() -> dict[str, type[BaseModel]]:
@@ -485,7 +486,7 @@ def _as_sentence(reason: str) -> str:
 
 def _split(key: str) -> tuple[str, str]:
     if key not in set(setting_keys()):
-        raise unknown_key(key, "curator config")
+        raise unknown_key(key)
     section, _, name = key.partition(".")
     return section, name
 

@@ -291,7 +291,8 @@ def hash_chunks(catalogue: Catalogue, *, size: int = 50_000) -> Iterator[HashChu
     """Perceptual hashes of all usable images that have one, in order of ids."""
     query = (
         sa.select(Image.id, Image.sha256, Image.perceptual_hash)
-        .where(Image.quarantine.is_(None), Image.perceptual_hash.is_not(None))
+        .join(ImageState, ImageState.image_id == Image.id)
+        .where(ImageState.usable == 1, Image.perceptual_hash.is_not(None))
         .order_by(Image.id)
         .limit(size)
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.models import Source
+from curator.catalogue.models import Location, Source
 from curator.catalogue.sets import Fetched, Query, plain_text
 from curator.errors import DataError
 
@@ -107,6 +108,13 @@ def list_sources(catalogue: Catalogue) -> list[SourceRecord]:
     """All sources, in the order in which they were added."""
     with catalogue.read() as connection:
         return [_record(row) for row in connection.execute(_select().order_by(Source.id))]
+
+
+def forget_empty_sources(catalogue: Catalogue, *, but: Set[int] = frozenset()) -> None:
+    """Take out the sources under which no file was ever catalogued, except those in `but`."""
+    holds_files = sa.exists().where(Location.source_id == Source.id)
+    with catalogue.write() as connection:
+        connection.execute(sa.delete(Source).where(~holds_files, Source.id.not_in(sorted(but))))
 
 
 def relocate_source(catalogue: Catalogue, source_id: int, root: bytes) -> SourceRecord:

@@ -44,7 +44,8 @@ def verify(
         emit(f"Checked {', '.join(looked)} in {duration(report.seconds)}.")
     if not report.clean:
         raise CatalogueError(
-            f"{count(len(report.findings), 'thing')} in {root} does not hold.",
+            f"{count(len(report.findings), 'thing')} in {root}"
+            f" {'does' if len(report.findings) == 1 else 'do'} not hold.",
             "Copies of older catalogues lie in `.curator/backups`.",
         )
     call.say("Everything holds.")

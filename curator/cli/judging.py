@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +35,7 @@ def predict(
 
     Example: curator predict new-photos > scores.csv
     """
+    from curator.export.formats import csv_cell
     from curator.workflows.predict import predict as workflow
 
     call = invocation(context)
@@ -46,9 +46,10 @@ def predict(
         if json:
             emit_json_array(rows)
             return
+        first = next(rows, None)  # what is wrong is said before anything is written
         emit("path,probability,label,problem")
-        for row in rows:
-            emit(_csv_line(row.values()))
+        for row in chain([] if first is None else [first], rows):
+            emit(",".join(csv_cell(value) for value in row.values()))
 
 
 def evaluate(
@@ -86,12 +87,6 @@ def _prediction(one: Prediction, classes: ClassesSettings) -> dict[str, Any]:
         "label": None if one.label is None else classes.name_of(one.label),
         "problem": None if one.problem is None else str(one.problem),
     }
-
-
-def _csv_line(values: Iterable[object]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="").writerow("" if v is None else v for v in values)
-    return stream.getvalue()
 
 
 def _report(found: Evaluation, classes: ClassesSettings) -> Iterator[str]:

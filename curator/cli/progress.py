@@ -86,4 +86,5 @@ def finished(name: str, done: int, unit: str, seconds: float) -> str:
     """`encode: 2,624 images in 21.3 s (123/s)`."""
     if not done:
         return f"{shown(name)}: done in {duration(seconds)}"
-    return f"{shown(name)}: {done:,} {unit} in {duration(seconds)} ({done / seconds:,.0f}/s)"
+    units = unit.removesuffix("s") if done == 1 else unit
+    return f"{shown(name)}: {done:,} {units} in {duration(seconds)} ({done / seconds:,.0f}/s)"

@@ -41,6 +41,7 @@ class OpenVinoEngine:
         `precision` is `float32` or `bfloat16`; `workers` is how many threads will call.
         """
         openvino = import_openvino()
+        _wake(openvino)
         self.batch_size = batch_size
         self.image_size = image_size
         hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
@@ -79,6 +80,17 @@ class OpenVinoEngine:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._requests.get_nowait()
+
+
+def _wake(openvino: Any) -> None:
+    """Have the bindings set up their array types while only one thread uses them.
+
+    They do so at the first array, under a lock of their own, and let go of Python's lock
+    meanwhile: two workers that come there together would wait for each other for ever.
+    """
+    for kind in (np.uint8, np.float32):
+        given = openvino.Tensor(np.zeros(1, kind), shared_memory=True)
+        assert given.data.dtype == kind
 
 
 def converted(

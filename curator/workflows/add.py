@@ -12,12 +12,15 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import mark_locations, record_files, walk_locations
 from curator.catalogue.leases import lease
+from curator.catalogue.sources import forget_empty_sources, list_sources
 from curator.core.progress import SILENT, Progress, Stage
 from curator.core.records import FileStamp, InspectedFile
 from curator.core.words import Label, LocationState, Quarantine
@@ -103,6 +106,7 @@ def add(
     labels = FolderLabels(workspace, rules, actor)
     with (
         lease(workspace.catalogue, "add"),
+        _no_empty_sources(workspace.catalogue),
         PreviewStore(workspace.folder("previews")) as previews,
     ):
         jobs = plan(workspace.catalogue, places, state_folder, terms)
@@ -234,6 +238,17 @@ def in_chunks(inspected: Iterable[InspectedFile]) -> Iterator[list[InspectedFile
             chunk, began = [], time.monotonic()
     if chunk:
         yield chunk
+
+
+@contextmanager
+def _no_empty_sources(catalogue: Catalogue) -> Iterator[None]:
+    """Leave no source behind for a folder that turned out to be the wrong one."""
+    before = {source.source_id for source in list_sources(catalogue)}
+    try:
+        yield
+    except DataError:
+        forget_empty_sources(catalogue, but=before)
+        raise
 
 
 def _nothing_readable(places: Sequence[bytes], tally: Tally) -> DataError:

@@ -43,8 +43,8 @@ class Estimate:
         total = sum(count_files(j.source.root, j.under, leave_out=j.leave_out) for j in self._jobs)
         stage.expect(total)
         left = total - seen
-        if left <= 0:
-            return
+        if left <= seen // 10:
+            return  # it is over before it is read; and the count may hold what is no file
         seconds = (time.monotonic() - self._started) / len(chunk) * left
         previews = sum(len(file.preview or b"") for file in chunk)
         needed = left * (previews / len(chunk) + CATALOGUE_BYTES)

@@ -1,12 +1,14 @@
 """How good the current model is on images whose labels are known.
 
 An image of the catalogue is judged by its current score, which never comes from a head
-that was trained on its label; any other file is scored afresh. So images that were
-trained on may be in the list without flattering the result.
+that was trained on its label; any other file is scored afresh. What counts is the bytes:
+a copy of an image that was trained on, wherever it lies, does not flatter the result.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ from curator.core.words import Label
 from curator.errors import DataError
 from curator.export.paths import path_bytes
 from curator.review.answers import Answer
+from curator.workflows.named import images_by_sha256
 from curator.workflows.predict import current_model, predict
 from curator.workflows.truth import read_truth
 from curator.workflows.workspace import Workspace
@@ -66,8 +69,10 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
     """
     current_model(workspace)
     given = read_truth(workspace, truth)
-    known, images = given.labels, given.images
+    known = given.labels
     decided = [one for one in given.answers if known[one.line] is not Label.UNSURE]
+    elsewhere = [one for one in decided if one.line not in given.images]
+    images = given.images | _copies(workspace, elsewhere, truth)
     inside = [one for one in decided if one.line in images]
     outside = [one for one in decided if one.line not in images]
     ids = np.array([images[one.line] for one in inside], dtype=np.int64)
@@ -121,6 +126,20 @@ def _evaluation(
         calibration_error=expected_calibration_error(probability, positive),
         reliability=reliability(probability, positive),
     )
+
+
+def _copies(workspace: Workspace, answers: list[Answer], truth: Path) -> dict[int, int]:
+    """Line → image id of files that lie elsewhere, but whose bytes are catalogued."""
+    digests: dict[int, bytes] = {}
+    for answer in answers:
+        path = _file(answer, truth)
+        # A file that cannot be read is found out, and counted, when it is to be scored.
+        with contextlib.suppress(OSError):
+            if path is not None:
+                with path.open("rb") as stream:
+                    digests[answer.line] = hashlib.file_digest(stream, "sha256").digest()
+    known = images_by_sha256(workspace, digests.values())
+    return {line: known[digest] for line, digest in digests.items() if digest in known}
 
 
 def _scores(

@@ -59,5 +59,7 @@ def _labels(answers: list[Answer], classes: ClassesSettings, file: Path) -> dict
 def _refusal(file: Path, problems: list[str]) -> DataError:
     shown = "".join(f"\n  {problem}" for problem in problems[:_SHOWN])
     return DataError(
-        f"{file}: {len(problems)} rows cannot be understood:{shown}\n", "Mend these rows."
+        f"{file}: {'1 row' if len(problems) == 1 else f'{len(problems):,} rows'} cannot be"
+        f" understood:{shown}\n",
+        "Mend these rows.",
     )

@@ -136,7 +136,7 @@ def _checked(workspace: Workspace, space: tuple[Dimension, ...]) -> tuple[Dimens
     known = set(setting_keys())
     for one in space:
         if one.key not in known:
-            raise unknown_key(one.key, "curator tune")
+            raise unknown_key(one.key)
         ends: tuple[Value, ...] = one.choices or (
             (int(one.low), int(one.high)) if one.whole else (one.low, one.high)
         )

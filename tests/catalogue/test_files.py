@@ -195,6 +195,13 @@ def test_hashes_and_sizes_come_in_order(catalogue: Catalogue) -> None:
     assert int(chunks[1].hashes[1]) == int.from_bytes(digest[8:16], "big")
 
 
+def test_what_no_file_holds_any_more_is_not_grouped(catalogue: Catalogue, source_id: int) -> None:
+    files.record_files(catalogue, source_id, [inspected(b"a", b"one"), inspected(b"b", b"two")])
+    files.record_files(catalogue, source_id, [inspected(b"a", b"one, edited")])
+    (chunk,) = images.hash_chunks(catalogue)
+    assert list(chunk.image_ids) == [2, 3]
+
+
 def test_previews_are_recorded_with_their_files(catalogue: Catalogue, source_id: int) -> None:
     place = PreviewPlace(pack=2, offset=100, length=50)
     some = [inspected(b"a", b"one"), inspected(b"b", b"two")]
@@ -218,6 +225,15 @@ def test_a_source_keeps_its_terms(catalogue: Catalogue) -> None:
         sources.add_source(catalogue, name="more", root=b"/data/faces")
     assert sources.list_sources(catalogue) == [told]
     assert sources.find_source(catalogue, "cats") is None
+
+
+def test_only_sources_without_files_are_forgotten(catalogue: Catalogue) -> None:
+    add_images(catalogue, 1)
+    (used,) = sources.list_sources(catalogue)
+    kept = sources.add_source(catalogue, name="kept", root=b"/kept")
+    sources.add_source(catalogue, name="gone", root=b"/gone")
+    sources.forget_empty_sources(catalogue, but={kept.source_id})
+    assert sources.list_sources(catalogue) == [used, kept]
 
 
 def test_a_source_moves_with_all_its_files(catalogue: Catalogue) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,10 @@ def trained(labelled: Path) -> Path:
 def test_predict_prints_csv_and_adds_nothing(trained: Path, tmp_path: Path) -> None:
     fresh = make_folder(tmp_path / "fresh", good=3, bad=3, seed=77)
     (fresh / "broken.jpg").write_bytes(b"junk")
+    (fresh / 'two\nlines, "quoted".jpg').write_bytes(b"junk")
     said = curator("-q", "-w", trained, "predict", fresh)
     rows = list(csv.DictReader(io.StringIO(said.stdout)))
-    assert len(rows) == 7
+    assert len(rows) == 8
     by_name = {Path(row["path"]).name: row for row in rows}
     assert by_name["broken.jpg"]["problem"] == "not-an-image"
     assert by_name["broken.jpg"]["probability"] == ""
@@ -48,7 +50,9 @@ def test_predict_refuses_with_a_hint(trained: Path, path: str, says: str) -> Non
 
 def test_a_model_is_needed_first(labelled: Path, tmp_path: Path) -> None:
     fresh = make_folder(tmp_path / "fresh", good=1, bad=0, seed=77)
-    assert "curator round" in curator("-w", labelled, "predict", fresh, expect=3).stderr
+    refused = curator("-w", labelled, "predict", fresh, expect=3)
+    assert "curator round" in refused.stderr
+    assert refused.stdout == ""
     (tmp_path / "truth.csv").write_text("path,label\nfresh/good/good-0000.png,good\n")
     refused = curator("-w", labelled, "evaluate", tmp_path / "truth.csv", expect=3)
     assert "curator round" in refused.stderr
@@ -78,6 +82,18 @@ def test_evaluate_scores_what_is_not_catalogued(trained: Path, tmp_path: Path) -
     file = truth(tmp_path, make_folder(tmp_path / "fresh", good=4, bad=4, seed=78))
     found = curator("-q", "-w", trained, "evaluate", file, "--json").json()
     assert (found["catalogued"], found["other"]) == (0, 8)
+
+
+def test_a_copy_of_what_was_trained_on_is_judged_as_the_image_itself(
+    trained: Path, labelled_template: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(labelled_template / "pictures", tmp_path / "copies")
+    file = truth(tmp_path, labelled_template / "pictures")
+    itself = curator("-q", "-w", trained, "evaluate", file, "--json").json()
+    file = truth(tmp_path, tmp_path / "copies")
+    copied = curator("-q", "-w", trained, "evaluate", file, "--json").json()
+    assert copied["catalogued"] == 60
+    assert copied == itself
 
 
 def test_evaluate_refuses_bad_rows(trained: Path, tmp_path: Path) -> None:

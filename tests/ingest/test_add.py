@@ -259,6 +259,17 @@ def test_nothing_readable_is_a_failure(workspace: Workspace, pictures: Path) -> 
         add(workspace, [pictures / "nowhere"])
 
 
+def test_a_wrong_folder_leaves_no_source_behind(
+    workspace: Workspace, pictures: Path, save: Save
+) -> None:
+    save("whole/a.png", 1)
+    add(workspace, [pictures / "whole"])
+    (pictures / "hollow").mkdir()
+    with pytest.raises(DataError, match="There are no files in"):
+        add(workspace, [pictures / "hollow"])
+    assert [source.name for source in list_sources(workspace.catalogue)] == ["whole"]
+
+
 def test_an_empty_mount_point_loses_nothing(
     workspace: Workspace, pictures: Path, save: Save
 ) -> None:

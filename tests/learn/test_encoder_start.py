@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from curator.learn.encoder import EncoderRequest, open_encoder
 from curator.learn.kept import KeptNetworks, Network
+from curator.learn.openvino_engine import OpenVinoEngine
 from tests.learn.encoders import encode_all, random_pixels
 from tests.support.encoder import IMAGE_SIZE, MODEL
 
@@ -107,3 +113,30 @@ def test_kept_networks_do_not_pile_up_and_never_stand_in_the_way(tmp_path: Path)
     blocked.keep({"number": 1}, network)
     assert blocked.load({"number": 1}) is None
     assert KeptNetworks(None).load({"number": 1}) is None
+
+
+def test_the_bindings_meet_arrays_before_there_are_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers that come to them first, at once, may wait for each other for ever."""
+    import openvino
+    from openvino import opset13 as ops
+
+    met: list[tuple[int, np.dtype[Any]]] = []
+
+    def tensor(array: NDArray[Any], shared_memory: bool = False) -> Any:
+        met.append((threading.get_ident(), array.dtype))
+        return openvino.Tensor(array, shared_memory=shared_memory)
+
+    bindings = SimpleNamespace(Core=openvino.Core, Tensor=tensor)
+    monkeypatch.setattr("curator.learn.openvino_engine.import_openvino", lambda: bindings)
+    pixels = ops.parameter([2, 8, 8, 3], openvino.Type.u8, "pixels")
+    mean = ops.reduce_mean(ops.convert(pixels, "f32"), ops.constant(np.array([1, 2], np.int64)))
+    structure = tmp_path / "network.xml"
+    openvino.save_model(openvino.Model([mean], [pixels], "mean"), structure, compress_to_fp16=False)
+    weights = structure.with_suffix(".bin")
+    network = Network(structure=structure.read_bytes(), weights=weights.read_bytes(), facts={})
+    engine = OpenVinoEngine(network, image_size=8, batch_size=2, precision="float32", workers=2)
+    here = threading.get_ident()
+    assert met == [(here, np.dtype(np.uint8)), (here, np.dtype(np.float32))]
+    assert engine.run(engine.new_batch()).shape == (2, 3)
