@@ -112,6 +112,7 @@ def test_unfamiliar_is_farthest_first(
     assert queues.unfamiliar(catalogue, size=9) == [3, 4, 1]
 
 
+@pytest.mark.slow
 def test_random_is_uniform_repeats_and_goes_on(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 40)
     say(catalogue, ids[:10], "positive")

@@ -118,6 +118,7 @@ def test_a_draw_takes_the_planned_number_from_every_shell_and_mixes_them() -> No
     assert abs(halves[0].mean() - halves[1].mean()) < 0.3
 
 
+@pytest.mark.slow
 def test_every_image_of_a_shell_is_as_likely_as_the_next() -> None:
     frame = frame_of(20)
     plan = plan_of(frame, Promise(max_error=0.4, risk=0.2), [12, 20], [6, 10])

@@ -69,6 +69,7 @@ def test_299_error_free_audits_prove_one_percent_of_a_large_frame() -> None:
             assert (criticals[0] >= 0) == proves, (size, drawn)
 
 
+@pytest.mark.slow
 def test_real_draws_and_verdicts_follow_the_counted_chances() -> None:
     frame = frame_of(24)
     plan = plan_of(frame, Promise(max_error=0.3, risk=0.2), [9, 15, 20], [5, 9, 12])
@@ -95,6 +96,7 @@ def test_real_draws_and_verdicts_follow_the_counted_chances() -> None:
     assert set(seen) <= set(merged)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copies", [1, 5])
 def test_near_duplicates_do_not_count_as_independent_audits(copies: int) -> None:
     """Copies share their error. Drawn image by image they leave the promise as it is."""

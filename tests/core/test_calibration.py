@@ -32,6 +32,7 @@ def test_with_many_labels_it_finds_the_map_that_scikit_learn_finds() -> None:
     assert found.intercept[0] == pytest.approx(reference.intercept_[0], abs=0.02)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.integers(4, 200), st.floats(0.05, 5), st.floats(-3, 3))
 def test_the_shared_map_is_the_posterior_mode(

@@ -184,6 +184,7 @@ def test_thousands_with_one_hash_do_not_explode(monkeypatch: pytest.MonkeyPatch)
     assert compared < total * (128 + 2 * 32) < total * total / 8
 
 
+@pytest.mark.slow
 def test_copies_of_one_picture_by_the_thousand_are_one_group() -> None:
     sha256, hashes, signatures = clustered(2500, 1, seed=3, spread=0.01)
     hashes[:] = hashes[0]

@@ -17,6 +17,8 @@ from curator.workflows.queue import queue
 from curator.workflows.round import RoundReport, run_rounds
 from tests.rounds.pool import Pool
 
+pytestmark = pytest.mark.slow
+
 
 def rounds(pool: Pool, count: int = 1) -> list[RoundReport]:
     return list(run_rounds(pool.opened, rounds=count))

@@ -28,6 +28,7 @@ def pool(workspace: Workspace, tmp_path: Path) -> Pool:
     return make_pool(workspace, tmp_path / "photos", max_error=0.03)
 
 
+@pytest.mark.slow
 def test_the_whole_way_to_a_certificate(pool: Pool, tmp_path: Path) -> None:
     workspace = pool.workspace
     opened = audit(workspace, size=300)

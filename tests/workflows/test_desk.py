@@ -137,6 +137,7 @@ def test_suspect_labels_come_although_a_person_gave_them(
         assert desk.current() is None
 
 
+@pytest.mark.slow
 def test_what_another_reviewer_let_go_comes_after_all(
     workspace: Workspace, pool: list[int]
 ) -> None:

@@ -154,6 +154,7 @@ def test_filters(workspace: Workspace, ids: dict[str, int], tmp_path: Path) -> N
     assert names(labels=["negative"], origins=["seed"]) == []
 
 
+@pytest.mark.slow
 def test_filters_by_source_split_round_and_probability(
     workspace: Workspace, ids: dict[str, int], tmp_path: Path
 ) -> None:
