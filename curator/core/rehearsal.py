@@ -153,13 +153,16 @@ class ReadyAudit:
     oracle: float
 
 
-def ready_audit(scores: Scores, promise: Promise, *, sample: int | None, seed: int) -> ReadyAudit:
+def ready_audit(
+    scores: Scores, promise: Promise, *, sample: int | None, seed: int, balanced: bool = False
+) -> ReadyAudit:
     """Freeze the frame of these scores and plan its audit, of `sample` images or as many as pay.
 
-    Raises DataError for a sample that the frame cannot give.
+    With `balanced` the classes keep their proportion throughout the ranking. Raises DataError
+    for a sample that the frame cannot give.
     """
     images = np.arange(len(scores.truth))
-    frame = frame_of_scores(images, scores.probability, seed=seed)
+    frame = frame_of_scores(images, scores.probability, seed=seed, balanced=balanced)
     judged = judged_labels(scores.judged_probability, scores.judged_positive)
     forecast = forecast_errors(frame, judged)
     truth = scores.truth[frame.image_ids]

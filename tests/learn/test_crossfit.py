@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from curator.core.bounds import clopper_pearson_interval
 from curator.core.calibration import sigmoid
@@ -18,7 +17,6 @@ from curator.core.folds import fold_of, sampling_rank
 from curator.core.metrics import error_estimate
 from curator.core.neighbours import Neighbourhood
 from curator.core.pseudo import PseudoRule, human_weights
-from curator.learn.encoder import EncoderRequest, open_encoder
 from curator.learn.frozen import (
     Plan,
     PoolSlice,
@@ -30,26 +28,11 @@ from curator.learn.frozen import (
 )
 from curator.learn.graph import NeighbourIndex, find_projection
 from curator.learn.heads import fit_heads
-from tests.support import fashion
+from tests.learn.conftest import GARMENTS as IMAGES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-IMAGES, LABELS, ROUNDS, FOLDS, DRAWS = 5_000, 200, 8, 5, 5
-UPPER = [fashion.CLASSES.index(name) for name in ("t-shirt", "pullover", "coat", "shirt")]
-
-
-@pytest.fixture(scope="module")
-def garments() -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-    """Features (5000, 1280) of real photographs, and which are upper-body garments."""
-    pictures, classes = fashion.load("t10k")
-
-    def load(index: int) -> NDArray[np.uint8]:
-        picture = Image.fromarray(pictures[index]).convert("RGB")
-        return np.asarray(picture.resize((64, 64), Image.Resampling.BICUBIC))
-
-    with open_encoder(EncoderRequest(image_size=64)) as encoder:
-        chunks = [chunk.features for chunk in encoder.encode(range(IMAGES), load)]
-    return np.concatenate(chunks), np.isin(classes[:IMAGES], UPPER)
+LABELS, ROUNDS, FOLDS, DRAWS = 200, 8, 5, 5
 
 
 class Kept:

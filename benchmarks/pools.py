@@ -1,0 +1,179 @@
+"""Real pools whose labels are known, as features: what benchmarks of learning play on.
+
+Photographs of clothes (Fashion-MNIST, 70,000) are encoded at 64 pixels, photographs of solar
+cells (elpv-dataset, 2,223 that people were sure of) at 224, both by the default encoder, and
+kept as arrays in a folder, so that only the first benchmark encodes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from curator.core.neighbours import Neighbourhood
+from curator.learn.encoder import EncoderRequest, open_encoder
+from curator.learn.graph import NeighbourIndex, find_projection
+from curator.learn.rehearsal import KnownPool, Rehearsal
+from curator.settings import Settings
+from curator.workflows.graph import NEIGHBOURS
+from curator.workflows.round import plan_of
+from tests.support import fashion
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Float16 = NDArray[np.float16]
+Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+
+FOLDER = Path(".data") / "features"
+RARE_SHARE = 0.03
+
+_BLOCK = 8_192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Task:
+    """A pool with features, (images, d) float16, and its truth, (images,)."""
+
+    name: str
+    features: Float16
+    truth: Flags
+
+    def part(self, places: Ints) -> Task:
+        """The pool of these images alone."""
+        return Task(name=self.name, features=self.features[places], truth=self.truth[places])
+
+    def gather(self, rows: Ints) -> Float16:
+        """The features of these rows: a task is its own feature reader."""
+        return self.features[rows]
+
+
+def tasks(folder: Path, names: Sequence[str] = ()) -> Iterator[Task]:
+    """The tasks of these names, or all; what is not there yet is encoded first."""
+    for name, make in _TASKS.items():
+        if not names or name in names:
+            yield make(folder, name)
+
+
+def parts(task: Task, size: int, seed: int) -> list[Task]:
+    """Random pools of about `size` images of a task that have no image in common."""
+    count = max(1, round(len(task.truth) / size))
+    order = np.random.default_rng(seed).permutation(len(task.truth))
+    return [task.part(np.sort(places)) for places in np.array_split(order, count)]
+
+
+def with_copies(task: Task, copies: int, seed: int) -> Task:
+    """A pool as large, in which each image has near-copies that nobody knows of.
+
+    Copies differ by noise of a hundredth of each feature's spread.
+    """
+    generator = np.random.default_rng(seed)
+    kept = generator.permutation(len(task.truth))[: len(task.truth) // copies]
+    places = np.repeat(np.sort(kept), copies)
+    noise = generator.normal(0, 0.01, (len(places), task.features.shape[1]))
+    spread = task.features.astype(np.float32).std(axis=0)
+    features = (task.features[places] + noise * spread).astype(np.float16)
+    return Task(name=task.name, features=features, truth=task.truth[places])
+
+
+def rehearsal(task: Task, settings: Settings | None = None) -> Rehearsal:
+    """Rounds on this task, with the settings that a new workspace has if no others are given."""
+    chosen = settings or Settings()
+    images = np.arange(len(task.truth))
+    pool = KnownPool(rows=images, unit_keys=images, truth=task.truth)
+    around = neighbourhood_of(task) if chosen.classifier.neighbour_share else None
+    return Rehearsal(pool, task, plan_of(chosen), around)
+
+
+def neighbourhood_of(task: Task) -> Neighbourhood:
+    """Who lies near whom in a task, found as a workspace finds it."""
+    rows = np.arange(len(task.truth))
+    projection = find_projection(task, rows)
+    blocks = np.array_split(rows, -(-len(rows) // _BLOCK))
+    vectors = np.concatenate([projection.apply(task.gather(part)) for part in blocks])
+    index = NeighbourIndex(vectors.astype(np.float16))
+    graph = [index.nearest_of_own(vectors[part], int(part[0]), NEIGHBOURS) for part in blocks]
+    return Neighbourhood(rows=rows, graph=np.concatenate(graph), digest=task.name)
+
+
+def _clothes(folder: Path) -> tuple[Float16, NDArray[np.uint8]]:
+    loaded = [fashion.load(part) for part in ("train", "t10k")]
+    pictures = np.concatenate([pictures for pictures, _ in loaded])
+    features = _encoded(folder / "fashion-64.npy", pictures, 64)
+    return features, np.concatenate([labels for _, labels in loaded])
+
+
+def _numbers(*names: str) -> list[int]:
+    return [fashion.CLASSES.index(name) for name in names]
+
+
+def _footwear(folder: Path, name: str) -> Task:
+    features, labels = _clothes(folder)
+    return Task(name=name, features=features, truth=np.isin(labels, _numbers(*fashion.FOOTWEAR)))
+
+
+def _upper_body(folder: Path, name: str) -> Task:
+    features, labels = _clothes(folder)
+    upper = _numbers("t-shirt", "pullover", "coat", "shirt")
+    return Task(name=name, features=features, truth=np.isin(labels, upper))
+
+
+def _shirts(folder: Path, name: str) -> Task:
+    features, labels = _clothes(folder)
+    kept = np.isin(labels, _numbers("t-shirt", "shirt"))
+    return Task(
+        name=name, features=features[kept], truth=labels[kept] == fashion.CLASSES.index("t-shirt")
+    )
+
+
+def _rare(folder: Path, name: str) -> Task:
+    """Sneakers, of which so few are kept that they are 3% of the pool."""
+    features, labels = _clothes(folder)
+    rare = labels == fashion.CLASSES.index("sneaker")
+    others = int((~rare).sum())
+    kept = np.random.default_rng(0).permutation(np.flatnonzero(rare))
+    kept = kept[: round(others * RARE_SHARE / (1 - RARE_SHARE))]
+    places = np.sort(np.concatenate([np.flatnonzero(~rare), kept]))
+    return Task(name=name, features=features[places], truth=rare[places])
+
+
+def _solar(folder: Path, name: str) -> Task:
+    from elpv_dataset.utils import load_dataset
+
+    pictures, probability, _ = load_dataset()
+    sure = (probability < 0.1) | (probability > 0.9)
+    features = _encoded(folder / "elpv-224.npy", pictures, 224)
+    return Task(name=name, features=features[sure], truth=probability[sure] < 0.1)
+
+
+_TASKS: dict[str, Callable[[Path, str], Task]] = {
+    "footwear": _footwear,
+    "upper-body garments": _upper_body,
+    "T-shirt vs. shirt": _shirts,
+    "solar cells": _solar,
+    "3% positives": _rare,
+}
+NAMES = tuple(_TASKS)
+
+
+def _encoded(path: Path, pictures: Pictures, side: int) -> Float16:
+    if path.exists():
+        kept: Float16 = np.load(path, mmap_mode="r")
+        return kept
+
+    def load(index: int) -> NDArray[np.uint8]:
+        picture = Image.fromarray(pictures[index]).convert("RGB")
+        return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
+
+    print(f"encoding {len(pictures):,} pictures at {side} pixels", file=sys.stderr, flush=True)
+    with open_encoder(EncoderRequest(image_size=side)) as encoder:
+        chunks = [chunk.features for chunk in encoder.encode(range(len(pictures)), load)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    features = np.concatenate(chunks)
+    np.save(path, features)
+    return features
