@@ -27,8 +27,7 @@ from scipy.stats import binom
 
 from benchmarks.pools import FOLDER, Task, parts, rehearsal, tasks, with_copies
 from benchmarks.report import Line, print_report
-from curator.core.audit.promise import Promise
-from curator.core.rehearsal import Played, draw_labels, play_certified, ready_audit
+from curator.core.rehearsal import AuditRules, Played, draw_labels, play_certified, ready_audit
 from curator.learn.frozen import use_threads
 from curator.learn.rehearsal import Rehearsal
 
@@ -136,10 +135,8 @@ def one_repetition(
     generator = np.random.default_rng([repetition, 1])
     places, said = draw_labels(played_on.pool.truth, condition.seeds, condition.flipped, generator)
     (scores,) = played_on.rounds(places, said, rounds=1, seed=repetition)
-    promise = Promise(max_error=condition.max_error, risk=RISK)
-    ready = ready_audit(
-        scores, promise, sample=condition.audit, seed=repetition, balanced=condition.balanced
-    )
+    rules = AuditRules(max_error=condition.max_error, balanced=condition.balanced)
+    ready = ready_audit(scores, rules, sample=condition.audit, seed=repetition)
     return list(play_certified(ready, slips=0.0, seed=repetition, audits=audits, insist=True))
 
 

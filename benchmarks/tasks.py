@@ -34,8 +34,8 @@ from rich.table import Table
 
 from benchmarks.pools import FOLDER, NAMES, Task, parts, rehearsal, tasks
 from benchmarks.report import machine
-from curator.core.audit.promise import Promise
 from curator.core.rehearsal import (
+    AuditRules,
     Played,
     draw_labels,
     oracle_coverage,
@@ -52,7 +52,6 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
 
-RISK = 0.05
 BUDGETS = {0.03: 800, 0.01: 1_500}
 SEEDS = {0.03: 200, 0.01: 300}
 SPLITS = {0.03: (100, 200, 300, 400), 0.01: (200, 300, 500, 800)}
@@ -227,8 +226,8 @@ class _Bench:
         start = time.perf_counter()
         places, said = self._drawn(repetition, seeds)
         (scores,) = self._rehearsal.rounds(places, said, rounds=1, seed=repetition)
-        promise = Promise(max_error=max_error, risk=RISK)
-        ready = ready_audit(scores, promise, sample=budget - seeds, seed=repetition)
+        rules = AuditRules(max_error=max_error)
+        ready = ready_audit(scores, rules, sample=budget - seeds, seed=repetition)
         played = list(play_certified(ready, slips=0.0, seed=repetition, audits=audits))
         seconds = time.perf_counter() - start
         oracle = self._oracle(places, max_error)

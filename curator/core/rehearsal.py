@@ -9,18 +9,20 @@ for. Whatever is counted here is the truth, which a real run cannot know.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.core.audit.claim import claims_that_hold
 from curator.core.audit.draw import AuditDraw, draw_audit
 from curator.core.audit.forecast import forecast_errors
 from curator.core.audit.frame import Frame
 from curator.core.audit.outlook import Prepared, prepare
-from curator.core.audit.promise import Promise
-from curator.core.audit.scored import frame_of_scores, judged_labels
+from curator.core.audit.prepare import promise_for, rank_pool
+from curator.core.audit.scored import judged_labels
 from curator.core.audit.verdict import Outcome, close_audit
+from curator.core.audit.whole import promise_despite_slips
 from curator.core.promotion import Action, Held, ThresholdPolicy, decide
 
 Ints = NDArray[np.int64]
@@ -33,15 +35,20 @@ class Scores:
     """What a round knows after one draw of labels, and the truth that it does not know.
 
     `probability` (calibrated), `raw` and `truth` are (images,), of those without a label;
-    `judged_probability` and `judged_positive` are (labels,): P(positive) from heads that
-    never met the label, and what the person said.
+    `judged_probability`, `judged_raw` and `judged_positive` are (labels,): P(positive) from
+    heads that never met the label, calibrated and raw, and what the person said.
     """
 
     probability: Floats
     raw: Floats
     truth: Flags
     judged_probability: Floats
+    judged_raw: Floats
     judged_positive: Flags
+
+    def as_raw(self) -> Scores:
+        """The same where raw scores decide."""
+        return replace(self, probability=self.raw, judged_probability=self.judged_raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +148,22 @@ def play_thresholds(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRules:
+    """What is promised and how audits are planned; the fields are those of the settings.
+
+    `overlooked` is the share of wrong labels that the annotator is taken to overlook,
+    `slips` the share of right ones that are expected to be called wrong.
+    """
+
+    max_error: float
+    confidence: float = 0.95
+    reserve: float = 0.0
+    balanced: bool = False
+    slips: float = 0.0
+    overlooked: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ReadyAudit:
     """A frozen frame with its plan and the truth about its places, (images,)."""
@@ -148,31 +171,35 @@ class ReadyAudit:
     frame: Frame
     truth: Flags
     prepared: Prepared
-    promise: Promise
+    rules: AuditRules
     labels: int
     oracle: float
 
 
-def ready_audit(
-    scores: Scores, promise: Promise, *, sample: int | None, seed: int, balanced: bool = False
-) -> ReadyAudit:
+def ready_audit(scores: Scores, rules: AuditRules, *, sample: int | None, seed: int) -> ReadyAudit:
     """Freeze the frame of these scores and plan its audit, of `sample` images or as many as pay.
 
-    With `balanced` the classes keep their proportion throughout the ranking. Raises DataError
-    for a sample that the frame cannot give.
+    Raises DataError for a promise that cannot be tested, and for a sample that the frame
+    cannot give.
     """
+    promise = promise_for(
+        promise_despite_slips(rules.max_error, rules.overlooked),
+        rules.confidence,
+        (),
+        reserve=rules.reserve,
+    )
     images = np.arange(len(scores.truth))
-    frame = frame_of_scores(images, scores.probability, seed=seed, balanced=balanced)
+    frame = rank_pool(images, scores.probability, balanced=rules.balanced, seed=seed)
     judged = judged_labels(scores.judged_probability, scores.judged_positive)
-    forecast = forecast_errors(frame, judged)
+    forecast = forecast_errors(frame, judged, slips=rules.slips)
     truth = scores.truth[frame.image_ids]
     return ReadyAudit(
         frame=frame,
         truth=truth,
         prepared=prepare(frame, forecast, promise, sample=sample, seed=seed),
-        promise=promise,
+        rules=rules,
         labels=len(scores.judged_positive),
-        oracle=oracle_coverage(frame.positive != truth, promise.max_error),
+        oracle=oracle_coverage(frame.positive != truth, rules.max_error),
     )
 
 
@@ -193,11 +220,21 @@ def play_certified(
         draw = draw_audit(ready.frame, plan, seed=seed, attempt=attempt)
         generator = np.random.default_rng([seed, attempt])
         verdict = close_audit(ready.frame, plan, draw, _answers(ready, draw, slips, generator))
+        nobody = np.zeros(len(ready.truth), dtype=np.bool_)
+        claim, _ = claims_that_hold(
+            ready.frame,
+            plan,
+            draw.places,
+            verdict,
+            left=nobody,
+            found_wrong=nobody,
+            overlooked=ready.rules.overlooked,
+        )
         decisions, left = ready.labels + plan.sample, len(ready.truth) - plan.sample
-        if verdict.claim is None:
+        if claim is None:
             yield _nothing_certified(ready, decisions, left)
         else:
-            yield _certified(ready, verdict.certified_places, decisions, left)
+            yield _certified(ready, claim.places, decisions, left)
 
 
 def oracle_coverage(wrong: Flags, max_error: float) -> float:
@@ -228,7 +265,7 @@ def _certified(ready: ReadyAudit, places: Ints, decisions: int, left: int) -> Pl
         wrong_positive=int((wrong & label).sum()),
         wrong_negative=int((wrong & ~label).sum()),
         issued=True,
-        false=bool(wrong.sum() > ready.promise.max_error * len(places)),
+        false=bool(wrong.sum() > ready.rules.max_error * len(places)),
         oracle=ready.oracle,
     )
 

@@ -99,6 +99,7 @@ class Rehearsal:
                     raw=raw[~labelled],
                     truth=self.pool.truth[~labelled],
                     judged_probability=calibrated[places],
+                    judged_raw=raw[places],
                     judged_positive=said,
                 )
             )

@@ -22,6 +22,7 @@ from curator.catalogue.pool import pool_chunks
 from curator.core.audit.promise import Promise
 from curator.core.progress import SILENT, Progress
 from curator.core.rehearsal import (
+    AuditRules,
     Played,
     Scores,
     draw_labels,
@@ -138,7 +139,7 @@ def simulate(
         unsure=sum(label is Label.UNSURE for label in given.labels.values()),
         without_truth=stages[0].without_truth,
         rows=rows,
-        advice=advise(rows, risk=_risk(workspace)),
+        advice=advise(rows, risk=1.0 - workspace.settings.promotion.confidence),
         plot=draw_charts(workspace.folder("reports") / "simulate.png", charts),
         charts=charts,
         finished=finished,
@@ -172,6 +173,7 @@ class _Stage:
                 around.digest if around else None,
                 plan,
                 workspace.settings.promotion.model_dump(mode="json"),
+                workspace.settings.audit.model_dump(mode="json"),
                 (wish.flipped, wish.slips, workspace.settings.runtime.seed),
             ),
             (self.pool.rows, self.pool.unit_keys, self.pool.truth),
@@ -233,13 +235,18 @@ class _Stage:
             )
         sample = None if setting.decisions is None else setting.decisions - setting.seeds
         assert setting.max_error is not None
-        promise = Promise(max_error=setting.max_error, risk=_risk(self._workspace))
-        ready = ready_audit(found[-1], promise, sample=sample, seed=seed)
+        settings = self._workspace.settings
+        scores = found[-1].as_raw() if settings.promotion.score == "raw" else found[-1]
+        rules = AuditRules(
+            max_error=setting.max_error,
+            confidence=settings.promotion.confidence,
+            reserve=settings.audit.reserve,
+            balanced=settings.audit.ranking == "balanced",
+            slips=settings.audit.slips,
+            overlooked=settings.audit.overlooked,
+        )
+        ready = ready_audit(scores, rules, sample=sample, seed=seed)
         return next(play_certified(ready, slips=self._wish.slips, seed=seed))
-
-
-def _risk(workspace: Workspace) -> float:
-    return 0.05
 
 
 def _feature_sets(workspace: Workspace, names: Sequence[str]) -> list[FeatureSet]:

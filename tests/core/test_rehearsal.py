@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binom
 
-from curator.core.audit.promise import Promise
 from curator.core.promotion import ThresholdPolicy
 from curator.core.rehearsal import (
+    AuditRules,
     Scores,
     draw_labels,
     nothing_learned,
@@ -33,6 +35,7 @@ def easy(size: int = 6_000, seed: int = 0) -> Scores:
         raw=probability,
         truth=positive ^ wrong,
         judged_probability=probability[:300],
+        judged_raw=probability[:300],
         judged_positive=(positive ^ wrong)[:300],
     )
 
@@ -79,7 +82,7 @@ def test_the_oracle_takes_the_largest_part_that_keeps_the_limit() -> None:
 
 
 def test_a_certificate_covers_less_than_the_oracle_and_counts_its_decisions() -> None:
-    ready = ready_audit(easy(), Promise(max_error=0.05, risk=0.05), sample=400, seed=0)
+    ready = ready_audit(easy(), AuditRules(max_error=0.05), sample=400, seed=0)
     for played in play_certified(ready, slips=0.0, seed=3, audits=5):
         assert played.decisions == 300 + ready.prepared.plan.sample  # type: ignore[union-attr]
         assert played.images == 6_000 - ready.prepared.plan.sample  # type: ignore[union-attr]
@@ -90,13 +93,13 @@ def test_a_certificate_covers_less_than_the_oracle_and_counts_its_decisions() ->
 
 
 def test_the_same_seed_plays_the_same_and_another_does_not() -> None:
-    ready = ready_audit(easy(), Promise(max_error=0.05, risk=0.05), sample=400, seed=0)
+    ready = ready_audit(easy(), AuditRules(max_error=0.05), sample=400, seed=0)
     some = [list(play_certified(ready, slips=0.01, seed=seed, audits=4)) for seed in (1, 1, 2)]
     assert some[0] == some[1] != some[2]
 
 
 def test_slips_of_the_annotator_cost_coverage() -> None:
-    ready = ready_audit(easy(), Promise(max_error=0.05, risk=0.05), sample=400, seed=0)
+    ready = ready_audit(easy(), AuditRules(max_error=0.05), sample=400, seed=0)
     coverage = [
         np.mean([one.coverage for one in play_certified(ready, slips=s, seed=0, audits=20)])
         for s in (0.0, 0.05)
@@ -105,7 +108,7 @@ def test_slips_of_the_annotator_cost_coverage() -> None:
 
 
 def test_a_plan_that_is_not_worth_it_is_not_audited_unless_one_insists() -> None:
-    ready = ready_audit(easy(), Promise(max_error=0.01, risk=0.05), sample=150, seed=0)
+    ready = ready_audit(easy(), AuditRules(max_error=0.01), sample=150, seed=0)
     assert not ready.prepared.worthwhile
     (left,) = play_certified(ready, slips=0.0, seed=0)
     assert (left.issued, left.decisions, left.coverage) == (False, 300, 0.0)
@@ -116,23 +119,49 @@ def test_a_plan_that_is_not_worth_it_is_not_audited_unless_one_insists() -> None
 
 
 def test_on_a_pool_just_over_the_limit_false_certificates_are_seen_and_rare() -> None:
-    """The scores claim 1% of errors where 6.5% are wrong, and 5% is promised."""
+    """The scores claim 1% of errors where 5.5% are wrong, and 5% is promised."""
     size, runs = 4_000, 600
     generator = np.random.default_rng(0)
     positive = generator.random(size) < 0.5
     error = generator.uniform(0.005, 0.015, size)
     wrong = np.zeros(size, dtype=bool)
-    wrong[generator.choice(size, round(0.065 * size), replace=False)] = True
+    wrong[generator.choice(size, round(0.055 * size), replace=False)] = True
     probability = np.where(positive, 1 - error, error)
     scores = Scores(
         probability=probability,
         raw=probability,
         truth=positive ^ wrong,
         judged_probability=probability[:200],
+        judged_raw=probability[:200],
         judged_positive=positive[:200],
     )
-    ready = ready_audit(scores, Promise(max_error=0.05, risk=0.05), sample=300, seed=0)
+    ready = ready_audit(scores, AuditRules(max_error=0.05), sample=300, seed=0)
     played = list(play_certified(ready, slips=0.0, seed=0, audits=runs))
     false = sum(one.false for one in played)
     assert sum(one.issued for one in played) == false > 0
     assert false <= binom.ppf(0.9999, runs, 0.05)
+
+
+def test_an_annotator_who_overlooks_errors_costs_coverage_and_not_the_promise() -> None:
+    """With `overlooked` the audit tests a smaller error; the promise it makes is the same."""
+    plain, careful = (
+        ready_audit(easy(), AuditRules(max_error=0.05, overlooked=share), sample=400, seed=0)
+        for share in (0.0, 0.4)
+    )
+    covered = [
+        np.mean([one.coverage for one in play_certified(ready, slips=0.0, seed=0, audits=10)])
+        for ready in (plain, careful)
+    ]
+    assert 0.0 < covered[1] < covered[0]
+    assert careful.prepared.plan is not None
+    assert careful.prepared.plan.promise.max_error == pytest.approx(0.03)
+    played = list(play_certified(careful, slips=0.0, seed=0, audits=10))
+    assert all(one.false == ((one.error or 0.0) > 0.05) for one in played)
+
+
+def test_raw_scores_decide_where_the_settings_say_so() -> None:
+    scores = replace(easy(), raw=np.full(6_000, 0.7), judged_raw=np.full(300, 0.7))
+    decided = scores.as_raw()
+    assert (decided.probability == 0.7).all()
+    assert (decided.judged_probability == 0.7).all()
+    assert (decided.truth == scores.truth).all()
