@@ -159,6 +159,18 @@ class AuditSettings(_Section):
     """Share of wrong labels that the annotator may overlook; audits then test a smaller error."""
 
 
+class GatesSettings(_Section):
+    """What holds a promotion back, however sure the score is; rounds only, not `predict`."""
+
+    distance: Annotated[float, Field(ge=0.0)] = 1.0
+    """How far an image may lie from everything labelled, as a multiple of how far the most
+    remote labelled image lies from the other ones; 0 does not ask."""
+    agreement: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Least P of the class by the heads alone and by the neighbours alone; 0 does not ask."""
+    pace: Annotated[float, Field(ge=0.0)] = 0.0
+    """Most promotions per class and round for each image that has the class; 0 is no limit."""
+
+
 class RoundsSettings(_Section):
     """When repeated rounds end."""
 
@@ -337,6 +349,7 @@ class Settings(_Section):
     classifier: ClassifierSettings = ClassifierSettings()
     promotion: PromotionSettings = PromotionSettings()
     audit: AuditSettings = AuditSettings()
+    gates: GatesSettings = GatesSettings()
     rounds: RoundsSettings = RoundsSettings()
     splits: SplitsSettings = SplitsSettings()
     training: TrainingSettings = TrainingSettings()

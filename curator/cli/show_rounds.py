@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from curator.cli import show_judgement
-from curator.cli.output import percent, shown, strong
+from curator.cli.output import count, percent, shown, strong
 
 if TYPE_CHECKING:
     from curator.settings import ClassesSettings
@@ -67,10 +67,32 @@ def verdict(report: RoundReport, classes: ClassesSettings) -> str:
         lines.append(f"Scores: {show_judgement.figures(judged)}.")
         lines += show_judgement.sources(judged, classes)
         lines.append(advice(judged))
+    lines += _held_back(report)
     lines += [
         f"{strong('Alarm')}  {shown(alarm.problem)} {shown(alarm.cure)}" for alarm in report.alarms
     ]
     return "\n".join(lines)
+
+
+def _held_back(report: RoundReport) -> list[str]:
+    """What gates kept from being promoted, and where to look at it."""
+    held, lines = report.held_back, []
+    if held.distance:
+        lines.append(
+            f"Held back: {count(held.distance, 'image')} unlike anything labelled, however sure;"
+            " look at them with `curator review unfamiliar` (gates.distance)."
+        )
+    if held.agreement:
+        lines.append(
+            f"Held back: {count(held.agreement, 'image')} about which heads and neighbours differ"
+            " (gates.agreement)."
+        )
+    if held.pace:
+        lines.append(
+            f"Held back: {count(held.pace, 'image')} beyond what a class may gain in a round"
+            " (gates.pace); the next round goes on."
+        )
+    return lines
 
 
 def _error(report: RoundReport) -> str:

@@ -145,13 +145,13 @@ def pseudo_weight_per_image(
     human_totals: NDArray[np.floating],
     counts: NDArray[np.int64],
     *,
-    share: float,
+    share: float | NDArray[np.float64],
     balanced: bool,
 ) -> NDArray[np.float32]:
     """The weight of one pseudo-label, (2, K), never more than that of one human label.
 
-    All pseudo-labels of a head weigh at most `share` times its human labels
-    (`human_totals`, (K,)); balanced, each class gets half of that.
+    All pseudo-labels of a head weigh at most `share` (one for all, or (K,)) times its human
+    labels (`human_totals`, (K,)); balanced, each class gets half of that.
     """
     wanted = share * np.asarray(human_totals, dtype=np.float64)[None, :]
     if balanced:

@@ -317,7 +317,7 @@ def _training_set(
     each = pseudo_weight_per_image(
         weights.sum(axis=0),
         surveyed.sampler.counts(),
-        share=_pseudo_share(labels, surveyed.teacher, plan),
+        share=pseudo_shares(labels, surveyed.teacher, plan),
         balanced=plan.balanced,
     )
     rows, targets, parts = [labels.rows[chosen]], [labels.positive[chosen]], [weights]
@@ -330,14 +330,24 @@ def _training_set(
     return x, np.concatenate(targets), np.concatenate(parts).astype(np.float32)
 
 
-def _pseudo_share(labels: TrainingLabels, teacher: Teacher | None, plan: Plan) -> float:
-    """What pseudo-labels may weigh, by how right the teachers are where they were not taught."""
+def pseudo_shares(
+    labels: TrainingLabels, teacher: Teacher | None, plan: Plan
+) -> NDArray[np.float64]:
+    """What pseudo-labels may weigh in each head, (K,): by how right the teachers were.
+
+    A teacher is judged on the fold that it was not taught; what head k gets depends on the
+    other folds' labels alone. A random sample of the pool has no say, since it judges later.
+    """
     if teacher is None or plan.pseudo_share is not None:
-        return plan.pseudo_share or 0.0
+        return np.full(plan.heads, plan.pseudo_share or 0.0)
     margins = teacher.margins.at(labels.rows)
-    basis: Basis = "pool" if labels.sampled.sum() >= SAMPLE_FOR_POOL else "seeds"
-    estimate = _estimate(labels, margins, basis)
-    return earned_share(estimate.errors, estimate.sample)
+    own = margins[np.arange(len(margins)), labels.folds]
+    wrong = (own > 0) != labels.positive
+    found = []
+    for head in range(plan.heads):
+        counted = labels.representative & (labels.folds != head)
+        found.append(earned_share(int(wrong[counted].sum()), int(counted.sum())))
+    return np.array(found)
 
 
 def _calibrate(

@@ -127,6 +127,22 @@ class NeighbourIndex:
         return np.where(others < 0, nearest, others).astype(np.int32)
 
 
+def nearest_distances(
+    vectors: NDArray[np.floating], known: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """How far each of `vectors` (images, d) lies from the nearest of `known` (n, d), exactly."""
+    import faiss
+
+    index = faiss.IndexFlatL2(known.shape[1])
+    index.add(np.asarray(known, dtype=np.float32))
+    found = np.empty(len(vectors))
+    for start in range(0, len(vectors), _ADDED_AT_ONCE):
+        part = np.asarray(vectors[start : start + _ADDED_AT_ONCE], dtype=np.float32)
+        squares, _ = index.search(part, 1)
+        found[start : start + len(part)] = np.sqrt(np.maximum(squares[:, 0], 0.0))
+    return found
+
+
 def use_search_threads(count: int) -> None:
     """Fix the threads of faiss."""
     import faiss

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.core.calibration import sigmoid
 from curator.core.neighbours import Neighbourhood, blend, neighbour_log_odds, places_of
 from curator.learn.heads import LinearHeads, pad_columns
 
@@ -101,10 +102,16 @@ def to_device(features: NDArray[np.floating], device: str) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoolMargins:
-    """Log-odds of K heads, (images, K), for the images with these rising feature rows."""
+    """Log-odds of K heads, (images, K), for the images with these rising feature rows.
+
+    Where neighbours were heard, `alone` and `around` (images,) are the mean probabilities of
+    the heads without them and of the neighbours without the image.
+    """
 
     rows: Ints
     values: Float32
+    alone: Float32 | None = None
+    around: Float32 | None = None
 
     def at(self, rows: Ints) -> Float32:
         """The margins of feature rows, (rows, K). Raises ValueError if one is not there."""
@@ -113,6 +120,11 @@ class PoolMargins:
             raise ValueError(f"{int((places < 0).sum())} images came after the pool was read")
         found: Float32 = self.values[places]
         return found
+
+    def views(self, rows: Ints) -> list[Float32]:
+        """The unlike views of these images, (rows,) each; none where no neighbours were heard."""
+        places = places_of(self.rows, rows)
+        return [view[places] for view in (self.alone, self.around) if view is not None]
 
 
 def pool_margins(
@@ -133,4 +145,15 @@ def pool_margins(
     if (around.places(rows) < 0).any():
         raise ValueError("the neighbours are those of another pool")
     own = Margins(heads, device).of_rows(features, around.rows, advance)
-    return PoolMargins(around.rows, blend(own, neighbour_log_odds(own, around.graph), share))
+    neighbours = neighbour_log_odds(own, around.graph)
+    return PoolMargins(
+        around.rows, blend(own, neighbours, share), _mean_claim(own), _mean_claim(neighbours)
+    )
+
+
+def _mean_claim(margins: Float32) -> Float32:
+    """The mean probability over heads, (images,), of log-odds (images, K)."""
+    found = np.empty(len(margins), dtype=np.float32)
+    for start in range(0, len(margins), _BLOCK):
+        found[start : start + _BLOCK] = sigmoid(margins[start : start + _BLOCK]).mean(axis=1)
+    return found

@@ -91,14 +91,30 @@ def pool_map(
     )
 
 
+def wanted_map(
+    workspace: Workspace, features: FeatureSet, pool: Pool, progress: Progress
+) -> PoolMap | None:
+    """The map of the pool if scores or gates ask for one and the pool is not too small."""
+    settings = workspace.settings
+    if settings.classifier.neighbour_share == 0 and settings.gates.distance == 0:
+        return None
+    return pool_map(workspace, features, pool, progress)
+
+
+def heard(workspace: Workspace, found: PoolMap | None) -> Neighbourhood | None:
+    """The neighbours that scores listen to."""
+    if found is None or workspace.settings.classifier.neighbour_share == 0:
+        return None
+    return found.around
+
+
 def neighbourhood(
     workspace: Workspace, features: FeatureSet, pool: Pool, progress: Progress
 ) -> Neighbourhood | None:
     """The pool's neighbour graph, unless the settings or the pool's size speak against it."""
     if workspace.settings.classifier.neighbour_share == 0:
         return None
-    found = pool_map(workspace, features, pool, progress)
-    return found.around if found else None
+    return heard(workspace, pool_map(workspace, features, pool, progress))
 
 
 def _digest(fingerprint: str, rows: NDArray[np.int64], image_ids: NDArray[np.int64]) -> str:

@@ -20,6 +20,7 @@ from curator.catalogue import pool, rounds
 from curator.catalogue.leases import lease
 from curator.catalogue.rounds import NewRound, RoundRecord
 from curator.core.files import replacing
+from curator.core.gates import HeldBack
 from curator.core.judging import Judgement, as_kept
 from curator.core.metrics import ErrorEstimate
 from curator.core.progress import SILENT, Progress
@@ -42,7 +43,8 @@ from curator.workflows.alarms import alarms_of
 from curator.workflows.audit import refuse_open_audit
 from curator.workflows.encode import ready_features
 from curator.workflows.feature_sets import FeatureSet
-from curator.workflows.graph import neighbourhood
+from curator.workflows.gates import gates_of
+from curator.workflows.graph import heard, wanted_map
 from curator.workflows.group import regroup
 from curator.workflows.judging import judgement_of
 from curator.workflows.labelled import check_labels, training_labels
@@ -60,7 +62,8 @@ class RoundReport:
     random sample, `seeds` for labels that may not resemble the pool. `expected_errors` is
     the sum over promoted images of the probability that the label is wrong. `judgement` is
     what labels say of the scores, None where they are too few; `alarms` is what speaks
-    against believing them. `seconds` maps stages to durations.
+    against believing them, `held_back` counts what gates kept from being promoted. `seconds`
+    maps stages to durations.
     """
 
     round_id: int | None
@@ -78,6 +81,7 @@ class RoundReport:
     expected_errors: float
     judgement: Judgement | None = None
     alarms: tuple[Alarm, ...] = ()
+    held_back: HeldBack = field(default_factory=HeldBack)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -223,7 +227,8 @@ def _staged_frozen(
         rows, _ = pool.by_rows()
         labels = labels.among(rows)
     with clock.stage("neighbours"):
-        around = neighbourhood(workspace, features, pool, progress)
+        found = wanted_map(workspace, features, pool, progress)
+        around = heard(workspace, found)
     with clock.stage("survey"):
         view = memory.view(features, rows, around)
         teacher = teacher_of(workspace, parent_id, view, plan, memory, progress)
@@ -235,7 +240,10 @@ def _staged_frozen(
     token = rounds.begin_staging(workspace.catalogue)
     with clock.stage("score"):
         score = Scorer(trained, surveyed, plan).score
-        tally, score_digest = score_pool(workspace, pool, score, token, progress, folds=plan.heads)
+        gates = gates_of(workspace, features, found, trained.margins)
+        tally, score_digest = score_pool(
+            workspace, pool, score, token, progress, folds=plan.heads, gates=gates
+        )
     memory.keep(view, trained)
     return _Staged(
         trained=trained,
@@ -331,6 +339,7 @@ def _outcome(
         "expected_errors": tally.expected_errors,
         "judgement": as_kept(judgement),
         "alarms": [asdict(alarm) for alarm in alarms],
+        "held_back": asdict(tally.held_back),
         "seconds": clock.seconds,
     }
 
@@ -361,5 +370,6 @@ def _report(
         expected_errors=tally.expected_errors,
         judgement=judgement,
         alarms=alarms,
+        held_back=tally.held_back,
         seconds=dict(clock.seconds),
     )

@@ -6,8 +6,8 @@ ended; decisions are staged, and the commit makes them true.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from curator.catalogue import rounds
 from curator.catalogue.pool import PoolChunk, pool_chunks
+from curator.core.gates import HeldBack
 from curator.core.progress import Progress
 from curator.core.promotion import Action, Held, ThresholdPolicy, decide
 from curator.core.words import Standing, code_of
@@ -23,6 +24,8 @@ from curator.pixels.scores import SCORE_RECORD, ScoreWriter
 from curator.settings import PromotionSettings
 from curator.workflows.labelled import held, is_human, pool_slice
 from curator.workflows.workspace import Workspace
+
+Floats = NDArray[np.float64]
 
 CHUNK_IMAGES = 16_384
 
@@ -37,6 +40,7 @@ class Tally:
     standing_promoted: int = 0
     without_human: int = 0
     expected_errors: float = 0.0
+    held_back: HeldBack = field(default_factory=HeldBack)
 
     def plus(self, other: Tally) -> Tally:
         """The sum of two tallies."""
@@ -47,6 +51,7 @@ class Tally:
             standing_promoted=self.standing_promoted + other.standing_promoted,
             without_human=self.without_human + other.without_human,
             expected_errors=self.expected_errors + other.expected_errors,
+            held_back=self.held_back.plus(other.held_back),
         )
 
 
@@ -90,6 +95,28 @@ class Score(Protocol):
         """P(positive) of each image, calibrated and raw, both (rows,)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Run:
+    """Scored images; all arrays (rows,), `actions` may still be held back."""
+
+    chunk: PoolChunk
+    part: PoolSlice
+    calibrated: Floats
+    raw: Floats
+    deciding: Floats
+    actions: NDArray[np.int8]
+
+
+class Gates(Protocol):
+    """What may hold promotions back."""
+
+    def hold_back(self, runs: Sequence[Run]) -> HeldBack:
+        """Turn promotions of these runs into no action, in place; returns how many."""
+
+    def distances(self, rows: NDArray[np.int64]) -> Floats | None:
+        """How far images with these feature rows lie from the nearest labelled one."""
+
+
 def score_pool(
     workspace: Workspace,
     pool: Pool,
@@ -98,24 +125,47 @@ def score_pool(
     progress: Progress,
     *,
     folds: int,
+    gates: Gates | None = None,
 ) -> tuple[Tally, str]:
-    """Score, decide and stage the whole pool; returns the tally and the score file's digest."""
+    """Score, decide and stage the whole pool; returns the tally and the score file's digest.
+
+    Scores are held until all are there, since some gates compare images with each other.
+    """
     settings, tally = workspace.settings, Tally()
-    with (
-        progress.stage("score", pool.images) as stage,
-        ScoreWriter(workspace.folder("scores")) as writer,
-    ):
+    runs = []
+    with progress.stage("score", pool.images) as stage:
         for chunk in pool.chunks:
             part = pool_slice(chunk, folds, settings.runtime.seed)
-            calibrated, raw = score(part)
-            deciding = raw if settings.promotion.score == "raw" else calibrated
-            found = held(chunk)
-            actions = decide(deciding, found, policy_of(settings.promotion))
-            _stage_decisions(workspace, token, chunk, deciding, actions)
-            writer.append(_records(chunk, part, calibrated, raw, actions))
-            tally = tally.plus(_count(chunk, found, actions, deciding))
+            runs.append(_decided(settings.promotion, chunk, part, score(part)))
             stage.advance(len(chunk.image_ids))
-        return tally, writer.finish()
+    held_back = HeldBack() if gates is None else gates.hold_back(runs)
+    with (
+        progress.stage("stage", pool.images) as stage,
+        ScoreWriter(workspace.folder("scores")) as writer,
+    ):
+        for run in runs:
+            chunk = run.chunk
+            _stage_decisions(workspace, token, chunk, run.deciding, run.actions)
+            distances = None if gates is None else gates.distances(run.part.rows)
+            writer.append(_records(run, distances))
+            tally = tally.plus(_count(chunk, held(chunk), run.actions, run.deciding))
+            stage.advance(len(chunk.image_ids))
+        return replace(tally, held_back=held_back), writer.finish()
+
+
+def _decided(
+    bars: PromotionSettings, chunk: PoolChunk, part: PoolSlice, scores: tuple[Floats, Floats]
+) -> Run:
+    calibrated, raw = scores
+    deciding = raw if bars.score == "raw" else calibrated
+    return Run(
+        chunk=chunk,
+        part=part,
+        calibrated=calibrated,
+        raw=raw,
+        deciding=deciding,
+        actions=decide(deciding, held(chunk), policy_of(bars)),
+    )
 
 
 def policy_of(bars: PromotionSettings) -> ThresholdPolicy:
@@ -155,17 +205,12 @@ def _stage_decisions(
     )
 
 
-def _records(
-    chunk: PoolChunk,
-    part: PoolSlice,
-    calibrated: NDArray[np.float64],
-    raw: NDArray[np.float64],
-    actions: NDArray[np.int8],
-) -> NDArray[Any]:
-    records = np.empty(len(chunk.image_ids), dtype=SCORE_RECORD)
-    records["image_id"], records["fold"] = chunk.image_ids, part.folds
-    records["probability"], records["raw"], records["action"] = calibrated, raw, actions
-    records["distance"] = np.nan
+def _records(run: Run, distances: Floats | None) -> NDArray[Any]:
+    records = np.empty(len(run.actions), dtype=SCORE_RECORD)
+    records["image_id"], records["fold"] = run.chunk.image_ids, run.part.folds
+    records["probability"], records["raw"] = run.calibrated, run.raw
+    records["action"] = run.actions
+    records["distance"] = np.nan if distances is None else distances
     return records
 
 

@@ -17,6 +17,7 @@ from curator.learn.frozen import (
     Scorer,
     Trained,
     TrainingLabels,
+    pseudo_shares,
     score_unseen,
     survey,
     train,
@@ -140,3 +141,17 @@ def test_any_number_of_folds_can_hear_neighbours(folds: int) -> None:
 def test_neighbours_of_another_pool_are_refused() -> None:
     with pytest.raises(ValueError, match="another pool"):
         chain(labels(), neighbourhood(1_000), rounds=1)
+
+
+def test_what_pseudo_labels_weigh_in_a_head_does_not_depend_on_its_fold() -> None:
+    earned = dataclasses.replace(plan(), pseudo_share=None)
+    part, before = pool(), labels()
+    trained = train(before, HELD, survey([part], HELD, None, earned), earned, {}, neighbourhood())
+    teacher = trained.as_teacher()
+    first = pseudo_shares(before, teacher, earned)
+    assert (first > 0).all()
+    for fold in range(FOLDS):
+        turned = np.where(before.folds == fold, ~before.positive, before.positive)
+        second = pseudo_shares(labels(turned), teacher, earned)
+        assert second[fold] == first[fold]
+        assert (np.delete(second, fold) < np.delete(first, fold)).all()

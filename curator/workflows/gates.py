@@ -1,0 +1,137 @@
+"""The gates of a round, built from its settings, its labels and its pool.
+
+What a gate compares is computed once for the whole pool: the distance of each image to the
+nearest one that a person labelled, in the space in which neighbours are found, and what the
+heads say of an image without its neighbours and these without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.catalogue import pool
+from curator.core.folds import sampling_rank
+from curator.core.gates import (
+    KNOWN_LIMIT,
+    HeldBack,
+    allowance,
+    beyond_pace,
+    farthest_usual,
+)
+from curator.core.neighbours import places_of
+from curator.core.promotion import Action, Held
+from curator.core.words import Standing, code_of
+from curator.learn.graph import nearest_distances
+from curator.learn.margins import PoolMargins
+from curator.settings import GatesSettings
+from curator.workflows.feature_sets import FeatureSet
+from curator.workflows.graph import PoolMap
+from curator.workflows.labelled import held
+from curator.workflows.scoring import Run
+from curator.workflows.workspace import Workspace
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+_CLASSES = [code_of(Standing.POSITIVE), code_of(Standing.NEGATIVE)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PoolGates:
+    """Gates for the images with these rising feature rows.
+
+    `far` (images,) holds distances, None where they are not asked for; beyond `limit` an image
+    is not promoted. `labelled` counts the images of each class that people labelled.
+    """
+
+    settings: GatesSettings
+    rows: Ints
+    far: Floats | None
+    limit: float
+    margins: PoolMargins
+    labelled: tuple[int, int]
+
+    def distances(self, rows: Ints) -> Floats | None:
+        """How far images with these feature rows lie from the nearest labelled one."""
+        return None if self.far is None else self.far[places_of(self.rows, rows)]
+
+    def hold_back(self, runs: Sequence[Run]) -> HeldBack:
+        """Turn promotions of these runs into no action, in place; returns how many."""
+        total = HeldBack()
+        for run in runs:
+            total = total.plus(self._one(run))
+        if self.settings.pace > 0 and runs:
+            total = total.plus(self._paced(runs))
+        return total
+
+    def _one(self, run: Run) -> HeldBack:
+        gains = np.isin(run.actions, (Action.PROMOTE_POSITIVE, Action.PROMOTE_NEGATIVE))
+        distances = self.distances(run.part.rows)
+        far = np.zeros(len(gains), dtype=np.bool_)
+        if distances is not None:
+            far = gains & (distances > self.limit)
+        unlike = gains & ~far & ~self._agree(run)
+        run.actions[far | unlike] = Action.KEEP
+        return HeldBack(distance=int(far.sum()), agreement=int(unlike.sum()))
+
+    def _agree(self, run: Run) -> Flags:
+        least = self.settings.agreement
+        views = self.margins.views(run.part.rows)
+        if least == 0 or not views:
+            return np.ones(len(run.actions), dtype=np.bool_)
+        positive = run.actions == Action.PROMOTE_POSITIVE
+        for_class = [np.where(positive, view, 1 - view) for view in views]
+        agree: Flags = np.minimum.reduce(for_class) >= least
+        return agree
+
+    def _paced(self, runs: Sequence[Run]) -> HeldBack:
+        counts = [self._held_of(runs, code) for code in (Held.PROMOTED_POSITIVE,
+                                                         Held.PROMOTED_NEGATIVE)]  # fmt: skip
+        carrying = (self.labelled[0] + counts[0], self.labelled[1] + counts[1])
+        late = beyond_pace(
+            np.concatenate([run.actions for run in runs]),
+            np.concatenate([run.deciding for run in runs]),
+            np.concatenate([run.part.ranks for run in runs]),
+            allowance(carrying, self.settings.pace),
+        )
+        start = 0
+        for run in runs:
+            run.actions[late[start : start + len(run.actions)]] = Action.KEEP
+            start += len(run.actions)
+        return HeldBack(pace=int(late.sum()))
+
+    @staticmethod
+    def _held_of(runs: Sequence[Run], code: Held) -> int:
+        return sum(int((held(run.chunk) == code).sum()) for run in runs)
+
+
+def gates_of(
+    workspace: Workspace, features: FeatureSet, found: PoolMap | None, margins: PoolMargins
+) -> PoolGates:
+    """The gates that the settings ask for; a tiny pool has no distances."""
+    settings = workspace.settings.gates
+    human = pool.human_labels(workspace.catalogue, features.feature_set_id)
+    named = np.isin(human.standing, _CLASSES)
+    positive = human.standing == _CLASSES[0]
+    far, limit = None, float("inf")
+    if found is not None and settings.distance > 0:
+        places = found.around.places(human.feature_rows)
+        known = np.flatnonzero(named & (places >= 0))
+        order = np.argsort(sampling_rank(human.image_ids[known], workspace.settings.runtime.seed))
+        known = known[order[:KNOWN_LIMIT]]
+        vectors = found.vectors[places[known]].astype(np.float32)
+        far = nearest_distances(found.vectors, vectors)
+        limit = settings.distance * farthest_usual(vectors, human.unit_keys[known])
+    return PoolGates(
+        settings=settings,
+        rows=margins.rows,
+        far=far,
+        limit=limit,
+        margins=margins,
+        labelled=(int((named & positive).sum()), int((named & ~positive).sum())),
+    )

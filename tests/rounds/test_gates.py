@@ -1,0 +1,80 @@
+"""Gates in whole rounds: what they hold back stays unlabelled and can be found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curator.core.words import Standing, code_of
+from curator.workflows.queue import queue
+from curator.workflows.round import RoundReport, run_rounds
+from tests.rounds.pool import Pool
+
+POSITIVE = code_of(Standing.POSITIVE)
+
+
+def rounds(pool: Pool, count: int = 1) -> list[RoundReport]:
+    return list(run_rounds(pool.opened, rounds=count))
+
+
+def strange(folder: Path, distance: str) -> Pool:
+    """A pool in which 60 images are of a kind that no label shows."""
+    pool = Pool(folder, size=700, distance=30.0, foreign=60, style=40.0, settings={
+        "gates.distance": distance, "promotion.promote_above": "0.95",
+    })  # fmt: skip
+    pool.label(range(60, 220))
+    return pool
+
+
+def test_images_unlike_anything_labelled_are_not_promoted_but_shown(tmp_path: Path) -> None:
+    gated, open_ = strange(tmp_path / "gated", "1"), strange(tmp_path / "open", "0")
+    (with_gate,), (without,) = rounds(gated), rounds(open_)
+    assert open_.promoted()[:60].sum() > 30
+    assert not gated.promoted()[:60].any()
+    assert with_gate.held_back.distance >= open_.promoted()[:60].sum()
+    assert without.held_back.distance == 0
+    usual = gated.promoted()[220:].sum()
+    assert usual > 0.95 * open_.promoted()[220:].sum()
+    ids = gated.image_ids()
+    first = {row.image_id for row in queue(gated.opened, "unfamiliar", size=40)}
+    assert first <= set(ids[:60].tolist())
+    gated.label(range(30))
+    rounds(gated)
+    assert gated.promoted()[30:60].sum() > 15
+
+
+def test_a_round_promotes_no_more_than_its_pace(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, size=500, distance=6.0, settings={"gates.pace": "0.5"})
+    pool.label(range(60))
+    positive = int(pool.truth[:60].sum())
+    first, second = rounds(pool, 2)
+    assert first.promoted_positive == positive // 2
+    assert first.promoted_negative == (60 - positive) // 2
+    assert first.held_back.pace > 0
+    assert second.promoted_positive == (positive + positive // 2) // 2
+    assert second.standing_promoted > first.standing_promoted
+
+
+@pytest.mark.parametrize("least", ["0", "0.95"])
+def test_heads_and_neighbours_have_to_agree_where_that_is_asked(tmp_path: Path, least: str) -> None:
+    pool = Pool(tmp_path, size=500, distance=4.0, settings={"gates.agreement": least})
+    pool.label(range(100))
+    (report,) = rounds(pool)
+    if least == "0":
+        assert report.held_back.agreement == 0
+        assert pool.promoted().sum() > 50
+    else:
+        assert report.held_back.agreement > 0
+    wrong = (pool.standing() == POSITIVE) != pool.truth
+    assert wrong[pool.promoted()].sum() <= 3
+
+
+def test_gates_do_not_revoke(tmp_path: Path) -> None:
+    pool = strange(tmp_path, "0")
+    rounds(pool)
+    before = pool.promoted().copy()
+    pool.change({"gates.distance": "1"})
+    rounds(pool)
+    assert np.array_equal(before[:60], pool.promoted()[:60])
