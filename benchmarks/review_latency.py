@@ -4,9 +4,10 @@ A workspace of 4-megapixel JPEGs is made, the review is started on a pseudo-term
 a key is pressed again and again, as a person would: the next one only after the picture
 has come and a moment has passed. Each decision is in the catalogue before the next image
 shows, so its commit is in the time. Beside it the same pictures are shown by
-textual-image's half-cell widget, which needs neither a catalogue nor a panel.
+textual-image's half-cell widget, which needs neither a catalogue nor a panel, and a plain
+`fsync` of as many bytes as a decision writes, which is what this disk asks for a promise.
 
-    python -m benchmarks.review_latency [--keys N]
+    python -m benchmarks.review_latency [--keys N] [--first]
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ SCREENS = ((120, 40), (200, 60))
 GOALS = {(120, 40): 60.0, (200, 60): 90.0}
 SHOWN_BYTES = 8_000
 """A screen with a picture on it has more bytes than this."""
+
+FIRST = ("sh", "-c", 'echo -10 > /proc/self/autogroup; exec "$@"', "sh")
+"""Starts a program that the scheduler serves before others, where that is allowed."""
 
 WIDGET = """
 import sys
@@ -89,14 +93,16 @@ def make_pictures(folder: Path) -> None:
 class Screen:
     """A program on a pseudo-terminal of its own."""
 
-    def __init__(self, command: Sequence[str], columns: int, rows: int) -> None:
+    def __init__(
+        self, command: Sequence[str], columns: int, rows: int, *, first: bool = False
+    ) -> None:
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
         for name in ("TMUX", "NO_COLOR", "TEXTUAL_DRIVER", "COLUMNS", "LINES"):
             environment.pop(name, None)
         self._end, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self._process = subprocess.Popen(
-            command,
+            [*FIRST, *command] if first else command,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -139,9 +145,11 @@ class Screen:
         os.close(self._end)
 
 
-def measure(command: Sequence[str], size: tuple[int, int], keys: int) -> list[float]:
+def measure(
+    command: Sequence[str], size: tuple[int, int], keys: int, *, first: bool = False
+) -> list[float]:
     """Milliseconds of `keys` presses; each must have brought a picture."""
-    screen = Screen(command, *size)
+    screen = Screen(command, *size, first=first)
     times = []
     try:
         screen.settle(2.0, least=SHOWN_BYTES)
@@ -171,14 +179,23 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keys", type=int, default=100, help="key presses per screen size")
-    keys = parser.parse_args().keys
+    parser.add_argument(
+        "--first", action="store_true", help="put what is measured before other work (Linux, root)"
+    )
+    arguments = parser.parse_args()
+    keys, first = arguments.keys, arguments.first
     lines: list[Line] = []
-    details: dict[str, object] = {"pixels": [WIDTH, HEIGHT], "look_seconds": LOOK_SECONDS}
+    details: dict[str, object] = {
+        "pixels": [WIDTH, HEIGHT],
+        "look_seconds": LOOK_SECONDS,
+        "load": os.getloadavg(),
+        "first": first,
+    }
     with tempfile.TemporaryDirectory(prefix="curator-latency-") as name:
         root = Path(name)
         make_pictures(root / "pictures")
         for size in SCREENS:
-            ours, widget, path = _measure_all(root, size, keys)
+            ours, widget, path = _measure_all(root, size, keys, first=first)
             where = f"{size[0]}x{size[1]}"
             lines += _lines(where, ours, widget, path)
             p95 = float(np.percentile(ours, 95))
@@ -189,11 +206,12 @@ def main() -> None:
                 "goal_p95_ms": GOALS[size],
                 "within_goal": p95 <= GOALS[size],
             }
+        details["fsync_ms"] = _percentiles(_fsyncs(root / "bytes"))
     print_report("review latency", lines, json.loads(json.dumps(details)))
 
 
 def _measure_all(
-    root: Path, size: tuple[int, int], keys: int
+    root: Path, size: tuple[int, int], keys: int, *, first: bool
 ) -> tuple[list[float], list[float], list[float]]:
     """Ours in several sessions, because a queue ends; textual-image's widget beside it."""
     ours: list[float] = []
@@ -202,14 +220,30 @@ def _measure_all(
         workspace = root / f"workspace-{size[0]}-{number}"
         make_workspace(workspace, root / "pictures")
         review = [sys.executable, "-m", "curator", "-w", str(workspace), "review", "random"]
-        ours += measure(review, size, min(keys - len(ours), IMAGES - 6))
+        ours += measure(review, size, min(keys - len(ours), IMAGES - 6), first=first)
         number += 1
     script = root / "widget.py"
     script.write_text(WIDGET)
     beside = [sys.executable, str(script), str(root / "pictures")]
-    widget = measure([*beside, "shrunk"], size, max(10, keys // 3))
-    path = measure([*beside, "path"], size, max(10, keys // 3))
+    widget = measure([*beside, "shrunk"], size, max(10, keys // 3), first=first)
+    path = measure([*beside, "path"], size, max(10, keys // 3), first=first)
     return ours, widget, path
+
+
+def _fsyncs(file: Path) -> list[float]:
+    """Milliseconds to have bytes on disk that overwrite others, as in a write-ahead log."""
+    times = []
+    with file.open("wb", buffering=0) as stream:
+        stream.write(bytes(1 << 22))
+        os.fsync(stream.fileno())
+        stream.seek(0)
+        for _ in range(100):
+            stream.write(os.urandom(6 * 4096))
+            start = time.perf_counter()
+            os.fdatasync(stream.fileno())
+            times.append(1000 * (time.perf_counter() - start))
+            time.sleep(0.05)
+    return times
 
 
 def _lines(

@@ -17,7 +17,7 @@ from sqlalchemy.orm import aliased
 
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Claim, ImageState, LabelEvent, Location, Score, Skip
-from curator.catalogue.queues import NO_FILTER, QueueFilter
+from curator.catalogue.queues import NO_FILTER, QueueFilter, in_open_audit
 from curator.catalogue.scores import NO_GENERATION, generation_now
 from curator.catalogue.sets import Query, within
 from curator.core.words import EventKind, Label, LocationState, Method, Origin, Standing
@@ -250,9 +250,9 @@ def _order(order: str | None) -> list[Any]:
 
 
 def _free(leave_out: QueueFilter) -> list[sa.ColumnElement[bool]]:
-    """Neither skipped in this session nor claimed by another one."""
+    """Not of an open audit, neither skipped in this session nor claimed by another one."""
     if leave_out.session is None:
-        return []
+        return [~in_open_audit()]
     image_id = ImageState.image_id
     skipped = sa.exists().where(
         Skip.session == leave_out.session, Skip.queue == leave_out.queue, Skip.image_id == image_id
@@ -260,4 +260,4 @@ def _free(leave_out: QueueFilter) -> list[sa.ColumnElement[bool]]:
     claimed = sa.exists().where(
         Claim.image_id == image_id, Claim.expires_at > now(), Claim.session != leave_out.session
     )
-    return [~skipped, ~claimed]
+    return [~in_open_audit(), ~skipped, ~claimed]

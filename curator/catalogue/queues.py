@@ -7,7 +7,7 @@ what others have claimed and what it has skipped.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,22 +17,33 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.models import Claim, Image, ImageState, LabelEvent, Score, Skip
+from curator.catalogue.models import (
+    Audit,
+    AuditItem,
+    Claim,
+    Image,
+    ImageState,
+    LabelEvent,
+    Score,
+    Skip,
+)
 from curator.catalogue.scores import NO_GENERATION, generation_now
 from curator.catalogue.sets import Query, column, within
-from curator.core.words import EventKind, Origin, Quarantine, Standing
+from curator.core.words import AuditState, EventKind, Origin, Quarantine, Standing
 from curator.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueFilter:
     """What a queue leaves out: skips of `session` in `queue`, living claims of other
-    sessions, and images without a file in the source.
+    sessions, images without a file in the source, and those of an open audit, which must
+    not be seen with their scores (unless `audited`).
     """
 
     session: str | None = None
     queue: str = ""
     source_id: int | None = None
+    audited: bool = False
 
 
 NO_FILTER = QueueFilter()
@@ -56,7 +67,7 @@ Condition = sa.ColumnElement[bool] | sa.TextClause
 
 
 def _left_in(leave_out: QueueFilter) -> list[Condition]:
-    conditions: list[Condition] = []
+    conditions: list[Condition] = [] if leave_out.audited else [~in_open_audit()]
     image_id = ImageState.image_id
     claimed = sa.exists().where(Claim.image_id == image_id, Claim.expires_at > now())
     if leave_out.session is not None:
@@ -70,6 +81,26 @@ def _left_in(leave_out: QueueFilter) -> list[Condition]:
     if leave_out.source_id is not None:
         conditions.append(sa.text(_LIES_IN).bindparams(source=leave_out.source_id))
     return conditions
+
+
+def in_open_audit() -> sa.Exists:
+    """Whether an image of `image_state` was drawn for the audit that is open."""
+    return sa.exists().where(
+        AuditItem.image_id == ImageState.image_id,
+        Audit.id == AuditItem.audit_id,
+        Audit.state == AuditState.OPEN,
+    )
+
+
+def audited_ids(catalogue: Catalogue) -> set[int]:
+    """The images drawn for the audit that is open; none without one."""
+    query = (
+        sa.select(AuditItem.image_id)
+        .join(Audit, Audit.id == AuditItem.audit_id)
+        .where(Audit.state == AuditState.OPEN)
+    )
+    with catalogue.read() as connection:
+        return set(connection.execute(query).scalars())
 
 
 def borderline(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
@@ -174,8 +205,11 @@ def random_unlabelled(
 def random_without_human(
     catalogue: Catalogue, *, size: int, seed: int, leave_out: QueueFilter = NO_FILTER
 ) -> list[int]:
-    """A uniform random sample of images without a human label (`calibration`), promoted or not."""
-    return _drawn(catalogue, _WITHOUT_HUMAN, size, seed, leave_out)
+    """A uniform random sample of images without a human label (`calibration`), promoted or not.
+
+    It is labelled blind, so images of an open audit may be in it.
+    """
+    return _drawn(catalogue, _WITHOUT_HUMAN, size, seed, replace(leave_out, audited=True))
 
 
 def _drawn(

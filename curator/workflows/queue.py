@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,9 @@ USUAL_SIZE = 100
 
 KNOWN_LIMIT = 16_384
 """Most labelled images that others are compared with; a random sample beyond that."""
+
+_IN_FEATURE_SPACE = ("diverse", "similar", "unfamiliar")
+"""Queues that look through the pool itself; the others are asked of the catalogue."""
 
 WHOLE_AUDIT = 1_000_000_000
 _EXTRA = ("quarantine", "labelled")
@@ -134,7 +137,11 @@ def choose(name: str, request: Request) -> list[int]:
     """The ids of a queue's first images. Raises as `queue` does."""
     if name not in _CHOOSERS:
         raise UsageError(f"There is no queue `{name}`.", f"Choose from {', '.join(QUEUES)}.")
-    return _CHOOSERS[name](request)
+    if name not in _IN_FEATURE_SPACE:
+        return _CHOOSERS[name](request)
+    audited = queues.audited_ids(request.workspace.catalogue)
+    wider = replace(request, size=request.size + len(audited))
+    return [one for one in _CHOOSERS[name](wider) if one not in audited][: request.size]
 
 
 def queue_rows(
