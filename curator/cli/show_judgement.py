@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from curator.cli.output import shown, strong
+from curator.cli.output import percent, shown, strong
 
 if TYPE_CHECKING:
     from curator.core.judging import Judgement
@@ -22,6 +22,7 @@ def lines(status: Status) -> Iterator[str]:
     judgement = from_kept(status.head.outcome.get("judgement"))
     if judgement is not None:
         yield strong("Scores") + f"  of round {status.head.round_id}: {figures(judgement)}"
+        yield from (f"  {line}" for line in shares(judgement, status.settings.classes))
         yield from (f"  {line}" for line in sources(judgement, status.settings.classes))
         yield f"  {advice(judgement)}"
     for alarm in status.head.outcome.get("alarms", []):
@@ -36,6 +37,21 @@ def figures(judgement: Judgement) -> str:
         f" error {judgement.calibration_error:.3f}, Brier score {judgement.brier:.4f}, log loss"
         f" {judgement.log_loss:.4f}"
     )
+
+
+def shares(judgement: Judgement, classes: ClassesSettings) -> Iterator[str]:
+    """Labels whose class shares are far from those that the scores imply for the pool."""
+    from curator.core.shares import FAR_APART
+
+    implied = judgement.pool_share
+    if implied is not None and abs(implied - judgement.positive_share) > FAR_APART:
+        name = shown(classes.positive)
+        yield (
+            f"Of the labels {percent(judgement.positive_share)} are {name}; if the pool differs in"
+            f" nothing but its shares, about {percent(implied)} of it is. Scores take the labels'"
+            " shares for granted until a random sample of the pool says otherwise: `curator review"
+            " calibration` (50 or more)."
+        )
 
 
 def sources(judgement: Judgement, classes: ClassesSettings) -> Iterator[str]:

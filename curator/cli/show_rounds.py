@@ -65,6 +65,7 @@ def verdict(report: RoundReport, classes: ClassesSettings) -> str:
     judged = report.judgement
     if judged is not None:
         lines.append(f"Scores: {show_judgement.figures(judged)}.")
+        lines += show_judgement.shares(judged, classes)
         lines += show_judgement.sources(judged, classes)
         lines.append(advice(judged))
     lines += _held_back(report)

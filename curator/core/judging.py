@@ -88,7 +88,8 @@ class Judgement:
 
     `on_pool` says whether the labels are a random sample of the pool. `last` and `first`
     compare with the round before and with the first one of the lineage, where their scores
-    are still there.
+    are still there. `positive_share` is that of the labels; `pool_share`, where the labels are
+    no sample of the pool, what the pool's would be if it differed from them in nothing else.
     """
 
     labels: int
@@ -97,6 +98,8 @@ class Judgement:
     brier: float
     calibration_error: float
     reliability: tuple[ReliabilityBin, ...]
+    positive_share: float
+    pool_share: float | None = None
     sources: tuple[SourceJudgement, ...] = ()
     last: Comparison | None = None
     first: Comparison | None = None
@@ -127,6 +130,7 @@ def judge(probability: Floats, positive: Flags, *, on_pool: bool) -> Judgement:
         brier=brier_score(probability, positive),
         calibration_error=expected_calibration_error(probability, positive),
         reliability=reliability(probability, positive),
+        positive_share=float(positive.mean()),
     )
 
 

@@ -26,6 +26,7 @@ from curator.core.judging import (
     judge,
     judge_sources,
 )
+from curator.core.shares import pool_share
 from curator.core.words import Method, Origin, Split, Standing, code_of
 from curator.learn.frozen import SAMPLE_FOR_POOL
 from curator.pixels.scores import read_scores
@@ -55,6 +56,7 @@ def judgement_of(
     found = judge(probability, positive, on_pool=on_pool)
     return replace(
         found,
+        pool_share=None if on_pool else _pool_share(records, human, found.positive_share),
         sources=judge_sources(probability, positive, _names(workspace, human.source_ids[judged])),
         last=_compared(workspace, parent_id, human, judged, records["raw"][place[judged]], folds),
         first=_compared(
@@ -95,6 +97,14 @@ def _both_classes(human: HumanLabels, judged: Flags) -> bool:
 def _first_of(workspace: Workspace, parent_id: int | None) -> int | None:
     lineage = rounds.lineage(workspace.catalogue)
     return lineage[0] if parent_id is not None and lineage else None
+
+
+def _pool_share(records: NDArray[Any], human: HumanLabels, labelled_share: float) -> float | None:
+    """The share of positives that the scores of images without a human label imply."""
+    others = ~np.isin(records["image_id"], human.image_ids)
+    scores = records["probability"][others]
+    scores = scores[np.isfinite(scores)]
+    return pool_share(scores, labelled_share) if len(scores) else None
 
 
 def _names(workspace: Workspace, source_ids: NDArray[np.int64]) -> NDArray[np.str_]:

@@ -98,7 +98,7 @@ def test_advice_says_which_round_was_best(
 ) -> None:
     found = Judgement(
         labels=100, on_pool=True, log_loss=0.1, brier=0.02, calibration_error=0.01,
-        reliability=(), last=last, first=first,
+        reliability=(), positive_share=0.5, last=last, first=first,
     )  # fmt: skip
     assert says in advice(found)
 

@@ -149,3 +149,33 @@ def test_seeds_with_other_class_shares_raise_no_alarm(tmp_path: Path) -> None:
     pool.label([*positive[:50], *negative[:50]])
     (report,) = rounds(pool)
     assert report.alarms == ()
+
+
+def test_scores_are_for_the_pool_and_not_for_seeds_with_other_shares(tmp_path: Path) -> None:
+    """Nine good seeds for each bad one, in a pool of which three tenths are good."""
+    from curator.catalogue.rounds import current_scores
+
+    pool = Pool(tmp_path, size=1_200, distance=2.5, share=0.3)
+    positive, negative = np.flatnonzero(pool.truth), np.flatnonzero(~pool.truth)
+    seeds = np.concatenate([positive[:180], negative[:20]])
+    rest = np.setdiff1d(np.arange(1_200), seeds)
+    pool.label(seeds)
+    (alone,) = rounds(pool)
+    ids = pool.image_ids()
+    expected = current_scores(pool.opened.catalogue, ids)[rest].mean()
+    true_share = pool.truth[rest].mean()
+    assert alone.basis == "seeds"
+    assert expected > true_share + 0.15
+    assert alone.judgement is not None
+    assert alone.judgement.positive_share == pytest.approx(0.9)
+    assert alone.judgement.pool_share == pytest.approx(true_share, abs=0.15)
+    sample = np.random.default_rng(0).permutation(rest)[:150]
+    pool.label(sample, origin=Origin.CALIBRATION, method=Method.BLIND)
+    (sampled,) = rounds(pool)
+    others = np.setdiff1d(rest, sample)
+    expected = current_scores(pool.opened.catalogue, ids)[others].mean()
+    assert sampled.basis == "pool"
+    assert expected == pytest.approx(pool.truth[others].mean(), abs=0.06)
+    assert sampled.judgement is not None
+    assert sampled.judgement.pool_share is None
+    assert sampled.judgement.calibration_error < 0.12
