@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.files import LIES_SOMEWHERE
 from curator.catalogue.models import Block, Grouping, Image, ImageState, Location, Source
 from curator.core.words import LocationState, Origin, Quarantine, Standing
 
@@ -62,7 +63,7 @@ def counts(catalogue: Catalogue) -> Counts:
     """Everything `status` counts, in one consistent view."""
     with catalogue.read() as connection:
         labels, unlabelled, unusable = _labels(connection)
-        quarantined_images = _by_reason(connection, Image.quarantine)
+        quarantined_images = _by_reason(connection, Image.quarantine, LIES_SOMEWHERE)
         states = _location_states(connection)
         duplicates = _duplicates(connection)
         blocked = _count(connection, sa.select(sa.func.count()).select_from(Block))
@@ -120,9 +121,12 @@ def _labels(
 
 
 def _by_reason(
-    connection: Connection, reason: InstrumentedAttribute[str | None]
+    connection: Connection,
+    reason: InstrumentedAttribute[str | None],
+    *which: sa.ColumnElement[bool],
 ) -> dict[Quarantine, int]:
-    query = sa.select(reason, sa.func.count()).where(reason.is_not(None)).group_by(reason)
+    found = sa.select(reason, sa.func.count()).where(reason.is_not(None), *which)
+    query = found.group_by(reason)
     return {Quarantine(word or ""): count for word, count in connection.execute(query)}
 
 

@@ -23,6 +23,9 @@ from curator.core.words import LocationState, Quarantine
 CURRENT = sa.text("location.state <> 'changed'")
 """Literally the condition of the partial index on paths, so that it is used."""
 
+LIES_SOMEWHERE = sa.exists().where(Location.image_id == Image.id, CURRENT)
+"""Whether an image has a file, present or missing for now, that was not replaced by another."""
+
 _PATHS_AT_ONCE = 500
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
 from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.files import LIES_SOMEWHERE
 from curator.catalogue.models import (
     Audit,
     AuditItem,
@@ -283,8 +284,8 @@ def conflicts(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FI
 
 
 def quarantined(catalogue: Catalogue, *, size: int, reason: Quarantine | None = None) -> list[int]:
-    """Images in quarantine, by id."""
-    query = sa.select(Image.id).where(Image.quarantine.is_not(None))
+    """Images in quarantine that still lie somewhere, as far as is known, by id."""
+    query = sa.select(Image.id).where(Image.quarantine.is_not(None), LIES_SOMEWHERE)
     if reason is not None:
         query = query.where(Image.quarantine == reason)
     with catalogue.read() as connection:

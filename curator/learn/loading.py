@@ -14,6 +14,7 @@ from curator.core.records import ImageFile
 from curator.core.words import Quarantine
 from curator.imaging.opening import Fit, OpenRules, open_square, read_file
 from curator.imaging.problems import ImageProblem
+from curator.imaging.structure import check_structure
 from curator.learn.engine import Pixels
 from curator.learn.pipeline import Unreadable
 
@@ -30,6 +31,8 @@ class PixelLoader:
         """The pixels of whatever lies at a path."""
         try:
             data = read_file(path, self.rules.max_bytes)
+            # Nobody has inspected this file, as `add` did those of the catalogue.
+            check_structure(data)
             return open_square(data, self.side, self.fit, self.rules)
         except ImageProblem as problem:
             return Unreadable(reason=problem.reason, detail=problem.detail)

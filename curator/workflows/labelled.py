@@ -81,12 +81,20 @@ def check_labels(labels: TrainingLabels, heads: int, classes: ClassesSettings) -
             " `curator review diverse`.",
         )
     for name, members in counts.items():
-        if len(np.unique(labels.folds[members])) < 2:
+        if len(np.unique(labels.folds[members])) >= 2:
+            continue
+        if members.sum() >= 2 * heads:
             raise DataError(
-                f"Only {int(members.sum())} images are labelled {name}, too few to train"
-                f" {heads} heads that each leave some out.",
-                f"Label at least 10 images {name}: `curator review diverse` finds varied ones.",
+                f"All {int(members.sum())} images labelled {name} hang together in groups, so no"
+                f" head of {heads} could be trained without some of them.",
+                f"Label {name} images of other groups, or give smaller groups: `curator group`.",
             )
+        raise DataError(
+            f"Only {'1 image is' if members.sum() == 1 else f'{int(members.sum())} images are'}"
+            f" labelled {name}, too few to train"
+            f" {heads} heads that each leave some out.",
+            f"Label at least {2 * heads} images {name}: `curator review diverse` finds varied ones.",
+        )
 
 
 def is_human(standing: NDArray[np.int8], origin: NDArray[np.int8]) -> NDArray[np.bool_]:

@@ -149,6 +149,18 @@ def test_conflicts_and_quarantine_are_listed(catalogue: Catalogue) -> None:
     assert queues.quarantined(catalogue, size=9, reason=Quarantine.EMPTY) == []
 
 
+def test_a_broken_file_that_was_mended_leaves_quarantine(catalogue: Catalogue) -> None:
+    source_id = sources.add_source(catalogue, name="one", root=b"/one").source_id
+    broken = inspected(b"a", b"broken", quarantine=Quarantine.TRUNCATED)
+    files.record_files(catalogue, source_id, [broken])
+    assert queues.quarantined(catalogue, size=9) == [1]
+    assert counts.counts(catalogue).quarantined == {Quarantine.TRUNCATED: 1}
+    files.record_files(catalogue, source_id, [inspected(b"a", b"mended")])
+    assert queues.quarantined(catalogue, size=9) == []
+    numbers = counts.counts(catalogue)
+    assert (numbers.quarantined, numbers.usable, numbers.gone) == ({}, 1, 1)
+
+
 def test_ids_come_in_chunks_by_standing_and_origin(catalogue: Catalogue) -> None:
     scored(catalogue)
     say(catalogue, [5, 6], "negative", origin=Origin.REVIEW)

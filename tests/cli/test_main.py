@@ -155,6 +155,16 @@ def test_the_completion_script_prints(shell: str) -> None:
     assert f"complete_{shell}" in script
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_of_a_named_shell_needs_no_guess(shell: str) -> None:
+    script = run_curator(_CURATOR_COMPLETE=f"source_{shell}").stdout
+    assert "_CURATOR_COMPLETE" in script
+    assert f"complete_{shell}" in script
+    guide = (CHECKOUT / "docs/guide.md").read_text(encoding="utf-8")
+    assert f"_CURATOR_COMPLETE=source_{shell} curator" in guide
+
+
 def completions(words: str) -> list[str]:
     """What bash would offer for the last of `words`."""
     done = run_curator(

@@ -122,5 +122,10 @@ def test_a_class_within_one_fold_is_too_few_whatever_the_count() -> None:
     found = human(*[(Standing.POSITIVE, *seed)] * 30, *[(Standing.NEGATIVE, *seed)] * 30)
     found.unit_keys[:30] = same
     labels = training_labels(found, FOLDS, SEED)
-    with pytest.raises(DataError, match="labelled good, too few"):
+    with pytest.raises(DataError, match="All 30 images labelled good hang together in groups"):
         check_labels(labels, FOLDS, ClassesSettings())
+    few = training_labels(
+        human((Standing.POSITIVE, *seed), *[(Standing.NEGATIVE, *seed)] * 30), FOLDS, SEED
+    )
+    with pytest.raises(DataError, match="Only 1 image is labelled good, too few"):
+        check_labels(few, FOLDS, ClassesSettings())
