@@ -93,7 +93,8 @@ def check_labels(labels: TrainingLabels, heads: int, classes: ClassesSettings) -
             f"Only {'1 image is' if members.sum() == 1 else f'{int(members.sum())} images are'}"
             f" labelled {name}, too few to train"
             f" {heads} heads that each leave some out.",
-            f"Label at least {2 * heads} images {name}: `curator review diverse` finds varied ones.",
+            f"Label at least {2 * heads} images {name}: `curator review diverse` finds varied"
+            " ones.",
         )
 
 
