@@ -62,8 +62,8 @@ test: system static
 	@$(PYTEST)
 
 bench: $(STAMP)
-	@for name in encoding rounds catalogue review_latency review_queue validity certificates \
-	    tasks; do \
+	@for name in encoding rounds catalogue export review_latency review_queue validity \
+	    certificates tasks; do \
 	  echo "==> Benchmark: $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: $(STAMP)

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import multiprocessing
-import resource
 import sqlite3
 import sys
 import tempfile
@@ -23,12 +21,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.processes import Measured, Stage, in_own_process, timed
 from benchmarks.report import Line, median, print_report
 from curator.catalogue import checks, counts, files, labels, manifest, queues, rounds, sources
 from curator.catalogue.engine import Catalogue
@@ -38,18 +36,6 @@ from curator.core.words import Label, Method, Origin
 CHUNK = 5_000
 STAGED = 50_000
 NEXT = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What one stage took: seconds of each run, and what its process used in all."""
-
-    seconds: tuple[float, ...]
-    processor_seconds: float
-    peak_megabytes: float
-
-
-Stage = Callable[[Path, int], tuple[float, ...]]
 
 
 def main() -> None:
@@ -82,43 +68,11 @@ def _measure(folder: Path, rows: int) -> tuple[dict[str, Measured], dict[str, fl
     measured, sizes = {}, {}
     for name, stage in STAGES.items():
         print(f"{name} ...", file=sys.stderr, flush=True)
-        measured[name] = _in_own_process(stage, folder, rows)
+        measured[name] = in_own_process(stage, folder, rows)
         if name in ("catalogue", "promote all", "label all"):
             on_disk = sum(path.stat().st_size for path in folder.glob("catalogue.sqlite*"))
             sizes[f"after {name}"] = round(on_disk / 1e6, 1)
     return measured, sizes
-
-
-def _in_own_process(stage: Stage, folder: Path, rows: int) -> Measured:
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_report_back, args=(there, stage, folder, rows))
-    process.start()
-    there.close()
-    try:
-        measured: Measured = here.recv()
-    finally:
-        process.join()
-    return measured
-
-
-def _report_back(pipe: Connection, stage: Stage, folder: Path, rows: int) -> None:
-    before = time.process_time()
-    seconds = stage(folder, rows)
-    used = time.process_time() - before
-    scale = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
-    pipe.send(Measured(seconds, used, peak))
-    pipe.close()
-
-
-def _timed(action: Callable[[], object], times: int = 1) -> tuple[float, ...]:
-    seconds = []
-    for _ in range(times):
-        started = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - started)
-    return tuple(seconds)
 
 
 def _open(folder: Path) -> Catalogue:
@@ -236,7 +190,7 @@ def _promote_all(folder: Path, rows: int) -> tuple[float, ...]:
     with _open(folder) as catalogue:
         token = (folder / "token").read_text(encoding="ascii")
         new = _new_round(catalogue)
-        return _timed(lambda: rounds.commit_round(catalogue, token, new))
+        return timed(lambda: rounds.commit_round(catalogue, token, new))
 
 
 def _new_round(catalogue: Catalogue) -> rounds.NewRound:
@@ -251,12 +205,12 @@ def _new_round(catalogue: Catalogue) -> rounds.NewRound:
 
 def _roll_back(folder: Path, rows: int) -> tuple[float, ...]:
     with _open(folder) as catalogue:
-        return _timed(lambda: rounds.rollback(catalogue, 0, block=False, actor="bench"))
+        return timed(lambda: rounds.rollback(catalogue, 0, block=False, actor="bench"))
 
 
 def _stand_again(folder: Path, rows: int) -> tuple[float, ...]:
     with _open(folder) as catalogue:
-        return _timed(lambda: rounds.rollback(catalogue, 2, block=False, actor="bench"))
+        return timed(lambda: rounds.rollback(catalogue, 2, block=False, actor="bench"))
 
 
 def _label_all(folder: Path, rows: int) -> tuple[float, ...]:
@@ -270,22 +224,22 @@ def _label_all(folder: Path, rows: int) -> tuple[float, ...]:
         for number in range(1, rows + 1)
     )
     with _open(folder) as catalogue:
-        return _timed(lambda: labels.record_decisions(catalogue, decisions, actor="bench"))
+        return timed(lambda: labels.record_decisions(catalogue, decisions, actor="bench"))
 
 
 def _status(folder: Path, rows: int) -> tuple[float, ...]:
     with _open(folder) as catalogue:
-        return _timed(lambda: counts.counts(catalogue), 7)
+        return timed(lambda: counts.counts(catalogue), 7)
 
 
 def _next_images(folder: Path, rows: int) -> tuple[float, ...]:
     with _open(folder) as catalogue:
-        return _timed(lambda: queues.borderline(catalogue, size=NEXT), 101)
+        return timed(lambda: queues.borderline(catalogue, size=NEXT), 101)
 
 
 def _history(folder: Path, rows: int) -> tuple[float, ...]:
     with _open(folder) as catalogue:
-        return _timed(lambda: labels.history(catalogue, rows // 2), 101)
+        return timed(lambda: labels.history(catalogue, rows // 2), 101)
 
 
 def _one_decision(folder: Path, rows: int) -> tuple[float, ...]:
@@ -293,7 +247,7 @@ def _one_decision(folder: Path, rows: int) -> tuple[float, ...]:
         decision = Decision(
             image_id=1, label=Label.POSITIVE, origin=Origin.REVIEW, method=Method.SINGLE
         )
-        return _timed(lambda: labels.record_decisions(catalogue, [decision], actor="bench"), 31)
+        return timed(lambda: labels.record_decisions(catalogue, [decision], actor="bench"), 31)
 
 
 def _verify(folder: Path, rows: int) -> tuple[float, ...]:
@@ -301,12 +255,12 @@ def _verify(folder: Path, rows: int) -> tuple[float, ...]:
         assert not list(checks.check_catalogue(catalogue))
 
     with _open(folder) as catalogue:
-        return _timed(check)
+        return timed(check)
 
 
 def _manifest(folder: Path, rows: int) -> tuple[float, ...]:
     with _open(folder) as catalogue:
-        return _timed(lambda: sum(1 for _ in manifest.manifest_rows(catalogue)))
+        return timed(lambda: sum(1 for _ in manifest.manifest_rows(catalogue)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +273,7 @@ class PlainQuestion:
     def __call__(self, folder: Path, rows: int) -> tuple[float, ...]:
         """Seconds of each time it was asked."""
         with closing(sqlite3.connect(folder / "catalogue.sqlite")) as connection:
-            return _timed(lambda: connection.execute(self.query).fetchall(), self.times)
+            return timed(lambda: connection.execute(self.query).fetchall(), self.times)
 
 
 _COUNT_WITHOUT_INDEX = (

@@ -1,0 +1,59 @@
+"""Running a stage in a process of its own, so that its peak memory is its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one stage took: seconds of each run, and what its process used in all."""
+
+    seconds: tuple[float, ...]
+    processor_seconds: float
+    peak_megabytes: float
+
+
+Stage = Callable[[Path, int], tuple[float, ...]]
+"""Works in a folder on so many rows, and says how long each run took."""
+
+
+def in_own_process(stage: Stage, folder: Path, rows: int) -> Measured:
+    """Run `stage` in a new process and measure it."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_report_back, args=(there, stage, folder, rows))
+    process.start()
+    there.close()
+    try:
+        measured: Measured = here.recv()
+    finally:
+        process.join()
+    return measured
+
+
+def _report_back(pipe: Connection, stage: Stage, folder: Path, rows: int) -> None:
+    before = time.process_time()
+    seconds = stage(folder, rows)
+    used = time.process_time() - before
+    scale = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
+    pipe.send(Measured(seconds, used, peak))
+    pipe.close()
+
+
+def timed(action: Callable[[], object], times: int = 1) -> tuple[float, ...]:
+    """Seconds of each of `times` calls."""
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - started)
+    return tuple(seconds)
