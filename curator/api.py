@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from curator.workflows.evaluate import Evaluation
     from curator.workflows.export import ExportReport
     from curator.workflows.history import History
+    from curator.workflows.import_manifest import ImportReport
     from curator.workflows.imported import FeatureImportReport
     from curator.workflows.inspect import ImageInspection, Inspection
     from curator.workflows.label import LabelReport
+    from curator.workflows.model_export import ModelExportReport
     from curator.workflows.pack import PackReport
     from curator.workflows.predict import Prediction
     from curator.workflows.queue import QueueRow
@@ -413,6 +415,20 @@ class Workspace:
             force=force,
             progress=self.progress,
         )
+
+    def import_manifest(self, manifest: str | Path) -> ImportReport:
+        """Restore the labels of a manifest, with their origins."""
+        from curator.workflows.import_manifest import import_manifest
+
+        return import_manifest(
+            self._workspace, Path(manifest), actor=current_user(), progress=self.progress
+        )
+
+    def export_model(self, destination: str | Path, *, force: bool = False) -> ModelExportReport:
+        """Write the current model as ONNX (.onnx) or torch.export (.pt2)."""
+        from curator.workflows.model_export import export_model
+
+        return export_model(self._workspace, Path(destination), force=force, progress=self.progress)
 
     def _image_id(self, image: str | Path | None) -> int | None:
         from curator.workflows.history import find_named_image

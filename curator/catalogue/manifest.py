@@ -30,6 +30,12 @@ from curator.core.words import GroupKind, LocationState, Origin, Split, Standing
 CLASSES = (Standing.POSITIVE, Standing.NEGATIVE)
 
 
+_STANDINGS: dict[str | None, Standing | None] = {None: None, **{one.value: one for one in Standing}}
+_ORIGINS: dict[str | None, Origin | None] = {None: None, **{one.value: one for one in Origin}}
+_SPLITS: dict[str | None, Split | None] = {None: None, **{one.value: one for one in Split}}
+"""Words by how they are kept; looking them up is much quicker than asking the enumeration."""
+
+
 def manifest_rows(
     catalogue: Catalogue,
     *,
@@ -166,14 +172,14 @@ def _manifest_row(row: Fetched, source: str, root: bytes) -> ManifestRow:
         path=absolute(root, path),
         source=source,
         sha256=sha256,
-        standing=None if standing is None else Standing(standing),
-        origin=None if origin is None else Origin(origin),
+        standing=_STANDINGS[standing],
+        origin=_ORIGINS[origin],
         probability=probability,
         round=round_id,
         user_group=user_group,
         unit_key=unit_key,
         grouped=bool(grouped),
-        split=None if split is None else Split(split),
+        split=_SPLITS[split],
         width=width,
         height=height,
         size=size,

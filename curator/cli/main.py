@@ -28,6 +28,7 @@ from curator.cli import (
     judging,
     look,
     manifest,
+    model,
     queues,
     rounds,
     setup,
@@ -72,7 +73,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         training.pack,
     ),
     "Promise": (audits.audit, audits.certify),
-    "Take away": (manifest.export,),
+    "Take away": (manifest.export, manifest.diff, manifest.import_),
     "Look": (look.status, look.history),
     "Undo": (undo.rollback,),
     "Care": (intake.relocate, care.verify, care.doctor),
@@ -88,7 +89,14 @@ def _reflowed(text: str) -> str:
 for _panel, _functions in _COMMANDS.items():
     for _function in _functions:
         _help = _reflowed(_function.__doc__ or "")
-        app.command(_function.__name__, help=_help, rich_help_panel=_panel)(_function)
+        _name = _function.__name__.rstrip("_")
+        app.command(_name, help=_help, rich_help_panel=_panel)(_function)
+
+_model = typer.Typer(no_args_is_help=True, help="The trained model itself.")
+_model.command("export", help=_reflowed(model.export.__doc__ or ""))(model.export)
+# Without a callback, Typer would make the only command of the group the group itself.
+_model.callback()(lambda: None)
+app.add_typer(_model, name="model", rich_help_panel="Take away")
 
 
 def _version(wanted: bool) -> None:

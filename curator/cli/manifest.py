@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Force, flag
 from curator.cli.output import count, emit, emit_json, percent, shown, table
+from curator.core.actor import current_user
+
+if TYPE_CHECKING:
+    from curator.workflows.diff import Difference
+    from curator.workflows.import_manifest import ImportReport
 
 
 def export(
@@ -162,3 +168,130 @@ def _parts(splits: dict[str, dict[str, int]]) -> str:
     header = ["part", *(shown(label) or "-" for label in labels)]
     rows = [[part, *(counts.get(label, 0) for label in labels)] for part, counts in splits.items()]
     return table(header, rows)
+
+
+def diff(
+    context: typer.Context,
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A manifest, or a folder of one.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The one to compare with it.")],
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Images to list; else 10, with --json all.", min=0),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Compare two manifests: what was added, dropped and relabelled, by origin.
+
+    Images are compared by their bytes, whatever the format and wherever the files lie.
+
+    Example: curator diff monday.csv friday.csv
+    """
+    from curator.workflows.diff import diff as workflow
+
+    call = invocation(context)
+    shown_at_most = limit if json or limit is not None else 10
+    found = workflow(old, new, limit=shown_at_most, progress=call.progress())
+    if json:
+        emit_json(found)
+    else:
+        emit("\n".join(_difference(found)))
+
+
+def _difference(found: Difference) -> Iterator[str]:
+    total = sum(found.counts.values())
+    changed = ", ".join(f"{n:,} {_DONE[kind]}" for kind, n in found.counts.items() if n)
+    yield f"{count(total, 'image')} changed{f': {changed}' if changed else ''}."
+    yield f"{count(found.same, 'image')} are the same in both."
+    if found.tallies:
+        rows = [
+            [_DONE[one.kind], _side(one.old_label, one.old_origin),
+             _side(one.new_label, one.new_origin), one.images]
+            for one in found.tallies
+        ]  # fmt: skip
+        yield ""
+        yield table(["what", "old", "new", "images"], rows)
+    if found.changes:
+        yield ""
+        for one in found.changes:
+            side = one.new or one.old
+            assert side is not None
+            words = [_side(at.label, at.origin) if at else "-" for at in (one.old, one.new)]
+            yield f"  {' -> '.join(words)}  {shown(side.paths[0])}"
+    if len(found.changes) < total:
+        yield f"  and {total - len(found.changes):,} more; --limit N lists more of them."
+
+
+def _side(label: str | None, origin: str | None) -> str:
+    return "-" if label is None else f"{shown(label)} ({origin})"
+
+
+_DONE = {
+    "added": "added",
+    "dropped": "dropped",
+    "relabelled": "relabelled",
+    "origin": "of another origin",
+    "split": "in another split",
+    "moved": "moved",
+}
+
+
+def import_(
+    context: typer.Context,
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="A file or folder that `export` wrote.")
+    ],
+    json: AsJson = False,
+) -> None:
+    """Restore the labels of a manifest, with their origins, and say what could not be.
+
+    Add the images first: they are found by their bytes, wherever they lie now. Promotions
+    come back as one round. For labels from elsewhere there is `curator label`.
+
+    Example: curator import clean.csv
+    """
+    from curator.workflows.import_manifest import import_manifest
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        report = import_manifest(
+            workspace, manifest, actor=current_user(), progress=call.progress()
+        )
+    if json:
+        emit_json(report)
+    else:
+        emit("\n".join(_restored(report)))
+
+
+def _restored(report: ImportReport) -> Iterator[str]:
+    total = sum(sum(origins.values()) for origins in report.restored.values())
+    yield f"Restored {count(total, 'label')} of {count(report.images, 'image')}."
+    if report.restored:
+        rows = [
+            [shown(label), origin, number]
+            for label, origins in report.restored.items()
+            for origin, number in origins.items()
+        ]
+        yield table(["label", "origin", "images"], rows)
+    if report.unchanged:
+        yield f"{report.unchanged:,} stood here already."
+    missed = report.missed
+    sentences = (
+        (missed.images, "are not in the catalogue; `curator add` them and import again"),
+        (missed.kept, "have a human label here already, which stays"),
+        (missed.promotions, "were promoted; this workspace has rounds of its own, which stand"),
+        (missed.conflicts, "are conflicts, of which a manifest does not hold the two sides"),
+        (missed.groups, "belong to groups of yours; bring these with `curator group`"),
+        (missed.splits, "came to another split than they had"),
+    )
+    for number, words in sentences:
+        if number:
+            yield f"Not restored: {number:,} {words}."
+    for name in missed.examples:
+        yield f"  {shown(name)}"
+    if report.round is not None:
+        former = ", ".join(map(str, missed.rounds)) or "unknown rounds"
+        yield (
+            f"Promotions (of {former}) are round {report.round} now, without a model:"
+            " `curator round` trains one and revises them."
+        )
+    yield "Reasons, notes, and who decided when are not in a manifest."

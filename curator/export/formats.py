@@ -79,10 +79,20 @@ def write_csv(rows: Iterable[Entry], stream: BinaryIO, about: About = dict) -> i
     stream.write((",".join(COLUMNS) + "\n").encode())
     written = 0
     for batch in _batches(rows, _BATCH):
-        lines = (",".join(map(csv_cell, row)) + "\n" for row in batch)
-        stream.write("".join(lines).encode())
+        stream.write("".join(map(_csv_line, batch)).encode())
         written += len(batch)
     return written
+
+
+def _csv_line(row: Entry) -> str:
+    """One line; only names that somebody chose can hold what has to be quoted."""
+    path, sha256, label, origin, probability, number, group, split, width, height = row
+    return (
+        f"{_quoted(path)},{sha256},{_quoted(label or '')},{origin or ''},"
+        f"{'' if probability is None else repr(probability)},{'' if number is None else number},"
+        f"{_quoted(group or '')},{split or ''},"
+        f"{'' if width is None else width},{'' if height is None else height}\n"
+    )
 
 
 def csv_cell(value: object) -> str:
@@ -90,10 +100,11 @@ def csv_cell(value: object) -> str:
 
     A carriage return is quoted too, which the csv module of older Pythons leaves out.
     """
-    text = "" if value is None else repr(value) if isinstance(value, float) else str(value)
-    if _SPECIAL.search(text):
-        return '"' + text.replace('"', '""') + '"'
-    return text
+    return _quoted("" if value is None else repr(value) if isinstance(value, float) else str(value))
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
 
 
 def write_jsonl(rows: Iterable[Entry], stream: BinaryIO, about: About = dict) -> int:

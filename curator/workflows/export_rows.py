@@ -137,7 +137,9 @@ class ExportRows:
         check: Callable[[ManifestRow], str | None] | None = None,
     ) -> None:
         self._catalogue = workspace.catalogue
-        self._classes = workspace.settings.classes
+        classes = workspace.settings.classes
+        self._names: dict[Standing | None, str | None] = {None: None}
+        self._names |= {standing: classes.name_of(standing) for standing in Standing}
         self._band = workspace.settings.export
         self._choice = choice
         self._check = check
@@ -226,27 +228,29 @@ class ExportRows:
         return division.part_of(np.array([row.unit_key for row in rows], dtype=np.int64))
 
     def _item(self, row: ManifestRow, part: str | None) -> Item:
+        file = path_text(row.path)
+        path = file if self._folder is None else path_text(relative_path(row.path, self._folder))
         entry = Entry(
-            path=path_text(relative_path(row.path, self._folder)),
-            sha256=row.sha256.hex(),
-            label=None if row.standing is None else self._classes.name_of(row.standing),
-            origin=None if row.origin is None else row.origin.value,
-            probability=row.probability,
-            round=row.round,
-            group=group_name(row),
-            split=part,
-            width=row.width,
-            height=row.height,
+            path,
+            row.sha256.hex(),
+            self._names[row.standing],
+            None if row.origin is None else row.origin.value,
+            row.probability,
+            row.round,
+            group_name(row),
+            part,
+            row.width,
+            row.height,
         )
         return Item(
-            entry=entry,
-            image_id=row.image_id,
-            file=path_text(row.path),
-            source=row.source,
-            size=row.size,
-            mtime_ns=row.mtime_ns,
-            format=row.format,
-            unit=row.unit_key,
+            entry,
+            row.image_id,
+            file,
+            row.source,
+            row.size,
+            row.mtime_ns,
+            row.format,
+            row.unit_key,
         )
 
 
