@@ -294,4 +294,4 @@ def _restored(report: ImportReport) -> Iterator[str]:
             f"Promotions (of {former}) are round {report.round} now, without a model:"
             " `curator round` trains one and revises them."
         )
-    yield "Reasons, notes, and who decided when are not in a manifest."
+    yield "Reasons, notes, certificates, and who decided when do not come back from a manifest."

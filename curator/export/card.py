@@ -111,12 +111,18 @@ def _either(names: Sequence[str]) -> str:
 
 
 def _promise(about: Mapping[str, Any]) -> str:
+    """What is promised of the labels that a classifier gave, or that nothing is."""
     promised = sum(origins.get("promoted", 0) for origins in about["labels"].values())
-    if about["certificate"] is not None:
-        return f"Certificate: `{json.dumps(about['certificate'], ensure_ascii=False)}`"
-    if promised:
+    if not promised:
+        return "All labels were given by people."
+    told = about["certificate"]
+    if told is None or about["certificate_note"]:
+        why = f": {plain(about['certificate_note'])}" if about["certificate_note"] else ""
         return (
             "Labels of origin *promoted* were given by a classifier. No bound on their error"
-            " is promised for this selection."
+            f" is promised for this selection{why}."
         )
-    return "All labels were given by people."
+    return (
+        "Labels of origin *promoted* were given by a classifier. A certificate bounds the share"
+        f" of wrong ones among them: `{json.dumps(told, ensure_ascii=False)}`"
+    )

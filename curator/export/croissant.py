@@ -81,7 +81,7 @@ def _description(about: Mapping[str, Any]) -> str:
         for label, origins in about["labels"].items()
     )
     words = f"{about['manifest']['images']:,} images, labelled with curator ({counts})."
-    if about["certificate"] is not None:
+    if about["certificate"] is not None and not about["certificate_note"]:
         return f"{words} Certificate: {json.dumps(about['certificate'], ensure_ascii=False)}"
     return f"{words} No bound on the error of promoted labels is promised."
 

@@ -137,6 +137,7 @@ def short(about: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return {key: about[key] for key in kept} | {
         "certificate": about["certificate"],
+        "certificate_note": about["certificate_note"],
         "sources": sources,
         "curator": about["versions"]["curator"],
     }

@@ -486,6 +486,10 @@ def test_a_certificate_is_shown_only_for_exactly_its_images(
     assert shown("c.csv", certified=promised, filters=Filters(origins=["promoted"])) is None
     assert shown("d", certified=promised, format="croissant") == {"bound": 0.01}
     assert "0.01" in (tmp_path / "d" / "README.md").read_text()
+    stale = Certified(facts={"bound": 0.01, "reason": "old"}, image_ids=[], stale=True)
+    assert shown("f", certified=stale, format="croissant") is not None
+    for file in ("README.md", "croissant.json"):
+        assert "No bound" in (tmp_path / "f" / file).read_text()
     (photos / "q.jpg").unlink()
     assert shown("e", certified=promised, format="croissant") is None
     assert "No bound" in (tmp_path / "e" / "README.md").read_text()
