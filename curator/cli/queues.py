@@ -132,7 +132,8 @@ def review(
     """
     call = invocation(context)
     if web:
-        screen.serve(call, name, image, address=address)
+        _refuse_unknown(call, name, image, view)
+        screen.serve(call, name, image, address=address, goal=goal, view=view)
         return
     with call.workspace() as workspace:
         like = _image_id(workspace, image)
@@ -141,6 +142,15 @@ def review(
             screen.review_on_screen(workspace, name, like=like, goal=goal, view=wanted)
         else:
             review_lines(call, workspace, name, like, wanted)
+
+
+def _refuse_unknown(call: Invocation, name: str, image: str | None, view: str) -> None:
+    """Say what is wrong with a queue before a browser is asked to open it."""
+    from curator.workflows.supply import open_supply
+
+    with call.workspace() as workspace:
+        like, wanted = _image_id(workspace, image), screen.wanted_view(workspace, view)
+        open_supply(workspace, name, seed=0, like=like, view=wanted)
 
 
 def review_lines(

@@ -82,7 +82,15 @@ def review_on_screen(
             emit(shown(line))
 
 
-def serve(call: Invocation, queue: str, image: str | None, *, address: str) -> None:
+def serve(
+    call: Invocation,
+    queue: str,
+    image: str | None,
+    *,
+    address: str,
+    goal: int | None = None,
+    view: str = "",
+) -> None:
     """Serve the review to a browser until interrupted; `address` is HOST:PORT or empty."""
     from curator.tui.web import serve_review
 
@@ -90,8 +98,11 @@ def serve(call: Invocation, queue: str, image: str | None, *, address: str) -> N
     if port and not port.isdigit():
         raise UsageError(f"`{address}` is no address.", "Write HOST:PORT, as 127.0.0.1:8765.")
     command = [sys.executable, "-m", "curator", "-w", str(call.root()), "review", queue]
+    command += [image] if image else []
+    command += ["--goal", str(goal)] if goal else []
+    command += ["--filter", view] if view else []
     serve_review(
-        [*command, *([image] if image else [])],
+        command,
         host=host or _LOOPBACK,
         port=int(port or 0),
         say=call.say,

@@ -23,6 +23,7 @@ from curator.tui.backstage import Backstage
 from curator.tui.cells import Depth, depth_of
 from curator.tui.keys import keymap, shown_keys
 from curator.tui.lines import Inks, ground_code, inks_of
+from curator.tui.outside import open_outside
 from curator.tui.screens.ask import AskScreen
 from curator.tui.screens.filter import FilterScreen
 from curator.tui.screens.single import SingleScreen
@@ -163,6 +164,11 @@ class ReviewApp(App[Summary]):
             self.complain(error)
             return
         await self.return_to_single()
+
+    def open_outside(self, card: Card) -> str:
+        """Open the file of a card in the system's viewer; what to tell the reviewer."""
+        links = self.backstage.workspace.folder("opened")
+        return open_outside(card, in_browser=self.in_browser, folder=links)
 
     def ask_flag(self, card: Card) -> None:
         """Ask for a note and flag the image with it."""

@@ -212,6 +212,19 @@ def path_of(reviewer: Reviewer) -> str:
     return screen.card.path.decode()
 
 
+@pytest.mark.slow
+@played
+async def test_a_viewer_is_told_no_name_of_a_blind_image(
+    seat: Seat, scored: Workspace, opened: Path
+) -> None:
+    async with seat("calibration") as reviewer:
+        original = Path(path_of(reviewer))
+        await reviewer.press("o")
+        link = await opens(reviewer, opened)
+        assert link.read_bytes() == original.read_bytes()
+        assert original.stem not in str(link)
+
+
 @checked
 @shows(SINGLE, "quarantine")
 async def test_setting_aside_takes_no_picture_that_can_be_seen(

@@ -25,7 +25,7 @@ from curator.core.actor import current_user
 from curator.core.words import Label, Method
 from curator.tui.web import is_loopback
 from curator.workflows.workspace import Workspace
-from tests.support.command import CHECKOUT
+from tests.support.command import CHECKOUT, curator
 from tests.support.needs import need_program
 from tests.tui.browser import browser
 from tests.tui.conftest import played
@@ -128,6 +128,21 @@ async def test_pages_of_other_sites_cannot_connect(scored: Workspace) -> None:
             for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}):
                 async with session.get(address + "ws", headers=headers) as answer:
                     assert answer.status == 403, headers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["borderlin"], "There is no queue `borderlin`"),
+        (["random", "--filter", "class:ugly"], "there is no class `ugly`"),
+        (["random", "--address", "127.0.0.1:http"], "is no address"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_served(
+    scored: Workspace, arguments: list[str], says: str
+) -> None:
+    ended = curator("-w", scored.root, "review", *arguments, "--web", expect=2)
+    assert says in ended.stderr
 
 
 def test_what_is_loopback() -> None:

@@ -24,7 +24,6 @@ from curator.review.sheet import Sheet
 from curator.tui.frames import Canvas
 from curator.tui.keys import bindings_for
 from curator.tui.lines import Piece, row, safe, shortened
-from curator.tui.outside import open_outside
 from curator.tui.screens.base import ReviewScreen
 from curator.tui.widgets.bars import KeyBar, headline
 from curator.tui.widgets.lines import Lines
@@ -385,4 +384,4 @@ class SheetScreen(ReviewScreen):
         """Open the file in the system's viewer."""
         card = self._focused()
         if card is not None:
-            self.notify(open_outside(card, in_browser=self.review.in_browser), markup=False)
+            self.notify(self.review.open_outside(card), markup=False)

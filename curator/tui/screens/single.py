@@ -20,7 +20,6 @@ from curator.tui.backstage import Prepared, Stage
 from curator.tui.frames import Canvas, frame
 from curator.tui.keys import bindings_for
 from curator.tui.lines import row, safe
-from curator.tui.outside import open_outside
 from curator.tui.screens.base import ReviewScreen
 from curator.tui.widgets.bars import KeyBar, headline
 from curator.tui.widgets.lines import Lines
@@ -391,7 +390,7 @@ class SingleScreen(ReviewScreen):
     def action_open(self) -> None:
         """Open the file in the system's viewer."""
         if self.card is not None:
-            self.notify(open_outside(self.card, in_browser=self.review.in_browser), markup=False)
+            self.notify(self.review.open_outside(self.card), markup=False)
 
     async def action_quarantine(self) -> None:
         """Set a picture aside that cannot be shown."""
