@@ -20,8 +20,13 @@ CATALOGUE_BYTES = 1_500
 """What an image takes in the catalogue with its indexes and its signature, about."""
 
 
+SAMPLE_FILES = 10
+SAMPLE_SECONDS = 10.0
+"""So many files, or so long a time, are a sample; the very first file also pays for the start."""
+
+
 class Estimate:
-    """Watches the first chunk, counts what is to come, and says a sentence."""
+    """Watches the first files, counts what is to come, and says a sentence."""
 
     def __init__(self, jobs: Sequence[Job], folder: Path, progress: Progress) -> None:
         self._jobs = jobs
@@ -29,6 +34,8 @@ class Estimate:
         self._progress = progress
         self._started: float | None = None
         self._said = False
+        self._read = 0
+        self._preview_bytes = 0
 
     def begin(self) -> None:
         """Hear of a file that has to be read; the first one starts the clock."""
@@ -36,8 +43,13 @@ class Estimate:
             self._started = time.monotonic()
 
     def update(self, chunk: Sequence[InspectedFile], seen: int, stage: Stage) -> None:
-        """Take the first chunk that was recorded as a sample of all; `seen` files so far."""
+        """Take the first chunks that were recorded as a sample of all; `seen` files so far."""
         if self._said or self._started is None:
+            return
+        self._read += len(chunk)
+        self._preview_bytes += sum(len(file.preview or b"") for file in chunk)
+        elapsed = time.monotonic() - self._started
+        if self._read < SAMPLE_FILES and elapsed < SAMPLE_SECONDS:
             return
         self._said = True
         total = sum(count_files(j.source.root, j.under, leave_out=j.leave_out) for j in self._jobs)
@@ -45,9 +57,8 @@ class Estimate:
         left = total - seen
         if left <= seen // 10:
             return  # it is over before it is read; and the count may hold what is no file
-        seconds = (time.monotonic() - self._started) / len(chunk) * left
-        previews = sum(len(file.preview or b"") for file in chunk)
-        needed = left * (previews / len(chunk) + CATALOGUE_BYTES)
+        seconds = elapsed / self._read * left
+        needed = left * (self._preview_bytes / self._read + CATALOGUE_BYTES)
         free = shutil.disk_usage(self._folder).free
         text = f"{left:,} more files: about {_duration(seconds)} and {_size(needed)} of disk"
         warning = f"; only {_size(free)} are free" if needed > free else ""

@@ -575,6 +575,18 @@ def test_an_estimate_is_said_early_and_chunks_can_be_reviewed_at_once(
     assert seen == [10], "the first chunk is there for others while add runs"
 
 
+def test_one_slow_first_file_is_no_sample(
+    workspace: Workspace, pictures: Path, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(30):
+        save(f"{seed:02d}.png", seed, (24, 24))
+    monkeypatch.setattr("curator.workflows.add.CHUNK_FILES", 4)
+    heard = Heard()
+    add(workspace, [pictures], progress=heard)
+    (said,) = heard.notes
+    assert said.startswith("18 more files"), "after three chunks, not after the first"
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_files(
     workspace: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch
