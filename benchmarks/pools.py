@@ -19,7 +19,7 @@ from PIL import Image
 from curator.core.neighbours import Neighbourhood
 from curator.learn.encoder import EncoderRequest, open_encoder
 from curator.learn.graph import NeighbourIndex, find_projection
-from curator.learn.rehearsal import KnownPool, Rehearsal
+from curator.learn.rehearsal import KnownPool, Rehearsal, Space
 from curator.settings import Settings
 from curator.workflows.graph import NEIGHBOURS
 from curator.workflows.round import plan_of
@@ -86,19 +86,28 @@ def rehearsal(task: Task, settings: Settings | None = None) -> Rehearsal:
     chosen = settings or Settings()
     images = np.arange(len(task.truth))
     pool = KnownPool(rows=images, unit_keys=images, truth=task.truth)
-    around = neighbourhood_of(task) if chosen.classifier.neighbour_share else None
-    return Rehearsal(pool, task, plan_of(chosen), around)
+    space, around = map_of(task)
+    return Rehearsal(
+        pool,
+        task,
+        plan_of(chosen),
+        around=around if chosen.classifier.neighbour_share else None,
+        space=space,
+        distance=chosen.gates.distance,
+    )
 
 
-def neighbourhood_of(task: Task) -> Neighbourhood:
-    """Who lies near whom in a task, found as a workspace finds it."""
+def map_of(task: Task) -> tuple[Space, Neighbourhood]:
+    """A task in few directions, and who lies near whom, found as a workspace finds it."""
     rows = np.arange(len(task.truth))
     projection = find_projection(task, rows)
     blocks = np.array_split(rows, -(-len(rows) // _BLOCK))
     vectors = np.concatenate([projection.apply(task.gather(part)) for part in blocks])
-    index = NeighbourIndex(vectors.astype(np.float16))
+    vectors = vectors.astype(np.float16)
+    index = NeighbourIndex(vectors)
     graph = [index.nearest_of_own(vectors[part], int(part[0]), NEIGHBOURS) for part in blocks]
-    return Neighbourhood(rows=rows, graph=np.concatenate(graph), digest=task.name)
+    around = Neighbourhood(rows=rows, graph=np.concatenate(graph), digest=task.name)
+    return Space(rows=rows, vectors=vectors), around
 
 
 def _clothes(folder: Path) -> tuple[Float16, NDArray[np.uint8]]:

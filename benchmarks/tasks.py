@@ -36,6 +36,7 @@ from benchmarks.pools import FOLDER, NAMES, Task, parts, rehearsal, tasks
 from benchmarks.report import machine
 from curator.core.rehearsal import (
     AuditRules,
+    Bars,
     Played,
     draw_labels,
     oracle_coverage,
@@ -149,7 +150,9 @@ def _methods(images: int, spread: int) -> dict[str, Callable[[_Bench, int], Once
         "SelfTrainingClassifier, 0.99": lambda bench, at: bench.self_training(at, small),
         f"LabelSpreading on {spread:,}": lambda bench, at: bench.spreading(at, small, spread),
         "thresholds, raw": lambda bench, at: bench.thresholds(at, small, raw=True),
-        "thresholds, calibrated": lambda bench, at: bench.thresholds(at, small, raw=False),
+        "thresholds, calibrated and gated": lambda bench, at: bench.thresholds(
+            at, small, raw=False
+        ),
     }
     for max_error in BUDGETS:
         named[f"certified at {max_error:.0%}"] = partial(_certified_once, max_error=max_error)
@@ -215,9 +218,10 @@ class _Bench:
         start = time.perf_counter()
         places, said = self._drawn(repetition, seeds)
         (scores,) = self._rehearsal.rounds(places, said, rounds=1, seed=repetition)
-        bars = policy_of(Settings().promotion)
-        chosen = scores.raw if raw else scores.probability
-        played = play_thresholds([chosen], scores.truth, bars, decisions=seeds)
+        bars = Bars(policy=policy_of(Settings().promotion))
+        if raw:
+            scores = scores.as_raw().without_distances()
+        played = play_thresholds([scores], bars)
         return Once(played=played, oracle=None, seconds=time.perf_counter() - start)
 
     def certified(self, repetition: int, max_error: float, seeds: int, audits: int) -> list[Once]:

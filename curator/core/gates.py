@@ -8,6 +8,7 @@ class may gain in one round, the least certain first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +32,51 @@ class HeldBack:
     agreement: int = 0
     pace: int = 0
 
-    def plus(self, other: HeldBack) -> HeldBack:
-        """The sum of both."""
-        return HeldBack(
-            distance=self.distance + other.distance,
-            agreement=self.agreement + other.agreement,
-            pace=self.pace + other.pace,
-        )
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sights:
+    """What gates look at, for the whole pool; all arrays are (images,).
+
+    `far` is the distance to the nearest labelled image, None where it is not asked for, and
+    beyond `limit` it is too far. `views` are P(positive) by unlike views of an image. `ranks`
+    are drawn at random.
+    """
+
+    far: Floats | None
+    limit: float
+    views: Sequence[NDArray[np.floating]]
+    ranks: Floats
+
+
+def hold_back(
+    actions: NDArray[np.int8],
+    probability: Floats,
+    sights: Sights,
+    *,
+    agreement: float,
+    pace: float,
+    carrying: tuple[int, int],
+) -> HeldBack:
+    """Turn promotions of the pool into no action, in place; returns how many each gate held.
+
+    `actions` and `probability` are (images,). `agreement` is the least P of the class in each
+    view, `pace` the most promotions for each of the images `carrying` a class now; 0 does not
+    ask.
+    """
+    gains = np.isin(actions, (Action.PROMOTE_POSITIVE, Action.PROMOTE_NEGATIVE))
+    nobody = np.zeros(len(actions), dtype=np.bool_)
+    far = nobody if sights.far is None else gains & (sights.far > sights.limit)
+    unlike = nobody
+    if agreement > 0 and sights.views:
+        positive = actions == Action.PROMOTE_POSITIVE
+        for_class = [np.where(positive, view, 1 - view) for view in sights.views]
+        unlike = gains & ~far & (np.minimum.reduce(for_class) < agreement)
+    actions[far | unlike] = Action.KEEP
+    late = nobody
+    if pace > 0:
+        late = beyond_pace(actions, probability, sights.ranks, allowance(carrying, pace))
+        actions[late] = Action.KEEP
+    return HeldBack(distance=int(far.sum()), agreement=int(unlike.sum()), pace=int(late.sum()))
 
 
 def farthest_usual(vectors: NDArray[np.floating], unit_keys: Ints) -> float:

@@ -23,6 +23,7 @@ from curator.core.audit.prepare import promise_for, rank_pool
 from curator.core.audit.scored import judged_labels
 from curator.core.audit.verdict import Outcome, close_audit
 from curator.core.audit.whole import promise_despite_slips
+from curator.core.gates import Sights, hold_back
 from curator.core.promotion import Action, Held, ThresholdPolicy, decide
 
 Ints = NDArray[np.int64]
@@ -36,7 +37,8 @@ class Scores:
 
     `probability` (calibrated), `raw` and `truth` are (images,), of those without a label;
     `judged_probability`, `judged_raw` and `judged_positive` are (labels,): P(positive) from
-    heads that never met the label, calibrated and raw, and what the person said.
+    heads that never met the label, calibrated and raw, and what the person said. `sights` are
+    what gates look at.
     """
 
     probability: Floats
@@ -45,10 +47,15 @@ class Scores:
     judged_probability: Floats
     judged_raw: Floats
     judged_positive: Flags
+    sights: Sights
 
     def as_raw(self) -> Scores:
         """The same where raw scores decide."""
         return replace(self, probability=self.raw, judged_probability=self.judged_raw)
+
+    def without_distances(self) -> Scores:
+        """The same where nobody asks how far an image lies from what is labelled."""
+        return replace(self, sights=replace(self.sights, far=None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,19 +134,38 @@ def nothing_learned(labels: int, images: int) -> Played:
     )
 
 
-def play_thresholds(
-    rounds: Sequence[Floats], truth: Flags, policy: ThresholdPolicy, *, decisions: int
-) -> Played:
-    """What stands promoted after these rounds of probabilities, each (images,)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bars:
+    """When thresholds promote, and what holds promotions back; see the settings of gates."""
+
+    policy: ThresholdPolicy
+    agreement: float = 0.0
+    pace: float = 0.0
+
+
+def play_thresholds(rounds: Sequence[Scores], bars: Bars) -> Played:
+    """What stands promoted after these rounds."""
+    truth, said = rounds[-1].truth, rounds[-1].judged_positive
     held = np.full(len(truth), Held.NOTHING, dtype=np.int8)
-    for probability in rounds:
-        actions = decide(probability, held, policy)
+    for scores in rounds:
+        actions = decide(scores.probability, held, bars.policy)
+        hold_back(
+            actions,
+            scores.probability,
+            scores.sights,
+            agreement=bars.agreement,
+            pace=bars.pace,
+            carrying=(
+                int(said.sum() + (held == Held.PROMOTED_POSITIVE).sum()),
+                int((~said).sum() + (held == Held.PROMOTED_NEGATIVE).sum()),
+            ),
+        )
         held[actions == Action.PROMOTE_POSITIVE] = Held.PROMOTED_POSITIVE
         held[actions == Action.PROMOTE_NEGATIVE] = Held.PROMOTED_NEGATIVE
         held[actions == Action.REVOKE] = Held.NOTHING
     positive, negative = held == Held.PROMOTED_POSITIVE, held == Held.PROMOTED_NEGATIVE
     return Played(
-        decisions=decisions,
+        decisions=len(said),
         images=len(truth),
         positive=int(positive.sum()),
         negative=int(negative.sum()),

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.core.folds import fold_of, sampling_rank
-from curator.core.neighbours import Neighbourhood
+from curator.core.gates import KNOWN_LIMIT, Sights, farthest_usual
+from curator.core.neighbours import Neighbourhood, places_of
 from curator.core.rehearsal import Scores
 from curator.learn.frozen import (
     Plan,
@@ -22,10 +23,12 @@ from curator.learn.frozen import (
     Scorer,
     Survey,
     Teacher,
+    Trained,
     TrainingLabels,
     survey,
     train,
 )
+from curator.learn.graph import nearest_distances
 from curator.learn.margins import FeatureReader
 
 Ints = NDArray[np.int64]
@@ -51,10 +54,19 @@ class KnownPool:
         return len(self.rows)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Space:
+    """Images in few directions: rising feature `rows` (n,) and their `vectors` (n, d)."""
+
+    rows: Ints
+    vectors: NDArray[np.floating]
+
+
 class Rehearsal:
     """Plays rounds on a pool, with `around` where neighbours are heard.
 
-    Raises LearnError if its features are constant.
+    With a `space`, gates learn how far images lie from what is labelled; beyond `distance`
+    times the farthest usual they hold back. Raises LearnError if features are constant.
     """
 
     def __init__(
@@ -63,9 +75,14 @@ class Rehearsal:
         features: FeatureReader,
         plan: Plan,
         around: Neighbourhood | None = None,
+        space: Space | None = None,
+        distance: float = 0.0,
     ) -> None:
         self.pool = pool
         self._features, self._plan, self._around = features, plan, around
+        self._distance = distance
+        asked = space is not None and distance > 0
+        self._vectors = space.vectors[places_of(space.rows, pool.rows)] if asked and space else None
         nobody = np.zeros(len(pool), dtype=np.bool_)
         alone = replace(plan, pseudo=None)
         self._first = survey(self._slices(nobody, 0), features, None, alone)
@@ -101,10 +118,25 @@ class Rehearsal:
                     judged_probability=calibrated[places],
                     judged_raw=raw[places],
                     judged_positive=said,
+                    sights=self._sights(trained, places, labelled, seed),
                 )
             )
             teacher = trained.as_teacher()
         return found
+
+    def _sights(self, trained: Trained, places: Ints, labelled: Flags, seed: int) -> Sights:
+        rest, far, limit = ~labelled, None, float("inf")
+        if self._vectors is not None:
+            known = places[np.argsort(sampling_rank(places, seed))[:KNOWN_LIMIT]]
+            vectors = self._vectors[known].astype(np.float32)
+            far = nearest_distances(self._vectors[rest], vectors)
+            limit = self._distance * farthest_usual(vectors, self.pool.unit_keys[known])
+        return Sights(
+            far=far,
+            limit=limit,
+            views=trained.margins.views(self.pool.rows[rest]),
+            ranks=sampling_rank(self.pool.unit_keys[rest], seed),
+        )
 
     def _survey(self, labelled: Flags, teacher: Teacher | None, seed: int) -> Survey:
         if teacher is None or self._plan.pseudo is None:

@@ -15,15 +15,9 @@ from numpy.typing import NDArray
 
 from curator.catalogue import pool
 from curator.core.folds import sampling_rank
-from curator.core.gates import (
-    KNOWN_LIMIT,
-    HeldBack,
-    allowance,
-    beyond_pace,
-    farthest_usual,
-)
+from curator.core.gates import KNOWN_LIMIT, HeldBack, Sights, farthest_usual, hold_back
 from curator.core.neighbours import places_of
-from curator.core.promotion import Action, Held
+from curator.core.promotion import Held
 from curator.core.words import Standing, code_of
 from curator.learn.graph import nearest_distances
 from curator.learn.margins import PoolMargins
@@ -62,48 +56,32 @@ class PoolGates:
 
     def hold_back(self, runs: Sequence[Run]) -> HeldBack:
         """Turn promotions of these runs into no action, in place; returns how many."""
-        total = HeldBack()
-        for run in runs:
-            total = total.plus(self._one(run))
-        if self.settings.pace > 0 and runs:
-            total = total.plus(self._paced(runs))
-        return total
-
-    def _one(self, run: Run) -> HeldBack:
-        gains = np.isin(run.actions, (Action.PROMOTE_POSITIVE, Action.PROMOTE_NEGATIVE))
-        distances = self.distances(run.part.rows)
-        far = np.zeros(len(gains), dtype=np.bool_)
-        if distances is not None:
-            far = gains & (distances > self.limit)
-        unlike = gains & ~far & ~self._agree(run)
-        run.actions[far | unlike] = Action.KEEP
-        return HeldBack(distance=int(far.sum()), agreement=int(unlike.sum()))
-
-    def _agree(self, run: Run) -> Flags:
-        least = self.settings.agreement
-        views = self.margins.views(run.part.rows)
-        if least == 0 or not views:
-            return np.ones(len(run.actions), dtype=np.bool_)
-        positive = run.actions == Action.PROMOTE_POSITIVE
-        for_class = [np.where(positive, view, 1 - view) for view in views]
-        agree: Flags = np.minimum.reduce(for_class) >= least
-        return agree
-
-    def _paced(self, runs: Sequence[Run]) -> HeldBack:
-        counts = [self._held_of(runs, code) for code in (Held.PROMOTED_POSITIVE,
-                                                         Held.PROMOTED_NEGATIVE)]  # fmt: skip
-        carrying = (self.labelled[0] + counts[0], self.labelled[1] + counts[1])
-        late = beyond_pace(
-            np.concatenate([run.actions for run in runs]),
+        if not runs:
+            return HeldBack()
+        rows = np.concatenate([run.part.rows for run in runs])
+        actions = np.concatenate([run.actions for run in runs])
+        sights = Sights(
+            far=self.distances(rows),
+            limit=self.limit,
+            views=self.margins.views(rows),
+            ranks=np.concatenate([run.part.ranks for run in runs]),
+        )
+        found = hold_back(
+            actions,
             np.concatenate([run.deciding for run in runs]),
-            np.concatenate([run.part.ranks for run in runs]),
-            allowance(carrying, self.settings.pace),
+            sights,
+            agreement=self.settings.agreement,
+            pace=self.settings.pace,
+            carrying=(
+                self.labelled[0] + self._held_of(runs, Held.PROMOTED_POSITIVE),
+                self.labelled[1] + self._held_of(runs, Held.PROMOTED_NEGATIVE),
+            ),
         )
         start = 0
         for run in runs:
-            run.actions[late[start : start + len(run.actions)]] = Action.KEEP
+            run.actions[:] = actions[start : start + len(run.actions)]
             start += len(run.actions)
-        return HeldBack(pace=int(late.sum()))
+        return found
 
     @staticmethod
     def _held_of(runs: Sequence[Run], code: Held) -> int:

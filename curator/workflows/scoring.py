@@ -51,7 +51,6 @@ class Tally:
             standing_promoted=self.standing_promoted + other.standing_promoted,
             without_human=self.without_human + other.without_human,
             expected_errors=self.expected_errors + other.expected_errors,
-            held_back=self.held_back.plus(other.held_back),
         )
 
 

@@ -23,6 +23,7 @@ from curator.core.audit.promise import Promise
 from curator.core.progress import SILENT, Progress
 from curator.core.rehearsal import (
     AuditRules,
+    Bars,
     Played,
     Scores,
     draw_labels,
@@ -36,13 +37,14 @@ from curator.core.words import Label
 from curator.errors import DataError, UsageError
 from curator.learn.devices import core_count
 from curator.learn.frozen import use_threads
-from curator.learn.rehearsal import KnownPool, Rehearsal
-from curator.report.lines import Chart, Line, draw_charts
+from curator.learn.rehearsal import KnownPool, Rehearsal, Space
+from curator.report.lines import Chart, draw_charts
 from curator.workflows.feature_sets import FeatureSet, current_features, open_features
-from curator.workflows.graph import neighbourhood
+from curator.workflows.graph import heard, wanted_map
 from curator.workflows.rehearsals import Rehearsals
 from curator.workflows.round import plan_of
 from curator.workflows.scoring import policy_of, read_pool
+from curator.workflows.simulate_charts import charts_of
 from curator.workflows.truth import Truth, read_truth
 from curator.workflows.workspace import Workspace
 
@@ -131,7 +133,7 @@ def simulate(
         if not all(played.values()):
             raise
     rows = tuple(summarise(setting, played[setting], seconds[setting]) for setting in played)
-    charts = _charts(rows)
+    charts = charts_of(rows)
     return Simulation(
         images=len(stages[0].pool),
         positive=int(stages[0].pool.truth.sum()),
@@ -164,16 +166,29 @@ class _Stage:
         _check_pool(self.pool.truth, wish, truth, workspace)
         plan = plan_of(workspace.settings)
         pool = read_pool(workspace, features.feature_set_id)
-        around = neighbourhood(workspace, features, pool, progress)
-        self._rehearsal = Rehearsal(self.pool, features, plan, around)
+        found = wanted_map(workspace, features, pool, progress)
+        self._rehearsal = Rehearsal(
+            self.pool,
+            features,
+            plan,
+            around=heard(workspace, found),
+            space=Space(rows=found.around.rows, vectors=found.vectors) if found else None,
+            distance=workspace.settings.gates.distance,
+        )
         self._kept = Rehearsals(
             workspace.folder("reports") / "simulations",
             (
                 features.fingerprint,
-                around.digest if around else None,
+                found and found.around.digest,
                 plan,
-                workspace.settings.promotion.model_dump(mode="json"),
-                workspace.settings.audit.model_dump(mode="json"),
+                *(
+                    section.model_dump(mode="json")
+                    for section in (
+                        workspace.settings.promotion,
+                        workspace.settings.gates,
+                        workspace.settings.audit,
+                    )
+                ),
                 (wish.flipped, wish.slips, workspace.settings.runtime.seed),
             ),
             (self.pool.rows, self.pool.unit_keys, self.pool.truth),
@@ -224,18 +239,19 @@ class _Stage:
             self._kept.put(setting, repetition, one, scored + time.perf_counter() - begun)
 
     def _one(self, setting: Setting, found: list[Scores], seed: int) -> Played:
+        settings = self._workspace.settings
         if not found:
             return nothing_learned(setting.seeds, len(self.pool))
         if setting.policy != "certified":
-            return play_thresholds(
-                [one.raw if setting.policy == "raw" else one.probability for one in found],
-                found[-1].truth,
-                policy_of(self._workspace.settings.promotion),
-                decisions=setting.seeds,
+            bars = Bars(
+                policy=policy_of(settings.promotion),
+                agreement=settings.gates.agreement,
+                pace=settings.gates.pace,
             )
+            raw = setting.policy == "raw"
+            return play_thresholds([one.as_raw() if raw else one for one in found], bars)
         sample = None if setting.decisions is None else setting.decisions - setting.seeds
         assert setting.max_error is not None
-        settings = self._workspace.settings
         scores = found[-1].as_raw() if settings.promotion.score == "raw" else found[-1]
         rules = AuditRules(
             max_error=setting.max_error,
@@ -364,48 +380,3 @@ def _check_pool(truth: Flags, wish: Wish, file: Path, workspace: Workspace) -> N
             f" {most:,} seeds{f' and an audit of {audit:,}' if audit else ''}.",
             "Seeds may be at most half of the images, and an audit half of what is left.",
         )
-
-
-def _charts(rows: Sequence[Rehearsed]) -> tuple[Chart, ...]:
-    """Coverage, and true error, against all that people decide."""
-    by_line: dict[str, list[Rehearsed]] = {}
-    several = len({row.setting.features for row in rows}) > 1
-    repeated = len({row.setting.rounds for row in rows}) > 1
-    for row in rows:
-        setting = row.setting
-        promise = "" if setting.max_error is None else f" at {setting.max_error:.3g}"
-        rounds = f", round {setting.rounds}" if repeated else ""
-        features = f", {setting.features}" if several else ""
-        by_line.setdefault(f"{setting.policy}{promise}{rounds}{features}", []).append(row)
-    for members in by_line.values():
-        members.sort(key=lambda row: row.decisions)
-    return (
-        Chart(
-            title="Coverage (mean, 10% to 90%)",
-            x_name="human decisions",
-            y_name="share of the rest",
-            lines=tuple(
-                Line(
-                    name=name,
-                    x=tuple(row.decisions for row in members),
-                    y=tuple(row.coverage for row in members),
-                    low=tuple(row.low for row in members),
-                    high=tuple(row.high for row in members),
-                )
-                for name, members in by_line.items()
-            ),
-        ),
-        Chart(
-            title="True error of what was promoted",
-            x_name="human decisions",
-            y_name="share wrong",
-            lines=tuple(
-                Line(
-                    name=name,
-                    x=tuple(row.decisions for row in members if row.error is not None),
-                    y=tuple(row.error for row in members if row.error is not None),
-                )
-                for name, members in by_line.items()
-            ),
-        ),
-    )

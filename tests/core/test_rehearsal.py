@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from curator.core.gates import Sights
 from curator.core.promotion import ThresholdPolicy
 from curator.core.rehearsal import (
     AuditRules,
+    Bars,
     Scores,
     draw_labels,
     nothing_learned,
@@ -21,6 +23,8 @@ from curator.core.rehearsal import (
 )
 
 BARS = ThresholdPolicy(promote_above=0.9, promote_below=0.1, revoke_below=0.7, revoke_above=0.3)
+
+NOTHING_SEEN = Sights(far=None, limit=1.0, views=(), ranks=np.empty(0))
 
 
 def easy(size: int = 6_000, seed: int = 0) -> Scores:
@@ -37,6 +41,7 @@ def easy(size: int = 6_000, seed: int = 0) -> Scores:
         judged_probability=probability[:300],
         judged_raw=probability[:300],
         judged_positive=(positive ^ wrong)[:300],
+        sights=NOTHING_SEEN,
     )
 
 
@@ -49,11 +54,27 @@ def test_seeds_are_a_random_sample_and_flipped_as_asked() -> None:
     assert set(places) != set(others)
 
 
+def scored(probability: list[float], truth: list[bool], far: list[float]) -> Scores:
+    """Scores of a few images after three labels, one of them positive."""
+    p = np.array(probability)
+    return Scores(
+        probability=p,
+        raw=np.full(len(p), 0.5),
+        truth=np.array(truth),
+        judged_probability=np.full(3, 0.9),
+        judged_raw=np.full(3, 0.5),
+        judged_positive=np.array([True, False, False]),
+        sights=Sights(far=np.array(far), limit=1.0, views=[p], ranks=np.arange(len(p)) / len(p)),
+    )
+
+
+TRUTH = [True, True, True, False, True, False]
+FIRST = scored([0.95, 0.95, 0.05, 0.05, 0.5, 0.95], TRUTH, [0.0] * 6)
+SECOND = scored([0.80, 0.60, 0.05, 0.40, 0.95, 0.95], TRUTH, [0.0] * 6)
+
+
 def test_thresholds_count_the_true_error_of_each_label_through_rounds() -> None:
-    first = np.array([0.95, 0.95, 0.05, 0.05, 0.5, 0.95])
-    second = np.array([0.80, 0.60, 0.05, 0.40, 0.95, 0.95])
-    truth = np.array([True, True, True, False, True, False])
-    played = play_thresholds([first, second], truth, BARS, decisions=7)
+    played = play_thresholds([FIRST, SECOND], Bars(policy=BARS))
     # Kept: 0 (above the lower bar), 2, 5; new: 4. Revoked: 1 and 3.
     assert (played.positive, played.wrong_positive) == (3, 1)
     assert (played.negative, played.wrong_negative) == (1, 1)
@@ -61,12 +82,26 @@ def test_thresholds_count_the_true_error_of_each_label_through_rounds() -> None:
     assert played.error == pytest.approx(2 / 4)
     assert played.positive_error == pytest.approx(1 / 3)
     assert played.negative_error == 1.0
-    assert played.decisions == 7
+    assert played.decisions == 3
     assert not played.issued
 
 
+def test_gates_hold_back_what_they_hold_back_in_rounds() -> None:
+    far = scored([0.95, 0.95, 0.05, 0.05, 0.5, 0.95], TRUTH, [2.0, 0.5, 2.0, 0.5, 0.0, 0.5])
+    gated = play_thresholds([far], Bars(policy=BARS))
+    assert (gated.positive, gated.negative) == (2, 1)
+    open_ = play_thresholds([far.without_distances()], Bars(policy=BARS))
+    assert (open_.positive, open_.negative) == (3, 2)
+    # One of three labels is positive: one positive a round, and two negatives.
+    paced = play_thresholds([FIRST, FIRST], Bars(policy=BARS, pace=1.0))
+    assert (paced.positive, paced.negative) == (3, 2)
+    assert play_thresholds([FIRST], Bars(policy=BARS, pace=1.0)).positive == 1
+    agreed = play_thresholds([FIRST], Bars(policy=BARS, agreement=0.96))
+    assert (agreed.positive, agreed.negative) == (0, 0)
+
+
 def test_nothing_promoted_has_no_error() -> None:
-    played = play_thresholds([np.full(5, 0.5)], np.ones(5, dtype=bool), BARS, decisions=1)
+    played = play_thresholds([FIRST.as_raw()], Bars(policy=BARS))
     assert played.coverage == 0.0
     assert played.error is None
     lost = nothing_learned(10, 50)
@@ -134,6 +169,7 @@ def test_on_a_pool_just_over_the_limit_false_certificates_are_seen_and_rare() ->
         judged_probability=probability[:200],
         judged_raw=probability[:200],
         judged_positive=positive[:200],
+        sights=NOTHING_SEEN,
     )
     ready = ready_audit(scores, AuditRules(max_error=0.05), sample=300, seed=0)
     played = list(play_certified(ready, slips=0.0, seed=0, audits=runs))

@@ -5,22 +5,22 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from curator.catalogue.pool import pool_chunks
 from curator.catalogue.rounds import current_scores
 from curator.core.progress import SILENT, Stage
+from curator.core.rehearsal import Bars, play_thresholds
 from curator.errors import DataError, UsageError
-from curator.learn.rehearsal import KnownPool, Rehearsal
+from curator.learn.rehearsal import KnownPool, Rehearsal, Space
 from curator.workflows.feature_sets import current_features
-from curator.workflows.graph import neighbourhood
+from curator.workflows.graph import heard, wanted_map
 from curator.workflows.round import plan_of
-from curator.workflows.scoring import read_pool
+from curator.workflows.scoring import policy_of, read_pool
 from curator.workflows.simulate import Wish, simulate
 from tests.rounds.pool import Pool
 
@@ -57,23 +57,43 @@ def rows_of_all_tables(pool: Pool) -> dict[str, list[object]]:
         }
 
 
-def test_rehearsed_scores_are_those_of_real_rounds(pool: Pool) -> None:
+@pytest.mark.parametrize("gate", [{}, {"gates.pace": "1"}, {"gates.agreement": "0.8"}])
+def test_rehearsed_rounds_are_real_rounds(tmp_path: Path, gate: dict[str, str]) -> None:
+    """Scores and promotions, gates included, image by image and round by round."""
+    pool = Pool(tmp_path, size=400, distance=5.0, settings={"promotion.promote_above": "0.95"})
+    pool.change({"gates.distance": "0.7"} | gate)
     pool.label(range(60))
     ids, labelled = pool.image_ids(), np.arange(400) < 60
-    features = current_features(pool.opened)
+    features, settings = current_features(pool.opened), pool.opened.settings
     assert features is not None
-    (chunk,) = pool_chunks(pool.opened.catalogue, features.feature_set_id)
+    real_pool = read_pool(pool.opened, features.feature_set_id)
+    (chunk,) = real_pool.chunks
     known = KnownPool(rows=chunk.feature_rows, unit_keys=chunk.unit_keys, truth=pool.truth)
-    around = neighbourhood(
-        pool.opened, features, read_pool(pool.opened, features.feature_set_id), SILENT
+    found = wanted_map(pool.opened, features, real_pool, SILENT)
+    assert found is not None
+    rehearsal = Rehearsal(
+        known,
+        features,
+        plan_of(settings),
+        around=heard(pool.opened, found),
+        space=Space(rows=found.around.rows, vectors=found.vectors),
+        distance=settings.gates.distance,
     )
-    rehearsal = Rehearsal(known, features, plan_of(pool.opened.settings), around)
     played = rehearsal.rounds(np.arange(60), pool.truth[:60], rounds=2, seed=0)
-    for scores in played:
-        pool.api.round()
+    bars = Bars(
+        policy=policy_of(settings.promotion),
+        agreement=settings.gates.agreement,
+        pace=settings.gates.pace,
+    )
+    for number, scores in enumerate(played, 1):
+        (report,) = pool.api.round()
         real = current_scores(pool.opened.catalogue, ids)
         assert scores.probability == pytest.approx(real[~labelled], abs=1e-9)
         assert scores.judged_probability == pytest.approx(real[labelled], abs=1e-9)
+        standing = play_thresholds(played[:number], bars)
+        assert standing.positive + standing.negative == report.standing_promoted > 0
+        assert sum(asdict(report.held_back).values()) > 0
+        assert standing.coverage == pytest.approx(report.coverage)
     assert not np.allclose(played[0].probability, played[1].probability)
 
 
