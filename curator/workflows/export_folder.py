@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
+from curator.catalogue.sources import list_sources
 from curator.core.files import cannot_write
 from curator.core.progress import Progress, Stage
 from curator.core.words import Standing
@@ -90,6 +92,7 @@ def export_folder(
     """Make the folder, or finish the one that was interrupted; see `workflows.export`."""
     destination = destination.absolute()
     check_folder(destination, force=force)
+    _note_own_sources(workspace, destination, progress)
     if shard_bytes < _MIN_SHARD:
         raise UsageError(
             f"Shards of {shard_bytes:,} bytes are too small.", f"Give at least {_MIN_SHARD:,}."
@@ -130,6 +133,8 @@ def export_folder(
             certified=certified,
         )
         about["manifest"]["sha256"] = digest
+        # The folder may be given away: where the images lay is nobody's business.
+        about["sources"] = short(about)["sources"]
         _describe(kind, destination.name, place, about, made, size)
         kept = place.finish(destination, copies=placer.made_copies)
         if kept is not None:
@@ -137,6 +142,17 @@ def export_folder(
     _warn(made, kind, choice, progress)
     about_file = destination / ABOUT
     return report_of(destination, about_file, kind, tally, about, dict(placer.placed))
+
+
+def _note_own_sources(workspace: Workspace, destination: Path, progress: Progress) -> None:
+    """An export among the images that are curated would be curated itself."""
+    place = os.fsencode(destination) + b"/"
+    for source in list_sources(workspace.catalogue):
+        if place.startswith(source.root.rstrip(b"/") + b"/"):
+            progress.note(
+                f"{destination.name} lies in the source {source.name}: the next `curator add` of"
+                " that folder will take it for more images."
+            )
 
 
 def _plan_of(workspace: Workspace, kind: Format, choice: Choice, shard_bytes: int) -> Plan:
@@ -286,16 +302,15 @@ def _describe(
 ) -> None:
     """Write what goes beside the images: the card, the description, and how it came about."""
     shown = name.encode("utf-8", "replace").decode()
-    described = {**about, "sources": short(about)["sources"]}
     texts: dict[str, str] = {}
     if kind is not Format.IMAGEFOLDER:
         features = None
         if kind is Format.HUGGINGFACE:
-            features = features_of(described, scored=made.scored)
-        texts[README] = card(described, shown, features)
+            features = features_of(about, scored=made.scored)
+        texts[README] = card(about, shown, features)
     if kind is Format.CROISSANT:
         texts[CROISSANT] = croissant(
-            described, shown, manifest_bytes=manifest_bytes, suffixes=sorted(made.suffixes)
+            about, shown, manifest_bytes=manifest_bytes, suffixes=sorted(made.suffixes)
         )
     for file, text in texts.items():
         with place.new_file(file) as stream:

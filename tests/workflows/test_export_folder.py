@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from curator.core.words import Label
 from curator.errors import BusyError, StorageError, UsageError
 from curator.workflows.export import Certified, Filters, export
 from curator.workflows.workspace import Workspace, create_workspace
+from tests.support.command import run_curator, start_curator
 from tests.support.needs import skip_unavoidably
 from tests.workflows.filled import decide, files_no_larger_than, fill, promote
 
@@ -45,6 +48,18 @@ def stock(workspace: Workspace, root: Path, names: list[bytes | str]) -> dict[st
     decide(workspace, good, Label.POSITIVE)
     decide(workspace, [bad], Label.NEGATIVE)
     return ids
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB of its own."""
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(mounted)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        skip_unavoidably("mounting a file system takes the rights of root")
+    yield mounted
+    subprocess.run(["umount", "-l", str(mounted)], check=True)
 
 
 @pytest.fixture
@@ -182,7 +197,10 @@ def test_hostile_class_names_stay_inside(tmp_path: Path) -> None:
     assert not (tmp_path / "evil").exists()
 
 
-@pytest.mark.parametrize("way", ["copy", "hardlink", "symlink", "auto"])
+@pytest.mark.parametrize(
+    "way",
+    ["hardlink", *(pytest.param(w, marks=pytest.mark.slow) for w in ("copy", "symlink", "auto"))],
+)
 def test_ways_to_bring_files(workspace: Workspace, photos: Path, tmp_path: Path, way: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in photos.rglob("*")}
     report = export(workspace, tmp_path / "out", format="imagefolder", files=way)
@@ -528,3 +546,74 @@ def test_a_part_without_a_class_is_told(workspace: Workspace, photos: Path, tmp_
     listener = Interrupted(NEVER)
     export(workspace, tmp_path / "out", format="imagefolder", divide="50/0/50", progress=listener)
     assert any("has no image of bad" in note for note in listener.notes)
+
+
+def test_a_folder_says_nothing_about_this_machine(
+    workspace: Workspace, photos: Path, tmp_path: Path
+) -> None:
+    export(workspace, tmp_path / "out", format="croissant")
+    for name, content in tree(tmp_path / "out").items():
+        assert str(tmp_path).encode() not in content, name
+
+
+def test_an_export_among_the_images_is_told(
+    workspace: Workspace, photos: Path, tmp_path: Path
+) -> None:
+    listener = Interrupted(NEVER)
+    export(workspace, photos / "out", format="imagefolder", progress=listener)
+    assert any("lies in the source photos" in note for note in listener.notes)
+    other = Interrupted(NEVER)
+    export(workspace, tmp_path / "photos-2", format="imagefolder", progress=other)
+    assert other.notes == []
+
+
+def test_a_destination_whose_name_is_no_text(
+    workspace: Workspace, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / os.fsdecode(b'o"u\xe9\nt')
+    assert export(workspace, out, format="croissant").rows == 5
+    json.loads((out / "croissant.json").read_text())
+    text = os.fsdecode(b'm"\xe9\n.csv')
+    assert export(workspace, tmp_path / text).rows == 5
+
+
+@pytest.mark.slow
+def test_killed_it_goes_on(workspace: Workspace, tmp_path: Path) -> None:
+    names: list[bytes | str] = [f"{number:04d}.jpg" for number in range(600)]
+    stock(workspace, tmp_path / "photos", names)
+    out, unfinished = tmp_path / "out", tmp_path / "out.unfinished"
+    command = ("-w", workspace.root, "export", out, "--format", "imagefolder", "--files", "copy")
+    process = start_curator(*command)
+    while process.poll() is None and len(list(unfinished.glob("good/*.jpg"))) < 20:
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert not out.exists(), "it was quicker than the test"
+    assert run_curator(*command).code == 0
+    assert len(pictures(out)) == 600
+    export(workspace, tmp_path / "whole", format="imagefolder")
+    assert tree(out) == tree(tmp_path / "whole")
+    assert not unfinished.exists()
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_says_so_and_goes_on_when_there_is_room(
+    workspace: Workspace, tmp_path: Path, small_disk: Path
+) -> None:
+    names: list[bytes | str] = [f"{number}.jpg" for number in range(8)]
+    root = tmp_path / "photos"
+    contents: dict[bytes | str, bytes] = {}
+    root.mkdir()
+    for name in names:
+        contents[name] = str(name).encode() * 30_000
+        (root / str(name)).write_bytes(contents[name])
+    ids = fill(workspace, root, names, contents=contents)
+    decide(workspace, list(ids.values()), Label.POSITIVE)
+    (small_disk / "filler").write_bytes(bytes(1_200_000))
+    with pytest.raises(StorageError, match="cannot be written: No space left"):
+        export(workspace, small_disk / "out", format="imagefolder")
+    assert not (small_disk / "out").exists()
+    (small_disk / "filler").unlink()
+    report = export(workspace, small_disk / "out", format="imagefolder")
+    assert report.placed["kept"] > 0
+    assert len(pictures(small_disk / "out")) == 8

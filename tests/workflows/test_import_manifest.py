@@ -61,7 +61,9 @@ def labels(file: Path) -> list[tuple[str, ...]]:
     )
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    "suffix", ["csv", *(pytest.param(s, marks=pytest.mark.slow) for s in ("jsonl", "parquet"))]
+)
 def test_labels_and_origins_come_back(
     workspace: Workspace,
     ids: dict[str, int],

@@ -1,0 +1,59 @@
+"""The commands for the result, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import curator
+
+
+@pytest.fixture
+def labelled(tmp_path: Path, picture_folder: Callable[..., Path]) -> Path:
+    """A workspace with six labelled pictures."""
+    pictures = picture_folder(good=3, bad=3)
+    curator("init", tmp_path / "ws")
+    for name in ("good", "bad"):
+        curator("-w", tmp_path / "ws", "add", pictures / name, "--label", name)
+    return tmp_path / "ws"
+
+
+def test_a_folder_a_diff_and_the_way_back(labelled: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = curator("-w", labelled, "export", out, "--format", "imagefolder", "--divide", "50/0/50")
+    assert "Wrote 6 rows (6 images)" in done.stdout
+    assert "part" in done.stdout
+    assert "Files: " in done.stdout
+    again = curator("-w", labelled, "export", out, "--format", "imagefolder", expect=3)
+    assert "is not empty" in again.stderr
+    file = tmp_path / "clean.csv"
+    report = curator("-w", labelled, "export", file, "--json", "--label", "good").json()
+    assert report["labels"] == {"good": {"seed": 3}}
+    assert json.loads(Path(report["sidecar"]).read_text())["filters"] == {"labels": ["good"]}
+    assert "dropped" in curator("diff", out, file).stdout
+    assert "stood here already" in curator("-w", labelled, "import", file).stdout
+
+
+def test_the_model_has_commands_of_its_own(labelled: Path, tmp_path: Path) -> None:
+    assert "export" in curator("model", "--help").stdout
+    refused = curator("-w", labelled, "model", "export", tmp_path / "x.h5", expect=2)
+    assert "End it with .onnx" in refused.stderr
+    none_yet = curator("-w", labelled, "model", "export", tmp_path / "x.onnx", expect=3)
+    assert "Run `curator round` first" in none_yet.stderr
+
+
+def test_wrong_words_are_told(labelled: Path, tmp_path: Path) -> None:
+    for option, message in (
+        (("--files", "magic", "--format", "imagefolder"), "as `magic`"),
+        (("--format", "zip"), "no format `zip`"),
+        (("--format", "csv", "--divide", "half"), "does not say how to divide"),
+        (("--format", "csv", "--source", "moon"), "no source `moon`"),
+        (("--format", "csv", "--round", "3"), "no round `3`"),
+        (("--format", "csv", "--min-probability", "2"), "cannot be asked for"),
+    ):
+        refused = curator("-w", labelled, "export", tmp_path / "x", *option, expect=2)
+        assert message in refused.stderr
+    assert not list(tmp_path.glob("x*"))
