@@ -13,7 +13,7 @@ def test_every_invariant_names_tests_that_exist() -> None:
     rows = re.findall(r"^\| (\d+) \|.*$", TABLE, flags=re.MULTILINE)
     assert [int(row) for row in rows] == list(range(1, 16))
     for line in TABLE.splitlines():
-        if not re.match(r"\| \d+ \|", line):
+        if not line.startswith("|") or line.startswith(("|---", "| | what", "| what is")):
             continue
         named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", line)
         assert named, line

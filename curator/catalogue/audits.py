@@ -53,13 +53,15 @@ QUEUE = "audit"
 class NewAudit:
     """An audit that is about to be opened.
 
-    `plan` is what the rest follows from, as plain values; `risk` what it spends. Arrays are
+    `plan` is what the rest follows from, as plain values; `round_id` the head that the frame
+    was made from; `risk` what it spends. Arrays are
     (sample,), in the order in which images are shown.
     """
 
     kind: AuditKind
     scope: AuditScope
     plan: Mapping[str, Any]
+    round_id: int | None
     seed: int
     max_error: float
     risk: float
@@ -159,8 +161,7 @@ def begin_audit(catalogue: Catalogue, frame_id: int, new: NewAudit) -> AuditReco
                 f"Audit {record.audit_id} has been opened meanwhile.",
                 "Go on with it: `curator audit`.",
             )
-        of_round = connection.execute(sa.select(Frame.round_id).where(Frame.id == frame_id))
-        if of_round.scalar_one() != head_of(connection):
+        if new.round_id != head_of(connection):
             raise BusyError(
                 "Another process moved the head while this audit was planned.",
                 "Nothing was opened; run the command again.",
@@ -173,6 +174,7 @@ def begin_audit(catalogue: Catalogue, frame_id: int, new: NewAudit) -> AuditReco
             "attempt": attempts + 1,
             "design": {
                 "kind": str(new.kind),
+                "round": new.round_id,
                 "plan": dict(new.plan),
                 "overlooked": new.overlooked,
                 "first_event": newest,
@@ -232,9 +234,30 @@ def end(connection: Connection, audit_id: int, state: AuditState) -> None:
 
 
 def answers_of(catalogue: Catalogue, record: AuditRecord) -> AuditAnswers:
-    """What people have said about the drawn images of an open audit so far."""
+    """What people have said about the drawn images: so far, or when the audit was closed."""
     with catalogue.read() as connection:
         return _answers(connection, record)
+
+
+def misplaced_answers(catalogue: Catalogue) -> list[str]:
+    """Answers of closed audits that are no answers: another image's, or of another origin."""
+    item, event = AuditItem, LabelEvent
+    query = (
+        sa.select(item.audit_id, item.image_id, item.event_id)
+        .join(event, event.id == item.event_id)
+        .where(
+            sa.or_(
+                event.image_id != item.image_id,
+                event.kind != EventKind.ASSERT,
+                event.origin != Origin.AUDIT,
+            )
+        )
+    )
+    with catalogue.read() as connection:
+        return [
+            f"Audit {audit_id}: event {event_id} is no answer about image {image_id}."
+            for audit_id, image_id, event_id in connection.execute(query)
+        ]
 
 
 def waiting_ids(
@@ -277,7 +300,6 @@ def _records(connection: Connection, condition: sa.ColumnElement[bool]) -> list[
             *sa.inspect(Audit).columns,
             Frame.digest.label("frame_digest"),
             Frame.size.label("frame_size"),
-            Frame.round_id,
         )
         .join(Frame, Frame.id == Audit.frame_id)
         .where(condition)
@@ -293,7 +315,7 @@ def _record(connection: Connection, row: Fetched) -> AuditRecord:
         frame_id=row.frame_id,
         frame_digest=row.frame_digest,
         frame_size=row.frame_size,
-        round_id=row.round_id,
+        round_id=design["round"],
         kind=AuditKind(design["kind"]),
         scope=AuditScope(row.scope),
         state=AuditState(row.state),
@@ -351,6 +373,12 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
     there = sa.exists().where(
         Location.image_id == item.image_id, Location.state == LocationState.PRESENT
     )
+    gone: sa.ColumnElement[bool] = sa.or_(ImageState.usable == 0, ~there)
+    passed: sa.ColumnElement[bool] = skipped
+    event_id: Any = newest
+    if record.state is not AuditState.OPEN:  # as it was then, whatever has been said since
+        event_id = item.event_id
+        passed, gone = item.outcome == "skipped", item.outcome == "unshowable"
     query = (
         sa.select(
             item.image_id,
@@ -358,25 +386,25 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
             item.inclusion_probability,
             answer.label,
             sa.func.coalesce(answer.id, 0),
-            skipped,
-            sa.or_(ImageState.usable == 0, ~there),
+            sa.func.coalesce(passed, False),
+            sa.func.coalesce(gone, False),
         )
         .select_from(item)
         .join(ImageState, ImageState.image_id == item.image_id)
-        .outerjoin(answer, answer.id == newest)
+        .outerjoin(answer, answer.id == event_id)
         .where(item.audit_id == record.audit_id)
         .order_by(item.position)
     )
     rows = connection.execute(query).all()
-    ids, shells, chances, labels, events, passed, gone = zip(*rows, strict=True)
+    ids, shells, chances, labels, events, skips, absent = zip(*rows, strict=True)
     return AuditAnswers(
         image_ids=column(ids, np.int64),
         shells=column(shells, np.int64),
         inclusion_probability=column(chances, np.float64),
         labels=[None if label is None else Label(label) for label in labels],
         event_ids=column(events, np.int64),
-        skipped=column(map(bool, passed), np.bool_),
-        unshowable=column(map(bool, gone), np.bool_),
+        skipped=column(map(bool, skips), np.bool_),
+        unshowable=column(map(bool, absent), np.bool_),
     )
 
 

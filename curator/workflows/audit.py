@@ -198,6 +198,7 @@ def _open(workspace: Workspace, planned: Planned) -> AuditReport:
             kind=planned.kind,
             scope=planned.scope,
             plan=design,
+            round_id=planned.round_id,
             seed=seed,
             max_error=workspace.settings.promotion.max_error,
             risk=planned.promise.risk,

@@ -41,6 +41,8 @@ _OUTCOMES = {
     Label.UNSURE: Outcome.UNSURE,
 }
 _CHUNK = 65_536
+_STANDS = ("estimate", "basis", "judgement", "alarms")
+"""What a round says about its scores, which are those of the one that was audited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,7 @@ def _gathered(workspace: Workspace, record: AuditRecord) -> _Closing:
     rows = frames.frame_rows(catalogue, record.frame_id)
     frame = frame_of(rows)
     answers = audits.answers_of(catalogue, record)
-    outcomes = _outcomes(answers)
+    outcomes = outcomes_of(answers)
     if answers.waiting:
         raise _unfinished(record, frame, answers, outcomes)
     return _Closing(record=record, frame=frame, rows=rows, answers=answers, outcomes=outcomes)
@@ -129,7 +131,7 @@ def frame_of(rows: FrameRows) -> Frame:
     )
 
 
-def _outcomes(answers: AuditAnswers) -> NDArray[np.int8]:
+def outcomes_of(answers: AuditAnswers) -> NDArray[np.int8]:
     """What became of each drawn image; nobody's answer is an answer, too."""
     outcomes = [
         _OUTCOMES[label]
@@ -298,7 +300,8 @@ def _round(
         parent_id=parent.round_id,
         seed=record.seed,
         settings=workspace.settings.model_dump(mode="json"),
-        outcome={"audit": record.audit_id, "certified": len(claim.places), "bound": claim.bound},
+        outcome={name: parent.outcome[name] for name in _STANDS if name in parent.outcome}
+        | {"audit": record.audit_id, "certified": len(claim.places), "bound": claim.bound},
         started_at=started_at,
         feature_set_id=parent.feature_set_id,
         model_digest=parent.model_digest,

@@ -21,6 +21,7 @@ from curator.core.words import LocationState
 from curator.errors import StorageError
 from curator.pixels.features import FeatureFile, FeatureReader
 from curator.workflows.pack import is_pack, pack_problems
+from curator.workflows.verify_audits import audit_problems
 from curator.workflows.workspace import Workspace
 
 _READ_BYTES = 1 << 20
@@ -51,6 +52,7 @@ def verify(
     tally = counts.counts(catalogue)
     with progress.stage("deriving labels again", tally.images) as stage:
         findings = list(check_catalogue(catalogue, advance=stage.advance))
+    findings += limited("audits", audit_problems(catalogue))
     findings += limited("models and scores", _digest_problems(workspace))
     findings += limited("features", _feature_problems(workspace))
     findings += limited("previews", _preview_problems(workspace))

@@ -31,12 +31,14 @@ class Frame:
 
     `positive` is the label given, `estimated_error` the probability that it is wrong as far
     as the classifier can tell. Only plans use the estimates: no promise rests on them.
+    `other_share`, of a frame of one class, is the share of the other class in the whole one.
     """
 
     image_ids: Ints
     positive: Flags
     estimated_error: Floats
     digest: str
+    other_share: float | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -94,6 +96,7 @@ def of_class(frame: Frame, *, positive: bool) -> Frame:
         positive=labels,
         estimated_error=frame.estimated_error[kept],
         digest=frame_digest(ids, labels),
+        other_share=float((~kept).mean()),
     )
 
 

@@ -113,8 +113,12 @@ def rarer_share(frame: Frame, sizes: Ints) -> Floats:
     """The share of the rarer label in prefixes of these sizes, (sizes,).
 
     Where it is no more than `max_error`, giving all the other label keeps the same promise,
-    and a certificate would say nothing about the labels: such sets are not tested.
+    and a certificate would say nothing about the labels: such sets are not tested. For a frame
+    of one class it is the share of the other in the whole pool: if that is no more than
+    `max_error`, calling everything this class keeps the promise.
     """
+    if frame.other_share is not None:
+        return np.full(len(sizes), frame.other_share)
     positive = np.cumsum(frame.positive)[sizes - 1] / sizes
     rarer: Floats = np.minimum(positive, 1.0 - positive)
     return rarer

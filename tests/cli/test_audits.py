@@ -1,0 +1,176 @@
+"""`audit`, `queue audit`, `label --origin audit`, `certify`, `status`, `export`, as typed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from curator.workflows.workspace import create_workspace
+from tests.support import fashion
+from tests.support.command import Outcome, curator
+from tests.workflows.audited import Pool, make_pool
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    """A scored pool of 1,200 images, of which 5% may be wrong."""
+    workspace = create_workspace(tmp_path / "ws", positive="good", negative="bad", recipe=None)
+    made = make_pool(workspace, tmp_path / "photos", size=1_200, max_error=0.05)
+    curator(
+        "-w", workspace.root, "config", "promotion.policy=certified", "promotion.max_error=0.05"
+    )
+    return made
+
+
+def run(pool: Pool, *arguments: str | Path, expect: int = 0) -> Outcome:
+    return curator("-w", pool.workspace.root, *arguments, expect=expect)
+
+
+def filled_in(pool: Pool, file: Path, *, lies: bool = False) -> Path:
+    """The CSV of an audit with its column `label` filled in."""
+    from curator.catalogue.images import find_by_paths
+
+    with file.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["path", "sha256", "label"]
+    paths = [row["path"].encode() for row in rows]
+    ids = find_by_paths(pool.workspace.catalogue, paths)
+    answered = file.with_name("answered.csv")
+    with answered.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["sha256", "label"])
+        for row, path in zip(rows, paths, strict=True):
+            good = pool.truth[ids[path]] != (lies and ids[path] % 2 == 0)
+            writer.writerow([row["sha256"], "good" if good else "bad"])
+    return answered
+
+
+def test_the_whole_way_without_a_screen(pool: Pool, tmp_path: Path) -> None:
+    told = run(pool, "audit", "--size", "120", "--dry-run")
+    assert "is expected to certify" in told.stdout
+    assert run(pool, "status", "--json").json()["audit"] is None
+    opened = run(pool, "audit", "--size", "120", "--no-screen")
+    assert "curator label audit.csv --origin audit" in opened.stderr
+    assert "curator audit" in run(pool, "status").stdout
+    file = tmp_path / "audit.csv"
+    run(pool, "queue", "audit", "--output", file)
+    early = run(pool, "certify", expect=3)
+    assert "120 of the 120 images" in early.stderr
+    assert "Audit 1 is open" in run(pool, "round", expect=3).stderr
+    run(pool, "label", filled_in(pool, file), "--origin", "audit")
+    resumed = run(pool, "audit", "--json").json()
+    assert (resumed["resumed"], resumed["waiting"]) == (True, 0)
+    closed = run(pool, "certify", "--json").json()
+    certificate = closed["certificate"]
+    assert (certificate["state"], certificate["attempt"]) == ("valid", 1)
+    assert certificate["bound"] <= 0.05
+    assert closed["steps"][0]["passed"] is True
+    status = run(pool, "status", "--json").json()
+    assert status["certificate"]["claim_sha256"] == certificate["claim_sha256"]
+    assert status["rounds"][-1]["round"] == 2
+    screen = run(pool, "status").stdout
+    assert "Certificate" in screen
+    assert "valid; attempt 1" in screen
+    exported = run(pool, "export", tmp_path / "clean.csv").stdout
+    assert "Certificate (valid): at most" in exported
+    sidecar = json.loads((tmp_path / "clean.csv.json").read_text())
+    assert sidecar["certificate"]["state"] == "valid"
+    run(pool, "rollback", "--to", "1")
+    stale = run(pool, "export", tmp_path / "again.csv", "--provisional").stdout
+    assert "Certificate (stale)" in stale
+    assert "was rolled back" in stale
+    assert "Everything holds" in run(pool, "verify").stderr
+
+
+def test_what_cannot_be_proved_is_said_with_what_it_would_take(pool: Pool, tmp_path: Path) -> None:
+    run(pool, "audit", "--size", "120", "--no-screen")
+    file = tmp_path / "audit.csv"
+    run(pool, "queue", "audit", "--output", file)
+    run(pool, "label", filled_in(pool, file, lies=True), "--origin", "audit")
+    closed = run(pool, "certify", "--json", expect=3).json()
+    assert closed["certificate"] is None
+    assert "Nothing can be certified" in closed["text"]
+    assert "set promotion.confidence to 0.9" in closed["text"]
+    assert run(pool, "status", "--json").json()["certificate"] is None
+
+
+def test_an_audit_that_is_not_worth_it_is_not_opened(pool: Pool) -> None:
+    run(pool, "config", "promotion.max_error=0.0001")
+    refused = run(pool, "audit", "--size", "100", expect=3)
+    assert "Nothing was opened" in refused.stderr or "cannot be certified" in refused.stderr
+    assert run(pool, "status", "--json").json()["audit"] is None
+
+
+def test_giving_up_says_what_it_cost(pool: Pool) -> None:
+    assert "no open audit" in run(pool, "audit", "--abandon", expect=3).stderr
+    run(pool, "audit", "--size", "120", "--no-screen")
+    assert "Give it alone" in run(pool, "audit", "--abandon", "--size", "3", expect=2).stderr
+    given_up = run(pool, "audit", "--abandon").stdout
+    assert "0.05 of the confidence" in given_up
+    refused = run(pool, "audit", "--size", "120", expect=3)
+    assert "spent the whole risk" in refused.stderr
+    assert "promotion.confidence to 0.9" in refused.stderr
+
+
+def test_lines_without_a_screen(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+    import sys
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("good\nu\nskip\nquit\n"))
+    said = run(pool, "audit", "--size", "120", "--plain")
+    assert "2 decisions kept" in said.stdout
+    assert "P =" not in said.stderr
+    assert run(pool, "status", "--json").json()["audit"]["answered"] == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("promotion.max_error=0", "greater than 0"),
+        ("promotion.max_error=0.6", "less than or equal to 0.5"),
+        ("promotion.confidence=1", "less than 1"),
+        ("promotion.confidence=0.3", "greater than 0.5"),
+        ("promotion.policy=certain", "`thresholds` or `certified`"),
+        ("audit.overlooked=1", "less than or equal to 0.9"),
+    ],
+)
+def test_settings_that_make_no_promise_are_refused(pool: Pool, setting: str, says: str) -> None:
+    refused = run(pool, "config", setting, expect=3)
+    assert says.replace("`", "") in refused.stderr.replace("`", "").replace("'", "")
+    assert setting.partition("=")[0] in refused.stderr
+
+
+def test_footwear_is_certified_from_pixels_to_manifest(tmp_path: Path) -> None:
+    """Real photographs, real features, real rounds; the truth is used only to answer."""
+    folder = fashion.write_folder(tmp_path / "fm", positive=fashion.FOOTWEAR, per_class=90)
+    ws = tmp_path / "ws"
+    curator("init", ws, "--positive", "good", "--negative", "bad")
+    curator("-w", ws, "config", "promotion.policy=certified", "promotion.max_error=0.05")
+    curator("-q", "-w", ws, "add", folder)
+    for name in ("good", "bad"):
+        seeds = sorted((folder / name).iterdir())[::6]
+        curator("-q", "-w", ws, "add", *seeds, "--label", name)
+    curator("-q", "-w", ws, "round")
+    opened = curator("-q", "-w", ws, "audit", "--json").json()
+    assert opened["answer"] == "ready"
+    file = tmp_path / "audit.csv"
+    curator("-q", "-w", ws, "queue", "audit", "--output", file)
+    with file.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    lines = [f"{row['sha256']},{Path(row['path']).parent.name}" for row in rows]
+    file.write_text("\n".join(["sha256,label", *lines]) + "\n")
+    curator("-q", "-w", ws, "label", file, "--origin", "audit")
+    certificate = curator("-q", "-w", ws, "certify", "--json").json()["certificate"]
+    assert certificate["bound"] <= 0.05
+    curator("-q", "-w", ws, "export", tmp_path / "clean.csv")
+    with (tmp_path / "clean.csv").open(newline="") as stream:
+        promoted = [row for row in csv.DictReader(stream) if row["origin"] == "promoted"]
+    assert len(promoted) == certificate["certified"] > 300
+    wrong = sum(Path(row["path"]).parent.name != row["label"] for row in promoted)
+    assert wrong <= certificate["wrong"]
+    assert "Everything holds" in curator("-w", ws, "verify").stderr
