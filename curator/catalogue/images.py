@@ -111,6 +111,20 @@ def image_files(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, Ima
     return files
 
 
+def unread_files(catalogue: Catalogue, *, size: int) -> list[tuple[bytes, Quarantine]]:
+    """Absolute paths, in their order, of files that could never be read, and why."""
+    query = (
+        sa.select(Source.root, Location.path, Location.quarantine)
+        .join(Source, Source.id == Location.source_id)
+        .where(Location.quarantine.is_not(None))
+        .order_by(Location.source_id, Location.path)
+        .limit(size)
+    )
+    with catalogue.read() as connection:
+        rows = connection.execute(query).all()
+    return [(absolute(root, path), Quarantine(str(reason))) for root, path, reason in rows]
+
+
 def absolute(root: bytes, relative: bytes) -> bytes:
     """A source's root and a path under it as one absolute path."""
     return root.rstrip(b"/") + b"/" + relative

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from curator.catalogue import audits, queues
 from curator.catalogue.features import rows_of
-from curator.catalogue.images import ImageDetails, image_details
+from curator.catalogue.images import ImageDetails, image_details, unread_files
 from curator.catalogue.pool import pool_chunks
 from curator.catalogue.queues import NO_FILTER, QueueFilter
 from curator.catalogue.rounds import has_scores
@@ -78,7 +78,8 @@ _DETAILS = 500
 class QueueRow:
     """One image to look at.
 
-    `path` is absolute. `probability` is the current P(positive), None without a score.
+    `path` is absolute; a file that could never be read has the image id 0 and no `sha256`.
+    `probability` is the current P(positive), None without a score.
     `suggestion` is the user's name of the class that curator leans to, or empty;
     `quarantine` the reason code of an image that cannot be used, or empty; `labelled` the
     user's name of the class that a person gave, or empty. A `blind` row says none
@@ -130,7 +131,8 @@ def queue(
         like=like,
         progress=progress,
     )
-    return queue_rows(workspace, choose(name, request), blind=name in BLIND_ORIGINS)
+    rows = queue_rows(workspace, choose(name, request), blind=name in BLIND_ORIGINS)
+    return rows + _unread(request, request.size - len(rows)) if name == "quarantine" else rows
 
 
 def choose(name: str, request: Request) -> list[int]:
@@ -318,6 +320,22 @@ def _row(image: ImageDetails, classes: ClassesSettings, *, blind: bool) -> Queue
         labelled="" if blind else _labelled(image, classes),
         blind=blind,
     )
+
+
+def _unread(request: Request, size: int) -> list[QueueRow]:
+    """Files that are counted with what is in quarantine, but of which nothing is known."""
+    files = unread_files(request.workspace.catalogue, size=max(size, 0))
+    return [
+        QueueRow(
+            image_id=0,
+            path=path,
+            sha256=b"",
+            probability=None,
+            suggestion="",
+            quarantine=str(reason),
+        )
+        for path, reason in files
+    ]
 
 
 def _labelled(image: ImageDetails, classes: ClassesSettings) -> str:

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from curator.catalogue.counts import counts
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.labels import current
 from curator.core.words import Label, Origin, Quarantine, Standing
 from curator.errors import DataError, StorageError, UsageError
+from curator.workflows.add import add
 from curator.workflows.imported import import_features
 from curator.workflows.label import label
 from curator.workflows.queue import QueueRow, queue, queue_csv, write_queue
@@ -213,3 +215,20 @@ def test_what_cannot_be_asked(pool: Workspace, ids: list[int], tmp_path: Path) -
     (late,) = fill(pool, tmp_path / "late", ["late.jpg"], source="late").values()
     with pytest.raises(DataError, match="has no features"):
         queue(pool, "similar", size=3, like=late)
+
+
+def test_files_that_could_never_be_read_are_in_quarantine_by_their_path(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "empty.png").touch()
+    (pictures / "gone.png").symlink_to("nowhere.png")
+    workspace = create_workspace(tmp_path / "ws", positive=None, negative=None, recipe=None)
+    with pytest.raises(DataError):
+        add(workspace, [pictures])
+    rows = queue(workspace, "quarantine")
+    found = {row.path.rpartition(b"/")[2]: (row.quarantine, row.sha256.hex()) for row in rows}
+    assert found[b"empty.png"][0] == "empty"
+    assert found[b"gone.png"] == ("unreadable", "")
+    assert sum(counts(workspace.catalogue).quarantined.values()) == len(rows) == 2
+    assert len(queue(workspace, "quarantine", size=1)) == 1
+    assert "gone.png,,,,,unreadable" in queue_csv(rows)
