@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from curator.cli.output import shown
-from curator.cli.progress import NOTABLE_SECONDS, finished
+from curator.cli.progress import NOTABLE_SECONDS, finished, speed
 from curator.core.progress import Stage
 
 
@@ -67,8 +67,8 @@ class _Rate(progress.ProgressColumn):
     """Units per second, while they can be known."""
 
     def render(self, task: progress.Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f}/s", style="dim")
+        rate = task.finished_speed or task.speed
+        return Text("" if rate is None else speed(rate), style="dim")
 
 
 def _new_display(console: Console) -> progress.Progress:

@@ -77,9 +77,9 @@ def underway(name: str, done: int, total: int | None, unit: str, seconds: float)
     """`encode: 1,200 of 2,624 images, 120/s, 11.9 s left`."""
     rate = done / seconds
     if total is None:
-        return f"{shown(name)}: {done:,} {unit}, {rate:,.0f}/s"
+        return f"{shown(name)}: {done:,} {unit}, {speed(rate)}"
     left = f", {duration((total - done) / rate)} left" if rate and total >= done else ""
-    return f"{shown(name)}: {done:,} of {total:,} {unit}, {rate:,.0f}/s{left}"
+    return f"{shown(name)}: {done:,} of {total:,} {unit}, {speed(rate)}{left}"
 
 
 def finished(name: str, done: int, unit: str, seconds: float) -> str:
@@ -87,4 +87,11 @@ def finished(name: str, done: int, unit: str, seconds: float) -> str:
     if not done:
         return f"{shown(name)}: done in {duration(seconds)}"
     units = unit.removesuffix("s") if done == 1 else unit
-    return f"{shown(name)}: {done:,} {units} in {duration(seconds)} ({done / seconds:,.0f}/s)"
+    return f"{shown(name)}: {done:,} {units} in {duration(seconds)} ({speed(done / seconds)})"
+
+
+def speed(rate: float) -> str:
+    """`120/s`, or `7.5/min` for work of which a piece takes longer than a second."""
+    if rate >= 1:
+        return f"{rate:,.0f}/s"
+    return f"{60 * rate:.1f}/min"

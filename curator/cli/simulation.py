@@ -129,15 +129,15 @@ def _report(found: Simulation, names: ClassesSettings) -> Iterator[str]:
     several = len({row.setting.features for row in found.rows}) > 1
     repeated = len({row.setting.rounds for row in found.rows}) > 1
     header = ["policy", "max error", "seeds", "decisions", "coverage", "10% to 90%", "true error"]
-    header += [f"of {shown(names.positive)}", f"of {shown(names.negative)}"]
+    header += [f"in {shown(names.positive)}", f"in {shown(names.negative)}"]
     header += ["issued", "false", "of oracle", "seconds"]
     header[2:2] = ["features"] * several + ["rounds"] * repeated
     yield table(header, [_cells(row, several, repeated) for row in found.rows])
     repetitions = min(row.repetitions for row in found.rows)
     yield ""
     yield (
-        f"Means of {repetitions:,} rehearsals each (seconds: the median). True error is that of"
-        f" promoted labels, also of those that say {shown(names.positive)} or"
+        f"Means of {repetitions:,} rehearsals each (seconds: the median). True error is the share"
+        f" of promoted labels that is wrong, also in those that say {shown(names.positive)} or"
         f" {shown(names.negative)} alone; `of oracle` compares with somebody who knows where"
         " to cut this ranking."
     )

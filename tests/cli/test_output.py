@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curator.cli import output
-from curator.cli.progress import Lines, progress_for
+from curator.cli.progress import Lines, progress_for, underway
 from curator.core.progress import SILENT
 
 
@@ -153,3 +153,9 @@ def test_a_stage_of_unknown_length_shows_its_rate(
         "walk: 6,000 of 8,000 files, 150/s, 13.3 s left",
         "walk: 6,000 files in 40.0 s (150/s)",
     ]
+
+
+def test_slow_work_tells_its_rate_by_the_minute() -> None:
+    said = underway("simulate", 3, 10, "repetitions", 60.0)
+    assert said == "simulate: 3 of 10 repetitions, 3.0/min, 2 min 20 s left"
+    assert "120/s" in underway("encode", 1_200, 2_624, "images", 10.0)
