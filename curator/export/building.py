@@ -289,8 +289,10 @@ def _locked(destination: Path) -> Iterator[None]:
             raise BusyError(
                 f"Another process is exporting to {destination}.", "Wait until it has finished."
             )
-        yield
-        lock.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 

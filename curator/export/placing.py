@@ -49,7 +49,12 @@ class Trouble(StrEnum):
     """Why a file is not what the catalogue says; it is left out and counted."""
 
     VANISHED = "vanished"
+    UNREADABLE = "unreadable"
     CHANGED = "changed"
+
+
+class SourceError(Exception):
+    """An image's own file cannot be read; other errors are those of the destination."""
 
 
 @contextmanager
@@ -66,10 +71,27 @@ def check_file(path: bytes, sha256: bytes) -> Trouble | None:
     """Whether the file at `path` still is the image with this hash; None if so."""
     try:
         with opened(path) as stream:
-            found = hashlib.file_digest(stream, "sha256").digest()
-    except OSError:
-        return Trouble.VANISHED
+            found = _digest(stream)
+    except SourceError:
+        return Trouble.UNREADABLE
+    except OSError as error:
+        return trouble_of(error)
     return None if found == sha256 else Trouble.CHANGED
+
+
+def trouble_of(error: OSError) -> Trouble:
+    """Why a file could not be opened."""
+    gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+    return Trouble.VANISHED if gone else Trouble.UNREADABLE
+
+
+def chunks_of(stream: FileIO) -> Iterator[bytes]:
+    """The content of an image's file. Raises SourceError if the disk does not give it."""
+    try:
+        while chunk := stream.read(_CHUNK):
+            yield chunk
+    except OSError as error:
+        raise SourceError from error
 
 
 class Placer:
@@ -92,23 +114,25 @@ class Placer:
         Raises StorageError if the way that was asked for does not work here, OSError if
         nothing can be written.
         """
-        try:
-            source = opened(file)
-            stream = source.__enter__()
-        except OSError:
-            return Trouble.VANISHED
         with contextlib.ExitStack() as stack:
-            stack.push(source.__exit__)
+            try:
+                stream = stack.enter_context(opened(file))
+            except OSError as error:
+                return trouble_of(error)
             if _stands(folder, name, sha256, file, self._way):
                 self.placed["kept"] += 1
                 return None
-            return self._bring(stream, file, folder, name, sha256)
+            try:
+                return self._bring(stream, file, folder, name, sha256)
+            except SourceError:
+                _remove(folder, _part_name(name))
+                return Trouble.UNREADABLE
 
     def _bring(
         self, stream: FileIO, file: bytes, folder: int, name: str, sha256: bytes
     ) -> Trouble | None:
         _remove(folder, name)
-        part = name[:100] + _PART
+        part = _part_name(name)
         _remove(folder, part)
         for way in self._ways(stream):
             try:
@@ -146,6 +170,10 @@ class Placer:
             self._best[os.fstat(stream.fileno()).st_dev] = following[way]
 
 
+def _part_name(name: str) -> str:
+    return name[:100] + _PART
+
+
 def _put(way: Way, stream: FileIO, file: bytes, folder: int, name: str) -> bytes:
     """Make `name` in `folder`; the SHA-256 of what stands there now."""
     if way is Way.SYMLINK:
@@ -168,7 +196,7 @@ def _put(way: Way, stream: FileIO, file: bytes, folder: int, name: str) -> bytes
 def _copied(stream: FileIO, target: FileIO) -> bytes:
     digest = hashlib.sha256()
     stream.seek(0)
-    while chunk := stream.read(_CHUNK):
+    for chunk in chunks_of(stream):
         digest.update(chunk)
         left = memoryview(chunk)
         while left:
@@ -177,8 +205,11 @@ def _copied(stream: FileIO, target: FileIO) -> bytes:
 
 
 def _digest(stream: FileIO) -> bytes:
+    digest = hashlib.sha256()
     stream.seek(0)
-    return hashlib.file_digest(stream, "sha256").digest()
+    for chunk in chunks_of(stream):
+        digest.update(chunk)
+    return digest.digest()
 
 
 @contextmanager

@@ -11,16 +11,16 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from curator.export.names import suffix_of
 from curator.export.paths import path_bytes
-from curator.export.placing import Trouble, opened
+from curator.export.placing import SourceError, Trouble, chunks_of, opened, trouble_of
 from curator.export.rows import Item
 from curator.export.sidecar import digest_of
 
-_CHUNK = 1 << 20
 _BLOCK = 512
 
 
@@ -83,21 +83,21 @@ def sample_json(item: Item) -> str:
 
 def _add_picture(stream: BinaryIO, key: str, item: Item) -> Trouble | None:
     digest, size = hashlib.sha256(), 0
-    try:
-        with opened(path_bytes(item.file)) as source:
-            stream.write(_header(f"{key}{suffix_of(item.format)}", item.size))
-            while chunk := source.read(_CHUNK):
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(opened(path_bytes(item.file)))
+        except OSError as error:
+            return trouble_of(error)
+        stream.write(_header(f"{key}{suffix_of(item.format)}", item.size))
+        try:
+            for chunk in chunks_of(source):
                 digest.update(chunk)
                 size += len(chunk)
                 if size > item.size:
                     return Trouble.CHANGED
                 stream.write(chunk)
-    except FileNotFoundError:
-        return Trouble.VANISHED
-    except OSError as error:
-        if error.filename is None:  # it is the shard that cannot be written
-            raise
-        return Trouble.VANISHED
+        except SourceError:
+            return Trouble.UNREADABLE
     stream.write(bytes(-size % _BLOCK))
     return None if digest.hexdigest() == item.entry.sha256 else Trouble.CHANGED
 

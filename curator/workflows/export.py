@@ -44,7 +44,8 @@ class ExportReport:
     `labels` is the user's label → origin → rows, `splits` split → label → rows; `images`
     counts distinct images among the rows, `unlabelled` rows without a label. `left_out`
     counts images that have no row, by why: their label, `other-origin`, `unlabelled`,
-    `quarantined`; and files: `missing`, `vanished`, `changed`, or passed over by a filter.
+    `quarantined`; and files: `missing`, `vanished`,
+    `unreadable`, `changed`, or passed over by a filter.
     `digest` is the SHA-256 of the manifest in hexadecimal. `placed` says how many files
     came to a folder in which way. `certificate` is what is promised for the promoted
     labels, or None; `certificate_note` why none holds for them.

@@ -55,6 +55,12 @@ README = "README.md"
 METADATA = "metadata.jsonl"
 CROISSANT = "croissant.json"
 
+_TROUBLES = {
+    "vanished": "are gone",
+    "unreadable": "cannot be read",
+    "changed": "hold another image now",
+}
+
 _RECORDS = ".shards"
 _MIN_SHARD = 100_000
 
@@ -333,10 +339,9 @@ def _describe(
 def _warn(made: _Made, kind: Format, choice: Choice, progress: Progress) -> None:
     """Say what the user would otherwise find out later."""
     for trouble, number in made.troubles.items():
-        what = "are gone" if trouble == "vanished" else "hold another image now"
         progress.note(
-            f"{number:,} files {what}; they were left out. `curator add` brings the catalogue"
-            " up to date."
+            f"{number:,} files {_TROUBLES[trouble]}; they were left out. `curator add` brings"
+            " the catalogue up to date."
         )
     if kind is Format.IMAGEFOLDER and made.unread:
         progress.note(

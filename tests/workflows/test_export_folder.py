@@ -232,17 +232,22 @@ def test_a_way_that_does_not_work_here_is_said(
 
 @pytest.mark.parametrize("format", ["imagefolder", "webdataset"])
 def test_files_that_are_gone_or_others_now_are_left_out(
-    workspace: Workspace, photos: Path, tmp_path: Path, format: str
+    workspace: Workspace, tmp_path: Path, format: str
 ) -> None:
+    photos = tmp_path / "photos"
+    stock(workspace, photos, [*NAMES, "stays.jpg"])
     (photos / "b/y.jpg").unlink()
     (photos / "b/x.jpg").write_bytes(b"another".ljust(SIZE, b"\0"))
     (photos / "c/X.JPG").write_bytes(b"longer".ljust(SIZE + 1, b"\0"))
     (photos / "z.jpg").unlink()
     os.mkfifo(photos / "z.jpg")
+    (photos / "a/x.jpg").unlink()
+    (photos / "a/x.jpg").symlink_to("/proc/self/mem")  # a file that gives an error for its bytes
     listener = Interrupted(NEVER)
     report = export(workspace, tmp_path / "out", format=format, progress=listener)
     assert report.rows == report.images == len(paths(tmp_path / "out")) == 1
-    assert (report.left_out["vanished"], report.left_out["changed"]) == (2, 2)
+    assert (report.left_out["vanished"], report.left_out["changed"]) == (1, 2)
+    assert report.left_out["unreadable"] == 2
     assert any("hold another image now" in note for note in listener.notes)
     if format == "webdataset":
         import tarfile
@@ -293,6 +298,7 @@ def test_interrupted_it_looks_unfinished_and_goes_on(
     assert not out.exists()
     unfinished = tmp_path / "out.unfinished"
     assert (unfinished / ".unfinished.json").is_file()
+    assert not (tmp_path / ".out.lock").exists()
     assert not (unfinished / "curator.json").exists()
     finished = {path: path.lstat() for path in unfinished.rglob("*.jpg")}
     finished |= {path: path.lstat() for path in unfinished.glob("*.tar")}
