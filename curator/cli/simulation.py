@@ -128,15 +128,15 @@ def _report(found: Simulation, names: ClassesSettings) -> Iterator[str]:
     yield ""
     several = len({row.setting.features for row in found.rows}) > 1
     repeated = len({row.setting.rounds for row in found.rows}) > 1
-    header = ["policy", "max error", "seeds", "decisions", "coverage", "10% to 90%", "true error"]
+    header = ["policy", "seeds", "decisions", "coverage", "10-90%", "error"]
     header += [f"in {shown(names.positive)}", f"in {shown(names.negative)}"]
     header += ["issued", "false", "of oracle", "seconds"]
-    header[2:2] = ["features"] * several + ["rounds"] * repeated
+    header[1:1] = ["features"] * several + ["rounds"] * repeated
     yield table(header, [_cells(row, several, repeated) for row in found.rows])
     repetitions = min(row.repetitions for row in found.rows)
     yield ""
     yield (
-        f"Means of {repetitions:,} rehearsals each (seconds: the median). True error is the share"
+        f"Means of {repetitions:,} rehearsals each (seconds: the median). Error is the true share"
         f" of promoted labels that is wrong, also in those that say {shown(names.positive)} or"
         f" {shown(names.negative)} alone; `of oracle` compares with somebody who knows where"
         " to cut this ranking."
@@ -150,19 +150,18 @@ def _cells(row: Rehearsed, several: bool, repeated: bool) -> list[object]:
     setting = row.setting
     certified = setting.max_error is not None
     cells: list[object] = [
-        setting.policy,
-        f"{setting.max_error:.3g}" if certified else "-",
+        f"{setting.policy} {setting.max_error:.3g}" if certified else setting.policy,
         setting.seeds,
         f"{row.decisions:,.0f}",
         percent(row.coverage),
-        f"{percent(row.low)} to {percent(row.high)}",
+        f"{row.low:.0%}-{row.high:.0%}",
         percent(row.error, 2),
         percent(row.positive_error, 2),
         percent(row.negative_error, 2),
-        percent(row.issued) if certified else "-",
-        percent(row.false) if certified else "-",
-        percent(row.of_oracle) if certified else "-",
+        percent(row.issued, 0) if certified else "-",
+        percent(row.false, 0) if certified else "-",
+        percent(row.of_oracle, 0) if certified else "-",
         f"{row.seconds:.1f}",
     ]
-    cells[2:2] = [shown(setting.features)] * several + [setting.rounds] * repeated
+    cells[1:1] = [shown(setting.features)] * several + [setting.rounds] * repeated
     return cells
