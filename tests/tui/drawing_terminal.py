@@ -87,10 +87,18 @@ class DrawingTerminal:
             assert self.process.poll() is None or self._reader.is_alive(), self.written[-2000:]
             time.sleep(0.05)
 
+    def wait_until(self, done: Callable[[bytes], bool], what: str) -> None:
+        """Until what was written is as it should be, and nothing more comes."""
+        deadline = time.monotonic() + PATIENCE
+        while not done(self.written):
+            assert time.monotonic() < deadline, what
+            time.sleep(0.1)
+        self.settle()
+
     def close(self) -> int:
         """End the command if it has not ended; its exit code."""
         try:
-            return self.process.wait(timeout=20)
+            return self.process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.terminate()
             return self.process.wait(timeout=20)

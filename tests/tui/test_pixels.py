@@ -55,11 +55,11 @@ def test_the_review_sends_the_picture_itself(
     terminal = DrawingTerminal(command, protocol, CHECKOUT)
     try:
         terminal.wait_for(rb"P 0\.")
-        terminal.settle()
+        terminal.wait_until(lambda written: bool(decode(written)), "no picture came")
         first = decode(terminal.written)[-1]
         terminal.press("a")
         terminal.wait_for(rb"1 done")
-        terminal.settle()
+        terminal.wait_until(lambda written: decode(written)[-1] != first, "no second one came")
         second = decode(terminal.written)[-1]
         terminal.press("qq")
     finally:
