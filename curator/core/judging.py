@@ -8,7 +8,7 @@ by which labels these are. No statement goes further than its standard error all
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -34,6 +34,7 @@ SOURCE_LIMIT = 3.0
 
 _SMALLEST = 1e-9
 _DEVIATIONS = 2.0
+_WORTH_A_WORD = 0.01
 
 
 class Verdict(StrEnum):
@@ -46,17 +47,22 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """This round's log loss less that of `round_id`, on labels that both judge out of fold."""
+    """This round's log loss less that of `round_id`, on labels that both judge out of fold.
+
+    `before` is the log loss of that round.
+    """
 
     round_id: int
     labels: int
+    before: float
     difference: float
     standard_error: float
 
     @property
     def verdict(self) -> Verdict:
-        """Better or worse only where the difference is beyond two standard errors."""
-        if abs(self.difference) <= _DEVIATIONS * self.standard_error:
+        """Better or worse only beyond two standard errors, and by more than a hundredth."""
+        least = max(_DEVIATIONS * self.standard_error, _WORTH_A_WORD * self.before)
+        if abs(self.difference) <= least:
             return Verdict.NO_DIFFERENCE
         return Verdict.BETTER if self.difference < 0 else Verdict.WORSE
 
@@ -161,10 +167,12 @@ def judge_sources(
 
 def compare(round_id: int, now: Floats, before: Floats, positive: Flags) -> Comparison:
     """This round's probabilities against those of round `round_id`, all (labels,)."""
-    differences = log_losses(now, positive) - log_losses(before, positive)
+    losses = log_losses(before, positive)
+    differences = log_losses(now, positive) - losses
     return Comparison(
         round_id=round_id,
         labels=len(positive),
+        before=float(losses.mean()),
         difference=float(differences.mean()),
         standard_error=float(differences.std(ddof=1) / np.sqrt(len(positive))),
     )
@@ -209,8 +217,8 @@ def as_kept(judgement: Judgement | None) -> dict[str, Any] | None:
 
 
 def from_kept(kept: dict[str, Any] | None) -> Judgement | None:
-    """Read back what `as_kept` made."""
-    if kept is None:
+    """Read back what `as_kept` made; None for what another version kept in another form."""
+    if kept is None or kept.keys() != {one.name for one in fields(Judgement)}:
         return None
     values = dict(kept)
     values["reliability"] = tuple(ReliabilityBin(**one) for one in kept["reliability"])

@@ -12,8 +12,10 @@ from curator.core.judging import (
     Judgement,
     Verdict,
     advice,
+    as_kept,
     compare,
     cross_calibrated,
+    from_kept,
     judge,
     judge_sources,
 )
@@ -80,7 +82,16 @@ def test_equal_rounds_are_rarely_told_apart_and_a_better_one_is() -> None:
 
 
 def comparison(round_id: int, difference: float) -> Comparison:
-    return Comparison(round_id=round_id, labels=100, difference=difference, standard_error=0.01)
+    return Comparison(
+        round_id=round_id, labels=100, before=0.4, difference=difference, standard_error=0.01
+    )
+
+
+def test_a_difference_that_is_sure_but_tiny_is_none() -> None:
+    found = Comparison(
+        round_id=12, labels=200, before=0.44, difference=0.0007, standard_error=0.0002
+    )
+    assert found.verdict is Verdict.NO_DIFFERENCE
 
 
 @pytest.mark.parametrize(
@@ -112,3 +123,14 @@ def test_a_source_whose_scores_mean_something_else_is_found_and_others_are_not()
     spoilt = positive & ~((sources == "street") & (np.arange(600) % 3 == 0))
     found = judge_sources(raw, spoilt, sources)
     assert [one.source for one in found if one.differs] == ["street"]
+
+
+def test_what_was_kept_is_read_back_and_other_forms_are_passed_over() -> None:
+    raw, folds, positive = drawn(100, 5)
+    found = judge(cross_calibrated(raw, folds, positive), positive, on_pool=True)
+    kept = as_kept(found)
+    assert kept is not None
+    assert from_kept(kept) == found
+    del kept["brier"]
+    assert from_kept(kept) is None
+    assert from_kept(None) is None
