@@ -43,7 +43,7 @@ from curator.core.words import (
     LocationState,
     Origin,
 )
-from curator.errors import BusyError, DataError
+from curator.errors import BusyError
 
 QUEUE = "audit"
 """The queue in which an audit is answered."""
@@ -138,14 +138,6 @@ def open_audit(catalogue: Catalogue) -> AuditRecord | None:
     """The audit that takes answers now."""
     with catalogue.read() as connection:
         return next(iter(_records(connection, Audit.state == AuditState.OPEN)), None)
-
-
-def get_audit(catalogue: Catalogue, audit_id: int) -> AuditRecord:
-    """One audit. Raises DataError if there is none with this number."""
-    with catalogue.read() as connection:
-        for record in _records(connection, Audit.id == audit_id):
-            return record
-    raise DataError(f"There is no audit {audit_id}.", "`curator status` tells of the last one.")
 
 
 def begin_audit(catalogue: Catalogue, frame_id: int, new: NewAudit) -> AuditRecord:

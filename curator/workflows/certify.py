@@ -33,6 +33,7 @@ from curator.errors import DataError
 from curator.workflows.audit import required
 from curator.workflows.audit_plans import plan as plan_next
 from curator.workflows.audit_plans import scope_name
+from curator.workflows.certify_words import what_passed, what_was_bounded, why_not
 from curator.workflows.workspace import Workspace
 
 _OUTCOMES = {
@@ -194,7 +195,7 @@ def _promise(workspace: Workspace, closing: _Closing, progress: Progress) -> Cer
     )
     if claim is None:
         certificates.close_unproven(workspace.catalogue, record.audit_id)
-        text = _why_not(verdict, widest, record)
+        text = why_not(verdict, widest, record)
         return _report(workspace, closing, None, text=f"{text} {_what_it_takes(workspace, record)}")
     with progress.stage("certify", len(claim.places)):
         committed, certificate = _issue(workspace, closing, verdict, claim, left, draw)
@@ -202,7 +203,7 @@ def _promise(workspace: Workspace, closing: _Closing, progress: Progress) -> Cer
         workspace,
         closing,
         certificate,
-        text=_what_passed(claim, certificate),
+        text=what_passed(claim, certificate),
         left=claim.left,
         promoted=committed.promoted_positive + committed.promoted_negative,
         revoked=committed.revoked,
@@ -348,7 +349,7 @@ def _bound(workspace: Workspace, closing: _Closing) -> CertifyReport:
             },
         ),
     )
-    text = _what_was_bounded(workspace, record, certificate)
+    text = what_was_bounded(record, certificate, scope_name(workspace, record.scope))
     return _report(workspace, closing, certificate, text=text, left=int(gone.sum()))
 
 
@@ -371,32 +372,6 @@ def _details(record: AuditRecord, verdict: Verdict, claim: Claim) -> dict[str, A
     }
 
 
-def _what_passed(claim: Claim, certificate: CertificateRecord) -> str:
-    return (
-        f"At most {certificate.max_error:.3g} of the {certificate.certified:,} certified labels"
-        f" are wrong, at a confidence of {certificate.confidence:.4g}: {claim.errors:,} of"
-        f" {claim.sample:,} audited ones were not confirmed, so at most {claim.wrong:,}"
-        f" ({claim.bound:.2%}) of those that nobody has seen are wrong."
-    )
-
-
-def _why_not(verdict: Verdict, widest: Claim | None, record: AuditRecord) -> str:
-    if widest is not None:
-        return (
-            f"Nothing can be certified: {widest.left:,} unseen images of the set that passed have"
-            " been labelled by people, or cannot be used any more, since the audit was drawn, and"
-            f" among those that are left {widest.wrong:,} ({widest.bound:.3%}) may be wrong, more"
-            f" than the {record.max_error:.3g} that was promised."
-        )
-    step = verdict.steps[0]
-    return (
-        f"Nothing can be certified: {step.errors:,} of the first {step.rung.drawn:,} audited"
-        f" images were not confirmed, and at most {step.rung.critical:,} would have proved"
-        f" {record.max_error:.3g}. The labels that were found wrong are put right, and the audit's"
-        " answers stay."
-    )
-
-
 def _what_it_takes(workspace: Workspace, record: AuditRecord) -> str:
     """What another audit of the same scope could promise; nothing is opened for it."""
     class_name = None if record.scope is AuditScope.ALL else scope_name(workspace, record.scope)
@@ -404,28 +379,6 @@ def _what_it_takes(workspace: Workspace, record: AuditRecord) -> str:
         return f"Another audit: {plan_next(workspace, class_name=class_name).text}"
     except DataError as error:
         return f"{error.problem} {error.advice}"
-
-
-def _what_was_bounded(
-    workspace: Workspace, record: AuditRecord, certificate: CertificateRecord
-) -> str:
-    found = (
-        f"{certificate.errors:,} of {certificate.sample:,} audited images were not confirmed. At"
-        f" most {certificate.wrong:,} ({certificate.bound:.2%}) of the {certificate.certified:,}"
-    )
-    name = scope_name(workspace, record.scope)
-    if record.kind is AuditKind.MISSED:
-        return (
-            f"{found} images that lean to {name} and that the audit did not show are not {name}, at"
-            f" a confidence of {certificate.confidence:.4g}."
-        )
-    kept = certificate.bound <= record.max_error
-    beside = "within" if kept else "more than"
-    return (
-        f"{found} promoted labels that nobody has seen are wrong, at a confidence of"
-        f" {certificate.confidence:.4g}; that is {beside} the {record.max_error:.3g} of"
-        " promotion.max_error."
-    )
 
 
 def _report(

@@ -1,0 +1,170 @@
+"""Frames, audits and their answers in a real catalogue: whole or absent, one at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from curator.catalogue import audits, claims, frames, labels
+from curator.catalogue.audits import NewAudit
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.frames import FrameRows
+from curator.catalogue.models import Frame, FrameMember
+from curator.core.audit.frame import frame_digest
+from curator.core.words import AuditKind, AuditScope, AuditState, Label, Method, Origin
+from curator.errors import BusyError
+from tests.catalogue.builders import add_images, run_round, say
+
+DRAWN = [3, 1, 5]
+
+
+def rows_of(ids: list[int]) -> FrameRows:
+    images, positive = np.array(ids, dtype=np.int64), np.array(ids) % 2 == 0
+    return FrameRows(
+        digest=frame_digest(images, positive),
+        image_ids=images,
+        positive=positive,
+        probability=np.where(positive, 0.9, 0.1),
+        shells=np.arange(len(ids), dtype=np.int64) // 4,
+    )
+
+
+def new_audit(ids: list[int], round_id: int | None) -> NewAudit:
+    return NewAudit(
+        kind=AuditKind.PROMISE,
+        scope=AuditScope.ALL,
+        plan={"some": "plan"},
+        round_id=round_id,
+        seed=7,
+        max_error=0.01,
+        risk=0.05,
+        overlooked=0.0,
+        image_ids=np.array(ids, dtype=np.int64),
+        shells=np.zeros(len(ids), dtype=np.int64),
+        inclusion_probability=np.full(len(ids), 0.5),
+    )
+
+
+@pytest.fixture
+def opened(catalogue: Catalogue) -> audits.AuditRecord:
+    """Ten scored images, three of them in an open audit."""
+    ids = add_images(catalogue, 10)
+    run_round(catalogue, scores={image: image / 32 for image in ids})
+    frame_id = frames.keep_frame(catalogue, rows_of(ids[::-1]), round_id=1, details={})
+    return audits.begin_audit(catalogue, frame_id, new_audit(DRAWN, 1))
+
+
+def blind(catalogue: Catalogue, image_id: int, label: Label) -> None:
+    say(catalogue, image_id, label, origin=Origin.AUDIT, method=Method.BLIND)
+
+
+def test_a_frame_comes_back_in_its_order(catalogue: Catalogue, opened: audits.AuditRecord) -> None:
+    kept = frames.frame_rows(catalogue, opened.frame_id)
+    wanted = rows_of(list(range(10, 0, -1)))
+    assert kept.digest == wanted.digest == frame_digest(kept.image_ids, kept.positive)
+    assert kept.shells.tolist() == wanted.shells.tolist()
+    assert kept.probability.tolist() == wanted.probability.tolist()
+
+
+def test_a_frame_that_was_left_unfinished_is_thrown_away(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 10)
+    run_round(catalogue, scores={image: image / 32 for image in ids})
+    first = frames.keep_frame(catalogue, rows_of(ids), round_id=1, details={})
+    with catalogue.write() as connection:
+        connection.execute(sa.delete(FrameMember).where(FrameMember.place > 5))
+    with pytest.raises(BusyError, match="threw this frame away"):
+        audits.begin_audit(catalogue, first, new_audit(DRAWN, 1))
+    assert audits.list_audits(catalogue) == []
+    frames.keep_frame(catalogue, rows_of(ids[::-1]), round_id=1, details={})
+    with catalogue.read() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(Frame)).scalar() == 1
+        members = sa.select(sa.func.count()).select_from(FrameMember)
+        assert connection.execute(members).scalar() == 10
+
+
+def test_one_audit_is_open_at_a_time_and_about_the_head(
+    catalogue: Catalogue, opened: audits.AuditRecord
+) -> None:
+    with pytest.raises(BusyError, match="Audit 1 has been opened"):
+        audits.begin_audit(catalogue, opened.frame_id, new_audit(DRAWN, 1))
+    audits.abandon(catalogue, opened.audit_id)
+    with pytest.raises(BusyError, match="moved the head"):
+        audits.begin_audit(catalogue, opened.frame_id, new_audit(DRAWN, 2))
+    again = audits.begin_audit(catalogue, opened.frame_id, new_audit(DRAWN, 1))
+    assert (again.attempt, audits.attempts(catalogue)) == (2, 2)
+    with pytest.raises(BusyError, match="not open any more"):
+        audits.abandon(catalogue, opened.audit_id)
+
+
+def test_an_answer_is_blind_newer_than_the_audit_and_stands(
+    catalogue: Catalogue, opened: audits.AuditRecord
+) -> None:
+    say(catalogue, 3, Label.POSITIVE, origin=Origin.REVIEW, method=Method.SINGLE)
+    assert audits.waiting_ids(catalogue, opened, size=None) == DRAWN
+    blind(catalogue, 3, Label.NEGATIVE)
+    blind(catalogue, 3, Label.UNSURE)
+    blind(catalogue, 2, Label.POSITIVE)  # not drawn
+    answers = audits.answers_of(catalogue, opened)
+    assert answers.labels == [Label.UNSURE, None, None]
+    assert (answers.answered, answers.waiting) == (1, 2)
+    newest = labels.history(catalogue, 3)[-1]
+    labels.retract(catalogue, [newest.event_id], actor="tester")
+    assert audits.answers_of(catalogue, opened).labels[0] == Label.NEGATIVE
+    say(catalogue, 3, Label.POSITIVE, origin=Origin.REVIEW, method=Method.SINGLE)
+    assert audits.answers_of(catalogue, opened).labels[0] == Label.NEGATIVE
+
+
+def test_answers_of_an_earlier_audit_are_none_of_the_next(
+    catalogue: Catalogue, opened: audits.AuditRecord
+) -> None:
+    blind(catalogue, 3, Label.POSITIVE)
+    audits.abandon(catalogue, opened.audit_id)
+    again = audits.begin_audit(catalogue, opened.frame_id, new_audit(DRAWN, 1))
+    assert audits.waiting_ids(catalogue, again, size=None) == DRAWN
+
+
+def test_what_is_kept_at_the_end_does_not_change_any_more(
+    catalogue: Catalogue, opened: audits.AuditRecord
+) -> None:
+    blind(catalogue, 3, Label.POSITIVE)
+    claims.skip(catalogue, 1, queue=audits.QUEUE, actor="a", session="s")
+    audits.abandon(catalogue, opened.audit_id)
+    (closed,) = audits.list_audits(catalogue)
+    assert (closed.state, closed.answered, closed.sample) == (AuditState.ABANDONED, 1, 3)
+    blind(catalogue, 3, Label.NEGATIVE)
+    blind(catalogue, 5, Label.NEGATIVE)
+    kept = audits.answers_of(catalogue, closed)
+    assert kept.labels == [Label.POSITIVE, None, None]
+    assert kept.skipped.tolist() == [False, True, False]
+    assert audits.open_audit(catalogue) is None
+
+
+def test_what_cannot_be_promoted_any_more_is_known(
+    catalogue: Catalogue, opened: audits.AuditRecord
+) -> None:
+    say(catalogue, 10, Label.POSITIVE)  # place 0, and so it is in the frame
+    say(catalogue, 9, Label.POSITIVE)  # place 1, the other class there
+    left, wrong = frames.unavailable(catalogue, opened.frame_id)
+    assert np.flatnonzero(left).tolist() == [0, 1]
+    assert np.flatnonzero(wrong).tolist() == [1]
+
+
+def test_the_scored_pool_says_who_said_what(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 6)
+    run_round(
+        catalogue,
+        scores={image: image / 8 for image in ids},
+        promote={ids[0]: Label.NEGATIVE, ids[5]: Label.POSITIVE},
+    )
+    say(catalogue, ids[1], Label.POSITIVE, method=Method.SHEET)
+    say(catalogue, ids[2], Label.UNSURE)
+    pool = frames.scored_pool(catalogue)
+    assert pool.image_ids.tolist() == ids
+    assert pool.probability.tolist() == [image / 8 for image in ids]
+    assert np.flatnonzero(pool.promoted).tolist() == [0, 5]
+    assert np.flatnonzero(pool.human).tolist() == [1, 2]
+    assert np.flatnonzero(pool.human & pool.settled).tolist() == [1]
+    assert np.flatnonzero(pool.positive).tolist() == [1, 5]
+    assert np.flatnonzero(pool.sheet).tolist() == [1]
+    assert pool.round_id == 1
