@@ -32,6 +32,7 @@ from curator.catalogue.models import (
 )
 from curator.catalogue.rounds import NewRound, RoundRecord, commit_on
 from curator.catalogue.sets import Fetched, Query, column, within
+from curator.catalogue.sqlite import raw_rows
 from curator.catalogue.standing import head_of, lineage_of
 from curator.core.words import AuditKind, AuditScope, AuditState, Label, Origin
 from curator.errors import BusyError
@@ -153,7 +154,7 @@ def promoted_labels(
     conditions = _stands_promoted(scope)[0 if usable_only else 1 :]
     query = sa.select(state.image_id, state.standing, state.probability).where(*conditions)
     with catalogue.read() as connection:
-        rows = connection.execute(query.order_by(state.image_id)).all()
+        rows = raw_rows(connection.execute(query.order_by(state.image_id)))
     ids, words, probability = zip(*rows, strict=True) if rows else ((), (), ())
     positive = column((word == Label.POSITIVE for word in words), np.bool_)
     return column(ids, np.int64), positive, column(probability, np.float64)
@@ -166,7 +167,7 @@ def certified_labels(
     with catalogue.read() as connection:
         frame_id, left = _frame_and_left(connection, record.certificate_id)
         query = _select_certified(frame_id, record.audit_id, record.place_limit, left)
-        rows = connection.execute(query.order_by(FrameMember.image_id)).all()
+        rows = raw_rows(connection.execute(query.order_by(FrameMember.image_id)))
     ids, words = zip(*rows, strict=True) if rows else ((), ())
     return column(ids, np.int64), column((word == Label.POSITIVE for word in words), np.bool_)
 

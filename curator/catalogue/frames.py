@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ from curator.catalogue.models import (
     Score,
 )
 from curator.catalogue.scores import NO_GENERATION, generation_now
-from curator.catalogue.sets import Fetched, Query, column
+from curator.catalogue.sets import Query, column, insert_columns
+from curator.catalogue.sqlite import raw_rows
 from curator.core.words import Label, Method, Origin, Standing
 from curator.errors import BusyError
 
@@ -71,7 +73,7 @@ class FrameRows:
 def scored_pool(catalogue: Catalogue) -> ScoredPool:
     """The pool with its current scores, in one consistent view."""
     with catalogue.read() as connection:
-        rows = connection.execute(_select_scored(generation_now(connection))).all()
+        rows = raw_rows(connection.execute(_select_scored(generation_now(connection))))
         round_id = connection.execute(sa.select(Head.round_id)).scalar_one()
     ids, probability, raw, standing, origin, blocked, method = (
         zip(*rows, strict=True) if rows else ((),) * 7
@@ -135,34 +137,20 @@ def keep_frame(
         }
         insert = sa.insert(Frame).values(**values).returning(Frame.id)
         frame_id = int(connection.execute(insert).scalar_one())
+    words = np.where(rows.positive, Label.POSITIVE.value, Label.NEGATIVE.value).tolist()
     for start in range(0, len(rows.image_ids), CHUNK):
-        with catalogue.write() as connection:
-            connection.execute(sa.insert(FrameMember), _members(frame_id, rows, start))
-    return frame_id
-
-
-def _members(frame_id: int, rows: FrameRows, start: int) -> list[dict[str, Any]]:
-    end = start + CHUNK
-    words = {True: Label.POSITIVE.value, False: Label.NEGATIVE.value}
-    return [
-        {
-            "frame_id": frame_id,
-            "image_id": image_id,
-            "place": start + number,
-            "shell": shell,
-            "label": words[positive],
-            "probability": probability,
+        end = min(start + CHUNK, len(rows.image_ids))
+        some = {
+            "frame_id": repeat(frame_id, end - start),
+            "image_id": rows.image_ids[start:end].tolist(),
+            "place": range(start, end),
+            "shell": rows.shells[start:end].tolist(),
+            "label": words[start:end],
+            "probability": rows.probability[start:end].tolist(),
         }
-        for number, (image_id, positive, probability, shell) in enumerate(
-            zip(
-                rows.image_ids[start:end].tolist(),
-                rows.positive[start:end].tolist(),
-                rows.probability[start:end].tolist(),
-                rows.shells[start:end].tolist(),
-                strict=True,
-            )
-        )
-    ]
+        with catalogue.write() as connection:
+            insert_columns(connection, sa.insert(FrameMember), some)
+    return frame_id
 
 
 def _drop_unfinished(catalogue: Catalogue) -> None:
@@ -203,7 +191,7 @@ def frame_rows(catalogue: Catalogue, frame_id: int) -> FrameRows:
     with catalogue.read() as connection:
         digest = connection.execute(sa.select(Frame.digest).where(Frame.id == frame_id))
         name = str(digest.scalar_one())
-        rows: list[Fetched] = list(connection.execute(query).all())
+        rows = raw_rows(connection.execute(query))
     ids, label, probability, shells = zip(*rows, strict=True) if rows else ((),) * 4
     return FrameRows(
         digest=name,
@@ -237,6 +225,6 @@ def unavailable(catalogue: Catalogue, frame_id: int) -> tuple[NDArray[np.bool_],
         .order_by(member.place)
     )
     with catalogue.read() as connection:
-        rows = connection.execute(query).all()
+        rows = raw_rows(connection.execute(query))
     left, wrong = zip(*rows, strict=True) if rows else ((), ())
     return column(map(bool, left), np.bool_), column(map(bool, wrong), np.bool_)
