@@ -27,7 +27,14 @@ from scipy.stats import binom
 
 from benchmarks.pools import FOLDER, Task, parts, rehearsal, tasks, with_copies
 from benchmarks.report import Line, print_report
-from curator.core.rehearsal import AuditRules, Played, draw_labels, play_certified, ready_audit
+from curator.core.rehearsal import (
+    AuditRules,
+    Played,
+    draw_labels,
+    nothing_learned,
+    play_certified,
+    ready_audit,
+)
 from curator.learn.frozen import use_threads
 from curator.learn.rehearsal import Rehearsal
 
@@ -134,6 +141,8 @@ def one_repetition(
     """Seeds, heads, frame, plan, and so many audits."""
     generator = np.random.default_rng([repetition, 1])
     places, said = draw_labels(played_on.pool.truth, condition.seeds, condition.flipped, generator)
+    if not played_on.can_teach(places, said, seed=repetition):
+        return [nothing_learned(condition.seeds, len(played_on.pool))] * audits
     (scores,) = played_on.rounds(places, said, rounds=1, seed=repetition)
     rules = AuditRules(max_error=condition.max_error, balanced=condition.balanced)
     ready = ready_audit(scores, rules, sample=condition.audit, seed=repetition)

@@ -39,6 +39,7 @@ from curator.core.rehearsal import (
     Bars,
     Played,
     draw_labels,
+    nothing_learned,
     oracle_coverage,
     play_certified,
     play_thresholds,
@@ -217,6 +218,8 @@ class _Bench:
         """One round of curator and its thresholds."""
         start = time.perf_counter()
         places, said = self._drawn(repetition, seeds)
+        if not self._rehearsal.can_teach(places, said, seed=repetition):
+            return self._nothing(seeds, None, start)
         (scores,) = self._rehearsal.rounds(places, said, rounds=1, seed=repetition)
         bars = Bars(policy=policy_of(Settings().promotion))
         if raw:
@@ -229,6 +232,8 @@ class _Bench:
         budget = min(BUDGETS[max_error], len(self.task.truth) // 2)
         start = time.perf_counter()
         places, said = self._drawn(repetition, seeds)
+        if not self._rehearsal.can_teach(places, said, seed=repetition):
+            return [self._nothing(seeds, self._oracle(places, max_error), start)]
         (scores,) = self._rehearsal.rounds(places, said, rounds=1, seed=repetition)
         rules = AuditRules(max_error=max_error)
         ready = ready_audit(scores, rules, sample=budget - seeds, seed=repetition)
@@ -236,6 +241,11 @@ class _Bench:
         seconds = time.perf_counter() - start
         oracle = self._oracle(places, max_error)
         return [Once(played=one, oracle=oracle, seconds=seconds) for one in played]
+
+    def _nothing(self, seeds: int, oracle: float | None, start: float) -> Once:
+        """Seeds that hold too few images of one class to learn from."""
+        played = nothing_learned(seeds, len(self.task.truth))
+        return Once(played=played, oracle=oracle, seconds=time.perf_counter() - start)
 
     def _drawn(self, repetition: int, seeds: int) -> tuple[Ints, Flags]:
         generator = np.random.default_rng([repetition, 1])
