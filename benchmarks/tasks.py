@@ -1,6 +1,6 @@
 """What each method makes of the same features with the same number of human decisions.
 
-    python -m benchmarks.tasks [--repetitions 10] [--images 20000] [--task NAME...] [--goals]
+    python -m benchmarks.tasks [--repetitions 5] [--images 10000] [--task NAME...] [--goals]
 
 Five tasks on real photographs. `decisions` are all that people make: methods that do not
 audit spend them on seeds. Coverage is what gets a label of the images that people did not
@@ -92,9 +92,9 @@ class Once:
 def main() -> None:
     """Measure, print a table to stderr and JSON to stdout."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repetitions", type=int, default=10)
-    parser.add_argument("--images", type=int, default=20_000, help="in each pool; goals: all")
-    parser.add_argument("--spread", type=int, default=10_000, help="images for LabelSpreading")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--images", type=int, default=10_000, help="in each pool; goals: all")
+    parser.add_argument("--spread", type=int, default=5_000, help="images for LabelSpreading")
     parser.add_argument("--task", nargs="*", default=NAMES, choices=NAMES)
     parser.add_argument("--goals", action="store_true")
     parser.add_argument("--audits", type=int, default=20, help="of each frame, with --goals")

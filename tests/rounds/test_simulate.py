@@ -241,3 +241,12 @@ def test_a_class_too_rare_for_the_seeds_is_counted_not_hidden(tmp_path: Path) ->
     found = simulate(pool.opened, write_truth(pool, tmp_path), SMALL)
     assert all(row.untrained > 0 for row in found.rows)
     assert "too few images of one class" in found.advice
+
+
+def test_from_python_the_wish_is_given_by_name(pool: Pool, tmp_path: Path) -> None:
+    truth = write_truth(pool, tmp_path)
+    found = pool.api.simulate(truth, seeds=(20,), policies=("raw",), repetitions=1)
+    (row,) = found.rows
+    assert (row.setting.seeds, row.setting.policy, row.repetitions) == (20, "raw", 1)
+    with pytest.raises(TypeError):
+        pool.api.simulate(truth, seed=20)
