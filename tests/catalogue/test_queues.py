@@ -206,6 +206,7 @@ def test_counts_add_up(catalogue: Catalogue) -> None:
     assert (source.name, dict(source.locations)) == ("pictures", {"present": 20})
 
 
+@pytest.mark.slow
 def test_the_pool_comes_in_order_with_its_features(catalogue: Catalogue) -> None:
     ids = scored(catalogue)
     made = features.feature_set(catalogue, fingerprint="f", name="tiny", dimension=3)

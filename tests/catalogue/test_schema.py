@@ -61,6 +61,7 @@ def test_every_constraint_has_a_name(catalogue: Catalogue) -> None:
             assert constraint.name, f"{table.name}: {constraint}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["label_event", "round", "head_move"])
 @pytest.mark.parametrize("statement", ["UPDATE {} SET id = id", "DELETE FROM {}"])
 def test_what_happened_cannot_be_changed(catalogue: Catalogue, table: str, statement: str) -> None:

@@ -33,6 +33,7 @@ def test_label_reports_what_it_recorded(labelled: Path, labelled_template: Path)
     assert (again["recorded"], again["unchanged"]) == (0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "says"),
     [

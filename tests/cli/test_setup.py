@@ -28,6 +28,7 @@ def test_init_makes_a_commented_settings_file_with_the_names(tmp_path: Path) -> 
     assert made.stdout == ""
 
 
+@pytest.mark.slow
 def test_init_in_a_folder_that_holds_images_leaves_them_alone(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"mine")
     curator("init", tmp_path)
@@ -109,6 +110,7 @@ def test_config_changes_the_file_and_keeps_its_comments(workspace: Path) -> None
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

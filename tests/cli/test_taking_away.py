@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.command import curator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def labelled(tmp_path: Path, picture_folder: Callable[..., Path]) -> Path:

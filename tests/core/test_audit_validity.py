@@ -132,6 +132,7 @@ LARGE_LADDERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sizes", "drawn", "max_error"), LARGE_LADDERS)
 @pytest.mark.parametrize("shape", ["even", "loosest", "strictest", "rising", "tight"])
 def test_pools_just_over_the_limit(

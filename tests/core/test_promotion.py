@@ -38,6 +38,7 @@ def test_the_rule(probability: float, held: Held, expected: Action) -> None:
     assert actions.tolist() == [expected]
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=50))
 def test_what_was_just_promoted_is_not_revoked_at_the_same_probability(values: list[float]) -> None:
     probability = np.array(values)

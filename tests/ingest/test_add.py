@@ -32,6 +32,8 @@ from tests.imaging.pictures import encode, photograph, png_claiming
 from tests.ingest.conftest import Save
 from tests.ingest.snapshots import catalogued
 
+pytestmark = pytest.mark.slow
+
 
 def image_at(workspace: Workspace, path: Path) -> int:
     key = os.fsencode(path)
@@ -136,7 +138,6 @@ def test_a_changed_file_is_a_new_image_and_said_so(
     ]
 
 
-@pytest.mark.slow
 def test_only_rehash_sees_a_change_that_kept_size_and_time(
     workspace: Workspace, pictures: Path
 ) -> None:
@@ -587,7 +588,6 @@ def test_one_slow_first_file_is_no_sample(
     assert said.startswith("18 more files"), "after three chunks, not after the first"
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_files(
     workspace: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

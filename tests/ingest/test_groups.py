@@ -74,6 +74,7 @@ def test_groups_that_share_an_image_are_tied_together(
     assert user_groups(workspace) == {"ann": {1, 2, 3, 4}, "cy": {5, 6}}
 
 
+@pytest.mark.slow
 def test_patterns_that_cannot_be_used(workspace: Workspace, people: Path) -> None:
     with pytest.raises(UsageError, match="is not a regular expression"):
         group_by_pattern(workspace, "(")

@@ -12,6 +12,8 @@ from curator.workflows.queue import queue
 from curator.workflows.round import RoundReport, run_rounds
 from tests.rounds.pool import Pool
 
+pytestmark = pytest.mark.slow
+
 POSITIVE = code_of(Standing.POSITIVE)
 
 

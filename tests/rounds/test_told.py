@@ -12,6 +12,8 @@ import pytest
 from tests.rounds.pool import Pool
 from tests.support.command import curator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def doubtful(tmp_path: Path) -> Pool:

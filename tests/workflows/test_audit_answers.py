@@ -19,6 +19,8 @@ from curator.workflows.queue import queue, queue_csv
 from tests.workflows.audited import Pool, make_pool
 from tests.workflows.filled import decide
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pool(workspace: object, tmp_path: Path) -> Pool:

@@ -52,6 +52,7 @@ def test_a_blind_card_carries_no_hint(workspace: Workspace, pool: list[int]) -> 
     assert (event.origin, event.method) == (Origin.CALIBRATION, Method.BLIND)
 
 
+@pytest.mark.slow
 def test_undo_never_leads_from_blind_work_into_open_work(
     workspace: Workspace, pool: list[int]
 ) -> None:

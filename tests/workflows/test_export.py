@@ -24,6 +24,8 @@ from curator.workflows.workspace import Workspace
 from tests.support.needs import skip_unavoidably
 from tests.workflows.filled import decide, files_no_larger_than, fill, promote
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["b/2.jpg", "a.jpg", "b.jpg", "c, d.jpg", 'e "f".jpg', "g\nh.jpg", b"caf\xe9.jpg", "z.jpg"]
 
 
@@ -101,7 +103,6 @@ def test_formats_hold_the_same(
     assert report.digest == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_the_same_catalogue_gives_the_same_bytes(
     workspace: Workspace, ids: dict[str, int], tmp_path: Path, suffix: str
@@ -154,7 +155,6 @@ def test_filters(workspace: Workspace, ids: dict[str, int], tmp_path: Path) -> N
     assert names(labels=["negative"], origins=["seed"]) == []
 
 
-@pytest.mark.slow
 def test_filters_by_source_split_round_and_probability(
     workspace: Workspace, ids: dict[str, int], tmp_path: Path
 ) -> None:
@@ -381,7 +381,6 @@ def test_a_read_only_folder(workspace: Workspace, ids: dict[str, int], tmp_path:
         export(workspace, folder / "m.csv")
 
 
-@pytest.mark.slow
 def test_memory_stays_flat(workspace: Workspace, tmp_path: Path) -> None:
     """Twice as many rows as are sorted at once take no more memory than those."""
     names = [f"{number:07d}.jpg" for number in range(2 * RUN_LENGTH)]

@@ -25,6 +25,8 @@ from tests.support.command import run_curator, start_curator
 from tests.support.needs import skip_unavoidably
 from tests.workflows.filled import decide, files_no_larger_than, fill, promote
 
+pytestmark = pytest.mark.slow
+
 SIZE = 100
 """What `fill` says of every file, so that shards find the size that they expect."""
 
@@ -583,7 +585,6 @@ def test_a_destination_whose_name_is_no_text(
     assert export(workspace, tmp_path / text).rows == 5
 
 
-@pytest.mark.slow
 def test_killed_it_goes_on(workspace: Workspace, tmp_path: Path) -> None:
     names: list[bytes | str] = [f"{number:04d}.jpg" for number in range(600)]
     stock(workspace, tmp_path / "photos", names)
@@ -602,7 +603,6 @@ def test_killed_it_goes_on(workspace: Workspace, tmp_path: Path) -> None:
     assert not unfinished.exists()
 
 
-@pytest.mark.slow
 def test_a_disk_that_is_full_says_so_and_goes_on_when_there_is_room(
     workspace: Workspace, tmp_path: Path, small_disk: Path
 ) -> None:

@@ -18,6 +18,8 @@ from curator.workflows.workspace import Workspace, create_workspace
 from tests.support.command import curator
 from tests.workflows.filled import decide, fill, promote
 
+pytestmark = pytest.mark.slow
+
 NAMES: list[bytes | str] = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "f.jpg", b"g\xe9.jpg"]
 EVERYTHING = Filters(labels=["good", "bad", "unsure", "conflict"], include_unlabelled=True)
 

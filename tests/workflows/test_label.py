@@ -179,6 +179,7 @@ def test_contradicting_imports_are_a_conflict_unless_they_replace(
     assert kinds == [EventKind.ASSERT, EventKind.RETRACT, EventKind.ASSERT]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("origin", "method", "split"),
     [
