@@ -28,7 +28,7 @@ from curator.tui.screens.ask import AskScreen
 from curator.tui.screens.filter import FilterScreen
 from curator.tui.screens.single import SingleScreen
 from curator.tui.screens.summary import SummaryScreen
-from curator.tui.terminal import HALF_CELLS, Graphics
+from curator.tui.terminal import HALF_CELLS, Graphics, terminal_is_gone
 from curator.workflows.cards import Card
 from curator.workflows.supply import REVIEWED
 
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     Callback = Callable[[], Awaitable[None]]
+
+_TERMINAL_CHECKED = 2.0
+"""Seconds from one look to the next whether the terminal is still there."""
 
 
 class ReviewApp(App[Summary]):
@@ -95,7 +98,18 @@ class ReviewApp(App[Summary]):
         if self._wanted_theme in self.available_themes:
             self.theme = self._wanted_theme
         self.theme_changed_signal.subscribe(self, lambda _: self.redraw_everything())
+        if not self.in_browser and not self.is_headless:
+            self.set_interval(_TERMINAL_CHECKED, self._leave_a_terminal_that_is_gone)
         self.push_screen(SingleScreen())
+
+    def _leave_a_terminal_that_is_gone(self) -> None:
+        """End when nobody can press a key any more; every decision is on disk already.
+
+        A terminal may vanish without a signal (a container's, a detached session's), and
+        waiting for its keys would burn a core for ever.
+        """
+        if terminal_is_gone():
+            self.exit(self.desk.summary())
 
     async def on_event(self, event: events.Event) -> None:
         """Remember when a key was pressed, before anything else is done with it."""

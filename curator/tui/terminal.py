@@ -106,6 +106,18 @@ def look_at_terminal(environment: Mapping[str, str], *, wanted: str = "auto") ->
     )
 
 
+def terminal_is_gone() -> bool:
+    """Whether the keyboard was a terminal, and its other end has been closed."""
+    keyboard = sys.__stdin__
+    if keyboard is None or keyboard.closed:
+        return True
+    try:
+        termios.tcgetattr(keyboard.fileno())
+    except termios.error:
+        return True
+    return False
+
+
 def ask_graphics() -> Graphics:
     """Ask the terminal what it can draw."""
     return read_answers(_ask(_KITTY_QUERY + _CELL_QUERY + _ATTRIBUTES_QUERY))

@@ -95,6 +95,16 @@ class DrawingTerminal:
             time.sleep(0.1)
         self.settle()
 
+    def vanish(self) -> int:
+        """Be gone without a signal, as a container's terminal is; the command's exit code."""
+        self.settle()
+        os.close(self._ours)
+        try:
+            return self.process.wait(timeout=PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.wait()
+
     def close(self) -> int:
         """End the command if it has not ended; its exit code."""
         try:

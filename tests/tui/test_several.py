@@ -16,6 +16,7 @@ from curator.catalogue import labels
 from curator.catalogue.browse import OwnDecision, own_decisions
 from curator.catalogue.checks import check_catalogue
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.models import Claim
 from curator.catalogue.rounds import list_rounds
 from curator.core.words import EventKind, Label, Method, Origin, Standing
 from curator.workflows.workspace import Workspace, open_workspace
@@ -76,10 +77,7 @@ class Person:
 @pytest.mark.slow
 def test_two_people_and_a_round_at_once(tmp_path: Path) -> None:
     """Real processes: none is given the other's image, and no key is lost, killed or not."""
-    ready.make_pictures(tmp_path)
-    folder = ready.init(tmp_path, tmp_path / "ws")
-    ready.add(tmp_path, folder)
-    ready.label(tmp_path, folder)
+    folder = _labelled(tmp_path)
     run_curator("-w", folder, "encode")
     anna, ben = Person("anna", "a", folder), Person("ben", "x", folder)
     rounds = subprocess.Popen(
@@ -156,3 +154,22 @@ async def test_what_somebody_else_says_meanwhile_is_told_and_both_are_kept(
     said = [(event.actor, event.label) for event in labels.history(scored.catalogue, image_id)]
     assert said == [("tester", Label.POSITIVE), ("anna", Label.NEGATIVE)]
     assert labels.current(scored.catalogue, [image_id])[image_id].standing is Standing.NEGATIVE
+
+
+def test_a_review_whose_terminal_has_vanished_ends_and_lets_go(tmp_path: Path) -> None:
+    folder = _labelled(tmp_path)
+    person = Person("anna", "a", folder)
+    person.press()
+    person.terminal.vanish()
+    with open_workspace(folder).catalogue as catalogue, catalogue.read() as connection:
+        assert len(own_decisions(catalogue, "anna", limit=9)) == 1
+        assert not connection.execute(sa.select(Claim.image_id)).all(), "nobody waits for them"
+
+
+def _labelled(folder: Path) -> Path:
+    """A workspace of pictures with seed labels."""
+    ready.make_pictures(folder)
+    workspace = ready.init(folder, folder / "ws")
+    ready.add(folder, workspace)
+    ready.label(folder, workspace)
+    return workspace
