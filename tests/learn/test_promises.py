@@ -56,7 +56,7 @@ def test_promises_are_kept(
     # It would be easy to keep promises by making none.
     assert np.mean([one.issued for one in found.first]) >= least_issued
     issued = [one for one in found.first if one.issued]
-    assert np.mean([one.coverage for one in issued]) > 0.3
+    assert np.mean([one.coverage for one in issued]) > 0.2
 
 
 def test_promises_about_a_rare_class_are_kept(clothes: Clothes) -> None:

@@ -257,7 +257,7 @@ def test_labels_that_cannot_train_get_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="labelled bad"):
         rounds(pool)
     pool.label(negative[:1])
-    with pytest.raises(DataError, match="Only 1 images are labelled bad"):
+    with pytest.raises(DataError, match="Only 1 image is labelled bad"):
         rounds(pool)
     pool.label([*positive, *negative])
     with pytest.raises(DataError, match="nothing left to promote"):
@@ -341,7 +341,8 @@ def test_a_killed_search_goes_on_and_gives_the_same_graph(tmp_path: Path) -> Non
 
 
 def test_neighbours_can_be_left_out(tmp_path: Path) -> None:
-    pool = Pool(tmp_path, size=300, settings={"classifier.neighbour_share": "0"})
+    without = {"classifier.neighbour_share": "0", "gates.distance": "0"}
+    pool = Pool(tmp_path, size=300, settings=without)
     pool.label(range(60))
     rounds(pool)
     assert not (pool.api.root / ".curator" / "graphs").exists()

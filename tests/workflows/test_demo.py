@@ -6,6 +6,7 @@ import csv
 import hashlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -16,12 +17,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from curator.catalogue import queues
+from curator.catalogue.images import image_files
 from curator.core.words import Standing
 from curator.errors import StorageError
 from curator.workflows.demo import DemoReport, demo
 from curator.workflows.verify import verify
 from curator.workflows.workspace import create_workspace, open_workspace
-from tests.support.command import CHECKOUT, curator
+from tests.support.command import CHECKOUT
 
 SEEDS = CHECKOUT / "seeds" / "solar-cells"
 
@@ -90,9 +93,11 @@ def test_the_figures_follow_from_the_manifest(finished: DemoReport, truth: pd.Da
 
 
 @pytest.mark.slow
-def test_borderline_is_what_the_queue_shows(finished: DemoReport, truth: pd.DataFrame) -> None:
-    listed = curator("-w", finished.folder, "queue", "borderline", "--size", "200").stdout
-    names = {Path(row["path"]).name for row in csv.DictReader(listed.splitlines())}
+def test_borderline_are_the_least_certain(finished: DemoReport, truth: pd.DataFrame) -> None:
+    with open_workspace(finished.folder).catalogue as catalogue:
+        ids = queues.borderline(catalogue, size=200)
+        files = image_files(catalogue, ids).values()
+        names = {Path(os.fsdecode(file.path)).name for file in files}
     pool = truth[~truth.seed]
     unsure = pool.rating.between(0.1, 0.9)
     shown = pool.name.isin(names)
