@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from curator.workflows.history import History
     from curator.workflows.import_manifest import ImportReport
     from curator.workflows.imported import FeatureImportReport
-    from curator.workflows.inspect import ImageInspection, Inspection
+    from curator.workflows.inside import ImageInspection
+    from curator.workflows.inspect import Inspection
     from curator.workflows.label import LabelReport
     from curator.workflows.model_export import ModelExportReport
     from curator.workflows.pack import PackReport
@@ -278,7 +279,7 @@ class Workspace:
 
     def look_inside(self, image: str | Path) -> ImageInspection:
         """Feature maps and class activation of one image, as PNG files."""
-        from curator.workflows.inspect import look_inside
+        from curator.workflows.inside import look_inside
 
         return look_inside(self._workspace, str(image), progress=self.progress)
 

@@ -220,3 +220,11 @@ def labels_of(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.
             found = dict(rows)
             codes[start : start + CHUNK] = [found.get(image_id, NO_CODE) for image_id in some]
     return codes
+
+
+def unit_key(catalogue: Catalogue, image_id: int) -> int | None:
+    """The unit that an image belongs to; None for an image that is not in the pool."""
+    query = sa.select(ImageState.unit_key).where(ImageState.image_id == image_id)
+    with catalogue.read() as connection:
+        found: int | None = connection.execute(query).scalar_one_or_none()
+    return found

@@ -9,7 +9,8 @@ from curator.cli.output import count, duration, percent, shown, size, table
 if TYPE_CHECKING:
     from curator.settings import ClassesSettings
     from curator.workflows.curve import EpochCurve, SizeCurve
-    from curator.workflows.inspect import ImageInspection, Inspection
+    from curator.workflows.inside import ImageInspection
+    from curator.workflows.inspect import Inspection
     from curator.workflows.pack import PackReport
     from curator.workflows.tune import TuneReport
 

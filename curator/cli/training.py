@@ -169,13 +169,14 @@ def inspect(
 
     Example: curator inspect photos/0042.jpg
     """
+    from curator.workflows import inside
     from curator.workflows import inspect as workflow
 
     call = invocation(context)
     with call.workspace() as workspace:
         names = workspace.settings.classes
         if image is not None:
-            seen = workflow.look_inside(workspace, image, progress=call.progress())
+            seen = inside.look_inside(workspace, image, progress=call.progress())
             if json:
                 emit_json(seen)
             else:

@@ -150,17 +150,19 @@ ACTIONS: tuple[Action, ...] = (
         name="left",
         keys=("left", "h"),
         label="left",
-        meaning="The image before; to the left on the sheet and in a zoomed image.",
+        meaning="The image before; to the left on the sheet and in a zoomed image; the picture"
+        " before, where the history shows what the network sees.",
         group=Group.MOVE,
-        places=LOOKING,
+        places=(*LOOKING, Place.HISTORY),
     ),
     Action(
         name="right",
         keys=("right", "l"),
         label="right",
-        meaning="The image after, without deciding; to the right on the sheet and when zoomed.",
+        meaning="The image after, without deciding; to the right on the sheet and when zoomed;"
+        " the next picture of what the network sees.",
         group=Group.MOVE,
-        places=LOOKING,
+        places=(*LOOKING, Place.HISTORY),
     ),
     Action(
         name="up",
@@ -210,11 +212,23 @@ ACTIONS: tuple[Action, ...] = (
         name="history",
         keys=("i",),
         label="history",
-        meaning="Everything that was ever said about the image; back with the same key.",
+        meaning="Everything that was ever said about the image, and what the network sees in"
+        " it; back with the same key.",
         group=Group.LOOK,
         places=(*LOOKING, Place.HISTORY),
         blind=False,
         footer=11,
+    ),
+    Action(
+        name="inside",
+        keys=("v",),
+        label="look inside",
+        meaning="What the network sees in the image: where its answer comes from, and the"
+        " feature maps; networks trained end to end show it at once.",
+        group=Group.LOOK,
+        places=(Place.HISTORY,),
+        blind=False,
+        footer=12,
     ),
     Action(
         name="similar",

@@ -25,6 +25,7 @@ from curator.tui.lines import Inks
 from curator.tui.widgets.panel import Names, Panel, Thumb
 from curator.workflows.cards import NO_CONTEXT, Card, load_cards, load_context
 from curator.workflows.desk import Desk
+from curator.workflows.inside import Insight, Sight, sees_by_itself
 from curator.workflows.neighbours import Neighbour, Neighbours
 from curator.workflows.pictures import Pictures, Shot
 from curator.workflows.workspace import Workspace
@@ -88,6 +89,8 @@ class Backstage:
         )
         self._desk_thread = ThreadPoolExecutor(1, thread_name_prefix="desk")
         self._search_thread = ThreadPoolExecutor(1, thread_name_prefix="search")
+        self._inside_thread = ThreadPoolExecutor(1, thread_name_prefix="inside")
+        self._insight = Insight(workspace)
         self._ahead: Ahead[Wish, Prepared] = Ahead(self._prepare, keep=KEPT)
         self._thumbs: OrderedDict[tuple[int, int, int], Sequence[Strip]] = OrderedDict()
         self._thumb_lock = threading.Lock()
@@ -98,6 +101,7 @@ class Backstage:
         """End the threads, let go of claims and files."""
         self._ahead.close()
         self._search_thread.shutdown(wait=True, cancel_futures=True)
+        self._inside_thread.shutdown(wait=True, cancel_futures=True)
         self._desk_thread.shutdown(wait=True)
         self.desk.close()
         self.pictures.close()
@@ -129,6 +133,23 @@ class Backstage:
         if ready is not None:
             return ready
         return await asyncio.wrap_future(self._ahead.get(wish))
+
+    async def inside(self, card: Card, *, asked: bool) -> Sight | None:
+        """What the network sees in an image, never of one that somebody labels blind.
+
+        Unless it is `asked` for, only networks that were trained end to end are looked
+        into: for an encoder's heads PyTorch would be loaded for everybody who reads a
+        history. Raises CuratorError where there is nothing to look into.
+        """
+        if card.blind or self.desk.blind:
+            return None
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._inside_thread, self._look, card.image_id, asked)
+
+    def _look(self, image_id: int, asked: bool) -> Sight | None:
+        if not asked and not sees_by_itself(self.workspace):
+            return None
+        return self._insight.sight(image_id)
 
     def sources(self) -> tuple[str, ...]:
         """The names of all sources."""

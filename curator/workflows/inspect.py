@@ -16,25 +16,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curator.catalogue import pool, rounds
-from curator.catalogue.images import find_image, image_files
+from curator.catalogue.images import image_files
 from curator.core.files import replacing
 from curator.core.metrics import Confusion, confusion
 from curator.core.progress import SILENT, Progress
-from curator.core.records import ImageFile
 from curator.core.words import Standing, code_of
-from curator.errors import DataError, LearnError
+from curator.errors import DataError
 from curator.imaging.opening import open_within, read_file
 from curator.imaging.problems import ImageProblem
-from curator.pixels.pack import PackSpec, decode_square
 from curator.report.contact_sheet import Strip, Tile, contact_sheet
-from curator.report.maps import laid_over, map_grid
 from curator.workflows.labelled import is_human
-from curator.workflows.pack import is_pack, open_rules, spec_of
-from curator.workflows.predict import CurrentModel, current_model
+from curator.workflows.pack import open_rules
+from curator.workflows.predict import current_model
 from curator.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
-    from curator.learn.finetune.network import PixelNetwork
+    pass
 
 SHOWN = 16
 """Pictures in a strip of the contact sheet."""
@@ -68,21 +65,6 @@ class Inspection:
     uncertain_labelled: int
     pool: int
     sheet: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageInspection:
-    """What the network sees in one image: PNG files, and its own claim P(positive).
-
-    `maps` are one file for each convolution, first to last. `activation` is None for a
-    network without convolutions, and `problem` then says so.
-    """
-
-    image: Path
-    probability: float
-    activation: Path | None
-    maps: tuple[Path, ...]
-    problem: str = ""
 
 
 def inspect(
@@ -119,96 +101,6 @@ def inspect(
         pool=size,
         sheet=sheet,
     )
-
-
-def look_inside(
-    workspace: Workspace, image: str, *, progress: Progress = SILENT
-) -> ImageInspection:
-    """Feature maps and class activation of one image, by path or SHA-256, as PNG files.
-
-    Raises DataError before the first round, if the image is unknown, or its file is gone.
-    """
-    from curator.learn.finetune.looking import class_activation, feature_maps
-
-    path = os.fsencode(Path(image).absolute())
-    image_id = find_image(workspace.catalogue, image, path=path)
-    files = image_files(workspace.catalogue, [image_id])
-    if image_id not in files:
-        raise DataError(f"The file of {image} is gone.", "Run `curator add` or `relocate`.")
-    model = current_model(workspace)
-    network, pixels = _network_and_pixels(workspace, model, files[image_id], progress)
-    folder = workspace.folder("reports") / f"image-{image_id}"
-    folder.mkdir(exist_ok=True)
-    maps = []
-    for number, found in enumerate(feature_maps(network, pixels), 1):
-        target = folder / f"maps-{number:02d}-{found.name.replace('.', '-')}.png"
-        _write_png(target, map_grid(found.maps))
-        maps.append(target)
-    try:
-        heat, odds = class_activation(network, pixels)
-    except LearnError as error:
-        from curator.learn.finetune.feeding import margins_of
-        from curator.workflows.finetune import HeldPixels
-
-        odds = float(margins_of(network, HeldPixels(pixels[None]), np.zeros(1, np.int64))[0])
-        activation, problem = None, error.problem
-    else:
-        activation, problem = folder / "activation.png", ""
-        _write_png(activation, laid_over(pixels, heat))
-    return ImageInspection(
-        image=Path(os.fsdecode(files[image_id].path)),
-        probability=float(1 / (1 + np.exp(-np.clip(odds, -35, 35)))),
-        activation=activation,
-        maps=tuple(maps),
-        problem=problem,
-    )
-
-
-def _network_and_pixels(
-    workspace: Workspace, model: CurrentModel, file: ImageFile, progress: Progress
-) -> tuple[PixelNetwork, NDArray[np.uint8]]:
-    """The network of the current round that was not taught with most of the pool: the first;
-    and the image as it sees it."""
-    from curator.learn.finetune.classifier import load_finetuned
-    from curator.workflows.finetune import say_whose_code
-
-    if is_pack(model.feature_set):
-        classifier = load_finetuned(model.path, model.digest)
-        say_whose_code(workspace, classifier.request, progress)
-        spec = spec_of(model.feature_set)
-        return classifier.networks(workspace.root)[0], _pixels(workspace, file, spec)
-    network = _frozen_network(workspace, model)
-    spec = PackSpec(side=network.pixels.side, channels=3, fit=workspace.settings.classifier.fit)
-    return network, _pixels(workspace, file, spec)
-
-
-def _frozen_network(workspace: Workspace, model: CurrentModel) -> PixelNetwork:
-    from curator.learn.finetune.looking import with_heads
-    from curator.learn.finetune.network import NetworkRequest, build_network, resolve_input
-    from curator.learn.model import load_classifier
-
-    facts = model.feature_set.details.get("identity")
-    if facts is None:
-        raise DataError(
-            "The current model rests on imported features, so there is no network to look into.",
-            "Set classifier.model to a model of timm and run `curator round`.",
-        )
-    chosen = workspace.settings.classifier
-    request = NetworkRequest(
-        model=str(facts["model"]), weights=chosen.weights, image_size=int(facts["image_size"])
-    )
-    network = build_network(request, resolve_input(request), seed=0)
-    return with_heads(network, load_classifier(model.path, model.digest).on_raw_features())
-
-
-def _pixels(workspace: Workspace, file: ImageFile, spec: PackSpec) -> NDArray[np.uint8]:
-    rules = open_rules(workspace)
-    try:
-        return decode_square(read_file(file.path, rules.max_bytes), spec, rules)
-    except ImageProblem as problem:
-        raise DataError(
-            f"{os.fsdecode(file.path)} cannot be read: {problem.detail}.", "Run `curator add`."
-        ) from problem
 
 
 def _uncertain(workspace: Workspace, band: tuple[float, float]) -> tuple[int, int, int]:

@@ -11,7 +11,8 @@ from curator.errors import LearnError
 from curator.learn.finetune.looking import class_activation, feature_maps, with_heads
 from curator.learn.finetune.network import NetworkRequest, build_network, resolve_input
 from curator.learn.heads import LinearHeads
-from curator.workflows.inspect import inspect, look_inside
+from curator.workflows.inside import look_inside
+from curator.workflows.inspect import inspect
 from tests.finetune.pictures import labelled, picture_size
 from tests.support.command import curator
 

@@ -152,7 +152,7 @@ def survey_pool_slices(
     wants_unlabelled = plan.recipe.consistency != "none"
     unlabelled: list[list[Ints]] = [[] for _ in range(plan.heads)]
     for piece in pool:
-        own = _own_network(piece.folds, plan.heads)
+        own = judging_network(piece.folds, plan.heads)
         if wants_unlabelled:
             for head in range(plan.heads):
                 unlabelled[head].append(piece.rows[piece.teachable & (own != head)])
@@ -239,7 +239,7 @@ class FineScorer:
         """P(positive) of each image, calibrated and raw, both (rows,) float64."""
         calibrated, raw = np.empty(len(part.rows)), np.empty(len(part.rows))
         if self._plan.heads == 2:
-            own = _own_network(part.folds, 2)
+            own = judging_network(part.folds, 2)
             for head, network in enumerate(self._networks):
                 self._fill(own == head, head, network, self._calibration, part, features,
                            calibrated, raw)  # fmt: skip
@@ -270,11 +270,16 @@ class FineScorer:
         raw[chosen] = sigmoid(margins)
 
 
+def judging_network(quarters: Ints, heads: int) -> Ints:
+    """The network that judges each image and must not learn from it; -1 where one learns all."""
+    return quarters % 2 if heads == 2 else np.full(len(quarters), -1)
+
+
 def check_judges(labels: FineLabels, plan: FinePlan) -> None:
     """Raise LearnError, saying what to do, unless something can judge what is trained."""
     if plan.recipe.judges == "halves":
         for head in range(2):
-            inside = labels.trains & (_own_network(labels.quarters, 2) != head)
+            inside = labels.trains & (judging_network(labels.quarters, 2) != head)
             for name, side in (("positive", labels.positive), ("negative", ~labels.positive)):
                 if not (inside & side).any():
                     raise LearnError(
@@ -312,7 +317,7 @@ def _train_one(
     epoch_done: Callable[[EpochRecord], None],
 ) -> TrainedNetwork:
     recipe = plan.recipe
-    mine = np.flatnonzero(labels.trains & (_own_network(labels.quarters, plan.heads) != head))
+    mine = np.flatnonzero(labels.trains & (judging_network(labels.quarters, plan.heads) != head))
     validates = validation_members(
         labels.units[mine], labels.positive[mine], recipe.validation_share, plan.seed + head
     )
@@ -342,11 +347,6 @@ def _train_one(
     )
 
 
-def _own_network(quarters: Ints, heads: int) -> Ints:
-    """The network that judges each image and must not learn from it; -1 where one learns all."""
-    return quarters % 2 if heads == 2 else np.full(len(quarters), -1)
-
-
 def _pseudo_labels(sampler: PseudoSampler, head: int) -> PseudoLabels:
     rows, positive = [], []
     for code in (1, -1):
@@ -359,7 +359,7 @@ def _pseudo_labels(sampler: PseudoSampler, head: int) -> PseudoLabels:
 
 def _judged(labels: FineLabels, margins: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
     """Each label's log-odds by the network that was not taught with it."""
-    place = _own_network(labels.quarters, heads) if heads == 2 else np.zeros(len(margins), int)
+    place = judging_network(labels.quarters, heads) if heads == 2 else np.zeros(len(margins), int)
     own: NDArray[np.float32] = margins[np.arange(len(margins)), place]
     return own
 

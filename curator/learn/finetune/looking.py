@@ -81,6 +81,12 @@ def class_activation(
     return scaled, float(odds.detach())
 
 
+def log_odds_of(network: PixelNetwork, pixels: NDArray[np.uint8]) -> float:
+    """The log-odds of one image (side, side, channels), for any network."""
+    with torch.inference_mode():
+        return float(network.eval()(_input(pixels))[0])
+
+
 def with_heads(network: PixelNetwork, heads: LinearHeads) -> PixelNetwork:
     """The network with the mean of linear heads on its features as its last layer.
 
