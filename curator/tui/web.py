@@ -134,7 +134,7 @@ def serve_review(
 
     Raises UsageError if nothing can listen there.
     """
-    listener = _listen(host, port)
+    listener = listen(host, port)
     token = "" if is_loopback(host) else secrets.token_urlsafe(18)
     server = ReviewServer(command, host, listener.getsockname()[1], token)
     say(f"The review is at {server.address}")
@@ -147,7 +147,11 @@ def serve_review(
     web.run_app(server.application(), sock=listener, print=None, access_log=None)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections at `host`; `port` 0 takes the usual one or a free one.
+
+    Raises UsageError if nothing can listen there.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     wanted = [port] if port else [DEFAULT_PORT, 0]
     for number in wanted:
@@ -155,6 +159,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, number))
+            listener.listen()  # at once: the address is told before the server runs
         except OSError as error:
             listener.close()
             if number == wanted[-1]:

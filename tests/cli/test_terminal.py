@@ -70,8 +70,8 @@ def test_bars_show_rate_and_leave_a_line() -> None:
     assert "━" in text
     assert re.search(r"\d+/40 images", text)
     assert re.search(r"\d+/s", text)
-    assert re.search(r"inner: 20 files in 0\.\d s", text)
-    assert re.search(r"encode \[bold\]: 40 images in 0\.\d s \(\d+/s\)", text)
+    assert re.search(r"inner: 20 files in \d+\.\d s", text)
+    assert re.search(r"encode \[bold\]: 40 images in \d+\.\d s \(\d+/s\)", text)
 
 
 def test_notes_on_a_terminal_are_plain_text() -> None:

@@ -23,7 +23,7 @@ from PIL import Image
 from curator.catalogue.browse import own_decisions
 from curator.core.actor import current_user
 from curator.core.words import Label, Method
-from curator.tui.web import is_loopback
+from curator.tui.web import is_loopback, listen
 from curator.workflows.workspace import Workspace
 from tests.support.command import CHECKOUT, curator
 from tests.support.needs import need_program
@@ -143,6 +143,14 @@ def test_what_is_wrong_is_said_before_anything_is_served(
 ) -> None:
     ended = curator("-w", scored.root, "review", *arguments, "--web", expect=2)
     assert says in ended.stderr
+
+
+def test_who_is_told_the_address_can_connect_at_once() -> None:
+    first, second = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
+    with first, second:
+        assert first.getsockname() != second.getsockname()
+        for listener in (first, second):
+            socket.create_connection(listener.getsockname(), timeout=1).close()
 
 
 def test_what_is_loopback() -> None:
