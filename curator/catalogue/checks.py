@@ -130,7 +130,10 @@ def _round_problems(connection: Connection) -> Iterator[str]:
             )
     scores = sa.text("""
         SELECT g.round_id FROM head h JOIN score_generation g ON g.id = h.generation_id
-        WHERE coalesce(g.round_id, 0) <> coalesce(h.round_id, 0)""")
+        LEFT JOIN round now ON now.id = h.round_id
+        LEFT JOIN round scored ON scored.id = g.round_id
+        WHERE coalesce(g.round_id, 0) <> coalesce(h.round_id, 0)
+            AND (now.score_digest IS NULL OR now.score_digest IS NOT scored.score_digest)""")
     for (round_id,) in connection.execute(scores):
         yield f"The current scores are those of round {round_id}, not of round {head}."
 

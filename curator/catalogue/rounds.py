@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.orm import aliased
 
 from curator.catalogue.commit import (
     count_decisions,
@@ -38,7 +39,6 @@ from curator.catalogue.sets import Fetched, emptied, plain_text, touched
 from curator.catalogue.staging import (
     begin_staging,
     clean_scores,
-    copy_scores,
     discard_staging,
     generation_of,
     has_rows,
@@ -59,7 +59,6 @@ __all__ = [
     "clean_scores",
     "commit_on",
     "commit_round",
-    "copy_scores",
     "current_scores",
     "discard_staging",
     "get_round",
@@ -255,13 +254,19 @@ def commit_on(connection: Connection, token: str, new: NewRound) -> RoundRecord:
 
 
 def scores_behind(catalogue: Catalogue) -> tuple[int, str] | None:
-    """The head round and the digest of its scores, if the current scores are not its own."""
+    """The head round and the digest of its scores, if the current scores are others.
+
+    Rounds that change labels alone, such as the issue of a certificate, share the digest of
+    the round before.
+    """
+    scored = aliased(Round)
     query = (
         sa.select(Round.id, Round.score_digest)
         .join(Head, Head.round_id == Round.id)
         .outerjoin(ScoreGeneration, ScoreGeneration.id == Head.generation_id)
+        .outerjoin(scored, scored.id == ScoreGeneration.round_id)
         .where(Round.score_digest.is_not(None))
-        .where(sa.func.coalesce(ScoreGeneration.round_id, 0) != Round.id)
+        .where(sa.func.coalesce(scored.score_digest, "") != Round.score_digest)
     )
     with catalogue.read() as connection:
         row = connection.execute(query).one_or_none()

@@ -24,7 +24,6 @@ from curator.errors import CatalogueError
 
 _STAGED_AT_ONCE = 16_384
 _DELETED_AT_ONCE = 20_000
-_COPIED_AT_ONCE = 50_000
 _KINDS = {True: str(EventKind.PROMOTE), False: str(EventKind.REVOKE)}
 _LABELS = {True: str(Label.POSITIVE), False: str(Label.NEGATIVE)}
 
@@ -68,29 +67,6 @@ def stage_scores(
         "distance": [None] * len(image_ids) if distances is None else _or_none(distances),
     }
     _stage(catalogue, token, sa.insert(Score), staged)
-
-
-def copy_scores(catalogue: Catalogue, token: str) -> None:
-    """Stage the current scores once more, for a round that changes labels but no score."""
-    columns = (Score.image_id, Score.probability, Score.raw, Score.distance)
-    names = ["generation_id", "image_id", "probability", "raw", "distance"]
-    last: int | None = 0
-    while last is not None:
-        with catalogue.write() as connection:
-            generation = generation_of(connection, token)
-            current = sa.select(Head.generation_id).scalar_subquery()
-            following = (
-                sa.select(*columns)
-                .where(Score.generation_id == current, Score.image_id > last)
-                .order_by(Score.image_id)
-                .limit(_COPIED_AT_ONCE)
-                .subquery()
-            )
-            rows = sa.select(sa.literal(generation), *following.c)
-            connection.execute(sa.insert(Score).from_select(names, rows))
-            mine = sa.select(sa.func.max(Score.image_id)).where(Score.generation_id == generation)
-            reached = connection.execute(mine).scalar()
-            last = None if reached == last else reached
 
 
 def stage_decisions(

@@ -223,7 +223,6 @@ def _issue(
     started_at = datetime.now(UTC)
     token = rounds.begin_staging(catalogue)
     try:
-        rounds.copy_scores(catalogue, token)
         _stage(workspace, token, closing, claim.places)
         seen = np.zeros(len(closing.frame), dtype=np.bool_)
         seen[draw.places] = True

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ from hypothesis import strategies as st
 
 from curator.errors import StorageError
 from curator.pixels.features import FeatureFile, FeatureReader, FeatureWriter, Float16
+from tests.support.disk import files_no_larger_than
 
 DIMENSION = 5
 
@@ -117,17 +115,6 @@ def test_a_file_that_lost_rows_is_refused(file: FeatureFile) -> None:
         FeatureReader(file, 4)
     with pytest.raises(StorageError, match="fewer rows"):
         FeatureWriter(file, 4)
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """The system refuses to let any file grow beyond `size` bytes, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_when_the_disk_is_full_nothing_is_lost_and_it_goes_on_later(file: FeatureFile) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curator.catalogue import rounds
 from curator.catalogue.files import record_files
@@ -19,6 +18,7 @@ from curator.catalogue.labels import record_decisions
 from curator.catalogue.sources import add_source
 from curator.core.records import Decision, FileStamp, InspectedFile
 from curator.core.words import Label, Method, Origin
+from curator.pixels.scores import SCORE_RECORD, ScoreWriter
 from curator.workflows.workspace import Workspace
 
 
@@ -101,16 +101,17 @@ def promote(
         settings={},
         outcome={},
         started_at=datetime.now(UTC),
+        score_digest=_keep_scores(workspace, ids, probabilities),
     )
     return rounds.commit_round(catalogue, token, new).round_id
 
 
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """A full disk, as a process meets it: writing beyond `size` bytes fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def _keep_scores(
+    workspace: Workspace, ids: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> str:
+    records = np.zeros(len(ids), dtype=SCORE_RECORD)
+    records["image_id"], records["distance"] = ids, np.nan
+    records["probability"] = records["raw"] = probabilities
+    with ScoreWriter(workspace.folder("scores")) as writer:
+        writer.append(records)
+        return writer.finish()

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -15,6 +16,7 @@ from curator.catalogue.certificates import Staleness
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.groups import GroupRecord, replace_grouping
 from curator.catalogue.labels import current, history, retract
+from curator.catalogue.scores import current_scores
 from curator.core.audit.outlook import Answer
 from curator.core.words import AuditKind, AuditState, GroupKind, Label, Method, Origin, Quarantine
 from curator.errors import BusyError, DataError, UsageError
@@ -74,11 +76,15 @@ def test_the_whole_way_to_a_certificate(pool: Pool, tmp_path: Path) -> None:
     opened = audit(workspace, size=SAMPLE)
     assert (opened.answer, opened.sample, opened.waiting) == (Answer.READY, SAMPLE, SAMPLE)
     audited = drawn(pool)
+    ranked = current_scores(workspace.catalogue, np.array(audited))
+    assert not np.isnan(ranked).any()
     assert answer(workspace, pool.says) == SAMPLE
     report = certify(workspace)
     certificate = report.certificate
     assert certificate is not None
     assert certificate.bound <= 0.05
+    assert rounds.scores_behind(workspace.catalogue) is None
+    assert (current_scores(workspace.catalogue, np.array(audited)) == ranked).all()
     now = promoted(pool)
     ids, labels = certificates.certified_labels(workspace.catalogue, certificate)
     assert now == dict(zip(ids.tolist(), labels.tolist(), strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from curator.workflows.feature_sets import feature_file
 from curator.workflows.verify import verify
 from curator.workflows.workspace import Workspace, create_workspace
 from tests.support import images
+from tests.support.disk import files_no_larger_than
 from tests.workflows.encoded import (
     BATCH,
     add_folder,
@@ -257,16 +257,6 @@ def test_lost_features_are_computed_again(ready: Workspace) -> None:
     path.unlink()
     assert encode(ready).encoded == 30
     assert verify(ready).clean
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(

@@ -21,8 +21,8 @@ from curator.export.paths import path_bytes
 from curator.export.rows import COLUMNS, RUN_LENGTH
 from curator.workflows.export import Filters, export
 from curator.workflows.workspace import Workspace
-from tests.support.needs import skip_unavoidably
-from tests.workflows.filled import decide, files_no_larger_than, fill, promote
+from tests.support.disk import files_no_larger_than, locked_folder
+from tests.workflows.filled import decide, fill, promote
 
 pytestmark = pytest.mark.slow
 
@@ -371,14 +371,8 @@ def test_a_full_disk_leaves_what_was_there(
 
 
 def test_a_read_only_folder(workspace: Workspace, ids: dict[str, int], tmp_path: Path) -> None:
-    folder = tmp_path / "locked"
-    folder.mkdir(mode=0o500)
-    if os.access(folder, os.W_OK):  # as root, who may write anywhere but where nobody can
-        folder = Path("/proc/self")
-    if not folder.is_dir():
-        skip_unavoidably("a folder that root cannot write to")
     with pytest.raises(StorageError, match="cannot be written"):
-        export(workspace, folder / "m.csv")
+        export(workspace, locked_folder(tmp_path) / "m.csv")
 
 
 def test_memory_stays_flat(workspace: Workspace, tmp_path: Path) -> None:

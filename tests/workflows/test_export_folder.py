@@ -22,8 +22,9 @@ from curator.errors import BusyError, StorageError, UsageError
 from curator.workflows.export import Certified, Filters, export
 from curator.workflows.workspace import Workspace, create_workspace
 from tests.support.command import run_curator, start_curator
+from tests.support.disk import files_no_larger_than, locked_folder
 from tests.support.needs import skip_unavoidably
-from tests.workflows.filled import decide, files_no_larger_than, fill, promote
+from tests.workflows.filled import decide, fill, promote
 
 pytestmark = pytest.mark.slow
 
@@ -449,14 +450,8 @@ def test_a_full_disk_leaves_no_folder(workspace: Workspace, tmp_path: Path) -> N
 def test_a_folder_that_may_not_be_written(
     workspace: Workspace, photos: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "locked"
-    folder.mkdir(mode=0o500)
-    if os.access(folder, os.W_OK):  # as root, who may write anywhere but where nobody can
-        folder = Path("/proc/self")
-    if not folder.is_dir():
-        skip_unavoidably("a folder that root cannot write to")
     with pytest.raises(StorageError, match="cannot be written"):
-        export(workspace, folder / "out", format="imagefolder")
+        export(workspace, locked_folder(tmp_path) / "out", format="imagefolder")
 
 
 def test_two_processes_do_not_make_one_folder(
