@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby
 from pathlib import Path
 
-from curator.errors import DataError
+from curator.export.reading import by_image
 from curator.export.rows import Entry
-from curator.export.sorting import sorted_on_disk
 
 
 class Kind(StrEnum):
@@ -84,18 +82,9 @@ def _kind(old: Side, new: Side) -> Kind | None:
 
 
 def _sides(entries: Iterable[Entry], scratch: Path) -> Iterator[tuple[str, Side]]:
-    ordered = sorted_on_disk(entries, scratch, key=_by_image, restore=Entry._make)
-    for sha256, rows in groupby(ordered, key=lambda entry: entry.sha256):
-        first, *others = rows
-        for other in others:
-            if (other.label, other.origin) != (first.label, first.origin):
-                raise DataError(
-                    f"A manifest says two things of the image {sha256[:16]}…: {first.label} and"
-                    f" {other.label}.",
-                    "Export it again.",
-                )
+    for first, others in by_image(entries, scratch):
         yield (
-            sha256,
+            first.sha256,
             Side(
                 label=first.label,
                 origin=first.origin,
@@ -104,7 +93,3 @@ def _sides(entries: Iterable[Entry], scratch: Path) -> Iterator[tuple[str, Side]
                 paths=(first.path, *(other.path for other in others)),
             ),
         )
-
-
-def _by_image(entry: Entry) -> tuple[str, str]:
-    return entry.sha256, entry.path

@@ -11,8 +11,9 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from curator.errors import DataError
 from curator.export.building import ABOUT, MANIFEST
 from curator.export.rows import COLUMNS, Entry
 from curator.export.sidecar import sidecar_path
+from curator.export.sorting import sorted_on_disk
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _NUMBERS = {"probability": float, "round": int, "width": int, "height": int}
@@ -46,6 +48,28 @@ class Manifest:
             yield _entry(self.file, number, row)
         if number == 0 and self.about is None:
             _refuse_empty(self.file)
+
+
+def by_image(entries: Iterable[Entry], scratch: Path) -> Iterator[tuple[Entry, tuple[Entry, ...]]]:
+    """The first row of each image with its others, by SHA-256 and path; sorted in `scratch`.
+
+    Raises DataError if two rows of an image say different things.
+    """
+    ordered = sorted_on_disk(entries, scratch, key=_by_hash, restore=Entry._make)
+    for sha256, rows in groupby(ordered, key=lambda entry: entry.sha256):
+        first, *others = rows
+        for other in others:
+            if (other.label, other.origin) != (first.label, first.origin):
+                raise DataError(
+                    f"The manifest says two things of the image {sha256[:16]}…: {first.label} and"
+                    f" {other.label}.",
+                    "Nothing was done with it; export it again.",
+                )
+        yield first, tuple(others)
+
+
+def _by_hash(entry: Entry) -> tuple[str, str]:
+    return entry.sha256, entry.path
 
 
 def open_manifest(path: Path) -> Manifest:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,8 @@ from curator.core.progress import SILENT, Progress, Stage
 from curator.core.records import Decision
 from curator.core.words import Label, Method, Origin, Split, Standing
 from curator.errors import DataError
-from curator.export.reading import Manifest, open_manifest
+from curator.export.reading import Manifest, by_image, open_manifest
 from curator.export.rows import Entry
-from curator.export.sorting import sorted_on_disk
 from curator.review.answers import parse_label, printable
 from curator.workflows.diff import warn_if_changed
 from curator.workflows.workspace import Workspace
@@ -100,10 +99,10 @@ def import_manifest(
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             stack.enter_context(lease(workspace.catalogue, "round"))
             with progress.stage("people's labels", rows, "rows") as stage:
-                entries = _one_per_image(manifest.entries(), scratch)
+                entries = by_image(manifest.entries(), scratch)
                 restoring.record(_chunks(entries, stage), actor)
             with progress.stage("promotions", rows, "rows") as stage:
-                entries = _one_per_image(manifest.entries(), scratch)
+                entries = by_image(manifest.entries(), scratch)
                 restoring.promote(_chunks(entries, stage), manifest)
     except OSError as error:
         raise cannot_write(Path(tempfile.gettempdir()), error) from error
@@ -162,29 +161,12 @@ def _check(manifest: Manifest, words: _Words, progress: Progress) -> int:
     return number
 
 
-def _one_per_image(entries: Iterable[Entry], scratch: Path) -> Iterator[tuple[Entry, int]]:
-    """The first row of each image, with how many rows it has."""
-    ordered = sorted_on_disk(entries, scratch, key=_by_image, restore=Entry._make)
-    for sha256, rows in groupby(ordered, key=lambda entry: entry.sha256):
-        first, *others = rows
-        for other in others:
-            if (other.label, other.origin) != (first.label, first.origin):
-                raise DataError(
-                    f"The manifest says two things of the image {sha256[:16]}…: {first.label}"
-                    f" and {other.label}.",
-                    "Nothing was restored; export it again.",
-                )
-        yield first, 1 + len(others)
-
-
-def _by_image(entry: Entry) -> tuple[str, str]:
-    return entry.sha256, entry.path
-
-
-def _chunks(entries: Iterator[tuple[Entry, int]], stage: Stage) -> Iterator[list[Entry]]:
+def _chunks(
+    entries: Iterator[tuple[Entry, tuple[Entry, ...]]], stage: Stage
+) -> Iterator[list[Entry]]:
     while some := list(islice(entries, _TOGETHER)):
         yield [entry for entry, _ in some]
-        stage.advance(sum(count for _, count in some))
+        stage.advance(sum(1 + len(others) for _, others in some))
 
 
 class _Restoring:
