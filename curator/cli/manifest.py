@@ -15,6 +15,7 @@ from curator.core.actor import current_user
 
 if TYPE_CHECKING:
     from curator.workflows.diff import Difference
+    from curator.workflows.export import ExportReport
     from curator.workflows.import_manifest import ImportReport
 
 
@@ -132,7 +133,11 @@ def export(
         )
     if json:
         emit_json(report)
-        return
+    else:
+        _tell(report, destination, divided=divide is not None)
+
+
+def _tell(report: ExportReport, destination: Path, *, divided: bool) -> None:
     images = count(report.images, "image")
     emit(f"Wrote {count(report.rows, 'row')} ({images}) to {shown(destination)}")
     rows = [
@@ -144,7 +149,7 @@ def export(
         rows.append(["-", "-", report.unlabelled])
     if rows:
         emit(table(["label", "origin", "rows"], rows))
-    if divide is not None:
+    if divided:
         emit(_parts(report.splits))
     if report.placed:
         ways = ", ".join(f"{number:,} by {way}" for way, number in report.placed.items())
@@ -152,6 +157,13 @@ def export(
     left_out = ", ".join(f"{number:,} {why}" for why, number in report.left_out.items() if number)
     if left_out:
         emit(f"Left out: {left_out}.")
+    if not report.rows:
+        emit("Nothing is in it: no image has such a label yet. See `curator status`.")
+    _tell_promise(report)
+    emit(f"How it came about: {shown(report.sidecar)}")
+
+
+def _tell_promise(report: ExportReport) -> None:
     if report.certificate is not None:
         told = report.certificate
         emit(
@@ -160,7 +172,6 @@ def export(
         )
     if report.certificate_note:
         emit(f"No certificate holds for the promoted labels: {shown(report.certificate_note)}.")
-    emit(f"How it came about: {shown(report.sidecar)}")
 
 
 def _parts(splits: dict[str, dict[str, int]]) -> str:
