@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,32 +22,43 @@ class Measured:
     peak_megabytes: float
 
 
+Answer = TypeVar("Answer")
+
 Stage = Callable[[Path, int], tuple[float, ...]]
 """Works in a folder on so many rows, and says how long each run took."""
 
 
 def in_own_process(stage: Stage, folder: Path, rows: int) -> Measured:
     """Run `stage` in a new process and measure it."""
+    return answer_of(_measure, stage, folder, rows)
+
+
+def answer_of(work: Callable[..., Answer], *given: Any) -> Answer:
+    """What `work` returns in a process of its own, whose memory nothing else has touched."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_report_back, args=(there, stage, folder, rows))
+    process = context.Process(target=_answer, args=(there, work, given))
     process.start()
     there.close()
     try:
-        measured: Measured = here.recv()
+        answer: Answer = here.recv()
     finally:
         process.join()
-    return measured
+    return answer
 
 
-def _report_back(pipe: Connection, stage: Stage, folder: Path, rows: int) -> None:
+def _answer(pipe: Connection, work: Callable[..., object], given: tuple[Any, ...]) -> None:
+    pipe.send(work(*given))
+    pipe.close()
+
+
+def _measure(stage: Stage, folder: Path, rows: int) -> Measured:
     before = time.process_time()
     seconds = stage(folder, rows)
     used = time.process_time() - before
     scale = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
-    pipe.send(Measured(seconds, used, peak))
-    pipe.close()
+    return Measured(seconds, used, peak)
 
 
 def timed(action: Callable[[], object], times: int = 1) -> tuple[float, ...]:

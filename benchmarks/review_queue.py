@@ -11,19 +11,18 @@ small catalogue.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import resource
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.catalogue import CHUNK, some_files
+from benchmarks.processes import answer_of
 from benchmarks.report import Line, median, print_report
 
 SMALL = 10_000
@@ -52,7 +51,7 @@ def main() -> None:
             make_workspace(Path(name) / str(rows), rows)
         for queue in QUEUES:
             small, large = (
-                _in_own_process(Path(name) / str(rows), queue, arguments.decisions)
+                answer_of(hold_session, Path(name) / str(rows), queue, arguments.decisions)
                 for rows in (SMALL, arguments.rows)
             )
             lines += _lines(queue, small, large)
@@ -82,24 +81,6 @@ def make_workspace(folder: Path, rows: int) -> None:
             started_at=datetime.now(UTC),
         )  # fmt: skip
         rounds.commit_round(catalogue, token, new)
-
-
-def _in_own_process(folder: Path, queue: str, decisions: int) -> Session:
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_report_back, args=(there, folder, queue, decisions))
-    process.start()
-    there.close()
-    try:
-        session: Session = here.recv()
-    finally:
-        process.join()
-    return session
-
-
-def _report_back(pipe: Connection, folder: Path, queue: str, decisions: int) -> None:
-    pipe.send(hold_session(folder, queue, decisions))
-    pipe.close()
 
 
 def hold_session(folder: Path, queue: str, decisions: int) -> Session:

@@ -26,6 +26,7 @@ from curator.core.audit.planner import choose_plan
 from curator.core.audit.promise import Promise, next_promise
 from curator.core.audit.verdict import Outcome, close_audit
 from curator.core.audit.whole import bound_whole, error_with_slips
+from tests.core.audit_cases import adversary
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -124,29 +125,6 @@ def worst_share(plan: AuditPlan, runs: int) -> float:
         float(false_certificates(plan, adversaries[place], runs, generator).mean())
         for place in worst
     )
-
-
-def adversary(plan: AuditPlan, first: int, shape: str, excess: float) -> Ints:
-    """Wrong labels per shell, such that rung `first` is the first to hold too many.
-
-    Up to there each rung holds as many as the shape wants and its limit allows. `excess` 0
-    is one too many, 1 so many that no error found in a sample that passes makes it good.
-    """
-    limits = np.array([rung.allowed for rung in plan.rungs])
-    criticals = np.array([rung.critical for rung in plan.rungs])
-    share = plan.sizes / plan.sizes[first]
-    shapes = {
-        "even": limits[first] * share,
-        "loosest": np.zeros(len(limits)),
-        "strictest": np.full(len(limits), limits[0]),
-        "rising": limits * share**2,
-        "tight": limits,
-    }
-    held = np.minimum(np.floor(shapes[shape]), limits).astype(np.int64)
-    over = limits + 1 + np.round(excess * criticals).astype(np.int64)
-    held[first:] = np.maximum(over[first:], held[first - 1] if first else 0)
-    wrong: Ints = np.minimum(np.diff(held, prepend=0), np.diff(plan.sizes, prepend=0))
-    return wrong
 
 
 def found_in_samples(

@@ -76,7 +76,7 @@ class Walker:
             chances = table[wrong[number]]
             following = dict[int, float]()
             for found, chance in alive.items():
-                for more in np.flatnonzero(chances):
+                for more in np.flatnonzero(chances).tolist():
                     here = chance * float(chances[more])
                     if found + more <= self.plan.rungs[number].critical:
                         following[found + more] = following.get(found + more, 0.0) + here
@@ -102,3 +102,26 @@ class Walker:
 def runs_allowed(runs: int, risk: float) -> int:
     """False certificates in so many runs that chance alone explains, one time in 10,000 not."""
     return int(stats.binom.ppf(0.9999, runs, risk))
+
+
+def adversary(plan: AuditPlan, first: int, shape: str, excess: float) -> Ints:
+    """Wrong labels per shell, such that rung `first` is the first to hold too many.
+
+    Up to there each rung holds as many as the shape wants and its limit allows. `excess` 0
+    is one too many, 1 so many that no error found in a sample that passes makes it good.
+    """
+    limits = np.array([rung.allowed for rung in plan.rungs])
+    criticals = np.array([rung.critical for rung in plan.rungs])
+    share = plan.sizes / plan.sizes[first]
+    shapes = {
+        "even": limits[first] * share,
+        "loosest": np.zeros(len(limits)),
+        "strictest": np.full(len(limits), limits[0]),
+        "rising": limits * share**2,
+        "tight": limits,
+    }
+    held = np.minimum(np.floor(shapes[shape]), limits).astype(np.int64)
+    over = limits + 1 + np.round(excess * criticals).astype(np.int64)
+    held[first:] = np.maximum(over[first:], held[first - 1] if first else 0)
+    wrong: Ints = np.minimum(np.diff(held, prepend=0), np.diff(plan.sizes, prepend=0))
+    return wrong

@@ -14,7 +14,15 @@ from curator.core.audit.draw import draw_audit
 from curator.core.audit.ladder import AuditPlan, critical_count, exact_tests, lay_ladder
 from curator.core.audit.promise import Promise, next_promise
 from curator.core.audit.verdict import close_audit
-from tests.core.audit_cases import Walker, answers, frame_of, plan_of, runs_allowed, spreads
+from tests.core.audit_cases import (
+    Walker,
+    adversary,
+    answers,
+    frame_of,
+    plan_of,
+    runs_allowed,
+    spreads,
+)
 
 SMALL_LADDERS = [
     ([9, 15, 20], [5, 9, 12], 0.3, 0.2),
@@ -146,27 +154,6 @@ def test_pools_just_over_the_limit(
         wrong = adversary(plan, first_broken, shape, excess)
         false = simulated_false_certificates(plan, wrong, runs, generator)
         assert false <= runs_allowed(runs, 0.05), (first_broken, excess, wrong)
-
-
-def adversary(plan: AuditPlan, first_broken: int, shape: str, excess: float) -> np.ndarray:
-    """Wrong labels per shell such that this rung is the first to hold too many.
-
-    Up to there every rung holds as many as the shape wants and its limit allows. `excess` 0
-    is one too many, 1 so many that no error found in a sample that passes makes it good.
-    """
-    limits = np.array([rung.allowed for rung in plan.rungs])
-    criticals = np.array([rung.critical for rung in plan.rungs])
-    share = plan.sizes / plan.sizes[first_broken]
-    shapes = {
-        "even": limits[first_broken] * share,
-        "loosest": np.zeros(len(limits)),
-        "strictest": np.full(len(limits), limits[0]),
-        "rising": limits * share**2,
-        "tight": limits,
-    }
-    held = np.minimum(np.floor(shapes[shape]), limits).astype(int)
-    held[first_broken:] = (limits + 1 + np.round(excess * criticals).astype(int))[first_broken:]
-    return np.minimum(np.diff(held, prepend=0), np.diff(plan.sizes, prepend=0))
 
 
 def simulated_false_certificates(
