@@ -19,6 +19,7 @@ from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import FeatureRow, FeatureSet, ImageState, Location
 from curator.catalogue.sets import CHUNK, Fetched, Query, chunked, column, plain_text, within
 from curator.catalogue.sqlite import insert_or_ignore
+from curator.catalogue.walking import IS_USABLE
 from curator.core.words import LocationState
 from curator.errors import DataError
 
@@ -176,7 +177,7 @@ def images_without_features(
     """
     query = (
         sa.select(ImageState.image_id)
-        .where(ImageState.usable == 1, _has_no_row(feature_set_id), _is_present())
+        .where(IS_USABLE, _has_no_row(feature_set_id), _is_present())
         .order_by(ImageState.image_id)
         .limit(size)
     )
@@ -210,4 +211,22 @@ def count_without_features(catalogue: Catalogue, feature_set_id: int | None) -> 
     if feature_set_id is not None:
         query = query.where(_has_no_row(feature_set_id))
     with catalogue.read() as connection:
+        if feature_set_id is not None and _all_have_rows(connection, feature_set_id):
+            return 0
         return connection.execute(query).scalar_one()
+
+
+def _all_have_rows(connection: Connection, feature_set_id: int) -> bool:
+    """Whether every usable image has a row, from counts that indexes give at once."""
+    of_set = FeatureRow.feature_set_id == feature_set_id
+    usable = sa.select(sa.func.count()).select_from(ImageState).where(ImageState.usable == 1)
+    rows = sa.select(sa.func.count()).select_from(FeatureRow).where(of_set)
+    spare = (
+        sa.select(sa.func.count())
+        .select_from(ImageState)
+        .join(FeatureRow, sa.and_(of_set, FeatureRow.image_id == ImageState.image_id))
+        .where(ImageState.usable == 0)
+    )
+    counted = sa.select(*(each.scalar_subquery() for each in (usable, rows, spare)))
+    wanted, there, unused = connection.execute(counted).one()
+    return bool(wanted == there - unused)

@@ -24,7 +24,17 @@ from curator.catalogue.models import (
     Score,
     Source,
 )
-from curator.catalogue.sets import CHUNK, Fetched, Query, chunked, column, plain_text, within
+from curator.catalogue.sets import (
+    CHUNK,
+    Fetched,
+    Query,
+    chunked,
+    column,
+    columns,
+    plain_text,
+    within,
+)
+from curator.catalogue.walking import IS_USABLE, id_ranges
 from curator.core.records import ImageFile
 from curator.core.words import LocationState, Origin, Quarantine, Split, Standing
 from curator.errors import DataError
@@ -286,19 +296,15 @@ def find_image(catalogue: Catalogue, text: str, *, path: bytes | None = None) ->
 def image_chunks(
     catalogue: Catalogue, *, size: int = CHUNK, usable_only: bool = True
 ) -> Iterator[NDArray[np.int64]]:
-    """The ids of all images in ascending order, in chunks, in short transactions."""
-    query = sa.select(ImageState.image_id).order_by(ImageState.image_id).limit(size)
+    """The ids of all images in ascending order, in chunks of at most `size`."""
+    query = sa.select(ImageState.image_id)
     if usable_only:
-        query = query.where(ImageState.usable == 1)
-    last = 0
-    while True:
+        query = query.where(IS_USABLE)
+    for inside in id_ranges(catalogue, size):
         with catalogue.read() as connection:
-            found = connection.execute(query.where(ImageState.image_id > last)).scalars().all()
-        if found:
-            yield column(found, np.int64)
-            last = found[-1]
-        if len(found) < size:
-            return
+            (found,) = columns(connection, query.where(inside), np.int64)
+        if len(found):
+            yield np.sort(found)
 
 
 def hash_chunks(catalogue: Catalogue, *, size: int = 50_000) -> Iterator[HashChunk]:
@@ -306,7 +312,7 @@ def hash_chunks(catalogue: Catalogue, *, size: int = 50_000) -> Iterator[HashChu
     query = (
         sa.select(Image.id, Image.sha256, Image.perceptual_hash)
         .join(ImageState, ImageState.image_id == Image.id)
-        .where(ImageState.usable == 1, Image.perceptual_hash.is_not(None))
+        .where(IS_USABLE, Image.perceptual_hash.is_not(None))
         .order_by(Image.id)
         .limit(size)
     )

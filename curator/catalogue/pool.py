@@ -20,9 +20,8 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import Block, FeatureRow, ImageState, LabelEvent, Location
 from curator.catalogue.sets import CHUNK, Query, columns, within
 from curator.catalogue.sqlite import raw_rows
+from curator.catalogue.walking import IS_USABLE, id_ranges
 from curator.core.words import NO_CODE, Method, Origin, Split, Standing, code_of
-
-_NO_PROBABILITY = -1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +29,7 @@ class PoolChunk:
     """A run of usable images, all arrays of one length n.
 
     `image_ids`, `feature_rows` (-1 where there is none), `unit_keys`: int64. `standing`,
-    `origin`, `split`: int8 codes. `blocked`: bool. `probability`: float64, P(positive) at
-    promotion for promoted images, else NaN. `rounds`: int64, the round that promoted, -1.
+    `origin`, `split`: int8 codes. `blocked`: bool.
     """
 
     image_ids: NDArray[np.int64]
@@ -41,8 +39,6 @@ class PoolChunk:
     unit_keys: NDArray[np.int64]
     split: NDArray[np.int8]
     blocked: NDArray[np.bool_]
-    probability: NDArray[np.float64]
-    rounds: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +73,11 @@ def pool_chunks(
     feature row are there too.
     """
     query = _select_pool(feature_set_id, with_features_only and feature_set_id is not None)
-    last = 0
-    while True:
+    for inside in id_ranges(catalogue, size):
         with catalogue.read() as connection:
-            following = query.where(ImageState.image_id > last).limit(size)
-            chunk = _pool_chunk(connection, following)
+            chunk = _pool_chunk(connection, query.where(inside))
         if len(chunk.image_ids):
             yield chunk
-            last = int(chunk.image_ids[-1])
-        if len(chunk.image_ids) < size:
-            return
 
 
 def _select_pool(feature_set_id: int | None, with_features_only: bool) -> Query:
@@ -101,14 +92,11 @@ def _select_pool(feature_set_id: int | None, with_features_only: bool) -> Query:
             state.unit_key,
             _code(state.split, Split),
             Block.image_id.is_not(None),
-            sa.func.coalesce(state.probability, _NO_PROBABILITY),
-            sa.func.coalesce(state.round_id, -1),
         )
         .select_from(state)
         .join(FeatureRow, of_image, isouter=not with_features_only)
         .outerjoin(Block, Block.image_id == state.image_id)
-        .where(state.usable == 1)
-        .order_by(state.image_id)
+        .where(IS_USABLE)
     )
 
 
@@ -124,30 +112,18 @@ def _code(words: InstrumentedAttribute[Any], vocabulary: type[StrEnum]) -> sa.Co
 
 
 def _pool_chunk(connection: Connection, query: Query) -> PoolChunk:
-    ids, places, standing, origin, units, split, blocked, probability, rounds = columns(
-        connection,
-        query,
-        np.int64,
-        np.int64,
-        np.int8,
-        np.int8,
-        np.int64,
-        np.int8,
-        np.bool_,
-        np.float64,
-        np.int64,
+    ids, places, standing, origin, units, split, blocked = columns(
+        connection, query, np.int64, np.int64, np.int8, np.int8, np.int64, np.int8, np.bool_
     )
-    probability[probability == _NO_PROBABILITY] = np.nan
+    order = np.argsort(ids, kind="stable")
     return PoolChunk(
-        image_ids=ids,
-        feature_rows=places,
-        standing=standing,
-        origin=origin,
-        unit_keys=units,
-        split=split,
-        blocked=blocked,
-        probability=probability,
-        rounds=rounds,
+        image_ids=ids[order],
+        feature_rows=places[order],
+        standing=standing[order],
+        origin=origin[order],
+        unit_keys=units[order],
+        split=split[order],
+        blocked=blocked[order],
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -158,14 +157,18 @@ def plain_text(text: str) -> str:
 
 
 def columns(connection: Connection, query: Query, *dtypes: Any) -> list[NDArray[Any]]:
-    """The columns of a query that returns plain numbers and no NULL, as arrays.
+    """The columns of a query that returns whole numbers and no NULL, as arrays.
 
-    Past SQLAlchemy's rows, whose making takes longer than the query itself.
+    The database joins each column into one text, because making a Python object of every
+    number takes several times as long as the query itself. The order of the rows is not
+    promised.
     """
-    rows = sqlite.raw_rows(connection.execute(query))
+    rows = query.subquery()
+    joined = sa.select(*(sqlite.joined(each) for each in rows.c))
+    texts = connection.execute(joined).one()
     return [
-        np.fromiter(map(itemgetter(place), rows), dtype, len(rows))
-        for place, dtype in enumerate(dtypes)
+        np.fromstring(text or "", np.int64, sep=",").astype(dtype)
+        for text, dtype in zip(texts, dtypes, strict=True)
     ]
 
 

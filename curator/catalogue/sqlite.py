@@ -144,6 +144,14 @@ def raw_rows(result: sa.CursorResult[*tuple[Any, ...]]) -> list[tuple[Any, ...]]
     return rows
 
 
+def joined(column: Any) -> Any:
+    """All values of a column as one text with commas between them, in the order of the rows.
+
+    NULLs are left out, and NULL is what no rows give.
+    """
+    return sa.func.group_concat(column)
+
+
 def insert_or_ignore(table: Any) -> Any:
     """An insert that leaves rows alone which would break a uniqueness constraint."""
     return insert(table).on_conflict_do_nothing()

@@ -73,15 +73,27 @@ def neighbour_log_odds(
     following = np.empty_like(current)
     for step in range(steps):
         for rows in _chunks(len(graph)):
-            total = np.zeros_like(current[rows]) if step == 0 else current[rows].copy()
-            for column in graph[rows].T:
-                total += current[column]
-            following[rows] = total / (graph.shape[1] + (step > 0))
+            total = _sum_around(current, graph[rows])
+            if step > 0:
+                total += current[rows]
+            np.divide(total, graph.shape[1] + (step > 0), out=following[rows])
         current, following = following, current
     for rows in _chunks(len(margins)):
         clipped = np.clip(current[rows].astype(np.float64), _FARTHEST, 1 - _FARTHEST)
         current[rows] = np.log(clipped) - np.log1p(-clipped)
     return current
+
+
+def _sum_around(values: Float32, graph: NDArray[np.integer]) -> Float32:
+    """The sum of the values (images, K) of each row's neighbours, (rows, K)."""
+    from scipy.sparse import csr_array
+
+    rows, count = graph.shape
+    ones = np.ones(graph.size, dtype=np.float32)
+    ends = np.arange(0, graph.size + 1, count, dtype=graph.dtype)
+    each = csr_array((ones, graph.ravel(), ends), shape=(rows, len(values)))
+    total: Float32 = each @ values
+    return total
 
 
 def _chunks(count: int) -> list[slice]:

@@ -60,9 +60,9 @@ def suspicions(
     `source_ids` and `positive` are (labels,), of labels that teach; `pool_shares` is the
     share of the unlabelled images in each source.
     """
-    association = cramers_v(source_ids, positive)
-    if association < ASSOCIATED:
+    if not go_together(source_ids, positive):
         return ()
+    association = cramers_v(source_ids, positive)
     shares = np.array([pool_shares.get(int(one), 0.0) for one in source_ids])
     at_home = shares >= HOME_SHARE
     found = []
@@ -82,6 +82,11 @@ def suspicions(
                 )
             )
     return tuple(found)
+
+
+def go_together(source_ids: Ints, positive: Flags) -> bool:
+    """Whether sources go with classes so far that one might be learned for the other."""
+    return cramers_v(source_ids, positive) >= ASSOCIATED
 
 
 def cramers_v(groups: Ints, positive: Flags) -> float:

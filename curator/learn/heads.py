@@ -69,11 +69,6 @@ def fit_heads(
 
     _check(targets, weights)
     x = torch.as_tensor(features, dtype=torch.float32, device=device)
-    if not bool(x.isfinite().all()):
-        raise LearnError(
-            "Some features are not finite numbers.",
-            "Check the features that you imported, or encode again with another encoder.",
-        )
     signs = torch.as_tensor(np.where(targets, 1.0, -1.0), dtype=torch.float32, device=device)
     w = torch.as_tensor(weights, dtype=torch.float32, device=device)
     problem = _Problem(x, signs[:, None], w * regularization)
@@ -163,6 +158,11 @@ def _minimise(
 
     margins = problem.margins(point)
     gradient = problem.gradient(point, margins)
+    if not bool(gradient.isfinite().all()):  # every feature of every row has a part in it
+        raise LearnError(
+            "Some features are not finite numbers.",
+            "Check the features that you imported, or encode again with another encoder.",
+        )
     limit = tolerance * problem.weights.sum(dim=0)
     moves: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     for _ in range(max_iterations):

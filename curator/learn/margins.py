@@ -55,11 +55,14 @@ class InMemory:
 
         Raises ValueError if a row is not in memory.
         """
+        if len(rows):
+            first = int(np.searchsorted(self._rows, rows[0]))
+            part = slice(first, first + len(rows))
+            if np.array_equal(self._rows[part], rows):
+                return self._values[part]
         places = places_of(self._rows, rows)
         if len(places) and places.min() < 0:
             raise ValueError("features that were not taken into memory")
-        if len(places) and (np.diff(places) == 1).all():
-            return self._values[places[0] : places[-1] + 1]
         return self._values[places]
 
 

@@ -27,6 +27,7 @@ from curator.core.shortcuts import (
     Suspicion,
     area_under_curve,
     fails_on_pool,
+    go_together,
     suspicions,
 )
 from curator.core.words import Method, Origin, Split, Standing, code_of
@@ -61,9 +62,9 @@ def alarms_of(workspace: Workspace, features: FeatureSet, score_digest: str) -> 
     if fails_on_pool(seeds, sample):
         found.append(_failing(seeds, sample))
     settled = sample.sample >= SAMPLE_FOR_POOL and not found
-    if not settled:
+    teaching = _teaching(human)
+    if not settled and go_together(human.source_ids[teaching], _positive(human)[teaching]):
         ids = _some_of_the_pool(workspace)
-        teaching = _teaching(human)
         suspected = suspicions(
             human.source_ids[teaching], _positive(human)[teaching], _shares(workspace, ids)
         )

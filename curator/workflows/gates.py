@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.catalogue import pool
+from curator.catalogue.pool import HumanLabels
 from curator.core.folds import sampling_rank
 from curator.core.gates import KNOWN_LIMIT, HeldBack, Sights, farthest_usual, hold_back
 from curator.core.neighbours import places_of
@@ -36,23 +37,45 @@ _CLASSES = [code_of(Standing.POSITIVE), code_of(Standing.NEGATIVE)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reach:
+    """How far every image of a pool lies from what people labelled.
+
+    `far` is (images,); `usual` is how far the most remote labelled image lies from the others.
+    Both follow from the pool's `digest`, and from the rows and units of the labelled images.
+    """
+
+    digest: str
+    labelled_rows: Ints
+    labelled_units: Ints
+    far: Floats
+    usual: float
+
+    def is_that_of(self, digest: str, rows: Ints, units: Ints) -> bool:
+        """Whether it was found from this pool and these labelled images, in this order."""
+        return (
+            self.digest == digest
+            and np.array_equal(self.labelled_rows, rows)
+            and np.array_equal(self.labelled_units, units)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PoolGates:
     """Gates for the images with these rising feature rows.
 
-    `far` (images,) holds distances, None where they are not asked for; beyond `limit` an image
-    is not promoted. `labelled` counts the images of each class that people labelled.
+    `reach` is None where distances are not asked for. `labelled` counts the images of each
+    class that people labelled.
     """
 
     settings: GatesSettings
     rows: Ints
-    far: Floats | None
-    limit: float
+    reach: Reach | None
     margins: PoolMargins
     labelled: tuple[int, int]
 
     def distances(self, rows: Ints) -> Floats | None:
         """How far images with these feature rows lie from the nearest labelled one."""
-        return None if self.far is None else self.far[places_of(self.rows, rows)]
+        return None if self.reach is None else self.reach.far[places_of(self.rows, rows)]
 
     def hold_back(self, runs: Sequence[Run]) -> HeldBack:
         """Turn promotions of these runs into no action, in place; returns how many."""
@@ -62,7 +85,7 @@ class PoolGates:
         actions = np.concatenate([run.actions for run in runs])
         sights = Sights(
             far=self.distances(rows),
-            limit=self.limit,
+            limit=self.settings.distance * self.reach.usual if self.reach else float("inf"),
             views=self.margins.views(rows),
             ranks=np.concatenate([run.part.ranks for run in runs]),
         )
@@ -89,27 +112,46 @@ class PoolGates:
 
 
 def gates_of(
-    workspace: Workspace, features: FeatureSet, found: PoolMap | None, margins: PoolMargins
+    workspace: Workspace,
+    features: FeatureSet,
+    found: PoolMap | None,
+    margins: PoolMargins,
+    known: Reach | None = None,
 ) -> PoolGates:
-    """The gates that the settings ask for; a tiny pool has no distances."""
+    """The gates that the settings ask for; a tiny pool has no distances.
+
+    `known` is what the last round found; it is taken if nothing that it follows from changed.
+    """
     settings = workspace.settings.gates
     human = pool.human_labels(workspace.catalogue, features.feature_set_id)
     named = np.isin(human.standing, _CLASSES)
     positive = human.standing == _CLASSES[0]
-    far, limit = None, float("inf")
-    if found is not None and settings.distance > 0:
-        places = found.around.places(human.feature_rows)
-        known = np.flatnonzero(named & (places >= 0))
-        order = np.argsort(sampling_rank(human.image_ids[known], workspace.settings.runtime.seed))
-        known = known[order[:KNOWN_LIMIT]]
-        vectors = found.vectors[places[known]].astype(np.float32)
-        far = nearest_distances(found.vectors, vectors)
-        limit = settings.distance * farthest_usual(vectors, human.unit_keys[known])
+    asked = found if settings.distance > 0 else None
+    seed = workspace.settings.runtime.seed
     return PoolGates(
         settings=settings,
         rows=margins.rows,
-        far=far,
-        limit=limit,
+        reach=None if asked is None else _reach_of(asked, human, named, seed, known),
         margins=margins,
         labelled=(int((named & positive).sum()), int((named & ~positive).sum())),
+    )
+
+
+def _reach_of(
+    found: PoolMap, human: HumanLabels, named: Flags, seed: int, known: Reach | None
+) -> Reach:
+    places = found.around.places(human.feature_rows)
+    chosen = np.flatnonzero(named & (places >= 0))
+    order = np.argsort(sampling_rank(human.image_ids[chosen], seed))
+    chosen = chosen[order[:KNOWN_LIMIT]]
+    rows, units = human.feature_rows[chosen], human.unit_keys[chosen]
+    if known is not None and known.is_that_of(found.around.digest, rows, units):
+        return known
+    vectors = found.vectors[places[chosen]].astype(np.float32)
+    return Reach(
+        digest=found.around.digest,
+        labelled_rows=rows,
+        labelled_units=units,
+        far=nearest_distances(found.vectors, vectors),
+        usual=farthest_usual(vectors, units),
     )

@@ -52,21 +52,16 @@ def judgement_of(
         return None
     folds = records["fold"][place[judged]].astype(np.int64)
     positive = human.standing[judged] == code_of(Standing.POSITIVE)
-    probability = cross_calibrated(records["raw"][place[judged]], folds, positive)
+    raw = records["raw"][place[judged]]
+    probability = cross_calibrated(raw, folds, positive)
     found = judge(probability, positive, on_pool=on_pool)
+    first = _first_of(workspace, parent_id)
     return replace(
         found,
         pool_share=None if on_pool else _pool_share(records, human, found.positive_share),
         sources=judge_sources(probability, positive, _names(workspace, human.source_ids[judged])),
-        last=_compared(workspace, parent_id, human, judged, records["raw"][place[judged]], folds),
-        first=_compared(
-            workspace,
-            _first_of(workspace, parent_id),
-            human,
-            judged,
-            records["raw"][place[judged]],
-            folds,
-        ),
+        last=_compared(workspace, parent_id, human, judged, raw, folds, probability),
+        first=_compared(workspace, first, human, judged, raw, folds, probability),
     )
 
 
@@ -119,8 +114,12 @@ def _compared(
     judged: Flags,
     now: NDArray[np.float64],
     folds: NDArray[np.int64],
+    probability: NDArray[np.float64],
 ) -> Comparison | None:
-    """This round against another one, on the labels that both have scored."""
+    """This round against another one, on the labels that both have scored.
+
+    `probability` is what its claims `now` come to, if the other one has scored all of them.
+    """
     if round_id is None:
         return None
     digest = rounds.get_round(workspace.catalogue, round_id).score_digest
@@ -135,7 +134,7 @@ def _compared(
     then = before["raw"][place[judged][both]]
     return compare(
         round_id,
-        cross_calibrated(now[both], folds[both], positive),
+        probability if both.all() else cross_calibrated(now[both], folds[both], positive),
         cross_calibrated(then, folds[both], positive),
         positive,
     )

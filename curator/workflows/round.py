@@ -240,11 +240,11 @@ def _staged_frozen(
     token = rounds.begin_staging(workspace.catalogue)
     with clock.stage("score"):
         score = Scorer(trained, surveyed, plan).score
-        gates = gates_of(workspace, features, found, trained.margins)
+        gates = gates_of(workspace, features, found, trained.margins, memory.reach)
         tally, score_digest = score_pool(
             workspace, pool, score, token, progress, folds=plan.heads, gates=gates
         )
-    memory.keep(view, trained)
+    memory.keep(view, trained, gates.reach)
     return _Staged(
         trained=trained,
         tally=tally,

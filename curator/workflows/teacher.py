@@ -22,6 +22,7 @@ from curator.learn.margins import FeatureReader, InMemory
 from curator.learn.model import FrozenClassifier, Standardizer, load_classifier
 from curator.pixels.scores import read_scores
 from curator.workflows.feature_sets import FeatureSet
+from curator.workflows.gates import Reach
 from curator.workflows.workspace import Workspace
 
 HELD_BYTES = 512 * 1024 * 1024
@@ -57,6 +58,7 @@ class RoundMemory:
         self._left = rounds
         self._view: PoolView | None = None
         self._trained: Trained | None = None
+        self.reach: Reach | None = None
 
     def view(
         self, features: FeatureSet, rows: NDArray[np.int64], around: Neighbourhood | None
@@ -68,9 +70,9 @@ class RoundMemory:
         fits = len(rows) * features.dimension * 4 <= HELD_BYTES
         return replace(view, features=InMemory(features, rows)) if fits and self._left > 1 else view
 
-    def keep(self, view: PoolView, trained: Trained) -> None:
+    def keep(self, view: PoolView, trained: Trained, reach: Reach | None) -> None:
         """Remember a round."""
-        self._view, self._trained = view, trained
+        self._view, self._trained, self.reach = view, trained, reach
         self._left -= 1
 
     def scale_of(self, view: PoolView) -> Standardizer | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from curator.catalogue import (
     claims,
@@ -13,11 +14,13 @@ from curator.catalogue import (
     features,
     files,
     groups,
+    images,
     labels,
     manifest,
     pool,
     queues,
     rounds,
+    sets,
     sources,
 )
 from curator.catalogue.engine import Catalogue
@@ -230,9 +233,6 @@ def test_the_pool_comes_in_order_with_its_features(catalogue: Catalogue) -> None
     (whole,) = pool.pool_chunks(catalogue, number, with_features_only=False)
     assert whole.image_ids.tolist() == ids
     assert whole.feature_rows[6:].tolist() == [-1] * 14
-    assert whole.rounds.tolist() == [1, *[-1] * 17, 1, 1]
-    assert whole.probability[[0, -1]].tolist() == [0.005, 0.995]
-    assert np.isnan(whole.probability[1:18]).all()
     assert pool.pool_size(catalogue) == 20
     assert features.forget_rows(catalogue, number) == 6
     assert features.end_row(catalogue, number) == 0
@@ -281,3 +281,39 @@ def test_staged_scores_are_seen_by_nobody(catalogue: Catalogue) -> None:
     stage(catalogue, scores=dict.fromkeys(range(1, 21), 0.5), promote={7: POSITIVE})
     assert queues.borderline(catalogue, size=2) == [16, 15]
     assert labels.current(catalogue, [7])[7].standing is None
+
+
+def test_columns_are_exact_and_may_be_empty(catalogue: Catalogue) -> None:
+    values = [-(2**63), -1, 0, 7, 2**63 - 1]
+    numbers = sa.func.json_each(str(values)).table_valued("value").c.value
+    query = sa.select(numbers, sa.case((numbers == 7, 3), else_=-1))
+    with catalogue.read() as connection:
+        wide, small = sets.columns(connection, query, np.int64, np.int8)
+        nothing = sets.columns(connection, query.where(sa.false()), np.int64, np.bool_)
+    assert wide.tolist() == values
+    assert (small.dtype, small.tolist()) == (np.dtype(np.int8), [-1, -1, -1, 3, -1])
+    assert [len(one) for one in nothing] == [0, 0]
+
+
+def test_a_walk_over_ids_leaves_nobody_out(catalogue: Catalogue) -> None:
+    add_images(catalogue, 10)
+    files.quarantine_images(catalogue, dict.fromkeys([1, 4, 5, 6], (Quarantine.CORRUPT, "")))
+    chunks = [chunk.tolist() for chunk in images.image_chunks(catalogue, size=3)]
+    assert chunks == [[2, 3], [7, 8, 9], [10]]
+    assert sum(map(len, images.image_chunks(catalogue, size=4, usable_only=False))) == 10
+    walked = [chunk.image_ids.tolist() for chunk in pool.pool_chunks(catalogue, None, size=3)]
+    assert walked == chunks
+
+
+def test_features_of_unusable_images_do_not_stand_in_for_missing_ones(
+    catalogue: Catalogue,
+) -> None:
+    add_images(catalogue, 6)
+    number = features.feature_set(
+        catalogue, fingerprint="f", name="tiny", dimension=3
+    ).feature_set_id
+    features.record_rows(catalogue, number, np.arange(1, 6), np.arange(5))
+    files.quarantine_images(catalogue, {2: (Quarantine.CORRUPT, "")})
+    assert features.count_without_features(catalogue, number) == 1
+    features.record_rows(catalogue, number, np.array([6]), np.array([5]))
+    assert features.count_without_features(catalogue, number) == 0

@@ -47,6 +47,17 @@ def test_images_unlike_anything_labelled_are_not_promoted_but_shown(tmp_path: Pa
     assert gated.promoted()[30:60].sum() > 15
 
 
+def test_labels_that_come_between_two_rounds_of_a_run_move_the_distances(tmp_path: Path) -> None:
+    """What a run remembers of distances goes when the labels change that it follows from."""
+    pool = strange(tmp_path, "1")
+    run = run_rounds(pool.opened, rounds=2)
+    next(run)
+    assert not pool.promoted()[:60].any()
+    pool.label(range(30))
+    next(run)
+    assert pool.promoted()[30:60].sum() > 15
+
+
 def test_a_round_promotes_no_more_than_its_pace(tmp_path: Path) -> None:
     pool = Pool(tmp_path, size=500, distance=6.0, settings={"gates.pace": "0.5"})
     pool.label(range(60))

@@ -31,8 +31,6 @@ def chunk(
         unit_keys=np.array([123]),
         split=np.array([code_of(split)], dtype=np.int8),
         blocked=np.array([blocked]),
-        probability=np.array([np.nan]),
-        rounds=np.array([-1]),
     )
 
 
