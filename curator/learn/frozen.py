@@ -44,7 +44,7 @@ Basis = Literal["pool", "seeds"]
 SAMPLE_FOR_POOL = 50
 """Labels of a random sample from which on probabilities count as calibrated for the pool."""
 
-_SUM_ROWS = 8_192
+_SUM_ROWS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ import importlib.util
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,10 +48,17 @@ class WeightSource:
         if self.path is None:
             return ""
         try:
-            with self.path.open("rb") as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest()
+            stat = self.path.stat()
+            return _digest_of(self.path, stat.st_size, stat.st_mtime_ns)
         except OSError as error:
             raise _unreadable(self.path, error) from error
+
+
+@lru_cache(maxsize=8)
+def _digest_of(path: Path, size: int, mtime_ns: int) -> str:
+    """Computed once in a process for a file that looks the same, since rounds ask each time."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def find_weights(model: str, weights: str = "") -> WeightSource:
