@@ -106,7 +106,7 @@ def open_workspace_encoder(workspace: Workspace, *, image_size: int | None = Non
     chosen, runtime = encoder_settings(workspace), workspace.settings.runtime
     request = EncoderRequest(
         model=chosen.model,
-        weights=_weights(workspace),
+        weights=weights_file(workspace),
         image_size=image_size or _image_size(workspace),
         fit=chosen.fit,
         background=workspace.settings.ingest.background,
@@ -134,7 +134,7 @@ def _image_size(workspace: Workspace) -> int:
     settled = _settled_size(workspace, catalogued.list_feature_sets(workspace.catalogue))
     if settled is not None:
         return settled
-    rule = input_rule(workspace.settings.classifier.model, _weights(workspace))
+    rule = input_rule(workspace.settings.classifier.model, weights_file(workspace))
     return automatic_size(rule, small_side_quantile(workspace.catalogue, share=POOL_SHARE))
 
 
@@ -155,7 +155,7 @@ def _requested(workspace: Workspace) -> dict[str, Any]:
     chosen = encoder_settings(workspace)
     return {
         "model": chosen.model,
-        "weights": find_weights(chosen.model, _weights(workspace)).digest(),
+        "weights": find_weights(chosen.model, weights_file(workspace)).digest(),
         "image_size": chosen.image_size,
         "fit": chosen.fit,
         "background": workspace.settings.ingest.background,
@@ -163,7 +163,7 @@ def _requested(workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def _weights(workspace: Workspace) -> str:
+def weights_file(workspace: Workspace) -> str:
     """The user's weights file, seen from the workspace; empty for the model's usual ones."""
     weights = workspace.settings.classifier.weights
     return str(workspace.root / Path(weights).expanduser()) if weights else ""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curator.catalogue import pool
-from curator.catalogue.images import find_image, image_files
+from curator.catalogue.images import image_files
 from curator.core.files import replacing
 from curator.core.folds import fold_of
 from curator.core.progress import SILENT, Progress
@@ -28,6 +28,8 @@ from curator.imaging.opening import read_file
 from curator.imaging.problems import ImageProblem
 from curator.pixels.pack import PackSpec, decode_square
 from curator.report.maps import laid_over, map_grid
+from curator.workflows.encoders import weights_file
+from curator.workflows.history import find_named_image
 from curator.workflows.pack import is_pack, open_rules, spec_of
 from curator.workflows.predict import CurrentModel, current_model
 from curator.workflows.workspace import Workspace
@@ -84,7 +86,7 @@ def look_inside(
 
     Raises DataError before the first round, if the image is unknown, or its file is gone.
     """
-    image_id = find_image(workspace.catalogue, image, path=os.fsencode(Path(image).absolute()))
+    image_id = find_named_image(workspace, image)
     file = _file(workspace, image_id)
     seen = Insight(workspace, progress).sight(image_id)
     folder = workspace.folder("reports") / f"image-{image_id}"
@@ -191,9 +193,10 @@ def _frozen_network(workspace: Workspace, model: CurrentModel) -> PixelNetwork:
             "The current model rests on imported features, so there is no network to look into.",
             "Set classifier.model to a model of timm and run `curator round`.",
         )
-    chosen = workspace.settings.classifier
     request = NetworkRequest(
-        model=str(facts["model"]), weights=chosen.weights, image_size=int(facts["image_size"])
+        model=str(facts["model"]),
+        weights=weights_file(workspace),
+        image_size=int(facts["image_size"]),
     )
     network = build_network(request, resolve_input(request), seed=0)
     return with_heads(network, load_classifier(model.path, model.digest).on_raw_features())

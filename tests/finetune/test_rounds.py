@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,14 +13,29 @@ import pytest
 from curator.api import Workspace, create_workspace, open_workspace
 from curator.catalogue import pool, rounds
 from curator.core.folds import fold_of
+from curator.core.progress import SILENT
 from curator.core.words import NO_CODE
 from curator.errors import DataError, LearnError
 from curator.learn.finetune.classifier import load_finetuned
 from curator.workflows.config import write_settings
 from curator.workflows.pack import is_pack
+from curator.workflows.round import run_rounds
 from tests.support import images
+from tests.support.command import curator
 
 pytestmark = pytest.mark.slow
+
+DISCRIMINATOR = """
+from torch import nn
+
+
+def discriminator():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 4, 2, 1, bias=False), nn.LeakyReLU(0.2),
+        nn.Conv2d(8, 16, 4, 2, 1, bias=False), nn.BatchNorm2d(16), nn.LeakyReLU(0.2),
+        nn.Conv2d(16, 1, 8, 1, 0, bias=False), nn.Sigmoid(),
+    )
+"""
 
 SETTINGS = {
     "classifier.kind": "finetune",
@@ -162,3 +180,75 @@ def test_the_pack_is_known_to_the_catalogue_and_verifies(tmp_path: Path) -> None
         assert row_count(made._workspace.catalogue, packs[0].feature_set_id) == 120
         assert not made.verify(files=False).findings
         assert NO_CODE == -1
+
+
+class Interrupting:
+    """Keeps the sentences, and is interrupted at one of them."""
+
+    def __init__(self, at: str = "") -> None:
+        self.told: list[str] = []
+        self._at = at
+
+    def stage(self, name: str, total: int | None = None, unit: str = "images") -> Any:
+        return SILENT.stage(name, total, unit)
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+        if self._at and text.startswith(self._at):
+            raise KeyboardInterrupt
+
+
+def test_a_round_that_was_cut_off_in_the_middle_of_a_network_goes_on_there(tmp_path: Path) -> None:
+    with workspace(tmp_path / "whole") as made:
+        list(made.round())
+        whole = scores(made)
+    with workspace(tmp_path / "cut") as made:
+        with pytest.raises(KeyboardInterrupt):
+            list(run_rounds(made._workspace, progress=Interrupting("Network 2, epoch 4")))
+        assert rounds.head(made._workspace.catalogue) is None
+        resumed = Interrupting()
+        list(run_rounds(made._workspace, progress=resumed))
+        epochs = [text.partition(":")[0] for text in resumed.told if text.startswith("Network")]
+        assert epochs[0] == "Network 2, epoch 5"
+        np.testing.assert_array_equal(scores(made), whole)
+
+
+def test_a_discriminator_of_the_users_is_trained_asked_and_looked_into(tmp_path: Path) -> None:
+    """Code and weights lie in the workspace; its sigmoid and its bias-free layer are no matter."""
+    from safetensors.torch import save_file
+
+    settings = {
+        "classifier.model": "my_gan:discriminator",
+        "classifier.image_size": "32",
+        "classifier.weights": "gan.safetensors",
+        "training.epochs": "5",
+    }
+    with workspace(tmp_path, settings) as made:
+        root = made.root
+        (root / "my_gan.py").write_text(DISCRIMINATOR)
+        code: dict[str, Any] = {}
+        exec(DISCRIMINATOR, code)
+        save_file(code["discriminator"]().state_dict(), root / "gan.safetensors")
+    done = curator("-w", root, "round", "--rounds", "2", "--json")
+    assert "Running your own code: `my_gan:discriminator`" in done.stderr
+    assert done.json()[0]["estimate"]["errors"] < 12
+    said = curator("-w", root, "predict", tmp_path / "pool", "--json").json()
+    claims = [one["probability"] for one in said]
+    assert min(claims) < 0.4 < 0.6 < max(claims)
+    some = tmp_path / "workspace" / ".." / "pool" / "good" / "good-0000.png"
+    seen = curator("-w", root, "inspect", some, "--json").json()
+    assert len(seen["maps"]) == 3
+    assert Path(seen["activation"]).is_file()
+    (root / "my_gan.py").rename(root / "elsewhere.py")
+    sys.modules.pop("my_gan")
+    refused = curator("-w", root, "round", expect=3)
+    assert "could not be made: ModuleNotFoundError" in refused.stderr
+
+
+def test_pixels_are_no_longer_read_from_the_files_once_they_are_packed(tmp_path: Path) -> None:
+    with workspace(tmp_path) as made:
+        made.pack()
+        for name in ("pool", "seeds"):
+            shutil.rmtree(tmp_path / name)
+        assert made.round()[0].human_positive == 20
+        assert np.isfinite(scores(made)).all()

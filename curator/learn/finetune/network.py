@@ -11,14 +11,14 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from curator.errors import LearnError
 from curator.learn.inputs import BUNDLED_RULE, InputRule, automatic_size
 from curator.learn.quiet import quiet_libraries
-from curator.learn.weights import DEFAULT_MODEL, WeightSource, find_weights, misfit, read_state
+from curator.learn.weights import DEFAULT_MODEL, WeightSource, find_weights, read_state
 
 with quiet_libraries():
     import timm
@@ -27,6 +27,7 @@ with quiet_libraries():
     from torch import nn
 
     import curator.learn.small_networks  # noqa: F401 - importing it makes them known to timm
+    from curator.learn.finetune.layers import load_exactly, replace_last_layer, take_off_sigmoid
     from curator.learn.networks import check_model, load_network
 
 SCRATCH = "scratch"
@@ -44,7 +45,7 @@ class NetworkRequest:
     """Which network is wanted, in the words of the settings.
 
     `image_size` is None for `auto`. `code_folder` is where a network of the user's is
-    looked for first.
+    looked for first, and from where a relative path of weights is read.
     """
 
     model: str
@@ -182,16 +183,19 @@ def _as_grey(values: tuple[float, ...]) -> float:
     return sum(share * value for share, value in zip(_GREY_SHARES, values, strict=True))
 
 
-def build_network(request: NetworkRequest, pixels: PixelInput, *, seed: int) -> PixelNetwork:
+def build_network(
+    request: NetworkRequest, pixels: PixelInput, *, seed: int, filled: bool = True
+) -> PixelNetwork:
     """The network with its starting weights, on the CPU; chance follows from `seed`.
 
-    Raises LearnError if weights do not fit, cannot be had, or images of this size are too
-    small for the network.
+    Unless it is to be `filled`, it has the same layers, and no weights are looked for. Raises
+    LearnError if weights do not fit, cannot be had, or images of this size are too small for
+    the network.
     """
     with quiet_libraries(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         make = _user_network if request.is_user_code else _timm_network
-        built = PixelNetwork(make(request, pixels), pixels)
+        built = PixelNetwork(make(request, pixels, filled), pixels)
         _try_out(built, request)
     return built
 
@@ -200,9 +204,8 @@ def rebuild_network(
     request: NetworkRequest, pixels: PixelInput, state: dict[str, torch.Tensor]
 ) -> PixelNetwork:
     """The network with weights that an earlier training left. Raises LearnError if they misfit."""
-    blank = replace(request, weights=SCRATCH)
-    built = build_network(blank, pixels, seed=0)
-    _load_exactly(built, state, "The kept network", request.model)
+    built = build_network(request, pixels, seed=0, filled=False)
+    load_exactly(built, state, "The kept network", request.model)
     return built.eval()
 
 
@@ -211,25 +214,7 @@ def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def freeze_layers(network: PixelNetwork, share: float) -> list[nn.Module]:
-    """Make the first `share` of the layers keep their weights; returns these layers.
-
-    A layer is a module with weights of its own, in the order of definition. The last one
-    is always trained. What normalises in a frozen layer must be kept in evaluation mode.
-    """
-    layers = _layers(network)
-    frozen = layers[: round(share * (len(layers) - 1))]
-    for layer in frozen:
-        for parameter in layer.parameters(recurse=False):
-            parameter.requires_grad_(False)
-    return frozen
-
-
-def _layers(network: nn.Module) -> list[nn.Module]:
-    return [one for one in network.modules() if list(one.parameters(recurse=False))]
-
-
-def _timm_network(request: NetworkRequest, pixels: PixelInput) -> nn.Module:
+def _timm_network(request: NetworkRequest, pixels: PixelInput, filled: bool) -> nn.Module:
     configuration = timm.get_pretrained_cfg(request.model)
     options: dict[str, Any] = {"in_chans": pixels.channels}
     if request.dropout != "auto":
@@ -239,26 +224,50 @@ def _timm_network(request: NetworkRequest, pixels: PixelInput) -> nn.Module:
     own = configuration is not None and not configuration.has_weights
     outputs = 2 if configuration is not None and configuration.num_classes == 2 else 1
     try:
-        if request.weights == SCRATCH or (own and not request.weights):
+        if not filled or request.weights == SCRATCH or (own and not request.weights):
             network: nn.Module = timm.create_model(request.model, num_classes=outputs, **options)
             return network
         source = _source(request)
         network = load_network(request.model, source, options, pixels.side)
     except ValueError as error:
-        raise _too_small(request, pixels, str(error)) from error
+        raise _too_small(request, pixels.side, pixels.channels, str(error)) from error
     if request.new_last_layer or getattr(network, "num_classes", 0) not in (1, 2):
         network.reset_classifier(outputs)  # type: ignore[operator]
     return network
 
 
 def _source(request: NetworkRequest) -> WeightSource:
-    return find_weights(request.model, request.weights)
+    """Where the weights are; a file is looked for from the folder of the user's code."""
+    if not request.weights or request.code_folder is None:
+        return find_weights(request.model, request.weights)
+    path = request.code_folder / Path(request.weights).expanduser()
+    return find_weights(request.model, str(path))
 
 
-def _user_network(request: NetworkRequest, pixels: PixelInput) -> nn.Module:
+def _user_network(request: NetworkRequest, pixels: PixelInput, filled: bool) -> nn.Module:
+    """The user's network, ending in log-odds. The same request gives the same layers."""
+    network = _called(request)
+    noise = torch.randn((2, pixels.channels, pixels.side, pixels.side))
+    outputs = _outputs(network, noise, request)
+    if request.weights and request.weights != SCRATCH:
+        if filled:
+            source = _source(request)
+            assert source.path is not None
+            load_exactly(network, read_state(source.path), str(source.path), request.model)
+        if request.new_last_layer:
+            replace_last_layer(network, request.model)
+    elif request.new_last_layer and outputs not in (1, 2):
+        replace_last_layer(network, request.model)
+    take_off_sigmoid(network, noise, request.model)
+    return network
+
+
+def _called(request: NetworkRequest) -> nn.Module:
+    """What the user's function returns."""
     module_name, _, function_name = request.model.partition(":")
     with _importable(request.code_folder):
         try:
+            _forget_namesakes(module_name, request.code_folder)
             function = getattr(importlib.import_module(module_name), function_name)
             network = function()
         except Exception as error:  # it is the user's code that failed, in whatever way
@@ -273,13 +282,20 @@ def _user_network(request: NetworkRequest, pixels: PixelInput) -> nn.Module:
             f"`{request.model}` returned a {type(network).__name__}, not a torch.nn.Module.",
             "Let it return the network itself.",
         )
-    if request.weights and request.weights != SCRATCH:
-        source = _source(request)
-        assert source.path is not None
-        _load_exactly(network, read_state(source.path), str(source.path), request.model)
-        if request.new_last_layer:
-            _replace_last_layer(network, request.model)
     return network
+
+
+def _forget_namesakes(module_name: str, folder: Path | None) -> None:
+    """Code of another folder must not stand in for the code of the same name in this one."""
+    first = module_name.partition(".")[0]
+    here = folder is not None and ((folder / f"{first}.py").is_file() or (folder / first).is_dir())
+    if folder is None or not here:
+        return
+    importlib.invalidate_caches()
+    for name in [one for one in sys.modules if one.partition(".")[0] == first]:
+        origin = getattr(sys.modules[name], "__file__", None)
+        if origin is not None and folder.resolve() not in Path(origin).resolve().parents:
+            del sys.modules[name]
 
 
 @contextmanager
@@ -294,58 +310,37 @@ def _importable(folder: Path | None) -> Iterator[None]:
         sys.path.remove(str(folder))
 
 
-def _replace_last_layer(network: nn.Module, model: str) -> None:
-    """Put one fresh output in place of the last linear or convolutional layer."""
-    for name, layer in reversed(list(network.named_modules())):
-        if isinstance(layer, nn.Linear):
-            fresh: nn.Module = nn.Linear(layer.in_features, 1)
-        elif isinstance(layer, nn.Conv2d):
-            size, step, padding = layer.kernel_size, layer.stride, layer.padding
-            fresh = nn.Conv2d(layer.in_channels, 1, size, step, padding)  # type: ignore[arg-type]
-        else:
-            continue
-        parent_name, _, own_name = name.rpartition(".")
-        setattr(network.get_submodule(parent_name), own_name, fresh)
-        return
-    raise LearnError(
-        f"`{model}` has no linear or convolutional layer to replace.",
-        "Set training.new_last_layer to false and give the network one output.",
-    )
-
-
-def _load_exactly(
-    network: nn.Module, state: dict[str, torch.Tensor], where: str, model: str
-) -> None:
-    wanted = {name: value.shape for name, value in network.state_dict().items()}
-    differences = misfit(state, wanted)
-    if differences:
-        raise LearnError(
-            f"{where} does not fit the model `{model}`: {differences}.",
-            "Set classifier.model to the model that these weights belong to.",
-        )
-    network.load_state_dict(state, strict=False)
-
-
 def _try_out(network: PixelNetwork, request: NetworkRequest) -> None:
     """Two blank images through the network: its size and its outputs must be right."""
     pixels = network.pixels
     blank = torch.zeros((2, pixels.channels, pixels.side, pixels.side))
-    try:
-        with torch.inference_mode():
-            outputs = network.eval().network(blank)
-    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-        raise _too_small(request, pixels, str(error).splitlines()[0]) from error
-    size = outputs.flatten(1).shape[1] if isinstance(outputs, torch.Tensor) else 0
-    if size not in (1, 2) or len(outputs) != 2:
+    size = _outputs(network.network, blank, request)
+    if size not in (1, 2):
         raise LearnError(
             f"The network `{request.model}` gives {size} outputs for an image, not 1 or 2.",
             "Set training.new_last_layer to true, or let the network end in one output.",
         )
 
 
-def _too_small(request: NetworkRequest, pixels: PixelInput, reason: str) -> LearnError:
+def _outputs(network: nn.Module, images: torch.Tensor, request: NetworkRequest) -> int:
+    """How many numbers the network gives for each image; 0 if it gives something else.
+
+    Raises LearnError if it cannot take them.
+    """
+    try:
+        with torch.inference_mode():
+            outputs = network.eval()(images)
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise _too_small(request, images.shape[-1], images.shape[1], reason) from error
+    if not isinstance(outputs, torch.Tensor) or len(outputs) != len(images):
+        return 0
+    return int(outputs.flatten(1).shape[1])
+
+
+def _too_small(request: NetworkRequest, side: int, channels: int, reason: str) -> LearnError:
     return LearnError(
-        f"The network `{request.model}` cannot take images of {pixels.side} pixels with"
-        f" {pixels.channels} channel(s): {reason}.",
+        f"The network `{request.model}` cannot take images of {side} pixels with"
+        f" {channels} channel(s): {reason}.",
         "Set classifier.image_size higher or to `auto`, and training.colours to `auto`.",
     )

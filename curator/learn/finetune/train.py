@@ -27,7 +27,8 @@ from curator.learn.finetune.batches import (
 )
 from curator.learn.finetune.consistency import Thresholds, consistency_loss
 from curator.learn.finetune.feeding import Batch, Labelled, PixelSource, loaded, validated
-from curator.learn.finetune.network import PixelNetwork, freeze_layers
+from curator.learn.finetune.layers import freeze_layers
+from curator.learn.finetune.network import PixelNetwork
 from curator.learn.finetune.recipe import Recipe
 from curator.learn.finetune.run import EpochRecord, Run, TrainedNetwork
 from curator.learn.finetune.schedule import learning_rate
