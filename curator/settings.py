@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
-from curator.errors import SettingsError
+from curator.errors import CuratorError, SettingsError, UsageError
 from curator.review.actions import resolve_keys
 
 FILE_NAME = "curator.toml"
@@ -413,12 +413,16 @@ class SettingDescription:
     meaning: str
 
 
-def unknown_key(key: str, where: str = "") -> SettingsError:
-    """The error for a setting that does not exist, with the nearest one that does."""
+def unknown_key(key: str, where: str = "") -> CuratorError:
+    """The error for a setting that does not exist, with the nearest one that does.
+
+    SettingsError for one that stands in the file `where`, UsageError for one that was asked for.
+    """
     near = nearest(key, setting_keys())
     hint = f"Did you mean `{near}`?" if near else "`curator config` lists all settings."
-    problem = f"{where}: there" if where else "There"
-    return SettingsError(f"{problem} is no setting `{key}`.", hint)
+    if where:
+        return SettingsError(f"{where}: there is no setting `{key}`.", hint)
+    return UsageError(f"There is no setting `{key}`.", hint)
 
 
 def section_models() -> dict[str, type[BaseModel]]:

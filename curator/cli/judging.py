@@ -93,7 +93,11 @@ def _report(found: Evaluation, classes: ClassesSettings) -> Iterator[str]:
     counts, good, bad = found.confusion, shown(classes.positive), shown(classes.negative)
     images = count(found.catalogued + found.other, "image")
     yield f"{images} compared, {found.other:,} of them not in the workspace."
-    for number, why in ((found.unsure, "marked unsure"), (found.unusable, "not to be scored")):
+    for number, why in (
+        (found.unsure, "marked unsure"),
+        (found.unscored, "added after the last round (`curator round` scores them)"),
+        (found.unusable, "not to be scored"),
+    ):
         if number:
             yield f"  left out: {number:,} {why}"
     yield f"Accuracy {percent(counts.accuracy, 2)}; {_error('error', found.error)}"

@@ -80,8 +80,6 @@ def queue(
 
     call = invocation(context)
     with call.workspace() as workspace:
-        if name == "borderline":
-            call.say(f"borderline: {EXPLANATION}.")
         rows = workflow.queue(
             workspace,
             name,
@@ -91,6 +89,8 @@ def queue(
             progress=call.progress(),
         )
         classes = workspace.settings.classes
+    if name == "borderline":
+        call.say(f"borderline: {EXPLANATION}.")
     if output is not None and output.suffix.lower() == ".json":
         from curator.workflows.label_studio import write_tasks
 
@@ -163,6 +163,7 @@ def review_lines(
     with Desk(
         workspace, name, actor=current_user(), like=like, view=view, progress=call.progress()
     ) as desk:
+        desk.current()  # a queue that cannot be had says so before the keys are explained
         call.say(f"{desk.queue}: {desk.explanation}.")
         call.say(keys.explanation())
         _ask(call, desk, keys)

@@ -68,7 +68,7 @@ def choose_format(destination: Path, wanted: str | None) -> Format:
         return _SUFFIXES[destination.suffix.lower()]
     except KeyError:
         raise UsageError(
-            f"The name {destination.name} does not say which format is meant.",
+            f"The name {destination} does not say which format is meant.",
             f"End it with one of {', '.join(_SUFFIXES)}, or add --format with one of"
             f" {', '.join(Format)}.",
         ) from None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -54,23 +54,23 @@ def walk(
     """Every file at or under `root`/`under`, paths relative to `root`.
 
     `under` is a folder or a single file; `leave_out` are absolute paths of folders that
-    are not entered, by whatever way they are reached. A file that cannot be looked at
-    comes out with size and time 0, for the reader to find out why. Hidden names are left
-    out below the start, not the start itself.
+    are not entered, by whatever way they are reached, and of files that are passed over.
+    A file that cannot be looked at comes out with size and time 0, for the reader to find
+    out why. Hidden names are left out below the start, not the start itself.
     """
     if under and not os.path.isdir(os.path.join(root, under)):
         yield _look(root, under)
         return
-    barred = {known for path in leave_out if (known := _identity(path)) is not None}
-    yield from _Walk(root, barred, _identities_above(root, under)).descend(under)
+    yield from _Walk(root, list(leave_out), _identities_above(root, under)).descend(under)
 
 
 class _Walk:
     """One walk: the folders that are open, and those that were reached through links."""
 
-    def __init__(self, root: bytes, barred: set[Identity], above: set[Identity]) -> None:
+    def __init__(self, root: bytes, leave_out: Sequence[bytes], above: set[Identity]) -> None:
         self._root = root
-        self._barred = barred
+        self._barred = {known for path in leave_out if (known := _identity(path)) is not None}
+        self._barred_names = {path.rpartition(b"/")[2] for path in leave_out}
         self._above = above
         self._linked: set[Identity] = set()
         self._open: list[_Folder] = []
@@ -87,10 +87,16 @@ class _Walk:
             if name.startswith(b"."):
                 yield Skipped(path=path, why=Skip.HIDDEN)
             elif not name.endswith(b"/"):
-                yield _look(self._root, path)
+                yield self._look(name, path)
             else:
                 is_link = os.path.islink(os.path.join(self._root, path))
                 yield from self._enter(path, through_link=is_link or self._open[-1].through_link)
+
+    def _look(self, name: bytes, path: bytes) -> FileStamp | Skipped:
+        whole = os.path.join(self._root, path)
+        if name in self._barred_names and _identity(whole) in self._barred:
+            return Skipped(path=path, why=Skip.OWN)
+        return _look(self._root, path)
 
     def _enter(self, path: bytes, *, through_link: bool) -> Iterator[Skipped]:
         """Open a folder; a folder that vanished is simply not there."""

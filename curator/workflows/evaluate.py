@@ -45,13 +45,15 @@ class Evaluation:
 
     `error` counts labels on the wrong side of P(positive) = 0.5, with an exact 95%
     interval; `promoted_error` the same among those beyond the promotion thresholds.
-    `catalogued` images were judged by their current score, `other` files scored afresh;
-    `unsure` rows and `unusable` images are left out.
+    `catalogued` images were judged by their current score, `other` files scored afresh.
+    Left out are `unsure` rows, catalogued images that are `unscored` as they came after the
+    last round, and `unusable` files.
     """
 
     catalogued: int
     other: int
     unsure: int
+    unscored: int
     unusable: int
     error: ErrorEstimate
     promoted_error: ErrorEstimate
@@ -90,6 +92,7 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
             "They need a label of one of the two classes, and images that can be read.",
         )
     counted = usable[: len(inside)].sum(), usable[len(inside) :].sum()
+    unscored = len(inside) - int(counted[0])
     return _evaluation(
         workspace,
         probability[usable],
@@ -97,7 +100,8 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
         catalogued=int(counted[0]),
         other=int(counted[1]),
         unsure=len(given.answers) - len(decided),
-        unusable=int((~usable).sum()),
+        unscored=unscored,
+        unusable=int((~usable).sum()) - unscored,
     )
 
 
@@ -109,6 +113,7 @@ def _evaluation(
     catalogued: int,
     other: int,
     unsure: int,
+    unscored: int,
     unusable: int,
 ) -> Evaluation:
     bars = workspace.settings.promotion
@@ -118,6 +123,7 @@ def _evaluation(
         catalogued=catalogued,
         other=other,
         unsure=unsure,
+        unscored=unscored,
         unusable=unusable,
         error=error_estimate(wrong),
         promoted_error=error_estimate(wrong[sure]),

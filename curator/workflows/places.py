@@ -17,6 +17,7 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.sources import SourceRecord, add_source, find_source, list_sources
 from curator.errors import DataError
 from curator.review.answers import printable
+from curator.settings import FILE_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,8 @@ def plan(
             continue
         others = tuple(record.root for record in known if record.source_id != source_id)
         own = os.fsencode(own_folder)
-        jobs.append(Job(source=source, under=under, leave_out=(own, *others)))
+        settings = os.fsencode(own_folder.parent / FILE_NAME)
+        jobs.append(Job(source=source, under=under, leave_out=(own, settings, *others)))
     return jobs
 
 

@@ -84,6 +84,19 @@ def test_evaluate_scores_what_is_not_catalogued(trained: Path, tmp_path: Path) -
     assert (found["catalogued"], found["other"]) == (0, 8)
 
 
+def test_evaluate_says_which_images_no_round_has_scored(
+    trained: Path, labelled_template: Path, tmp_path: Path
+) -> None:
+    fresh = make_folder(tmp_path / "fresh", good=2, bad=1, seed=79)
+    curator("-w", trained, "add", fresh)
+    file = truth(tmp_path, labelled_template / "pictures")
+    with file.open("a") as stream:
+        stream.writelines(f"{one},{one.parent.name}\n" for one in fresh.rglob("*.*g"))
+    said = curator("-w", trained, "evaluate", file).stdout
+    assert "60 images compared" in said
+    assert "left out: 3 added after the last round" in said
+
+
 def test_a_copy_of_what_was_trained_on_is_judged_as_the_image_itself(
     trained: Path, labelled_template: Path, tmp_path: Path
 ) -> None:

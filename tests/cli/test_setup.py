@@ -114,12 +114,12 @@ def test_config_changes_the_file_and_keeps_its_comments(workspace: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["promotion.promote_abov=0.9"], 3, "Did you mean `promotion.promote_above`?"),
-        (["promotion.promote_abov"], 3, "Did you mean `promotion.promote_above`?"),
+        (["promotion.promote_abov=0.9"], 2, "Did you mean `promotion.promote_above`?"),
+        (["promotion.promote_abov"], 2, "Did you mean `promotion.promote_above`?"),
         (["promotion.promote_above=2"], 3, "less than or equal to 1"),
         (["promotion.promote_below=0.999"], 3, "the thresholds must rise"),
         (["promotion.promote_above", "runtime.seed=1"], 2, "write KEY=VALUE"),
-        (["runtime.seed=1", "runtime.sed=2"], 3, "Did you mean `runtime.seed`?"),
+        (["runtime.seed=1", "runtime.sed=2"], 2, "Did you mean `runtime.seed`?"),
     ],
 )
 def test_config_refuses_and_changes_nothing(

@@ -98,7 +98,7 @@ def test_a_candidate_that_cannot_be_trained_does_not_end_the_search(tmp_path: Pa
 @pytest.mark.parametrize(
     ("space", "error", "says"),
     [
-        ("training.learning_rat=0.1,0.2", SettingsError, "training.learning_rate"),
+        ("training.learning_rat=0.1,0.2", UsageError, "training.learning_rate"),
         ("training.learning_rate=-1,0.2", SettingsError, "greater than 0"),
         ("training.learning_rate", UsageError, "does not say what to search"),
         ("training.learning_rate=0.2..0.1", UsageError, "empty range"),

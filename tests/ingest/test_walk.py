@@ -136,6 +136,13 @@ def test_folders_that_are_left_out_are_not_reached_through_links_either(tmp_path
     assert paths(tmp_path / "own", leave_out=(tmp_path / "own",)) == []
 
 
+def test_files_that_are_left_out_are_passed_over_but_not_others_of_their_name(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "a", "mine.toml", "data/mine.toml")
+    assert paths(tmp_path, leave_out=(tmp_path / "mine.toml",)) == [b"a", b"data/mine.toml"]
+
+
 def test_a_start_below_the_root_gives_the_same_paths(tmp_path: Path) -> None:
     touch(tmp_path, "a/b/1", "a/b/2", "a/c")
     assert paths(tmp_path, b"a/b") == [b"a/b/1", b"a/b/2"]
