@@ -6,7 +6,6 @@ exactly which model it used and nothing is ever unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from curator.core.calibration import CalibrationMap
 from curator.errors import LearnError
 from curator.learn.heads import LinearHeads
+from curator.learn.model_file import read_model_file
 
 FORMAT = "curator-heads-2"
 _WITHOUT_NEIGHBOURS = "curator-heads-1"
@@ -117,24 +117,7 @@ def standardize(
 
 def load_classifier(path: Path, digest: str) -> FrozenClassifier:
     """Read a model file back. Raises LearnError if it is missing or not what `digest` says."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise LearnError(
-            f"The model {path} cannot be read: {error.strerror}.", "Run `curator round` again."
-        ) from error
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise LearnError(
-            f"The model {path} is not the one that its round wrote.", "Run `curator round` again."
-        )
-    try:
-        with safe_open(path, framework="numpy") as opened:
-            metadata = json.loads((opened.metadata() or {}).get("curator", "{}"))
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise LearnError(f"{path} is not a model file: {error}.", "Run `curator round`.") from error
+    metadata, tensors = read_model_file(path, digest, "numpy")
     if metadata.get("format") not in (FORMAT, _WITHOUT_NEIGHBOURS):
         raise LearnError(f"{path} is of the format {metadata.get('format')}.", "Update curator.")
     calibration = CalibrationMap(tensors["log_slope"], tensors["intercept"])

@@ -6,7 +6,6 @@ exactly which model it used and nothing is ever unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from curator.learn.finetune.network import (
     PixelNetwork,
     rebuild_network,
 )
+from curator.learn.model_file import read_model_file
 
 FORMAT = "curator-networks-1"
 
@@ -99,24 +99,7 @@ def score_unseen_pixels(
 
 def load_finetuned(path: Path, digest: str) -> FinetunedClassifier:
     """Read a model file back. Raises LearnError if it is missing or not what `digest` says."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise LearnError(
-            f"The model {path} cannot be read: {error.strerror}.", "Run `curator round` again."
-        ) from error
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise LearnError(
-            f"The model {path} is not the one that its round wrote.", "Run `curator round` again."
-        )
-    try:
-        with safe_open(path, framework="pt") as opened:
-            described = json.loads((opened.metadata() or {}).get("curator", "{}"))
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise LearnError(f"{path} is not a model file: {error}.", "Run `curator round`.") from error
+    described, tensors = read_model_file(path, digest, "pt")
     if described.get("format") != FORMAT:
         raise LearnError(
             f"{path} holds no fine-tuned networks.",
