@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from curator.workflows.predict import Prediction
     from curator.workflows.queue import QueueRow
     from curator.workflows.relocate import RelocateReport
+    from curator.workflows.report import ReportReport
     from curator.workflows.round import RoundReport
     from curator.workflows.simulate import Simulation
     from curator.workflows.status import Status
@@ -93,6 +94,20 @@ class Workspace:
         from curator.workflows.status import status
 
         return status(self._workspace)
+
+    def report(self, destination: str | Path | None = None, *, force: bool = False) -> ReportReport:
+        """The story of the curation as one HTML page; `report.html` in the workspace, if not told.
+
+        `story` of what comes back holds the facts behind the page.
+        """
+        from curator.workflows.report import report
+
+        return report(
+            self._workspace,
+            None if destination is None else Path(destination),
+            force=force,
+            progress=self.progress,
+        )
 
     def history(self, image: str | Path) -> History:
         """Every label event of the image at a path, or with (the beginning of) a SHA-256."""

@@ -120,6 +120,15 @@ class Catalogue:
             with connection.begin():
                 yield connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Catalogue]:
+        """A catalogue whose every `read()` sees the one state of now, whatever others write.
+
+        For one thread, and only until the block ends. Writers do not wait for it.
+        """
+        with self.read() as connection:
+            yield _Snapshot(self, connection)
+
     def checkpoint(self) -> None:
         """Bring the write-ahead log back to a small size; call after bulk work."""
         if not self.read_only:
@@ -150,6 +159,22 @@ class Catalogue:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _Snapshot(Catalogue):
+    """One transaction of a catalogue, in the shape of a catalogue."""
+
+    def __init__(self, whole: Catalogue, connection: Connection) -> None:
+        super().__init__(whole.engine, whole.path, read_only=True, warnings=whole.warnings)
+        self._connection = connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """The connection of the snapshot."""
+        yield self._connection
+
+    def close(self) -> None:
+        """Nothing: the file belongs to the catalogue that this was taken of."""
 
 
 def now() -> datetime:

@@ -30,6 +30,7 @@ from curator.cli import (
     manifest,
     model,
     queues,
+    report,
     rounds,
     setup,
     simulation,
@@ -74,7 +75,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     "Promise": (audits.audit, audits.certify),
     "Take away": (manifest.export, manifest.diff, manifest.import_),
-    "Look": (look.status, look.history),
+    "Look": (look.status, look.history, report.report),
     "Undo": (undo.rollback,),
     "Care": (intake.relocate, care.verify, care.doctor),
 }

@@ -20,11 +20,17 @@ from typing import Any, TextIO
 
 import typer
 
+from curator.core.text import count, duration, percent, printable
+
+__all__ = [
+    "count", "duration", "emit", "emit_json", "emit_json_array", "may_colour", "moment",
+    "narrate", "percent", "shown", "size", "strong", "table",
+]  # fmt: skip
+
 
 def shown(text: str | bytes | Path) -> str:
     """A name as it may be printed: whatever is not printable is escaped with a backslash."""
-    plain = os.fsdecode(text)
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in plain)
+    return printable(text)
 
 
 def emit(text: str, end: str = "\n") -> None:
@@ -86,26 +92,6 @@ def strong(text: str) -> str:
 def may_colour(stream: TextIO) -> bool:
     """Whether colours may be written to `stream`."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def count(number: int, noun: str, plural: str = "") -> str:
-    """`1 image`, `2,000 images`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share as a percentage, or a dash where there is none."""
-    return "-" if share is None else f"{100 * share:.{digits}f}%"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words of two units: `8.2 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def size(amount: float) -> str:

@@ -94,16 +94,25 @@ def serve(
     """Serve the review to a browser until interrupted; `address` is HOST:PORT or empty."""
     from curator.tui.web import serve_review
 
-    host, _, port = address.rpartition(":") if ":" in address else (address, "", "")
-    if port and not port.isdigit():
-        raise UsageError(f"`{address}` is no address.", "Write HOST:PORT, as 127.0.0.1:8765.")
+    host, port = host_and_port(address)
     command = [sys.executable, "-m", "curator", "-w", str(call.root()), "review", queue]
     command += [image] if image else []
     command += ["--goal", str(goal)] if goal else []
     command += ["--filter", view] if view else []
     serve_review(
         command,
-        host=host or _LOOPBACK,
-        port=int(port or 0),
+        host=host,
+        port=port,
         say=call.say,
     )
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """What HOST:PORT says; this computer alone, and port 0, where it says nothing.
+
+    Raises UsageError if it is no address.
+    """
+    host, _, port = address.rpartition(":") if ":" in address else (address, "", "")
+    if port and not (port.isascii() and port.isdigit()):
+        raise UsageError(f"`{address}` is no address.", "Write HOST:PORT, as 127.0.0.1:8765.")
+    return host or _LOOPBACK, int(port or 0)

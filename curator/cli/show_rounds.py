@@ -60,13 +60,13 @@ class RoundTable:
 def verdict(report: RoundReport, classes: ClassesSettings) -> str:
     """What is known about the error after a round, and how far it can be trusted."""
     from curator.core.judging import advice
+    from curator.core.telling import error_sentence, scores_sentence
 
-    lines = [_error(report)]
+    lines = [error_sentence(report.estimate, on_pool=report.basis == "pool")]
     judged = report.judgement
     if judged is not None:
-        lines.append(f"Scores: {show_judgement.figures(judged)}.")
-        lines += show_judgement.shares(judged, classes)
-        lines += show_judgement.sources(judged, classes)
+        lines.append(f"Scores: {scores_sentence(judged)}.")
+        lines += show_judgement.doubts(judged, classes)
         lines.append(advice(judged))
     lines += _held_back(report)
     lines += [
@@ -94,22 +94,6 @@ def _held_back(report: RoundReport) -> list[str]:
             " (gates.pace); the next round goes on."
         )
     return lines
-
-
-def _error(report: RoundReport) -> str:
-    estimate = report.estimate
-    if not estimate.sample:
-        return "No label was set aside to measure the error on."
-    measured = (
-        f"Error on {estimate.sample:,} labels that the judging head had not seen:"
-        f" {percent(estimate.rate)} ({percent(estimate.low)} to {percent(estimate.high)})."
-    )
-    if report.basis == "pool":
-        return f"{measured} They are a random sample of the pool."
-    return (
-        f"{measured} These labels are no random sample, so scores are uncalibrated for the"
-        " pool and the error there may be another."
-    )
 
 
 def as_json(report: RoundReport) -> dict[str, Any]:

@@ -77,11 +77,11 @@ def _labels(status: Status) -> str:
 
 
 def _coverage(status: Status) -> Iterator[str]:
+    from curator.core.telling import coverage_sentence
+
     counts = status.counts
-    yield (
-        f"{strong('Coverage')}  {percent(counts.coverage)}: {counts.promoted:,} promoted of"
-        f" {count(counts.without_human, 'image')} without a human label"
-    )
+    told = coverage_sentence(counts.promoted, counts.without_human, counts.coverage)
+    yield f"{strong('Coverage')}  {told}"
     yield from _certificates(status)
     if counts.blocked:
         yield f"  {count(counts.blocked, 'image')} wait for a look before any round promotes them"
@@ -92,10 +92,11 @@ def _coverage(status: Status) -> Iterator[str]:
 
 
 def _certificates(status: Status) -> Iterator[str]:
+    from curator.core.telling import PROVISIONAL
     from curator.workflows.certified import sentence, stale_sentence
 
     if status.counts.promoted and status.certificate is None:
-        yield "  provisional: no certificate speaks about their error yet"
+        yield f"  {PROVISIONAL}"
     for one in status.certificates:
         state = "valid" if one.stale is None else f"stale: {stale_sentence(one)}"
         yield f"{strong('Certificate')}  {shown(sentence(one, status.settings.classes))}"

@@ -1,57 +1,40 @@
 """The same review in a browser, served from this computer and asking nothing of any other.
 
 Every visitor gets a session of their own, a process as on a terminal. The page brings its
-own font and script; its content policy forbids requests to anywhere else. A page of some
-other site cannot connect from the visitor's browser, because the host and the origin of
-every request are checked; and where the server can be reached over a network, nothing is
-answered without the token of the address that was printed.
+own font and script; its content policy forbids requests to anywhere else. Who is let in is
+decided in `doors`.
 """
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
-import secrets
 import shlex
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from string import Template
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from textual_serve.server import Server
 
-from curator.errors import UsageError
+from curator.tui.doors import Doors, listen
 
 TITLE = "curator review"
-TOKEN_COOKIE = "curator-token"
 DEFAULT_PORT = 8765
 FONT_SIZE = 10
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ReviewServer(Server):
     """textual-serve with a page of our own and with locks on its doors."""
 
-    def __init__(self, command: Sequence[str], host: str, port: int, token: str) -> None:
-        super().__init__(shlex.join(command), host=host, port=port, title=TITLE)
-        self._token = token
+    def __init__(self, command: Sequence[str], doors: Doors) -> None:
+        super().__init__(shlex.join(command), host=doors.host, port=doors.port, title=TITLE)
+        self._doors = doors
         self._page = Template((files("curator.tui") / "web_page" / "index.html").read_text())
-
-    @property
-    def address(self) -> str:
-        """What to open in a browser."""
-        name = f"[{self.host}]" if ":" in self.host else self.host
-        secret = f"?token={self._token}" if self._token else ""
-        return f"http://{name}:{self.port}/{secret}"
 
     async def application(self) -> web.Application:
         """The web application, guarded."""
         application = await self._make_app()
-        application.middlewares.append(self._guard())
+        application.middlewares.append(self._doors.guard(_headers))
         return application
 
     async def on_startup(self, app: web.Application) -> None:
@@ -66,42 +49,8 @@ class ReviewServer(Server):
             websocket=f"ws://{request.host}/ws",
         )
         response = web.Response(text=page, content_type="text/html")
-        if self._token:
-            response.set_cookie(TOKEN_COOKIE, self._token, httponly=True, samesite="Strict")
+        self._doors.admit(response)
         return response
-
-    def _guard(self) -> Any:
-        @web.middleware
-        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if not self._is_known_host(request.host) or not self._is_own_origin(request):
-                raise web.HTTPForbidden(text="This address is not served here.")
-            if self._token and not self._has_token(request):
-                raise web.HTTPForbidden(text="Open the address with its token.")
-            response = await handler(request)
-            if not response.prepared:
-                response.headers.update(_headers(request.host))
-            return response
-
-        return guard
-
-    def _is_known_host(self, host: str) -> bool:
-        """A name that some other site made point here is not answered."""
-        name = urlsplit(f"//{host}").hostname or ""
-        if name in (self.host, "localhost"):
-            return True
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return bool(self._token)  # a name of this computer's; the token is asked for
-        return address.is_loopback or bool(self._token)
-
-    def _is_own_origin(self, request: web.Request) -> bool:
-        origin = request.headers.get("Origin")
-        return origin is None or urlsplit(origin).netloc == request.host
-
-    def _has_token(self, request: web.Request) -> bool:
-        given = request.query.get("token") or request.cookies.get(TOKEN_COOKIE, "")
-        return hmac.compare_digest(given.encode(), self._token.encode())
 
 
 def _headers(host: str) -> dict[str, str]:
@@ -117,16 +66,6 @@ def _headers(host: str) -> dict[str, str]:
     }
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this computer reaches what listens at `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def serve_review(
     command: Sequence[str], *, host: str, port: int, say: Callable[[str], None]
 ) -> None:
@@ -134,39 +73,14 @@ def serve_review(
 
     Raises UsageError if nothing can listen there.
     """
-    listener = listen(host, port)
-    token = "" if is_loopback(host) else secrets.token_urlsafe(18)
-    server = ReviewServer(command, host, listener.getsockname()[1], token)
-    say(f"The review is at {server.address}")
-    if token:
+    listener = listen(host, port, DEFAULT_PORT)
+    doors = Doors.at(host, listener.getsockname()[1])
+    server = ReviewServer(command, doors)
+    say(f"The review is at {doors.address}")
+    if doors.is_guarded:
         say(
             "Whoever has this address can label: it is not encrypted, so use it in a network"
             " that you trust."
         )
     say("Ctrl+C ends it; what was decided is kept.")
     web.run_app(server.application(), sock=listener, print=None, access_log=None)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections at `host`; `port` 0 takes the usual one or a free one.
-
-    Raises UsageError if nothing can listen there.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    wanted = [port] if port else [DEFAULT_PORT, 0]
-    for number in wanted:
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, number))
-            listener.listen()  # at once: the address is told before the server runs
-        except OSError as error:
-            listener.close()
-            if number == wanted[-1]:
-                raise UsageError(
-                    f"Nothing can listen at {host}:{port}: {error.strerror}.",
-                    "Choose another one with --address HOST:PORT.",
-                ) from None
-        else:
-            return listener
-    raise AssertionError("every wanted port was tried")

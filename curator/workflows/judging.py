@@ -7,7 +7,7 @@ on the same labels.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,30 +38,70 @@ Flags = NDArray[np.bool_]
 _CLASSES = [code_of(Standing.POSITIVE), code_of(Standing.NEGATIVE)]
 
 
-def judgement_of(
-    workspace: Workspace, parent_id: int | None, feature_set_id: int, score_digest: str
-) -> Judgement | None:
-    """What labels say of scores that are written but not committed; None if they are too few."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judged:
+    """Labels that may judge a round's scores, all arrays (labels,).
+
+    `probability` is P(positive), of heads and of a calibration that the label had no part in;
+    `on_pool` says whether the labels are a random sample of the pool.
+    """
+
+    probability: NDArray[np.float64]
+    raw: NDArray[np.float64]
+    folds: NDArray[np.int64]
+    positive: Flags
+    on_pool: bool
+    source_ids: NDArray[np.int64]
+
+
+def judged_labels(workspace: Workspace, feature_set_id: int, score_digest: str) -> Judged | None:
+    """The labels that judge scores which are written; None if they are too few."""
+    found = _evidence(workspace, feature_set_id, score_digest)
+    return None if found is None else found[0]
+
+
+def _evidence(
+    workspace: Workspace, feature_set_id: int, score_digest: str
+) -> tuple[Judged, HumanLabels, Flags, NDArray[Any]] | None:
     records = read_scores(workspace.folder("scores"), score_digest)
-    if records is None:
+    if records is None or not len(records):
         return None
     human = pool.human_labels(workspace.catalogue, feature_set_id)
     place, known = _places(records, human)
     judged, on_pool = _judged(human, known)
     if judged.sum() < FEWEST or not _both_classes(human, judged):
         return None
+    raw = records["raw"][place[judged]]
     folds = records["fold"][place[judged]].astype(np.int64)
     positive = human.standing[judged] == code_of(Standing.POSITIVE)
-    raw = records["raw"][place[judged]]
-    probability = cross_calibrated(raw, folds, positive)
-    found = judge(probability, positive, on_pool=on_pool)
+    found = Judged(
+        probability=cross_calibrated(raw, folds, positive),
+        raw=raw,
+        folds=folds,
+        positive=positive,
+        on_pool=on_pool,
+        source_ids=human.source_ids[judged],
+    )
+    return found, human, judged, records
+
+
+def judgement_of(
+    workspace: Workspace, parent_id: int | None, feature_set_id: int, score_digest: str
+) -> Judgement | None:
+    """What labels say of scores that are written but not committed; None if they are too few."""
+    evidence = _evidence(workspace, feature_set_id, score_digest)
+    if evidence is None:
+        return None
+    by, human, judged, records = evidence
+    found = judge(by.probability, by.positive, on_pool=by.on_pool)
+    share = None if by.on_pool else _pool_share(records, human, found.positive_share)
     first = _first_of(workspace, parent_id)
     return replace(
         found,
-        pool_share=None if on_pool else _pool_share(records, human, found.positive_share),
-        sources=judge_sources(probability, positive, _names(workspace, human.source_ids[judged])),
-        last=_compared(workspace, parent_id, human, judged, raw, folds, probability),
-        first=_compared(workspace, first, human, judged, raw, folds, probability),
+        pool_share=share,
+        sources=judge_sources(by.probability, by.positive, _names(workspace, by.source_ids)),
+        last=_compared(workspace, parent_id, human, judged, by.raw, by.folds, by.probability),
+        first=_compared(workspace, first, human, judged, by.raw, by.folds, by.probability),
     )
 
 

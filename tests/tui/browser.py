@@ -26,13 +26,14 @@ class BrowserError(Exception):
 
 
 class Browser:
-    """One page; every request that it makes is remembered."""
+    """One page; every request that it makes is remembered, and every complaint."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
         self._numbers = itertools.count(1)
         self.requests: list[str] = []
         self.received: list[str] = []
+        self.complaints: list[str] = []
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)
@@ -50,15 +51,32 @@ class Browser:
             self.requests.append(message["params"]["request"]["url"])
         if message.get("method") == "Network.webSocketCreated":
             self.requests.append(message["params"]["url"])
+        if message.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
+            self.complaints.append(str(message["params"]))
+        if message.get("method") == "Runtime.consoleAPICalled":
+            self.complaints.append(str(message["params"]["args"]))
 
     async def open(self, address: str) -> None:
         await self.call("Network.enable")
         await self.call("Page.enable")
+        await self.call("Runtime.enable")
+        await self.call("Log.enable")
         await self.call("Page.navigate", url=address)
 
     async def evaluate(self, script: str) -> Any:
         result = await self.call("Runtime.evaluate", expression=script, returnByValue=True)
         return result["result"].get("value")
+
+    async def look_like(
+        self, width: int, height: int = 800, *, dark: bool = False, media: str = ""
+    ) -> None:
+        """A screen of this width, light or dark; or `print` as the medium."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        await self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=1, mobile=width < 500,
+        )  # fmt: skip
+        await self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
 
     async def click(self, x: int, y: int) -> None:
         for kind in ("mousePressed", "mouseReleased"):

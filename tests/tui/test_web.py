@@ -23,7 +23,7 @@ from PIL import Image
 from curator.catalogue.browse import own_decisions
 from curator.core.actor import current_user
 from curator.core.words import Label, Method
-from curator.tui.web import is_loopback, listen
+from curator.tui.doors import is_loopback, listen
 from curator.workflows.workspace import Workspace
 from tests.support.command import CHECKOUT, curator
 from tests.support.needs import need_program

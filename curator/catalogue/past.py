@@ -1,0 +1,264 @@
+"""What happened, in bulk: the events behind the story of a workspace.
+
+Reads only. Events of people come from their own indexes, those of a round from the
+round's, so what is read is what is told of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.models import (
+    Audit,
+    Certificate,
+    Grouping,
+    HeadMove,
+    Image,
+    ImageGroup,
+    ImageState,
+    LabelEvent,
+    Location,
+    Membership,
+    Source,
+)
+from curator.catalogue.queues import in_open_audit
+from curator.catalogue.sets import column, columns
+from curator.catalogue.sqlite import raw_rows
+from curator.core.timeline import PeopleEvents
+from curator.core.words import (
+    NO_CODE,
+    EventKind,
+    GroupKind,
+    Label,
+    LocationState,
+    Method,
+    Origin,
+    Quarantine,
+    Standing,
+    code_of,
+)
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likenesses:
+    """A group of near-duplicates: some of its usable images, and how many it has in all."""
+
+    image_ids: tuple[int, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unusable:
+    """An image or a file in quarantine: a path relative to its source, why, and what was said."""
+
+    path: bytes
+    source: str
+    reason: Quarantine
+    detail: str
+
+
+def people_events(catalogue: Catalogue) -> PeopleEvents:
+    """All events of people, in their order."""
+    event = LabelEvent
+    chosen = (
+        event.id, event.image_id, event.target_id, event.kind, event.label, event.origin,
+        event.method, sa.type_coerce(event.made_at, sa.BigInteger), event.session,
+    )  # fmt: skip
+    # Each condition is literally that of a partial index.
+    conditions = ("label_event.kind = 'assert'", "label_event.target_id IS NOT NULL")
+    with catalogue.read() as connection:
+        rows = [
+            row
+            for condition in conditions
+            for row in raw_rows(connection.execute(sa.select(*chosen).where(sa.text(condition))))
+        ]
+    rows.sort()
+    found: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(chosen)
+    ids, images, targets, kinds, labels, origins, methods, moments, sessions = found
+    numbers: dict[Any, int] = {None: -1}
+    return PeopleEvents(
+        event_ids=column(ids, np.int64),
+        image_ids=column(images, np.int64),
+        targets=column((target or 0 for target in targets), np.int64),
+        kinds=_codes(kinds, EventKind),
+        labels=_codes(labels, Label),
+        origins=_codes(origins, Origin),
+        methods=_codes(methods, Method),
+        moments=column(moments, np.int64),
+        sessions=column((numbers.setdefault(one, len(numbers) - 1) for one in sessions), np.int64),
+    )
+
+
+def _codes(words: Sequence[str], vocabulary: Any) -> NDArray[np.int8]:
+    codes = {str(word): code_of(word) for word in vocabulary}
+    return column((codes[word] for word in words), np.int8)
+
+
+def round_events(catalogue: Catalogue, round_id: int) -> tuple[Ints, NDArray[np.int8]]:
+    """Images that a round promoted or revoked; the class's `Standing` code, -1 for revoked."""
+    event = LabelEvent
+    given = sa.case(
+        (event.kind == EventKind.REVOKE, NO_CODE),
+        (event.label == Label.POSITIVE, code_of(Standing.POSITIVE)),
+        else_=code_of(Standing.NEGATIVE),
+    )
+    query = sa.select(event.image_id, given).where(event.round_id == round_id)
+    with catalogue.read() as connection:
+        images, codes = columns(connection, query, np.int64, np.int8)
+    return images, codes
+
+
+def last_change(catalogue: Catalogue) -> datetime | None:
+    """When a person last said something or the head last moved; None before all that."""
+    queries = (
+        sa.select(LabelEvent.made_at).order_by(LabelEvent.id.desc()).limit(1),
+        sa.select(HeadMove.moved_at).order_by(HeadMove.id.desc()).limit(1),
+    )
+    with catalogue.read() as connection:
+        found = [connection.execute(query).scalar_one_or_none() for query in queries]
+    return max((one for one in found if one is not None), default=None)
+
+
+def landmarks(catalogue: Catalogue) -> tuple[int, ...]:
+    """Numbers that are others after a round, a rollback, an audit's step or a certificate."""
+    closed = sa.select(sa.func.count()).where(Audit.closed_at.is_not(None))
+    queries = (
+        *(sa.select(sa.func.max(table.id)) for table in (HeadMove, Audit, Certificate)),
+        closed,
+    )
+    with catalogue.read() as connection:
+        return tuple(connection.execute(query).scalar_one() or 0 for query in queries)
+
+
+def standing_promotions(catalogue: Catalogue, round_id: int) -> Ints:
+    """Usable images that stand promoted by a round, by id; none of an open audit."""
+    event, state = LabelEvent, ImageState
+    query = (
+        sa.select(event.image_id)
+        .join(state, state.event_id == event.id)
+        .where(event.round_id == round_id, event.kind == EventKind.PROMOTE, state.usable == 1)
+        .where(~in_open_audit())
+        .order_by(event.image_id)
+    )
+    with catalogue.read() as connection:
+        return column(connection.execute(query).scalars(), np.int64)
+
+
+def revoked(catalogue: Catalogue, rounds: Sequence[int], *, size: int) -> list[tuple[int, int]]:
+    """Images that these rounds revoked and that no round promoted since, with the round.
+
+    The newest first; each image once; none of an open audit.
+    """
+    event, state = LabelEvent, ImageState
+    found: dict[int, int] = {}
+    with catalogue.read() as connection:
+        for round_id in sorted(rounds, reverse=True):
+            if len(found) >= size:
+                break
+            query = (
+                sa.select(event.image_id)
+                .join(state, state.image_id == event.image_id)
+                .where(event.round_id == round_id, event.kind == EventKind.REVOKE)
+                .where(sa.or_(state.origin.is_(None), state.origin != Origin.PROMOTED))
+                .where(state.usable == 1, ~in_open_audit())
+                .order_by(event.image_id)
+                .limit(size)
+            )
+            for image_id in connection.execute(query).scalars():
+                found.setdefault(image_id, round_id)
+    return list(found.items())[:size]
+
+
+def near_duplicates(catalogue: Catalogue, *, groups: int, members: int) -> list[Likenesses]:
+    """The largest groups of near-duplicates, each with its first images; none of an open audit."""
+    member, state = Membership, ImageState
+    with catalogue.read() as connection:
+        current = sa.select(Grouping.id).where(
+            Grouping.is_current == 1, Grouping.kind == GroupKind.PERCEPTUAL
+        )
+        usable = sa.and_(state.image_id == member.image_id, state.usable == 1)
+        size = sa.func.count().label("size")
+        largest = (
+            sa.select(member.group_id, size)
+            .join(state, usable)
+            .where(member.grouping_id.in_(current), member.is_primary == 1, ~in_open_audit())
+            .group_by(member.group_id)
+            .having(size > 1)
+            .order_by(size.desc(), member.group_id)
+            .limit(groups)
+        )
+        found = []
+        for group_id, count in connection.execute(largest).all():
+            first = (
+                sa.select(member.image_id)
+                .join(state, usable)
+                .join(ImageGroup, ImageGroup.id == member.group_id)
+                .where(member.group_id == group_id, member.is_primary == 1, ~in_open_audit())
+                .order_by(member.image_id != ImageGroup.representative_id, member.image_id)
+                .limit(members)
+            )
+            ids = tuple(connection.execute(first).scalars())
+            found.append(Likenesses(image_ids=ids, size=count))
+    return found
+
+
+def labels_by_source(
+    catalogue: Catalogue,
+) -> dict[str, dict[tuple[Standing | None, Origin | None], int]]:
+    """Source → standing label and origin → usable images with a file there.
+
+    An image that lies in two sources counts in both.
+    """
+    state = ImageState
+    here = (
+        sa.select(Location.source_id, Location.image_id)
+        .where(Location.state != LocationState.CHANGED, Location.image_id.is_not(None))
+        .distinct()
+        .subquery()
+    )
+    query = (
+        sa.select(Source.name, state.standing, state.origin, sa.func.count())
+        .select_from(here)
+        .join(Source, Source.id == here.c.source_id)
+        .join(state, state.image_id == here.c.image_id)
+        .where(state.usable == 1)
+        .group_by(here.c.source_id, state.standing, state.origin)
+    )
+    found: dict[str, dict[tuple[Standing | None, Origin | None], int]] = {}
+    with catalogue.read() as connection:
+        for source, standing, origin, count in connection.execute(query):
+            key = (Standing(standing) if standing else None, Origin(origin) if origin else None)
+            found.setdefault(source, {})[key] = count
+    return found
+
+
+def unusable(catalogue: Catalogue, *, size: int) -> list[Unusable]:
+    """Some of what is in quarantine, in order of reason and path."""
+    read = (
+        sa.select(Location.path, Source.name, Image.quarantine.label("reason"), Image.detail)
+        .join(Image, Image.id == Location.image_id)
+        .join(Source, Source.id == Location.source_id)
+        .where(Image.quarantine.is_not(None), Location.state != LocationState.CHANGED)
+    )
+    unread = (
+        sa.select(Location.path, Source.name, Location.quarantine, Location.detail)
+        .join(Source, Source.id == Location.source_id)
+        .where(Location.quarantine.is_not(None))
+    )
+    both = sa.union_all(read, unread).subquery()
+    query = sa.select(both).order_by(both.c.reason, both.c.name, both.c.path).limit(size)
+    with catalogue.read() as connection:
+        return [
+            Unusable(path=path, source=name, reason=Quarantine(reason), detail=detail)
+            for path, name, reason, detail in connection.execute(query)
+        ]

@@ -1,0 +1,243 @@
+"""The report in a real browser: every plot drawn, every picture shown, nothing asked or run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from curator.workflows.report import report
+from curator.workflows.workspace import Workspace, create_workspace
+from tests.support import encoder
+from tests.support.command import CHECKOUT, curator, run_curator
+from tests.support.images import make_folder
+from tests.support.needs import need_program
+from tests.tui.browser import Browser, browser
+from tests.tui.conftest import played
+from tests.workflows.told import with_hostile_names
+
+pytestmark = pytest.mark.slow
+
+LOOK = """(() => {
+  const box = (one) => { const r = one.getBoundingClientRect(); return r.width * r.height; };
+  return JSON.stringify({
+    plots: [...document.querySelectorAll("svg.plot")].map(box),
+    marks: [...document.querySelectorAll("svg.plot")].map((one) =>
+      [...one.querySelectorAll("path, use")].filter((part) => box(part) > 4).length),
+    pictures: [...document.images].map((one) => one.naturalWidth * box(one)),
+    wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    ground: getComputedStyle(document.body).backgroundColor,
+    ink: getComputedStyle(document.body).color,
+    label: getComputedStyle(document.querySelector("svg.plot text")).fill,
+    smallest: Math.min(...[...document.querySelectorAll("svg.plot text")].map((one) =>
+      one.getBoundingClientRect().height)),
+    scripts: document.scripts.length, pwned: String(window.pwned), title: document.title,
+  });
+})()"""
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> tuple[Workspace, Path]:
+    """A real workspace with two real rounds, and the weights of its encoder."""
+    make_folder(tmp_path / "pictures", good=40, bad=40, seed=3)
+    weights = encoder.write_weights(tmp_path / "tiny.safetensors")
+    root = tmp_path / "ws"
+    loose = ("promote_above=0.8", "revoke_below=0.6", "revoke_above=0.4", "promote_below=0.2")
+    curator("init", root)
+    curator("-w", root, "config", *encoder.settings(weights))
+    curator("-w", root, "config", *(f"promotion.{one}" for one in loose))
+    curator("-q", "-w", root, "add", tmp_path / "pictures")
+    seeds = tmp_path / "seeds.csv"
+    lines = [
+        f"pictures/{name}/{name}-{n:04d}.{'jpg' if n % 3 else 'png'},{name}"
+        for name in ("good", "bad")
+        for n in range(14)
+    ]
+    seeds.write_text("path,label\n" + "\n".join(lines) + "\n")
+    curator("-w", root, "label", seeds)
+    curator("-q", "-w", root, "round", "--rounds", "2")
+    from curator.workflows.workspace import open_workspace
+
+    return open_workspace(root), root
+
+
+async def seen(page: Browser) -> dict[str, object]:
+    import json
+
+    return dict(json.loads(await page.evaluate(LOOK)))
+
+
+@played
+async def test_light_dark_phone_and_print_show_all_of_it_and_ask_nobody(
+    told: tuple[Workspace, Path], tmp_path: Path
+) -> None:
+    chromium = need_program("chromium", "install chromium")
+    workspace, _ = told
+    made = report(workspace, tmp_path / "page.html")
+    pictures = sum(len(strip.tiles) for strip in made.story.strips)
+    assert pictures > 20
+    looks = {}
+    async with browser(chromium, tmp_path / "profile") as page:
+        await page.open(made.destination.as_uri())
+        await asyncio.sleep(1.0)
+        for name, width, dark, media in (
+            ("light", 1200, False, ""), ("dark", 1200, True, ""), ("phone", 390, False, ""),
+            ("small", 320, True, ""), ("print", 760, True, "print"),
+        ):  # fmt: skip
+            await page.look_like(width, dark=dark, media=media)
+            await asyncio.sleep(0.3)
+            looks[name] = await seen(page)
+        requests, complaints = page.requests, page.complaints
+    assert complaints == []
+    assert [url for url in requests if not url.startswith("data:")] == [made.destination.as_uri()]
+    for name, look in looks.items():
+        assert len(look["plots"]) == 9, name  # all but quarantine, which is empty
+        assert min(look["plots"]) > 12_000, name
+        assert min(look["marks"]) >= 1, name
+        assert len(look["pictures"]) == pictures, name
+        assert min(look["pictures"]) > 0, name
+        assert look["wide"] <= 0, name
+        assert look["scripts"] == 0, name
+        assert look["smallest"] >= (8 if name == "small" else 10), name
+    assert looks["light"]["ground"] != looks["dark"]["ground"]
+    assert looks["light"]["label"] != looks["dark"]["label"]
+    assert looks["print"]["ground"] == "rgb(255, 255, 255)"
+    assert looks["print"]["ink"] == "rgb(0, 0, 0)"
+
+
+@played
+async def test_hostile_names_and_notes_run_nothing(tmp_path: Path) -> None:
+    chromium = need_program("chromium", "install chromium")
+    workspace = create_workspace(tmp_path / "ws", positive="good", negative="bad", recipe=None)
+    hostile, _ = with_hostile_names(workspace, tmp_path)
+    made = report(hostile, tmp_path / "page <script>.html")
+    async with browser(chromium, tmp_path / "profile") as page:
+        await page.open(made.destination.as_uri())
+        await asyncio.sleep(1.0)
+        await page.look_like(390)
+        look = await seen(page)
+        shown = await page.evaluate("document.body.innerText")
+        await page.evaluate("document.querySelectorAll('details').forEach((d) => d.open = true)")
+        opened = await seen(page)
+        # The policy holds even where a script is let in: it does not run.
+        await page.evaluate(
+            "document.body.insertAdjacentHTML('beforeend',"
+            " '<img src=x onerror=\"window.pwned=2\">')"
+        )
+        await asyncio.sleep(0.5)
+        assert await page.evaluate("String(window.pwned)") == "undefined"
+    assert (look["pwned"], look["scripts"], look["wide"]) == ("undefined", 0, 0)
+    assert opened["wide"] == 0
+    assert min(look["plots"]) > 0
+    assert "onerror=window.pwned=1" in shown
+    assert "caf\\udce9" in shown
+
+
+@played
+async def test_an_empty_workspace_has_a_page_without_complaints(tmp_path: Path) -> None:
+    chromium = need_program("chromium", "install chromium")
+    workspace = create_workspace(tmp_path / "ws", positive="good", negative="bad", recipe=None)
+    made = report(workspace)
+    async with browser(chromium, tmp_path / "profile") as page:
+        await page.open(made.destination.as_uri())
+        await asyncio.sleep(0.5)
+        await page.look_like(390)
+        assert await page.evaluate("document.querySelectorAll('svg').length") == 0
+        assert "There is no image that can be used yet." in await page.evaluate(
+            "document.body.innerText"
+        )
+        assert page.complaints == []
+
+
+@contextlib.contextmanager
+def watched(root: Path, *arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`curator report --watch` in a process of its own; the address that it says."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "curator", "-w", str(root), "report", "--watch", *arguments],
+        cwd=CHECKOUT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    said: list[str] = []
+    assert process.stderr is not None
+    reader = threading.Thread(target=lambda: said.extend(iter(process.stderr.readline, "")))  # type: ignore[union-attr]
+    reader.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not (found := re.search(r"http://\S+", " ".join(said))):
+            assert time.monotonic() < deadline, said
+            assert process.poll() is None, said
+            time.sleep(0.05)
+        yield found[0], process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        reader.join(10)
+        process.stderr.close()
+
+
+@played
+async def test_a_watched_page_follows_a_round_of_another_process(
+    told: tuple[Workspace, Path], tmp_path: Path
+) -> None:
+    chromium = need_program("chromium", "install chromium")
+    _, root = told
+    moment = "document.querySelector('.moment').textContent"
+    with watched(root, "--address", "127.0.0.1:0") as (address, process):
+        async with browser(chromium, tmp_path / "profile") as page:
+            await page.open(address)
+            await _until(page, f"{moment}.includes('after round 2')")
+            await page.evaluate("window.sameAsBefore = true")
+            running = asyncio.to_thread(run_curator, "-q", "-w", root, "round")
+            done = await running
+            assert done.code == 0
+            await _until(page, f"{moment}.includes('after round 3')")
+            assert await page.evaluate("window.sameAsBefore === undefined")
+            assert (await page.evaluate("document.querySelectorAll('svg.plot').length")) == 9
+            hosts = {urlsplit(url).netloc for url in page.requests if not url.startswith("data:")}
+            assert hosts == {urlsplit(address).netloc}
+            # A browser asks for an icon by itself; there is none.
+            assert [one for one in page.complaints if "favicon" not in one] == []
+            # Ctrl-C ends it at once, although a page is waiting for news.
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=15) == 0
+
+
+async def _until(page: Browser, condition: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(KeyError):  # while it is loaded again
+            if await page.evaluate(f"!!document.querySelector('.moment') && {condition}"):
+                return
+        assert time.monotonic() < deadline, condition
+        await asyncio.sleep(0.2)
+
+
+@played
+async def test_over_a_network_only_the_token_opens_the_report(told: tuple[Workspace, Path]) -> None:
+    _, root = told
+    with watched(root, "--address", "0.0.0.0:0") as (address, _):
+        parts = urlsplit(address)
+        here = f"http://127.0.0.1:{parts.port}/"
+        async with aiohttp.ClientSession() as session:
+            for path in ("", "news", "?token=wrong"):
+                async with session.get(here + path) as answer:
+                    assert answer.status == 403, path
+            async with session.get(f"{here}?{parts.query}") as answer:
+                assert answer.status == 200
+                assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    with watched(root, "--address", "127.0.0.1:0") as (address, _):
+        assert "token" not in address
+        async with aiohttp.ClientSession() as session:
+            for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}):
+                async with session.get(f"{address}news", headers=headers) as answer:
+                    assert answer.status == 403, headers
