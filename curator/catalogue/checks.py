@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
+from operator import itemgetter
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -18,13 +20,20 @@ from sqlalchemy.engine import Connection
 from curator.catalogue import sqlite
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import HeadMove, ImageState, LabelEvent
-from curator.catalogue.sets import Fetched, Query, own_unit_key
+from curator.catalogue.sets import Query, own_unit_key
 from curator.catalogue.standing import head_of, lineage_of
 from curator.core.standing import EventFacts, StandingLabel, standing_label
 from curator.core.units import split_of
 from curator.core.words import EventKind, Label, Method, Origin, Split, Standing
 
 CHUNK = 20_000
+_KINDS = {str(one): one for one in EventKind}
+_LABELS = {str(one): one for one in Label}
+_ORIGINS = {str(one): one for one in Origin}
+_METHODS = {str(one): one for one in Method}
+_STANDINGS = {str(one): one for one in Standing}
+_SPLITS = {str(one): one for one in Split}
+_NONE: frozenset[Split] = frozenset()
 LISTED = 20
 """Findings that a check lists before it only counts."""
 
@@ -153,16 +162,15 @@ def _standing_problems(catalogue: Catalogue, advance: Callable[[int], None]) -> 
             lineage = frozenset(lineage_of(connection, head_of(connection)))
             derived = {
                 image_id: standing_label([_facts(row) for row in rows], lineage)
-                for image_id, rows in groupby(_events(connection, first, last), lambda e: e[0])
+                for image_id, rows in groupby(_events(connection, first, last), itemgetter(0))
             }
-            kept = connection.execute(
-                sa.select(*columns).where(state.image_id.between(first, last))
-            ).all()
-        for row in kept:
-            expected = derived.pop(row.image_id, None)
-            if _kept_label(row) != expected:
+            states = sa.select(*columns).where(state.image_id.between(first, last))
+            kept = sqlite.raw_rows(connection.execute(states))
+        for image_id, *stands in kept:
+            expected, found = derived.pop(image_id, None), _kept_label(*stands)
+            if found != expected:
                 yield (
-                    f"Image {row.image_id} stands as {_words(_kept_label(row))}, but its events"
+                    f"Image {image_id} stands as {_words(found)}, but its events"
                     f" give {_words(expected)}."
                 )
         advance(len(kept))
@@ -175,7 +183,7 @@ def _ranges(catalogue: Catalogue) -> Iterator[tuple[int, int]]:
         yield first, min(first + CHUNK - 1, last)
 
 
-def _events(connection: Connection, first: int, last: int) -> Iterator[Fetched]:
+def _events(connection: Connection, first: int, last: int) -> list[tuple[Any, ...]]:
     event = LabelEvent
     query: Query = (
         sa.select(
@@ -192,30 +200,35 @@ def _events(connection: Connection, first: int, last: int) -> Iterator[Fetched]:
         .where(event.image_id.between(first, last))
         .order_by(event.image_id, event.id)
     )
-    yield from connection.execute(query)
+    return sqlite.raw_rows(connection.execute(query))
 
 
-def _facts(row: Fetched) -> EventFacts:
+def _facts(row: tuple[Any, ...]) -> EventFacts:
     _, event_id, kind, label, origin, method, target_id, round_id, probability = row
     return EventFacts(
         event_id=event_id,
-        kind=EventKind(kind),
-        label=Label(label),
-        origin=Origin(origin),
-        method=Method(method),
+        kind=_KINDS[kind],
+        label=_LABELS[label],
+        origin=_ORIGINS[origin],
+        method=_METHODS[method],
         target_id=target_id,
         round_id=round_id,
         probability=probability,
     )
 
 
-def _kept_label(row: Fetched) -> StandingLabel | None:
-    _, standing, origin, event_id, round_id, probability = row
+def _kept_label(
+    standing: str | None,
+    origin: str,
+    event_id: int,
+    round_id: int | None,
+    probability: float | None,
+) -> StandingLabel | None:
     if standing is None:
         return None
     return StandingLabel(
-        standing=Standing(standing),
-        origin=Origin(origin),
+        standing=_STANDINGS[standing],
+        origin=_ORIGINS[origin],
         event_id=event_id,
         round_id=round_id,
         probability=probability,
@@ -262,12 +275,12 @@ def _split_problems(catalogue: Catalogue) -> Iterator[str]:
         chunk = {"first": first, "last": last}
         with catalogue.read() as connection:
             grouped = set(connection.execute(_GROUPED, chunk).scalars())
-            own = _collected(connection.execute(_UNIT_SPLITS, chunk))
-            near = _collected(connection.execute(_NEAR_SPLITS, chunk))
-            rows = connection.execute(_KEPT_SPLITS, chunk).all()
+            own = _collected(sqlite.raw_rows(connection.execute(_UNIT_SPLITS, chunk)))
+            near = _collected(sqlite.raw_rows(connection.execute(_NEAR_SPLITS, chunk)))
+            rows = sqlite.raw_rows(connection.execute(_KEPT_SPLITS, chunk))
         for image_id, unit_key, split, pinned, pinned_key, sha256 in rows:
-            pin = None if pinned is None else Split(pinned)
-            expected = split_of(pin, own.get(unit_key, set()), near.get(image_id, set()))
+            pin = None if pinned is None else _SPLITS[pinned]
+            expected = split_of(pin, own.get(unit_key, _NONE), near.get(image_id, _NONE))
             if split != expected:
                 yield f"Image {image_id} has the split {split}, but its groups give {expected}."
             alone = own_unit_key(sha256) if pinned_key is None else pinned_key
@@ -275,8 +288,8 @@ def _split_problems(catalogue: Catalogue) -> Iterator[str]:
                 yield f"Image {image_id} is in no group, but has the key of another unit."
 
 
-def _collected(pairs: Iterable[Fetched]) -> dict[int, set[Split]]:
+def _collected(pairs: Iterable[tuple[Any, ...]]) -> dict[int, set[Split]]:
     splits: dict[int, set[Split]] = {}
     for key, split in pairs:
-        splits.setdefault(key, set()).add(Split(split))
+        splits.setdefault(key, set()).add(_SPLITS[split])
     return splits
