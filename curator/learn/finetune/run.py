@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 from curator.learn.finetune.checkpoint import load_checkpoint, save_checkpoint
-from curator.learn.finetune.consistency import Thresholds
+from curator.learn.finetune.learner import Learner
 from curator.learn.finetune.network import PixelNetwork
 from curator.learn.finetune.recipe import Recipe
 
@@ -54,19 +53,9 @@ class TrainedNetwork:
 class Run:
     """What a training carries from epoch to epoch, and into its checkpoint."""
 
-    def __init__(
-        self,
-        key: str,
-        network: PixelNetwork,
-        averaged: AveragedModel | None,
-        optimizer: torch.optim.Optimizer,
-        scaler: torch.amp.GradScaler,
-        thresholds: Thresholds,
-    ) -> None:
+    def __init__(self, key: str, learner: Learner) -> None:
         self.history: list[EpochRecord] = []
-        self._key, self._network, self._averaged = key, network, averaged
-        self._judged: torch.nn.Module = averaged.module if averaged else network
-        self._optimizer, self._scaler, self._thresholds = optimizer, scaler, thresholds
+        self._key, self._learner = key, learner
         self._best: dict[str, torch.Tensor] = {}
         self._images, self._training_seconds = 0, 0.0
 
@@ -100,20 +89,21 @@ class Run:
             self._training_seconds + seconds,
         )
         if self.best_epoch == len(self.history):
-            self._best = copy.deepcopy(self._judged.state_dict())
+            self._best = copy.deepcopy(self._learner.judged.state_dict())
         if checkpoint is not None:
             save_checkpoint(checkpoint, self._state())
 
     def _state(self) -> dict[str, Any]:
+        learner = self._learner
         return {
             "key": self._key,
             "history": [asdict(record) for record in self.history],
-            "network": self._network.state_dict(),
-            "averaged": self._averaged.state_dict() if self._averaged else {},
+            "network": learner.network.state_dict(),
+            "averaged": learner.averaged.state_dict() if learner.averaged else {},
             "best": self._best,
-            "optimizer": self._optimizer.state_dict(),
-            "scaler": self._scaler.state_dict(),
-            "thresholds": [self._thresholds.mean_top, self._thresholds.mean_positive],
+            "optimizer": learner.optimizer.state_dict(),
+            "scaler": learner.scaler.state_dict(),
+            "thresholds": [learner.thresholds.mean_top, learner.thresholds.mean_positive],
             "effort": [self._images, self._training_seconds],
         }
 
@@ -122,22 +112,23 @@ class Run:
         state = load_checkpoint(checkpoint, self._key) if checkpoint is not None else None
         if state is None:
             return
+        learner = self._learner
         self.history = [EpochRecord(**record) for record in state["history"]]
-        self._network.load_state_dict(state["network"])
-        if self._averaged:
+        learner.network.load_state_dict(state["network"])
+        if learner.averaged:
             # Its own state, since it also counts how often it has averaged.
-            self._averaged.load_state_dict(state["averaged"])
+            learner.averaged.load_state_dict(state["averaged"])
         self._best = state["best"]
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
-        self._thresholds.mean_top, self._thresholds.mean_positive = state["thresholds"]
+        learner.optimizer.load_state_dict(state["optimizer"])
+        learner.scaler.load_state_dict(state["scaler"])
+        learner.thresholds.mean_top, learner.thresholds.mean_positive = state["thresholds"]
         self._images, self._training_seconds = state["effort"]
 
     def result(self, device: str) -> TrainedNetwork:
         """The network with its best weights."""
-        self._network.load_state_dict(self._best)
+        self._learner.network.load_state_dict(self._best)
         return TrainedNetwork(
-            network=self._network.requires_grad_(True).eval(),
+            network=self._learner.network.requires_grad_(True).eval(),
             history=tuple(self.history),
             best_epoch=self.best_epoch,
             images_per_second=self._images / max(self._training_seconds, 1e-9),

@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from curator.errors import LearnError
-from curator.learn.finetune.augment import augmentation, mixup, strong_view, weak_view
 from curator.learn.finetune.batches import (
     Ints,
     TrainingSet,
@@ -25,9 +24,8 @@ from curator.learn.finetune.batches import (
     steps_per_epoch,
     unlabelled_batches,
 )
-from curator.learn.finetune.consistency import Thresholds, consistency_loss
 from curator.learn.finetune.feeding import Batch, Labelled, PixelSource, loaded, validated
-from curator.learn.finetune.layers import freeze_layers
+from curator.learn.finetune.learner import Examples, Learner
 from curator.learn.finetune.network import PixelNetwork
 from curator.learn.finetune.recipe import Recipe
 from curator.learn.finetune.run import EpochRecord, Run, TrainedNetwork
@@ -37,8 +35,6 @@ from curator.learn.weights import state_digest
 
 with quiet_libraries():
     import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
-    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 _CHECK_EVERY = 25
 """Steps between looks at the loss; each look makes a GPU wait."""
@@ -64,159 +60,115 @@ def train_network(
     Raises LearnError if the loss is no longer a number or the device has too little memory.
     """
     key = _key(network, data, recipe, validation, unlabelled, seed)
-    # Pixels come with channels last; convolutions on a CPU are nearly twice as quick so.
-    network = network.to(device).to(memory_format=torch.channels_last)
-    frozen = freeze_layers(network, recipe.freeze)
-    optimizer = _optimizer(network, recipe)
-    scaler = torch.amp.GradScaler(device.partition(":")[0], enabled=_needs_scaling(recipe, device))
-    averaged = _averaged(network, recipe)
-    judged = averaged.module if averaged else network
-    thresholds = Thresholds(adaptive=recipe.consistency == "adaptive")
-    augment, weak, strong = (
-        augmentation(recipe, network.pixels.channels),
-        weak_view(),
-        strong_view(),
-    )
-    consistent = recipe.consistency != "none" and unlabelled is not None and len(unlabelled) > 0
-    steps = steps_per_epoch(data, recipe.batch_size)
-    run = Run(key, network, averaged, optimizer, scaler, thresholds)
+    learner = Learner(network, recipe, device)
+    run = Run(key, learner)
     run.resume(checkpoint)
-
+    lesson = _Lesson(data, unlabelled, pixels, recipe, seed)
     for epoch in range(len(run.history), recipe.epochs):
         if run.finished(recipe):
             break
-        started, seen = time.perf_counter(), _Means()
-        batches = epoch_batches(data, recipe.batch_size, recipe.human_share, seed=seed, epoch=epoch)
-        extra = _extra_batches(unlabelled if consistent else None, recipe, steps, seed, epoch)
-        with torch.random.fork_rng(), _out_of_memory(device, recipe):
-            torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-            network.train()
-            for layer in frozen:
-                layer.eval()
-            drawn = zip(batches, extra, strict=True)
-            read = (Batch(places, data.rows[places], others) for places, others in drawn)
-            fed = loaded(read, pixels, device)
-            for step, (places, images, more) in enumerate(fed, start=epoch * steps):
-                rate = learning_rate(recipe, step, steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                targets = torch.as_tensor(data.positive[places], device=device).float()
-                weights = torch.as_tensor(data.weights[places], device=device)
-                inputs, blended, weights = mixup(augment(images), targets, weights, recipe.mixup)
-                smooth = blended * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
-                with _arithmetic(recipe, device):
-                    if more is None:
-                        odds = network(inputs)
-                    else:
-                        odds, weak_odds, strong_odds = network(
-                            torch.cat([inputs, weak(more), strong(more)])
-                        ).split([len(inputs), len(more), len(more)])
-                    losses = cross_entropy(odds.float(), smooth, reduction="none")
-                    loss = (losses * weights).sum() / weights.sum()
-                    seen.add(loss, odds, targets)
-                    if more is not None:
-                        doubt = consistency_loss(weak_odds, strong_odds, thresholds)
-                        loss = loss + recipe.consistency_weight * doubt
-                optimizer.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-                scaler.unscale_(optimizer)
-                if recipe.clip:
-                    torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-                scaler.step(optimizer)
-                scaler.update()
-                if averaged:
-                    averaged.update_parameters(network)
-                if step % _CHECK_EVERY == 0:
-                    seen.check(recipe, epoch + 1)
-        train_loss, train_error = seen.check(recipe, epoch + 1)
+        started = time.perf_counter()
+        means = _taught(learner, lesson, epoch)
         spent = time.perf_counter() - started
-        loss_error = validated(judged, pixels, validation, device)
+        loss, error = validated(learner.judged, pixels, validation, device)
         record = EpochRecord(
             epoch=epoch + 1,
-            learning_rate=rate,
-            train_loss=train_loss,
-            train_error=train_error,
-            validation_loss=loss_error[0],
-            validation_error=loss_error[1],
+            learning_rate=learning_rate(recipe, (epoch + 1) * lesson.steps - 1, lesson.steps),
+            train_loss=means.loss,
+            train_error=means.error,
+            validation_loss=loss,
+            validation_error=error,
             seconds=run.seconds + time.perf_counter() - started,
         )
-        run.keep(record, seen.images, spent, checkpoint)
+        run.keep(record, means.images, spent, checkpoint)
         epoch_done(record)
-
     return run.result(device)
 
 
-class _Means:
-    """Running loss and error of an epoch, added up on the device."""
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """What is taught: labels, unlabelled rows, their pixels, and how batches are drawn."""
 
-    def __init__(self) -> None:
+    data: TrainingSet
+    unlabelled: Ints | None
+    pixels: PixelSource
+    recipe: Recipe
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return steps_per_epoch(self.data, self.recipe.batch_size)
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, each with unlabelled rows where the recipe wants them."""
+        recipe, data, seed = self.recipe, self.data, self.seed
+        drawn = epoch_batches(data, recipe.batch_size, recipe.human_share, seed=seed, epoch=epoch)
+        for places, more in zip(drawn, self._unlabelled(epoch), strict=True):
+            yield Batch(places, data.rows[places], more)
+
+    def _unlabelled(self, epoch: int) -> Iterator[Ints | None]:
+        rows = self.unlabelled
+        if self.recipe.consistency == "none" or rows is None or not len(rows):
+            return iter([None] * self.steps)
+        size = self.recipe.batch_size * self.recipe.unlabelled_ratio
+        return unlabelled_batches(rows, size, self.steps, seed=self.seed, epoch=epoch)
+
+
+def _taught(learner: Learner, lesson: _Lesson, epoch: int) -> _Means:
+    """Take the steps of one epoch, with chance of its own."""
+    recipe, device, means = lesson.recipe, learner.device, _Means(epoch + 1, lesson.recipe)
+    chance = int(np.random.SeedSequence([lesson.seed, epoch]).generate_state(1)[0])
+    with torch.random.fork_rng(), _out_of_memory(device, recipe):
+        torch.manual_seed(chance)
+        learner.begin_epoch()
+        fed = loaded(lesson.batches(epoch), lesson.pixels, device)
+        for step, (places, images, more) in enumerate(fed, start=epoch * lesson.steps):
+            targets = torch.as_tensor(lesson.data.positive[places], device=device).float()
+            weights = torch.as_tensor(lesson.data.weights[places], device=device)
+            rate = learning_rate(recipe, step, lesson.steps)
+            loss, odds = learner.step(Examples(images, targets, weights, more), rate)
+            means.add(loss, odds, targets)
+            if step % _CHECK_EVERY == 0:
+                means.check()
+        means.check()
+    return means
+
+
+class _Means:
+    """Loss and error of an epoch, added up on the device. `check` before they are read."""
+
+    def __init__(self, epoch: int, recipe: Recipe) -> None:
         self.images = 0
+        self._epoch, self._recipe = epoch, recipe
         self._loss: torch.Tensor | float = 0.0
         self._wrong: torch.Tensor | int = 0
 
-    def add(self, loss: torch.Tensor, odds: torch.Tensor, targets: torch.Tensor) -> None:
-        self.images += len(targets)
-        self._loss = self._loss + loss.detach() * len(targets)
-        self._wrong = self._wrong + ((odds.detach() > 0) != (targets > 0.5)).sum()
+    @property
+    def loss(self) -> float:
+        """Mean loss of the batches' images."""
+        return float(self._loss) / self.images
 
-    def check(self, recipe: Recipe, epoch: int) -> tuple[float, float]:
-        """Mean loss and share of errors. Raises LearnError if the loss is not a number."""
-        loss, error = float(self._loss) / self.images, float(self._wrong) / self.images
-        if not np.isfinite(loss):
+    @property
+    def error(self) -> float:
+        """Share of images on the wrong side, as they were met."""
+        return float(self._wrong) / self.images
+
+    def add(self, loss: torch.Tensor, odds: torch.Tensor, targets: torch.Tensor) -> None:
+        """Take in a batch."""
+        self.images += len(targets)
+        self._loss = self._loss + loss * len(targets)
+        self._wrong = self._wrong + ((odds > 0) != (targets > 0.5)).sum()
+
+    def check(self) -> None:
+        """Raise LearnError if the loss is not a number."""
+        if not np.isfinite(self.loss):
             raise LearnError(
-                f"The loss stopped being a number in epoch {epoch}, at a learning rate of"
-                f" {recipe.learning_rate:g}.",
+                f"The loss stopped being a number in epoch {self._epoch}, at a learning rate of"
+                f" {self._recipe.learning_rate:g}.",
                 "Lower training.learning_rate, set training.clip to 1, or set"
                 " training.mixed_precision to `off`.",
             )
-        return loss, error
-
-
-def _extra_batches(
-    unlabelled: Ints | None, recipe: Recipe, steps: int, seed: int, epoch: int
-) -> Iterator[Ints | None]:
-    if unlabelled is None:
-        return iter([None] * steps)
-    size = recipe.batch_size * recipe.unlabelled_ratio
-    return unlabelled_batches(unlabelled, size, steps, seed=seed, epoch=epoch)
-
-
-def _optimizer(network: PixelNetwork, recipe: Recipe) -> torch.optim.Optimizer:
-    """Biases and the scales of normalisation, which are vectors, do not decay."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [one for one in trained if one.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [one for one in trained if one.ndim <= 1], "weight_decay": 0.0},
-    ]
-    rate = recipe.learning_rate
-    if recipe.optimizer == "sgd":
-        nesterov = recipe.momentum > 0
-        return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=nesterov)
-    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=rate)
-
-
-def _averaged(network: PixelNetwork, recipe: Recipe) -> AveragedModel | None:
-    if not recipe.ema:
-        return None
-    average: Any = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
-    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
-
-
-def _arithmetic(recipe: Recipe, device: str) -> AbstractContextManager[Any]:
-    kind = device.partition(":")[0]
-    wanted = recipe.mixed_precision
-    if wanted == "off" or (wanted == "auto" and kind != "cuda"):
-        return nullcontext()
-    halves = torch.float16 if _needs_scaling(recipe, device) else torch.bfloat16
-    return torch.autocast(kind, halves)
-
-
-def _needs_scaling(recipe: Recipe, device: str) -> bool:
-    """Whether 16 bits mean float16, whose small gradients vanish unless they are scaled up."""
-    if recipe.mixed_precision == "off" or not device.startswith("cuda"):
-        return False
-    return not torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 class _out_of_memory:  # noqa: N801 - a context manager, named as it reads
