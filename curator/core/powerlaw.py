@@ -2,7 +2,9 @@
 
 error(n) = floor + scale * n^-rate is what learning curves mostly follow: Hestness et al.
 (2017), "Deep learning scaling is predictable, empirically"; Rosenfeld et al. (2020), ICLR.
-The uncertainty comes from drawing the repetitions again (bootstrap): Efron (1979).
+The uncertainty has three parts: chance of the repetitions, by drawing them again (bootstrap:
+Efron 1979); chance of the labels that judged them all; and whether there is a floor at all,
+which no small sizes can tell, so that half of the drawn laws have none.
 """
 
 from __future__ import annotations
@@ -50,28 +52,40 @@ class FittedCurve:
 
 
 def fit_power_law(
-    sizes: NDArray[np.floating], errors: NDArray[np.floating], *, draws: int = 200, seed: int = 0
+    sizes: NDArray[np.floating],
+    errors: NDArray[np.floating],
+    *,
+    judged: int,
+    draws: int = 200,
+    seed: int = 0,
 ) -> FittedCurve | None:
-    """Fit errors (repetitions, sizes) measured at `sizes` (sizes,); None with too few sizes."""
+    """Fit errors (repetitions, sizes) measured at `sizes` (sizes,); None with too few sizes.
+
+    `judged` is the number of different images that the errors were counted on, over all
+    repetitions: a sample that happens to be hard makes the whole curve too high.
+    """
     if len(np.unique(sizes)) < FEWEST_SIZES:
         return None
     rng = np.random.default_rng(seed)
-    law = _fit(sizes, errors.mean(axis=0))
+    has_floor = len(np.unique(sizes)) >= _SIZES_FOR_FLOOR
+    law = _fit(sizes, errors.mean(axis=0), has_floor)
+    last = float(np.clip(errors[:, -1].mean(), 1 / judged, 1 - 1 / judged))
+    relative = np.sqrt((1 - last) / last / judged)
     others = []
-    for _ in range(draws):
+    for number in range(draws):
         again = rng.integers(0, len(errors), size=errors.shape)
         drawn = np.take_along_axis(errors, again, axis=0).mean(axis=0)
-        others.append(_fit(sizes, drawn))
+        drawn = drawn * np.exp(relative * rng.standard_normal())
+        others.append(_fit(sizes, drawn, has_floor and number % 2 == 0))
     return FittedCurve(law=law, others=tuple(others))
 
 
-def _fit(sizes: NDArray[np.floating], errors: NDArray[np.floating]) -> PowerLaw:
+def _fit(sizes: NDArray[np.floating], errors: NDArray[np.floating], has_floor: bool) -> PowerLaw:
     """Least squares on the logarithms, so that small errors count as much as large ones."""
     from scipy.optimize import least_squares
 
     n = np.asarray(sizes, dtype=np.float64)
     target = np.log(np.maximum(errors, _SMALLEST_ERROR))
-    has_floor = len(np.unique(n)) >= _SIZES_FOR_FLOOR
     largest_floor = max(float(np.min(errors)), 2 * _SMALLEST_ERROR)
 
     def law(point: Floats) -> PowerLaw:

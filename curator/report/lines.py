@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _INKS = ("#3465a4", "#cc5500", "#4e9a06", "#75507b", "#8f5902", "#a40000")
 _MARKS = "●○▲△■□"
@@ -68,13 +69,25 @@ def draw_charts(path: Path, charts: Sequence[Chart]) -> Path:
         axes.set_ylabel(chart.y_name)
         if chart.logarithmic_x:
             axes.set_xscale("log")
+            _plain_numbers(axes.xaxis)
         if chart.logarithmic_y:
             axes.set_yscale("log")
+            _plain_numbers(axes.yaxis)
         axes.grid(visible=True, color="#d3d7cf", linewidth=0.5)
         if len(chart.lines) <= 8:
             axes.legend(fontsize=8)
     figure.savefig(path, dpi=120, metadata={"Software": None})
     return path
+
+
+def _plain_numbers(axis: Any) -> None:
+    """Numbers as people write them; within one power of ten also those between."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(MaxNLocator(6) if high < 10 * low else LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def chart_text(chart: Chart, width: int = 72, height: int = 16) -> str:

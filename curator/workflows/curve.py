@@ -49,8 +49,10 @@ _OVERFITS = 0.02
 class EpochCurve:
     """Means over repetitions, one value for each epoch, and what they say.
 
-    `enough` is the first epoch that is within a tenth of a point of the best error;
-    `overfits_from` the epoch after which validation loss only rose, None if it did not.
+    `enough` is the first epoch whose error is within a tenth of a point of the best, or within
+    the standard error of that difference over the repetitions: the rule of one standard error
+    of Breiman, Friedman, Olshen and Stone (1984), "Classification and Regression Trees", sec.
+    3.4.3. `overfits_from` is the epoch after which validation loss rose, None if it did not.
     """
 
     epochs: tuple[int, ...]
@@ -130,9 +132,11 @@ def curve_of_sizes(
     shares = _shares(labels, sizes)
     found: list[list[Outcome]] = []
     counts = np.zeros((repetitions, len(shares)))
+    judged: set[int] = set()
     with progress.stage("curve of sizes", repetitions * len(shares), "trainings") as stage:
         for repetition in range(repetitions):
             train, validation = labels.divided(VALIDATION_SHARE, repetition)
+            judged.update(validation.image_ids.tolist())
             row = []
             for place, share in enumerate(shares):
                 part = subset(train, share, repetition)
@@ -141,7 +145,7 @@ def curve_of_sizes(
                 row.append(outcome)
                 stage.advance()
             found.append(row)
-    return _size_curve(workspace, counts.mean(axis=0), found)
+    return _size_curve(workspace, counts.mean(axis=0), found, len(judged))
 
 
 def _ready(workspace: Workspace) -> Labels:
@@ -171,7 +175,7 @@ def _epoch_curve(workspace: Workspace, outcomes: list[Outcome]) -> EpochCurve:
     error = mean(lambda one: [record.validation_error or 0.0 for record in one.history])
     seconds = mean(lambda one: [record.seconds for record in one.history])
     epochs = tuple(range(1, len(loss) + 1))
-    enough = next(at for at, found in enumerate(error, 1) if found <= min(error) + _NEGLIGIBLE)
+    enough = _enough(np.array([[one.validation_error for one in run.history] for run in outcomes]))
     overfits = _overfits_from(loss)
     x = tuple(float(at) for at in epochs)
     charts = (
@@ -211,6 +215,16 @@ def _epoch_curve(workspace: Workspace, outcomes: list[Outcome]) -> EpochCurve:
     )
 
 
+def _enough(error: Floats) -> int:
+    """The first epoch, from 1, that is as good as the best as far as (repetitions, epochs) tell."""
+    mean = error.mean(axis=0)
+    behind = error - error[:, [int(np.argmin(mean))]]
+    doubt = np.zeros_like(mean)
+    if len(error) > 1:
+        doubt = behind.std(axis=0, ddof=1) / np.sqrt(len(error))
+    return int(np.flatnonzero(behind.mean(axis=0) <= np.maximum(_NEGLIGIBLE, doubt))[0]) + 1
+
+
 def _overfits_from(loss: tuple[float, ...]) -> int | None:
     """The epoch of the lowest validation loss, if what follows is clearly worse."""
     best = int(np.argmin(loss))
@@ -231,22 +245,26 @@ def _epoch_verdict(
     else:
         gain = 100 * (error[enough - 1] - min(error[enough:]))
         bought = f"buy {gain:.2f} points" if gain > 0 else "buy nothing"
+        if gain > 100 * _NEGLIGIBLE:
+            bought += ", which may be chance,"
         told = (
             f"{_count(enough, 'epoch is', 'epochs are')} enough, with an error of"
             f" {error[enough - 1]:.2%} after {seconds[enough - 1]:.1f} s: the next {rest} {bought}"
             f" and multiply the time by {seconds[-1] / seconds[enough - 1]:.1f}."
         )
     if overfits is not None:
-        told += f" After epoch {overfits} the network overfits: its validation loss only rises."
+        told += f" After epoch {overfits} the network overfits: its validation loss rises."
     return told
 
 
-def _size_curve(workspace: Workspace, sizes: Floats, found: list[list[Outcome]]) -> SizeCurve:
+def _size_curve(
+    workspace: Workspace, sizes: Floats, found: list[list[Outcome]], judged: int
+) -> SizeCurve:
     error = np.array([[one.best.validation_error or 0.0 for one in row] for row in found])
     loss = np.array([[one.best.validation_loss or 0.0 for one in row] for row in found])
     train_error = np.array([[one.best.train_error for one in row] for row in found])
     seconds = np.array([[one.seconds for one in row] for row in found])
-    fitted = fit_power_law(sizes, error)
+    fitted = fit_power_law(sizes, error, judged=judged)
     charts = (_size_chart(sizes, error, fitted), _cost_chart(sizes, seconds))
     spread = error.std(axis=0, ddof=1) if len(error) > 1 else np.zeros(len(sizes))
     ahead = (2, 4, 10) if fitted else ()

@@ -161,10 +161,13 @@ def test_frozen_layers_keep_their_weights() -> None:
     assert changed == {"network.head.weight", "network.head.bias"}
 
 
-def test_a_loss_that_is_no_number_is_said_with_its_cure() -> None:
+@pytest.mark.parametrize("validates", [False, True])
+def test_a_loss_that_is_no_number_is_said_with_its_cure(validates: bool) -> None:
     wild = dataclasses.replace(RECIPE, optimizer="sgd", learning_rate=1e20, clip=0.0)
+    _, positive = pictures()
+    watched = Labelled(rows=np.arange(60, 90), positive=positive[60:90]) if validates else None
     with pytest.raises(LearnError, match=r"stopped being a number in epoch .*learning_rate"):
-        train(wild)
+        train(wild, validation=watched)
 
 
 def test_a_class_without_labels_is_said_with_its_cure() -> None:

@@ -14,7 +14,7 @@ from curator.core.validation import nested_subset, validation_members
 from curator.errors import DataError, SettingsError, UsageError
 from curator.settings import read_settings
 from curator.workflows import tune as tuning
-from curator.workflows.curve import curve_of_epochs, curve_of_sizes
+from curator.workflows.curve import _enough, curve_of_epochs, curve_of_sizes
 from curator.workflows.tune import tune
 from tests.finetune.pictures import labelled, picture_size
 from tests.support.command import curator
@@ -132,13 +132,25 @@ def test_curves_are_measured_drawn_and_put_into_words(tmp_path: Path) -> None:
         epochs = curve_of_epochs(made._workspace, epochs=5, repetitions=2)
         sizes = curve_of_sizes(made._workspace, sizes=3, repetitions=2)
     assert epochs.epochs == (1, 2, 3, 4, 5)
-    assert epochs.validation_error[epochs.enough - 1] <= min(epochs.validation_error) + 0.001
     assert f"{epochs.enough} epoch" in epochs.verdict
     assert list(sizes.sizes) == sorted(sizes.sizes)
     assert sizes.sizes[-1] >= 3.5 * sizes.sizes[0]
     assert "labels you are at" in sizes.verdict
     for curve in (epochs, sizes):
         assert picture_size(curve.plot)[0] > 600
+
+
+def test_enough_is_what_repetitions_cannot_tell_from_the_best() -> None:
+    """A lucky epoch late on must not make forty of them look needed; a sure gain must."""
+    rng = np.random.default_rng(0)
+    falling = np.r_[np.linspace(0.3, 0.15, 7), np.full(33, 0.15)]
+    noisy = [falling + rng.normal(0, 0.01, (6, 40)) for _ in range(99)]
+    assert 6 <= np.median([_enough(one) for one in noisy]) <= 11
+    best = [np.argmax(one.mean(axis=0) <= one.mean(axis=0).min() + 0.001) + 1 for one in noisy]
+    assert np.median(best) > 18
+    sure = np.r_[np.full(20, 0.15), np.full(20, 0.12)]
+    assert _enough(sure + rng.normal(0, 0.002, (6, 40))) > 20
+    assert _enough(np.array([[0.3, 0.2, 0.1502, 0.15]])) == 3
 
 
 def test_the_command_prints_plots_and_json(tmp_path: Path) -> None:
@@ -158,17 +170,34 @@ def test_a_law_is_found_again_and_its_uncertainty_covers_the_truth() -> None:
     truth = PowerLaw(scale=2.0, rate=0.5, floor=0.01)
     rng = np.random.default_rng(0)
     noisy = truth.at(sizes) * rng.normal(1, 0.05, (6, len(sizes)))
-    fitted = fit_power_law(sizes, noisy)
+    fitted = fit_power_law(sizes, noisy, judged=5000)
     assert fitted is not None
     assert fitted.law.rate == pytest.approx(0.5, abs=0.15)
     low, high = fitted.interval(np.array([12_800.0]))
     assert low[0] <= truth.at(np.array([12_800.0]))[0] <= high[0]
-    exact = fit_power_law(sizes, truth.at(sizes)[None])
+    exact = fit_power_law(sizes, truth.at(sizes)[None], judged=5000)
     assert exact is not None
     assert exact.law.at(np.array([50_000.0]))[0] == pytest.approx(
         truth.at(np.array([50_000.0]))[0], rel=0.02
     )
-    assert fit_power_law(sizes[:2], noisy[:, :2]) is None
+    assert fit_power_law(sizes[:2], noisy[:, :2], judged=5000) is None
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.08])
+def test_the_interval_holds_the_truth_about_as_often_as_it_says(floor: float) -> None:
+    """Four times beyond the sizes, with the same 600 images judging all repetitions."""
+    sizes = np.array([140.0, 280, 560, 1120, 2240])
+    truth = PowerLaw(scale=1.0, rate=0.4, floor=floor)
+    rng = np.random.default_rng(3)
+    inside = 0
+    for _ in range(40):
+        sample = rng.binomial(600, truth.at(sizes[-1:])[0]) / 600 / truth.at(sizes[-1:])[0]
+        noisy = truth.at(sizes) * sample * rng.normal(1, 0.04, (5, len(sizes)))
+        fitted = fit_power_law(sizes, noisy, judged=600, draws=40)
+        assert fitted is not None
+        low, high = fitted.interval(4 * sizes[-1:])
+        inside += int(low[0] <= truth.at(4 * sizes[-1:])[0] <= high[0])
+    assert inside >= 33
 
 
 def test_validation_takes_whole_groups_and_both_classes() -> None:

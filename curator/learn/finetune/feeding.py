@@ -80,14 +80,19 @@ def margins_of(
 def validated(
     network: torch.nn.Module, pixels: PixelSource, validation: Labelled | None, device: str
 ) -> tuple[float | None, float | None]:
-    """Log loss and share of errors on labels that are not trained on; None without any."""
+    """Log loss and share of errors on labels that are not trained on; None without any.
+
+    The loss of a network that gives no numbers is none either.
+    """
     if validation is None or not len(validation.rows):
         return None, None
     assert isinstance(network, PixelNetwork)
     found = margins_of(network, pixels, validation.rows, device, padded=False)
     odds = found.astype(np.float64)
     signs = np.where(validation.positive, 1.0, -1.0)
-    return float(np.logaddexp(0.0, -signs * odds).mean()), float((signs * odds <= 0).mean())
+    with np.errstate(invalid="ignore"):
+        loss = float(np.logaddexp(0.0, -signs * odds).mean())
+    return loss, float((signs * odds <= 0).mean())
 
 
 def loaded(

@@ -71,6 +71,8 @@ def train_network(
         means = _taught(learner, lesson, epoch)
         spent = time.perf_counter() - started
         loss, error = validated(learner.judged, pixels, validation, device)
+        if loss is not None:
+            _check_number(loss, epoch + 1, recipe)
         record = EpochRecord(
             epoch=epoch + 1,
             learning_rate=learning_rate(recipe, (epoch + 1) * lesson.steps - 1, lesson.steps),
@@ -162,13 +164,17 @@ class _Means:
 
     def check(self) -> None:
         """Raise LearnError if the loss is not a number."""
-        if not np.isfinite(self.loss):
-            raise LearnError(
-                f"The loss stopped being a number in epoch {self._epoch}, at a learning rate of"
-                f" {self._recipe.learning_rate:g}.",
-                "Lower training.learning_rate, set training.clip to 1, or set"
-                " training.mixed_precision to `off`.",
-            )
+        _check_number(self.loss, self._epoch, self._recipe)
+
+
+def _check_number(loss: float, epoch: int, recipe: Recipe) -> None:
+    if not np.isfinite(loss):
+        raise LearnError(
+            f"The loss stopped being a number in epoch {epoch}, at a learning rate of"
+            f" {recipe.learning_rate:g}.",
+            "Lower training.learning_rate, set training.clip to 1, or set"
+            " training.mixed_precision to `off`.",
+        )
 
 
 class _out_of_memory:  # noqa: N801 - a context manager, named as it reads
