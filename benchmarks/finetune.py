@@ -33,7 +33,7 @@ from curator.learn.finetune.network import (
     resolve_input,
 )
 from curator.learn.finetune.recipe import Recipe
-from curator.settings import ClassifierSettings, read_settings
+from curator.settings import read_settings
 
 SEEDS_FOLDER = Path(__file__).resolve().parent.parent / "seeds"
 RECIPES = ("faces-comics-mlp", "glasses", "fake-faces", "good-faces", "faces-comics-cnn")
@@ -161,7 +161,7 @@ def _frozen(arguments: argparse.Namespace, kept: Kept) -> Measured:
 
 
 def _head_accuracy(request: NetworkRequest, drawn: Drawn, count: int) -> float:
-    """One head with the usual regularisation on standardised features of all the pictures."""
+    """One head, as scikit-learn would fit it, on standardised features of all the pictures."""
     from curator.learn.heads import fit_heads
     from curator.learn.model import standardize
 
@@ -171,7 +171,7 @@ def _head_accuracy(request: NetworkRequest, drawn: Drawn, count: int) -> float:
         z[:count],
         drawn.positive[:count],
         np.ones((count, 1), np.float32),
-        regularization=ClassifierSettings().regularization,
+        regularization=1.0,
     )
     guess = fitted.margins(z[count:])[:, 0] > 0
     return float((guess == drawn.positive[count:]).mean())

@@ -96,8 +96,11 @@ class ClassifierSettings(_Section):
     """How an image that is not square becomes square."""
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     """Number of cross-fitted heads; each is blind to one fold of the human labels."""
-    regularization: Annotated[float, Field(gt=0.0)] = 1.0
-    """Inverse strength C of the heads' L2 penalty, as in scikit-learn's LogisticRegression."""
+    regularization: Literal["auto"] | Annotated[float, Field(gt=0.0)] = "auto"
+    """Inverse strength C of the heads' L2 penalty, as in scikit-learn; `auto`: the largest of
+    0.01 to 1 under which held-out labels are as likely as under the best."""
+    doubt: bool = True
+    """Whether labels that the others contradict firmly weigh less in training; none is changed."""
     class_weight: Literal["balanced", "none"] = "balanced"
     """Whether the rarer class counts more in training, so that both weigh the same."""
     neighbour_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.6

@@ -60,9 +60,11 @@ class RoundTable:
 def verdict(report: RoundReport, classes: ClassesSettings) -> str:
     """What is known about the error after a round, and how far it can be trusted."""
     from curator.core.judging import advice
-    from curator.core.telling import error_sentence, scores_sentence
+    from curator.core.telling import belief_sentences, error_sentence, scores_sentence
 
     lines = [error_sentence(report.estimate, on_pool=report.basis == "pool")]
+    if report.label_belief is not None:
+        lines += belief_sentences(report.label_belief)
     judged = report.judgement
     if judged is not None:
         lines.append(f"Scores: {scores_sentence(judged)}.")

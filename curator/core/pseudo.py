@@ -113,19 +113,35 @@ def taken(
 
 
 def human_weights(
-    positive: NDArray[np.bool_], folds: NDArray[np.int64], heads: int, *, balanced: bool
+    positive: NDArray[np.bool_],
+    folds: NDArray[np.int64],
+    heads: int,
+    *,
+    balanced: bool,
+    trust: NDArray[np.floating] | float = 1.0,
 ) -> NDArray[np.float32]:
     """Training weights of human labels, (rows, K): 0 in a head's own fold.
 
-    Balanced, the two classes weigh the same in every head, and each head's weights add
-    up to the number of its labels.
+    `trust` is what each label counts for in each head, (rows, K) or one for all.
     """
-    weights = (folds[:, None] != np.arange(heads)).astype(np.float64)
+    seen = (folds[:, None] != np.arange(heads)).astype(np.float64)
+    return class_weights(positive, seen * trust, balanced=balanced)
+
+
+def class_weights(
+    positive: NDArray[np.bool_], counting: NDArray[np.generic], *, balanced: bool
+) -> NDArray[np.float32]:
+    """Training weights of labels that count for so much in each head, (rows, K).
+
+    Balanced, the two classes weigh the same in every head, and each head's weights add
+    up to what its labels count for.
+    """
+    weights = counting.astype(np.float64)
     if balanced:
         total = weights.sum(axis=0)
         for side in (positive, ~positive):
             of_class = weights[side].sum(axis=0)
-            weights[side] *= total / (2 * np.maximum(of_class, 1.0))
+            weights[side] *= total / (2 * np.maximum(of_class, 1e-9))
     result: NDArray[np.float32] = weights.astype(np.float32)
     return result
 

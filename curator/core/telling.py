@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from curator.core.text import count, percent
 
 if TYPE_CHECKING:
+    from curator.core.belief import LabelBelief
     from curator.core.judging import Judgement
     from curator.core.metrics import ErrorEstimate
 
@@ -40,6 +41,18 @@ def scores_sentence(judgement: Judgement) -> str:
         f" error {judgement.calibration_error:.3f}, Brier score {judgement.brier:.4f}, log loss"
         f" {judgement.log_loss:.4f}"
     )
+
+
+def belief_sentences(belief: LabelBelief) -> Iterator[str]:
+    """How strictly heads were fitted, and what labels they were told to doubt."""
+    how = "chosen by held-out labels" if belief.chosen else "as set"
+    yield f"Heads: C = {belief.regularization:g}, {how} (classifier.regularization)."
+    if belief.doubted:
+        yield (
+            f"Labels: about {percent(belief.wrong_share)} look wrong to heads that never met them;"
+            f" {belief.doubted:,} hardly count in training (classifier.doubt). Look at them with"
+            " `curator review suspect`."
+        )
 
 
 def error_sentence(estimate: ErrorEstimate, *, on_pool: bool) -> str:

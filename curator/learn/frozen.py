@@ -33,6 +33,7 @@ from curator.core.pseudo import (
     pseudo_weight_per_image,
     taken,
 )
+from curator.learn.belief import Known, Reading, read_labels
 from curator.learn.heads import LinearHeads, fit_heads
 from curator.learn.margins import FeatureReader, Margins, PoolMargins, pool_margins, to_device
 from curator.learn.model import FrozenClassifier, Standardizer, standardize
@@ -53,17 +54,19 @@ class Plan:
 
     `pseudo_share` is what pseudo-labels weigh in all beside the human ones; None lets them
     earn it (see `core.pseudo.earned_share`). `neighbour_share` is what an image's neighbours
-    count for in its margins, where there are any.
+    count for in its margins, where there are any. Without a `regularization` each head has one
+    chosen for it; with `doubt`, labels that the others contradict weigh less.
     """
 
     heads: int
-    regularization: float
+    regularization: float | None
     balanced: bool
     pseudo: PseudoRule | None
     pseudo_share: float | None
     warm_start: bool
     device: str
     neighbour_share: float = 0.0
+    doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +107,24 @@ class TrainingLabels:
         kept = np.isin(self.rows, rows)
         return TrainingLabels(**{one.name: getattr(self, one.name)[kept] for one in fields(self)})
 
+    def same_as(self, other: TrainingLabels) -> bool:
+        """Whether these are the same labels in the same order."""
+        return all(
+            np.array_equal(getattr(self, one.name), getattr(other, one.name))
+            for one in fields(self)
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Teacher:
-    """The heads of a round, and what they say of the pool."""
+    """The heads of a round, and what they say of the pool.
+
+    `read` is what was made of which labels, where that is remembered.
+    """
 
     classifier: FrozenClassifier
     margins: PoolMargins
+    read: tuple[TrainingLabels, Reading] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,13 +141,16 @@ class Survey:
 class Trained:
     """A classifier with what it was trained on and how wrong it is where it was not taught.
 
-    `margins` are those of the whole pool. Pseudo-label counts are means over the heads.
+    `margins` are those of the whole pool. `reading` is what was made of the `labels`.
+    Pseudo-label counts are means over the heads.
     `estimate` is the share of labels on the wrong side of a head that never met them, and
     `basis` says whose labels those are.
     """
 
     classifier: FrozenClassifier
     margins: PoolMargins
+    labels: TrainingLabels
+    reading: Reading
     human_positive: int
     human_negative: int
     pseudo_positive: int
@@ -143,7 +160,9 @@ class Trained:
 
     def as_teacher(self) -> Teacher:
         """These heads as teachers of the next round's."""
-        return Teacher(classifier=self.classifier, margins=self.margins)
+        return Teacher(
+            classifier=self.classifier, margins=self.margins, read=(self.labels, self.reading)
+        )
 
 
 def use_threads(count: int) -> None:
@@ -230,7 +249,8 @@ def train(
     are computed. Raises LearnError if a head would see one class only or features are not
     finite.
     """
-    heads = _fit(labels, features, surveyed, plan)
+    reading = _read(labels, features, surveyed, plan)
+    heads = _fit(labels, reading, features, surveyed, plan)
     own = heads.margins(surveyed.standardizer.apply(features.gather(labels.rows)))
     alone, basis = _calibrate(labels, own, plan.heads)
     share = plan.neighbour_share if around else 0.0
@@ -249,6 +269,8 @@ def train(
             settings={**described, "basis": basis, **graph},
         ),
         margins=pool,
+        labels=labels,
+        reading=reading,
         human_positive=int((labels.trains & labels.positive).sum()),
         human_negative=int((labels.trains & ~labels.positive).sum()),
         pseudo_positive=round(counts[0]),
@@ -291,28 +313,48 @@ def score_unseen(
     return calibrated.mean(axis=1), sigmoid(margins).mean(axis=1)
 
 
+def _read(labels: TrainingLabels, features: FeatureReader, surveyed: Survey, plan: Plan) -> Reading:
+    """What to make of the labels; remembered as long as they are the same."""
+    last = surveyed.teacher.read if surveyed.teacher else None
+    if last is not None and last[0].same_as(labels):
+        return last[1]
+    chosen = labels.trains
+    known = Known(
+        features=surveyed.standardizer.apply(features.gather(labels.rows[chosen])),
+        positive=labels.positive[chosen],
+        folds=labels.folds[chosen],
+    )
+    return read_labels(
+        known, plan.heads, strength=plan.regularization, doubt=plan.doubt, balanced=plan.balanced
+    )
+
+
 def _fit(
-    labels: TrainingLabels, features: FeatureReader, surveyed: Survey, plan: Plan
+    labels: TrainingLabels, reading: Reading, features: FeatureReader, surveyed: Survey, plan: Plan
 ) -> LinearHeads:
-    x, targets, weights = _training_set(labels, features, surveyed, plan)
+    x, targets, weights = _training_set(labels, reading, features, surveyed, plan)
     warm = surveyed.teacher if plan.warm_start else None
     return fit_heads(
         x,
         targets,
         weights,
-        regularization=plan.regularization,
+        regularization=reading.strength,
         device=plan.device,
         start=warm.classifier.heads if warm else None,
     )
 
 
 def _training_set(
-    labels: TrainingLabels, features: FeatureReader, surveyed: Survey, plan: Plan
+    labels: TrainingLabels, reading: Reading, features: FeatureReader, surveyed: Survey, plan: Plan
 ) -> tuple[NDArray[np.float32], Flags, NDArray[np.float32]]:
     """Human labels, then pseudo-labels, with the weight of each row in each head."""
     chosen = labels.trains
     weights = human_weights(
-        labels.positive[chosen], labels.folds[chosen], plan.heads, balanced=plan.balanced
+        labels.positive[chosen],
+        labels.folds[chosen],
+        plan.heads,
+        balanced=plan.balanced,
+        trust=reading.trust,
     )
     each = pseudo_weight_per_image(
         weights.sum(axis=0),

@@ -49,7 +49,7 @@ def fit_heads(
     targets: NDArray[np.bool_],
     weights: Float32,
     *,
-    regularization: float,
+    regularization: float | NDArray[np.floating],
     device: str = "cpu",
     tolerance: float = 1e-4,
     max_iterations: int = 300,
@@ -58,10 +58,10 @@ def fit_heads(
     """Fit one head per column of `weights`.
 
     `features` is (rows, features), already standardised; `targets` (rows,) is True for
-    positive; `weights` is (rows, K) and not negative. A head stops when the largest
-    component of its gradient is below `tolerance` times its total weight times C, as in
-    scikit-learn. `start`
-    changes where the search begins, not where it ends: the objective is convex.
+    positive; `weights` is (rows, K) and not negative; `regularization` is C, one for all or
+    (K,). A head stops when the largest component of its gradient is below `tolerance` times
+    its total weight times C, as in scikit-learn. `start` changes where the search begins, not
+    where it ends: the objective is convex.
     Raises LearnError if a head sees only one class, or if features are not finite.
     Liu and Nocedal (1989), Mathematical Programming 45, for L-BFGS.
     """
@@ -70,8 +70,9 @@ def fit_heads(
     _check(targets, weights)
     x = torch.as_tensor(features, dtype=torch.float32, device=device)
     signs = torch.as_tensor(np.where(targets, 1.0, -1.0), dtype=torch.float32, device=device)
-    w = torch.as_tensor(weights, dtype=torch.float32, device=device)
-    problem = _Problem(x, signs[:, None], w * regularization)
+    strong = np.asarray(weights * np.asarray(regularization), dtype=np.float32)
+    w = torch.as_tensor(strong, device=device)
+    problem = _Problem(x, signs[:, None], w)
     solution = _minimise(problem, _start_point(problem, start), tolerance, max_iterations)
     result = solution.cpu().numpy()
     return LinearHeads(

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from curator.catalogue import pool, rounds
 from curator.catalogue.leases import lease
 from curator.catalogue.rounds import NewRound, RoundRecord
+from curator.core.belief import LabelBelief
 from curator.core.files import replacing
 from curator.core.gates import HeldBack
 from curator.core.judging import Judgement, as_kept
@@ -60,7 +61,8 @@ class RoundReport:
 
     `estimate` is the out-of-fold error on human labels, `basis` says whose: `pool` for a
     random sample, `seeds` for labels that may not resemble the pool. `expected_errors` is
-    the sum over promoted images of the probability that the label is wrong. `judgement` is
+    the sum over promoted images of the probability that the label is wrong. `label_belief` is
+    what frozen heads were fitted with, `judgement` is
     what labels say of the scores, None where they are too few; `alarms` is what speaks
     against believing them, `held_back` counts what gates kept from being promoted. `seconds`
     maps stages to durations.
@@ -79,6 +81,7 @@ class RoundReport:
     estimate: ErrorEstimate
     basis: Basis
     expected_errors: float
+    label_belief: LabelBelief | None = None
     judgement: Judgement | None = None
     alarms: tuple[Alarm, ...] = ()
     held_back: HeldBack = field(default_factory=HeldBack)
@@ -208,6 +211,7 @@ class _Staged:
     score_digest: str
     keep_model: Callable[[], str]
     alarms: Callable[[], tuple[Alarm, ...]]
+    label_belief: LabelBelief | None = None
 
 
 def _staged_frozen(
@@ -253,6 +257,7 @@ def _staged_frozen(
         score_digest=score_digest,
         keep_model=partial(_keep_model, workspace, trained.classifier),
         alarms=partial(alarms_of, workspace, features, score_digest),
+        label_belief=trained.reading.told(chosen=plan.regularization is None),
     )
 
 
@@ -281,7 +286,8 @@ def plan_of(settings: Settings) -> Plan:
     rule = PseudoRule(above=bars.promote_above, below=bars.promote_below, limit=chosen.pseudo_limit)
     return Plan(
         heads=chosen.folds,
-        regularization=chosen.regularization,
+        regularization=None if chosen.regularization == "auto" else chosen.regularization,
+        doubt=chosen.doubt,
         balanced=chosen.class_weight == "balanced",
         pseudo=rule if chosen.pseudo_labels else None,
         pseudo_share=None if chosen.pseudo_weight == "auto" else chosen.pseudo_weight,
@@ -337,6 +343,7 @@ def _outcome(
         "estimate": asdict(trained.estimate),
         "basis": trained.basis,
         "expected_errors": tally.expected_errors,
+        "label_belief": asdict(staged.label_belief) if staged.label_belief else None,
         "judgement": as_kept(judgement),
         "alarms": [asdict(alarm) for alarm in alarms],
         "held_back": asdict(tally.held_back),
@@ -368,6 +375,7 @@ def _report(
         estimate=trained.estimate,
         basis=trained.basis,
         expected_errors=tally.expected_errors,
+        label_belief=staged.label_belief,
         judgement=judgement,
         alarms=alarms,
         held_back=tally.held_back,

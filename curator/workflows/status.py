@@ -158,6 +158,7 @@ def _round_json(each: RoundRecord) -> dict[str, Any]:
         "revoked": each.revoked,
         "coverage": each.coverage,
         "seconds": each.seconds,
+        "label_belief": each.outcome.get("label_belief"),
         "judgement": each.outcome.get("judgement"),
         "alarms": each.outcome.get("alarms", []),
     }

@@ -61,7 +61,7 @@ class Loop:
         self.is_labelled = np.isin(np.arange(IMAGES), self.labelled)
         self.folds = fold_of(np.arange(IMAGES), FOLDS, seed=draw)
         self.plan = Plan(
-            heads=FOLDS, regularization=1.0, balanced=True,
+            heads=FOLDS, regularization=None, doubt=True, balanced=True,
             pseudo=PseudoRule(above=0.99, below=0.03, limit=5_000), pseudo_share=None,
             warm_start=False, device="cpu", neighbour_share=0.6,
         )  # fmt: skip

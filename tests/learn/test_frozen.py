@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from curator.core.folds import fold_of, sampling_rank
 from curator.core.pseudo import PseudoRule
+from curator.learn.belief import Known, read_labels
 from curator.learn.frozen import (
     Plan,
     PoolSlice,
@@ -140,7 +141,12 @@ def test_pseudo_labels_weigh_what_they_earn(noise: float, most: float) -> None:
     assert shares.max() <= most
     assert shares.min() >= 0.4 * most
     assert (pseudo_shares(said, teacher, plan()) == 0.5).all()
-    _, _, weights = _training_set(said, Drawn(), surveyed, free)
+    everything = read_labels(
+        Known(features=np.zeros((LABELS, 1), dtype=np.float32), positive=said.positive,
+              folds=said.folds),
+        FOLDS, strength=0.1, doubt=False, balanced=True,
+    )  # fmt: skip
+    _, _, weights = _training_set(said, everything, Drawn(), surveyed, free)
     human, pseudo = weights[:LABELS].sum(axis=0), weights[LABELS:]
     counts = surveyed.sampler.counts().sum(axis=0)
     assert pseudo.sum(axis=0) == pytest.approx(np.minimum(shares * human, counts), rel=0.02)
@@ -190,3 +196,18 @@ def test_constant_margins_of_unlabelled_images_do_not_reach_other_rows() -> None
             teachable=part.teachable[[index]], taught=part.taught[[index]],
         )  # fmt: skip
         assert scorer.score(alone)[0][0] == pytest.approx(whole[index], abs=1e-6)
+
+
+def test_labels_that_are_the_same_are_read_once_and_others_anew() -> None:
+    chosen = replace(plan(), regularization=None, doubt=True)
+    part = next(slices(2_000, 2_000))
+    first = train(labels(), Drawn(), survey([part], Drawn(), None, chosen), chosen, {})
+    again = survey([part], Drawn(), first.as_teacher(), chosen)
+    assert train(labels(), Drawn(), again, chosen, {}).reading is first.reading
+    turned = replace(labels(), positive=labels().positive ^ (np.arange(LABELS) < 5))
+    other = train(turned, Drawn(), again, chosen, {})
+    assert other.reading is not first.reading
+    forgotten = replace(first.as_teacher(), read=None)
+    anew = train(labels(), Drawn(), survey([part], Drawn(), forgotten, chosen), chosen, {})
+    assert (anew.reading.trust == first.reading.trust).all()
+    assert (anew.reading.strength == first.reading.strength).all()
