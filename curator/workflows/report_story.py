@@ -8,12 +8,14 @@ from typing import Any
 
 from curator.catalogue import audits, features, past
 from curator.catalogue.rounds import RoundRecord
+from curator.core.belief import LabelBelief
 from curator.core.judging import Judgement, from_kept
 from curator.core.judging import advice as judged_advice
 from curator.core.metrics import ErrorEstimate
 from curator.core.progress import SILENT, Progress
 from curator.core.telling import (
     PROVISIONAL,
+    belief_sentences,
     coverage_sentence,
     decisions_sentence,
     error_sentence,
@@ -166,6 +168,9 @@ def _came_out(found: Status, *, work_minutes: float, decisions: int) -> Iterator
     estimate = head.outcome.get("estimate")
     if estimate is not None:
         yield error_sentence(ErrorEstimate(**estimate), on_pool=head.outcome.get("basis") == "pool")
+    belief = head.outcome.get("label_belief")
+    if belief is not None:
+        yield from belief_sentences(LabelBelief(**belief))
 
 
 def _no_certificate(found: Status) -> str:

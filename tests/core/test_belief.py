@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from curator.core.belief import believe, largest_within_noise
+from curator.core.belief import LabelBelief, believe, largest_within_noise
 from curator.core.calibration import sigmoid
+from curator.core.telling import belief_sentences
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -81,3 +82,13 @@ def test_the_last_candidate_within_noise_is_taken() -> None:
     as_good, worse = base + noise - noise.mean() + 0.01, base + 0.3
     assert largest_within_noise(np.stack([base, as_good, worse], axis=1)) == 1
     assert largest_within_noise(np.stack([worse, as_good, base], axis=1)) == 2
+
+
+def test_it_is_told_in_plain_words() -> None:
+    belief = LabelBelief(regularization=0.03, chosen=True, wrong_share=0.094, doubted=17)
+    told = " ".join(belief_sentences(belief))
+    assert "C = 0.03, chosen by held-out labels" in told
+    assert "about 9.4% look wrong" in told
+    assert "17 hardly count" in told
+    as_set = LabelBelief(regularization=0.5, chosen=False, wrong_share=0.0, doubted=0)
+    assert list(belief_sentences(as_set)) == ["Heads: C = 0.5, as set (classifier.regularization)."]
