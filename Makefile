@@ -63,7 +63,7 @@ test: system static
 
 bench: $(STAMP)
 	@for name in encoding rounds catalogue export review_latency review_queue validity \
-	    certificates tasks; do \
+	    certificates tasks pack; do \
 	  echo "==> Benchmark: $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 docs: $(STAMP)
