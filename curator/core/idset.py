@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
 _GROWTH = 4_096
 
 
@@ -21,6 +24,25 @@ class IdSet:
         if byte >= len(self._bits):
             self._bits.extend(bytes(byte + 1 - len(self._bits) + _GROWTH))
         self._bits[byte] |= 1 << bit
+
+    def add_all(self, numbers: NDArray[np.int64]) -> None:
+        """Put an array of numbers in, (n,)."""
+        if not len(numbers):
+            return
+        missing = (int(numbers.max()) >> 3) + 1 - len(self._bits)
+        if missing > 0:
+            self._bits.extend(bytes(missing + _GROWTH))
+        bits = np.frombuffer(self._bits, dtype=np.uint8)
+        masks = np.left_shift(1, numbers & 7).astype(np.uint8)
+        np.bitwise_or.at(bits, numbers >> 3, masks)
+
+    def holds(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of an array of numbers are in it, (n,)."""
+        known = numbers >> 3 < len(self._bits)
+        bits = np.frombuffer(self._bits, dtype=np.uint8)
+        found = np.zeros(len(numbers), dtype=np.bool_)
+        found[known] = (bits[numbers[known] >> 3] >> (numbers[known] & 7)) & 1 > 0
+        return found
 
     def __contains__(self, number: int) -> bool:
         byte, bit = divmod(number, 8)

@@ -6,7 +6,8 @@ memory, so it is sorted on disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +60,41 @@ class Item(NamedTuple):
 
 
 COLUMNS = Entry._fields
+
+
+class Columns(NamedTuple):
+    """Some entries, column by column, in the same order; all of one length."""
+
+    path: Sequence[str]
+    sha256: Sequence[str]
+    label: Sequence[str | None]
+    origin: Sequence[str | None]
+    probability: Sequence[float | None]
+    round: Sequence[int | None]
+    group: Sequence[str | None]
+    split: Sequence[str | None]
+    width: Sequence[int | None]
+    height: Sequence[int | None]
+
+
+def in_columns(rows: Iterable[Entry], together: int) -> Iterator[Columns]:
+    """Entries as columns, so many at a time."""
+    source = iter(rows)
+    while some := list(islice(source, together)):
+        yield Columns._make(zip(*some, strict=True))
+
+
+def regrouped(batches: Iterable[Columns], together: int) -> Iterator[Columns]:
+    """The same rows in batches of exactly `together`, but for the last."""
+    kept: list[list[Any]] = [[] for _ in COLUMNS]
+    for batch in batches:
+        for column, values in zip(kept, batch, strict=True):
+            column.extend(values)
+        while len(kept[0]) >= together:
+            yield Columns._make(column[:together] for column in kept)
+            kept = [column[together:] for column in kept]
+    if kept[0]:
+        yield Columns._make(kept)
 
 
 def in_order(rows: Iterable[Entry], scratch: Path, run_length: int = RUN_LENGTH) -> Iterator[Entry]:

@@ -17,9 +17,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from curator.core.idset import IdSet
 from curator.core.version import __version__
-from curator.export.rows import Entry, Item
+from curator.export.rows import Columns, Entry, Item
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away; new fields may come at any time."""
@@ -67,6 +70,23 @@ class Tally:
             if entry.split is not None:
                 self._parts[entry.split, entry.label or ""] += 1
             yield entry
+
+    def see_all(
+        self, batch: Columns, source: str, image_ids: NDArray[np.int64], promoted: NDArray[np.bool_]
+    ) -> None:
+        """A batch of rows of one source, counted at once; `promoted` says which rounds labelled."""
+        self.rows_of_source[source] += len(batch.path)
+        self._images.add_all(image_ids)
+        self.promoted.add_all(image_ids[promoted])
+        self.rows += len(batch.path)
+        for (label, origin), number in Counter(zip(batch.label, batch.origin, strict=True)).items():
+            if label is None or origin is None:
+                self.unlabelled += number
+            else:
+                self._cells[label, origin] += number
+        for (part, label), number in Counter(zip(batch.split, batch.label, strict=True)).items():
+            if part is not None:
+                self._parts[part, label or ""] += number
 
     @property
     def images(self) -> int:

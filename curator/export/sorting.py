@@ -10,11 +10,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
+import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
 
@@ -51,6 +52,38 @@ def sorted_on_disk(
         yield from _distinct(heapq.merge(*runs, key=key))
 
 
+class Spilled(Generic[Row]):
+    """Rows put aside in an unnamed temporary file in `scratch`; made when the first one comes."""
+
+    def __init__(self, scratch: Path, restore: Callable[[list[Any]], Row]) -> None:
+        self._scratch = scratch
+        self._restore = restore
+        self._stream: IO[bytes] | None = None
+
+    def __enter__(self) -> Spilled[Row]:
+        """Nothing is made yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The file goes."""
+        if self._stream is not None:
+            self._stream.close()
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Put rows aside. Raises OSError if they cannot be written."""
+        if self._stream is None:
+            # Closed by __exit__.
+            self._stream = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115
+        self._stream.seek(0, os.SEEK_END)
+        _write(rows, self._stream)
+
+    def __iter__(self) -> Iterator[Row]:
+        if self._stream is None:
+            return
+        self._stream.seek(0)
+        yield from _unspill(self._stream, self._restore)
+
+
 def _distinct(rows: Iterable[Row]) -> Iterator[Row]:
     previous = None
     for row in rows:
@@ -59,10 +92,14 @@ def _distinct(rows: Iterable[Row]) -> Iterator[Row]:
         previous = row
 
 
-def _spill(run: list[Row], stream: IO[bytes]) -> None:
-    for start in range(0, len(run), _BLOCK):
-        stream.write(json.dumps(run[start : start + _BLOCK]).encode() + b"\n")
+def _spill(run: Sequence[Row], stream: IO[bytes]) -> None:
+    _write(run, stream)
     stream.seek(0)
+
+
+def _write(rows: Sequence[Row], stream: IO[bytes]) -> None:
+    for start in range(0, len(rows), _BLOCK):
+        stream.write(json.dumps(rows[start : start + _BLOCK]).encode() + b"\n")
 
 
 def _unspill(stream: IO[bytes], restore: Callable[[list[Any]], Row]) -> Iterator[Row]:

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from curator.catalogue import certificates
 from curator.catalogue.certificates import CertificateRecord, Staleness
 from curator.catalogue.engine import Catalogue
@@ -119,6 +122,13 @@ class Coverage:
     def __contains__(self, image_id: int) -> bool:
         """Whether a promoted image may go in."""
         return self._all or any(image_id in some for some in self._certified)
+
+    def covers(self, image_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which promoted images of an array (n,) may go in."""
+        allowed = np.full(len(image_ids), self._all, dtype=np.bool_)
+        for some in self._certified:
+            allowed |= some.holds(image_ids)
+        return allowed
 
     def certified(self) -> Certified | None:
         """What the newest certificate says, and about which images; None without one."""

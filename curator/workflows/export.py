@@ -18,9 +18,9 @@ from curator.core.progress import SILENT, Progress
 from curator.core.records import ManifestRow
 from curator.errors import UsageError
 from curator.export.destination import check_destination
-from curator.export.formats import WRITERS, Format, choose_format
+from curator.export.formats import TOGETHER, WRITERS, Format, choose_format
 from curator.export.placing import Way, check_file
-from curator.export.rows import in_order
+from curator.export.rows import in_columns, in_order
 from curator.export.sidecar import Tally, digest_of, sidecar_bytes, sidecar_path
 from curator.workflows.certified import Certified
 from curator.workflows.export_about import (
@@ -28,6 +28,7 @@ from curator.workflows.export_about import (
     left_out,
     short,
 )
+from curator.workflows.export_columns import ExportColumns, is_quick
 from curator.workflows.export_rows import EVERYTHING, Choice, ExportRows, Filters, chosen
 from curator.workflows.workspace import Workspace
 
@@ -164,9 +165,14 @@ def _export_manifest(
         return short(about)
 
     with replacing(destination) as stream, progress.stage("export", rows.count(), "rows") as stage:
-        items = rows.taken(stage.advance, scratch)
-        entries = in_order((item.entry for item in tally.see(items)), scratch)
-        WRITERS[kind](tally.count(entries), stream, known_at_the_end)
+        if relative_to is None and check is None and is_quick(workspace, choice):
+            quick = ExportColumns(workspace, choice, tally, rows.left_out)
+            batches = quick.batches(stage.advance, scratch)
+        else:
+            items = rows.taken(stage.advance, scratch)
+            entries = in_order((item.entry for item in tally.see(items)), scratch)
+            batches = in_columns(tally.count(entries), TOGETHER)
+        WRITERS[kind](batches, stream, known_at_the_end)
         if not about:
             known_at_the_end()
         about["manifest"]["sha256"] = digest_of(stream)

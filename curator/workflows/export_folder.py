@@ -27,7 +27,7 @@ from curator.errors import UsageError
 from curator.export.building import ABOUT, MANIFEST, Building, building, check_folder
 from curator.export.card import card, class_names, features_of
 from curator.export.croissant import croissant
-from curator.export.formats import Format, write_csv
+from curator.export.formats import TOGETHER, Format, write_csv
 from curator.export.layouts import (
     Plan,
     Planned,
@@ -39,7 +39,7 @@ from curator.export.layouts import (
 from curator.export.names import TORCHVISION_READS, folder_names
 from curator.export.paths import path_bytes
 from curator.export.placing import Placer, Way
-from curator.export.rows import Item, in_order
+from curator.export.rows import Item, in_columns, in_order
 from curator.export.shards import Shard, facts_of, write_shard
 from curator.export.sidecar import Tally, digest_of, sidecar_bytes
 from curator.workflows.certified import Certified
@@ -124,7 +124,7 @@ def export_folder(
             items = tally.see(maker(_read(plan), place, made, stage))
             entries = in_order((item.entry for item in items), scratch)
             with place.new_file(MANIFEST) as stream:
-                write_csv(tally.count(entries), stream)
+                write_csv(in_columns(tally.count(entries), TOGETHER), stream)
                 digest, size = digest_of(stream), stream.tell()
         rows.left_out.update(made.troubles)
         about = about_export(

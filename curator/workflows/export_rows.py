@@ -258,7 +258,12 @@ def group_name(row: ManifestRow) -> str | None:
     """The user's name of the group, or `near:` and a number for near-duplicates."""
     if row.user_group is not None:
         return row.user_group
-    return f"near:{row.unit_key & (2**64 - 1):016x}" if row.grouped else None
+    return near_name(row.unit_key) if row.grouped else None
+
+
+def near_name(unit_key: int) -> str:
+    """The name of a unit of near-duplicates."""
+    return f"near:{unit_key & (2**64 - 1):016x}"
 
 
 def _standings(labels: Sequence[str], classes: ClassesSettings) -> tuple[Standing, ...]:

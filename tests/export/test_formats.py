@@ -14,7 +14,7 @@ import pytest
 
 from curator.errors import UsageError
 from curator.export.formats import WRITERS, Format, choose_format, csv_cell
-from curator.export.rows import COLUMNS, Entry
+from curator.export.rows import COLUMNS, Entry, in_columns
 from tests.export.entries import AWKWARD, many
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def written(format: Format, entries: list[Entry]) -> bytes:
     stream = io.BytesIO()
-    assert WRITERS[format](iter(entries), stream) == len(entries)
+    assert WRITERS[format](in_columns(entries, 7), stream) == len(entries)
     return stream.getvalue()
 
 
