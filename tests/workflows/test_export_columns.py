@@ -84,6 +84,7 @@ def both(
     assert made[0][2][0] or "labels" in wish["filters"].as_facts()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", ASKED, ids=lambda asked: "-".join(asked) or "all")
 @pytest.mark.parametrize("divide", [None, "60/20/20"])
 def test_every_filter(
@@ -103,6 +104,7 @@ def test_every_format(
     both(pool, tmp_path, suffix, monkeypatch, filters=Filters(include_unlabelled=True))
 
 
+@pytest.mark.slow
 def test_settings_that_leave_out(
     pool: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +118,7 @@ def test_settings_that_leave_out(
         both(certified, folder, ".csv", monkeypatch, filters=filters)
 
 
+@pytest.mark.slow
 def test_chunks_change_nothing(
     pool: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ def test_chunks_change_nothing(
         both(pool, folder, suffix, monkeypatch, filters=Filters(include_unlabelled=True))
 
 
+@pytest.mark.slow
 def test_sources_within_each_other_go_the_long_way(
     pool: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
