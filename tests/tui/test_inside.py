@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,10 @@ from curator.catalogue.pool import unit_key
 from curator.core.folds import fold_of
 from curator.tui.screens.history import HistoryScreen
 from curator.tui.screens.single import SingleScreen
-from curator.tui.widgets.picture import Picture
 from curator.workflows.inside import Insight, Sight
 from curator.workflows.workspace import Workspace, open_workspace
 from tests.finetune.pictures import labelled
-from tests.tui.conftest import Reviewer, Seat, played
+from tests.tui.conftest import PATIENCE, Reviewer, Seat, played
 
 pytestmark = pytest.mark.slow
 
@@ -37,10 +36,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     opened.catalogue.close()
 
 
-def colours(reviewer: Reviewer) -> int:
-    """How many different colours the picture beneath the history has."""
-    strips = reviewer.app.screen.query_one("#seen", Picture).lines.strips
-    return len({part.style for strip in strips for part in strip})
+def picture_rows(reviewer: Reviewer) -> int:
+    """Rows of the screen on which the picture beneath the history can be seen."""
+    return sum("▀" * 8 in line for line in reviewer.text().split("\n"))
+
+
+async def until(reviewer: Reviewer, seen: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not seen():
+        assert time.monotonic() < deadline, reviewer.text()
+        await reviewer.pilot.pause(0.02)
 
 
 @played
@@ -52,9 +57,10 @@ async def test_the_history_shows_where_the_answer_comes_from_and_the_maps(
         text = await reviewer.text_with("what is warm speaks for")
         assert "the network says" in text
         assert "(1 of 4, ← →)" in text
-        assert colours(reviewer) > 50
+        await until(reviewer, lambda: picture_rows(reviewer) > 12)
         await reviewer.press("right")
         await reviewer.text_with("feature maps of body.0")
+        await until(reviewer, lambda: picture_rows(reviewer) > 12)
         await reviewer.press("left", "left")
         await reviewer.text_with("feature maps of body.8")
         await reviewer.press("i")

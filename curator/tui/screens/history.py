@@ -33,6 +33,7 @@ class HistoryScreen(ReviewScreen):
     CSS = """
     HistoryScreen #headline { height: 1; dock: top; }
     HistoryScreen VerticalScroll { height: 1fr; padding: 1 2; background: $background; }
+    HistoryScreen.-looking VerticalScroll { height: auto; max-height: 50%; }
     HistoryScreen Static { width: 100%; }
     """
 
@@ -77,18 +78,24 @@ class HistoryScreen(ReviewScreen):
         """Pictures of what the network sees, as soon as they are made in another thread."""
         app, inside = self.review, self.query_one(Inside)
         if asked:
-            inside.display = True
+            self._make_room()
             self.call_after_refresh(inside.say, "looking into the network…", self.inks)
         try:
             sight = await app.backstage.inside(self._card, asked=asked)
         except CuratorError as error:
-            inside.display = True
+            self._make_room()
             told = f"{error.problem} {error.advice}"
             self.call_after_refresh(inside.say, told, self.inks)
             return
         if sight is not None:
+            self._make_room()
             inside.fill(views_of(sight, app.backstage.names))
             self.call_after_refresh(self._draw_inside)
+
+    def _make_room(self) -> None:
+        """The page takes what it needs, at most half, and the network's view the rest."""
+        self.query_one(Inside).display = True
+        self.add_class("-looking")
 
     def _draw_inside(self) -> None:
         self.query_one(Inside).draw(self.inks, self.review.depth, self.review.ground)

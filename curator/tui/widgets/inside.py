@@ -44,12 +44,12 @@ def views_of(sight: Sight, names: Names) -> tuple[View, ...]:
 
 
 class Inside(Vertical):
-    """Hidden until there is something to say."""
+    """Hidden until the screen makes room for it."""
 
     DEFAULT_CSS = """
     Inside { height: 1fr; display: none; }
-    Inside Lines { height: 1; }
-    Inside Picture { height: 1fr; }
+    Inside > Lines { height: 1; }
+    Inside > Picture { height: 1fr; }
     """
 
     def __init__(self, graphics: Graphics) -> None:
@@ -71,7 +71,6 @@ class Inside(Vertical):
     def fill(self, views: tuple[View, ...]) -> None:
         """Take in the pictures; the first is shown by the next `draw`."""
         self._views, self._place = views, 0
-        self.display = True
 
     def turn(self, step: int) -> None:
         """The next picture or the one before, around the end."""
@@ -80,7 +79,6 @@ class Inside(Vertical):
 
     def say(self, sentence: str, inks: Inks) -> None:
         """A sentence instead of pictures."""
-        self.display = True
         self._tell(sentence, inks)
 
     def draw(self, inks: Inks, depth: Depth, ground: int) -> None:
