@@ -11,21 +11,29 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from curator.export.layouts import WHOLE
+from curator.export.layouts import UNLABELLED, WHOLE
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*\Z")
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 
-def card(about: Mapping[str, Any], name: str, features: Sequence[Mapping[str, Any]] | None) -> str:
-    """The whole README.md; `features` are those of `features_of`, for Hugging Face to load."""
+OF_LABELS = frozenset({"label", "origin", "round"})
+"""Columns that images without a label do not have."""
+
+
+def card(
+    about: Mapping[str, Any], name: str, features: Mapping[str, Sequence[Mapping[str, Any]]] | None
+) -> str:
+    """The whole README.md; `features` are those of `features_of` by configuration.
+
+    They are for Hugging Face to load, None elsewhere.
+    """
     head = {**_licence(about["sources"]), "pretty_name": name}
     head |= {"task_categories": ["image-classification"], "size_categories": [_size(about)]}
     head |= {"tags": ["curator"]}
     if features is not None:
-        parts = list(about["splits"]) if about["division"] else [WHOLE]
-        head |= {"configs": [_configuration(parts) | {"features": features}]}
+        head |= {"configs": list(_configurations(about, features))}
     lines = ["---", *(f"{key}: {json.dumps(v, ensure_ascii=False)}" for key, v in head.items())]
     return "\n".join([*lines, "---", "", *_text(about, name), ""])
 
@@ -56,20 +64,36 @@ def _size(about: Mapping[str, Any]) -> str:
     return next((name for limit, name in _SIZES if images < limit), "n>1M")
 
 
-def _configuration(parts: Sequence[str]) -> dict[str, Any]:
+def _configurations(
+    about: Mapping[str, Any], features: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Iterator[dict[str, Any]]:
+    """The parts with labels, and beside them what has none: a table of its own."""
+    parts = [WHOLE]
+    if about["division"]:
+        parts = [part for part, labels in about["splits"].items() if any(labels)]
+    if parts:
+        yield _configuration("default", parts) | {"features": features["default"]}
+    if about["division"] and about["unlabelled"]:
+        yield _configuration(UNLABELLED, [UNLABELLED]) | {"features": features[UNLABELLED]}
+
+
+def _configuration(name: str, parts: Sequence[str]) -> dict[str, Any]:
     files = [{"split": part, "path": f"{part}/**"} for part in parts]
-    return {"config_name": "default", "data_files": files}
+    return {"config_name": name, "data_files": files}
 
 
-def features_of(about: Mapping[str, Any], *, scored: bool) -> list[dict[str, Any]]:
-    """The columns and their types; probabilities only if they are there."""
+def features_of(
+    about: Mapping[str, Any], *, scored: bool, labelled: bool = True
+) -> list[dict[str, Any]]:
+    """The columns and their types; probabilities and labels only if they are there."""
     names = {str(number): name for number, name in enumerate(_all_labels(about))}
     kinds: dict[str, Any] = {"image": "image", "label": {"class_label": {"names": names}}}
     kinds |= dict.fromkeys(("sha256", "origin"), "string")
     kinds |= {"probability": "float64"} if scored else {}
     kinds |= {"round": "int64", "group": "string", "split": "string"}
     kinds |= {"width": "int64", "height": "int64", "source": "string"}
-    return [{"name": name, "dtype": kind} for name, kind in kinds.items()]
+    unsaid = frozenset() if labelled else OF_LABELS
+    return [{"name": name, "dtype": kind} for name, kind in kinds.items() if name not in unsaid]
 
 
 def _all_labels(about: Mapping[str, Any]) -> list[str]:

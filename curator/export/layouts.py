@@ -21,6 +21,9 @@ KEY_LENGTH = 32
 WHOLE = "train"
 """The part that everything is in where nobody asked for parts, as loaders expect it."""
 
+UNLABELLED = "unlabelled"
+"""The part of images without a label, where there are parts: nobody trains or tests on them."""
+
 _BLOCK = 512
 _PER_SAMPLE = 3
 _MOST_SAMPLES = 20_000
@@ -65,7 +68,7 @@ def tree_plan(folder_of: Mapping[str | None, str], *, divided: bool) -> Plan:
 
     def place(item: Item) -> Planned:
         name = folder_of[item.entry.label]
-        folder = f"{item.entry.split}/{name}" if divided else name
+        folder = f"{_part(item, divided)}/{name}" if divided else name
         stem = names.file_stem(item.file)
         if names.looks_told_apart(stem):
             stem = names.told_apart(stem, item.entry.sha256)
@@ -117,7 +120,9 @@ def shard_plan(shard_bytes: int, *, divided: bool) -> Plan:
 
 
 def _part(item: Item, divided: bool) -> str:
-    return (item.entry.split or WHOLE) if divided else WHOLE
+    if not divided:
+        return WHOLE
+    return UNLABELLED if item.entry.label is None else item.entry.split or WHOLE
 
 
 def _tar_bytes(size: int) -> int:

@@ -25,10 +25,11 @@ from curator.core.progress import Progress, Stage
 from curator.core.words import Standing
 from curator.errors import UsageError
 from curator.export.building import ABOUT, MANIFEST, Building, building, check_folder
-from curator.export.card import card, class_names, features_of
+from curator.export.card import OF_LABELS, card, class_names, features_of
 from curator.export.croissant import croissant
 from curator.export.formats import TOGETHER, Format, write_csv
 from curator.export.layouts import (
+    UNLABELLED,
     Plan,
     Planned,
     hashed_plan,
@@ -47,9 +48,6 @@ from curator.workflows.export import ExportReport, report_of
 from curator.workflows.export_about import about_export, left_out, short
 from curator.workflows.export_rows import Choice, ExportRows, Filters
 from curator.workflows.workspace import Workspace
-
-UNLABELLED = "unlabelled"
-"""The folder of images without a label."""
 
 README = "README.md"
 METADATA = "metadata.jsonl"
@@ -75,6 +73,7 @@ class _Made:
     suffixes: set[str] = field(default_factory=set)
     unread: int = 0
     scored: bool = True
+    unlabelled_scored: bool = False
     classes: dict[str, set[str]] = field(default_factory=dict)
 
 
@@ -248,18 +247,24 @@ def _with_metadata(
 
     A loader guesses the type of a column from the first rows of a part, and refuses parts
     of different types. So words and rounds are never null, and probabilities are left out
-    where a part has none at all.
+    where a part has none at all. Images without a label are no part of the others' table: they
+    have one of their own, in which nothing is said of labels.
     """
-    made.scored = bool(summary.parts) and summary.scored_parts == summary.parts
+    labelled = summary.parts - {UNLABELLED}
+    made.scored = bool(labelled) and labelled <= summary.scored_parts
+    made.unlabelled_scored = UNLABELLED in summary.scored_parts
     for part, of_part in groupby(items, key=lambda item: item.entry.path.partition("/")[0]):
+        scored = made.unlabelled_scored if part == UNLABELLED else made.scored
+        unsaid = set() if scored else {"probability"}
+        if part == UNLABELLED:
+            unsaid |= OF_LABELS
         with place.new_file(part, METADATA) as stream:
             for item in of_part:
                 facts = {"file_name": item.entry.path.partition("/")[2], **facts_of(item)}
                 facts |= {name: facts[name] or "" for name in ("origin", "group", "split")}
                 facts["round"] = facts["round"] or 0
-                if not made.scored:
-                    del facts["probability"]
-                stream.write(json.dumps(facts, ensure_ascii=False).encode() + b"\n")
+                told = {name: value for name, value in facts.items() if name not in unsaid}
+                stream.write(json.dumps(told, ensure_ascii=False).encode() + b"\n")
                 yield item
         made.files.append(f"{part}/{METADATA}")
 
@@ -312,7 +317,10 @@ def _describe(
     if kind is not Format.IMAGEFOLDER:
         features = None
         if kind is Format.HUGGINGFACE:
-            features = features_of(about, scored=made.scored)
+            features = {
+                "default": features_of(about, scored=made.scored),
+                UNLABELLED: features_of(about, scored=made.unlabelled_scored, labelled=False),
+            }
         texts[README] = card(about, shown, features)
     if kind is Format.CROISSANT:
         texts[CROISSANT] = croissant(
@@ -347,9 +355,10 @@ def _warn(made: _Made, kind: Format, choice: Choice, progress: Progress) -> None
         progress.note(
             f"{made.unread:,} images are in a format that torchvision's ImageFolder passes over."
         )
-    everything = set().union(*made.classes.values()) if made.classes else set()
+    labelled = {part: some for part, some in made.classes.items() if part != UNLABELLED}
+    everything = set().union(*labelled.values()) if labelled else set()
     if choice.division is not None and kind in (Format.IMAGEFOLDER, Format.CROISSANT):
-        for part, classes in sorted(made.classes.items()):
+        for part, classes in sorted(labelled.items()):
             for missing in sorted(everything - classes):
                 progress.note(
                     f"The part {part} has no image of {missing}: loaders that number classes by"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curator.catalogue.sets import own_unit_key
 from curator.core.division import PARTS, Division, parse_division
 from curator.errors import UsageError
+from tests.support.fashion import load
 
 KEYS = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=50)
 
@@ -30,6 +34,19 @@ def test_every_class_is_divided_in_the_same_shares() -> None:
         parts = np.array(division.part_of(of_class))
         shares = [float((parts == part).mean()) for part in PARTS]
         assert shares == pytest.approx([0.8, 0.15, 0.05], abs=0.012)
+
+
+def test_classes_of_real_photographs_come_near_their_shares() -> None:
+    """Within what chance allows: four standard deviations, over ten classes of 1,000."""
+    pictures, labels = load("t10k")
+    digests = (hashlib.sha256(picture.tobytes()).digest() for picture in pictures)
+    keys = np.array([own_unit_key(digest) for digest in digests], dtype=np.int64)
+    parts = np.array(parse_division("80/10/10", 0).part_of(keys))
+    for number in range(10):
+        of_class = parts[labels == number]
+        for part, share in zip(PARTS, (0.8, 0.1, 0.1), strict=True):
+            chance = np.sqrt(share * (1 - share) / len(of_class))
+            assert abs((of_class == part).mean() - share) < 4 * chance, (number, part)
 
 
 def test_a_larger_test_part_takes_only_from_its_neighbour() -> None:

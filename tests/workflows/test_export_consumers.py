@@ -158,6 +158,44 @@ def test_hugging_face_reads_images_without_a_label(workspace: Workspace, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("offline")
+@pytest.mark.filterwarnings("ignore")
+def test_images_without_a_label_are_a_part_of_their_own_and_no_class(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    from datasets import load_dataset
+    from torchvision.datasets import ImageFolder
+
+    from curator.workflows.export import Filters
+
+    curate(workspace, tmp_path / "pictures")
+    with_unlabelled = Filters(include_unlabelled=True)
+    for format in ("huggingface", "imagefolder", "webdataset"):
+        place = tmp_path / format
+        export(workspace, place, format=format, filters=with_unlabelled, divide="60/20/20")
+    place, cache = str(tmp_path / "huggingface"), str(tmp_path / "cache")
+    read = load_dataset(place, cache_dir=cache)
+    assert set(read) == {"train", "validation", "test"}
+    labelled = [one for part in read.values() for one in part]
+    assert len(labelled) == 2 * EACH
+    assert {one["label"] for one in labelled} == {0, 1}
+    beside = load_dataset(place, "unlabelled", cache_dir=cache)
+    assert set(beside) == {"unlabelled"}
+    assert not {"label", "origin", "round"} & set(beside["unlabelled"].features)
+    assert sorted(beside["unlabelled"]["probability"]) == [0.3, 0.7]
+    # Which part it would belong to is said, to leave out near-duplicates of the test part.
+    assert set(beside["unlabelled"]["split"]) <= {"train", "validation", "test"}
+    for part in ("train", "validation", "test"):
+        classes = ImageFolder(str(tmp_path / "imagefolder" / part)).class_to_idx
+        assert classes == {"bad": 0, "good": 1}
+    assert len(ImageFolder(str(tmp_path / "imagefolder" / "unlabelled"))) == 2
+    shards = json.loads((tmp_path / "webdataset" / "curator.json").read_text())["shards"]
+    samples = {shard["name"].rpartition("-")[0]: shard["samples"] for shard in shards}
+    assert samples["unlabelled"] == 2
+    assert sum(samples.values()) == 2 * EACH + 2
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_webdataset_reads_the_shards(make: Make, tmp_path: Path) -> None:
     import webdataset
