@@ -110,7 +110,7 @@ class ClassifierSettings(_Section):
     pseudo_weight: Literal["auto"] | Annotated[float, Field(ge=0.0, le=100.0)] = "auto"
     """Weight of all pseudo-labels as a multiple of the human labels'; `auto`: what they
     earn by being right (networks: 0.5)."""
-    pseudo_limit: PositiveCount = 1_500
+    pseudo_limit: PositiveCount = 3_000
     """Most pseudo-labels per class and head; a random sample beyond that."""
     warm_start: bool = False
     """Whether training starts from the last round's heads instead of from nothing."""
