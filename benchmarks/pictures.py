@@ -69,6 +69,7 @@ def fit(
     seed: int,
     pseudo: PseudoLabels = NO_PSEUDO,
     unlabelled: Ints | None = None,
+    device: str = "cpu",
 ) -> tuple[TrainedNetwork, float]:
     """Train on the first `labels` pictures, a part of which validates; and the seconds."""
     rows, positive = np.arange(labels), drawn.positive[:labels]
@@ -90,6 +91,7 @@ def fit(
         recipe,
         validation=Labelled(rows=rows[watched], positive=positive[watched]),
         unlabelled=unlabelled,
+        device=device,
         seed=seed,
     )
     return trained, time.perf_counter() - start

@@ -62,8 +62,9 @@ def draw_charts(path: Path, charts: Sequence[Chart]) -> Path:
         if chart.marked is not None:
             axes.axvline(chart.marked, color="#555753", linewidth=0.8, linestyle=":")
             axes.annotate(
-                chart.mark_name, (chart.marked, 1.0), xycoords=("data", "axes fraction"), fontsize=8
-            )
+                chart.mark_name, (chart.marked, 1.0), xycoords=("data", "axes fraction"),
+                xytext=(3, -9), textcoords="offset points", fontsize=8,
+            )  # fmt: skip
         axes.set_title(chart.title)
         axes.set_xlabel(chart.x_name)
         axes.set_ylabel(chart.y_name)
