@@ -41,7 +41,8 @@ CHUNK = 50_000
 class ScoredPool:
     """Usable images with a current score, ordered by id; all arrays are (images,).
 
-    `probability` and `raw` are P(positive). `human` images carry a label that a person gave
+    `probability` and `raw` are P(positive), `distance` says how unlike anything labelled an
+    image is (NaN: not measured). `human` images carry a label that a person gave
     (`positive` says which; not `settled`: unsure or in conflict). `promoted` ones stand
     promoted, to the class that `positive` says. `blocked` may not be promoted. `sheet`
     marks labels given on a contact sheet.
@@ -51,6 +52,7 @@ class ScoredPool:
     image_ids: NDArray[np.int64]
     probability: NDArray[np.float64]
     raw: NDArray[np.float64]
+    distance: NDArray[np.float64]
     human: NDArray[np.bool_]
     settled: NDArray[np.bool_]
     promoted: NDArray[np.bool_]
@@ -75,8 +77,8 @@ def scored_pool(catalogue: Catalogue) -> ScoredPool:
     with catalogue.read() as connection:
         rows = raw_rows(connection.execute(_select_scored(generation_now(connection))))
         round_id = connection.execute(sa.select(Head.round_id)).scalar_one()
-    ids, probability, raw, standing, origin, blocked, method = (
-        zip(*rows, strict=True) if rows else ((),) * 7
+    ids, probability, raw, distance, standing, origin, blocked, method = (
+        zip(*rows, strict=True) if rows else ((),) * 8
     )
     standings, origins = column(standing, object), column(origin, object)
     promoted = origins == Origin.PROMOTED
@@ -86,6 +88,7 @@ def scored_pool(catalogue: Catalogue) -> ScoredPool:
         image_ids=column(ids, np.int64),
         probability=column(probability, np.float64),
         raw=column(raw, np.float64),
+        distance=column(distance, np.float64),
         human=labelled & ~promoted,
         settled=np.isin(standings, [Standing.POSITIVE, Standing.NEGATIVE]),
         promoted=promoted,
@@ -102,6 +105,7 @@ def _select_scored(generation: int) -> Query:
             state.image_id,
             Score.probability,
             Score.raw,
+            Score.distance,
             state.standing,
             state.origin,
             Block.image_id.is_not(None),

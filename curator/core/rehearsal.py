@@ -192,7 +192,11 @@ class AuditRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ReadyAudit:
-    """A frozen frame with its plan and the truth about its places, (images,)."""
+    """A frozen frame with its plan and the truth about its places, (images,).
+
+    Of the pool's images without a label, `left_out` are no part of it, being unlike anything
+    labelled.
+    """
 
     frame: Frame
     truth: Flags
@@ -200,6 +204,12 @@ class ReadyAudit:
     rules: AuditRules
     labels: int
     oracle: float
+    left_out: int
+
+    @property
+    def images(self) -> int:
+        """How many images have no human label before the audit."""
+        return len(self.truth) + self.left_out
 
 
 def ready_audit(scores: Scores, rules: AuditRules, *, sample: int | None, seed: int) -> ReadyAudit:
@@ -214,8 +224,10 @@ def ready_audit(scores: Scores, rules: AuditRules, *, sample: int | None, seed: 
         (),
         reserve=rules.reserve,
     )
-    images = np.arange(len(scores.truth))
-    frame = rank_pool(images, scores.probability, balanced=rules.balanced, seed=seed)
+    sights = scores.sights
+    near = np.full(len(scores.truth), True) if sights.far is None else sights.far <= sights.limit
+    images = np.flatnonzero(near)
+    frame = rank_pool(images, scores.probability[near], balanced=rules.balanced, seed=seed)
     judged = judged_labels(scores.judged_probability, scores.judged_positive)
     forecast = forecast_errors(frame, judged, slips=rules.slips)
     truth = scores.truth[frame.image_ids]
@@ -225,7 +237,8 @@ def ready_audit(scores: Scores, rules: AuditRules, *, sample: int | None, seed: 
         prepared=prepare(frame, forecast, promise, sample=sample, seed=seed),
         rules=rules,
         labels=len(scores.judged_positive),
-        oracle=oracle_coverage(frame.positive != truth, rules.max_error),
+        oracle=oracle_coverage(frame.positive != truth, rules.max_error) * float(near.mean()),
+        left_out=int((~near).sum()),
     )
 
 
@@ -241,7 +254,7 @@ def play_certified(
     plan = ready.prepared.plan
     for attempt in range(audits):
         if plan is None or not (ready.prepared.worthwhile or insist):
-            yield _nothing_certified(ready, ready.labels, len(ready.truth))
+            yield _nothing_certified(ready, ready.labels, ready.images)
             continue
         draw = draw_audit(ready.frame, plan, seed=seed, attempt=attempt)
         generator = np.random.default_rng([seed, attempt])
@@ -256,7 +269,7 @@ def play_certified(
             found_wrong=nobody,
             overlooked=ready.rules.overlooked,
         )
-        decisions, left = ready.labels + plan.sample, len(ready.truth) - plan.sample
+        decisions, left = ready.labels + plan.sample, ready.images - plan.sample
         if claim is None:
             yield _nothing_certified(ready, decisions, left)
         else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.catalogue import audits, certificates, frames
+from curator.catalogue import audits, certificates, frames, rounds
 from curator.catalogue.frames import ScoredPool
 from curator.core.audit.forecast import Judged
 from curator.core.audit.frame import Frame, freeze_frame
@@ -23,6 +23,7 @@ from curator.core.audit.promise import Promise
 from curator.core.audit.scored import judged_labels
 from curator.core.audit.single import LARGEST_SHARE, SinglePlan, plan_single
 from curator.core.audit.whole import bound_whole, promise_despite_slips
+from curator.core.text import count
 from curator.core.words import AuditKind, AuditScope
 from curator.errors import DataError, UsageError
 from curator.workflows.workspace import Workspace
@@ -73,6 +74,9 @@ def _plan_promise(
     chosen, seed = workspace.settings.audit, workspace.settings.runtime.seed
     probability = _deciding(workspace, pool)
     free = ~pool.human & ~pool.blocked
+    foreign = free & _too_far(workspace, pool)
+    _refuse_foreign(int(free.sum()), int(foreign.sum()))
+    free &= ~foreign
     _refuse_empty(workspace, scope, probability[free])
     promise = _promise(workspace, scope, overlooked=chosen.overlooked)
     frame = rank_pool(
@@ -99,8 +103,40 @@ def _plan_promise(
         promise=promise,
         plan=outlook.plan,
         answer=outlook.answer,
-        text=explain(outlook),
+        text=f"{explain(outlook)}{_left_out(int(foreign.sum()))}",
         outlook=outlook,
+    )
+
+
+def _too_far(workspace: Workspace, pool: ScoredPool) -> NDArray[np.bool_]:
+    """Which images the gate of distances keeps from being promoted, however sure the heads are.
+
+    They are no part of the frame, so no promise is made of them and none rests on them.
+    """
+    times = workspace.settings.gates.distance
+    outcome = rounds.get_round(workspace.catalogue, pool.round_id).outcome if pool.round_id else {}
+    usual = outcome.get("usual_distance")
+    if times == 0 or usual is None:
+        return np.zeros(len(pool.image_ids), dtype=np.bool_)
+    beyond: NDArray[np.bool_] = pool.distance > times * usual
+    return beyond
+
+
+def _refuse_foreign(free: int, foreign: int) -> None:
+    if foreign and foreign == free:
+        raise DataError(
+            f"All {free:,} images without a human label lie farther from everything labelled than"
+            " labelled images lie from each other, so nothing may be promoted.",
+            "Label some of them with `curator review unfamiliar`, and run `curator round` again.",
+        )
+
+
+def _left_out(foreign: int) -> str:
+    if not foreign:
+        return ""
+    return (
+        f" Left out: {count(foreign, 'image')} unlike anything labelled, however sure; look at"
+        " them with `curator review unfamiliar` (gates.distance)."
     )
 
 

@@ -73,6 +73,12 @@ class PoolGates:
     margins: PoolMargins
     labelled: tuple[int, int]
 
+    @property
+    def usual_distance(self) -> float | None:
+        """The farthest that labelled images lie from each other; None where nobody knows."""
+        known = self.reach is not None and np.isfinite(self.reach.usual)
+        return self.reach.usual if self.reach and known else None
+
     def distances(self, rows: Ints) -> Floats | None:
         """How far images with these feature rows lie from the nearest labelled one."""
         return None if self.reach is None else self.reach.far[places_of(self.rows, rows)]

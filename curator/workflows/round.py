@@ -212,6 +212,7 @@ class _Staged:
     keep_model: Callable[[], str]
     alarms: Callable[[], tuple[Alarm, ...]]
     label_belief: LabelBelief | None = None
+    usual_distance: float | None = None
 
 
 def _staged_frozen(
@@ -258,6 +259,7 @@ def _staged_frozen(
         keep_model=partial(_keep_model, workspace, trained.classifier),
         alarms=partial(alarms_of, workspace, features, score_digest),
         label_belief=trained.reading.told(chosen=plan.regularization is None),
+        usual_distance=gates.usual_distance,
     )
 
 
@@ -347,6 +349,7 @@ def _outcome(
         "judgement": as_kept(judgement),
         "alarms": [asdict(alarm) for alarm in alarms],
         "held_back": asdict(tally.held_back),
+        "usual_distance": staged.usual_distance,
         "seconds": clock.seconds,
     }
 

@@ -167,4 +167,5 @@ def test_the_scored_pool_says_who_said_what(catalogue: Catalogue) -> None:
     assert np.flatnonzero(pool.human & pool.settled).tolist() == [1]
     assert np.flatnonzero(pool.positive).tolist() == [1, 5]
     assert np.flatnonzero(pool.sheet).tolist() == [1]
+    assert np.isnan(pool.distance).all()
     assert pool.round_id == 1

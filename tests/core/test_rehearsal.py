@@ -127,6 +127,21 @@ def test_a_certificate_covers_less_than_the_oracle_and_counts_its_decisions() ->
         assert played.oracle == ready.oracle
 
 
+def test_what_is_unlike_anything_labelled_is_never_certified_but_counts_as_left() -> None:
+    scores = easy()
+    far = np.where(np.arange(6_000) % 4 == 0, 2.0, 0.5)
+    gated = replace(scores, sights=replace(NOTHING_SEEN, far=far))
+    ready = ready_audit(gated, AuditRules(max_error=0.05), sample=400, seed=0)
+    assert not (far[ready.frame.image_ids] > 1).any()
+    assert ready.images == 6_000
+    assert (ready.truth == scores.truth[ready.frame.image_ids]).all()
+    open_ = ready_audit(scores, AuditRules(max_error=0.05), sample=400, seed=0)
+    assert ready.oracle == pytest.approx(0.75 * open_.oracle, abs=0.05)
+    (played,) = play_certified(ready, slips=0.0, seed=3)
+    assert played.images == 6_000 - ready.prepared.plan.sample  # type: ignore[union-attr]
+    assert 0.3 < played.coverage <= 0.75
+
+
 def test_the_same_seed_plays_the_same_and_another_does_not() -> None:
     ready = ready_audit(easy(), AuditRules(max_error=0.05), sample=400, seed=0)
     some = [list(play_certified(ready, slips=0.01, seed=seed, audits=4)) for seed in (1, 1, 2)]
