@@ -21,6 +21,8 @@ def screen(status: Status) -> str:
 
 
 def _lines(status: Status) -> Iterator[str]:
+    from curator.core.telling import decisions_sentence
+
     classes = status.settings.classes
     yield strong(shown(str(status.root)))
     yield f"  sorts images into `{shown(classes.positive)}` and `{shown(classes.negative)}`"
@@ -30,6 +32,8 @@ def _lines(status: Status) -> Iterator[str]:
     if status.counts.usable:
         yield ""
         yield _labels(status)
+        if status.work:
+            yield f"{strong('People')}  {decisions_sentence(status.decisions, status.minutes)}"
         yield ""
         yield from _coverage(status)
     if status.rounds:

@@ -243,7 +243,7 @@ def _paint_selection(axes: Axes, story: Story, found: Selection) -> None:
     axes.plot([found.coverage], [found.error], "o", color=WARNING, markersize=9, zorder=5)
     axes.set_xlim(-0.02, 1.03)
     highest = max([one.claimed for one in points] + rates + [found.error, 0.01])
-    axes.set_ylim(0.0, 1.35 * highest)
+    axes.set_ylim(-0.03 * highest, 1.35 * highest)
     percents(axes, of_x=True)
     percents(axes, digits=0 if highest > 0.05 else 1)
     axes.set_xlabel(f"coverage (n = {found.images:,})")

@@ -41,6 +41,9 @@ FIGURES: tuple[Callable[[Story, Styles], Figure], ...] = (
     quarantine_figure,
 )
 
+MOST_ROWS = 500
+"""Rows of a table behind a plot; a page must stay small enough to be sent."""
+
 WATCHER = """\
 new EventSource(new URL("news", location.href)).onmessage = (news) => {
   if (news.data !== document.documentElement.dataset.version) location.reload();
@@ -73,6 +76,7 @@ def render(story: Story, *, version: str = "") -> str:
             policy=_policy(css, watched=bool(version)),
             watcher=WATCHER if version else "",
             version=version,
+            most_rows=MOST_ROWS,
         )
     )
 

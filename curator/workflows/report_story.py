@@ -38,7 +38,7 @@ from curator.report.story import (
 )
 from curator.settings import Settings, as_toml, setting_keys, value_of
 from curator.workflows.certified import sentence, stale_sentence
-from curator.workflows.report_people import pool_over_rounds, work_of
+from curator.workflows.report_people import pool_over_rounds
 from curator.workflows.report_pictures import chosen_strips, pictured
 from curator.workflows.report_scores import scores_of, selection_of
 from curator.workflows.status import Status, status
@@ -69,7 +69,6 @@ def _told(workspace: Workspace, found: Status, people: PeopleEvents) -> Story:
     scores, scores_missing = scores_of(workspace, found.rounds, human_ids)
     selection, selection_missing = selection_of(workspace, found.head, human_ids)
     judgement = _judgement(found.head)
-    work = work_of(people)
     certificates = tuple(_certificates(found))
     return Story(
         workspace=printable(workspace.root.resolve().name),
@@ -83,13 +82,7 @@ def _told(workspace: Workspace, found: Status, people: PeopleEvents) -> Story:
         unlabelled=counts.unlabelled,
         coverage=counts.coverage,
         asked=tuple(_asked(found)),
-        came_out=tuple(
-            _came_out(
-                found,
-                work_minutes=sum(one.minutes or 0 for one in work),
-                decisions=sum(one.decisions for one in work),
-            )
-        ),
+        came_out=tuple(_came_out(found)),
         alarms=_alarms(found.head),
         next=found.advice(),
         pool=pool_over_rounds(catalogue, found.rounds, people, counts),
@@ -102,7 +95,7 @@ def _told(workspace: Workspace, found: Status, people: PeopleEvents) -> Story:
         certificates=certificates,
         no_certificate=_no_certificate(found),
         audits=tuple(_audits(workspace)),
-        work=work,
+        work=tuple(found.work),
         sources=tuple(_sources(workspace, found, judgement)),
         quarantine={str(reason): n for reason, n in counts.quarantined.items() if n},
         quarantined_files=tuple(
@@ -143,7 +136,7 @@ def _asked(found: Status) -> Iterator[str]:
         yield f"{gives}. No error is promised beforehand."
 
 
-def _came_out(found: Status, *, work_minutes: float, decisions: int) -> Iterator[str]:
+def _came_out(found: Status) -> Iterator[str]:
     counts, head = found.counts, found.head
     if not counts.usable:
         yield "There is no image yet that can be used."
@@ -151,7 +144,7 @@ def _came_out(found: Status, *, work_minutes: float, decisions: int) -> Iterator
     labelled = counts.usable - counts.without_human
     yield (
         f"People labelled {count(labelled, 'image')}: "
-        f"{decisions_sentence(decisions, work_minutes)}."
+        f"{decisions_sentence(found.decisions, found.minutes)}."
     )
     if head is None:
         yield "No round stands: everything else is unlabelled."

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from curator.catalogue import audits, queues
 from curator.catalogue.images import image_details
 from curator.core.words import Label, Method, Origin
 from curator.errors import StorageError, UsageError
-from curator.report.story import facts
+from curator.report.story import Thumbnail, facts
 from curator.workflows import report_story
 from curator.workflows.audit import audit
 from curator.workflows.certified import sentence
@@ -44,6 +48,7 @@ def test_the_page_and_the_status_tell_the_same(workspace: Workspace, tmp_path: P
     assert story.pool[-1].people == {"positive": {"seed": 12}, "negative": {"seed": 12}}
     assert story.pool[0].promoted == {"positive": 8, "negative": 8}
     assert story.next == now.advice()
+    assert (story.decisions, story.minutes) == (now.decisions, now.minutes) == (24, 0.0)
     assert [one.round for one in story.rounds] == [one.round_id for one in now.rounds]
     page = Read(page_of(story))
     assert "16 promoted of 18 images without a human label" in page.text
@@ -183,16 +188,16 @@ def test_it_says_what_stands_while_a_round_commits(
     ids = list(fill(workspace, tmp_path, [f"{n}.jpg" for n in range(12)]).values())
     decide(workspace, ids[:2], Label.POSITIVE)
     promote(workspace, dict.fromkeys(ids[2:6], 0.999))
-    real = report_story.work_of
+    real = report_story.pool_over_rounds
 
-    def meanwhile(people: object) -> object:
+    def meanwhile(*arguments: object) -> object:
         other = threading.Thread(target=promote, args=(workspace, dict.fromkeys(ids[6:], 0.999)))
         other.start()
         other.join(30)
         assert not other.is_alive()  # the round did not have to wait for the report
-        return real(people)  # type: ignore[arg-type]
+        return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(report_story, "work_of", meanwhile)
+    monkeypatch.setattr(report_story, "pool_over_rounds", meanwhile)
     story = story_of(workspace)
     assert (story.promoted, len(story.rounds)) == (4, 1)
     assert sum(story.pool[-1].promoted.values()) == 4
@@ -240,6 +245,33 @@ def test_a_certificate_is_told_as_status_tells_it(workspace: Workspace, tmp_path
     assert not later.certificates[0].valid
     assert "was rolled back" in later.no_certificate
     assert "estimated error, no certificate" in Read(page_of(later)).text
+
+
+@pytest.mark.slow
+def test_the_largest_page_stays_below_its_limit(workspace: Workspace, tmp_path: Path) -> None:
+    """As many pictures as there can be, each as incompressible as it can be."""
+    from curator.workflows.report_pictures import GROUPS, MATES, QUALITY, SIDE, TILES
+
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "JPEG", quality=QUALITY)
+    curate(workspace, tmp_path / "photos")
+    story = story_of(workspace)
+    tile = Thumbnail(
+        name="n" * 255, sha256="0" * 64, caption=("c" * 120,) * 4, jpeg=stream.getvalue(),
+        width=SIDE, height=SIDE,
+    )  # fmt: skip
+    most = [(TILES, 6), (MATES, GROUPS)]
+    strips = tuple(
+        replace(story.strips[0], key=f"s{size}-{number}", tiles=(tile,) * size)
+        for size, count in most
+        for number in range(count)
+    )
+    rounds = tuple(replace(story.rounds[0], round=number) for number in range(2_000))
+    sources = tuple(replace(story.sources[0], name=f"{number}") for number in range(5_000))
+    page = page_of(replace(story, strips=strips, rounds=rounds, sources=sources))
+    assert 2_000_000 < len(page.encode()) < 5_000_000
+    assert "more rows" in page
 
 
 @pytest.mark.slow
