@@ -240,7 +240,7 @@ def _teacher(
         progress.note(f"{error.problem} This round learns from people's labels alone.")
         return None
     if same and still_blind(workspace, record, _quarters()):
-        return LastNetworks(found.part, networks, found.calibration)
+        return LastNetworks(found.part, networks, found.calibration, found.turn)
     progress.note(
         "The network, its judges or the folds have changed since the last round. This round learns"
         " from people's labels alone."

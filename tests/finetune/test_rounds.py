@@ -133,6 +133,25 @@ def test_a_network_knows_nothing_of_the_half_that_it_judges(
     assert any((states[0][1][key] != states[1][1][key]).any() for key in states[0][1])
 
 
+def test_networks_that_go_on_meet_other_batches_than_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from curator.learn.finetune import train
+
+    chances: list[int] = []
+    real = train.epoch_batches
+
+    def watched(*given: Any, seed: int, epoch: int) -> Any:
+        chances.append(seed)
+        return real(*given, seed=seed, epoch=epoch)
+
+    monkeypatch.setattr(train, "epoch_batches", watched)
+    settings = {"classifier.warm_start": "true", "training.epochs": "1"}
+    with workspace(tmp_path, settings) as made:
+        list(made.round(rounds=3))
+    assert len(chances) == len(set(chances)) == 6
+
+
 def test_pseudo_labels_come_from_a_network_that_was_not_taught_with_them(tmp_path: Path) -> None:
     with workspace(tmp_path) as made:
         opened = made._workspace

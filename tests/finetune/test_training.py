@@ -17,6 +17,7 @@ from curator.learn.finetune.batches import (
     epoch_batches,
     training_set,
 )
+from curator.learn.finetune.consistency import Thresholds, consistency_loss
 from curator.learn.finetune.feeding import Labelled, margins_of
 from curator.learn.finetune.network import (
     NetworkRequest,
@@ -207,3 +208,23 @@ def test_consistency_uses_unlabelled_images_and_resumes(tmp_path: Path, kind: st
     with pytest.raises(KeyboardInterrupt):
         train(recipe, stop_after=2, checkpoint=path, unlabelled=unlabelled)
     assert_same(whole, train(recipe, checkpoint=path, unlabelled=unlabelled))
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_nothing_is_believed_of_a_network_that_knows_nothing_yet(adaptive: bool) -> None:
+    """Else every image pulls towards the class that it happens to begin with."""
+    import torch
+
+    thresholds = Thresholds(adaptive=adaptive)
+    unsure = torch.linspace(-0.3, 0.4, 64)
+    assert float(consistency_loss(unsure, unsure, thresholds)) == 0
+    sure = torch.tensor([-3.0, 3.0]).repeat(32)
+    for _ in range(400):
+        consistency_loss(sure, sure, thresholds)
+    bars = thresholds.of_classes()
+    top = float(torch.sigmoid(torch.tensor(3.0)))
+    assert bars == pytest.approx((top, top) if adaptive else (0.95, 0.95), abs=0.002)
+    for _ in range(400):
+        consistency_loss(torch.tensor([3.0, 3.0, 3.0, -3.0]), torch.zeros(4), thresholds)
+    positive, negative = thresholds.of_classes()
+    assert negative < 0.5 < positive if adaptive else negative == positive

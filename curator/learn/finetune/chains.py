@@ -59,6 +59,9 @@ FEWEST_SET_ASIDE = 20
 UNLABELLED_LIMIT = 200_000
 """Most unlabelled images that one network learns consistency from."""
 
+_TURN = 1_000_003
+"""Sets the chance of one round apart from that of the next, where networks go on."""
+
 Flags = NDArray[np.bool_]
 
 
@@ -103,11 +106,15 @@ class FineLabels:
 
 @dataclass(frozen=True, slots=True)
 class LastNetworks:
-    """The networks of the last round, in their places, and the part that taught them."""
+    """The networks of the last round, in their places, and the part that taught them.
+
+    `turn` is how many rounds of networks came before theirs.
+    """
 
     part: int
     networks: list[PixelNetwork]
     calibration: CalibrationMap
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +218,12 @@ def train_chains(
             pixels=plan.pixels,
             states=tuple(one.state_dict() for one in networks),
             calibration=calibration,
-            settings={**described, "part": surveyed.part, "basis": basis},
+            settings={
+                **described,
+                "part": surveyed.part,
+                "basis": basis,
+                "turn": 0 if teacher is None else teacher.turn + 1,
+            },
         ),
         networks=networks,
         human_positive=int((labels.trains & labels.positive).sum()),
@@ -331,8 +343,11 @@ def _train_one(
         human_share=recipe.human_share,
     )
     network = build_network(plan.request, plan.pixels, seed=plan.seed + head)
+    chance = plan.seed + head
     if plan.warm_start and teacher is not None:
         network.load_state_dict(teacher.networks[head].state_dict())
+        # Else it would meet the batches and the changes of images that it knows by heart.
+        chance += _TURN * (teacher.turn + 1)
     return train_network(
         network,
         data,
@@ -341,7 +356,7 @@ def _train_one(
         validation=Labelled(rows=labels.rows[watched], positive=labels.positive[watched]),
         unlabelled=surveyed.unlabelled[head] if recipe.consistency != "none" else None,
         device=plan.device,
-        seed=plan.seed + head,
+        seed=chance,
         checkpoint=checkpoint,
         epoch_done=epoch_done,
     )

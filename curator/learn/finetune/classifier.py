@@ -54,6 +54,11 @@ class FinetunedClassifier:
         return int(self.settings["part"])
 
     @property
+    def turn(self) -> int:
+        """How many rounds of networks came before."""
+        return int(self.settings.get("turn", 0))
+
+    @property
     def head_count(self) -> int:
         """How many networks there are."""
         return len(self.states)

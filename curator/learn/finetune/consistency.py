@@ -5,7 +5,9 @@ image is what it should say of a strongly changed one.
 (2020), "FixMatch", NeurIPS, eq. 4. `adaptive` lets the bar follow the network, higher for
 the class that it finds easy: Wang, Chen, Heng et al. (2023), "FreeMatch", ICLR, eqs. 5-8.
 That is the thought of Zhang, Wang, Hou et al. (2021), "FlexMatch", NeurIPS, without its
-memory of every image.
+memory of every image. FreeMatch's bar begins at one over the number of classes; with two
+classes and some hundreds of steps that believes everything before anything is learned, and
+networks fell into one class. So ours begins at FixMatch's, and comes down to the network.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ MOMENTUM = 0.99
 @dataclass(slots=True)
 class Thresholds:
     """The bar that each class must clear; `mean_top` and `mean_positive` are running means of
-    the larger probability and of P(positive), None until the first batch."""
+    the larger probability and of P(positive)."""
 
     adaptive: bool
-    mean_top: torch.Tensor = field(default_factory=lambda: torch.tensor(0.5))
+    mean_top: torch.Tensor = field(default_factory=lambda: torch.tensor(FIXED_THRESHOLD))
     mean_positive: torch.Tensor = field(default_factory=lambda: torch.tensor(0.5))
 
     def observe(self, probability: torch.Tensor) -> None:
