@@ -4,10 +4,12 @@ A workspace of 4-megapixel JPEGs is made, the review is started on a pseudo-term
 a key is pressed again and again, as a person would: the next one only after the picture
 has come and a moment has passed. Each decision is in the catalogue before the next image
 shows, so its commit is in the time. Beside it the same pictures are shown by
-textual-image's half-cell widget, which needs neither a catalogue nor a panel, and a plain
+textual-image's widget, which needs neither a catalogue nor a panel, and a plain
 `fsync` of as many bytes as a decision writes, which is what this disk asks for a promise.
 
-    python -m benchmarks.review_latency [--keys N] [--first]
+    python -m benchmarks.review_latency [--keys N] [--first] [--graphics kitty|sixel]
+
+With `--graphics` the terminal announces that it draws pixels, ten by twenty a cell.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.report import Line, median, print_report
+from tests.tui.drawing_terminal import CELL, Protocol, answers_to
 
 WIDTH, HEIGHT = 2464, 1632
 """Four megapixels."""
@@ -40,10 +43,15 @@ LOOK_SECONDS = 0.35
 """From the last byte of a picture to the next key."""
 SILENCE_SECONDS = 0.18
 """With nothing written for so long, the last byte was the last."""
+SILENCE_OF_WIDGET = 1.0
+"""As textual-image's widget may encode for so long between two writes."""
 SCREENS = ((120, 40), (200, 60))
 GOALS = {(120, 40): 60.0, (200, 60): 90.0}
 SHOWN_BYTES = 8_000
 """A screen with a picture on it has more bytes than this."""
+
+KITTY_BYTES = 3_000
+"""Cells alone, where the picture was sent before."""
 
 FIRST = ("sh", "-c", 'echo -10 > /proc/self/autogroup; exec "$@"', "sh")
 """Starts a program that the scheduler serves before others, where that is allowed."""
@@ -53,7 +61,9 @@ import sys
 from pathlib import Path
 from textual.app import App
 from PIL import Image
-from textual_image.widget import HalfcellImage
+from textual_image.widget import HalfcellImage, SixelImage, TGPImage
+
+Kind = {"kitty": TGPImage, "sixel": SixelImage}.get(sys.argv[3], HalfcellImage)
 
 files = sorted(Path(sys.argv[1]).glob("*.jpg"))
 shrunk = sys.argv[2] == "shrunk"
@@ -64,13 +74,13 @@ if shrunk:
         pictures[number] = picture.copy()
 
 class Widget(App):
-    CSS = "HalfcellImage { width: auto; height: 1fr; }"
+    CSS = ".shown { width: auto; height: 1fr; }"
     number = 0
     def compose(self):
-        yield HalfcellImage(pictures[0])
+        yield Kind(pictures[0], classes="shown")
     def on_key(self, event):
         self.number = (self.number + 1) % len(pictures)
-        self.query_one(HalfcellImage).image = pictures[self.number]
+        self.query_one(Kind).image = pictures[self.number]
 
 Widget().run()
 """
@@ -94,13 +104,25 @@ class Screen:
     """A program on a pseudo-terminal of its own."""
 
     def __init__(
-        self, command: Sequence[str], columns: int, rows: int, *, first: bool = False
+        self,
+        command: Sequence[str],
+        columns: int,
+        rows: int,
+        *,
+        first: bool = False,
+        graphics: Protocol = Protocol.NONE,
+        silence: float = SILENCE_SECONDS,
     ) -> None:
+        self._graphics = graphics
+        self._silence = silence
+        self._asks = graphics is not Protocol.NONE
+        self._unanswered = b""
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
         for name in ("TMUX", "NO_COLOR", "TEXTUAL_DRIVER", "COLUMNS", "LINES"):
             environment.pop(name, None)
         self._end, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        pixels = (0, 0) if graphics is Protocol.NONE else (columns * CELL[0], rows * CELL[1])
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, *pixels))
         self._process = subprocess.Popen(
             [*FIRST, *command] if first else command,
             stdin=theirs,
@@ -121,15 +143,34 @@ class Screen:
                 if count >= least:
                     return count, last
                 continue
-            count += len(os.read(self._end, 1 << 20))
+            piece = os.read(self._end, 1 << 20)
+            count += len(piece)
             last = time.perf_counter()
+            if self._asks:
+                self._answer(piece)
         raise RuntimeError(f"the screen did not settle within {limit} s ({count} bytes)")
+
+    def _answer(self, piece: bytes) -> None:
+        """Answer what the program asks of a terminal, which it does at its start."""
+        self._unanswered += piece
+        answers, end = answers_to(self._unanswered, 0, self._graphics)
+        self._unanswered = self._unanswered[end:][-200:]
+        if answers:
+            os.write(self._end, answers)
+
+    def look(self, seconds: float) -> None:
+        """Take in what comes unasked, as a terminal does while its picture is looked at."""
+        end = time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            if select.select([self._end], [], [], left)[0]:
+                os.read(self._end, 1 << 20)
 
     def press(self, key: str) -> tuple[float, int]:
         """Milliseconds from a key to the last byte that follows, and how many bytes."""
+        self._asks = False
         start = time.perf_counter()
         os.write(self._end, key.encode())
-        count, last = self.settle(SILENCE_SECONDS)
+        count, last = self.settle(self._silence)
         return 1000 * (last - start), count
 
     def close(self) -> None:
@@ -146,17 +187,24 @@ class Screen:
 
 
 def measure(
-    command: Sequence[str], size: tuple[int, int], keys: int, *, first: bool = False
+    command: Sequence[str],
+    size: tuple[int, int],
+    keys: int,
+    *,
+    first: bool = False,
+    graphics: Protocol = Protocol.NONE,
+    silence: float = SILENCE_SECONDS,
 ) -> list[float]:
     """Milliseconds of `keys` presses; each must have brought a picture."""
-    screen = Screen(command, *size, first=first)
+    screen = Screen(command, *size, first=first, graphics=graphics, silence=silence)
     times = []
     try:
         screen.settle(2.0, least=SHOWN_BYTES)
         for number in range(keys + 3):
-            time.sleep(LOOK_SECONDS)
+            screen.look(LOOK_SECONDS)
             spent, count = screen.press("ax"[number % 2])
-            if count < SHOWN_BYTES:
+            least = KITTY_BYTES if graphics is Protocol.KITTY else SHOWN_BYTES
+            if count < least:
                 raise RuntimeError(f"key {number} brought only {count} bytes: no picture")
             if number >= 3:  # the first ones warm caches
                 times.append(spent)
@@ -182,20 +230,24 @@ def main() -> None:
     parser.add_argument(
         "--first", action="store_true", help="put what is measured before other work (Linux, root)"
     )
+    parser.add_argument(
+        "--graphics", type=Protocol, default=Protocol.NONE, help="kitty or sixel; else half cells"
+    )
     arguments = parser.parse_args()
-    keys, first = arguments.keys, arguments.first
+    keys, first, graphics = arguments.keys, arguments.first, arguments.graphics
     lines: list[Line] = []
     details: dict[str, object] = {
         "pixels": [WIDTH, HEIGHT],
         "look_seconds": LOOK_SECONDS,
         "load": os.getloadavg(),
         "first": first,
+        "graphics": graphics,
     }
     with tempfile.TemporaryDirectory(prefix="curator-latency-") as name:
         root = Path(name)
         make_pictures(root / "pictures")
         for size in SCREENS:
-            ours, widget, path = _measure_all(root, size, keys, first=first)
+            ours, widget, path = _measure_all(root, size, keys, first=first, graphics=graphics)
             where = f"{size[0]}x{size[1]}"
             lines += _lines(where, ours, widget, path)
             p95 = float(np.percentile(ours, 95))
@@ -211,7 +263,7 @@ def main() -> None:
 
 
 def _measure_all(
-    root: Path, size: tuple[int, int], keys: int, *, first: bool
+    root: Path, size: tuple[int, int], keys: int, *, first: bool, graphics: Protocol
 ) -> tuple[list[float], list[float], list[float]]:
     """Ours in several sessions, because a queue ends; textual-image's widget beside it."""
     ours: list[float] = []
@@ -220,13 +272,24 @@ def _measure_all(
         workspace = root / f"workspace-{size[0]}-{number}"
         make_workspace(workspace, root / "pictures")
         review = [sys.executable, "-m", "curator", "-w", str(workspace), "review", "random"]
-        ours += measure(review, size, min(keys - len(ours), IMAGES - 6), first=first)
+        several = min(keys - len(ours), IMAGES - 6)
+        ours += measure(review, size, several, first=first, graphics=graphics)
         number += 1
     script = root / "widget.py"
     script.write_text(WIDGET)
     beside = [sys.executable, str(script), str(root / "pictures")]
-    widget = measure([*beside, "shrunk"], size, max(10, keys // 3), first=first)
-    path = measure([*beside, "path"], size, max(10, keys // 3), first=first)
+    several = max(10, keys // 3)
+    widget, path = (
+        measure(
+            [*beside, kind, graphics],
+            size,
+            several,
+            first=first,
+            graphics=graphics,
+            silence=SILENCE_OF_WIDGET,
+        )
+        for kind in ("shrunk", "path")
+    )
     return ours, widget, path
 
 

@@ -27,7 +27,7 @@ from curator.workflows.cards import NO_CONTEXT, Card, load_cards, load_context
 from curator.workflows.desk import Desk
 from curator.workflows.inside import Insight, Sight, sees_by_itself
 from curator.workflows.neighbours import Neighbour, Neighbours
-from curator.workflows.pictures import Pictures, Shot
+from curator.workflows.pictures import Pictures, Region, Shot
 from curator.workflows.workspace import Workspace
 
 AHEAD = 6
@@ -134,6 +134,11 @@ class Backstage:
             return ready
         return await asyncio.wrap_future(self._ahead.get(wish))
 
+    def close_up(self, card: Card, region: Region, canvas: Canvas) -> Frame | None:
+        """A part of an image, enlarged; None if it cannot be shown."""
+        shot = self.pictures.close_up(card, region, *canvas.pixels)
+        return None if shot.pixels is None else frame(shot.pixels, canvas)
+
     async def inside(self, card: Card, *, asked: bool) -> Sight | None:
         """What the network sees in an image, never of one that somebody labels blind.
 
@@ -154,6 +159,18 @@ class Backstage:
     def sources(self) -> tuple[str, ...]:
         """The names of all sources."""
         return tuple(source.name for source in list_sources(self.workspace.catalogue))
+
+    @property
+    def follows(self) -> bool:
+        """Whether there is an image after the current one that is still being made ready."""
+        following = self.desk.ahead(2)[1:]
+        return bool(following) and not self.is_ready(following[0])
+
+    def next_frame(self) -> Frame | None:
+        """The picture after the current one, if it is ready."""
+        following = self.desk.ahead(2)[1:]
+        ready = self._ahead.ready(self._wish(following[0])) if following else None
+        return None if ready is None else ready.frame
 
     def is_ready(self, card: Card) -> bool:
         """Whether the image can be shown without waiting."""

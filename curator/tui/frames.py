@@ -15,6 +15,8 @@ from PIL import Image
 from textual.strip import Strip
 
 from curator.tui.cells import Depth, blank_strip, picture_strips, side_by_side
+from curator.tui.encoding import Encoded, encode
+from curator.tui.terminal import HALF_CELLS, Graphics
 
 _CRISP = 2.5
 """Enlarged by more than this, pixels are shown as the squares that they are."""
@@ -24,28 +26,28 @@ _CRISP = 2.5
 class Canvas:
     """Where a picture goes: columns and rows of cells, colours, and the ground's colour.
 
-    `cell` is the size of a cell in pixels where the terminal draws pixels, else None.
+    `graphics` says how pixels are drawn, in half cells if in no other way.
     """
 
     columns: int
     rows: int
     depth: Depth
     ground: int
-    cell: tuple[int, int] | None = None
+    graphics: Graphics = HALF_CELLS
 
     @property
     def pixels(self) -> tuple[int, int]:
         """Width and height in pixels."""
-        across, down = self.cell or (1, 2)
+        across, down = self.graphics.cell if self.graphics.draws_pixels else (1, 2)
         return self.columns * across, self.rows * down
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A picture for a canvas: rows of half cells, or pixels for a graphics terminal."""
+    """A picture for a canvas: rows of half cells, or pixels as a graphics terminal takes them."""
 
     strips: Sequence[Strip]
-    pixels: Image.Image | None = None
+    pixels: Encoded | None = None
 
 
 def fitted(pixels: Image.Image, width: int, height: int) -> Image.Image:
@@ -60,8 +62,10 @@ def fitted(pixels: Image.Image, width: int, height: int) -> Image.Image:
 
 def frame(pixels: Image.Image, canvas: Canvas) -> Frame:
     """The picture in the middle of its canvas."""
-    if canvas.cell is not None:
-        return Frame((), _whole_cells(fitted(pixels, *canvas.pixels), canvas.cell, canvas.ground))
+    if canvas.graphics.draws_pixels:
+        large = fitted(pixels, *canvas.pixels)
+        whole = _whole_cells(large, canvas.graphics.cell, canvas.ground)
+        return Frame((), encode(whole, canvas.graphics))
     return Frame(half_cell_rows(pixels, canvas))
 
 

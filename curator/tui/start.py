@@ -93,7 +93,7 @@ def _ready(graphics: Graphics) -> Graphics:
     """
     if not graphics.draws_pixels:
         return graphics
-    import textual_image.widget  # noqa: F401
+    import textual_image.renderable  # noqa: F401
     from textual_image._terminal import get_cell_size
 
     cell = get_cell_size()

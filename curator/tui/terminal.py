@@ -83,8 +83,8 @@ def look_at_terminal(environment: Mapping[str, str], *, wanted: str = "auto") ->
     """Look at the terminal of this process; `wanted` is `auto` or `halfcell`.
 
     Asks it about graphics only where an answer can be expected. Textual draws on standard
-    error, so that and the keyboard have to be a terminal; textual-image sends pictures to
-    standard output, so pixels need that as well.
+    error, so that and the keyboard have to be a terminal; textual-image asks and
+    draws on standard output, so pixels need that as well.
     """
     streams = (sys.__stdin__, sys.__stderr__)
     interactive = all(stream is not None and stream.isatty() for stream in streams)

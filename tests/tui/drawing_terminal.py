@@ -131,31 +131,50 @@ class DrawingTerminal:
 
     def _answer(self) -> None:
         """Answer the questions in what has come since the last answer."""
-        kitty = self._protocol in (Protocol.KITTY, Protocol.BOTH)
-        sixel = self._protocol in (Protocol.SIXEL, Protocol.BOTH)
-        questions: dict[bytes, Callable[[bytes], str] | None] = {
-            rb"\x1b_G[^\x1b]*a=q[^\x1b]*\x1b\\": self._graphics_answer if kitty else None,
-            rb"\x1b\[16t": lambda _: f"\x1b[6;{CELL[1]};{CELL[0]}t",
-            rb"\x1b\[0?c": lambda _: "\x1b[?62;4;22c" if sixel else "\x1b[?62;22c",
-        }
-        pattern = b"|".join(b"(" + question + b")" for question in questions)
-        start = self._answered
-        for found in re.finditer(pattern, self.written[start:]):
-            answer = list(questions.values())[(found.lastindex or 1) - 1]
-            if answer is not None:
-                os.write(self._ours, answer(found[0]).encode())
-            self._answered = start + found.end()
+        answers, self._answered = answers_to(self.written, self._answered, self._protocol)
+        if answers:
+            os.write(self._ours, answers)
 
-    @staticmethod
-    def _graphics_answer(question: bytes) -> str:
-        number = re.search(rb"i=(\d+)", question)
-        assert number is not None
-        return f"\x1b_Gi={number[1].decode()};OK\x1b\\"
+
+def answers_to(written: bytes, start: int, protocol: Protocol) -> tuple[bytes, int]:
+    """What such a terminal answers to the questions from `start` on, and where the last ends."""
+    kitty = protocol in (Protocol.KITTY, Protocol.BOTH)
+    sixel = protocol in (Protocol.SIXEL, Protocol.BOTH)
+    questions: dict[bytes, Callable[[bytes], str] | None] = {
+        rb"\x1b_G[^\x1b]*a=q[^\x1b]*\x1b\\": _graphics_answer if kitty else None,
+        rb"\x1b\[16t": lambda _: f"\x1b[6;{CELL[1]};{CELL[0]}t",
+        rb"\x1b\[0?c": lambda _: "\x1b[?62;4;22c" if sixel else "\x1b[?62;22c",
+    }
+    pattern = b"|".join(b"(" + question + b")" for question in questions)
+    answers, end = "", start
+    for found in re.finditer(pattern, written[start:]):
+        answer = list(questions.values())[(found.lastindex or 1) - 1]
+        answers += "" if answer is None else answer(found[0])
+        end = start + found.end()
+    return answers.encode(), end
+
+
+def _graphics_answer(question: bytes) -> str:
+    number = re.search(rb"i=(\d+)", question)
+    assert number is not None
+    return f"\x1b_Gi={number[1].decode()};OK\x1b\\"
 
 
 def kitty_pictures(written: bytes) -> list[Image.Image]:
-    """The images that were sent by Kitty's graphics protocol, as PNG in chunks."""
-    pictures, chunks = [], b""
+    """The images that were sent whole by Kitty's graphics protocol, as PNG in chunks."""
+    return list(_kitty_pictures(written).values())
+
+
+def kitty_shown(written: bytes) -> list[Image.Image]:
+    """The images that cells refer to by their colour, in the order in which they were shown."""
+    cells = re.finditer(rb"38;2;(\d+);(\d+);(\d+)[;\dm]*?m\xf4\x8e\xbb\xae", written)
+    seen = dict.fromkeys(int.from_bytes(bytes(map(int, found.groups()))) for found in cells)
+    pictures = {number & 0xFFFFFF: one for number, one in _kitty_pictures(written).items()}
+    return [pictures[number] for number in seen if number in pictures]
+
+
+def _kitty_pictures(written: bytes) -> dict[int, Image.Image]:
+    pictures, chunks = {}, b""
     for found in re.finditer(rb"\x1b_G([^;\x1b]*);([^\x1b]*)\x1b\\", written):
         terms = dict(part.split(b"=") for part in found[1].split(b","))
         if b"f" not in terms or terms.get(b"a") == b"q":
@@ -163,9 +182,9 @@ def kitty_pictures(written: bytes) -> list[Image.Image]:
         assert terms[b"f"] == b"100"
         chunks += found[2]
         if terms.get(b"m", b"0") == b"0":
-            pictures.append(Image.open(io.BytesIO(base64.b64decode(chunks))).convert("RGB"))
+            picture = Image.open(io.BytesIO(base64.b64decode(chunks))).convert("RGB")
+            pictures[int(terms[b"i"])] = picture
             chunks = b""
-    assert not chunks, "an image was not sent to its end"
     return pictures
 
 
@@ -190,7 +209,7 @@ def sixel_pictures(written: bytes) -> list[Image.Image]:
 def _sixel(width: int, height: int, data: bytes) -> Image.Image:
     pixels: NDArray[np.uint8] = np.zeros((height + 6, width, 3), dtype=np.uint8)
     colours: dict[int, tuple[int, ...]] = {}
-    colour = (0, 0, 0)
+    colour: tuple[int, ...] = (0, 0, 0)
     x = y = 0
     token = re.compile(rb"#(\d+)(?:;2;(\d+);(\d+);(\d+))?|!(\d+)([?-~])|([?-~])|(\$)|(-)")
     for found in token.finditer(data):

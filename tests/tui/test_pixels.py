@@ -23,6 +23,7 @@ from tests.tui.drawing_terminal import (
     Protocol,
     kitty_pictures,
     kitty_places,
+    kitty_shown,
     sixel_pictures,
 )
 
@@ -42,7 +43,7 @@ def unlike(shown: Image.Image, original: Image.Image) -> float:
 @pytest.mark.parametrize(
     ("protocol", "decode"),
     [
-        (Protocol.KITTY, kitty_pictures),
+        (Protocol.KITTY, kitty_shown),
         (Protocol.SIXEL, sixel_pictures),
         # WezTerm and Konsole say yes to Kitty's question, but lack its placeholders.
         (Protocol.BOTH, sixel_pictures),
@@ -78,6 +79,36 @@ def test_the_review_sends_the_picture_itself(
     if protocol is Protocol.KITTY:
         columns, rows = kitty_places(terminal.written)[-1]
         assert (columns * CELL[0], rows * CELL[1]) == second.size
+
+
+def test_kitty_is_sent_the_next_picture_while_one_is_looked_at(scored: Workspace) -> None:
+    command = [*CURATOR, "-w", str(scored.root), "review", "borderline"]
+    terminal = DrawingTerminal(command, Protocol.KITTY, CHECKOUT)
+    try:
+        terminal.wait_until(lambda written: len(kitty_places(written)) == 2, "not sent ahead")
+        before = len(terminal.written)
+        for number in range(1, 5):
+            terminal.press("a")
+            terminal.wait_for(rb"%d done" % number)
+            terminal.wait_until(
+                lambda written, sent=number + 2: len(kitty_places(written)) == sent,
+                "not sent ahead",
+            )
+        terminal.press("qq")
+    finally:
+        code = terminal.close()
+    assert code == 0
+    numbers = re.findall(rb"\x1b_Ga=p,i=(\d+),", terminal.written)
+    assert len(set(numbers)) == len(numbers) == 6, "each picture is sent once"
+    shown = terminal.written[before:].partition(b"1 done")[0]
+    assert b"\x1b_Ga=p,i=" + numbers[1] not in shown, "only cells follow the key"
+    assert (
+        f"38;2;{';'.join(map(str, int(numbers[1]).to_bytes(4, 'big')[1:]))}".encode()
+        in (terminal.written[before:])
+    )
+    freed = re.findall(rb"\x1b_Ga=d,d=I,i=(\d+),", terminal.written)
+    assert freed[:3] == numbers[:3], "the terminal keeps three"
+    assert set(freed) == set(numbers)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import ClassVar
 
 from textual import events, work
@@ -17,7 +18,7 @@ from curator.review.actions import Place
 from curator.review.outcome import Verdict
 from curator.review.sentences import NOTHING_TO_UNDO, meanwhile, taken_back
 from curator.tui.backstage import Prepared, Stage
-from curator.tui.frames import Canvas, frame
+from curator.tui.frames import Canvas
 from curator.tui.keys import bindings_for
 from curator.tui.lines import row, safe
 from curator.tui.screens.base import ReviewScreen
@@ -26,6 +27,9 @@ from curator.tui.widgets.lines import Lines
 from curator.tui.widgets.picture import Picture
 from curator.tui.zoom import Zoom
 from curator.workflows.cards import Card
+
+_LULL = 0.3
+"""Seconds after a picture was drawn in which the terminal is left alone."""
 
 
 class SingleScreen(ReviewScreen):
@@ -105,9 +109,8 @@ class SingleScreen(ReviewScreen):
     def _stage(self) -> Stage:
         picture, panel = self.query_one(Picture).size, self.query_one("#panel").size
         app = self.review
-        cell = app.graphics.cell if app.graphics.draws_pixels else None
         return Stage(
-            Canvas(picture.width, picture.height, app.depth, app.ground, cell),
+            Canvas(picture.width, picture.height, app.depth, app.ground, app.graphics),
             Canvas(panel.width, panel.height, app.depth, app.ground),
             self.inks,
         )
@@ -170,6 +173,18 @@ class SingleScreen(ReviewScreen):
         if self.card is card:
             self._visible_since = time.monotonic()
             self.review.backstage.look_ahead()
+            if self.review.graphics.kitty:
+                self.set_timer(_LULL, partial(self._prepare_next, card))
+
+    def _prepare_next(self, card: Card) -> None:
+        """While a picture is looked at, the terminal can take in the next one."""
+        if self.card is not card or not self._is_there:
+            return
+        following = self.review.backstage.next_frame()
+        if following is not None:
+            self.query_one(Picture).prepare(following)
+        elif self.review.backstage.follows:
+            self.set_timer(_LULL, partial(self._prepare_next, card))
 
     def _say(self, sentences: list[str]) -> None:
         if not self._is_there:
@@ -338,13 +353,11 @@ class SingleScreen(ReviewScreen):
         if not self._zoom.is_on:
             self._draw(prepared)
             return
-        canvas = self._stage().picture
-        pictures = self.review.backstage.pictures
-        shot = await self.review.backstage.at_desk(
-            pictures.close_up, card, self._zoom.region, *canvas.pixels
-        )
-        if shot.pixels is not None:
-            self.query_one(Picture).show(frame(shot.pixels, canvas))
+        backstage = self.review.backstage
+        region, canvas = self._zoom.region, self._stage().picture
+        drawn = await backstage.at_desk(backstage.close_up, card, region, canvas)
+        if drawn is not None:
+            self.query_one(Picture).show(drawn)
         self._draw_lines()
 
     async def action_back(self) -> None:

@@ -92,8 +92,7 @@ class Inside(Vertical):
         if view.picture is None:
             picture.say([], inks.muted)
             return
-        cell = self._graphics.cell if self._graphics.draws_pixels else None
-        canvas = Canvas(picture.size.width, picture.size.height, depth, ground, cell)
+        canvas = Canvas(picture.size.width, picture.size.height, depth, ground, self._graphics)
         if canvas.columns and canvas.rows:
             picture.show(frame(view.picture, canvas))
 

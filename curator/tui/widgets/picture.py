@@ -1,26 +1,20 @@
-"""The picture on the screen: half cells of our own, or real pixels through textual-image.
+"""The picture on the screen: half cells, or real pixels where the terminal draws them.
 
-Half cells are only lines that were made ahead. Where the terminal draws pixels (Kitty's
-protocol or Sixel) the picture is handed to textual-image's widget, at exactly the size of
-the place, because fractional sizes distort it.
+Both were made ahead. Pixels are exactly as large as their place, because fractional sizes
+distort them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.style import Style
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.widget import Widget
 
 from curator.tui.frames import Frame
 from curator.tui.lines import row
 from curator.tui.terminal import Graphics
 from curator.tui.widgets.lines import Lines
-
-if TYPE_CHECKING:
-    from textual_image.widget import SixelImage, TGPImage
+from curator.tui.widgets.pixels import KittyPixels, Pixels, SixelPixels
 
 
 class Picture(Container):
@@ -52,12 +46,13 @@ class Picture(Container):
             self._hide_pixels()
             self.lines.show(frame.strips)
             return
-        across, down = self.graphics.cell
-        pixels.styles.width = max(1, -(-frame.pixels.width // across))
-        pixels.styles.height = max(1, -(-frame.pixels.height // down))
-        pixels.image = frame.pixels
-        pixels.display = True
+        pixels.show(frame.pixels)
         self.lines.display = False
+
+    def prepare(self, frame: Frame) -> None:
+        """Send ahead what can be sent of a picture that is likely to be shown next."""
+        if frame.pixels is not None and self._pixels is not None:
+            self._pixels.prepare(frame.pixels)
 
     def say(self, sentences: list[str], style: Style) -> None:
         """Show sentences in the middle instead of a picture."""
@@ -70,17 +65,12 @@ class Picture(Container):
 
     def _hide_pixels(self) -> None:
         if self._pixels is not None and self._pixels.display:
-            self._pixels.display = False
+            self._pixels.hide()
             self.lines.display = True
 
 
-def pixel_widget(graphics: Graphics) -> TGPImage | SixelImage | None:
-    """textual-image's widget for a terminal that draws pixels; None for all others."""
+def pixel_widget(graphics: Graphics) -> Pixels | None:
+    """The widget for a terminal that draws pixels; None for all others."""
     if not graphics.draws_pixels:
         return None
-    # Only here: importing it asks the terminal, which must not happen where it cannot answer.
-    from textual_image.widget import SixelImage, TGPImage
-
-    made: Widget
-    made = TGPImage(classes="pixels") if graphics.kitty else SixelImage(classes="pixels")
-    return made
+    return KittyPixels() if graphics.kitty else SixelPixels()
