@@ -112,7 +112,9 @@ def host_and_port(address: str) -> tuple[str, int]:
 
     Raises UsageError if it is no address.
     """
-    host, _, port = address.rpartition(":") if ":" in address else (address, "", "")
+    bare = address.count(":") > 1 and not address.startswith("[")  # an IPv6 host and no port
+    alone = bare or address.endswith("]") or ":" not in address
+    host, _, port = (address, "", "") if alone else address.rpartition(":")
     if port and not (port.isascii() and port.isdigit()):
         raise UsageError(f"`{address}` is no address.", "Write HOST:PORT, as 127.0.0.1:8765.")
-    return host or _LOOPBACK, int(port or 0)
+    return host.removeprefix("[").removesuffix("]") or _LOOPBACK, int(port or 0)

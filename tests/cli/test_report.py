@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import curator as library
+from curator.cli.screen import host_and_port
 from tests.support.command import curator, run_curator
 
 pytestmark = pytest.mark.slow
@@ -64,6 +65,34 @@ def test_help_has_an_example_and_a_pipe_gets_progress_on_the_other_side(
     assert "curator report clean.html" in curator("report", "--help").stdout
     done = run_curator("-w", labelled, "report", tmp_path / "page.html", "--json")
     assert json.loads(done.stdout)["usable"] == 60
+
+
+def test_interrupted_it_leaves_nothing(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from curator.workflows import report as workflow
+
+    def interrupted(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    before = sorted(labelled.iterdir())
+    monkeypatch.setattr(workflow, "page_of", interrupted)
+    curator("-q", "-w", labelled, "report", expect=130)
+    assert sorted(labelled.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("address", "means"),
+    [
+        ("", ("127.0.0.1", 0)),
+        ("0.0.0.0:80", ("0.0.0.0", 80)),
+        ("here", ("here", 0)),
+        (":80", ("127.0.0.1", 80)),
+        ("[::1]:80", ("::1", 80)),
+        ("[::1]", ("::1", 0)),
+        ("::1", ("::1", 0)),
+    ],
+)
+def test_what_an_address_means(address: str, means: tuple[str, int]) -> None:
+    assert host_and_port(address) == means
 
 
 def test_from_python(labelled: Path, tmp_path: Path) -> None:
