@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.catalogue.certificates import promoted_labels
 from curator.catalogue.rounds import RoundRecord, RoundStatus
 from curator.core.metrics import error_estimate
 from curator.pixels.scores import read_scores
@@ -77,12 +78,27 @@ def selection_of(
         images=len(scores),
         points=_points(scores, judged),
         coverage=current.coverage,
-        error=float(current.outcome.get("expected_errors", 0.0)) / promoted if promoted else 0.0,
+        error=_chosen_error(workspace, current),
         promoted=promoted,
         on_pool=judged is not None and judged.on_pool,
         labels=0 if judged is None else len(judged.positive),
         rests=_rests(judged, len(scores)),
     ), ""
+
+
+def _chosen_error(workspace: Workspace, current: RoundRecord) -> float:
+    """The share of what stands promoted that is wrong by the scores' own doubts.
+
+    A round that only certified or imported has no sum of them: then it is made of what was kept
+    with each label.
+    """
+    expected = current.outcome.get("expected_errors")
+    if expected is not None:
+        return float(expected) / max(current.standing_promoted, 1)
+    _, positive, probability = promoted_labels(workspace.catalogue)
+    doubt = np.where(positive, 1 - probability, probability)
+    doubt = doubt[np.isfinite(doubt)]
+    return float(doubt.mean()) if len(doubt) else 0.0
 
 
 def _bars(workspace: Workspace, one: RoundRecord) -> Mapping[str, Any]:
@@ -126,7 +142,8 @@ def _points(scores: Floats, judged: Judged | None) -> tuple[SelectionPoint, ...]
     points = []
     for share in _STEPS:
         place = max(1, round(share * len(doubt))) - 1
-        found = error_estimate(wrong[own <= doubt[place]])
+        limit = doubt[place] if share < 1 else 0.5  # of the whole pool, every label is one
+        found = error_estimate(wrong[own <= limit])
         points.append(
             SelectionPoint(
                 coverage=(place + 1) / len(doubt),
