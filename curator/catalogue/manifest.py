@@ -102,6 +102,31 @@ def sources_lie_apart(catalogue: Catalogue) -> bool:
     return not any(below.startswith(above) for above, below in pairwise(roots))
 
 
+def paths_are_plain(catalogue: Catalogue, folder: bytes) -> bool:
+    """Whether all sources lie in a folder, and every path from there is text without an escape."""
+    above = _folder(folder)
+    with catalogue.read() as connection:
+        for source_id, _, root in _sources(connection, None):
+            if not _folder(root).startswith(above):
+                return False
+            from_there = _folder(root)[len(above) :]
+            query = sa.select(Location.path).where(CURRENT, Location.source_id == source_id)
+            result = connection.execute(query)
+            cursor = result.cursor
+            assert cursor is not None
+            while rows := cursor.fetchmany(CHUNK):
+                try:
+                    together = (
+                        (b"\0" + from_there).join((b"", *(path for (path,) in rows))).decode()
+                    )
+                except UnicodeDecodeError:
+                    return False
+                if "\0file:" in together:
+                    return False
+            result.close()
+    return True
+
+
 def manifest_columns(
     catalogue: Catalogue,
     *,

@@ -165,8 +165,8 @@ def _export_manifest(
         return short(about)
 
     with replacing(destination) as stream, progress.stage("export", rows.count(), "rows") as stage:
-        if relative_to is None and check is None and is_quick(workspace, choice):
-            quick = ExportColumns(workspace, choice, tally, rows.left_out)
+        if check is None and is_quick(workspace, choice, relative_to):
+            quick = ExportColumns(workspace, choice, relative_to, tally, rows.left_out)
             batches = quick.batches(stage.advance, scratch)
         else:
             items = rows.taken(stage.advance, scratch)

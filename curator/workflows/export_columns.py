@@ -7,6 +7,7 @@ an escape that sorts behind every other path, so they are kept aside, sorted and
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.catalogue.manifest import ManifestColumns, manifest_columns, sources_lie_apart
+from curator.catalogue.manifest import (
+    ManifestColumns,
+    manifest_columns,
+    paths_are_plain,
+    sources_lie_apart,
+)
 from curator.core.words import Origin, Standing
 from curator.export.formats import TOGETHER
 from curator.export.paths import path_text
@@ -29,16 +35,28 @@ Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
-def is_quick(workspace: Workspace, choice: Choice) -> bool:
-    """Whether rows with absolute paths can be had this way."""
-    return not choice.one_per_group and sources_lie_apart(workspace.catalogue)
+def is_quick(workspace: Workspace, choice: Choice, relative_to: Path | None) -> bool:
+    """Whether rows with such paths can be had this way."""
+    if choice.one_per_group or not sources_lie_apart(workspace.catalogue):
+        return False
+    # Among relative paths an escape would sort somewhere in the middle.
+    return relative_to is None or paths_are_plain(workspace.catalogue, _folder(relative_to))
+
+
+def _folder(path: Path) -> bytes:
+    return os.fsencode(path.absolute()).rstrip(b"/")
 
 
 class ExportColumns:
     """The catalogue's rows as columns, counted into `tally` and `left_out` on their way."""
 
     def __init__(
-        self, workspace: Workspace, choice: Choice, tally: Tally, left_out: Counter[str]
+        self,
+        workspace: Workspace,
+        choice: Choice,
+        relative_to: Path | None,
+        tally: Tally,
+        left_out: Counter[str],
     ) -> None:
         self._catalogue = workspace.catalogue
         classes = workspace.settings.classes
@@ -46,6 +64,7 @@ class ExportColumns:
         self._names |= {str(standing): classes.name_of(standing) for standing in Standing}
         self._band = workspace.settings.export
         self._choice = choice
+        self._above = 0 if relative_to is None else len(_folder(relative_to)) + 1
         self._tally = tally
         self._left_out = left_out
 
@@ -70,7 +89,7 @@ class ExportColumns:
 
     def _written(self, some: ManifestColumns, escaped: Spilled[Entry]) -> Iterator[Columns]:
         """The batch as it is written; what sorts behind everything else goes aside."""
-        paths, readable = _texts(some)
+        paths, readable = self._texts(some)
         promoted = _are(some.origin, Origin.PROMOTED)
         batch = Columns(
             path=paths,
@@ -93,6 +112,16 @@ class ExportColumns:
         kept = [row for row, plain in zip(rows, readable, strict=True) if plain]
         if kept:
             yield Columns._make(zip(*kept, strict=True))
+
+    def _texts(self, some: ManifestColumns) -> tuple[Sequence[str], list[bool] | None]:
+        """Paths as they are written; which of them are plain text, None if all are."""
+        root = (some.root.rstrip(b"/") + b"/")[self._above :]
+        whole = (b"\0" + root).join((b"", *some.paths))  # no path holds a NUL
+        try:
+            return whole[1:].decode("utf-8").split("\0"), None
+        except UnicodeDecodeError:
+            paths = [path_text(root + path) for path in some.paths]
+            return paths, [not text.startswith("file:") for text in paths]
 
     def _parts(self, some: ManifestColumns) -> Sequence[str | None]:
         division = self._choice.division
@@ -139,17 +168,6 @@ class ExportColumns:
         certainty = np.where(labelled, of_label, np.maximum(probability, 1 - probability))
         sure: Flags = (labelled & ~promoted) | (certainty >= self._choice.min_probability)
         return sure
-
-
-def _texts(some: ManifestColumns) -> tuple[Sequence[str], list[bool] | None]:
-    """Paths as they are written; which of them are plain text, None if all are."""
-    root = some.root.rstrip(b"/") + b"/"
-    whole = (b"\0" + root).join((b"", *some.paths))  # no path holds a NUL
-    try:
-        return whole[1:].decode("utf-8").split("\0"), None
-    except UnicodeDecodeError:
-        paths = [path_text(root + path) for path in some.paths]
-        return paths, [text.startswith("/") for text in paths]
 
 
 def _groups(some: ManifestColumns) -> Sequence[str | None]:

@@ -139,9 +139,44 @@ def test_sources_within_each_other_go_the_long_way(
 ) -> None:
     fill(pool, tmp_path / "b" / "inner", ["x.jpg"], source="inner")
     choice = exporting.chosen(pool, Filters(), None)
-    assert not exporting.is_quick(pool, choice)
+    assert not exporting.is_quick(pool, choice, None)
     fill(pool, tmp_path / "bb", ["x.jpg"], source="beside")
-    assert not exporting.is_quick(pool, choice)
+    assert not exporting.is_quick(pool, choice, None)
+
+
+@pytest.mark.slow
+def test_relative_paths_that_are_plain_text_are_quick_too(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "photos"
+    names = ["z.jpg", "a b.jpg", "日本.jpg", "sub/file:x.jpg", "sub!/y.jpg"]
+    ids = list(fill(workspace, root / "b", names, source="one").values())
+    ids += list(fill(workspace, root / "a", ["z2.jpg", "A.jpg"], source="two").values())
+    decide(workspace, ids, Label.POSITIVE)
+    choice = exporting.chosen(workspace, Filters(), None)
+    for place, folder in enumerate((root, tmp_path, Path("/"), root / "a", tmp_path / "elsewhere")):
+        expected = folder in (root, tmp_path, Path("/"))
+        assert exporting.is_quick(workspace, choice, folder) is expected
+        (tmp_path / str(place)).mkdir()
+        both(workspace, tmp_path / str(place), ".csv", monkeypatch, filters=Filters(),
+             relative_to=folder)  # fmt: skip
+    more = fill(workspace, tmp_path / "photos" / "c", [b"\xe9.jpg"], source="three")
+    decide(workspace, list(more.values()), Label.POSITIVE)
+    assert not exporting.is_quick(workspace, choice, root)
+    (tmp_path / "escaped").mkdir()
+    both(workspace, tmp_path / "escaped", ".csv", monkeypatch, filters=Filters(), relative_to=root)
+
+
+@pytest.mark.slow
+def test_a_relative_path_that_looks_like_an_escape_goes_the_long_way(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = fill(workspace, tmp_path / "p", ["a.jpg", "file:x.jpg", "z.jpg"])
+    decide(workspace, list(ids.values()), Label.POSITIVE)
+    choice = exporting.chosen(workspace, Filters(), None)
+    assert not exporting.is_quick(workspace, choice, tmp_path / "p")
+    assert exporting.is_quick(workspace, choice, tmp_path)
+    both(workspace, tmp_path, ".csv", monkeypatch, filters=Filters(), relative_to=tmp_path / "p")
 
 
 def test_ids_in_bulk_are_ids_one_by_one() -> None:
