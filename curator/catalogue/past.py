@@ -67,8 +67,16 @@ class Unusable:
     detail: str
 
 
-def people_events(catalogue: Catalogue) -> PeopleEvents:
-    """All events of people, in their order."""
+def count_decisions(catalogue: Catalogue) -> int:
+    """How many decisions people ever made or imported; from an index alone."""
+    of_people = sa.text("label_event.kind = 'assert'")
+    query = sa.select(sa.func.count()).select_from(LabelEvent).where(of_people)
+    with catalogue.read() as connection:
+        return connection.execute(query).scalar_one()
+
+
+def people_events(catalogue: Catalogue, *, imports: bool = True) -> PeopleEvents:
+    """All events of people, in their order; without `imports` only those that took them time."""
     event = LabelEvent
     chosen = (
         event.id, event.image_id, event.target_id, event.kind, event.label, event.origin,
@@ -76,11 +84,14 @@ def people_events(catalogue: Catalogue) -> PeopleEvents:
     )  # fmt: skip
     # Each condition is literally that of a partial index.
     conditions = ("label_event.kind = 'assert'", "label_event.target_id IS NOT NULL")
+    wanted = [] if imports else [event.method != Method.IMPORT]
     with catalogue.read() as connection:
         rows = [
             row
             for condition in conditions
-            for row in raw_rows(connection.execute(sa.select(*chosen).where(sa.text(condition))))
+            for row in raw_rows(
+                connection.execute(sa.select(*chosen).where(sa.text(condition), *wanted))
+            )
         ]
     rows.sort()
     found: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(chosen)

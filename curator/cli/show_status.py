@@ -32,7 +32,7 @@ def _lines(status: Status) -> Iterator[str]:
     if status.counts.usable:
         yield ""
         yield _labels(status)
-        if status.work:
+        if status.decisions:
             yield f"{strong('People')}  {decisions_sentence(status.decisions, status.minutes)}"
         yield ""
         yield from _coverage(status)

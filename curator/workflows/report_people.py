@@ -64,6 +64,11 @@ def pool_now(now: Counts) -> PoolMoment:
     )
 
 
+def minutes_of(people: PeopleEvents) -> float:
+    """Minutes that people spent looking, as `work_of` tells them apart."""
+    return sum(one.minutes or 0.0 for one in work_of(people))
+
+
 def work_of(people: PeopleEvents) -> tuple[WorkFacts, ...]:
     """Decisions by origin and method, and the minutes that they took.
 

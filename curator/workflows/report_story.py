@@ -38,7 +38,7 @@ from curator.report.story import (
 )
 from curator.settings import Settings, as_toml, setting_keys, value_of
 from curator.workflows.certified import sentence, stale_sentence
-from curator.workflows.report_people import pool_over_rounds
+from curator.workflows.report_people import pool_over_rounds, work_of
 from curator.workflows.report_pictures import chosen_strips, pictured
 from curator.workflows.report_scores import scores_of, selection_of
 from curator.workflows.status import Status, status
@@ -95,7 +95,7 @@ def _told(workspace: Workspace, found: Status, people: PeopleEvents) -> Story:
         certificates=certificates,
         no_certificate=_no_certificate(found),
         audits=tuple(_audits(workspace)),
-        work=tuple(found.work),
+        work=work_of(people),
         sources=tuple(_sources(workspace, found, judgement)),
         quarantine={str(reason): n for reason, n in counts.quarantined.items() if n},
         quarantined_files=tuple(

@@ -7,7 +7,7 @@ so it answers at once. `as_json` gives exactly the keys that scripts rely on.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,12 @@ from curator.catalogue.audits import AuditRecord
 from curator.catalogue.certificates import CertificateRecord
 from curator.catalogue.counts import Counts, SourceCount, counts, human_counts, source_counts
 from curator.catalogue.leases import lease_holder
-from curator.catalogue.past import people_events
+from curator.catalogue.past import count_decisions, people_events
 from curator.catalogue.rounds import RoundRecord, RoundStatus, list_rounds
 from curator.core.words import Standing
-from curator.report.story import WorkFacts
 from curator.settings import Settings
 from curator.workflows.certified import certificate_json, of_promoted, speaking
-from curator.workflows.report_people import work_of
+from curator.workflows.report_people import minutes_of
 from curator.workflows.workspace import Workspace
 
 
@@ -32,8 +31,8 @@ class Status:
     """A workspace in numbers; `busy` names work that runs in it now, with its process.
 
     `certificates` are the newest of every kind and scope, those that hold first. `audit` is
-    the open one, of whose images `waiting` want an answer. `work` is what people decided, by
-    origin and method.
+    the open one, of whose images `waiting` want an answer. `decisions` are all that people
+    ever made or imported, `minutes` those that they spent looking.
     """
 
     root: Path
@@ -41,7 +40,8 @@ class Status:
     counts: Counts
     sources: list[SourceCount]
     human: Mapping[Standing, int]
-    work: Sequence[WorkFacts]
+    decisions: int
+    minutes: float
     rounds: list[RoundRecord]
     busy: Mapping[str, str]
     certificates: list[CertificateRecord]
@@ -51,16 +51,6 @@ class Status:
     def name_of(self, standing: Standing) -> str:
         """The user's word for a standing."""
         return self.settings.classes.name_of(standing)
-
-    @property
-    def decisions(self) -> int:
-        """Everything that people ever decided or imported."""
-        return sum(one.decisions for one in self.work)
-
-    @property
-    def minutes(self) -> float:
-        """Minutes that people spent looking."""
-        return sum(one.minutes or 0.0 for one in self.work)
 
     @property
     def head(self) -> RoundRecord | None:
@@ -155,7 +145,8 @@ def status(workspace: Workspace) -> Status:
         counts=counts(catalogue),
         sources=source_counts(catalogue),
         human=human_counts(catalogue),
-        work=work_of(people_events(catalogue)),
+        decisions=count_decisions(catalogue),
+        minutes=minutes_of(people_events(catalogue, imports=False)),
         rounds=list_rounds(catalogue),
         busy={
             name: f"process {holder.pid} on {holder.host}"
