@@ -75,6 +75,27 @@ def test_scenarios_that_agree_with_people_weigh_more() -> None:
         assert ratio == pytest.approx(1.0, abs=0.3), name
 
 
+def test_labels_that_lie_do_not_slander_the_pool() -> None:
+    """A tenth of the labels is flipped; scores that were calibrated on them look as bad."""
+    truth = rising_errors(20_000, 1.0)
+    seen = 0.1 + 0.8 * truth
+    frame = frame_with(seen)
+    hopeful = []
+    for seed in range(8):
+        generator = np.random.default_rng(seed)
+        places = generator.choice(len(truth), 300, replace=False)
+        judged = Judged(
+            estimated_error=seen[places],
+            wrong=(generator.random(300) < truth[places]) ^ (generator.random(300) < 0.1),
+            weight=np.ones(300),
+        )
+        forecast = forecast_errors(frame, judged)
+        shares = forecast.cumulative()[:, np.searchsorted(forecast.edges[1:], 6_000)]
+        hopeful.append(forecast.weights @ (shares < 0.05))
+    assert truth[:6_000].mean() < 0.02
+    assert np.mean(hopeful) > 0.04
+
+
 def test_a_forecast_without_labels_is_wider() -> None:
     claimed = rising_errors(20_000, 2.0)
     frame = frame_with(claimed)

@@ -3,8 +3,8 @@
 The classifier estimates for every image how likely its label is wrong. Such estimates can be
 too bold or too shy as a whole, so a forecast is a set of scenarios: in each, the log-odds
 of every estimate are stretched and shifted, and scenarios weigh as much as they agree with
-labels that the heads never met. A forecast that is off makes a plan weak, never a promise
-false.
+labels that the heads never met. Some of these may be slips themselves, which say nothing
+about the pool. A forecast that is off makes a plan weak, never a promise false.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _STRETCH = (0.0, 0.35, np.linspace(-2.5, 2.5, 15))
 _BEND = (0.08, 0.12, np.linspace(-2.0, 2.0, 5))
 _SHIFT = (0.0, 0.12, np.linspace(-2.0, 2.0, 5))
 _LIGHT = 0.01
+_SLIPS = ((0.0, 0.7), (0.03, 0.075), (0.06, 0.075), (0.1, 0.075), (0.15, 0.075))
+"""Shares of people's labels that may be slips, whatever the image, and how likely each is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,10 +112,14 @@ def _moved(log_odds: Floats, scenarios: Floats) -> Floats:
 
 
 def _log_likelihood(judged: Judged, scenarios: Floats) -> Floats:
-    z = _moved(_logit(np.clip(judged.estimated_error, 1e-6, 0.5)), scenarios)
-    each = np.where(judged.wrong[None, :], z, 0.0) - np.logaddexp(0.0, z)
+    wrong = sigmoid(_moved(_logit(np.clip(judged.estimated_error, 1e-6, 0.5)), scenarios))
     weight = judged.weight * (len(judged.weight) / judged.weight.sum())
-    total: Floats = each @ weight
+    found = []
+    for share, likely in _SLIPS:
+        seen_wrong = share + (1 - 2 * share) * wrong
+        seen = np.where(judged.wrong[None, :], seen_wrong, 1 - seen_wrong)
+        found.append(np.log(seen) @ weight + np.log(likely))
+    total: Floats = np.logaddexp.reduce(found, axis=0)
     return total
 
 
