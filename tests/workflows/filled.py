@@ -78,22 +78,31 @@ def decide(
 
 
 def promote(
-    workspace: Workspace, scores: Mapping[int, float], *, above: float = 0.99, below: float = 0.03
+    workspace: Workspace,
+    scores: Mapping[int, float],
+    *,
+    above: float = 0.99,
+    below: float = 0.03,
+    revoke: Sequence[int] = (),
 ) -> int:
-    """Commit a round with these probabilities, promoting by thresholds; its number."""
+    """Commit a round with these probabilities, promoting by thresholds; its number.
+
+    `revoke` are promoted images between the thresholds that lose their label.
+    """
     catalogue = workspace.catalogue
     ids = np.array(sorted(scores), dtype=np.int64)
     probabilities = np.array([scores[int(one)] for one in ids])
     token = rounds.begin_staging(catalogue)
     rounds.stage_scores(catalogue, token, ids, probabilities, probabilities)
     sure = (probabilities > above) | (probabilities < below)
+    decided = sure | np.isin(ids, revoke)
     rounds.stage_decisions(
         catalogue,
         token,
-        ids[sure],
-        promote=np.ones(sure.sum(), dtype=bool),
-        positive=probabilities[sure] > 0.5,
-        probabilities=probabilities[sure],
+        ids[decided],
+        promote=sure[decided],
+        positive=probabilities[decided] > 0.5,
+        probabilities=probabilities[decided],
     )
     new = rounds.NewRound(
         parent_id=rounds.head(catalogue),

@@ -8,6 +8,7 @@ import os
 import re
 import threading
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from curator.core.words import Label, Method, Origin
 from curator.errors import StorageError, UsageError
 from curator.report.story import Thumbnail, facts
 from curator.workflows import report_story
+from curator.workflows.add import add
 from curator.workflows.audit import audit
 from curator.workflows.certified import sentence
 from curator.workflows.certify import certify
@@ -62,6 +64,32 @@ def test_the_page_and_the_status_tell_the_same(workspace: Workspace, tmp_path: P
     assert len(page.of("img")) == shown
     figures = {str(one.get("id")).removeprefix("figure-") for one in page.of("figure")}
     assert figures == FIGURES
+
+
+def test_what_was_revoked_quarantined_and_set_is_told(workspace: Workspace, tmp_path: Path) -> None:
+    ids = curate(workspace, tmp_path / "photos")
+    (tmp_path / "photos/street/torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn")
+    (tmp_path / "photos/street/none.png").touch()
+    add(workspace, [tmp_path / "photos"])
+    street = [one for file, one in ids.items() if file.startswith("street/good")]
+    number = promote(workspace, dict.fromkeys(street, 0.6), revoke=street[1:4])
+    story = story_of(workspace)
+    assert [(one.round, one.revoked) for one in story.rounds] == [(1, 0), (number, 3)]
+    strips = {one.key: one for one in story.strips}
+    assert {tile.sha256 for tile in strips["revoked"].tiles} == {
+        one.sha256.hex() for one in image_details(workspace.catalogue, street[1:4]).values()
+    }
+    assert {tile.caption for tile in strips["revoked"].tiles} == {
+        ("P 0.6000", "unlabelled", f"revoked by round {number}")
+    }
+    assert sum(story.quarantine.values()) == 2
+    assert story.quarantine["empty"] == 1
+    page = Read(page_of(story))
+    assert "none.png" in page.text
+    assert "torn.jpg" in page.text
+    told = {one.key: one.value for one in story.settings}
+    assert told["promotion.promote_above"] == "0.99"
+    assert story.versions["curator"] == version("curator")
 
 
 @pytest.mark.parametrize("state", ["empty", "unlabelled", "labelled"])
