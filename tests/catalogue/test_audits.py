@@ -16,6 +16,8 @@ from curator.core.words import AuditKind, AuditScope, AuditState, Label, Method,
 from curator.errors import BusyError
 from tests.catalogue.builders import add_images, run_round, say
 
+pytestmark = pytest.mark.slow
+
 DRAWN = [3, 1, 5]
 
 

@@ -17,6 +17,8 @@ from curator.core.words import GroupKind, Label, Origin, Split
 from curator.errors import DataError
 from tests.catalogue.builders import add_images, decision, new_round, say, sha, stage
 
+pytestmark = pytest.mark.slow
+
 PERCEPTUAL, USER = GroupKind.PERCEPTUAL, GroupKind.USER
 
 

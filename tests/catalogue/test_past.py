@@ -16,6 +16,8 @@ from curator.workflows.status import status
 from curator.workflows.workspace import Workspace, create_workspace
 from tests.workflows.filled import decide, fill, promote
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def filled(tmp_path: Path) -> tuple[Workspace, list[int]]:

@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.command import Outcome, curator
 
+pytestmark = pytest.mark.slow
+
 Review = Callable[..., Outcome]
 
 

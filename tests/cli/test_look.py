@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.command import curator
 
+pytestmark = pytest.mark.slow
+
 
 def test_status_tells_the_story(labelled: Path) -> None:
     text = curator("-w", labelled, "status").stdout

@@ -10,6 +10,8 @@ import pytest
 from curator.workflows.workspace import recipes
 from tests.support.command import curator, run_curator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:

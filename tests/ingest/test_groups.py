@@ -20,6 +20,8 @@ from curator.workflows.workspace import Workspace
 from tests.imaging.pictures import encode, photograph
 from tests.ingest.conftest import Save
 
+pytestmark = pytest.mark.slow
+
 
 def image_at(workspace: Workspace, path: Path) -> int:
     key = os.fsencode(path)

@@ -17,6 +17,8 @@ from curator.workflows.relocate import relocate
 from curator.workflows.workspace import Workspace
 from tests.ingest.conftest import Save
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_moved_source_is_found_again_without_reading(
     workspace: Workspace, pictures: Path, save: Save, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,8 @@ from curator.workflows.desk import BATCH, Desk
 from curator.workflows.workspace import Workspace
 from tests.workflows.filled import decide, fill, promote
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pool(workspace: Workspace, tmp_path: Path) -> list[int]:

@@ -19,6 +19,8 @@ from tests.export.entries import entry
 from tests.support.command import curator
 from tests.workflows.filled import decide, fill, promote
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("before", "after"), [("csv", "csv"), ("jsonl", "parquet")])
 def test_every_kind_of_change(

@@ -16,6 +16,8 @@ from curator.workflows.label import LabelReport, label
 from curator.workflows.workspace import Workspace, open_workspace
 from tests.workflows.filled import decide, fill, promote
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["a.jpg", "b.jpg", "sub/c.jpg", "two\nlines.jpg", 'say "x", y.jpg']
 
 

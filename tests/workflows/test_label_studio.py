@@ -18,6 +18,8 @@ from curator.workflows.queue import queue
 from curator.workflows.workspace import Workspace
 from tests.workflows.filled import fill, promote
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["a b.jpg", "sub/ü.png", b"raw\xff.png", "d.jpg"]
 
 

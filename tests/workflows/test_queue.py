@@ -23,6 +23,8 @@ from curator.workflows.queue import QueueRow, queue, queue_csv, write_queue
 from curator.workflows.workspace import Workspace, create_workspace, open_workspace
 from tests.workflows.filled import decide, fill, promote
 
+pytestmark = pytest.mark.slow
+
 CLUSTERS = 4
 PER_CLUSTER = 15
 

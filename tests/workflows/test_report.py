@@ -36,6 +36,8 @@ from tests.workflows.curated import curate
 from tests.workflows.filled import decide, fill, promote
 from tests.workflows.told import NOTE, Read, with_hostile_names
 
+pytestmark = pytest.mark.slow
+
 FIGURES = {
     "pool", "people", "rounds", "scores", "bands", "reliability", "selection", "work",
     "sources", "quarantine",
