@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,9 +15,10 @@ import pytest
 from curator.workflows.report import report
 from curator.workflows.workspace import Workspace, create_workspace
 from tests.support import encoder
-from tests.support.command import CHECKOUT, curator, run_curator
+from tests.support.command import curator, run_curator
 from tests.support.images import make_folder
 from tests.support.needs import need_program
+from tests.support.serving import serving
 from tests.tui.browser import Browser, browser
 from tests.tui.conftest import played
 from tests.workflows.told import with_hostile_names
@@ -160,31 +156,6 @@ async def test_an_empty_workspace_has_a_page_without_complaints(tmp_path: Path) 
         assert page.complaints == []
 
 
-@contextlib.contextmanager
-def watched(root: Path, *arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """`curator report --watch` in a process of its own; the address that it says."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "curator", "-w", str(root), "report", "--watch", *arguments],
-        cwd=CHECKOUT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    said: list[str] = []
-    assert process.stderr is not None
-    reader = threading.Thread(target=lambda: said.extend(iter(process.stderr.readline, "")))  # type: ignore[union-attr]
-    reader.start()
-    try:
-        deadline = time.monotonic() + 60
-        while not (found := re.search(r"http://\S+", " ".join(said))):
-            assert time.monotonic() < deadline, said
-            assert process.poll() is None, said
-            time.sleep(0.05)
-        yield found[0], process
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-        reader.join(10)
-        process.stderr.close()
-
-
 @played
 async def test_a_watched_page_follows_a_round_of_another_process(
     told: tuple[Workspace, Path], tmp_path: Path
@@ -192,7 +163,7 @@ async def test_a_watched_page_follows_a_round_of_another_process(
     chromium = need_program("chromium", "install chromium")
     _, root = told
     moment = "document.querySelector('.moment').textContent"
-    with watched(root, "--address", "127.0.0.1:0") as (address, process):
+    with serving(root, "report", "--watch", "--address", "127.0.0.1:0") as (address, process):
         async with browser(chromium, tmp_path / "profile") as page:
             await page.open(address)
             await _until(page, f"{moment}.includes('after round 2')")
@@ -225,7 +196,7 @@ async def _until(page: Browser, condition: str) -> None:
 @played
 async def test_over_a_network_only_the_token_opens_the_report(told: tuple[Workspace, Path]) -> None:
     _, root = told
-    with watched(root, "--address", "0.0.0.0:0") as (address, _):
+    with serving(root, "report", "--watch", "--address", "0.0.0.0:0") as (address, _):
         parts = urlsplit(address)
         here = f"http://127.0.0.1:{parts.port}/"
         async with aiohttp.ClientSession() as session:
@@ -235,7 +206,7 @@ async def test_over_a_network_only_the_token_opens_the_report(told: tuple[Worksp
             async with session.get(f"{here}?{parts.query}") as answer:
                 assert answer.status == 200
                 assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
-    with watched(root, "--address", "127.0.0.1:0") as (address, _):
+    with serving(root, "report", "--watch", "--address", "127.0.0.1:0") as (address, _):
         assert "token" not in address
         async with aiohttp.ClientSession() as session:
             for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}):

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +20,9 @@ from curator.core.actor import current_user
 from curator.core.words import Label, Method
 from curator.tui.doors import is_loopback, listen
 from curator.workflows.workspace import Workspace
-from tests.support.command import CHECKOUT, curator
+from tests.support.command import curator
 from tests.support.needs import need_program
+from tests.support.serving import serving
 from tests.tui.browser import browser
 from tests.tui.conftest import played
 
@@ -36,29 +32,9 @@ pytestmark = pytest.mark.slow
 @contextmanager
 def served(workspace: Workspace, address: str = "127.0.0.1:0") -> Iterator[str]:
     """`curator review --web` in a process of its own; the address that it says."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("TEXTUAL")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "curator", "-w", str(workspace.root),
-         "review", "random", "--web", "--address", address],
-        cwd=CHECKOUT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        env=environment,
-    )  # fmt: skip
-    said: list[str] = []
-    assert process.stderr is not None
-    reader = threading.Thread(target=lambda: said.extend(iter(process.stderr.readline, "")))  # type: ignore[union-attr]
-    reader.start()
-    try:
-        deadline = time.monotonic() + 60
-        while not (found := re.search(r"http://\S+", " ".join(said))):
-            assert time.monotonic() < deadline, said
-            assert process.poll() is None, said
-            time.sleep(0.05)
-        yield found[0]
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-        reader.join(10)
-        process.stderr.close()
+    review = ("review", "random", "--web", "--address", address)
+    with serving(workspace.root, *review) as (said, _):
+        yield said
 
 
 @played
