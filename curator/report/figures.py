@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from curator.report.story import Story
+
 MOST_BARS = 24
 """Rounds that are drawn; the table has all."""
 
@@ -68,3 +70,14 @@ def percents(axes: Axes, *, of_x: bool = False, digits: int = 0) -> None:
 
     axis = axes.xaxis if of_x else axes.yaxis
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.{digits}f}%"))
+
+
+def who_labelled(story: Story) -> tuple[tuple[str, str], ...]:
+    """The legend of bars that are parted by class and by who gave it: variable, words."""
+    return (
+        ("positive", f"{story.positive}, by people"),
+        ("positive-soft", f"{story.positive}, promoted"),
+        ("nobody", "unlabelled, unsure or conflict"),
+        ("negative-soft", f"{story.negative}, promoted"),
+        ("negative", f"{story.negative}, by people"),
+    )

@@ -19,7 +19,7 @@ from curator.report.drawing import (
     Styles,
     draw,
 )
-from curator.report.figures import MOST_BARS, Figure, name_ticks, thousands, told
+from curator.report.figures import MOST_BARS, Figure, name_ticks, thousands, told, who_labelled
 from curator.report.story import PoolMoment, Story
 
 if TYPE_CHECKING:
@@ -58,13 +58,7 @@ def pool_figure(story: Story, styles: Styles) -> Figure:
         title=title,
         caption=_pool_caption(story),
         svg=draw("pool", paint, styles, title=title, description=_pool_caption(story)),
-        legend=(
-            ("positive", f"{story.positive}, by people"),
-            ("positive-soft", f"{story.positive}, promoted"),
-            ("nobody", "unlabelled, unsure or conflict"),
-            ("negative-soft", f"{story.negative}, promoted"),
-            ("negative", f"{story.negative}, by people"),
-        ),
+        legend=who_labelled(story),
         header=(
             "after", f"{story.positive} by people", f"{story.positive} promoted",
             f"{story.negative} by people", f"{story.negative} promoted",

@@ -22,7 +22,7 @@ from curator.report.drawing import (
     draw,
     shown,
 )
-from curator.report.figures import Figure, percents, told
+from curator.report.figures import Figure, percents, told, who_labelled
 from curator.report.story import SourceFacts, Story, WorkFacts
 
 if TYPE_CHECKING:
@@ -95,13 +95,7 @@ def sources_figure(story: Story, styles: Styles) -> Figure:
             "sources", paint, styles, title=title, description=caption,
             height=_lying_height(len(drawn)),
         ) if drawn else "",
-        legend=(
-            ("positive", f"{story.positive}, by people"),
-            ("positive-soft", f"{story.positive}, promoted"),
-            ("nobody", "unlabelled, unsure or conflict"),
-            ("negative-soft", f"{story.negative}, promoted"),
-            ("negative", f"{story.negative}, by people"),
-        ),
+        legend=who_labelled(story),
         header=(
             "source", "files", "missing", f"{story.positive} by people",
             f"{story.positive} promoted", f"{story.negative} by people",
