@@ -160,17 +160,10 @@ class Backstage:
         """The names of all sources."""
         return tuple(source.name for source in list_sources(self.workspace.catalogue))
 
-    @property
-    def follows(self) -> bool:
-        """Whether there is an image after the current one that is still being made ready."""
+    async def next_frame(self) -> Frame | None:
+        """The picture after the current one, as soon as it is ready; None if there is none."""
         following = self.desk.ahead(2)[1:]
-        return bool(following) and not self.is_ready(following[0])
-
-    def next_frame(self) -> Frame | None:
-        """The picture after the current one, if it is ready."""
-        following = self.desk.ahead(2)[1:]
-        ready = self._ahead.ready(self._wish(following[0])) if following else None
-        return None if ready is None else ready.frame
+        return (await self.prepared(following[0])).frame if following else None
 
     def is_ready(self, card: Card) -> bool:
         """Whether the image can be shown without waiting."""

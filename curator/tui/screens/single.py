@@ -176,15 +176,14 @@ class SingleScreen(ReviewScreen):
             if self.review.graphics.kitty:
                 self.set_timer(_LULL, partial(self._prepare_next, card))
 
-    def _prepare_next(self, card: Card) -> None:
+    @work
+    async def _prepare_next(self, card: Card) -> None:
         """While a picture is looked at, the terminal can take in the next one."""
-        if self.card is not card or not self._is_there:
+        if self.card is not card:
             return
-        following = self.review.backstage.next_frame()
-        if following is not None:
+        following = await self.review.backstage.next_frame()
+        if following is not None and self.card is card and self._is_there:
             self.query_one(Picture).prepare(following)
-        elif self.review.backstage.follows:
-            self.set_timer(_LULL, partial(self._prepare_next, card))
 
     def _say(self, sentences: list[str]) -> None:
         if not self._is_there:
