@@ -8,14 +8,17 @@ from typing import Annotated
 import typer
 
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson
+from curator.cli.options import AsJson, named_path
 from curator.cli.output import emit, emit_json, shown
 
 
 def demo(
     context: typer.Context,
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A new folder, which becomes a workspace.")
+        Path,
+        typer.Argument(
+            parser=named_path, metavar="DIR", help="A new folder, which becomes a workspace."
+        ),
     ] = Path("demo"),
     json: AsJson = False,
 ) -> None:

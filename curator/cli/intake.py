@@ -9,7 +9,7 @@ import typer
 
 from curator.cli import show_intake
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, flag
+from curator.cli.options import AsJson, flag, named_path
 from curator.cli.output import count, emit, emit_json, shown
 from curator.core.actor import current_user
 from curator.core.words import Origin
@@ -21,7 +21,10 @@ PeoplesOrigin = Literal["seed", "review", "calibration", "audit"]
 def add(
     context: typer.Context,
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Folders with all in them, and files.")
+        list[Path],
+        typer.Argument(
+            parser=named_path, metavar="PATH...", help="Folders with all in them, and files."
+        ),
     ],
     label: Annotated[
         str | None, typer.Option(metavar="CLASS", help="All of it are seed labels of this class.")
@@ -74,7 +77,10 @@ def add(
 def label(
     context: typer.Context,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.csv", help="Columns: path or sha256, and label.")
+        Path,
+        typer.Argument(
+            parser=named_path, metavar="FILE.csv", help="Columns: path or sha256, and label."
+        ),
     ],
     origin: Annotated[PeoplesOrigin, typer.Option(help="Where these labels come from.")] = "seed",
     replace: Annotated[
@@ -116,7 +122,9 @@ def group(
     context: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE.csv", help="Columns: path or sha256, and group."),
+        typer.Argument(
+            parser=named_path, metavar="FILE.csv", help="Columns: path or sha256, and group."
+        ),
     ] = None,
     by: Annotated[
         str | None,
@@ -163,7 +171,10 @@ def relocate(
         str, typer.Argument(metavar="SOURCE", help="Its name, as `status` shows it.")
     ],
     root: Annotated[
-        Path, typer.Argument(metavar="NEW_ROOT", help="The folder that holds the files now.")
+        Path,
+        typer.Argument(
+            parser=named_path, metavar="NEW_ROOT", help="The folder that holds the files now."
+        ),
     ],
     json: AsJson = False,
 ) -> None:

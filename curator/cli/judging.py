@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson
+from curator.cli.options import AsJson, named_path
 from curator.cli.output import count, emit, emit_json, emit_json_array, percent, shown, table
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 def predict(
     context: typer.Context,
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Files, and folders with all in them.")
+        list[Path],
+        typer.Argument(
+            parser=named_path, metavar="PATH...", help="Files, and folders with all in them."
+        ),
     ],
     json: AsJson = False,
 ) -> None:
@@ -55,7 +58,10 @@ def predict(
 def evaluate(
     context: typer.Context,
     truth: Annotated[
-        Path, typer.Argument(metavar="TRUTH.csv", help="Columns: path or sha256, and label.")
+        Path,
+        typer.Argument(
+            parser=named_path, metavar="TRUTH.csv", help="Columns: path or sha256, and label."
+        ),
     ],
     json: AsJson = False,
 ) -> None:

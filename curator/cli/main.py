@@ -38,7 +38,7 @@ from curator.cli import (
     undo,
 )
 from curator.cli.invocation import Invocation
-from curator.cli.options import flag
+from curator.cli.options import flag, named_path
 from curator.cli.output import emit, narrate, shown
 from curator.core.version import __version__
 from curator.errors import CuratorError, StorageError
@@ -114,6 +114,7 @@ def options(
         typer.Option(
             "-w",
             "--workspace",
+            parser=named_path,
             metavar="DIR",
             help="The workspace; found at or above the current folder if not given.",
         ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, Force, flag
+from curator.cli.options import AsJson, Force, flag, named_path
 from curator.cli.output import count, emit, emit_json, percent, shown, table
 from curator.core.actor import current_user
 
@@ -23,7 +23,11 @@ def export(
     context: typer.Context,
     destination: Annotated[
         Path,
-        typer.Argument(metavar="DEST", help="A file (.csv, .jsonl, .parquet), or a new folder."),
+        typer.Argument(
+            parser=named_path,
+            metavar="DEST",
+            help="A file (.csv, .jsonl, .parquet), or a new folder.",
+        ),
     ],
     format: Annotated[
         str | None,
@@ -88,7 +92,8 @@ def export(
         flag("--check", help="Read each file and leave out what is not the image any more."),
     ] = False,
     relative_to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write paths relative to this folder.")
+        Path | None,
+        typer.Option(parser=named_path, metavar="DIR", help="Write paths relative to this folder."),
     ] = None,
     force: Force = False,
     json: AsJson = False,
@@ -183,8 +188,13 @@ def _parts(splits: dict[str, dict[str, int]]) -> str:
 
 def diff(
     context: typer.Context,
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="A manifest, or a folder of one.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The one to compare with it.")],
+    old: Annotated[
+        Path,
+        typer.Argument(parser=named_path, metavar="OLD", help="A manifest, or a folder of one."),
+    ],
+    new: Annotated[
+        Path, typer.Argument(parser=named_path, metavar="NEW", help="The one to compare with it.")
+    ],
     limit: Annotated[
         int | None,
         typer.Option(metavar="N", help="Images to list; else 10, with --json all.", min=0),
@@ -249,7 +259,10 @@ _DONE = {
 def import_(
     context: typer.Context,
     manifest: Annotated[
-        Path, typer.Argument(metavar="MANIFEST", help="A file or folder that `export` wrote.")
+        Path,
+        typer.Argument(
+            parser=named_path, metavar="MANIFEST", help="A file or folder that `export` wrote."
+        ),
     ],
     json: AsJson = False,
 ) -> None:

@@ -8,14 +8,17 @@ from typing import Annotated
 import typer
 
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, Force
+from curator.cli.options import AsJson, Force, named_path
 from curator.cli.output import emit, emit_json, shown, size
 
 
 def export(
     context: typer.Context,
     destination: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Ends in .onnx (ONNX) or .pt2 (torch.export).")
+        Path,
+        typer.Argument(
+            parser=named_path, metavar="FILE", help="Ends in .onnx (ONNX) or .pt2 (torch.export)."
+        ),
     ],
     force: Force = False,
     json: AsJson = False,

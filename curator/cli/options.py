@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+
+def named_path(text: str) -> Path:
+    """What a path on the command line stands for; refuses the empty one.
+
+    `curator add "$UNSET"` must not mean the current folder. Whether a path is there and can
+    be read is for the workflows to find out: one unreadable file among many is only counted.
+    """
+    if not text:
+        raise typer.BadParameter("the path is empty; write . for the current folder.")
+    return Path(text)
 
 
 def flag(*names: str, help: str) -> Any:

@@ -10,7 +10,7 @@ import typer
 
 from curator.cli import complete, screen, show_review
 from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, Force, flag
+from curator.cli.options import AsJson, Force, flag, named_path
 from curator.cli.output import count, emit, emit_json, narrate
 from curator.core.actor import current_user
 from curator.errors import UsageError
@@ -54,10 +54,13 @@ def queue(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write here: .csv, or .json for Label Studio."),
+        typer.Option(
+            parser=named_path, metavar="FILE", help="Write here: .csv, or .json for Label Studio."
+        ),
     ] = None,
     relative_to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write paths relative to this folder.")
+        Path | None,
+        typer.Option(parser=named_path, metavar="DIR", help="Write paths relative to this folder."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Another choice than the workspace's seed.")

@@ -9,7 +9,7 @@ import typer
 
 from curator.cli import screen
 from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, Force, flag
+from curator.cli.options import AsJson, Force, flag, named_path
 from curator.cli.output import emit, emit_json, shown, size
 from curator.errors import UsageError
 
@@ -18,7 +18,11 @@ def report(
     context: typer.Context,
     destination: Annotated[
         Path | None,
-        typer.Argument(metavar="DEST.html", help="report.html in the workspace, if not given."),
+        typer.Argument(
+            parser=named_path,
+            metavar="DEST.html",
+            help="report.html in the workspace, if not given.",
+        ),
     ] = None,
     watch: Annotated[
         bool, flag("--watch", help="Serve it here instead, loaded again after each round.")

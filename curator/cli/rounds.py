@@ -9,7 +9,7 @@ import typer
 
 from curator.cli import show_rounds
 from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, flag
+from curator.cli.options import AsJson, flag, named_path
 from curator.cli.output import count, duration, emit, emit_json, shown
 from curator.errors import UsageError
 
@@ -22,11 +22,15 @@ def encode(
     context: typer.Context,
     array: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FILE.npy", help="Import features of your own."),
+        typer.Option(
+            "--from", parser=named_path, metavar="FILE.npy", help="Import features of your own."
+        ),
     ] = None,
     index: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.csv", help="With --from: path or sha256 of each row."),
+        typer.Option(
+            parser=named_path, metavar="FILE.csv", help="With --from: path or sha256 of each row."
+        ),
     ] = None,
     name: Annotated[
         str | None,

@@ -9,14 +9,16 @@ import typer
 
 from curator.cli import complete
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson
+from curator.cli.options import AsJson, named_path
 from curator.cli.output import emit, emit_json, shown, strong
 from curator.errors import UsageError
 
 
 def init(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made if it is not there.")],
+    folder: Annotated[
+        Path, typer.Argument(parser=named_path, metavar="DIR", help="Made if it is not there.")
+    ],
     positive: Annotated[
         str | None, typer.Option(help="Your name for the class to keep.", show_default="good")
     ] = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson
+from curator.cli.options import AsJson, named_path
 from curator.cli.output import count, emit, emit_json, percent, shown, table
 from curator.errors import UsageError
 
@@ -27,7 +27,10 @@ Value = TypeVar("Value", int, float)
 def simulate(
     context: typer.Context,
     truth: Annotated[
-        Path, typer.Argument(metavar="TRUTH.csv", help="Columns: path or sha256, and label.")
+        Path,
+        typer.Argument(
+            parser=named_path, metavar="TRUTH.csv", help="Columns: path or sha256, and label."
+        ),
     ],
     seeds: Annotated[
         str, typer.Option(metavar="N,N...", help="How many images people label at first.")

@@ -77,9 +77,10 @@ def open_manifest(path: Path) -> Manifest:
 
     Raises DataError if there is none, or its name does not say what it is.
     """
-    file, sidecar = path, sidecar_path(path)
     if path.is_dir():
         file, sidecar = path / MANIFEST, path / ABOUT
+    else:
+        file, sidecar = path, sidecar_path(path)
     if not file.is_file():
         raise DataError(f"There is no manifest at {path}.", "Name a file that `export` wrote.")
     if _suffix(file) not in _READERS:

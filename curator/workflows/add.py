@@ -263,5 +263,5 @@ def _nothing_readable(places: Sequence[bytes], tally: Tally) -> DataError:
     told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     return DataError(
         f"No usable image was found in {where}: {told}.",
-        "Check the path; `curator review quarantine` shows what was found.",
+        "Check the path; `curator queue quarantine` lists what was found.",
     )

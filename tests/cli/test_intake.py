@@ -92,6 +92,8 @@ def test_add_where_nothing_is_readable_fails(workspace: Path, tmp_path: Path) ->
     refused = curator("-w", workspace, "add", tmp_path / "junk", expect=3)
     assert "No usable image" in refused.stderr
     assert "not-an-image" in refused.stderr
+    assert "`curator queue quarantine`" in refused.stderr
+    assert "a.jpg" in curator("-w", workspace, "queue", "quarantine").stdout
 
 
 def test_add_leaves_every_file_as_it_was(workspace: Path, pictures: Path) -> None:

@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+import typer
 
 from curator import __version__
 from curator.cli import main as entry
 from curator.errors import DataError, StorageError
+from tests.ingest.nobody import as_nobody
 from tests.support.command import CHECKOUT, curator, run_curator, start_curator
 
 COMMANDS = sorted(command.name or "" for command in entry.app.registered_commands)
@@ -34,6 +37,26 @@ def test_help_names_every_command() -> None:
 def test_no_arguments_show_the_help() -> None:
     shown = run_curator(expect=2)
     assert "Usage: curator" in shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["add", ""], ["add", ".", ""], ["-w", "", "status"], ["export", "x.csv", "--relative-to", ""]],
+)
+def test_an_empty_path_is_not_the_current_folder(arguments: list[str]) -> None:
+    """As when a variable of a script was not set."""
+    assert "the path is empty" in curator(*arguments, expect=2).stderr
+
+
+def test_a_file_without_rights_is_no_wrong_usage() -> None:
+    """It is counted among the others instead."""
+    command = typer.main.get_command(entry.app).commands["add"]  # type: ignore[attr-defined]
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        closed = Path(folder) / "closed.png"
+        closed.touch(mode=0)
+        taken = as_nobody(lambda: command.make_context("add", [str(closed)]).params["paths"])
+    assert taken == [closed]
 
 
 def test_the_version() -> None:
@@ -80,6 +103,7 @@ def test_names_in_messages_are_made_safe(capsys: pytest.CaptureFixture[str]) -> 
 
 BROKEN = """
 import sys
+import tempfile
 from curator.cli import main as entry
 
 @entry.app.command("broken")

@@ -116,6 +116,7 @@ def test_for_people_and_for_programs(workspace: Workspace, tmp_path: Path) -> No
     ("name", "content", "message"),
     [
         ("gone.csv", None, "no manifest at"),
+        ("/", None, "no manifest at"),
         ("x.txt", "path,sha256,label\n", "no manifest that can be read"),
         ("x.csv", "a,b\n1,2\n", "no column `sha256`"),
         ("x.csv", "path,sha256,label\nx,12,good\n", "row 1, makes no sense"),
