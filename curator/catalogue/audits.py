@@ -1,8 +1,9 @@
 """Audits: opened with everything that was fixed beforehand, answered blind, closed once.
 
 What a person says about a drawn image is a label event like any other; an answer of the audit
-is such an event of origin `audit` that was made since it was opened and stands. So an
-answer can be taken back until the audit is closed, and nothing has to be kept in step.
+is such an event of origin `audit` that was made since it was opened, stands, and has not
+been contradicted since. So an answer can be taken back until the audit is closed, an image that
+was called something else elsewhere is asked for again, and nothing has to be kept in step.
 Only one audit is open at a time. What an audit spent is never given back.
 """
 
@@ -106,7 +107,8 @@ class AuditAnswers:
 
     `labels` holds the answer that stands, or None; `event_ids` its event, or 0. `skipped`
     marks images that somebody passed over, `unshowable` those that cannot be opened any
-    more; both only say why there is no answer.
+    more; both only say why there is no answer. So does `contradicted`, while the audit is
+    open: there was one, and then somebody said something else.
     """
 
     image_ids: NDArray[np.int64]
@@ -116,6 +118,7 @@ class AuditAnswers:
     event_ids: NDArray[np.int64]
     skipped: NDArray[np.bool_]
     unshowable: NDArray[np.bool_]
+    contradicted: NDArray[np.bool_]
 
     @property
     def answered(self) -> int:
@@ -196,10 +199,17 @@ def abandon(catalogue: Catalogue, audit_id: int) -> None:
         end(connection, audit_id, AuditState.ABANDONED)
 
 
-def end(connection: Connection, audit_id: int, state: AuditState) -> None:
+def end(
+    connection: Connection,
+    audit_id: int,
+    state: AuditState,
+    *,
+    tested: AuditAnswers | None = None,
+) -> None:
     """Close an audit, keeping which event answered which image.
 
-    Raises BusyError if it is not open any more.
+    Raises BusyError if it is not open any more, or if its answers are not those that were
+    `tested`: a person may have taken one back, or said something else, meanwhile.
     """
     is_open = sa.and_(Audit.id == audit_id, Audit.state == AuditState.OPEN)
     found = _records(connection, is_open)
@@ -209,6 +219,11 @@ def end(connection: Connection, audit_id: int, state: AuditState) -> None:
             "See `curator status`.",
         )
     answers = _answers(connection, found[0])
+    if tested is not None and not _same(answers, tested):
+        raise BusyError(
+            "Answers of the audit changed while it was tested.",
+            "Nothing was changed; run `curator certify` again.",
+        )
     rows = [
         {"at": position, "with_outcome": outcome, "with_event": event_id or None}
         for position, (outcome, event_id) in enumerate(
@@ -340,14 +355,31 @@ def _answered(record: AuditRecord) -> sa.Exists:
 
 
 def _is_answer(record: AuditRecord) -> list[sa.ColumnElement[bool]]:
-    event, taken_back = LabelEvent, aliased(LabelEvent)
+    event, later = LabelEvent, aliased(LabelEvent)
+    contradicted = sa.exists().where(
+        later.image_id == event.image_id,
+        later.id > event.id,
+        later.kind == EventKind.ASSERT,
+        later.label != event.label,
+        _stands(later),
+    )
+    return [*_was_answer(record), ~contradicted]
+
+
+def _was_answer(record: AuditRecord) -> list[sa.ColumnElement[bool]]:
+    event = LabelEvent
     return [
         event.image_id == AuditItem.image_id,
         event.id > record.first_event,
         event.kind == EventKind.ASSERT,
         event.origin == Origin.AUDIT,
-        ~sa.exists().where(taken_back.target_id == event.id),
+        _stands(event),
     ]
+
+
+def _stands(event: type[LabelEvent]) -> sa.ColumnElement[bool]:
+    taken_back = aliased(LabelEvent)
+    return ~sa.exists().where(taken_back.target_id == event.id)
 
 
 def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
@@ -359,6 +391,7 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
         .scalar_subquery()
     )
     answer = aliased(LabelEvent)
+    once_answered: sa.ColumnElement[bool] = sa.exists().where(*_was_answer(record)).correlate(item)
     skipped = sa.exists().where(
         Skip.image_id == item.image_id, Skip.queue == QUEUE, Skip.skipped_at >= record.opened_at
     )
@@ -369,7 +402,7 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
     passed: sa.ColumnElement[bool] = skipped
     event_id: Any = newest
     if record.state is not AuditState.OPEN:  # as it was then, whatever has been said since
-        event_id = item.event_id
+        event_id, once_answered = item.event_id, sa.false()
         passed, gone = item.outcome == "skipped", item.outcome == "unshowable"
     query = (
         sa.select(
@@ -380,6 +413,7 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
             sa.func.coalesce(answer.id, 0),
             sa.func.coalesce(passed, False),
             sa.func.coalesce(gone, False),
+            sa.and_(once_answered, answer.id.is_(None)),
         )
         .select_from(item)
         .join(ImageState, ImageState.image_id == item.image_id)
@@ -388,7 +422,7 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
         .order_by(item.position)
     )
     rows = connection.execute(query).all()
-    ids, shells, chances, labels, events, skips, absent = zip(*rows, strict=True)
+    ids, shells, chances, labels, events, skips, absent, changed = zip(*rows, strict=True)
     return AuditAnswers(
         image_ids=column(ids, np.int64),
         shells=column(shells, np.int64),
@@ -397,7 +431,13 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
         event_ids=column(events, np.int64),
         skipped=column(map(bool, skips), np.bool_),
         unshowable=column(map(bool, absent), np.bool_),
+        contradicted=column(map(bool, changed), np.bool_),
     )
+
+
+def _same(one: AuditAnswers, other: AuditAnswers) -> bool:
+    same_events = np.array_equal(one.event_ids, other.event_ids)
+    return same_events and _outcomes(one) == _outcomes(other)
 
 
 def _outcomes(answers: AuditAnswers) -> list[str | None]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from curator.catalogue import audits
+from curator.catalogue.audits import AuditAnswers
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
     Audit,
@@ -104,15 +105,20 @@ class CertificateRecord:
 
 
 def certify(
-    catalogue: Catalogue, new: NewCertificate, token: str, round_: NewRound
+    catalogue: Catalogue,
+    new: NewCertificate,
+    token: str,
+    round_: NewRound,
+    *,
+    tested: AuditAnswers,
 ) -> tuple[RoundRecord, CertificateRecord]:
     """Close an audit, promote and revoke as staged, and issue its certificate, all at once.
 
     Raises BusyError, and changes nothing, if then other images would stand promoted than the
-    certified ones.
+    certified ones, or if the answers are not those that were `tested`.
     """
     with catalogue.write() as connection:
-        audits.end(connection, new.audit_id, AuditState.CLOSED)
+        audits.end(connection, new.audit_id, AuditState.CLOSED, tested=tested)
         committed = commit_on(connection, token, round_)
         record = _issue(connection, new, committed.round_id)
         if record.stale is not None:
@@ -124,17 +130,20 @@ def certify(
     return committed, record
 
 
-def issue(catalogue: Catalogue, new: NewCertificate) -> CertificateRecord:
-    """Close an audit and issue a certificate about what stands promoted, changing no label."""
+def issue(catalogue: Catalogue, new: NewCertificate, *, tested: AuditAnswers) -> CertificateRecord:
+    """Close an audit and issue a certificate about what stands promoted, changing no label.
+
+    Raises BusyError, and changes nothing, if the answers are not those that were `tested`.
+    """
     with catalogue.write() as connection:
-        audits.end(connection, new.audit_id, AuditState.CLOSED)
+        audits.end(connection, new.audit_id, AuditState.CLOSED, tested=tested)
         return _issue(connection, new, head_of(connection))
 
 
-def close_unproven(catalogue: Catalogue, audit_id: int) -> None:
-    """Close an audit that proved nothing; no label changes."""
+def close_unproven(catalogue: Catalogue, audit_id: int, *, tested: AuditAnswers) -> None:
+    """Close an audit that proved nothing; no label changes. Raises BusyError as `issue` does."""
     with catalogue.write() as connection:
-        audits.end(connection, audit_id, AuditState.CLOSED)
+        audits.end(connection, audit_id, AuditState.CLOSED, tested=tested)
 
 
 def list_certificates(catalogue: Catalogue) -> list[CertificateRecord]:

@@ -28,6 +28,7 @@ from curator.core.audit.ladder import restore
 from curator.core.audit.single import close_single, draw_single, restore_single
 from curator.core.audit.verdict import Outcome, Verdict, can_still_pass, close_audit
 from curator.core.progress import SILENT, Progress
+from curator.core.text import count
 from curator.core.words import AuditKind, AuditScope, Label
 from curator.errors import DataError
 from curator.workflows.audit import required
@@ -161,9 +162,15 @@ def _unfinished(
                 " It cannot pass any more, whatever they turn out to be: `curator audit --abandon`"
                 " spares you the rest."
             )
+    again = int(answers.contradicted.sum())
+    changed = (
+        f" {count(again, 'image')} called something else since the answer: answer again."
+        if again
+        else ""
+    )
     return DataError(
         f"{answers.waiting:,} of the {record.sample:,} images of audit {record.audit_id} have no"
-        " answer yet, so nothing was tested.",
+        f" answer yet, so nothing was tested.{changed}",
         "Go on with `curator audit`, or `curator queue audit` and `curator label FILE --origin"
         f" audit`. An image that you skip, or cannot tell, counts as wrong.{hopeless}",
     )
@@ -178,12 +185,12 @@ def _check_drawn(closing: _Closing, draw: AuditDraw) -> None:
 
 
 def _promise(workspace: Workspace, closing: _Closing, progress: Progress) -> CertifyReport:
-    record, frame = closing.record, closing.frame
+    record, frame, catalogue = closing.record, closing.frame, workspace.catalogue
     plan = restore(dict(record.plan), frame)
     draw = draw_audit(frame, plan, seed=record.seed, attempt=record.attempt)
     _check_drawn(closing, draw)
     verdict = close_audit(frame, plan, draw, closing.outcomes)
-    left, found_wrong = frames.unavailable(workspace.catalogue, record.frame_id)
+    left, found_wrong = frames.unavailable(catalogue, record.frame_id)
     claim, widest = claims_that_hold(
         frame,
         plan,
@@ -194,7 +201,7 @@ def _promise(workspace: Workspace, closing: _Closing, progress: Progress) -> Cer
         overlooked=record.overlooked,
     )
     if claim is None:
-        certificates.close_unproven(workspace.catalogue, record.audit_id)
+        certificates.close_unproven(catalogue, record.audit_id, tested=closing.answers)
         text = why_not(verdict, widest, record)
         return _report(workspace, closing, None, text=f"{text} {_what_it_takes(workspace, record)}")
     with progress.stage("certify", len(claim.places)):
@@ -241,9 +248,8 @@ def _issue(
             claim=claim.digest,
             details=_details(record, verdict, claim),
         )
-        return certificates.certify(
-            catalogue, new, token, _round(workspace, record, claim, started_at)
-        )
+        of_kind = _round(workspace, record, claim, started_at)
+        return certificates.certify(catalogue, new, token, of_kind, tested=closing.answers)
     finally:
         rounds.clean_scores(catalogue)
 
@@ -324,7 +330,8 @@ def _bound(workspace: Workspace, closing: _Closing) -> CertifyReport:
     gone = left & ~seen if measures else np.zeros(len(frame), dtype=np.bool_)
     places = np.flatnonzero(~seen & ~gone)
     # Those that the annotator may have overlooked, and none of those that were found.
-    wrong = int((verdict.wrong + verdict.errors) / (1.0 - record.overlooked)) - verdict.errors
+    found = verdict.refuted
+    wrong = int((verdict.wrong + found) / (1.0 - record.overlooked)) - found
     wrong = min(wrong, len(places))
     bound = wrong / len(places) if len(places) else 0.0
     certificate = certificates.issue(
@@ -347,6 +354,7 @@ def _bound(workspace: Workspace, closing: _Closing) -> CertifyReport:
                 "overlooked": record.overlooked,
             },
         ),
+        tested=closing.answers,
     )
     text = what_was_bounded(record, certificate, scope_name(workspace, record.scope))
     return _report(workspace, closing, certificate, text=text, left=int(gone.sum()))
@@ -362,6 +370,7 @@ def _details(record: AuditRecord, verdict: Verdict, claim: Claim) -> dict[str, A
                 "allowed": step.rung.allowed,
                 "critical": step.rung.critical,
                 "errors": step.errors,
+                "refuted": step.refuted,
                 "passed": step.passed,
             }
             for step in verdict.steps

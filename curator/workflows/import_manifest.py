@@ -32,6 +32,7 @@ from curator.errors import DataError
 from curator.export.reading import Manifest, by_image, open_manifest
 from curator.export.rows import Entry
 from curator.review.answers import parse_label, printable
+from curator.workflows.audit import refuse_open_audit
 from curator.workflows.diff import warn_if_changed
 from curator.workflows.workspace import Workspace
 
@@ -87,7 +88,7 @@ def import_manifest(
 
     People's labels are one transaction, promotions another. Repeated, it changes nothing.
     Raises DataError, and restores nothing, if a row makes no sense or names a label that
-    does not exist.
+    does not exist, or while an audit is open, whose answers it could bring.
     """
     manifest = open_manifest(path)
     warn_if_changed(manifest, progress)
@@ -98,6 +99,7 @@ def import_manifest(
         with ExitStack() as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             stack.enter_context(lease(workspace.catalogue, "round"))
+            refuse_open_audit(workspace, "a manifest")
             with progress.stage("people's labels", rows, "rows") as stage:
                 entries = by_image(manifest.entries(), scratch)
                 restoring.record(_chunks(entries, stage), actor)

@@ -106,6 +106,18 @@ def test_a_single_plan_survives_being_stored_and_no_other_frame() -> None:
         close_single(frame, other, draw, np.zeros(60, dtype=np.int8))
 
 
+def test_only_what_was_called_the_other_class_is_subtracted_from_a_single_bound() -> None:
+    frame = frame_of(400)
+    plan = plan_single(frame, Promise(max_error=0.05, risk=0.05), 60)
+    draw = draw_single(frame, plan, seed=0, attempt=1)
+    right = np.where(frame.positive[draw.places], Outcome.POSITIVE, Outcome.NEGATIVE)
+    unsure, wrong = right.astype(np.int8), right.astype(np.int8)
+    unsure[:4], wrong[:4] = Outcome.UNSHOWABLE, 1 - right[:4]
+    found, doubted = (close_single(frame, plan, draw, said) for said in (wrong, unsure))
+    assert (found.errors, found.refuted, doubted.errors, doubted.refuted) == (4, 4, 4, 0)
+    assert doubted.wrong == found.wrong + 4
+
+
 @pytest.mark.parametrize("overlooked", [0.0, 0.25])
 @pytest.mark.parametrize("seed", range(8))
 def test_a_restated_claim_is_true_whenever_the_rungs_that_passed_are(

@@ -24,6 +24,7 @@ from curator.workflows import certify as certifying
 from curator.workflows.audit import abandon, audit
 from curator.workflows.certify import certify
 from curator.workflows.export import Filters, export
+from curator.workflows.import_manifest import import_manifest
 from curator.workflows.rollback import rollback
 from curator.workflows.round import run_rounds
 from curator.workflows.status import status
@@ -492,3 +493,66 @@ def test_the_same_frame_can_be_audited_again_after_a_round_that_changed_nothing(
     answer(thrifty, pool.says)
     assert certify(thrifty).certificate is not None
     assert verify(thrifty).clean
+
+
+def test_what_could_not_be_settled_is_no_wrong_label_that_has_left(pool: Pool) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    unsure, *others = drawn(pool)
+    answer(pool.workspace, lambda one: Label.UNSURE, [unsure])
+    answer(pool.workspace, pool.says, others)
+    certificate = certify(pool.workspace).certificate
+    assert certificate is not None
+    step = next(s for s in certificate.details["steps"] if s["size"] == certificate.place_limit)
+    assert step["errors"] - step["refuted"] == 1
+    assert certificate.wrong == step["allowed"] - step["refuted"]
+
+
+def test_an_answer_that_changes_while_it_is_tested_changes_nothing(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    first, *_ = drawn(pool)
+    answer(pool.workspace, pool.says)
+    issue = certificates.certify
+
+    def late(*arguments: Any, **named: Any) -> Any:
+        answer(pool.workspace, lambda one: Label.UNSURE, [first])
+        return issue(*arguments, **named)
+
+    monkeypatch.setattr(certifying.certificates, "certify", late)
+    with pytest.raises(BusyError, match="Answers of the audit changed"):
+        certify(pool.workspace)
+    monkeypatch.undo()
+    assert certificates.list_certificates(pool.workspace.catalogue) == []
+    report = certify(pool.workspace)
+    assert (report.unsure, report.certificate is not None) == (1, True)
+
+
+def test_an_answer_that_is_contradicted_elsewhere_is_asked_for_again(pool: Pool) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    first, *_ = drawn(pool)
+    answer(pool.workspace, pool.says)
+    other = Label.NEGATIVE if pool.truth[first] else Label.POSITIVE
+    decide(pool.workspace, [first], other, Origin.REVIEW, Method.SINGLE)
+    with pytest.raises(DataError, match="1 image called something else since the answer"):
+        certify(pool.workspace)
+    assert drawn(pool) == [first]
+    answer(pool.workspace, lambda one: other, [first])
+    decide(pool.workspace, [first], other, Origin.REVIEW, Method.SINGLE)
+    certificate = certify(pool.workspace).certificate
+    assert certificate is not None
+    assert certificate.details["steps"][-1]["refuted"] >= (pool.scores[first] > 0.5) ^ (
+        other is Label.POSITIVE
+    )
+
+
+def test_a_manifest_cannot_bring_answers_or_promotions_into_an_open_audit(
+    pool: Pool, tmp_path: Path
+) -> None:
+    export(pool.workspace, tmp_path / "labels.csv", filters=Filters(provisional=True))
+    audit(pool.workspace, size=SAMPLE)
+    waiting = drawn(pool)
+    with pytest.raises(DataError, match="a manifest would change the labels"):
+        import_manifest(pool.workspace, tmp_path / "labels.csv", actor="a")
+    assert drawn(pool) == waiting
+    assert rounds.head(pool.workspace.catalogue) == 1

@@ -80,9 +80,10 @@ def _claim(
     frame: Frame, step: Step, places: Ints, left: int, found_wrong: int, overlooked: float
 ) -> Claim:
     # At most `allowed` labels are wrong that the annotator would call wrong, so all in all
-    # at most this many; those that were found have left the set.
+    # at most this many; those that were found have left the set. What was unsure, skipped or
+    # not to be shown may have been right, so it does not count as found.
     at_most = int(step.rung.allowed / (1.0 - overlooked) + _ROUNDING)
-    wrong = max(at_most - step.errors - found_wrong, 0)
+    wrong = max(at_most - step.refuted - found_wrong, 0)
     return Claim(
         size=step.rung.size,
         places=places,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from curator.core.audit.draw import AuditDraw, entropy
 from curator.core.audit.frame import Frame, check_same_frame, claim_digest
 from curator.core.audit.promise import Promise
-from curator.core.audit.verdict import wrong_labels
+from curator.core.audit.verdict import refuted_labels, wrong_labels
 from curator.core.audit.whole import bound_whole
 from curator.errors import DataError
 
@@ -51,12 +51,14 @@ class SingleVerdict:
     """What the audit of one set says about the places of it that it did not show.
 
     With a chance of at least `confidence`, at most `wrong` of them are wrong, a share of
-    `bound`. `estimate` is the plain share of errors in the sample.
+    `bound`. `errors` is all that was not confirmed, and `refuted` of these were called the
+    other class. `estimate` is the plain share of errors in the sample.
     """
 
     unseen_places: NDArray[np.int64]
     sample: int
     errors: int
+    refuted: int
     wrong: int
     bound: float
     estimate: float
@@ -106,7 +108,8 @@ def close_single(
             "Go on with the audit that is open, or plan a new one with `curator audit`.",
         )
     errors = int(wrong_labels(frame, draw, outcomes).sum())
-    bound = bound_whole(len(frame), plan.sample, errors, plan.promise.risk)
+    refuted = int(refuted_labels(frame, draw, outcomes).sum())
+    bound = bound_whole(len(frame), plan.sample, errors, plan.promise.risk, refuted=refuted)
     unseen = np.ones(len(frame), dtype=np.bool_)
     unseen[draw.places] = False
     places = np.flatnonzero(unseen)
@@ -114,6 +117,7 @@ def close_single(
         unseen_places=places,
         sample=plan.sample,
         errors=errors,
+        refuted=refuted,
         wrong=bound.wrong,
         bound=bound.bound,
         estimate=errors / plan.sample,

@@ -35,10 +35,14 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One rung that was tested."""
+    """One rung that was tested.
+
+    Of the `errors`, which are all that was not confirmed, `refuted` were called the other class.
+    """
 
     rung: Rung
     errors: int
+    refuted: int
     passed: bool
 
 
@@ -82,11 +86,13 @@ def close_audit(
             "These answers belong to an audit with another plan.",
             "Go on with the audit that is open, or plan a new one with `curator audit`.",
         )
-    wrong = wrong_labels(frame, draw, outcomes)
+    wrong, other = wrong_labels(frame, draw, outcomes), refuted_labels(frame, draw, outcomes)
     steps: list[Step] = []
     for rung in plan.rungs:
-        errors = int(wrong[draw.places < rung.size].sum())
-        steps.append(Step(rung=rung, errors=errors, passed=errors <= rung.critical))
+        inside = draw.places < rung.size
+        errors, refuted = int(wrong[inside].sum()), int(other[inside].sum())
+        step = Step(rung=rung, errors=errors, refuted=refuted, passed=errors <= rung.critical)
+        steps.append(step)
         if not steps[-1].passed:
             break
     passed = [step for step in steps if step.passed]
@@ -106,6 +112,17 @@ def wrong_labels(frame: Frame, draw: AuditDraw, outcomes: NDArray[np.int8]) -> F
     confirming = np.where(frame.positive[draw.places], Outcome.POSITIVE, Outcome.NEGATIVE)
     wrong: Flags = outcomes != confirming
     return wrong
+
+
+def refuted_labels(frame: Frame, draw: AuditDraw, outcomes: NDArray[np.int8]) -> Flags:
+    """Which audited images were plainly called the other class, (sample,).
+
+    These are wrong labels that have left the set. What nobody could settle counts as wrong in
+    the test, but may be right, so nothing is subtracted for it.
+    """
+    other = np.where(frame.positive[draw.places], Outcome.NEGATIVE, Outcome.POSITIVE)
+    refuted: Flags = outcomes == other
+    return refuted
 
 
 def can_still_pass(
@@ -145,7 +162,7 @@ def _verdict(
         sample=rung.drawn,
         errors=last.errors,
         # Of at most `allowed` wrong labels in the set, those that were found have left it.
-        bound=max(rung.allowed - last.errors, 0) / rung.unseen,
+        bound=max(rung.allowed - last.refuted, 0) / rung.unseen,
         estimate=last.errors / rung.drawn,
         confidence=plan.promise.confidence,
         claim=claim_digest(frame.image_ids[places], frame.positive[places]),

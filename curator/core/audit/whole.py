@@ -25,17 +25,21 @@ class WholeBound:
     bound: float
 
 
-def bound_whole(size: int, sample: int, errors: int, risk: float) -> WholeBound:
+def bound_whole(
+    size: int, sample: int, errors: int, risk: float, *, refuted: int | None = None
+) -> WholeBound:
     """Bound the wrong labels among the images of a set that a random sample did not show.
 
     Inverts the exact hypergeometric tails: every number of wrong images in the set that
     would give so few errors with a chance of at most `risk` is excluded (Buonaccorsi, 1987,
-    The American Statistician 41). Raises ValueError unless 0 <= errors <= sample <= size and
-    0 < risk < 1.
+    The American Statistician 41). Of the `errors`, `refuted` (all, if not given) are known to
+    be wrong and have left the set; the others were not confirmed, but may be right. Raises
+    ValueError unless 0 <= refuted <= errors <= sample <= size and 0 < risk < 1.
     """
     from scipy.stats import hypergeom
 
-    if not 0 <= errors <= sample <= size or not 0.0 < risk < 1.0:
+    found = errors if refuted is None else refuted
+    if not 0 <= found <= errors <= sample <= size or not 0.0 < risk < 1.0:
         raise ValueError(f"{errors} errors in {sample} of {size} images at a risk of {risk}")
     low, high = errors, size - sample + errors
     while low < high:
@@ -43,9 +47,8 @@ def bound_whole(size: int, sample: int, errors: int, risk: float) -> WholeBound:
         likely = float(hypergeom.cdf(errors, size, middle, sample)) > risk
         low, high = (middle, high) if likely else (low, middle - 1)
     unseen = size - sample
-    return WholeBound(
-        unseen=unseen, wrong=low - errors, bound=(low - errors) / unseen if unseen else 0.0
-    )
+    wrong = min(low - found, unseen)
+    return WholeBound(unseen=unseen, wrong=wrong, bound=wrong / unseen if unseen else 0.0)
 
 
 def missed_share(missed: int, found: int) -> float:
