@@ -1,7 +1,7 @@
 """Claims, skips and flags: what several reviewers need to work at once.
 
 A claim says that an image is before somebody's eyes; it expires by itself, and ends with
-a decision about the image.
+a decision about the image or with the process that made it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Claim, Flag, Skip
+from curator.catalogue.processes import session_is_dead
 from curator.catalogue.sets import plain_text, within
 from curator.catalogue.sqlite import insert_or_ignore
 
@@ -47,6 +48,17 @@ def release(catalogue: Catalogue, *, session: str) -> int:
     with catalogue.write() as connection:
         mine = Claim.session == plain_text(session)
         return connection.execute(sa.delete(Claim).where(mine)).rowcount
+
+
+def release_the_dead(catalogue: Catalogue) -> int:
+    """Let go of what sessions hold whose processes were killed; returns how many images.
+
+    Whoever starts again goes on at the very next image, not behind what they had before
+    them, and the last images of a queue need not wait for a claim to expire.
+    """
+    with catalogue.read() as connection:
+        sessions = connection.execute(sa.select(Claim.session).distinct()).scalars().all()
+    return sum(release(catalogue, session=one) for one in sessions if session_is_dead(one))
 
 
 def skip(catalogue: Catalogue, image_id: int, *, queue: str, actor: str, session: str) -> None:

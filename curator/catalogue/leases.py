@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import psutil
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Lease
+from curator.catalogue.processes import is_running, own_start
 from curator.catalogue.sets import Fetched
 from curator.errors import BusyError, CuratorError
 
@@ -83,7 +83,7 @@ def _take(catalogue: Catalogue, name: str) -> LeaseRecord:
             "token": uuid.uuid4().hex,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "process_started": psutil.Process().create_time(),
+            "process_started": own_start(),
             "acquired_at": moment,
             "heartbeat_at": moment,
         }
@@ -125,11 +125,7 @@ def _living_holder(connection: Connection, name: str) -> LeaseRecord | None:
 def _lives(host: str, pid: int, process_started: float, heartbeat_at: datetime) -> bool:
     if host != socket.gethostname():
         return now() - heartbeat_at < SILENCE
-    try:
-        # A process number is used again, but not with the same start.
-        return abs(psutil.Process(pid).create_time() - process_started) < 2.0
-    except psutil.NoSuchProcess:
-        return False
+    return is_running(pid, process_started)
 
 
 def _keep_alive(catalogue: Catalogue, held: LeaseRecord, done: threading.Event) -> None:

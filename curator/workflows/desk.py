@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -23,6 +22,7 @@ from curator.catalogue.labels import (
     record_decisions,
     retract,
 )
+from curator.catalogue.processes import new_session
 from curator.catalogue.queues import QueueFilter
 from curator.core.progress import SILENT, Progress
 from curator.core.records import Decision
@@ -67,7 +67,7 @@ class Desk:
     ) -> None:
         self.workspace = workspace
         self.actor = actor
-        self.session = uuid.uuid4().hex
+        self.session = new_session()
         self._seed = workspace.settings.runtime.seed if seed is None else seed
         self._progress = progress
         self._clock = clock
@@ -79,6 +79,7 @@ class Desk:
         self._returned: set[int] = set()
         self._reserve = Reserve()
         self._supply = self._new_supply(queue, like, view)
+        claims.release_the_dead(workspace.catalogue)
 
     def __enter__(self) -> Desk:
         return self

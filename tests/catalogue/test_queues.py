@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from curator.catalogue import (
     labels,
     manifest,
     pool,
+    processes,
     queues,
     rounds,
     sets,
@@ -75,6 +78,23 @@ def test_sessions_do_not_meet(catalogue: Catalogue) -> None:
     expired = claims.claim(catalogue, [13], queue="q", actor="b", session="yours", seconds=-1)
     assert expired == [13]
     assert claims.claim(catalogue, [13], queue="q", actor="a", session="mine") == [13]
+
+
+def test_claims_end_with_the_process_that_made_them(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(catalogue)
+    mine = processes.new_session()
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone, monkeypatch.context() as patch:
+        patch.setattr(processes.os, "getpid", lambda: gone.pid)
+        killed = processes.new_session()
+    elsewhere = killed.replace("@", "@elsewhere-")
+    reused = f"{mine.rpartition('/')[0]}/1"  # the same number, but another start
+    for image, session in enumerate((mine, killed, elsewhere, reused, "of an old version"), 13):
+        assert claims.claim(catalogue, [image], queue="q", actor="a", session=session)
+    assert claims.release_the_dead(catalogue) == 2
+    free = claims.claim(catalogue, range(13, 18), queue="q", actor="b", session="new")
+    assert free == [14, 16], "a living session and one on another computer keep theirs"
 
 
 def test_queues_can_look_at_one_source(catalogue: Catalogue) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks.review_queue import hold_session, make_workspace
+from curator.catalogue import processes
 from curator.catalogue.labels import current, history
 from curator.catalogue.models import Skip
 from curator.core.words import EventKind, Label, Method, Origin
@@ -159,6 +162,19 @@ def test_what_another_reviewer_let_go_comes_after_all(
             seen.append(card.image_id)
             anna.decide(Label.POSITIVE)
     assert sorted(seen) == sorted(pool[:50])
+
+
+@pytest.mark.slow
+def test_after_a_kill_it_goes_on_at_the_very_next_image(
+    workspace: Workspace, pool: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone, monkeypatch.context() as patch:
+        patch.setattr(processes.os, "getpid", lambda: gone.pid)
+        killed = Desk(workspace, "borderline", actor="anna")
+    card_id(killed)
+    killed.decide(Label.NEGATIVE)
+    with Desk(workspace, "borderline", actor="bert") as desk:
+        assert card_id(desk) == card_id(killed)
 
 
 def _skips(workspace: Workspace) -> list[int]:
