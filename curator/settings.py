@@ -113,7 +113,7 @@ class ClassifierSettings(_Section):
     pseudo_limit: PositiveCount = 3_000
     """Most pseudo-labels per class and head; a random sample beyond that."""
     warm_start: bool = False
-    """Whether training starts from the last round's heads instead of from nothing."""
+    """Whether a network's training goes on from the last round's weights; heads always do."""
 
 
 class PromotionSettings(_Section):

@@ -63,7 +63,6 @@ class Plan:
     balanced: bool
     pseudo: PseudoRule | None
     pseudo_share: float | None
-    warm_start: bool
     device: str
     neighbour_share: float = 0.0
     doubt: bool = False
@@ -333,14 +332,14 @@ def _fit(
     labels: TrainingLabels, reading: Reading, features: FeatureReader, surveyed: Survey, plan: Plan
 ) -> LinearHeads:
     x, targets, weights = _training_set(labels, reading, features, surveyed, plan)
-    warm = surveyed.teacher if plan.warm_start else None
+    teacher = surveyed.teacher
     return fit_heads(
         x,
         targets,
         weights,
         regularization=reading.strength,
         device=plan.device,
-        start=warm.classifier.heads if warm else None,
+        start=teacher.classifier.heads if teacher else None,
     )
 
 

@@ -60,8 +60,8 @@ def fit_heads(
     `features` is (rows, features), already standardised; `targets` (rows,) is True for
     positive; `weights` is (rows, K) and not negative; `regularization` is C, one for all or
     (K,). A head stops when the largest component of its gradient is below `tolerance` times
-    its total weight times C, as in scikit-learn. `start` changes where the search begins, not
-    where it ends: the objective is convex.
+    its total weight times C, as in scikit-learn. The objective is convex, so `start` changes
+    what the search costs, and where it ends only within that tolerance.
     Raises LearnError if a head sees only one class, or if features are not finite.
     Liu and Nocedal (1989), Mathematical Programming 45, for L-BFGS.
     """

@@ -294,7 +294,6 @@ def plan_of(settings: Settings) -> Plan:
         pseudo=rule if chosen.pseudo_labels else None,
         pseudo_share=None if chosen.pseudo_weight == "auto" else chosen.pseudo_weight,
         neighbour_share=chosen.neighbour_share,
-        warm_start=chosen.warm_start,
         device=choose_placement(device=settings.runtime.device).device,
     )
 

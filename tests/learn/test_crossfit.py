@@ -63,7 +63,7 @@ class Loop:
         self.plan = Plan(
             heads=FOLDS, regularization=None, doubt=True, balanced=True,
             pseudo=PseudoRule(above=0.99, below=0.03, limit=5_000), pseudo_share=None,
-            warm_start=False, device="cpu", neighbour_share=0.6,
+            device="cpu", neighbour_share=0.6,
         )  # fmt: skip
         everything = np.ones(LABELS, dtype=np.bool_)
         self.labels = TrainingLabels(

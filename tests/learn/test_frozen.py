@@ -42,7 +42,7 @@ def plan(limit: int = 500) -> Plan:
     return Plan(
         heads=FOLDS, regularization=0.1, balanced=True,
         pseudo=PseudoRule(above=0.9, below=0.1, limit=limit), pseudo_share=0.5,
-        warm_start=False, device="cpu",
+        device="cpu",
     )  # fmt: skip
 
 
@@ -211,3 +211,21 @@ def test_labels_that_are_the_same_are_read_once_and_others_anew() -> None:
     anew = train(labels(), Drawn(), survey([part], Drawn(), forgotten, chosen), chosen, {})
     assert (anew.reading.trust == first.reading.trust).all()
     assert (anew.reading.strength == first.reading.strength).all()
+
+
+def test_heads_go_on_from_those_of_the_last_round() -> None:
+    """Taught the same again, they have nothing left to learn and stay what they are."""
+    alone = replace(plan(), pseudo=None)
+    part = next(slices(2_000, 2_000))
+    first = train(labels(), Drawn(), survey([part], Drawn(), None, alone), alone, {})
+    again = survey([part], Drawn(), first.as_teacher(), alone)
+    second = train(labels(), Drawn(), again, alone, {})
+    assert (second.classifier.heads.weights == first.classifier.heads.weights).all()
+    moved = replace(
+        first.classifier,
+        heads=replace(first.classifier.heads, bias=first.classifier.heads.bias + 9),
+    )
+    elsewhere = replace(again, teacher=replace(first.as_teacher(), classifier=moved))
+    third = train(labels(), Drawn(), elsewhere, alone, {})
+    assert (third.classifier.heads.weights != first.classifier.heads.weights).any()
+    assert third.margins.values == pytest.approx(first.margins.values, abs=0.05)

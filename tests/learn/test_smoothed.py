@@ -68,7 +68,7 @@ def plan(folds: int = FOLDS) -> Plan:
     return Plan(
         heads=folds, regularization=0.5, balanced=True,
         pseudo=PseudoRule(above=0.9, below=0.1, limit=500), pseudo_share=0.5,
-        warm_start=False, device="cpu", neighbour_share=0.6,
+        device="cpu", neighbour_share=0.6,
     )  # fmt: skip
 
 
