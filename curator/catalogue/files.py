@@ -305,3 +305,12 @@ def quarantine_images(catalogue: Catalogue, reasons: Mapping[int, tuple[Quaranti
         changed = connection.execute(change, rows).rowcount
         refresh_usable(connection, list(reasons))
     return changed
+
+
+def end_quarantine(catalogue: Catalogue, image_id: int, reason: Quarantine) -> bool:
+    """Take an image out of the quarantine that it is in for this reason; whether it was."""
+    with catalogue.write() as connection:
+        held = sa.and_(Image.id == image_id, Image.quarantine == reason)
+        freed = connection.execute(sa.update(Image).where(held).values(quarantine=None, detail=""))
+        refresh_usable(connection, [image_id])
+    return freed.rowcount == 1

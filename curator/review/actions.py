@@ -122,7 +122,7 @@ ACTIONS: tuple[Action, ...] = (
         name="quarantine",
         keys=("Q",),
         label="quarantine",
-        meaning="Set aside an image that cannot be shown, with the reason found.",
+        meaning="Set aside an image that cannot be shown, with the reason found; u takes it out.",
         group=Group.DECIDE,
         places=(Place.SINGLE,),
     ),

@@ -20,10 +20,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undone:
-    """What was taken back: the images, and what they had been called (empty for a skip)."""
+    """What was taken back: the images, and what they had been called.
+
+    The label is empty for what was skipped, and for what had been `set_aside` in quarantine.
+    """
 
     image_ids: tuple[int, ...]
     label: str
+    set_aside: bool = False
     earlier_session: bool = False
 
 

@@ -29,6 +29,8 @@ def taken_back(undone: Undone, name_of: Name) -> str:
         what = f"a page of {len(undone.image_ids)} taken back"
     elif undone.label:
         what = f"{name_of(undone.label)} taken back"
+    elif undone.set_aside:
+        what = "out of quarantine again"
     else:
         what = "back to what you skipped"
     if undone.earlier_session:

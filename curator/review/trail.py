@@ -11,18 +11,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from curator.core.words import Quarantine
+
 PAST_LIMIT = 2_000
 """Images that were dealt with and can still be walked back to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that was done: its images, the events that record it (none for a skip)."""
+    """One thing that was done: its images, the events that record it (none for a skip).
+
+    `set_aside` is the reason why its image was put into quarantine.
+    """
 
     image_ids: tuple[int, ...]
     event_ids: tuple[int, ...]
     label: str = ""
     is_page: bool = False
+    set_aside: Quarantine | None = None
 
 
 class Trail:
@@ -86,6 +92,12 @@ class Trail:
         """A contact sheet was accepted: its images need not come one by one any more."""
         self._steps.append(Step(tuple(image_ids), tuple(event_ids), "page", is_page=True))
         self._settled.update(image_ids)
+        self._advance()
+
+    def put_aside(self, image_id: int, reason: Quarantine) -> None:
+        """This image was put into quarantine. Go on to the next open one."""
+        self._steps.append(Step((image_id,), (), set_aside=reason))
+        self._settled.add(image_id)
         self._advance()
 
     def drop(self) -> None:

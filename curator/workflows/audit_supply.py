@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from curator.catalogue import audits, claims
-from curator.catalogue.files import quarantine_images
+from curator.catalogue.files import end_quarantine, quarantine_images
 from curator.catalogue.queues import QueueFilter
 from curator.core.words import Origin, Quarantine, Standing
 from curator.errors import UsageError
@@ -57,9 +57,13 @@ class AuditSupply:
         """It waits for an answer again."""
         claims.unskip(self._catalogue, image_id, queue=self.queue, session=session)
 
-    def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> None:
+    def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> bool:
         """It goes into quarantine and counts as wrong."""
-        quarantine_images(self._catalogue, {image_id: (reason, detail)})
+        return quarantine_images(self._catalogue, {image_id: (reason, detail)}) == 1
+
+    def put_back(self, image_id: int, reason: Quarantine) -> None:
+        """It waits for an answer again."""
+        end_quarantine(self._catalogue, image_id, reason)
 
     def may_undo(self, image_id: int) -> bool:
         """Answers can be taken back while this audit is open, and only its own."""

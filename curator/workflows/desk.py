@@ -32,7 +32,7 @@ from curator.review.outcome import Summary, Undone, Verdict
 from curator.review.pace import Pace
 from curator.review.reserve import Reserve
 from curator.review.tally import Tally
-from curator.review.trail import Trail
+from curator.review.trail import Step, Trail
 from curator.review.view import WHOLE, View
 from curator.workflows.cards import Card, without_hints
 from curator.workflows.holding import Holding
@@ -238,13 +238,13 @@ class Desk:
             if step is None:
                 return self._undo_earlier()
             self._returned.update(step.image_ids)
-            if not step.event_ids:
-                for image_id in step.image_ids:
-                    self._supply.unskip(image_id, session=self.session)
-                self._tally.count("skipped", -len(step.image_ids))
-                return Undone(image_ids=step.image_ids, label="")
-            self._take_back(step.event_ids)
-            return Undone(image_ids=step.image_ids, label=step.label)
+            if step.event_ids:
+                self._take_back(step.event_ids)
+            else:
+                self._put_back(step)
+            return Undone(
+                image_ids=step.image_ids, label=step.label, set_aside=step.set_aside is not None
+            )
 
     def flag(self, image_id: int, note: str) -> None:
         """Mark an image with a note for somebody to look at."""
@@ -252,11 +252,12 @@ class Desk:
         self._tally.count("flagged")
 
     def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> None:
-        """Put an image that cannot be shown into quarantine, and go on."""
+        """Put an image that cannot be shown into quarantine, and go on; `undo` takes it out."""
         with self._lock:
-            self._supply.set_aside(image_id, reason, detail)
-            self._tally.count("set aside")
-            if self._trail.current == image_id:
+            if self._supply.set_aside(image_id, reason, detail):
+                self._tally.count("set aside")
+                self._trail.put_aside(image_id, reason)
+            elif self._trail.current == image_id:
                 self._trail.drop()
 
     def news_about(self, verdict: Verdict) -> HistoryEvent | None:
@@ -383,6 +384,15 @@ class Desk:
         for image_id in image_ids:
             self._supply.skip(image_id, actor=self.actor, session=self.session)
         self._tally.count("skipped", len(image_ids))
+
+    def _put_back(self, step: Step) -> None:
+        """Let images that were skipped or set aside come again."""
+        for image_id in step.image_ids:
+            if step.set_aside is not None:
+                self._supply.put_back(image_id, step.set_aside)
+            else:
+                self._supply.unskip(image_id, session=self.session)
+        self._tally.count("set aside" if step.set_aside else "skipped", -len(step.image_ids))
 
     def _undo_earlier(self) -> Undone | None:
         origin = self._supply.origin

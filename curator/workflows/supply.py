@@ -13,7 +13,7 @@ from typing import Protocol
 
 from curator.catalogue import browse, claims
 from curator.catalogue.browse import Base, Look
-from curator.catalogue.files import quarantine_images
+from curator.catalogue.files import end_quarantine, quarantine_images
 from curator.catalogue.queues import QueueFilter
 from curator.catalogue.sources import find_source
 from curator.core.progress import SILENT, Progress
@@ -90,8 +90,11 @@ class Supply(Protocol):
     def unskip(self, image_id: int, *, session: str) -> None:
         """That was taken back."""
 
-    def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> None:
-        """An image cannot be shown."""
+    def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> bool:
+        """An image cannot be shown; whether that was new."""
+
+    def put_back(self, image_id: int, reason: Quarantine) -> None:
+        """That was taken back."""
 
     def may_undo(self, image_id: int) -> bool:
         """Whether a decision of an earlier session about this image may be taken back here."""
@@ -163,9 +166,13 @@ class QueueSupply:
         """It may come again."""
         claims.unskip(self._workspace.catalogue, image_id, queue=self.queue, session=session)
 
-    def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> None:
+    def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> bool:
         """Put it into quarantine."""
-        quarantine_images(self._workspace.catalogue, {image_id: (reason, detail)})
+        return quarantine_images(self._workspace.catalogue, {image_id: (reason, detail)}) == 1
+
+    def put_back(self, image_id: int, reason: Quarantine) -> None:
+        """Take it out of quarantine again."""
+        end_quarantine(self._workspace.catalogue, image_id, reason)
 
     def may_undo(self, image_id: int) -> bool:
         """One's own decisions can always be taken back."""

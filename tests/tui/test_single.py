@@ -9,6 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from curator.catalogue import labels
+from curator.catalogue.checks import check_catalogue
+from curator.catalogue.images import image_details
 from curator.catalogue.models import Flag, Skip
 from curator.core.words import EventKind, Label, Method, Origin, Quarantine, Standing
 from curator.tui.cells import Depth
@@ -256,12 +258,20 @@ async def test_a_picture_that_vanished_says_why_and_can_be_set_aside(
         assert reviewer.card_id == image_id
         await reviewer.press("Q")
         assert reviewer.card_id != image_id
-        await reviewer.press("space")
+        assert quarantine_of(scored, image_id) is Quarantine.VANISHED
+        await reviewer.press("u")
+        assert "quarantine again" in reviewer.text()
+        assert reviewer.card_id == image_id
+        assert quarantine_of(scored, image_id) is None
+        await reviewer.press("Q", "space")
+        assert reviewer.app.desk.summary().set_aside == 1
     assert labels.history(scored.catalogue, image_id) == []
-    from curator.catalogue.images import image_details
+    assert quarantine_of(scored, image_id) is Quarantine.VANISHED
+    assert not list(check_catalogue(scored.catalogue))
 
-    details = image_details(scored.catalogue, [image_id])[image_id]
-    assert details.quarantine is Quarantine.VANISHED
+
+def quarantine_of(workspace: Workspace, image_id: int) -> Quarantine | None:
+    return image_details(workspace.catalogue, [image_id])[image_id].quarantine
 
 
 @played
