@@ -30,6 +30,8 @@ from curator.catalogue.models import (
 )
 from curator.catalogue.scores import NO_GENERATION, generation_now
 from curator.catalogue.sets import Query, column, within
+from curator.catalogue.sqlite import raw_rows
+from curator.core.folds import in_proportion_to_error
 from curator.core.words import AuditState, EventKind, Origin, Quarantine, Standing
 from curator.errors import DataError
 
@@ -211,6 +213,29 @@ def random_without_human(
     It is labelled blind, so images of an open audit may be in it.
     """
     return _drawn(catalogue, _WITHOUT_HUMAN, size, seed, replace(leave_out, audited=True))
+
+
+def informative(
+    catalogue: Catalogue, *, size: int, seed: int, leave_out: QueueFilter = NO_FILTER
+) -> list[int]:
+    """Images without a human label, drawn in proportion to their expected error.
+
+    That is min(P, 1 - P) of the current scores, promoted or not: what is doubtful comes often,
+    and nothing is never looked at. The same for the same seed and scores. Raises DataError if
+    there are no scores yet.
+    """
+    found: list[int] = []
+    with catalogue.read() as connection:
+        query = _scored(_current(connection)).add_columns(Score.probability)
+        rows = raw_rows(connection.execute(query.where(_WITHOUT_HUMAN)))
+        ids, probability = zip(*rows, strict=True) if rows else ((), ())
+        order = in_proportion_to_error(column(ids, np.int64), column(probability, np.float64), seed)
+        for start in range(0, len(order), _DRAWN_AT_ONCE):
+            some = order[start : start + _DRAWN_AT_ONCE].tolist()
+            found += _kept(connection, some, _WITHOUT_HUMAN, leave_out)
+            if len(found) >= size:
+                break
+    return found[:size]
 
 
 def _drawn(

@@ -123,10 +123,10 @@ def _answer(
     elif report.waiting and not elsewhere and screen.there_is_a_screen():
         screen.review_on_screen(workspace, "audit", like=None, goal=report.waiting, view=WHOLE)
     elif report.waiting:
+        call.say(f"Audit {report.audit} is open: {count(report.waiting, 'image')} to look at.")
         call.say(
-            f"Audit {report.audit} is open: {count(report.waiting, 'image')} to look at.\n"
             "Without a screen: curator queue audit --output audit.csv, fill in the column"
-            " `label`,\nthen curator label audit.csv --origin audit, and curator certify."
+            " `label`, then curator label audit.csv --origin audit, and curator certify."
         )
         return
     call.say(f"Next: {status(workspace).advice()}")

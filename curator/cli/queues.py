@@ -24,8 +24,8 @@ QueueName = Annotated[
     str,
     typer.Argument(
         metavar="QUEUE",
-        help="diverse, similar, borderline, unfamiliar, promoted, random, suspect, conflict,"
-        " calibration, audit, quarantine.",
+        help="diverse, similar, borderline, informative, unfamiliar, promoted, random, suspect,"
+        " conflict, calibration, audit, quarantine.",
         autocompletion=complete.queue_names,
     ),
 ]
@@ -33,8 +33,8 @@ ReviewQueue = Annotated[
     str,
     typer.Argument(
         metavar="QUEUE",
-        help="diverse, similar, borderline, unfamiliar, promoted, random, conflict, calibration,"
-        " audit.",
+        help="diverse, similar, borderline, informative, unfamiliar, promoted, random, conflict,"
+        " calibration, audit.",
         autocompletion=complete.queue_names,
     ),
 ]
@@ -73,8 +73,9 @@ def queue(
     Fill in the column `label` and bring it back with `curator label`; so with an export of
     Label Studio. The queues: diverse
     (spread over everything, for the first labels), similar IMAGE (more of a rare class),
-    borderline, unfamiliar, promoted, random, suspect (labels that the scores contradict),
-    conflict, quarantine; calibration (a random sample) and audit say neither score nor class.
+    borderline, informative (in proportion to expected error, for seeds before an audit),
+    unfamiliar, promoted, random, suspect (labels that the scores contradict), conflict,
+    quarantine; calibration (a random sample) and audit say neither score nor class.
 
     Example: curator queue borderline --size 200 --output look.csv
     """

@@ -63,6 +63,13 @@ def simulate(
     slips: Annotated[
         float, typer.Option(metavar="SHARE", help="Share of audit answers that are wrong.")
     ] = 0.0,
+    informative: Annotated[
+        bool,
+        typer.Option(
+            "--informative",
+            help="Draw the second half of the seeds as `queue informative` does.",
+        ),
+    ] = False,
     repetitions: Annotated[
         int, typer.Option(metavar="N", min=1, help="How often each combination is played.")
     ] = 20,
@@ -91,6 +98,7 @@ def simulate(
         rounds=_numbers("--rounds", rounds, int),
         flipped=flipped,
         slips=slips,
+        informative=informative,
         repetitions=repetitions,
     )
     call = invocation(context)

@@ -16,6 +16,8 @@ _FOLD_STREAM = 1
 _SAMPLE_STREAM = 2
 _SHARE_STREAM = 3
 _DIVISION_STREAM = 4
+_ERROR_STREAM = 5
+_LEAST_ERROR = 1e-4
 
 
 def fold_of(unit_keys: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
@@ -27,6 +29,21 @@ def fold_of(unit_keys: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.i
 def sampling_rank(keys: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
     """A number in [0, 1) for each key; the smallest n of them are a random sample of n."""
     return _unit_interval(_mix(keys, seed, _SAMPLE_STREAM))
+
+
+def in_proportion_to_error(
+    keys: NDArray[np.int64], probability: NDArray[np.float64], seed: int
+) -> NDArray[np.int64]:
+    """The keys in the order in which they are drawn in proportion to min(P, 1 - P), (keys,).
+
+    One by one and without replacement (Efraimidis and Spirakis, 2006, Information Processing
+    Letters 97), the same for the same seed. `probability` (keys,) is P(positive). What is
+    doubtful comes early, and nothing never.
+    """
+    error = np.maximum(np.minimum(probability, 1.0 - probability), _LEAST_ERROR)
+    chance = _unit_interval(_mix(keys, seed, _ERROR_STREAM))
+    order: NDArray[np.int64] = keys[np.lexsort((keys, -np.log1p(-chance) / error))]
+    return order
 
 
 def share_rank(unit_keys: NDArray[np.int64], seed: int) -> NDArray[np.float64]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.core.folds import fold_of, sampling_rank
+from curator.core.folds import fold_of, in_proportion_to_error, sampling_rank
 from curator.core.gates import KNOWN_LIMIT, Sights, farthest_usual
 from curator.core.neighbours import Neighbourhood, places_of
-from curator.core.rehearsal import Scores
+from curator.core.rehearsal import Scores, draw_labels
 from curator.learn.frozen import (
     Plan,
     PoolSlice,
@@ -91,6 +91,32 @@ class Rehearsal:
         """Whether every head would see both classes of these labels."""
         folds = fold_of(self.pool.unit_keys[places], self._plan.heads, seed)
         return all(len(np.unique(folds[side])) > 1 for side in (said, ~said))
+
+    def draw(
+        self, count: int, flipped: float, *, informative: bool, seed: int
+    ) -> tuple[Ints, Flags]:
+        """A sample of `count` images, rising, and what a person says of them.
+
+        The share `flipped` is labelled wrongly. With `informative` only the first half is
+        drawn at random, and the others in proportion to their expected error after a round
+        on that half, if it can teach; else at random, too.
+        """
+        generator = np.random.default_rng([seed, 1])
+        if not informative:
+            return draw_labels(self.pool.truth, count, flipped, generator)
+        places, said = draw_labels(self.pool.truth, count // 2, flipped, generator)
+        rest = np.setdiff1d(np.arange(len(self.pool)), places)
+        probability = np.full(len(rest), 0.5)
+        if self.can_teach(places, said, seed=seed):
+            (scores,) = self.rounds(places, said, rounds=1, seed=seed)
+            probability = scores.probability
+        more = in_proportion_to_error(rest, probability, seed)[: count - len(places)]
+        answers = self.pool.truth[more]
+        wrong = generator.choice(len(more), round(flipped * len(more)), replace=False)
+        answers[wrong] = ~answers[wrong]
+        both = np.concatenate([places, more])
+        order = np.argsort(both)
+        return both[order], np.concatenate([said, answers])[order]
 
     def rounds(self, places: Ints, said: Flags, *, rounds: int, seed: int) -> list[Scores]:
         """The scores of each of these rounds after a person has labelled `places`.

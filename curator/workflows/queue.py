@@ -43,6 +43,7 @@ QUEUES: dict[str, str] = {
     "diverse": "spread over feature space; needs no model, for the first labels",
     "similar": "most like one image, to find more of a rare class",
     "borderline": "neither promoted nor labelled, nearest to undecided, with a few others",
+    "informative": "drawn in proportion to their expected error: for further seeds before an audit",
     "unfamiliar": "unlike anything that people labelled",
     "promoted": "labelled by rounds, the least certain first",
     "random": "a random sample of the unlabelled images",
@@ -256,6 +257,9 @@ _CHOOSERS: dict[str, Callable[[Request], list[int]]] = {
     "diverse": _diverse,
     "similar": _similar,
     "borderline": lambda ask: list(borderline(ask)),
+    "informative": lambda ask: queues.informative(
+        ask.workspace.catalogue, size=ask.size, seed=ask.seed, leave_out=ask.leave_out
+    ),
     "unfamiliar": _unfamiliar,
     "promoted": lambda ask: queues.promoted(
         ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out

@@ -26,7 +26,6 @@ from curator.core.rehearsal import (
     Bars,
     Played,
     Scores,
-    draw_labels,
     nothing_learned,
     play_certified,
     play_thresholds,
@@ -62,7 +61,8 @@ class Wish:
 
     `decisions` are all that people may make, seeds and audit together; None lets each audit
     take as many as are worth it. `flipped` is the share of seed labels that are wrong,
-    `slips` the share of audit answers. `features` are names of feature sets, `all`, or
+    `slips` the share of audit answers. With `informative` the second half of the seeds is
+    drawn as the queue of that name does. `features` are names of feature sets, `all`, or
     nothing for those of the settings.
     """
 
@@ -74,6 +74,7 @@ class Wish:
     rounds: tuple[int, ...] = (1,)
     flipped: float = 0.0
     slips: float = 0.0
+    informative: bool = False
     repetitions: int = 20
 
 
@@ -190,6 +191,7 @@ class _Stage:
                     )
                 ),
                 (wish.flipped, wish.slips, workspace.settings.runtime.seed),
+                *(("informative",) if wish.informative else ()),
             ),
             (self.pool.rows, self.pool.unit_keys, self.pool.truth),
         )
@@ -226,8 +228,9 @@ class _Stage:
         start = time.perf_counter()
         chance = [self._workspace.settings.runtime.seed, repetition, seeds]
         seed = int(np.random.default_rng(chance).integers(2**31))
-        generator = np.random.default_rng([seed, 1])
-        places, said = draw_labels(self.pool.truth, seeds, self._wish.flipped, generator)
+        places, said = self._rehearsal.draw(
+            seeds, self._wish.flipped, informative=self._wish.informative, seed=seed
+        )
         found: list[Scores] = []
         if self._rehearsal.can_teach(places, said, seed=seed):
             most = max(self._wish.rounds)

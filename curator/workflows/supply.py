@@ -36,6 +36,7 @@ REVIEWED = {name: text for name, text in QUEUES.items() if name != "quarantine"}
 
 _BASES = {
     "borderline": Base.UNLABELLED,
+    "informative": Base.WITHOUT_HUMAN,
     "promoted": Base.PROMOTED,
     "random": Base.UNLABELLED,
     "conflict": Base.CONFLICT,

@@ -46,6 +46,18 @@ def test_a_table_a_plot_and_advice(garments: Path) -> None:
     assert (garments / "ws" / ".curator" / "reports" / "simulate.png").is_file()
 
 
+def test_seeds_can_be_drawn_where_errors_are_expected(garments: Path) -> None:
+    plain, informed = (
+        curator(
+            "-q", "-w", garments / "ws", "simulate", garments / "truth.csv", *PLAYED, "--json",
+            "--policy", "raw", *more,
+        ).json()["rows"]
+        for more in ((), ("--informative",))
+    )  # fmt: skip
+    assert [row["decisions"] for row in informed] == [row["decisions"] for row in plain]
+    assert [row["coverage"] for row in informed] != [row["coverage"] for row in plain]
+
+
 def test_the_same_as_json_and_no_label_is_left_behind(garments: Path) -> None:
     arguments = ("simulate", garments / "truth.csv", *PLAYED, "--json")
     found = curator("-q", "-w", garments / "ws", *arguments).json()
