@@ -25,8 +25,9 @@ from curator.tui.lines import Inks
 from curator.tui.widgets.panel import Names, Panel, Thumb
 from curator.workflows.cards import NO_CONTEXT, Card, load_cards, load_context
 from curator.workflows.desk import Desk
-from curator.workflows.inside import Insight, Sight, sees_by_itself
+from curator.workflows.inside import Sight, sees_by_itself
 from curator.workflows.neighbours import Neighbour, Neighbours
+from curator.workflows.onlooker import Onlooker
 from curator.workflows.pictures import Pictures, Region, Shot
 from curator.workflows.workspace import Workspace
 
@@ -72,7 +73,7 @@ class Prepared:
 
 
 class Backstage:
-    """Owns the threads and the open files of one session; `close` ends them."""
+    """Owns the threads, the open files and the onlooker of one session; `close` ends them."""
 
     def __init__(self, workspace: Workspace, desk: Desk) -> None:
         settings = workspace.settings
@@ -90,7 +91,7 @@ class Backstage:
         self._desk_thread = ThreadPoolExecutor(1, thread_name_prefix="desk")
         self._search_thread = ThreadPoolExecutor(1, thread_name_prefix="search")
         self._inside_thread = ThreadPoolExecutor(1, thread_name_prefix="inside")
-        self._insight = Insight(workspace)
+        self._onlooker = Onlooker(workspace)
         self._ahead: Ahead[Wish, Prepared] = Ahead(self._prepare, keep=KEPT)
         self._thumbs: OrderedDict[tuple[int, int, int], Sequence[Strip]] = OrderedDict()
         self._thumb_lock = threading.Lock()
@@ -101,6 +102,7 @@ class Backstage:
         """End the threads, let go of claims and files."""
         self._ahead.close()
         self._search_thread.shutdown(wait=True, cancel_futures=True)
+        self._onlooker.close()
         self._inside_thread.shutdown(wait=True, cancel_futures=True)
         self._desk_thread.shutdown(wait=True)
         self.desk.close()
@@ -154,7 +156,7 @@ class Backstage:
     def _look(self, image_id: int, asked: bool) -> Sight | None:
         if not asked and not sees_by_itself(self.workspace):
             return None
-        return self._insight.sight(image_id)
+        return self._onlooker.sight(image_id)
 
     def sources(self) -> tuple[str, ...]:
         """The names of all sources."""

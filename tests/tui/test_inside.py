@@ -17,6 +17,7 @@ from curator.core.folds import fold_of
 from curator.tui.screens.history import HistoryScreen
 from curator.tui.screens.single import SingleScreen
 from curator.workflows.inside import Insight, Sight
+from curator.workflows.onlooker import Onlooker
 from curator.workflows.workspace import Workspace, open_workspace
 from tests.finetune.pictures import labelled
 from tests.tui.conftest import PATIENCE, Reviewer, Seat, played
@@ -72,14 +73,14 @@ async def test_it_is_made_off_the_interfaces_thread_which_goes_on(
     seat: Seat, trained: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_go_on, threads = threading.Event(), []
-    real = Insight.sight
+    real = Onlooker.sight
 
-    def slow(self: Insight, image_id: int) -> Sight:
+    def slow(self: Onlooker, image_id: int) -> Sight:
         threads.append(threading.current_thread())
         assert may_go_on.wait(30)
         return real(self, image_id)
 
-    monkeypatch.setattr(Insight, "sight", slow)
+    monkeypatch.setattr(Onlooker, "sight", slow)
     async with seat(workspace=trained) as reviewer:
         try:
             await reviewer.press("i")

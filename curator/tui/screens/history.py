@@ -75,7 +75,7 @@ class HistoryScreen(ReviewScreen):
 
     @work(exclusive=True)
     async def _look_inside(self, *, asked: bool) -> None:
-        """Pictures of what the network sees, as soon as they are made in another thread."""
+        """Pictures of what the network sees, as soon as another process has made them."""
         app, inside = self.review, self.query_one(Inside)
         if asked:
             self._make_room()
