@@ -33,7 +33,10 @@ from curator.workflows.cards import Card
 from curator.workflows.supply import REVIEWED
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from textual.actions import ActionParseResult
+    from textual.dom import DOMNode
 
     Callback = Callable[[], Awaitable[None]]
 
@@ -117,6 +120,19 @@ class ReviewApp(App[Summary]):
             self._key_pressed_at = event.time
         await super().on_event(event)
 
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Do what a key means; what the catalogue or the disk refuses is told, and one goes on."""
+        try:
+            return await super().run_action(action, default_namespace, namespaces)
+        except CuratorError as error:
+            self.complain(error)
+            return True
+
     def redraw_everything(self) -> None:
         """Make all screens anew, as after a change of theme."""
         for screen in self.screen_stack:
@@ -188,8 +204,13 @@ class ReviewApp(App[Summary]):
         """Ask for a note and flag the image with it."""
 
         async def keep(note: str | None) -> None:
-            if note is not None:
+            if note is None:
+                return
+            try:
                 await self.backstage.at_desk(self.desk.flag, card.image_id, note)
+            except CuratorError as error:
+                self.complain(error)
+            else:
                 self.notify("Flagged.", timeout=2)
 
         self.push_screen(AskScreen("Why flag this image?", "a note, or nothing"), keep)

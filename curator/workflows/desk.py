@@ -234,14 +234,15 @@ class Desk:
     def undo(self) -> Undone | None:
         """Take the newest step back, also one of an earlier session; None if there is none."""
         with self._lock:
-            step = self._trail.back()
+            step = self._trail.last_step()
             if step is None:
                 return self._undo_earlier()
-            self._returned.update(step.image_ids)
             if step.event_ids:
                 self._take_back(step.event_ids)
             else:
                 self._put_back(step)
+            self._trail.back()  # only now: what could not be undone is the newest step still
+            self._returned.update(step.image_ids)
             return Undone(
                 image_ids=step.image_ids, label=step.label, set_aside=step.set_aside is not None
             )

@@ -13,9 +13,11 @@ from curator.catalogue.checks import check_catalogue
 from curator.catalogue.images import image_details
 from curator.catalogue.models import Flag, Skip
 from curator.core.words import EventKind, Label, Method, Origin, Quarantine, Standing
+from curator.errors import StorageError
 from curator.tui.cells import Depth
 from curator.tui.screens.single import SingleScreen
 from curator.tui.screens.summary import SummaryScreen
+from curator.workflows import desk as desks
 from curator.workflows.workspace import Workspace
 from tests.tui.conftest import Reviewer, Seat, played
 
@@ -272,6 +274,51 @@ async def test_a_picture_that_vanished_says_why_and_can_be_set_aside(
 
 def quarantine_of(workspace: Workspace, image_id: int) -> Quarantine | None:
     return image_details(workspace.catalogue, [image_id])[image_id].quarantine
+
+
+@pytest.mark.parametrize(
+    ("work", "keys"),
+    [("decide", "a"), ("skip", "space"), ("undo", "u"), ("flag", "f enter"), ("move", "left")],
+)
+@played
+async def test_a_full_disk_is_told_and_the_key_can_be_pressed_again(
+    seat: Seat, scored: Workspace, monkeypatch: pytest.MonkeyPatch, work: str, keys: str
+) -> None:
+    def full(*arguments: object, **named: object) -> None:
+        raise StorageError("The disk is full.", "Make room on it.")
+
+    async with seat() as reviewer:
+        await reviewer.press("a")
+        image_id = reviewer.card_id
+        with monkeypatch.context() as patch:
+            patch.setattr(reviewer.app.desk, work, full)
+            await reviewer.press(*keys.split())
+            assert "Make room on it." in reviewer.text()
+            assert reviewer.card_id == image_id
+        await reviewer.press("a")
+        assert reviewer.card_id != image_id
+    assert standing(scored, image_id) is Standing.POSITIVE
+
+
+@played
+async def test_an_undo_that_failed_is_still_the_next_to_undo(
+    seat: Seat, scored: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **named: object) -> None:
+        raise StorageError("The disk is full.", "Make room on it.")
+
+    async with seat() as reviewer:
+        first = reviewer.card_id
+        await reviewer.press("a")
+        second = reviewer.card_id
+        await reviewer.press("a")
+        with monkeypatch.context() as patch:
+            patch.setattr(desks, "retract", full)
+            await reviewer.press("u")
+        await reviewer.press("u")
+        assert reviewer.card_id == second
+    assert standing(scored, first) is Standing.POSITIVE
+    assert standing(scored, second) is not Standing.POSITIVE
 
 
 @played

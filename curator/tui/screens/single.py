@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, ParamSpec, TypeVar
 
 from textual import events, work
 from textual.app import ComposeResult
@@ -27,6 +28,9 @@ from curator.tui.widgets.lines import Lines
 from curator.tui.widgets.picture import Picture
 from curator.tui.zoom import Zoom
 from curator.workflows.cards import Card
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _LULL = 0.3
 """Seconds after a picture was drawn in which the terminal is left alone."""
@@ -243,16 +247,21 @@ class SingleScreen(ReviewScreen):
                 severity="warning",
             )
             return
-        desk, backstage = self.review.desk, self.review.backstage
-        self._visible_since = None
-        try:
-            verdict = await backstage.at_desk(desk.decide, label, reasons=tuple(self._reasons))
-        except CuratorError as error:
-            self.review.complain(error)
-            self._visible_since = time.monotonic()
-            return
+        verdict = await self._settle(self.review.desk.decide, label, reasons=tuple(self._reasons))
         await self.show_current()
         self._tell_news(verdict)
+
+    async def _settle(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Deal with the image at the desk; if that fails it can be tried again.
+
+        Keys that were pressed meanwhile do not count for whatever shows then.
+        """
+        self._visible_since = None
+        try:
+            return await self.review.backstage.at_desk(work, *args, **kwargs)
+        except CuratorError:
+            self._visible_since = time.monotonic()
+            raise
 
     @work
     async def _tell_news(self, verdict: Verdict) -> None:
@@ -299,8 +308,7 @@ class SingleScreen(ReviewScreen):
     async def action_skip(self) -> None:
         """Leave the image undecided."""
         if self._counts:
-            self._visible_since = None
-            await self.review.backstage.at_desk(self.review.desk.skip)
+            await self._settle(self.review.desk.skip)
             await self.show_current()
 
     async def action_undo(self) -> None:
@@ -413,9 +421,7 @@ class SingleScreen(ReviewScreen):
         if shot.reason is None:
             self.notify("This picture can be shown. Call it what it is, or flag it with f.")
             return
-        await self.review.backstage.at_desk(
-            self.review.desk.set_aside, card.image_id, shot.reason, shot.problem
-        )
+        await self._settle(self.review.desk.set_aside, card.image_id, shot.reason, shot.problem)
         await self.show_current()
 
     async def on_screen_resume(self) -> None:
