@@ -118,17 +118,27 @@ def _averaged(network: PixelNetwork, recipe: Recipe) -> AveragedModel | None:
     return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
-def _arithmetic(recipe: Recipe, device: str) -> AbstractContextManager[Any]:
-    kind = device.partition(":")[0]
-    wanted = recipe.mixed_precision
+def half_precision(recipe: Recipe, device: str) -> torch.dtype | None:
+    """The 16-bit numbers that steps compute in where they can, None for 32 bits throughout.
+
+    bfloat16 where there is such a thing: it needs no scaling. `auto` is on where it pays,
+    on CUDA.
+    """
+    kind, wanted = device.partition(":")[0], recipe.mixed_precision
     if wanted == "off" or (wanted == "auto" and kind != "cuda"):
+        return None
+    if kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.bfloat16
+
+
+def _arithmetic(recipe: Recipe, device: str) -> AbstractContextManager[Any]:
+    halves = half_precision(recipe, device)
+    if halves is None:
         return nullcontext()
-    halves = torch.float16 if _needs_scaling(recipe, device) else torch.bfloat16
-    return torch.autocast(kind, halves)
+    return torch.autocast(device.partition(":")[0], halves)
 
 
 def _needs_scaling(recipe: Recipe, device: str) -> bool:
     """Whether 16 bits mean float16, whose small gradients vanish unless they are scaled up."""
-    if recipe.mixed_precision == "off" or not device.startswith("cuda"):
-        return False
-    return not torch.cuda.is_bf16_supported(including_emulation=False)
+    return half_precision(recipe, device) is torch.float16
