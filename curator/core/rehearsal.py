@@ -38,7 +38,7 @@ class Scores:
     `probability` (calibrated), `raw` and `truth` are (images,), of those without a label;
     `judged_probability`, `judged_raw` and `judged_positive` are (labels,): P(positive) from
     heads that never met the label, calibrated and raw, and what the person said. `sights` are
-    what gates look at.
+    what gates look at, `slips` the share of the labels that seem wrong.
     """
 
     probability: Floats
@@ -48,6 +48,7 @@ class Scores:
     judged_raw: Floats
     judged_positive: Flags
     sights: Sights
+    slips: float = 0.0
 
     def as_raw(self) -> Scores:
         """The same where raw scores decide."""
@@ -228,7 +229,7 @@ def ready_audit(scores: Scores, rules: AuditRules, *, sample: int | None, seed: 
     near = np.full(len(scores.truth), True) if sights.far is None else sights.far <= sights.limit
     images = np.flatnonzero(near)
     frame = rank_pool(images, scores.probability[near], balanced=rules.balanced, seed=seed)
-    judged = judged_labels(scores.judged_probability, scores.judged_positive)
+    judged = judged_labels(scores.judged_probability, scores.judged_positive, slips=scores.slips)
     forecast = forecast_errors(frame, judged, slips=rules.slips)
     truth = scores.truth[frame.image_ids]
     return ReadyAudit(

@@ -145,6 +145,7 @@ class Rehearsal:
                     judged_raw=raw[places],
                     judged_positive=said,
                     sights=self._sights(trained, places, labelled, seed),
+                    slips=trained.reading.wrong_share,
                 )
             )
             teacher = trained.as_teacher()

@@ -214,10 +214,14 @@ def _single_text(
 def judged_of(workspace: Workspace, pool: ScoredPool) -> Judged | None:
     """People's labels beside the scores of heads that never met them; plans alone use them."""
     known = pool.human & pool.settled & ~pool.sheet
-    return (
-        judged_labels(_deciding(workspace, pool)[known], pool.positive[known])
-        if known.any()
-        else None
+    if not known.any():
+        return None
+    outcome = rounds.get_round(workspace.catalogue, pool.round_id).outcome if pool.round_id else {}
+    belief = outcome.get("label_belief") or {}
+    return judged_labels(
+        _deciding(workspace, pool)[known],
+        pool.positive[known],
+        slips=float(belief.get("wrong_share", 0.0)),
     )
 
 

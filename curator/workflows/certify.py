@@ -43,7 +43,7 @@ _OUTCOMES = {
     Label.UNSURE: Outcome.UNSURE,
 }
 _CHUNK = 65_536
-_STANDS = ("estimate", "basis", "judgement", "alarms", "usual_distance")
+_STANDS = ("estimate", "basis", "label_belief", "judgement", "alarms", "usual_distance")
 """What a round says about its scores, which are those of the one that was audited."""
 
 

@@ -34,13 +34,17 @@ def frame_of_scores(
     return freeze_frame(image_ids, positive, confidence, estimated_error, seed=seed)
 
 
-def judged_labels(probability: Floats, positive: Flags, weight: Floats | None = None) -> Judged:
+def judged_labels(
+    probability: Floats, positive: Flags, weight: Floats | None = None, *, slips: float = 0.0
+) -> Judged:
     """People's labels beside P(positive) from heads that never met them; all (labels,).
 
     `weight` says how many images of the pool a label stands for; all the same if not given.
+    `slips` is the share of the labels that seem wrong, whatever the image shows.
     """
     return Judged(
         estimated_error=np.minimum(probability, 1.0 - probability),
         wrong=(probability > 0.5) != positive,
         weight=np.ones(len(positive)) if weight is None else weight,
+        slips=slips,
     )
