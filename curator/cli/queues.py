@@ -129,8 +129,8 @@ def review(
     """Look at one image after the other and say what it is; every answer is kept at once.
 
     In a terminal this is a screen with pictures: `?` shows its keys. Without one (or with
-    --plain) answers are lines: the name of a class or its first letter, `unsure`, `skip`,
-    `undo`, `quit`; words after a class are its reasons.
+    --plain) answers are lines: the same keys, or whole words: the name of a class,
+    `unsure`, `skip`, `undo`, `quit`; words after a class are its reasons.
 
     Example: curator review diverse
     """
@@ -163,7 +163,7 @@ def review_lines(
     """The plain review."""
     from curator.workflows.desk import Desk
 
-    keys = show_review.Answers(workspace.settings.classes)
+    keys = show_review.Answers(workspace.settings.classes, workspace.settings.review.keys)
     with Desk(
         workspace, name, actor=current_user(), like=like, view=view, progress=call.progress()
     ) as desk:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from curator.cli.output import shown
 from curator.core.words import Label
 from curator.errors import UsageError
+from curator.review.actions import resolve_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from curator.settings import ClassesSettings
     from curator.workflows.cards import Card
     from curator.workflows.queue import QueueRow
@@ -26,47 +29,48 @@ class Answer:
     move: Move | None = None
 
 
-class Answers:
-    """The answers that a workspace understands: whole words, and a letter for each.
+_ANSWERS = {
+    "positive": Answer(Label.POSITIVE),
+    "negative": Answer(Label.NEGATIVE),
+    "unsure": Answer(Label.UNSURE),
+    "skip": Answer(move="skip"),
+    "undo": Answer(move="undo"),
+    "quit": Answer(move="quit"),
+}
+"""What may be answered, by the name of the action that does it on the screen."""
 
-    A class whose first letter is taken has `1` (positive) or `2` (negative) alone.
+
+class Answers:
+    """The answers that a workspace understands: whole words, and the keys of the screen.
+
+    A key means here what it means there, whatever the classes are called; the user's own
+    keys (`review.keys`) count too, as far as one can type them into a line.
     """
 
-    def __init__(self, classes: ClassesSettings) -> None:
+    def __init__(self, classes: ClassesSettings, keys: Mapping[str, str]) -> None:
         self._reasons = classes.reasons
-        self._meanings: dict[str, Answer] = {
-            "1": Answer(Label.POSITIVE),
-            "2": Answer(Label.NEGATIVE),
-            "unsure": Answer(Label.UNSURE),
-            "u": Answer(Label.UNSURE),
-        }
-        for move in ("skip", "undo", "quit"):
-            self._meanings[move] = Answer(move=move)
-        self._meanings |= {
-            "s": Answer(move="skip"),
-            "z": Answer(move="undo"),
-            "q": Answer(move="quit"),
-        }
-        self._keys = {"positive": "1", "negative": "2"}
         self._names: dict[str, str] = {"positive": classes.positive, "negative": classes.negative}
-        for side, name in self._names.items():
-            letter = name[0].casefold()
-            self._meanings[name.casefold()] = Answer(Label(side))
-            if letter not in self._meanings and self._other(side)[0].casefold() != letter:
-                self._meanings[letter] = Answer(Label(side))
-                self._keys[side] = letter
+        chosen = resolve_keys(keys)
+        self._keys = {name: _typed(chosen[name]) for name in _ANSWERS}
+        self._words = {name: answer for name, answer in _ANSWERS.items() if name not in self._names}
+        self._words |= {name.casefold(): _ANSWERS[side] for side, name in self._names.items()}
+        self._letters = {key: _ANSWERS[name] for name, keys in self._keys.items() for key in keys}
 
     def explanation(self) -> str:
         """One line that says what may be answered."""
-        classes = ", ".join(f"{self._keys[side]} = {name}" for side, name in self._names.items())
-        reasons = (
-            f" After a class, its reasons: {', '.join(self._reasons)}." if self._reasons else ""
-        )
-        return f"{classes}, u = unsure, s = skip, z = undo, q = quit.{reasons}"
+        known = self._names | {"unsure": "not sure"}
+        words = [f"{self._shown(name)} = {known.get(name, name)}" for name in _ANSWERS]
+        reasons = [f"{number} {reason}" for number, reason in enumerate(self._reasons, 1)]
+        after = f" After a class, its reasons: {', '.join(reasons)}." if reasons else ""
+        return f"{', '.join(words)}.{after}"
 
     def prompt(self) -> str:
         """What stands before the answer."""
-        return "/".join([*self._keys.values(), "u", "s", "z", "q"]) + "> "
+        return "/".join(self._shown(name) for name in _ANSWERS) + "> "
+
+    def _shown(self, name: str) -> str:
+        keys = self._keys[name]
+        return (keys[0] if keys[0] != " " else "space") if keys else self._names.get(name, name)
 
     def announcement(self, card: Card, number: int) -> str:
         """The lines that stand above the answer; of a blind card only where it lies."""
@@ -82,18 +86,21 @@ class Answers:
 
     def read(self, line: str) -> Answer:
         """What `line` means. Raises UsageError if it means nothing."""
-        text = line.strip()
-        whole = self._meanings.get(text.casefold())
+        text = line.rstrip("\r\n")
+        text = text.strip() or text[:1]
+        whole = self._letters.get(text) or self._words.get(text.casefold())
         if whole is not None:
             return whole
-        word, _, rest = text.partition(" ")
-        answer = self._meanings.get(word.casefold())
-        if answer is None or answer.label is None:
-            raise UsageError(f"`{text}` is no answer.", self.explanation())
-        return Answer(answer.label, self._reasons_in(rest))
+        for word, rest in _beginnings(text):
+            answer = self._letters.get(word) or self._words.get(word.casefold())
+            if answer is not None and answer.label is not None:
+                return Answer(answer.label, self._reasons_in(rest))
+        raise UsageError(f"`{text}` is no answer.", self.explanation())
 
     def _reasons_in(self, text: str) -> tuple[str, ...]:
-        reasons = tuple(part.strip() for part in text.split(",") if part.strip())
+        named = {str(number): reason for number, reason in enumerate(self._reasons, 1)}
+        parts = (part.strip() for part in text.split(","))
+        reasons = tuple(named.get(part, part) for part in parts if part)
         unknown = [reason for reason in reasons if self._reasons and reason not in self._reasons]
         if unknown:
             raise UsageError(
@@ -101,8 +108,17 @@ class Answers:
             )
         return reasons
 
-    def _other(self, side: str) -> str:
-        return self._names["negative" if side == "positive" else "positive"]
+
+def _typed(keys: Sequence[str]) -> tuple[str, ...]:
+    """Those keys that one can type into a line."""
+    return tuple(" " if key == "space" else key for key in keys if len(key) == 1 or key == "space")
+
+
+def _beginnings(text: str) -> Iterator[tuple[str, str]]:
+    """Every way to cut `text` into an answer, of one or more words, and its reasons."""
+    words = text.split(" ")
+    for end in range(len(words) - 1, 0, -1):
+        yield " ".join(words[:end]), " ".join(words[end:])
 
 
 def as_json(row: QueueRow) -> dict[str, Any]:

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from curator.cli.show_review import Answer, Answers
+from curator.core.words import Label
+from curator.errors import UsageError
+from curator.settings import ClassesSettings
 from tests.support.command import Outcome, curator
 
 pytestmark = pytest.mark.slow
@@ -127,7 +131,7 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Review:
 
 
 def test_review_keeps_each_answer(labelled: Path, answer: Review) -> None:
-    ended = answer(labelled, "random", text="g\nb too dark, blurred\nunsure\nskip\nnonsense\nq\n")
+    ended = answer(labelled, "random", text="a\nbad too dark, blurred\nunsure\n \nnonsense\nq\n")
     assert "3 decisions kept" in ended.stdout
     assert "`nonsense` is no answer" in ended.stderr
     labels = labels_of(labelled)
@@ -137,15 +141,33 @@ def test_review_keeps_each_answer(labelled: Path, answer: Review) -> None:
 
 
 def test_review_can_undo(labelled: Path, answer: Review) -> None:
-    ended = answer(labelled, "random", text="g\nz\nz\nb\n")
+    ended = answer(labelled, "random", text="a\nu\nu\nx\n")
     assert "1 decision kept" in ended.stdout
     assert "nothing of yours to take back" in ended.stderr
     assert labels_of(labelled)["bad"]["review"] == 1
     assert "review" not in labels_of(labelled)["good"]
 
 
+def test_a_key_means_the_same_in_a_line_as_on_the_screen(tmp_path: Path) -> None:
+    """Also where a class begins with another key's letter, and after the user's changes."""
+    awkward = Answers(ClassesSettings(positive="x-ray", negative="a n b"), {})
+    assert awkward.read("a\n").label is Label.POSITIVE
+    assert awkward.read("X-Ray").label is Label.POSITIVE
+    assert awkward.read("x torn").label is Label.NEGATIVE
+    assert awkward.read("a n b torn, wet") == Answer(Label.NEGATIVE, ("torn", "wet"))
+    assert awkward.read("n").label is Label.UNSURE
+    assert [awkward.read(line).move for line in ("u", " \n", "skip", "q")] == [
+        "undo", "skip", "skip", "quit",
+    ]  # fmt: skip
+    assert awkward.prompt() == "a/x/n/space/u/q> "
+    own = Answers(ClassesSettings(positive="good", negative="bad"), {"positive": "p", "undo": "f9"})
+    assert own.read("p").label is Label.POSITIVE
+    with pytest.raises(UsageError, match="undo = undo"):
+        own.read("a")
+
+
 def test_reasons_stay_with_the_decision(labelled: Path, answer: Review) -> None:
-    answer(labelled, "random", text="b too dark, blurred\n")
+    answer(labelled, "random", text="x too dark, blurred\n")
     rows = curator("-q", "-w", labelled, "queue", "random", "--size", "100", "--json").json()
     left = {row["path"] for row in rows}
     everything = (labelled / "all.jsonl", "--label", "bad")
@@ -159,8 +181,8 @@ def test_reasons_stay_with_the_decision(labelled: Path, answer: Review) -> None:
 
 def test_reasons_outside_the_list_are_refused(labelled: Path, answer: Review) -> None:
     curator("-w", labelled, "config", "classes.reasons=profile,occluded")
-    ended = answer(labelled, "random", text="b occluded\nb blurred\nq\n")
-    assert "1 decision kept" in ended.stdout
+    ended = answer(labelled, "random", text="x occluded\nx blurred\nbad 1\nq\n")
+    assert "2 decisions kept" in ended.stdout
     assert "There is no reason `blurred`" in ended.stderr
 
 
@@ -172,7 +194,7 @@ def test_review_of_an_unknown_queue(labelled: Path, answer: Review) -> None:
 def test_the_plain_review_labels_blind_where_that_is_asked_for(
     labelled: Path, answer: Review
 ) -> None:
-    ended = answer(labelled, "calibration", text="g\nu\n")
+    ended = answer(labelled, "calibration", text="a\nn\n")
     assert "blind" in ended.stderr
     assert "perhaps" not in ended.stderr
     assert labels_of(labelled)["good"]["calibration"] == 1
@@ -182,5 +204,5 @@ def test_the_plain_review_labels_blind_where_that_is_asked_for(
 def test_the_plain_review_understands_a_filter(labelled: Path, answer: Review) -> None:
     ended = answer(labelled, "random", "--filter", "source:nowhere", text="", expect=2)
     assert "there is no source `nowhere`" in ended.stderr
-    ended = answer(labelled, "random", "--filter", "sort:new", text="g\n")
+    ended = answer(labelled, "random", "--filter", "sort:new", text="good\n")
     assert "1 decision kept" in ended.stdout

@@ -171,7 +171,7 @@ def test_where_nothing_can_be_drawn_lines_are_asked_for(scored: Workspace) -> No
     terminal = DrawingTerminal(command, Protocol.NONE, CHECKOUT, TERM="dumb")
     try:
         terminal.wait_for(rb"u/s/z/q> ")
-        terminal.press("g\nq\n")
+        terminal.press("a\nq\n")
     finally:
         code = terminal.close()
     assert code == 0
@@ -190,7 +190,7 @@ def test_a_review_whose_screen_goes_elsewhere_asks_line_by_line(scored: Workspac
     """Textual draws on standard error; sent to a file, that would be a blank screen."""
     command = f"{' '.join(CURATOR)} -w {scored.root} review borderline 2>{scored.root}/said.txt"
     terminal = DrawingTerminal(["sh", "-c", command], Protocol.NONE, CHECKOUT)
-    terminal.press("b\nq\n")
+    terminal.press("x\nq\n")
     assert terminal.close() == 0
     assert b"1 decision kept" in terminal.written
     assert "borderline" in (scored.root / "said.txt").read_text()
