@@ -53,7 +53,10 @@ class ReviewApp(App[Summary]):
     ReviewScreen { background: $background; }
     Toast { max-width: 60; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "leave", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "leave", show=False),
+        Binding("ctrl+z", "suspend_process", "suspend", show=False),
+    ]
 
     def __init__(
         self,
@@ -101,6 +104,7 @@ class ReviewApp(App[Summary]):
         if self._wanted_theme in self.available_themes:
             self.theme = self._wanted_theme
         self.theme_changed_signal.subscribe(self, lambda _: self.redraw_everything())
+        self.app_resume_signal.subscribe(self, lambda _: self.redraw_everything())
         if not self.in_browser and not self.is_headless:
             self.set_interval(_TERMINAL_CHECKED, self._leave_a_terminal_that_is_gone)
         self.push_screen(SingleScreen())

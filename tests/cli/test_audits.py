@@ -121,7 +121,7 @@ def test_lines_without_a_screen(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> 
     import io
     import sys
 
-    monkeypatch.setattr(sys, "stdin", io.StringIO("good\nu\nskip\nquit\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("good\nn\nskip\nquit\n"))
     said = run(pool, "audit", "--size", "120", "--plain")
     assert "2 decisions kept" in said.stdout
     assert "P =" not in said.stderr

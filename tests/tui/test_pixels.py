@@ -170,7 +170,7 @@ def test_where_nothing_can_be_drawn_lines_are_asked_for(scored: Workspace) -> No
     command = [*CURATOR, "-w", str(scored.root), "review", "borderline"]
     terminal = DrawingTerminal(command, Protocol.NONE, CHECKOUT, TERM="dumb")
     try:
-        terminal.wait_for(rb"u/s/z/q> ")
+        terminal.wait_for(rb"u/q> ")
         terminal.press("a\nq\n")
     finally:
         code = terminal.close()

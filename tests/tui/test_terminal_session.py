@@ -43,9 +43,10 @@ class Session:
 
 
 @contextmanager
-def in_tmux(tmux: str, folder: Path, *arguments: str) -> Iterator[Session]:
+def in_tmux(tmux: str, folder: Path, *arguments: str, shell: str = "") -> Iterator[Session]:
     base = [tmux, "-S", str(folder / "socket"), "-f", "/dev/null"]
-    command = f"{sys.executable} -m curator {' '.join(arguments)}; echo ended $?; sleep 1000"
+    program = shell or f"{sys.executable} -m curator {' '.join(arguments)}"
+    command = f"{program}; echo ended $?; sleep 1000"
     environment = {**os.environ, "COLORTERM": "truecolor"}
     for name in ("NO_COLOR", "TMUX", "TEXTUAL_DRIVER"):
         environment.pop(name, None)
@@ -79,6 +80,32 @@ def test_real_keys_in_tmux_label_and_leave(tmux: str, scored: Workspace, tmp_pat
     assert [one.label for one in reversed(mine)] == [
         Label.POSITIVE, Label.NEGATIVE, Label.NEGATIVE,
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_suspended_and_brought_back_it_goes_on(
+    tmux: str, scored: Workspace, tmp_path: Path
+) -> None:
+    script = tmp_path / "jobs.sh"
+    review = f"{sys.executable} -m curator -w {scored.root} review borderline"
+    script.write_text(f"{review}\necho asleep; read answer; fg\n")
+    with in_tmux(tmux, tmp_path, shell=f"bash --norc -i {script}") as session:
+        session.wait_for("P 0.")
+        time.sleep(1.0)
+        session.keys("a")
+        session.wait_for("1 done")
+        session.keys("C-z")
+        session.wait_for("asleep")
+        session.keys("Enter")
+        session.wait_for("1 done")
+        time.sleep(1.0)
+        session.keys("x")
+        session.wait_for("2 done")
+        session.keys("q")
+        session.wait_for("2 decisions kept")
+        session.keys("q")
+        session.wait_for("ended 0")
+    assert len(own_decisions(scored.catalogue, current_user(), limit=10)) == 2
 
 
 @pytest.mark.slow
