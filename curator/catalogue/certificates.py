@@ -207,9 +207,10 @@ def _issue(connection: Connection, new: NewCertificate, round_id: int | None) ->
     insert = sa.insert(Certificate).values(**values, details=details).returning(Certificate.id)
     certificate_id = int(connection.execute(insert).scalar_one())
     (record,) = _records(connection, Certificate.id == certificate_id, whole=True)
-    exact = record.stale is None
+    _, ids = _promoted(connection, record.scope)
+    details |= {"exact": record.stale is None, "ids": ids}
     kept = sa.update(Certificate).where(Certificate.id == certificate_id)
-    connection.execute(kept.values(details={**details, "exact": exact}))
+    connection.execute(kept.values(details=details))
     return record
 
 
@@ -249,7 +250,7 @@ def _record(
 ) -> CertificateRecord:
     stale, missing, added = _compared(connection, row, standing, superseded, whole)
     details = row.details
-    hidden = ("claim", "wrong", "left", "last_event", "exact")
+    hidden = ("claim", "wrong", "left", "last_event", "exact", "ids")
     return CertificateRecord(
         certificate_id=row.id,
         audit_id=row.audit_id,
@@ -288,14 +289,22 @@ def _compared(
     if row.round_id is not None and row.round_id not in standing:
         return Staleness.ROLLED_BACK, 0, 0
     scope = AuditScope(row.scope)
-    count = sa.select(sa.func.count()).select_from(ImageState).where(*_stands_promoted(scope))
-    promoted = connection.execute(count).scalar_one()
+    promoted, ids = _promoted(connection, scope)
     since = None if whole else int(row.details["last_event"])
     added = connection.execute(_count_added(row, scope, since)).scalar_one()
     missing = row.certified - (promoted - added)
-    inexact = not whole and not row.details["exact"]
+    # One that can be used again may stand where one that vanished stood, without an event.
+    inexact = not whole and (not row.details["exact"] or row.details.get("ids", ids) != ids)
     stale = Staleness.OTHER_LABELS if added or missing or inexact else None
     return stale, missing, added
+
+
+def _promoted(connection: Connection, scope: AuditScope) -> tuple[int, int]:
+    """How many images stand promoted, and the sum of their ids."""
+    state = ImageState
+    query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(state.image_id), 0))
+    count, ids = connection.execute(query.where(*_stands_promoted(scope))).one()
+    return int(count), int(ids)
 
 
 def _stands_promoted(scope: AuditScope) -> list[sa.ColumnElement[bool]]:

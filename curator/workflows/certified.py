@@ -86,7 +86,7 @@ def stale_sentence(one: CertificateRecord) -> str:
         (one.added, "promoted images are not certified"),
     )
     told = [f"{number:,} {what}" for number, what in changes if number]
-    return " and ".join(told) or "other labels stood promoted when it was issued"
+    return " and ".join(told) or "the promoted images are not those that it was issued for"
 
 
 def sentence(one: CertificateRecord, classes: ClassesSettings) -> str:

@@ -556,3 +556,26 @@ def test_a_manifest_cannot_bring_answers_or_promotions_into_an_open_audit(
         import_manifest(pool.workspace, tmp_path / "labels.csv", actor="a")
     assert drawn(pool) == waiting
     assert rounds.head(pool.workspace.catalogue) == 1
+
+
+def test_an_image_that_comes_back_in_place_of_one_that_vanished_makes_it_stale(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    pool = make_pool(workspace, tmp_path / "photos", size=400, error=0.03, policy="thresholds")
+    away, *others = promoted(pool)
+
+    def usable(image_id: int, value: int) -> None:
+        with pool.workspace.catalogue.write() as connection:
+            change = sa.text("UPDATE image_state SET usable = :value WHERE image_id = :one")
+            connection.execute(change, {"value": value, "one": image_id})
+
+    usable(away, 0)
+    audit(pool.workspace, size=60)
+    audited = drawn(pool)
+    answer(pool.workspace, pool.says)
+    assert certify(pool.workspace).certificate is not None
+    assert state(pool) == "valid"
+    usable(next(one for one in others if one not in audited), 0)
+    assert state(pool) == "stale"
+    usable(away, 1)
+    assert state(pool) == "stale"
