@@ -397,9 +397,12 @@ def check_settings(content: Mapping[str, Any], where: str) -> Settings:
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"][:2])
-        reason = str(first["msg"]).removeprefix("Value error, ")
+        place = error.errors()[0]["loc"][:2]
+        key = ".".join(str(part) for part in place)
+        # A setting that takes several kinds of value is refused once for each kind.
+        refused = [str(one["msg"]) for one in error.errors() if one["loc"][:2] == place]
+        first, *others = (one.removeprefix("Value error, ") for one in refused)
+        reason = " or ".join([first, *(one.removeprefix("Input should be ") for one in others)])
         raise SettingsError(
             f"{where}: {key}: {_as_sentence(reason)}",
             f"`curator config {key}` says what it means." if key in known else "",

@@ -59,6 +59,7 @@ def test_every_default_is_valid_and_documented() -> None:
         ("[classifier]\nimage_size = 3\n", "classifier.image_size"),
         ("[runtime]\nseed = 'x'\n", "runtime.seed"),
         ("promotion = 3\n", "promotion"),
+        ("[classifier]\nimage_size = 3\n", "'auto' or greater than or equal to 16"),
         ("[promotion\n", "is not valid TOML"),
     ],
 )
