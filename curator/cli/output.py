@@ -41,6 +41,9 @@ def emit(text: str, end: str = "\n") -> None:
     except BrokenPipeError:
         _forget_stdout()
         raise typer.Exit(0) from None
+    except OSError as error:
+        _forget_stdout()
+        raise OSError(error.errno, error.strerror, "Standard output") from error
 
 
 def emit_json(value: Any) -> None:

@@ -169,6 +169,18 @@ def test_nobody_reading_the_output_is_no_error(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_output_that_finds_no_room_says_so() -> None:
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "curator", "--version"],
+            cwd=CHECKOUT, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert process.returncode == 3
+    assert "Standard output: No space left" in process.stderr
+    assert "Make room" in process.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_completion_script_prints(shell: str) -> None:
