@@ -384,10 +384,14 @@ def _plot(folder: Path, trials: list[Trial]) -> Path | None:
 
 
 def loss_chart(trials: Sequence[Trial], over: str) -> Chart:
-    """Validation loss of trials over `epoch` or over `seconds`."""
+    """Validation loss of trials over `epoch` or over `seconds`.
+
+    Where stages taught with more labels than others, the lines say with how many.
+    """
+    staged = len({one.facts.get("labels") for one in trials}) > 1
     lines = tuple(
         Line(
-            name=_named(one.candidate),
+            name=_named(one.candidate) + (f", {one.facts['labels']:,} labels" if staged else ""),
             x=tuple(float(record[over]) for record in one.facts["history"]),
             y=tuple(float(record["validation_loss"]) for record in one.facts["history"]),
         )

@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
+from curator.errors import LearnError
 from curator.learn.finetune import feeding
 from curator.learn.finetune.augment import augmentation, mixup, strong_view, weak_view
+from curator.learn.finetune.batches import training_set
 from curator.learn.finetune.learner import Examples, Learner, half_precision
 from curator.learn.finetune.network import (
     NetworkRequest,
@@ -22,6 +24,8 @@ from curator.learn.finetune.network import (
 )
 from curator.learn.finetune.recipe import Recipe
 from curator.learn.finetune.schedule import learning_rate
+from curator.learn.finetune.train import train_network
+from curator.workflows.finetune import HeldPixels
 
 PLAIN = Recipe(
     epochs=10, optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.1, clip=0.0,
@@ -248,3 +252,19 @@ def test_pixels_are_pinned_for_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> No
     assert there.shape == (2, 3, 4, 4) and float(there.max()) == pytest.approx(0.2)
     feeding._on_device(pixels, "cpu")
     assert len(pinned) == 1
+
+
+def test_a_device_with_too_little_memory_is_said_with_its_cure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def crowded(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Learner, "step", crowded)
+    pixels = HeldPixels(np.zeros((4, 8, 8, 3), np.uint8))
+    data = training_set(
+        np.arange(4), np.arange(4) < 2, balanced=True, pseudo_share=0.0, human_share=0.5
+    )
+    with pytest.raises(LearnError, match="too little free memory for batches of 64") as refused:
+        train_network(network(), data, pixels, PLAIN)
+    assert "batch_size" in refused.value.advice

@@ -12,10 +12,11 @@ from curator.core.powerlaw import PowerLaw, fit_power_law
 from curator.core.space import parse_space
 from curator.core.validation import nested_subset, validation_members
 from curator.errors import DataError, SettingsError, UsageError
+from curator.learn.search import Trial
 from curator.settings import read_settings
 from curator.workflows import tune as tuning
 from curator.workflows.curve import _enough, curve_of_epochs, curve_of_sizes
-from curator.workflows.tune import tune
+from curator.workflows.tune import loss_chart, tune
 from tests.finetune.pictures import labelled, picture_size
 from tests.support.command import curator
 
@@ -80,6 +81,18 @@ def test_staged_search_gives_fewer_candidates_more_labels(tmp_path: Path) -> Non
     assert labels == sorted(labels) and labels[0] < labels[2] / 2
     best = sorted(by_stage[1], key=lambda one: one.loss or 0.0)[:2]
     assert [one.settings for one in by_stage[2]] == [one.settings for one in best]
+
+
+def test_lines_of_a_candidate_in_several_stages_have_names_of_their_own() -> None:
+    record = {"epoch": 1, "seconds": 0.5, "validation_loss": 0.4}
+
+    def trial(number: int, labels: int) -> Trial:
+        facts = {"labels": labels, "history": [record]}
+        return Trial(number=number, candidate={"a.b": 0.1}, value=0.4, facts=facts)
+
+    staged = loss_chart([trial(0, 1200), trial(1, 4800)], "epoch")
+    assert [one.name for one in staged.lines] == ["b 0.1, 1,200 labels", "b 0.1, 4,800 labels"]
+    assert [one.name for one in loss_chart([trial(0, 1200)], "seconds").lines] == ["b 0.1"]
 
 
 def test_a_candidate_that_cannot_be_trained_does_not_end_the_search(tmp_path: Path) -> None:
