@@ -6,6 +6,7 @@ import pytest
 
 from curator.catalogue import labels
 from curator.core.words import EventKind, Label, Method, Origin, Standing
+from curator.errors import StorageError
 from curator.tui.screens.sheet import SheetScreen, grid_for
 from curator.tui.screens.single import SingleScreen
 from curator.workflows.workspace import Workspace
@@ -44,6 +45,30 @@ async def test_a_page_is_accepted_but_for_its_exceptions(seat: Seat, scored: Wor
     assert newest(scored, ids[3]) == (Label.NEGATIVE, Method.SHEET, Origin.REVIEW)
     for image_id in ids[4:]:
         assert newest(scored, image_id) == (Label.POSITIVE, Method.SHEET, Origin.REVIEW)
+
+
+@played
+async def test_a_page_that_failed_is_recorded_once_when_tried_again(
+    seat: Seat, scored: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(image_ids: object) -> None:
+        raise StorageError("The disk is full.", "Make room on it.")
+
+    async with seat(size=(100, 26)) as reviewer:
+        await reviewer.press("g", "space")
+        ids = page(reviewer)
+        with monkeypatch.context() as patch:
+            patch.setattr(reviewer.app.desk, "skip_on_page", full)
+            await reviewer.press("enter")
+            assert "Make room on it." in reviewer.text()
+            assert page(reviewer) == ids
+        await reviewer.press("enter")
+        assert not set(page(reviewer)) & set(ids)
+    assert labels.history(scored.catalogue, ids[0]) == []
+    said = [
+        event for event in labels.history(scored.catalogue, ids[1]) if event.method is Method.SHEET
+    ]
+    assert len(said) == 1
 
 
 @played

@@ -262,8 +262,9 @@ class SheetScreen(ReviewScreen):
         ]
         left_out = [card.image_id for tile, card in enumerate(cards) if sheet.mark(tile) is None]
         try:
-            await app.backstage.at_desk(app.desk.decide_page, verdicts)
+            # Decisions last: what fails before them can be tried again and records nothing twice.
             await app.backstage.at_desk(app.desk.skip_on_page, left_out)
+            await app.backstage.at_desk(app.desk.decide_page, verdicts)
         except CuratorError as error:
             app.complain(error)
             self._visible_since = time.monotonic()
