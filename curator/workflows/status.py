@@ -19,7 +19,7 @@ from curator.catalogue.counts import Counts, SourceCount, counts, human_counts, 
 from curator.catalogue.leases import lease_holder
 from curator.catalogue.past import count_decisions, people_events
 from curator.catalogue.rounds import RoundRecord, RoundStatus, list_rounds
-from curator.core.words import Standing
+from curator.core.words import AuditKind, Standing
 from curator.settings import Settings
 from curator.workflows.certified import certificate_json, of_promoted, speaking
 from curator.workflows.report_people import minutes_of
@@ -65,9 +65,13 @@ class Status:
     @property
     def is_provisional(self) -> bool:
         """Whether labels stand promoted under the certified policy that nothing certifies."""
+        return self.settings.promotion.policy == "certified" and not self._is_proven
+
+    @property
+    def _is_proven(self) -> bool:
+        """Whether a promise holds; a mere bound on what thresholds promoted is none."""
         found = self.certificate
-        unproven = found is None or found.stale is not None
-        return self.settings.promotion.policy == "certified" and unproven
+        return found is not None and found.stale is None and found.kind is AuditKind.PROMISE
 
     def advice(self) -> str:
         """What to do next, in one sentence with its command."""
@@ -87,6 +91,8 @@ class Status:
             return "Train and promote: curator round --until-stable"
         if self.is_provisional and self.counts.promoted:
             return "Prove what rounds promoted: curator audit"
+        if self.settings.promotion.policy == "certified" and self._is_proven:
+            return "A certificate holds. Write the manifest: curator export clean.csv"
         if self.counts.unlabelled:
             return "Look at the borderline images, then run rounds again: curator review borderline"
         return "Everything has a label. Write the manifest: curator export clean.csv"

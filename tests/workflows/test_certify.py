@@ -107,6 +107,14 @@ def test_the_whole_way_to_a_certificate(pool: Pool, tmp_path: Path) -> None:
     assert verify(workspace).clean
 
 
+def test_what_comes_next_does_not_spoil_a_certificate(pool: Pool) -> None:
+    assert status(pool.workspace).advice().endswith("curator audit")
+    certified(pool)
+    assert status(pool.workspace).advice().endswith("curator export clean.csv")
+    promote(pool.workspace, pool.scores, above=0.6, below=0.4)
+    assert status(pool.workspace).advice().endswith("curator audit")
+
+
 def test_what_is_not_proved_changes_no_label_and_cannot_be_tested_again(pool: Pool) -> None:
     audit(pool.workspace, size=SAMPLE)
     lies = {Label.POSITIVE: Label.NEGATIVE, Label.NEGATIVE: Label.POSITIVE}
@@ -381,6 +389,8 @@ def test_under_thresholds_an_audit_bounds_the_whole_frame_and_changes_nothing(
     told = status(pool.workspace).as_json()["certificate"]
     assert (told["state"], told["max_error"], told["kind"]) == ("valid", None, "measure")
     assert export(pool.workspace, tmp_path / "out.csv").certificate["bound"] == certificate.bound
+    # A bound is no promise: under the other policy these labels are provisional.
+    assert status(with_settings(pool.workspace, promotion={"policy": "certified"})).is_provisional
     assert rounds.head(pool.workspace.catalogue) == 1
     assert verify(pool.workspace).clean
 

@@ -164,7 +164,8 @@ def explain(outlook: Outlook) -> str:
         f"This pool cannot be certified at {promise}: the task is too hard for these features."
         f" By the estimates {outlook.within_reach:.0%} of the images are sure enough,"
         f" and {expected}, for more decisions than it is worth.{fewest}{looser}"
-        " Label more images for training, or choose a stronger encoder."
+        " Label more images for training (`curator review informative`), or choose a stronger"
+        " encoder."
     )
 
 
