@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import pickle
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -141,6 +142,13 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
     return tensors
 
 
+TORN = (
+    RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
+    ArithmeticError, MemoryError, struct.error,
+)  # fmt: skip
+"""What reading a file raises that was cut off, or is none of torch's: its reader checks little."""
+
+
 def _read_torch(path: Path) -> Mapping[str, Any]:
     import torch
 
@@ -152,10 +160,10 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
             "because that could run code hidden in it.",
             "Load it where you trust it, and save the model's `state_dict()` as .safetensors.",
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+    except TORN as error:
+        reason = str(error).partition("\n")[0] if isinstance(error, RuntimeError) else ""
         raise LearnError(
-            f"{path} is not a whole torch file: {reason}.",
+            f"{path} is not a whole torch file{': ' if reason else ''}{reason}.",
             "Copy or download it again.",
         ) from error
     if not isinstance(content, Mapping):

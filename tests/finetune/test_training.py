@@ -17,6 +17,7 @@ from curator.learn.finetune.batches import (
     epoch_batches,
     training_set,
 )
+from curator.learn.finetune.checkpoint import load_checkpoint
 from curator.learn.finetune.consistency import Thresholds, consistency_loss
 from curator.learn.finetune.feeding import Labelled, margins_of
 from curator.learn.finetune.network import (
@@ -28,6 +29,7 @@ from curator.learn.finetune.network import (
 from curator.learn.finetune.recipe import Recipe
 from curator.learn.finetune.run import EpochRecord, TrainedNetwork
 from curator.learn.finetune.train import train_network
+from curator.learn.weights import read_state
 from curator.workflows.finetune import HeldPixels
 
 pytestmark = pytest.mark.slow
@@ -136,6 +138,28 @@ def test_a_damaged_checkpoint_is_no_matter(tmp_path: Path) -> None:
     path = tmp_path / "network.pt"
     path.write_bytes(b"not a checkpoint")
     assert_same(train(checkpoint=path), train())
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_no_damage_to_a_checkpoint_or_to_weights_ends_in_a_traceback(
+    tmp_path: Path, zipped: bool
+) -> None:
+    import torch
+
+    path = tmp_path / "network.pth"
+    torch.save({"key": "k", "a": torch.ones(3)}, path, _use_new_zipfile_serialization=zipped)
+    whole, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for number in range(200):
+        bytes_ = bytearray(whole)
+        bytes_[rng.integers(len(whole))] = rng.integers(256)
+        path.write_bytes(bytes_ if number % 2 else whole[: rng.integers(len(whole))])
+        load_checkpoint(path, "k")
+        try:
+            read_state(path)
+        except LearnError:
+            refused += 1
+    assert refused >= 100
 
 
 def test_it_stops_early_and_keeps_the_best_weights() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from curator.core.files import replacing
+from curator.learn.weights import TORN
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -29,6 +30,6 @@ def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError):
+    except (OSError, pickle.UnpicklingError, *TORN):
         return None  # damaged: the training begins anew
     return state if isinstance(state, dict) and state.get("key") == key else None
