@@ -127,3 +127,11 @@ def test_a_class_within_one_fold_is_too_few_whatever_the_count() -> None:
     )
     with pytest.raises(DataError, match="Only 1 image is labelled good, too few"):
         check_labels(few, FOLDS, ClassesSettings())
+
+
+def test_a_class_without_labels_is_named_with_what_to_do() -> None:
+    seed = (Origin.SEED, Method.SINGLE, Split.TRAIN)
+    labels = training_labels(human(*[(Standing.POSITIVE, *seed)] * 30), FOLDS, SEED)
+    with pytest.raises(DataError, match="No image that may be trained on is labelled bad") as said:
+        check_labels(labels, FOLDS, ClassesSettings())
+    assert "--label bad" in said.value.advice
