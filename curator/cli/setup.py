@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -70,6 +71,7 @@ def config(
 
     Examples: curator config promotion; curator config promotion.promote_above=0.98
     """
+    from curator.settings import section_models, setting_keys
     from curator.workflows.config import SettingRow, show_settings, write_settings
 
     root = invocation(context).root()
@@ -80,6 +82,12 @@ def config(
         raise UsageError(
             f"`{keys[0]}` is neither a change nor asked for alone.",
             "To change a setting write KEY=VALUE, without spaces around the sign.",
+        )
+    known = set(setting_keys())
+    if len(keys) == 2 and keys[0] in known and keys[1] not in known | set(section_models()):
+        raise UsageError(
+            f"`{keys[1]}` is not a setting.",
+            f"To change {keys[0]} write `curator config {shlex.join(['='.join(keys)])}`.",
         )
     rows: list[SettingRow] = write_settings(root, changes) if changes else show_settings(root, keys)
     if json:

@@ -122,6 +122,7 @@ def test_config_changes_the_file_and_keeps_its_comments(workspace: Path) -> None
         (["promotion.promote_below=0.999"], 3, "the thresholds must rise"),
         (["promotion.promote_above", "runtime.seed=1"], 2, "write KEY=VALUE"),
         (["runtime.seed=1", "runtime.sed=2"], 2, "Did you mean `runtime.seed`?"),
+        (["runtime.seed", "a b"], 2, "write `curator config 'runtime.seed=a b'`"),
     ],
 )
 def test_config_refuses_and_changes_nothing(
