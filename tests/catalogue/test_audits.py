@@ -114,7 +114,12 @@ def test_an_answer_is_blind_newer_than_the_audit_and_stands(
     labels.retract(catalogue, [newest.event_id], actor="tester")
     assert audits.answers_of(catalogue, opened).labels[0] == Label.NEGATIVE
     say(catalogue, 3, Label.POSITIVE, origin=Origin.REVIEW, method=Method.SINGLE)
-    assert audits.answers_of(catalogue, opened).labels[0] == Label.NEGATIVE
+    contradicted = audits.answers_of(catalogue, opened)
+    assert (contradicted.labels[0], contradicted.contradicted[0]) == (None, True)
+    assert audits.waiting_ids(catalogue, opened, size=None) == DRAWN
+    blind(catalogue, 3, Label.NEGATIVE)
+    again = audits.answers_of(catalogue, opened)
+    assert (again.labels[0], again.contradicted.any()) == (Label.NEGATIVE, False)
 
 
 def test_answers_of_an_earlier_audit_are_none_of_the_next(
