@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 
 from curator.api import Workspace, create_workspace, open_workspace
+from curator.workflows import workspace as workspaces
 from curator.workflows.config import write_settings
 from tests.support import images
 
@@ -32,6 +35,17 @@ def labelled(folder: Path, settings: dict[str, str] | None = None, *, each: int 
     made.add(seeds / "bad", label="bad")
     made.add(images.make_folder(folder / "pool", good=10, bad=10, seed=2))
     return made
+
+
+@contextmanager
+def after_a_round(folder: Path) -> Iterator[workspaces.Workspace]:
+    """A workspace with two small convolutional networks, trained for an epoch."""
+    settings = {"classifier.model": "glasses_cnn_32", "training.epochs": "1"}
+    with labelled(folder, settings, each=20) as made:
+        made.round()
+    opened = workspaces.open_workspace(folder / "workspace")
+    with opened.catalogue:
+        yield opened
 
 
 def picture_size(path: Path | None) -> tuple[int, int, str]:

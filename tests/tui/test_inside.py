@@ -18,8 +18,8 @@ from curator.tui.screens.history import HistoryScreen
 from curator.tui.screens.single import SingleScreen
 from curator.workflows.inside import Insight, Sight
 from curator.workflows.onlooker import Onlooker
-from curator.workflows.workspace import Workspace, open_workspace
-from tests.finetune.pictures import labelled
+from curator.workflows.workspace import Workspace
+from tests.finetune.pictures import after_a_round, labelled
 from tests.tui.conftest import PATIENCE, Reviewer, Seat, played
 
 pytestmark = pytest.mark.slow
@@ -28,13 +28,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """Two small convolutional networks, trained for an epoch, that judge each other's half."""
-    folder = tmp_path_factory.mktemp("inside")
-    settings = {"classifier.model": "glasses_cnn_32", "training.epochs": "1"}
-    with labelled(folder, settings, each=20) as made:
-        made.round()
-    opened = open_workspace(folder / "workspace")
-    yield opened
-    opened.catalogue.close()
+    with after_a_round(tmp_path_factory.mktemp("inside")) as opened:
+        yield opened
 
 
 def picture_rows(reviewer: Reviewer) -> int:

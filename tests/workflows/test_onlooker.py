@@ -17,8 +17,8 @@ from PIL import ImageChops
 from curator.errors import DataError, LearnError
 from curator.workflows.inside import Insight
 from curator.workflows.onlooker import Onlooker
-from curator.workflows.workspace import Workspace, open_workspace
-from tests.finetune.pictures import labelled
+from curator.workflows.workspace import Workspace
+from tests.finetune.pictures import after_a_round
 from tests.support.command import CHECKOUT
 
 pytestmark = pytest.mark.slow
@@ -41,13 +41,8 @@ sys.stdin.read()
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """Two small convolutional networks, trained for an epoch."""
-    folder = tmp_path_factory.mktemp("onlooker")
-    settings = {"classifier.model": "glasses_cnn_32", "training.epochs": "1"}
-    with labelled(folder, settings, each=20) as made:
-        made.round()
-    opened = open_workspace(folder / "workspace")
-    yield opened
-    opened.catalogue.close()
+    with after_a_round(tmp_path_factory.mktemp("onlooker")) as opened:
+        yield opened
 
 
 @pytest.fixture
