@@ -22,7 +22,7 @@ from PIL import Image
 
 from benchmarks.report import Line, median, print_report
 from curator.api import Workspace, create_workspace, open_workspace
-from curator.workflows.config import write_settings
+from curator.settings import write_settings
 from curator.workflows.curve import curve_of_epochs, curve_of_sizes
 from curator.workflows.trials import error_on, study_labels, train_on, with_settings
 from curator.workflows.tune import tune

@@ -447,16 +447,19 @@ class Workspace:
         return export_model(self._workspace, Path(destination), force=force, progress=self.progress)
 
     def _image_id(self, image: str | Path | None) -> int | None:
-        from curator.workflows.history import find_named_image
+        from curator.catalogue.find_images import find_named_image
 
-        return None if image is None else find_named_image(self._workspace, str(image))
+        return None if image is None else find_named_image(self._workspace.catalogue, str(image))
 
 
 def open_workspace(folder: Path) -> Workspace:
     """Open the workspace at `folder` or at the nearest folder above it."""
+    from curator.workflows.scored import catch_up
     from curator.workflows.workspace import find_workspace, open_workspace
 
-    return Workspace(open_workspace(find_workspace(folder)))
+    workspace = open_workspace(find_workspace(folder))
+    catch_up(workspace)
+    return Workspace(workspace)
 
 
 def create_workspace(

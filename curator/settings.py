@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
+from curator.core.files import replacing
 from curator.errors import CuratorError, SettingsError, UsageError
 from curator.review.actions import resolve_keys
 
@@ -496,6 +497,17 @@ def change_settings(text: str, changes: Mapping[str, str], where: str) -> str:
     changed = tomlkit.dumps(document)
     parse_settings(changed, where)
     return changed
+
+
+def write_settings(root: Path, changes: Mapping[str, str]) -> None:
+    """Change settings in the `curator.toml` of the workspace in `root`.
+
+    Raises SettingsError, and writes nothing, if a key is unknown or the result invalid.
+    """
+    path = root / FILE_NAME
+    changed = change_settings(read_settings_text(path), changes, str(path))
+    with replacing(path) as stream:
+        stream.write(changed.encode())
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -35,10 +35,12 @@ class Invocation:
     @contextmanager
     def workspace(self) -> Iterator[Workspace]:
         """The open workspace; what the user should know about it is said once."""
+        from curator.workflows.scored import catch_up
         from curator.workflows.workspace import open_workspace
 
         workspace = open_workspace(self.root())
         with workspace.catalogue:
+            catch_up(workspace)
             for warning in workspace.catalogue.warnings:
                 self.say(warning)
             yield workspace

@@ -38,7 +38,7 @@ def predict(
 
     Example: curator predict new-photos > scores.csv
     """
-    from curator.export.formats import csv_cell
+    from curator.core.text import csv_cell
     from curator.workflows.predict import predict as workflow
 
     call = invocation(context)
@@ -85,7 +85,7 @@ def evaluate(
 
 
 def _prediction(one: Prediction, classes: ClassesSettings) -> dict[str, Any]:
-    from curator.export.paths import path_text
+    from curator.core.paths import path_text
 
     return {
         "path": path_text(bytes(one.path)),

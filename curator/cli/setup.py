@@ -71,8 +71,8 @@ def config(
 
     Examples: curator config promotion; curator config promotion.promote_above=0.98
     """
-    from curator.settings import section_models, setting_keys
-    from curator.workflows.config import SettingRow, show_settings, write_settings
+    from curator.settings import section_models, setting_keys, write_settings
+    from curator.workflows.config import show_settings
 
     root = invocation(context).root()
     asked = settings or []
@@ -89,7 +89,9 @@ def config(
             f"`{keys[1]}` is not a setting.",
             f"To change {keys[0]} write `curator config {shlex.join(['='.join(keys)])}`.",
         )
-    rows: list[SettingRow] = write_settings(root, changes) if changes else show_settings(root, keys)
+    if changes:
+        write_settings(root, changes)
+    rows = show_settings(root, list(changes) or keys)
     if json:
         emit_json(rows)
         return

@@ -109,3 +109,11 @@ class ManifestRow:
     format: str | None = None
     reasons: tuple[str, ...] = ()
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """Something that keeps a file from being imported."""
+
+    line: int
+    text: str

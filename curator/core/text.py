@@ -8,7 +8,10 @@ escape, so that what is seen is what is there.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+_QUOTED_IN_CSV = re.compile(r'[,"\r\n]|\A\s|\s\Z')
 
 
 def printable(text: str | bytes | Path) -> str:
@@ -35,3 +38,12 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def csv_cell(value: object) -> str:
+    """One cell of a CSV file: nothing for None, quoted only where it has to be.
+
+    A carriage return is quoted too, which the csv module of older Pythons leaves out.
+    """
+    text = "" if value is None else repr(value) if isinstance(value, float) else str(value)
+    return '"' + text.replace('"', '""') + '"' if _QUOTED_IN_CSV.search(text) else text

@@ -8,12 +8,12 @@ Nothing about the time, the machine or the process goes into a file.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from curator.core.text import csv_cell
 from curator.errors import UsageError
 from curator.export.rows import COLUMNS, Columns, regrouped
 
@@ -47,7 +47,6 @@ About = Callable[[], Mapping[str, Any]]
 
 Writer = Callable[[Iterable[Columns], BinaryIO, About], int]
 
-_SPECIAL = re.compile(r'[,"\r\n]|\A\s|\s\Z')
 TOGETHER = 10_000
 """Rows in a batch of columns; more take more memory and save no time."""
 
@@ -100,7 +99,7 @@ def write_csv(batches: Iterable[Columns], stream: BinaryIO, about: About = dict)
 
 def _each_once(values: Sequence[str | int | None]) -> list[str]:
     """Cells of a column with few different values."""
-    cells = {value: _quoted("" if value is None else str(value)) for value in set(values)}
+    cells = {value: csv_cell(value) for value in set(values)}
     return [cells[value] for value in values]
 
 
@@ -111,19 +110,7 @@ def _quoted_all(texts: Sequence[str]) -> Sequence[str]:
     plain = plain and joined.count("\n") == len(texts) - 1
     if plain and all(text == text.strip() for text in texts):
         return texts
-    return list(map(_quoted, texts))
-
-
-def csv_cell(value: object) -> str:
-    """One cell of a CSV file: nothing for None, quoted only where it has to be.
-
-    A carriage return is quoted too, which the csv module of older Pythons leaves out.
-    """
-    return _quoted("" if value is None else repr(value) if isinstance(value, float) else str(value))
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
+    return list(map(csv_cell, texts))
 
 
 def write_jsonl(batches: Iterable[Columns], stream: BinaryIO, about: About = dict) -> int:

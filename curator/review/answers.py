@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from curator.core.records import Problem
 from curator.core.words import Label
 from curator.errors import DataError
 
@@ -37,14 +38,6 @@ class Answer:
     label: str
     reasons: tuple[str, ...]
     note: str
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """Something that keeps a file from being imported."""
-
-    line: int
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from curator.core.records import Problem
 from curator.errors import DataError
-from curator.review.answers import Answer, AnswerFile, Problem
+from curator.review.answers import Answer, AnswerFile
 
 _WHAT = "an export of Label Studio (JSON or JSON-MIN)"
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from curator.catalogue import audits
-from curator.core.records import Decision
+from curator.core.records import Decision, Problem
 from curator.errors import DataError
-from curator.review.answers import Problem
 from curator.workflows.workspace import Workspace
 
 

@@ -1,23 +1,16 @@
-"""Looking at settings and changing them in `curator.toml`, comments kept.
-
-A change is checked as a whole before anything is written, and the file is replaced in
-one step.
-"""
+"""The settings of a workspace with their values, defaults and meaning."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curator.core.files import replacing
 from curator.settings import (
     FILE_NAME,
     as_toml,
-    change_settings,
     describe_setting,
     read_settings,
-    read_settings_text,
     setting_keys,
     value_of,
 )
@@ -56,15 +49,3 @@ def show_settings(root: Path, keys: Sequence[str] = ()) -> list[SettingRow]:
                 )
             )
     return rows
-
-
-def write_settings(root: Path, changes: Mapping[str, str]) -> list[SettingRow]:
-    """Change settings in `curator.toml` and return what they now are.
-
-    Raises SettingsError, and writes nothing, if a key is unknown or the result invalid.
-    """
-    path = root / FILE_NAME
-    changed = change_settings(read_settings_text(path), changes, str(path))
-    with replacing(path) as stream:
-        stream.write(changed.encode())
-    return show_settings(root, list(changes))

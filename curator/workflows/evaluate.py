@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.catalogue import rounds
+from curator.catalogue.find_images import images_by_sha256
 from curator.core.metrics import (
     Confusion,
     ErrorEstimate,
@@ -28,12 +29,11 @@ from curator.core.metrics import (
     expected_calibration_error,
     reliability,
 )
+from curator.core.paths import path_bytes
 from curator.core.progress import SILENT, Progress
 from curator.core.words import Label
 from curator.errors import DataError
-from curator.export.paths import path_bytes
 from curator.review.answers import Answer
-from curator.workflows.named import images_by_sha256
 from curator.workflows.predict import current_model, predict
 from curator.workflows.truth import read_truth
 from curator.workflows.workspace import Workspace
@@ -144,7 +144,7 @@ def _copies(workspace: Workspace, answers: list[Answer], truth: Path) -> dict[in
             if path is not None:
                 with path.open("rb") as stream:
                     digests[answer.line] = hashlib.file_digest(stream, "sha256").digest()
-    known = images_by_sha256(workspace, digests.values())
+    known = images_by_sha256(workspace.catalogue, digests.values())
     return {line: known[digest] for line, digest in digests.items() if digest in known}
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curator.core.destination import check_destination
 from curator.core.files import replacing
 from curator.core.progress import SILENT, Progress
 from curator.core.records import ManifestRow
 from curator.errors import UsageError
-from curator.export.destination import check_destination
 from curator.export.formats import TOGETHER, WRITERS, Format, choose_format
 from curator.export.placing import Way, check_file
 from curator.export.rows import in_columns, in_order

@@ -13,8 +13,8 @@ from typing import Any
 
 from curator.catalogue.counts import Counts, counts, source_counts
 from curator.catalogue.rounds import RoundRecord, get_round, head
+from curator.core.paths import path_text
 from curator.core.words import LocationState, Origin, Standing
-from curator.export.paths import path_text
 from curator.export.sidecar import SCHEMA, Tally, library_versions
 from curator.settings import ClassesSettings, Settings
 from curator.workflows.certified import Certified

@@ -22,9 +22,9 @@ from curator.catalogue.manifest import (
     paths_are_plain,
     sources_lie_apart,
 )
+from curator.core.paths import path_text
 from curator.core.words import Origin, Standing
 from curator.export.formats import TOGETHER
-from curator.export.paths import path_text
 from curator.export.rows import Columns, Entry, in_columns, in_order
 from curator.export.sidecar import Tally
 from curator.export.sorting import Spilled

@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from curator.catalogue.sources import list_sources
 from curator.core.files import cannot_write
+from curator.core.paths import path_bytes
 from curator.core.progress import Progress, Stage
 from curator.core.words import Standing
 from curator.errors import UsageError
@@ -38,7 +39,6 @@ from curator.export.layouts import (
     tree_plan,
 )
 from curator.export.names import TORCHVISION_READS, folder_names
-from curator.export.paths import path_bytes
 from curator.export.placing import Placer, Way
 from curator.export.rows import Item, in_columns, in_order
 from curator.export.shards import Shard, facts_of, write_shard

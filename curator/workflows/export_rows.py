@@ -20,10 +20,10 @@ from curator.catalogue.manifest import count_manifest_rows, manifest_rows
 from curator.catalogue.rounds import list_rounds
 from curator.catalogue.sources import list_sources
 from curator.core.division import Division, parse_division
+from curator.core.paths import path_text, relative_path
 from curator.core.records import ManifestRow
 from curator.core.words import Origin, Split, Standing
 from curator.errors import UsageError
-from curator.export.paths import path_text, relative_path
 from curator.export.rows import Entry, Item, one_per_unit
 from curator.settings import ClassesSettings
 from curator.workflows.certified import Coverage

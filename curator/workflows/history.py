@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from curator.catalogue import labels
-from curator.catalogue.images import ImageDetails, find_image, image_details
+from curator.catalogue.find_images import find_named_image
+from curator.catalogue.images import ImageDetails, image_details
 from curator.catalogue.labels import HistoryEvent
-from curator.export.paths import path_bytes, path_text
+from curator.core.paths import path_text
 from curator.workflows.workspace import Workspace
 
 
@@ -35,18 +34,8 @@ def history(workspace: Workspace, image: str) -> History:
 
     Raises DataError if none or several match.
     """
-    image_id = find_named_image(workspace, image)
+    image_id = find_named_image(workspace.catalogue, image)
     return History(
         image=image_details(workspace.catalogue, [image_id])[image_id],
         events=labels.history(workspace.catalogue, image_id),
     )
-
-
-def find_named_image(workspace: Workspace, image: str) -> int:
-    """The id of the image that a person means by a path or the beginning of a SHA-256.
-
-    A relative path is looked up from the current folder; a path as a manifest writes it
-    is understood too. Raises DataError if none or several match.
-    """
-    path = os.path.join(os.fsencode(Path.cwd()), path_bytes(image))  # noqa: PTH118 (bytes)
-    return find_image(workspace.catalogue, image, path=os.path.normpath(path))

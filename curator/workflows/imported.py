@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from curator.catalogue import features as catalogued
 from curator.catalogue.features import FeatureSetRecord
+from curator.catalogue.find_images import images_by_path, images_by_sha256
 from curator.catalogue.leases import lease
 from curator.core.progress import SILENT, Progress
 from curator.errors import DataError, UsageError
 from curator.pixels.features import FeatureWriter
 from curator.workflows.encoders import IMPORTED
 from curator.workflows.feature_sets import feature_file
-from curator.workflows.named import images_by_path, images_by_sha256
 from curator.workflows.workspace import Workspace
 
 _CHUNK = 10_000
@@ -157,8 +157,8 @@ def _look_up(workspace: Workspace, index: Path, named: list[bytes | str]) -> NDA
     digests = [one for one in named if isinstance(one, bytes) and len(one) == 32]
     paths = [one for one in named if isinstance(one, str)]
     known: dict[bytes | str, int] = {}
-    known.update(images_by_sha256(workspace, digests).items())
-    known.update(images_by_path(workspace, paths, index).items())
+    known.update(images_by_sha256(workspace.catalogue, digests).items())
+    known.update(images_by_path(workspace.catalogue, paths, index).items())
     return np.array([known.get(one, -1) for one in named], np.int64)
 
 

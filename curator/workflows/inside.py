@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curator.catalogue import pool
+from curator.catalogue.find_images import find_named_image
 from curator.catalogue.images import image_files
 from curator.core.files import replacing
 from curator.core.folds import fold_of
@@ -29,7 +30,6 @@ from curator.imaging.problems import ImageProblem
 from curator.pixels.pack import PackSpec, decode_square
 from curator.report.maps import laid_over, map_grid
 from curator.workflows.encoders import weights_file
-from curator.workflows.history import find_named_image
 from curator.workflows.pack import is_pack, open_rules, spec_of
 from curator.workflows.predict import CurrentModel, current_model
 from curator.workflows.workspace import Workspace
@@ -86,7 +86,7 @@ def look_inside(
 
     Raises DataError before the first round, if the image is unknown, or its file is gone.
     """
-    image_id = find_named_image(workspace, image)
+    image_id = find_named_image(workspace.catalogue, image)
     file = _file(workspace, image_id)
     seen = Insight(workspace, progress).sight(image_id)
     folder = workspace.folder("reports") / f"image-{image_id}"

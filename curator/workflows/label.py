@@ -13,22 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from curator.catalogue.find_images import images_by_path, images_by_sha256
 from curator.catalogue.labels import SplitShares, record_decisions
-from curator.core.records import Decision
+from curator.core.records import Decision, Problem
 from curator.core.words import Label, Method, Origin
 from curator.errors import DataError
-from curator.review.answers import (
-    Answer,
-    AnswerFile,
-    Problem,
-    parse_label,
-    printable,
-    read_answers,
-)
+from curator.review.answers import Answer, AnswerFile, parse_label, printable, read_answers
 from curator.review.label_studio import read_annotations
 from curator.settings import ClassesSettings
 from curator.workflows.audit_answers import answers_to_audit
-from curator.workflows.named import images_by_path, images_by_sha256
 from curator.workflows.workspace import Workspace
 
 SHOWN = 20
@@ -117,9 +110,11 @@ def images_of_answers(
     workspace: Workspace, answers: Sequence[Answer], file: Path
 ) -> dict[int, int]:
     """Line → image id for each answer whose image is known."""
-    by_digest = images_by_sha256(workspace, {answer.sha256 for answer in answers if answer.sha256})
+    by_digest = images_by_sha256(
+        workspace.catalogue, {answer.sha256 for answer in answers if answer.sha256}
+    )
     named = {answer.path for answer in answers if answer.path and not answer.sha256}
-    by_path = images_by_path(workspace, named, file)
+    by_path = images_by_path(workspace.catalogue, named, file)
     found: dict[int, int] = {}
     for answer in answers:
         image = by_digest.get(answer.sha256) if answer.sha256 else by_path.get(answer.path or "")

@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from curator.core.destination import check_destination
 from curator.core.files import replacing
-from curator.export.destination import check_destination
-from curator.export.label_studio import interface, task, tasks_json
-from curator.export.paths import relative_path
+from curator.core.paths import relative_path
+from curator.review.label_studio_tasks import interface, task, tasks_json
 from curator.settings import ClassesSettings
 from curator.workflows.queue import QueueRow
 

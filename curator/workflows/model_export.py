@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from curator.catalogue.rounds import head
+from curator.core.destination import check_destination
 from curator.core.files import replacing
 from curator.core.progress import SILENT, Progress
 from curator.core.version import __version__
 from curator.errors import DataError
-from curator.export.destination import check_destination
 from curator.learn.encoder import EncoderIdentity
 from curator.learn.model import load_classifier
 from curator.workflows.pack import is_pack

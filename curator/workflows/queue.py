@@ -23,13 +23,13 @@ from curator.catalogue.images import ImageDetails, image_details, unread_files
 from curator.catalogue.pool import pool_chunks
 from curator.catalogue.queues import NO_FILTER, QueueFilter
 from curator.catalogue.rounds import has_scores
+from curator.core.destination import check_destination
 from curator.core.files import replacing
+from curator.core.paths import path_text, relative_path
 from curator.core.progress import SILENT, Progress
+from curator.core.text import csv_cell
 from curator.core.words import NO_CODE, Origin, Standing, code_of
 from curator.errors import DataError, UsageError
-from curator.export.destination import check_destination
-from curator.export.formats import csv_cell
-from curator.export.paths import path_text, relative_path
 from curator.review.selection import SAMPLE_LIMIT, farthest, nearest, random_sample, spread
 from curator.settings import ClassesSettings
 from curator.workflows.audit import required

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curator.catalogue import past
+from curator.core.destination import check_destination
 from curator.core.files import replacing
 from curator.core.progress import SILENT, Progress
-from curator.export.destination import check_destination
 from curator.report.story import Story
 from curator.workflows.report_story import story_of
+from curator.workflows.scored import catch_up
 from curator.workflows.workspace import Workspace, open_workspace
 
 USUAL_NAME = "report.html"
@@ -67,6 +68,7 @@ def watched_page(root: Path) -> tuple[str, str]:
     """The version of a workspace as it is now, and its page for a server."""
     workspace = open_workspace(root)
     with workspace.catalogue:
+        catch_up(workspace)
         # Read first: if a round ends meanwhile, the page is built once more.
         version = version_of(workspace)
         return version, page_of(story_of(workspace), version=version)

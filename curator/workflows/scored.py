@@ -22,7 +22,12 @@ CHUNK = 65_536
 
 
 def catch_up(workspace: Workspace) -> None:
-    """Bring the scores up to date unless they are, or a living process is about to."""
+    """Bring the scores up to date unless they are, or a living process is about to.
+
+    A catalogue that is opened for reading only stays as it is.
+    """
+    if workspace.catalogue.read_only:
+        return
     if not rounds.scores_behind(workspace.catalogue) or lease_holder(workspace.catalogue, "round"):
         return
     try:

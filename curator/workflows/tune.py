@@ -27,8 +27,7 @@ from curator.learn.devices import core_count
 from curator.learn.frozen import use_threads
 from curator.learn.search import Candidate, Sampler, Search, Trial
 from curator.report.lines import Chart, Line, draw_charts
-from curator.settings import as_toml, setting_keys, unknown_key
-from curator.workflows.config import write_settings
+from curator.settings import as_toml, setting_keys, unknown_key, write_settings
 from curator.workflows.trials import (
     Labels,
     Outcome,

@@ -19,9 +19,10 @@ from curator.catalogue.files import walk_locations
 from curator.catalogue.groups import GroupRecord, current_grouping, replace_grouping
 from curator.catalogue.pool import pool_size
 from curator.catalogue.sources import list_sources
+from curator.core.records import Problem
 from curator.core.words import GroupKind
 from curator.errors import DataError, UsageError
-from curator.review.answers import Problem, printable, read_answers
+from curator.review.answers import printable, read_answers
 from curator.workflows.label import SHOWN, images_of_answers
 from curator.workflows.workspace import Workspace
 

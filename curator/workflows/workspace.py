@@ -124,7 +124,6 @@ def open_workspace(folder: Path) -> Workspace:
     missing, broken or newer than this curator.
     """
     from curator.catalogue.engine import Catalogue
-    from curator.workflows.scored import catch_up
 
     folder = folder.absolute()
     if not (folder / STATE_FOLDER).is_dir():
@@ -135,10 +134,7 @@ def open_workspace(folder: Path) -> Workspace:
     settings = read_settings(folder / FILE_NAME)
     path = folder / STATE_FOLDER / CATALOGUE_NAME
     writable = os.access(path.parent, os.W_OK) and (os.access(path, os.W_OK) or not path.exists())
-    workspace = Workspace(folder, settings, Catalogue.open(path, read_only=not writable))
-    if writable:
-        catch_up(workspace)
-    return workspace
+    return Workspace(folder, settings, Catalogue.open(path, read_only=not writable))
 
 
 def recipes() -> Mapping[str, Path]:

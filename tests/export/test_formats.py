@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from curator.core.text import csv_cell
 from curator.errors import UsageError
-from curator.export.formats import WRITERS, Format, choose_format, csv_cell
+from curator.export.formats import WRITERS, Format, choose_format
 from curator.export.rows import COLUMNS, Entry, in_columns
 from tests.export.entries import AWKWARD, many
 

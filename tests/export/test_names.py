@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curator.core.paths import path_text
 from curator.export import names
 from curator.export.building import check_component
-from curator.export.paths import path_text
 
 
 @given(st.text(), st.sampled_from(["image", "class"]))

@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from curator.api import Workspace, create_workspace, open_workspace
+from curator.settings import write_settings
 from curator.workflows import workspace as workspaces
-from curator.workflows.config import write_settings
 from tests.support import images
 
 SETTINGS = {

@@ -17,7 +17,7 @@ from curator.core.progress import SILENT
 from curator.core.words import NO_CODE
 from curator.errors import DataError, LearnError
 from curator.learn.finetune.classifier import load_finetuned
-from curator.workflows.config import write_settings
+from curator.settings import write_settings
 from curator.workflows.pack import is_pack
 from curator.workflows.round import run_rounds
 from tests.support import images

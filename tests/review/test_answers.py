@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from curator.core.records import Problem
 from curator.core.words import Label
 from curator.errors import DataError
-from curator.review.answers import Answer, Problem, parse_label, printable, read_answers
+from curator.review.answers import Answer, parse_label, printable, read_answers
 
 DIGEST = "ab" * 32
 

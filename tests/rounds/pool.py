@@ -23,7 +23,7 @@ from curator.catalogue.pool import pool_chunks
 from curator.catalogue.sources import add_source
 from curator.core.records import Decision, FileStamp, InspectedFile
 from curator.core.words import Label, Method, Origin
-from curator.workflows.config import write_settings
+from curator.settings import write_settings
 from curator.workflows.imported import import_features
 from curator.workflows.workspace import Workspace as Opened
 

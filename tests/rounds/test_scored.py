@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curator.api import open_workspace
 from curator.catalogue import rounds as catalogued
 from curator.catalogue.leases import lease
 from curator.catalogue.rounds import current_scores, scores_behind
 from curator.workflows import round as rounds_workflow
 from curator.workflows.round import run_rounds
-from curator.workflows.workspace import open_workspace
 from tests.rounds.pool import Pool
 
 pytestmark = pytest.mark.slow

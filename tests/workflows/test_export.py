@@ -15,9 +15,9 @@ import pytest
 
 from curator.catalogue.files import known_files, mark_locations, quarantine_images
 from curator.catalogue.groups import GroupRecord, replace_grouping
+from curator.core.paths import path_bytes
 from curator.core.words import GroupKind, Label, LocationState, Method, Origin, Quarantine
 from curator.errors import StorageError, UsageError
-from curator.export.paths import path_bytes
 from curator.export.rows import COLUMNS, RUN_LENGTH
 from curator.workflows.export import Filters, export
 from curator.workflows.workspace import Workspace

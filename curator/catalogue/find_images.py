@@ -12,19 +12,19 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from curator.catalogue.images import find_by_paths, find_by_sha256
-from curator.export.paths import path_bytes
-from curator.workflows.workspace import Workspace
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.images import find_by_paths, find_by_sha256, find_image
+from curator.core.paths import path_bytes
 
 _AT_ONCE = 10_000
 
 
-def images_by_sha256(workspace: Workspace, digests: Iterable[bytes]) -> dict[bytes, int]:
+def images_by_sha256(catalogue: Catalogue, digests: Iterable[bytes]) -> dict[bytes, int]:
     """SHA-256 → image id of the images that are known."""
-    return _in_chunks(set(digests), lambda some: find_by_sha256(workspace.catalogue, some))
+    return _in_chunks(set(digests), lambda some: find_by_sha256(catalogue, some))
 
 
-def images_by_path(workspace: Workspace, names: Iterable[str], file: Path) -> dict[str, int]:
+def images_by_path(catalogue: Catalogue, names: Iterable[str], file: Path) -> dict[str, int]:
     """Path as written in `file` → image id of the images that are known."""
     raw = {name: path_bytes(name) for name in set(names)}
     raw = {name: path for name, path in raw.items() if b"\0" not in path}
@@ -37,11 +37,19 @@ def images_by_path(workspace: Workspace, names: Iterable[str], file: Path) -> di
                 for name, path in raw.items()
                 if name not in found
             }
-            images = _in_chunks(
-                set(absolute.values()), lambda some: find_by_paths(workspace.catalogue, some)
-            )
+            images = _in_chunks(set(absolute.values()), lambda some: find_by_paths(catalogue, some))
             found |= {name: images[path] for name, path in absolute.items() if path in images}
     return found
+
+
+def find_named_image(catalogue: Catalogue, image: str) -> int:
+    """The id of the image that a person means by a path or the beginning of a SHA-256.
+
+    A relative path is looked up from the current folder; a path as a manifest writes it
+    is understood too. Raises DataError if none or several match.
+    """
+    path = os.path.join(os.fsencode(Path.cwd()), path_bytes(image))  # noqa: PTH118 (bytes)
+    return find_image(catalogue, image, path=os.path.normpath(path))
 
 
 def _in_chunks(
