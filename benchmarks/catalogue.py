@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 
 from benchmarks.processes import Measured, Stage, in_own_process, timed
 from benchmarks.report import Line, median, print_report
+from curator.base.values import Decision, FileStamp, InspectedFile
+from curator.base.vocabulary import Label, Method, Origin
 from curator.catalogue import checks, counts, files, labels, manifest, queues, rounds, sources
 from curator.catalogue.engine import Catalogue
-from curator.core.records import Decision, FileStamp, InspectedFile
-from curator.core.words import Label, Method, Origin
 
 CHUNK = 5_000
 STAGED = 50_000

@@ -27,7 +27,8 @@ from scipy.stats import binom
 
 from benchmarks.pools import FOLDER, Task, parts, rehearsal, tasks, with_copies
 from benchmarks.report import Line, print_report
-from curator.core.rehearsal import (
+from curator.classifiers.heads.frozen import use_threads
+from curator.simulation.policies import (
     AuditRules,
     Played,
     draw_labels,
@@ -35,8 +36,7 @@ from curator.core.rehearsal import (
     play_certified,
     ready_audit,
 )
-from curator.learn.frozen import use_threads
-from curator.learn.rehearsal import Rehearsal
+from curator.simulation.replay import Rehearsal
 
 RISK = 0.05
 COPIES = 5

@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.report import Line, median, print_report
+from curator.classifiers.devices import core_count
+from curator.classifiers.encoders.encoder import Encoder, EncoderRequest, open_encoder
+from curator.classifiers.encoders.engine import Pixels
+from curator.classifiers.encoders.loading import PixelLoader
+from curator.classifiers.encoders.pipeline import encode_stream
 from curator.imaging.opening import OpenRules
-from curator.learn.devices import core_count
-from curator.learn.encoder import Encoder, EncoderRequest, open_encoder
-from curator.learn.engine import Pixels
-from curator.learn.loading import PixelLoader
-from curator.learn.pipeline import encode_stream
-from curator.pixels.features import FeatureFile, FeatureWriter
-from tests.learn.encoders import PHOTOGRAPHS
+from curator.storage.features import FeatureFile, FeatureWriter
+from tests.classifiers.encoders.cases import PHOTOGRAPHS
 
 SIDE = 224
 QUALITY = 90

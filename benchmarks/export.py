@@ -19,8 +19,8 @@ from pathlib import Path
 from benchmarks.catalogue import STAGES
 from benchmarks.processes import Measured, in_own_process, timed
 from benchmarks.report import Line, median, print_report
-from curator.workflows.export import export
-from curator.workflows.workspace import CATALOGUE_NAME, STATE_FOLDER, open_workspace
+from curator.export.export import export
+from curator.workspace import CATALOGUE_NAME, STATE_FOLDER, open_workspace
 
 SUFFIXES = ("csv", "parquet")
 MADE_BY = ("catalogue", "stage promotions", "promote all")

@@ -26,16 +26,16 @@ from numpy.typing import NDArray
 from benchmarks.kept import Facts, Kept
 from benchmarks.pictures import Drawn, accuracy, draw, fit
 from benchmarks.report import Line, print_report
-from curator.learn.finetune.batches import PseudoLabels
-from curator.learn.finetune.feeding import margins_of
-from curator.learn.finetune.network import (
+from curator.classifiers.networks.batch_loading import margins_of
+from curator.classifiers.networks.batches import PseudoLabels
+from curator.classifiers.networks.network import (
     NetworkRequest,
     build_network,
     parameter_count,
     resolve_input,
 )
-from curator.learn.finetune.recipe import Recipe
-from curator.settings import read_settings
+from curator.classifiers.networks.recipe import Recipe
+from curator.settings.sections import read_settings
 
 SEEDS_FOLDER = Path(__file__).resolve().parent.parent / "seeds"
 RECIPES = ("faces-comics-mlp", "glasses", "fake-faces", "good-faces", "faces-comics-cnn")
@@ -196,9 +196,9 @@ def _frozen(arguments: argparse.Namespace, kept: Kept) -> Measured:
 
 def _heads_accuracy(request: NetworkRequest, drawn: Drawn, count: int, rest: Rows) -> float:
     """Five heads, each on four fifths of the labels, as a round fits them; their mean."""
-    from curator.learn.belief import Known, read_labels
-    from curator.learn.heads import fit_heads
-    from curator.learn.model import standardize
+    from curator.classifiers.heads.label_weights import Known, read_labels
+    from curator.classifiers.heads.model import standardize
+    from curator.classifiers.heads.solver import fit_heads
 
     x = _features(request, drawn)
     z = standardize(len(x), x.sum(0).astype(float), np.square(x).sum(0).astype(float)).apply(x)

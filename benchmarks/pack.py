@@ -25,13 +25,13 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.report import Line, median, print_report
-from curator.core.records import ImageFile
+from curator.base.values import ImageFile
+from curator.classifiers.networks.augment import augmentation
+from curator.classifiers.networks.batch_loading import Batch, loaded
+from curator.classifiers.networks.batches import epoch_batches, training_set
+from curator.classifiers.networks.recipe import Recipe
 from curator.imaging.opening import OpenRules
-from curator.learn.finetune.augment import augmentation
-from curator.learn.finetune.batches import epoch_batches, training_set
-from curator.learn.finetune.feeding import Batch, loaded
-from curator.learn.finetune.recipe import Recipe
-from curator.pixels.pack import PackSpec, PixelPack, build_pack
+from curator.storage.pack import PackSpec, PixelPack, build_pack
 
 SIDE = 64
 BATCH = 64

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curator.core.validation import validation_members
-from curator.learn.finetune.batches import NO_PSEUDO, PseudoLabels, training_set
-from curator.learn.finetune.feeding import Labelled, margins_of
-from curator.learn.finetune.network import NetworkRequest, build_network, resolve_input
-from curator.learn.finetune.recipe import Recipe
-from curator.learn.finetune.run import TrainedNetwork
-from curator.learn.finetune.train import train_network
-from curator.workflows.finetune import HeldPixels
+from curator.classifiers.networks.batch_loading import Labelled, margins_of
+from curator.classifiers.networks.batches import NO_PSEUDO, PseudoLabels, training_set
+from curator.classifiers.networks.network import NetworkRequest, build_network, resolve_input
+from curator.classifiers.networks.recipe import Recipe
+from curator.classifiers.networks.train import train_network
+from curator.classifiers.networks.training_state import TrainedNetwork
+from curator.classifiers.networks.validation import validation_members
+from curator.rounds.networks import HeldPixels
 from tests.support import fashion
 
 Flags = NDArray[np.bool_]

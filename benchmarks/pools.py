@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curator.core.neighbours import Neighbourhood
-from curator.learn.encoder import EncoderRequest, open_encoder
-from curator.learn.graph import NeighbourIndex, find_projection
-from curator.learn.rehearsal import KnownPool, Rehearsal, Space
-from curator.settings import Settings
-from curator.workflows.graph import NEIGHBOURS
-from curator.workflows.round import plan_of
+from curator.classifiers.encoders.encoder import EncoderRequest, open_encoder
+from curator.classifiers.heads.graph import NeighbourIndex, find_projection
+from curator.classifiers.heads.neighbours import Neighbourhood
+from curator.rounds.neighbour_graph import NEIGHBOURS
+from curator.rounds.run import plan_of
+from curator.settings.sections import Settings
+from curator.simulation.replay import KnownPool, Rehearsal, Space
 from tests.support import fashion
 
 Ints = NDArray[np.int64]

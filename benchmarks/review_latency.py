@@ -215,8 +215,8 @@ def measure(
 
 def make_workspace(folder: Path, pictures: Path) -> None:
     """A workspace with the pictures in it, its previews stored as `add` stores them."""
-    from curator.workflows.add import add
-    from curator.workflows.workspace import create_workspace
+    from curator.intake.add import add
+    from curator.workspace import create_workspace
 
     workspace = create_workspace(folder, positive=None, negative=None, recipe=None)
     with workspace.catalogue:

@@ -64,7 +64,7 @@ def make_workspace(folder: Path, rows: int) -> None:
     from curator.catalogue import rounds
     from curator.catalogue.files import record_files
     from curator.catalogue.sources import add_source
-    from curator.workflows.workspace import create_workspace
+    from curator.workspace import create_workspace
 
     workspace = create_workspace(folder, positive=None, negative=None, recipe=None)
     with workspace.catalogue as catalogue:
@@ -85,9 +85,9 @@ def make_workspace(folder: Path, rows: int) -> None:
 
 def hold_session(folder: Path, queue: str, decisions: int) -> Session:
     """Decide about so many images, as quickly as it goes."""
-    from curator.core.words import Label
-    from curator.workflows.desk import Desk
-    from curator.workflows.workspace import open_workspace
+    from curator.base.vocabulary import Label
+    from curator.review.session import Desk
+    from curator.workspace import open_workspace
 
     searches: list[float] = []
     decided: list[float] = []

@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 
 from benchmarks.report import Line, median, print_report
 from curator.api import Workspace, create_workspace, open_workspace
+from curator.base.progress import SILENT
+from curator.base.vocabulary import Origin, code_of
 from curator.catalogue.images import image_files
 from curator.catalogue.pool import pool_chunks
 from curator.catalogue.rounds import current_scores
-from curator.core.progress import SILENT
-from curator.core.words import Origin, code_of
-from curator.workflows.encode import ready_features
+from curator.encoding.encode import ready_features
 from tests.support import fashion
 
 SEEDS = 200

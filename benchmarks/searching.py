@@ -22,10 +22,10 @@ from PIL import Image
 
 from benchmarks.report import Line, median, print_report
 from curator.api import Workspace, create_workspace, open_workspace
-from curator.settings import write_settings
-from curator.workflows.curve import curve_of_epochs, curve_of_sizes
-from curator.workflows.trials import error_on, study_labels, train_on, with_settings
-from curator.workflows.tune import tune
+from curator.settings.sections import write_settings
+from curator.tuning.curve import curve_of_epochs, curve_of_sizes
+from curator.tuning.trials import error_on, study_labels, train_on, with_settings
+from curator.tuning.tune import tune
 from tests.support import fashion
 
 RECIPE = "faces-comics-mlp"

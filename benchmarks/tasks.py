@@ -34,7 +34,10 @@ from rich.table import Table
 
 from benchmarks.pools import FOLDER, NAMES, Task, parts, rehearsal, tasks
 from benchmarks.report import machine
-from curator.core.rehearsal import (
+from curator.classifiers.heads.frozen import use_threads
+from curator.rounds.score import policy_of
+from curator.settings.sections import Settings
+from curator.simulation.policies import (
     AuditRules,
     Bars,
     Played,
@@ -45,10 +48,7 @@ from curator.core.rehearsal import (
     play_thresholds,
     ready_audit,
 )
-from curator.learn.frozen import use_threads
-from curator.learn.rehearsal import Rehearsal
-from curator.settings import Settings
-from curator.workflows.scoring import policy_of
+from curator.simulation.replay import Rehearsal
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from benchmarks.report import Line, print_report
-from curator.core.audit.draw import draw_audit
-from curator.core.audit.forecast import Forecast
-from curator.core.audit.frame import Frame, freeze_frame, of_class
-from curator.core.audit.ladder import AuditPlan, critical_count, lay_ladder
-from curator.core.audit.planner import choose_plan
-from curator.core.audit.promise import Promise, next_promise
-from curator.core.audit.verdict import Outcome, close_audit
-from curator.core.audit.whole import bound_whole, error_with_slips
-from tests.core.audit_cases import adversary
+from curator.audits.draw import draw_audit
+from curator.audits.forecast import Forecast
+from curator.audits.frame import Frame, freeze_frame, of_class
+from curator.audits.ladder import AuditPlan, critical_count, lay_ladder
+from curator.audits.planner import choose_plan
+from curator.audits.promise import Promise, next_promise
+from curator.audits.test import Outcome, close_audit
+from curator.audits.whole import bound_whole, error_with_slips
+from tests.audits.cases import adversary
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.core.version import __version__
+from curator.base.version import __version__
 from curator.errors import CuratorError
 
 if TYPE_CHECKING:

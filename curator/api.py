@@ -11,45 +11,45 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from curator.core.actor import current_user
-from curator.core.progress import SILENT, Progress
-from curator.core.words import Origin
+from curator.base.actor import current_user
+from curator.base.progress import SILENT, Progress
+from curator.base.vocabulary import Origin
 from curator.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from curator import workspace as opened
+    from curator.audits.audit import AuditReport
+    from curator.audits.certify import CertifyReport
     from curator.catalogue.audits import AuditRecord
     from curator.catalogue.rounds import RollbackResult
-    from curator.settings import Settings
-    from curator.workflows import workspace as opened
-    from curator.workflows.add import AddReport
-    from curator.workflows.audit import AuditReport
-    from curator.workflows.certify import CertifyReport
-    from curator.workflows.curve import EpochCurve, SizeCurve
-    from curator.workflows.desk import Desk
-    from curator.workflows.doctor import DoctorReport
-    from curator.workflows.encode import EncodeReport
-    from curator.workflows.evaluate import Evaluation
-    from curator.workflows.export import ExportReport
-    from curator.workflows.history import History
-    from curator.workflows.import_manifest import ImportReport
-    from curator.workflows.imported import FeatureImportReport
-    from curator.workflows.inside import ImageInspection
-    from curator.workflows.inspect import Inspection
-    from curator.workflows.label import LabelReport
-    from curator.workflows.model_export import ModelExportReport
-    from curator.workflows.pack import PackReport
-    from curator.workflows.predict import Prediction
-    from curator.workflows.queue import QueueRow
-    from curator.workflows.relocate import RelocateReport
-    from curator.workflows.report import ReportReport
-    from curator.workflows.round import RoundReport
-    from curator.workflows.simulate import Simulation
-    from curator.workflows.status import Status
-    from curator.workflows.tune import TuneReport
-    from curator.workflows.user_groups import GroupReport
-    from curator.workflows.verify import VerifyReport
+    from curator.encoding.encode import EncodeReport
+    from curator.encoding.import_features import FeatureImportReport
+    from curator.encoding.pixel_packs import PackReport
+    from curator.export.export import ExportReport
+    from curator.export.import_manifest import ImportReport
+    from curator.intake.add import AddReport
+    from curator.intake.label import LabelReport
+    from curator.intake.relocate import RelocateReport
+    from curator.intake.user_groups import GroupReport
+    from curator.maintenance.doctor import DoctorReport
+    from curator.maintenance.verify import VerifyReport
+    from curator.prediction.evaluate import Evaluation
+    from curator.prediction.inside import ImageInspection
+    from curator.prediction.inspect import Inspection
+    from curator.prediction.model_export import ModelExportReport
+    from curator.prediction.predict import Prediction
+    from curator.report.history import History
+    from curator.report.report import ReportReport
+    from curator.report.status import Status
+    from curator.review.queues import QueueRow
+    from curator.review.session import Desk
+    from curator.rounds.run import RoundReport
+    from curator.settings.sections import Settings
+    from curator.simulation.simulate import Simulation
+    from curator.tuning.curve import EpochCurve, SizeCurve
+    from curator.tuning.tune import TuneReport
 
 
 class Workspace:
@@ -91,7 +91,7 @@ class Workspace:
 
     def status(self) -> Status:
         """Counts by label and origin, rounds, coverage, and what to do next."""
-        from curator.workflows.status import status
+        from curator.report.status import status
 
         return status(self._workspace)
 
@@ -100,7 +100,7 @@ class Workspace:
 
         `story` of what comes back holds the facts behind the page.
         """
-        from curator.workflows.report import report
+        from curator.report.report import report
 
         return report(
             self._workspace,
@@ -111,7 +111,7 @@ class Workspace:
 
     def history(self, image: str | Path) -> History:
         """Every label event of the image at a path, or with (the beginning of) a SHA-256."""
-        from curator.workflows.history import history
+        from curator.report.history import history
 
         return history(self._workspace, str(image))
 
@@ -129,7 +129,7 @@ class Workspace:
 
         `label` makes all of it seed labels, `subfolders_are_classes` by the subfolder.
         """
-        from curator.workflows.add import add
+        from curator.intake.add import add
 
         return add(
             self._workspace,
@@ -151,7 +151,7 @@ class Workspace:
 
         `replace` takes back earlier labels that these contradict.
         """
-        from curator.workflows.label import label
+        from curator.intake.label import label
 
         return label(
             self._workspace,
@@ -170,7 +170,7 @@ class Workspace:
         seed: int | None = None,
     ) -> list[QueueRow]:
         """The images that are worth a look, best first; `like` is for `similar`."""
-        from curator.workflows.queue import queue
+        from curator.review.queues import queue
 
         return queue(
             self._workspace,
@@ -186,7 +186,7 @@ class Workspace:
 
         `current()` is the image to look at; `decide`, `skip` and `undo` go on from there.
         """
-        from curator.workflows.desk import Desk
+        from curator.review.session import Desk
 
         return Desk(
             self._workspace,
@@ -199,7 +199,7 @@ class Workspace:
 
     def group(self, file: str | Path | None = None, *, by: str | None = None) -> GroupReport:
         """Say which images belong together: by a CSV file, or by a regular expression."""
-        from curator.workflows.user_groups import group_by_csv, group_by_pattern
+        from curator.intake.user_groups import group_by_csv, group_by_pattern
 
         if by is not None and file is None:
             return group_by_pattern(self._workspace, by)
@@ -209,13 +209,13 @@ class Workspace:
 
     def relocate(self, source: str, root: str | Path) -> RelocateReport:
         """Say that a source's folder has moved to `root`; nothing is read again."""
-        from curator.workflows.relocate import relocate
+        from curator.intake.relocate import relocate
 
         return relocate(self._workspace, source=source, root=Path(root), progress=self.progress)
 
     def encode(self, *, dry_run: bool = False) -> EncodeReport:
         """Compute the features of images that have none; a dry run only estimates."""
-        from curator.workflows.encode import encode
+        from curator.encoding.encode import encode
 
         return encode(self._workspace, dry_run=dry_run, progress=self.progress)
 
@@ -223,7 +223,7 @@ class Workspace:
         self, name: str, array: str | Path, index: str | Path
     ) -> FeatureImportReport:
         """Import features of your own, for `classifier.model = "features:NAME"`."""
-        from curator.workflows.imported import import_features
+        from curator.encoding.import_features import import_features
 
         return import_features(
             self._workspace,
@@ -237,7 +237,7 @@ class Workspace:
         self, *, rounds: int = 1, until_stable: bool = False, dry_run: bool = False
     ) -> list[RoundReport]:
         """Run rounds: train, score, promote and revoke; what each of them did."""
-        from curator.workflows.round import run_rounds
+        from curator.rounds.run import run_rounds
 
         return list(
             run_rounds(
@@ -258,7 +258,7 @@ class Workspace:
         apply: bool = False,
     ) -> TuneReport:
         """Search better settings for training; `space` is `KEY=VALUES`, or `tune.space`."""
-        from curator.workflows.tune import tune
+        from curator.tuning.tune import tune
 
         return tune(
             self._workspace,
@@ -272,7 +272,7 @@ class Workspace:
 
     def curve_of_epochs(self, *, epochs: int | None = None, repetitions: int = 3) -> EpochCurve:
         """Error against epochs, and how many are enough."""
-        from curator.workflows.curve import curve_of_epochs
+        from curator.tuning.curve import curve_of_epochs
 
         return curve_of_epochs(
             self._workspace, epochs=epochs, repetitions=repetitions, progress=self.progress
@@ -280,7 +280,7 @@ class Workspace:
 
     def curve_of_sizes(self, *, sizes: int = 5, repetitions: int = 3) -> SizeCurve:
         """Error against the number of labels, and what more would give."""
-        from curator.workflows.curve import curve_of_sizes
+        from curator.tuning.curve import curve_of_sizes
 
         return curve_of_sizes(
             self._workspace, sizes=sizes, repetitions=repetitions, progress=self.progress
@@ -288,59 +288,59 @@ class Workspace:
 
     def inspect(self, *, band: tuple[float, float] = (0.4, 0.6)) -> Inspection:
         """Confusion, mistakes and doubts of the current round, with a contact sheet."""
-        from curator.workflows.inspect import inspect
+        from curator.prediction.inspect import inspect
 
         return inspect(self._workspace, band=band, progress=self.progress)
 
     def look_inside(self, image: str | Path) -> ImageInspection:
         """Feature maps and class activation of one image, as PNG files."""
-        from curator.workflows.inside import look_inside
+        from curator.prediction.inside import look_inside
 
         return look_inside(self._workspace, str(image), progress=self.progress)
 
     def pack(self, *, rebuild: bool = False) -> PackReport:
         """Decode the pixels of all images once, and check every row."""
-        from curator.workflows.pack import pack
+        from curator.encoding.pixel_packs import pack
 
         return pack(self._workspace, rebuild=rebuild, progress=self.progress)
 
     def predict(self, *paths: str | Path) -> Iterator[Prediction]:
         """Scores of files and folders by the current model, without adding them."""
-        from curator.workflows.predict import predict
+        from curator.prediction.predict import predict
 
         return predict(self._workspace, [Path(path) for path in paths], progress=self.progress)
 
     def evaluate(self, truth: str | Path) -> Evaluation:
         """The current model against a CSV file of labels that you know."""
-        from curator.workflows.evaluate import evaluate
+        from curator.prediction.evaluate import evaluate
 
         return evaluate(self._workspace, Path(truth), progress=self.progress)
 
     def simulate(self, truth: str | Path, **wish: Any) -> Simulation:
         """The whole process played with labels that you know; what settings would give.
 
-        `wish` are the fields of `curator.workflows.simulate.Wish`: seeds, policies,
+        `wish` are the fields of `curator.simulation.simulate.Wish`: seeds, policies,
         max_errors, decisions, features, rounds, flipped, slips, repetitions.
         """
-        from curator.workflows.simulate import Wish, simulate
+        from curator.simulation.simulate import Wish, simulate
 
         return simulate(self._workspace, Path(truth), Wish(**wish), progress=self.progress)
 
     def doctor(self) -> DoctorReport:
         """A look at the machine and this workspace before something goes wrong."""
-        from curator.workflows.doctor import doctor
+        from curator.maintenance.doctor import doctor
 
         return doctor(self._workspace)
 
     def verify(self, *, files: bool = False) -> VerifyReport:
         """Check the catalogue against its own rules; with `files`, every image too."""
-        from curator.workflows.verify import verify
+        from curator.maintenance.verify import verify
 
         return verify(self._workspace, files=files, progress=self.progress)
 
     def rollback(self, *, to: int, block: bool = False) -> RollbackResult:
         """Make the promoted labels those that stood after round `to`; 0 is before the first."""
-        from curator.workflows.rollback import rollback
+        from curator.rounds.rollback import rollback
 
         return rollback(self._workspace, to=to, block=block, actor=current_user())
 
@@ -357,7 +357,7 @@ class Workspace:
 
         A dry run only says what can be expected.
         """
-        from curator.workflows.audit import audit
+        from curator.audits.audit import audit
 
         return audit(
             self._workspace,
@@ -371,13 +371,13 @@ class Workspace:
 
     def abandon_audit(self) -> AuditRecord:
         """Give the open audit up; its answers stay labels, what it spent stays spent."""
-        from curator.workflows.audit import abandon
+        from curator.audits.audit import abandon
 
         return abandon(self._workspace)
 
     def certify(self) -> CertifyReport:
         """Close the open audit: test it, promote what passed, revoke the rest."""
-        from curator.workflows.certify import certify
+        from curator.audits.certify import certify
 
         return certify(self._workspace, progress=self.progress)
 
@@ -406,7 +406,7 @@ class Workspace:
 
         The format follows from the suffix; `docs/guide.md` explains every option.
         """
-        from curator.workflows.export import Filters, export
+        from curator.export.export import Filters, export
 
         return export(
             self._workspace,
@@ -434,7 +434,7 @@ class Workspace:
 
     def import_manifest(self, manifest: str | Path) -> ImportReport:
         """Restore the labels of a manifest, with their origins."""
-        from curator.workflows.import_manifest import import_manifest
+        from curator.export.import_manifest import import_manifest
 
         return import_manifest(
             self._workspace, Path(manifest), actor=current_user(), progress=self.progress
@@ -442,7 +442,7 @@ class Workspace:
 
     def export_model(self, destination: str | Path, *, force: bool = False) -> ModelExportReport:
         """Write the current model as ONNX (.onnx) or torch.export (.pt2)."""
-        from curator.workflows.model_export import export_model
+        from curator.prediction.model_export import export_model
 
         return export_model(self._workspace, Path(destination), force=force, progress=self.progress)
 
@@ -454,8 +454,8 @@ class Workspace:
 
 def open_workspace(folder: Path) -> Workspace:
     """Open the workspace at `folder` or at the nearest folder above it."""
-    from curator.workflows.scored import catch_up
-    from curator.workflows.workspace import find_workspace, open_workspace
+    from curator.rounds.scored import catch_up
+    from curator.workspace import find_workspace, open_workspace
 
     workspace = open_workspace(find_workspace(folder))
     catch_up(workspace)
@@ -466,6 +466,6 @@ def create_workspace(
     folder: Path, *, positive: str | None, negative: str | None, recipe: str | None
 ) -> Workspace:
     """Make a workspace in `folder` and open it."""
-    from curator.workflows.workspace import create_workspace
+    from curator.workspace import create_workspace
 
     return Workspace(create_workspace(folder, positive=positive, negative=negative, recipe=recipe))

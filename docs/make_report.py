@@ -18,8 +18,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from curator.workflows.report import report
-from curator.workflows.workspace import open_workspace
+from curator.report.report import report
+from curator.workspace import open_workspace
 from tests.tui.browser import Browser, browser
 
 IMAGES = Path(__file__).with_name("images")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from curator.review.actions import ACTIONS, Group, key_sign
+from curator.settings.keys import ACTIONS, Group, key_sign
 
 PAGE = Path(__file__).with_name("review.md")
 BEGIN, END = "<!-- keys: made by make_review.py -->\n", "<!-- end of keys -->\n"
@@ -43,7 +43,7 @@ def main() -> int:
         return 0
     if made == page:
         return 0
-    sys.stderr.write(f"{PAGE} does not say what curator/review/actions.py says: run it.\n")
+    sys.stderr.write(f"{PAGE} does not say what curator/settings/keys.py says: run it.\n")
     return 1
 
 

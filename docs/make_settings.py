@@ -1,6 +1,6 @@
 """Writes docs/settings.md from the documentation in the code.
 
-A setting is documented by the string under its field in `curator/settings.py`, and
+A setting is documented by the string under its field in `curator/settings/sections.py`, and
 nowhere else. Run it to write the page; `--check` only says whether the page is up to date.
 """
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from curator.settings import describe_setting, section_models
+from curator.settings.sections import describe_setting, section_models
 
 PAGE = Path(__file__).with_name("settings.md")
 
@@ -21,7 +21,7 @@ Everything a user decides about a workspace stands in its `curator.toml`. Look a
 with `curator config KEY`, change it with `curator config KEY=VALUE`, or edit the file:
 comments are kept. What is not written there has the default below.
 
-This page is made from `curator/settings.py` by `make docs`.
+This page is made from `curator/settings/sections.py` by `make docs`.
 """
 
 
@@ -51,7 +51,9 @@ def main() -> int:
         return 0
     if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page:
         return 0
-    sys.stderr.write(f"{PAGE} does not say what curator/settings.py says: run `make docs`.\n")
+    sys.stderr.write(
+        f"{PAGE} does not say what curator/settings/sections.py says: run `make docs`.\n"
+    )
     return 1
 
 

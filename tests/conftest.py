@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from curator.workspace import Workspace, create_workspace
 from tests.support import images, needs
 
 
@@ -47,3 +48,11 @@ def picture_folder(tmp_path: Path) -> Callable[..., Path]:
 def tmux() -> str:
     """The path of tmux, or a loud skip."""
     return needs.need_program("tmux", "install tmux")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    """A workspace with the classes `good` and `bad`."""
+    made = create_workspace(tmp_path / "workspace", positive="good", negative="bad", recipe=None)
+    yield made
+    made.catalogue.close()

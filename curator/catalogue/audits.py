@@ -20,6 +20,16 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
+from curator.base.vocabulary import (
+    AuditKind,
+    AuditScope,
+    AuditState,
+    EventKind,
+    Label,
+    LocationState,
+    Origin,
+)
+from curator.catalogue.current_labels.sql import head_of
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.frames import check_whole
 from curator.catalogue.models import (
@@ -34,16 +44,6 @@ from curator.catalogue.models import (
 )
 from curator.catalogue.queues import NO_FILTER, QueueFilter
 from curator.catalogue.sets import CHUNK, Fetched, chunked, column
-from curator.catalogue.standing import head_of
-from curator.core.words import (
-    AuditKind,
-    AuditScope,
-    AuditState,
-    EventKind,
-    Label,
-    LocationState,
-    Origin,
-)
 from curator.errors import BusyError
 
 QUEUE = "audit"

@@ -15,12 +15,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import aliased
 
+from curator.base.vocabulary import EventKind, Label, LocationState, Method, Origin, Standing
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Claim, ImageState, LabelEvent, Location, Score, Skip
 from curator.catalogue.queues import NO_FILTER, QueueFilter, in_open_audit
 from curator.catalogue.scores import NO_GENERATION, generation_now
 from curator.catalogue.sets import Query, within
-from curator.core.words import EventKind, Label, LocationState, Method, Origin, Standing
 
 
 class Base(StrEnum):

@@ -19,8 +19,10 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.vocabulary import AuditKind, AuditScope, AuditState, Label, Origin
 from curator.catalogue import audits
 from curator.catalogue.audits import AuditAnswers
+from curator.catalogue.current_labels.sql import head_of, lineage_of
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
     Audit,
@@ -34,8 +36,6 @@ from curator.catalogue.models import (
 from curator.catalogue.rounds import NewRound, RoundRecord, commit_on
 from curator.catalogue.sets import Fetched, Query, column, within
 from curator.catalogue.sqlite import raw_rows
-from curator.catalogue.standing import head_of, lineage_of
-from curator.core.words import AuditKind, AuditScope, AuditState, Label, Origin
 from curator.errors import BusyError
 
 

@@ -17,14 +17,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from curator.base.vocabulary import EventKind, Label, Method, Origin, Split, Standing
 from curator.catalogue import sqlite
+from curator.catalogue.current_labels.rule import EventFacts, StandingLabel, standing_label
+from curator.catalogue.current_labels.sql import head_of, lineage_of
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import HeadMove, ImageState, LabelEvent
 from curator.catalogue.sets import Query, own_unit_key
-from curator.catalogue.standing import head_of, lineage_of
-from curator.core.standing import EventFacts, StandingLabel, standing_label
-from curator.core.units import split_of
-from curator.core.words import EventKind, Label, Method, Origin, Split, Standing
+from curator.catalogue.unit_keys import split_of
 
 CHUNK = 20_000
 _KINDS = {str(one): one for one in EventKind}

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from curator.base.vocabulary import Origin
 from curator.catalogue.engine import now
 from curator.catalogue.models import ImageState, Round, ScoreGeneration, StagedDecision
 from curator.catalogue.models.base import Moment
-from curator.core.words import Origin
 
 _APPLYING = """
 FROM staged_decision d CROSS JOIN image_state s

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
+from curator.base.vocabulary import LocationState, Origin, Quarantine, Standing
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import LIES_SOMEWHERE
 from curator.catalogue.models import Block, Grouping, Image, ImageState, Location, Source
-from curator.core.words import LocationState, Origin, Quarantine, Standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

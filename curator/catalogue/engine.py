@@ -17,9 +17,9 @@ from types import TracebackType
 
 from sqlalchemy.engine import Connection, Engine, make_url
 
+from curator.base.resources import resource_folder
 from curator.catalogue import sqlite
 from curator.catalogue.sets import temporary
-from curator.core.resources import resource_folder
 from curator.errors import CatalogueError, StorageError
 
 REVISION = "0001"

@@ -13,12 +13,12 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from curator.base.values import InspectedFile, PreviewPlace
+from curator.base.vocabulary import LocationState, Quarantine
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.ingested import RecordedImages, record_images
 from curator.catalogue.models import Image, ImageState, Location
 from curator.catalogue.sets import CHUNK, Fetched, Query, chunked, plain_text, within
-from curator.core.records import InspectedFile, PreviewPlace
-from curator.core.words import LocationState, Quarantine
 
 CURRENT = sa.text("location.state <> 'changed'")
 """Literally the condition of the partial index on paths, so that it is used."""

@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from curator.base.paths import path_bytes
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.images import find_by_paths, find_by_sha256, find_image
-from curator.core.paths import path_bytes
 
 _AT_ONCE = 10_000
 

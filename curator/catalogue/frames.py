@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.vocabulary import Label, Method, Origin, Standing
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
     Audit,
@@ -31,7 +32,6 @@ from curator.catalogue.models import (
 from curator.catalogue.scores import NO_GENERATION, generation_now
 from curator.catalogue.sets import Query, column, insert_columns
 from curator.catalogue.sqlite import raw_rows
-from curator.core.words import Label, Method, Origin, Standing
 from curator.errors import BusyError
 
 CHUNK = 50_000

@@ -15,12 +15,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from curator.base.vocabulary import GroupKind, Origin
 from curator.catalogue.counts import count_withheld
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Grouping, ImageGroup, ImageState, Membership, Round
 from curator.catalogue.sets import CHUNK, Fetched, chunked, plain_text, within
 from curator.catalogue.units import grouped_before, refresh_units
-from curator.core.words import GroupKind, Origin
 from curator.errors import DataError
 
 

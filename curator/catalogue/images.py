@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.values import ImageFile
+from curator.base.vocabulary import LocationState, Origin, Quarantine, Split, Standing
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import CURRENT
 from curator.catalogue.models import (
@@ -35,8 +37,6 @@ from curator.catalogue.sets import (
     within,
 )
 from curator.catalogue.walking import IS_USABLE, id_ranges
-from curator.core.records import ImageFile
-from curator.core.words import LocationState, Origin, Quarantine, Split, Standing
 from curator.errors import DataError
 
 _PREFIX_DIGITS = 6

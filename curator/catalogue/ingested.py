@@ -13,12 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from curator.base.values import InspectedFile, PreviewPlace
+from curator.base.vocabulary import Quarantine
 from curator.catalogue.engine import now
 from curator.catalogue.models import Image, ImageSignature, ImageState, Preview
 from curator.catalogue.sets import chunked, own_unit_key, plain_text, signed
 from curator.catalogue.sqlite import insert_or_update
-from curator.core.records import InspectedFile, PreviewPlace
-from curator.core.words import Quarantine
 
 _DIGESTS_AT_ONCE = 500
 

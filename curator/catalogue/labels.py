@@ -1,7 +1,7 @@
 """What people say about images: recorded for good, taken back by another event.
 
 Every function keeps `image_state` in step with the events within one transaction.
-`curator.core.standing` is the rule in plain Python; tests and `verify` compare.
+`curator.catalogue.current_labels.rule` is the rule in plain Python; tests and `verify` compare.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
+from curator.base.values import Decision
+from curator.base.vocabulary import EventKind, Label, Method, Origin, Split, Standing
+from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_standing
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import ImageState, LabelEvent
 from curator.catalogue.models.base import Moment
@@ -32,9 +35,6 @@ from curator.catalogue.sets import (
 )
 from curator.catalogue.splits import NO_SHARES, SplitShares, pin_first_labels
 from curator.catalogue.sqlite import insert_or_ignore
-from curator.catalogue.standing import head_of, lineage_of, refresh_standing
-from curator.core.records import Decision
-from curator.core.words import EventKind, Label, Method, Origin, Split, Standing
 from curator.errors import DataError
 
 __all__ = [

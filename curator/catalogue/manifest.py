@@ -19,6 +19,8 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.values import ManifestRow
+from curator.base.vocabulary import GroupKind, LocationState, Origin, Split, Standing
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import CURRENT
 from curator.catalogue.images import absolute
@@ -35,8 +37,6 @@ from curator.catalogue.models import (
 )
 from curator.catalogue.scores import generation_now
 from curator.catalogue.sets import CHUNK, Fetched, Query, columns
-from curator.core.records import ManifestRow
-from curator.core.words import GroupKind, LocationState, Origin, Split, Standing
 
 CLASSES = (Standing.POSITIVE, Standing.NEGATIVE)
 

@@ -15,6 +15,19 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from curator.base.vocabulary import (
+    NO_CODE,
+    EventKind,
+    GroupKind,
+    Label,
+    LocationState,
+    Method,
+    Origin,
+    Quarantine,
+    Standing,
+    code_of,
+)
+from curator.catalogue.current_labels.arrays import PeopleEvents
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import (
     Audit,
@@ -32,19 +45,6 @@ from curator.catalogue.models import (
 from curator.catalogue.queues import in_open_audit
 from curator.catalogue.sets import column, columns
 from curator.catalogue.sqlite import raw_rows
-from curator.core.timeline import PeopleEvents
-from curator.core.words import (
-    NO_CODE,
-    EventKind,
-    GroupKind,
-    Label,
-    LocationState,
-    Method,
-    Origin,
-    Quarantine,
-    Standing,
-    code_of,
-)
 
 Ints = NDArray[np.int64]
 

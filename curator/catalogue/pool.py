@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
+from curator.base.vocabulary import NO_CODE, Method, Origin, Split, Standing, code_of
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import Block, FeatureRow, ImageState, LabelEvent, Location
 from curator.catalogue.sets import CHUNK, Query, columns, within
 from curator.catalogue.sqlite import raw_rows
 from curator.catalogue.walking import IS_USABLE, id_ranges
-from curator.core.words import NO_CODE, Method, Origin, Split, Standing, code_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
+from curator.base.values import PreviewPlace
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.ingested import preview_row, store_previews
 from curator.catalogue.models import Preview
 from curator.catalogue.sets import within
-from curator.core.records import PreviewPlace
 
 
 def preview_places(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, PreviewPlace]:

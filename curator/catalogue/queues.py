@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
+from curator.base.vocabulary import AuditState, EventKind, Origin, Quarantine, Standing
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.files import LIES_SOMEWHERE
 from curator.catalogue.models import (
@@ -31,9 +32,8 @@ from curator.catalogue.models import (
 from curator.catalogue.scores import NO_GENERATION, generation_now
 from curator.catalogue.sets import Query, column, within
 from curator.catalogue.sqlite import raw_rows
-from curator.core.folds import in_proportion_to_error
-from curator.core.words import AuditState, EventKind, Origin, Quarantine, Standing
 from curator.errors import DataError
+from curator.statistics.folds import in_proportion_to_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,12 +17,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
+from curator.base.vocabulary import EventKind, GroupKind
 from curator.catalogue.commit import (
     count_decisions,
     next_round_id,
     promote_and_revoke,
     settle_generation,
 )
+from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_standing
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
     Block,
@@ -45,8 +47,6 @@ from curator.catalogue.staging import (
     stage_decisions,
     stage_scores,
 )
-from curator.catalogue.standing import head_of, lineage_of, refresh_standing
-from curator.core.words import EventKind, GroupKind
 from curator.errors import BusyError, DataError
 
 __all__ = [

@@ -13,9 +13,9 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from curator.base.vocabulary import SPLIT_OF_ORIGIN, Split
 from curator.catalogue.sets import CHUNK, column, derived_split, emptied, pin, touched, unit_pin
-from curator.core.folds import share_rank
-from curator.core.words import SPLIT_OF_ORIGIN, Split
+from curator.statistics.folds import share_rank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

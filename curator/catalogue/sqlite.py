@@ -22,7 +22,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.schema import CreateTable
 
-from curator.core.files import cannot_write
+from curator.base.files import cannot_write
 from curator.errors import BusyError, CatalogueError, CuratorError, StorageError
 
 APPLICATION_ID = 0x43555241

@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.vocabulary import EventKind, Label
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Head, Score, ScoreGeneration, StagedDecision
 from curator.catalogue.sets import insert_columns
-from curator.core.words import EventKind, Label
 from curator.errors import CatalogueError
 
 _STAGED_AT_ONCE = 16_384

@@ -25,7 +25,7 @@ from curator.catalogue.sets import (
     within,
 )
 from curator.catalogue.splits import refresh_splits
-from curator.core.units import unit_keys
+from curator.catalogue.unit_keys import unit_keys
 
 Ids = NDArray[np.int64]
 

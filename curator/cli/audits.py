@@ -13,10 +13,10 @@ from curator.cli.output import count, emit, emit_json, shown, table
 from curator.errors import UsageError
 
 if TYPE_CHECKING:
-    from curator.settings import ClassesSettings
-    from curator.workflows.audit import AuditReport
-    from curator.workflows.certify import CertifyReport
-    from curator.workflows.workspace import Workspace
+    from curator.audits.audit import AuditReport
+    from curator.audits.certify import CertifyReport
+    from curator.settings.sections import ClassesSettings
+    from curator.workspace import Workspace
 
 _UNPROVEN = 3
 
@@ -62,7 +62,7 @@ def audit(
 
     Example: curator audit --size 400
     """
-    from curator.workflows import audit as workflow
+    from curator.audits import audit as workflow
 
     call = invocation(context)
     if abandon and (size or class_name or missed or dry_run or anyway):
@@ -96,7 +96,7 @@ def certify(context: typer.Context, json: AsJson = False) -> None:
 
     Example: curator certify
     """
-    from curator.workflows.certify import certify as workflow
+    from curator.audits.certify import certify as workflow
 
     call = invocation(context)
     with call.workspace() as workspace:
@@ -114,9 +114,9 @@ def _answer(
     call: Invocation, workspace: Workspace, report: AuditReport, *, elsewhere: bool, plain: bool
 ) -> None:
     """Put the images before the person, or say how else they can be answered."""
-    from curator.cli.queues import review_lines
-    from curator.review.view import WHOLE
-    from curator.workflows.status import status
+    from curator.cli.review import review_lines
+    from curator.report.status import status
+    from curator.review.filter import WHOLE
 
     if report.waiting and plain and not elsewhere:
         review_lines(call, workspace, "audit", None, WHOLE)
@@ -182,7 +182,7 @@ def _told(report: CertifyReport) -> list[str]:
 
 
 def _as_json(report: CertifyReport, classes: ClassesSettings) -> dict[str, Any]:
-    from curator.workflows.certified import certificate_json
+    from curator.audits.certificate import certificate_json
 
     one = report.certificate
     return {

@@ -14,9 +14,9 @@ from rich import progress
 from rich.console import Console
 from rich.text import Text
 
+from curator.base.progress import Stage
 from curator.cli.output import shown
 from curator.cli.progress import NOTABLE_SECONDS, finished, speed
-from curator.core.progress import Stage
 
 
 class Bars:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 def recipe_names(incomplete: str) -> list[str]:
     """The recipes that come with curator."""
-    from curator.core.resources import resource_folder
+    from curator.base.resources import resource_folder
 
     files = resource_folder("seeds").glob("*/curator.toml")
     return sorted(file.parent.name for file in files if file.parent.name.startswith(incomplete))
@@ -16,17 +16,17 @@ def recipe_names(incomplete: str) -> list[str]:
 
 def setting_keys(incomplete: str) -> list[tuple[str, str]]:
     """The dotted keys of all settings, each with its documentation."""
-    from curator import settings
+    from curator.settings import sections
 
     return [
-        (key, settings.describe_setting(key).meaning)
-        for key in settings.setting_keys()
+        (key, sections.describe_setting(key).meaning)
+        for key in sections.setting_keys()
         if key.startswith(incomplete)
     ]
 
 
 def queue_names(incomplete: str) -> list[tuple[str, str]]:
     """The queues, each with what it is for."""
-    from curator.workflows.queue import QUEUES
+    from curator.review.queues import QUEUES
 
     return [(name, text) for name, text in QUEUES.items() if name.startswith(incomplete)]

@@ -28,7 +28,7 @@ def demo(
 
     Example: curator demo
     """
-    from curator.workflows.demo import demo as workflow
+    from curator.demo import demo as workflow
 
     report = workflow(folder, progress=invocation(context).progress())
     if json:

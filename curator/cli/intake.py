@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from curator.base.actor import current_user
+from curator.base.vocabulary import Origin
 from curator.cli import show_intake
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, flag, named_path
 from curator.cli.output import count, emit, emit_json, shown
-from curator.core.actor import current_user
-from curator.core.words import Origin
 from curator.errors import UsageError
 
 PeoplesOrigin = Literal["seed", "review", "calibration", "audit"]
@@ -51,7 +51,7 @@ def add(
 
     Example: curator add examples/good --label good
     """
-    from curator.workflows.add import add as workflow
+    from curator.intake.add import add as workflow
 
     call = invocation(context)
     with call.workspace() as workspace:
@@ -96,7 +96,7 @@ def label(
 
     Example: curator label seeds.csv
     """
-    from curator.workflows.label import label as workflow
+    from curator.intake.label import label as workflow
 
     with invocation(context).workspace() as workspace:
         report = workflow(
@@ -141,7 +141,7 @@ def group(
 
     Example: curator group --by '/([^/]+)/[^/]+$'
     """
-    from curator.workflows.user_groups import group_by_csv, group_by_pattern
+    from curator.intake.user_groups import group_by_csv, group_by_pattern
 
     with invocation(context).workspace() as workspace:
         if file is not None and by is None:
@@ -182,7 +182,7 @@ def relocate(
 
     Example: curator relocate photos /mnt/new-disk/photos
     """
-    from curator.workflows.relocate import relocate as workflow
+    from curator.intake.relocate import relocate as workflow
 
     call = invocation(context)
     with call.workspace() as workspace:

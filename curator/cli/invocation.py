@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from curator.base.progress import Progress
 from curator.cli.output import narrate, shown
 from curator.cli.progress import progress_for
-from curator.core.progress import Progress
 from curator.errors import WorkspaceError
 
 if TYPE_CHECKING:
-    from curator.workflows.workspace import Workspace
+    from curator.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,15 +28,15 @@ class Invocation:
 
     def root(self) -> Path:
         """The workspace's folder: as given, or found above the current one."""
-        from curator.workflows.workspace import find_workspace
+        from curator.workspace import find_workspace
 
         return self.folder or find_workspace(Path.cwd())
 
     @contextmanager
     def workspace(self) -> Iterator[Workspace]:
         """The open workspace; what the user should know about it is said once."""
-        from curator.workflows.scored import catch_up
-        from curator.workflows.workspace import open_workspace
+        from curator.rounds.scored import catch_up
+        from curator.workspace import open_workspace
 
         workspace = open_workspace(self.root())
         with workspace.catalogue:
@@ -47,7 +47,7 @@ class Invocation:
 
     def expects_workspace(self) -> bool:
         """Whether there should be a workspace: one was named, or there is one above."""
-        from curator.workflows.workspace import find_workspace
+        from curator.workspace import find_workspace
 
         if self.folder is not None:
             return True

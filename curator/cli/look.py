@@ -20,7 +20,7 @@ def status(
 
     Example: curator status --json
     """
-    from curator.workflows import status as workflow
+    from curator.report import status as workflow
 
     with invocation(context).workspace() as workspace:
         found = workflow.status(workspace)
@@ -41,7 +41,7 @@ def history(
 
     Example: curator history photos/0042.jpg
     """
-    from curator.workflows import history as workflow
+    from curator.report import history as workflow
 
     with invocation(context).workspace() as workspace:
         found = workflow.history(workspace, image)

@@ -20,27 +20,27 @@ from typing import Annotated
 
 import typer
 
+from curator.base.version import __version__
 from curator.cli import (
     audits,
-    care,
     demo,
+    export,
     intake,
-    judging,
     look,
-    manifest,
+    maintenance,
     model,
-    queues,
+    prediction,
     report,
+    review,
     rounds,
     setup,
     simulation,
-    training,
+    tuning,
     undo,
 )
 from curator.cli.invocation import Invocation
 from curator.cli.options import flag, named_path
 from curator.cli.output import emit, narrate, shown
-from curator.core.version import __version__
 from curator.errors import CuratorError, StorageError
 
 INTERRUPTED = 130
@@ -64,20 +64,20 @@ app = typer.Typer(
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start": (setup.init, setup.config, demo.demo),
-    "Images and labels": (intake.add, intake.label, intake.group, queues.queue, queues.review),
-    "Train": (rounds.encode, rounds.round, judging.predict, judging.evaluate),
+    "Images and labels": (intake.add, intake.label, intake.group, review.queue, review.review),
+    "Train": (rounds.encode, rounds.round, prediction.predict, prediction.evaluate),
     "Improve": (
         simulation.simulate,
-        training.tune,
-        training.curve,
-        training.inspect,
-        training.pack,
+        tuning.tune,
+        tuning.curve,
+        tuning.inspect,
+        tuning.pack,
     ),
     "Promise": (audits.audit, audits.certify),
-    "Take away": (manifest.export, manifest.diff, manifest.import_),
+    "Take away": (export.export, export.diff, export.import_),
     "Look": (look.status, look.history, report.report),
     "Undo": (undo.rollback,),
-    "Care": (intake.relocate, care.verify, care.doctor),
+    "Care": (intake.relocate, maintenance.verify, maintenance.doctor),
 }
 
 

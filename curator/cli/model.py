@@ -30,7 +30,7 @@ def export(
 
     Example: curator model export classifier.onnx
     """
-    from curator.workflows.model_export import export_model
+    from curator.prediction.model_export import export_model
 
     call = invocation(context)
     with call.workspace() as workspace:

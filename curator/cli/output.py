@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 import typer
 
-from curator.core.text import count, duration, percent, printable
+from curator.base.text import count, duration, percent, printable
 
 __all__ = [
     "count", "duration", "emit", "emit_json", "emit_json_array", "may_colour", "moment",

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from curator.base.progress import SILENT, Progress, Stage
 from curator.cli.output import duration, narrate, shown
-from curator.core.progress import SILENT, Progress, Stage
 
 LINE_SECONDS = 10.0
 """How often a long stage reports where there is no terminal."""

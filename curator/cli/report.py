@@ -67,8 +67,8 @@ def report(
 
 
 def _write(call: Invocation, destination: Path | None, *, force: bool, json: bool) -> None:
-    from curator.report.story import facts
-    from curator.workflows.report import report as workflow
+    from curator.report.data import facts
+    from curator.report.report import report as workflow
 
     with call.workspace() as workspace:
         made = workflow(workspace, destination, force=force, progress=call.progress())
@@ -79,8 +79,8 @@ def _write(call: Invocation, destination: Path | None, *, force: bool, json: boo
 
 
 def _print_facts(call: Invocation) -> None:
-    from curator.report.story import facts
-    from curator.workflows.report_story import story_of
+    from curator.report.collect import story_of
+    from curator.report.data import facts
 
     with call.workspace() as workspace:
         emit_json(facts(story_of(workspace, call.progress())))

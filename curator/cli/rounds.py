@@ -14,8 +14,8 @@ from curator.cli.output import count, duration, emit, emit_json, shown
 from curator.errors import UsageError
 
 if TYPE_CHECKING:
-    from curator.workflows.round import RoundReport
-    from curator.workflows.workspace import Workspace
+    from curator.rounds.run import RoundReport
+    from curator.workspace import Workspace
 
 
 def encode(
@@ -63,7 +63,7 @@ def encode(
 
 
 def _encode(call: Invocation, *, dry_run: bool, json: bool) -> None:
-    from curator.workflows.encode import encode as workflow
+    from curator.encoding.encode import encode as workflow
 
     with call.workspace() as workspace:
         report = workflow(workspace, dry_run=dry_run, progress=call.progress())
@@ -82,7 +82,7 @@ def _encode(call: Invocation, *, dry_run: bool, json: bool) -> None:
 
 
 def _import(call: Invocation, array: Path, index: Path, name: str, *, json: bool) -> None:
-    from curator.workflows.imported import import_features
+    from curator.encoding.import_features import import_features
 
     with call.workspace() as workspace:
         report = import_features(
@@ -117,7 +117,7 @@ def round(
 
     Example: curator round --until-stable
     """
-    from curator.workflows.round import run_rounds
+    from curator.rounds.run import run_rounds
 
     call = invocation(context)
     with call.workspace() as workspace:
@@ -149,6 +149,6 @@ def _calibration_plot(workspace: Workspace, report: RoundReport) -> Path | None:
     """The reliability diagram of a committed round that labels could judge."""
     if report.judgement is None or report.round_id is None:
         return None
-    from curator.workflows.judging import draw_calibration
+    from curator.rounds.judge import draw_calibration
 
     return draw_calibration(workspace, report.judgement, report.round_id)

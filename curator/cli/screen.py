@@ -9,14 +9,14 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from curator.base.actor import current_user
 from curator.cli.output import emit, narrate, shown
-from curator.core.actor import current_user
 from curator.errors import UsageError
 
 if TYPE_CHECKING:
     from curator.cli.invocation import Invocation
-    from curator.review.view import View
-    from curator.workflows.workspace import Workspace
+    from curator.review.filter import View
+    from curator.workspace import Workspace
 
 _LOOPBACK = "127.0.0.1"
 
@@ -48,7 +48,7 @@ def try_terminal() -> None:
 def wanted_view(workspace: Workspace, text: str) -> View:
     """The filter and order that `--filter` asks for. Raises UsageError if it says neither."""
     from curator.catalogue.sources import list_sources
-    from curator.review.view import read_view
+    from curator.review.filter import read_view
 
     classes = workspace.settings.classes
     sources = tuple(source.name for source in list_sources(workspace.catalogue))

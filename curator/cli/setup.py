@@ -41,7 +41,7 @@ def init(
 
     Example: curator init faces --positive face --negative other
     """
-    from curator.workflows.workspace import create_workspace
+    from curator.workspace import create_workspace
 
     workspace = create_workspace(folder, positive=positive, negative=negative, recipe=recipe)
     with workspace.catalogue as catalogue:
@@ -71,8 +71,8 @@ def config(
 
     Examples: curator config promotion; curator config promotion.promote_above=0.98
     """
-    from curator.settings import section_models, setting_keys, write_settings
-    from curator.workflows.config import show_settings
+    from curator.maintenance.config import show_settings
+    from curator.settings.sections import section_models, setting_keys, write_settings
 
     root = invocation(context).root()
     asked = settings or []

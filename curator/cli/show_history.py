@@ -10,7 +10,7 @@ from curator.cli.output import moment, shown, size, strong, table
 if TYPE_CHECKING:
     from curator.catalogue.images import ImageDetails
     from curator.catalogue.labels import HistoryEvent
-    from curator.workflows.history import History
+    from curator.report.history import History
 
 Names = Callable[[str], str]
 

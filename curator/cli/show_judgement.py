@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from curator.cli.output import shown, strong
 
 if TYPE_CHECKING:
-    from curator.core.judging import Judgement
-    from curator.settings import ClassesSettings
-    from curator.workflows.status import Status
+    from curator.report.status import Status
+    from curator.rounds.score_quality import Judgement
+    from curator.settings.sections import ClassesSettings
 
 
 def lines(status: Status) -> Iterator[str]:
     """The round that stands, for `status`."""
-    from curator.core.judging import advice, from_kept
-    from curator.core.telling import scores_sentence
+    from curator.report.sentences import scores_sentence
+    from curator.rounds.score_quality import advice, from_kept
 
     if status.head is None:
         return
@@ -32,7 +32,7 @@ def lines(status: Status) -> Iterator[str]:
 
 def doubts(judgement: Judgement, classes: ClassesSettings) -> Iterator[str]:
     """What speaks against taking the scores for granted."""
-    from curator.core.telling import share_sentences, source_sentences
+    from curator.report.sentences import share_sentences, source_sentences
 
     yield from map(shown, share_sentences(judgement, classes.positive))
     yield from map(shown, source_sentences(judgement, classes.positive))

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from curator.base.vocabulary import Label
 from curator.cli.output import shown
-from curator.core.words import Label
 from curator.errors import UsageError
-from curator.review.actions import resolve_keys
+from curator.settings.keys import resolve_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from curator.settings import ClassesSettings
-    from curator.workflows.cards import Card
-    from curator.workflows.queue import QueueRow
+    from curator.review.cards import Card
+    from curator.review.queues import QueueRow
+    from curator.settings.sections import ClassesSettings
 
 Move = Literal["skip", "undo", "quit"]
 
@@ -123,7 +123,7 @@ def _beginnings(text: str) -> Iterator[tuple[str, str]]:
 
 def as_json(row: QueueRow) -> dict[str, Any]:
     """A row of a queue for `--json`; the path is written as in a manifest."""
-    from curator.core.paths import path_text
+    from curator.base.paths import path_text
 
     return {
         "path": path_text(row.path),

@@ -9,8 +9,8 @@ from curator.cli import show_judgement
 from curator.cli.output import count, percent, shown, strong
 
 if TYPE_CHECKING:
-    from curator.settings import ClassesSettings
-    from curator.workflows.round import RoundReport
+    from curator.rounds.run import RoundReport
+    from curator.settings.sections import ClassesSettings
 
 
 class RoundTable:
@@ -59,8 +59,8 @@ class RoundTable:
 
 def verdict(report: RoundReport, classes: ClassesSettings) -> str:
     """What is known about the error after a round, and how far it can be trusted."""
-    from curator.core.judging import advice
-    from curator.core.telling import belief_sentences, error_sentence, scores_sentence
+    from curator.report.sentences import belief_sentences, error_sentence, scores_sentence
+    from curator.rounds.score_quality import advice
 
     lines = [error_sentence(report.estimate, on_pool=report.basis == "pool")]
     if report.label_belief is not None:

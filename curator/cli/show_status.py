@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from curator.base.vocabulary import Origin, Standing
 from curator.cli import show_judgement
 from curator.cli.output import count, duration, percent, shown, strong, table
-from curator.core.words import Origin, Standing
 
 if TYPE_CHECKING:
-    from curator.workflows.status import Status
+    from curator.report.status import Status
 
 ROUNDS_SHOWN = 8
 
@@ -21,7 +21,7 @@ def screen(status: Status) -> str:
 
 
 def _lines(status: Status) -> Iterator[str]:
-    from curator.core.telling import decisions_sentence
+    from curator.report.sentences import decisions_sentence
 
     classes = status.settings.classes
     yield strong(shown(str(status.root)))
@@ -81,7 +81,7 @@ def _labels(status: Status) -> str:
 
 
 def _coverage(status: Status) -> Iterator[str]:
-    from curator.core.telling import coverage_sentence
+    from curator.report.sentences import coverage_sentence
 
     counts = status.counts
     told = coverage_sentence(counts.promoted, counts.without_human, counts.coverage)
@@ -96,8 +96,8 @@ def _coverage(status: Status) -> Iterator[str]:
 
 
 def _certificates(status: Status) -> Iterator[str]:
-    from curator.core.telling import PROVISIONAL
-    from curator.workflows.certified import sentence, stale_sentence
+    from curator.audits.certificate import sentence, stale_sentence
+    from curator.report.sentences import PROVISIONAL
 
     if status.counts.promoted and status.certificate is None:
         yield f"  {PROVISIONAL}"

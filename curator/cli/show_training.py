@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from curator.cli.output import count, duration, percent, shown, size, table
 
 if TYPE_CHECKING:
-    from curator.settings import ClassesSettings
-    from curator.workflows.curve import EpochCurve, SizeCurve
-    from curator.workflows.inside import ImageInspection
-    from curator.workflows.inspect import Inspection
-    from curator.workflows.pack import PackReport
-    from curator.workflows.tune import TuneReport
+    from curator.encoding.pixel_packs import PackReport
+    from curator.prediction.inside import ImageInspection
+    from curator.prediction.inspect import Inspection
+    from curator.settings.sections import ClassesSettings
+    from curator.tuning.curve import EpochCurve, SizeCurve
+    from curator.tuning.tune import TuneReport
 
 _MISTAKES = 10
 
@@ -87,7 +87,7 @@ def _winner(report: TuneReport) -> list[str]:
 
 def curved(found: EpochCurve | SizeCurve) -> str:
     """The plots in characters, and what they say."""
-    from curator.report.lines import chart_text
+    from curator.charts.lines import chart_text
 
     drawn = [chart_text(chart) for chart in found.charts]
     return "\n\n".join([*drawn, found.verdict, f"Plot: {shown(found.plot)}"])

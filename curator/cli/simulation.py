@@ -15,9 +15,9 @@ from curator.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from curator.core.rehearsed import Rehearsed
-    from curator.settings import ClassesSettings
-    from curator.workflows.simulate import Simulation
+    from curator.settings.sections import ClassesSettings
+    from curator.simulation.simulate import Simulation
+    from curator.simulation.summary import Rehearsed
 
 INTERRUPTED = 130
 
@@ -86,8 +86,8 @@ def simulate(
 
     Example: curator simulate truth.csv --decisions 800 --flipped 0.1 --slips 0.01
     """
-    from curator.workflows.simulate import Wish
-    from curator.workflows.simulate import simulate as workflow
+    from curator.simulation.simulate import Wish
+    from curator.simulation.simulate import simulate as workflow
 
     wish = Wish(
         seeds=_numbers("--seeds", seeds, int),

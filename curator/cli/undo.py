@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from curator.base.actor import current_user
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, flag
 from curator.cli.output import count, emit, emit_json
-from curator.core.actor import current_user
 
 
 def rollback(
@@ -30,7 +30,7 @@ def rollback(
 
     Example: curator rollback --to 2 --block
     """
-    from curator.workflows.rollback import rollback as workflow
+    from curator.rounds.rollback import rollback as workflow
 
     with invocation(context).workspace() as workspace:
         report = workflow(workspace, to=to, block=block, actor=current_user())

@@ -1,1 +1,1 @@
-"""Writing manifests: formats, escapes, order, and files that are whole or not there."""
+"""Manifests and folders: written, read, compared, imported."""

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from curator.core.files import cannot_write
+from curator.base.files import cannot_write
 from curator.errors import BusyError, StorageError, UsageError
 
 MARKER = ".unfinished.json"

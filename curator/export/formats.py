@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from curator.core.text import csv_cell
+from curator.base.text import csv_cell
 from curator.errors import UsageError
 from curator.export.rows import COLUMNS, Columns, regrouped
 

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.core.idset import IdSet
-from curator.core.version import __version__
+from curator.base.idset import IdSet
+from curator.base.version import __version__
 from curator.export.rows import Columns, Entry, Item
 
 SCHEMA = 1

@@ -14,7 +14,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from curator.core.words import Quarantine
+from curator.base.vocabulary import Quarantine
 from curator.imaging.problems import ImageProblem
 
 _COLOUR_SPACES = {"RGB": "RGB", "L": "GRAY"}

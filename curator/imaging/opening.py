@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from curator.core.words import Quarantine
+from curator.base.vocabulary import Quarantine
 from curator.imaging.guard import one_big_at_a_time, pillow_guard, readable_formats
 from curator.imaging.jpeg import strict_jpeg
 from curator.imaging.modes import Colour, to_rgb

@@ -11,7 +11,7 @@ import zlib
 
 from PIL import Image, UnidentifiedImageError
 
-from curator.core.words import Quarantine
+from curator.base.vocabulary import Quarantine
 
 
 class ImageProblem(Exception):  # noqa: N818 - what is wrong is the file, not the program

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 
-from curator.core.words import Quarantine
+from curator.base.vocabulary import Quarantine
 from curator.imaging.problems import ImageProblem
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -1,1 +1,1 @@
-"""Pictures of what a workspace holds."""
+"""What a workspace holds and how it came about: status, history, HTML report."""

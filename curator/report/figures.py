@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from curator.report.story import Story
+    from curator.report.data import Story
 
 MOST_BARS = 24
 """Rounds that are drawn; the table has all."""

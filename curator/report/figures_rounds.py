@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from curator.core.text import percent
-from curator.core.words import Origin, Standing
-from curator.report.drawing import (
+from curator.base.text import percent
+from curator.base.vocabulary import Origin, Standing
+from curator.charts.drawing import (
     GOOD,
     INK,
     NEGATIVE,
@@ -19,8 +19,8 @@ from curator.report.drawing import (
     Styles,
     draw,
 )
+from curator.report.data import PoolMoment, Story
 from curator.report.figures import MOST_BARS, Figure, name_ticks, thousands, told, who_labelled
-from curator.report.story import PoolMoment, Story
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

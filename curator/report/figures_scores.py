@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curator.core.text import percent
-from curator.report.drawing import (
+from curator.base.text import percent
+from curator.charts.drawing import (
     INK,
     NEGATIVE,
     NEGATIVE_SOFT,
@@ -21,8 +21,8 @@ from curator.report.drawing import (
     draw,
     shown,
 )
+from curator.report.data import ScoreFacts, Selection, Story
 from curator.report.figures import Figure, percents, told
-from curator.report.story import ScoreFacts, Selection, Story
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curator.core.telling import decisions_sentence
-from curator.core.text import percent
-from curator.core.words import Standing
-from curator.report.drawing import (
+from curator.base.text import percent
+from curator.base.vocabulary import Standing
+from curator.charts.drawing import (
     INK,
     NEGATIVE,
     NEGATIVE_SOFT,
@@ -22,8 +21,9 @@ from curator.report.drawing import (
     draw,
     shown,
 )
+from curator.report.data import SourceFacts, Story, WorkFacts
 from curator.report.figures import Figure, percents, told, who_labelled
-from curator.report.story import SourceFacts, Story, WorkFacts
+from curator.report.sentences import decisions_sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

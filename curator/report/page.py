@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from curator.core.text import percent, printable
-from curator.report.drawing import Styles
+from curator.base.text import percent, printable
+from curator.charts.drawing import Styles
+from curator.report.data import Story
 from curator.report.figures import Figure
 from curator.report.figures_rounds import people_figure, pool_figure, rounds_figure
 from curator.report.figures_scores import (
@@ -26,7 +27,6 @@ from curator.report.figures_scores import (
     selection_figure,
 )
 from curator.report.figures_work import quarantine_figure, sources_figure, work_figure
-from curator.report.story import Story
 
 FIGURES: tuple[Callable[[Story, Styles], Figure], ...] = (
     pool_figure,

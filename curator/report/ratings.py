@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from curator.core.words import Standing
+from curator.base.vocabulary import Standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""Choosing what a person looks at next, and reading their answers; no screen here."""
+"""Queues and review sessions, without a screen."""

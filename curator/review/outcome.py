@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from curator.core.words import Label
+from curator.base.vocabulary import Label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

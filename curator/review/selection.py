@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.core.folds import sampling_rank
+from curator.statistics.folds import sampling_rank
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from curator.core.words import EventKind
+from curator.base.vocabulary import EventKind
 from curator.review.outcome import Undone
 
 Name = Callable[[str], str]

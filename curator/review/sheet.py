@@ -5,7 +5,7 @@ Every image is the page's class until it is marked; a mark of None leaves it und
 
 from __future__ import annotations
 
-from curator.core.words import Label
+from curator.base.vocabulary import Label
 
 
 class Sheet:

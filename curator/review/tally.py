@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from curator.core.words import Label
+from curator.base.vocabulary import Label
 from curator.review.outcome import Summary
 from curator.review.pace import Pace
 

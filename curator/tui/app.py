@@ -16,9 +16,11 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from curator.errors import CuratorError
-from curator.review.actions import ACTIONS, resolve_keys
+from curator.review.cards import Card
+from curator.review.filter import WHOLE, read_view
+from curator.review.image_source import REVIEWED
 from curator.review.outcome import Summary
-from curator.review.view import WHOLE, read_view
+from curator.settings.keys import ACTIONS, resolve_keys
 from curator.tui.backstage import Backstage
 from curator.tui.cells import Depth, depth_of
 from curator.tui.keys import keymap, shown_keys
@@ -29,8 +31,6 @@ from curator.tui.screens.filter import FilterScreen
 from curator.tui.screens.single import SingleScreen
 from curator.tui.screens.summary import SummaryScreen
 from curator.tui.terminal import HALF_CELLS, Graphics, terminal_is_gone
-from curator.workflows.cards import Card
-from curator.workflows.supply import REVIEWED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -17,19 +17,19 @@ from typing import ParamSpec, TypeVar
 
 from textual.strip import Strip
 
+from curator.base.vocabulary import Standing
 from curator.catalogue.sources import list_sources
-from curator.core.words import Standing
+from curator.prediction.inside import Sight, sees_by_itself
+from curator.prediction.onlooker import Onlooker
+from curator.review.cards import NO_CONTEXT, Card, load_cards, load_context
+from curator.review.labelled_neighbours import Neighbour, Neighbours
+from curator.review.pictures import Pictures, Region, Shot
+from curator.review.session import Desk
 from curator.tui.ahead import Ahead
 from curator.tui.frames import Canvas, Frame, frame, half_cell_rows
 from curator.tui.lines import Inks
 from curator.tui.widgets.panel import Names, Panel, Thumb
-from curator.workflows.cards import NO_CONTEXT, Card, load_cards, load_context
-from curator.workflows.desk import Desk
-from curator.workflows.inside import Sight, sees_by_itself
-from curator.workflows.neighbours import Neighbour, Neighbours
-from curator.workflows.onlooker import Onlooker
-from curator.workflows.pictures import Pictures, Region, Shot
-from curator.workflows.workspace import Workspace
+from curator.workspace import Workspace
 
 AHEAD = 6
 """Images that are made ready before they are asked for."""

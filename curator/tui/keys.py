@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from textual.binding import Binding, BindingType
 
-from curator.review.actions import ACTIONS, Action, Place, find_action, key_sign
+from curator.settings.keys import ACTIONS, Action, Place, find_action, key_sign
 
 
 def bindings_for(place: Place) -> list[BindingType]:

@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from curator.workflows.cards import Card
+from curator.review.cards import Card
 
 
 def open_outside(card: Card, *, in_browser: bool, folder: Path) -> str:

@@ -14,13 +14,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from curator.errors import UsageError
-from curator.review.view import WHOLE, View
+from curator.review.filter import WHOLE, View
+from curator.review.session import Desk
 from curator.tui.app import ReviewApp
 from curator.tui.backstage import Backstage
 from curator.tui.cells import Depth
 from curator.tui.terminal import HALF_CELLS, Graphics, Terminal, look_at_terminal
-from curator.workflows.desk import Desk
-from curator.workflows.workspace import Workspace
+from curator.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 
 from curator.errors import CuratorError
+from curator.report.report import version_of, watched_page
 from curator.tui.doors import Doors, listen
-from curator.workflows.report import version_of, watched_page
-from curator.workflows.workspace import Workspace
+from curator.workspace import Workspace
 
 DEFAULT_PORT = 8766
 SECONDS = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curator.workflows.pictures import Region
+from curator.review.pictures import Region
 
 ZOOMS = (1.0, 2.0, 4.0, 8.0)
 PAN = 0.25

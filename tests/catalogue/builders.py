@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from curator.base.values import Decision, FileStamp, InspectedFile
+from curator.base.vocabulary import Label, Method, Origin, Quarantine
 from curator.catalogue import files, labels, rounds, sources
 from curator.catalogue.engine import Catalogue
-from curator.core.records import Decision, FileStamp, InspectedFile
-from curator.core.words import Label, Method, Origin, Quarantine
 
 ROOT = b"/data/pictures"
 

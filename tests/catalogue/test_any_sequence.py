@@ -23,9 +23,9 @@ from hypothesis.stateful import (
     rule,
 )
 
+from curator.base.vocabulary import Label, Method, Origin
 from curator.catalogue import checks, labels, rounds
 from curator.catalogue.engine import Catalogue
-from curator.core.words import Label, Method, Origin
 from tests.catalogue.builders import add_images, decision, new_round, stage, standings
 
 IMAGES = list(range(1, 6))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from curator.audits.frame import frame_digest
+from curator.base.vocabulary import AuditKind, AuditScope, AuditState, Label, Method, Origin
 from curator.catalogue import audits, claims, frames, labels
 from curator.catalogue.audits import NewAudit
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.frames import FrameRows
 from curator.catalogue.models import Frame, FrameMember
-from curator.core.audit.frame import frame_digest
-from curator.core.words import AuditKind, AuditScope, AuditState, Label, Method, Origin
 from curator.errors import BusyError
 from tests.catalogue.builders import add_images, run_round, say
 

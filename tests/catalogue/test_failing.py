@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from curator.base.vocabulary import EventKind, Label
 from curator.catalogue import checks, counts, labels, leases, rounds
 from curator.catalogue.engine import Catalogue
-from curator.core.words import EventKind, Label
 from curator.errors import BusyError, StorageError
 from tests.catalogue.builders import add_images, new_round, run_round, say, stage
 

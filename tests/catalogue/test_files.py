@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from curator.base.values import PreviewPlace
+from curator.base.vocabulary import LocationState, Quarantine
 from curator.catalogue import checks, counts, features, files, images, labels, previews, sources
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import FileOutcome
-from curator.core.records import PreviewPlace
-from curator.core.words import LocationState, Quarantine
 from curator.errors import DataError
 from tests.catalogue.builders import ROOT, add_images, inspected, say, sha, standings, unread
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curator.base.vocabulary import GroupKind, Label, Origin, Split
 from curator.catalogue import checks, groups, labels, rounds
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.groups import GroupRecord
 from curator.catalogue.splits import SplitShares
-from curator.core.folds import share_rank
-from curator.core.units import split_of, unit_keys
-from curator.core.words import GroupKind, Label, Origin, Split
+from curator.catalogue.unit_keys import split_of, unit_keys
 from curator.errors import DataError
+from curator.statistics.folds import share_rank
 from tests.catalogue.builders import add_images, decision, new_round, say, sha, stage
 
 pytestmark = pytest.mark.slow

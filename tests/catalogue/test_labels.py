@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from curator.base.vocabulary import EventKind, Label, Method, Origin, Split, Standing, code_of
 from curator.catalogue import checks, labels, pool
 from curator.catalogue.engine import Catalogue
-from curator.core.words import (
-    EventKind,
-    Label,
-    Method,
-    Origin,
-    Split,
-    Standing,
-    code_of,
-)
 from curator.errors import DataError
 from tests.catalogue.builders import add_images, decision, run_round, say, standings
 

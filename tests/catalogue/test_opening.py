@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from curator.base.resources import resource_folder
 from curator.catalogue import counts, sqlite
 from curator.catalogue.engine import REVISION, Catalogue, Schema
-from curator.core.resources import resource_folder
 from curator.errors import BusyError, CatalogueError, StorageError
 from tests.catalogue.builders import add_images, say, standings
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from curator.base.vocabulary import Label, Method, Origin, Standing
 from curator.catalogue import past
 from curator.catalogue.rounds import list_rounds, rollback
-from curator.core.words import Label, Method, Origin, Standing
-from curator.workflows.report_people import pool_over_rounds, work_of
-from curator.workflows.status import status
-from curator.workflows.workspace import Workspace, create_workspace
-from tests.workflows.filled import decide, fill, promote
+from curator.report.people import pool_over_rounds, work_of
+from curator.report.status import status
+from curator.workspace import Workspace, create_workspace
+from tests.support.filled import decide, fill, promote
 
 pytestmark = pytest.mark.slow
 
@@ -74,9 +74,9 @@ def test_minutes_are_those_between_decisions(
 ) -> None:
     from datetime import UTC, datetime, timedelta
 
+    from curator.base.values import Decision
     from curator.catalogue import labels
     from curator.catalogue.labels import record_decisions
-    from curator.core.records import Decision
 
     workspace, ids = filled
     start = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from curator.base.vocabulary import GroupKind, Label, LocationState, Method, Quarantine
 from curator.catalogue import (
     claims,
     counts,
@@ -31,7 +32,6 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.groups import GroupRecord
 from curator.catalogue.queues import QueueFilter
 from curator.catalogue.splits import SplitShares
-from curator.core.words import GroupKind, Label, LocationState, Method, Quarantine
 from curator.errors import DataError
 from tests.catalogue.builders import ROOT, inspected, run_round, say, scored, unread
 

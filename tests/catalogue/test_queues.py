@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from curator.base.vocabulary import GroupKind, Label, Origin, Quarantine, Split, Standing
 from curator.catalogue import (
     claims,
     counts,
@@ -29,7 +30,6 @@ from curator.catalogue import (
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.groups import GroupRecord
 from curator.catalogue.queues import QueueFilter
-from curator.core.words import GroupKind, Label, Origin, Quarantine, Split, Standing
 from curator.errors import DataError
 from tests.catalogue.builders import (
     add_images,

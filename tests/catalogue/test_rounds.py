@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from curator.base.vocabulary import Label, Method, Quarantine
 from curator.catalogue import checks, files, labels, pool, rounds
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.rounds import RoundStatus
-from curator.core.words import Label, Method, Quarantine
 from curator.errors import BusyError, CatalogueError, DataError
 from tests.catalogue.builders import add_images, new_round, run_round, say, stage, standings
 

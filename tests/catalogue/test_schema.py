@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from curator.base.resources import resource_folder
 from curator.catalogue.engine import REVISION, Catalogue
 from curator.catalogue.models import Base
-from curator.core.resources import resource_folder
 from tests.catalogue.builders import add_images, run_round, say
 
 _OBJECTS = (

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from curator.workflows.workspace import create_workspace
+from curator.workspace import create_workspace
 from tests.support import fashion
+from tests.support.audited import Pool, make_pool
 from tests.support.command import Outcome, curator
-from tests.workflows.audited import Pool, make_pool
 
 pytestmark = pytest.mark.slow
 

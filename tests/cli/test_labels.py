@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from curator.base.vocabulary import Label
 from curator.cli.show_review import Answer, Answers
-from curator.core.words import Label
 from curator.errors import UsageError
-from curator.settings import ClassesSettings
+from curator.settings.sections import ClassesSettings
 from tests.support.command import Outcome, curator
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ import typer
 from curator import __version__
 from curator.cli import main as entry
 from curator.errors import DataError, StorageError
-from tests.ingest.nobody import as_nobody
+from tests.intake.nobody import as_nobody
 from tests.support.command import CHECKOUT, curator, run_curator, start_curator
 
 COMMANDS = sorted(command.name or "" for command in entry.app.registered_commands)

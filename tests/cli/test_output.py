@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curator.base.progress import SILENT
 from curator.cli import output
 from curator.cli.progress import Lines, progress_for, underway
-from curator.core.progress import SILENT
 
 
 @pytest.mark.parametrize(

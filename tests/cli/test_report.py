@@ -68,7 +68,7 @@ def test_help_has_an_example_and_a_pipe_gets_progress_on_the_other_side(
 
 
 def test_interrupted_it_leaves_nothing(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from curator.workflows import report as workflow
+    from curator.report import report as workflow
 
     def interrupted(*_: object, **__: object) -> str:
         raise KeyboardInterrupt

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curator.workflows.workspace import recipes
+from curator.workspace import recipes
 from tests.support.command import curator, run_curator
 
 pytestmark = pytest.mark.slow

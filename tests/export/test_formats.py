@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from curator.core.text import csv_cell
+from curator.base.text import csv_cell
 from curator.errors import UsageError
 from curator.export.formats import WRITERS, Format, choose_format
 from curator.export.rows import COLUMNS, Entry, in_columns

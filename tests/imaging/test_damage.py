@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from curator.core.words import Quarantine
+from curator.base.vocabulary import Quarantine
 from curator.imaging.opening import OpenRules, decode_whole, open_square, open_within
 from curator.imaging.problems import ImageProblem
 from tests.imaging.pictures import encode, photograph, png_claiming

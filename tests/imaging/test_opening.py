@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curator.core.words import Quarantine
+from curator.base.vocabulary import Quarantine
 from curator.imaging.opening import (
     Fit,
     OpenRules,

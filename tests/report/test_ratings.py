@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curator.core.words import Standing
+from curator.base.vocabulary import Standing
 from curator.report.ratings import (
     PromotedOutcome,
     Rated,

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curator.core.words import Label
+from curator.base.vocabulary import Label
+from curator.review.filter import WHOLE, View, read_view
 from curator.review.mixing import PATTERN, Why, mix
 from curator.review.pace import PAUSE_SECONDS, Pace
 from curator.review.sheet import Sheet
-from curator.review.trail import PAST_LIMIT, Trail
-from curator.review.view import WHOLE, View, read_view
+from curator.review.undo import PAST_LIMIT, Trail
 
 
 def test_a_trail_goes_on_to_what_is_open_and_back_to_what_was_done() -> None:

@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics.pairwise import cosine_distances
 
-from curator.review.selection import (
-    farthest,
-    nearest,
-    random_sample,
-    spread,
-    unit_length,
-)
+from curator.review.selection import farthest, nearest, random_sample, spread, unit_length
 
 Array = NDArray[np.float64]
 

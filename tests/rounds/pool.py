@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curator.api import Workspace, create_workspace, open_workspace
+from curator.base.values import Decision, FileStamp, InspectedFile
+from curator.base.vocabulary import Label, Method, Origin
 from curator.catalogue.files import record_files
 from curator.catalogue.labels import record_decisions
 from curator.catalogue.pool import pool_chunks
 from curator.catalogue.sources import add_source
-from curator.core.records import Decision, FileStamp, InspectedFile
-from curator.core.words import Label, Method, Origin
-from curator.settings import write_settings
-from curator.workflows.imported import import_features
-from curator.workflows.workspace import Workspace as Opened
+from curator.encoding.import_features import import_features
+from curator.settings.sections import write_settings
+from curator.workspace import Workspace as Opened
 
 DIMENSIONS = 24
 
@@ -131,7 +131,7 @@ class Pool:
 
     def promoted(self) -> NDArray[np.bool_]:
         """Which images stand promoted, in the order of the truth."""
-        from curator.core.words import code_of
+        from curator.base.vocabulary import code_of
 
         chunks = pool_chunks(self.opened.catalogue, None)
         return np.concatenate([chunk.origin == code_of(Origin.PROMOTED) for chunk in chunks])

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from curator.base.progress import SILENT, Stage
+from curator.base.vocabulary import GroupKind, Method, Origin, Quarantine, Standing, code_of
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.groups import current_grouping
 from curator.catalogue.models import ImageState
-from curator.core.progress import SILENT, Stage
-from curator.core.words import GroupKind, Method, Origin, Quarantine, Standing, code_of
 from curator.errors import DataError, LearnError
-from curator.workflows.group import regroup
-from curator.workflows.round import RoundReport, run_rounds
-from curator.workflows.verify import verify
+from curator.intake.group import regroup
+from curator.maintenance.verify import verify
+from curator.rounds.run import RoundReport, run_rounds
 from tests.rounds.pool import Pool
 
 pytestmark = pytest.mark.slow
@@ -273,7 +273,7 @@ def test_an_empty_pool_gets_a_sentence(tmp_path: Path) -> None:
 
 
 def test_constant_features_get_a_sentence(tmp_path: Path) -> None:
-    from curator.workflows.imported import import_features
+    from curator.encoding.import_features import import_features
 
     pool = Pool(tmp_path, size=60)
     pool.label(range(40))

@@ -11,8 +11,8 @@ from curator.api import open_workspace
 from curator.catalogue import rounds as catalogued
 from curator.catalogue.leases import lease
 from curator.catalogue.rounds import current_scores, scores_behind
-from curator.workflows import round as rounds_workflow
-from curator.workflows.round import run_rounds
+from curator.rounds import run as rounds_workflow
+from curator.rounds.run import run_rounds
 from tests.rounds.pool import Pool
 
 pytestmark = pytest.mark.slow

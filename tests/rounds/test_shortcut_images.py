@@ -15,10 +15,10 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from curator.api import Workspace, create_workspace
+from curator.base.vocabulary import Origin, code_of
 from curator.catalogue.images import image_files
 from curator.catalogue.pool import pool_chunks
 from curator.catalogue.rounds import current_scores
-from curator.core.words import Origin, code_of
 from tests.support import fashion
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

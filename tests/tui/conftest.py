@@ -16,17 +16,17 @@ from textual import events
 from textual.pilot import Pilot
 
 from curator.catalogue.images import image_chunks, image_details
-from curator.review.actions import Place
+from curator.encoding.import_features import import_features
+from curator.intake.add import add
+from curator.review.session import Desk
+from curator.settings.keys import Place
 from curator.tui.app import ReviewApp
 from curator.tui.backstage import Backstage
 from curator.tui.cells import Depth
 from curator.tui.screens.single import SingleScreen
-from curator.workflows.add import add
-from curator.workflows.desk import Desk
-from curator.workflows.imported import import_features
-from curator.workflows.workspace import Workspace, create_workspace, open_workspace
+from curator.workspace import Workspace, create_workspace, open_workspace
 from tests.support import images
-from tests.workflows.filled import promote
+from tests.support.filled import promote
 
 IMAGES = 24
 PATIENCE = 60.0

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curator.audits.audit import audit
+from curator.base.vocabulary import Label, Method, Origin, Standing
 from curator.catalogue import audits, labels, rounds
 from curator.catalogue.queues import audited_ids
-from curator.core.words import Label, Method, Origin, Standing
+from curator.review.queues import QUEUES, queue
+from curator.review.session import Desk
 from curator.tui.screens.single import SingleScreen
-from curator.workflows.audit import audit
-from curator.workflows.desk import Desk
-from curator.workflows.queue import QUEUES, queue
-from curator.workflows.workspace import Workspace
+from curator.workspace import Workspace
+from tests.support.filled import decide, promote
 from tests.tui.conftest import IMAGES, Reviewer, Seat, played
-from tests.workflows.filled import decide, promote
 
 pytestmark = pytest.mark.slow
 DRAWN = 10

@@ -18,19 +18,19 @@ import sqlalchemy as sa
 from textual.command import CommandList
 from textual.containers import VerticalScroll
 
+from curator.base.vocabulary import EventKind, Label, Method, Standing
 from curator.catalogue import labels
 from curator.catalogue.models import Flag, Skip
-from curator.core.words import EventKind, Label, Method, Standing
-from curator.review.actions import ACTIONS, Place, find_action
+from curator.settings.keys import ACTIONS, Place, find_action
 from curator.tui.screens.dashboard import DashboardScreen
 from curator.tui.screens.help import HelpScreen
 from curator.tui.screens.history import HistoryScreen
 from curator.tui.screens.sheet import SheetScreen
 from curator.tui.screens.single import SingleScreen
 from curator.tui.screens.summary import SummaryScreen
-from curator.workflows.workspace import Workspace
+from curator.workspace import Workspace
+from tests.support.filled import decide
 from tests.tui.conftest import PATIENCE, Reviewer, Seat, played
-from tests.workflows.filled import decide
 
 SINGLE, SHEET, DASHBOARD, HISTORY = Place
 SHOWN: set[tuple[str, Place]] = set()

@@ -13,13 +13,13 @@ import pytest
 
 from curator.catalogue.images import image_chunks, image_details
 from curator.catalogue.pool import unit_key
-from curator.core.folds import fold_of
+from curator.prediction.inside import Insight, Sight
+from curator.prediction.onlooker import Onlooker
+from curator.statistics.folds import fold_of
 from curator.tui.screens.history import HistoryScreen
 from curator.tui.screens.single import SingleScreen
-from curator.workflows.inside import Insight, Sight
-from curator.workflows.onlooker import Onlooker
-from curator.workflows.workspace import Workspace
-from tests.finetune.pictures import after_a_round, labelled
+from curator.workspace import Workspace
+from tests.classifiers.networks.pictures import after_a_round, labelled
 from tests.tui.conftest import PATIENCE, Reviewer, Seat, played
 
 pytestmark = pytest.mark.slow
@@ -117,11 +117,11 @@ async def test_without_a_network_the_history_is_as_it_was_and_says_so_when_asked
 
 
 def test_the_network_that_judges_an_image_is_the_one_that_is_asked(trained: Workspace) -> None:
-    from curator.learn.finetune.classifier import load_finetuned
-    from curator.learn.finetune.looking import log_odds_of
-    from curator.workflows.inside import _file, _pixels
-    from curator.workflows.pack import spec_of
-    from curator.workflows.predict import current_model
+    from curator.classifiers.networks.classifier import load_finetuned
+    from curator.classifiers.networks.gradcam import log_odds_of
+    from curator.encoding.pixel_packs import spec_of
+    from curator.prediction.inside import _file, _pixels
+    from curator.prediction.predict import current_model
 
     model = current_model(trained)
     networks = load_finetuned(model.path, model.digest).networks(trained.root)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from curator.base.actor import current_user
 from curator.catalogue.browse import own_decisions
 from curator.catalogue.images import image_files
-from curator.core.actor import current_user
 from curator.tui.trial import trial_picture
-from curator.workflows.workspace import Workspace
+from curator.workspace import Workspace
 from tests.support.command import CHECKOUT
 from tests.tui.drawing_terminal import (
     CELL,

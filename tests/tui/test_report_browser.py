@@ -12,16 +12,16 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from curator.workflows.report import report
-from curator.workflows.workspace import Workspace, create_workspace
+from curator.report.report import report
+from curator.workspace import Workspace, create_workspace
 from tests.support import encoder
 from tests.support.command import curator, run_curator
 from tests.support.images import make_folder
 from tests.support.needs import need_program
 from tests.support.serving import serving
+from tests.support.told import with_hostile_names
 from tests.tui.browser import Browser, browser
 from tests.tui.conftest import played
-from tests.workflows.told import with_hostile_names
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +63,7 @@ def told(tmp_path: Path) -> tuple[Workspace, Path]:
     seeds.write_text("path,label\n" + "\n".join(lines) + "\n")
     curator("-w", root, "label", seeds)
     curator("-q", "-w", root, "round", "--rounds", "2")
-    from curator.workflows.workspace import open_workspace
+    from curator.workspace import open_workspace
 
     return open_workspace(root), root
 

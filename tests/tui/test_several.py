@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from curator.base.vocabulary import EventKind, Label, Method, Origin, Standing
 from curator.catalogue import labels
 from curator.catalogue.browse import OwnDecision, own_decisions
 from curator.catalogue.checks import check_catalogue
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import Claim
 from curator.catalogue.rounds import list_rounds
-from curator.core.words import EventKind, Label, Method, Origin, Standing
-from curator.workflows.workspace import Workspace, open_workspace
+from curator.workspace import Workspace, open_workspace
 from tests.reliability import ready
 from tests.support.command import CHECKOUT, run_curator
+from tests.support.filled import decide, promote
 from tests.tui.conftest import IMAGES, Seat, played
 from tests.tui.drawing_terminal import DrawingTerminal, Protocol
-from tests.workflows.filled import decide, promote
 
 CURATOR = [sys.executable, "-m", "curator"]
 AT_LEAST, AT_MOST = 8, 60

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from curator.base.vocabulary import EventKind, Label, Method, Origin, Standing
 from curator.catalogue import labels
-from curator.core.words import EventKind, Label, Method, Origin, Standing
 from curator.errors import StorageError
 from curator.tui.screens.sheet import SheetScreen, grid_for
 from curator.tui.screens.single import SingleScreen
-from curator.workflows.workspace import Workspace
+from curator.workspace import Workspace
 from tests.tui.conftest import Reviewer, Seat, played
 
 pytestmark = pytest.mark.slow
@@ -105,7 +105,7 @@ async def test_a_page_of_an_earlier_session_is_taken_back_whole(
 
 @played
 async def test_promoted_images_are_corrected_on_the_sheet(seat: Seat, scored: Workspace) -> None:
-    from tests.workflows.filled import promote
+    from tests.support.filled import promote
 
     promote(scored, dict.fromkeys(range(1, 25), 0.999))
     async with seat("promoted", size=(100, 26)) as reviewer:

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from curator.base.vocabulary import EventKind, Label, Method, Origin, Quarantine, Standing
 from curator.catalogue import labels
 from curator.catalogue.checks import check_catalogue
 from curator.catalogue.images import image_details
 from curator.catalogue.models import Flag, Skip
-from curator.core.words import EventKind, Label, Method, Origin, Quarantine, Standing
 from curator.errors import StorageError
+from curator.review import session as desks
 from curator.tui.cells import Depth
 from curator.tui.screens.single import SingleScreen
 from curator.tui.screens.summary import SummaryScreen
-from curator.workflows import desk as desks
-from curator.workflows.workspace import Workspace
+from curator.workspace import Workspace
 from tests.tui.conftest import Reviewer, Seat, played
 
 pytestmark = pytest.mark.slow
@@ -345,7 +345,7 @@ async def test_the_end_of_the_queue_is_told(seat: Seat, scored: Workspace) -> No
 
 @played
 async def test_keys_follow_the_settings(seat: Seat, scored: Workspace) -> None:
-    from curator.workflows.workspace import open_workspace
+    from curator.workspace import open_workspace
 
     with (scored.root / "curator.toml").open("a") as settings:
         settings.write('\n[review.keys]\npositive = "p"\nsimilar = "ctrl+s"\nnegative = "w, s"\n')

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 from rich.style import Style
 
-from curator.core.words import Label, Method, Origin
+from curator.base.vocabulary import Label, Method, Origin
 from curator.tui.lines import Inks
 from curator.tui.screens.sheet import SheetScreen
 from curator.tui.widgets.picture import Picture
-from curator.workflows.workspace import Workspace
+from curator.workspace import Workspace
+from tests.support.filled import decide
 from tests.tui.conftest import Reviewer, Seat, played
-from tests.workflows.filled import decide
 
 pytestmark = pytest.mark.slow
 

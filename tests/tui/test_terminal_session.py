@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from curator.base.actor import current_user
+from curator.base.vocabulary import Label
 from curator.catalogue.browse import own_decisions
-from curator.core.actor import current_user
-from curator.core.words import Label
-from curator.workflows.workspace import Workspace
+from curator.workspace import Workspace
 from tests.support.command import CHECKOUT
 
 PATIENCE = 90.0

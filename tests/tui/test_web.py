@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from curator.base.actor import current_user
+from curator.base.vocabulary import Label, Method
 from curator.catalogue.browse import own_decisions
-from curator.core.actor import current_user
-from curator.core.words import Label, Method
 from curator.tui.doors import is_loopback, listen
-from curator.workflows.workspace import Workspace
+from curator.workspace import Workspace
 from tests.support.command import curator
 from tests.support.needs import need_program
 from tests.support.serving import serving

@@ -8,13 +8,7 @@ next images to review, the history of one image) on a million images. Migrations
 
 from curator.catalogue.models.base import Base
 from curator.catalogue.models.images import Image, ImageSignature, Location, Preview, Source
-from curator.catalogue.models.labels import (
-    Grouping,
-    ImageGroup,
-    ImageState,
-    LabelEvent,
-    Membership,
-)
+from curator.catalogue.models.labels import Grouping, ImageGroup, ImageState, LabelEvent, Membership
 from curator.catalogue.models.review import (
     Audit,
     AuditItem,

@@ -7,8 +7,8 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from curator.base.vocabulary import LocationState, Quarantine
 from curator.catalogue.models.base import Base, one_of, partial
-from curator.core.words import LocationState, Quarantine
 
 
 class Source(Base):

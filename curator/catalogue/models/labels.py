@@ -20,8 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from curator.base.vocabulary import EventKind, GroupKind, Label, Method, Origin, Split, Standing
 from curator.catalogue.models.base import Base, one_of, partial
-from curator.core.words import EventKind, GroupKind, Label, Method, Origin, Split, Standing
 
 
 class LabelEvent(Base):

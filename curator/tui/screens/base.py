@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.screen import Screen
 
-from curator.review.actions import Place, find_action
+from curator.settings.keys import Place, find_action
 from curator.tui.terminal import SMALLEST
 
 if TYPE_CHECKING:

@@ -15,18 +15,18 @@ from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from curator.base.vocabulary import Origin, Standing
 from curator.catalogue.queues import score_histogram
 from curator.catalogue.rounds import RoundRecord, RoundStatus
-from curator.core.words import Origin, Standing
-from curator.review.actions import Place
+from curator.report.status import Status, status
+from curator.settings.keys import Place
 from curator.tui.keys import bindings_for
 from curator.tui.lines import safe
 from curator.tui.plots import bar, columns, curve
 from curator.tui.screens.base import ReviewScreen
 from curator.tui.widgets.bars import KeyBar, headline
 from curator.tui.widgets.lines import Lines
-from curator.workflows.status import Status, status
-from curator.workflows.workspace import Workspace
+from curator.workspace import Workspace
 
 _BINS = 40
 _PLOT_HEIGHT = 5

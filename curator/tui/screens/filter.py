@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Input, Static
 
-from curator.review.view import EXAMPLE, ORDERS, read_view
+from curator.review.filter import EXAMPLE, ORDERS, read_view
 from curator.tui.lines import safe
 from curator.tui.screens.ask import AskScreen
 

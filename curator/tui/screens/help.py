@@ -13,7 +13,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from curator.review.actions import ACTIONS, Action, Group, Place
+from curator.settings.keys import ACTIONS, Action, Group, Place
 from curator.tui.keys import shown_keys
 
 if TYPE_CHECKING:

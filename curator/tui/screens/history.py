@@ -15,14 +15,14 @@ from textual.widgets import Static
 
 from curator.catalogue.labels import HistoryEvent
 from curator.errors import CuratorError
-from curator.review.actions import Place
+from curator.review.cards import Card, Context, load_context
+from curator.settings.keys import Place
 from curator.tui.keys import bindings_for
 from curator.tui.lines import safe
 from curator.tui.screens.base import ReviewScreen
 from curator.tui.widgets.bars import KeyBar, headline
 from curator.tui.widgets.inside import Inside, views_of
 from curator.tui.widgets.lines import Lines
-from curator.workflows.cards import Card, Context, load_context
 
 
 class HistoryScreen(ReviewScreen):

@@ -16,11 +16,12 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.strip import Strip
 
-from curator.core.words import Label, Standing
+from curator.base.vocabulary import Label, Standing
 from curator.errors import CuratorError
-from curator.review.actions import Place, key_sign
+from curator.review.cards import Card
 from curator.review.sentences import NOTHING_TO_UNDO, taken_back
 from curator.review.sheet import Sheet
+from curator.settings.keys import Place, key_sign
 from curator.tui.frames import Canvas
 from curator.tui.keys import bindings_for
 from curator.tui.lines import Piece, row, safe, shortened
@@ -28,7 +29,6 @@ from curator.tui.screens.base import ReviewScreen
 from curator.tui.widgets.bars import KeyBar, headline
 from curator.tui.widgets.lines import Lines
 from curator.tui.widgets.panel import label_ink
-from curator.workflows.cards import Card
 
 TILES = ((16, 7), (20, 9), (28, 13), (44, 20))
 """Columns and rows of a tile's picture, in the steps of the zoom."""

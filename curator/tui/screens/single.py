@@ -13,11 +13,12 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.strip import Strip
 
-from curator.core.words import Label
+from curator.base.vocabulary import Label
 from curator.errors import CuratorError
-from curator.review.actions import Place
+from curator.review.cards import Card
 from curator.review.outcome import Verdict
 from curator.review.sentences import NOTHING_TO_UNDO, meanwhile, taken_back
+from curator.settings.keys import Place
 from curator.tui.backstage import Prepared, Stage
 from curator.tui.frames import Canvas
 from curator.tui.keys import bindings_for
@@ -27,7 +28,6 @@ from curator.tui.widgets.bars import KeyBar, headline
 from curator.tui.widgets.lines import Lines
 from curator.tui.widgets.picture import Picture
 from curator.tui.zoom import Zoom
-from curator.workflows.cards import Card
 
 P = ParamSpec("P")
 T = TypeVar("T")

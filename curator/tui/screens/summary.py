@@ -42,7 +42,7 @@ class SummaryScreen(ModalScreen[None]):
 
     async def on_mount(self) -> None:
         """Fill it in; what to do next comes from the catalogue."""
-        from curator.workflows.status import status
+        from curator.report.status import status
 
         app = cast("ReviewApp", self.app)
         told = "\n".join(summary_lines(app.desk.summary(), app.backstage.names.of))

@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from textual import events
 from textual.strip import Strip
 
-from curator.review.actions import ACTIONS, Action, Place, key_sign
 from curator.review.pace import Pace
+from curator.settings.keys import ACTIONS, Action, Place, key_sign
 from curator.tui.lines import Inks, Piece, row, safe, shortened, spread_out
 from curator.tui.widgets.lines import Lines
 

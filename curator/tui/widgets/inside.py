@@ -12,6 +12,7 @@ from PIL import Image
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
+from curator.prediction.inside import Sight
 from curator.tui.cells import Depth
 from curator.tui.frames import Canvas, frame
 from curator.tui.lines import Inks, row, safe, shortened
@@ -19,7 +20,6 @@ from curator.tui.terminal import Graphics
 from curator.tui.widgets.lines import Lines
 from curator.tui.widgets.panel import Names
 from curator.tui.widgets.picture import Picture
-from curator.workflows.inside import Sight
 
 
 @dataclass(frozen=True, slots=True)

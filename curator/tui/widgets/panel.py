@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from rich.style import Style
 from textual.strip import Strip
 
+from curator.base.vocabulary import EventKind, Label, Origin, Standing
 from curator.catalogue.labels import HistoryEvent
-from curator.core.words import EventKind, Label, Origin, Standing
+from curator.review.cards import Card, Context
 from curator.tui.cells import blank_strip
 from curator.tui.frames import Canvas
 from curator.tui.lines import Inks, Piece, row, safe, shortened, wrapped
-from curator.workflows.cards import Card, Context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

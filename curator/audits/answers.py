@@ -1,0 +1,51 @@
+"""Labels from a file as answers to the open audit: only of what was drawn, and only once.
+
+An image outside the audit was not drawn by chance, so its label is no answer. An answer that
+contradicts an earlier one is refused unless it is said to replace it; one that repeats it is
+passed over, so an import that was interrupted can be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from curator.base.values import Decision, Problem
+from curator.catalogue import audits
+from curator.errors import DataError
+from curator.workspace import Workspace
+
+
+def answers_to_audit(
+    workspace: Workspace, decided: Sequence[tuple[int, Decision]], *, replace: bool
+) -> tuple[list[tuple[int, Decision]], list[Problem]]:
+    """The decisions, each with its line, that are new to the open audit, and what is wrong.
+
+    Raises DataError if no audit is open.
+    """
+    record = audits.open_audit(workspace.catalogue)
+    if record is None:
+        raise DataError(
+            "There is no open audit that these labels could answer.",
+            "Open one with `curator audit`; labels of another kind have --origin seed, review or"
+            " calibration.",
+        )
+    answers = audits.answers_of(workspace.catalogue, record)
+    standing = dict(zip(answers.image_ids.tolist(), answers.labels, strict=True))
+    name_of = workspace.settings.classes.name_of
+    new: list[tuple[int, Decision]] = []
+    problems: list[Problem] = []
+    for line, decision in decided:
+        if decision.image_id not in standing:
+            text = f"this image was not drawn for audit {record.audit_id}"
+            problems.append(Problem(line, text))
+            continue
+        earlier = standing[decision.image_id]
+        if earlier is None or (replace and earlier is not decision.label):
+            new.append((line, decision))
+        elif earlier is not decision.label:
+            text = (
+                f"this image is {name_of(decision.label)} here, but audit {record.audit_id} has the"
+                f" answer {name_of(earlier)} already; --replace puts this one in its place"
+            )
+            problems.append(Problem(line, text))
+    return new, problems

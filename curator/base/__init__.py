@@ -1,0 +1,1 @@
+"""Vocabulary, values, files and text that every other folder uses."""

@@ -1,0 +1,119 @@
+"""The frozen values that rooms hand to each other.
+
+Rooms in the middle do not import one another; what `ingest` found, `catalogue` stores
+and `learn` opens travels in these. Paths are bytes, because file names need not be text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from curator.base.vocabulary import Label, Method, Origin, Quarantine, Split, Standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileStamp:
+    """A file as a walk saw it: path relative to its source, bytes, nanoseconds."""
+
+    path: bytes
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectedFile:
+    """What one pass over one file found.
+
+    `sha256` is None only when the bytes could not be read (`unreadable`, `vanished`,
+    `changing`). Width and height are those after EXIF orientation, in pixels.
+    `perceptual_hash` is an unsigned 64-bit integer, `signature` the small grey picture
+    that confirms near-duplicates, `preview` an encoded JPEG or None when previews are
+    off or the image is unusable.
+    """
+
+    stamp: FileStamp
+    sha256: bytes | None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    mode: str | None = None
+    perceptual_hash: int | None = None
+    signature: bytes | None = None
+    preview: bytes | None = None
+    quarantine: Quarantine | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewPlace:
+    """Where a stored preview lies: pack number, byte offset, byte length."""
+
+    pack: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFile:
+    """One way to open an image: its identity, and an absolute path where it was seen."""
+
+    image_id: int
+    sha256: bytes
+    path: bytes
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One answer of a person about one image."""
+
+    image_id: int
+    label: Label
+    origin: Origin
+    method: Method
+    reasons: tuple[str, ...] = ()
+    note: str = ""
+    probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestRow:
+    """One location of an image, with everything a manifest can say about it.
+
+    `path` is absolute bytes. `standing` and `origin` are None without a label.
+    `probability` is P(positive) at promotion for promoted images, else the current
+    round's score where there is one. `user_group` is the name of the user's own group;
+    `unit_key` is shared by all images that must stay together (signed 64-bit), and
+    `grouped` tells whether there is any other image in that unit. `size` is in bytes,
+    `mtime_ns` when the file was last changed, both as `add` saw them; `format` is what the
+    decoder calls it (`JPEG`).
+    """
+
+    image_id: int
+    path: bytes
+    source: str
+    sha256: bytes
+    standing: Standing | None
+    origin: Origin | None
+    probability: float | None
+    round: int | None
+    user_group: str | None
+    unit_key: int
+    grouped: bool
+    split: Split | None
+    width: int | None
+    height: int | None
+    size: int
+    mtime_ns: int = 0
+    format: str | None = None
+    reasons: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """Something that keeps a file from being imported."""
+
+    line: int
+    text: str

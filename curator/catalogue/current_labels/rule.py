@@ -1,0 +1,88 @@
+"""Which label stands for an image: the rule, in plain Python, over its events.
+
+People outrank rounds. The last word of a person counts, but imported lists that say both
+classes contradict each other until somebody looks. The catalogue keeps the same rule in
+SQL for speed; `curator verify` and the tests hold the two against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+
+from curator.base.vocabulary import EventKind, Label, Method, Origin, Standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFacts:
+    """What the rule needs to know of one event; ids ascend in the order of events."""
+
+    event_id: int
+    kind: EventKind
+    label: Label
+    origin: Origin
+    method: Method
+    target_id: int | None = None
+    round_id: int | None = None
+    probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandingLabel:
+    """What stands, and the event that it rests on. Round and probability: promotions only."""
+
+    standing: Standing
+    origin: Origin
+    event_id: int
+    round_id: int | None = None
+    probability: float | None = None
+
+
+def standing_label(events: Sequence[EventFacts], lineage: Set[int]) -> StandingLabel | None:
+    """The standing label of one image, or None.
+
+    `events` are all events of the image in order; `lineage` holds the rounds that stand.
+    """
+    return _of_people(events) or _of_rounds(events, lineage)
+
+
+def _of_people(events: Sequence[EventFacts]) -> StandingLabel | None:
+    taken_back = {event.target_id for event in events if event.kind is EventKind.RETRACT}
+    asserted = [
+        event
+        for event in events
+        if event.kind is EventKind.ASSERT and event.event_id not in taken_back
+    ]
+    if not asserted:
+        return None
+    last = asserted[-1]
+    return StandingLabel(
+        standing=Standing.CONFLICT if _contradicted(asserted) else Standing(last.label),
+        origin=last.origin,
+        event_id=last.event_id,
+    )
+
+
+def _contradicted(asserted: Sequence[EventFacts]) -> bool:
+    """Whether the imports since anybody last looked name both classes."""
+    said = set()
+    for event in reversed(asserted):
+        if event.method is not Method.IMPORT:
+            break
+        said.add(event.label)
+    return {Label.POSITIVE, Label.NEGATIVE} <= said
+
+
+def _of_rounds(events: Sequence[EventFacts], lineage: Set[int]) -> StandingLabel | None:
+    for event in reversed(events):
+        if event.kind in (EventKind.PROMOTE, EventKind.REVOKE) and event.round_id in lineage:
+            if event.kind is EventKind.REVOKE:
+                return None
+            return StandingLabel(
+                standing=Standing(event.label),
+                origin=Origin.PROMOTED,
+                event_id=event.event_id,
+                round_id=event.round_id,
+                probability=event.probability,
+            )
+    return None

@@ -1,0 +1,1 @@
+"""Line charts, contact sheets and image grids."""

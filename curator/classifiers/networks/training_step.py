@@ -1,0 +1,144 @@
+"""A network with everything that a step of training changes, and that step.
+
+What a step comes to depends on this, the batch and torch's chance alone, so whoever sets
+all three can take any step again.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+from curator.classifiers.networks.augment import augmentation, mixup, strong_view, weak_view
+from curator.classifiers.networks.consistency import Thresholds, consistency_loss
+from curator.classifiers.networks.layers import freeze_layers
+from curator.classifiers.networks.network import PixelNetwork
+from curator.classifiers.networks.recipe import Recipe
+from curator.classifiers.quiet import quiet_libraries
+
+with quiet_libraries():
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+class Examples(NamedTuple):
+    """A batch on the device: pixels (N, channels, S, S) from 0 to 1, targets and weights (N,),
+    and pixels of unlabelled images where the recipe learns from them."""
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    unlabelled: torch.Tensor | None
+
+
+class Learner:
+    """Takes the steps. The network is moved to the device, and layers that stay are frozen."""
+
+    def __init__(self, network: PixelNetwork, recipe: Recipe, device: str) -> None:
+        # Pixels come with channels last; convolutions on a CPU are nearly twice as quick so.
+        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.device = device
+        self._recipe = recipe
+        self._frozen = freeze_layers(self.network, recipe.freeze)
+        self.optimizer = _optimizer(self.network, recipe)
+        self.scaler = torch.amp.GradScaler(
+            device.partition(":")[0], enabled=_needs_scaling(recipe, device)
+        )
+        self.averaged = _averaged(self.network, recipe)
+        self.thresholds = Thresholds(adaptive=recipe.consistency == "adaptive")
+        self._augment = augmentation(recipe, network.pixels.channels)
+        self._weak, self._strong = weak_view(), strong_view()
+
+    @property
+    def judged(self) -> torch.nn.Module:
+        """The network that is validated and kept: the running mean of the weights, if any."""
+        return self.averaged.module if self.averaged else self.network
+
+    def begin_epoch(self) -> None:
+        """Training mode for all layers but the frozen ones."""
+        self.network.train()
+        for layer in self._frozen:
+            layer.eval()
+
+    def step(self, batch: Examples, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Learn from a batch at this learning rate; its loss on labels, and log-odds (N,)."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        recipe, more = self._recipe, batch.unlabelled
+        inputs, blended, weights = mixup(
+            self._augment(batch.images), batch.targets, batch.weights, recipe.mixup
+        )
+        wanted = blended * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
+        if more is not None:
+            inputs = torch.cat([inputs, self._weak(more), self._strong(more)])
+        with _arithmetic(recipe, self.device):
+            outputs = self.network(inputs)
+            odds = outputs[: len(wanted)]
+            losses = cross_entropy(odds.float(), wanted, reduction="none")
+            labelled = loss = (losses * weights).sum() / weights.sum()
+            if more is not None:
+                weak, strong = outputs[len(wanted) :].split(len(more))
+                doubt = consistency_loss(weak, strong, self.thresholds)
+                loss = labelled + recipe.consistency_weight * doubt
+        self._descend(loss)
+        return labelled.detach(), odds.detach()
+
+    def _descend(self, loss: torch.Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        if self._recipe.clip:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._recipe.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.averaged:
+            self.averaged.update_parameters(self.network)
+
+
+def _optimizer(network: PixelNetwork, recipe: Recipe) -> torch.optim.Optimizer:
+    """Biases and the scales of normalisation, which are vectors, do not decay."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [one for one in trained if one.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [one for one in trained if one.ndim <= 1], "weight_decay": 0.0},
+    ]
+    rate = recipe.learning_rate
+    if recipe.optimizer == "sgd":
+        nesterov = recipe.momentum > 0
+        return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=nesterov)
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=rate)
+
+
+def _averaged(network: PixelNetwork, recipe: Recipe) -> AveragedModel | None:
+    if not recipe.ema:
+        return None
+    average: Any = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+
+
+def half_precision(recipe: Recipe, device: str) -> torch.dtype | None:
+    """The 16-bit numbers that steps compute in where they can, None for 32 bits throughout.
+
+    bfloat16 where there is such a thing: it needs no scaling. `auto` is on where it pays,
+    on CUDA.
+    """
+    kind, wanted = device.partition(":")[0], recipe.mixed_precision
+    if wanted == "off" or (wanted == "auto" and kind != "cuda"):
+        return None
+    if kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.bfloat16
+
+
+def _arithmetic(recipe: Recipe, device: str) -> AbstractContextManager[Any]:
+    halves = half_precision(recipe, device)
+    if halves is None:
+        return nullcontext()
+    return torch.autocast(device.partition(":")[0], halves)
+
+
+def _needs_scaling(recipe: Recipe, device: str) -> bool:
+    """Whether 16 bits mean float16, whose small gradients vanish unless they are scaled up."""
+    return half_precision(recipe, device) is torch.float16

@@ -1,0 +1,321 @@
+"""Commands for the result: `export` takes it away, `diff` compares, `import` brings it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from curator.base.actor import current_user
+from curator.cli.invocation import invocation
+from curator.cli.options import AsJson, Force, flag, named_path
+from curator.cli.output import count, emit, emit_json, percent, shown, table
+
+if TYPE_CHECKING:
+    from curator.export.diff import Difference
+    from curator.export.export import ExportReport
+    from curator.export.import_manifest import ImportReport
+
+
+def export(
+    context: typer.Context,
+    destination: Annotated[
+        Path,
+        typer.Argument(
+            parser=named_path,
+            metavar="DEST",
+            help="A file (.csv, .jsonl, .parquet), or a new folder.",
+        ),
+    ],
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="csv, jsonl, parquet; with the images: imagefolder, huggingface, webdataset,"
+            " croissant.",
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Only this label; may be given several times."),
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Only labels from here; may be given several times."),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this source; may be given several times."),
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPLIT", help="Only what was used as train, calibration or test; repeatable."
+        ),
+    ] = None,
+    round: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", help="Only what this round promoted; may be repeated."),
+    ] = None,
+    min_probability: Annotated[
+        float | None,
+        typer.Option(metavar="P", help="Only labels of rounds that are at least this probable."),
+    ] = None,
+    one_per_group: Annotated[
+        bool, flag("--one-per-group", help="One image of those that belong together.")
+    ] = False,
+    include_unlabelled: Annotated[
+        bool, flag("--include-unlabelled", help="Images without a label too, with their scores.")
+    ] = False,
+    provisional: Annotated[
+        bool,
+        flag("--provisional", help="Certified policy: also what no certificate is about."),
+    ] = False,
+    divide: Annotated[
+        str | None,
+        typer.Option(metavar="80/10/10", help="Train, validation and test parts, by group."),
+    ] = None,
+    files: Annotated[
+        str,
+        typer.Option(
+            metavar="WAY",
+            help="How images come to a folder: auto, reflink, hardlink, symlink, copy.",
+        ),
+    ] = "auto",
+    shard_size: Annotated[
+        int, typer.Option(metavar="MB", help="Size of a WebDataset shard.", min=1)
+    ] = 1_000,
+    check: Annotated[
+        bool,
+        flag("--check", help="Read each file and leave out what is not the image any more."),
+    ] = False,
+    relative_to: Annotated[
+        Path | None,
+        typer.Option(parser=named_path, metavar="DIR", help="Write paths relative to this folder."),
+    ] = None,
+    force: Force = False,
+    json: AsJson = False,
+) -> None:
+    """Write the manifest: one row for each labelled file; or a folder with the images in it.
+
+    A sidecar says how it came about: counts, filters, settings, licences, digest, and the
+    certificate if it is about exactly these labels. Under the certified policy, promoted
+    labels that no certificate is about are left out unless you ask for them.
+
+    Example: curator export clean.csv --label good
+
+    Example: curator export clean --format imagefolder --divide 80/10/10
+    """
+    from curator.export.export import Filters
+    from curator.export.export import export as workflow
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        report = workflow(
+            workspace,
+            destination,
+            format=format,
+            filters=Filters(
+                labels=label or (),
+                origins=origin or (),
+                sources=source or (),
+                splits=split or (),
+                rounds=round or (),
+                min_probability=min_probability,
+                one_per_group=one_per_group,
+                include_unlabelled=include_unlabelled,
+                provisional=provisional,
+            ),
+            divide=divide,
+            files=files,
+            shard_bytes=shard_size * 1_000_000,
+            check=check,
+            relative_to=relative_to,
+            force=force,
+            progress=call.progress(),
+        )
+    if json:
+        emit_json(report)
+    else:
+        _tell(report, destination, divided=divide is not None)
+
+
+def _tell(report: ExportReport, destination: Path, *, divided: bool) -> None:
+    images = count(report.images, "image")
+    emit(f"Wrote {count(report.rows, 'row')} ({images}) to {shown(destination)}")
+    rows = [
+        [shown(name), origin, number]
+        for name, origins in report.labels.items()
+        for origin, number in origins.items()
+    ]
+    if report.unlabelled:
+        rows.append(["-", "-", report.unlabelled])
+    if rows:
+        emit(table(["label", "origin", "rows"], rows))
+    if divided:
+        emit(_parts(report.splits))
+    if report.placed:
+        ways = ", ".join(f"{number:,} by {way}" for way, number in report.placed.items())
+        emit(f"Files: {ways}.")
+    left_out = ", ".join(f"{number:,} {why}" for why, number in report.left_out.items() if number)
+    if left_out:
+        emit(f"Left out: {left_out}.")
+    if not report.rows:
+        emit("Nothing is in it: no image has such a label yet. See `curator status`.")
+    _tell_promise(report)
+    emit(f"How it came about: {shown(report.sidecar)}")
+
+
+def _tell_promise(report: ExportReport) -> None:
+    if report.certificate is not None:
+        told = report.certificate
+        emit(
+            f"Certificate ({told['state']}): at most {percent(told['bound'], 2)} of"
+            f" {told['certified']:,} promoted labels are wrong, at {told['confidence']:.4g}."
+        )
+    if report.certificate_note:
+        emit(f"No certificate holds for the promoted labels: {shown(report.certificate_note)}.")
+
+
+def _parts(splits: dict[str, dict[str, int]]) -> str:
+    labels = sorted({label for counts in splits.values() for label in counts})
+    header = ["part", *(shown(label) or "-" for label in labels)]
+    rows = [[part, *(counts.get(label, 0) for label in labels)] for part, counts in splits.items()]
+    return table(header, rows)
+
+
+def diff(
+    context: typer.Context,
+    old: Annotated[
+        Path,
+        typer.Argument(parser=named_path, metavar="OLD", help="A manifest, or a folder of one."),
+    ],
+    new: Annotated[
+        Path, typer.Argument(parser=named_path, metavar="NEW", help="The one to compare with it.")
+    ],
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Images to list; else 10, with --json all.", min=0),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Compare two manifests: what was added, dropped and relabelled, by origin.
+
+    Images are compared by their bytes, whatever the format and wherever the files lie.
+
+    Example: curator diff monday.csv friday.csv
+    """
+    from curator.export.diff import diff as workflow
+
+    call = invocation(context)
+    shown_at_most = limit if json or limit is not None else 10
+    found = workflow(old, new, limit=shown_at_most, progress=call.progress())
+    if json:
+        emit_json(found)
+    else:
+        emit("\n".join(_difference(found)))
+
+
+def _difference(found: Difference) -> Iterator[str]:
+    total = sum(found.counts.values())
+    changed = ", ".join(f"{n:,} {_DONE[kind]}" for kind, n in found.counts.items() if n)
+    yield f"{count(total, 'image')} changed{f': {changed}' if changed else ''}."
+    yield f"{count(found.same, 'image')} are the same in both."
+    if found.tallies:
+        rows = [
+            [_DONE[one.kind], _side(one.old_label, one.old_origin),
+             _side(one.new_label, one.new_origin), one.images]
+            for one in found.tallies
+        ]  # fmt: skip
+        yield ""
+        yield table(["what", "old", "new", "images"], rows)
+    if found.changes:
+        yield ""
+        for one in found.changes:
+            side = one.new or one.old
+            assert side is not None
+            words = [_side(at.label, at.origin) if at else "-" for at in (one.old, one.new)]
+            yield f"  {' -> '.join(words)}  {shown(side.paths[0])}"
+    if len(found.changes) < total:
+        yield f"  and {total - len(found.changes):,} more; --limit N lists more of them."
+
+
+def _side(label: str | None, origin: str | None) -> str:
+    return "-" if label is None else f"{shown(label)} ({origin})"
+
+
+_DONE = {
+    "added": "added",
+    "dropped": "dropped",
+    "relabelled": "relabelled",
+    "origin": "of another origin",
+    "split": "in another split",
+    "moved": "moved",
+}
+
+
+def import_(
+    context: typer.Context,
+    manifest: Annotated[
+        Path,
+        typer.Argument(
+            parser=named_path, metavar="MANIFEST", help="A file or folder that `export` wrote."
+        ),
+    ],
+    json: AsJson = False,
+) -> None:
+    """Restore the labels of a manifest, with their origins, and say what could not be.
+
+    Add the images first: they are found by their bytes, wherever they lie now. Promotions
+    come back as one round. For labels from elsewhere there is `curator label`.
+
+    Example: curator import clean.csv
+    """
+    from curator.export.import_manifest import import_manifest
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        report = import_manifest(
+            workspace, manifest, actor=current_user(), progress=call.progress()
+        )
+    if json:
+        emit_json(report)
+    else:
+        emit("\n".join(_restored(report)))
+
+
+def _restored(report: ImportReport) -> Iterator[str]:
+    total = sum(sum(origins.values()) for origins in report.restored.values())
+    yield f"Restored {count(total, 'label')} of {count(report.images, 'image')}."
+    if report.restored:
+        rows = [
+            [shown(label), origin, number]
+            for label, origins in report.restored.items()
+            for origin, number in origins.items()
+        ]
+        yield table(["label", "origin", "images"], rows)
+    if report.unchanged:
+        yield f"{report.unchanged:,} stood here already."
+    missed = report.missed
+    sentences = (
+        (missed.images, "are not in the catalogue; `curator add` them and import again"),
+        (missed.kept, "have a human label here already, which stays"),
+        (missed.promotions, "were promoted; this workspace has rounds of its own, which stand"),
+        (missed.conflicts, "are conflicts, of which a manifest does not hold the two sides"),
+        (missed.groups, "belong to groups of yours; bring these with `curator group`"),
+        (missed.splits, "came to another split than they had"),
+    )
+    for number, words in sentences:
+        if number:
+            yield f"Not restored: {number:,} {words}."
+    for name in missed.examples:
+        yield f"  {shown(name)}"
+    if report.round is not None:
+        former = ", ".join(map(str, missed.rounds)) or "unknown rounds"
+        yield (
+            f"Promotions (of {former}) are round {report.round} now, without a model:"
+            " `curator round` trains one and revises them."
+        )
+    yield "Reasons, notes, certificates, and who decided when do not come back from a manifest."

@@ -1,1 +1,0 @@
-"""Labels, folds, promotion, bounds, metrics: pure functions, and the words all rooms share."""

@@ -1,0 +1,1 @@
+"""Images to features or packed pixels, each once."""

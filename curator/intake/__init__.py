@@ -1,0 +1,1 @@
+"""Images and people's labels come in: add, label, group, relocate."""

@@ -1,0 +1,167 @@
+"""One pass over one file: read once, hashed, decoded in full, compared, previewed.
+
+The file is opened for reading only, and whatever is wrong with it becomes a reason for
+quarantine. A file that changes while it is read is read again, and given up as `changing`
+if it does not come to rest: a hash must belong to the bytes that were decoded.
+"""
+
+# Names are bytes here, which pathlib does not take.
+# ruff: noqa: PTH110, PTH114, PTH116, PTH118
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image
+
+from curator.base.values import FileStamp, InspectedFile
+from curator.base.vocabulary import Quarantine
+from curator.imaging.opening import (
+    OpenRules,
+    check_size,
+    could_be_image,
+    decode_whole,
+    open_regular,
+    reading_problem,
+    shrunk,
+)
+from curator.imaging.problems import ImageProblem
+from curator.intake.likeness import perceptual_hash, shrunk_for_comparing, signature
+
+_ATTEMPTS = 3
+_PAUSE_SECONDS = 0.05
+_HEAD_BYTES = 65_536
+_PIECE_BYTES = 4_194_304
+_BIG_FILE_BYTES = 64_000_000
+_COMPARED_SIDE = 384
+"""Near-duplicates are told from at least this many pixels, whatever previews are kept."""
+
+_big_file = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectRules:
+    """How files are opened, and what is kept of them.
+
+    `preview_size` is the longest side of previews in pixels, 0 for none.
+    """
+
+    opening: OpenRules
+    preview_size: int
+    preview_quality: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What was read: the file as it was then, its hash, its bytes unless they are no image."""
+
+    size: int
+    mtime_ns: int
+    sha256: bytes
+    data: bytes | None
+
+
+def inspect_file(root: bytes, stamp: FileStamp, rules: InspectRules) -> InspectedFile:
+    """Read and judge the file at `root`/`stamp.path`. Never raises for what a file may be."""
+    path = os.path.join(root, stamp.path)
+    # Large files wait for each other, so that memory stays bounded.
+    with _big_file if stamp.size > _BIG_FILE_BYTES else nullcontext():
+        try:
+            content = _read_at_rest(path, rules.opening.max_bytes)
+        except ImageProblem as problem:
+            return _unusable(_stamp_now(path, stamp), None, problem)
+        except OSError as error:
+            return _unusable(stamp, None, _link_problem(path) or reading_problem(error))
+        return _judge(stamp, content, rules)
+
+
+def _judge(stamp: FileStamp, content: _Content, rules: InspectRules) -> InspectedFile:
+    seen = FileStamp(path=stamp.path, size=content.size, mtime_ns=content.mtime_ns)
+    try:
+        if content.data is None:
+            raise ImageProblem(Quarantine.NOT_AN_IMAGE, "no image format that curator knows")
+        cover = max(rules.preview_size, _COMPARED_SIDE)
+        whole = decode_whole(content.data, rules.opening, cover=cover)
+    except ImageProblem as problem:
+        return _unusable(seen, content.sha256, problem)
+    small = shrunk_for_comparing(whole.pixels)
+    return InspectedFile(
+        stamp=seen,
+        sha256=content.sha256,
+        width=whole.width,
+        height=whole.height,
+        format=whole.format,
+        mode=whole.mode,
+        perceptual_hash=perceptual_hash(small),
+        signature=signature(small),
+        preview=encode_preview(whole.pixels, rules.preview_size, rules.preview_quality),
+    )
+
+
+def encode_preview(pixels: Image.Image, size: int, quality: int) -> bytes | None:
+    """A JPEG of at most `size` pixels on its longest side; None for size 0."""
+    if not size:
+        return None
+    stream = BytesIO()
+    shrunk(pixels, size, size).save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
+
+
+def _unusable(stamp: FileStamp, sha256: bytes | None, problem: ImageProblem) -> InspectedFile:
+    return InspectedFile(
+        stamp=stamp, sha256=sha256, quarantine=problem.reason, detail=problem.detail
+    )
+
+
+def _read_at_rest(path: bytes, max_bytes: int) -> _Content:
+    """The content of a file that was the same before and after it was read.
+
+    Raises ImageProblem for what is not read or never comes to rest, and OSError.
+    """
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE_SECONDS * 4**attempt)
+        with open_regular(path) as descriptor:
+            before = os.fstat(descriptor)
+            if before.st_size > max_bytes:
+                check_size(before.st_size, max_bytes)
+            sha256, count, data = _read(descriptor, before.st_size)
+            after = os.fstat(descriptor)
+        same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+        if same and count == before.st_size:
+            return _Content(count, before.st_mtime_ns, sha256, data)
+    raise ImageProblem(Quarantine.CHANGING, f"changed while it was read, {_ATTEMPTS} times")
+
+
+def _read(descriptor: int, size: int) -> tuple[bytes, int, bytes | None]:
+    """SHA-256, number of bytes, and the bytes themselves if they could be an image."""
+    with open(descriptor, "rb", buffering=0, closefd=False) as stream:
+        head = stream.read(_HEAD_BYTES)
+        stream.seek(0)
+        if size <= _HEAD_BYTES or could_be_image(head):
+            data = stream.readall()
+            return hashlib.sha256(data).digest(), len(data), data
+        digest, count = hashlib.sha256(), 0
+        while piece := stream.read(_PIECE_BYTES):
+            digest.update(piece)
+            count += len(piece)
+        return digest.digest(), count, None
+
+
+def _stamp_now(path: bytes, stamp: FileStamp) -> FileStamp:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return stamp
+    return FileStamp(path=stamp.path, size=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+def _link_problem(path: bytes) -> ImageProblem | None:
+    if os.path.islink(path) and not os.path.exists(path):
+        return ImageProblem(Quarantine.UNREADABLE, "a link whose target is missing")
+    return None

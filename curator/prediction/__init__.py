@@ -1,0 +1,1 @@
+"""Use the current model: predict, evaluate, inspect, export the model."""

@@ -1,0 +1,154 @@
+"""Scores of images that are not in the catalogue, by the model of the current round.
+
+Nothing is added and nothing is written. The encoder is the one that the model's features
+came from; no head met these images, so all of them have a say.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.base.progress import SILENT, Progress
+from curator.base.vocabulary import Label, Quarantine
+from curator.catalogue import rounds
+from curator.catalogue.features import FeatureSetRecord, list_feature_sets
+from curator.classifiers.heads.frozen import score_unseen
+from curator.classifiers.heads.model import load_classifier
+from curator.encoding.new_files import EncodedPath, encode_paths
+from curator.encoding.pixel_packs import is_pack
+from curator.errors import DataError
+from curator.intake.walk import walk
+from curator.rounds.promotion import Action, Held, decide
+from curator.rounds.score import policy_of
+from curator.workspace import Workspace
+
+_SCORED_TOGETHER = 1_024
+
+Score = Callable[[NDArray[Any]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""From rows of features or pixels to P(positive), calibrated and raw, (rows,)."""
+
+_LABELS = {Action.PROMOTE_POSITIVE: Label.POSITIVE, Action.PROMOTE_NEGATIVE: Label.NEGATIVE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What the model says of one file.
+
+    `probability` and `raw` are P(positive), calibrated and as the heads claim; None where
+    the file cannot be used, which `problem` then explains. `label` is the class that a
+    round would promote such an image to, None for one that it would leave to a person.
+    """
+
+    path: Path
+    probability: float | None
+    raw: float | None
+    label: Label | None
+    problem: Quarantine | None = None
+    detail: str = ""
+
+
+def predict(
+    workspace: Workspace, paths: Sequence[Path], *, progress: Progress = SILENT
+) -> Iterator[Prediction]:
+    """Score files, and all files under folders, in the order given.
+
+    Raises DataError if a path does not exist or no round has been run, LearnError if the
+    model is lost.
+    """
+    for path in paths:
+        if not os.path.lexists(path):
+            raise DataError(f"{path} does not exist.", "Check the path.")
+    model = current_model(workspace)
+    files = (file for path in paths for file in _files(path))
+    encoded, score = _means(workspace, model, files, progress)
+    while some := list(islice(encoded, _SCORED_TOGETHER)):
+        yield from _scored(workspace, score, some)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentModel:
+    """The model file of the current round, and the features or pixels that it was trained on."""
+
+    path: Path
+    digest: str
+    feature_set: FeatureSetRecord
+
+
+def current_model(workspace: Workspace) -> CurrentModel:
+    """The model of the current round. Raises DataError before the first round."""
+    head = rounds.head(workspace.catalogue)
+    record = None if head is None else rounds.get_round(workspace.catalogue, head)
+    if record is None or record.model_digest is None:
+        raise DataError("No round has trained a model yet.", "Run `curator round` first.")
+    path = workspace.folder("models") / f"{record.model_digest}.safetensors"
+    for feature_set in list_feature_sets(workspace.catalogue):
+        if feature_set.feature_set_id == record.feature_set_id:
+            return CurrentModel(path=path, digest=record.model_digest, feature_set=feature_set)
+    raise DataError(
+        f"The features that round {head} was trained on are not known any more.",
+        "Run `curator round` again.",
+    )
+
+
+def _means(
+    workspace: Workspace, model: CurrentModel, files: Iterable[Path], progress: Progress
+) -> tuple[Iterator[EncodedPath], Score]:
+    """What the model needs to know of files, and how it scores that, by its kind."""
+    if is_pack(model.feature_set):
+        from curator.rounds.networks import pixels_of_paths, unseen_scorer
+
+        pixels = pixels_of_paths(workspace, files, model.feature_set)
+        return pixels, unseen_scorer(workspace, model.path, model.digest, progress)
+    classifier = load_classifier(model.path, model.digest)
+    features = encode_paths(workspace, files, feature_set=model.feature_set, progress=progress)
+    return features, partial(score_unseen, classifier)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for found in walk(os.fsencode(path.absolute())):
+        if hasattr(found, "size"):
+            yield path / os.fsdecode(found.path)
+
+
+def _scored(
+    workspace: Workspace, score: Score, encoded: Iterable[EncodedPath]
+) -> Iterator[Prediction]:
+    encoded = list(encoded)
+    readable = [one.features for one in encoded if one.features is not None]
+    scores: Iterator[tuple[float, float, int]] = iter(())
+    if readable:
+        calibrated, raw = score(np.stack(readable))
+        deciding = raw if workspace.settings.promotion.score == "raw" else calibrated
+        held = np.full(len(readable), Held.NOTHING, dtype=np.int8)
+        actions = decide(deciding, held, policy_of(workspace.settings.promotion))
+        scores = zip(calibrated.tolist(), raw.tolist(), actions.tolist(), strict=True)
+    for one in encoded:
+        if one.problem is not None:
+            yield Prediction(
+                path=one.path,
+                probability=None,
+                raw=None,
+                label=None,
+                problem=one.problem.reason,
+                detail=one.problem.detail,
+            )
+            continue
+        probability, claimed, action = next(scores)
+        yield Prediction(
+            path=one.path,
+            probability=probability,
+            raw=claimed,
+            label=_LABELS.get(Action(action)),
+        )

@@ -1,0 +1,41 @@
+"""Everything that ever happened to one image: what it is, where it lies, who said what."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from curator.base.paths import path_text
+from curator.catalogue import labels
+from curator.catalogue.find_images import find_named_image
+from curator.catalogue.images import ImageDetails, image_details
+from curator.catalogue.labels import HistoryEvent
+from curator.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """An image and every label event it has, oldest first."""
+
+    image: ImageDetails
+    events: list[HistoryEvent]
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of `curator history --json`; paths are written as in a manifest."""
+        image = asdict(self.image)
+        image["sha256"] = self.image.sha256.hex()
+        for place in image["places"]:
+            place["path"] = path_text(place["path"])
+        return {"image": image, "events": [asdict(event) for event in self.events]}
+
+
+def history(workspace: Workspace, image: str) -> History:
+    """The history of the image that `image` names: a path, or a SHA-256 or its beginning.
+
+    Raises DataError if none or several match.
+    """
+    image_id = find_named_image(workspace.catalogue, image)
+    return History(
+        image=image_details(workspace.catalogue, [image_id])[image_id],
+        events=labels.history(workspace.catalogue, image_id),
+    )

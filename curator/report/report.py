@@ -1,0 +1,74 @@
+"""The story of a workspace as one HTML page that can be sent to anybody.
+
+It is collected from one unchanging view of the catalogue while others go on working, and
+written in one step. Nothing about the time or the machine of the report goes into it, so
+the same workspace gives the same page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from curator.base.destination import check_destination
+from curator.base.files import replacing
+from curator.base.progress import SILENT, Progress
+from curator.catalogue import past
+from curator.report.collect import story_of
+from curator.report.data import Story
+from curator.rounds.scored import catch_up
+from curator.workspace import Workspace, open_workspace
+
+USUAL_NAME = "report.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportReport:
+    """The page that was written, its size, and what it tells."""
+
+    destination: Path
+    size: int
+    story: Story
+
+
+def report(
+    workspace: Workspace,
+    destination: Path | None = None,
+    *,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> ReportReport:
+    """Write the page; without a destination to `report.html` in the workspace.
+
+    Raises UsageError if the destination is a folder, StorageError if it exists and `force`
+    is not given, or if it cannot be written.
+    """
+    place = workspace.root / USUAL_NAME if destination is None else destination
+    check_destination(place, force=force)
+    story = story_of(workspace, progress)
+    content = page_of(story).encode()
+    with replacing(place) as stream:
+        stream.write(content)
+    return ReportReport(destination=place, size=len(content), story=story)
+
+
+def page_of(story: Story, *, version: str = "") -> str:
+    """The page; with a `version` one that is served, and waits for another version."""
+    from curator.report.page import render
+
+    return render(story, version=version)
+
+
+def version_of(workspace: Workspace) -> str:
+    """A word that is another one after each round, rollback, audit and certificate."""
+    return "-".join(map(str, past.landmarks(workspace.catalogue)))
+
+
+def watched_page(root: Path) -> tuple[str, str]:
+    """The version of a workspace as it is now, and its page for a server."""
+    workspace = open_workspace(root)
+    with workspace.catalogue:
+        catch_up(workspace)
+        # Read first: if a round ends meanwhile, the page is built once more.
+        version = version_of(workspace)
+        return version, page_of(story_of(workspace), version=version)

@@ -1,0 +1,179 @@
+"""What a workspace holds and how far it has come, for one screen or for a program.
+
+Everything is counted by the catalogue from indexes; no image and no network is touched,
+so it answers at once. `as_json` gives exactly the keys that scripts rely on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curator.audits.certificate import certificate_json, of_promoted, speaking
+from curator.base.vocabulary import AuditKind, Standing
+from curator.catalogue import audits
+from curator.catalogue.audits import AuditRecord
+from curator.catalogue.certificates import CertificateRecord
+from curator.catalogue.counts import Counts, SourceCount, counts, human_counts, source_counts
+from curator.catalogue.leases import lease_holder
+from curator.catalogue.past import count_decisions, people_events
+from curator.catalogue.rounds import RoundRecord, RoundStatus, list_rounds
+from curator.report.people import minutes_of
+from curator.settings.sections import Settings
+from curator.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """A workspace in numbers; `busy` names work that runs in it now, with its process.
+
+    `certificates` are the newest of every kind and scope, those that hold first. `audit` is
+    the open one, of whose images `waiting` want an answer. `decisions` are all that people
+    ever made or imported, `minutes` those that they spent looking.
+    """
+
+    root: Path
+    settings: Settings
+    counts: Counts
+    sources: list[SourceCount]
+    human: Mapping[Standing, int]
+    decisions: int
+    minutes: float
+    rounds: list[RoundRecord]
+    busy: Mapping[str, str]
+    certificates: list[CertificateRecord]
+    audit: AuditRecord | None
+    waiting: int
+
+    def name_of(self, standing: Standing) -> str:
+        """The user's word for a standing."""
+        return self.settings.classes.name_of(standing)
+
+    @property
+    def head(self) -> RoundRecord | None:
+        """The round that stands, None before the first or after a rollback to 0."""
+        return next((r for r in self.rounds if r.status is RoundStatus.CURRENT), None)
+
+    @property
+    def certificate(self) -> CertificateRecord | None:
+        """The newest certificate about promoted labels, one that holds before a stale one."""
+        return of_promoted(self.certificates)
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether labels stand promoted under the certified policy that nothing certifies."""
+        return self.settings.promotion.policy == "certified" and not self._is_proven
+
+    @property
+    def _is_proven(self) -> bool:
+        """Whether a promise holds; a mere bound on what thresholds promoted is none."""
+        found = self.certificate
+        return found is not None and found.stale is None and found.kind is AuditKind.PROMISE
+
+    def advice(self) -> str:
+        """What to do next, in one sentence with its command."""
+        if self.audit is not None and self.waiting:
+            return f"Go on with the audit, {self.waiting:,} images to go: curator audit"
+        if self.audit is not None:
+            return "Every image of the audit is answered. Close it: curator certify"
+        if not self.counts.usable:
+            return "Add images: curator add PATH"
+        missing = [s for s in (Standing.POSITIVE, Standing.NEGATIVE) if not self.human.get(s)]
+        if missing:
+            names = " and ".join(f"`{self.name_of(standing)}`" for standing in missing)
+            return f"Label some images as {names}: curator review diverse"
+        if self.human.get(Standing.CONFLICT):
+            return "Settle the images that people labelled both ways: curator review conflict"
+        if self.head is None:
+            return "Train and promote: curator round --until-stable"
+        if self.is_provisional and self.counts.promoted:
+            return "Prove what rounds promoted: curator audit"
+        if self.settings.promotion.policy == "certified" and self._is_proven:
+            return "A certificate holds. Write the manifest: curator export clean.csv"
+        if self.counts.unlabelled:
+            return "Look at the borderline images, then run rounds again: curator review borderline"
+        return "Everything has a label. Write the manifest: curator export clean.csv"
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys of `curator status --json`; classes carry the user's names."""
+        return {
+            "workspace": os.fspath(self.root),
+            "images": self.counts.images,
+            "usable": self.counts.usable,
+            "locations": self.counts.locations,
+            "missing": self.counts.missing,
+            "quarantined": {str(reason): n for reason, n in self.counts.quarantined.items()},
+            "labels": {
+                self.name_of(standing): {str(origin): n for origin, n in origins.items()}
+                for standing, origins in self.counts.labels.items()
+            },
+            "unlabelled": self.counts.unlabelled,
+            "decisions": self.decisions,
+            "minutes": round(self.minutes, 1),
+            "coverage": self.counts.coverage,
+            "blocked": self.counts.blocked,
+            "withheld": self.counts.withheld,
+            "groups": dict(self.counts.groups),
+            "rounds": [_round_json(each) for each in self.rounds],
+            "certificate": None
+            if self.certificate is None
+            else certificate_json(self.certificate, self.settings.classes),
+            "certificates": [
+                certificate_json(one, self.settings.classes) for one in self.certificates
+            ],
+            "audit": None if self.audit is None else self._audit_json(self.audit),
+            "busy": dict(self.busy),
+            "next": self.advice(),
+        }
+
+    def _audit_json(self, audit: AuditRecord) -> dict[str, Any]:
+        return {
+            "audit": audit.audit_id,
+            "kind": str(audit.kind),
+            "class": self.settings.classes.name_of(str(audit.scope)),
+            "sample": audit.sample,
+            "answered": audit.answered,
+            "waiting": self.waiting,
+        }
+
+
+def status(workspace: Workspace) -> Status:
+    """Count the workspace."""
+    catalogue = workspace.catalogue
+    audit = audits.open_audit(catalogue)
+    holders = {name: lease_holder(catalogue, name) for name in ("add", "round")}
+    return Status(
+        root=workspace.root,
+        settings=workspace.settings,
+        counts=counts(catalogue),
+        sources=source_counts(catalogue),
+        human=human_counts(catalogue),
+        decisions=count_decisions(catalogue),
+        minutes=minutes_of(people_events(catalogue, imports=False)),
+        rounds=list_rounds(catalogue),
+        busy={
+            name: f"process {holder.pid} on {holder.host}"
+            for name, holder in holders.items()
+            if holder is not None
+        },
+        certificates=speaking(catalogue),
+        audit=audit,
+        waiting=0 if audit is None else audits.answers_of(catalogue, audit).waiting,
+    )
+
+
+def _round_json(each: RoundRecord) -> dict[str, Any]:
+    return {
+        "round": each.round_id,
+        "status": str(each.status),
+        "promoted": each.promoted_positive + each.promoted_negative,
+        "revoked": each.revoked,
+        "coverage": each.coverage,
+        "seconds": each.seconds,
+        "label_belief": each.outcome.get("label_belief"),
+        "judgement": each.outcome.get("judgement"),
+        "alarms": each.outcome.get("alarms", []),
+    }

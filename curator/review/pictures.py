@@ -1,0 +1,159 @@
+"""The pixels of an image for a screen: quickly, and what to say when there are none.
+
+The preview that was stored when the image was added is enough for most screens and opens
+in a millisecond; larger pictures and close looks come from the file, decoded at reduced
+scale. Nothing here raises for a bad or missing file: the reason comes back instead, so
+that a reviewer can skip it or set it aside. Safe to call from several threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from dataclasses import dataclass
+
+from PIL import Image
+
+from curator.base.vocabulary import Quarantine
+from curator.imaging.opening import OpenRules, open_within, parse_colour, read_file, shrunk
+from curator.imaging.problems import ImageProblem
+from curator.review.cards import Card
+from curator.workspace import Workspace
+
+WHOLE = 1 << 20
+"""Larger than any image that is allowed in: no limit on width or height."""
+NO_FILE = "no file is left at any known path"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """A picture for the screen, or why there is none.
+
+    `pixels` is RGB. `reason` and `problem` are set when nothing can be shown; `remark`
+    says what a viewer should know about what is shown.
+    """
+
+    pixels: Image.Image | None
+    reason: Quarantine | None = None
+    problem: str = ""
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of an image: its centre and its width and height as shares of the whole."""
+
+    x: float
+    y: float
+    share: float
+
+
+class Pictures:
+    """Opens pictures for one workspace. Call `close` when done."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        from curator.storage.previews import PreviewStore
+
+        limits = workspace.settings.ingest
+        self._rules = OpenRules(
+            max_pixels=limits.max_pixels,
+            max_bytes=limits.max_bytes,
+            background=parse_colour(limits.background),
+        )
+        self._previews = PreviewStore(workspace.folder("previews"))
+        self._reading = threading.Lock()
+        self._whole: tuple[int, Image.Image] | None = None
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._previews.close()
+
+    def shot(self, card: Card, width: int, height: int) -> Shot:
+        """The image within `width` by `height` pixels, never enlarged."""
+        against = _against(card)
+        preview = self._preview(card)
+        if preview is not None and (against or _covers(preview, card, width, height)):
+            remark = f"{against}; this is the stored preview" if against else ""
+            return Shot(pixels=shrunk(preview, width, height), remark=remark)
+        try:
+            return Shot(pixels=open_within(self._read(card, against), width, height, self._rules))
+        except ImageProblem as problem:
+            return _instead(preview, problem, width, height)
+
+    def close_up(self, card: Card, region: Region, width: int, height: int) -> Shot:
+        """A part of the image from its own pixels; small ones are enlarged without blur."""
+        try:
+            whole = self._open_whole(card)
+        except ImageProblem as problem:
+            preview = self._preview(card)
+            cropped = None if preview is None else _crop(preview, region, width, height)
+            return _instead(cropped, problem, width, height)
+        return Shot(pixels=_crop(whole, region, width, height))
+
+    def _preview(self, card: Card) -> Image.Image | None:
+        if card.preview is None:
+            return None
+        with self._reading:
+            data = self._previews.read(card.preview)
+        if data is None:
+            return None
+        try:
+            return open_within(data, WHOLE, WHOLE, self._rules)
+        except ImageProblem:  # a damaged cache; the file itself is asked next
+            return None
+
+    def _open_whole(self, card: Card) -> Image.Image:
+        known = self._whole
+        if known is not None and known[0] == card.image_id:
+            return known[1]
+        whole = open_within(self._read(card, _against(card)), WHOLE, WHOLE, self._rules)
+        self._whole = (card.image_id, whole)
+        return whole
+
+    def _read(self, card: Card, against: str) -> bytes:
+        if card.file is None or against:
+            raise ImageProblem(Quarantine.VANISHED, against or NO_FILE)
+        return read_file(card.file.path, self._rules.max_bytes)
+
+
+def _instead(preview: Image.Image | None, problem: ImageProblem, width: int, height: int) -> Shot:
+    """The preview with a remark, else the reason."""
+    if preview is None:
+        return Shot(pixels=None, reason=problem.reason, problem=problem.detail)
+    remark = f"{problem.detail}; this is the stored preview"
+    return Shot(pixels=shrunk(preview, width, height), remark=remark)
+
+
+def _covers(preview: Image.Image, card: Card, width: int, height: int) -> bool:
+    """Whether the file would not give more detail at this size than the preview."""
+    whole = (card.width or 0, card.height or 0)
+    scale = min(width / max(1, whole[0]), height / max(1, whole[1]), 1.0)
+    return preview.width >= whole[0] * scale * 0.95 or preview.size == whole
+
+
+def _against(card: Card) -> str:
+    """What speaks against taking the file for the image; empty if nothing does."""
+    if card.file is None:
+        return NO_FILE
+    try:
+        found = os.stat(card.file.path)  # noqa: PTH116 - paths are bytes
+        if (found.st_size, found.st_mtime_ns) == (card.file.size, card.file.mtime_ns):
+            return ""
+        with open(card.file.path, "rb") as stream:  # noqa: PTH123 - paths are bytes
+            same = hashlib.file_digest(stream, "sha256").digest() == card.sha256
+    except OSError as error:
+        return f"the file cannot be read ({error.strerror})"
+    return "" if same else "another image lies there now: run `curator add` again"
+
+
+def _crop(whole: Image.Image, region: Region, width: int, height: int) -> Image.Image:
+    """The part of `whole` that fills `width` by `height`, at the region's scale."""
+    fit = min(width / whole.width, height / whole.height)
+    scale = fit / region.share
+    wide, high = min(whole.width, width / scale), min(whole.height, height / scale)
+    left = min(max(region.x * whole.width - wide / 2, 0), whole.width - wide)
+    top = min(max(region.y * whole.height - high / 2, 0), whole.height - high)
+    target = (max(1, round(wide * scale)), max(1, round(high * scale)))
+    how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC
+    return whole.resize(target, how, box=(left, top, left + wide, top + high))

@@ -1,0 +1,1 @@
+"""Train, score, promote, revoke, measure, roll back."""

@@ -1,0 +1,1 @@
+"""The sections of `curator.toml`, and the keys of the review."""

@@ -1,0 +1,573 @@
+"""What a user can decide, read once from `curator.toml` into frozen values.
+
+The string under each field is its documentation: `curator config` prints it and
+`docs/settings.md` is made from it. Nothing below the front ends reads the file again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeGuard
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Table
+
+from curator.base.files import replacing
+from curator.errors import CuratorError, SettingsError, UsageError
+from curator.settings.keys import resolve_keys
+
+FILE_NAME = "curator.toml"
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(min_length=1)]
+PositiveCount = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ClassesSettings(_Section):
+    """The two classes and the tags a person may give."""
+
+    positive: Name = "good"
+    """The user's name for the positive class."""
+    negative: Name = "bad"
+    """The user's name for the negative class."""
+    reasons: tuple[str, ...] = ()
+    """Tags that a decision may carry, in the order of the keys 1 to 9."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ClassesSettings:
+        taken = {"unsure", "conflict"}
+        if self.positive == self.negative or taken & {self.positive, self.negative}:
+            raise ValueError("the two classes need two names, and neither may be 'unsure'")
+        return self
+
+    def name_of(self, label: str) -> str:
+        """The user's name for `positive` or `negative`; any other word stays as it is."""
+        return {"positive": self.positive, "negative": self.negative}.get(label, label)
+
+
+class IngestSettings(_Section):
+    """How files become images."""
+
+    max_pixels: PositiveCount = 250_000_000
+    """Images with more pixels are quarantined as `too-large` before they are decoded."""
+    max_bytes: PositiveCount = 2_000_000_000
+    """Files with more bytes are quarantined as `too-large` before they are read."""
+    background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#ffffff"
+    """The colour that transparent pixels are laid on."""
+    preview_size: Count = 384
+    """Longest side, in pixels, of the previews kept for review; 0 keeps none."""
+    preview_quality: Annotated[int, Field(ge=1, le=95)] = 80
+    """JPEG quality of the previews."""
+
+
+class DuplicatesSettings(_Section):
+    """When two different files count as the same picture."""
+
+    enabled: bool = True
+    """Whether near-duplicates are looked for at all."""
+    hash_radius: Annotated[int, Field(ge=0, le=8)] = 5
+    """Perceptual hashes that differ in at most this many of 64 bits propose a pair."""
+    pixel_tolerance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.08
+    """Root mean square by which two small grey pictures may differ, in units of their contrast."""
+
+
+class ClassifierSettings(_Section):
+    """What is trained in a round."""
+
+    kind: Literal["frozen", "finetune"] = "frozen"
+    """`frozen`: heads on a pre-trained encoder's features; `finetune`: networks end to end."""
+    model: Name = "tf_efficientnet_lite0"
+    """Any model of timm, `features:NAME` for your own features, `module:function` for a network."""
+    weights: str = ""
+    """A file (.safetensors, .pth); empty takes the usual weights, `scratch` random ones."""
+    image_size: Literal["auto"] | Annotated[int, Field(ge=16, le=2048)] = "auto"
+    """Side of the encoder's input in pixels; `auto` is its native size, less for small images."""
+    fit: Literal["squash", "crop", "pad"] = "squash"
+    """How an image that is not square becomes square."""
+    folds: Annotated[int, Field(ge=2, le=20)] = 5
+    """Number of cross-fitted heads; each is blind to one fold of the human labels."""
+    regularization: Literal["auto"] | Annotated[float, Field(gt=0.0)] = "auto"
+    """Inverse strength C of the heads' L2 penalty, as in scikit-learn; `auto`: the largest of
+    0.01 to 1 under which held-out labels are as likely as under the best."""
+    doubt: bool = True
+    """Whether labels that the others contradict firmly weigh less in training; none is changed."""
+    class_weight: Literal["balanced", "none"] = "balanced"
+    """Whether the rarer class counts more in training, so that both weigh the same."""
+    neighbour_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.6
+    """What an image's nearest neighbours in the pool count for in its score; 0 for nothing."""
+    pseudo_labels: bool = True
+    """Whether heads also train on what the last round's heads were very sure of."""
+    pseudo_weight: Literal["auto"] | Annotated[float, Field(ge=0.0, le=100.0)] = "auto"
+    """Weight of all pseudo-labels as a multiple of the human labels'; `auto`: what they
+    earn by being right (networks: 0.5)."""
+    pseudo_limit: PositiveCount = 3_000
+    """Most pseudo-labels per class and head; a random sample beyond that."""
+    warm_start: bool = False
+    """Whether a network's training goes on from the last round's weights; heads always do."""
+
+
+class PromotionSettings(_Section):
+    """When a round gives a label by itself, and when it takes one back."""
+
+    policy: Literal["thresholds", "certified"] = "thresholds"
+    """`thresholds`: by probability; `certified`: provisional until an audit proves `max_error`."""
+    max_error: Annotated[float, Field(gt=0.0, le=0.5)] = 0.01
+    """The largest share of wrong labels that a certificate may allow."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """How sure a certificate is, over all audits of the workspace together."""
+    score: Literal["calibrated", "raw"] = "calibrated"
+    """Which probability the thresholds speak about."""
+    promote_above: Probability = 0.99
+    """Unlabelled images with a higher P(positive) are promoted to positive."""
+    promote_below: Probability = 0.03
+    """Unlabelled images with a lower P(positive) are promoted to negative."""
+    revoke_below: Probability = 0.90
+    """Promoted positives that fall below this P(positive) lose their label."""
+    revoke_above: Probability = 0.20
+    """Promoted negatives that rise above this P(positive) lose their label."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PromotionSettings:
+        ordered = (self.promote_below, self.revoke_above, self.revoke_below, self.promote_above)
+        if list(ordered) != sorted(ordered) or self.promote_below == self.promote_above:
+            raise ValueError(
+                "the thresholds must rise: promote_below <= revoke_above <= revoke_below"
+                " <= promote_above"
+            )
+        return self
+
+
+class AuditSettings(_Section):
+    """The blind audit of what rounds promote, from which certificates come."""
+
+    size: Count = 0
+    """Images that are audited; 0 takes as many as are worth their decisions."""
+    reserve: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
+    """Share of the risk that is left that each audit keeps for later ones; 0 keeps none."""
+    ranking: Literal["plain", "balanced"] = "plain"
+    """`plain`: the surest first; `balanced`: with the classes in the same proportion throughout."""
+    slips: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Share of right labels that will be called wrong or not settled; only plans heed it."""
+    overlooked: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
+    """Share of wrong labels that the annotator may overlook; audits then test a smaller error."""
+
+
+class GatesSettings(_Section):
+    """What holds a promotion back, however sure the score is; rounds only, not `predict`."""
+
+    distance: Annotated[float, Field(ge=0.0)] = 1.0
+    """How far an image may lie from everything labelled, as a multiple of how far the most
+    remote labelled image lies from the other ones; 0 does not ask."""
+    agreement: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Least P of the class by the heads alone and by the neighbours alone; 0 does not ask."""
+    pace: Annotated[float, Field(ge=0.0)] = 0.0
+    """Most promotions per class and round for each image that has the class; 0 is no limit."""
+
+
+class RoundsSettings(_Section):
+    """When repeated rounds end."""
+
+    stable_share: Probability = 0.001
+    """`--until-stable` ends when a round changes no more than this share of the pool."""
+    max_rounds: PositiveCount = 20
+    """`--until-stable` ends after this many rounds in any case."""
+
+
+class SplitsSettings(_Section):
+    """Human labels set aside from training, by group."""
+
+    calibration_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Share of the groups first labelled by seed or review that only calibrate."""
+    test_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """Share of the groups first labelled by seed or review that are only tested on."""
+
+
+class TrainingSettings(_Section):
+    """How a network is trained end to end: by `classifier.kind = "finetune"`, and by `tune`."""
+
+    epochs: PositiveCount = 10
+    """Passes over the labels, at most."""
+    batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
+    """Labelled images per step."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """How weights follow their gradients; `sgd` is with Nesterov momentum."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.001
+    """The largest step size of the schedule."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Momentum of `sgd`."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    """Pull of the weights towards zero; biases and normalisation are left alone."""
+    schedule: Literal["cosine", "exponential", "one-cycle", "constant"] = "cosine"
+    """How the learning rate changes from step to step."""
+    decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
+    """Factor per epoch of the exponential schedule."""
+    warmup_epochs: Annotated[float, Field(ge=0.0)] = 0.0
+    """Epochs over which the learning rate first rises from nothing; not for `one-cycle`."""
+    label_smoothing: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    """How far targets are drawn from 0 and 1 towards one half of it."""
+    mixup: Annotated[float, Field(ge=0.0)] = 0.0
+    """Alpha of mixup, which trains on blends of two images; 0 is off."""
+    dropout: Literal["auto"] | Annotated[float, Field(ge=0.0, lt=1.0)] = "auto"
+    """Share of activations dropped before the last layer; `auto` is the network's own."""
+    freeze: Probability = 0.0
+    """Share of the layers, from the input on, that keep their weights; 1 trains the last alone."""
+    clip: Annotated[float, Field(ge=0.0)] = 1.0
+    """Largest norm of a gradient; 0 does not limit it."""
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Decay per step of averaged weights, which then are judged and kept; 0 is off."""
+    mixed_precision: Literal["auto", "on", "off"] = "auto"
+    """Whether products are computed in 16 bits; `auto` does so on CUDA."""
+    patience: Count = 3
+    """Stop after so many epochs without a lower validation loss; 0 never stops early."""
+    validation_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.2
+    """Share of the labels, by group, that only say when to stop; 0 takes the last epoch."""
+    human_share: Probability = 0.5
+    """Smallest share of every batch that people have labelled."""
+    flip: bool = True
+    """Whether training images are mirrored at random."""
+    shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.08
+    """Farthest random move of a training image, as a share of its side."""
+    zoom: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
+    """Farthest random change of a training image's scale."""
+    rotate: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    """Farthest random turn of a training image in degrees."""
+    colour: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Largest random change of brightness, contrast and saturation."""
+    erase: Probability = 0.0
+    """How often a random rectangle of a training image is blanked."""
+    consistency: Literal["none", "fixmatch", "adaptive"] = "none"
+    """Whether unlabelled images teach too: by FixMatch, or with thresholds that adapt per class."""
+    consistency_weight: Annotated[float, Field(ge=0.0)] = 1.0
+    """Weight of the loss on unlabelled images."""
+    unlabelled_ratio: Annotated[int, Field(ge=1, le=16)] = 3
+    """Unlabelled images per labelled one in a batch."""
+    judges: Literal["halves", "set-aside"] = "halves"
+    """`halves`: two networks score each other's half; `set-aside`: labels kept apart judge."""
+    normalization: Literal["auto", "imagenet", "unit", "symmetric"] = "auto"
+    """Range of its inputs; `auto` is the network's own, `symmetric` (-1 to 1) for one of yours."""
+    colours: Literal["auto", "rgb", "grey"] = "auto"
+    """Three channels or one; `auto` is what the network expects."""
+    new_last_layer: bool = True
+    """Whether the last layer of weights that are loaded is replaced by a fresh one."""
+
+
+class PackSettings(_Section):
+    """The decoded pixels that training reads instead of the files."""
+
+    max_bytes: PositiveCount = 8_000_000_000
+    """Beyond this, pixels are kept as JPEGs, which are smaller and slower to read."""
+    jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95
+    """Quality of these JPEGs."""
+
+
+class TuneSettings(_Section):
+    """The search of `curator tune`."""
+
+    space: tuple[str, ...] = ("training.learning_rate=log:0.0001..0.1",)
+    """What is searched: `KEY=a,b`, `KEY=low..high`, `KEY=log:low..high`, `KEY=name_{a,b}`."""
+    search: Literal["staged", "random", "grid", "tpe"] = "random"
+    """`staged` halves the candidates on ever more data; `tpe` learns from its own trials."""
+    trials: PositiveCount = 20
+    """Most trials of a search that is not staged."""
+    minutes: Annotated[float, Field(ge=0.0)] = 0.0
+    """No trial begins after this; 0 is no limit."""
+    candidates: tuple[PositiveCount, ...] = (27, 6, 4)
+    """How many candidates each stage of a staged search tries."""
+    shares: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.3, 0.675, 1.0)
+    """Share of the training labels that each stage trains on."""
+    metric: Literal["loss", "error"] = "loss"
+    """What is made small on the validation labels."""
+
+    @model_validator(mode="after")
+    def _stages(self) -> TuneSettings:
+        if len(self.candidates) != len(self.shares) or not self.candidates:
+            raise ValueError("tune.candidates and tune.shares need one number for each stage")
+        if list(self.shares) != sorted(self.shares):
+            raise ValueError("the shares must rise from stage to stage")
+        return self
+
+
+class ReviewSettings(_Section):
+    """The review in the terminal."""
+
+    goal: PositiveCount = 300
+    """Decisions that a session aims at; the time left is told up to there."""
+    pictures: Literal["auto", "halfcell"] = "auto"
+    """`auto`: real pixels where the terminal draws them (Kitty, Sixel), else half cells."""
+    theme: str = "textual-dark"
+    """Colours of the interface; the palette (ctrl+p) lists all themes."""
+    keys: dict[str, str] = {}
+    """Other keys for actions (`docs/review.md` lists them), as `positive = "p"`."""
+
+    @model_validator(mode="after")
+    def _keys_are_clear(self) -> ReviewSettings:
+        resolve_keys(self.keys)
+        return self
+
+
+class ExportSettings(_Section):
+    """What a manifest leaves out."""
+
+    uncertain_from: Probability = 0.5
+    """Images with a P(positive) from here to `uncertain_to` are left out, and counted."""
+    uncertain_to: Probability = 0.5
+    """The end of that band; equal numbers leave nothing out."""
+
+
+class RuntimeSettings(_Section):
+    """The machine, and chance."""
+
+    device: str = "auto"
+    """`auto` (CUDA, then MPS, then CPU), or a torch device such as `cpu` or `cuda:1`."""
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the encoder; `auto` takes OpenVINO on a CPU where it is installed."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the encoder; `auto` is bfloat16 where the processor has it."""
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    """Images per forward pass of the encoder; halved by itself when a GPU runs out of memory."""
+    workers: Count = 0
+    """Threads that read and decode images; 0 is one per core."""
+    threads: Count = 0
+    """Threads of each numeric routine; 0 is one per core. Other numbers, other last bits."""
+    seed: Count = 0
+    """Every random choice follows from this number."""
+
+
+class Settings(_Section):
+    """All settings of a workspace."""
+
+    classes: ClassesSettings = ClassesSettings()
+    ingest: IngestSettings = IngestSettings()
+    duplicates: DuplicatesSettings = DuplicatesSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    promotion: PromotionSettings = PromotionSettings()
+    audit: AuditSettings = AuditSettings()
+    gates: GatesSettings = GatesSettings()
+    rounds: RoundsSettings = RoundsSettings()
+    splits: SplitsSettings = SplitsSettings()
+    training: TrainingSettings = TrainingSettings()
+    pack: PackSettings = PackSettings()
+    tune: TuneSettings = TuneSettings()
+    export: ExportSettings = ExportSettings()
+    review: ReviewSettings = ReviewSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+
+def read_settings(path: Path) -> Settings:
+    """Read and check `path`. Raises SettingsError naming the file, the key and the cure."""
+    return parse_settings(read_settings_text(path), str(path))
+
+
+def read_settings_text(path: Path) -> str:
+    """The text of a settings file. Raises SettingsError if it is missing or not text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{path} is missing.", "Restore it; an empty file takes every default."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}.", "Mend it first.") from error
+
+
+def parse_settings(text: str, where: str) -> Settings:
+    """Check a settings file's text; `where` names its origin in error messages."""
+    try:
+        return check_settings(tomllib.loads(text), where)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{where} is not valid TOML: {error}.", "Mend that line.") from error
+
+
+def check_settings(content: Mapping[str, Any], where: str) -> Settings:
+    """Check a nested mapping of settings; `where` names its origin in error messages."""
+    known = set(setting_keys())
+    for key in _dotted(content):
+        if key not in known:
+            raise unknown_key(key, where)
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        place = error.errors()[0]["loc"][:2]
+        key = ".".join(str(part) for part in place)
+        # A setting that takes several kinds of value is refused once for each kind.
+        refused = [str(one["msg"]) for one in error.errors() if one["loc"][:2] == place]
+        first, *others = (one.removeprefix("Value error, ") for one in refused)
+        reason = " or ".join([first, *(one.removeprefix("Input should be ") for one in others)])
+        raise SettingsError(
+            f"{where}: {key}: {_as_sentence(reason)}",
+            f"`curator config {key}` says what it means." if key in known else "",
+        ) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingDescription:
+    """What the reference says about one setting; `values` is a phrase, `default` TOML."""
+
+    key: str
+    values: str
+    default: str
+    meaning: str
+
+
+def unknown_key(key: str, where: str = "") -> CuratorError:
+    """The error for a setting that does not exist, with the nearest one that does.
+
+    SettingsError for one that stands in the file `where`, UsageError for one that was asked for.
+    """
+    near = nearest(key, setting_keys())
+    hint = f"Did you mean `{near}`?" if near else "`curator config` lists all settings."
+    if where:
+        return SettingsError(f"{where}: there is no setting `{key}`.", hint)
+    return UsageError(f"There is no setting `{key}`.", hint)
+
+
+def section_models() -> dict[str, type[BaseModel]]:
+    """The sections of `curator.toml` in the order in which they are documented."""
+    models = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {name: model for name, model in models.items() if _is_model(model)}
+
+
+def setting_keys() -> Iterator[str]:
+    """The dotted keys of all settings, in the order in which they are documented."""
+    for section, model in section_models().items():
+        for name in model.model_fields:
+            yield f"{section}.{name}"
+
+
+def describe_setting(key: str) -> SettingDescription:
+    """The documentation of one dotted key. Raises SettingsError if there is none."""
+    section, name = _split(key)
+    model = section_models()[section]
+    field = model.model_fields[name]
+    schema = model.model_json_schema()["properties"][name]
+    return SettingDescription(
+        key=key,
+        values=_values_phrase(schema),
+        default=as_toml(field.get_default()),
+        meaning=field.description or "",
+    )
+
+
+def value_of(settings: Settings, key: str) -> Any:
+    """The value of one dotted key. Raises SettingsError if there is no such key."""
+    section, name = _split(key)
+    return getattr(getattr(settings, section), name)
+
+
+def as_toml(value: Any) -> str:
+    """A setting's value as it stands in `curator.toml`."""
+    if isinstance(value, dict):
+        table = tomlkit.inline_table()
+        table.update(value)
+        return str(table.as_string())
+    plain = list(value) if isinstance(value, tuple) else value
+    return str(tomlkit.item(plain).as_string())
+
+
+def change_settings(text: str, changes: Mapping[str, str], where: str) -> str:
+    """The text of a settings file with `changes` applied and every comment kept.
+
+    Values are written as TOML; a bare word is taken as a string, and words with commas
+    between them as a list where the setting is one. Raises SettingsError if a key is
+    unknown or the result would not be valid.
+    """
+    try:
+        document = tomlkit.parse(text)
+    except TOMLKitError as error:
+        raise SettingsError(f"{where} is not valid TOML: {error}.", "Mend that line.") from error
+    for key, value in changes.items():
+        section, name = _split(key)
+        if section not in document:
+            document.add(section, tomlkit.table())
+        table = document[section]
+        if not isinstance(table, Table):
+            raise SettingsError(f"{where}: `{section}` is not a section.", f"Write [{section}].")
+        table[name] = _parse_value(value, is_list=describe_setting(key).values == "a list")
+    changed = tomlkit.dumps(document)
+    parse_settings(changed, where)
+    return changed
+
+
+def write_settings(root: Path, changes: Mapping[str, str]) -> None:
+    """Change settings in the `curator.toml` of the workspace in `root`.
+
+    Raises SettingsError, and writes nothing, if a key is unknown or the result invalid.
+    """
+    path = root / FILE_NAME
+    changed = change_settings(read_settings_text(path), changes, str(path))
+    with replacing(path) as stream:
+        stream.write(changed.encode())
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that `word` was probably meant to be."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), None)
+
+
+def _as_sentence(reason: str) -> str:
+    return f"{reason[:1].lower()}{reason[1:].rstrip('.')}."
+
+
+def _split(key: str) -> tuple[str, str]:
+    if key not in set(setting_keys()):
+        raise unknown_key(key)
+    section, _, name = key.partition(".")
+    return section, name
+
+
+def _is_model(model: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(model, type) and issubclass(model, BaseModel)
+
+
+def _parse_value(text: str, *, is_list: bool) -> Any:
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    if is_list and not isinstance(value, list):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return value
+
+
+def _values_phrase(schema: Mapping[str, Any]) -> str:
+    """A JSON schema in a few words: `a number from 0.0 to 1.0`, ``one of `a`, `b` ``."""
+    if "anyOf" in schema:
+        return ", or ".join(_values_phrase(part) for part in schema["anyOf"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return "one of " + ", ".join(f"`{choice}`" for choice in schema["enum"])
+    if schema["type"] in {"integer", "number"}:
+        noun = "a whole number" if schema["type"] == "integer" else "a number"
+        if "exclusiveMinimum" in schema:
+            ends = [f"{noun} above {schema['exclusiveMinimum']:g}"]
+            ends += [f"at most {schema['maximum']:g}"] if "maximum" in schema else []
+            ends += (
+                [f"below {schema['exclusiveMaximum']:g}"] if "exclusiveMaximum" in schema else []
+            )
+            return ", ".join(ends)
+        low, high = schema.get("minimum"), schema.get("maximum")
+        if high is not None:
+            return f"{noun} from {low or 0:g} to {high:g}"
+        return f"{noun}, at least {low:g}" if low else noun
+    words = {"boolean": "`true` or `false`", "array": "a list", "object": "a table"}
+    return words.get(schema["type"], "text")
+
+
+def _dotted(content: Mapping[str, Any]) -> Iterator[str]:
+    for section, values in content.items():
+        if isinstance(values, dict) and section in Settings.model_fields:
+            yield from (f"{section}.{name}" for name in values)
+        else:
+            yield str(section)

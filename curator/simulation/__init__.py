@@ -1,0 +1,1 @@
+"""The whole process replayed on known labels."""

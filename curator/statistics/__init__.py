@@ -1,0 +1,1 @@
+"""Bounds, calibration, metrics and folds: pure functions on NumPy arrays."""

@@ -1,0 +1,1 @@
+"""Arrays beside the catalogue that can be rebuilt: features, packed pixels, previews, scores."""

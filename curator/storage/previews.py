@@ -1,0 +1,142 @@
+"""Small pictures for review, kept in a few large files instead of a million small ones.
+
+Packs are only ever appended to: a place that the catalogue holds stays valid for good.
+What is appended must be synced before its places are recorded; killed in between, the
+bytes at the end of a pack are waste that nobody points at. A preview that is lost can be
+made again from its image.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from curator.base.files import cannot_write
+from curator.base.values import PreviewPlace
+
+PACK_BYTES = 256_000_000
+"""A pack that has reached this size is not appended to any more."""
+
+_JPEG_START = b"\xff\xd8"
+
+
+class PreviewStore:
+    """The packs in one folder; many may read, one may append at a time.
+
+    Reading is safe from several threads, and beside another process that appends.
+    """
+
+    def __init__(self, folder: Path, *, pack_bytes: int = PACK_BYTES) -> None:
+        self._folder = folder
+        self._pack_bytes = pack_bytes
+        self._lock = threading.Lock()
+        self._readers: dict[int, int] = {}
+        self._writer: int | None = None
+        self._pack = 0
+        self._end = 0
+
+    def __enter__(self) -> PreviewStore:
+        """Open nothing yet; packs are opened when they are needed."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def append(self, previews: Sequence[bytes]) -> list[PreviewPlace]:
+        """Write previews behind what is there; their places, in the same order.
+
+        They are on the disk only after `sync`. Raises StorageError.
+        """
+        places = []
+        for preview in previews:
+            self._make_room()
+            places.append(PreviewPlace(pack=self._pack, offset=self._end, length=len(preview)))
+            self._write(preview)
+        return places
+
+    def sync(self) -> None:
+        """Bring everything appended so far to the disk. Raises StorageError."""
+        if self._writer is None:
+            return
+        try:
+            os.fsync(self._writer)
+        except OSError as error:
+            raise cannot_write(self._path(self._pack), error) from error
+
+    def read(self, place: PreviewPlace) -> bytes | None:
+        """The JPEG at a place, None if it is lost and has to be made again."""
+        try:
+            descriptor = self._reader(place.pack)
+            content = os.pread(descriptor, place.length, place.offset)
+        except OSError:
+            return None
+        whole = len(content) == place.length and content.startswith(_JPEG_START)
+        return content if whole else None
+
+    def close(self) -> None:
+        """Let go of all packs."""
+        with self._lock:
+            for descriptor in self._readers.values():
+                os.close(descriptor)
+            self._readers.clear()
+        self._close_writer()
+
+    def _path(self, pack: int) -> Path:
+        return self._folder / f"{pack:04d}.pack"
+
+    def _reader(self, pack: int) -> int:
+        with self._lock:
+            if pack not in self._readers:
+                self._readers[pack] = os.open(self._path(pack), os.O_RDONLY | os.O_CLOEXEC)
+            return self._readers[pack]
+
+    def _make_room(self) -> None:
+        """Have a pack open that is not full yet."""
+        if self._writer is None:
+            numbers = [int(path.stem) for path in self._folder.glob("*.pack")]
+            self._open_pack(max(numbers, default=0))
+        if self._end >= self._pack_bytes:
+            self.sync()
+            self._close_writer()
+            self._open_pack(self._pack + 1)
+
+    def _open_pack(self, pack: int) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        try:
+            self._writer = os.open(self._path(pack), flags, 0o666)
+            self._pack, self._end = pack, os.fstat(self._writer).st_size
+            _sync_folder(self._folder)
+        except OSError as error:
+            raise cannot_write(self._path(pack), error) from error
+
+    def _write(self, preview: bytes) -> None:
+        assert self._writer is not None
+        rest = memoryview(preview)
+        try:
+            while rest:
+                written = os.pwrite(self._writer, rest, self._end)
+                self._end += written
+                rest = rest[written:]
+        except OSError as error:
+            raise cannot_write(self._path(self._pack), error) from error
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            os.close(self._writer)
+            self._writer = None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

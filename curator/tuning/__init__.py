@@ -1,0 +1,1 @@
+"""Better settings for training networks, and how many labels are enough."""

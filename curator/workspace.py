@@ -1,0 +1,154 @@
+"""Making, finding and opening a workspace.
+
+A workspace is a folder with `curator.toml` and `.curator/`. The catalogue in
+`.curator/` is the only truth; features, previews, models, scores and reports lie beside
+it, each in a folder of its own. Nothing here touches a source image.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curator.base.files import cannot_write, replacing
+from curator.base.resources import resource_folder
+from curator.errors import UsageError, WorkspaceError
+from curator.settings.sections import (
+    FILE_NAME,
+    Settings,
+    as_toml,
+    change_settings,
+    nearest,
+    parse_settings,
+    read_settings,
+    read_settings_text,
+)
+
+if TYPE_CHECKING:
+    from curator.catalogue.engine import Catalogue
+
+STATE_FOLDER = ".curator"
+CATALOGUE_NAME = "catalogue.sqlite"
+
+STARTER = """\
+# What you decided about this workspace. `curator config` lists every setting with its
+# meaning; what does not stand here has its default.
+
+[classes]
+# Your names for the two classes, and the tags that a decision may carry.
+positive = "good"
+negative = "bad"
+reasons = []
+
+[promotion]
+# A round gives an image a label when P(positive) is above the one or below the other.
+promote_above = 0.99
+promote_below = 0.03
+
+[runtime]
+# Every random choice follows from this number.
+seed = 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """An open workspace: where it is, what its user decided, and its catalogue."""
+
+    root: Path
+    settings: Settings
+    catalogue: Catalogue
+
+    def folder(self, name: str) -> Path:
+        """`.curator/<name>`, made when it is first asked for."""
+        folder = self.root / STATE_FOLDER / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def create_workspace(
+    folder: Path, *, positive: str | None, negative: str | None, recipe: str | None
+) -> Workspace:
+    """Make a workspace in `folder`, which may hold other things, and open it.
+
+    `positive` and `negative` name the classes where the recipe's (or `good` and `bad`)
+    do not fit. Raises WorkspaceError if there is a workspace already, UsageError if the
+    recipe is unknown, StorageError if the folder cannot be written.
+    """
+    from curator.catalogue.engine import Catalogue
+
+    folder = folder.absolute()
+    if (folder / FILE_NAME).exists() or (folder / STATE_FOLDER).exists():
+        raise WorkspaceError(
+            f"{folder} already holds a workspace, or a part of one.",
+            f"Use it as it is, choose another folder, or remove its {FILE_NAME}"
+            f" and {STATE_FOLDER} first.",
+        )
+    names = {"classes.positive": positive, "classes.negative": negative}
+    chosen = {key: as_toml(name) for key, name in names.items() if name is not None}
+    text = change_settings(_recipe_text(recipe), chosen, FILE_NAME)
+    settings = parse_settings(text, FILE_NAME)
+    try:
+        (folder / STATE_FOLDER).mkdir(parents=True)
+    except OSError as error:
+        raise cannot_write(folder / STATE_FOLDER, error) from error
+    catalogue = Catalogue.create(folder / STATE_FOLDER / CATALOGUE_NAME)
+    with replacing(folder / FILE_NAME) as stream:
+        stream.write(text.encode())
+    return Workspace(folder, settings, catalogue)
+
+
+def find_workspace(start: Path) -> Path:
+    """The nearest folder at or above `start` that holds a workspace.
+
+    Raises WorkspaceError if there is none.
+    """
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if (folder / STATE_FOLDER).is_dir():
+            return folder
+    raise WorkspaceError(
+        f"There is no workspace in {start} or above it.",
+        "Make one with `curator init DIR`, or name one with `curator -w DIR ...`.",
+    )
+
+
+def open_workspace(folder: Path) -> Workspace:
+    """Open the workspace in `folder`; an older catalogue is migrated after a backup.
+
+    What cannot be written is opened for looking only. `catalogue.warnings` says what the
+    user should know. Raises WorkspaceError (or one of its kinds) if the workspace is
+    missing, broken or newer than this curator.
+    """
+    from curator.catalogue.engine import Catalogue
+
+    folder = folder.absolute()
+    if not (folder / STATE_FOLDER).is_dir():
+        raise WorkspaceError(
+            f"{folder} is not a workspace: it has no {STATE_FOLDER} folder.",
+            f"Make it one with `curator init {folder}`.",
+        )
+    settings = read_settings(folder / FILE_NAME)
+    path = folder / STATE_FOLDER / CATALOGUE_NAME
+    writable = os.access(path.parent, os.W_OK) and (os.access(path, os.W_OK) or not path.exists())
+    return Workspace(folder, settings, Catalogue.open(path, read_only=not writable))
+
+
+def recipes() -> Mapping[str, Path]:
+    """The recipes that come with curator: name and settings file, sorted by name."""
+    files = sorted(resource_folder("seeds").glob(f"*/{FILE_NAME}"))
+    return {file.parent.name: file for file in files}
+
+
+def _recipe_text(name: str | None) -> str:
+    if name is None:
+        return STARTER
+    known = recipes()
+    if name not in known:
+        near = nearest(name, known)
+        hint = f"Did you mean `{near}`?" if near else f"There are: {', '.join(known) or 'none'}."
+        raise UsageError(f"There is no recipe `{name}`.", hint)
+    return read_settings_text(known[name])

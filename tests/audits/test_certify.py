@@ -1,0 +1,599 @@
+"""From an audit to a certificate, on a catalogue whose truth is known, and every way around it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from curator.audits import certify as certifying
+from curator.audits.audit import abandon, audit
+from curator.audits.certify import certify
+from curator.audits.outlook import Answer
+from curator.base.vocabulary import (
+    AuditKind,
+    AuditState,
+    GroupKind,
+    Label,
+    Method,
+    Origin,
+    Quarantine,
+)
+from curator.catalogue import audits, certificates, claims, rounds
+from curator.catalogue.certificates import Staleness
+from curator.catalogue.files import quarantine_images
+from curator.catalogue.groups import GroupRecord, replace_grouping
+from curator.catalogue.labels import current, history, retract
+from curator.catalogue.scores import current_scores
+from curator.errors import BusyError, DataError, UsageError
+from curator.export.export import Filters, export
+from curator.export.import_manifest import import_manifest
+from curator.maintenance.verify import verify
+from curator.report.status import status
+from curator.rounds.rollback import rollback
+from curator.rounds.run import run_rounds
+from curator.workspace import Workspace
+from tests.support.audited import Pool, answer, make_pool, with_settings
+from tests.support.filled import decide, promote
+
+pytestmark = pytest.mark.slow
+
+SAMPLE = 120
+
+
+@pytest.fixture
+def pool(workspace: Workspace, tmp_path: Path) -> Pool:
+    """A pool that is certified at 5% with 120 decisions, if not more than a few are wrong."""
+    return make_pool(workspace, tmp_path / "photos", size=1_200, max_error=0.05)
+
+
+def drawn(pool: Pool) -> list[int]:
+    """The images of the open audit that wait for an answer, in the order of the draw."""
+    record = audits.open_audit(pool.workspace.catalogue)
+    assert record is not None
+    return audits.waiting_ids(pool.workspace.catalogue, record, size=None)
+
+
+def certified(pool: Pool) -> certificates.CertificateRecord:
+    """Audit, answer truly, certify."""
+    audit(pool.workspace, size=SAMPLE)
+    answer(pool.workspace, pool.says)
+    certificate = certify(pool.workspace).certificate
+    assert certificate is not None
+    return certificate
+
+
+def state(pool: Pool) -> str:
+    """What `status` says of the certificate."""
+    told = status(pool.workspace).as_json()["certificate"]
+    return str(told["state"]) if told else "none"
+
+
+def promoted(pool: Pool) -> dict[int, bool]:
+    ids, positive, _ = certificates.promoted_labels(pool.workspace.catalogue)
+    return dict(zip(ids.tolist(), positive.tolist(), strict=True))
+
+
+@pytest.mark.slow
+def test_the_whole_way_to_a_certificate(pool: Pool, tmp_path: Path) -> None:
+    workspace = pool.workspace
+    opened = audit(workspace, size=SAMPLE)
+    assert (opened.answer, opened.sample, opened.waiting) == (Answer.READY, SAMPLE, SAMPLE)
+    audited = drawn(pool)
+    ranked = current_scores(workspace.catalogue, np.array(audited))
+    assert not np.isnan(ranked).any()
+    assert answer(workspace, pool.says) == SAMPLE
+    report = certify(workspace)
+    certificate = report.certificate
+    assert certificate is not None
+    assert certificate.bound <= 0.05
+    assert rounds.scores_behind(workspace.catalogue) is None
+    assert (current_scores(workspace.catalogue, np.array(audited)) == ranked).all()
+    now = promoted(pool)
+    ids, labels = certificates.certified_labels(workspace.catalogue, certificate)
+    assert now == dict(zip(ids.tolist(), labels.tolist(), strict=True))
+    assert len(now) == certificate.certified > 600
+    assert pool.wrong_share(ids, labels) <= 0.05
+    told = status(workspace).as_json()["certificate"]
+    assert (told["state"], told["sample"], told["max_error"]) == ("valid", certificate.sample, 0.05)
+    written = export(workspace, tmp_path / "clean.csv")
+    assert written.certificate["state"] == "valid"
+    sidecar = json.loads((tmp_path / "clean.csv.json").read_text())
+    assert sidecar["certificate"]["claim_sha256"] == certificate.claim
+    with (tmp_path / "clean.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    by_origin = [row["origin"] for row in rows]
+    assert by_origin.count("promoted") == certificate.certified
+    assert by_origin.count("audit") == SAMPLE
+    found = current(workspace.catalogue, audited)
+    assert all(found[one].standing == pool.says(one) for one in audited)
+    assert verify(workspace).clean
+
+
+def test_what_comes_next_does_not_spoil_a_certificate(pool: Pool) -> None:
+    assert status(pool.workspace).advice().endswith("curator audit")
+    certified(pool)
+    assert status(pool.workspace).advice().endswith("curator export clean.csv")
+    promote(pool.workspace, pool.scores, above=0.6, below=0.4)
+    assert status(pool.workspace).advice().endswith("curator audit")
+
+
+def test_what_is_not_proved_changes_no_label_and_cannot_be_tested_again(pool: Pool) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    lies = {Label.POSITIVE: Label.NEGATIVE, Label.NEGATIVE: Label.POSITIVE}
+    answer(pool.workspace, lambda one: lies[pool.says(one)] if one % 3 == 0 else pool.says(one))
+    before = promoted(pool)
+    report = certify(pool.workspace)
+    assert report.certificate is None
+    assert "Nothing can be certified" in report.text
+    assert "promotion.confidence" in report.text
+    assert promoted(pool) == before
+    assert rounds.head(pool.workspace.catalogue) == 1
+    with pytest.raises(DataError, match="no open audit"):
+        certify(pool.workspace)
+    assert verify(pool.workspace).clean
+
+
+def test_no_verdict_before_every_image_is_answered(pool: Pool) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    images = drawn(pool)
+    for looked in (10, 20, 30):  # looking now and then shows nothing and closes nothing
+        answer(pool.workspace, pool.says, images[looked - 10 : looked])
+        with pytest.raises(DataError, match=f"{SAMPLE - looked} of the {SAMPLE} images"):
+            certify(pool.workspace)
+    resumed = audit(pool.workspace)
+    assert (resumed.resumed, resumed.answered, resumed.waiting) == (True, 30, SAMPLE - 30)
+    assert drawn(pool) == images[30:]
+    answer(pool.workspace, pool.says)
+    assert certify(pool.workspace).certificate is not None
+
+
+def test_it_says_when_the_rest_can_be_spared(pool: Pool) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    answer(pool.workspace, lambda one: Label.UNSURE, drawn(pool)[:60])
+    with pytest.raises(DataError, match="cannot pass any more") as refused:
+        certify(pool.workspace)
+    assert "curator audit --abandon" in refused.value.advice
+
+
+def test_unsure_skipped_and_unshowable_images_count_as_wrong(pool: Pool) -> None:
+    catalogue = pool.workspace.catalogue
+    audit(pool.workspace, size=SAMPLE)
+    unsure, skipped, gone, *others = drawn(pool)
+    answer(pool.workspace, lambda one: Label.UNSURE, [unsure])
+    claims.skip(catalogue, skipped, queue="audit", actor="a", session="s")
+    quarantine_images(catalogue, {gone: (Quarantine.VANISHED, "the file is gone")})
+    wrong = sum((pool.scores[one] > 0.5) != pool.truth[one] for one in others)
+    answer(pool.workspace, pool.says, others)
+    report = certify(pool.workspace)
+    assert (report.unsure, report.skipped, report.unshowable) == (1, 1, 1)
+    assert report.errors == wrong + 3
+    assert report.sample == SAMPLE
+    assert verify(pool.workspace).clean
+
+
+def test_nothing_may_be_trained_ranked_or_undone_while_an_audit_is_open(pool: Pool) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    for attempt in (
+        lambda: list(run_rounds(pool.workspace)),
+        lambda: rollback(pool.workspace, to=0, block=False, actor="a"),
+    ):
+        with pytest.raises(DataError, match="Audit 1 is open") as refused:
+            attempt()
+        assert "--abandon" in refused.value.advice
+    assert rounds.head(pool.workspace.catalogue) == 1
+
+
+def test_an_audit_of_labels_that_do_not_stand_any_more_is_refused(pool: Pool) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    answer(pool.workspace, pool.says)
+    promote(pool.workspace, {one: 1 - score for one, score in pool.scores.items()})
+    with pytest.raises(DataError, match="labels of round 1, which does not stand"):
+        certify(pool.workspace)
+
+
+def test_a_second_audit_is_paid_for(pool: Pool) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    abandon(pool.workspace)
+    with pytest.raises(DataError, match="spent the whole risk") as refused:
+        audit(pool.workspace, size=SAMPLE)
+    assert "promotion.confidence to 0.9" in refused.value.advice
+    humbler = with_settings(pool.workspace, promotion={"confidence": 0.9})
+    assert audit(humbler, size=SAMPLE, dry_run=True).confidence == pytest.approx(0.9)
+
+
+def test_a_reserve_pays_for_later_audits_and_never_more_than_there_is(pool: Pool) -> None:
+    thrifty = with_settings(pool.workspace, audit={"reserve": 0.5})
+    risks = []
+    for _ in range(3):
+        opened = audit(thrifty, size=SAMPLE)
+        risks.append(opened.risk)
+        assert opened.confidence == pytest.approx(1 - sum(risks))
+        abandon(thrifty)
+    assert risks == pytest.approx([0.025, 0.0125, 0.00625])
+
+
+def test_a_class_has_a_frame_a_draw_and_a_budget_of_its_own(pool: Pool, tmp_path: Path) -> None:
+    workspace = pool.workspace
+    before = promoted(pool)
+    opened = audit(workspace, size=SAMPLE, class_name="good")
+    assert (opened.scope, opened.risk) == ("good", pytest.approx(0.025))
+    assert all(pool.scores[one] > 0.5 for one in drawn(pool))
+    answer(workspace, pool.says)
+    certificate = certify(workspace).certificate
+    assert certificate is not None
+    now = promoted(pool)
+    assert sum(now.values()) == certificate.certified
+    assert {one for one, good in now.items() if not good} == {
+        one for one, good in before.items() if not good
+    }
+    report = export(workspace, tmp_path / "one.csv")
+    assert report.left_out["provisional"] == sum(not good for good in now.values())
+    assert report.certificate["class"] == "good"
+    second = audit(workspace, size=SAMPLE, class_name="bad")
+    assert (second.risk, second.confidence) == (pytest.approx(0.025), pytest.approx(0.95))
+    answer(workspace, pool.says)
+    assert certify(workspace).certificate is not None
+    both = export(workspace, tmp_path / "both.csv")
+    assert both.certificate["class"] == "bad"
+    assert [one["class"] for one in both.certificate["beside"]] == ["good"]
+    with pytest.raises(DataError, match="spent"):
+        audit(workspace, size=SAMPLE, class_name="good")
+    assert verify(workspace).clean
+
+
+def test_an_empty_promise_is_refused_and_missed_ones_are_bounded_instead(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    pool = make_pool(
+        workspace, tmp_path / "photos", size=1_500, positives=0.02, hard=0.0, max_error=0.06
+    )
+    for anyway in (False, True):
+        with pytest.raises(DataError, match="empty promise") as refused:
+            audit(pool.workspace, size=200, anyway=anyway)
+        assert "--missed" in refused.value.advice
+        assert "--class good" in refused.value.advice
+    assert audits.list_audits(workspace.catalogue) == []
+    opened = audit(pool.workspace, size=200, missed=True)
+    assert (opened.kind, opened.scope) == (AuditKind.MISSED, "bad")
+    images = drawn(pool)
+    assert all(pool.scores[one] < 0.5 for one in images)
+    answer(pool.workspace, pool.says)
+    report = certify(pool.workspace)
+    assert report.certificate is not None
+    hidden = [one for one, score in pool.scores.items() if score < 0.5 and one not in images]
+    labelled = {one for one in pool.truth if current(workspace.catalogue, [one])[one].origin}
+    missed = sum(pool.truth[one] for one in hidden if one not in labelled - set(promoted(pool)))
+    assert missed <= report.certificate.wrong
+    assert status(pool.workspace).as_json()["certificate"] is None
+
+
+def test_images_that_left_before_the_audit_was_closed_are_no_part_of_the_claim(pool: Pool) -> None:
+    catalogue = pool.workspace.catalogue
+    audit(pool.workspace, size=SAMPLE)
+    audited = set(drawn(pool))
+    sure = [one for one, score in pool.scores.items() if abs(score - 0.5) > 0.495]
+    labelled = [one for one in sure if one > 60 and one not in audited][:6]
+    wrong, right, gone = labelled[:3], labelled[3:5], labelled[5]
+    for one in wrong:
+        decide(pool.workspace, [one], Label.NEGATIVE if pool.scores[one] > 0.5 else Label.POSITIVE)
+    for one in right:
+        decide(pool.workspace, [one], pool.says(one))
+    quarantine_images(catalogue, {gone: (Quarantine.VANISHED, "")})
+    answer(pool.workspace, pool.says)
+    report = certify(pool.workspace)
+    certificate = report.certificate
+    assert certificate is not None
+    assert report.left >= 6
+    assert not set(labelled) & set(promoted(pool))
+    step = next(s for s in certificate.details["steps"] if s["size"] == certificate.place_limit)
+    assert certificate.wrong == max(step["allowed"] - step["errors"] - 3, 0)
+    assert certificate.bound == certificate.wrong / certificate.certified
+    assert certificate.stale is None
+
+
+def test_it_stays_valid_while_exactly_the_certified_images_stand_promoted(pool: Pool) -> None:
+    certificate = certified(pool)
+    outside = [one for one in pool.scores if one not in promoted(pool)]
+    unlabelled = [
+        one
+        for one, found in current(pool.workspace.catalogue, outside).items()
+        if found.standing is None
+    ]
+    assert unlabelled
+    decide(pool.workspace, unlabelled[:2], Label.POSITIVE, Origin.REVIEW, Method.SINGLE)
+    assert state(pool) == "valid"
+    inside = next(iter(promoted(pool)))
+    decide(pool.workspace, [inside], pool.says(inside), Origin.REVIEW, Method.SINGLE)
+    assert state(pool) == "stale"
+    assert (
+        "1 certified images are not promoted"
+        in status(pool.workspace).as_json()["certificate"]["reason"]
+    )
+    retract(
+        pool.workspace.catalogue,
+        [history(pool.workspace.catalogue, inside)[-1].event_id],
+        actor="a",
+    )
+    assert state(pool) == "valid"
+    assert certificate.certified == len(promoted(pool))
+
+
+def test_a_promotion_that_comes_back_under_an_answer_makes_it_stale(pool: Pool) -> None:
+    before = set(promoted(pool))
+    audit(pool.workspace, size=SAMPLE)
+    images = [one for one in drawn(pool) if one in before]
+    answer(pool.workspace, pool.says)
+    assert certify(pool.workspace).certificate is not None
+    last = history(pool.workspace.catalogue, images[0])[-1]
+    retract(pool.workspace.catalogue, [last.event_id], actor="a")
+    assert images[0] in promoted(pool)
+    assert state(pool) == "stale"
+
+
+def test_another_round_makes_it_stale_and_going_back_makes_it_valid_again(pool: Pool) -> None:
+    certified(pool)
+    number = rounds.head(pool.workspace.catalogue)
+    before = promoted(pool)
+    promote(pool.workspace, pool.scores, above=0.6, below=0.4)
+    assert len(promoted(pool)) > len(before)
+    assert state(pool) == "stale"
+    rollback(pool.workspace, to=number or 0, block=False, actor="a")
+    assert promoted(pool) == before
+    assert state(pool) == "valid"
+    rollback(pool.workspace, to=1, block=False, actor="a")
+    assert state(pool) == "stale"
+    (found,) = certificates.list_certificates(pool.workspace.catalogue)
+    assert found.stale is Staleness.ROLLED_BACK
+    rollback(pool.workspace, to=number or 0, block=False, actor="a")
+    assert state(pool) == "valid"
+
+
+def test_a_manifest_shows_it_for_exactly_its_images_and_leaves_the_provisional_out(
+    pool: Pool, tmp_path: Path
+) -> None:
+    def exported(name: str, **filters: Any) -> Any:
+        return export(pool.workspace, tmp_path / name, filters=Filters(**filters))
+
+    before = exported("before.csv")
+    assert before.left_out["provisional"] == len(promoted(pool))
+    assert (before.certificate, before.certificate_note) == (None, "")
+    everything = exported("all.csv", provisional=True)
+    assert sum(origins["promoted"] for origins in everything.labels.values()) == len(promoted(pool))
+    assert "no audit" in everything.certificate_note
+    certified(pool)
+    part = exported("part.csv", labels=["good"])
+    assert part.certificate is None
+    assert "says nothing about a part" in part.certificate_note
+    promote(pool.workspace, pool.scores, above=0.6, below=0.4)
+    stale = exported("stale.csv", provisional=True)
+    assert stale.certificate["state"] == "stale"
+    assert stale.certificate_note.startswith("stale:")
+    assert exported("left.csv").left_out["provisional"] == len(promoted(pool))
+
+
+def test_under_thresholds_an_audit_bounds_the_whole_frame_and_changes_nothing(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    pool = make_pool(workspace, tmp_path / "photos", size=1_200, error=0.03, policy="thresholds")
+    before = promoted(pool)
+    opened = audit(pool.workspace, size=200)
+    assert (opened.kind, opened.frame_size) == (AuditKind.MEASURE, len(before))
+    images = drawn(pool)
+    assert set(images) <= set(before)
+    answer(pool.workspace, pool.says)
+    report = certify(pool.workspace)
+    certificate = report.certificate
+    assert certificate is not None
+    rest = {one: good for one, good in before.items() if one not in images}
+    assert promoted(pool) == rest
+    wrong = sum(pool.truth[one] != good for one, good in rest.items())
+    assert wrong <= certificate.wrong
+    told = status(pool.workspace).as_json()["certificate"]
+    assert (told["state"], told["max_error"], told["kind"]) == ("valid", None, "measure")
+    assert export(pool.workspace, tmp_path / "out.csv").certificate["bound"] == certificate.bound
+    # A bound is no promise: under the other policy these labels are provisional.
+    assert status(with_settings(pool.workspace, promotion={"policy": "certified"})).is_provisional
+    assert rounds.head(pool.workspace.catalogue) == 1
+    assert verify(pool.workspace).clean
+
+
+def test_an_answer_counts_for_no_near_duplicate(pool: Pool) -> None:
+    catalogue = pool.workspace.catalogue
+    ids = list(pool.scores)
+    groups = [
+        GroupRecord(name=f"copies {start}", primary=tuple(ids[start : start + 5]))
+        for start in range(0, len(ids), 5)
+    ]
+    replace_grouping(catalogue, GroupKind.USER, groups)
+    audit(pool.workspace, size=SAMPLE)
+    waiting = drawn(pool)
+    answer(pool.workspace, pool.says, waiting[:1])
+    assert drawn(pool) == waiting[1:]
+
+
+def test_labels_that_change_while_it_is_tested_leave_everything_as_it_was(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    answer(pool.workspace, pool.says)
+    before, issue = promoted(pool), certificates.certify
+    hasty = next(one for one in before if current(pool.workspace.catalogue, [one])[one].round)
+
+    def late(*arguments: Any, **named: Any) -> Any:
+        decide(pool.workspace, [hasty], pool.says(hasty))
+        return issue(*arguments, **named)
+
+    monkeypatch.setattr(certifying.certificates, "certify", late)
+    with pytest.raises(BusyError, match="Labels changed"):
+        certify(pool.workspace)
+    monkeypatch.undo()
+    (record,) = audits.list_audits(pool.workspace.catalogue)
+    assert record.state is AuditState.OPEN
+    assert rounds.head(pool.workspace.catalogue) == 1
+    assert promoted(pool) == {one: good for one, good in before.items() if one != hasty}
+    assert certify(pool.workspace).certificate is not None
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE frame_member SET label = 'negative' WHERE place = 3 AND label = 'positive'", ""),
+        ("UPDATE frame_member SET place = place + 100000 WHERE place = 5", ""),
+        ("UPDATE audit SET seed = seed + 1", "not those that"),
+        ("UPDATE audit SET design = replace(design, '\"critical\": ', '\"critical\": 1')", ""),
+        ("UPDATE certificate SET errors = 0, sample = 10", "but the answers"),
+        ("UPDATE certificate SET place_limit = place_limit - 1", "digest"),
+        ("UPDATE certificate SET bound = 0.5", "its bound is"),
+        (
+            "UPDATE audit_item SET event_id = 1 WHERE position = 0",
+            "is no answer about image",
+        ),
+    ],
+)
+def test_tampering_is_found(pool: Pool, statement: str, says: str) -> None:
+    certified(pool)
+    with pool.workspace.catalogue.write() as connection:
+        connection.execute(sa.text(statement))
+    found = [one.text for one in verify(pool.workspace).findings if one.check == "audits"]
+    assert found
+    assert any(says in text for text in found)
+
+
+def test_it_is_asked_for_only_what_makes_sense(pool: Pool) -> None:
+    with pytest.raises(UsageError, match="no class `goof`"):
+        audit(pool.workspace, class_name="goof")
+    with pytest.raises(DataError, match="cannot be drawn from a frame"):
+        audit(pool.workspace, size=1_000)
+    with pytest.raises(DataError, match="no open audit"):
+        abandon(pool.workspace)
+    audit(pool.workspace, size=SAMPLE)
+    for other in ({"size": 99}, {"class_name": "good"}, {"missed": True}):
+        with pytest.raises(UsageError, match="cannot be opened beside it"):
+            audit(pool.workspace, **other)  # type: ignore[arg-type]
+
+
+def test_without_rounds_promotions_or_a_class_there_is_nothing_to_audit(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="No round has scored the pool"):
+        audit(workspace)
+    pool = make_pool(workspace, tmp_path / "photos", size=300, positives=0.0, error=0.0, hard=0.0)
+    with pytest.raises(DataError, match="leans to `good`"):
+        audit(pool.workspace, class_name="good")
+    thresholds = with_settings(
+        pool.workspace, promotion={"policy": "thresholds", "promote_below": 0.0}
+    )
+    rollback(thresholds, to=0, block=False, actor="a")
+    promote(thresholds, pool.scores, below=0.0)
+    with pytest.raises(DataError, match="nothing to audit"):
+        audit(thresholds)
+
+
+def test_the_same_frame_can_be_audited_again_after_a_round_that_changed_nothing(
+    pool: Pool,
+) -> None:
+    thrifty = with_settings(pool.workspace, audit={"reserve": 0.5})
+    audit(thrifty, size=SAMPLE)
+    first = drawn(pool)
+    abandon(thrifty)
+    promote(thrifty, pool.scores)
+    audit(thrifty, size=SAMPLE)
+    one, other = audits.list_audits(thrifty.catalogue)
+    assert one.frame_id == other.frame_id
+    assert (one.round_id, other.round_id) == (1, 2)
+    assert drawn(pool) != first
+    answer(thrifty, pool.says)
+    assert certify(thrifty).certificate is not None
+    assert verify(thrifty).clean
+
+
+def test_what_could_not_be_settled_is_no_wrong_label_that_has_left(pool: Pool) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    unsure, *others = drawn(pool)
+    answer(pool.workspace, lambda one: Label.UNSURE, [unsure])
+    answer(pool.workspace, pool.says, others)
+    certificate = certify(pool.workspace).certificate
+    assert certificate is not None
+    step = next(s for s in certificate.details["steps"] if s["size"] == certificate.place_limit)
+    assert step["errors"] - step["refuted"] == 1
+    assert certificate.wrong == step["allowed"] - step["refuted"]
+
+
+def test_an_answer_that_changes_while_it_is_tested_changes_nothing(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    first, *_ = drawn(pool)
+    answer(pool.workspace, pool.says)
+    issue = certificates.certify
+
+    def late(*arguments: Any, **named: Any) -> Any:
+        answer(pool.workspace, lambda one: Label.UNSURE, [first])
+        return issue(*arguments, **named)
+
+    monkeypatch.setattr(certifying.certificates, "certify", late)
+    with pytest.raises(BusyError, match="Answers of the audit changed"):
+        certify(pool.workspace)
+    monkeypatch.undo()
+    assert certificates.list_certificates(pool.workspace.catalogue) == []
+    report = certify(pool.workspace)
+    assert (report.unsure, report.certificate is not None) == (1, True)
+
+
+def test_an_answer_that_is_contradicted_elsewhere_is_asked_for_again(pool: Pool) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    first, *_ = drawn(pool)
+    answer(pool.workspace, pool.says)
+    other = Label.NEGATIVE if pool.truth[first] else Label.POSITIVE
+    decide(pool.workspace, [first], other, Origin.REVIEW, Method.SINGLE)
+    with pytest.raises(DataError, match="1 image called something else since the answer"):
+        certify(pool.workspace)
+    assert drawn(pool) == [first]
+    answer(pool.workspace, lambda one: other, [first])
+    decide(pool.workspace, [first], other, Origin.REVIEW, Method.SINGLE)
+    certificate = certify(pool.workspace).certificate
+    assert certificate is not None
+    assert certificate.details["steps"][-1]["refuted"] >= (pool.scores[first] > 0.5) ^ (
+        other is Label.POSITIVE
+    )
+
+
+def test_a_manifest_cannot_bring_answers_or_promotions_into_an_open_audit(
+    pool: Pool, tmp_path: Path
+) -> None:
+    export(pool.workspace, tmp_path / "labels.csv", filters=Filters(provisional=True))
+    audit(pool.workspace, size=SAMPLE)
+    waiting = drawn(pool)
+    with pytest.raises(DataError, match="a manifest would change the labels"):
+        import_manifest(pool.workspace, tmp_path / "labels.csv", actor="a")
+    assert drawn(pool) == waiting
+    assert rounds.head(pool.workspace.catalogue) == 1
+
+
+def test_an_image_that_comes_back_in_place_of_one_that_vanished_makes_it_stale(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    pool = make_pool(workspace, tmp_path / "photos", size=400, error=0.03, policy="thresholds")
+    away, *others = promoted(pool)
+
+    def usable(image_id: int, value: int) -> None:
+        with pool.workspace.catalogue.write() as connection:
+            change = sa.text("UPDATE image_state SET usable = :value WHERE image_id = :one")
+            connection.execute(change, {"value": value, "one": image_id})
+
+    usable(away, 0)
+    audit(pool.workspace, size=60)
+    audited = drawn(pool)
+    answer(pool.workspace, pool.says)
+    assert certify(pool.workspace).certificate is not None
+    assert state(pool) == "valid"
+    usable(next(one for one in others if one not in audited), 0)
+    assert state(pool) == "stale"
+    usable(away, 1)
+    assert state(pool) == "stale"

@@ -1,0 +1,200 @@
+"""Budgets, single sets, and claims about what is left when images have gone."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from curator.audits.claim import claims_that_hold
+from curator.audits.draw import draw_audit
+from curator.audits.frame import of_class
+from curator.audits.ladder import lay_ladder
+from curator.audits.planner import rarer_share
+from curator.audits.prepare import Spending, promise_for, rank_pool
+from curator.audits.promise import Promise
+from curator.audits.simple_random import (
+    close_single,
+    describe_single,
+    draw_single,
+    plan_single,
+    restore_single,
+)
+from curator.audits.test import Outcome, close_audit
+from curator.base.idset import IdSet
+from curator.base.vocabulary import AuditScope
+from curator.errors import DataError
+from tests.audits.cases import frame_of
+
+SCOPES = st.sampled_from(list(AuditScope))
+
+
+@given(st.lists(SCOPES, max_size=12), st.floats(0.0, 0.8), st.floats(0.6, 0.99))
+def test_whatever_is_audited_in_whatever_order_the_risk_is_never_overspent(
+    scopes: list[AuditScope], reserve: float, confidence: float
+) -> None:
+    spent: list[Spending] = []
+    for scope in scopes:
+        try:
+            promise = promise_for(0.03, confidence, spent, scope=scope, reserve=reserve)
+        except DataError:
+            continue
+        assert promise.spent == pytest.approx(sum(one.risk for one in spent))
+        assert promise.confidence >= confidence - 1e-9
+        spent.append(Spending(scope=scope, risk=promise.risk))
+    assert sum(one.risk for one in spent) <= 1 - confidence + 1e-9
+
+
+def test_a_class_has_half_of_what_pooled_audits_left() -> None:
+    pooled = [Spending(scope=AuditScope.ALL, risk=0.01)]
+    good = promise_for(0.03, 0.95, pooled, scope=AuditScope.POSITIVE)
+    assert good.risk == pytest.approx(0.02)
+    spent = [*pooled, Spending(scope=AuditScope.POSITIVE, risk=good.risk)]
+    with pytest.raises(DataError, match="this class have spent its half"):
+        promise_for(0.03, 0.95, spent, scope=AuditScope.POSITIVE)
+    bad = promise_for(0.03, 0.95, spent, scope=AuditScope.NEGATIVE)
+    assert bad.risk == pytest.approx(0.02)
+    assert bad.confidence == pytest.approx(0.95)
+
+
+def test_a_promise_about_the_common_class_is_empty_and_about_the_rare_one_is_not() -> None:
+    probability = np.where(np.arange(1_000) < 30, 0.99, 0.01)
+    ids = np.arange(1_000)
+    sizes = np.array([10, 20])
+    common, rare = (
+        rank_pool(ids, probability, balanced=False, seed=0, scope=scope)
+        for scope in (AuditScope.NEGATIVE, AuditScope.POSITIVE)
+    )
+    assert rarer_share(common, sizes).max() <= 0.03
+    assert rarer_share(rare, sizes).min() == pytest.approx(0.97)
+    assert (len(common), len(rare)) == (970, 30)
+
+
+def test_the_bound_of_a_single_set_covers_the_truth_as_often_as_it_says() -> None:
+    size, sample, wrong = 400, 80, 24
+    frame = frame_of(size)
+    plan = plan_single(frame, Promise(max_error=0.1, risk=0.1), sample)
+    truth = frame.positive.copy()
+    truth[np.random.default_rng(0).choice(size, wrong, replace=False)] ^= True
+    missed = 0
+    for attempt in range(600):
+        draw = draw_single(frame, plan, seed=1, attempt=attempt)
+        outcomes = np.where(truth[draw.places], Outcome.POSITIVE, Outcome.NEGATIVE)
+        verdict = close_single(frame, plan, draw, outcomes.astype(np.int8))
+        left = int((truth != frame.positive)[verdict.unseen_places].sum())
+        assert len(set(verdict.unseen_places) | set(draw.places)) == size
+        missed += left > verdict.wrong
+    assert missed <= stats.binom.ppf(0.9999, 600, 0.1)
+
+
+def test_a_single_plan_survives_being_stored_and_no_other_frame() -> None:
+    frame = frame_of(300)
+    plan = plan_single(frame, Promise(max_error=0.1, risk=0.05), 60)
+    assert restore_single(json.loads(json.dumps(describe_single(plan))), frame) == plan
+    with pytest.raises(DataError, match="another frame"):
+        restore_single(describe_single(plan), frame_of(301))
+    with pytest.raises(DataError, match="cannot be drawn"):
+        plan_single(frame, plan.promise, 200)
+    draw = draw_single(frame, plan, seed=0, attempt=1)
+    other = plan_single(frame, plan.promise, 59)
+    with pytest.raises(DataError, match="another plan"):
+        close_single(frame, other, draw, np.zeros(60, dtype=np.int8))
+
+
+def test_only_what_was_called_the_other_class_is_subtracted_from_a_single_bound() -> None:
+    frame = frame_of(400)
+    plan = plan_single(frame, Promise(max_error=0.05, risk=0.05), 60)
+    draw = draw_single(frame, plan, seed=0, attempt=1)
+    right = np.where(frame.positive[draw.places], Outcome.POSITIVE, Outcome.NEGATIVE)
+    unsure, wrong = right.astype(np.int8), right.astype(np.int8)
+    unsure[:4], wrong[:4] = Outcome.UNSHOWABLE, 1 - right[:4]
+    found, doubted = (close_single(frame, plan, draw, said) for said in (wrong, unsure))
+    assert (found.errors, found.refuted, doubted.errors, doubted.refuted) == (4, 4, 4, 0)
+    assert doubted.wrong == found.wrong + 4
+
+
+@pytest.mark.parametrize("overlooked", [0.0, 0.25])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_restated_claim_is_true_whenever_the_rungs_that_passed_are(
+    seed: int, overlooked: float
+) -> None:
+    """Counting by hand: take any truth, any images that leave, and compare."""
+    generator = np.random.default_rng(seed)
+    frame = frame_of(1_200)
+    plan = lay_ladder(
+        frame,
+        Promise(max_error=0.05 * (1 - overlooked), risk=0.2),
+        [600, 900, 1_200],
+        [80, 120, 160],
+    )
+    assert plan is not None
+    wrong = generator.random(1_200) < 0.03 * (1 - overlooked)
+    # Every fourth of the wrong ones is overlooked, if any is.
+    seen_wrong = wrong & (np.cumsum(wrong) % 4 != 0) if overlooked else wrong
+    draw = draw_audit(frame, plan, seed=seed, attempt=1)
+    outcomes = np.where(frame.positive ^ seen_wrong, Outcome.POSITIVE, Outcome.NEGATIVE)
+    verdict = close_audit(frame, plan, draw, outcomes[draw.places].astype(np.int8))
+    left = generator.random(1_200) < 0.05
+    claim, widest = claims_that_hold(
+        frame,
+        plan,
+        draw.places,
+        verdict,
+        left=left,
+        found_wrong=wrong,
+        overlooked=overlooked,
+    )
+    for one in (claim, widest):
+        if one is None:
+            continue
+        held = [step.rung for step in verdict.steps if step.rung.size == one.size]
+        true_so_far = seen_wrong[: one.size].sum() <= held[0].allowed
+        if true_so_far:
+            assert wrong[one.places].sum() <= one.wrong
+        assert not left[one.places].any()
+        assert not np.isin(one.places, draw.places).any()
+        assert one.bound == one.wrong / len(one.places)
+    if claim is not None:
+        assert claim.bound <= 0.05 + 1e-9
+
+
+def test_when_too_many_have_left_a_smaller_set_or_nothing_is_certified() -> None:
+    frame = frame_of(1_200)
+    plan = lay_ladder(frame, Promise(max_error=0.05, risk=0.2), [600, 1_200], [80, 160])
+    assert plan is not None
+    draw = draw_audit(frame, plan, seed=0, attempt=1)
+    outcomes = np.where(frame.positive[draw.places], Outcome.POSITIVE, Outcome.NEGATIVE)
+    verdict = close_audit(frame, plan, draw, outcomes.astype(np.int8))
+    sizes = []
+    for first_gone in (1_200, 1_100, 500):
+        left = np.arange(1_200) >= first_gone
+        claim, widest = claims_that_hold(
+            frame, plan, draw.places, verdict, left=left, found_wrong=np.zeros(1_200, dtype=bool)
+        )
+        sizes.append(claim.size if claim else 0)
+        assert widest is not None
+        assert widest.size == 1_200
+    assert sizes == [1_200, 600, 0]
+    assert all(before >= after for before, after in pairwise(sizes))
+
+
+def test_a_set_of_ids() -> None:
+    some = IdSet([3, 70_000, 3])
+    assert (3 in some, 4 in some, 10**9 in some) == (True, False, False)
+    assert len(some) == 2
+    assert list(some) == [3, 70_000]
+    some.add(9)
+    assert some.are([70_000, 9, 3])
+    assert some.are(IdSet([3, 9, 70_000]))
+    assert not some.are([3, 9])
+
+
+def test_a_class_frame_knows_the_share_of_the_other() -> None:
+    frame = frame_of(100)
+    assert of_class(frame, positive=True).other_share == pytest.approx(1 - frame.positive.mean())
+    assert frame.other_share is None

@@ -1,0 +1,304 @@
+"""How an audit is frozen, drawn, answered and closed; and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curator.audits.draw import draw_audit
+from curator.audits.frame import balanced_confidence, claim_digest, freeze_frame, of_class
+from curator.audits.ladder import AuditPlan, Rung, describe, lay_ladder, restore
+from curator.audits.promise import Promise, next_promise, payable_confidence
+from curator.audits.test import Outcome, can_still_pass, close_audit
+from curator.errors import DataError
+from tests.audits.cases import answers, frame_of, plan_of
+
+PROMISE = Promise(max_error=0.1, risk=0.05)
+SIZES, DRAWN = [400, 700, 1_000], [100, 175, 250]
+
+
+def test_a_frame_goes_from_the_surest_label_to_the_least_sure() -> None:
+    ids = np.array([7, 3, 9, 5])
+    frame = freeze_frame(
+        ids,
+        np.array([True, False, True, True]),
+        np.array([0.2, 0.9, 0.9, 0.5]),
+        np.array([0.4, 0.0, 0.1, 0.2]),
+        seed=0,
+    )
+    assert set(frame.image_ids[:2]) == {3, 9}
+    assert frame.image_ids[2:].tolist() == [5, 7]
+    assert frame.estimated_error[2:].tolist() == [0.2, 0.4]
+    assert (frame.positive[frame.image_ids == 3] == [False]).all()
+
+
+def test_ties_repeat_with_the_seed_whatever_the_order_of_arrival() -> None:
+    ids = np.arange(50)
+    same = np.zeros(50)
+    label = ids % 3 == 0
+    frames = [
+        freeze_frame(ids[order], label[order], same, same, seed=seed)
+        for order, seed in [(ids, 4), (ids[::-1], 4), (ids, 5)]
+    ]
+    assert frames[0].digest == frames[1].digest != frames[2].digest
+    assert frames[0].image_ids.tolist() != ids.tolist()
+
+
+def test_the_digest_notices_a_label_an_image_and_an_order() -> None:
+    frame = frame_of(30)
+    flipped = frame.positive.copy()
+    flipped[4] = ~flipped[4]
+    others = [
+        frame_of(30, positive=flipped),
+        frame_of(31),
+        freeze_frame(np.arange(30), frame.positive, np.arange(30.0), np.zeros(30), seed=0),
+    ]
+    assert len({frame.digest, *(other.digest for other in others)}) == 4
+
+
+def test_a_claim_is_about_a_set_of_labelled_images_in_any_order() -> None:
+    ids, label = np.arange(20), np.arange(20) % 2 == 0
+    claim = claim_digest(ids, label)
+    assert claim == claim_digest(ids[::-1], label[::-1])
+    assert claim != claim_digest(ids[1:], label[1:])
+    assert claim != claim_digest(ids, ~label)
+
+
+@pytest.mark.parametrize("fault", ["empty", "twice", "nan"])
+def test_frames_that_cannot_be(fault: str) -> None:
+    ids = np.array([] if fault == "empty" else [1, 1] if fault == "twice" else [1, 2])
+    confidence = np.full(len(ids), np.nan if fault == "nan" else 0.5)
+    error = DataError if fault == "empty" else ValueError
+    with pytest.raises(error):
+        freeze_frame(ids, np.ones(len(ids), dtype=bool), confidence, confidence, seed=0)
+
+
+def test_a_class_has_its_own_frame_in_the_same_order() -> None:
+    frame = frame_of(40)
+    positives = of_class(frame, positive=True)
+    assert positives.positive.all()
+    assert positives.image_ids.tolist() == list(range(0, 40, 2))
+    with pytest.raises(DataError, match="labelled negative"):
+        of_class(positives, positive=False)
+
+
+def test_balanced_confidence_keeps_the_classes_in_proportion() -> None:
+    generator = np.random.default_rng(1)
+    positive = generator.random(1_000) < 0.1
+    confidence = generator.random(1_000) - 0.5 * positive
+    order = np.argsort(-balanced_confidence(confidence, positive), kind="stable")
+    for end in (200, 500, 900):
+        assert positive[order[:end]].mean() == pytest.approx(positive.mean(), abs=0.006)
+    kept = confidence[order][positive[order]]
+    assert (np.diff(kept) <= 0).all()
+
+
+def test_a_draw_takes_the_planned_number_from_every_shell_and_mixes_them() -> None:
+    frame = frame_of(1_200)
+    plan = plan_of(frame, PROMISE, SIZES, DRAWN)
+    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    assert len(np.unique(draw.places)) == plan.sample == 250
+    for number, (start, end, drawn) in enumerate(plan.shells):
+        inside = (draw.places >= start) & (draw.places < end)
+        assert inside.sum() == drawn
+        assert (draw.shells[inside] == number).all()
+        assert draw.inclusion_probability[inside] == pytest.approx(drawn / (end - start))
+    assert (draw.image_ids == frame.image_ids[draw.places]).all()
+    halves = np.sort(draw.shells[:125]), np.sort(draw.shells[125:])
+    assert abs(halves[0].mean() - halves[1].mean()) < 0.3
+
+
+@pytest.mark.slow
+def test_every_image_of_a_shell_is_as_likely_as_the_next() -> None:
+    frame = frame_of(20)
+    plan = plan_of(frame, Promise(max_error=0.4, risk=0.2), [12, 20], [6, 10])
+    runs = 4_000
+    counts = np.zeros(20)
+    for attempt in range(runs):
+        counts[draw_audit(frame, plan, seed=0, attempt=attempt).places] += 1
+    assert np.abs(counts / runs - 0.5).max() < 4.5 * 0.5 / np.sqrt(runs)
+
+
+def test_a_draw_repeats_and_depends_on_seed_and_attempt() -> None:
+    frame = frame_of(1_200)
+    plan = plan_of(frame, PROMISE, SIZES, DRAWN)
+    first = draw_audit(frame, plan, seed=3, attempt=1).places
+    assert (first == draw_audit(frame, plan, seed=3, attempt=1).places).all()
+    assert (first != draw_audit(frame, plan, seed=3, attempt=2).places).any()
+    assert (first != draw_audit(frame, plan, seed=4, attempt=1).places).any()
+
+
+def test_a_clean_audit_certifies_all_that_it_reached_and_only_what_nobody_saw() -> None:
+    frame = frame_of(1_200)
+    plan = plan_of(frame, PROMISE, SIZES, DRAWN)
+    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    verdict = close_audit(frame, plan, draw, answers(frame, draw, np.zeros(1_200, dtype=bool)))
+    assert verdict.certified == 1_000 - 250
+    assert not np.isin(verdict.certified_places, draw.places).any()
+    assert verdict.certified_places.max() < 1_000
+    assert (verdict.sample, verdict.errors, verdict.confidence) == (250, 0, 0.95)
+    assert verdict.bound == 75 / 750
+    places = verdict.certified_places
+    assert verdict.claim == claim_digest(frame.image_ids[places], frame.positive[places])
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_errors_that_were_found_lower_the_bound_of_the_rest(settled: bool) -> None:
+    frame = frame_of(1_200)
+    plan = plan_of(frame, PROMISE, [1_000], [250])
+    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
+    outcomes[:5] = 1 - outcomes[:5] if settled else Outcome.UNSURE
+    verdict = close_audit(frame, plan, draw, outcomes)
+    assert (verdict.errors, verdict.estimate) == (5, 5 / 250)
+    # What nobody could settle may be right, so the wrong ones may all be among the rest.
+    assert verdict.bound == (70 if settled else 75) / 750
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNSURE, Outcome.SKIPPED, Outcome.UNSHOWABLE])
+def test_what_is_not_confirmed_is_wrong(outcome: Outcome) -> None:
+    frame = frame_of(1_200)
+    plan = plan_of(frame, PROMISE, SIZES, DRAWN)
+    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
+    strict = np.flatnonzero(draw.places < SIZES[0])
+    outcomes[strict[: plan.rungs[0].critical + 1]] = outcome
+    verdict = close_audit(frame, plan, draw, outcomes)
+    assert (verdict.certified, verdict.bound, verdict.claim) == (0, None, None)
+    assert [step.passed for step in verdict.steps] == [False]
+
+
+def test_the_walk_stops_at_the_first_failure_though_a_larger_set_would_pass() -> None:
+    frame = frame_of(1_200)
+    plan = plan_of(frame, PROMISE, SIZES, DRAWN)
+    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    wrong = np.zeros(1_200, dtype=bool)
+    wrong[draw.places[draw.shells == 0][: plan.rungs[0].critical + 1]] = True
+    assert wrong[draw.places].sum() <= plan.rungs[2].critical
+    assert close_audit(frame, plan, draw, answers(frame, draw, wrong)).certified == 0
+
+
+def test_a_failure_further_out_keeps_what_passed_before() -> None:
+    frame = frame_of(1_200)
+    plan = plan_of(frame, PROMISE, SIZES, DRAWN)
+    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    wrong = np.zeros(1_200, dtype=bool)
+    wrong[draw.places[draw.shells == 2]] = True
+    verdict = close_audit(frame, plan, draw, answers(frame, draw, wrong))
+    assert [step.passed for step in verdict.steps] == [True, True, False]
+    assert verdict.certified == 700 - 175
+
+
+def test_an_audit_taken_up_again_must_be_finished_before_it_is_closed() -> None:
+    frame = frame_of(1_200)
+    plan = plan_of(frame, PROMISE, SIZES, DRAWN)
+    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
+    outcomes[100:] = Outcome.OPEN
+    with pytest.raises(DataError, match="150 of the 250"):
+        close_audit(frame, plan, draw, outcomes)
+    assert can_still_pass(frame, plan, draw, outcomes)
+    outcomes[:100] = Outcome.SKIPPED
+    assert not can_still_pass(frame, plan, draw, outcomes)
+
+
+def test_nothing_works_with_another_frame() -> None:
+    frame = frame_of(1_200)
+    plan = plan_of(frame, PROMISE, SIZES, DRAWN)
+    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
+    retrained = frame_of(1_200, positive=np.arange(1_200) % 2 == 1)
+    for attempt in (
+        lambda: draw_audit(retrained, plan, seed=3, attempt=1),
+        lambda: close_audit(retrained, plan, draw, outcomes),
+        lambda: restore(describe(plan), retrained),
+    ):
+        with pytest.raises(DataError, match=r"changed"):
+            attempt()
+
+
+def test_a_plan_survives_being_stored() -> None:
+    frame = frame_of(1_200)
+    plan = plan_of(frame, PROMISE, SIZES, DRAWN)
+    assert restore(json.loads(json.dumps(describe(plan))), frame) == plan
+
+
+@pytest.mark.parametrize("field", ["critical", "allowed"])
+def test_a_plan_with_inexact_tests_is_refused(field: str) -> None:
+    frame = frame_of(1_200)
+    plan = plan_of(frame, PROMISE, SIZES, DRAWN)
+    design = json.loads(json.dumps(describe(plan)))
+    design["rungs"][1][field] += 1
+    with pytest.raises(DataError, match="damaged"):
+        restore(design, frame)
+    wider = dataclasses.replace(plan.rungs[0], critical=plan.rungs[0].critical + 1)
+    with pytest.raises(ValueError, match="inexact"):
+        dataclasses.replace(plan, rungs=(wider, *plan.rungs[1:]))
+
+
+def test_a_plan_cannot_be_altered_once_it_was_drawn() -> None:
+    frame = frame_of(1_200)
+    plan = plan_of(frame, PROMISE, SIZES, DRAWN)
+    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
+    altered = plan_of(frame, PROMISE, [401, 700, 1_000], DRAWN)
+    with pytest.raises(DataError, match="another plan"):
+        close_audit(frame, altered, draw, outcomes)
+    redrawn = draw_audit(frame, altered, seed=3, attempt=1)
+    assert (redrawn.image_ids != draw.image_ids).any()
+
+
+def test_rungs_that_cannot_pass_join_the_next() -> None:
+    frame = frame_of(1_200)
+    plan = lay_ladder(frame, PROMISE, [40, 400], [10, 100])
+    assert plan is not None
+    assert [(rung.size, rung.drawn) for rung in plan.rungs] == [(400, 100)]
+    assert lay_ladder(frame, PROMISE, [400], [20]) is None
+    with pytest.raises(ValueError, match="at least one image"):
+        lay_ladder(frame, PROMISE, [400, 700], [100, 100])
+    with pytest.raises(ValueError, match="larger than the frame"):
+        AuditPlan(
+            frame_digest=frame.digest,
+            frame_size=300,
+            promise=PROMISE,
+            rungs=(Rung(size=400, drawn=100, allowed=30, critical=4),),
+        )
+
+
+@pytest.mark.parametrize("max_error", [0.0, -0.1, 0.51, 1.0])
+def test_promises_that_cannot_be_tested(max_error: float) -> None:
+    with pytest.raises(DataError, match=r"promotion\.max_error"):
+        Promise(max_error=max_error, risk=0.05)
+
+
+@given(
+    st.floats(0.6, 0.999),
+    st.floats(0.0, 0.9),
+    st.lists(st.sampled_from([1, 2]), min_size=1, max_size=8),
+)
+def test_however_often_one_audits_the_risk_is_never_overspent(
+    confidence: float, reserve: float, audits: list[int]
+) -> None:
+    spent: list[float] = []
+    for classes in audits:
+        try:
+            promise = next_promise(0.01, confidence, spent, reserve=reserve, classes=classes)
+        except DataError:
+            break
+        spent += [promise.risk] * classes
+        assert promise.confidence >= confidence - 1e-9
+    assert sum(spent) <= 1 - confidence + 1e-9
+
+
+def test_without_a_reserve_a_second_audit_promises_less() -> None:
+    first = next_promise(0.01, 0.95)
+    assert first.risk == pytest.approx(0.05)
+    with pytest.raises(DataError, match=r"promotion\.confidence to 0\.9"):
+        next_promise(0.01, 0.95, [first.risk])
+    second = next_promise(0.01, payable_confidence([first.risk]), [first.risk])
+    assert (second.risk, second.confidence) == (pytest.approx(0.05), pytest.approx(0.9))

@@ -1,0 +1,280 @@
+"""Forecasts, plans and outlooks: what is expected before anybody labels an image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from curator.audits.climb import Trials, climb, walk
+from curator.audits.forecast import Forecast, Judged, forecast_errors
+from curator.audits.frame import Frame, freeze_frame
+from curator.audits.outlook import Answer, Outlook, explain, fewest_decisions, look_ahead
+from curator.audits.planner import choose_plan, expect
+from curator.audits.promise import Promise
+from curator.errors import DataError
+from tests.audits.cases import frame_of
+
+pytestmark = pytest.mark.slow
+
+Floats = NDArray[np.float64]
+ONE_PERCENT = Promise(max_error=0.01, risk=0.05)
+THREE_PERCENT = Promise(max_error=0.03, risk=0.05)
+
+
+def rising_errors(size: int, hardness: float) -> Floats:
+    """Error probabilities by place, from almost none up to one half at the end."""
+    place = (np.arange(size) + 0.5) / size
+    return 1 / (1 + np.exp(6 * (1 - place) / hardness))
+
+
+def frame_with(errors: Floats, positive_share: float = 0.4, seed: int = 0) -> Frame:
+    generator = np.random.default_rng(seed)
+    return frame_of(
+        len(errors),
+        positive=generator.random(len(errors)) < positive_share,
+        estimated_error=errors,
+    )
+
+
+def judged_by(errors: Floats, count: int, seed: int) -> Judged:
+    """A random sample of labels whose out-of-fold estimates are `errors` and tell the truth."""
+    generator = np.random.default_rng(seed)
+    sample = generator.choice(errors, count, replace=False)
+    return Judged(
+        estimated_error=sample,
+        wrong=generator.random(count) < sample,
+        weight=np.ones(count),
+    )
+
+
+def sharp(errors: Floats, bins: int = 200) -> Forecast:
+    """A forecast that knows the truth."""
+    edges = np.linspace(0, len(errors), bins + 1).round().astype(np.int64)
+    rates = np.add.reduceat(errors, edges[:-1]) / np.diff(edges)
+    return Forecast(edges=edges, rates=rates[None, :], weights=np.ones(1))
+
+
+def test_scenarios_that_agree_with_people_weigh_more() -> None:
+    claimed = rising_errors(20_000, 2.0)
+    frame = frame_with(claimed)
+    bold, shy = claimed**0.6 * 0.5**0.4, claimed**1.6 * 0.5**-0.6
+    total = {}
+    for name, truth in (("bold", bold), ("honest", claimed), ("shy", shy)):
+        generator = np.random.default_rng(7)
+        picked = generator.choice(20_000, 400, replace=False)
+        judged = Judged(
+            estimated_error=claimed[picked],
+            wrong=generator.random(400) < truth[picked],
+            weight=np.ones(400),
+        )
+        forecast = forecast_errors(frame, judged)
+        assert forecast.weights.sum() == pytest.approx(1.0)
+        total[name] = forecast.mean_rates @ forecast.sizes / truth.sum()
+    for name, ratio in total.items():
+        assert ratio == pytest.approx(1.0, abs=0.3), name
+
+
+def test_labels_that_lie_do_not_slander_the_pool() -> None:
+    """A tenth of the labels is flipped; scores that were calibrated on them look as bad."""
+    truth = rising_errors(20_000, 1.0)
+    seen = 0.1 + 0.8 * truth
+    frame = frame_with(seen)
+    hopeful = []
+    for seed in range(8):
+        generator = np.random.default_rng(seed)
+        places = generator.choice(len(truth), 300, replace=False)
+        judged = Judged(
+            estimated_error=seen[places],
+            wrong=(generator.random(300) < truth[places]) ^ (generator.random(300) < 0.1),
+            weight=np.ones(300),
+        )
+        # So many are contradicted however sure the heads are: that is told beside the scores.
+        for known in (judged, replace(judged, slips=0.08)):
+            forecast = forecast_errors(frame, known)
+            shares = forecast.cumulative()[:, np.searchsorted(forecast.edges[1:], 6_000)]
+            hopeful.append(forecast.weights @ (shares < 0.05))
+    assert truth[:6_000].mean() < 0.02
+    unaware, aware = np.reshape(hopeful, (8, 2)).mean(axis=0)
+    assert unaware > 0.04
+    assert 0.3 < aware < 0.7, "nobody knows whether they are slips or hard images"
+
+
+def test_a_forecast_without_labels_is_wider() -> None:
+    claimed = rising_errors(20_000, 2.0)
+    frame = frame_with(claimed)
+
+    def spread(forecast: Forecast) -> float:
+        wrong = forecast.rates @ forecast.sizes
+        mean = forecast.weights @ wrong
+        return float(np.sqrt(forecast.weights @ (wrong - mean) ** 2) / mean)
+
+    assert spread(forecast_errors(frame)) > 1.5 * spread(
+        forecast_errors(frame, judged_by(claimed, 400, 1))
+    )
+
+
+def test_slips_raise_every_rate() -> None:
+    frame = frame_with(rising_errors(5_000, 2.0))
+    plain, slipping = forecast_errors(frame), forecast_errors(frame, slips=0.02)
+    assert slipping.rates == pytest.approx(0.02 + 0.98 * plain.rates)
+
+
+@pytest.mark.parametrize("size", [1, 7, 399, 12_345])
+def test_bins_cover_the_frame(size: int) -> None:
+    forecast = forecast_errors(frame_with(np.full(size, 0.1)))
+    assert (forecast.edges[0], forecast.edges[-1]) == (0, size)
+    assert (forecast.sizes > 0).all()
+
+
+def test_climbing_finds_the_best_ladder_of_all() -> None:
+    generator = np.random.default_rng(3)
+    for _ in range(20):
+        strength = generator.random((200, 1))
+        passed = generator.random((200, 6)) < 1.2 * strength - np.linspace(0, 0.7, 6)
+        trials = Trials(
+            gains=np.array([10, 20, 30, 40, 50, 60]),
+            passed=passed,
+            weights=np.full(200, 1 / 200),
+        )
+        rungs, value = climb(trials)
+        every = [
+            value_of(trials, [place for place in range(6) if subset >> place & 1])
+            for subset in range(1, 64)
+        ]
+        assert value == pytest.approx(value_of(trials, rungs))
+        assert value >= 0.95 * max(every)
+
+
+def value_of(trials: Trials, rungs: list[int]) -> float:
+    kept = Trials(gains=trials.gains[rungs], passed=trials.passed[:, rungs], weights=trials.weights)
+    return walk(kept)[0]
+
+
+def test_a_plan_does_what_was_expected_of_it() -> None:
+    errors = rising_errors(30_000, 0.8)
+    frame, forecast = frame_with(errors), sharp(errors)
+    found = choose_plan(frame, forecast, THREE_PERCENT, sample=500, seed=0)
+    assert found is not None
+    plan, expected = found
+    generator = np.random.default_rng(9)
+    certified = []
+    for _ in range(1_000):
+        wrong = generator.random(30_000) < errors
+        counts = np.cumsum(
+            [
+                generator.hypergeometric(
+                    bad := int(wrong[start:end].sum()), end - start - bad, drawn
+                )
+                for start, end, drawn in plan.shells
+            ]
+        )
+        passed = np.cumprod(counts <= [rung.critical for rung in plan.rungs]).sum()
+        certified.append(plan.rungs[passed - 1].unseen if passed else 0)
+    assert np.mean(certified) == pytest.approx(expected.certified, rel=0.03)
+    oracle = np.flatnonzero(np.cumsum(errors) <= 0.03 * np.arange(1, 30_001)).max()
+    assert np.mean(certified) > 0.77 * oracle
+    assert 450 < plan.sample <= 500
+
+
+def test_plans_repeat() -> None:
+    errors = rising_errors(8_000, 1.5)
+    frame, forecast = frame_with(errors), forecast_errors(frame_with(errors))
+    plans = [choose_plan(frame, forecast, THREE_PERCENT, sample=300, seed=4) for _ in range(2)]
+    assert plans[0] == plans[1] is not None
+
+
+def test_a_plan_that_was_stored_can_be_judged_again() -> None:
+    errors = rising_errors(8_000, 1.5)
+    frame, forecast = frame_with(errors), sharp(errors)
+    found = choose_plan(frame, forecast, THREE_PERCENT, sample=300, seed=4)
+    assert found is not None
+    assert expect(found[0], forecast, seed=4) == found[1]
+
+
+def look(errors: Floats, promise: Promise, sample: int | None, share: float = 0.4) -> Outlook:
+    frame = frame_with(errors, share)
+    judged = judged_by(errors, min(400, len(errors) // 4), 1)
+    return look_ahead(frame, forecast_errors(frame, judged), promise, sample=sample, seed=0)
+
+
+def test_an_easy_pool_is_ready_and_says_what_to_expect() -> None:
+    outlook = look(rising_errors(40_000, 0.5), ONE_PERCENT, None)
+    assert outlook.answer is Answer.READY
+    assert outlook.plan is not None
+    assert outlook.plan.sample == outlook.sample
+    assert outlook.expectation.certified > 0.6 * 40_000
+    assert "is expected to certify" in explain(outlook)
+
+
+def test_too_few_decisions_are_told_how_many_are_enough() -> None:
+    errors = rising_errors(40_000, 0.5)
+    outlook = look(errors, ONE_PERCENT, 150)
+    assert outlook.answer is Answer.MORE_DECISIONS
+    assert outlook.fewest == 299
+    assert outlook.enough is not None
+    assert outlook.enough >= 299
+    assert look(errors, ONE_PERCENT, outlook.enough).answer is Answer.READY
+    assert outlook.looser is not None
+    assert look(errors, Promise(max_error=outlook.looser, risk=0.05), 150).answer is Answer.READY
+    assert f"{outlook.enough:,} decisions" in explain(outlook)
+
+
+def test_a_pool_that_is_too_hard_is_told_so_before_anybody_labels() -> None:
+    outlook = look(rising_errors(12_000, 6.0), ONE_PERCENT, 800)
+    assert outlook.answer is Answer.TOO_HARD
+    assert outlook.within_reach < 0.1
+    assert "cannot be certified at 0.01" in explain(outlook)
+
+
+def test_a_promise_that_one_label_for_all_keeps_is_empty() -> None:
+    errors = np.full(20_000, 0.002)
+    for promise, share, answer in [
+        (THREE_PERCENT, 0.02, Answer.EMPTY_PROMISE),
+        (ONE_PERCENT, 0.02, Answer.READY),
+        (THREE_PERCENT, 0.98, Answer.EMPTY_PROMISE),
+        (THREE_PERCENT, 0.06, Answer.READY),
+    ]:
+        outlook = look(errors, promise, 500, share)
+        assert outlook.answer is answer, (promise, share)
+    assert "empty promise" in explain(look(errors, THREE_PERCENT, 500, 0.02))
+
+
+def test_no_rung_is_tested_where_the_promise_is_empty() -> None:
+    """The surest images are all negative here: certifying them says nothing."""
+    errors = rising_errors(20_000, 0.4)
+    positive = np.zeros(20_000, dtype=bool)
+    positive[12_000::4] = True
+    frame = freeze_frame(np.arange(20_000), positive, -np.arange(20_000.0), errors, seed=0)
+    found = choose_plan(frame, sharp(errors), THREE_PERCENT, sample=600, seed=0)
+    assert found is not None
+    for rung in found[0].rungs:
+        assert positive[: rung.size].mean() > 0.03
+
+
+def test_the_audit_is_no_larger_than_it_is_worth() -> None:
+    easy, hard = (look(rising_errors(40_000, h), THREE_PERCENT, None) for h in (0.3, 0.9))
+    assert easy.sample < hard.sample
+    assert easy.answer is hard.answer is Answer.READY
+
+
+@pytest.mark.parametrize("sample", [0, 501])
+def test_impossible_samples_are_refused(sample: int) -> None:
+    frame = frame_with(np.full(1_000, 0.01))
+    with pytest.raises(DataError, match="cannot be drawn"):
+        look_ahead(frame, forecast_errors(frame), ONE_PERCENT, sample=sample, seed=0)
+
+
+def test_a_tiny_frame_has_an_outlook_too() -> None:
+    outlook = look(np.full(12, 0.05), THREE_PERCENT, None)
+    assert outlook.answer in {Answer.TOO_HARD, Answer.EMPTY_PROMISE}
+    assert explain(outlook)
+
+
+def test_the_fewest_decisions_are_the_fewest() -> None:
+    assert fewest_decisions(ONE_PERCENT) == 299
+    assert fewest_decisions(THREE_PERCENT) == 99
+    assert fewest_decisions(ONE_PERCENT, 1_000_000) == 299
+    assert fewest_decisions(ONE_PERCENT, 50) == 50

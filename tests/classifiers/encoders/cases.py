@@ -1,0 +1,56 @@
+"""What the tests of encoders share: real photographs, random pixels, one kept conversion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import skimage
+import sklearn
+from numpy.typing import NDArray
+
+from curator.classifiers.encoders.encoder import Encoder
+from curator.classifiers.encoders.loading import PixelLoader
+from curator.imaging.opening import OpenRules
+from tests.support.encoder import IMAGE_SIZE
+
+Pixels = NDArray[np.uint8]
+
+_SKIMAGE = Path(skimage.__file__).parent / "data"
+_SKLEARN = Path(sklearn.__file__).parent / "datasets" / "images"
+
+PHOTOGRAPHS = {
+    _SKIMAGE / "chelsea.png": {281, 282, 285},  # tabby, tiger cat, Egyptian cat
+    _SKIMAGE / "coffee.png": {967},  # espresso
+    _SKIMAGE / "camera.png": {872},  # tripod
+    _SKIMAGE / "motorcycle_left.png": {665, 670},  # moped, motor scooter
+    _SKLEARN / "flower.jpg": {985},  # daisy
+}
+"""Photographs of known things, and the ImageNet classes that would be right for them."""
+
+
+def photographs(side: int) -> Pixels:
+    """All photographs as squares, (n, side, side, 3)."""
+    loader = PixelLoader(side=side, fit="squash", rules=OpenRules())
+    loaded = [loader.load_path(str(path).encode()) for path in PHOTOGRAPHS]
+    return np.stack([pixels for pixels in loaded if isinstance(pixels, np.ndarray)])
+
+
+def random_pixels(count: int, side: int = IMAGE_SIZE, seed: int = 0) -> Pixels:
+    """Noise, (count, side, side, 3)."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def encode_all(encoder: Encoder, images: Pixels) -> NDArray[np.float16]:
+    """The features of images that are in memory already."""
+    chunks = encoder.encode(range(len(images)), lambda index: images[index])
+    return np.concatenate([chunk.features for chunk in chunks])
+
+
+def counted(items: Sequence[int], seen: list[int]) -> Iterator[int]:
+    """Items, noting each one that is taken."""
+    for item in items:
+        seen.append(item)
+        yield item

@@ -1,0 +1,71 @@
+"""Neighbours smooth what heads say, and are believed as far as labels carry it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from curator.classifiers.heads.neighbours import blend, neighbour_log_odds
+
+
+def logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.log(probability) - np.log1p(-probability)
+
+
+def nearest(points: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    distance = np.square(points[:, None, :] - points[None, :, :]).sum(axis=2)
+    np.fill_diagonal(distance, np.inf)
+    return np.argsort(distance, axis=1, kind="stable")[:, :count]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_smoothing_equals_a_matrix_product(steps: int) -> None:
+    generator = np.random.default_rng(0)
+    margins = generator.normal(size=(60, 4)).astype(np.float32)
+    graph = nearest(generator.normal(size=(60, 3)), 5)
+    around = np.zeros((60, 60))
+    np.put_along_axis(around, graph, 1.0, axis=1)
+    expected = around / 5 @ (1 / (1 + np.exp(-margins.astype(np.float64))))
+    for _ in range(steps - 1):
+        expected = (around + np.eye(60)) / 6 @ expected
+    found = neighbour_log_odds(margins, graph, steps=steps)
+    assert found == pytest.approx(logit(expected), abs=1e-4)
+
+
+def test_heads_do_not_learn_from_each_other() -> None:
+    generator = np.random.default_rng(1)
+    margins = generator.normal(size=(50, 3))
+    graph = nearest(generator.normal(size=(50, 2)), 4)
+    other = margins.copy()
+    other[:, 1] += 5.0
+    first, second = neighbour_log_odds(margins, graph), neighbour_log_odds(other, graph)
+    assert (first[:, [0, 2]] == second[:, [0, 2]]).all()
+    assert (first[:, 1] < second[:, 1]).all()
+
+
+def test_clusters_make_a_weak_head_rank_better() -> None:
+    generator = np.random.default_rng(2)
+    positive = generator.random(900) < 0.5
+    points = np.where(positive, 3.0, -3.0)[:, None] + generator.normal(size=(900, 2))
+    margins = np.where(positive, 1.0, -1.0)[:, None] + 1.5 * generator.normal(size=(900, 2))
+    around = neighbour_log_odds(margins, nearest(points, 15))
+    blended = blend(margins, around, 0.6)
+    alone = ((margins[200:, 0] > 0) != positive[200:]).mean()
+    together = ((blended[200:, 0] > 0) != positive[200:]).mean()
+    assert together < 0.4 * alone
+
+
+def test_neighbours_that_know_nothing_leave_the_ranking_as_it_was() -> None:
+    """They all say the same, whatever their share."""
+    generator = np.random.default_rng(3)
+    margins = generator.normal(size=(4_000, 1))
+    around = neighbour_log_odds(margins, generator.integers(0, 4_000, (4_000, 15)))
+    ranks = [values[:, 0].argsort().argsort() for values in (margins, blend(margins, around, 0.9))]
+    assert np.corrcoef(*ranks)[0, 1] > 0.98
+
+
+def test_the_blend_is_linear() -> None:
+    margins, around = np.array([[1.0, -2.0]]), np.array([[3.0, 2.0]])
+    assert blend(margins, around, 0.25) == pytest.approx(np.array([[1.5, -1.0]]))
+    assert blend(margins, around, 0.0) == pytest.approx(margins)

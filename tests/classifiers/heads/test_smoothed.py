@@ -1,0 +1,157 @@
+"""Neighbours in a round: they help, and no label reaches the head that is judged on it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from curator.classifiers.heads.frozen import (
+    Plan,
+    PoolSlice,
+    Scorer,
+    Trained,
+    TrainingLabels,
+    pseudo_shares,
+    score_unseen,
+    survey,
+    train,
+)
+from curator.classifiers.heads.graph import NeighbourIndex
+from curator.classifiers.heads.neighbours import Neighbourhood
+from curator.classifiers.heads.pseudo_labels import PseudoRule
+from curator.statistics.folds import fold_of, sampling_rank
+
+IMAGES, LABELS, FOLDS = 1_500, 90, 5
+
+
+class Held:
+    """Clusters in the plane, each of one class, seen by heads through a good deal of noise."""
+
+    def __init__(self) -> None:
+        generator = np.random.default_rng(0)
+        cluster = generator.integers(0, 12, IMAGES)
+        angle = (cluster + 0.5) * np.pi / 6
+        self.positive = np.cos(angle) > 0
+        self.plane = 2 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        self.plane += 0.2 * generator.normal(size=(IMAGES, 2))
+        noise = 1.5 * generator.normal(size=(IMAGES, 30))
+        self.features = np.concatenate([self.plane, noise], axis=1).astype(np.float32)
+
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.features[rows]
+
+
+HELD = Held()
+FOLD = fold_of(np.arange(IMAGES), FOLDS, 0)
+
+
+def neighbourhood(count: int = IMAGES) -> Neighbourhood:
+    vectors = HELD.plane[:count].astype(np.float32)
+    graph = NeighbourIndex(vectors).nearest_of_own(vectors, 0, 15)
+    return Neighbourhood(rows=np.arange(count), graph=graph, digest="graph")
+
+
+def labels(positive: NDArray[np.bool_] | None = None, folds: int = FOLDS) -> TrainingLabels:
+    everything = np.ones(LABELS, dtype=np.bool_)
+    rows = np.arange(LABELS)
+    return TrainingLabels(
+        rows=rows, folds=fold_of(rows, folds, 0),
+        positive=HELD.positive[:LABELS] if positive is None else positive,
+        trains=everything, calibrates=everything, representative=everything, sampled=~everything,
+    )  # fmt: skip
+
+
+def plan(folds: int = FOLDS) -> Plan:
+    return Plan(
+        heads=folds, regularization=0.5, balanced=True,
+        pseudo=PseudoRule(above=0.9, below=0.1, limit=500), pseudo_share=0.5,
+        device="cpu", neighbour_share=0.6,
+    )  # fmt: skip
+
+
+def pool(count: int = IMAGES) -> PoolSlice:
+    rows = np.arange(count)
+    return PoolSlice(
+        rows=rows, folds=FOLD[:count], ranks=sampling_rank(rows, 0),
+        teachable=rows >= LABELS, taught=rows < LABELS,
+    )  # fmt: skip
+
+
+def chain(
+    taught: TrainingLabels, around: Neighbourhood | None, rounds: int = 3, folds: int = FOLDS
+) -> tuple[Trained, Scorer]:
+    teacher, part = None, dataclasses.replace(pool(), folds=fold_of(np.arange(IMAGES), folds, 0))
+    for _ in range(rounds):
+        surveyed = survey([part], HELD, teacher, plan(folds))
+        trained = train(taught, HELD, surveyed, plan(folds), {}, around)
+        scorer = Scorer(trained, surveyed, plan(folds))
+        teacher = trained.as_teacher()
+    return trained, scorer
+
+
+def test_no_label_reaches_the_head_of_its_fold_not_even_through_the_graph() -> None:
+    """Turn over all labels of one fold: what its head says stays as it was."""
+    around, before = neighbourhood(), labels()
+    first = chain(before, around)[0].margins.values
+    for fold in range(FOLDS):
+        turned = np.where(before.folds == fold, ~before.positive, before.positive)
+        second = chain(labels(turned), around)[0].margins.values
+        assert np.abs(second[:, fold] - first[:, fold]).max() < 1e-3
+        assert np.abs(np.delete(second - first, fold, axis=1)).max() > 0.1
+
+
+def test_neighbours_that_know_are_heard_and_rank_better() -> None:
+    alone = chain(labels(), None, rounds=1)[1].score(pool())[0]
+    trained, scorer = chain(labels(), neighbourhood(), rounds=1)
+    together = scorer.score(pool())[0]
+    assert trained.classifier.neighbour_share == 0.6
+    wrong = [((p > 0.5) != HELD.positive)[LABELS:].mean() for p in (alone, together)]
+    assert wrong[1] < 0.7 * wrong[0]
+    assert trained.classifier.settings["graph"] == "graph"
+
+
+def test_neighbours_drawn_at_random_leave_the_ranking_as_it_was() -> None:
+    generator = np.random.default_rng(5)
+    graph = generator.integers(0, IMAGES, (IMAGES, 15)).astype(np.int32)
+    around = Neighbourhood(rows=np.arange(IMAGES), graph=graph, digest="random")
+    blended = chain(labels(), around, rounds=1)[1].score(pool())[1]
+    alone = chain(labels(), None, rounds=1)[1].score(pool())[1]
+    assert np.corrcoef(blended.argsort().argsort(), alone.argsort().argsort())[0, 1] > 0.99
+
+
+def test_images_outside_the_pool_are_scored_by_themselves() -> None:
+    trained, scorer = chain(labels(), neighbourhood(), rounds=1)
+    calibrated, raw = score_unseen(trained.classifier, HELD.features[LABELS:])
+    alone = chain(labels(), None, rounds=1)[1].score(pool())
+    assert calibrated == pytest.approx(alone[0][LABELS:], abs=1e-5)
+    assert raw == pytest.approx(alone[1][LABELS:], abs=1e-5)
+    assert np.abs(scorer.score(pool())[0][LABELS:] - calibrated).max() > 0.1
+
+
+@pytest.mark.parametrize("folds", [2, 3, 7])
+def test_any_number_of_folds_can_hear_neighbours(folds: int) -> None:
+    scorer = chain(labels(folds=folds), neighbourhood(), rounds=1, folds=folds)[1]
+    part = dataclasses.replace(pool(), folds=fold_of(np.arange(IMAGES), folds, 0))
+    assert np.isfinite(scorer.score(part)[0]).all()
+
+
+def test_neighbours_of_another_pool_are_refused() -> None:
+    with pytest.raises(ValueError, match="another pool"):
+        chain(labels(), neighbourhood(1_000), rounds=1)
+
+
+def test_what_pseudo_labels_weigh_in_a_head_does_not_depend_on_its_fold() -> None:
+    earned = dataclasses.replace(plan(), pseudo_share=None)
+    part, before = pool(), labels()
+    trained = train(before, HELD, survey([part], HELD, None, earned), earned, {}, neighbourhood())
+    teacher = trained.as_teacher()
+    first = pseudo_shares(before, teacher, earned)
+    assert (first > 0).all()
+    for fold in range(FOLDS):
+        turned = np.where(before.folds == fold, ~before.positive, before.positive)
+        second = pseudo_shares(labels(turned), teacher, earned)
+        assert second[fold] == first[fold]
+        assert (np.delete(second, fold) < np.delete(first, fold)).all()

@@ -1,0 +1,254 @@
+"""Training: it learns, repeats, is taken up again, stops when it should, and says what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from curator.classifiers.encoders.weights import read_state
+from curator.classifiers.networks.batch_loading import Labelled, margins_of
+from curator.classifiers.networks.batches import (
+    NO_PSEUDO,
+    PseudoLabels,
+    TrainingSet,
+    epoch_batches,
+    training_set,
+)
+from curator.classifiers.networks.checkpoint import load_checkpoint
+from curator.classifiers.networks.consistency import Thresholds, consistency_loss
+from curator.classifiers.networks.network import (
+    NetworkRequest,
+    PixelNetwork,
+    build_network,
+    resolve_input,
+)
+from curator.classifiers.networks.recipe import Recipe
+from curator.classifiers.networks.train import train_network
+from curator.classifiers.networks.training_state import EpochRecord, TrainedNetwork
+from curator.errors import LearnError
+from curator.rounds.networks import HeldPixels
+
+pytestmark = pytest.mark.slow
+
+REQUEST = NetworkRequest(model="faces_comics_mlp", image_size=16)
+RECIPE = Recipe(epochs=6, batch_size=16, learning_rate=0.003, patience=0, shift=0.05)
+
+
+def pictures(count: int = 120, seed: int = 0) -> tuple[HeldPixels, NDArray[np.bool_]]:
+    """Noise with a bright left (positive) or right half, mirrored by nothing."""
+    rng = np.random.default_rng(seed)
+    positive = rng.random(count) < 0.5
+    noise = rng.normal(100, 40, (count, 16, 16, 3))
+    noise[positive, :8] += 60
+    noise[~positive, 8:] += 60
+    return HeldPixels(noise.clip(0, 255).astype(np.uint8)), positive
+
+
+def labelled(rows: NDArray[np.int64], positive: NDArray[np.bool_]) -> TrainingSet:
+    return training_set(rows, positive, balanced=True, pseudo_share=0.5, human_share=0.5)
+
+
+def network(seed: int = 0) -> PixelNetwork:
+    return build_network(REQUEST, resolve_input(REQUEST), seed=seed)
+
+
+def train(recipe: Recipe = RECIPE, *, stop_after: int = 0, **more: object) -> TrainedNetwork:
+    """Trained on rows that are not the places of their labels."""
+    pixels, positive = pictures()
+    rows = np.random.default_rng(5).permutation(120)[:60]
+
+    def watch(record: EpochRecord) -> None:
+        if record.epoch == stop_after:
+            raise KeyboardInterrupt
+
+    return train_network(
+        network(),
+        labelled(rows, positive[rows]),
+        pixels,
+        recipe,
+        seed=3,
+        epoch_done=watch,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def weights(trained: TrainedNetwork) -> dict[str, NDArray[np.float32]]:
+    return {name: value.numpy() for name, value in trained.network.state_dict().items()}
+
+
+def assert_same(first: TrainedNetwork, second: TrainedNetwork) -> None:
+    for name, value in weights(first).items():
+        np.testing.assert_array_equal(value, weights(second)[name])
+
+
+def test_it_learns_what_the_labels_say() -> None:
+    pixels, positive = pictures(200, seed=9)
+    odds = margins_of(train().network, pixels, np.arange(200))
+    assert ((odds > 0) == positive).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "schedule": "one-cycle", "learning_rate": 0.03},
+        {"schedule": "exponential", "warmup_epochs": 1.0, "label_smoothing": 0.1},
+        {"mixup": 0.2, "dropout": 0.2, "ema": 0.8, "clip": 0.5},
+        {"zoom": 0.1, "rotate": 10.0, "colour": 0.2, "erase": 0.2},
+        {"mixed_precision": "on"},
+        {"freeze": 0.5, "learning_rate": 0.02},
+    ],
+    ids=lambda changes: "+".join(changes),
+)
+def test_every_ingredient_still_learns(changes: dict[str, object]) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=12, **changes)  # type: ignore[arg-type]
+    pixels, positive = pictures(200, seed=9)
+    odds = margins_of(train(recipe).network, pixels, np.arange(200))
+    assert ((odds > 0) == positive).mean() > 0.8
+
+
+def test_the_same_seed_gives_the_same_bits() -> None:
+    assert_same(train(), train())
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, ema: float) -> None:
+    recipe = dataclasses.replace(RECIPE, ema=ema)
+    whole = train(recipe)
+    path = tmp_path / "network.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, stop_after=3, checkpoint=path)
+    resumed = train(recipe, checkpoint=path)
+    assert_same(whole, resumed)
+    assert len(resumed.history) == 6
+    assert [one.train_loss for one in resumed.history] == [one.train_loss for one in whole.history]
+
+
+def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path: Path) -> None:
+    path = tmp_path / "network.pt"
+    train(checkpoint=path)
+    other = dataclasses.replace(RECIPE, learning_rate=0.001)
+    assert_same(train(other, checkpoint=path), train(other))
+
+
+def test_a_damaged_checkpoint_is_no_matter(tmp_path: Path) -> None:
+    path = tmp_path / "network.pt"
+    path.write_bytes(b"not a checkpoint")
+    assert_same(train(checkpoint=path), train())
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_no_damage_to_a_checkpoint_or_to_weights_ends_in_a_traceback(
+    tmp_path: Path, zipped: bool
+) -> None:
+    import torch
+
+    path = tmp_path / "network.pth"
+    torch.save({"key": "k", "a": torch.ones(3)}, path, _use_new_zipfile_serialization=zipped)
+    whole, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for number in range(200):
+        bytes_ = bytearray(whole)
+        bytes_[rng.integers(len(whole))] = rng.integers(256)
+        path.write_bytes(bytes_ if number % 2 else whole[: rng.integers(len(whole))])
+        load_checkpoint(path, "k")
+        try:
+            read_state(path)
+        except LearnError:
+            refused += 1
+    assert refused >= 100
+
+
+def test_it_stops_early_and_keeps_the_best_weights() -> None:
+    pixels, positive = pictures()
+    wrong = Labelled(rows=np.arange(60, 90), positive=~positive[60:90])
+    recipe = dataclasses.replace(RECIPE, epochs=12, patience=2)
+    pixels_of_all, truth = pictures()
+    rows = np.arange(60)
+    stopped = train_network(
+        network(), labelled(rows, truth[rows]), pixels_of_all, recipe, validation=wrong, seed=1
+    )
+    losses = [record.validation_loss or 0.0 for record in stopped.history]
+    assert len(losses) == stopped.best_epoch + 2
+    assert losses[stopped.best_epoch - 1] == min(losses)
+    odds = margins_of(stopped.network, pixels, wrong.rows).astype(float)
+    signs = np.where(wrong.positive, 1, -1)
+    assert np.logaddexp(0, -signs * odds).mean() == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_frozen_layers_keep_their_weights() -> None:
+    before = {name: value.clone() for name, value in network().state_dict().items()}
+    after = weights(train(dataclasses.replace(RECIPE, freeze=1.0)))
+    changed = {name for name, value in before.items() if (value.numpy() != after[name]).any()}
+    assert changed == {"network.head.weight", "network.head.bias"}
+
+
+@pytest.mark.parametrize("validates", [False, True])
+def test_a_loss_that_is_no_number_is_said_with_its_cure(validates: bool) -> None:
+    wild = dataclasses.replace(RECIPE, optimizer="sgd", learning_rate=1e20, clip=0.0)
+    _, positive = pictures()
+    watched = Labelled(rows=np.arange(60, 90), positive=positive[60:90]) if validates else None
+    with pytest.raises(LearnError, match=r"stopped being a number in epoch .*learning_rate"):
+        train(wild, validation=watched)
+
+
+def test_a_class_without_labels_is_said_with_its_cure() -> None:
+    with pytest.raises(LearnError, match="No negative label is left"):
+        labelled(np.arange(4), np.ones(4, dtype=np.bool_))
+
+
+def test_pseudo_labels_never_crowd_people_out() -> None:
+    pseudo = PseudoLabels(rows=np.arange(100, 500), positive=np.arange(400) < 300)
+    data = training_set(
+        np.arange(20), np.arange(20) < 10, pseudo, balanced=True, pseudo_share=0.5, human_share=0.5
+    )
+    for batch in epoch_batches(data, 32, 0.5, seed=0, epoch=0):
+        human, guessed = data.human[batch], ~data.human[batch]
+        assert human.sum() == 16
+        assert data.weights[batch][guessed].sum() <= 0.8 * data.weights[batch][human].sum()
+    assert data.weights.max() <= 1.0
+
+
+def test_without_pseudo_labels_every_image_is_met_once() -> None:
+    data = training_set(
+        np.arange(50), np.arange(50) < 20, NO_PSEUDO,
+        balanced=True, pseudo_share=0.5, human_share=0.5,
+    )  # fmt: skip
+    met = np.concatenate(list(epoch_batches(data, 16, 0.5, seed=0, epoch=2)))
+    assert sorted(met) == list(range(50))
+    assert data.weights[:20].sum() == pytest.approx(data.weights[20:].sum())
+
+
+@pytest.mark.parametrize("kind", ["fixmatch", "adaptive"])
+def test_consistency_uses_unlabelled_images_and_resumes(tmp_path: Path, kind: str) -> None:
+    recipe = dataclasses.replace(RECIPE, consistency=kind, unlabelled_ratio=2)  # type: ignore[arg-type]
+    unlabelled = np.arange(60, 120)
+    whole = train(recipe, unlabelled=unlabelled)
+    assert any((weights(whole)[name] != value).any() for name, value in weights(train()).items())
+    path = tmp_path / "network.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, stop_after=2, checkpoint=path, unlabelled=unlabelled)
+    assert_same(whole, train(recipe, checkpoint=path, unlabelled=unlabelled))
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_nothing_is_believed_of_a_network_that_knows_nothing_yet(adaptive: bool) -> None:
+    """Else every image pulls towards the class that it happens to begin with."""
+    import torch
+
+    thresholds = Thresholds(adaptive=adaptive)
+    unsure = torch.linspace(-0.3, 0.4, 64)
+    assert float(consistency_loss(unsure, unsure, thresholds)) == 0
+    sure = torch.tensor([-3.0, 3.0]).repeat(32)
+    for _ in range(400):
+        consistency_loss(sure, sure, thresholds)
+    bars = thresholds.of_classes()
+    top = float(torch.sigmoid(torch.tensor(3.0)))
+    assert bars == pytest.approx((top, top) if adaptive else (0.95, 0.95), abs=0.002)
+    for _ in range(400):
+        consistency_loss(torch.tensor([3.0, 3.0, 3.0, -3.0]), torch.zeros(4), thresholds)
+    positive, negative = thresholds.of_classes()
+    assert negative < 0.5 < positive if adaptive else negative == positive

@@ -1,0 +1,134 @@
+"""A CSV of answers is read as it was meant, or refused with the line that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curator.base.values import Problem
+from curator.base.vocabulary import Label
+from curator.errors import DataError
+from curator.intake.answers import Answer, parse_label, printable, read_answers
+
+DIGEST = "ab" * 32
+
+
+def write(folder: Path, content: str | bytes) -> Path:
+    file = folder / "labels.csv"
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    return file
+
+
+def test_all_columns(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        "sha256,path,label,reasons,note,score\n"
+        f'{DIGEST},a.jpg,bad,profile| several faces ,"left, below",0.4\n'
+        "\n"
+        ",b.jpg,,,,\n"
+        ",b c.jpg,unsure,,,\n",
+    )
+    content = read_answers(file)
+    assert content.problems == []
+    assert content.unanswered == 1
+    assert content.answers == [
+        Answer(
+            line=2,
+            sha256=bytes.fromhex(DIGEST),
+            path="a.jpg",
+            label="bad",
+            reasons=("profile", "several faces"),
+            note="left, below",
+        ),
+        Answer(line=5, sha256=None, path="b c.jpg", label="unsure", reasons=(), note=""),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,label\na.jpg,good\nb.jpg,bad\n",
+        "\ufeffpath,label\na.jpg,good\nb.jpg,bad",
+        "path,label\r\na.jpg,good\r\nb.jpg,bad\r\n",
+        "path;label\na.jpg;good\nb.jpg;bad\n",
+        '\ufeff"Label";"Path"\r\ngood;a.jpg\r\nbad;b.jpg\r\n',
+        "path\tlabel\na.jpg\tgood\nb.jpg\tbad\n",
+        " Path , LABEL \na.jpg, good\nb.jpg,bad \n",
+        "path,label,extra\na.jpg,good\nb.jpg,bad,1\n",
+    ],
+)
+def test_what_spreadsheets_make_of_it(tmp_path: Path, content: str) -> None:
+    answers = read_answers(write(tmp_path, content)).answers
+    assert [(answer.path, answer.label) for answer in answers] == [
+        ("a.jpg", "good"),
+        ("b.jpg", "bad"),
+    ]
+
+
+def test_lines_are_counted_through_quoted_line_ends(tmp_path: Path) -> None:
+    file = write(tmp_path, 'path,label\n"two\nlines.jpg",good\nx.jpg,y.jpg,good\n,bad\n')
+    content = read_answers(file)
+    assert [answer.line for answer in content.answers] == [2]
+    assert [problem.line for problem in content.problems] == [4, 5]
+    assert "3 cells where the header has 2" in content.problems[0].text
+
+
+def test_names_in_another_encoding_keep_their_bytes(tmp_path: Path) -> None:
+    content = read_answers(write(tmp_path, b"path,label\ncaf\xe9.jpg,good\n"))
+    path = content.answers[0].path
+    assert path is not None
+    assert path.encode("utf-8", "surrogateescape") == b"caf\xe9.jpg"
+    assert printable(path) == "caf\\xe9.jpg"
+
+
+@pytest.mark.parametrize("digest", ["xyz", "ab", "ab" * 33, "zz" * 32])
+def test_a_digest_that_is_none(tmp_path: Path, digest: str) -> None:
+    content = read_answers(write(tmp_path, f"sha256,label\n{digest},good\n"))
+    assert content.answers == []
+    assert content.problems == [Problem(2, f"`{digest}` is not a SHA-256 of 64 hexadecimal digits")]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "it has nothing"),
+        ("a.jpg,good\n", "it has a.jpg, good"),
+        ("label\ngood\n", "it has label"),
+        ("path\na.jpg\n", "it has path"),
+        ("path,label,label\na,b,c\n", "a column twice"),
+        ('path,label\n"a.jpg,good\n', "line 2"),
+        ("path,label\na,b\n".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, content: str | bytes, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        read_answers(write(tmp_path, content))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No such file"):
+        read_answers(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("good", Label.POSITIVE),
+        ("Good", Label.POSITIVE),
+        ("bad", Label.NEGATIVE),
+        ("positive", Label.POSITIVE),
+        ("UNSURE", Label.UNSURE),
+        ("godo", None),
+        ("conflict", None),
+        ("", None),
+    ],
+)
+def test_labels_by_the_users_names(text: str, label: Label | None) -> None:
+    assert parse_label(text, positive="good", negative="bad") is label
+
+
+def test_names_that_differ_in_case_alone_are_kept_apart() -> None:
+    assert parse_label("A", positive="A", negative="a") is Label.POSITIVE
+    assert parse_label("a", positive="A", negative="a") is Label.NEGATIVE
+    assert parse_label("negative", positive="negative", negative="x") is Label.POSITIVE

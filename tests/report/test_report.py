@@ -1,0 +1,315 @@
+"""The report tells what the catalogue knows, to everybody, and lets nobody's text do anything."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import threading
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from curator.audits.audit import audit
+from curator.audits.certificate import sentence
+from curator.audits.certify import certify
+from curator.base.vocabulary import Label, Method, Origin
+from curator.catalogue import audits, queues
+from curator.catalogue.images import image_details
+from curator.errors import StorageError, UsageError
+from curator.intake.add import add
+from curator.report import collect
+from curator.report.collect import story_of
+from curator.report.data import Thumbnail, facts
+from curator.report.report import page_of, report, version_of, watched_page
+from curator.report.status import status
+from curator.rounds.rollback import rollback
+from curator.workspace import Workspace
+from tests.support.audited import answer, make_pool
+from tests.support.curated import curate
+from tests.support.disk import files_no_larger_than
+from tests.support.filled import decide, fill, promote
+from tests.support.told import NOTE, Read, with_hostile_names
+
+pytestmark = pytest.mark.slow
+
+FIGURES = {
+    "pool", "people", "rounds", "scores", "bands", "reliability", "selection", "work",
+    "sources", "quarantine",
+}  # fmt: skip
+
+
+def test_the_page_and_the_status_tell_the_same(workspace: Workspace, tmp_path: Path) -> None:
+    curate(workspace, tmp_path / "photos")
+    story, now = story_of(workspace), status(workspace)
+    assert (story.promoted, story.unlabelled) == (now.counts.promoted, now.counts.unlabelled)
+    assert story.coverage == now.counts.coverage
+    assert story.pool[-1].people == {"positive": {"seed": 12}, "negative": {"seed": 12}}
+    assert story.pool[0].promoted == {"positive": 8, "negative": 8}
+    assert story.next == now.advice()
+    assert (story.decisions, story.minutes) == (now.decisions, now.minutes) == (24, 0.0)
+    assert [one.round for one in story.rounds] == [one.round_id for one in now.rounds]
+    page = Read(page_of(story))
+    assert "16 promoted of 18 images without a human label" in page.text
+    assert "provisional: no certificate speaks about their error yet" in page.text
+    strips = {one.key: one for one in story.strips}
+    assert len(strips["surest-positive"].tiles) == 9
+    assert len(strips["borderline"].tiles) == 2
+    assert len(strips["latest"].tiles) == 12
+    assert all(tile.jpeg for strip in story.strips for tile in strip.tiles)
+    shown = sum(len(strip.tiles) for strip in story.strips)
+    assert len(page.of("img")) == shown
+    figures = {str(one.get("id")).removeprefix("figure-") for one in page.of("figure")}
+    assert figures == FIGURES
+
+
+def test_what_was_revoked_quarantined_and_set_is_told(workspace: Workspace, tmp_path: Path) -> None:
+    ids = curate(workspace, tmp_path / "photos")
+    (tmp_path / "photos/street/torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn")
+    (tmp_path / "photos/street/none.png").touch()
+    add(workspace, [tmp_path / "photos"])
+    street = [one for file, one in ids.items() if file.startswith("street/good")]
+    number = promote(workspace, dict.fromkeys(street, 0.6), revoke=street[1:4])
+    story = story_of(workspace)
+    assert [(one.round, one.revoked) for one in story.rounds] == [(1, 0), (number, 3)]
+    strips = {one.key: one for one in story.strips}
+    assert {tile.sha256 for tile in strips["revoked"].tiles} == {
+        one.sha256.hex() for one in image_details(workspace.catalogue, street[1:4]).values()
+    }
+    assert {tile.caption for tile in strips["revoked"].tiles} == {
+        ("P 0.6000", "unlabelled", f"revoked by round {number}")
+    }
+    assert sum(story.quarantine.values()) == 2
+    assert story.quarantine["empty"] == 1
+    page = Read(page_of(story))
+    assert "none.png" in page.text
+    assert "torn.jpg" in page.text
+    told = {one.key: one.value for one in story.settings}
+    assert told["promotion.promote_above"] == "0.99"
+    assert story.versions["curator"] == version("curator")
+
+
+@pytest.mark.parametrize("state", ["empty", "unlabelled", "labelled"])
+def test_a_workspace_that_has_not_come_far_has_its_page(
+    workspace: Workspace, tmp_path: Path, state: str
+) -> None:
+    if state != "empty":
+        ids = fill(workspace, tmp_path / "gone", ["a.jpg", "b.jpg", "c.jpg"])
+        if state == "labelled":
+            decide(workspace, list(ids.values())[:2], Label.POSITIVE)
+    story = story_of(workspace)
+    page = Read(page_of(story))
+    for words in story.next.split("`"):
+        assert words in page.text
+    assert "There are no scores" in page.text
+    assert "No round has run yet." in page.text
+    assert page.text.count("NaN") == page.text.count("nan%") == 0
+    json.dumps(facts(story), allow_nan=False)
+
+
+def test_nothing_that_somebody_wrote_becomes_markup(workspace: Workspace, tmp_path: Path) -> None:
+    hostile, _ = with_hostile_names(workspace, tmp_path)
+    story = story_of(hostile)
+    html = page_of(story)
+    page = Read(html)
+    assert not page.of("script")
+    assert not page.of("a") or all(str(one["href"]).startswith("#") for one in page.of("a"))
+    handlers = [name for _, given in page.tags for name in given if name.startswith("on")]
+    assert handlers == []
+    assert not [given for _, given in page.tags if "style" in given]
+    for image in page.of("img"):
+        assert str(image["src"]).startswith("data:image/jpeg;base64,")
+    assert len(page.of("style")) == 1
+    # All of it is there to be read.
+    assert NOTE in page.text
+    assert "caf\\udce9 \\udcff.jpg" in page.text
+    assert "javascript:window.pwned=1;\\n\\x1b[31m.jpg" in page.text
+    assert "\u202e" not in html
+    assert "bad`$x_{" in page.text
+    html.encode()
+
+
+@pytest.mark.slow
+def test_the_page_may_ask_nobody_and_run_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    curate(workspace, tmp_path / "photos")
+    html = page_of(story_of(workspace))
+    policy = next(str(one["content"]) for one in Read(html).of("meta") if "http-equiv" in one)
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+    assert "script" not in policy
+    assert "unsafe" not in policy
+    addresses = set(re.findall(r"https?://[^\s\"'<>]+", html))
+    assert addresses == set()
+
+
+@pytest.mark.slow
+def test_a_watched_page_has_the_one_script_that_its_policy_names(workspace: Workspace) -> None:
+    version, html = watched_page(workspace.root)
+    assert version == version_of(workspace)
+    page = Read(html)
+    assert len(page.of("script")) == 1
+    policy = next(str(one["content"]) for one in page.of("meta") if "http-equiv" in one)
+    assert re.search(r"script-src 'sha256-[^']+'; connect-src 'self'", policy)
+
+
+@pytest.mark.slow
+def test_it_is_the_same_page_again(workspace: Workspace, tmp_path: Path) -> None:
+    curate(workspace, tmp_path / "photos")
+    assert page_of(story_of(workspace)) == page_of(story_of(workspace))
+
+
+@pytest.mark.slow
+def test_images_that_vanished_are_shown_from_their_previews(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    curate(workspace, tmp_path / "photos")
+    for file in (tmp_path / "photos").rglob("*.*"):
+        if file.is_file():
+            file.unlink()
+    tiles = [tile for strip in story_of(workspace).strips for tile in strip.tiles]
+    assert tiles
+    assert all(tile.jpeg and "stored preview" in tile.remark for tile in tiles)
+    for pack in workspace.folder("previews").glob("*.pack"):
+        pack.unlink()
+    story = story_of(workspace)
+    tiles = [tile for strip in story.strips for tile in strip.tiles]
+    assert not any(tile.jpeg for tile in tiles)
+    assert Read(page_of(story)).text.count("no picture") >= len(tiles)
+
+
+@pytest.mark.slow
+def test_previews_are_enough_and_no_file_is_decoded(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from curator.review import pictures
+
+    curate(workspace, tmp_path / "photos")
+    opened: list[bytes] = []
+    monkeypatch.setattr(pictures, "read_file", lambda path, limit: opened.append(path))
+    assert sum(len(strip.tiles) for strip in story_of(workspace).strips) > 20
+    assert opened == []
+
+
+@pytest.mark.slow
+def test_images_of_an_open_audit_are_never_shown(workspace: Workspace, tmp_path: Path) -> None:
+    curate(workspace, tmp_path / "photos")
+    before = {tile.sha256 for strip in story_of(workspace).strips for tile in strip.tiles}
+    audit(workspace, size=8, anyway=True)
+    opened = audits.open_audit(workspace.catalogue)
+    assert opened is not None
+    drawn = queues.audited_ids(workspace.catalogue)
+    blind = {one.sha256.hex() for one in image_details(workspace.catalogue, sorted(drawn)).values()}
+    story = story_of(workspace)
+    after = {tile.sha256 for strip in story.strips for tile in strip.tiles}
+    assert blind & before
+    assert not blind & after
+    assert story.audits[0].audit == opened.audit_id
+    assert f"is open, with 0 of {opened.sample:,} images answered" in story.no_certificate
+
+
+@pytest.mark.slow
+def test_it_says_what_stands_while_a_round_commits(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = list(fill(workspace, tmp_path, [f"{n}.jpg" for n in range(12)]).values())
+    decide(workspace, ids[:2], Label.POSITIVE)
+    promote(workspace, dict.fromkeys(ids[2:6], 0.999))
+    real = collect.pool_over_rounds
+
+    def meanwhile(*arguments: object) -> object:
+        other = threading.Thread(target=promote, args=(workspace, dict.fromkeys(ids[6:], 0.999)))
+        other.start()
+        other.join(30)
+        assert not other.is_alive()  # the round did not have to wait for the report
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(collect, "pool_over_rounds", meanwhile)
+    story = story_of(workspace)
+    assert (story.promoted, len(story.rounds)) == (4, 1)
+    assert sum(story.pool[-1].promoted.values()) == 4
+    assert len(next(one for one in story.strips if one.key == "latest").tiles) == 4
+    assert status(workspace).counts.promoted == 10
+
+
+@pytest.mark.slow
+def test_it_is_written_in_one_step_and_over_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    made = report(workspace)
+    assert made.destination == workspace.root / "report.html"
+    assert made.size == made.destination.stat().st_size
+    with pytest.raises(StorageError, match="exists already"):
+        report(workspace)
+    assert report(workspace, force=True).size == made.size
+    with pytest.raises(UsageError, match="is a folder"):
+        report(workspace, tmp_path)
+    with pytest.raises(StorageError, match="does not exist"):
+        report(workspace, tmp_path / "nowhere" / "page.html")
+    target = tmp_path / "full.html"
+    with files_no_larger_than(4_096), pytest.raises(StorageError, match="cannot be written"):
+        report(workspace, target)
+    assert not target.exists()
+    assert not [one for one in tmp_path.iterdir() if one.name.endswith(".part")]
+
+
+@pytest.mark.slow
+def test_a_certificate_is_told_as_status_tells_it(workspace: Workspace, tmp_path: Path) -> None:
+    pool = make_pool(workspace, tmp_path / "photos", size=1_200, max_error=0.05)
+    audit(pool.workspace, size=120)
+    answer(pool.workspace, pool.says)
+    issued = certify(pool.workspace).certificate
+    assert issued is not None
+    story = story_of(pool.workspace)
+    assert story.no_certificate == ""
+    (told,) = story.certificates
+    assert told.valid
+    assert told.sentence == sentence(issued, pool.workspace.settings.classes)
+    text = Read(page_of(story)).text
+    assert told.sentence[1:] in text
+    assert "certified error" in text
+    decide(pool.workspace, [next(iter(pool.truth))], Label.UNSURE, Origin.REVIEW, Method.SINGLE)
+    rollback(pool.workspace, to=1, block=False, actor="tester")
+    later = story_of(pool.workspace)
+    assert not later.certificates[0].valid
+    assert "was rolled back" in later.no_certificate
+    assert "estimated error, no certificate" in Read(page_of(later)).text
+
+
+@pytest.mark.slow
+def test_the_largest_page_stays_below_its_limit(workspace: Workspace, tmp_path: Path) -> None:
+    """As many pictures as there can be, each as incompressible as it can be."""
+    from curator.report.pictures import GROUPS, MATES, QUALITY, SIDE, TILES
+
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "JPEG", quality=QUALITY)
+    curate(workspace, tmp_path / "photos")
+    story = story_of(workspace)
+    tile = Thumbnail(
+        name="n" * 255, sha256="0" * 64, caption=("c" * 120,) * 4, jpeg=stream.getvalue(),
+        width=SIDE, height=SIDE,
+    )  # fmt: skip
+    most = [(TILES, 6), (MATES, GROUPS)]
+    strips = tuple(
+        replace(story.strips[0], key=f"s{size}-{number}", tiles=(tile,) * size)
+        for size, count in most
+        for number in range(count)
+    )
+    rounds = tuple(replace(story.rounds[0], round=number) for number in range(2_000))
+    sources = tuple(replace(story.sources[0], name=f"{number}") for number in range(5_000))
+    page = page_of(replace(story, strips=strips, rounds=rounds, sources=sources))
+    assert 2_000_000 < len(page.encode()) < 5_000_000
+    assert "more rows" in page
+
+
+@pytest.mark.slow
+def test_facts_hold_no_pixels_and_all_else(workspace: Workspace, tmp_path: Path) -> None:
+    curate(workspace, tmp_path / "photos")
+    told = json.loads(json.dumps(facts(story_of(workspace)), allow_nan=False))
+    assert told["promoted"] == 16
+    tile = next(one for one in told["strips"] if one["tiles"])["tiles"][0]
+    assert "jpeg" not in tile
+    assert os.path.sep not in tile["name"]
+    assert {"key", "value", "usual"} == set(told["settings"][0])

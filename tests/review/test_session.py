@@ -1,0 +1,199 @@
+"""The desk without a screen: blind and open work kept apart, nothing lost between sessions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from benchmarks.review_queue import hold_session, make_workspace
+from curator.base.vocabulary import EventKind, Label, Method, Origin
+from curator.catalogue import processes
+from curator.catalogue.labels import current, history
+from curator.catalogue.models import Skip
+from curator.errors import UsageError
+from curator.review.filter import View
+from curator.review.session import BATCH, Desk
+from curator.workspace import Workspace
+from tests.support.filled import decide, fill, promote
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def pool(workspace: Workspace, tmp_path: Path) -> list[int]:
+    """Sixty images with scores, the last ten promoted."""
+    ids = fill(workspace, tmp_path / "photos", [f"{number:03d}.jpg" for number in range(60)])
+    scores = [0.3 + 0.008 * number for number in range(50)] + [0.999] * 10
+    promote(workspace, dict(zip(ids.values(), scores, strict=True)))
+    return list(ids.values())
+
+
+def card_id(desk: Desk) -> int:
+    card = desk.current()
+    assert card is not None
+    return card.image_id
+
+
+@pytest.mark.slow
+def test_a_blind_card_carries_no_hint(workspace: Workspace, pool: list[int]) -> None:
+    with Desk(workspace, "calibration", actor="anna") as desk:
+        for _ in range(30):
+            card = desk.current()
+            assert card is not None
+            assert (card.score, card.standing, card.origin, card.round, card.why) == (
+                None, None, None, None, "",
+            )  # fmt: skip
+            assert card.suggestion is None
+            desk.decide(Label.NEGATIVE)
+        summary = desk.summary()
+    assert summary.decided == 30
+    assert (summary.against_model, summary.corrected) == (0, 0)
+    event = history(workspace.catalogue, card.image_id)[-1]
+    assert (event.origin, event.method) == (Origin.CALIBRATION, Method.BLIND)
+
+
+@pytest.mark.slow
+def test_undo_never_leads_from_blind_work_into_open_work(
+    workspace: Workspace, pool: list[int]
+) -> None:
+    with Desk(workspace, "calibration", actor="anna") as desk:
+        blind = card_id(desk)
+        desk.decide(Label.POSITIVE)
+        desk.choose("borderline")
+        assert desk.undo() is None
+        assert desk.move(-1) is None
+        opened = card_id(desk)
+        desk.decide(Label.NEGATIVE)
+        desk.choose("calibration")
+        undone = desk.undo()
+        assert undone is not None
+        assert undone.image_ids == (blind,)
+        assert card_id(desk) == blind
+        assert desk.undo() is None
+    found = current(workspace.catalogue, [blind, opened])
+    assert found[blind].origin in (None, Origin.PROMOTED)
+    assert found[opened].origin is Origin.REVIEW
+
+
+def test_undo_of_earlier_sessions_stays_with_the_same_kind_of_work(
+    workspace: Workspace, pool: list[int]
+) -> None:
+    with Desk(workspace, "borderline", actor="anna") as desk:
+        opened = card_id(desk)
+        desk.decide(Label.NEGATIVE)
+    with Desk(workspace, "calibration", actor="anna") as desk:
+        assert desk.undo() is None
+    with Desk(workspace, "random", actor="anna") as desk:
+        undone = desk.undo()
+        assert undone is not None
+        assert (undone.image_ids, undone.earlier_session) == ((opened,), True)
+    assert history(workspace.catalogue, opened)[-1].kind is EventKind.RETRACT
+
+
+def test_a_blind_sample_has_no_contact_sheet(workspace: Workspace, pool: list[int]) -> None:
+    with Desk(workspace, "calibration", actor="anna") as desk:
+        card = desk.current()
+        assert card is not None
+        with pytest.raises(UsageError, match="no contact sheet"):
+            desk.decide_page([(card, Label.POSITIVE)])
+
+
+def test_a_skip_that_is_taken_back_is_forgotten(workspace: Workspace, pool: list[int]) -> None:
+    with Desk(workspace, "borderline", actor="anna") as desk:
+        first = card_id(desk)
+        desk.skip()
+        assert _skips(workspace) == [first]
+        assert desk.undo() is not None
+        assert card_id(desk) == first
+        assert desk.summary().skipped == 0
+    assert _skips(workspace) == []
+
+
+def test_a_filter_keeps_the_least_certain_first(workspace: Workspace, pool: list[int]) -> None:
+    with Desk(workspace, "borderline", actor="anna", view=View(side="positive")) as desk:
+        scores = []
+        for _ in range(5):
+            card = desk.current()
+            assert card is not None
+            scores.append(card.score)
+            desk.skip()
+    assert scores == [pytest.approx(0.5 + 0.008 * step) for step in range(5)]
+
+
+def test_suspect_labels_come_although_a_person_gave_them(
+    workspace: Workspace, pool: list[int]
+) -> None:
+    """Corrected or confirmed, each is asked about once."""
+    decide(workspace, [pool[0], pool[49]], Label.NEGATIVE)
+    decide(workspace, [pool[5]], Label.POSITIVE)
+    with Desk(workspace, "suspect", actor="anna") as desk:
+        card = desk.current()
+        assert card is not None
+        assert (card.image_id, card.standing, card.origin) == (pool[49], "negative", Origin.SEED)
+        desk.decide(Label.POSITIVE)
+        assert card_id(desk) == pool[5]
+        desk.decide(Label.POSITIVE)
+        assert desk.current() is None
+    with Desk(workspace, "suspect", actor="ben") as desk:
+        assert desk.current() is None
+
+
+@pytest.mark.slow
+def test_what_another_reviewer_let_go_comes_after_all(
+    workspace: Workspace, pool: list[int]
+) -> None:
+    """Nothing of a queue is left over when somebody stops midway."""
+    with Desk(workspace, "borderline", actor="anna") as anna:
+        ben = Desk(workspace, "borderline", actor="ben")
+        held = card_id(ben)
+        seen = []
+        while (card := anna.current()) is not None:
+            seen.append(card.image_id)
+            anna.decide(Label.POSITIVE)
+        assert held not in seen
+        assert len(seen) == 50 - BATCH
+        ben.close()
+        while (card := anna.current()) is not None:
+            seen.append(card.image_id)
+            anna.decide(Label.POSITIVE)
+    assert sorted(seen) == sorted(pool[:50])
+
+
+@pytest.mark.slow
+def test_after_a_kill_it_goes_on_at_the_very_next_image(
+    workspace: Workspace, pool: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone, monkeypatch.context() as patch:
+        patch.setattr(processes.os, "getpid", lambda: gone.pid)
+        killed = Desk(workspace, "borderline", actor="anna")
+    card_id(killed)
+    killed.decide(Label.NEGATIVE)
+    with Desk(workspace, "borderline", actor="bert") as desk:
+        assert card_id(desk) == card_id(killed)
+
+
+def _skips(workspace: Workspace) -> list[int]:
+    with workspace.catalogue.read() as connection:
+        return list(connection.execute(sa.select(Skip.image_id)).scalars())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("queue", ["borderline", "random", "calibration"])
+def test_a_long_queue_takes_no_more_memory_than_a_short_one(tmp_path: Path, queue: str) -> None:
+    """Ten times as many images, and less than twenty bytes for each of the others."""
+    peaks = []
+    for rows in (3_000, 30_000):
+        make_workspace(tmp_path / str(rows), rows)
+        if not peaks:
+            hold_session(tmp_path / str(rows), queue, 5)  # loads what is loaded once
+        tracemalloc.start()
+        hold_session(tmp_path / str(rows), queue, 60)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        tracemalloc.clear_traces()
+    assert peaks[1] - peaks[0] < 27_000 * 20

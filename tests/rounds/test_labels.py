@@ -1,0 +1,137 @@
+"""Which labels teach, which judge, and what a head may teach itself with: never both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from curator.base.vocabulary import Method, Origin, Split, Standing, code_of
+from curator.catalogue.pool import HumanLabels, PoolChunk
+from curator.errors import DataError
+from curator.rounds.labels import check_labels, held, pool_slice, training_labels
+from curator.rounds.promotion import Held
+from curator.settings.sections import ClassesSettings
+from curator.statistics.folds import fold_of
+
+FOLDS, SEED = 5, 0
+
+
+def chunk(
+    standing: Standing | None,
+    origin: Origin | None,
+    split: Split | None,
+    *,
+    blocked: bool = False,
+) -> PoolChunk:
+    return PoolChunk(
+        image_ids=np.array([7]),
+        feature_rows=np.array([3]),
+        standing=np.array([code_of(standing)], dtype=np.int8),
+        origin=np.array([code_of(origin)], dtype=np.int8),
+        unit_keys=np.array([123]),
+        split=np.array([code_of(split)], dtype=np.int8),
+        blocked=np.array([blocked]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "teachable", "taught", "code"),
+    [
+        (chunk(None, None, None), True, False, Held.NOTHING),
+        (chunk(None, None, Split.TRAIN), True, False, Held.NOTHING),
+        (chunk(None, None, Split.CALIBRATION), False, False, Held.NOTHING),
+        (chunk(None, None, Split.TEST), False, False, Held.NOTHING),
+        (chunk(None, None, Split.WITHHELD), False, False, Held.NOTHING),
+        (chunk(None, None, None, blocked=True), False, False, Held.UNTOUCHABLE),
+        (chunk(Standing.POSITIVE, Origin.PROMOTED, None), True, False, Held.PROMOTED_POSITIVE),
+        (
+            chunk(Standing.NEGATIVE, Origin.PROMOTED, Split.CALIBRATION),
+            False, False, Held.PROMOTED_NEGATIVE,
+        ),
+        (chunk(Standing.POSITIVE, Origin.SEED, Split.TRAIN), False, True, Held.UNTOUCHABLE),
+        (chunk(Standing.NEGATIVE, Origin.REVIEW, Split.TRAIN), False, True, Held.UNTOUCHABLE),
+        (chunk(Standing.POSITIVE, Origin.SEED, Split.WITHHELD), False, False, Held.UNTOUCHABLE),
+        (chunk(Standing.POSITIVE, Origin.REVIEW, Split.TEST), False, False, Held.UNTOUCHABLE),
+        (
+            chunk(Standing.POSITIVE, Origin.CALIBRATION, Split.CALIBRATION),
+            False, False, Held.UNTOUCHABLE,
+        ),
+        (chunk(Standing.POSITIVE, Origin.CALIBRATION, Split.TRAIN), False, False, Held.UNTOUCHABLE),
+        (chunk(Standing.NEGATIVE, Origin.AUDIT, Split.TEST), False, False, Held.UNTOUCHABLE),
+        (chunk(Standing.UNSURE, Origin.REVIEW, Split.TRAIN), False, False, Held.UNTOUCHABLE),
+        (chunk(Standing.CONFLICT, Origin.SEED, Split.TRAIN), False, False, Held.UNTOUCHABLE),
+    ],
+)  # fmt: skip
+def test_what_a_round_may_do_with_an_image(
+    found: PoolChunk, teachable: bool, taught: bool, code: Held
+) -> None:
+    part = pool_slice(found, FOLDS, SEED)
+    assert (part.teachable[0], part.taught[0]) == (teachable, taught)
+    assert held(found)[0] == code
+
+
+def human(*rows: tuple[Standing, Origin, Method, Split], feature_row: int = 0) -> HumanLabels:
+    columns = list(zip(*rows, strict=True))
+    codes = [np.array([code_of(word) for word in column], dtype=np.int8) for column in columns]
+    count = len(rows)
+    return HumanLabels(
+        image_ids=np.arange(count),
+        feature_rows=np.full(count, feature_row),
+        unit_keys=np.arange(count) * 1_000,
+        source_ids=np.ones(count, dtype=np.int64),
+        standing=codes[0],
+        origin=codes[1],
+        method=codes[2],
+        split=codes[3],
+    )
+
+
+def test_no_label_both_teaches_and_judges_for_the_pool() -> None:
+    rows = [
+        (standing, origin, method, split)
+        for standing in (Standing.POSITIVE, Standing.NEGATIVE)
+        for origin in (Origin.SEED, Origin.REVIEW, Origin.CALIBRATION, Origin.AUDIT)
+        for method in (Method.SINGLE, Method.SHEET, Method.BLIND, Method.IMPORT)
+        for split in Split
+    ]
+    labels = training_labels(human(*rows), FOLDS, SEED)
+    assert not (labels.trains & labels.sampled).any()
+    for index, (_, origin, method, split) in enumerate(rows):
+        teaches = split is Split.TRAIN and origin in (Origin.SEED, Origin.REVIEW)
+        assert labels.trains[index] == teaches
+        assert labels.calibrates[index] == (teaches and method is not Method.SHEET)
+        assert labels.representative[index] == (teaches and origin is Origin.SEED)
+        sampled = origin is Origin.CALIBRATION and split is Split.CALIBRATION
+        assert labels.sampled[index] == (sampled and method is not Method.SHEET)
+
+
+def test_unsure_conflicts_and_images_without_features_are_no_labels() -> None:
+    seed = (Origin.SEED, Method.SINGLE, Split.TRAIN)
+    found = human((Standing.UNSURE, *seed), (Standing.CONFLICT, *seed), (Standing.POSITIVE, *seed))
+    assert len(training_labels(found, FOLDS, SEED).rows) == 1
+    without = human((Standing.POSITIVE, *seed), feature_row=-1)
+    assert len(training_labels(without, FOLDS, SEED).rows) == 0
+
+
+def test_a_class_within_one_fold_is_too_few_whatever_the_count() -> None:
+    keys = np.arange(10_000)
+    same = keys[fold_of(keys, FOLDS, SEED) == 0][:30]
+    seed = (Origin.SEED, Method.SINGLE, Split.TRAIN)
+    found = human(*[(Standing.POSITIVE, *seed)] * 30, *[(Standing.NEGATIVE, *seed)] * 30)
+    found.unit_keys[:30] = same
+    labels = training_labels(found, FOLDS, SEED)
+    with pytest.raises(DataError, match="All 30 images labelled good hang together in groups"):
+        check_labels(labels, FOLDS, ClassesSettings())
+    few = training_labels(
+        human((Standing.POSITIVE, *seed), *[(Standing.NEGATIVE, *seed)] * 30), FOLDS, SEED
+    )
+    with pytest.raises(DataError, match="Only 1 image is labelled good, too few"):
+        check_labels(few, FOLDS, ClassesSettings())
+
+
+def test_a_class_without_labels_is_named_with_what_to_do() -> None:
+    seed = (Origin.SEED, Method.SINGLE, Split.TRAIN)
+    labels = training_labels(human(*[(Standing.POSITIVE, *seed)] * 30), FOLDS, SEED)
+    with pytest.raises(DataError, match="No image that may be trained on is labelled bad") as said:
+        check_labels(labels, FOLDS, ClassesSettings())
+    assert "--label bad" in said.value.advice

@@ -1,0 +1,125 @@
+"""Settings: read, refused with a helpful sentence, changed with comments kept, documented."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curator.errors import SettingsError
+from curator.settings import sections
+from tests.support.command import CHECKOUT
+
+TEXT = """\
+# mine
+[promotion]
+promote_above = 0.98  # high
+
+[classes]
+positive = "face"
+"""
+
+
+def test_what_is_not_written_has_its_default() -> None:
+    found = sections.parse_settings(TEXT, "curator.toml")
+    assert found.promotion.promote_above == 0.98
+    assert found.promotion.promote_below == 0.03
+    assert found.classes.positive == "face"
+    assert found.classes.negative == "bad"
+
+
+def test_an_empty_file_takes_every_default() -> None:
+    assert sections.parse_settings("", "curator.toml") == sections.Settings()
+
+
+def test_every_default_is_valid_and_documented() -> None:
+    for key in sections.setting_keys():
+        about = sections.describe_setting(key)
+        assert about.meaning.endswith("."), key
+        assert about.values, key
+        value = tomllib.loads(f"value = {about.default}")["value"]
+        section, name = key.split(".")
+        sections.check_settings({section: {name: value}}, "default")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[promotion]\npromote_abov = 0.9\n", "Did you mean `promotion.promote_above`?"),
+        ("[promotions]\npromote_above = 0.9\n", "there is no setting `promotions`"),
+        ("[promotion]\npromote_above = 1.5\n", "promotion.promote_above"),
+        ("[promotion]\npromote_above = 0.5\n", "the thresholds must rise"),
+        ("[classes]\npositive = 'bad'\n", "the two classes need two names"),
+        ("[classes]\npositive = ''\n", "classes.positive"),
+        ("[classifier]\nimage_size = 3\n", "classifier.image_size"),
+        ("[runtime]\nseed = 'x'\n", "runtime.seed"),
+        ("promotion = 3\n", "promotion"),
+        ("[classifier]\nimage_size = 3\n", "'auto' or greater than or equal to 16"),
+        ("[promotion\n", "is not valid TOML"),
+    ],
+)
+def test_bad_content_is_refused_with_its_place(content: str, says: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        sections.parse_settings(content, "curator.toml")
+    assert says in str(refused.value)
+    assert "curator.toml" in str(refused.value)
+
+
+def test_a_change_keeps_comments_and_order() -> None:
+    changed = sections.change_settings(
+        TEXT, {"promotion.promote_above": "0.97", "runtime.seed": "7"}, "curator.toml"
+    )
+    assert changed.startswith("# mine\n[promotion]\npromote_above = 0.97  # high\n")
+    assert sections.parse_settings(changed, "curator.toml").runtime.seed == 7
+
+
+def test_words_need_no_quotes_and_lists_take_commas() -> None:
+    changed = sections.change_settings(
+        "", {"classes.positive": "face", "classes.reasons": "profile, several faces"}, "here"
+    )
+    found = sections.parse_settings(changed, "here")
+    assert found.classes.positive == "face"
+    assert found.classes.reasons == ("profile", "several faces")
+
+
+def test_an_invalid_change_is_refused() -> None:
+    with pytest.raises(SettingsError, match="thresholds must rise"):
+        sections.change_settings(TEXT, {"promotion.promote_below": "0.99"}, "curator.toml")
+
+
+@pytest.mark.slow
+@given(st.text(min_size=1))
+def test_any_class_name_survives_being_written(name: str) -> None:
+    quoted = sections.as_toml(name)
+    changed = sections.change_settings("", {"classes.negative": quoted}, "here")
+    if name == "good":
+        return
+    assert sections.parse_settings(changed, "here").classes.negative == name
+
+
+@pytest.mark.slow
+def test_the_reference_says_what_the_code_says() -> None:
+    checked = subprocess.run(
+        [sys.executable, CHECKOUT / "docs" / "make_settings.py", "--check"],
+        env={"PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.slow
+def test_a_drifted_reference_is_noticed(tmp_path: Path) -> None:
+    script = tmp_path / "make_settings.py"
+    script.write_text((CHECKOUT / "docs" / "make_settings.py").read_text())
+    (tmp_path / "settings.md").write_text("# Settings\n")
+    command = [sys.executable, script, "--check"]
+    environment = {"PYTHONPATH": str(CHECKOUT)}
+    assert subprocess.run(command, env=environment, capture_output=True).returncode == 1
+    subprocess.run([sys.executable, script], env=environment, check=True, capture_output=True)
+    assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
