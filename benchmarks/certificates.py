@@ -30,13 +30,13 @@ from benchmarks.report import Line, print_report
 from curator.classifiers.heads.frozen import use_threads
 from curator.simulation.policies import (
     AuditRules,
-    Played,
+    PolicyOutcome,
     draw_labels,
     nothing_learned,
     play_certified,
     ready_audit,
 )
-from curator.simulation.replay import Rehearsal
+from curator.simulation.replay import SimulationRun
 
 RISK = 0.05
 COPIES = 5
@@ -91,8 +91,8 @@ CONDITIONS = (
 class Found:
     """What came of a condition: the first audit of each repetition, and all of them."""
 
-    first: list[Played]
-    all: list[Played]
+    first: list[PolicyOutcome]
+    all: list[PolicyOutcome]
     seconds: float
 
 
@@ -136,8 +136,8 @@ def play(condition: Condition, pools: list[Task], repetitions: int, audits: int)
 
 
 def one_repetition(
-    condition: Condition, played_on: Rehearsal, repetition: int, audits: int
-) -> list[Played]:
+    condition: Condition, played_on: SimulationRun, repetition: int, audits: int
+) -> list[PolicyOutcome]:
     """Seeds, heads, frame, plan, and so many audits."""
     generator = np.random.default_rng([repetition, 1])
     places, said = draw_labels(played_on.pool.truth, condition.seeds, condition.flipped, generator)

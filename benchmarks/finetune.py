@@ -196,15 +196,15 @@ def _frozen(arguments: argparse.Namespace, kept: Kept) -> Measured:
 
 def _heads_accuracy(request: NetworkRequest, drawn: Drawn, count: int, rest: Rows) -> float:
     """Five heads, each on four fifths of the labels, as a round fits them; their mean."""
-    from curator.classifiers.heads.label_weights import Known, read_labels
+    from curator.classifiers.heads.label_weights import TeachingLabels, weigh_labels
     from curator.classifiers.heads.model import standardize
     from curator.classifiers.heads.solver import fit_heads
 
     x = _features(request, drawn)
     z = standardize(len(x), x.sum(0).astype(float), np.square(x).sum(0).astype(float)).apply(x)
     positive, folds = drawn.positive[:count], np.arange(count) % HEADS
-    known = Known(features=z[:count], positive=positive, folds=folds)
-    reading = read_labels(known, HEADS, strength=None, doubt=True, balanced=True)
+    known = TeachingLabels(features=z[:count], positive=positive, folds=folds)
+    reading = weigh_labels(known, HEADS, strength=None, doubt=True, balanced=True)
     weights = reading.trust * (folds[:, None] != np.arange(HEADS))
     fitted = fit_heads(z[:count], positive, weights, regularization=reading.strength)
     return float(((fitted.margins(z[rest]).mean(axis=1) > 0) == drawn.positive[rest]).mean())

@@ -22,7 +22,7 @@ from curator.classifiers.heads.neighbours import Neighbourhood
 from curator.rounds.neighbour_graph import NEIGHBOURS
 from curator.rounds.run import plan_of
 from curator.settings.sections import Settings
-from curator.simulation.replay import KnownPool, Rehearsal, Space
+from curator.simulation.replay import FeatureSpace, KnownPool, SimulationRun
 from tests.support import fashion
 
 Ints = NDArray[np.int64]
@@ -81,13 +81,13 @@ def with_copies(task: Task, copies: int, seed: int) -> Task:
     return Task(name=task.name, features=features, truth=task.truth[places])
 
 
-def rehearsal(task: Task, settings: Settings | None = None) -> Rehearsal:
+def rehearsal(task: Task, settings: Settings | None = None) -> SimulationRun:
     """Rounds on this task, with the settings that a new workspace has if no others are given."""
     chosen = settings or Settings()
     images = np.arange(len(task.truth))
     pool = KnownPool(rows=images, unit_keys=images, truth=task.truth)
     space, around = map_of(task)
-    return Rehearsal(
+    return SimulationRun(
         pool,
         task,
         plan_of(chosen),
@@ -97,7 +97,7 @@ def rehearsal(task: Task, settings: Settings | None = None) -> Rehearsal:
     )
 
 
-def map_of(task: Task) -> tuple[Space, Neighbourhood]:
+def map_of(task: Task) -> tuple[FeatureSpace, Neighbourhood]:
     """A task in few directions, and who lies near whom, found as a workspace finds it."""
     rows = np.arange(len(task.truth))
     projection = find_projection(task, rows)
@@ -107,7 +107,7 @@ def map_of(task: Task) -> tuple[Space, Neighbourhood]:
     index = NeighbourIndex(vectors)
     graph = [index.nearest_of_own(vectors[part], int(part[0]), NEIGHBOURS) for part in blocks]
     around = Neighbourhood(rows=rows, graph=np.concatenate(graph), digest=task.name)
-    return Space(rows=rows, vectors=vectors), around
+    return FeatureSpace(rows=rows, vectors=vectors), around
 
 
 def _clothes(folder: Path) -> tuple[Float16, NDArray[np.uint8]]:

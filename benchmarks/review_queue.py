@@ -86,13 +86,13 @@ def make_workspace(folder: Path, rows: int) -> None:
 def hold_session(folder: Path, queue: str, decisions: int) -> Session:
     """Decide about so many images, as quickly as it goes."""
     from curator.base.vocabulary import Label
-    from curator.review.session import Desk
+    from curator.review.session import ReviewSession
     from curator.workspace import open_workspace
 
     searches: list[float] = []
     decided: list[float] = []
     workspace = open_workspace(folder)
-    with workspace.catalogue, Desk(workspace, queue, actor="somebody") as desk:
+    with workspace.catalogue, ReviewSession(workspace, queue, actor="somebody") as desk:
         for _ in range(decisions):
             if desk.runs_low:
                 searches.append(_milliseconds(desk.refill))

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.report import Line, median, print_report
-from curator.api import Workspace, create_workspace, open_workspace
+from curator.api import WorkspaceApi, create_workspace, open_workspace
 from curator.base.progress import SILENT
 from curator.base.vocabulary import Origin, code_of
 from curator.catalogue.images import image_files
@@ -80,7 +80,7 @@ def _folder(kept: Path | None) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _workspace(folder: Path, images: int) -> tuple[Workspace, dict[str, bool]]:
+def _workspace(folder: Path, images: int) -> tuple[WorkspaceApi, dict[str, bool]]:
     """A workspace with all images encoded and 200 random labels; and the truth by file name."""
     truth = _write_pictures(folder / "pictures", images)
     if not (folder / "workspace" / "curator.toml").exists():
@@ -127,7 +127,7 @@ def _write_seeds(folder: Path, truth: dict[str, bool]) -> Path:
     return path
 
 
-def _our_rounds(workspace: Workspace, rounds: int) -> float:
+def _our_rounds(workspace: WorkspaceApi, rounds: int) -> float:
     workspace.rollback(to=0)
     start = time.perf_counter()
     for report in workspace.round(rounds=rounds):
@@ -136,7 +136,7 @@ def _our_rounds(workspace: Workspace, rounds: int) -> float:
 
 
 def _their_rounds(
-    workspace: Workspace, truth: dict[str, bool], rounds: int
+    workspace: WorkspaceApi, truth: dict[str, bool], rounds: int
 ) -> tuple[float, dict[str, float]]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -172,7 +172,7 @@ def _promoted_error(
 
 
 def _arrays(
-    workspace: Workspace, truth: dict[str, bool]
+    workspace: WorkspaceApi, truth: dict[str, bool]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64], NDArray[np.bool_]]:
     """Standardised features, truth, our probabilities, and which images are seeds."""
     opened = workspace._workspace

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.report import Line, median, print_report
-from curator.api import Workspace, create_workspace, open_workspace
+from curator.api import WorkspaceApi, create_workspace, open_workspace
 from curator.settings.sections import write_settings
 from curator.tuning.curve import curve_of_epochs, curve_of_sizes
 from curator.tuning.trials import error_on, study_labels, train_on, with_settings
@@ -82,7 +82,7 @@ def _tuned(scratch: Path, arguments: argparse.Namespace) -> list[Line]:
     return lines
 
 
-def _test_error(made: Workspace, rate: float) -> float:
+def _test_error(made: WorkspaceApi, rate: float) -> float:
     """Of the recipe with this rate, trained as `tune` trains its winner, epochs by validation."""
     changed = with_settings(made._workspace, {"training.learning_rate": rate})
     labels, seed = study_labels(changed), changed.settings.runtime.seed
@@ -122,7 +122,7 @@ def _curved(scratch: Path, arguments: argparse.Namespace) -> list[Line]:
     return lines
 
 
-def _accuracy_at(made: Workspace, size: int, seed: int) -> float:
+def _accuracy_at(made: WorkspaceApi, size: int, seed: int) -> float:
     """Accuracy on all other labels, which also choose the epoch, as `curve` measures."""
     labels = study_labels(made._workspace).train
     chosen = np.random.default_rng(seed).permutation(len(labels)) < size
@@ -132,7 +132,7 @@ def _accuracy_at(made: Workspace, size: int, seed: int) -> float:
     return 1 - outcome.best.validation_error
 
 
-def _workspace(folder: Path, labels: int, seed: int, *, test: float) -> Workspace:
+def _workspace(folder: Path, labels: int, seed: int, *, test: float) -> WorkspaceApi:
     """A workspace of the recipe with `labels` labelled pictures, half of each class."""
     pictures, numbers = fashion.load("train")
     made = create_workspace(folder / "workspace", positive=None, negative=None, recipe=RECIPE)

@@ -39,8 +39,8 @@ from curator.rounds.score import policy_of
 from curator.settings.sections import Settings
 from curator.simulation.policies import (
     AuditRules,
-    Bars,
-    Played,
+    PolicyOutcome,
+    ThresholdBars,
     draw_labels,
     nothing_learned,
     oracle_coverage,
@@ -48,7 +48,7 @@ from curator.simulation.policies import (
     play_thresholds,
     ready_audit,
 )
-from curator.simulation.replay import Rehearsal
+from curator.simulation.replay import SimulationRun
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -84,7 +84,7 @@ class Row:
 class Once:
     """One repetition: what was played, what the seeds' oracle would cover, and seconds."""
 
-    played: Played
+    played: PolicyOutcome
     oracle: float | None
     seconds: float
 
@@ -167,7 +167,7 @@ def _certified_once(bench: _Bench, repetition: int, *, max_error: float) -> Once
 class _Bench:
     """One pool with all methods."""
 
-    def __init__(self, task: Task, played_on: Rehearsal) -> None:
+    def __init__(self, task: Task, played_on: SimulationRun) -> None:
         self.task, self._rehearsal = task, played_on
         standard = task.features.astype(np.float32)
         standard -= standard.mean(axis=0)
@@ -221,7 +221,7 @@ class _Bench:
         if not self._rehearsal.can_teach(places, said, seed=repetition):
             return self._nothing(seeds, None, start)
         (scores,) = self._rehearsal.rounds(places, said, rounds=1, seed=repetition)
-        bars = Bars(policy=policy_of(Settings().promotion))
+        bars = ThresholdBars(policy=policy_of(Settings().promotion))
         if raw:
             scores = scores.as_raw().without_distances()
         played = play_thresholds([scores], bars)
@@ -275,7 +275,7 @@ class _Bench:
     ) -> Once:
         truth = self.task.truth[images]
         good, bad = taken & positive.astype(np.bool_), taken & ~positive.astype(np.bool_)
-        played = Played(
+        played = PolicyOutcome(
             decisions=decisions,
             images=len(images),
             positive=int(good.sum()),

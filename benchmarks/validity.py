@@ -24,7 +24,7 @@ from curator.audits.frame import Frame, freeze_frame, of_class
 from curator.audits.ladder import AuditPlan, critical_count, lay_ladder
 from curator.audits.planner import choose_plan
 from curator.audits.promise import Promise, next_promise
-from curator.audits.test import Outcome, close_audit
+from curator.audits.test import AuditOutcome, close_audit
 from curator.audits.whole import bound_whole, error_with_slips
 from tests.audits.cases import adversary
 
@@ -189,7 +189,7 @@ def duplicates(runs: int) -> float:
     false = 0
     for attempt in range(runs):
         draw = draw_audit(frame, plan, seed=0, attempt=attempt)
-        outcomes = np.where(truth[draw.places], Outcome.POSITIVE, Outcome.NEGATIVE)
+        outcomes = np.where(truth[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
         places = close_audit(frame, plan, draw, outcomes.astype(np.int8)).certified_places
         false += bool(len(places)) and bool(wrong[places].mean() > 0.03)
     return false / runs

@@ -21,12 +21,12 @@ from curator.base.version import __version__
 from curator.errors import CuratorError
 
 if TYPE_CHECKING:
-    from curator.api import Workspace
+    from curator.api import WorkspaceApi
 
 __all__ = ["CuratorError", "__version__", "init", "open"]
 
 
-def open(path: str | Path = ".") -> Workspace:
+def open(path: str | Path = ".") -> WorkspaceApi:
     """Open the workspace at `path`, or at the nearest folder above it.
 
     Raises `CuratorError` if there is none, or if it cannot be opened.
@@ -42,7 +42,7 @@ def init(
     positive: str | None = None,
     negative: str | None = None,
     recipe: str | None = None,
-) -> Workspace:
+) -> WorkspaceApi:
     """Make a workspace in the folder `path` and open it.
 
     `positive` and `negative` are your names for the two classes, by default those of the

@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from curator.prediction.model_export import ModelExportReport
     from curator.prediction.predict import Prediction
     from curator.report.history import History
-    from curator.report.report import ReportReport
+    from curator.report.report import WrittenReport
     from curator.report.status import Status
     from curator.review.queues import QueueRow
-    from curator.review.session import Desk
+    from curator.review.session import ReviewSession
     from curator.rounds.run import RoundReport
     from curator.settings.sections import Settings
     from curator.simulation.simulate import Simulation
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from curator.tuning.tune import TuneReport
 
 
-class Workspace:
+class WorkspaceApi:
     """An open workspace. Close it, or use it in a `with` statement.
 
     `progress` listens to every method that takes long.
@@ -62,7 +62,7 @@ class Workspace:
         self._workspace = workspace
         self.progress = progress
 
-    def __enter__(self) -> Workspace:
+    def __enter__(self) -> WorkspaceApi:
         """The workspace itself."""
         return self
 
@@ -95,7 +95,9 @@ class Workspace:
 
         return status(self._workspace)
 
-    def report(self, destination: str | Path | None = None, *, force: bool = False) -> ReportReport:
+    def report(
+        self, destination: str | Path | None = None, *, force: bool = False
+    ) -> WrittenReport:
         """The story of the curation as one HTML page; `report.html` in the workspace, if not told.
 
         `story` of what comes back holds the facts behind the page.
@@ -181,14 +183,16 @@ class Workspace:
             progress=self.progress,
         )
 
-    def review(self, name: str, *, like: str | Path | None = None, seed: int | None = None) -> Desk:
+    def review(
+        self, name: str, *, like: str | Path | None = None, seed: int | None = None
+    ) -> ReviewSession:
         """A session that hands out one image after the other; use it in a `with` statement.
 
         `current()` is the image to look at; `decide`, `skip` and `undo` go on from there.
         """
-        from curator.review.session import Desk
+        from curator.review.session import ReviewSession
 
-        return Desk(
+        return ReviewSession(
             self._workspace,
             name,
             actor=current_user(),
@@ -319,12 +323,14 @@ class Workspace:
     def simulate(self, truth: str | Path, **wish: Any) -> Simulation:
         """The whole process played with labels that you know; what settings would give.
 
-        `wish` are the fields of `curator.simulation.simulate.Wish`: seeds, policies,
+        `wish` are the fields of `curator.simulation.simulate.SimulationRequest`: seeds, policies,
         max_errors, decisions, features, rounds, flipped, slips, repetitions.
         """
-        from curator.simulation.simulate import Wish, simulate
+        from curator.simulation.simulate import SimulationRequest, simulate
 
-        return simulate(self._workspace, Path(truth), Wish(**wish), progress=self.progress)
+        return simulate(
+            self._workspace, Path(truth), SimulationRequest(**wish), progress=self.progress
+        )
 
     def doctor(self) -> DoctorReport:
         """A look at the machine and this workspace before something goes wrong."""
@@ -452,20 +458,22 @@ class Workspace:
         return None if image is None else find_named_image(self._workspace.catalogue, str(image))
 
 
-def open_workspace(folder: Path) -> Workspace:
+def open_workspace(folder: Path) -> WorkspaceApi:
     """Open the workspace at `folder` or at the nearest folder above it."""
     from curator.rounds.scored import catch_up
     from curator.workspace import find_workspace, open_workspace
 
     workspace = open_workspace(find_workspace(folder))
     catch_up(workspace)
-    return Workspace(workspace)
+    return WorkspaceApi(workspace)
 
 
 def create_workspace(
     folder: Path, *, positive: str | None, negative: str | None, recipe: str | None
-) -> Workspace:
+) -> WorkspaceApi:
     """Make a workspace in `folder` and open it."""
     from curator.workspace import create_workspace
 
-    return Workspace(create_workspace(folder, positive=positive, negative=negative, recipe=recipe))
+    return WorkspaceApi(
+        create_workspace(folder, positive=positive, negative=negative, recipe=recipe)
+    )

@@ -22,11 +22,11 @@ from curator.base.files import cannot_write, replacing
 from curator.base.progress import SILENT, Progress
 from curator.base.resources import resource_folder
 from curator.base.values import ManifestRow
-from curator.base.vocabulary import Origin, Standing
+from curator.base.vocabulary import CurrentLabel, Origin
 from curator.catalogue.counts import counts
 from curator.catalogue.manifest import manifest_rows
 from curator.catalogue.rounds import list_rounds
-from curator.charts.contact_sheet import Strip, Tile, contact_sheet
+from curator.charts.contact_sheet import SheetSection, Tile, contact_sheet
 from curator.errors import DataError, StorageError
 from curator.export.export import export
 from curator.intake.add import add
@@ -34,7 +34,7 @@ from curator.intake.label import label
 from curator.report.ratings import (
     BorderlineOutcome,
     PromotedOutcome,
-    Rated,
+    RatedImage,
     borderline_outcome,
     most_borderline,
     outcome_of,
@@ -239,13 +239,13 @@ def _report(workspace: Workspace, ratings: dict[str, float], manifest: Path) -> 
         coverage=counted.coverage,
         promoted={
             classes.name_of(standing): outcome_of(images, standing)
-            for standing in (Standing.POSITIVE, Standing.NEGATIVE)
+            for standing in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
         },
         borderline=borderline_outcome(images, BORDERLINE),
     )
 
 
-def _rated(workspace: Workspace, ratings: dict[str, float]) -> list[Rated]:
+def _rated(workspace: Workspace, ratings: dict[str, float]) -> list[RatedImage]:
     """The cells without a human label, in order of their names."""
     return [
         _rated_row(row, ratings)
@@ -257,10 +257,10 @@ def _unjudged(rows: Iterator[ManifestRow]) -> Iterator[ManifestRow]:
     return (row for row in rows if row.origin in (None, Origin.PROMOTED))
 
 
-def _rated_row(row: ManifestRow, ratings: dict[str, float]) -> Rated:
+def _rated_row(row: ManifestRow, ratings: dict[str, float]) -> RatedImage:
     name = os.path.basename(os.fsdecode(row.path))  # noqa: PTH119 (the bytes of the catalogue)
     assert row.probability is not None
-    return Rated(
+    return RatedImage(
         name=name,
         negative_rating=ratings[name],
         promoted=row.standing if row.origin is Origin.PROMOTED else None,
@@ -272,14 +272,16 @@ def _picture(workspace: Workspace) -> Path:
     return workspace.root / "contact-sheet.png"
 
 
-def _strips(images: Sequence[Rated], classes: ClassesSettings, cells: Path) -> list[Strip]:
+def _strips(
+    images: Sequence[RatedImage], classes: ClassesSettings, cells: Path
+) -> list[SheetSection]:
     chosen = [
-        (f"Surest {classes.positive}", "promoted", surest(images, Standing.POSITIVE, _SHOWN)),
-        (f"Surest {classes.negative}", "promoted", surest(images, Standing.NEGATIVE, _SHOWN)),
+        (f"Surest {classes.positive}", "promoted", surest(images, CurrentLabel.POSITIVE, _SHOWN)),
+        (f"Surest {classes.negative}", "promoted", surest(images, CurrentLabel.NEGATIVE, _SHOWN)),
         ("Most borderline", "neither promoted nor labelled", most_borderline(images, _SHOWN)),
     ]
     return [
-        Strip(
+        SheetSection(
             heading=heading,
             remark=remark,
             tiles=tuple(_tile(image, classes, cells) for image in chosen_images),
@@ -288,7 +290,7 @@ def _strips(images: Sequence[Rated], classes: ClassesSettings, cells: Path) -> l
     ]
 
 
-def _tile(image: Rated, classes: ClassesSettings, cells: Path) -> Tile:
+def _tile(image: RatedImage, classes: ClassesSettings, cells: Path) -> Tile:
     with Image.open(cells / image.name) as picture:
         pixels = picture.convert("RGB")
     likelier = classes.negative if image.negative_rating > 0.5 else classes.positive

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from curator.settings.keys import ACTIONS, Group, key_sign
+from curator.settings.keys import ACTIONS, KeyGroup, key_sign
 
 PAGE = Path(__file__).with_name("review.md")
 BEGIN, END = "<!-- keys: made by make_review.py -->\n", "<!-- end of keys -->\n"
@@ -17,7 +17,7 @@ BEGIN, END = "<!-- keys: made by make_review.py -->\n", "<!-- end of keys -->\n"
 def table() -> str:
     """The keys by group, as Markdown."""
     lines: list[str] = []
-    for group in Group:
+    for group in KeyGroup:
         lines += [f"\n**{group}**\n", "| key | action | what it does |", "| --- | --- | --- |"]
         for action in ACTIONS:
             if action.group is group:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import curator
-from curator.api import Workspace
+from curator.api import WorkspaceApi
 from tests.support import encoder
 from tests.support.command import curator as command
 from tests.support.images import make_folder
@@ -60,7 +60,7 @@ def test_a_workspace_is_found_from_below(tmp_path: Path) -> None:
 
 
 def test_every_method_is_documented_and_typed() -> None:
-    for name, method in inspect.getmembers(Workspace, inspect.isfunction):
+    for name, method in inspect.getmembers(WorkspaceApi, inspect.isfunction):
         if name.startswith("_"):
             continue
         assert method.__doc__, name

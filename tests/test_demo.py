@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from curator.base.vocabulary import Standing
+from curator.base.vocabulary import CurrentLabel
 from curator.catalogue import queues
 from curator.catalogue.images import image_files
 from curator.demo import DemoReport, demo
@@ -82,10 +82,13 @@ def test_the_figures_follow_from_the_manifest(finished: DemoReport, truth: pd.Da
     promoted = manifest[manifest.origin == "promoted"].merge(truth, on="name")
     assert finished.coverage == pytest.approx(len(promoted) / 2_424)
     assert finished.coverage > 0.03
-    for label, standing in (("functional", Standing.POSITIVE), ("defective", Standing.NEGATIVE)):
+    for label, standing in (
+        ("functional", CurrentLabel.POSITIVE),
+        ("defective", CurrentLabel.NEGATIVE),
+    ):
         given = promoted[promoted.label == label]
         outcome = finished.promoted[label]
-        right_rating = 0.0 if standing is Standing.POSITIVE else 1.0
+        right_rating = 0.0 if standing is CurrentLabel.POSITIVE else 1.0
         assert outcome.promoted == len(given)
         assert outcome.right == (given.rating == right_rating).sum()
         assert outcome.wrong == (given.rating == 1 - right_rating).sum()

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from curator.audits.draw import AuditDraw, draw_audit
 from curator.audits.ladder import AuditPlan, describe
-from curator.audits.outlook import Answer
-from curator.audits.plan import Planned, plan, scope_name, scope_of
+from curator.audits.outlook import Advice
+from curator.audits.plan import PlannedAudit, plan, scope_name, scope_of
 from curator.audits.promise import Promise
-from curator.audits.simple_random import describe_single, draw_single
+from curator.audits.simple_random import describe_simple_random, draw_simple_random
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import AuditKind, AuditScope
 from curator.catalogue import audits, frames
@@ -31,15 +31,15 @@ from curator.errors import DataError, UsageError
 from curator.workspace import Workspace
 
 _ADVICE = {
-    Answer.EMPTY_PROMISE: (
+    Advice.EMPTY_PROMISE: (
         "Audit one class by itself with `curator audit --class {rarer}`, set a smaller"
         " promotion.max_error, or bound what was missed with `curator audit --missed`."
     ),
-    Answer.MORE_DECISIONS: (
+    Advice.MORE_DECISIONS: (
         "Nothing was opened. Ask for more with `--size {enough}`, or open it all the same"
         " with `--anyway`."
     ),
-    Answer.TOO_HARD: (
+    Advice.TOO_HARD: (
         "Nothing was opened, and nothing spent. `--anyway` opens an audit that will probably"
         " prove nothing."
     ),
@@ -75,7 +75,7 @@ class AuditReport:
     fewest: int | None
     enough: int | None
     looser: float | None
-    answer: Answer
+    answer: Advice
     text: str
 
 
@@ -162,10 +162,10 @@ def _refuse_other(
         )
 
 
-def _refuse_hopeless(workspace: Workspace, planned: Planned, *, anyway: bool) -> None:
-    if planned.answer is Answer.READY:
+def _refuse_hopeless(workspace: Workspace, planned: PlannedAudit, *, anyway: bool) -> None:
+    if planned.answer is Advice.READY:
         return
-    if anyway and planned.plan is not None and planned.answer is not Answer.EMPTY_PROMISE:
+    if anyway and planned.plan is not None and planned.answer is not Advice.EMPTY_PROMISE:
         return
     rarer = AuditScope.POSITIVE if planned.frame.positive.mean() < 0.5 else AuditScope.NEGATIVE
     advice = _ADVICE[planned.answer].format(
@@ -175,7 +175,7 @@ def _refuse_hopeless(workspace: Workspace, planned: Planned, *, anyway: bool) ->
     raise DataError(planned.text, advice)
 
 
-def _open(workspace: Workspace, planned: Planned) -> AuditReport:
+def _open(workspace: Workspace, planned: PlannedAudit) -> AuditReport:
     assert planned.plan is not None  # `_refuse_hopeless` has let it pass
     catalogue, seed = workspace.catalogue, workspace.settings.runtime.seed
     draw, shells, design = _drawn(planned, seed, audits.attempts(catalogue) + 1)
@@ -212,7 +212,7 @@ def _open(workspace: Workspace, planned: Planned) -> AuditReport:
 
 
 def _drawn(
-    planned: Planned, seed: int, attempt: int
+    planned: PlannedAudit, seed: int, attempt: int
 ) -> tuple[AuditDraw, NDArray[np.int64], dict[str, Any]]:
     """The draw, the shell of every place, and the plan as plain values."""
     plan, frame = planned.plan, planned.frame
@@ -221,11 +221,11 @@ def _drawn(
         draw = draw_audit(frame, plan, seed=seed, attempt=attempt)
         return draw, shells.astype(np.int64), describe(plan)
     assert plan is not None
-    draw = draw_single(frame, plan, seed=seed, attempt=attempt)
-    return draw, np.zeros(len(frame), dtype=np.int64), describe_single(plan)
+    draw = draw_simple_random(frame, plan, seed=seed, attempt=attempt)
+    return draw, np.zeros(len(frame), dtype=np.int64), describe_simple_random(plan)
 
 
-def _report_planned(workspace: Workspace, planned: Planned) -> AuditReport:
+def _report_planned(workspace: Workspace, planned: PlannedAudit) -> AuditReport:
     outlook = planned.outlook
     sample = planned.plan.sample if planned.plan is not None else (outlook.sample if outlook else 0)
     return AuditReport(
@@ -252,7 +252,7 @@ def _report_planned(workspace: Workspace, planned: Planned) -> AuditReport:
 
 
 def _report_open(
-    workspace: Workspace, record: AuditRecord, *, resumed: bool, planned: Planned | None = None
+    workspace: Workspace, record: AuditRecord, *, resumed: bool, planned: PlannedAudit | None = None
 ) -> AuditReport:
     waiting = audits.answers_of(workspace.catalogue, record).waiting
     outlook = planned.outlook if planned else None
@@ -281,6 +281,6 @@ def _report_open(
         fewest=outlook.fewest if outlook else None,
         enough=outlook.enough if outlook else None,
         looser=outlook.looser if outlook else None,
-        answer=planned.answer if planned else Answer.READY,
+        answer=planned.answer if planned else Advice.READY,
         text=text,
     )

@@ -23,7 +23,7 @@ from curator.settings.sections import ClassesSettings, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Certified:
+class CertifiedImages:
     """A certificate as an export sees it.
 
     `facts` is what is shown, JSON values. `image_ids` are the images whose promoted labels
@@ -35,7 +35,7 @@ class Certified:
     stale: bool = False
 
 
-def speaking(catalogue: Catalogue) -> list[CertificateRecord]:
+def current_certificates(catalogue: Catalogue) -> list[CertificateRecord]:
     """The newest certificate of every kind and scope, those that hold first, then by age."""
     found = [
         one
@@ -45,7 +45,7 @@ def speaking(catalogue: Catalogue) -> list[CertificateRecord]:
     return sorted(found, key=lambda one: (one.stale is not None, -one.certificate_id))
 
 
-def of_promoted(found: list[CertificateRecord]) -> CertificateRecord | None:
+def certificate_of_promoted(found: list[CertificateRecord]) -> CertificateRecord | None:
     """The one that `status` and a manifest show: about promoted labels, the newest that holds."""
     return next((one for one in found if one.kind is not AuditKind.MISSED), None)
 
@@ -89,7 +89,7 @@ def stale_sentence(one: CertificateRecord) -> str:
     return " and ".join(told) or "the promoted images are not those that it was issued for"
 
 
-def sentence(one: CertificateRecord, classes: ClassesSettings) -> str:
+def certificate_sentence(one: CertificateRecord, classes: ClassesSettings) -> str:
     """A certificate in one sentence."""
     name = classes.name_of(str(one.scope))
     of_what = "" if one.scope is AuditScope.ALL else f" to {name}"
@@ -104,7 +104,7 @@ def sentence(one: CertificateRecord, classes: ClassesSettings) -> str:
     )
 
 
-class Coverage:
+class ExportableLabels:
     """Which promoted images may go into a manifest, and what may be said about them.
 
     Under thresholds all may. Under the certified policy those that a certificate which holds
@@ -115,7 +115,9 @@ class Coverage:
         self._catalogue = catalogue
         self._settings = settings
         self._all = provisional or settings.promotion.policy != "certified"
-        self._found = [one for one in speaking(catalogue) if one.kind is not AuditKind.MISSED]
+        self._found = [
+            one for one in current_certificates(catalogue) if one.kind is not AuditKind.MISSED
+        ]
         promises = [one for one in self._found if one.kind is AuditKind.PROMISE]
         self._certified = [] if self._all else [self._ids_of(one) for one in promises]
 
@@ -130,14 +132,14 @@ class Coverage:
             allowed |= some.holds(image_ids)
         return allowed
 
-    def certified(self) -> Certified | None:
+    def certified(self) -> CertifiedImages | None:
         """What the newest certificate says, and about which images; None without one."""
-        one = of_promoted(self._found)
+        one = certificate_of_promoted(self._found)
         if one is None:
             return None
         facts = certificate_json(one, self._settings.classes)
         if one.stale is not None:
-            return Certified(facts=facts, image_ids=(), stale=True)
+            return CertifiedImages(facts=facts, image_ids=(), stale=True)
         beside = [other for other in self._found if self._belongs(other, one)]
         if beside:  # the other class has one of its own
             facts["beside"] = [certificate_json(each, self._settings.classes) for each in beside]
@@ -145,7 +147,7 @@ class Coverage:
         for each in (one, *beside):
             for image_id in self._ids_of(each):
                 image_ids.add(image_id)
-        return Certified(facts=facts, image_ids=image_ids)
+        return CertifiedImages(facts=facts, image_ids=image_ids)
 
     def _ids_of(self, one: CertificateRecord) -> IdSet:
         if one.stale is not None:

@@ -17,14 +17,18 @@ from numpy.typing import NDArray
 
 from curator.audits.audit import required
 from curator.audits.certify_words import what_passed, what_was_bounded, why_not
-from curator.audits.claim import Claim, claims_that_hold
+from curator.audits.claim import CertifiedSet, certified_sets
 from curator.audits.draw import AuditDraw, draw_audit
-from curator.audits.frame import Frame, claim_digest, frame_digest
+from curator.audits.frame import Frame, certified_set_digest, frame_digest
 from curator.audits.ladder import restore
 from curator.audits.plan import plan as plan_next
 from curator.audits.plan import scope_name
-from curator.audits.simple_random import close_single, draw_single, restore_single
-from curator.audits.test import Outcome, Verdict, can_still_pass, close_audit
+from curator.audits.simple_random import (
+    close_simple_random,
+    draw_simple_random,
+    restore_simple_random,
+)
+from curator.audits.test import AuditOutcome, AuditResult, can_still_pass, close_audit
 from curator.base.progress import SILENT, Progress
 from curator.base.text import count
 from curator.base.vocabulary import AuditKind, AuditScope, Label
@@ -38,9 +42,9 @@ from curator.errors import DataError
 from curator.workspace import Workspace
 
 _OUTCOMES = {
-    Label.NEGATIVE: Outcome.NEGATIVE,
-    Label.POSITIVE: Outcome.POSITIVE,
-    Label.UNSURE: Outcome.UNSURE,
+    Label.NEGATIVE: AuditOutcome.NEGATIVE,
+    Label.POSITIVE: AuditOutcome.POSITIVE,
+    Label.UNSURE: AuditOutcome.UNSURE,
 }
 _CHUNK = 65_536
 _STANDS = ("estimate", "basis", "label_belief", "judgement", "alarms", "usual_distance")
@@ -138,11 +142,11 @@ def outcomes_of(answers: AuditAnswers) -> NDArray[np.int8]:
     outcomes = [
         _OUTCOMES[label]
         if label is not None
-        else Outcome.UNSHOWABLE
+        else AuditOutcome.UNSHOWABLE
         if unshowable
-        else Outcome.SKIPPED
+        else AuditOutcome.SKIPPED
         if skipped
-        else Outcome.OPEN
+        else AuditOutcome.OPEN
         for label, skipped, unshowable in zip(
             answers.labels, answers.skipped, answers.unshowable, strict=True
         )
@@ -191,7 +195,7 @@ def _promise(workspace: Workspace, closing: _Closing, progress: Progress) -> Cer
     _check_drawn(closing, draw)
     verdict = close_audit(frame, plan, draw, closing.outcomes)
     left, found_wrong = frames.unavailable(catalogue, record.frame_id)
-    claim, widest = claims_that_hold(
+    claim, widest = certified_sets(
         frame,
         plan,
         draw.places,
@@ -220,8 +224,8 @@ def _promise(workspace: Workspace, closing: _Closing, progress: Progress) -> Cer
 def _issue(
     workspace: Workspace,
     closing: _Closing,
-    verdict: Verdict,
-    claim: Claim,
+    verdict: AuditResult,
+    claim: CertifiedSet,
     left: NDArray[np.bool_],
     draw: AuditDraw,
 ) -> tuple[rounds.RoundRecord, CertificateRecord]:
@@ -297,7 +301,7 @@ def _holds(
 
 
 def _round(
-    workspace: Workspace, record: AuditRecord, claim: Claim, started_at: datetime
+    workspace: Workspace, record: AuditRecord, claim: CertifiedSet, started_at: datetime
 ) -> NewRound:
     """A round that keeps the model and the scores of the one that was audited."""
     assert record.round_id is not None  # checked with the head
@@ -319,10 +323,10 @@ def _round(
 def _bound(workspace: Workspace, closing: _Closing) -> CertifyReport:
     """One fixed set: bound its unseen rest, whatever the bound turns out to be."""
     record, frame = closing.record, closing.frame
-    plan = restore_single(dict(record.plan), frame)
-    draw = draw_single(frame, plan, seed=record.seed, attempt=record.attempt)
+    plan = restore_simple_random(dict(record.plan), frame)
+    draw = draw_simple_random(frame, plan, seed=record.seed, attempt=record.attempt)
     _check_drawn(closing, draw)
-    verdict = close_single(frame, plan, draw, closing.outcomes)
+    verdict = close_simple_random(frame, plan, draw, closing.outcomes)
     left, _ = frames.unavailable(workspace.catalogue, record.frame_id)
     seen = np.zeros(len(frame), dtype=np.bool_)
     seen[draw.places] = True
@@ -347,7 +351,7 @@ def _bound(workspace: Workspace, closing: _Closing) -> CertifyReport:
             confidence=verdict.confidence,
             sample=verdict.sample,
             errors=verdict.errors,
-            claim=claim_digest(frame.image_ids[places], frame.positive[places]),
+            claim=certified_set_digest(frame.image_ids[places], frame.positive[places]),
             details={
                 "design": "simple random sample of the frame",
                 "estimate": verdict.estimate,
@@ -360,7 +364,7 @@ def _bound(workspace: Workspace, closing: _Closing) -> CertifyReport:
     return _report(workspace, closing, certificate, text=text, left=int(gone.sum()))
 
 
-def _details(record: AuditRecord, verdict: Verdict, claim: Claim) -> dict[str, Any]:
+def _details(record: AuditRecord, verdict: AuditResult, claim: CertifiedSet) -> dict[str, Any]:
     return {
         "design": "nested shells, each a simple random sample, tested from strict to loose",
         "steps": [
@@ -407,9 +411,9 @@ def _report(
         attempt=record.attempt,
         sample=record.sample,
         errors=_errors(closing),
-        unsure=int((outcomes == Outcome.UNSURE).sum()),
-        skipped=int((outcomes == Outcome.SKIPPED).sum()),
-        unshowable=int((outcomes == Outcome.UNSHOWABLE).sum()),
+        unsure=int((outcomes == AuditOutcome.UNSURE).sum()),
+        skipped=int((outcomes == AuditOutcome.SKIPPED).sum()),
+        unshowable=int((outcomes == AuditOutcome.UNSHOWABLE).sum()),
         left=left,
         promoted=promoted,
         revoked=revoked,
@@ -424,5 +428,7 @@ def _errors(closing: _Closing) -> int:
     """Drawn images that were not confirmed, over the whole sample."""
     order = np.argsort(closing.frame.image_ids)
     place = order[np.searchsorted(closing.frame.image_ids[order], closing.answers.image_ids)]
-    confirming = np.where(closing.frame.positive[place], Outcome.POSITIVE, Outcome.NEGATIVE)
+    confirming = np.where(
+        closing.frame.positive[place], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE
+    )
     return int((closing.outcomes != confirming).sum())

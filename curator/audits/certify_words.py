@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from curator.audits.claim import Claim
-from curator.audits.test import Verdict
+from curator.audits.claim import CertifiedSet
+from curator.audits.test import AuditResult
 from curator.base.vocabulary import AuditKind
 from curator.catalogue.audits import AuditRecord
 from curator.catalogue.certificates import CertificateRecord
 
 
-def what_passed(claim: Claim, certificate: CertificateRecord) -> str:
+def what_passed(claim: CertifiedSet, certificate: CertificateRecord) -> str:
     """A promise that holds, and what it rests on."""
     return (
         f"At most {certificate.max_error:.3g} of the {certificate.certified:,} certified labels"
@@ -19,7 +19,7 @@ def what_passed(claim: Claim, certificate: CertificateRecord) -> str:
     )
 
 
-def why_not(verdict: Verdict, widest: Claim | None, record: AuditRecord) -> str:
+def why_not(verdict: AuditResult, widest: CertifiedSet | None, record: AuditRecord) -> str:
     """Why nothing can be promised."""
     if widest is not None:
         return (

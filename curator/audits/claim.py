@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.audits.frame import Frame, claim_digest
+from curator.audits.frame import Frame, certified_set_digest
 from curator.audits.ladder import AuditPlan
-from curator.audits.test import Step, Verdict
+from curator.audits.test import AuditResult, StepResult
 
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -24,7 +24,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Claim:
+class CertifiedSet:
     """What a certificate may say: at most `bound` of the labels at `places` are wrong.
 
     `wrong` is that as a number of labels, `left` how many unseen images of the set are no
@@ -42,16 +42,16 @@ class Claim:
     digest: str
 
 
-def claims_that_hold(
+def certified_sets(
     frame: Frame,
     plan: AuditPlan,
     audited: Ints,
-    verdict: Verdict,
+    verdict: AuditResult,
     *,
     left: Flags,
     found_wrong: Flags,
     overlooked: float = 0.0,
-) -> tuple[Claim | None, Claim | None]:
+) -> tuple[CertifiedSet | None, CertifiedSet | None]:
     """The widest claim that keeps the promise, and the widest that passed whatever it keeps.
 
     `audited` are the places that were drawn. `left` and `found_wrong`, both (images,), mark
@@ -62,7 +62,7 @@ def claims_that_hold(
     seen = np.zeros(len(frame), dtype=np.bool_)
     seen[audited] = True
     promised = plan.promise.max_error / (1.0 - overlooked)
-    widest: Claim | None = None
+    widest: CertifiedSet | None = None
     for step in reversed([step for step in verdict.steps if step.passed]):
         gone = left[: step.rung.size] & ~seen[: step.rung.size]
         places = np.flatnonzero(~seen[: step.rung.size] & ~gone)
@@ -77,14 +77,14 @@ def claims_that_hold(
 
 
 def _claim(
-    frame: Frame, step: Step, places: Ints, left: int, found_wrong: int, overlooked: float
-) -> Claim:
+    frame: Frame, step: StepResult, places: Ints, left: int, found_wrong: int, overlooked: float
+) -> CertifiedSet:
     # At most `allowed` labels are wrong that the annotator would call wrong, so all in all
     # at most this many; those that were found have left the set. What was unsure, skipped or
     # not to be shown may have been right, so it does not count as found.
     at_most = int(step.rung.allowed / (1.0 - overlooked) + _ROUNDING)
     wrong = max(at_most - step.refuted - found_wrong, 0)
-    return Claim(
+    return CertifiedSet(
         size=step.rung.size,
         places=places,
         left=left,
@@ -93,5 +93,5 @@ def _claim(
         sample=step.rung.drawn,
         errors=step.errors,
         estimate=step.errors / step.rung.drawn,
-        digest=claim_digest(frame.image_ids[places], frame.positive[places]),
+        digest=certified_set_digest(frame.image_ids[places], frame.positive[places]),
     )

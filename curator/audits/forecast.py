@@ -32,7 +32,7 @@ _FEWEST_SLIPS, _SLIPS_ARE_SLIPS, _LEAST_LEFT = 0.01, 0.5, 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Judged:
+class LabelEvidence:
     """People's labels beside what heads that never met them said; arrays are (labels,).
 
     `estimated_error` is the out-of-fold probability that the head's own label is wrong,
@@ -77,7 +77,7 @@ class Forecast:
 
 
 def forecast_errors(
-    frame: Frame, judged: Judged | None = None, *, slips: float = 0.0, bins: int = BINS
+    frame: Frame, judged: LabelEvidence | None = None, *, slips: float = 0.0, bins: int = BINS
 ) -> Forecast:
     """Scenarios for the errors of a frame.
 
@@ -104,7 +104,7 @@ def forecast_errors(
     )
 
 
-def _readings(judged: Judged | None) -> list[tuple[float, float]]:
+def _readings(judged: LabelEvidence | None) -> list[tuple[float, float]]:
     """What share of the estimates may be slips of people, and the log of how likely that is."""
     if judged is None or not len(judged.wrong) or judged.slips < _FEWEST_SLIPS:
         return [(0.0, 0.0)]
@@ -141,7 +141,7 @@ def _moved(log_odds: Floats, scenarios: Floats) -> Floats:
     return moved
 
 
-def _log_likelihood(judged: Judged, scenarios: Floats, slips: float) -> Floats:
+def _log_likelihood(judged: LabelEvidence, scenarios: Floats, slips: float) -> Floats:
     """Of the labels, (scenarios,); without a share of `slips` each of `_SLIPS` may be theirs."""
     if not len(judged.wrong):
         return np.zeros(len(scenarios))

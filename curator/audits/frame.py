@@ -130,7 +130,7 @@ def frame_digest(image_ids: Ints, positive: Flags) -> str:
     return _digest(_FORMAT, image_ids, positive)
 
 
-def claim_digest(image_ids: Ints, positive: Flags) -> str:
+def certified_set_digest(image_ids: Ints, positive: Flags) -> str:
     """SHA-256 over images and labels whatever their order: what a certificate is about.
 
     Taken of the images that a certificate left promoted. While the same images still carry

@@ -29,7 +29,7 @@ _LEAST_CHANCE = 0.5
 _FRAME_PER_DECISION = 20_000
 
 
-class Answer(StrEnum):
+class Advice(StrEnum):
     """Whether an audit is worth its decisions."""
 
     READY = "ready"
@@ -50,7 +50,7 @@ class Outlook:
     `rarer_share` is the share of the rarer label where the promise may be kept.
     """
 
-    answer: Answer
+    answer: Advice
     plan: AuditPlan | None
     expectation: Expectation
     promise: Promise
@@ -64,7 +64,7 @@ class Outlook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class PlanningInputs:
     """The best plan for an audit of `sample` images, and whether it is worth them."""
 
     sample: int
@@ -75,7 +75,7 @@ class Prepared:
 
 def prepare(
     frame: Frame, forecast: Forecast, promise: Promise, *, sample: int | None, seed: int
-) -> Prepared:
+) -> PlanningInputs:
     """Plan an audit of `sample` images, or of as many as are worth it.
 
     Raises DataError for a sample that leaves nothing to certify.
@@ -84,7 +84,7 @@ def prepare(
     chosen = sample or _worth_most(frame, forecast, promise, seed)
     found = choose_plan(frame, forecast, promise, sample=chosen, seed=seed)
     plan, expectation = found or (None, NOTHING)
-    return Prepared(
+    return PlanningInputs(
         sample=chosen,
         plan=plan,
         expectation=expectation,
@@ -102,14 +102,14 @@ def look_ahead(
     prepared = prepare(frame, forecast, promise, sample=sample, seed=seed)
     chosen, plan, expectation = prepared.sample, prepared.plan, prepared.expectation
     rarer = _rarer_within(frame, forecast, promise)
-    answer, enough, looser = Answer.READY, None, None
+    answer, enough, looser = Advice.READY, None, None
     if not prepared.worthwhile:
         if rarer <= promise.max_error:
-            answer = Answer.EMPTY_PROMISE
+            answer = Advice.EMPTY_PROMISE
         else:
             enough = _enough(frame, forecast, promise, chosen, seed)
             looser = _looser(frame, forecast, promise, chosen, seed)
-            answer = Answer.MORE_DECISIONS if enough else Answer.TOO_HARD
+            answer = Advice.MORE_DECISIONS if enough else Advice.TOO_HARD
     return Outlook(
         answer=answer,
         plan=plan,
@@ -133,9 +133,9 @@ def explain(outlook: Outlook) -> str:
         f" {outlook.expectation.certified / outlook.frame_size:.0%} of {outlook.frame_size:,}"
         f" (anything at all in {outlook.expectation.chance:.0%} of cases)"
     )
-    if outlook.answer is Answer.READY:
+    if outlook.answer is Advice.READY:
         return f"At most {promise}: {expected}."
-    if outlook.answer is Answer.EMPTY_PROMISE:
+    if outlook.answer is Advice.EMPTY_PROMISE:
         return (
             f"At most {promise} is an empty promise here: only {outlook.rarer_share:.1%} of the"
             " images that it could be kept for carry the rarer label, so one label for all"
@@ -149,7 +149,7 @@ def explain(outlook: Outlook) -> str:
         else f" With as many decisions {outlook.looser:.3g} could be promised instead."
     )
     fewest = f" Even without a single error {outlook.fewest:,} decisions would be needed."
-    if outlook.answer is Answer.MORE_DECISIONS:
+    if outlook.answer is Advice.MORE_DECISIONS:
         return (
             f"These decisions cannot carry a promise of at most {promise}: {expected}.{fewest}"
             f" {outlook.enough or 0:,} decisions can be expected to carry it.{looser}"

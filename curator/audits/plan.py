@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.audits.forecast import Judged
+from curator.audits.forecast import LabelEvidence
 from curator.audits.frame import Frame, freeze_frame
 from curator.audits.ladder import AuditPlan
-from curator.audits.outlook import Answer, Outlook, explain, fewest_decisions
+from curator.audits.outlook import Advice, Outlook, explain, fewest_decisions
 from curator.audits.prepare import Spending, plan_audit, promise_for, rank_pool
 from curator.audits.promise import Promise
-from curator.audits.scored import judged_labels
-from curator.audits.simple_random import LARGEST_SHARE, SinglePlan, plan_single
+from curator.audits.scored import label_evidence
+from curator.audits.simple_random import LARGEST_SHARE, SimpleRandomPlan, plan_simple_random
 from curator.audits.whole import bound_whole, promise_despite_slips
 from curator.base.text import count
 from curator.base.vocabulary import AuditKind, AuditScope
@@ -30,7 +30,7 @@ from curator.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class PlannedAudit:
     """A frame with its plan, and what was said about it; `plan` is None if there is none."""
 
     kind: AuditKind
@@ -39,8 +39,8 @@ class Planned:
     probability: NDArray[np.float64]
     round_id: int | None
     promise: Promise
-    plan: AuditPlan | SinglePlan | None
-    answer: Answer
+    plan: AuditPlan | SimpleRandomPlan | None
+    answer: Advice
     text: str
     outlook: Outlook | None
 
@@ -51,7 +51,7 @@ def plan(
     size: int | None = None,
     class_name: str | None = None,
     missed: bool = False,
-) -> Planned:
+) -> PlannedAudit:
     """Plan an audit. Raises DataError where there is nothing to audit or nothing to spend."""
     pool = frames.scored_pool(workspace.catalogue)
     if pool.round_id is None or not len(pool.image_ids):
@@ -70,7 +70,7 @@ def plan(
 
 def _plan_promise(
     workspace: Workspace, pool: ScoredPool, scope: AuditScope, size: int | None
-) -> Planned:
+) -> PlannedAudit:
     chosen, seed = workspace.settings.audit, workspace.settings.runtime.seed
     probability = _deciding(workspace, pool)
     free = ~pool.human & ~pool.blocked
@@ -88,13 +88,13 @@ def _plan_promise(
     )
     outlook = plan_audit(
         frame,
-        judged_of(workspace, pool),
+        label_evidence_of(workspace, pool),
         promise,
         sample=size,
         slips=chosen.slips,
         seed=seed,
     )
-    return Planned(
+    return PlannedAudit(
         kind=AuditKind.PROMISE,
         scope=scope,
         frame=frame,
@@ -142,7 +142,7 @@ def _left_out(foreign: int) -> str:
 
 def _plan_measure(
     workspace: Workspace, pool: ScoredPool, scope: AuditScope, size: int | None
-) -> Planned:
+) -> PlannedAudit:
     ids, positive, _ = certificates.promoted_labels(workspace.catalogue, scope)
     frame, probability = _unranked(workspace, pool, ids, positive)
     return _plan_single(
@@ -152,7 +152,7 @@ def _plan_measure(
 
 def _plan_missed(
     workspace: Workspace, pool: ScoredPool, scope: AuditScope, size: int | None
-) -> Planned:
+) -> PlannedAudit:
     """The images that lean to the commoner class, where the rarer one may be hidden."""
     free = ~pool.human & ~pool.blocked
     leaning = _deciding(workspace, pool) > 0.5
@@ -172,11 +172,13 @@ def _plan_single(
     probability: NDArray[np.float64],
     round_id: int | None,
     size: int | None,
-) -> Planned:
+) -> PlannedAudit:
     promise = _promise(workspace, scope, overlooked=0.0)
     most = max(1, int(LARGEST_SHARE * len(frame)))
-    plan = plan_single(frame, promise, size or min(fewest_decisions(promise, len(frame)), most))
-    return Planned(
+    plan = plan_simple_random(
+        frame, promise, size or min(fewest_decisions(promise, len(frame)), most)
+    )
+    return PlannedAudit(
         kind=kind,
         scope=scope,
         frame=frame,
@@ -184,14 +186,18 @@ def _plan_single(
         round_id=round_id,
         promise=promise,
         plan=plan,
-        answer=Answer.READY,
+        answer=Advice.READY,
         text=_single_text(workspace, kind, scope, plan, float(frame.estimated_error.mean())),
         outlook=None,
     )
 
 
 def _single_text(
-    workspace: Workspace, kind: AuditKind, scope: AuditScope, plan: SinglePlan, estimated: float
+    workspace: Workspace,
+    kind: AuditKind,
+    scope: AuditScope,
+    plan: SimpleRandomPlan,
+    estimated: float,
 ) -> str:
     name = scope_name(workspace, scope)
     what = {
@@ -211,14 +217,14 @@ def _single_text(
     )
 
 
-def judged_of(workspace: Workspace, pool: ScoredPool) -> Judged | None:
+def label_evidence_of(workspace: Workspace, pool: ScoredPool) -> LabelEvidence | None:
     """People's labels beside the scores of heads that never met them; plans alone use them."""
     known = pool.human & pool.settled & ~pool.sheet
     if not known.any():
         return None
     outcome = rounds.get_round(workspace.catalogue, pool.round_id).outcome if pool.round_id else {}
     belief = outcome.get("label_belief") or {}
-    return judged_labels(
+    return label_evidence(
         _deciding(workspace, pool)[known],
         pool.positive[known],
         slips=float(belief.get("wrong_share", 0.0)),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.audits.forecast import Judged, forecast_errors
+from curator.audits.forecast import LabelEvidence, forecast_errors
 from curator.audits.frame import Frame, of_class
 from curator.audits.outlook import Outlook, look_ahead
 from curator.audits.promise import Promise, next_promise
@@ -51,7 +51,7 @@ def rank_pool(
 
 def plan_audit(
     frame: Frame,
-    judged: Judged | None,
+    judged: LabelEvidence | None,
     promise: Promise,
     *,
     sample: int | None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.audits.forecast import Judged
+from curator.audits.forecast import LabelEvidence
 from curator.audits.frame import Frame, balanced_confidence, freeze_frame
 
 Ints = NDArray[np.int64]
@@ -34,15 +34,15 @@ def frame_of_scores(
     return freeze_frame(image_ids, positive, confidence, estimated_error, seed=seed)
 
 
-def judged_labels(
+def label_evidence(
     probability: Floats, positive: Flags, weight: Floats | None = None, *, slips: float = 0.0
-) -> Judged:
+) -> LabelEvidence:
     """People's labels beside P(positive) from heads that never met them; all (labels,).
 
     `weight` says how many images of the pool a label stands for; all the same if not given.
     `slips` is the share of the labels that seem wrong, whatever the image shows.
     """
-    return Judged(
+    return LabelEvidence(
         estimated_error=np.minimum(probability, 1.0 - probability),
         wrong=(probability > 0.5) != positive,
         weight=np.ones(len(positive)) if weight is None else weight,

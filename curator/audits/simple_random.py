@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.audits.draw import AuditDraw, entropy
-from curator.audits.frame import Frame, check_same_frame, claim_digest
+from curator.audits.frame import Frame, certified_set_digest, check_same_frame
 from curator.audits.promise import Promise
 from curator.audits.test import refuted_labels, wrong_labels
 from curator.audits.whole import bound_whole
@@ -28,7 +28,7 @@ LARGEST_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SinglePlan:
+class SimpleRandomPlan:
     """How many images of which frame are drawn, and at which risk the rest is bounded.
 
     The promise's `max_error` is what was wished for; the bound may be above it.
@@ -42,12 +42,12 @@ class SinglePlan:
     @property
     def digest(self) -> str:
         """SHA-256 over everything that was fixed beforehand."""
-        text = json.dumps(describe_single(self), sort_keys=True)
+        text = json.dumps(describe_simple_random(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SingleVerdict:
+class SimpleRandomResult:
     """What the audit of one set says about the places of it that it did not show.
 
     With a chance of at least `confidence`, at most `wrong` of them are wrong, a share of
@@ -66,7 +66,7 @@ class SingleVerdict:
     claim: str
 
 
-def plan_single(frame: Frame, promise: Promise, sample: int) -> SinglePlan:
+def plan_simple_random(frame: Frame, promise: Promise, sample: int) -> SimpleRandomPlan:
     """The plan that draws `sample` images. Raises DataError if that leaves too few unseen."""
     if not 1 <= sample <= max(1, int(LARGEST_SHARE * len(frame))) or len(frame) < 2:
         raise DataError(
@@ -74,12 +74,14 @@ def plan_single(frame: Frame, promise: Promise, sample: int) -> SinglePlan:
             f"Ask for at most {int(LARGEST_SHARE * len(frame)):,}, half of the frame;"
             " beyond that, labelling all of it by hand is not much more work.",
         )
-    return SinglePlan(
+    return SimpleRandomPlan(
         frame_digest=frame.digest, frame_size=len(frame), promise=promise, sample=sample
     )
 
 
-def draw_single(frame: Frame, plan: SinglePlan, *, seed: int, attempt: int) -> AuditDraw:
+def draw_simple_random(
+    frame: Frame, plan: SimpleRandomPlan, *, seed: int, attempt: int
+) -> AuditDraw:
     """Draw the sample in random order. Raises DataError if the plan is for another frame."""
     check_same_frame(frame, plan.frame_digest)
     generator = np.random.default_rng(entropy(plan.digest, seed, attempt))
@@ -93,9 +95,9 @@ def draw_single(frame: Frame, plan: SinglePlan, *, seed: int, attempt: int) -> A
     )
 
 
-def close_single(
-    frame: Frame, plan: SinglePlan, draw: AuditDraw, outcomes: NDArray[np.int8]
-) -> SingleVerdict:
+def close_simple_random(
+    frame: Frame, plan: SimpleRandomPlan, draw: AuditDraw, outcomes: NDArray[np.int8]
+) -> SimpleRandomResult:
     """Bound the wrong labels of the unseen rest.
 
     `outcomes` is (sample,) of `Outcome`. Raises DataError if an image is still open, or if
@@ -113,7 +115,7 @@ def close_single(
     unseen = np.ones(len(frame), dtype=np.bool_)
     unseen[draw.places] = False
     places = np.flatnonzero(unseen)
-    return SingleVerdict(
+    return SimpleRandomResult(
         unseen_places=places,
         sample=plan.sample,
         errors=errors,
@@ -122,11 +124,11 @@ def close_single(
         bound=bound.bound,
         estimate=errors / plan.sample,
         confidence=plan.promise.confidence,
-        claim=claim_digest(frame.image_ids[places], frame.positive[places]),
+        claim=certified_set_digest(frame.image_ids[places], frame.positive[places]),
     )
 
 
-def describe_single(plan: SinglePlan) -> dict[str, Any]:
+def describe_simple_random(plan: SimpleRandomPlan) -> dict[str, Any]:
     """The plan as plain values for the catalogue."""
     return {
         "format": _FORMAT,
@@ -137,8 +139,8 @@ def describe_single(plan: SinglePlan) -> dict[str, Any]:
     }
 
 
-def restore_single(design: dict[str, Any], frame: Frame) -> SinglePlan:
-    """The plan that `describe_single` gave. Raises DataError if it is for another frame."""
+def restore_simple_random(design: dict[str, Any], frame: Frame) -> SimpleRandomPlan:
+    """The plan that `describe_simple_random` gave. Raises DataError if it is for another frame."""
     if design.get("format") != _FORMAT or design.get("frame_digest") != frame.digest:
         raise DataError(
             "This audit was planned for another frame: images or labels changed.",
@@ -146,7 +148,7 @@ def restore_single(design: dict[str, Any], frame: Frame) -> SinglePlan:
         )
     try:
         promise = Promise(**design["promise"])
-        return plan_single(frame, promise, int(design["sample"]))
+        return plan_simple_random(frame, promise, int(design["sample"]))
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(
             f"The stored plan of this audit is damaged: {error}.",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.audits.draw import AuditDraw
-from curator.audits.frame import Frame, check_same_frame, claim_digest
+from curator.audits.frame import Frame, certified_set_digest, check_same_frame
 from curator.audits.ladder import AuditPlan, Rung
 from curator.errors import DataError
 
@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
 
-class Outcome(IntEnum):
+class AuditOutcome(IntEnum):
     """What became of an audited image. Only the confirming class is not an error."""
 
     OPEN = -1
@@ -34,7 +34,7 @@ class Outcome(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class StepResult:
     """One rung that was tested.
 
     Of the `errors`, which are all that was not confirmed, `refuted` were called the other class.
@@ -47,7 +47,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Verdict:
+class AuditResult:
     """What an audit proved.
 
     `certified_places` are the places of the frame that stay promoted and that nobody has seen;
@@ -57,7 +57,7 @@ class Verdict:
     the plain share of errors in it. `claim` is the digest of what was certified.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[StepResult, ...]
     certified_places: Ints
     sample: int
     errors: int
@@ -74,10 +74,10 @@ class Verdict:
 
 def close_audit(
     frame: Frame, plan: AuditPlan, draw: AuditDraw, outcomes: NDArray[np.int8]
-) -> Verdict:
+) -> AuditResult:
     """Test the ladder from strict to loose and stop at the first failure.
 
-    `outcomes` is (sample,) of `Outcome` in the order of the draw. Raises DataError if an
+    `outcomes` is (sample,) of `AuditOutcome` in the order of the draw. Raises DataError if an
     image is still open, or if frame, plan and draw do not belong together.
     """
     check_same_frame(frame, plan.frame_digest)
@@ -87,11 +87,11 @@ def close_audit(
             "Go on with the audit that is open, or plan a new one with `curator audit`.",
         )
     wrong, other = wrong_labels(frame, draw, outcomes), refuted_labels(frame, draw, outcomes)
-    steps: list[Step] = []
+    steps: list[StepResult] = []
     for rung in plan.rungs:
         inside = draw.places < rung.size
         errors, refuted = int(wrong[inside].sum()), int(other[inside].sum())
-        step = Step(rung=rung, errors=errors, refuted=refuted, passed=errors <= rung.critical)
+        step = StepResult(rung=rung, errors=errors, refuted=refuted, passed=errors <= rung.critical)
         steps.append(step)
         if not steps[-1].passed:
             break
@@ -103,13 +103,13 @@ def wrong_labels(frame: Frame, draw: AuditDraw, outcomes: NDArray[np.int8]) -> F
     """Which audited images count as wrong, (sample,). Raises DataError if one is still open."""
     if len(outcomes) != len(draw.places):
         raise ValueError(f"{len(outcomes)} outcomes for {len(draw.places)} images")
-    unanswered = int((outcomes == Outcome.OPEN).sum())
+    unanswered = int((outcomes == AuditOutcome.OPEN).sum())
     if unanswered:
         raise DataError(
             f"{unanswered:,} of the {len(outcomes):,} images of this audit have no answer yet.",
             "Go on with `curator audit`. An image that you skip, or cannot tell, counts as wrong.",
         )
-    confirming = np.where(frame.positive[draw.places], Outcome.POSITIVE, Outcome.NEGATIVE)
+    confirming = np.where(frame.positive[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
     wrong: Flags = outcomes != confirming
     return wrong
 
@@ -120,7 +120,7 @@ def refuted_labels(frame: Frame, draw: AuditDraw, outcomes: NDArray[np.int8]) ->
     These are wrong labels that have left the set. What nobody could settle counts as wrong in
     the test, but may be right, so nothing is subtracted for it.
     """
-    other = np.where(frame.positive[draw.places], Outcome.NEGATIVE, Outcome.POSITIVE)
+    other = np.where(frame.positive[draw.places], AuditOutcome.NEGATIVE, AuditOutcome.POSITIVE)
     refuted: Flags = outcomes == other
     return refuted
 
@@ -132,17 +132,21 @@ def can_still_pass(
 
     If not, nothing can be certified any more, and the remaining decisions can be spared.
     """
-    confirming = np.where(frame.positive[draw.places], Outcome.POSITIVE, Outcome.NEGATIVE)
-    wrong = (outcomes != Outcome.OPEN) & (outcomes != confirming)
+    confirming = np.where(frame.positive[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
+    wrong = (outcomes != AuditOutcome.OPEN) & (outcomes != confirming)
     first = plan.rungs[0]
     return int(wrong[draw.places < first.size].sum()) <= first.critical
 
 
 def _verdict(
-    frame: Frame, plan: AuditPlan, draw: AuditDraw, steps: tuple[Step, ...], last: Step | None
-) -> Verdict:
+    frame: Frame,
+    plan: AuditPlan,
+    draw: AuditDraw,
+    steps: tuple[StepResult, ...],
+    last: StepResult | None,
+) -> AuditResult:
     if last is None:
-        return Verdict(
+        return AuditResult(
             steps=steps,
             certified_places=np.empty(0, dtype=np.int64),
             sample=0,
@@ -156,7 +160,7 @@ def _verdict(
     unseen = np.ones(rung.size, dtype=np.bool_)
     unseen[draw.places[draw.places < rung.size]] = False
     places = np.flatnonzero(unseen)
-    return Verdict(
+    return AuditResult(
         steps=steps,
         certified_places=places,
         sample=rung.drawn,
@@ -165,5 +169,5 @@ def _verdict(
         bound=max(rung.allowed - last.refuted, 0) / rung.unseen,
         estimate=last.errors / rung.drawn,
         confidence=plan.promise.confidence,
-        claim=claim_digest(frame.image_ids[places], frame.positive[places]),
+        claim=certified_set_digest(frame.image_ids[places], frame.positive[places]),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from curator.base.vocabulary import Label, Method, Origin, Quarantine, Split, Standing
+from curator.base.vocabulary import CurrentLabel, Label, Method, Origin, Quarantine, Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class ManifestRow:
     path: bytes
     source: str
     sha256: bytes
-    standing: Standing | None
+    standing: CurrentLabel | None
     origin: Origin | None
     probability: float | None
     round: int | None

@@ -17,7 +17,7 @@ class Label(StrEnum):
     UNSURE = "unsure"
 
 
-class Standing(StrEnum):
+class CurrentLabel(StrEnum):
     """The current label of an image, derived from its events.
 
     `CONFLICT` is not a label that anybody gives: imports of people's labels contradict

@@ -34,9 +34,9 @@ from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.frames import check_whole
 from curator.catalogue.models import (
     Audit,
+    AuditFrame,
     AuditItem,
     Claim,
-    Frame,
     ImageState,
     LabelEvent,
     Location,
@@ -305,10 +305,10 @@ def _records(connection: Connection, condition: sa.ColumnElement[bool]) -> list[
     query = (
         sa.select(
             *sa.inspect(Audit).columns,
-            Frame.digest.label("frame_digest"),
-            Frame.size.label("frame_size"),
+            AuditFrame.digest.label("frame_digest"),
+            AuditFrame.size.label("frame_size"),
         )
-        .join(Frame, Frame.id == Audit.frame_id)
+        .join(AuditFrame, AuditFrame.id == Audit.frame_id)
         .where(condition)
         .order_by(Audit.id)
     )

@@ -15,15 +15,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import aliased
 
-from curator.base.vocabulary import EventKind, Label, LocationState, Method, Origin, Standing
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, LocationState, Method, Origin
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.models import Claim, ImageState, LabelEvent, Location, Score, Skip
+from curator.catalogue.models import Claim, ImageState, LabelEvent, Location, ScoreRow, Skip
 from curator.catalogue.queues import NO_FILTER, QueueFilter, in_open_audit
 from curator.catalogue.scores import NO_GENERATION, generation_now
 from curator.catalogue.sets import Query, within
 
 
-class Base(StrEnum):
+class BaseQueue(StrEnum):
     """Which images are looked through."""
 
     UNLABELLED = "unlabelled"
@@ -33,7 +33,7 @@ class Base(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class BrowseQuery:
     """A filter and an order; None filters nothing, the empty order is by id.
 
     `side` is the class that an image has or leans to; `low` and `high` bound the score;
@@ -41,7 +41,7 @@ class Look:
     """
 
     source_id: int | None = None
-    side: Standing | None = None
+    side: CurrentLabel | None = None
     low: float | None = None
     high: float | None = None
     round: int | None = None
@@ -61,22 +61,22 @@ class OwnDecision:
 
 
 _BASES = {
-    Base.UNLABELLED: "image_state.standing IS NULL",
-    Base.PROMOTED: "image_state.origin = 'promoted'",
-    Base.WITHOUT_HUMAN: "(image_state.standing IS NULL OR image_state.origin = 'promoted')",
-    Base.CONFLICT: "image_state.standing = 'conflict'",
+    BaseQueue.UNLABELLED: "image_state.standing IS NULL",
+    BaseQueue.PROMOTED: "image_state.origin = 'promoted'",
+    BaseQueue.WITHOUT_HUMAN: "(image_state.standing IS NULL OR image_state.origin = 'promoted')",
+    BaseQueue.CONFLICT: "image_state.standing = 'conflict'",
 }
 _leaning_to = sa.case(
-    (ImageState.standing.in_([Standing.POSITIVE, Standing.NEGATIVE]), ImageState.standing),
-    (Score.probability >= 0.5, sa.literal(str(Standing.POSITIVE))),
-    (Score.probability < 0.5, sa.literal(str(Standing.NEGATIVE))),
+    (ImageState.standing.in_([CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE]), ImageState.standing),
+    (ScoreRow.probability >= 0.5, sa.literal(str(CurrentLabel.POSITIVE))),
+    (ScoreRow.probability < 0.5, sa.literal(str(CurrentLabel.NEGATIVE))),
 )
 
 
 def browse(
     catalogue: Catalogue,
-    base: Base,
-    look: Look,
+    base: BaseQueue,
+    look: BrowseQuery,
     *,
     size: int,
     leave_out: QueueFilter = NO_FILTER,
@@ -88,7 +88,7 @@ def browse(
         return list(connection.execute(query.limit(size)).scalars())
 
 
-def matching(catalogue: Catalogue, image_ids: Sequence[int], look: Look) -> list[int]:
+def matching(catalogue: Catalogue, image_ids: Sequence[int], look: BrowseQuery) -> list[int]:
     """Those of the images that the look lets through; as given, or in the look's order."""
     with catalogue.read() as connection:
         query = _looked(generation_now(connection), look)
@@ -101,25 +101,29 @@ def matching(catalogue: Catalogue, image_ids: Sequence[int], look: Look) -> list
 
 
 def leaning(
-    catalogue: Catalogue, side: Standing, *, size: int, leave_out: QueueFilter = NO_FILTER
+    catalogue: Catalogue, side: CurrentLabel, *, size: int, leave_out: QueueFilter = NO_FILTER
 ) -> list[int]:
     """Unlabelled or promoted images that the current scores put in a class, surest first."""
     with catalogue.read() as connection:
         generation = generation_now(connection)
         if generation == NO_GENERATION:
             return []
-        inside = Score.probability >= 0.5 if side is Standing.POSITIVE else Score.probability < 0.5
+        inside = (
+            ScoreRow.probability >= 0.5
+            if side is CurrentLabel.POSITIVE
+            else ScoreRow.probability < 0.5
+        )
         query = (
-            sa.select(Score.image_id)
-            .join(ImageState, ImageState.image_id == Score.image_id)
+            sa.select(ScoreRow.image_id)
+            .join(ImageState, ImageState.image_id == ScoreRow.image_id)
             .where(
-                Score.generation_id == generation,
+                ScoreRow.generation_id == generation,
                 inside,
                 sa.text("+image_state.usable = 1"),
-                sa.text(_BASES[Base.WITHOUT_HUMAN]),
+                sa.text(_BASES[BaseQueue.WITHOUT_HUMAN]),
                 *_free(leave_out),
             )
-            .order_by(Score.undecided.desc(), Score.image_id.desc())
+            .order_by(ScoreRow.undecided.desc(), ScoreRow.image_id.desc())
             .limit(size)
         )
         return list(connection.execute(query).scalars())
@@ -186,7 +190,7 @@ def decisions_since(catalogue: Catalogue, event_id: int) -> int:
         return connection.execute(query).scalar_one()
 
 
-def waiting(catalogue: Catalogue, base: Base) -> int:
+def waiting(catalogue: Catalogue, base: BaseQueue) -> int:
     """How many usable images the base holds now."""
     query = sa.select(sa.func.count()).select_from(ImageState)
     with catalogue.read() as connection:
@@ -205,17 +209,17 @@ def _own(row: Any) -> OwnDecision:
     )
 
 
-def _looked(generation: int | None, look: Look) -> sa.Select[int]:
-    scored = sa.and_(Score.generation_id == generation, Score.image_id == ImageState.image_id)
-    query = sa.select(ImageState.image_id).outerjoin(Score, scored)
+def _looked(generation: int | None, look: BrowseQuery) -> sa.Select[int]:
+    scored = sa.and_(ScoreRow.generation_id == generation, ScoreRow.image_id == ImageState.image_id)
+    query = sa.select(ImageState.image_id).outerjoin(ScoreRow, scored)
     if look.source_id is not None:
         query = query.where(sa.exists().where(_lies_in(look.source_id)))
     if look.side is not None:
         query = query.where(_leaning_to == look.side)
     if look.low is not None:
-        query = query.where(Score.probability >= look.low)
+        query = query.where(ScoreRow.probability >= look.low)
     if look.high is not None:
-        query = query.where(Score.probability <= look.high)
+        query = query.where(ScoreRow.probability <= look.high)
     if look.round is not None:
         query = query.where(ImageState.round_id == look.round)
     return query.order_by(*_order(look.order), ImageState.image_id)
@@ -237,9 +241,9 @@ def _order(order: str | None) -> list[Any]:
     )
     clauses: dict[str | None, list[Any]] = {
         None: [],
-        "score": [sa.nulls_last(Score.probability.asc())],
-        "-score": [sa.nulls_last(Score.probability.desc())],
-        "undecided": [sa.nulls_last(Score.undecided.asc())],
+        "score": [sa.nulls_last(ScoreRow.probability.asc())],
+        "-score": [sa.nulls_last(ScoreRow.probability.desc())],
+        "undecided": [sa.nulls_last(ScoreRow.undecided.asc())],
         "source": [first_source],
         "class": [sa.nulls_last(_leaning_to.asc())],
         "round": [sa.nulls_last(ImageState.round_id.asc())],

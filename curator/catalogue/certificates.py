@@ -26,9 +26,9 @@ from curator.catalogue.current_labels.sql import head_of, lineage_of
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
     Audit,
+    AuditFrame,
     AuditItem,
     Certificate,
-    Frame,
     FrameMember,
     ImageState,
     LabelEvent,
@@ -226,11 +226,11 @@ def _records(
             Audit.design,
             Audit.level,
             Audit.frame_id,
-            Frame.digest.label("frame_digest"),
-            Frame.size.label("frame_size"),
+            AuditFrame.digest.label("frame_digest"),
+            AuditFrame.size.label("frame_size"),
         )
         .join(Audit, Audit.id == Certificate.audit_id)
-        .join(Frame, Frame.id == Audit.frame_id)
+        .join(AuditFrame, AuditFrame.id == Audit.frame_id)
         .where(condition)
         .order_by(Certificate.id.desc())
     )

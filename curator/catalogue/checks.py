@@ -17,9 +17,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from curator.base.vocabulary import EventKind, Label, Method, Origin, Split, Standing
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split
 from curator.catalogue import sqlite
-from curator.catalogue.current_labels.rule import EventFacts, StandingLabel, standing_label
+from curator.catalogue.current_labels.rule import DerivedLabel, EventFacts, current_label
 from curator.catalogue.current_labels.sql import head_of, lineage_of
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import HeadMove, ImageState, LabelEvent
@@ -31,7 +31,7 @@ _KINDS = {str(one): one for one in EventKind}
 _LABELS = {str(one): one for one in Label}
 _ORIGINS = {str(one): one for one in Origin}
 _METHODS = {str(one): one for one in Method}
-_STANDINGS = {str(one): one for one in Standing}
+_STANDINGS = {str(one): one for one in CurrentLabel}
 _SPLITS = {str(one): one for one in Split}
 _NONE: frozenset[Split] = frozenset()
 LISTED = 20
@@ -161,7 +161,7 @@ def _standing_problems(catalogue: Catalogue, advance: Callable[[int], None]) -> 
         with catalogue.read() as connection:
             lineage = frozenset(lineage_of(connection, head_of(connection)))
             derived = {
-                image_id: standing_label([_facts(row) for row in rows], lineage)
+                image_id: current_label([_facts(row) for row in rows], lineage)
                 for image_id, rows in groupby(_events(connection, first, last), itemgetter(0))
             }
             states = sa.select(*columns).where(state.image_id.between(first, last))
@@ -223,10 +223,10 @@ def _kept_label(
     event_id: int,
     round_id: int | None,
     probability: float | None,
-) -> StandingLabel | None:
+) -> DerivedLabel | None:
     if standing is None:
         return None
-    return StandingLabel(
+    return DerivedLabel(
         standing=_STANDINGS[standing],
         origin=_ORIGINS[origin],
         event_id=event_id,
@@ -235,7 +235,7 @@ def _kept_label(
     )
 
 
-def _words(label: StandingLabel | None) -> str:
+def _words(label: DerivedLabel | None) -> str:
     if label is None:
         return "unlabelled"
     return f"{label.standing} by {label.origin} (event {label.event_id})"

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
-from curator.base.vocabulary import LocationState, Origin, Quarantine, Standing
+from curator.base.vocabulary import CurrentLabel, LocationState, Origin, Quarantine
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import LIES_SOMEWHERE
 from curator.catalogue.models import Block, Grouping, Image, ImageState, Location, Source
@@ -44,7 +44,7 @@ class Counts:
     locations: int
     duplicates: int
     missing: int
-    labels: Mapping[Standing, Mapping[Origin, int]]
+    labels: Mapping[CurrentLabel, Mapping[Origin, int]]
     unlabelled: int
     without_human: int
     promoted: int
@@ -104,11 +104,11 @@ def _count(connection: Connection, query: sa.Select[int]) -> int:
 
 def _labels(
     connection: Connection,
-) -> tuple[dict[Standing, dict[Origin, int]], int, int]:
+) -> tuple[dict[CurrentLabel, dict[Origin, int]], int, int]:
     """Labels by standing and origin, unlabelled, and images that cannot be used."""
     columns = (ImageState.usable, ImageState.standing, ImageState.origin)
     query = sa.select(*columns, sa.func.count()).group_by(*columns)
-    labels: dict[Standing, dict[Origin, int]] = {}
+    labels: dict[CurrentLabel, dict[Origin, int]] = {}
     unlabelled = unusable = 0
     for usable, standing, origin, count in connection.execute(query):
         if not usable:
@@ -116,7 +116,7 @@ def _labels(
         elif standing is None or origin is None:
             unlabelled += count
         else:
-            labels.setdefault(Standing(standing), {})[Origin(origin)] = count
+            labels.setdefault(CurrentLabel(standing), {})[Origin(origin)] = count
     return labels, unlabelled, unusable
 
 
@@ -175,7 +175,7 @@ def source_counts(catalogue: Catalogue) -> list[SourceCount]:
     ]
 
 
-def human_counts(catalogue: Catalogue) -> Mapping[Standing, int]:
+def human_counts(catalogue: Catalogue) -> Mapping[CurrentLabel, int]:
     """Usable images by standing human label."""
     with catalogue.read() as connection:
         labels, _, _ = _labels(connection)

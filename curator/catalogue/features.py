@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from curator.base.vocabulary import LocationState
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.models import FeatureRow, FeatureSet, ImageState, Location
+from curator.catalogue.models import FeatureRow, FeatureSetRow, ImageState, Location
 from curator.catalogue.sets import CHUNK, Fetched, Query, chunked, column, plain_text, within
 from curator.catalogue.sqlite import insert_or_ignore
 from curator.catalogue.walking import IS_USABLE
@@ -51,7 +51,9 @@ def feature_set(
     with catalogue.write() as connection:
         row = {"fingerprint": fingerprint, "name": plain_text(name), "dimension": dimension}
         connection.execute(
-            insert_or_ignore(FeatureSet).values(**row, details=dict(details or {}), made_at=now())
+            insert_or_ignore(FeatureSetRow).values(
+                **row, details=dict(details or {}), made_at=now()
+            )
         )
         made = _find(connection, fingerprint)
     assert made is not None
@@ -65,12 +67,12 @@ def feature_set(
 
 def _select() -> Query:
     return sa.select(
-        FeatureSet.id,
-        FeatureSet.fingerprint,
-        FeatureSet.name,
-        FeatureSet.dimension,
-        FeatureSet.details,
-        FeatureSet.made_at,
+        FeatureSetRow.id,
+        FeatureSetRow.fingerprint,
+        FeatureSetRow.name,
+        FeatureSetRow.dimension,
+        FeatureSetRow.details,
+        FeatureSetRow.made_at,
     )
 
 
@@ -87,7 +89,7 @@ def _record(row: Fetched) -> FeatureSetRecord:
 
 
 def _find(connection: Connection, fingerprint: str) -> FeatureSetRecord | None:
-    row = connection.execute(_select().where(FeatureSet.fingerprint == fingerprint)).first()
+    row = connection.execute(_select().where(FeatureSetRow.fingerprint == fingerprint)).first()
     return None if row is None else _record(row)
 
 
@@ -100,7 +102,7 @@ def find_feature_set(catalogue: Catalogue, fingerprint: str) -> FeatureSetRecord
 def list_feature_sets(catalogue: Catalogue) -> list[FeatureSetRecord]:
     """All feature sets, oldest first."""
     with catalogue.read() as connection:
-        return [_record(row) for row in connection.execute(_select().order_by(FeatureSet.id))]
+        return [_record(row) for row in connection.execute(_select().order_by(FeatureSetRow.id))]
 
 
 def record_rows(

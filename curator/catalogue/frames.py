@@ -17,17 +17,17 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from curator.base.vocabulary import Label, Method, Origin, Standing
+from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
     Audit,
+    AuditFrame,
     Block,
-    Frame,
     FrameMember,
     Head,
     ImageState,
     LabelEvent,
-    Score,
+    ScoreRow,
 )
 from curator.catalogue.scores import NO_GENERATION, generation_now
 from curator.catalogue.sets import Query, column, insert_columns
@@ -90,9 +90,9 @@ def scored_pool(catalogue: Catalogue) -> ScoredPool:
         raw=column(raw, np.float64),
         distance=column(distance, np.float64),
         human=labelled & ~promoted,
-        settled=np.isin(standings, [Standing.POSITIVE, Standing.NEGATIVE]),
+        settled=np.isin(standings, [CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE]),
         promoted=promoted,
-        positive=standings == Standing.POSITIVE,
+        positive=standings == CurrentLabel.POSITIVE,
         blocked=column(blocked, np.bool_),
         sheet=column(method, object) == Method.SHEET,
     )
@@ -103,19 +103,19 @@ def _select_scored(generation: int) -> Query:
     return (
         sa.select(
             state.image_id,
-            Score.probability,
-            Score.raw,
-            Score.distance,
+            ScoreRow.probability,
+            ScoreRow.raw,
+            ScoreRow.distance,
             state.standing,
             state.origin,
             Block.image_id.is_not(None),
             LabelEvent.method,
         )
-        .select_from(Score)
-        .join(state, state.image_id == Score.image_id)
+        .select_from(ScoreRow)
+        .join(state, state.image_id == ScoreRow.image_id)
         .outerjoin(Block, Block.image_id == state.image_id)
         .outerjoin(LabelEvent, LabelEvent.id == state.event_id)
-        .where(Score.generation_id == (generation or NO_GENERATION), state.usable == 1)
+        .where(ScoreRow.generation_id == (generation or NO_GENERATION), state.usable == 1)
         .order_by(state.image_id)
     )
 
@@ -129,7 +129,9 @@ def keep_frame(
     """
     _drop_unfinished(catalogue)
     with catalogue.write() as connection:
-        known = connection.execute(sa.select(Frame.id).where(Frame.digest == rows.digest)).scalar()
+        known = connection.execute(
+            sa.select(AuditFrame.id).where(AuditFrame.digest == rows.digest)
+        ).scalar()
         if known is not None:
             return int(known)
         values = {
@@ -139,7 +141,7 @@ def keep_frame(
             "details": dict(details),
             "made_at": now(),
         }
-        insert = sa.insert(Frame).values(**values).returning(Frame.id)
+        insert = sa.insert(AuditFrame).values(**values).returning(AuditFrame.id)
         frame_id = int(connection.execute(insert).scalar_one())
     words = np.where(rows.positive, Label.POSITIVE.value, Label.NEGATIVE.value).tolist()
     for start in range(0, len(rows.image_ids), CHUNK):
@@ -159,9 +161,9 @@ def keep_frame(
 
 def _drop_unfinished(catalogue: Catalogue) -> None:
     """Frames without an audit: their command was interrupted, or thought better of it."""
-    unnamed = Frame.id.not_in(sa.select(Audit.frame_id))
+    unnamed = AuditFrame.id.not_in(sa.select(Audit.frame_id))
     with catalogue.read() as connection:
-        frames = connection.execute(sa.select(Frame.id).where(unnamed)).scalars().all()
+        frames = connection.execute(sa.select(AuditFrame.id).where(unnamed)).scalars().all()
     for frame_id in frames:
         deleted, end = 1, 0
         while deleted:  # places have no gaps
@@ -170,12 +172,12 @@ def _drop_unfinished(catalogue: Catalogue) -> None:
             with catalogue.write() as connection:
                 deleted = connection.execute(sa.delete(FrameMember).where(some)).rowcount
         with catalogue.write() as connection:
-            connection.execute(sa.delete(Frame).where(Frame.id == frame_id))
+            connection.execute(sa.delete(AuditFrame).where(AuditFrame.id == frame_id))
 
 
 def check_whole(connection: Connection, frame_id: int) -> None:
     """Raises BusyError unless every image of the frame is there."""
-    size = connection.execute(sa.select(Frame.size).where(Frame.id == frame_id)).scalar()
+    size = connection.execute(sa.select(AuditFrame.size).where(AuditFrame.id == frame_id)).scalar()
     members = sa.select(sa.func.count()).where(FrameMember.frame_id == frame_id)
     if size is None or connection.execute(members).scalar_one() != size:
         raise BusyError(
@@ -193,7 +195,7 @@ def frame_rows(catalogue: Catalogue, frame_id: int) -> FrameRows:
         .order_by(member.place)
     )
     with catalogue.read() as connection:
-        digest = connection.execute(sa.select(Frame.digest).where(Frame.id == frame_id))
+        digest = connection.execute(sa.select(AuditFrame.digest).where(AuditFrame.id == frame_id))
         name = str(digest.scalar_one())
         rows = raw_rows(connection.execute(query))
     ids, label, probability, shells = zip(*rows, strict=True) if rows else ((),) * 4
@@ -217,7 +219,7 @@ def unavailable(catalogue: Catalogue, frame_id: int) -> tuple[NDArray[np.bool_],
     gone = sa.or_(state.usable == 0, people, Block.image_id.is_not(None))
     other = sa.and_(
         people,
-        state.standing.in_([Standing.POSITIVE, Standing.NEGATIVE]),
+        state.standing.in_([CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE]),
         state.standing != member.label,
     )
     query = (

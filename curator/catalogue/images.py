@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from curator.base.values import ImageFile
-from curator.base.vocabulary import LocationState, Origin, Quarantine, Split, Standing
+from curator.base.vocabulary import CurrentLabel, LocationState, Origin, Quarantine, Split
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import CURRENT
 from curator.catalogue.models import (
@@ -23,7 +23,7 @@ from curator.catalogue.models import (
     ImageSignature,
     ImageState,
     Location,
-    Score,
+    ScoreRow,
     Source,
 )
 from curator.catalogue.sets import (
@@ -44,7 +44,7 @@ _PATHS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class FileLocation:
     """One location of an image, as an absolute path in bytes."""
 
     location_id: int
@@ -67,7 +67,7 @@ class ImageDetails:
     quarantine: Quarantine | None
     detail: str
     added_at: datetime
-    standing: Standing | None
+    standing: CurrentLabel | None
     origin: Origin | None
     probability: float | None
     round: int | None
@@ -75,7 +75,7 @@ class ImageDetails:
     split: Split | None
     score: float | None
     blocked: bool
-    places: tuple[Place, ...]
+    places: tuple[FileLocation, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,21 +140,25 @@ def absolute(root: bytes, relative: bytes) -> bytes:
     return root.rstrip(b"/") + b"/" + relative
 
 
-def image_places(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, tuple[Place, ...]]:
+def image_places(
+    catalogue: Catalogue, image_ids: Sequence[int]
+) -> dict[int, tuple[FileLocation, ...]]:
     """All places of these images in order of their paths, changed ones last."""
     with catalogue.read() as connection:
         return _places(connection, image_ids)
 
 
-def _places(connection: Connection, image_ids: Sequence[int]) -> dict[int, tuple[Place, ...]]:
+def _places(
+    connection: Connection, image_ids: Sequence[int]
+) -> dict[int, tuple[FileLocation, ...]]:
     query: Query = sa.select(
         Location.image_id, Location.id, Source.name, Source.root, Location.path, Location.state
     ).join(Source, Source.id == Location.source_id)
-    places: dict[int, list[Place]] = {}
+    places: dict[int, list[FileLocation]] = {}
     for ids in chunked(image_ids, CHUNK):
         for row in connection.execute(query.where(within(Location.image_id, ids))):
             image_id, location_id, source, root, relative, state = row
-            place = Place(
+            place = FileLocation(
                 location_id=location_id,
                 source=source,
                 path=absolute(root, relative),
@@ -164,7 +168,7 @@ def _places(connection: Connection, image_ids: Sequence[int]) -> dict[int, tuple
     return {image_id: tuple(sorted(some, key=_order)) for image_id, some in places.items()}
 
 
-def _order(place: Place) -> tuple[bool, bytes, int]:
+def _order(place: FileLocation) -> tuple[bool, bytes, int]:
     return (place.state is LocationState.CHANGED, place.path, place.location_id)
 
 
@@ -200,16 +204,18 @@ def _select_details() -> Query:
             ImageState.round_id,
             ImageState.unit_key,
             ImageState.split,
-            Score.probability,
+            ScoreRow.probability,
             Block.image_id,
         )
         .join(ImageState, ImageState.image_id == Image.id)
-        .outerjoin(Score, sa.and_(Score.generation_id == current, Score.image_id == Image.id))
+        .outerjoin(
+            ScoreRow, sa.and_(ScoreRow.generation_id == current, ScoreRow.image_id == Image.id)
+        )
         .outerjoin(Block, Block.image_id == Image.id)
     )
 
 
-def _details(row: Fetched, places: tuple[Place, ...]) -> ImageDetails:
+def _details(row: Fetched, places: tuple[FileLocation, ...]) -> ImageDetails:
     image_id, sha256, size, width, height, form, mode, reason, detail, added_at = row[:10]
     standing, origin, probability, round_id, unit_key, split, score, block = row[10:]
     return ImageDetails(
@@ -223,7 +229,7 @@ def _details(row: Fetched, places: tuple[Place, ...]) -> ImageDetails:
         quarantine=None if reason is None else Quarantine(reason),
         detail=detail,
         added_at=added_at,
-        standing=None if standing is None else Standing(standing),
+        standing=None if standing is None else CurrentLabel(standing),
         origin=None if origin is None else Origin(origin),
         probability=probability,
         round=round_id,

@@ -16,8 +16,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
 from curator.base.values import Decision
-from curator.base.vocabulary import EventKind, Label, Method, Origin, Split, Standing
-from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_standing
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split
+from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_current_labels
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import ImageState, LabelEvent
 from curator.catalogue.models.base import Moment
@@ -154,11 +154,11 @@ class HistoryEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CurrentLabel:
+class LabelRecord:
     """What stands for an image now."""
 
     image_id: int
-    standing: Standing | None
+    standing: CurrentLabel | None
     origin: Origin | None
     method: Method | None
     probability: float | None
@@ -195,7 +195,7 @@ def record_decisions(
         last = connection.execute(sa.select(sa.func.max(LabelEvent.id))).scalar_one()
         for statement in _SETTLED:
             connection.execute(statement)
-        refresh_standing(connection)
+        refresh_current_labels(connection)
         conflicts = connection.execute(_CONFLICTS).scalar_one()
         pin_first_labels(connection, shares)
     return RecordReport(
@@ -277,7 +277,7 @@ def retract(
         for some in chunked(rows, CHUNK):
             retracted += connection.execute(insert_or_ignore(LabelEvent), some).rowcount
         fill(connection, emptied(connection, touched), _images_of(found.values()))
-        refresh_standing(connection)
+        refresh_current_labels(connection)
     return retracted
 
 
@@ -354,7 +354,7 @@ def _event(row: Fetched, taken_back: set[int], rolled_back: set[int]) -> History
     )
 
 
-def current(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, CurrentLabel]:
+def current(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, LabelRecord]:
     """What stands for each of these images; unknown ids are left out."""
     state = ImageState
     query: Query = sa.select(
@@ -375,11 +375,11 @@ def current(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, Current
         }
 
 
-def _current(row: Fetched) -> CurrentLabel:
+def _current(row: Fetched) -> LabelRecord:
     image_id, standing, origin, method, probability, round_id, event_id, split = row
-    return CurrentLabel(
+    return LabelRecord(
         image_id=image_id,
-        standing=None if standing is None else Standing(standing),
+        standing=None if standing is None else CurrentLabel(standing),
         origin=None if origin is None else Origin(origin),
         method=None if method is None else Method(method),
         probability=probability,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from curator.base.values import ManifestRow
-from curator.base.vocabulary import GroupKind, LocationState, Origin, Split, Standing
+from curator.base.vocabulary import CurrentLabel, GroupKind, LocationState, Origin, Split
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import CURRENT
 from curator.catalogue.images import absolute
@@ -32,16 +32,19 @@ from curator.catalogue.models import (
     LabelEvent,
     Location,
     Membership,
-    Score,
+    ScoreRow,
     Source,
 )
 from curator.catalogue.scores import generation_now
 from curator.catalogue.sets import CHUNK, Fetched, Query, columns
 
-CLASSES = (Standing.POSITIVE, Standing.NEGATIVE)
+CLASSES = (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
 
 
-_STANDINGS: dict[str | None, Standing | None] = {None: None, **{one.value: one for one in Standing}}
+_STANDINGS: dict[str | None, CurrentLabel | None] = {
+    None: None,
+    **{one.value: one for one in CurrentLabel},
+}
 _ORIGINS: dict[str | None, Origin | None] = {None: None, **{one.value: one for one in Origin}}
 _SPLITS: dict[str | None, Split | None] = {None: None, **{one.value: one for one in Split}}
 """Words by how they are kept; looking them up is much quicker than asking the enumeration."""
@@ -50,7 +53,7 @@ _SPLITS: dict[str | None, Split | None] = {None: None, **{one.value: one for one
 def manifest_rows(
     catalogue: Catalogue,
     *,
-    standings: Sequence[Standing] = CLASSES,
+    standings: Sequence[CurrentLabel] = CLASSES,
     origins: Sequence[Origin] | None = None,
     include_unlabelled: bool = False,
     sources: Sequence[str] | None = None,
@@ -130,7 +133,7 @@ def paths_are_plain(catalogue: Catalogue, folder: bytes) -> bool:
 def manifest_columns(
     catalogue: Catalogue,
     *,
-    standings: Sequence[Standing] = CLASSES,
+    standings: Sequence[CurrentLabel] = CLASSES,
     origins: Sequence[Origin] | None = None,
     include_unlabelled: bool = False,
 ) -> Iterator[ManifestColumns]:
@@ -170,8 +173,11 @@ def _select_columns(connection: Connection) -> Query:
     state = ImageState
     # Looked up only where nothing was kept with the label: a join would always look.
     score = (
-        sa.select(Score.probability)
-        .where(Score.generation_id == generation_now(connection), Score.image_id == state.image_id)
+        sa.select(ScoreRow.probability)
+        .where(
+            ScoreRow.generation_id == generation_now(connection),
+            ScoreRow.image_id == state.image_id,
+        )
         .scalar_subquery()
     )
     return (
@@ -232,7 +238,7 @@ def _among(keys: NDArray[np.int64], rising: NDArray[np.int64]) -> NDArray[np.boo
 def count_manifest_rows(
     catalogue: Catalogue,
     *,
-    standings: Sequence[Standing] = CLASSES,
+    standings: Sequence[CurrentLabel] = CLASSES,
     origins: Sequence[Origin] | None = None,
     include_unlabelled: bool = False,
     sources: Sequence[str] | None = None,
@@ -262,7 +268,7 @@ def _sources(
 
 
 def _matching(
-    standings: Sequence[Standing], origins: Sequence[Origin] | None, include_unlabelled: bool
+    standings: Sequence[CurrentLabel], origins: Sequence[Origin] | None, include_unlabelled: bool
 ) -> list[sa.ColumnElement[bool]]:
     labelled: sa.ColumnElement[bool] = ImageState.standing.in_(list(standings))
     if origins is not None:
@@ -285,7 +291,7 @@ def _select_rows(connection: Connection) -> Query:
     state, mate = ImageState, sa.orm.aliased(ImageState)
     others = sa.exists().where(mate.unit_key == state.unit_key, mate.image_id != state.image_id)
     current = sa.and_(
-        Score.generation_id == generation_now(connection), Score.image_id == state.image_id
+        ScoreRow.generation_id == generation_now(connection), ScoreRow.image_id == state.image_id
     )
     return (
         sa.select(
@@ -294,7 +300,7 @@ def _select_rows(connection: Connection) -> Query:
             Image.sha256,
             state.standing,
             state.origin,
-            sa.func.coalesce(state.probability, Score.probability),
+            sa.func.coalesce(state.probability, ScoreRow.probability),
             state.round_id,
             _user_group(connection),
             state.unit_key,
@@ -312,7 +318,7 @@ def _select_rows(connection: Connection) -> Query:
         .join(state, state.image_id == Location.image_id)
         .join(Image, Image.id == Location.image_id)
         .outerjoin(LabelEvent, LabelEvent.id == state.event_id)
-        .outerjoin(Score, current)
+        .outerjoin(ScoreRow, current)
     )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from curator.base.vocabulary import (
     NO_CODE,
+    CurrentLabel,
     EventKind,
     GroupKind,
     Label,
@@ -24,7 +25,6 @@ from curator.base.vocabulary import (
     Method,
     Origin,
     Quarantine,
-    Standing,
     code_of,
 )
 from curator.catalogue.current_labels.arrays import PeopleEvents
@@ -116,12 +116,12 @@ def _codes(words: Sequence[str], vocabulary: Any) -> NDArray[np.int8]:
 
 
 def round_events(catalogue: Catalogue, round_id: int) -> tuple[Ints, NDArray[np.int8]]:
-    """Images that a round promoted or revoked; the class's `Standing` code, -1 for revoked."""
+    """Images that a round promoted or revoked; the class's `CurrentLabel` code, -1 for revoked."""
     event = LabelEvent
     given = sa.case(
         (event.kind == EventKind.REVOKE, NO_CODE),
-        (event.label == Label.POSITIVE, code_of(Standing.POSITIVE)),
-        else_=code_of(Standing.NEGATIVE),
+        (event.label == Label.POSITIVE, code_of(CurrentLabel.POSITIVE)),
+        else_=code_of(CurrentLabel.NEGATIVE),
     )
     query = sa.select(event.image_id, given).where(event.round_id == round_id)
     with catalogue.read() as connection:
@@ -151,7 +151,7 @@ def landmarks(catalogue: Catalogue) -> tuple[int, ...]:
         return tuple(connection.execute(query).scalar_one() or 0 for query in queries)
 
 
-def standing_promotions(catalogue: Catalogue, round_id: int) -> Ints:
+def current_promotions(catalogue: Catalogue, round_id: int) -> Ints:
     """Usable images that stand promoted by a round, by id; none of an open audit."""
     event, state = LabelEvent, ImageState
     query = (
@@ -225,7 +225,7 @@ def near_duplicates(catalogue: Catalogue, *, groups: int, members: int) -> list[
 
 def labels_by_source(
     catalogue: Catalogue,
-) -> dict[str, dict[tuple[Standing | None, Origin | None], int]]:
+) -> dict[str, dict[tuple[CurrentLabel | None, Origin | None], int]]:
     """Source → standing label and origin → usable images with a file there.
 
     An image that lies in two sources counts in both.
@@ -245,10 +245,10 @@ def labels_by_source(
         .where(state.usable == 1)
         .group_by(here.c.source_id, state.standing, state.origin)
     )
-    found: dict[str, dict[tuple[Standing | None, Origin | None], int]] = {}
+    found: dict[str, dict[tuple[CurrentLabel | None, Origin | None], int]] = {}
     with catalogue.read() as connection:
         for source, standing, origin, count in connection.execute(query):
-            key = (Standing(standing) if standing else None, Origin(origin) if origin else None)
+            key = (CurrentLabel(standing) if standing else None, Origin(origin) if origin else None)
             found.setdefault(source, {})[key] = count
     return found
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
-from curator.base.vocabulary import NO_CODE, Method, Origin, Split, Standing, code_of
+from curator.base.vocabulary import NO_CODE, CurrentLabel, Method, Origin, Split, code_of
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import Block, FeatureRow, ImageState, LabelEvent, Location
 from curator.catalogue.sets import CHUNK, Query, columns, within
@@ -87,7 +87,7 @@ def _select_pool(feature_set_id: int | None, with_features_only: bool) -> Query:
         sa.select(
             state.image_id,
             sa.func.coalesce(FeatureRow.array_row, -1),
-            _code(state.standing, Standing),
+            _code(state.standing, CurrentLabel),
             _code(state.origin, Origin),
             state.unit_key,
             _code(state.split, Split),
@@ -173,7 +173,7 @@ def _select_human(feature_set_id: int | None) -> Query:
             sa.func.coalesce(FeatureRow.array_row, -1),
             state.unit_key,
             sa.func.coalesce(source, -1),
-            _code(state.standing, Standing),
+            _code(state.standing, CurrentLabel),
             _code(state.origin, Origin),
             _code(LabelEvent.method, Method),
             _code(state.split, Split),
@@ -181,14 +181,14 @@ def _select_human(feature_set_id: int | None) -> Query:
         .select_from(state)
         .join(LabelEvent, LabelEvent.id == state.event_id)
         .outerjoin(FeatureRow, of_image)
-        .where(state.usable == 1, state.standing.in_(list(Standing)), state.origin.in_(people))
+        .where(state.usable == 1, state.standing.in_(list(CurrentLabel)), state.origin.in_(people))
     )
 
 
 def labels_of(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.int8]:
     """The standing code of each image in the order given; -1 for none or unknown."""
     codes = np.full(len(image_ids), NO_CODE, dtype=np.int8)
-    query = sa.select(ImageState.image_id, _code(ImageState.standing, Standing))
+    query = sa.select(ImageState.image_id, _code(ImageState.standing, CurrentLabel))
     with catalogue.read() as connection:
         for start in range(0, len(image_ids), CHUNK):
             some = image_ids[start : start + CHUNK].tolist()

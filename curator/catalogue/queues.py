@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
-from curator.base.vocabulary import AuditState, EventKind, Origin, Quarantine, Standing
+from curator.base.vocabulary import AuditState, CurrentLabel, EventKind, Origin, Quarantine
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.files import LIES_SOMEWHERE
 from curator.catalogue.models import (
@@ -26,7 +26,7 @@ from curator.catalogue.models import (
     Image,
     ImageState,
     LabelEvent,
-    Score,
+    ScoreRow,
     Skip,
 )
 from curator.catalogue.scores import NO_GENERATION, generation_now
@@ -112,7 +112,7 @@ def borderline(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_F
     Raises DataError if there are no scores yet.
     """
     with catalogue.read() as connection:
-        queue = _unlabelled_by(connection, Score.undecided, leave_out)
+        queue = _unlabelled_by(connection, ScoreRow.undecided, leave_out)
         ordered = queue.order_by("value", "image_id").limit(size)
         return [image_id for image_id, _ in connection.execute(ordered)]
 
@@ -124,7 +124,7 @@ def unfamiliar(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_F
     measure them itself.
     """
     with catalogue.read() as connection:
-        queue = _unlabelled_by(connection, Score.distance, leave_out)
+        queue = _unlabelled_by(connection, ScoreRow.distance, leave_out)
         ordered = queue.order_by(sa.desc("value"), sa.desc("image_id")).limit(size)
         return [image_id for image_id, _ in connection.execute(ordered)]
 
@@ -142,12 +142,12 @@ def _unlabelled_by(
     generation, state = _current(connection), ImageState
     if not _few_are_unlabelled(connection):
         return (
-            sa.select(Score.image_id.label("image_id"), value.label("value"))
-            .join(state, state.image_id == Score.image_id)
-            .where(Score.generation_id == generation, value.is_not(None), _UNLABELLED)
+            sa.select(ScoreRow.image_id.label("image_id"), value.label("value"))
+            .join(state, state.image_id == ScoreRow.image_id)
+            .where(ScoreRow.generation_id == generation, value.is_not(None), _UNLABELLED)
             .where(*_left_in(leave_out))
         )
-    of_image = sa.and_(Score.generation_id == generation, Score.image_id == state.image_id)
+    of_image = sa.and_(ScoreRow.generation_id == generation, ScoreRow.image_id == state.image_id)
     looked_up = sa.select(value).where(of_image).scalar_subquery()
     few = (
         sa.select(state.image_id.label("image_id"), looked_up.label("value"))
@@ -179,9 +179,9 @@ def _current(connection: Connection) -> int:
 
 def _scored(generation: int) -> sa.Select[int]:
     return (
-        sa.select(Score.image_id)
-        .join(ImageState, ImageState.image_id == Score.image_id)
-        .where(Score.generation_id == generation)
+        sa.select(ScoreRow.image_id)
+        .join(ImageState, ImageState.image_id == ScoreRow.image_id)
+        .where(ScoreRow.generation_id == generation)
     )
 
 
@@ -226,7 +226,7 @@ def informative(
     """
     found: list[int] = []
     with catalogue.read() as connection:
-        query = _scored(_current(connection)).add_columns(Score.probability)
+        query = _scored(_current(connection)).add_columns(ScoreRow.probability)
         rows = raw_rows(connection.execute(query.where(_WITHOUT_HUMAN)))
         ids, probability = zip(*rows, strict=True) if rows else ((), ())
         order = in_proportion_to_error(column(ids, np.int64), column(probability, np.float64), seed)
@@ -272,9 +272,12 @@ def suspects(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FIL
     state, event = ImageState, LabelEvent
     with catalogue.read() as connection:
         generation = _current(connection)
-        of_image = sa.and_(Score.generation_id == generation, Score.image_id == state.image_id)
+        of_image = sa.and_(
+            ScoreRow.generation_id == generation, ScoreRow.image_id == state.image_id
+        )
         doubt = sa.case(
-            (state.standing == Standing.POSITIVE, 1 - Score.probability), else_=Score.probability
+            (state.standing == CurrentLabel.POSITIVE, 1 - ScoreRow.probability),
+            else_=ScoreRow.probability,
         )
         again = sa.exists().where(
             event.image_id == state.image_id,
@@ -284,10 +287,10 @@ def suspects(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FIL
         )
         query = (
             sa.select(state.image_id)
-            .join(Score, of_image)
+            .join(ScoreRow, of_image)
             .where(
                 state.usable == 1,
-                state.standing.in_([Standing.POSITIVE, Standing.NEGATIVE]),
+                state.standing.in_([CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE]),
                 state.origin.in_([origin for origin in Origin if origin is not Origin.PROMOTED]),
                 doubt > 0.5,
                 ~again,
@@ -301,7 +304,7 @@ def suspects(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FIL
 def conflicts(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
     """Images whose human labels contradict each other, by id."""
     query = sa.select(ImageState.image_id).where(
-        ImageState.standing == Standing.CONFLICT, ImageState.usable == 1, *_left_in(leave_out)
+        ImageState.standing == CurrentLabel.CONFLICT, ImageState.usable == 1, *_left_in(leave_out)
     )
     with catalogue.read() as connection:
         ordered = query.order_by(ImageState.image_id).limit(size)
@@ -322,7 +325,7 @@ def quarantined(catalogue: Catalogue, *, size: int, reason: Quarantine | None = 
 def id_chunks(
     catalogue: Catalogue,
     *,
-    standing: Sequence[Standing | None] | None = None,
+    standing: Sequence[CurrentLabel | None] | None = None,
     origins: Sequence[Origin] | None = None,
     size: int = 65_536,
 ) -> Iterator[NDArray[np.int64]]:
@@ -357,7 +360,7 @@ def score_histogram(catalogue: Catalogue, *, bins: int = 20) -> NDArray[np.int64
         generation = generation_now(connection)
         if generation == NO_GENERATION:
             return histogram
-        place = sa.cast(Score.probability * bins, sa.Integer)
+        place = sa.cast(ScoreRow.probability * bins, sa.Integer)
         query = _scored(generation).where(ImageState.usable == 1)
         counted = query.with_only_columns(place, sa.func.count(), maintain_column_froms=True)
         for bin_, count in connection.execute(counted.group_by(place)):
@@ -372,7 +375,7 @@ def borderline_left(catalogue: Catalogue) -> int:
         if generation == NO_GENERATION:
             return 0
         scored = sa.exists().where(
-            Score.generation_id == generation, Score.image_id == ImageState.image_id
+            ScoreRow.generation_id == generation, ScoreRow.image_id == ImageState.image_id
         )
         query = sa.select(sa.func.count()).select_from(ImageState)
         query = query.where(ImageState.usable == 1, ImageState.standing.is_(None), scored)

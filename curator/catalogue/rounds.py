@@ -24,7 +24,7 @@ from curator.catalogue.commit import (
     promote_and_revoke,
     settle_generation,
 )
-from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_standing
+from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_current_labels
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
     Block,
@@ -344,7 +344,7 @@ def rollback(
             settle_generation(connection, generation, target)
         connection.execute(sa.update(Head).values(round_id=target, generation_id=generation))
         _touch_rounds(connection, undone + redone)
-        changed = refresh_standing(connection)
+        changed = refresh_current_labels(connection)
         blockable = _blockable(undone) if block else None
         blocked = 0 if blockable is None else _count(connection, blockable)
         move = _record_move(connection, "rollback", before, target, actor, blocked)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from curator.catalogue.engine import Catalogue
-from curator.catalogue.models import Head, Score
+from curator.catalogue.models import Head, ScoreRow
 from curator.catalogue.sets import CHUNK, within
 from curator.catalogue.sqlite import raw_rows
 
@@ -25,11 +25,11 @@ def current_scores(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArra
     """P(positive) of these images in the current scores; NaN where there is none."""
     scores = np.full(len(image_ids), np.nan, dtype=np.float64)
     with catalogue.read() as connection:
-        of_now = Score.generation_id == generation_now(connection)
-        query = sa.select(Score.image_id, Score.probability).where(of_now)
+        of_now = ScoreRow.generation_id == generation_now(connection)
+        query = sa.select(ScoreRow.image_id, ScoreRow.probability).where(of_now)
         for start in range(0, len(image_ids), CHUNK):
             some = image_ids[start : start + CHUNK].tolist()
-            found = dict(raw_rows(connection.execute(query.where(within(Score.image_id, some)))))
+            found = dict(raw_rows(connection.execute(query.where(within(ScoreRow.image_id, some)))))
             scores[start : start + CHUNK] = [found.get(image_id, np.nan) for image_id in some]
     return scores
 

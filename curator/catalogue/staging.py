@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 
 from curator.base.vocabulary import EventKind, Label
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.models import Head, Score, ScoreGeneration, StagedDecision
+from curator.catalogue.models import Head, ScoreGeneration, ScoreRow, StagedDecision
 from curator.catalogue.sets import insert_columns
 from curator.errors import CatalogueError
 
@@ -66,7 +66,7 @@ def stage_scores(
         "raw": _floats(raw),
         "distance": [None] * len(image_ids) if distances is None else _or_none(distances),
     }
-    _stage(catalogue, token, sa.insert(Score), staged)
+    _stage(catalogue, token, sa.insert(ScoreRow), staged)
 
 
 def stage_decisions(
@@ -118,7 +118,7 @@ def _or_none(values: NDArray[np.floating[Any]]) -> list[float | None]:
 
 def has_rows(connection: Connection, generation: int) -> bool:
     """Whether scores lie in a generation."""
-    some = sa.select(Score.image_id).where(Score.generation_id == generation).limit(1)
+    some = sa.select(ScoreRow.image_id).where(ScoreRow.generation_id == generation).limit(1)
     return connection.execute(some).first() is not None
 
 
@@ -147,7 +147,7 @@ def clean_scores(catalogue: Catalogue) -> int:
 
 
 def _delete_generation(catalogue: Catalogue, generation: int) -> None:
-    for table in (Score, StagedDecision):
+    for table in (ScoreRow, StagedDecision):
         of_generation = table.generation_id == generation
         in_order = sa.select(table.image_id).where(of_generation).order_by(table.image_id)
         more = True

@@ -30,7 +30,7 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Strip:
+class SheetSection:
     """A heading, a quieter remark beside it, and the pictures below."""
 
     heading: str
@@ -38,7 +38,7 @@ class Strip:
     tiles: tuple[Tile, ...] = ()
 
 
-def contact_sheet(strips: Sequence[Strip], *, tile_size: int = 132) -> Image.Image:
+def contact_sheet(strips: Sequence[SheetSection], *, tile_size: int = 132) -> Image.Image:
     """The strips below each other; pictures are fitted into squares of `tile_size` pixels.
 
     A strip without pictures keeps its heading and says that there are none.
@@ -54,12 +54,12 @@ def contact_sheet(strips: Sequence[Strip], *, tile_size: int = 132) -> Image.Ima
     return sheet
 
 
-def _height(strip: Strip, tile_size: int) -> int:
+def _height(strip: SheetSection, tile_size: int) -> int:
     lines = max((len(tile.caption) for tile in strip.tiles), default=0)
     return _HEADING + 10 + (tile_size if strip.tiles else _LINE) + 4 + lines * _LINE + 2 * _GAP
 
 
-def _draw_strip(sheet: Image.Image, strip: Strip, top: int, tile_size: int) -> None:
+def _draw_strip(sheet: Image.Image, strip: SheetSection, top: int, tile_size: int) -> None:
     draw = ImageDraw.Draw(sheet)
     heading, caption = ImageFont.load_default(_HEADING), ImageFont.load_default(_CAPTION)
     base = top + _HEADING

@@ -19,7 +19,7 @@ from curator.cli.output import shown
 from curator.cli.progress import NOTABLE_SECONDS, finished, speed
 
 
-class Bars:
+class ProgressBars:
     """Draws the open stages of one command."""
 
     def __init__(self) -> None:

@@ -28,13 +28,13 @@ def progress_for(*, quiet: bool) -> Progress:
     if quiet:
         return SILENT
     if not sys.stderr.isatty():
-        return Lines()
-    from curator.cli.bars import Bars
+        return ProgressLines()
+    from curator.cli.bars import ProgressBars
 
-    return Bars()
+    return ProgressBars()
 
 
-class Lines:
+class ProgressLines:
     """Reports as lines of text."""
 
     def note(self, text: str) -> None:

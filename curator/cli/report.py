@@ -79,8 +79,8 @@ def _write(call: Invocation, destination: Path | None, *, force: bool, json: boo
 
 
 def _print_facts(call: Invocation) -> None:
-    from curator.report.collect import story_of
+    from curator.report.collect import collect_report
     from curator.report.data import facts
 
     with call.workspace() as workspace:
-        emit_json(facts(story_of(workspace, call.progress())))
+        emit_json(facts(collect_report(workspace, call.progress())))

@@ -16,8 +16,8 @@ from curator.cli.output import count, emit, emit_json, narrate
 from curator.errors import UsageError
 
 if TYPE_CHECKING:
-    from curator.review.filter import View
-    from curator.review.session import Desk
+    from curator.review.filter import QueueView
+    from curator.review.session import ReviewSession
     from curator.workspace import Workspace
 
 QueueName = Annotated[
@@ -150,21 +150,21 @@ def review(
 
 def _refuse_unknown(call: Invocation, name: str, image: str | None, view: str) -> None:
     """Say what is wrong with a queue before a browser is asked to open it."""
-    from curator.review.image_source import open_supply
+    from curator.review.image_source import open_image_source
 
     with call.workspace() as workspace:
         like, wanted = _image_id(workspace, image), screen.wanted_view(workspace, view)
-        open_supply(workspace, name, seed=0, like=like, view=wanted)
+        open_image_source(workspace, name, seed=0, like=like, view=wanted)
 
 
 def review_lines(
-    call: Invocation, workspace: Workspace, name: str, like: int | None, view: View
+    call: Invocation, workspace: Workspace, name: str, like: int | None, view: QueueView
 ) -> None:
     """The plain review."""
-    from curator.review.session import Desk
+    from curator.review.session import ReviewSession
 
-    keys = show_review.Answers(workspace.settings.classes, workspace.settings.review.keys)
-    with Desk(
+    keys = show_review.TypedAnswers(workspace.settings.classes, workspace.settings.review.keys)
+    with ReviewSession(
         workspace, name, actor=current_user(), like=like, view=view, progress=call.progress()
     ) as desk:
         desk.current()  # a queue that cannot be had says so before the keys are explained
@@ -174,7 +174,7 @@ def review_lines(
         emit(f"{count(desk.pace.decided, 'decision')} kept.")
 
 
-def _ask(call: Invocation, desk: Desk, keys: show_review.Answers) -> None:
+def _ask(call: Invocation, desk: ReviewSession, keys: show_review.TypedAnswers) -> None:
     """Put image after image before the person until there is none or they have enough."""
     from curator.review.sentences import NOTHING_TO_UNDO, meanwhile, taken_back
 

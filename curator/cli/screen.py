@@ -15,7 +15,7 @@ from curator.errors import UsageError
 
 if TYPE_CHECKING:
     from curator.cli.invocation import Invocation
-    from curator.review.filter import View
+    from curator.review.filter import QueueView
     from curator.workspace import Workspace
 
 _LOOPBACK = "127.0.0.1"
@@ -45,7 +45,7 @@ def try_terminal() -> None:
         console.print(part)
 
 
-def wanted_view(workspace: Workspace, text: str) -> View:
+def wanted_view(workspace: Workspace, text: str) -> QueueView:
     """The filter and order that `--filter` asks for. Raises UsageError if it says neither."""
     from curator.catalogue.sources import list_sources
     from curator.review.filter import read_view
@@ -61,7 +61,7 @@ def wanted_view(workspace: Workspace, text: str) -> View:
 
 
 def review_on_screen(
-    workspace: Workspace, queue: str, *, like: int | None, goal: int | None, view: View
+    workspace: Workspace, queue: str, *, like: int | None, goal: int | None, view: QueueView
 ) -> None:
     """Review until the person leaves, then say how it went."""
     from curator.tui.screens.summary import summary_lines

@@ -9,7 +9,7 @@ from curator.cli.output import shown, strong
 
 if TYPE_CHECKING:
     from curator.report.status import Status
-    from curator.rounds.score_quality import Judgement
+    from curator.rounds.score_quality import ScoreQuality
     from curator.settings.sections import ClassesSettings
 
 
@@ -30,7 +30,7 @@ def lines(status: Status) -> Iterator[str]:
         yield f"{strong('Alarm')}  {shown(alarm['problem'])} {shown(alarm['cure'])}"
 
 
-def doubts(judgement: Judgement, classes: ClassesSettings) -> Iterator[str]:
+def doubts(judgement: ScoreQuality, classes: ClassesSettings) -> Iterator[str]:
     """What speaks against taking the scores for granted."""
     from curator.report.sentences import share_sentences, source_sentences
 

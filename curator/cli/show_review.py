@@ -13,7 +13,7 @@ from curator.settings.keys import resolve_keys
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from curator.review.cards import Card
+    from curator.review.cards import ImageCard
     from curator.review.queues import QueueRow
     from curator.settings.sections import ClassesSettings
 
@@ -21,7 +21,7 @@ Move = Literal["skip", "undo", "quit"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TypedAnswer:
     """What a line said: a label with its reasons, or a move."""
 
     label: Label | None = None
@@ -30,17 +30,17 @@ class Answer:
 
 
 _ANSWERS = {
-    "positive": Answer(Label.POSITIVE),
-    "negative": Answer(Label.NEGATIVE),
-    "unsure": Answer(Label.UNSURE),
-    "skip": Answer(move="skip"),
-    "undo": Answer(move="undo"),
-    "quit": Answer(move="quit"),
+    "positive": TypedAnswer(Label.POSITIVE),
+    "negative": TypedAnswer(Label.NEGATIVE),
+    "unsure": TypedAnswer(Label.UNSURE),
+    "skip": TypedAnswer(move="skip"),
+    "undo": TypedAnswer(move="undo"),
+    "quit": TypedAnswer(move="quit"),
 }
 """What may be answered, by the name of the action that does it on the screen."""
 
 
-class Answers:
+class TypedAnswers:
     """The answers that a workspace understands: whole words, and the keys of the screen.
 
     A key means here what it means there, whatever the classes are called; the user's own
@@ -72,7 +72,7 @@ class Answers:
         keys = self._keys[name]
         return (keys[0] if keys[0] != " " else "space") if keys else self._names.get(name, name)
 
-    def announcement(self, card: Card, number: int) -> str:
+    def announcement(self, card: ImageCard, number: int) -> str:
         """The lines that stand above the answer; of a blind card only where it lies."""
         parts = []
         if card.score is not None:
@@ -84,7 +84,7 @@ class Answers:
             parts.append(f"perhaps {shown(self._names[card.suggestion])}")
         return f"{number}. {shown(card.path)}" + (f"\n   {', '.join(parts)}" if parts else "")
 
-    def read(self, line: str) -> Answer:
+    def read(self, line: str) -> TypedAnswer:
         """What `line` means. Raises UsageError if it means nothing."""
         text = line.rstrip("\r\n")
         text = text.strip() or text[:1]
@@ -94,7 +94,7 @@ class Answers:
         for word, rest in _beginnings(text):
             answer = self._letters.get(word) or self._words.get(word.casefold())
             if answer is not None and answer.label is not None:
-                return Answer(answer.label, self._reasons_in(rest))
+                return TypedAnswer(answer.label, self._reasons_in(rest))
         raise UsageError(f"`{text}` is no answer.", self.explanation())
 
     def _reasons_in(self, text: str) -> tuple[str, ...]:

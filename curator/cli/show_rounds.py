@@ -59,12 +59,12 @@ class RoundTable:
 
 def verdict(report: RoundReport, classes: ClassesSettings) -> str:
     """What is known about the error after a round, and how far it can be trusted."""
-    from curator.report.sentences import belief_sentences, error_sentence, scores_sentence
+    from curator.report.sentences import error_sentence, label_noise_sentences, scores_sentence
     from curator.rounds.score_quality import advice
 
     lines = [error_sentence(report.estimate, on_pool=report.basis == "pool")]
     if report.label_belief is not None:
-        lines += belief_sentences(report.label_belief)
+        lines += label_noise_sentences(report.label_belief)
     judged = report.judgement
     if judged is not None:
         lines.append(f"Scores: {scores_sentence(judged)}.")

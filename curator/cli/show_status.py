@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from curator.base.vocabulary import Origin, Standing
+from curator.base.vocabulary import CurrentLabel, Origin
 from curator.cli import show_judgement
 from curator.cli.output import count, duration, percent, shown, strong, table
 
@@ -70,9 +70,9 @@ def _labels(status: Status) -> str:
     labels = status.counts.labels
     origins = [origin for origin in Origin if any(labels[s].get(origin) for s in labels)]
     rows: list[list[object]] = []
-    for standing in Standing:
+    for standing in CurrentLabel:
         by_origin = labels.get(standing, {})
-        if by_origin or standing in {Standing.POSITIVE, Standing.NEGATIVE}:
+        if by_origin or standing in {CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE}:
             numbers = [by_origin.get(origin, 0) for origin in origins]
             rows.append([shown(status.name_of(standing)), *numbers, sum(by_origin.values())])
     blank = [""] * len(origins)
@@ -96,14 +96,15 @@ def _coverage(status: Status) -> Iterator[str]:
 
 
 def _certificates(status: Status) -> Iterator[str]:
-    from curator.audits.certificate import sentence, stale_sentence
+    from curator.audits.certificate import certificate_sentence, stale_sentence
     from curator.report.sentences import PROVISIONAL
 
     if status.counts.promoted and status.certificate is None:
         yield f"  {PROVISIONAL}"
     for one in status.certificates:
         state = "valid" if one.stale is None else f"stale: {stale_sentence(one)}"
-        yield f"{strong('Certificate')}  {shown(sentence(one, status.settings.classes))}"
+        text = certificate_sentence(one, status.settings.classes)
+        yield f"{strong('Certificate')}  {shown(text)}"
         yield f"  {state}; attempt {one.attempt}, frame {one.frame_digest[:12]}"
     if status.audit is not None:
         yield (

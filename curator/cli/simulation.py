@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from curator.settings.sections import ClassesSettings
     from curator.simulation.simulate import Simulation
-    from curator.simulation.summary import Rehearsed
+    from curator.simulation.summary import SimulationOutcome
 
 INTERRUPTED = 130
 
@@ -86,10 +86,10 @@ def simulate(
 
     Example: curator simulate truth.csv --decisions 800 --flipped 0.1 --slips 0.01
     """
-    from curator.simulation.simulate import Wish
+    from curator.simulation.simulate import SimulationRequest
     from curator.simulation.simulate import simulate as workflow
 
-    wish = Wish(
+    wish = SimulationRequest(
         seeds=_numbers("--seeds", seeds, int),
         policies=tuple(name.strip() for name in policy.split(",") if name.strip()),
         max_errors=_numbers("--max-error", max_error, float),
@@ -157,7 +157,7 @@ def _report(found: Simulation, names: ClassesSettings) -> Iterator[str]:
     yield f"Plot: {shown(found.plot)}"
 
 
-def _cells(row: Rehearsed, several: bool, repeated: bool) -> list[object]:
+def _cells(row: SimulationOutcome, several: bool, repeated: bool) -> list[object]:
     setting = row.setting
     certified = setting.max_error is not None
     cells: list[object] = [

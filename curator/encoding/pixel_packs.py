@@ -37,7 +37,7 @@ from curator.storage.pack import (
     PackDamageError,
     PackSpec,
     PixelPack,
-    Unreadable,
+    UnreadableSquare,
     build_pack,
     choose_codec,
     remove_pack,
@@ -331,7 +331,7 @@ def _lacking(workspace: Workspace, set_id: int, only: Ids | None) -> Iterator[Id
 
 def _pack_chunk(
     workspace: Workspace, set_id: int, spec: PackSpec, ids: Ids, advance: Callable[[int], None]
-) -> list[Unreadable]:
+) -> list[UnreadableSquare]:
     """Pack these images, record their rows, and put into quarantine what no file gives."""
     folder, rules = _folder(workspace, spec), open_rules(workspace)
     workers = worker_count(workspace.settings.runtime.workers)
@@ -371,7 +371,7 @@ def _from_elsewhere(workspace: Workspace, spec: PackSpec, tried: ImageFile) -> b
 
 
 def _check_sources(
-    workspace: Workspace, lost: list[Unreadable], files: Mapping[int, ImageFile]
+    workspace: Workspace, lost: list[UnreadableSquare], files: Mapping[int, ImageFile]
 ) -> None:
     """Raise DataError if files vanished because the folder of their source is not there."""
     vanished = [files[one.image_id].path for one in lost if one.reason is Quarantine.VANISHED]

@@ -11,18 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curator.audits.certificate import Certified
+from curator.audits.certificate import CertifiedImages
 from curator.base.paths import path_text
-from curator.base.vocabulary import LocationState, Origin, Standing
+from curator.base.vocabulary import CurrentLabel, LocationState, Origin
 from curator.catalogue.counts import Counts, counts, source_counts
 from curator.catalogue.rounds import RoundRecord, get_round, head
-from curator.export.sidecar import SCHEMA, Tally, library_versions
-from curator.export.slow_rows import Choice, Filters
+from curator.export.sidecar import SCHEMA, ExportCounts, library_versions
+from curator.export.slow_rows import Filters, ImageChoice
 from curator.settings.sections import ClassesSettings, Settings
 from curator.workspace import Workspace
 
 
-def certificate_for(certified: Certified | None, choice: Choice, tally: Tally) -> Any:
+def certificate_for(
+    certified: CertifiedImages | None, choice: ImageChoice, tally: ExportCounts
+) -> Any:
     """The certificate's facts if it speaks about exactly what was exported, else None.
 
     A stale one is shown, and says so: it once spoke about these labels.
@@ -33,7 +35,9 @@ def certificate_for(certified: Certified | None, choice: Choice, tally: Tally) -
     return dict(certified.facts) if exact or certified.stale else None
 
 
-def certificate_note(certified: Certified | None, choice: Choice, tally: Tally) -> str:
+def certificate_note(
+    certified: CertifiedImages | None, choice: ImageChoice, tally: ExportCounts
+) -> str:
     """Why no certificate holds for the promoted labels of this export; empty if one does."""
     if not len(tally.promoted):
         return ""
@@ -46,7 +50,7 @@ def certificate_note(certified: Certified | None, choice: Choice, tally: Tally) 
     return ""
 
 
-def left_out(workspace: Workspace, choice: Choice, rows: Mapping[str, int]) -> dict[str, int]:
+def left_out(workspace: Workspace, choice: ImageChoice, rows: Mapping[str, int]) -> dict[str, int]:
     """Why → how many; `rows` are those that were looked at and left out, by why."""
     pool = counts(workspace.catalogue)
     counted = _labels_left_out(pool, choice, workspace.settings.classes)
@@ -55,9 +59,9 @@ def left_out(workspace: Workspace, choice: Choice, rows: Mapping[str, int]) -> d
     return counted | {why: number for why, number in sorted(rows.items()) if number}
 
 
-def _labels_left_out(pool: Counts, choice: Choice, classes: ClassesSettings) -> dict[str, int]:
+def _labels_left_out(pool: Counts, choice: ImageChoice, classes: ClassesSettings) -> dict[str, int]:
     counted = {} if choice.include_unlabelled else {"unlabelled": pool.unlabelled}
-    for standing in Standing:
+    for standing in CurrentLabel:
         by_origin: Mapping[Origin, int] = pool.labels.get(standing, {})
         if standing not in choice.standings:
             counted[classes.name_of(standing)] = sum(by_origin.values())
@@ -73,11 +77,11 @@ def about_export(
     name: Path,
     format: str,
     filters: Filters,
-    choice: Choice,
+    choice: ImageChoice,
     relative_to: Path | None,
-    tally: Tally,
+    tally: ExportCounts,
     without: Mapping[str, int],
-    certified: Certified | None,
+    certified: CertifiedImages | None,
 ) -> dict[str, Any]:
     """Everything but the digest of the manifest, which is not known yet."""
     settings = workspace.settings
@@ -112,7 +116,7 @@ def about_export(
     }
 
 
-def sources_of(workspace: Workspace, tally: Tally) -> list[dict[str, Any]]:
+def sources_of(workspace: Workspace, tally: ExportCounts) -> list[dict[str, Any]]:
     """Each source with its licence, its attribution, and how many rows came from it."""
     return [
         {

@@ -12,11 +12,11 @@ from curator.base.progress import SILENT, Progress
 from curator.export.difference import Change, Kind, Side, changes
 from curator.export.reading import Manifest, open_manifest
 
-__all__ = ["Change", "Difference", "Kind", "Side", "Tally", "diff"]
+__all__ = ["Change", "ChangeCounts", "Difference", "Kind", "Side", "diff"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class ChangeCounts:
     """So many images went from the one to the other; None where they were not there."""
 
     kind: Kind
@@ -40,7 +40,7 @@ class Difference:
     new: Path
     same: int
     counts: dict[Kind, int]
-    tallies: list[Tally]
+    tallies: list[ChangeCounts]
     changes: list[Change] = field(default_factory=list)
 
 
@@ -72,7 +72,7 @@ def diff(
     order = list(Kind)
     counts = {kind: sum(n for cell, n in cells.items() if cell[0] is kind) for kind in order}
     tallies = [
-        Tally(
+        ChangeCounts(
             kind=kind,
             old_label=old_label,
             old_origin=old_origin,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curator.audits.certificate import Certified
+from curator.audits.certificate import CertifiedImages
 from curator.base.destination import check_destination
 from curator.base.files import replacing
 from curator.base.progress import SILENT, Progress
@@ -24,11 +24,11 @@ from curator.export.formats import TOGETHER, WRITERS, Format, choose_format
 from curator.export.placing import Way, check_file
 from curator.export.quick_rows import ExportColumns, is_quick
 from curator.export.rows import in_columns, in_order
-from curator.export.sidecar import Tally, digest_of, sidecar_bytes, sidecar_path
-from curator.export.slow_rows import EVERYTHING, Choice, ExportRows, Filters, chosen
+from curator.export.sidecar import ExportCounts, digest_of, sidecar_bytes, sidecar_path
+from curator.export.slow_rows import EVERYTHING, ExportRows, Filters, ImageChoice, choose_images
 from curator.workspace import Workspace
 
-__all__ = ["Certified", "ExportReport", "Filters", "export"]
+__all__ = ["CertifiedImages", "ExportReport", "Filters", "export"]
 
 SHARD_BYTES = 1_000_000_000
 """Size of a shard unless the user says otherwise."""
@@ -75,7 +75,7 @@ def export(
     shard_bytes: int = SHARD_BYTES,
     check: bool = False,
     force: bool = False,
-    certified: Certified | None = None,
+    certified: CertifiedImages | None = None,
     progress: Progress = SILENT,
 ) -> ExportReport:
     """Write the manifest and, beside it, its sidecar; or a folder with the images in it.
@@ -88,7 +88,7 @@ def export(
     callers that know of a certificate which is not the catalogue's.
     """
     kind = choose_format(destination, format)
-    choice = chosen(workspace, filters, divide)
+    choice = choose_images(workspace, filters, divide)
     certified = certified or choice.covered.certified()
     if kind.is_folder:
         from curator.export.folder import export_folder
@@ -129,11 +129,11 @@ def _export_manifest(
     *,
     kind: Format,
     filters: Filters,
-    choice: Choice,
+    choice: ImageChoice,
     relative_to: Path | None,
     check: Callable[[ManifestRow], str | None] | None,
     force: bool,
-    certified: Certified | None,
+    certified: CertifiedImages | None,
     progress: Progress,
 ) -> ExportReport:
     sidecar = sidecar_path(destination)
@@ -141,7 +141,7 @@ def _export_manifest(
     check_destination(sidecar, force=force)
     rows = ExportRows(workspace, choice, relative_to, check)
     scratch = destination.absolute().parent
-    tally = Tally()
+    tally = ExportCounts()
     about: dict[str, Any] = {}
 
     def known_at_the_end() -> dict[str, Any]:
@@ -182,7 +182,7 @@ def report_of(
     destination: Path,
     sidecar: Path,
     kind: Format,
-    tally: Tally,
+    tally: ExportCounts,
     about: dict[str, Any],
     placed: dict[str, int] | None = None,
 ) -> ExportReport:

@@ -19,11 +19,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
-from curator.audits.certificate import Certified
+from curator.audits.certificate import CertifiedImages
 from curator.base.files import cannot_write
 from curator.base.paths import path_bytes
 from curator.base.progress import Progress, Stage
-from curator.base.vocabulary import Standing
+from curator.base.vocabulary import CurrentLabel
 from curator.catalogue.sources import list_sources
 from curator.errors import UsageError
 from curator.export.about import about_export, left_out, short
@@ -35,7 +35,7 @@ from curator.export.formats import TOGETHER, Format, write_csv
 from curator.export.layouts import (
     UNLABELLED,
     Plan,
-    Planned,
+    PlannedFile,
     hashed_plan,
     one_per_image,
     shard_plan,
@@ -45,8 +45,8 @@ from curator.export.names import TORCHVISION_READS, folder_names
 from curator.export.placing import Placer, Way
 from curator.export.rows import Item, in_columns, in_order
 from curator.export.shards import Shard, facts_of, write_shard
-from curator.export.sidecar import Tally, digest_of, sidecar_bytes
-from curator.export.slow_rows import Choice, ExportRows, Filters
+from curator.export.sidecar import ExportCounts, digest_of, sidecar_bytes
+from curator.export.slow_rows import ExportRows, Filters, ImageChoice
 from curator.workspace import Workspace
 
 README = "README.md"
@@ -77,7 +77,7 @@ class _Made:
     classes: dict[str, set[str]] = field(default_factory=dict)
 
 
-Maker = Callable[[Iterable[Planned], Building, _Made, Stage], Iterator[Item]]
+Maker = Callable[[Iterable[PlannedFile], Building, _Made, Stage], Iterator[Item]]
 """Makes the files of a plan and gives the items that are there, at their new paths."""
 
 
@@ -87,11 +87,11 @@ def export_folder(
     *,
     kind: Format,
     filters: Filters,
-    choice: Choice,
+    choice: ImageChoice,
     way: Way,
     shard_bytes: int,
     force: bool,
-    certified: Certified | None,
+    certified: CertifiedImages | None,
     progress: Progress,
 ) -> ExportReport:
     """Make the folder, or finish the one that was interrupted; see `workflows.export`."""
@@ -104,7 +104,7 @@ def export_folder(
         )
     scratch = destination.parent
     rows = ExportRows(workspace, choice, None)
-    tally, made, placer = Tally(), _Made(), Placer(way)
+    tally, made, placer = ExportCounts(), _Made(), Placer(way)
     with ExitStack() as stack:
         try:
             plan = stack.enter_context(tempfile.TemporaryFile(dir=scratch))
@@ -160,14 +160,14 @@ def _note_own_sources(workspace: Workspace, destination: Path, progress: Progres
             )
 
 
-def _plan_of(workspace: Workspace, kind: Format, choice: Choice, shard_bytes: int) -> Plan:
+def _plan_of(workspace: Workspace, kind: Format, choice: ImageChoice, shard_bytes: int) -> Plan:
     divided = choice.division is not None
     if kind is Format.HUGGINGFACE:
         return hashed_plan(divided=divided)
     if kind is Format.WEBDATASET:
         return shard_plan(shard_bytes, divided=divided)
     classes = workspace.settings.classes
-    labels = [classes.name_of(standing) for standing in Standing]
+    labels = [classes.name_of(standing) for standing in CurrentLabel]
     folders = folder_names([*labels, UNLABELLED])
     folder_of: dict[str | None, str] = {label: folders[label] for label in labels}
     folder_of[None] = folders[UNLABELLED]
@@ -184,7 +184,7 @@ class _Summary:
     scored_parts: set[str] = field(default_factory=set)
 
 
-def _written(plan: Iterable[Planned], stream: IO[bytes]) -> _Summary:
+def _written(plan: Iterable[PlannedFile], stream: IO[bytes]) -> _Summary:
     """Keep the plan."""
     digest, summary = hashlib.sha256(), _Summary()
     for planned in plan:
@@ -201,8 +201,8 @@ def _written(plan: Iterable[Planned], stream: IO[bytes]) -> _Summary:
     return summary
 
 
-def _read(stream: IO[bytes]) -> Iterator[Planned]:
-    return (Planned.restored(json.loads(line)) for line in stream)
+def _read(stream: IO[bytes]) -> Iterator[PlannedFile]:
+    return (PlannedFile.restored(json.loads(line)) for line in stream)
 
 
 def _maker(kind: Format, workspace: Workspace, placer: Placer, summary: _Summary) -> Maker:
@@ -218,7 +218,7 @@ def _maker(kind: Format, workspace: Workspace, placer: Placer, summary: _Summary
 
 
 def _tree(
-    plan: Iterable[Planned], place: Building, made: _Made, stage: Stage, placer: Placer
+    plan: Iterable[PlannedFile], place: Building, made: _Made, stage: Stage, placer: Placer
 ) -> Iterator[Item]:
     for planned in plan:
         item = planned.item
@@ -270,7 +270,7 @@ def _with_metadata(
 
 
 def _shards(
-    plan: Iterable[Planned],
+    plan: Iterable[PlannedFile],
     place: Building,
     made: _Made,
     stage: Stage,
@@ -344,7 +344,7 @@ def _describe(
         stream.write(sidecar_bytes(about))
 
 
-def _warn(made: _Made, kind: Format, choice: Choice, progress: Progress) -> None:
+def _warn(made: _Made, kind: Format, choice: ImageChoice, progress: Progress) -> None:
     """Say what the user would otherwise find out later."""
     for trouble, number in made.troubles.items():
         progress.note(

@@ -24,10 +24,10 @@ from curator.audits.audit import refuse_open_audit
 from curator.base.files import cannot_write
 from curator.base.progress import SILENT, Progress, Stage
 from curator.base.values import Decision
-from curator.base.vocabulary import Label, Method, Origin, Split, Standing
+from curator.base.vocabulary import CurrentLabel, Label, Method, Origin, Split
 from curator.catalogue import rounds
 from curator.catalogue.images import find_by_sha256
-from curator.catalogue.labels import CurrentLabel, SplitShares, current, record_decisions
+from curator.catalogue.labels import LabelRecord, SplitShares, current, record_decisions
 from curator.catalogue.leases import lease
 from curator.errors import DataError
 from curator.export.diff import warn_if_changed
@@ -123,11 +123,11 @@ class _Words:
             str(former[one]): Label(one) for one in ("positive", "negative") if one in former
         }
         self.is_divided = bool(about.get("division"))
-        self.known = [*(self._former or self._own.values()), *Label, Standing.CONFLICT]
+        self.known = [*(self._former or self._own.values()), *Label, CurrentLabel.CONFLICT]
 
     def label(self, text: str) -> Label | None:
         """What `text` means; None for a conflict. Raises KeyError if nothing."""
-        if text == Standing.CONFLICT:
+        if text == CurrentLabel.CONFLICT:
             return None
         # Names that were exchanged since must not exchange the labels.
         meant = self._former.get(text) if self._former else None
@@ -216,7 +216,7 @@ class _Restoring:
             if decision is not None:
                 yield decision
 
-    def _decision(self, entry: Entry, image_id: int, now: CurrentLabel) -> Decision | None:
+    def _decision(self, entry: Entry, image_id: int, now: LabelRecord) -> Decision | None:
         if entry.label is None:
             self._unlabelled += 1
             return None
@@ -308,7 +308,7 @@ class _Restoring:
         )
         return len(new)
 
-    def _is_new(self, entry: Entry, now: CurrentLabel) -> bool:
+    def _is_new(self, entry: Entry, now: LabelRecord) -> bool:
         if now.standing is None:
             return True
         label = self._words.label(entry.label or "")
@@ -319,7 +319,7 @@ class _Restoring:
         return not same and not human
 
     def _count_splits(
-        self, there: list[tuple[Entry, int]], stand: Mapping[int, CurrentLabel]
+        self, there: list[tuple[Entry, int]], stand: Mapping[int, LabelRecord]
     ) -> None:
         if self._words.is_divided:
             return

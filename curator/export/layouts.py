@@ -29,7 +29,7 @@ _PER_SAMPLE = 3
 _MOST_SAMPLES = 20_000
 
 
-class Planned(NamedTuple):
+class PlannedFile(NamedTuple):
     """An item and its place: components of a folder, joined by `/`, and a name.
 
     In shards, `folder` is the name of the shard and `name` the key of the sample.
@@ -45,12 +45,12 @@ class Planned(NamedTuple):
         return f"{self.folder}/{self.name}"
 
     @classmethod
-    def restored(cls, row: list[Any]) -> Planned:
+    def restored(cls, row: list[Any]) -> PlannedFile:
         """The place that JSON made a list of."""
         return cls(row[0], row[1], Item.restored(row[2]))
 
 
-Plan = Callable[[Iterable[Item], Path], Iterator[Planned]]
+Plan = Callable[[Iterable[Item], Path], Iterator[PlannedFile]]
 """From items and a folder for temporary files to places, in order."""
 
 
@@ -66,17 +66,17 @@ def one_per_image(items: Iterable[Item], scratch: Path) -> Iterator[Item]:
 def tree_plan(folder_of: Mapping[str | None, str], *, divided: bool) -> Plan:
     """CLASS/NAME, or PART/CLASS/NAME: what `torchvision.datasets.ImageFolder` reads."""
 
-    def place(item: Item) -> Planned:
+    def place(item: Item) -> PlannedFile:
         name = folder_of[item.entry.label]
         folder = f"{_part(item, divided)}/{name}" if divided else name
         stem = names.file_stem(item.file)
         if names.looks_told_apart(stem):
             stem = names.told_apart(stem, item.entry.sha256)
-        return Planned(folder, stem + names.suffix_of(item.format), item)
+        return PlannedFile(folder, stem + names.suffix_of(item.format), item)
 
-    def plan(items: Iterable[Item], scratch: Path) -> Iterator[Planned]:
+    def plan(items: Iterable[Item], scratch: Path) -> Iterator[PlannedFile]:
         places = map(place, items)
-        ordered = sorted_on_disk(places, scratch, key=_by_name, restore=Planned.restored)
+        ordered = sorted_on_disk(places, scratch, key=_by_name, restore=PlannedFile.restored)
         return _names_told_apart(ordered)
 
     return plan
@@ -85,14 +85,14 @@ def tree_plan(folder_of: Mapping[str | None, str], *, divided: bool) -> Plan:
 def hashed_plan(*, divided: bool) -> Plan:
     """PART/ab/SHA.jpg: names that say nothing, so that no loader reads a part into them."""
 
-    def place(item: Item) -> Planned:
+    def place(item: Item) -> PlannedFile:
         part, sha256 = _part(item, divided), item.entry.sha256
         name = sha256[:KEY_LENGTH] + names.suffix_of(item.format)
-        return Planned(f"{part}/{sha256[:2]}", name, item)
+        return PlannedFile(f"{part}/{sha256[:2]}", name, item)
 
-    def plan(items: Iterable[Item], scratch: Path) -> Iterator[Planned]:
+    def plan(items: Iterable[Item], scratch: Path) -> Iterator[PlannedFile]:
         places = map(place, items)
-        return sorted_on_disk(places, scratch, key=_by_hash, restore=Planned.restored)
+        return sorted_on_disk(places, scratch, key=_by_hash, restore=PlannedFile.restored)
 
     return plan
 
@@ -100,12 +100,12 @@ def hashed_plan(*, divided: bool) -> Plan:
 def shard_plan(shard_bytes: int, *, divided: bool) -> Plan:
     """PART-000000.tar and a key, in the order of keys: as good as shuffled, and repeatable."""
 
-    def place(item: Item) -> Planned:
-        return Planned(_part(item, divided), item.entry.sha256[:KEY_LENGTH], item)
+    def place(item: Item) -> PlannedFile:
+        return PlannedFile(_part(item, divided), item.entry.sha256[:KEY_LENGTH], item)
 
-    def plan(items: Iterable[Item], scratch: Path) -> Iterator[Planned]:
+    def plan(items: Iterable[Item], scratch: Path) -> Iterator[PlannedFile]:
         places = map(place, items)
-        ordered = sorted_on_disk(places, scratch, key=_by_hash, restore=Planned.restored)
+        ordered = sorted_on_disk(places, scratch, key=_by_hash, restore=PlannedFile.restored)
         part, number, filled, samples = "", 0, 0, 0
         for planned in ordered:
             needed = _tar_bytes(planned.item.size)
@@ -134,18 +134,18 @@ def _by_image(item: Item) -> tuple[int, str]:
     return item.image_id, item.file
 
 
-def _by_name(planned: Planned) -> tuple[str, str, str]:
+def _by_name(planned: PlannedFile) -> tuple[str, str, str]:
     return planned.folder, names.meeting_key(planned.name), planned.item.entry.sha256
 
 
-def _by_hash(planned: Planned) -> tuple[str, str]:
+def _by_hash(planned: PlannedFile) -> tuple[str, str]:
     return planned.folder, planned.item.entry.sha256
 
 
-def _names_told_apart(ordered: Iterable[Planned]) -> Iterator[Planned]:
+def _names_told_apart(ordered: Iterable[PlannedFile]) -> Iterator[PlannedFile]:
     """Whoever shares a name with a neighbour gets one that says which image it is."""
     before: tuple[str, str] | None = None
-    waiting: Planned | None = None
+    waiting: PlannedFile | None = None
     for planned in ordered:
         if waiting is not None:
             yield _apart(waiting, _by_name(waiting)[:2] in (before, _by_name(planned)[:2]))
@@ -155,7 +155,7 @@ def _names_told_apart(ordered: Iterable[Planned]) -> Iterator[Planned]:
         yield _apart(waiting, _by_name(waiting)[:2] == before)
 
 
-def _apart(planned: Planned, shared: bool) -> Planned:
+def _apart(planned: PlannedFile, shared: bool) -> PlannedFile:
     if not shared:
         return planned
     stem, _, suffix = planned.name.rpartition(".")

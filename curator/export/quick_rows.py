@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.paths import path_text
-from curator.base.vocabulary import Origin, Standing
+from curator.base.vocabulary import CurrentLabel, Origin
 from curator.catalogue.manifest import (
     ManifestColumns,
     manifest_columns,
@@ -26,8 +26,8 @@ from curator.catalogue.manifest import (
 )
 from curator.export.formats import TOGETHER
 from curator.export.rows import Columns, Entry, in_columns, in_order
-from curator.export.sidecar import Tally
-from curator.export.slow_rows import Choice, near_name
+from curator.export.sidecar import ExportCounts
+from curator.export.slow_rows import ImageChoice, near_name
 from curator.export.sorting import Spilled
 from curator.workspace import Workspace
 
@@ -35,7 +35,7 @@ Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
-def is_quick(workspace: Workspace, choice: Choice, relative_to: Path | None) -> bool:
+def is_quick(workspace: Workspace, choice: ImageChoice, relative_to: Path | None) -> bool:
     """Whether rows with such paths can be had this way."""
     if choice.one_per_group or not sources_lie_apart(workspace.catalogue):
         return False
@@ -53,15 +53,15 @@ class ExportColumns:
     def __init__(
         self,
         workspace: Workspace,
-        choice: Choice,
+        choice: ImageChoice,
         relative_to: Path | None,
-        tally: Tally,
+        tally: ExportCounts,
         left_out: Counter[str],
     ) -> None:
         self._catalogue = workspace.catalogue
         classes = workspace.settings.classes
         self._names: dict[str | None, str | None] = {None: None}
-        self._names |= {str(standing): classes.name_of(standing) for standing in Standing}
+        self._names |= {str(standing): classes.name_of(standing) for standing in CurrentLabel}
         self._band = workspace.settings.export
         self._choice = choice
         self._above = 0 if relative_to is None else len(_folder(relative_to)) + 1
@@ -163,7 +163,7 @@ class ExportColumns:
     def _sure(self, some: ManifestColumns, probability: Floats, promoted: Flags) -> Flags:
         """Labels of people, and what is at least as probable as was asked for."""
         labelled = ~_are(some.standing, None)
-        positive = _are(some.standing, Standing.POSITIVE)
+        positive = _are(some.standing, CurrentLabel.POSITIVE)
         of_label = np.where(positive, probability, 1 - probability)
         certainty = np.where(labelled, of_label, np.maximum(probability, 1 - probability))
         sure: Flags = (labelled & ~promoted) | (certainty >= self._choice.min_probability)

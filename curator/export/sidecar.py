@@ -38,7 +38,7 @@ def sidecar_path(destination: Path) -> Path:
     return destination.with_name(destination.name + ".json")
 
 
-class Tally:
+class ExportCounts:
     """Counts of what went into an export."""
 
     def __init__(self) -> None:

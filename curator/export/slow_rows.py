@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from curator.audits.certificate import Coverage
+from curator.audits.certificate import ExportableLabels
 from curator.base.paths import path_text, relative_path
 from curator.base.values import ManifestRow
-from curator.base.vocabulary import Origin, Split, Standing
+from curator.base.vocabulary import CurrentLabel, Origin, Split
 from curator.catalogue.manifest import count_manifest_rows, manifest_rows
 from curator.catalogue.rounds import list_rounds
 from curator.catalogue.sources import list_sources
@@ -31,7 +31,7 @@ from curator.workspace import Workspace
 
 Word = TypeVar("Word")
 
-CLASSES = (Standing.POSITIVE, Standing.NEGATIVE)
+CLASSES = (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
 
 _TOGETHER = 1_000
 
@@ -72,10 +72,10 @@ EVERYTHING = Filters()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class ImageChoice:
     """The filters after they were checked, in the catalogue's words."""
 
-    standings: tuple[Standing, ...]
+    standings: tuple[CurrentLabel, ...]
     origins: tuple[Origin, ...] | None
     sources: Collection[str]
     splits: Collection[Split]
@@ -84,7 +84,7 @@ class Choice:
     one_per_group: bool
     include_unlabelled: bool
     division: Division | None
-    covered: Coverage
+    covered: ExportableLabels
 
     @property
     def is_partial(self) -> bool:
@@ -94,7 +94,7 @@ class Choice:
         return bool(narrowed or fewer or self.min_probability)
 
 
-def chosen(workspace: Workspace, filters: Filters, divide: str | None) -> Choice:
+def choose_images(workspace: Workspace, filters: Filters, divide: str | None) -> ImageChoice:
     """Check the user's words. Raises UsageError for a word that means nothing here."""
     classes = workspace.settings.classes
     sources = {one.name: one.name for one in list_sources(workspace.catalogue)}
@@ -104,7 +104,7 @@ def chosen(workspace: Workspace, filters: Filters, divide: str | None) -> Choice
         raise UsageError(
             f"A probability of {minimum} cannot be asked for.", "Give a number from 0 to 1."
         )
-    return Choice(
+    return ImageChoice(
         standings=_standings(filters.labels, classes),
         origins=_origins(filters.origins),
         sources={_known(one, sources, "source") for one in filters.sources},
@@ -118,7 +118,9 @@ def chosen(workspace: Workspace, filters: Filters, divide: str | None) -> Choice
         division=None
         if divide is None
         else parse_division(divide, workspace.settings.runtime.seed),
-        covered=Coverage(workspace.catalogue, workspace.settings, provisional=filters.provisional),
+        covered=ExportableLabels(
+            workspace.catalogue, workspace.settings, provisional=filters.provisional
+        ),
     )
 
 
@@ -132,14 +134,14 @@ class ExportRows:
     def __init__(
         self,
         workspace: Workspace,
-        choice: Choice,
+        choice: ImageChoice,
         relative_to: Path | None,
         check: Callable[[ManifestRow], str | None] | None = None,
     ) -> None:
         self._catalogue = workspace.catalogue
         classes = workspace.settings.classes
-        self._names: dict[Standing | None, str | None] = {None: None}
-        self._names |= {standing: classes.name_of(standing) for standing in Standing}
+        self._names: dict[CurrentLabel | None, str | None] = {None: None}
+        self._names |= {standing: classes.name_of(standing) for standing in CurrentLabel}
         self._band = workspace.settings.export
         self._choice = choice
         self._check = check
@@ -216,7 +218,7 @@ class ExportRows:
         if row.probability is None:
             return False
         positive, negative = row.probability, 1 - row.probability
-        of_label = {Standing.POSITIVE: positive, Standing.NEGATIVE: negative}
+        of_label = {CurrentLabel.POSITIVE: positive, CurrentLabel.NEGATIVE: negative}
         certainty = max(positive, negative) if row.standing is None else of_label[row.standing]
         return certainty >= self._choice.min_probability
 
@@ -266,13 +268,13 @@ def near_name(unit_key: int) -> str:
     return f"near:{unit_key & (2**64 - 1):016x}"
 
 
-def _standings(labels: Sequence[str], classes: ClassesSettings) -> tuple[Standing, ...]:
+def _standings(labels: Sequence[str], classes: ClassesSettings) -> tuple[CurrentLabel, ...]:
     if not labels:
         return CLASSES
-    known = {str(standing): standing for standing in Standing}
-    known |= {classes.name_of(standing): standing for standing in Standing}
+    known = {str(standing): standing for standing in CurrentLabel}
+    known |= {classes.name_of(standing): standing for standing in CurrentLabel}
     wanted = {_known(label, known, "label") for label in labels}
-    return tuple(standing for standing in Standing if standing in wanted)
+    return tuple(standing for standing in CurrentLabel if standing in wanted)
 
 
 def _origins(origins: Sequence[str]) -> tuple[Origin, ...] | None:

@@ -27,17 +27,17 @@ from curator.catalogue.sources import forget_empty_sources, list_sources
 from curator.errors import DataError
 from curator.imaging.guard import pillow_guard
 from curator.imaging.opening import OpenRules, parse_colour
-from curator.intake.comparing import Fresh, Gone, Same, compare
+from curator.intake.comparing import MissingFile, NewFile, UnchangedFile, compare
 from curator.intake.estimate import Estimate
 from curator.intake.folder_labels import FolderLabels, label_rules
 from curator.intake.group import regroup
 from curator.intake.inspection import InspectRules, inspect_file
 from curator.intake.new_previews import store_new_previews
 from curator.intake.parallel import ordered_map
-from curator.intake.sources import Job, Terms, plan, resolve, shown
-from curator.intake.tally import Tally
+from curator.intake.sources import SourceWalk, WalkTerms, plan, resolve, shown
+from curator.intake.tally import AddCounts
 from curator.intake.user_groups import refresh_user_groups
-from curator.intake.walk import Skip, walk
+from curator.intake.walk import SkipReason, walk
 from curator.storage.previews import PreviewStore
 from curator.workspace import STATE_FOLDER, Workspace
 
@@ -102,7 +102,7 @@ def add(
     rules = label_rules(
         workspace.settings.classes, places, label=label, by_subfolder=subfolders_are_classes
     )
-    terms = Terms(name=source, licence=licence, attribution=attribution)
+    terms = WalkTerms(name=source, licence=licence, attribution=attribution)
     labels = FolderLabels(workspace, rules, actor)
     with (
         lease(workspace.catalogue, "add"),
@@ -159,7 +159,7 @@ class _Adding:
     def __init__(
         self, workspace: Workspace, previews: PreviewStore, labels: FolderLabels, progress: Progress
     ) -> None:
-        self.tally = Tally()
+        self.tally = AddCounts()
         self._workspace = workspace
         self._previews = previews
         self._labels = labels
@@ -169,7 +169,7 @@ class _Adding:
         self._returned: list[int] = []
         self._gone: list[int] = []
 
-    def run(self, jobs: Sequence[Job], *, rehash: bool) -> list[int]:
+    def run(self, jobs: Sequence[SourceWalk], *, rehash: bool) -> list[int]:
         """Walk all jobs; the locations of files that are gone and were there before."""
         estimate = Estimate(jobs, self._workspace.root, self._progress)
         with (
@@ -189,31 +189,31 @@ class _Adding:
         return self._gone
 
     def _to_read(
-        self, job: Job, stage: Stage, estimate: Estimate, *, rehash: bool
+        self, job: SourceWalk, stage: Stage, estimate: Estimate, *, rehash: bool
     ) -> Iterator[FileStamp]:
         """The files of a job that have to be read; all others are dealt with in passing."""
         tally = self.tally
         found = walk(job.source.root, job.under, leave_out=job.leave_out)
         known = walk_locations(self._workspace.catalogue, job.source.source_id, under=job.under)
         for item in compare(found, known, rehash=rehash):
-            if isinstance(item, Fresh):
+            if isinstance(item, NewFile):
                 tally.files += 1
                 estimate.begin()
                 self._labels.expect()
                 yield item.stamp
-            elif isinstance(item, Same):
+            elif isinstance(item, UnchangedFile):
                 stage.advance()
                 tally.count_known(item.known)
                 self._labels.pass_known(job.source.root, item.known)
                 if item.known.state is LocationState.MISSING:
                     self._returned.append(item.known.location_id)
-            elif isinstance(item, Gone):
+            elif isinstance(item, MissingFile):
                 if item.known.state is LocationState.PRESENT:
                     self._gone.append(item.known.location_id)
-            elif item.why is not Skip.OWN:
+            elif item.why is not SkipReason.OWN:
                 tally.count_skipped(job.source.root, item)
 
-    def _record(self, job: Job, chunk: Sequence[InspectedFile]) -> None:
+    def _record(self, job: SourceWalk, chunk: Sequence[InspectedFile]) -> None:
         places = store_new_previews(self._workspace.catalogue, self._previews, chunk)
         recorded = record_files(self._workspace.catalogue, job.source.source_id, chunk, places)
         self.tally.count_recorded(recorded)
@@ -221,7 +221,7 @@ class _Adding:
             self._labels.pass_recorded(job.source.root, file)
         self._labels.record()
 
-    def _flush(self, job: Job) -> None:
+    def _flush(self, job: SourceWalk) -> None:
         self._labels.record()
         mark_locations(self._workspace.catalogue, self._returned, LocationState.PRESENT)
         self._returned.clear()
@@ -251,7 +251,7 @@ def _no_empty_sources(catalogue: Catalogue) -> Iterator[None]:
         raise
 
 
-def _nothing_readable(places: Sequence[bytes], tally: Tally) -> DataError:
+def _nothing_readable(places: Sequence[bytes], tally: AddCounts) -> DataError:
     where = ", ".join(shown(place) for place in places[:3]) + (" ..." if len(places) > 3 else "")
     reasons = Counter({reason.value: count for reason, count in tally.quarantined.items()})
     if tally.unreadable_folders:

@@ -26,21 +26,21 @@ RETRIED = frozenset({
 
 
 @dataclass(frozen=True, slots=True)
-class Fresh:
+class NewFile:
     """A file that has to be read: new, changed, or not to be trusted."""
 
     stamp: FileStamp
 
 
 @dataclass(frozen=True, slots=True)
-class Same:
+class UnchangedFile:
     """A file that looks as it did when it was catalogued."""
 
     known: KnownFile
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class MissingFile:
     """A catalogued file that is not there any more."""
 
     known: KnownFile
@@ -48,7 +48,7 @@ class Gone:
 
 def compare(
     found: Iterable[FileStamp | Skipped], known: Iterator[KnownFile], *, rehash: bool
-) -> Iterator[Fresh | Same | Gone | Skipped]:
+) -> Iterator[NewFile | UnchangedFile | MissingFile | Skipped]:
     """Both sides merged. Nothing below a path that was skipped counts as gone."""
     skipped: set[bytes] = set()
     catalogued = next(known, None)
@@ -59,17 +59,17 @@ def compare(
             continue
         while catalogued is not None and catalogued.path < item.path:
             if not _is_below(catalogued.path, skipped):
-                yield Gone(catalogued)
+                yield MissingFile(catalogued)
             catalogued = next(known, None)
         if catalogued is None or catalogued.path != item.path:
-            yield Fresh(item)
+            yield NewFile(item)
             continue
         trusted = not rehash and _looks_the_same(catalogued, item)
-        yield Same(catalogued) if trusted else Fresh(item)
+        yield UnchangedFile(catalogued) if trusted else NewFile(item)
         catalogued = next(known, None)
     while catalogued is not None:
         if not _is_below(catalogued.path, skipped):
-            yield Gone(catalogued)
+            yield MissingFile(catalogued)
         catalogued = next(known, None)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from curator.base.progress import Progress, Stage
 from curator.base.values import InspectedFile
-from curator.intake.sources import Job
+from curator.intake.sources import SourceWalk
 from curator.intake.walk import count_files
 
 CATALOGUE_BYTES = 1_500
@@ -28,7 +28,7 @@ SAMPLE_SECONDS = 10.0
 class Estimate:
     """Watches the first files, counts what is to come, and says a sentence."""
 
-    def __init__(self, jobs: Sequence[Job], folder: Path, progress: Progress) -> None:
+    def __init__(self, jobs: Sequence[SourceWalk], folder: Path, progress: Progress) -> None:
         self._jobs = jobs
         self._folder = folder
         self._progress = progress

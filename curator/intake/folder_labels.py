@@ -16,7 +16,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from curator.base.values import Decision
-from curator.base.vocabulary import Label, Method, Origin, Standing
+from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
 from curator.catalogue.files import KnownFile, RecordedFile
 from curator.catalogue.labels import SplitShares, current, record_decisions
 from curator.errors import DataError, UsageError
@@ -163,5 +163,7 @@ class FolderLabels:
         if done.conflicts:
             labels = current(self._catalogue, image_ids)
             self._contradicted |= {
-                image_id for image_id in image_ids if labels[image_id].standing is Standing.CONFLICT
+                image_id
+                for image_id in image_ids
+                if labels[image_id].standing is CurrentLabel.CONFLICT
             }

@@ -20,7 +20,7 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class KnownLabels:
     """The rows of a file: `labels` gives the label of each by line, `images` the known images."""
 
     answers: list[Answer]
@@ -28,14 +28,14 @@ class Truth:
     images: dict[int, int]
 
 
-def read_truth(workspace: Workspace, file: Path) -> Truth:
+def read_known_labels(workspace: Workspace, file: Path) -> KnownLabels:
     """Read a CSV file with `path` or `sha256`, and `label`. Raises DataError naming bad rows."""
     content = read_answers(file)
     labels = _labels(content.answers, workspace.settings.classes, file)
     problems = [f"line {problem.line}: {problem.text}" for problem in content.problems]
     if problems:
         raise _refusal(file, problems)
-    return Truth(
+    return KnownLabels(
         answers=list(content.answers),
         labels=labels,
         images=images_of_answers(workspace, content.answers, file),

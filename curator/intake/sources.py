@@ -21,7 +21,7 @@ from curator.settings.sections import FILE_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class SourceWalk:
     """One walk: a source, the folder or file in it, and folders that others walk."""
 
     source: SourceRecord
@@ -30,7 +30,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class WalkTerms:
     """What the user said about new sources: a name or none, licence, attribution."""
 
     name: str | None = None
@@ -60,8 +60,8 @@ def resolve(paths: Sequence[Path], own_folder: Path) -> list[bytes]:
 
 
 def plan(
-    catalogue: Catalogue, places: Sequence[bytes], own_folder: Path, terms: Terms
-) -> list[Job]:
+    catalogue: Catalogue, places: Sequence[bytes], own_folder: Path, terms: WalkTerms
+) -> list[SourceWalk]:
     """The walks for these places, none of them twice; new sources are catalogued.
 
     Raises DataError if a name stands for another folder, or a folder has another name.
@@ -82,7 +82,7 @@ def plan(
         others = tuple(record.root for record in known if record.source_id != source_id)
         own = os.fsencode(own_folder)
         settings = os.fsencode(own_folder.parent / FILE_NAME)
-        jobs.append(Job(source=source, under=under, leave_out=(own, settings, *others)))
+        jobs.append(SourceWalk(source=source, under=under, leave_out=(own, settings, *others)))
     return jobs
 
 
@@ -135,7 +135,7 @@ def _closest(known: Sequence[SourceRecord], place: bytes) -> SourceRecord | None
 
 
 def _source_of(
-    catalogue: Catalogue, place: bytes, root: bytes | None, terms: Terms
+    catalogue: Catalogue, place: bytes, root: bytes | None, terms: WalkTerms
 ) -> SourceRecord:
     known = list_sources(catalogue)
     source = _closest(known, place)

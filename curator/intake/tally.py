@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from curator.base.vocabulary import Quarantine
 from curator.catalogue.files import FileOutcome, KnownFile, RecordedFile
-from curator.intake.walk import Skip, Skipped
+from curator.intake.walk import Skipped, SkipReason
 
 _MOST_FOLDERS = 100
 
 
 @dataclass(slots=True)
-class Tally:
+class AddCounts:
     """Files by what became of them; see `AddReport` for what each number means."""
 
     files: int = 0
@@ -64,5 +64,8 @@ class Tally:
     def count_skipped(self, root: bytes, skipped: Skipped) -> None:
         """A path that was not looked at."""
         self.ignored[skipped.why.value] += 1
-        if skipped.why is Skip.UNREADABLE_FOLDER and len(self.unreadable_folders) < _MOST_FOLDERS:
+        if (
+            skipped.why is SkipReason.UNREADABLE_FOLDER
+            and len(self.unreadable_folders) < _MOST_FOLDERS
+        ):
             self.unreadable_folders.append(os.path.join(root, skipped.path))

@@ -22,7 +22,7 @@ Identity = tuple[int, int]
 """Device and inode: what a folder is, whatever path leads to it."""
 
 
-class Skip(StrEnum):
+class SkipReason(StrEnum):
     """Why a path was left out."""
 
     HIDDEN = "hidden"
@@ -37,7 +37,7 @@ class Skipped:
     """A path, relative to the root, that was left out with all that is under it."""
 
     path: bytes
-    why: Skip
+    why: SkipReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class _Walk:
                 continue
             path = os.path.join(self._open[-1].path, name.rstrip(b"/"))
             if name.startswith(b"."):
-                yield Skipped(path=path, why=Skip.HIDDEN)
+                yield Skipped(path=path, why=SkipReason.HIDDEN)
             elif not name.endswith(b"/"):
                 yield self._look(name, path)
             else:
@@ -95,7 +95,7 @@ class _Walk:
     def _look(self, name: bytes, path: bytes) -> FileStamp | Skipped:
         whole = os.path.join(self._root, path)
         if name in self._barred_names and _identity(whole) in self._barred:
-            return Skipped(path=path, why=Skip.OWN)
+            return Skipped(path=path, why=SkipReason.OWN)
         return _look(self._root, path)
 
     def _enter(self, path: bytes, *, through_link: bool) -> Iterator[Skipped]:
@@ -112,21 +112,21 @@ class _Walk:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError:
-            yield Skipped(path=path, why=Skip.UNREADABLE_FOLDER)
+            yield Skipped(path=path, why=SkipReason.UNREADABLE_FOLDER)
 
-    def _bar(self, folder: _Folder) -> Skip | None:
+    def _bar(self, folder: _Folder) -> SkipReason | None:
         """Why a folder must not be walked, None if it may be.
 
         A folder reached through a link is walked once, and never from within itself.
         """
         if folder.identity in self._barred:
-            return Skip.OWN
+            return SkipReason.OWN
         around = {open_folder.identity for open_folder in self._open} | self._above
         if folder.identity in around:
-            return Skip.LOOP
+            return SkipReason.LOOP
         if folder.through_link:
             if folder.identity in self._linked:
-                return Skip.LOOP
+                return SkipReason.LOOP
             self._linked.add(folder.identity)
         return None
 
@@ -182,7 +182,7 @@ def _look(root: bytes, path: bytes) -> FileStamp | Skipped:
     except OSError:
         return FileStamp(path=path, size=0, mtime_ns=0)
     if not stat.S_ISREG(status.st_mode):
-        return Skipped(path=path, why=Skip.SPECIAL)
+        return Skipped(path=path, why=SkipReason.SPECIAL)
     return FileStamp(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 

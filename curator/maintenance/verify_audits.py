@@ -13,9 +13,14 @@ import numpy as np
 
 from curator.audits.certify import frame_of, outcomes_of
 from curator.audits.draw import AuditDraw, draw_audit
-from curator.audits.frame import Frame, claim_digest
+from curator.audits.frame import Frame, certified_set_digest
 from curator.audits.ladder import AuditPlan, restore
-from curator.audits.simple_random import SinglePlan, close_single, draw_single, restore_single
+from curator.audits.simple_random import (
+    SimpleRandomPlan,
+    close_simple_random,
+    draw_simple_random,
+    restore_simple_random,
+)
 from curator.audits.test import close_audit
 from curator.base.vocabulary import AuditKind, AuditState
 from curator.catalogue import audits, certificates, frames
@@ -61,12 +66,14 @@ def _problems_of(
     yield from _certificate_problems(catalogue, certificate, plan, draw, frame, answers)
 
 
-def _drawn_again(record: AuditRecord, frame: Frame) -> tuple[AuditPlan | SinglePlan, AuditDraw]:
+def _drawn_again(
+    record: AuditRecord, frame: Frame
+) -> tuple[AuditPlan | SimpleRandomPlan, AuditDraw]:
     if record.kind is AuditKind.PROMISE:
         ladder = restore(dict(record.plan), frame)
         return ladder, draw_audit(frame, ladder, seed=record.seed, attempt=record.attempt)
-    single = restore_single(dict(record.plan), frame)
-    return single, draw_single(frame, single, seed=record.seed, attempt=record.attempt)
+    single = restore_simple_random(dict(record.plan), frame)
+    return single, draw_simple_random(frame, single, seed=record.seed, attempt=record.attempt)
 
 
 def _same_draw(draw: AuditDraw, answers: AuditAnswers) -> bool:
@@ -78,14 +85,17 @@ def _same_draw(draw: AuditDraw, answers: AuditAnswers) -> bool:
 def _certificate_problems(
     catalogue: Catalogue,
     certificate: CertificateRecord,
-    plan: AuditPlan | SinglePlan,
+    plan: AuditPlan | SimpleRandomPlan,
     draw: AuditDraw,
     frame: Frame,
     answers: AuditAnswers,
 ) -> Iterator[str]:
     name = f"Certificate {certificate.certificate_id}"
     ids, positive = certificates.certified_labels(catalogue, certificate)
-    if len(ids) != certificate.certified or claim_digest(ids, positive) != certificate.claim:
+    if (
+        len(ids) != certificate.certified
+        or certified_set_digest(ids, positive) != certificate.claim
+    ):
         yield f"{name}: the images that it is about are not those of its digest."
     try:
         found = _found(plan, draw, frame, answers, certificate.place_limit)
@@ -103,12 +113,16 @@ def _certificate_problems(
 
 
 def _found(
-    plan: AuditPlan | SinglePlan, draw: AuditDraw, frame: Frame, answers: AuditAnswers, limit: int
+    plan: AuditPlan | SimpleRandomPlan,
+    draw: AuditDraw,
+    frame: Frame,
+    answers: AuditAnswers,
+    limit: int,
 ) -> tuple[int, int]:
     """Sample and errors of the certified set, as the test finds them again."""
     outcomes = outcomes_of(answers)
-    if isinstance(plan, SinglePlan):
-        single = close_single(frame, plan, draw, outcomes)
+    if isinstance(plan, SimpleRandomPlan):
+        single = close_simple_random(frame, plan, draw, outcomes)
         return single.sample, single.errors
     steps = close_audit(frame, plan, draw, outcomes).steps
     passed = {step.rung.size: step for step in steps if step.passed}

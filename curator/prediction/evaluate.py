@@ -24,7 +24,7 @@ from curator.catalogue import rounds
 from curator.catalogue.find_images import images_by_sha256
 from curator.errors import DataError
 from curator.intake.answers import Answer
-from curator.intake.known_labels import read_truth
+from curator.intake.known_labels import read_known_labels
 from curator.prediction.predict import current_model, predict
 from curator.statistics.metrics import (
     Confusion,
@@ -70,7 +70,7 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
     has been run.
     """
     current_model(workspace)
-    given = read_truth(workspace, truth)
+    given = read_known_labels(workspace, truth)
     known = given.labels
     decided = [one for one in given.answers if known[one.line] is not Label.UNSURE]
     elsewhere = [one for one in decided if one.line not in given.images]

@@ -48,7 +48,7 @@ class FeatureMap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class NetworkView:
     """What the network sees in one image, and its own claim P(positive).
 
     `activation` is the picture and, beside it, where the answer comes from; None for a
@@ -127,7 +127,7 @@ class Insight:
         self._lock = threading.Lock()
         self._eyes: _Eyes | None = None
 
-    def sight(self, image_id: int) -> Sight:
+    def sight(self, image_id: int) -> NetworkView:
         """What the network sees. Raises DataError or LearnError, saying what to do."""
         file = _file(self._workspace, image_id)
         with self._lock:
@@ -202,7 +202,9 @@ def _frozen_network(workspace: Workspace, model: CurrentModel) -> PixelNetwork:
     return with_heads(network, load_classifier(model.path, model.digest).on_raw_features())
 
 
-def _seen(network: PixelNetwork, pixels: NDArray[np.uint8], image_id: int, code: str) -> Sight:
+def _seen(
+    network: PixelNetwork, pixels: NDArray[np.uint8], image_id: int, code: str
+) -> NetworkView:
     from curator.classifiers.networks.gradcam import class_activation, feature_maps, log_odds_of
 
     maps = tuple(
@@ -216,7 +218,7 @@ def _seen(network: PixelNetwork, pixels: NDArray[np.uint8], image_id: int, code:
         odds, problem = log_odds_of(network, pixels), error.problem
     else:
         activation = laid_over(pixels, heat)
-    return Sight(
+    return NetworkView(
         image_id=image_id,
         probability=float(1 / (1 + np.exp(-np.clip(odds, -35, 35)))),
         activation=activation,

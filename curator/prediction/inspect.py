@@ -17,10 +17,10 @@ from PIL import Image
 
 from curator.base.files import replacing
 from curator.base.progress import SILENT, Progress
-from curator.base.vocabulary import Standing, code_of
+from curator.base.vocabulary import CurrentLabel, code_of
 from curator.catalogue import pool, rounds
 from curator.catalogue.images import image_files
-from curator.charts.contact_sheet import Strip, Tile, contact_sheet
+from curator.charts.contact_sheet import SheetSection, Tile, contact_sheet
 from curator.encoding.pixel_packs import open_rules
 from curator.errors import DataError
 from curator.imaging.opening import open_within, read_file
@@ -40,12 +40,12 @@ _TILE = 132
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class InspectedLabel:
     """A labelled image, its label, and its current P(positive)."""
 
     image_id: int
     path: str
-    label: Standing
+    label: CurrentLabel
     probability: float
 
 
@@ -59,7 +59,7 @@ class Inspection:
     """
 
     confusion: Confusion
-    mistakes: tuple[Judged, ...]
+    mistakes: tuple[InspectedLabel, ...]
     band: tuple[float, float]
     uncertain: int
     uncertain_labelled: int
@@ -79,7 +79,7 @@ def inspect(
     """
     current_model(workspace)
     human = pool.human_labels(workspace.catalogue, None)
-    classes = [code_of(Standing.POSITIVE), code_of(Standing.NEGATIVE)]
+    classes = [code_of(CurrentLabel.POSITIVE), code_of(CurrentLabel.NEGATIVE)]
     scored = rounds.current_scores(workspace.catalogue, human.image_ids)
     usable = np.isin(human.standing, classes) & np.isfinite(scored)
     if not usable.any():
@@ -87,7 +87,7 @@ def inspect(
             "No labelled image has a current score.", "Run `curator round`, then look again."
         )
     ids, probability = human.image_ids[usable], scored[usable]
-    positive = human.standing[usable] == code_of(Standing.POSITIVE)
+    positive = human.standing[usable] == code_of(CurrentLabel.POSITIVE)
     uncertain, labelled, size = _uncertain(workspace, band)
     mistakes = _mistakes(workspace, ids, positive, probability)
     sheet = workspace.folder("reports") / "inspect.png"
@@ -120,15 +120,15 @@ def _mistakes(
     ids: NDArray[np.int64],
     positive: NDArray[np.bool_],
     probability: NDArray[np.float64],
-) -> tuple[Judged, ...]:
+) -> tuple[InspectedLabel, ...]:
     wrong = np.flatnonzero((probability > 0.5) != positive)
     wrong = wrong[np.argsort(-np.abs(probability[wrong] - 0.5), kind="stable")]
     files = image_files(workspace.catalogue, ids[wrong].tolist())
     return tuple(
-        Judged(
+        InspectedLabel(
             image_id=int(ids[at]),
             path=os.fsdecode(files[int(ids[at])].path) if int(ids[at]) in files else "",
-            label=Standing.POSITIVE if positive[at] else Standing.NEGATIVE,
+            label=CurrentLabel.POSITIVE if positive[at] else CurrentLabel.NEGATIVE,
             probability=float(probability[at]),
         )
         for at in wrong
@@ -136,16 +136,16 @@ def _mistakes(
 
 
 def _sheet(
-    workspace: Workspace, mistakes: tuple[Judged, ...], band: tuple[float, float]
+    workspace: Workspace, mistakes: tuple[InspectedLabel, ...], band: tuple[float, float]
 ) -> Image.Image:
     names = workspace.settings.classes
     strips = []
-    for label in (Standing.POSITIVE, Standing.NEGATIVE):
+    for label in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE):
         wrong = [one for one in mistakes if one.label is label]
-        other = Standing.NEGATIVE if label is Standing.POSITIVE else Standing.POSITIVE
+        other = CurrentLabel.NEGATIVE if label is CurrentLabel.POSITIVE else CurrentLabel.POSITIVE
         heading = f"labelled {names.name_of(label)}, taken for {names.name_of(other)}"
         strips.append(
-            Strip(
+            SheetSection(
                 heading=heading,
                 remark=f"{len(wrong)}, the surest first",
                 tiles=_tiles(workspace, wrong[:SHOWN]),
@@ -153,7 +153,7 @@ def _sheet(
         )
     doubtful = _doubtful(workspace, band)
     strips.append(
-        Strip(
+        SheetSection(
             heading=f"P between {band[0]:g} and {band[1]:g}",
             remark="nearest to undecided",
             tiles=_tiles(workspace, doubtful),
@@ -162,7 +162,7 @@ def _sheet(
     return contact_sheet(strips, tile_size=_TILE)
 
 
-def _doubtful(workspace: Workspace, band: tuple[float, float]) -> list[Judged]:
+def _doubtful(workspace: Workspace, band: tuple[float, float]) -> list[InspectedLabel]:
     """The images of the pool that are nearest to undecided, within the band."""
     best: list[tuple[float, int, float]] = []
     for chunk in pool.pool_chunks(workspace.catalogue, None):
@@ -173,12 +173,14 @@ def _doubtful(workspace: Workspace, band: tuple[float, float]) -> list[Judged]:
         ]
         best = sorted(best + here)[:SHOWN]
     return [
-        Judged(image_id=image_id, path="", label=Standing.UNSURE, probability=probability)
+        InspectedLabel(
+            image_id=image_id, path="", label=CurrentLabel.UNSURE, probability=probability
+        )
         for _, image_id, probability in best
     ]
 
 
-def _tiles(workspace: Workspace, judged: list[Judged]) -> tuple[Tile, ...]:
+def _tiles(workspace: Workspace, judged: list[InspectedLabel]) -> tuple[Tile, ...]:
     rules = open_rules(workspace)
     files = image_files(workspace.catalogue, [one.image_id for one in judged])
     tiles = []

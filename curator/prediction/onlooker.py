@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import IO
 
 from curator.errors import CuratorError, LearnError
-from curator.prediction.inside import Insight, Sight
+from curator.prediction.inside import Insight, NetworkView
 from curator.workspace import Workspace
 
 _PROGRAM = "from curator.prediction.onlooker import answer_questions; answer_questions()"
@@ -41,7 +41,7 @@ class Onlooker:
         self._said: IO[bytes] | None = None
         self._closed = False
 
-    def sight(self, image_id: int) -> Sight:
+    def sight(self, image_id: int) -> NetworkView:
         """What the network sees in an image.
 
         Raises what `Insight.sight` raises, and LearnError if the process has ended.
@@ -56,7 +56,7 @@ class Onlooker:
             raise self._ended(process) from error
         if isinstance(answer, CuratorError):
             raise answer
-        assert isinstance(answer, Sight)
+        assert isinstance(answer, NetworkView)
         return answer
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ def answer_questions() -> None:
             answers.flush()
 
 
-def _answer(insight: Insight, image_id: int) -> Sight | CuratorError:
+def _answer(insight: Insight, image_id: int) -> NetworkView | CuratorError:
     try:
         return insight.sight(image_id)
     except CuratorError as error:

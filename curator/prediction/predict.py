@@ -27,7 +27,7 @@ from curator.encoding.new_files import EncodedPath, encode_paths
 from curator.encoding.pixel_packs import is_pack
 from curator.errors import DataError
 from curator.intake.walk import walk
-from curator.rounds.promotion import Action, Held, decide
+from curator.rounds.promotion import PoolLabel, RoundAction, decide
 from curator.rounds.score import policy_of
 from curator.workspace import Workspace
 
@@ -36,7 +36,10 @@ _SCORED_TOGETHER = 1_024
 Score = Callable[[NDArray[Any]], tuple[NDArray[np.float64], NDArray[np.float64]]]
 """From rows of features or pixels to P(positive), calibrated and raw, (rows,)."""
 
-_LABELS = {Action.PROMOTE_POSITIVE: Label.POSITIVE, Action.PROMOTE_NEGATIVE: Label.NEGATIVE}
+_LABELS = {
+    RoundAction.PROMOTE_POSITIVE: Label.POSITIVE,
+    RoundAction.PROMOTE_NEGATIVE: Label.NEGATIVE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +134,7 @@ def _scored(
     if readable:
         calibrated, raw = score(np.stack(readable))
         deciding = raw if workspace.settings.promotion.score == "raw" else calibrated
-        held = np.full(len(readable), Held.NOTHING, dtype=np.int8)
+        held = np.full(len(readable), PoolLabel.NOTHING, dtype=np.int8)
         actions = decide(deciding, held, policy_of(workspace.settings.promotion))
         scores = zip(calibrated.tolist(), raw.tolist(), actions.tolist(), strict=True)
     for one in encoded:
@@ -150,5 +153,5 @@ def _scored(
             path=one.path,
             probability=probability,
             raw=claimed,
-            label=_LABELS.get(Action(action)),
+            label=_LABELS.get(RoundAction(action)),
         )

@@ -6,39 +6,39 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from curator.audits.certificate import sentence, stale_sentence
+from curator.audits.certificate import certificate_sentence, stale_sentence
 from curator.base.progress import SILENT, Progress
 from curator.base.text import count, percent, printable
-from curator.base.vocabulary import LocationState, Origin, Standing
+from curator.base.vocabulary import CurrentLabel, LocationState, Origin
 from curator.catalogue import audits, features, past
-from curator.catalogue.current_labels.arrays import PeopleEvents, standing_of_people
+from curator.catalogue.current_labels.arrays import PeopleEvents, current_labels_of_people
 from curator.catalogue.rounds import RoundRecord
-from curator.classifiers.heads.label_noise import LabelBelief
+from curator.classifiers.heads.label_noise import LabelNoise
 from curator.export.sidecar import library_versions
 from curator.report.data import (
     AuditFacts,
     CertificateFacts,
     QuarantinedFile,
+    ReportData,
     RoundFacts,
     SettingFacts,
     SourceFacts,
-    Story,
 )
 from curator.report.people import pool_over_rounds, work_of
 from curator.report.pictures import chosen_strips, pictured
 from curator.report.scores import scores_of, selection_of
 from curator.report.sentences import (
     PROVISIONAL,
-    belief_sentences,
     coverage_sentence,
     decisions_sentence,
     error_sentence,
+    label_noise_sentences,
     scores_sentence,
     share_sentences,
     source_sentences,
 )
 from curator.report.status import Status, status
-from curator.rounds.score_quality import Judgement, from_kept
+from curator.rounds.score_quality import ScoreQuality, from_kept
 from curator.rounds.score_quality import advice as judged_advice
 from curator.settings.sections import Settings, as_toml, setting_keys, value_of
 from curator.statistics.metrics import ErrorEstimate
@@ -46,10 +46,10 @@ from curator.workspace import Workspace
 
 QUARANTINED_SHOWN = 24
 
-_CLASSES = (Standing.POSITIVE, Standing.NEGATIVE)
+_CLASSES = (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
 
 
-def story_of(workspace: Workspace, progress: Progress = SILENT) -> Story:
+def collect_report(workspace: Workspace, progress: Progress = SILENT) -> ReportData:
     """Everything that a report tells. Nothing is written, and no writer has to wait."""
     with workspace.catalogue.snapshot() as catalogue:
         frozen = replace(workspace, catalogue=catalogue)
@@ -63,14 +63,14 @@ def story_of(workspace: Workspace, progress: Progress = SILENT) -> Story:
             return replace(story, strips=pictured(frozen, wanted, stage))
 
 
-def _told(workspace: Workspace, found: Status, people: PeopleEvents) -> Story:
+def _told(workspace: Workspace, found: Status, people: PeopleEvents) -> ReportData:
     catalogue, classes, counts = workspace.catalogue, workspace.settings.classes, found.counts
-    human_ids = standing_of_people(people)[0]
+    human_ids = current_labels_of_people(people)[0]
     scores, scores_missing = scores_of(workspace, found.rounds, human_ids)
     selection, selection_missing = selection_of(workspace, found.head, human_ids)
     judgement = _judgement(found.head)
     certificates = tuple(_certificates(found))
-    return Story(
+    return ReportData(
         workspace=printable(workspace.root.resolve().name),
         positive=classes.positive,
         negative=classes.negative,
@@ -163,7 +163,7 @@ def _came_out(found: Status) -> Iterator[str]:
         yield error_sentence(ErrorEstimate(**estimate), on_pool=head.outcome.get("basis") == "pool")
     belief = head.outcome.get("label_belief")
     if belief is not None:
-        yield from belief_sentences(LabelBelief(**belief))
+        yield from label_noise_sentences(LabelNoise(**belief))
 
 
 def _no_certificate(found: Status) -> str:
@@ -188,7 +188,7 @@ def _certificates(found: Status) -> Iterator[CertificateFacts]:
     promoted = found.certificate
     for one in found.certificates:
         yield CertificateFacts(
-            sentence=sentence(one, found.settings.classes),
+            sentence=certificate_sentence(one, found.settings.classes),
             valid=one.stale is None,
             state="valid" if one.stale is None else f"stale: {stale_sentence(one)}",
             attempt=one.attempt,
@@ -213,11 +213,13 @@ def _audits(workspace: Workspace) -> Iterator[AuditFacts]:
         )
 
 
-def _judgement(head: RoundRecord | None) -> Judgement | None:
+def _judgement(head: RoundRecord | None) -> ScoreQuality | None:
     return None if head is None else from_kept(head.outcome.get("judgement"))
 
 
-def _judged(head: RoundRecord | None, judgement: Judgement | None, positive: str) -> Iterator[str]:
+def _judged(
+    head: RoundRecord | None, judgement: ScoreQuality | None, positive: str
+) -> Iterator[str]:
     if head is None:
         yield "No round stands, so there are no scores to judge."
     elif judgement is None:
@@ -255,13 +257,13 @@ def _round(one: RoundRecord) -> RoundFacts:
 
 
 def _sources(
-    workspace: Workspace, found: Status, judgement: Judgement | None
+    workspace: Workspace, found: Status, judgement: ScoreQuality | None
 ) -> Iterator[SourceFacts]:
     labels = past.labels_by_source(workspace.catalogue)
     judged = {one.source: one for one in judgement.sources} if judgement else {}
     for one in found.sources:
         mine, fares = labels.get(one.name, {}), judged.get(one.name)
-        people = {str(s): 0 for s in Standing}
+        people = {str(s): 0 for s in CurrentLabel}
         promoted = {str(s): 0 for s in _CLASSES}
         for (standing, origin), number in mine.items():
             if standing is not None:

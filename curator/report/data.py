@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
-from curator.rounds.score_quality import Judgement
+from curator.rounds.score_quality import ScoreQuality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class RoundFacts:
     coverage: float
     seconds: float
     finished_at: datetime
-    judgement: Judgement | None
+    judgement: ScoreQuality | None
     alarms: tuple[str, ...]
 
 
@@ -196,7 +196,7 @@ class Thumbnail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Strip:
+class PictureStripRow:
     """Pictures of one kind; `remark` says which they are, `empty` why there are none."""
 
     key: str
@@ -216,7 +216,7 @@ class SettingFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class ReportData:
     """Everything that a report tells, at one moment of a workspace."""
 
     workspace: str
@@ -247,7 +247,7 @@ class Story:
     sources: tuple[SourceFacts, ...]
     quarantine: Mapping[str, int]
     quarantined_files: tuple[QuarantinedFile, ...]
-    strips: tuple[Strip, ...]
+    strips: tuple[PictureStripRow, ...]
     settings: tuple[SettingFacts, ...]
     versions: Mapping[str, str]
     model: Mapping[str, str]

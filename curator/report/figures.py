@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from curator.report.data import Story
+    from curator.report.data import ReportData
 
 MOST_BARS = 24
 """Rounds that are drawn; the table has all."""
@@ -72,7 +72,7 @@ def percents(axes: Axes, *, of_x: bool = False, digits: int = 0) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.{digits}f}%"))
 
 
-def who_labelled(story: Story) -> tuple[tuple[str, str], ...]:
+def who_labelled(story: ReportData) -> tuple[tuple[str, str], ...]:
     """The legend of bars that are parted by class and by who gave it: variable, words."""
     return (
         ("positive", f"{story.positive}, by people"),

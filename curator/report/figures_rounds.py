@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from curator.base.text import percent
-from curator.base.vocabulary import Origin, Standing
+from curator.base.vocabulary import CurrentLabel, Origin
 from curator.charts.drawing import (
     GOOD,
     INK,
@@ -19,13 +19,13 @@ from curator.charts.drawing import (
     Styles,
     draw,
 )
-from curator.report.data import PoolMoment, Story
+from curator.report.data import PoolMoment, ReportData
 from curator.report.figures import MOST_BARS, Figure, name_ticks, thousands, told, who_labelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_UNDECIDED = (Standing.UNSURE, Standing.CONFLICT)
+_UNDECIDED = (CurrentLabel.UNSURE, CurrentLabel.CONFLICT)
 _ORIGIN_COLOURS = {
     Origin.SEED: (QUIET, "quiet"),
     Origin.REVIEW: (INK, "ink"),
@@ -34,18 +34,18 @@ _ORIGIN_COLOURS = {
 }
 
 
-def pool_figure(story: Story, styles: Styles) -> Figure:
+def pool_figure(story: ReportData, styles: Styles) -> Figure:
     """All usable images by who labelled them, after each round and now."""
     title = "The pool by label"
     if not story.usable:
         return Figure(key="pool", title=title, caption="There is no image that can be used yet.")
     shown = story.pool[-MOST_BARS:]
     layers = [
-        (POSITIVE, [one.by_people(Standing.POSITIVE) for one in shown]),
-        (POSITIVE_SOFT, [one.promoted[Standing.POSITIVE] for one in shown]),
+        (POSITIVE, [one.by_people(CurrentLabel.POSITIVE) for one in shown]),
+        (POSITIVE_SOFT, [one.promoted[CurrentLabel.POSITIVE] for one in shown]),
         (NOBODY, [_undecided(one) + one.unlabelled for one in shown]),
-        (NEGATIVE_SOFT, [one.promoted[Standing.NEGATIVE] for one in shown]),
-        (NEGATIVE, [one.by_people(Standing.NEGATIVE) for one in shown]),
+        (NEGATIVE_SOFT, [one.promoted[CurrentLabel.NEGATIVE] for one in shown]),
+        (NEGATIVE, [one.by_people(CurrentLabel.NEGATIVE) for one in shown]),
     ]
 
     def paint(axes: Axes) -> None:
@@ -66,8 +66,8 @@ def pool_figure(story: Story, styles: Styles) -> Figure:
         ),
         rows=tuple(
             told(
-                one.name, one.by_people(Standing.POSITIVE), one.promoted[Standing.POSITIVE],
-                one.by_people(Standing.NEGATIVE), one.promoted[Standing.NEGATIVE],
+                one.name, one.by_people(CurrentLabel.POSITIVE), one.promoted[CurrentLabel.POSITIVE],
+                one.by_people(CurrentLabel.NEGATIVE), one.promoted[CurrentLabel.NEGATIVE],
                 _undecided(one), one.unlabelled,
             )
             for one in story.pool
@@ -75,9 +75,9 @@ def pool_figure(story: Story, styles: Styles) -> Figure:
     )  # fmt: skip
 
 
-def _pool_caption(story: Story) -> str:
+def _pool_caption(story: ReportData) -> str:
     now = story.pool[-1]
-    people = sum(now.by_people(standing) for standing in Standing)
+    people = sum(now.by_people(standing) for standing in CurrentLabel)
     return (
         f"Now {people:,} images are labelled by people, {sum(now.promoted.values()):,} by rounds,"
         f" and {now.unlabelled:,} of {story.usable:,} not at all."
@@ -88,7 +88,7 @@ def _undecided(one: PoolMoment) -> int:
     return sum(one.by_people(standing) for standing in _UNDECIDED)
 
 
-def people_figure(story: Story, styles: Styles) -> Figure:
+def people_figure(story: ReportData, styles: Styles) -> Figure:
     """Images that people labelled, by where the label comes from."""
     title = "Labels of people by origin"
     origins = [
@@ -139,7 +139,7 @@ def _stacked(
     thousands(axes)
 
 
-def rounds_figure(story: Story, styles: Styles) -> Figure:
+def rounds_figure(story: ReportData, styles: Styles) -> Figure:
     """What each round promoted and revoked."""
     title = "Promoted and revoked"
     if not story.rounds:

@@ -21,7 +21,7 @@ from curator.charts.drawing import (
     draw,
     shown,
 )
-from curator.report.data import ScoreFacts, Selection, Story
+from curator.report.data import ReportData, ScoreFacts, Selection
 from curator.report.figures import Figure, percents, told
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _NO_SCORES = "There are no scores of a round that stands."
 
 
-def scores_figure(story: Story, styles: Styles) -> Figure:
+def scores_figure(story: ReportData, styles: Styles) -> Figure:
     """The scores of the round that stands, with its thresholds."""
     title = "Scores and thresholds"
     if not story.scores:
@@ -84,7 +84,7 @@ def scores_figure(story: Story, styles: Styles) -> Figure:
     )
 
 
-def bands_figure(story: Story, styles: Styles) -> Figure:
+def bands_figure(story: ReportData, styles: Styles) -> Figure:
     """Shares of the pool on either side of the thresholds, round by round."""
     title = "How sure each round was"
     if not story.scores:
@@ -136,7 +136,7 @@ def bands_figure(story: Story, styles: Styles) -> Figure:
     )  # fmt: skip
 
 
-def reliability_figure(story: Story, styles: Styles) -> Figure:
+def reliability_figure(story: ReportData, styles: Styles) -> Figure:
     """What scores claim and what people found."""
     title = "Calibration: claimed and found"
     judgement = None if story.current is None else story.current.judgement
@@ -179,7 +179,7 @@ def reliability_figure(story: Story, styles: Styles) -> Figure:
     )  # fmt: skip
 
 
-def selection_figure(story: Story, styles: Styles) -> Figure:
+def selection_figure(story: ReportData, styles: Styles) -> Figure:
     """Coverage against estimated error, with what was chosen."""
     title = "Coverage against error"
     found = story.selection
@@ -218,7 +218,7 @@ def selection_figure(story: Story, styles: Styles) -> Figure:
     )  # fmt: skip
 
 
-def _paint_selection(axes: Axes, story: Story, found: Selection) -> None:
+def _paint_selection(axes: Axes, story: ReportData, found: Selection) -> None:
     points = found.points
     coverage = [one.coverage for one in points]
     axes.plot([0.0, *coverage], [points[0].claimed, *(p.claimed for p in points)], color=INK)
@@ -250,7 +250,7 @@ def _paint_selection(axes: Axes, story: Story, found: Selection) -> None:
     axes.set_ylabel("share wrong, estimated")
 
 
-def _certified(story: Story) -> tuple[float, float] | None:
+def _certified(story: ReportData) -> tuple[float, float] | None:
     """Coverage and bound of the certificate that holds for promoted labels."""
     for one in story.certificates:
         if one.valid and one.about_promoted and story.selection is not None:
@@ -262,7 +262,7 @@ def _sure(one: ScoreFacts) -> float:
     return (one.bands[0] + one.bands[3]) / max(one.images, 1)
 
 
-def _missing(story: Story) -> str:
+def _missing(story: ReportData) -> str:
     if story.scores_missing:
         rounds = ", ".join(map(str, story.scores_missing))
         return f"The scores of rounds {rounds} are not there any more."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from curator.base.text import percent
-from curator.base.vocabulary import Standing
+from curator.base.vocabulary import CurrentLabel
 from curator.charts.drawing import (
     INK,
     NEGATIVE,
@@ -21,7 +21,7 @@ from curator.charts.drawing import (
     draw,
     shown,
 )
-from curator.report.data import SourceFacts, Story, WorkFacts
+from curator.report.data import ReportData, SourceFacts, WorkFacts
 from curator.report.figures import Figure, percents, told, who_labelled
 from curator.report.sentences import decisions_sentence
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MOST_SOURCES = 20
 
 
-def work_figure(story: Story, styles: Styles) -> Figure:
+def work_figure(story: ReportData, styles: Styles) -> Figure:
     """How many decisions people made, and how long they looked."""
     title = "Decisions of people"
     if not story.work:
@@ -76,7 +76,7 @@ def _work_label(one: WorkFacts) -> str:
     return f"{one.decisions:,}{minutes}"
 
 
-def sources_figure(story: Story, styles: Styles) -> Figure:
+def sources_figure(story: ReportData, styles: Styles) -> Figure:
     """The sources beside each other: shares of labels, and whether scores fare well there."""
     title = "Sources compared"
     if not story.sources:
@@ -105,9 +105,9 @@ def sources_figure(story: Story, styles: Styles) -> Figure:
         ),
         rows=tuple(
             told(
-                one.name, one.files, one.missing, one.people[Standing.POSITIVE],
-                one.promoted[Standing.POSITIVE], one.people[Standing.NEGATIVE],
-                one.promoted[Standing.NEGATIVE], _undecided(one), one.unlabelled, one.judged,
+                one.name, one.files, one.missing, one.people[CurrentLabel.POSITIVE],
+                one.promoted[CurrentLabel.POSITIVE], one.people[CurrentLabel.NEGATIVE],
+                one.promoted[CurrentLabel.NEGATIVE], _undecided(one), one.unlabelled, one.judged,
                 None if one.expected is None else f"{one.expected:.1f}", one.found,
                 one.licence or None, one.attribution or None,
             )
@@ -116,7 +116,7 @@ def sources_figure(story: Story, styles: Styles) -> Figure:
     )  # fmt: skip
 
 
-def _sources_caption(story: Story) -> str:
+def _sources_caption(story: ReportData) -> str:
     differing = [one.name for one in story.sources if one.differs]
     judged = [one for one in story.sources if one.judged]
     if differing:
@@ -139,11 +139,11 @@ def _paint_sources(axes: Axes, drawn: list[SourceFacts]) -> None:
     totals = np.array([max(_usable(one), 1) for one in drawn])
     left = np.zeros(len(drawn))
     layers = (
-        (POSITIVE, [one.people[Standing.POSITIVE] for one in drawn]),
-        (POSITIVE_SOFT, [one.promoted[Standing.POSITIVE] for one in drawn]),
+        (POSITIVE, [one.people[CurrentLabel.POSITIVE] for one in drawn]),
+        (POSITIVE_SOFT, [one.promoted[CurrentLabel.POSITIVE] for one in drawn]),
         (NOBODY, [_undecided(one) + one.unlabelled for one in drawn]),
-        (NEGATIVE_SOFT, [one.promoted[Standing.NEGATIVE] for one in drawn]),
-        (NEGATIVE, [one.people[Standing.NEGATIVE] for one in drawn]),
+        (NEGATIVE_SOFT, [one.promoted[CurrentLabel.NEGATIVE] for one in drawn]),
+        (NEGATIVE, [one.people[CurrentLabel.NEGATIVE] for one in drawn]),
     )
     for colour, values in layers:
         shares = np.array(values) / totals
@@ -159,14 +159,14 @@ def _paint_sources(axes: Axes, drawn: list[SourceFacts]) -> None:
 
 
 def _undecided(one: SourceFacts) -> int:
-    return one.people[Standing.UNSURE] + one.people[Standing.CONFLICT]
+    return one.people[CurrentLabel.UNSURE] + one.people[CurrentLabel.CONFLICT]
 
 
 def _usable(one: SourceFacts) -> int:
     return sum(one.people.values()) + sum(one.promoted.values()) + one.unlabelled
 
 
-def quarantine_figure(story: Story, styles: Styles) -> Figure:
+def quarantine_figure(story: ReportData, styles: Styles) -> Figure:
     """What could not be used, and why."""
     title = "Quarantine by reason"
     found: Mapping[str, int] = story.quarantine

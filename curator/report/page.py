@@ -17,7 +17,7 @@ from typing import Any
 
 from curator.base.text import percent, printable
 from curator.charts.drawing import Styles
-from curator.report.data import Story
+from curator.report.data import ReportData
 from curator.report.figures import Figure
 from curator.report.figures_rounds import people_figure, pool_figure, rounds_figure
 from curator.report.figures_scores import (
@@ -28,7 +28,7 @@ from curator.report.figures_scores import (
 )
 from curator.report.figures_work import quarantine_figure, sources_figure, work_figure
 
-FIGURES: tuple[Callable[[Story, Styles], Figure], ...] = (
+FIGURES: tuple[Callable[[ReportData, Styles], Figure], ...] = (
     pool_figure,
     people_figure,
     rounds_figure,
@@ -61,7 +61,7 @@ class Headline:
     remark: str = ""
 
 
-def render(story: Story, *, version: str = "") -> str:
+def render(story: ReportData, *, version: str = "") -> str:
     """The whole page. With a `version` it watches its server for another one."""
     styles = Styles()
     figures = {one.key: one for one in (make(story, styles) for make in FIGURES)}
@@ -129,7 +129,7 @@ def _prose(sentence: str) -> Any:
     )
 
 
-def _headlines(story: Story) -> Iterator[Headline]:
+def _headlines(story: ReportData) -> Iterator[Headline]:
     without = story.usable - story.labelled
     yield Headline(
         value=percent(story.coverage),

@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.vocabulary import NO_CODE, EventKind, Method, Origin, Standing, code_of
+from curator.base.vocabulary import NO_CODE, CurrentLabel, EventKind, Method, Origin, code_of
 from curator.catalogue import past
 from curator.catalogue.counts import Counts
-from curator.catalogue.current_labels.arrays import PeopleEvents, standing_of_people
+from curator.catalogue.current_labels.arrays import PeopleEvents, current_labels_of_people
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.rounds import RoundRecord, RoundStatus
 from curator.report.data import PoolMoment, WorkFacts
 from curator.review.pace import Pace
 
-_CLASSES = (Standing.POSITIVE, Standing.NEGATIVE)
+_CLASSES = (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -36,7 +36,9 @@ def pool_over_rounds(
     for one in standing:
         images, codes = past.round_events(catalogue, one.round_id)
         given = _set(given, images, codes)
-        labelled, labels, origins = standing_of_people(people.until(_microseconds(one.finished_at)))
+        labelled, labels, origins = current_labels_of_people(
+            people.until(_microseconds(one.finished_at))
+        )
         free = given.copy()
         free[labelled[labelled < len(free)]] = NO_CODE
         moments.append(
@@ -129,7 +131,7 @@ def _set(
 
 def _by_label(labels: NDArray[np.int8], origins: NDArray[np.int8]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
-    for standing in Standing:
+    for standing in CurrentLabel:
         for origin in Origin:
             same = (labels == code_of(standing)) & (origins == code_of(origin))
             if same.any():

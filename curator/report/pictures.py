@@ -16,12 +16,12 @@ from PIL import Image
 
 from curator.base.progress import Stage
 from curator.base.text import printable
-from curator.base.vocabulary import EventKind, Origin, Standing
+from curator.base.vocabulary import CurrentLabel, EventKind, Origin
 from curator.catalogue import browse, past, queues
 from curator.catalogue.labels import HistoryEvent, history
 from curator.catalogue.rounds import RoundRecord, RoundStatus, has_scores
-from curator.report.data import Strip, Thumbnail
-from curator.review.cards import Card, load_cards
+from curator.report.data import PictureStripRow, Thumbnail
+from curator.review.cards import ImageCard, load_image_cards
 from curator.review.pictures import Pictures
 from curator.statistics.folds import sampling_rank
 from curator.workspace import Workspace
@@ -62,7 +62,9 @@ def chosen_strips(workspace: Workspace, rounds: Sequence[RoundRecord]) -> list[_
     ]
 
 
-def pictured(workspace: Workspace, wanted: Sequence[_Wanted], stage: Stage) -> tuple[Strip, ...]:
+def pictured(
+    workspace: Workspace, wanted: Sequence[_Wanted], stage: Stage
+) -> tuple[PictureStripRow, ...]:
     """The strips with their pictures."""
     pictures = Pictures(workspace)
     try:
@@ -73,7 +75,7 @@ def pictured(workspace: Workspace, wanted: Sequence[_Wanted], stage: Stage) -> t
 
 def _surest(workspace: Workspace) -> Iterator[_Wanted]:
     catalogue, classes = workspace.catalogue, workspace.settings.classes
-    for side in (Standing.POSITIVE, Standing.NEGATIVE):
+    for side in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE):
         name = classes.name_of(side)
         yield _wanted(
             f"surest-{side}",
@@ -103,7 +105,7 @@ def _latest(workspace: Workspace, rounds: Sequence[RoundRecord]) -> _Wanted:
     for one in reversed(rounds):
         if one.status is RoundStatus.ROLLED_BACK or len(chosen) >= TILES:
             continue
-        ids = past.standing_promotions(workspace.catalogue, one.round_id)
+        ids = past.current_promotions(workspace.catalogue, one.round_id)
         rank = sampling_rank(ids, workspace.settings.runtime.seed)
         drawn = ids[np.argsort(rank, kind="stable")[: TILES - len(chosen)]].tolist()
         if drawn:
@@ -175,8 +177,10 @@ def _said_by_people(events: Sequence[HistoryEvent]) -> tuple[str, ...]:
     return (*((", ".join(said[-1].reasons),) if said[-1].reasons else ()), *((note,) * bool(note)))
 
 
-def _pictured(workspace: Workspace, pictures: Pictures, wanted: _Wanted, stage: Stage) -> Strip:
-    cards = load_cards(workspace, wanted.image_ids, why={}, blind=False)
+def _pictured(
+    workspace: Workspace, pictures: Pictures, wanted: _Wanted, stage: Stage
+) -> PictureStripRow:
+    cards = load_image_cards(workspace, wanted.image_ids, why={}, blind=False)
     tiles = []
     for image_id in wanted.image_ids:
         if image_id in cards:
@@ -189,7 +193,7 @@ def _pictured(workspace: Workspace, pictures: Pictures, wanted: _Wanted, stage: 
                 )
             )
         stage.advance()
-    return Strip(
+    return PictureStripRow(
         key=wanted.key,
         heading=wanted.heading,
         remark=wanted.remark,
@@ -199,7 +203,7 @@ def _pictured(workspace: Workspace, pictures: Pictures, wanted: _Wanted, stage: 
 
 
 def _thumbnail(
-    pictures: Pictures, card: Card, name_of: Callable[[str], str], says: tuple[str, ...]
+    pictures: Pictures, card: ImageCard, name_of: Callable[[str], str], says: tuple[str, ...]
 ) -> Thumbnail:
     shot = pictures.shot(card, SIDE, SIDE)
     jpeg, size = None, (0, 0)
@@ -217,7 +221,7 @@ def _thumbnail(
     )
 
 
-def _caption(card: Card, name_of: Callable[[str], str]) -> Iterator[str]:
+def _caption(card: ImageCard, name_of: Callable[[str], str]) -> Iterator[str]:
     if card.score is not None:
         yield f"P {_probability(card.score)}"
     if card.standing is None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from curator.base.vocabulary import Standing
+from curator.base.vocabulary import CurrentLabel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rated:
+class RatedImage:
     """An image without a human label in the workspace, and what raters said about it.
 
     `negative_rating` is 0 to 1. `promoted` is the class that a round gave, or None.
@@ -23,7 +23,7 @@ class Rated:
 
     name: str
     negative_rating: float
-    promoted: Standing | None
+    promoted: CurrentLabel | None
     probability: float
 
     @property
@@ -34,7 +34,7 @@ class Rated:
     @property
     def wrong(self) -> bool:
         """Whether the promoted class is not the one that raters found likelier."""
-        return (self.promoted is Standing.NEGATIVE) != (self.negative_rating > 0.5)
+        return (self.promoted is CurrentLabel.NEGATIVE) != (self.negative_rating > 0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class BorderlineOutcome:
         return share / (self.others_unsure / self.others)
 
 
-def outcome_of(images: Sequence[Rated], label: Standing) -> PromotedOutcome:
+def outcome_of(images: Sequence[RatedImage], label: CurrentLabel) -> PromotedOutcome:
     """Compare all images promoted to `label` with their ratings."""
     promoted = [image for image in images if image.promoted is label]
     agreed = [image for image in promoted if not image.unsure]
@@ -102,20 +102,20 @@ def outcome_of(images: Sequence[Rated], label: Standing) -> PromotedOutcome:
     )
 
 
-def most_borderline(images: Sequence[Rated], size: int) -> list[Rated]:
+def most_borderline(images: Sequence[RatedImage], size: int) -> list[RatedImage]:
     """The `size` images nearest to undecided among those that were not promoted."""
     open_ones = [image for image in images if image.promoted is None]
     return sorted(open_ones, key=lambda image: (abs(image.probability - 0.5), image.name))[:size]
 
 
-def surest(images: Sequence[Rated], label: Standing, size: int) -> list[Rated]:
+def surest(images: Sequence[RatedImage], label: CurrentLabel, size: int) -> list[RatedImage]:
     """The `size` images promoted to `label` with the most extreme P(positive), surest first."""
-    sign = -1 if label is Standing.POSITIVE else 1
+    sign = -1 if label is CurrentLabel.POSITIVE else 1
     promoted = [image for image in images if image.promoted is label]
     return sorted(promoted, key=lambda image: (sign * image.probability, image.name))[:size]
 
 
-def borderline_outcome(images: Sequence[Rated], size: int) -> BorderlineOutcome:
+def borderline_outcome(images: Sequence[RatedImage], size: int) -> BorderlineOutcome:
     """How often raters were unsure on the `size` most borderline images, and on the rest."""
     chosen = most_borderline(images, size)
     unsure = sum(image.unsure for image in chosen)

@@ -14,8 +14,8 @@ from curator.base.destination import check_destination
 from curator.base.files import replacing
 from curator.base.progress import SILENT, Progress
 from curator.catalogue import past
-from curator.report.collect import story_of
-from curator.report.data import Story
+from curator.report.collect import collect_report
+from curator.report.data import ReportData
 from curator.rounds.scored import catch_up
 from curator.workspace import Workspace, open_workspace
 
@@ -23,12 +23,12 @@ USUAL_NAME = "report.html"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportReport:
+class WrittenReport:
     """The page that was written, its size, and what it tells."""
 
     destination: Path
     size: int
-    story: Story
+    story: ReportData
 
 
 def report(
@@ -37,7 +37,7 @@ def report(
     *,
     force: bool = False,
     progress: Progress = SILENT,
-) -> ReportReport:
+) -> WrittenReport:
     """Write the page; without a destination to `report.html` in the workspace.
 
     Raises UsageError if the destination is a folder, StorageError if it exists and `force`
@@ -45,14 +45,14 @@ def report(
     """
     place = workspace.root / USUAL_NAME if destination is None else destination
     check_destination(place, force=force)
-    story = story_of(workspace, progress)
+    story = collect_report(workspace, progress)
     content = page_of(story).encode()
     with replacing(place) as stream:
         stream.write(content)
-    return ReportReport(destination=place, size=len(content), story=story)
+    return WrittenReport(destination=place, size=len(content), story=story)
 
 
-def page_of(story: Story, *, version: str = "") -> str:
+def page_of(story: ReportData, *, version: str = "") -> str:
     """The page; with a `version` one that is served, and waits for another version."""
     from curator.report.page import render
 
@@ -71,4 +71,4 @@ def watched_page(root: Path) -> tuple[str, str]:
         catch_up(workspace)
         # Read first: if a round ends meanwhile, the page is built once more.
         version = version_of(workspace)
-        return version, page_of(story_of(workspace), version=version)
+        return version, page_of(collect_report(workspace), version=version)

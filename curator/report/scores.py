@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from curator.catalogue.certificates import promoted_labels
 from curator.catalogue.rounds import RoundRecord, RoundStatus
 from curator.report.data import ScoreFacts, Selection, SelectionPoint
-from curator.rounds.judge import Judged, judged_labels
+from curator.rounds.judge import QualityLabels, quality_labels
 from curator.statistics.metrics import error_estimate
 from curator.storage.scores import read_scores
 from curator.workspace import Workspace
@@ -71,7 +71,7 @@ def selection_of(
         return None, "Every image that was scored has a human label."
     judged = None
     if current.feature_set_id is not None:
-        judged = judged_labels(workspace, current.feature_set_id, current.score_digest or "")
+        judged = quality_labels(workspace, current.feature_set_id, current.score_digest or "")
     promoted = current.standing_promoted
     return Selection(
         round=current.round_id,
@@ -130,7 +130,7 @@ def _bands(scores: Floats, below: float, above: float) -> tuple[int, int, int, i
     return first, second, third, last
 
 
-def _points(scores: Floats, judged: Judged | None) -> tuple[SelectionPoint, ...]:
+def _points(scores: Floats, judged: QualityLabels | None) -> tuple[SelectionPoint, ...]:
     """The surest part of the pool, by twentieths: what scores claim, and what labels find."""
     doubt = np.sort(np.minimum(scores, 1 - scores))
     claimed = np.cumsum(doubt) / np.arange(1, len(doubt) + 1)
@@ -158,7 +158,7 @@ def _points(scores: Floats, judged: Judged | None) -> tuple[SelectionPoint, ...]
     return tuple(points)
 
 
-def _rests(judged: Judged | None, images: int) -> str:
+def _rests(judged: QualityLabels | None, images: int) -> str:
     scores = f"The line is what the scores of {images:,} images without a human label claim"
     if judged is None:
         return f"{scores}; too few labels could judge them, so nothing confirms it."

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from curator.base.text import count, percent
 
 if TYPE_CHECKING:
-    from curator.classifiers.heads.label_noise import LabelBelief
-    from curator.rounds.score_quality import Judgement
+    from curator.classifiers.heads.label_noise import LabelNoise
+    from curator.rounds.score_quality import ScoreQuality
     from curator.statistics.metrics import ErrorEstimate
 
 PROVISIONAL = "provisional: no certificate speaks about their error yet"
@@ -33,7 +33,7 @@ def decisions_sentence(decisions: int, minutes: float) -> str:
     return f"{count(decisions, 'decision')} by people{about}"
 
 
-def scores_sentence(judgement: Judgement) -> str:
+def scores_sentence(judgement: ScoreQuality) -> str:
     """Calibration in one line."""
     kind = "a random sample of the pool" if judgement.on_pool else "seeds, no sample of the pool"
     return (
@@ -43,7 +43,7 @@ def scores_sentence(judgement: Judgement) -> str:
     )
 
 
-def belief_sentences(belief: LabelBelief) -> Iterator[str]:
+def label_noise_sentences(belief: LabelNoise) -> Iterator[str]:
     """How strictly heads were fitted, and what labels they were told to doubt."""
     how = "chosen by held-out labels" if belief.chosen else "as set"
     yield f"Heads: C = {belief.regularization:g}, {how} (classifier.regularization)."
@@ -71,7 +71,7 @@ def error_sentence(estimate: ErrorEstimate, *, on_pool: bool) -> str:
     )
 
 
-def share_sentences(judgement: Judgement, positive: str) -> Iterator[str]:
+def share_sentences(judgement: ScoreQuality, positive: str) -> Iterator[str]:
     """Labels whose class shares are far from those that the scores imply for the pool."""
     from curator.rounds.class_shares import FAR_APART
 
@@ -85,7 +85,7 @@ def share_sentences(judgement: Judgement, positive: str) -> Iterator[str]:
         )
 
 
-def source_sentences(judgement: Judgement, positive: str) -> Iterator[str]:
+def source_sentences(judgement: ScoreQuality, positive: str) -> Iterator[str]:
     """Sources in which scores do not mean what they say."""
     for one in judgement.sources:
         if one.differs:

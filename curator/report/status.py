@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curator.audits.certificate import certificate_json, of_promoted, speaking
-from curator.base.vocabulary import AuditKind, Standing
+from curator.audits.certificate import (
+    certificate_json,
+    certificate_of_promoted,
+    current_certificates,
+)
+from curator.base.vocabulary import AuditKind, CurrentLabel
 from curator.catalogue import audits
 from curator.catalogue.audits import AuditRecord
 from curator.catalogue.certificates import CertificateRecord
@@ -39,7 +43,7 @@ class Status:
     settings: Settings
     counts: Counts
     sources: list[SourceCount]
-    human: Mapping[Standing, int]
+    human: Mapping[CurrentLabel, int]
     decisions: int
     minutes: float
     rounds: list[RoundRecord]
@@ -48,7 +52,7 @@ class Status:
     audit: AuditRecord | None
     waiting: int
 
-    def name_of(self, standing: Standing) -> str:
+    def name_of(self, standing: CurrentLabel) -> str:
         """The user's word for a standing."""
         return self.settings.classes.name_of(standing)
 
@@ -60,7 +64,7 @@ class Status:
     @property
     def certificate(self) -> CertificateRecord | None:
         """The newest certificate about promoted labels, one that holds before a stale one."""
-        return of_promoted(self.certificates)
+        return certificate_of_promoted(self.certificates)
 
     @property
     def is_provisional(self) -> bool:
@@ -81,11 +85,13 @@ class Status:
             return "Every image of the audit is answered. Close it: curator certify"
         if not self.counts.usable:
             return "Add images: curator add PATH"
-        missing = [s for s in (Standing.POSITIVE, Standing.NEGATIVE) if not self.human.get(s)]
+        missing = [
+            s for s in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE) if not self.human.get(s)
+        ]
         if missing:
             names = " and ".join(f"`{self.name_of(standing)}`" for standing in missing)
             return f"Label some images as {names}: curator review diverse"
-        if self.human.get(Standing.CONFLICT):
+        if self.human.get(CurrentLabel.CONFLICT):
             return "Settle the images that people labelled both ways: curator review conflict"
         if self.head is None:
             return "Train and promote: curator round --until-stable"
@@ -159,7 +165,7 @@ def status(workspace: Workspace) -> Status:
             for name, holder in holders.items()
             if holder is not None
         },
-        certificates=speaking(catalogue),
+        certificates=current_certificates(catalogue),
         audit=audit,
         waiting=0 if audit is None else audits.answers_of(catalogue, audit).waiting,
     )

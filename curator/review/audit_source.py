@@ -10,23 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from curator.audits.audit import required
-from curator.base.vocabulary import Origin, Quarantine, Standing
+from curator.base.vocabulary import CurrentLabel, Origin, Quarantine
 from curator.catalogue import audits, claims
 from curator.catalogue.files import end_quarantine, quarantine_images
 from curator.catalogue.queues import QueueFilter
 from curator.errors import UsageError
-from curator.review.cards import Card
-from curator.review.filter import WHOLE, View
+from curator.review.cards import ImageCard
+from curator.review.filter import WHOLE, QueueView
 from curator.workspace import Workspace
 
 
-class AuditSupply:
+class AuditSource:
     """A `Supply` of what the open audit still waits for. Raises DataError if none is open."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.queue = audits.QUEUE
         self.like: int | None = None
-        self.view: View = WHOLE
+        self.view: QueueView = WHOLE
         self.origin = Origin.AUDIT
         self.blind = True
         self._catalogue = workspace.catalogue
@@ -41,11 +41,11 @@ class AuditSupply:
         found = audits.waiting_ids(self._catalogue, self._record, size=size, leave_out=leave_out)
         return dict.fromkeys(found, "")
 
-    def is_settled(self, card: Card) -> bool:
+    def is_settled(self, card: ImageCard) -> bool:
         """Only an answer of its own settles an audited image."""
         return card.origin is Origin.AUDIT
 
-    def page(self, side: Standing, size: int, leave_out: QueueFilter) -> Sequence[int]:
+    def page(self, side: CurrentLabel, size: int, leave_out: QueueFilter) -> Sequence[int]:
         """An audit is answered image by image."""
         raise UsageError("A blind sample has no contact sheet.", "Answer image by image.")
 

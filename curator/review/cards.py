@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from curator.base.values import ImageFile, PreviewPlace
-from curator.base.vocabulary import GroupKind, Label, Origin, Quarantine, Split, Standing
+from curator.base.vocabulary import CurrentLabel, GroupKind, Label, Origin, Quarantine, Split
 from curator.catalogue.groups import groups_of, unit_mates
-from curator.catalogue.images import ImageDetails, Place, image_details, image_files
-from curator.catalogue.labels import CurrentLabel, HistoryEvent, current, history
+from curator.catalogue.images import FileLocation, ImageDetails, image_details, image_files
+from curator.catalogue.labels import HistoryEvent, LabelRecord, current, history
 from curator.catalogue.previews import preview_places
 from curator.workspace import Workspace
 
@@ -24,7 +24,7 @@ MATES = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class ImageCard:
     """One image as a reviewer meets it.
 
     `path` is absolute bytes, empty if no location is left. `event_id` is the event behind
@@ -34,13 +34,13 @@ class Card:
     image_id: int
     sha256: bytes
     path: bytes
-    places: tuple[Place, ...]
+    places: tuple[FileLocation, ...]
     width: int | None
     height: int | None
     size: int
     format: str
     score: float | None
-    standing: Standing | None
+    standing: CurrentLabel | None
     origin: Origin | None
     round: int | None
     event_id: int | None
@@ -57,7 +57,7 @@ class Card:
         """The class that a round gave, else the likelier one, else nothing."""
         if self.origin is Origin.PROMOTED and self.standing is not None:
             return Label(self.standing)
-        if self.score is None or self.standing is Standing.CONFLICT:
+        if self.score is None or self.standing is CurrentLabel.CONFLICT:
             return None
         return Label.POSITIVE if self.score >= 0.5 else Label.NEGATIVE
 
@@ -65,11 +65,11 @@ class Card:
     def settled(self) -> bool:
         """Whether a person has labelled it, and nobody contradicts."""
         people = self.origin not in (None, Origin.PROMOTED)
-        return people and self.standing is not Standing.CONFLICT
+        return people and self.standing is not CurrentLabel.CONFLICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class CardContext:
     """What else is known about an image: its group, and what was said about it."""
 
     mates: tuple[int, ...]
@@ -78,12 +78,12 @@ class Context:
     events: tuple[HistoryEvent, ...]
 
 
-NO_CONTEXT = Context(mates=(), more_mates=False, user_group="", events=())
+NO_CONTEXT = CardContext(mates=(), more_mates=False, user_group="", events=())
 
 
-def load_cards(
+def load_image_cards(
     workspace: Workspace, image_ids: Sequence[int], *, why: Mapping[int, str], blind: bool
-) -> dict[int, Card]:
+) -> dict[int, ImageCard]:
     """The cards of these images; unknown ones are left out."""
     catalogue = workspace.catalogue
     details = image_details(catalogue, image_ids)
@@ -98,19 +98,19 @@ def load_cards(
     }
 
 
-def without_hints(card: Card) -> Card:
+def without_hints(card: ImageCard) -> ImageCard:
     """The card as somebody who labels blind may see it."""
     return dataclasses.replace(
         card, score=None, standing=None, origin=None, round=None, split=None, why="", blind=True
     )
 
 
-def load_context(workspace: Workspace, image_id: int) -> Context:
+def load_context(workspace: Workspace, image_id: int) -> CardContext:
     """The group mates and the history of one image."""
     mates = unit_mates(workspace.catalogue, image_id, limit=MATES + 1)
     groups = groups_of(workspace.catalogue, [image_id]).get(image_id, ())
     named = [group.name for group in groups if group.kind is GroupKind.USER]
-    return Context(
+    return CardContext(
         mates=tuple(mates[:MATES]),
         more_mates=len(mates) > MATES,
         user_group=named[0] if named else "",
@@ -120,15 +120,15 @@ def load_context(workspace: Workspace, image_id: int) -> Context:
 
 def _card(
     image: ImageDetails,
-    label: CurrentLabel,
+    label: LabelRecord,
     file: ImageFile | None,
     preview: PreviewPlace | None,
     *,
     why: str,
     blind: bool,
-) -> Card:
+) -> ImageCard:
     path = file.path if file is not None else (image.places[0].path if image.places else b"")
-    return Card(
+    return ImageCard(
         image_id=image.image_id,
         sha256=image.sha256,
         path=path,

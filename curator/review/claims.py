@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from curator.catalogue import claims
 from curator.catalogue.labels import current
-from curator.review.cards import Card, load_cards
+from curator.review.cards import ImageCard, load_image_cards
 from curator.workspace import Workspace
 
 CLAIM_SECONDS = 600.0
 
 
-class Holding:
+class SessionClaims:
     """The images of one session. The desk's lock is held by whoever calls."""
 
     def __init__(
@@ -28,13 +28,13 @@ class Holding:
         self._session = session
         self._clock = clock
         self._claimed_at = clock()
-        self._cards: dict[int, Card] = {}
+        self._cards: dict[int, ImageCard] = {}
 
     def __contains__(self, image_id: int) -> bool:
         """Whether the card is there."""
         return image_id in self._cards
 
-    def card(self, image_id: int) -> Card:
+    def card(self, image_id: int) -> ImageCard:
         """The card as it was loaded last."""
         return self._cards[image_id]
 
@@ -63,11 +63,11 @@ class Holding:
         self, image_ids: Sequence[int], *, why: Mapping[int, str], keep: Iterable[int]
     ) -> None:
         """Load cards, and keep only those of the others that are still to come."""
-        loaded = load_cards(self._workspace, image_ids, why=why, blind=False)
+        loaded = load_image_cards(self._workspace, image_ids, why=why, blind=False)
         kept = {one: self._cards[one] for one in keep if one in self._cards}
         self._cards = kept | loaded
 
-    def fresh(self, image_id: int, *, keep: Iterable[int]) -> Card:
+    def fresh(self, image_id: int, *, keep: Iterable[int]) -> ImageCard:
         """The card of an image, loaded again if something was said about it meanwhile."""
         known = self._cards.get(image_id)
         now = current(self._workspace.catalogue, [image_id]).get(image_id)

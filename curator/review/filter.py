@@ -19,7 +19,7 @@ EXAMPLE = "source:NAME  class:NAME  score:0.2-0.6  round:3  sort:score"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class QueueView:
     """A filter and an order; the empty view shows a queue as it is.
 
     `side` is the class that an image has or leans to. Scores are P(positive).
@@ -55,10 +55,10 @@ class View:
         return " ".join(parts)
 
 
-WHOLE = View()
+WHOLE = QueueView()
 
 
-def read_view(text: str, *, positive: str, negative: str, sources: tuple[str, ...]) -> View:
+def read_view(text: str, *, positive: str, negative: str, sources: tuple[str, ...]) -> QueueView:
     """The view that a line asks for. Raises ValueError with a sentence that says what fails."""
     try:
         words = shlex.split(text)
@@ -71,7 +71,7 @@ def read_view(text: str, *, positive: str, negative: str, sources: tuple[str, ..
             raise ValueError(f"`{word}` is not understood; write {EXAMPLE}")
         found[key] = value
     low, high = _score(found.get("score"))
-    return View(
+    return QueueView(
         source=_one_of(found.get("source"), sources, "source"),
         side=_side(found.get("class"), positive, negative),
         low=low,

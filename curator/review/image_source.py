@@ -12,16 +12,16 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from curator.base.progress import SILENT, Progress
-from curator.base.vocabulary import Origin, Quarantine, Standing
+from curator.base.vocabulary import CurrentLabel, Origin, Quarantine
 from curator.catalogue import browse, claims
-from curator.catalogue.browse import Base, Look
+from curator.catalogue.browse import BaseQueue, BrowseQuery
 from curator.catalogue.files import end_quarantine, quarantine_images
 from curator.catalogue.queues import QueueFilter
 from curator.catalogue.sources import find_source
 from curator.errors import UsageError
-from curator.review.audit_source import AuditSupply
-from curator.review.cards import Card
-from curator.review.filter import WHOLE, View
+from curator.review.audit_source import AuditSource
+from curator.review.cards import ImageCard
+from curator.review.filter import WHOLE, QueueView
 from curator.review.mixing import EXPLANATION
 from curator.review.mixture import borderline
 from curator.review.queues import BLIND_ORIGINS, QUEUES, Request, choose
@@ -35,17 +35,17 @@ REVIEWED = {name: text for name, text in QUEUES.items() if name != "quarantine"}
 """The queues that can be reviewed."""
 
 _BASES = {
-    "borderline": Base.UNLABELLED,
-    "informative": Base.WITHOUT_HUMAN,
-    "promoted": Base.PROMOTED,
-    "random": Base.UNLABELLED,
-    "conflict": Base.CONFLICT,
-    "calibration": Base.WITHOUT_HUMAN,
+    "borderline": BaseQueue.UNLABELLED,
+    "informative": BaseQueue.WITHOUT_HUMAN,
+    "promoted": BaseQueue.PROMOTED,
+    "random": BaseQueue.UNLABELLED,
+    "conflict": BaseQueue.CONFLICT,
+    "calibration": BaseQueue.WITHOUT_HUMAN,
 }
 _ORDERED = {"borderline": "undecided", "promoted": "undecided"}
 
 
-class Supply(Protocol):
+class ImageSource(Protocol):
     """What a desk needs of a queue or a sample."""
 
     @property
@@ -57,7 +57,7 @@ class Supply(Protocol):
         """The image that it started from, for `similar`."""
 
     @property
-    def view(self) -> View:
+    def view(self) -> QueueView:
         """The filter and order in force; the empty one where none is allowed."""
 
     @property
@@ -79,10 +79,10 @@ class Supply(Protocol):
         Raises what is wrong with it, DataError or UsageError.
         """
 
-    def is_settled(self, card: Card) -> bool:
+    def is_settled(self, card: ImageCard) -> bool:
         """Whether an image that was found need not be looked at any more."""
 
-    def page(self, side: Standing, size: int, leave_out: QueueFilter) -> Sequence[int]:
+    def page(self, side: CurrentLabel, size: int, leave_out: QueueFilter) -> Sequence[int]:
         """Images that the current scores put in a class, for a contact sheet."""
 
     def skip(self, image_id: int, *, actor: str, session: str) -> None:
@@ -101,7 +101,7 @@ class Supply(Protocol):
         """Whether a decision of an earlier session about this image may be taken back here."""
 
 
-class QueueSupply:
+class QueueSource:
     """The images of one queue. Raises UsageError if there is no such queue to review."""
 
     def __init__(
@@ -111,7 +111,7 @@ class QueueSupply:
         *,
         seed: int,
         like: int | None = None,
-        view: View = WHOLE,
+        view: QueueView = WHOLE,
         progress: Progress = SILENT,
     ) -> None:
         _refuse_unknown(queue, view)
@@ -142,20 +142,22 @@ class QueueSupply:
             return borderline(request)
         return dict.fromkeys(choose(self.queue, request), "")
 
-    def is_settled(self, card: Card) -> bool:
+    def is_settled(self, card: ImageCard) -> bool:
         """Whether a person has labelled it; a suspect label must have been looked at since."""
         if self.queue == "suspect":
             return (card.event_id or 0) > self._begun_at
         return card.settled
 
-    def page(self, side: Standing, size: int, leave_out: QueueFilter) -> Sequence[int]:
+    def page(self, side: CurrentLabel, size: int, leave_out: QueueFilter) -> Sequence[int]:
         """Images that the current scores put in a class, surest first, within the view."""
         catalogue = self._workspace.catalogue
         if self.view.is_empty:
             return browse.leaning(catalogue, side, size=size, leave_out=leave_out)
-        order = self.view.order or ("-score" if side is Standing.POSITIVE else "score")
+        order = self.view.order or ("-score" if side is CurrentLabel.POSITIVE else "score")
         look = dataclasses.replace(self._look, side=side, order=order)
-        return browse.browse(catalogue, Base.WITHOUT_HUMAN, look, size=size, leave_out=leave_out)
+        return browse.browse(
+            catalogue, BaseQueue.WITHOUT_HUMAN, look, size=size, leave_out=leave_out
+        )
 
     def skip(self, image_id: int, *, actor: str, session: str) -> None:
         """It does not come again in this session."""
@@ -199,16 +201,16 @@ class QueueSupply:
             catalogue, base, self._look, size=request.size, leave_out=request.leave_out
         )
 
-    def _look_of(self, view: View) -> Look:
+    def _look_of(self, view: QueueView) -> BrowseQuery:
         source_id = None
         if view.source is not None:
             source = find_source(self._workspace.catalogue, view.source)
             if source is None:
                 raise UsageError(f"There is no source `{view.source}`.", "See `curator status`.")
             source_id = source.source_id
-        return Look(
+        return BrowseQuery(
             source_id=source_id,
-            side=None if view.side is None else Standing(view.side),
+            side=None if view.side is None else CurrentLabel(view.side),
             low=view.low,
             high=view.high,
             round=view.round,
@@ -216,23 +218,23 @@ class QueueSupply:
         )
 
 
-def open_supply(
+def open_image_source(
     workspace: Workspace,
     queue: str,
     *,
     seed: int,
     like: int | None = None,
-    view: View = WHOLE,
+    view: QueueView = WHOLE,
     progress: Progress = SILENT,
-) -> Supply:
+) -> ImageSource:
     """The supply of this name. Raises UsageError if there is none that can be reviewed."""
     if queue == "audit":
         _refuse_unknown(queue, view)
-        return AuditSupply(workspace)
-    return QueueSupply(workspace, queue, seed=seed, like=like, view=view, progress=progress)
+        return AuditSource(workspace)
+    return QueueSource(workspace, queue, seed=seed, like=like, view=view, progress=progress)
 
 
-def _refuse_unknown(queue: str, view: View) -> None:
+def _refuse_unknown(queue: str, view: QueueView) -> None:
     if queue == "quarantine":
         raise UsageError(
             "Images in quarantine cannot be opened, so there is nothing to review.",

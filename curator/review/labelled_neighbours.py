@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.vocabulary import Standing, code_of
+from curator.base.vocabulary import CurrentLabel, code_of
 from curator.catalogue import browse
 from curator.catalogue.features import rows_of
 from curator.catalogue.pool import human_labels
@@ -28,11 +28,11 @@ EXAMPLES = 3_000
 STALE_AFTER = 20
 """New decisions after which the examples are read again."""
 
-SIDES = (Standing.POSITIVE, Standing.NEGATIVE)
+SIDES = (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbour:
+class LabelledNeighbour:
     """A labelled image near another one; `likeness` is a cosine, at most 1."""
 
     image_id: int
@@ -45,17 +45,17 @@ class _Examples:
     features: NDArray[np.float32]
 
 
-class Neighbours:
+class LabelledNeighbours:
     """Finds neighbours in one workspace. Safe to call from several threads."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._lock = threading.Lock()
         self._features: FeatureSet | None = None
-        self._examples: dict[Standing, _Examples] = {}
+        self._examples: dict[CurrentLabel, _Examples] = {}
         self._read_at: int | None = None
 
-    def nearest(self, image_id: int, count: int) -> dict[Standing, Sequence[Neighbour]]:
+    def nearest(self, image_id: int, count: int) -> dict[CurrentLabel, Sequence[LabelledNeighbour]]:
         """The nearest labelled images of each class, nearest first; none without features."""
         with self._lock:
             self._read_again()
@@ -79,7 +79,7 @@ class Neighbours:
         if self._features is not None:
             self._examples = self._read_examples(self._features)
 
-    def _read_examples(self, features: FeatureSet) -> dict[Standing, _Examples]:
+    def _read_examples(self, features: FeatureSet) -> dict[CurrentLabel, _Examples]:
         labels = human_labels(self._workspace.catalogue, features.feature_set_id)
         examples = {}
         for side in SIDES:
@@ -95,11 +95,11 @@ class Neighbours:
 
 def _nearest(
     examples: _Examples, target: NDArray[np.float32], image_id: int, count: int
-) -> list[Neighbour]:
+) -> list[LabelledNeighbour]:
     likeness = examples.features @ target
     order = np.lexsort((examples.ids, -likeness))
     found = [
-        Neighbour(image_id=int(examples.ids[place]), likeness=float(likeness[place]))
+        LabelledNeighbour(image_id=int(examples.ids[place]), likeness=float(likeness[place]))
         for place in order[: count + 1]
         if examples.ids[place] != image_id
     ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Why(StrEnum):
+class MixReason(StrEnum):
     """Why an image is in the queue, as a reviewer reads it."""
 
     UNCERTAIN = "least certain"
@@ -21,9 +21,9 @@ class Why(StrEnum):
 
 
 PATTERN = (
-    Why.UNCERTAIN, Why.UNCERTAIN, Why.UNCERTAIN, Why.DIVERSE,
-    Why.UNCERTAIN, Why.UNCERTAIN, Why.DIVERSE, Why.UNCERTAIN,
-    Why.UNCERTAIN, Why.RANDOM,
+    MixReason.UNCERTAIN, MixReason.UNCERTAIN, MixReason.UNCERTAIN, MixReason.DIVERSE,
+    MixReason.UNCERTAIN, MixReason.UNCERTAIN, MixReason.DIVERSE, MixReason.UNCERTAIN,
+    MixReason.UNCERTAIN, MixReason.RANDOM,
 )  # fmt: skip
 """Out of ten images seven are the least certain, two diverse, and one is random."""
 
@@ -35,7 +35,7 @@ class Mixed:
     """One image of a mixture."""
 
     image_id: int
-    why: Why
+    why: MixReason
 
 
 def mix(
@@ -46,15 +46,15 @@ def mix(
     A part that has run out gives its turns to the least certain, then to the others.
     """
     parts = {
-        Why.UNCERTAIN: iter(uncertain),
-        Why.DIVERSE: iter(diverse),
-        Why.RANDOM: iter(random),
+        MixReason.UNCERTAIN: iter(uncertain),
+        MixReason.DIVERSE: iter(diverse),
+        MixReason.RANDOM: iter(random),
     }
     seen: set[int] = set()
     mixed: list[Mixed] = []
     for turn in range(size):
         wanted = PATTERN[turn % len(PATTERN)]
-        for why in (wanted, *Why):
+        for why in (wanted, *MixReason):
             image_id = _next_new(parts[why], seen)
             if image_id is not None:
                 seen.add(image_id)

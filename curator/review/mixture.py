@@ -14,7 +14,7 @@ import numpy as np
 from curator.catalogue import queues
 from curator.catalogue.features import rows_of
 from curator.encoding.feature_set import current_features
-from curator.review.mixing import Why, mix
+from curator.review.mixing import MixReason, mix
 from curator.review.selection import spread
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def borderline(request: Request) -> dict[int, str]:
         catalogue, size=max(1, size // 5), seed=request.seed, leave_out=request.leave_out
     )
     mixed = mix(near, _diverse(request, near[:MIXED_FROM]), random, size)
-    return {one.image_id: one.why if one.why is not Why.UNCERTAIN else "" for one in mixed}
+    return {one.image_id: one.why if one.why is not MixReason.UNCERTAIN else "" for one in mixed}
 
 
 def _diverse(request: Request, near: list[int]) -> list[int]:

@@ -9,7 +9,7 @@ from curator.base.vocabulary import Label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class RecordedDecision:
     """A decision that was recorded; `seen_event` stood when the image was put out."""
 
     image_id: int
@@ -32,7 +32,7 @@ class Undone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class SessionSummary:
     """How a session went.
 
     `against_model` counts decisions for the class that the model did not lean to;

@@ -18,7 +18,7 @@ from PIL import Image
 from curator.base.vocabulary import Quarantine
 from curator.imaging.opening import OpenRules, open_within, parse_colour, read_file, shrunk
 from curator.imaging.problems import ImageProblem
-from curator.review.cards import Card
+from curator.review.cards import ImageCard
 from curator.workspace import Workspace
 
 WHOLE = 1 << 20
@@ -27,7 +27,7 @@ NO_FILE = "no file is left at any known path"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shot:
+class LoadedPicture:
     """A picture for the screen, or why there is none.
 
     `pixels` is RGB. `reason` and `problem` are set when nothing can be shown; `remark`
@@ -69,19 +69,21 @@ class Pictures:
         """Let go of the files."""
         self._previews.close()
 
-    def shot(self, card: Card, width: int, height: int) -> Shot:
+    def shot(self, card: ImageCard, width: int, height: int) -> LoadedPicture:
         """The image within `width` by `height` pixels, never enlarged."""
         against = _against(card)
         preview = self._preview(card)
         if preview is not None and (against or _covers(preview, card, width, height)):
             remark = f"{against}; this is the stored preview" if against else ""
-            return Shot(pixels=shrunk(preview, width, height), remark=remark)
+            return LoadedPicture(pixels=shrunk(preview, width, height), remark=remark)
         try:
-            return Shot(pixels=open_within(self._read(card, against), width, height, self._rules))
+            return LoadedPicture(
+                pixels=open_within(self._read(card, against), width, height, self._rules)
+            )
         except ImageProblem as problem:
             return _instead(preview, problem, width, height)
 
-    def close_up(self, card: Card, region: Region, width: int, height: int) -> Shot:
+    def close_up(self, card: ImageCard, region: Region, width: int, height: int) -> LoadedPicture:
         """A part of the image from its own pixels; small ones are enlarged without blur."""
         try:
             whole = self._open_whole(card)
@@ -89,9 +91,9 @@ class Pictures:
             preview = self._preview(card)
             cropped = None if preview is None else _crop(preview, region, width, height)
             return _instead(cropped, problem, width, height)
-        return Shot(pixels=_crop(whole, region, width, height))
+        return LoadedPicture(pixels=_crop(whole, region, width, height))
 
-    def _preview(self, card: Card) -> Image.Image | None:
+    def _preview(self, card: ImageCard) -> Image.Image | None:
         if card.preview is None:
             return None
         with self._reading:
@@ -103,7 +105,7 @@ class Pictures:
         except ImageProblem:  # a damaged cache; the file itself is asked next
             return None
 
-    def _open_whole(self, card: Card) -> Image.Image:
+    def _open_whole(self, card: ImageCard) -> Image.Image:
         known = self._whole
         if known is not None and known[0] == card.image_id:
             return known[1]
@@ -111,28 +113,30 @@ class Pictures:
         self._whole = (card.image_id, whole)
         return whole
 
-    def _read(self, card: Card, against: str) -> bytes:
+    def _read(self, card: ImageCard, against: str) -> bytes:
         if card.file is None or against:
             raise ImageProblem(Quarantine.VANISHED, against or NO_FILE)
         return read_file(card.file.path, self._rules.max_bytes)
 
 
-def _instead(preview: Image.Image | None, problem: ImageProblem, width: int, height: int) -> Shot:
+def _instead(
+    preview: Image.Image | None, problem: ImageProblem, width: int, height: int
+) -> LoadedPicture:
     """The preview with a remark, else the reason."""
     if preview is None:
-        return Shot(pixels=None, reason=problem.reason, problem=problem.detail)
+        return LoadedPicture(pixels=None, reason=problem.reason, problem=problem.detail)
     remark = f"{problem.detail}; this is the stored preview"
-    return Shot(pixels=shrunk(preview, width, height), remark=remark)
+    return LoadedPicture(pixels=shrunk(preview, width, height), remark=remark)
 
 
-def _covers(preview: Image.Image, card: Card, width: int, height: int) -> bool:
+def _covers(preview: Image.Image, card: ImageCard, width: int, height: int) -> bool:
     """Whether the file would not give more detail at this size than the preview."""
     whole = (card.width or 0, card.height or 0)
     scale = min(width / max(1, whole[0]), height / max(1, whole[1]), 1.0)
     return preview.width >= whole[0] * scale * 0.95 or preview.size == whole
 
 
-def _against(card: Card) -> str:
+def _against(card: ImageCard) -> str:
     """What speaks against taking the file for the image; empty if nothing does."""
     if card.file is None:
         return NO_FILE

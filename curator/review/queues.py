@@ -23,7 +23,7 @@ from curator.base.files import replacing
 from curator.base.paths import path_text, relative_path
 from curator.base.progress import SILENT, Progress
 from curator.base.text import csv_cell
-from curator.base.vocabulary import NO_CODE, Origin, Standing, code_of
+from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, code_of
 from curator.catalogue import audits, queues
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details, unread_files
@@ -343,7 +343,7 @@ def _unread(request: Request, size: int) -> list[QueueRow]:
 
 
 def _labelled(image: ImageDetails, classes: ClassesSettings) -> str:
-    a_class = image.standing in (Standing.POSITIVE, Standing.NEGATIVE)
+    a_class = image.standing in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
     if image.standing is None or not a_class or image.origin is Origin.PROMOTED:
         return ""
     return classes.name_of(image.standing)
@@ -353,6 +353,6 @@ def _suggestion(image: ImageDetails, classes: ClassesSettings) -> str:
     """The class that a round gave, else the likelier one, else nothing."""
     if image.origin is Origin.PROMOTED and image.standing is not None:
         return classes.name_of(image.standing)
-    if image.score is None or image.standing is Standing.CONFLICT:
+    if image.score is None or image.standing is CurrentLabel.CONFLICT:
         return ""
     return classes.positive if image.score >= 0.5 else classes.negative

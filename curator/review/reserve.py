@@ -18,7 +18,7 @@ Find = Callable[[int], Mapping[int, str]]
 """The first so many images of a queue as it is now, each with why it is in it."""
 
 
-class Reserve:
+class UnclaimedImages:
     """The images of one queue for one session."""
 
     def __init__(self) -> None:

@@ -16,21 +16,21 @@ from types import TracebackType
 
 from curator.base.progress import SILENT, Progress
 from curator.base.values import Decision
-from curator.base.vocabulary import EventKind, Label, Method, Origin, Quarantine, Standing
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Quarantine
 from curator.catalogue import browse, claims
 from curator.catalogue.labels import HistoryEvent, SplitShares, history, record_decisions, retract
 from curator.catalogue.processes import new_session
 from curator.catalogue.queues import QueueFilter
 from curator.errors import UsageError
-from curator.review.cards import Card, without_hints
-from curator.review.claims import Holding
-from curator.review.filter import WHOLE, View
-from curator.review.image_source import Supply, open_supply
-from curator.review.outcome import Summary, Undone, Verdict
+from curator.review.cards import ImageCard, without_hints
+from curator.review.claims import SessionClaims
+from curator.review.filter import WHOLE, QueueView
+from curator.review.image_source import ImageSource, open_image_source
+from curator.review.outcome import RecordedDecision, SessionSummary, Undone
 from curator.review.pace import Pace
-from curator.review.reserve import Reserve
-from curator.review.tally import Tally
-from curator.review.undo import Step, Trail
+from curator.review.reserve import UnclaimedImages
+from curator.review.tally import SessionCounts
+from curator.review.undo import UndoHistory, UndoStep
 from curator.workspace import Workspace
 
 BATCH = 24
@@ -39,7 +39,7 @@ LOW = 12
 """With fewer open images than this, more are looked for."""
 
 
-class Desk:
+class ReviewSession:
     """A session of one reviewer on one queue after the other. Used as a context manager.
 
     Raises UsageError for a queue that does not exist or that cannot be reviewed, and what
@@ -54,7 +54,7 @@ class Desk:
         actor: str,
         like: int | None = None,
         seed: int | None = None,
-        view: View = WHOLE,
+        view: QueueView = WHOLE,
         goal: int | None = None,
         progress: Progress = SILENT,
         clock: Callable[[], float] = time.monotonic,
@@ -67,15 +67,15 @@ class Desk:
         self._clock = clock
         self._lock = threading.RLock()
         self._searching = threading.Lock()
-        self._trail = Trail()
-        self._holding = Holding(workspace, actor=actor, session=self.session, clock=clock)
-        self._tally = Tally(started_at=clock(), goal=goal)
+        self._trail = UndoHistory()
+        self._holding = SessionClaims(workspace, actor=actor, session=self.session, clock=clock)
+        self._tally = SessionCounts(started_at=clock(), goal=goal)
         self._returned: set[int] = set()
-        self._reserve = Reserve()
+        self._reserve = UnclaimedImages()
         self._supply = self._new_supply(queue, like, view)
         claims.release_the_dead(workspace.catalogue)
 
-    def __enter__(self) -> Desk:
+    def __enter__(self) -> ReviewSession:
         return self
 
     def __exit__(
@@ -106,7 +106,7 @@ class Desk:
         return self._supply.like
 
     @property
-    def view(self) -> View:
+    def view(self) -> QueueView:
         """The filter and order in force."""
         return self._supply.view
 
@@ -120,25 +120,25 @@ class Desk:
         """What the queue holds, in a few words."""
         return self._supply.explanation
 
-    def choose(self, queue: str, *, like: int | None = None, view: View = WHOLE) -> None:
+    def choose(self, queue: str, *, like: int | None = None, view: QueueView = WHOLE) -> None:
         """Go on with another queue, or with another view of it; decisions stay.
 
         Between open and blind work there is no way back: what was seen blind must not be
         seen with its score, nor the other way round.
         """
-        supply, reserve = self._new_supply(queue, like, view), Reserve()
+        supply, reserve = self._new_supply(queue, like, view), UnclaimedImages()
         reserve.fill(lambda size: supply.find(size, self._leave_out(supply)))
         with self._lock:
             apart = supply.blind or self._supply.blind
             self._supply, self._reserve = supply, reserve
             self._holding.release()
             if apart:
-                self._trail = Trail()
+                self._trail = UndoHistory()
                 self._returned.clear()
             else:
                 self._trail.clear_coming()
 
-    def current(self) -> Card | None:
+    def current(self) -> ImageCard | None:
         """The image to look at; None when the queue has nothing more for this session.
 
         An image that somebody else has settled meanwhile is passed over, unless the
@@ -157,7 +157,7 @@ class Desk:
             if not self.refill():
                 return None
 
-    def ahead(self, count: int) -> list[Card]:
+    def ahead(self, count: int) -> list[ImageCard]:
         """The current card and those that follow, as far as they are known."""
         with self._lock:
             coming = [one for one in self._trail.ahead(count) if one in self._holding]
@@ -185,14 +185,16 @@ class Desk:
                     if self._put_out(found):
                         return True
 
-    def move(self, step: int) -> Card | None:
+    def move(self, step: int) -> ImageCard | None:
         """Look at the image before or after without deciding; None at either end."""
         with self._lock:
             moved = self._trail.move(step)
             image_id = self._trail.current
             return self._shown(self._fresh(image_id)) if moved and image_id is not None else None
 
-    def decide(self, label: Label, *, reasons: Sequence[str] = (), note: str = "") -> Verdict:
+    def decide(
+        self, label: Label, *, reasons: Sequence[str] = (), note: str = ""
+    ) -> RecordedDecision:
         """Record a decision about the current image; it is on disk when this returns."""
         self._begin()
         with self._lock:
@@ -200,11 +202,11 @@ class Desk:
             event_id = self._record([(card, label)], self._method, reasons, note)
             self._trail.settle([card.image_id], [event_id], label)
             self._count([(card, label)])
-            return Verdict(
+            return RecordedDecision(
                 image_id=card.image_id, label=label, event_id=event_id, seen_event=card.event_id
             )
 
-    def decide_page(self, verdicts: Sequence[tuple[Card, Label]]) -> None:
+    def decide_page(self, verdicts: Sequence[tuple[ImageCard, Label]]) -> None:
         """Record a whole contact sheet, all of it or nothing; `undo` takes it back whole."""
         if not verdicts:
             return
@@ -255,7 +257,7 @@ class Desk:
             elif self._trail.current == image_id:
                 self._trail.drop()
 
-    def news_about(self, verdict: Verdict) -> HistoryEvent | None:
+    def news_about(self, verdict: RecordedDecision) -> HistoryEvent | None:
         """What a round or somebody else said about an image while it was looked at.
 
         The decision stands all the same; labelling blind, nothing is told.
@@ -273,7 +275,7 @@ class Desk:
         ]
         return others[-1] if others else None
 
-    def page(self, side: Standing, size: int) -> list[Card]:
+    def page(self, side: CurrentLabel, size: int) -> list[ImageCard]:
         """A contact sheet: images that the model puts in a class, surest first, claimed."""
         with self._lock:
             ids = self._supply.page(side, size, self._leave_out(self._supply))
@@ -286,7 +288,7 @@ class Desk:
         with self._lock:
             self._skip(image_ids)
 
-    def summary(self) -> Summary:
+    def summary(self) -> SessionSummary:
         """How the session went so far."""
         return self._tally.summary(self.queue)
 
@@ -294,12 +296,12 @@ class Desk:
     def _method(self) -> Method:
         return Method.BLIND if self.blind else Method.SINGLE
 
-    def _new_supply(self, queue: str, like: int | None, view: View) -> Supply:
-        return open_supply(
+    def _new_supply(self, queue: str, like: int | None, view: QueueView) -> ImageSource:
+        return open_image_source(
             self.workspace, queue, like=like, view=view, seed=self._seed, progress=self._progress
         )
 
-    def _leave_out(self, supply: Supply) -> QueueFilter:
+    def _leave_out(self, supply: ImageSource) -> QueueFilter:
         return QueueFilter(session=self.session, queue=supply.queue)
 
     def _begin(self) -> None:
@@ -307,13 +309,13 @@ class Desk:
         if self._trail.current is None:
             self.current()
 
-    def _current_card(self) -> Card:
+    def _current_card(self) -> ImageCard:
         image_id = self._trail.current
         if image_id is None:
             raise UsageError("There is no image to decide on.", "Choose another queue.")
         return self._holding.card(image_id)
 
-    def _shown(self, card: Card) -> Card:
+    def _shown(self, card: ImageCard) -> ImageCard:
         return without_hints(card) if self.blind else card
 
     def _put_out(self, found: dict[int, str]) -> list[int]:
@@ -330,12 +332,12 @@ class Desk:
     def _load(self, image_ids: Sequence[int], why: Mapping[int, str]) -> None:
         self._holding.load(image_ids, why=why, keep=self._trail.ahead(4 * BATCH))
 
-    def _fresh(self, image_id: int) -> Card:
+    def _fresh(self, image_id: int) -> ImageCard:
         return self._holding.fresh(image_id, keep=self._trail.ahead(4 * BATCH))
 
     def _record(
         self,
-        verdicts: Sequence[tuple[Card, Label]],
+        verdicts: Sequence[tuple[ImageCard, Label]],
         method: Method,
         reasons: Sequence[str],
         note: str,
@@ -367,7 +369,7 @@ class Desk:
         assert done.last_event_id is not None  # only imports may be left unrecorded
         return done.last_event_id
 
-    def _count(self, verdicts: Sequence[tuple[Card, Label]]) -> None:
+    def _count(self, verdicts: Sequence[tuple[ImageCard, Label]]) -> None:
         self._tally.decide(self._clock(), Counter(label for _, label in verdicts))
         if self.blind:
             return
@@ -380,7 +382,7 @@ class Desk:
             self._supply.skip(image_id, actor=self.actor, session=self.session)
         self._tally.count("skipped", len(image_ids))
 
-    def _put_back(self, step: Step) -> None:
+    def _put_back(self, step: UndoStep) -> None:
         """Let images that were skipped or set aside come again."""
         for image_id in step.image_ids:
             if step.set_aside is not None:

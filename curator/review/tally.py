@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 
 from curator.base.vocabulary import Label
-from curator.review.outcome import Summary
+from curator.review.outcome import SessionSummary
 from curator.review.pace import Pace
 
 
-class Tally:
+class SessionCounts:
     """Counts one session; `pace` has its rhythm. Times are those of one steady clock."""
 
     def __init__(self, *, started_at: float, goal: int | None) -> None:
@@ -35,10 +35,10 @@ class Tally:
         """One of `skipped`, `flagged`, `undone`, `set aside`."""
         self._counts[what] += number
 
-    def summary(self, queue: str) -> Summary:
+    def summary(self, queue: str) -> SessionSummary:
         """How the session went so far."""
         pace, counts = self.pace, self._counts
-        return Summary(
+        return SessionSummary(
             queue=queue,
             decided=pace.decided,
             by_label={label: number for label, number in pace.by_label.items() if number},

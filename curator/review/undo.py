@@ -18,7 +18,7 @@ PAST_LIMIT = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class UndoStep:
     """One thing that was done: its images, the events that record it (none for a skip).
 
     `set_aside` is the reason why its image was put into quarantine.
@@ -31,7 +31,7 @@ class Step:
     set_aside: Quarantine | None = None
 
 
-class Trail:
+class UndoHistory:
     """The images of a session, with the place where the reviewer is."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Trail:
         self._seen: set[int] = set()
         self._settled: set[int] = set()
         self._at = 0
-        self._steps: list[Step] = []
+        self._steps: list[UndoStep] = []
 
     @property
     def current(self) -> int | None:
@@ -83,20 +83,20 @@ class Trail:
 
     def settle(self, image_ids: Sequence[int], event_ids: Sequence[int], label: str = "") -> None:
         """These images were decided or skipped. Go on to the next open one."""
-        self._steps.append(Step(tuple(image_ids), tuple(event_ids), label))
+        self._steps.append(UndoStep(tuple(image_ids), tuple(event_ids), label))
         self._settled.update(image_ids)
         self._seen.update(image_ids)
         self._advance()
 
     def settle_page(self, image_ids: Sequence[int], event_ids: Sequence[int]) -> None:
         """A contact sheet was accepted: its images need not come one by one any more."""
-        self._steps.append(Step(tuple(image_ids), tuple(event_ids), "page", is_page=True))
+        self._steps.append(UndoStep(tuple(image_ids), tuple(event_ids), "page", is_page=True))
         self._settled.update(image_ids)
         self._advance()
 
     def put_aside(self, image_id: int, reason: Quarantine) -> None:
         """This image was put into quarantine. Go on to the next open one."""
-        self._steps.append(Step((image_id,), (), set_aside=reason))
+        self._steps.append(UndoStep((image_id,), (), set_aside=reason))
         self._settled.add(image_id)
         self._advance()
 
@@ -106,11 +106,11 @@ class Trail:
             self._settled.add(self.current)
             self._advance()
 
-    def last_step(self) -> Step | None:
+    def last_step(self) -> UndoStep | None:
         """What `back` would undo."""
         return self._steps[-1] if self._steps else None
 
-    def back(self) -> Step | None:
+    def back(self) -> UndoStep | None:
         """Forget the newest step and return to its image; None at the beginning.
 
         A page opens again on the contact sheet; one by one, only what had come stays.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.rounds.promotion import Action
+from curator.rounds.promotion import RoundAction
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -34,7 +34,7 @@ class HeldBack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sights:
+class GateInputs:
     """What gates look at, for the whole pool; all arrays are (images,).
 
     `far` is the distance to the nearest labelled image, None where it is not asked for, and
@@ -51,7 +51,7 @@ class Sights:
 def hold_back(
     actions: NDArray[np.int8],
     probability: Floats,
-    sights: Sights,
+    sights: GateInputs,
     *,
     agreement: float,
     pace: float,
@@ -63,19 +63,19 @@ def hold_back(
     view, `pace` the most promotions for each of the images `carrying` a class now; 0 does not
     ask.
     """
-    gains = np.isin(actions, (Action.PROMOTE_POSITIVE, Action.PROMOTE_NEGATIVE))
+    gains = np.isin(actions, (RoundAction.PROMOTE_POSITIVE, RoundAction.PROMOTE_NEGATIVE))
     nobody = np.zeros(len(actions), dtype=np.bool_)
     far = nobody if sights.far is None else gains & (sights.far > sights.limit)
     unlike = nobody
     if agreement > 0 and sights.views:
-        positive = actions == Action.PROMOTE_POSITIVE
+        positive = actions == RoundAction.PROMOTE_POSITIVE
         for_class = [np.where(positive, view, 1 - view) for view in sights.views]
         unlike = gains & ~far & (np.minimum.reduce(for_class) < agreement)
-    actions[far | unlike] = Action.KEEP
+    actions[far | unlike] = RoundAction.KEEP
     late = nobody
     if pace > 0:
         late = beyond_pace(actions, probability, sights.ranks, allowance(carrying, pace))
-        actions[late] = Action.KEEP
+        actions[late] = RoundAction.KEEP
     return HeldBack(distance=int(far.sum()), agreement=int(unlike.sum()), pace=int(late.sum()))
 
 
@@ -116,8 +116,8 @@ def beyond_pace(
     """
     held = np.zeros(len(actions), dtype=np.bool_)
     for action, sign, most in (
-        (Action.PROMOTE_POSITIVE, -1.0, allowed[0]),
-        (Action.PROMOTE_NEGATIVE, 1.0, allowed[1]),
+        (RoundAction.PROMOTE_POSITIVE, -1.0, allowed[0]),
+        (RoundAction.PROMOTE_NEGATIVE, 1.0, allowed[1]),
     ):
         places = np.flatnonzero(actions == action)
         order = np.lexsort((ranks[places], sign * probability[places]))

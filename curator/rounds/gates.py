@@ -13,18 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.vocabulary import Standing, code_of
+from curator.base.vocabulary import CurrentLabel, code_of
 from curator.catalogue import pool
 from curator.catalogue.pool import HumanLabels
 from curator.classifiers.heads.graph import nearest_distances
 from curator.classifiers.heads.neighbour_smoothing import PoolMargins
 from curator.classifiers.heads.neighbours import places_of
 from curator.encoding.feature_set import FeatureSet
-from curator.rounds.gate_rules import KNOWN_LIMIT, HeldBack, Sights, farthest_usual, hold_back
+from curator.rounds.gate_rules import KNOWN_LIMIT, GateInputs, HeldBack, farthest_usual, hold_back
 from curator.rounds.labels import held
-from curator.rounds.neighbour_graph import PoolMap
-from curator.rounds.promotion import Held
-from curator.rounds.score import Run
+from curator.rounds.neighbour_graph import PoolGraph
+from curator.rounds.promotion import PoolLabel
+from curator.rounds.score import ScoredChunk
 from curator.settings.sections import GatesSettings
 from curator.statistics.folds import sampling_rank
 from curator.workspace import Workspace
@@ -33,11 +33,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-_CLASSES = [code_of(Standing.POSITIVE), code_of(Standing.NEGATIVE)]
+_CLASSES = [code_of(CurrentLabel.POSITIVE), code_of(CurrentLabel.NEGATIVE)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Reach:
+class LabelDistances:
     """How far every image of a pool lies from what people labelled.
 
     `far` is (images,); `usual` is how far the most remote labelled image lies from the others.
@@ -69,7 +69,7 @@ class PoolGates:
 
     settings: GatesSettings
     rows: Ints
-    reach: Reach | None
+    reach: LabelDistances | None
     margins: PoolMargins
     labelled: tuple[int, int]
 
@@ -83,13 +83,13 @@ class PoolGates:
         """How far images with these feature rows lie from the nearest labelled one."""
         return None if self.reach is None else self.reach.far[places_of(self.rows, rows)]
 
-    def hold_back(self, runs: Sequence[Run]) -> HeldBack:
+    def hold_back(self, runs: Sequence[ScoredChunk]) -> HeldBack:
         """Turn promotions of these runs into no action, in place; returns how many."""
         if not runs:
             return HeldBack()
         rows = np.concatenate([run.part.rows for run in runs])
         actions = np.concatenate([run.actions for run in runs])
-        sights = Sights(
+        sights = GateInputs(
             far=self.distances(rows),
             limit=self.settings.distance * self.reach.usual if self.reach else float("inf"),
             views=self.margins.views(rows),
@@ -102,8 +102,8 @@ class PoolGates:
             agreement=self.settings.agreement,
             pace=self.settings.pace,
             carrying=(
-                self.labelled[0] + self._held_of(runs, Held.PROMOTED_POSITIVE),
-                self.labelled[1] + self._held_of(runs, Held.PROMOTED_NEGATIVE),
+                self.labelled[0] + self._held_of(runs, PoolLabel.PROMOTED_POSITIVE),
+                self.labelled[1] + self._held_of(runs, PoolLabel.PROMOTED_NEGATIVE),
             ),
         )
         start = 0
@@ -113,16 +113,16 @@ class PoolGates:
         return found
 
     @staticmethod
-    def _held_of(runs: Sequence[Run], code: Held) -> int:
+    def _held_of(runs: Sequence[ScoredChunk], code: PoolLabel) -> int:
         return sum(int((held(run.chunk) == code).sum()) for run in runs)
 
 
 def gates_of(
     workspace: Workspace,
     features: FeatureSet,
-    found: PoolMap | None,
+    found: PoolGraph | None,
     margins: PoolMargins,
-    known: Reach | None = None,
+    known: LabelDistances | None = None,
 ) -> PoolGates:
     """The gates that the settings ask for; a tiny pool has no distances.
 
@@ -144,8 +144,8 @@ def gates_of(
 
 
 def _reach_of(
-    found: PoolMap, human: HumanLabels, named: Flags, seed: int, known: Reach | None
-) -> Reach:
+    found: PoolGraph, human: HumanLabels, named: Flags, seed: int, known: LabelDistances | None
+) -> LabelDistances:
     places = found.around.places(human.feature_rows)
     chosen = np.flatnonzero(named & (places >= 0))
     order = np.argsort(sampling_rank(human.image_ids[chosen], seed))
@@ -154,7 +154,7 @@ def _reach_of(
     if known is not None and known.is_that_of(found.around.digest, rows, units):
         return known
     vectors = found.vectors[places[chosen]].astype(np.float32)
-    return Reach(
+    return LabelDistances(
         digest=found.around.digest,
         labelled_rows=rows,
         labelled_units=units,

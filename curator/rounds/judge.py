@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.vocabulary import Method, Origin, Split, Standing, code_of
+from curator.base.vocabulary import CurrentLabel, Method, Origin, Split, code_of
 from curator.catalogue import pool, rounds
 from curator.catalogue.pool import HumanLabels
 from curator.catalogue.sources import list_sources
@@ -24,22 +24,22 @@ from curator.rounds.class_shares import pool_share
 from curator.rounds.score_quality import (
     FEWEST,
     Comparison,
-    Judgement,
+    ScoreQuality,
     compare,
     cross_calibrated,
-    judge,
-    judge_sources,
+    score_quality,
+    source_qualities,
 )
 from curator.storage.scores import read_scores
 from curator.workspace import Workspace
 
 Flags = NDArray[np.bool_]
 
-_CLASSES = [code_of(Standing.POSITIVE), code_of(Standing.NEGATIVE)]
+_CLASSES = [code_of(CurrentLabel.POSITIVE), code_of(CurrentLabel.NEGATIVE)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Judged:
+class QualityLabels:
     """Labels that may judge a round's scores, all arrays (labels,).
 
     `probability` is P(positive), of heads and of a calibration that the label had no part in;
@@ -54,7 +54,9 @@ class Judged:
     source_ids: NDArray[np.int64]
 
 
-def judged_labels(workspace: Workspace, feature_set_id: int, score_digest: str) -> Judged | None:
+def quality_labels(
+    workspace: Workspace, feature_set_id: int, score_digest: str
+) -> QualityLabels | None:
     """The labels that judge scores which are written; None if they are too few."""
     found = _evidence(workspace, feature_set_id, score_digest)
     return None if found is None else found[0]
@@ -62,7 +64,7 @@ def judged_labels(workspace: Workspace, feature_set_id: int, score_digest: str) 
 
 def _evidence(
     workspace: Workspace, feature_set_id: int, score_digest: str
-) -> tuple[Judged, HumanLabels, Flags, NDArray[Any]] | None:
+) -> tuple[QualityLabels, HumanLabels, Flags, NDArray[Any]] | None:
     records = read_scores(workspace.folder("scores"), score_digest)
     if records is None or not len(records):
         return None
@@ -73,8 +75,8 @@ def _evidence(
         return None
     raw = records["raw"][place[judged]]
     folds = records["fold"][place[judged]].astype(np.int64)
-    positive = human.standing[judged] == code_of(Standing.POSITIVE)
-    found = Judged(
+    positive = human.standing[judged] == code_of(CurrentLabel.POSITIVE)
+    found = QualityLabels(
         probability=cross_calibrated(raw, folds, positive),
         raw=raw,
         folds=folds,
@@ -85,21 +87,21 @@ def _evidence(
     return found, human, judged, records
 
 
-def judgement_of(
+def score_quality_of(
     workspace: Workspace, parent_id: int | None, feature_set_id: int, score_digest: str
-) -> Judgement | None:
+) -> ScoreQuality | None:
     """What labels say of scores that are written but not committed; None if they are too few."""
     evidence = _evidence(workspace, feature_set_id, score_digest)
     if evidence is None:
         return None
     by, human, judged, records = evidence
-    found = judge(by.probability, by.positive, on_pool=by.on_pool)
+    found = score_quality(by.probability, by.positive, on_pool=by.on_pool)
     share = None if by.on_pool else _pool_share(records, human, found.positive_share)
     first = _first_of(workspace, parent_id)
     return replace(
         found,
         pool_share=share,
-        sources=judge_sources(by.probability, by.positive, _names(workspace, by.source_ids)),
+        sources=source_qualities(by.probability, by.positive, _names(workspace, by.source_ids)),
         last=_compared(workspace, parent_id, human, judged, by.raw, by.folds, by.probability),
         first=_compared(workspace, first, human, judged, by.raw, by.folds, by.probability),
     )
@@ -168,7 +170,7 @@ def _compared(
         return None
     place, known = _places(before, human)
     both = known[judged]
-    positive = human.standing[judged][both] == code_of(Standing.POSITIVE)
+    positive = human.standing[judged][both] == code_of(CurrentLabel.POSITIVE)
     if both.sum() < FEWEST or len(np.unique(positive)) < len(_CLASSES):
         return None
     then = before["raw"][place[judged][both]]
@@ -180,7 +182,7 @@ def _compared(
     )
 
 
-def draw_calibration(workspace: Workspace, judgement: Judgement, round_id: int) -> Path:
+def draw_calibration(workspace: Workspace, judgement: ScoreQuality, round_id: int) -> Path:
     """The reliability diagram of a round as a PNG under the workspace's reports."""
     bins = judgement.reliability
     measured = Line(

@@ -9,16 +9,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.vocabulary import NO_CODE, Method, Origin, Split, Standing, code_of
+from curator.base.vocabulary import NO_CODE, CurrentLabel, Method, Origin, Split, code_of
 from curator.catalogue.pool import HumanLabels, PoolChunk
 from curator.classifiers.heads.frozen import PoolSlice, TrainingLabels
 from curator.errors import DataError
-from curator.rounds.promotion import Held
+from curator.rounds.promotion import PoolLabel
 from curator.settings.sections import ClassesSettings
 from curator.statistics.folds import fold_of, sampling_rank
 
 _TEACHING_ORIGINS = [code_of(Origin.SEED), code_of(Origin.REVIEW)]
-_CLASSES = [code_of(Standing.POSITIVE), code_of(Standing.NEGATIVE)]
+_CLASSES = [code_of(CurrentLabel.POSITIVE), code_of(CurrentLabel.NEGATIVE)]
 
 
 def pool_slice(chunk: PoolChunk, folds: int, seed: int) -> PoolSlice:
@@ -35,12 +35,16 @@ def pool_slice(chunk: PoolChunk, folds: int, seed: int) -> PoolSlice:
 
 
 def held(chunk: PoolChunk) -> NDArray[np.int8]:
-    """The `Held` code of each image: what a round finds there and may change."""
-    codes = np.full(len(chunk.image_ids), Held.NOTHING, dtype=np.int8)
+    """The `PoolLabel` code of each image: what a round finds there and may change."""
+    codes = np.full(len(chunk.image_ids), PoolLabel.NOTHING, dtype=np.int8)
     promoted = chunk.origin == code_of(Origin.PROMOTED)
-    codes[promoted & (chunk.standing == code_of(Standing.POSITIVE))] = Held.PROMOTED_POSITIVE
-    codes[promoted & (chunk.standing == code_of(Standing.NEGATIVE))] = Held.PROMOTED_NEGATIVE
-    codes[is_human(chunk.standing, chunk.origin) | chunk.blocked] = Held.UNTOUCHABLE
+    codes[promoted & (chunk.standing == code_of(CurrentLabel.POSITIVE))] = (
+        PoolLabel.PROMOTED_POSITIVE
+    )
+    codes[promoted & (chunk.standing == code_of(CurrentLabel.NEGATIVE))] = (
+        PoolLabel.PROMOTED_NEGATIVE
+    )
+    codes[is_human(chunk.standing, chunk.origin) | chunk.blocked] = PoolLabel.UNTOUCHABLE
     return codes
 
 
@@ -57,7 +61,7 @@ def training_labels(human: HumanLabels, folds: int, seed: int) -> TrainingLabels
     return TrainingLabels(
         rows=human.feature_rows[usable],
         folds=fold_of(human.unit_keys[usable], folds, seed),
-        positive=human.standing[usable] == code_of(Standing.POSITIVE),
+        positive=human.standing[usable] == code_of(CurrentLabel.POSITIVE),
         trains=teaches,
         calibrates=teaches & looked_at,
         representative=teaches & (origin == code_of(Origin.SEED)),

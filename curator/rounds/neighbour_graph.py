@@ -39,7 +39,7 @@ _NAME_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolMap:
+class PoolGraph:
     """The pool in few directions: how it was projected, its vectors, and who lies near whom.
 
     `vectors` is (images, d) float16, in the order of `around.rows`.
@@ -50,9 +50,9 @@ class PoolMap:
     around: Neighbourhood
 
 
-def pool_map(
+def pool_graph(
     workspace: Workspace, features: FeatureSet, pool: Pool, progress: Progress
-) -> PoolMap | None:
+) -> PoolGraph | None:
     """The neighbours of every image, from disk or found now; None in a tiny pool.
 
     Raises LearnError if features are not finite, StorageError if the disk is full.
@@ -84,24 +84,24 @@ def pool_map(
                 stage.advance,
             )
         _drop_others(workspace, folder)
-    return PoolMap(
+    return PoolGraph(
         projection=projection,
         vectors=kept.read(len(rows)),
         around=Neighbourhood(rows=rows, graph=graph.read(len(rows)), digest=digest),
     )
 
 
-def wanted_map(
+def required_graph(
     workspace: Workspace, features: FeatureSet, pool: Pool, progress: Progress
-) -> PoolMap | None:
+) -> PoolGraph | None:
     """The map of the pool if scores or gates ask for one and the pool is not too small."""
     settings = workspace.settings
     if settings.classifier.neighbour_share == 0 and settings.gates.distance == 0:
         return None
-    return pool_map(workspace, features, pool, progress)
+    return pool_graph(workspace, features, pool, progress)
 
 
-def heard(workspace: Workspace, found: PoolMap | None) -> Neighbourhood | None:
+def smoothing_graph(workspace: Workspace, found: PoolGraph | None) -> Neighbourhood | None:
     """The neighbours that scores listen to."""
     if found is None or workspace.settings.classifier.neighbour_share == 0:
         return None
@@ -114,7 +114,7 @@ def neighbourhood(
     """The pool's neighbour graph, unless the settings or the pool's size speak against it."""
     if workspace.settings.classifier.neighbour_share == 0:
         return None
-    return heard(workspace, pool_map(workspace, features, pool, progress))
+    return smoothing_graph(workspace, pool_graph(workspace, features, pool, progress))
 
 
 def _digest(fingerprint: str, rows: NDArray[np.int64], image_ids: NDArray[np.int64]) -> str:

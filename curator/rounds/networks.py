@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from curator.base.files import replacing
 from curator.base.progress import Progress
-from curator.base.vocabulary import Method, Split, Standing, code_of
+from curator.base.vocabulary import CurrentLabel, Method, Split, code_of
 from curator.catalogue import pool, rounds
 from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.pool import HumanLabels
@@ -42,7 +42,7 @@ from curator.errors import DataError, LearnError
 from curator.imaging.opening import read_file
 from curator.imaging.problems import ImageProblem
 from curator.rounds.labels import training_labels
-from curator.rounds.score import Pool, Tally, read_pool, score_pool
+from curator.rounds.score import Pool, RoundCounts, read_pool, score_pool
 from curator.rounds.teacher import still_blind
 from curator.settings.sections import Settings
 from curator.storage.pack import decode_square
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         FineLabels,
         FinePlan,
         FineTrained,
-        LastNetworks,
+        PreviousNetworks,
     )
     from curator.classifiers.networks.network import NetworkRequest
     from curator.classifiers.networks.recipe import Recipe
@@ -72,7 +72,7 @@ class StagedRound:
     """A round that is computed and staged, but not committed."""
 
     trained: FineTrained
-    tally: Tally
+    tally: RoundCounts
     token: str
     feature_set_id: int
     score_digest: str
@@ -193,7 +193,7 @@ def fine_labels(workspace: Workspace, pixels: PackedPixels, plan: FinePlan) -> F
 
 def usable_labels(human: HumanLabels) -> Flags:
     """Which labels name one of the two classes and have pixels."""
-    classes = [code_of(Standing.POSITIVE), code_of(Standing.NEGATIVE)]
+    classes = [code_of(CurrentLabel.POSITIVE), code_of(CurrentLabel.NEGATIVE)]
     usable: Flags = np.isin(human.standing, classes) & (human.feature_rows >= 0)
     return usable
 
@@ -225,10 +225,10 @@ def _teacher(
     pixels: PackedPixels,
     plan: FinePlan,
     progress: Progress,
-) -> LastNetworks | None:
+) -> PreviousNetworks | None:
     """The networks of the last round, or None if there are none that may teach."""
     from curator.classifiers.networks.classifier import load_finetuned
-    from curator.classifiers.networks.cross_fitting import LastNetworks
+    from curator.classifiers.networks.cross_fitting import PreviousNetworks
 
     if parent_id is None:
         return None
@@ -244,7 +244,7 @@ def _teacher(
         progress.note(f"{error.problem} This round learns from people's labels alone.")
         return None
     if same and still_blind(workspace, record, _quarters()):
-        return LastNetworks(found.part, networks, found.calibration, found.turn)
+        return PreviousNetworks(found.part, networks, found.calibration, found.turn)
     progress.note(
         "The network, its judges or the folds have changed since the last round. This round learns"
         " from people's labels alone."

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Held(IntEnum):
+class PoolLabel(IntEnum):
     """What a round may find on an image."""
 
     NOTHING = 0
@@ -24,7 +24,7 @@ class Held(IntEnum):
     UNTOUCHABLE = 3
 
 
-class Action(IntEnum):
+class RoundAction(IntEnum):
     """What a round does to an image."""
 
     KEEP = 0
@@ -46,15 +46,15 @@ class ThresholdPolicy:
 def decide(
     probability: NDArray[np.floating], held: NDArray[np.int8], policy: ThresholdPolicy
 ) -> NDArray[np.int8]:
-    """One `Action` per image, (rows,) int8, for P(positive) (rows,) and `Held` codes (rows,).
+    """One `RoundAction` per image, for P(positive) and `PoolLabel` codes; all arrays are (rows,).
 
     A probability that is not a number never promotes, and revokes what was promoted.
     """
-    actions = np.full(len(held), Action.KEEP, dtype=np.int8)
-    free = held == Held.NOTHING
-    actions[free & (probability > policy.promote_above)] = Action.PROMOTE_POSITIVE
-    actions[free & (probability < policy.promote_below)] = Action.PROMOTE_NEGATIVE
-    fallen = (held == Held.PROMOTED_POSITIVE) & ~(probability >= policy.revoke_below)
-    risen = (held == Held.PROMOTED_NEGATIVE) & ~(probability <= policy.revoke_above)
-    actions[fallen | risen] = Action.REVOKE
+    actions = np.full(len(held), RoundAction.KEEP, dtype=np.int8)
+    free = held == PoolLabel.NOTHING
+    actions[free & (probability > policy.promote_above)] = RoundAction.PROMOTE_POSITIVE
+    actions[free & (probability < policy.promote_below)] = RoundAction.PROMOTE_NEGATIVE
+    fallen = (held == PoolLabel.PROMOTED_POSITIVE) & ~(probability >= policy.revoke_below)
+    risen = (held == PoolLabel.PROMOTED_NEGATIVE) & ~(probability <= policy.revoke_above)
+    actions[fallen | risen] = RoundAction.REVOKE
     return actions

@@ -32,7 +32,7 @@ from curator.classifiers.heads.frozen import (
     train,
     use_threads,
 )
-from curator.classifiers.heads.label_noise import LabelBelief
+from curator.classifiers.heads.label_noise import LabelNoise
 from curator.classifiers.heads.model import FrozenClassifier
 from curator.classifiers.heads.pseudo_labels import PseudoRule
 from curator.encoding.encode import ready_features
@@ -41,15 +41,15 @@ from curator.errors import DataError
 from curator.intake.group import regroup
 from curator.rounds.gate_rules import HeldBack
 from curator.rounds.gates import gates_of
-from curator.rounds.judge import judgement_of
+from curator.rounds.judge import score_quality_of
 from curator.rounds.labels import check_labels, training_labels
-from curator.rounds.neighbour_graph import heard, wanted_map
-from curator.rounds.score import Tally, read_pool, score_pool
-from curator.rounds.score_quality import Judgement, as_kept
+from curator.rounds.neighbour_graph import required_graph, smoothing_graph
+from curator.rounds.score import RoundCounts, read_pool, score_pool
+from curator.rounds.score_quality import ScoreQuality, as_kept
 from curator.rounds.scored import refresh_scores
-from curator.rounds.source_shortcut import Alarm
+from curator.rounds.source_shortcut import RoundWarning
 from curator.rounds.teacher import RoundMemory, teacher_of
-from curator.rounds.warnings import alarms_of
+from curator.rounds.warnings import warnings_of
 from curator.settings.sections import Settings
 from curator.statistics.metrics import ErrorEstimate
 from curator.workspace import Workspace
@@ -81,9 +81,9 @@ class RoundReport:
     estimate: ErrorEstimate
     basis: Basis
     expected_errors: float
-    label_belief: LabelBelief | None = None
-    judgement: Judgement | None = None
-    alarms: tuple[Alarm, ...] = ()
+    label_belief: LabelNoise | None = None
+    judgement: ScoreQuality | None = None
+    alarms: tuple[RoundWarning, ...] = ()
     held_back: HeldBack = field(default_factory=HeldBack)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -180,7 +180,9 @@ def _one_round(
         else _staged_frozen(workspace, parent_id, memory, clock, progress)
     )
     with clock.stage("judge"):
-        judgement = judgement_of(workspace, parent_id, staged.feature_set_id, staged.score_digest)
+        judgement = score_quality_of(
+            workspace, parent_id, staged.feature_set_id, staged.score_digest
+        )
         alarms = staged.alarms()
     if dry_run:
         rounds.discard_staging(workspace.catalogue, staged.token)
@@ -205,13 +207,13 @@ class _Staged:
     """A round that is computed and staged, but not committed, whatever its kind."""
 
     trained: Summary
-    tally: Tally
+    tally: RoundCounts
     token: str
     feature_set_id: int
     score_digest: str
     keep_model: Callable[[], str]
-    alarms: Callable[[], tuple[Alarm, ...]]
-    label_belief: LabelBelief | None = None
+    alarms: Callable[[], tuple[RoundWarning, ...]]
+    label_belief: LabelNoise | None = None
     usual_distance: float | None = None
 
 
@@ -232,8 +234,8 @@ def _staged_frozen(
         rows, _ = pool.by_rows()
         labels = labels.among(rows)
     with clock.stage("neighbours"):
-        found = wanted_map(workspace, features, pool, progress)
-        around = heard(workspace, found)
+        found = required_graph(workspace, features, pool, progress)
+        around = smoothing_graph(workspace, found)
     with clock.stage("survey"):
         view = memory.view(features, rows, around)
         teacher = teacher_of(workspace, parent_id, view, plan, memory, progress)
@@ -257,7 +259,7 @@ def _staged_frozen(
         feature_set_id=features.feature_set_id,
         score_digest=score_digest,
         keep_model=partial(_keep_model, workspace, trained.classifier),
-        alarms=partial(alarms_of, workspace, features, score_digest),
+        alarms=partial(warnings_of, workspace, features, score_digest),
         label_belief=trained.reading.told(chosen=plan.regularization is None),
         usual_distance=gates.usual_distance,
     )
@@ -333,7 +335,7 @@ def _keep_model(workspace: Workspace, classifier: FrozenClassifier) -> str:
 
 
 def _outcome(
-    staged: _Staged, judgement: Judgement | None, alarms: tuple[Alarm, ...], clock: _Clock
+    staged: _Staged, judgement: ScoreQuality | None, alarms: tuple[RoundWarning, ...], clock: _Clock
 ) -> dict[str, Any]:
     trained, tally = staged.trained, staged.tally
     return {
@@ -355,8 +357,8 @@ def _outcome(
 
 def _report(
     staged: _Staged,
-    judgement: Judgement | None,
-    alarms: tuple[Alarm, ...],
+    judgement: ScoreQuality | None,
+    alarms: tuple[RoundWarning, ...],
     clock: _Clock,
     record: RoundRecord | None,
 ) -> RoundReport:

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.progress import Progress
-from curator.base.vocabulary import Standing, code_of
+from curator.base.vocabulary import CurrentLabel, code_of
 from curator.catalogue import rounds
 from curator.catalogue.pool import PoolChunk, pool_chunks
 from curator.classifiers.heads.frozen import PoolSlice
 from curator.rounds.gate_rules import HeldBack
 from curator.rounds.labels import held, is_human, pool_slice
-from curator.rounds.promotion import Action, Held, ThresholdPolicy, decide
+from curator.rounds.promotion import PoolLabel, RoundAction, ThresholdPolicy, decide
 from curator.settings.sections import PromotionSettings
 from curator.storage.scores import SCORE_RECORD, ScoreWriter
 from curator.workspace import Workspace
@@ -31,7 +31,7 @@ CHUNK_IMAGES = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class RoundCounts:
     """What the decisions of a round add up to."""
 
     promoted_positive: int = 0
@@ -42,9 +42,9 @@ class Tally:
     expected_errors: float = 0.0
     held_back: HeldBack = field(default_factory=HeldBack)
 
-    def plus(self, other: Tally) -> Tally:
+    def plus(self, other: RoundCounts) -> RoundCounts:
         """The sum of two tallies."""
-        return Tally(
+        return RoundCounts(
             promoted_positive=self.promoted_positive + other.promoted_positive,
             promoted_negative=self.promoted_negative + other.promoted_negative,
             revoked=self.revoked + other.revoked,
@@ -95,7 +95,7 @@ class Score(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Run:
+class ScoredChunk:
     """Scored images; all arrays (rows,), `actions` may still be held back."""
 
     chunk: PoolChunk
@@ -109,7 +109,7 @@ class Run:
 class Gates(Protocol):
     """What may hold promotions back."""
 
-    def hold_back(self, runs: Sequence[Run]) -> HeldBack:
+    def hold_back(self, runs: Sequence[ScoredChunk]) -> HeldBack:
         """Turn promotions of these runs into no action, in place; returns how many."""
 
     def distances(self, rows: NDArray[np.int64]) -> Floats | None:
@@ -125,12 +125,12 @@ def score_pool(
     *,
     folds: int,
     gates: Gates | None = None,
-) -> tuple[Tally, str]:
+) -> tuple[RoundCounts, str]:
     """Score, decide and stage the whole pool; returns the tally and the score file's digest.
 
     Scores are held until all are there, since some gates compare images with each other.
     """
-    settings, tally = workspace.settings, Tally()
+    settings, tally = workspace.settings, RoundCounts()
     runs = []
     with progress.stage("score", pool.images) as stage:
         for chunk in pool.chunks:
@@ -154,10 +154,10 @@ def score_pool(
 
 def _decided(
     bars: PromotionSettings, chunk: PoolChunk, part: PoolSlice, scores: tuple[Floats, Floats]
-) -> Run:
+) -> ScoredChunk:
     calibrated, raw = scores
     deciding = raw if bars.score == "raw" else calibrated
-    return Run(
+    return ScoredChunk(
         chunk=chunk,
         part=part,
         calibrated=calibrated,
@@ -184,13 +184,13 @@ def _stage_decisions(
     probability: NDArray[np.float64],
     actions: NDArray[np.int8],
 ) -> None:
-    acted = actions != Action.KEEP
+    acted = actions != RoundAction.KEEP
     if not acted.any():
         return
     bars, did = workspace.settings.promotion, actions[acted]
-    was_positive = chunk.standing[acted] == code_of(Standing.POSITIVE)
-    revoked = did == Action.REVOKE
-    positive = np.where(revoked, was_positive, did == Action.PROMOTE_POSITIVE)
+    was_positive = chunk.standing[acted] == code_of(CurrentLabel.POSITIVE)
+    revoked = did == RoundAction.REVOKE
+    positive = np.where(revoked, was_positive, did == RoundAction.PROMOTE_POSITIVE)
     gained = np.where(positive, bars.promote_above, bars.promote_below)
     lost = np.where(positive, bars.revoke_below, bars.revoke_above)
     rounds.stage_decisions(
@@ -204,7 +204,7 @@ def _stage_decisions(
     )
 
 
-def _records(run: Run, distances: Floats | None) -> NDArray[Any]:
+def _records(run: ScoredChunk, distances: Floats | None) -> NDArray[Any]:
     records = np.empty(len(run.actions), dtype=SCORE_RECORD)
     records["image_id"], records["fold"] = run.chunk.image_ids, run.part.folds
     records["probability"], records["raw"] = run.calibrated, run.raw
@@ -218,17 +218,17 @@ def _count(
     found: NDArray[np.int8],
     actions: NDArray[np.int8],
     probability: NDArray[np.float64],
-) -> Tally:
-    gained_positive = actions == Action.PROMOTE_POSITIVE
-    gained_negative = actions == Action.PROMOTE_NEGATIVE
-    stays = actions == Action.KEEP
-    positive = gained_positive | (stays & (found == Held.PROMOTED_POSITIVE))
-    negative = gained_negative | (stays & (found == Held.PROMOTED_NEGATIVE))
+) -> RoundCounts:
+    gained_positive = actions == RoundAction.PROMOTE_POSITIVE
+    gained_negative = actions == RoundAction.PROMOTE_NEGATIVE
+    stays = actions == RoundAction.KEEP
+    positive = gained_positive | (stays & (found == PoolLabel.PROMOTED_POSITIVE))
+    negative = gained_negative | (stays & (found == PoolLabel.PROMOTED_NEGATIVE))
     human = is_human(chunk.standing, chunk.origin)
-    return Tally(
+    return RoundCounts(
         promoted_positive=int(gained_positive.sum()),
         promoted_negative=int(gained_negative.sum()),
-        revoked=int((actions == Action.REVOKE).sum()),
+        revoked=int((actions == RoundAction.REVOKE).sum()),
         standing_promoted=int(positive.sum() + negative.sum()),
         without_human=int((~human).sum()),
         expected_errors=float((1 - probability[positive]).sum() + probability[negative].sum()),

@@ -37,7 +37,7 @@ _DEVIATIONS = 2.0
 _WORTH_A_WORD = 0.01
 
 
-class Verdict(StrEnum):
+class Trend(StrEnum):
     """How a round compares with another one on the same labels."""
 
     BETTER = "better"
@@ -59,16 +59,16 @@ class Comparison:
     standard_error: float
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Trend:
         """Better or worse only beyond two standard errors, and by more than a hundredth."""
         least = max(_DEVIATIONS * self.standard_error, _WORTH_A_WORD * self.before)
         if abs(self.difference) <= least:
-            return Verdict.NO_DIFFERENCE
-        return Verdict.BETTER if self.difference < 0 else Verdict.WORSE
+            return Trend.NO_DIFFERENCE
+        return Trend.BETTER if self.difference < 0 else Trend.WORSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceJudgement:
+class SourceQuality:
     """How the scores of one source fare: positives expected and found among its labels.
 
     `deviations` is their difference in standard deviations of what the scores allow.
@@ -89,7 +89,7 @@ class SourceJudgement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class ScoreQuality:
     """The scores of a round against labels that had no part in them.
 
     `on_pool` says whether the labels are a random sample of the pool. `last` and `first`
@@ -106,7 +106,7 @@ class Judgement:
     reliability: tuple[ReliabilityBin, ...]
     positive_share: float
     pool_share: float | None = None
-    sources: tuple[SourceJudgement, ...] = ()
+    sources: tuple[SourceQuality, ...] = ()
     last: Comparison | None = None
     first: Comparison | None = None
 
@@ -127,9 +127,9 @@ def cross_calibrated(raw: Floats, folds: Ints, positive: Flags) -> Floats:
     return probability
 
 
-def judge(probability: Floats, positive: Flags, *, on_pool: bool) -> Judgement:
+def score_quality(probability: Floats, positive: Flags, *, on_pool: bool) -> ScoreQuality:
     """How good cross-calibrated probabilities are; both arrays are (labels,), not empty."""
-    return Judgement(
+    return ScoreQuality(
         labels=len(positive),
         on_pool=on_pool,
         log_loss=float(log_losses(probability, positive).mean()),
@@ -140,9 +140,9 @@ def judge(probability: Floats, positive: Flags, *, on_pool: bool) -> Judgement:
     )
 
 
-def judge_sources(
+def source_qualities(
     probability: Floats, positive: Flags, sources: NDArray[np.str_]
-) -> tuple[SourceJudgement, ...]:
+) -> tuple[SourceQuality, ...]:
     """The same for each source with at least `FEWEST` labels; all arrays are (labels,)."""
     found = []
     for source in np.unique(sources):
@@ -152,7 +152,7 @@ def judge_sources(
         p, y = probability[inside], positive[inside]
         spread = float(np.sqrt(np.maximum((p * (1 - p)).sum(), 1e-12)))
         found.append(
-            SourceJudgement(
+            SourceQuality(
                 source=str(source),
                 labels=len(p),
                 expected_positive=float(p.sum()),
@@ -185,7 +185,7 @@ def log_losses(probability: Floats, positive: Flags) -> Floats:
     return losses
 
 
-def advice(judgement: Judgement) -> str:
+def advice(judgement: ScoreQuality) -> str:
     """Whether another round can be expected to help, in one sentence."""
     if judgement.last is None:
         return (
@@ -193,7 +193,7 @@ def advice(judgement: Judgement) -> str:
             " round was as good as any, and more labels helped more."
         )
     last, first = judgement.last, judgement.first
-    if first is not None and first.verdict is Verdict.WORSE:
+    if first is not None and first.verdict is Trend.WORSE:
         return (
             f"Round {first.round_id} was better (log loss {first.difference:+.4f} since then,"
             f" standard error {first.standard_error:.4f}): `curator rollback --to"
@@ -201,9 +201,9 @@ def advice(judgement: Judgement) -> str:
         )
     told = f"{last.difference:+.4f} against round {last.round_id}, standard error"
     told = f"log loss {told} {last.standard_error:.4f}, {last.labels:,} labels"
-    if last.verdict is Verdict.BETTER:
+    if last.verdict is Trend.BETTER:
         return f"This round helped ({told}); another one may, too."
-    if last.verdict is Verdict.WORSE:
+    if last.verdict is Trend.WORSE:
         return (
             f"This round did harm ({told}): `curator rollback --to {last.round_id}`, and label"
             " more instead."
@@ -211,18 +211,18 @@ def advice(judgement: Judgement) -> str:
     return f"These labels show no gain from this round ({told}); new labels would help more."
 
 
-def as_kept(judgement: Judgement | None) -> dict[str, Any] | None:
+def as_kept(judgement: ScoreQuality | None) -> dict[str, Any] | None:
     """A judgement as JSON, as the round's outcome keeps it."""
     return None if judgement is None else asdict(judgement)
 
 
-def from_kept(kept: dict[str, Any] | None) -> Judgement | None:
+def from_kept(kept: dict[str, Any] | None) -> ScoreQuality | None:
     """Read back what `as_kept` made; None for what another version kept in another form."""
-    if kept is None or kept.keys() != {one.name for one in fields(Judgement)}:
+    if kept is None or kept.keys() != {one.name for one in fields(ScoreQuality)}:
         return None
     values = dict(kept)
     values["reliability"] = tuple(ReliabilityBin(**one) for one in kept["reliability"])
-    values["sources"] = tuple(SourceJudgement(**one) for one in kept["sources"])
+    values["sources"] = tuple(SourceQuality(**one) for one in kept["sources"])
     for name in ("last", "first"):
         values[name] = None if kept[name] is None else Comparison(**kept[name])
-    return Judgement(**values)
+    return ScoreQuality(**values)

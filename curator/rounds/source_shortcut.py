@@ -44,7 +44,7 @@ class Suspicion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alarm:
+class RoundWarning:
     """Something wrong with the labels that scores cannot show, and what to do about it."""
 
     kind: str

@@ -16,11 +16,11 @@ from curator.catalogue import pool, rounds
 from curator.catalogue.rounds import RoundRecord
 from curator.classifiers.heads.frozen import Plan, Teacher, Trained, recall
 from curator.classifiers.heads.model import FrozenClassifier, Standardizer, load_classifier
-from curator.classifiers.heads.neighbour_smoothing import FeatureReader, InMemory
+from curator.classifiers.heads.neighbour_smoothing import FeaturesInMemory, FeatureSource
 from curator.classifiers.heads.neighbours import Neighbourhood
 from curator.encoding.feature_set import FeatureSet
 from curator.errors import LearnError
-from curator.rounds.gates import Reach
+from curator.rounds.gates import LabelDistances
 from curator.statistics.folds import fold_of
 from curator.storage.scores import read_scores
 from curator.workspace import Workspace
@@ -34,7 +34,7 @@ class PoolView:
     """The pool of a round: its features, its rows (images,), rising, and who lies near whom."""
 
     feature_set: FeatureSet
-    features: FeatureReader
+    features: FeatureSource
     rows: NDArray[np.int64]
     around: Neighbourhood | None
 
@@ -58,7 +58,7 @@ class RoundMemory:
         self._left = rounds
         self._view: PoolView | None = None
         self._trained: Trained | None = None
-        self.reach: Reach | None = None
+        self.reach: LabelDistances | None = None
 
     def view(
         self, features: FeatureSet, rows: NDArray[np.int64], around: Neighbourhood | None
@@ -68,9 +68,13 @@ class RoundMemory:
         if self._view and self._view.is_that_of(view):
             return replace(view, features=self._view.features)
         fits = len(rows) * features.dimension * 4 <= HELD_BYTES
-        return replace(view, features=InMemory(features, rows)) if fits and self._left > 1 else view
+        return (
+            replace(view, features=FeaturesInMemory(features, rows))
+            if fits and self._left > 1
+            else view
+        )
 
-    def keep(self, view: PoolView, trained: Trained, reach: Reach | None) -> None:
+    def keep(self, view: PoolView, trained: Trained, reach: LabelDistances | None) -> None:
         """Remember a round."""
         self._view, self._trained, self.reach = view, trained, reach
         self._left -= 1

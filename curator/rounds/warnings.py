@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.vocabulary import Method, Origin, Split, Standing, code_of
+from curator.base.vocabulary import CurrentLabel, Method, Origin, Split, code_of
 from curator.catalogue import pool, queues
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import image_details
@@ -27,7 +27,7 @@ from curator.classifiers.heads.solver import fit_heads
 from curator.encoding.feature_set import FeatureSet
 from curator.rounds.source_shortcut import (
     TOLD_APART,
-    Alarm,
+    RoundWarning,
     Suspicion,
     area_under_curve,
     fails_on_pool,
@@ -51,7 +51,9 @@ _PARTS = 5
 _REGULARIZATION = 0.01
 
 
-def alarms_of(workspace: Workspace, features: FeatureSet, score_digest: str) -> tuple[Alarm, ...]:
+def warnings_of(
+    workspace: Workspace, features: FeatureSet, score_digest: str
+) -> tuple[RoundWarning, ...]:
     """What speaks against trusting scores that are written but not committed."""
     records = read_scores(workspace.folder("scores"), score_digest)
     if records is None:
@@ -78,12 +80,14 @@ def alarms_of(workspace: Workspace, features: FeatureSet, score_digest: str) -> 
 
 
 def _positive(human: HumanLabels) -> Flags:
-    positive: Flags = human.standing == code_of(Standing.POSITIVE)
+    positive: Flags = human.standing == code_of(CurrentLabel.POSITIVE)
     return positive
 
 
 def _a_class(human: HumanLabels) -> Flags:
-    named = np.isin(human.standing, [code_of(Standing.POSITIVE), code_of(Standing.NEGATIVE)])
+    named = np.isin(
+        human.standing, [code_of(CurrentLabel.POSITIVE), code_of(CurrentLabel.NEGATIVE)]
+    )
     return named & (human.feature_rows >= 0)
 
 
@@ -157,10 +161,10 @@ def _apart(
     ours = human.feature_rows[labelled][:_COMPARED]
     if len(ours) < _FEWEST or len(rows) < _FEWEST:
         return 0.0
-    return told_apart(features.gather(ours), features.gather(rows))
+    return separability(features.gather(ours), features.gather(rows))
 
 
-def told_apart(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+def separability(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     """The cross-fitted area under the curve of a head that tells two sets of features apart.
 
     Raises LearnError if all features are the same.
@@ -177,12 +181,12 @@ def told_apart(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     return area_under_curve(margins, first)
 
 
-def _shortcut(workspace: Workspace, found: Suspicion, apart: float) -> Alarm:
+def _shortcut(workspace: Workspace, found: Suspicion, apart: float) -> RoundWarning:
     names = {one.source_id: one.name for one in list_sources(workspace.catalogue)}
     classes = workspace.settings.classes
     name = classes.positive if found.positive else classes.negative
     where = ", ".join(f"`{names[one]}`" for one in found.sources[:3])
-    return Alarm(
+    return RoundWarning(
         kind="shortcut",
         problem=(
             f"{found.labels - found.at_home:,} of {found.labels:,} labels `{name}` come from"
@@ -200,8 +204,8 @@ def _shortcut(workspace: Workspace, found: Suspicion, apart: float) -> Alarm:
     )
 
 
-def _failing(seeds: ErrorEstimate, sample: ErrorEstimate) -> Alarm:
-    return Alarm(
+def _failing(seeds: ErrorEstimate, sample: ErrorEstimate) -> RoundWarning:
+    return RoundWarning(
         kind="fails-on-pool",
         problem=(
             f"On a random sample of the pool {sample.errors:,} of {sample.sample:,} labels are on"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Place(StrEnum):
+class ScreenName(StrEnum):
     """The screens of the review, by what they show."""
 
     SINGLE = "one image"
@@ -22,7 +22,7 @@ class Place(StrEnum):
     HISTORY = "history"
 
 
-class Group(StrEnum):
+class KeyGroup(StrEnum):
     """The headings under which the help lists actions."""
 
     DECIDE = "Decide"
@@ -31,12 +31,12 @@ class Group(StrEnum):
     SESSION = "Session"
 
 
-LOOKING = (Place.SINGLE, Place.SHEET)
-EVERYWHERE = tuple(Place)
+LOOKING = (ScreenName.SINGLE, ScreenName.SHEET)
+EVERYWHERE = tuple(ScreenName)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Action:
+class KeyAction:
     """One thing a reviewer can do.
 
     `label` is what the footer shows (`{positive}` and `{negative}` become the user's
@@ -48,265 +48,265 @@ class Action:
     keys: tuple[str, ...]
     label: str
     meaning: str
-    group: Group
-    places: tuple[Place, ...] = EVERYWHERE
+    group: KeyGroup
+    places: tuple[ScreenName, ...] = EVERYWHERE
     blind: bool = True
     footer: int = 0
 
 
-ACTIONS: tuple[Action, ...] = (
-    Action(
+ACTIONS: tuple[KeyAction, ...] = (
+    KeyAction(
         name="positive",
         keys=("a",),
         label="{positive}",
         meaning="Call the image {positive}, and go on to the next.",
-        group=Group.DECIDE,
+        group=KeyGroup.DECIDE,
         places=LOOKING,
         footer=1,
     ),
-    Action(
+    KeyAction(
         name="negative",
         keys=("x",),
         label="{negative}",
         meaning="Call the image {negative}, and go on to the next.",
-        group=Group.DECIDE,
+        group=KeyGroup.DECIDE,
         places=LOOKING,
         footer=2,
     ),
-    Action(
+    KeyAction(
         name="unsure",
         keys=("n",),
         label="not sure",
         meaning="Say that you cannot tell. That is a decision, too, and it is kept.",
-        group=Group.DECIDE,
+        group=KeyGroup.DECIDE,
         places=LOOKING,
         footer=3,
     ),
-    Action(
+    KeyAction(
         name="reason",
         keys=tuple("123456789"),
         label="reason",
         meaning="Add or drop a reason (classes.reasons) before you decide.",
-        group=Group.DECIDE,
-        places=(Place.SINGLE,),
+        group=KeyGroup.DECIDE,
+        places=(ScreenName.SINGLE,),
     ),
-    Action(
+    KeyAction(
         name="skip",
         keys=("space",),
         label="skip",
         meaning="Leave the image undecided; it does not come again in this session.",
-        group=Group.DECIDE,
+        group=KeyGroup.DECIDE,
         places=LOOKING,
         footer=4,
     ),
-    Action(
+    KeyAction(
         name="undo",
         keys=("backspace", "u"),
         label="undo",
         meaning="Take the last decision back: a whole page on the sheet; without limit, and"
         " also what you decided in earlier sessions.",
-        group=Group.DECIDE,
+        group=KeyGroup.DECIDE,
         places=LOOKING,
         footer=5,
     ),
-    Action(
+    KeyAction(
         name="flag",
         keys=("f",),
         label="flag",
         meaning="Mark the image with a note for somebody to look at. It is not a label.",
-        group=Group.DECIDE,
+        group=KeyGroup.DECIDE,
         places=LOOKING,
         footer=12,
     ),
-    Action(
+    KeyAction(
         name="quarantine",
         keys=("Q",),
         label="quarantine",
         meaning="Set aside an image that cannot be shown, with the reason found; u takes it out.",
-        group=Group.DECIDE,
-        places=(Place.SINGLE,),
+        group=KeyGroup.DECIDE,
+        places=(ScreenName.SINGLE,),
     ),
-    Action(
+    KeyAction(
         name="accept",
         keys=("enter",),
         label="accept page",
         meaning="Call every image on the page what its heading says, but the marked ones.",
-        group=Group.DECIDE,
-        places=(Place.SHEET,),
+        group=KeyGroup.DECIDE,
+        places=(ScreenName.SHEET,),
         blind=False,
         footer=6,
     ),
-    Action(
+    KeyAction(
         name="mark",
         keys=("m",),
         label="mark",
         meaning="Mark an exception on the page: the other class, then left out, then back.",
-        group=Group.DECIDE,
-        places=(Place.SHEET,),
+        group=KeyGroup.DECIDE,
+        places=(ScreenName.SHEET,),
         blind=False,
         footer=7,
     ),
-    Action(
+    KeyAction(
         name="left",
         keys=("left", "h"),
         label="left",
         meaning="The image before; to the left on the sheet and in a zoomed image; the picture"
         " before, where the history shows what the network sees.",
-        group=Group.MOVE,
-        places=(*LOOKING, Place.HISTORY),
+        group=KeyGroup.MOVE,
+        places=(*LOOKING, ScreenName.HISTORY),
     ),
-    Action(
+    KeyAction(
         name="right",
         keys=("right", "l"),
         label="right",
         meaning="The image after, without deciding; to the right on the sheet and when zoomed;"
         " the next picture of what the network sees.",
-        group=Group.MOVE,
-        places=(*LOOKING, Place.HISTORY),
+        group=KeyGroup.MOVE,
+        places=(*LOOKING, ScreenName.HISTORY),
     ),
-    Action(
+    KeyAction(
         name="up",
         keys=("up", "k"),
         label="up",
         meaning="Up on the sheet, in a zoomed image and on a page.",
-        group=Group.MOVE,
+        group=KeyGroup.MOVE,
     ),
-    Action(
+    KeyAction(
         name="down",
         keys=("down", "j"),
         label="down",
         meaning="Down on the sheet, in a zoomed image and on a page.",
-        group=Group.MOVE,
+        group=KeyGroup.MOVE,
     ),
-    Action(
+    KeyAction(
         name="other_class",
         keys=("tab",),
         label="other class",
         meaning="Turn the contact sheet to the other class.",
-        group=Group.MOVE,
-        places=(Place.SHEET,),
+        group=KeyGroup.MOVE,
+        places=(ScreenName.SHEET,),
         blind=False,
         footer=8,
     ),
-    Action(
+    KeyAction(
         name="sheet",
         keys=("g",),
         label="sheet",
         meaning="A contact sheet of images that the model puts in one class; back with the"
         " same key.",
-        group=Group.LOOK,
+        group=KeyGroup.LOOK,
         places=LOOKING,
         blind=False,
         footer=9,
     ),
-    Action(
+    KeyAction(
         name="zoom",
         keys=("z",),
         label="zoom",
         meaning="Closer, in steps up to the image's own pixels, and back; arrows move.",
-        group=Group.LOOK,
+        group=KeyGroup.LOOK,
         places=LOOKING,
         footer=10,
     ),
-    Action(
+    KeyAction(
         name="history",
         keys=("i",),
         label="history",
         meaning="Everything that was ever said about the image, and what the network sees in"
         " it; back with the same key.",
-        group=Group.LOOK,
-        places=(*LOOKING, Place.HISTORY),
+        group=KeyGroup.LOOK,
+        places=(*LOOKING, ScreenName.HISTORY),
         blind=False,
         footer=11,
     ),
-    Action(
+    KeyAction(
         name="inside",
         keys=("v",),
         label="look inside",
         meaning="What the network sees in the image: where its answer comes from, and the"
         " feature maps; networks trained end to end show it at once.",
-        group=Group.LOOK,
-        places=(Place.HISTORY,),
+        group=KeyGroup.LOOK,
+        places=(ScreenName.HISTORY,),
         blind=False,
         footer=12,
     ),
-    Action(
+    KeyAction(
         name="similar",
         keys=("s",),
         label="more like it",
         meaning="Go on with the images most like this one.",
-        group=Group.LOOK,
+        group=KeyGroup.LOOK,
         places=LOOKING,
         blind=False,
         footer=13,
     ),
-    Action(
+    KeyAction(
         name="open",
         keys=("o",),
         label="open",
         meaning="Open the file in the system's viewer.",
-        group=Group.LOOK,
+        group=KeyGroup.LOOK,
         places=LOOKING,
     ),
-    Action(
+    KeyAction(
         name="filter",
         keys=("slash",),
         label="filter",
         meaning="Filter and sort what comes by source, score, class and round.",
-        group=Group.LOOK,
+        group=KeyGroup.LOOK,
         places=LOOKING,
         blind=False,
         footer=14,
     ),
-    Action(
+    KeyAction(
         name="dashboard",
         keys=("d",),
         label="dashboard",
         meaning="Counts, rounds and what to do next; back with the same key.",
-        group=Group.LOOK,
-        places=(*LOOKING, Place.DASHBOARD),
+        group=KeyGroup.LOOK,
+        places=(*LOOKING, ScreenName.DASHBOARD),
         blind=False,
         footer=15,
     ),
-    Action(
+    KeyAction(
         name="recount",
         keys=("r",),
         label="count again",
         meaning="Count again what the dashboard shows.",
-        group=Group.LOOK,
-        places=(Place.DASHBOARD,),
+        group=KeyGroup.LOOK,
+        places=(ScreenName.DASHBOARD,),
         blind=False,
         footer=16,
     ),
-    Action(
+    KeyAction(
         name="back",
         keys=("escape",),
         label="back",
         meaning="Back to where you came from: out of the zoom, the sheet or a page.",
-        group=Group.SESSION,
+        group=KeyGroup.SESSION,
         footer=17,
     ),
-    Action(
+    KeyAction(
         name="help",
         keys=("question_mark",),
         label="help",
         meaning="All keys of this screen.",
-        group=Group.SESSION,
+        group=KeyGroup.SESSION,
         footer=18,
     ),
-    Action(
+    KeyAction(
         name="palette",
         keys=("ctrl+p",),
         label="palette",
         meaning="Find a command by its name; themes are there, too.",
-        group=Group.SESSION,
+        group=KeyGroup.SESSION,
     ),
-    Action(
+    KeyAction(
         name="quit",
         keys=("q",),
         label="leave",
         meaning="Leave with a summary. Everything that you decided is kept already.",
-        group=Group.SESSION,
+        group=KeyGroup.SESSION,
         footer=19,
     ),
 )
@@ -337,7 +337,7 @@ def key_sign(key: str) -> str:
     return _SIGNS.get(key, key)
 
 
-def find_action(name: str) -> Action:
+def find_action(name: str) -> KeyAction:
     """The action of this name. Raises KeyError if there is none."""
     return {action.name: action for action in ACTIONS}[name]
 
@@ -367,7 +367,7 @@ def resolve_keys(changes: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 
 
 def _refuse_clashes(chosen: Mapping[str, tuple[str, ...]]) -> None:
-    for place in Place:
+    for place in ScreenName:
         meaning: dict[str, str] = {}
         for action in ACTIONS:
             if place not in action.places:

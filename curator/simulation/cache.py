@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.version import __version__
-from curator.simulation.policies import Played
+from curator.simulation.policies import PolicyOutcome
 from curator.simulation.summary import Setting
 
 _FORMAT = 1
 
 
-class Rehearsals:
+class RunCache:
     """The rehearsals under the same conditions.
 
     `conditions` must have a `repr` that says all of them; `arrays` are the pool.
@@ -41,11 +41,11 @@ class Rehearsals:
         self._path = folder / f"{digest.hexdigest()[:32]}.jsonl"
         self._known = dict(_read(self._path)) if self._path.exists() else {}
 
-    def get(self, setting: Setting, repetition: int) -> tuple[Played, float] | None:
+    def get(self, setting: Setting, repetition: int) -> tuple[PolicyOutcome, float] | None:
         """What came of a rehearsal, and its seconds; None if it was not played yet."""
         return self._known.get(_key(setting, repetition))
 
-    def put(self, setting: Setting, repetition: int, played: Played, seconds: float) -> None:
+    def put(self, setting: Setting, repetition: int, played: PolicyOutcome, seconds: float) -> None:
         """Keep a rehearsal, in memory and on disk."""
         key = _key(setting, repetition)
         self._known[key] = (played, seconds)
@@ -59,12 +59,12 @@ def _key(setting: Setting, repetition: int) -> str:
     return json.dumps([asdict(setting), repetition], sort_keys=True)
 
 
-def _read(path: Path) -> Sequence[tuple[str, tuple[Played, float]]]:
+def _read(path: Path) -> Sequence[tuple[str, tuple[PolicyOutcome, float]]]:
     found = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             kept = json.loads(line)
-            found.append((kept["key"], (Played(**kept["played"]), float(kept["seconds"]))))
+            found.append((kept["key"], (PolicyOutcome(**kept["played"]), float(kept["seconds"]))))
         except (ValueError, TypeError, KeyError):
             continue
     return found

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from curator.charts.lines import Chart, Line
-from curator.simulation.summary import Rehearsed
+from curator.simulation.summary import SimulationOutcome
 
 
-def charts_of(rows: Sequence[Rehearsed]) -> tuple[Chart, ...]:
+def charts_of(rows: Sequence[SimulationOutcome]) -> tuple[Chart, ...]:
     """Coverage, and true error, against all that people decide."""
-    by_line: dict[str, list[Rehearsed]] = {}
+    by_line: dict[str, list[SimulationOutcome]] = {}
     several = len({row.setting.features for row in rows}) > 1
     repeated = len({row.setting.rounds for row in rows}) > 1
     for row in rows:

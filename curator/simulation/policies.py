@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.audits.claim import claims_that_hold
+from curator.audits.claim import certified_sets
 from curator.audits.draw import AuditDraw, draw_audit
 from curator.audits.forecast import forecast_errors
 from curator.audits.frame import Frame
-from curator.audits.outlook import Prepared, prepare
+from curator.audits.outlook import PlanningInputs, prepare
 from curator.audits.prepare import promise_for, rank_pool
-from curator.audits.scored import judged_labels
-from curator.audits.test import Outcome, close_audit
+from curator.audits.scored import label_evidence
+from curator.audits.test import AuditOutcome, close_audit
 from curator.audits.whole import promise_despite_slips
-from curator.rounds.gate_rules import Sights, hold_back
-from curator.rounds.promotion import Action, Held, ThresholdPolicy, decide
+from curator.rounds.gate_rules import GateInputs, hold_back
+from curator.rounds.promotion import PoolLabel, RoundAction, ThresholdPolicy, decide
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scores:
+class KnownScores:
     """What a round knows after one draw of labels, and the truth that it does not know.
 
     `probability` (calibrated), `raw` and `truth` are (images,), of those without a label;
@@ -47,20 +47,20 @@ class Scores:
     judged_probability: Floats
     judged_raw: Floats
     judged_positive: Flags
-    sights: Sights
+    sights: GateInputs
     slips: float = 0.0
 
-    def as_raw(self) -> Scores:
+    def as_raw(self) -> KnownScores:
         """The same where raw scores decide."""
         return replace(self, probability=self.raw, judged_probability=self.judged_raw)
 
-    def without_distances(self) -> Scores:
+    def without_distances(self) -> KnownScores:
         """The same where nobody asks how far an image lies from what is labelled."""
         return replace(self, sights=replace(self.sights, far=None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
+class PolicyOutcome:
     """What one rehearsal came to.
 
     `decisions` are all that people made. Of the `images` without a human label at the end,
@@ -122,9 +122,9 @@ def draw_labels(
     return places, said
 
 
-def nothing_learned(labels: int, images: int) -> Played:
+def nothing_learned(labels: int, images: int) -> PolicyOutcome:
     """What comes of labels that cannot teach: they were decided, and that is all."""
-    return Played(
+    return PolicyOutcome(
         decisions=labels,
         images=images - labels,
         positive=0,
@@ -136,7 +136,7 @@ def nothing_learned(labels: int, images: int) -> Played:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bars:
+class ThresholdBars:
     """When thresholds promote, and what holds promotions back; see the settings of gates."""
 
     policy: ThresholdPolicy
@@ -144,10 +144,10 @@ class Bars:
     pace: float = 0.0
 
 
-def play_thresholds(rounds: Sequence[Scores], bars: Bars) -> Played:
+def play_thresholds(rounds: Sequence[KnownScores], bars: ThresholdBars) -> PolicyOutcome:
     """What stands promoted after these rounds."""
     truth, said = rounds[-1].truth, rounds[-1].judged_positive
-    held = np.full(len(truth), Held.NOTHING, dtype=np.int8)
+    held = np.full(len(truth), PoolLabel.NOTHING, dtype=np.int8)
     for scores in rounds:
         actions = decide(scores.probability, held, bars.policy)
         hold_back(
@@ -157,15 +157,15 @@ def play_thresholds(rounds: Sequence[Scores], bars: Bars) -> Played:
             agreement=bars.agreement,
             pace=bars.pace,
             carrying=(
-                int(said.sum() + (held == Held.PROMOTED_POSITIVE).sum()),
-                int((~said).sum() + (held == Held.PROMOTED_NEGATIVE).sum()),
+                int(said.sum() + (held == PoolLabel.PROMOTED_POSITIVE).sum()),
+                int((~said).sum() + (held == PoolLabel.PROMOTED_NEGATIVE).sum()),
             ),
         )
-        held[actions == Action.PROMOTE_POSITIVE] = Held.PROMOTED_POSITIVE
-        held[actions == Action.PROMOTE_NEGATIVE] = Held.PROMOTED_NEGATIVE
-        held[actions == Action.REVOKE] = Held.NOTHING
-    positive, negative = held == Held.PROMOTED_POSITIVE, held == Held.PROMOTED_NEGATIVE
-    return Played(
+        held[actions == RoundAction.PROMOTE_POSITIVE] = PoolLabel.PROMOTED_POSITIVE
+        held[actions == RoundAction.PROMOTE_NEGATIVE] = PoolLabel.PROMOTED_NEGATIVE
+        held[actions == RoundAction.REVOKE] = PoolLabel.NOTHING
+    positive, negative = held == PoolLabel.PROMOTED_POSITIVE, held == PoolLabel.PROMOTED_NEGATIVE
+    return PolicyOutcome(
         decisions=len(said),
         images=len(truth),
         positive=int(positive.sum()),
@@ -201,7 +201,7 @@ class ReadyAudit:
 
     frame: Frame
     truth: Flags
-    prepared: Prepared
+    prepared: PlanningInputs
     rules: AuditRules
     labels: int
     oracle: float
@@ -213,7 +213,9 @@ class ReadyAudit:
         return len(self.truth) + self.left_out
 
 
-def ready_audit(scores: Scores, rules: AuditRules, *, sample: int | None, seed: int) -> ReadyAudit:
+def ready_audit(
+    scores: KnownScores, rules: AuditRules, *, sample: int | None, seed: int
+) -> ReadyAudit:
     """Freeze the frame of these scores and plan its audit, of `sample` images or as many as pay.
 
     Raises DataError for a promise that cannot be tested, and for a sample that the frame
@@ -229,7 +231,7 @@ def ready_audit(scores: Scores, rules: AuditRules, *, sample: int | None, seed: 
     near = np.full(len(scores.truth), True) if sights.far is None else sights.far <= sights.limit
     images = np.flatnonzero(near)
     frame = rank_pool(images, scores.probability[near], balanced=rules.balanced, seed=seed)
-    judged = judged_labels(scores.judged_probability, scores.judged_positive, slips=scores.slips)
+    judged = label_evidence(scores.judged_probability, scores.judged_positive, slips=scores.slips)
     forecast = forecast_errors(frame, judged, slips=rules.slips)
     truth = scores.truth[frame.image_ids]
     return ReadyAudit(
@@ -245,7 +247,7 @@ def ready_audit(scores: Scores, rules: AuditRules, *, sample: int | None, seed: 
 
 def play_certified(
     ready: ReadyAudit, *, slips: float, seed: int, audits: int = 1, insist: bool = False
-) -> Iterator[Played]:
+) -> Iterator[PolicyOutcome]:
     """Draw, answer and close audits of one plan, each with chance of its own.
 
     The person answers the share `slips` of the audited images wrongly, either way. A plan
@@ -261,7 +263,7 @@ def play_certified(
         generator = np.random.default_rng([seed, attempt])
         verdict = close_audit(ready.frame, plan, draw, _answers(ready, draw, slips, generator))
         nobody = np.zeros(len(ready.truth), dtype=np.bool_)
-        claim, _ = claims_that_hold(
+        claim, _ = certified_sets(
             ready.frame,
             plan,
             draw.places,
@@ -291,13 +293,13 @@ def _answers(
     ready: ReadyAudit, draw: AuditDraw, slips: float, generator: np.random.Generator
 ) -> NDArray[np.int8]:
     said = ready.truth[draw.places] ^ (generator.random(len(draw.places)) < slips)
-    return np.where(said, Outcome.POSITIVE, Outcome.NEGATIVE).astype(np.int8)
+    return np.where(said, AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE).astype(np.int8)
 
 
-def _certified(ready: ReadyAudit, places: Ints, decisions: int, left: int) -> Played:
+def _certified(ready: ReadyAudit, places: Ints, decisions: int, left: int) -> PolicyOutcome:
     label, truth = ready.frame.positive[places], ready.truth[places]
     wrong = label != truth
-    return Played(
+    return PolicyOutcome(
         decisions=decisions,
         images=left,
         positive=int(label.sum()),
@@ -310,8 +312,8 @@ def _certified(ready: ReadyAudit, places: Ints, decisions: int, left: int) -> Pl
     )
 
 
-def _nothing_certified(ready: ReadyAudit, decisions: int, left: int) -> Played:
-    return Played(
+def _nothing_certified(ready: ReadyAudit, decisions: int, left: int) -> PolicyOutcome:
+    return PolicyOutcome(
         decisions=decisions,
         images=left,
         positive=0,

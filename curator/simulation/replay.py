@@ -25,10 +25,10 @@ from curator.classifiers.heads.frozen import (
     train,
 )
 from curator.classifiers.heads.graph import nearest_distances
-from curator.classifiers.heads.neighbour_smoothing import FeatureReader
+from curator.classifiers.heads.neighbour_smoothing import FeatureSource
 from curator.classifiers.heads.neighbours import Neighbourhood, places_of
-from curator.rounds.gate_rules import KNOWN_LIMIT, Sights, farthest_usual
-from curator.simulation.policies import Scores, draw_labels
+from curator.rounds.gate_rules import KNOWN_LIMIT, GateInputs, farthest_usual
+from curator.simulation.policies import KnownScores, draw_labels
 from curator.statistics.folds import fold_of, in_proportion_to_error, sampling_rank
 
 Ints = NDArray[np.int64]
@@ -55,14 +55,14 @@ class KnownPool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Space:
+class FeatureSpace:
     """Images in few directions: rising feature `rows` (n,) and their `vectors` (n, d)."""
 
     rows: Ints
     vectors: NDArray[np.floating]
 
 
-class Rehearsal:
+class SimulationRun:
     """Plays rounds on a pool, with `around` where neighbours are heard.
 
     With a `space`, gates learn how far images lie from what is labelled; beyond `distance`
@@ -72,10 +72,10 @@ class Rehearsal:
     def __init__(
         self,
         pool: KnownPool,
-        features: FeatureReader,
+        features: FeatureSource,
         plan: Plan,
         around: Neighbourhood | None = None,
-        space: Space | None = None,
+        space: FeatureSpace | None = None,
         distance: float = 0.0,
     ) -> None:
         self.pool = pool
@@ -118,13 +118,13 @@ class Rehearsal:
         order = np.argsort(both)
         return both[order], np.concatenate([said, answers])[order]
 
-    def rounds(self, places: Ints, said: Flags, *, rounds: int, seed: int) -> list[Scores]:
+    def rounds(self, places: Ints, said: Flags, *, rounds: int, seed: int) -> list[KnownScores]:
         """The scores of each of these rounds after a person has labelled `places`.
 
         `said` (labels,) is what the person said, which need not be the truth. Raises
         LearnError if a head would see one class only.
         """
-        found: list[Scores] = []
+        found: list[KnownScores] = []
         teacher: Teacher | None = None
         labelled = np.zeros(len(self.pool), dtype=np.bool_)
         labelled[places] = True
@@ -137,7 +137,7 @@ class Rehearsal:
             calibrated = np.concatenate([part[0] for part in parts])
             raw = np.concatenate([part[1] for part in parts])
             found.append(
-                Scores(
+                KnownScores(
                     probability=calibrated[~labelled],
                     raw=raw[~labelled],
                     truth=self.pool.truth[~labelled],
@@ -151,14 +151,14 @@ class Rehearsal:
             teacher = trained.as_teacher()
         return found
 
-    def _sights(self, trained: Trained, places: Ints, labelled: Flags, seed: int) -> Sights:
+    def _sights(self, trained: Trained, places: Ints, labelled: Flags, seed: int) -> GateInputs:
         rest, far, limit = ~labelled, None, float("inf")
         if self._vectors is not None:
             known = places[np.argsort(sampling_rank(places, seed))[:KNOWN_LIMIT]]
             vectors = self._vectors[known].astype(np.float32)
             far = nearest_distances(self._vectors[rest], vectors)
             limit = self._distance * farthest_usual(vectors, self.pool.unit_keys[known])
-        return Sights(
+        return GateInputs(
             far=far,
             limit=limit,
             views=trained.margins.views(self.pool.rows[rest]),

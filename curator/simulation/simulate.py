@@ -27,24 +27,24 @@ from curator.classifiers.devices import core_count
 from curator.classifiers.heads.frozen import use_threads
 from curator.encoding.feature_set import FeatureSet, current_features, open_features
 from curator.errors import DataError, UsageError
-from curator.intake.known_labels import Truth, read_truth
-from curator.rounds.neighbour_graph import heard, wanted_map
+from curator.intake.known_labels import KnownLabels, read_known_labels
+from curator.rounds.neighbour_graph import required_graph, smoothing_graph
 from curator.rounds.run import plan_of
 from curator.rounds.score import policy_of, read_pool
-from curator.simulation.cache import Rehearsals
+from curator.simulation.cache import RunCache
 from curator.simulation.charts import charts_of
 from curator.simulation.policies import (
     AuditRules,
-    Bars,
-    Played,
-    Scores,
+    KnownScores,
+    PolicyOutcome,
+    ThresholdBars,
     nothing_learned,
     play_certified,
     play_thresholds,
     ready_audit,
 )
-from curator.simulation.replay import KnownPool, Rehearsal, Space
-from curator.simulation.summary import Rehearsed, Setting, advise, summarise
+from curator.simulation.replay import FeatureSpace, KnownPool, SimulationRun
+from curator.simulation.summary import Setting, SimulationOutcome, advise, summarise
 from curator.workspace import Workspace
 
 Ints = NDArray[np.int64]
@@ -56,7 +56,7 @@ FEWEST_SEEDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class SimulationRequest:
     """What to play: every combination of these, `repetitions` times.
 
     `decisions` are all that people may make, seeds and audit together; None lets each audit
@@ -93,7 +93,7 @@ class Simulation:
     unknown: int
     unsure: int
     without_truth: int
-    rows: tuple[Rehearsed, ...]
+    rows: tuple[SimulationOutcome, ...]
     advice: str
     plot: Path
     charts: tuple[Chart, ...]
@@ -101,7 +101,11 @@ class Simulation:
 
 
 def simulate(
-    workspace: Workspace, truth: Path, wish: Wish | None = None, *, progress: Progress = SILENT
+    workspace: Workspace,
+    truth: Path,
+    wish: SimulationRequest | None = None,
+    *,
+    progress: Progress = SILENT,
 ) -> Simulation:
     """Play every combination of a wish on the images of `truth`, a CSV file of known labels.
 
@@ -109,16 +113,16 @@ def simulate(
     cannot fulfil or if there are no features to play with, LearnError if these are broken.
     Interrupted by the keyboard, it returns what is finished, if anything is.
     """
-    wish = wish or Wish()
+    wish = wish or SimulationRequest()
     _check(wish)
-    given = read_truth(workspace, truth)
+    given = read_known_labels(workspace, truth)
     known = _known_images(given, truth)
     use_threads(workspace.settings.runtime.threads or core_count())
     stages = [
         _Stage(workspace, features, known, wish, truth, progress)
         for features in _feature_sets(workspace, wish.features)
     ]
-    played = {setting: list[Played]() for stage in stages for setting in stage.settings()}
+    played = {setting: list[PolicyOutcome]() for stage in stages for setting in stage.settings()}
     seconds = {setting: list[float]() for setting in played}
     finished = True
     try:
@@ -157,7 +161,7 @@ class _Stage:
         workspace: Workspace,
         features: FeatureSet,
         known: dict[int, bool],
-        wish: Wish,
+        wish: SimulationRequest,
         truth: Path,
         progress: Progress,
     ) -> None:
@@ -167,16 +171,16 @@ class _Stage:
         _check_pool(self.pool.truth, wish, truth, workspace)
         plan = plan_of(workspace.settings)
         pool = read_pool(workspace, features.feature_set_id)
-        found = wanted_map(workspace, features, pool, progress)
-        self._rehearsal = Rehearsal(
+        found = required_graph(workspace, features, pool, progress)
+        self._rehearsal = SimulationRun(
             self.pool,
             features,
             plan,
-            around=heard(workspace, found),
-            space=Space(rows=found.around.rows, vectors=found.vectors) if found else None,
+            around=smoothing_graph(workspace, found),
+            space=FeatureSpace(rows=found.around.rows, vectors=found.vectors) if found else None,
             distance=workspace.settings.gates.distance,
         )
-        self._kept = Rehearsals(
+        self._kept = RunCache(
             workspace.folder("reports") / "simulations",
             (
                 features.fingerprint,
@@ -212,7 +216,7 @@ class _Stage:
                             decisions=wish.decisions if policy == "certified" else None,
                         )
 
-    def play(self, repetition: int) -> Iterator[tuple[Setting, Played, float]]:
+    def play(self, repetition: int) -> Iterator[tuple[Setting, PolicyOutcome, float]]:
         """Every setting once; what was played before is read, not played again."""
         for seeds in self._wish.seeds:
             settings = [one for one in self.settings() if one.seeds == seeds]
@@ -231,7 +235,7 @@ class _Stage:
         places, said = self._rehearsal.draw(
             seeds, self._wish.flipped, informative=self._wish.informative, seed=seed
         )
-        found: list[Scores] = []
+        found: list[KnownScores] = []
         if self._rehearsal.can_teach(places, said, seed=seed):
             most = max(self._wish.rounds)
             found = self._rehearsal.rounds(places, said, rounds=most, seed=seed)
@@ -241,12 +245,12 @@ class _Stage:
             one = self._one(setting, found[: setting.rounds], seed)
             self._kept.put(setting, repetition, one, scored + time.perf_counter() - begun)
 
-    def _one(self, setting: Setting, found: list[Scores], seed: int) -> Played:
+    def _one(self, setting: Setting, found: list[KnownScores], seed: int) -> PolicyOutcome:
         settings = self._workspace.settings
         if not found:
             return nothing_learned(setting.seeds, len(self.pool))
         if setting.policy != "certified":
-            bars = Bars(
+            bars = ThresholdBars(
                 policy=policy_of(settings.promotion),
                 agreement=settings.gates.agreement,
                 pace=settings.gates.pace,
@@ -291,7 +295,7 @@ def _feature_sets(workspace: Workspace, names: Sequence[str]) -> list[FeatureSet
     return [open_features(workspace, known[name]) for name in dict.fromkeys(names)]
 
 
-def _known_images(given: Truth, truth: Path) -> dict[int, bool]:
+def _known_images(given: KnownLabels, truth: Path) -> dict[int, bool]:
     """Image id → whether it is positive. Raises DataError if rows contradict each other."""
     known: dict[int, bool] = {}
     for line, image in given.images.items():
@@ -336,7 +340,7 @@ def _known_pool(
     return pool, without
 
 
-def _check(wish: Wish) -> None:
+def _check(wish: SimulationRequest) -> None:
     for max_error in wish.max_errors:
         Promise(max_error=max_error, risk=0.05)
     unknown = [policy for policy in wish.policies if policy not in POLICIES]
@@ -367,7 +371,7 @@ def _check(wish: Wish) -> None:
         )
 
 
-def _check_pool(truth: Flags, wish: Wish, file: Path, workspace: Workspace) -> None:
+def _check_pool(truth: Flags, wish: SimulationRequest, file: Path, workspace: Workspace) -> None:
     names = workspace.settings.classes
     if truth.all() or not truth.any():
         raise DataError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curator.simulation.policies import Played
+from curator.simulation.policies import PolicyOutcome
 
 _AS_GOOD = 0.02
 _MORE_OFTEN_THAN_NOT = 0.5
@@ -35,7 +35,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rehearsed:
+class SimulationOutcome:
     """The figures of one setting over `repetitions` rehearsals.
 
     `decisions`, `coverage` and the errors are means; `low` and `high` are the 10% and 90%
@@ -61,12 +61,14 @@ class Rehearsed:
     seconds: float
 
 
-def summarise(setting: Setting, played: Sequence[Played], seconds: Sequence[float]) -> Rehearsed:
+def summarise(
+    setting: Setting, played: Sequence[PolicyOutcome], seconds: Sequence[float]
+) -> SimulationOutcome:
     """The figures of these rehearsals, of which there must be one at least."""
     coverage = np.array([one.coverage for one in played])
     oracles = [one.oracle for one in played if one.oracle is not None]
     allowed = float(np.mean(oracles)) if oracles else 0.0
-    return Rehearsed(
+    return SimulationOutcome(
         setting=setting,
         repetitions=len(played),
         decisions=float(np.mean([one.decisions for one in played])),
@@ -84,7 +86,7 @@ def summarise(setting: Setting, played: Sequence[Played], seconds: Sequence[floa
     )
 
 
-def advise(rows: Sequence[Rehearsed], *, risk: float) -> str:
+def advise(rows: Sequence[SimulationOutcome], *, risk: float) -> str:
     """What to do, in sentences, for the figures at hand.
 
     Of settings that cover about the most (within two points), the one with the fewest
@@ -104,7 +106,7 @@ def advise(rows: Sequence[Rehearsed], *, risk: float) -> str:
     return " ".join(sentences)
 
 
-def _for_promise(max_error: float, rows: Sequence[Rehearsed], several: bool) -> str:
+def _for_promise(max_error: float, rows: Sequence[SimulationOutcome], several: bool) -> str:
     promise = f"At most {max_error:.3g} wrong"
     issued = [row for row in rows if row.issued > _MORE_OFTEN_THAN_NOT]
     if not issued:
@@ -127,7 +129,7 @@ def _for_promise(max_error: float, rows: Sequence[Rehearsed], several: bool) -> 
 
 
 def _of_thresholds(
-    rows: Sequence[Rehearsed], errors: Sequence[float], several: bool
+    rows: Sequence[SimulationOutcome], errors: Sequence[float], several: bool
 ) -> Iterator[str]:
     by_thresholds = [row for row in rows if row.setting.policy != "certified" and row.error]
     if by_thresholds:
@@ -141,7 +143,7 @@ def _of_thresholds(
         )
 
 
-def _of_false_ones(rows: Sequence[Rehearsed], risk: float) -> Iterator[str]:
+def _of_false_ones(rows: Sequence[SimulationOutcome], risk: float) -> Iterator[str]:
     from scipy.stats import binom
 
     for row in rows:
@@ -155,7 +157,7 @@ def _of_false_ones(rows: Sequence[Rehearsed], risk: float) -> Iterator[str]:
             )
 
 
-def _of_untrained(rows: Sequence[Rehearsed]) -> Iterator[str]:
+def _of_untrained(rows: Sequence[SimulationOutcome]) -> Iterator[str]:
     worst = max(rows, key=lambda row: row.untrained)
     if worst.untrained:
         yield (

@@ -80,7 +80,7 @@ class PackSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
+class UnreadableSquare:
     """An image that could not be put into a pack, and why."""
 
     image_id: int
@@ -200,14 +200,14 @@ def build_pack(
     rules: OpenRules,
     workers: int,
     advance: Callable[[int], None] = lambda count: None,
-) -> list[Unreadable]:
+) -> list[UnreadableSquare]:
     """Append these images to the pack in `folder`; images that it holds must not be among them.
 
     Images are decoded by `workers` threads and written in the order given, so the same
     images give the same bytes however often the build was interrupted. Returns the images
     that could not be used. Raises StorageError if the disk does not take them.
     """
-    unreadable: list[Unreadable] = []
+    unreadable: list[UnreadableSquare] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _Writer(folder) as writer, ThreadPoolExecutor(max(1, workers)) as pool:
@@ -216,7 +216,7 @@ def build_pack(
                 rows = []
                 for file, result in zip(chunk, pool.map(packed, chunk), strict=True):
                     if isinstance(result, ImageProblem):
-                        problem = Unreadable(
+                        problem = UnreadableSquare(
                             image_id=file.image_id, reason=result.reason, detail=result.detail
                         )
                         unreadable.append(problem)

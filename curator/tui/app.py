@@ -16,12 +16,12 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from curator.errors import CuratorError
-from curator.review.cards import Card
+from curator.review.cards import ImageCard
 from curator.review.filter import WHOLE, read_view
 from curator.review.image_source import REVIEWED
-from curator.review.outcome import Summary
+from curator.review.outcome import SessionSummary
 from curator.settings.keys import ACTIONS, resolve_keys
-from curator.tui.backstage import Backstage
+from curator.tui.backstage import Preparation
 from curator.tui.cells import Depth, depth_of
 from curator.tui.keys import keymap, shown_keys
 from curator.tui.lines import Inks, ground_code, inks_of
@@ -44,7 +44,7 @@ _TERMINAL_CHECKED = 2.0
 """Seconds from one look to the next whether the terminal is still there."""
 
 
-class ReviewApp(App[Summary]):
+class ReviewApp(App[SessionSummary]):
     """Shows one session; returns its summary."""
 
     TITLE = "curator review"
@@ -60,7 +60,7 @@ class ReviewApp(App[Summary]):
 
     def __init__(
         self,
-        backstage: Backstage,
+        backstage: Preparation,
         *,
         graphics: Graphics = HALF_CELLS,
         theme: str = "",
@@ -199,12 +199,12 @@ class ReviewApp(App[Summary]):
             return
         await self.return_to_single()
 
-    def open_outside(self, card: Card) -> str:
+    def open_outside(self, card: ImageCard) -> str:
         """Open the file of a card in the system's viewer; what to tell the reviewer."""
         links = self.backstage.workspace.folder("opened")
         return open_outside(card, in_browser=self.in_browser, folder=links)
 
-    def ask_flag(self, card: Card) -> None:
+    def ask_flag(self, card: ImageCard) -> None:
         """Ask for a note and flag the image with it."""
 
         async def keep(note: str | None) -> None:

@@ -17,16 +17,16 @@ from typing import ParamSpec, TypeVar
 
 from textual.strip import Strip
 
-from curator.base.vocabulary import Standing
+from curator.base.vocabulary import CurrentLabel
 from curator.catalogue.sources import list_sources
-from curator.prediction.inside import Sight, sees_by_itself
+from curator.prediction.inside import NetworkView, sees_by_itself
 from curator.prediction.onlooker import Onlooker
-from curator.review.cards import NO_CONTEXT, Card, load_cards, load_context
-from curator.review.labelled_neighbours import Neighbour, Neighbours
-from curator.review.pictures import Pictures, Region, Shot
-from curator.review.session import Desk
+from curator.review.cards import NO_CONTEXT, ImageCard, load_context, load_image_cards
+from curator.review.labelled_neighbours import LabelledNeighbour, LabelledNeighbours
+from curator.review.pictures import LoadedPicture, Pictures, Region
+from curator.review.session import ReviewSession
 from curator.tui.ahead import Ahead
-from curator.tui.frames import Canvas, Frame, frame, half_cell_rows
+from curator.tui.frames import Canvas, RenderedFrame, frame, half_cell_rows
 from curator.tui.lines import Inks
 from curator.tui.widgets.panel import Names, Panel, Thumb
 from curator.workspace import Workspace
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Viewport:
     """The room on the screen: where the picture goes, where the panel, and in which inks."""
 
     picture: Canvas
@@ -51,36 +51,36 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PreparationRequest:
     """A card on a stage; what was said about the image meanwhile makes it another wish."""
 
     image_id: int
     event_id: int | None
     blind: bool
     stage_number: int
-    card: Card = field(compare=False)
-    stage: Stage = field(compare=False)
+    card: ImageCard = field(compare=False)
+    stage: Viewport = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class PreparedScreen:
     """Everything of one image that the screen shows; `frame` is None where there is none."""
 
-    card: Card
-    shot: Shot
-    frame: Frame | None
+    card: ImageCard
+    shot: LoadedPicture
+    frame: RenderedFrame | None
     panel: Sequence[Strip]
 
 
-class Backstage:
+class Preparation:
     """Owns the threads, the open files and the onlooker of one session; `close` ends them."""
 
-    def __init__(self, workspace: Workspace, desk: Desk) -> None:
+    def __init__(self, workspace: Workspace, desk: ReviewSession) -> None:
         settings = workspace.settings
         self.workspace = workspace
         self.desk = desk
         self.pictures = Pictures(workspace)
-        self.neighbours = Neighbours(workspace)
+        self.neighbours = LabelledNeighbours(workspace)
         self.names = Names(
             positive=settings.classes.positive,
             negative=settings.classes.negative,
@@ -92,10 +92,10 @@ class Backstage:
         self._search_thread = ThreadPoolExecutor(1, thread_name_prefix="search")
         self._inside_thread = ThreadPoolExecutor(1, thread_name_prefix="inside")
         self._onlooker = Onlooker(workspace)
-        self._ahead: Ahead[Wish, Prepared] = Ahead(self._prepare, keep=KEPT)
+        self._ahead: Ahead[PreparationRequest, PreparedScreen] = Ahead(self._prepare, keep=KEPT)
         self._thumbs: OrderedDict[tuple[int, int, int], Sequence[Strip]] = OrderedDict()
         self._thumb_lock = threading.Lock()
-        self._stage: Stage | None = None
+        self._stage: Viewport | None = None
         self._stage_number = 0
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class Backstage:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._desk_thread, lambda: work(*args, **kwargs))
 
-    def set_stage(self, stage: Stage) -> None:
+    def set_stage(self, stage: Viewport) -> None:
         """Everything is made anew for another size or other inks."""
         if stage != self._stage:
             self._stage = stage
@@ -128,7 +128,7 @@ class Backstage:
         if self.desk.runs_low:
             self._search_thread.submit(self._refill)
 
-    async def prepared(self, card: Card) -> Prepared:
+    async def prepared(self, card: ImageCard) -> PreparedScreen:
         """The image made ready, at once if that was done ahead."""
         wish = self._wish(card)
         ready = self._ahead.ready(wish)
@@ -136,12 +136,12 @@ class Backstage:
             return ready
         return await asyncio.wrap_future(self._ahead.get(wish))
 
-    def close_up(self, card: Card, region: Region, canvas: Canvas) -> Frame | None:
+    def close_up(self, card: ImageCard, region: Region, canvas: Canvas) -> RenderedFrame | None:
         """A part of an image, enlarged; None if it cannot be shown."""
         shot = self.pictures.close_up(card, region, *canvas.pixels)
         return None if shot.pixels is None else frame(shot.pixels, canvas)
 
-    async def inside(self, card: Card, *, asked: bool) -> Sight | None:
+    async def inside(self, card: ImageCard, *, asked: bool) -> NetworkView | None:
         """What the network sees in an image, never of one that somebody labels blind.
 
         Unless it is `asked` for, only networks that were trained end to end are looked
@@ -153,7 +153,7 @@ class Backstage:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._inside_thread, self._look, card.image_id, asked)
 
-    def _look(self, image_id: int, asked: bool) -> Sight | None:
+    def _look(self, image_id: int, asked: bool) -> NetworkView | None:
         if not asked and not sees_by_itself(self.workspace):
             return None
         return self._onlooker.sight(image_id)
@@ -162,20 +162,20 @@ class Backstage:
         """The names of all sources."""
         return tuple(source.name for source in list_sources(self.workspace.catalogue))
 
-    async def next_frame(self) -> Frame | None:
+    async def next_frame(self) -> RenderedFrame | None:
         """The picture after the current one, as soon as it is ready; None if there is none."""
         following = self.desk.ahead(2)[1:]
         return (await self.prepared(following[0])).frame if following else None
 
-    def is_ready(self, card: Card) -> bool:
+    def is_ready(self, card: ImageCard) -> bool:
         """Whether the image can be shown without waiting."""
         return self._ahead.ready(self._wish(card)) is not None
 
-    def forget(self, card: Card) -> None:
+    def forget(self, card: ImageCard) -> None:
         """Make an image ready anew, as when its file has come back."""
         self._ahead.forget(self._wish(card))
 
-    def thumb(self, card: Card, canvas: Canvas) -> Sequence[Strip]:
+    def thumb(self, card: ImageCard, canvas: Canvas) -> Sequence[Strip]:
         """A small picture in half cells; an empty field with a word where there is none."""
         key = (card.image_id, canvas.columns, canvas.rows)
         with self._thumb_lock:
@@ -195,12 +195,14 @@ class Backstage:
         if self.desk.runs_low:
             self.desk.refill()
 
-    def _wish(self, card: Card) -> Wish:
+    def _wish(self, card: ImageCard) -> PreparationRequest:
         if self._stage is None:
             raise RuntimeError("the stage is not set")
-        return Wish(card.image_id, card.event_id, card.blind, self._stage_number, card, self._stage)
+        return PreparationRequest(
+            card.image_id, card.event_id, card.blind, self._stage_number, card, self._stage
+        )
 
-    def _prepare(self, wish: Wish) -> Prepared:
+    def _prepare(self, wish: PreparationRequest) -> PreparedScreen:
         card, stage = wish.card, wish.stage
         shot = self.pictures.shot(card, *stage.picture.pixels)
         drawn = None if shot.pixels is None else frame(shot.pixels, stage.picture)
@@ -208,17 +210,19 @@ class Backstage:
         thumbs = {} if card.blind else self._neighbour_thumbs(card, stage)
         panel = Panel(self.names, stage.inks, stage.panel)
         lines = panel.lines(card, context, thumbs, shot.remark)
-        return Prepared(card=card, shot=shot, frame=drawn, panel=lines)
+        return PreparedScreen(card=card, shot=shot, frame=drawn, panel=lines)
 
-    def _neighbour_thumbs(self, card: Card, stage: Stage) -> Mapping[Standing, Sequence[Thumb]]:
+    def _neighbour_thumbs(
+        self, card: ImageCard, stage: Viewport
+    ) -> Mapping[CurrentLabel, Sequence[Thumb]]:
         canvas, count = _thumb_canvas(stage.panel)
         if canvas is None:
             return {}
         found = self.neighbours.nearest(card.image_id, count)
         ids = [one.image_id for some in found.values() for one in some]
-        cards = load_cards(self.workspace, ids, why={}, blind=False) if ids else {}
+        cards = load_image_cards(self.workspace, ids, why={}, blind=False) if ids else {}
 
-        def thumb(one: Neighbour) -> Thumb:
+        def thumb(one: LabelledNeighbour) -> Thumb:
             return Thumb(strips=self.thumb(cards[one.image_id], canvas), likeness=one.likeness)
 
         return {

@@ -24,7 +24,7 @@ TOKEN_COOKIE = "curator-token"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Doors:
+class ServerAccess:
     """The locks of one server at `host` and `port`; an empty token asks for none."""
 
     def __init__(self, host: str, port: int, token: str) -> None:
@@ -33,7 +33,7 @@ class Doors:
         self._token = token
 
     @classmethod
-    def at(cls, host: str, port: int) -> Doors:
+    def at(cls, host: str, port: int) -> ServerAccess:
         """Locks as the place needs them: with a token wherever others reach it."""
         return cls(host, port, "" if is_loopback(host) else secrets.token_urlsafe(18))
 

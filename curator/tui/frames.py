@@ -43,7 +43,7 @@ class Canvas:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class RenderedFrame:
     """A picture for a canvas: rows of half cells, or pixels as a graphics terminal takes them."""
 
     strips: Sequence[Strip]
@@ -60,13 +60,13 @@ def fitted(pixels: Image.Image, width: int, height: int) -> Image.Image:
     return pixels.resize(size, how)
 
 
-def frame(pixels: Image.Image, canvas: Canvas) -> Frame:
+def frame(pixels: Image.Image, canvas: Canvas) -> RenderedFrame:
     """The picture in the middle of its canvas."""
     if canvas.graphics.draws_pixels:
         large = fitted(pixels, *canvas.pixels)
         whole = _whole_cells(large, canvas.graphics.cell, canvas.ground)
-        return Frame((), encode(whole, canvas.graphics))
-    return Frame(half_cell_rows(pixels, canvas))
+        return RenderedFrame((), encode(whole, canvas.graphics))
+    return RenderedFrame(half_cell_rows(pixels, canvas))
 
 
 def _whole_cells(picture: Image.Image, cell: tuple[int, int], ground: int) -> Image.Image:

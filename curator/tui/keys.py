@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from textual.binding import Binding, BindingType
 
-from curator.settings.keys import ACTIONS, Action, Place, find_action, key_sign
+from curator.settings.keys import ACTIONS, KeyAction, ScreenName, find_action, key_sign
 
 
-def bindings_for(place: Place) -> list[BindingType]:
+def bindings_for(place: ScreenName) -> list[BindingType]:
     """The bindings of a screen; a user's own keys are laid over them by their ids."""
     bindings: list[BindingType] = []
     for action in ACTIONS:
@@ -31,7 +31,7 @@ def keymap(chosen: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     return {name: ",".join(keys) for name, keys in chosen.items() if keys != find_action(name).keys}
 
 
-def shown_keys(action: Action, chosen: Mapping[str, tuple[str, ...]]) -> str:
+def shown_keys(action: KeyAction, chosen: Mapping[str, tuple[str, ...]]) -> str:
     """The keys of an action as a person reads them."""
     if action.name == "reason":
         return "1-9"

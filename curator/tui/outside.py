@@ -8,10 +8,10 @@ import sys
 import threading
 from pathlib import Path
 
-from curator.review.cards import Card
+from curator.review.cards import ImageCard
 
 
-def open_outside(card: Card, *, in_browser: bool, folder: Path) -> str:
+def open_outside(card: ImageCard, *, in_browser: bool, folder: Path) -> str:
     """Open the file of a card in the system's viewer; what to tell the reviewer.
 
     A viewer shows the name of what it opens, and a name may tell the class: of a blind card
@@ -37,7 +37,7 @@ def open_outside(card: Card, *, in_browser: bool, folder: Path) -> str:
     return "Opened in the system's viewer."
 
 
-def _nameless(card: Card, folder: Path) -> bytes:
+def _nameless(card: ImageCard, folder: Path) -> bytes:
     assert card.file is not None
     suffix = Path(os.fsdecode(card.file.path)).suffix
     link = folder / f"{card.sha256.hex()[:12]}{suffix}"

@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from curator.errors import UsageError
-from curator.review.filter import WHOLE, View
-from curator.review.session import Desk
+from curator.review.filter import WHOLE, QueueView
+from curator.review.session import ReviewSession
 from curator.tui.app import ReviewApp
-from curator.tui.backstage import Backstage
+from curator.tui.backstage import Preparation
 from curator.tui.cells import Depth
 from curator.tui.terminal import HALF_CELLS, Graphics, Terminal, look_at_terminal
 from curator.workspace import Workspace
@@ -25,7 +25,7 @@ from curator.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from curator.review.outcome import Summary
+    from curator.review.outcome import SessionSummary
 
 _COLLECT_AFTER = 50_000
 _SWITCH_SECONDS = 0.001
@@ -40,9 +40,9 @@ def run_review(
     environment: Mapping[str, str],
     like: int | None = None,
     seed: int | None = None,
-    view: View = WHOLE,
+    view: QueueView = WHOLE,
     goal: int | None = None,
-) -> Summary:
+) -> SessionSummary:
     """Review `queue` on this terminal until the reviewer leaves; how it went.
 
     Raises UsageError where no interface can be drawn, and what the queue raises before
@@ -56,7 +56,7 @@ def run_review(
             f"The review cannot be shown: {terminal.obstacle}.",
             "Run it in a terminal, or label with `curator queue` and `curator label`.",
         )
-    desk = Desk(
+    desk = ReviewSession(
         workspace, queue, actor=actor, like=like, seed=seed, view=view, goal=goal or review.goal
     )
     try:
@@ -65,7 +65,7 @@ def run_review(
     except BaseException:
         desk.close()
         raise
-    backstage = Backstage(workspace, desk)
+    backstage = Preparation(workspace, desk)
     try:
         app = ReviewApp(
             backstage,

@@ -24,7 +24,7 @@ _SIZE = (96, 48)
 _CELLS = (48, 12)
 
 
-def trial_picture() -> Image.Image:
+def test_picture() -> Image.Image:
     """Three bands of red, green and blue, from dark to bright, with a white disc in the middle."""
     width, height = _SIZE
     ramp = np.linspace(40, 255, width)
@@ -60,7 +60,7 @@ def try_out(terminal: Terminal) -> Iterator[RenderableType]:
         yield _pixels(terminal)
         yield Text("And the same in half cells, as inside tmux:")
     console = Console(stderr=True)
-    for strip in half_cell_rows(trial_picture(), canvas):
+    for strip in half_cell_rows(test_picture(), canvas):
         yield Text.from_ansi(strip.render(console))
 
 
@@ -69,5 +69,5 @@ def _pixels(terminal: Terminal) -> RenderableType:
     from textual_image.renderable import SixelImage, TGPImage
 
     kind = TGPImage if terminal.graphics.kitty else SixelImage
-    shown: RenderableType = kind(trial_picture(), width=_CELLS[0], height=_CELLS[1])
+    shown: RenderableType = kind(test_picture(), width=_CELLS[0], height=_CELLS[1])
     return shown

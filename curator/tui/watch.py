@@ -15,7 +15,7 @@ from aiohttp import web
 
 from curator.errors import CuratorError
 from curator.report.report import version_of, watched_page
-from curator.tui.doors import Doors, listen
+from curator.tui.doors import ServerAccess, listen
 from curator.workspace import Workspace
 
 DEFAULT_PORT = 8766
@@ -29,7 +29,9 @@ _PATIENCE = 1.0
 class WatchServer:
     """One workspace's report, and the news of it."""
 
-    def __init__(self, workspace: Workspace, doors: Doors, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, workspace: Workspace, doors: ServerAccess, say: Callable[[str], None]
+    ) -> None:
         self._workspace = workspace
         self._doors = doors
         self._say = say
@@ -120,7 +122,7 @@ def serve_report(workspace: Workspace, *, host: str, port: int, say: Callable[[s
     Raises UsageError if nothing can listen there.
     """
     listener = listen(host, port, DEFAULT_PORT)
-    doors = Doors.at(host, listener.getsockname()[1])
+    doors = ServerAccess.at(host, listener.getsockname()[1])
     say(f"The report is at {doors.address}")
     if doors.is_guarded:
         say(
@@ -138,6 +140,6 @@ def serve_report(workspace: Workspace, *, host: str, port: int, say: Callable[[s
 
 
 async def _served(
-    workspace: Workspace, doors: Doors, say: Callable[[str], None]
+    workspace: Workspace, doors: ServerAccess, say: Callable[[str], None]
 ) -> web.Application:
     return WatchServer(workspace, doors, say).application()

@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 from textual_serve.server import Server
 
-from curator.tui.doors import Doors, listen
+from curator.tui.doors import ServerAccess, listen
 
 TITLE = "curator review"
 DEFAULT_PORT = 8765
@@ -26,7 +26,7 @@ FONT_SIZE = 10
 class ReviewServer(Server):
     """textual-serve with a page of our own and with locks on its doors."""
 
-    def __init__(self, command: Sequence[str], doors: Doors) -> None:
+    def __init__(self, command: Sequence[str], doors: ServerAccess) -> None:
         super().__init__(shlex.join(command), host=doors.host, port=doors.port, title=TITLE)
         self._doors = doors
         self._page = Template((files("curator.tui") / "web_page" / "index.html").read_text())
@@ -74,7 +74,7 @@ def serve_review(
     Raises UsageError if nothing can listen there.
     """
     listener = listen(host, port, DEFAULT_PORT)
-    doors = Doors.at(host, listener.getsockname()[1])
+    doors = ServerAccess.at(host, listener.getsockname()[1])
     server = ReviewServer(command, doors)
     say(f"The review is at {doors.address}")
     if doors.is_guarded:

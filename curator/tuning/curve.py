@@ -20,7 +20,14 @@ from curator.classifiers.devices import core_count
 from curator.classifiers.heads.frozen import use_threads
 from curator.errors import DataError
 from curator.tuning.powerlaw import FittedCurve, fit_power_law
-from curator.tuning.trials import Labels, Outcome, needs_networks, study_labels, subset, train_on
+from curator.tuning.trials import (
+    StudyLabels,
+    TrialResult,
+    needs_networks,
+    study_labels,
+    subset,
+    train_on,
+)
 from curator.workspace import Workspace
 
 Floats = NDArray[np.float64]
@@ -123,7 +130,7 @@ def curve_of_sizes(
     """
     labels = _ready(workspace)
     shares = _shares(labels, sizes)
-    found: list[list[Outcome]] = []
+    found: list[list[TrialResult]] = []
     counts = np.zeros((repetitions, len(shares)))
     judged: set[int] = set()
     with progress.stage("curve of sizes", repetitions * len(shares), "trainings") as stage:
@@ -141,13 +148,13 @@ def curve_of_sizes(
     return _size_curve(workspace, counts.mean(axis=0), found, len(judged))
 
 
-def _ready(workspace: Workspace) -> Labels:
+def _ready(workspace: Workspace) -> StudyLabels:
     needs_networks(workspace.settings)
     use_threads(workspace.settings.runtime.threads or core_count())
     return study_labels(workspace)
 
 
-def _shares(labels: Labels, sizes: int) -> list[float]:
+def _shares(labels: StudyLabels, sizes: int) -> list[float]:
     most = len(labels.divided(VALIDATION_SHARE, 0)[0])
     shares = [share for share in (0.5**step for step in range(sizes)) if share * most >= 20]
     if len(shares) < 2:
@@ -158,8 +165,8 @@ def _shares(labels: Labels, sizes: int) -> list[float]:
     return shares[::-1]
 
 
-def _epoch_curve(workspace: Workspace, outcomes: list[Outcome]) -> EpochCurve:
-    def mean(field: Callable[[Outcome], list[float]]) -> tuple[float, ...]:
+def _epoch_curve(workspace: Workspace, outcomes: list[TrialResult]) -> EpochCurve:
+    def mean(field: Callable[[TrialResult], list[float]]) -> tuple[float, ...]:
         return tuple(np.mean([field(one) for one in outcomes], axis=0).tolist())
 
     train_loss = mean(lambda one: [record.train_loss for record in one.history])
@@ -251,7 +258,7 @@ def _epoch_verdict(
 
 
 def _size_curve(
-    workspace: Workspace, sizes: Floats, found: list[list[Outcome]], judged: int
+    workspace: Workspace, sizes: Floats, found: list[list[TrialResult]], judged: int
 ) -> SizeCurve:
     error = np.array([[one.best.validation_error or 0.0 for one in row] for row in found])
     loss = np.array([[one.best.validation_loss or 0.0 for one in row] for row in found])

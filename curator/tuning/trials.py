@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.progress import SILENT, Progress
-from curator.base.vocabulary import Origin, Split, Standing, code_of
+from curator.base.vocabulary import CurrentLabel, Origin, Split, code_of
 from curator.catalogue import features as catalogued
 from curator.catalogue import pool
 from curator.classifiers.devices import choose_placement
@@ -39,7 +39,7 @@ FEWEST_LABELS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class TrialSample:
     """Labelled images: ids, classes, and the unit that each belongs to, all (n,)."""
 
     image_ids: Ids
@@ -50,9 +50,9 @@ class Sample:
         """How many there are."""
         return len(self.image_ids)
 
-    def where(self, chosen: Flags) -> Sample:
+    def where(self, chosen: Flags) -> TrialSample:
         """The images that `chosen` (n,) marks."""
-        return Sample(
+        return TrialSample(
             image_ids=self.image_ids[chosen],
             positive=self.positive[chosen],
             units=self.units[chosen],
@@ -60,20 +60,20 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labels:
+class StudyLabels:
     """People's labels: those that train and validate, and those of the test split."""
 
-    train: Sample
-    test: Sample
+    train: TrialSample
+    test: TrialSample
 
-    def divided(self, share: float, seed: int) -> tuple[Sample, Sample]:
+    def divided(self, share: float, seed: int) -> tuple[TrialSample, TrialSample]:
         """The training labels as those that train and those that validate, by group."""
         watched = validation_members(self.train.units, self.train.positive, share, seed)
         return self.train.where(~watched), self.train.where(watched)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class TrialResult:
     """What a training came to; `seconds` are those of training and validation."""
 
     history: tuple[EpochRecord, ...]
@@ -88,20 +88,20 @@ class Outcome:
         return self.history[self.best_epoch - 1]
 
 
-def study_labels(workspace: Workspace) -> Labels:
+def study_labels(workspace: Workspace) -> StudyLabels:
     """What people labelled. Raises DataError unless both classes have enough to compare."""
     human = pool.human_labels(workspace.catalogue, None)
-    classes = [code_of(Standing.POSITIVE), code_of(Standing.NEGATIVE)]
+    classes = [code_of(CurrentLabel.POSITIVE), code_of(CurrentLabel.NEGATIVE)]
     usable = np.isin(human.standing, classes)
     origins = [code_of(Origin.SEED), code_of(Origin.REVIEW)]
-    everything = Sample(
+    everything = TrialSample(
         image_ids=human.image_ids,
-        positive=human.standing == code_of(Standing.POSITIVE),
+        positive=human.standing == code_of(CurrentLabel.POSITIVE),
         units=human.unit_keys,
     )
     trains = usable & (human.split == code_of(Split.TRAIN)) & np.isin(human.origin, origins)
     tests = usable & (human.split == code_of(Split.TEST))
-    labels = Labels(train=everything.where(trains), test=everything.where(tests))
+    labels = StudyLabels(train=everything.where(trains), test=everything.where(tests))
     names = workspace.settings.classes
     for name, side in ((names.positive, True), (names.negative, False)):
         count = int((labels.train.positive == side).sum())
@@ -127,7 +127,7 @@ def with_settings(workspace: Workspace, changes: Mapping[str, Value]) -> Workspa
     return replace(workspace, settings=settings)
 
 
-def subset(sample: Sample, share: float, seed: int) -> Sample:
+def subset(sample: TrialSample, share: float, seed: int) -> TrialSample:
     """About `share` of the units; smaller shares lie within larger ones of the same seed."""
     if share >= 1:
         return sample
@@ -136,13 +136,13 @@ def subset(sample: Sample, share: float, seed: int) -> Sample:
 
 def train_on(
     workspace: Workspace,
-    train: Sample,
-    validation: Sample | None,
+    train: TrialSample,
+    validation: TrialSample | None,
     *,
     seed: int,
     progress: Progress = SILENT,
     **changes: Any,
-) -> tuple[Outcome, TrainedNetwork]:
+) -> tuple[TrialResult, TrainedNetwork]:
     """Train the network of the settings on `train`, judged on `validation`.
 
     `changes` replace fields of the recipe. Raises DataError unless networks are trained
@@ -177,7 +177,7 @@ def train_on(
     found = train_network(
         network, data, packed, recipe, validation=watched, device=_device(workspace), seed=seed
     )
-    outcome = Outcome(
+    outcome = TrialResult(
         history=found.history,
         best_epoch=found.best_epoch,
         seconds=found.history[-1].seconds,
@@ -188,7 +188,7 @@ def train_on(
 
 
 def error_on(
-    workspace: Workspace, trained: TrainedNetwork, test: Sample, progress: Progress = SILENT
+    workspace: Workspace, trained: TrainedNetwork, test: TrialSample, progress: Progress = SILENT
 ) -> ErrorEstimate:
     """The error on the test split, with its exact 95% interval."""
     from curator.classifiers.networks.batch_loading import margins_of
@@ -209,7 +209,7 @@ def needs_networks(settings: Settings) -> None:
         )
 
 
-def _rows(workspace: Workspace, feature_set_id: int, sample: Sample) -> tuple[Ids, Flags]:
+def _rows(workspace: Workspace, feature_set_id: int, sample: TrialSample) -> tuple[Ids, Flags]:
     """The rows of the images that could be packed, and their classes."""
     rows = catalogued.rows_of(workspace.catalogue, feature_set_id, sample.image_ids)
     return rows[rows >= 0], sample.positive[rows >= 0]

@@ -29,8 +29,8 @@ from curator.statistics.metrics import ErrorEstimate
 from curator.tuning.search import Candidate, Sampler, Search, Trial
 from curator.tuning.space import Dimension, Value, combinations, parse_space
 from curator.tuning.trials import (
-    Labels,
-    Outcome,
+    StudyLabels,
+    TrialResult,
     error_on,
     needs_networks,
     study_labels,
@@ -186,7 +186,7 @@ def _folder(
     space: tuple[Dimension, ...],
     kind: str,
     stages: list[tuple[int, float]],
-    labels: Labels,
+    labels: StudyLabels,
 ) -> Path:
     """Where this search is kept: another one if settings, labels or the space are others."""
     searched = {one.key for one in space}
@@ -210,7 +210,7 @@ def _folder(
 
 def _try_all(
     workspace: Workspace,
-    labels: Labels,
+    labels: StudyLabels,
     search: Search,
     count: int,
     share: float,
@@ -245,7 +245,9 @@ def _try_all(
     return True
 
 
-def _trial(workspace: Workspace, labels: Labels, candidate: Candidate, share: float) -> Outcome:
+def _trial(
+    workspace: Workspace, labels: StudyLabels, candidate: Candidate, share: float
+) -> TrialResult:
     changed = with_settings(workspace, candidate)
     seed, training = changed.settings.runtime.seed, changed.settings.training
     train, validation = labels.divided(training.validation_share or 0.2, seed)
@@ -253,7 +255,9 @@ def _trial(workspace: Workspace, labels: Labels, candidate: Candidate, share: fl
     return outcome
 
 
-def _facts(outcome: Outcome, labels: Labels, share: float, workspace: Workspace) -> dict[str, Any]:
+def _facts(
+    outcome: TrialResult, labels: StudyLabels, share: float, workspace: Workspace
+) -> dict[str, Any]:
     training = workspace.settings.training
     train, _ = labels.divided(training.validation_share or 0.2, workspace.settings.runtime.seed)
     return {
@@ -281,7 +285,7 @@ def _named(candidate: Mapping[str, Value]) -> str:
 
 def _report(
     workspace: Workspace,
-    labels: Labels,
+    labels: StudyLabels,
     searches: list[Search],
     stages: list[tuple[int, float]],
     folder: Path,
@@ -327,7 +331,11 @@ def _apply(workspace: Workspace, winner: Trial | None, whole: bool) -> None:
 
 
 def _judge(
-    workspace: Workspace, labels: Labels, winner: Trial | None, folder: Path, progress: Progress
+    workspace: Workspace,
+    labels: StudyLabels,
+    winner: Trial | None,
+    folder: Path,
+    progress: Progress,
 ) -> tuple[ErrorEstimate | None, int]:
     """Train the winner on all labels but the test split's, and look at these once."""
     assert winner is not None

@@ -13,7 +13,7 @@ from curator.audits.draw import AuditDraw
 from curator.audits.frame import Frame, freeze_frame
 from curator.audits.ladder import AuditPlan, lay_ladder
 from curator.audits.promise import Promise
-from curator.audits.test import Outcome
+from curator.audits.test import AuditOutcome
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -46,7 +46,9 @@ def plan_of(frame: Frame, promise: Promise, sizes: list[int], drawn: list[int]) 
 def answers(frame: Frame, draw: AuditDraw, wrong: Flags) -> NDArray[np.int8]:
     """What a perfect annotator answers when `wrong` (places,) marks the wrong labels."""
     truth = frame.positive ^ wrong
-    return np.where(truth[draw.places], Outcome.POSITIVE, Outcome.NEGATIVE).astype(np.int8)
+    return np.where(truth[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE).astype(
+        np.int8
+    )
 
 
 def spreads(plan: AuditPlan) -> Iterator[tuple[int, ...]]:

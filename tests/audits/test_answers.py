@@ -15,7 +15,7 @@ from curator.catalogue.labels import current
 from curator.errors import DataError
 from curator.intake.label import LabelReport, label
 from curator.review.queues import queue, queue_csv
-from curator.review.session import Desk
+from curator.review.session import ReviewSession
 from tests.support.audited import Pool, make_pool
 from tests.support.filled import decide
 
@@ -112,7 +112,7 @@ def test_without_an_open_audit_there_is_nothing_to_answer(pool: Pool) -> None:
 def test_a_label_from_elsewhere_is_no_blind_answer(pool: Pool) -> None:
     first, second = waiting(pool)[:2]
     decide(pool.workspace, [first], Label.POSITIVE, Origin.REVIEW)
-    with Desk(pool.workspace, "audit", actor="anna") as desk:
+    with ReviewSession(pool.workspace, "audit", actor="anna") as desk:
         card = desk.current()
         assert card is not None
         assert card.image_id == first
@@ -129,8 +129,8 @@ def test_a_label_from_elsewhere_is_no_blind_answer(pool: Pool) -> None:
 
 def test_two_people_share_an_audit_and_get_each_image_once(pool: Pool) -> None:
     seen: list[int] = []
-    with Desk(pool.workspace, "audit", actor="anna") as anna:
-        with Desk(pool.workspace, "audit", actor="berta") as berta:
+    with ReviewSession(pool.workspace, "audit", actor="anna") as anna:
+        with ReviewSession(pool.workspace, "audit", actor="berta") as berta:
             for desk in (anna, berta) * 24:
                 card = desk.current()
                 if card is not None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from curator.audits import certify as certifying
 from curator.audits.audit import abandon, audit
 from curator.audits.certify import certify
-from curator.audits.outlook import Answer
+from curator.audits.outlook import Advice
 from curator.base.vocabulary import (
     AuditKind,
     AuditState,
@@ -83,7 +83,7 @@ def promoted(pool: Pool) -> dict[int, bool]:
 def test_the_whole_way_to_a_certificate(pool: Pool, tmp_path: Path) -> None:
     workspace = pool.workspace
     opened = audit(workspace, size=SAMPLE)
-    assert (opened.answer, opened.sample, opened.waiting) == (Answer.READY, SAMPLE, SAMPLE)
+    assert (opened.answer, opened.sample, opened.waiting) == (Advice.READY, SAMPLE, SAMPLE)
     audited = drawn(pool)
     ranked = current_scores(workspace.catalogue, np.array(audited))
     assert not np.isnan(ranked).any()

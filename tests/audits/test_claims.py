@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from curator.audits.claim import claims_that_hold
+from curator.audits.claim import certified_sets
 from curator.audits.draw import draw_audit
 from curator.audits.frame import of_class
 from curator.audits.ladder import lay_ladder
@@ -19,13 +19,13 @@ from curator.audits.planner import rarer_share
 from curator.audits.prepare import Spending, promise_for, rank_pool
 from curator.audits.promise import Promise
 from curator.audits.simple_random import (
-    close_single,
-    describe_single,
-    draw_single,
-    plan_single,
-    restore_single,
+    close_simple_random,
+    describe_simple_random,
+    draw_simple_random,
+    plan_simple_random,
+    restore_simple_random,
 )
-from curator.audits.test import Outcome, close_audit
+from curator.audits.test import AuditOutcome, close_audit
 from curator.base.idset import IdSet
 from curator.base.vocabulary import AuditScope
 from curator.errors import DataError
@@ -78,14 +78,14 @@ def test_a_promise_about_the_common_class_is_empty_and_about_the_rare_one_is_not
 def test_the_bound_of_a_single_set_covers_the_truth_as_often_as_it_says() -> None:
     size, sample, wrong = 400, 80, 24
     frame = frame_of(size)
-    plan = plan_single(frame, Promise(max_error=0.1, risk=0.1), sample)
+    plan = plan_simple_random(frame, Promise(max_error=0.1, risk=0.1), sample)
     truth = frame.positive.copy()
     truth[np.random.default_rng(0).choice(size, wrong, replace=False)] ^= True
     missed = 0
     for attempt in range(600):
-        draw = draw_single(frame, plan, seed=1, attempt=attempt)
-        outcomes = np.where(truth[draw.places], Outcome.POSITIVE, Outcome.NEGATIVE)
-        verdict = close_single(frame, plan, draw, outcomes.astype(np.int8))
+        draw = draw_simple_random(frame, plan, seed=1, attempt=attempt)
+        outcomes = np.where(truth[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
+        verdict = close_simple_random(frame, plan, draw, outcomes.astype(np.int8))
         left = int((truth != frame.positive)[verdict.unseen_places].sum())
         assert len(set(verdict.unseen_places) | set(draw.places)) == size
         missed += left > verdict.wrong
@@ -94,26 +94,28 @@ def test_the_bound_of_a_single_set_covers_the_truth_as_often_as_it_says() -> Non
 
 def test_a_single_plan_survives_being_stored_and_no_other_frame() -> None:
     frame = frame_of(300)
-    plan = plan_single(frame, Promise(max_error=0.1, risk=0.05), 60)
-    assert restore_single(json.loads(json.dumps(describe_single(plan))), frame) == plan
+    plan = plan_simple_random(frame, Promise(max_error=0.1, risk=0.05), 60)
+    assert (
+        restore_simple_random(json.loads(json.dumps(describe_simple_random(plan))), frame) == plan
+    )
     with pytest.raises(DataError, match="another frame"):
-        restore_single(describe_single(plan), frame_of(301))
+        restore_simple_random(describe_simple_random(plan), frame_of(301))
     with pytest.raises(DataError, match="cannot be drawn"):
-        plan_single(frame, plan.promise, 200)
-    draw = draw_single(frame, plan, seed=0, attempt=1)
-    other = plan_single(frame, plan.promise, 59)
+        plan_simple_random(frame, plan.promise, 200)
+    draw = draw_simple_random(frame, plan, seed=0, attempt=1)
+    other = plan_simple_random(frame, plan.promise, 59)
     with pytest.raises(DataError, match="another plan"):
-        close_single(frame, other, draw, np.zeros(60, dtype=np.int8))
+        close_simple_random(frame, other, draw, np.zeros(60, dtype=np.int8))
 
 
 def test_only_what_was_called_the_other_class_is_subtracted_from_a_single_bound() -> None:
     frame = frame_of(400)
-    plan = plan_single(frame, Promise(max_error=0.05, risk=0.05), 60)
-    draw = draw_single(frame, plan, seed=0, attempt=1)
-    right = np.where(frame.positive[draw.places], Outcome.POSITIVE, Outcome.NEGATIVE)
+    plan = plan_simple_random(frame, Promise(max_error=0.05, risk=0.05), 60)
+    draw = draw_simple_random(frame, plan, seed=0, attempt=1)
+    right = np.where(frame.positive[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
     unsure, wrong = right.astype(np.int8), right.astype(np.int8)
-    unsure[:4], wrong[:4] = Outcome.UNSHOWABLE, 1 - right[:4]
-    found, doubted = (close_single(frame, plan, draw, said) for said in (wrong, unsure))
+    unsure[:4], wrong[:4] = AuditOutcome.UNSHOWABLE, 1 - right[:4]
+    found, doubted = (close_simple_random(frame, plan, draw, said) for said in (wrong, unsure))
     assert (found.errors, found.refuted, doubted.errors, doubted.refuted) == (4, 4, 4, 0)
     assert doubted.wrong == found.wrong + 4
 
@@ -137,10 +139,10 @@ def test_a_restated_claim_is_true_whenever_the_rungs_that_passed_are(
     # Every fourth of the wrong ones is overlooked, if any is.
     seen_wrong = wrong & (np.cumsum(wrong) % 4 != 0) if overlooked else wrong
     draw = draw_audit(frame, plan, seed=seed, attempt=1)
-    outcomes = np.where(frame.positive ^ seen_wrong, Outcome.POSITIVE, Outcome.NEGATIVE)
+    outcomes = np.where(frame.positive ^ seen_wrong, AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
     verdict = close_audit(frame, plan, draw, outcomes[draw.places].astype(np.int8))
     left = generator.random(1_200) < 0.05
-    claim, widest = claims_that_hold(
+    claim, widest = certified_sets(
         frame,
         plan,
         draw.places,
@@ -168,12 +170,12 @@ def test_when_too_many_have_left_a_smaller_set_or_nothing_is_certified() -> None
     plan = lay_ladder(frame, Promise(max_error=0.05, risk=0.2), [600, 1_200], [80, 160])
     assert plan is not None
     draw = draw_audit(frame, plan, seed=0, attempt=1)
-    outcomes = np.where(frame.positive[draw.places], Outcome.POSITIVE, Outcome.NEGATIVE)
+    outcomes = np.where(frame.positive[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
     verdict = close_audit(frame, plan, draw, outcomes.astype(np.int8))
     sizes = []
     for first_gone in (1_200, 1_100, 500):
         left = np.arange(1_200) >= first_gone
-        claim, widest = claims_that_hold(
+        claim, widest = certified_sets(
             frame, plan, draw.places, verdict, left=left, found_wrong=np.zeros(1_200, dtype=bool)
         )
         sizes.append(claim.size if claim else 0)

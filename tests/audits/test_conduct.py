@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curator.audits.draw import draw_audit
-from curator.audits.frame import balanced_confidence, claim_digest, freeze_frame, of_class
+from curator.audits.frame import balanced_confidence, certified_set_digest, freeze_frame, of_class
 from curator.audits.ladder import AuditPlan, Rung, describe, lay_ladder, restore
 from curator.audits.promise import Promise, next_promise, payable_confidence
-from curator.audits.test import Outcome, can_still_pass, close_audit
+from curator.audits.test import AuditOutcome, can_still_pass, close_audit
 from curator.errors import DataError
 from tests.audits.cases import answers, frame_of, plan_of
 
@@ -63,10 +63,10 @@ def test_the_digest_notices_a_label_an_image_and_an_order() -> None:
 
 def test_a_claim_is_about_a_set_of_labelled_images_in_any_order() -> None:
     ids, label = np.arange(20), np.arange(20) % 2 == 0
-    claim = claim_digest(ids, label)
-    assert claim == claim_digest(ids[::-1], label[::-1])
-    assert claim != claim_digest(ids[1:], label[1:])
-    assert claim != claim_digest(ids, ~label)
+    claim = certified_set_digest(ids, label)
+    assert claim == certified_set_digest(ids[::-1], label[::-1])
+    assert claim != certified_set_digest(ids[1:], label[1:])
+    assert claim != certified_set_digest(ids, ~label)
 
 
 @pytest.mark.parametrize("fault", ["empty", "twice", "nan"])
@@ -144,7 +144,7 @@ def test_a_clean_audit_certifies_all_that_it_reached_and_only_what_nobody_saw() 
     assert (verdict.sample, verdict.errors, verdict.confidence) == (250, 0, 0.95)
     assert verdict.bound == 75 / 750
     places = verdict.certified_places
-    assert verdict.claim == claim_digest(frame.image_ids[places], frame.positive[places])
+    assert verdict.claim == certified_set_digest(frame.image_ids[places], frame.positive[places])
 
 
 @pytest.mark.parametrize("settled", [True, False])
@@ -153,15 +153,17 @@ def test_errors_that_were_found_lower_the_bound_of_the_rest(settled: bool) -> No
     plan = plan_of(frame, PROMISE, [1_000], [250])
     draw = draw_audit(frame, plan, seed=3, attempt=1)
     outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
-    outcomes[:5] = 1 - outcomes[:5] if settled else Outcome.UNSURE
+    outcomes[:5] = 1 - outcomes[:5] if settled else AuditOutcome.UNSURE
     verdict = close_audit(frame, plan, draw, outcomes)
     assert (verdict.errors, verdict.estimate) == (5, 5 / 250)
     # What nobody could settle may be right, so the wrong ones may all be among the rest.
     assert verdict.bound == (70 if settled else 75) / 750
 
 
-@pytest.mark.parametrize("outcome", [Outcome.UNSURE, Outcome.SKIPPED, Outcome.UNSHOWABLE])
-def test_what_is_not_confirmed_is_wrong(outcome: Outcome) -> None:
+@pytest.mark.parametrize(
+    "outcome", [AuditOutcome.UNSURE, AuditOutcome.SKIPPED, AuditOutcome.UNSHOWABLE]
+)
+def test_what_is_not_confirmed_is_wrong(outcome: AuditOutcome) -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
     draw = draw_audit(frame, plan, seed=3, attempt=1)
@@ -199,11 +201,11 @@ def test_an_audit_taken_up_again_must_be_finished_before_it_is_closed() -> None:
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
     draw = draw_audit(frame, plan, seed=3, attempt=1)
     outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
-    outcomes[100:] = Outcome.OPEN
+    outcomes[100:] = AuditOutcome.OPEN
     with pytest.raises(DataError, match="150 of the 250"):
         close_audit(frame, plan, draw, outcomes)
     assert can_still_pass(frame, plan, draw, outcomes)
-    outcomes[:100] = Outcome.SKIPPED
+    outcomes[:100] = AuditOutcome.SKIPPED
     assert not can_still_pass(frame, plan, draw, outcomes)
 
 

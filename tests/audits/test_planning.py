@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from curator.audits.climb import Trials, climb, walk
-from curator.audits.forecast import Forecast, Judged, forecast_errors
+from curator.audits.forecast import Forecast, LabelEvidence, forecast_errors
 from curator.audits.frame import Frame, freeze_frame
-from curator.audits.outlook import Answer, Outlook, explain, fewest_decisions, look_ahead
+from curator.audits.outlook import Advice, Outlook, explain, fewest_decisions, look_ahead
 from curator.audits.planner import choose_plan, expect
 from curator.audits.promise import Promise
 from curator.errors import DataError
@@ -39,11 +39,11 @@ def frame_with(errors: Floats, positive_share: float = 0.4, seed: int = 0) -> Fr
     )
 
 
-def judged_by(errors: Floats, count: int, seed: int) -> Judged:
+def judged_by(errors: Floats, count: int, seed: int) -> LabelEvidence:
     """A random sample of labels whose out-of-fold estimates are `errors` and tell the truth."""
     generator = np.random.default_rng(seed)
     sample = generator.choice(errors, count, replace=False)
-    return Judged(
+    return LabelEvidence(
         estimated_error=sample,
         wrong=generator.random(count) < sample,
         weight=np.ones(count),
@@ -65,7 +65,7 @@ def test_scenarios_that_agree_with_people_weigh_more() -> None:
     for name, truth in (("bold", bold), ("honest", claimed), ("shy", shy)):
         generator = np.random.default_rng(7)
         picked = generator.choice(20_000, 400, replace=False)
-        judged = Judged(
+        judged = LabelEvidence(
             estimated_error=claimed[picked],
             wrong=generator.random(400) < truth[picked],
             weight=np.ones(400),
@@ -86,7 +86,7 @@ def test_labels_that_lie_do_not_slander_the_pool() -> None:
     for seed in range(8):
         generator = np.random.default_rng(seed)
         places = generator.choice(len(truth), 300, replace=False)
-        judged = Judged(
+        judged = LabelEvidence(
             estimated_error=seen[places],
             wrong=(generator.random(300) < truth[places]) ^ (generator.random(300) < 0.1),
             weight=np.ones(300),
@@ -202,7 +202,7 @@ def look(errors: Floats, promise: Promise, sample: int | None, share: float = 0.
 
 def test_an_easy_pool_is_ready_and_says_what_to_expect() -> None:
     outlook = look(rising_errors(40_000, 0.5), ONE_PERCENT, None)
-    assert outlook.answer is Answer.READY
+    assert outlook.answer is Advice.READY
     assert outlook.plan is not None
     assert outlook.plan.sample == outlook.sample
     assert outlook.expectation.certified > 0.6 * 40_000
@@ -212,19 +212,19 @@ def test_an_easy_pool_is_ready_and_says_what_to_expect() -> None:
 def test_too_few_decisions_are_told_how_many_are_enough() -> None:
     errors = rising_errors(40_000, 0.5)
     outlook = look(errors, ONE_PERCENT, 150)
-    assert outlook.answer is Answer.MORE_DECISIONS
+    assert outlook.answer is Advice.MORE_DECISIONS
     assert outlook.fewest == 299
     assert outlook.enough is not None
     assert outlook.enough >= 299
-    assert look(errors, ONE_PERCENT, outlook.enough).answer is Answer.READY
+    assert look(errors, ONE_PERCENT, outlook.enough).answer is Advice.READY
     assert outlook.looser is not None
-    assert look(errors, Promise(max_error=outlook.looser, risk=0.05), 150).answer is Answer.READY
+    assert look(errors, Promise(max_error=outlook.looser, risk=0.05), 150).answer is Advice.READY
     assert f"{outlook.enough:,} decisions" in explain(outlook)
 
 
 def test_a_pool_that_is_too_hard_is_told_so_before_anybody_labels() -> None:
     outlook = look(rising_errors(12_000, 6.0), ONE_PERCENT, 800)
-    assert outlook.answer is Answer.TOO_HARD
+    assert outlook.answer is Advice.TOO_HARD
     assert outlook.within_reach < 0.1
     assert "cannot be certified at 0.01" in explain(outlook)
 
@@ -232,10 +232,10 @@ def test_a_pool_that_is_too_hard_is_told_so_before_anybody_labels() -> None:
 def test_a_promise_that_one_label_for_all_keeps_is_empty() -> None:
     errors = np.full(20_000, 0.002)
     for promise, share, answer in [
-        (THREE_PERCENT, 0.02, Answer.EMPTY_PROMISE),
-        (ONE_PERCENT, 0.02, Answer.READY),
-        (THREE_PERCENT, 0.98, Answer.EMPTY_PROMISE),
-        (THREE_PERCENT, 0.06, Answer.READY),
+        (THREE_PERCENT, 0.02, Advice.EMPTY_PROMISE),
+        (ONE_PERCENT, 0.02, Advice.READY),
+        (THREE_PERCENT, 0.98, Advice.EMPTY_PROMISE),
+        (THREE_PERCENT, 0.06, Advice.READY),
     ]:
         outlook = look(errors, promise, 500, share)
         assert outlook.answer is answer, (promise, share)
@@ -257,7 +257,7 @@ def test_no_rung_is_tested_where_the_promise_is_empty() -> None:
 def test_the_audit_is_no_larger_than_it_is_worth() -> None:
     easy, hard = (look(rising_errors(40_000, h), THREE_PERCENT, None) for h in (0.3, 0.9))
     assert easy.sample < hard.sample
-    assert easy.answer is hard.answer is Answer.READY
+    assert easy.answer is hard.answer is Advice.READY
 
 
 @pytest.mark.parametrize("sample", [0, 501])
@@ -269,7 +269,7 @@ def test_impossible_samples_are_refused(sample: int) -> None:
 
 def test_a_tiny_frame_has_an_outlook_too() -> None:
     outlook = look(np.full(12, 0.05), THREE_PERCENT, None)
-    assert outlook.answer in {Answer.TOO_HARD, Answer.EMPTY_PROMISE}
+    assert outlook.answer in {Advice.TOO_HARD, Advice.EMPTY_PROMISE}
     assert explain(outlook)
 
 

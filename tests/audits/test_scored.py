@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from curator.audits.forecast import forecast_errors
-from curator.audits.outlook import Answer, look_ahead, prepare
+from curator.audits.outlook import Advice, look_ahead, prepare
 from curator.audits.promise import Promise
-from curator.audits.scored import frame_of_scores, judged_labels
+from curator.audits.scored import frame_of_scores, label_evidence
 
 
 def test_images_get_their_likelier_label_and_the_surest_come_first() -> None:
@@ -30,7 +30,7 @@ def test_balanced_a_rare_class_is_not_behind_the_common_one() -> None:
 
 
 def test_labels_that_heads_contradict_are_wrong_labels_of_the_heads() -> None:
-    judged = judged_labels(np.array([0.9, 0.2, 0.7]), np.array([True, True, False]))
+    judged = label_evidence(np.array([0.9, 0.2, 0.7]), np.array([True, True, False]))
     assert judged.wrong.tolist() == [False, True, True]
     assert np.allclose(judged.estimated_error, [0.1, 0.2, 0.3])
     assert judged.weight.tolist() == [1.0, 1.0, 1.0]
@@ -46,7 +46,7 @@ def test_preparing_an_audit_is_the_first_half_of_looking_ahead() -> None:
         forecast = forecast_errors(frame)
         prepared = prepare(frame, forecast, promise, sample=sample, seed=3)
         outlook = look_ahead(frame, forecast, promise, sample=sample, seed=3)
-        assert prepared.worthwhile == (outlook.answer is Answer.READY)
+        assert prepared.worthwhile == (outlook.answer is Advice.READY)
         assert prepared.expectation == outlook.expectation
         assert (prepared.plan and prepared.plan.digest) == (outlook.plan and outlook.plan.digest)
     assert not prepare(frame, forecast, promise, sample=20, seed=3).worthwhile

@@ -12,7 +12,7 @@ from curator.catalogue import audits, claims, frames, labels
 from curator.catalogue.audits import NewAudit
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.frames import FrameRows
-from curator.catalogue.models import Frame, FrameMember
+from curator.catalogue.models import AuditFrame, FrameMember
 from curator.errors import BusyError
 from tests.catalogue.builders import add_images, run_round, say
 
@@ -80,7 +80,7 @@ def test_a_frame_that_was_left_unfinished_is_thrown_away(catalogue: Catalogue) -
     assert audits.list_audits(catalogue) == []
     frames.keep_frame(catalogue, rows_of(ids[::-1]), round_id=1, details={})
     with catalogue.read() as connection:
-        assert connection.execute(sa.select(sa.func.count()).select_from(Frame)).scalar() == 1
+        assert connection.execute(sa.select(sa.func.count()).select_from(AuditFrame)).scalar() == 1
         members = sa.select(sa.func.count()).select_from(FrameMember)
         assert connection.execute(members).scalar() == 10
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curator.base.vocabulary import EventKind, Label, Method, Origin, Split, Standing, code_of
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split, code_of
 from curator.catalogue import checks, labels, pool
 from curator.catalogue.engine import Catalogue
 from curator.errors import DataError
@@ -150,7 +150,8 @@ def test_human_labels_come_as_arrays_in_order(catalogue: Catalogue) -> None:
     human = pool.human_labels(catalogue, None)
     assert human.image_ids.tolist() == [ids[1], ids[2], ids[4]]
     assert human.standing.tolist() == [
-        code_of(word) for word in (Standing.NEGATIVE, Standing.UNSURE, Standing.POSITIVE)
+        code_of(word)
+        for word in (CurrentLabel.NEGATIVE, CurrentLabel.UNSURE, CurrentLabel.POSITIVE)
     ]
     assert human.method.tolist() == [
         code_of(word) for word in (Method.IMPORT, Method.BLIND, Method.SHEET)
@@ -160,7 +161,8 @@ def test_human_labels_come_as_arrays_in_order(catalogue: Catalogue) -> None:
     ]
     assert human.source_ids.tolist() == [1, 1, 1]
     assert pool.labels_of(catalogue, human.image_ids[::-1]).tolist() == [
-        code_of(word) for word in (Standing.POSITIVE, Standing.UNSURE, Standing.NEGATIVE)
+        code_of(word)
+        for word in (CurrentLabel.POSITIVE, CurrentLabel.UNSURE, CurrentLabel.NEGATIVE)
     ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from curator.base.vocabulary import Label, Method, Origin, Standing
+from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
 from curator.catalogue import past
 from curator.catalogue.rounds import list_rounds, rollback
 from curator.report.people import pool_over_rounds, work_of
@@ -127,9 +127,9 @@ def test_labels_are_told_by_source(filled: tuple[Workspace, list[int]], tmp_path
     other = fill(workspace, tmp_path / "b", ["00.jpg", "new.jpg"], source="other")
     decide(workspace, ids[:2], Label.POSITIVE)
     found = past.labels_by_source(workspace.catalogue)
-    assert found["photos"] == {(None, None): 18, (Standing.POSITIVE, Origin.SEED): 2}
+    assert found["photos"] == {(None, None): 18, (CurrentLabel.POSITIVE, Origin.SEED): 2}
     # The image of both sources counts in both.
-    assert found["other"] == {(None, None): 1, (Standing.POSITIVE, Origin.SEED): 1}
+    assert found["other"] == {(None, None): 1, (CurrentLabel.POSITIVE, Origin.SEED): 1}
     assert other["00.jpg"] == ids[0]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from curator.base.vocabulary import GroupKind, Label, Origin, Quarantine, Split, Standing
+from curator.base.vocabulary import CurrentLabel, GroupKind, Label, Origin, Quarantine, Split
 from curator.catalogue import (
     claims,
     counts,
@@ -225,10 +225,10 @@ def test_ids_come_in_chunks_by_standing_and_origin(catalogue: Catalogue) -> None
     def ids(**wanted: Any) -> list[int]:
         return [i for chunk in queues.id_chunks(catalogue, size=2, **wanted) for i in chunk]
 
-    assert ids(standing=[Standing.NEGATIVE]) == [1, 5, 6]
-    assert ids(standing=[Standing.NEGATIVE], origins=[Origin.REVIEW]) == [5, 6]
+    assert ids(standing=[CurrentLabel.NEGATIVE]) == [1, 5, 6]
+    assert ids(standing=[CurrentLabel.NEGATIVE], origins=[Origin.REVIEW]) == [5, 6]
     assert ids(origins=[Origin.PROMOTED]) == [1, 19, 20]
-    assert ids(standing=[None, Standing.POSITIVE]) == [2, 3, 4, *range(7, 21)]
+    assert ids(standing=[None, CurrentLabel.POSITIVE]) == [2, 3, 4, *range(7, 21)]
     assert len(ids()) == 20
 
 
@@ -247,17 +247,17 @@ def test_counts_add_up(catalogue: Catalogue) -> None:
     files.quarantine_images(catalogue, {8: (Quarantine.CORRUPT, "")})
     tally = counts.counts(catalogue)
     assert tally.labels == {
-        Standing.POSITIVE: {Origin.PROMOTED: 2},
-        Standing.NEGATIVE: {Origin.PROMOTED: 1, Origin.REVIEW: 2},
-        Standing.UNSURE: {Origin.SEED: 1},
+        CurrentLabel.POSITIVE: {Origin.PROMOTED: 2},
+        CurrentLabel.NEGATIVE: {Origin.PROMOTED: 1, Origin.REVIEW: 2},
+        CurrentLabel.UNSURE: {Origin.SEED: 1},
     }
     assert (tally.images, tally.usable, tally.unlabelled) == (20, 19, 13)
     assert (tally.promoted, tally.without_human) == (3, 16)
     assert tally.coverage == 3 / 16
     assert counts.human_counts(catalogue) == {
-        Standing.POSITIVE: 0,
-        Standing.NEGATIVE: 2,
-        Standing.UNSURE: 1,
+        CurrentLabel.POSITIVE: 0,
+        CurrentLabel.NEGATIVE: 2,
+        CurrentLabel.UNSURE: 1,
     }
     (source,) = counts.source_counts(catalogue)
     assert (source.name, dict(source.locations)) == ("pictures", {"present": 20})
@@ -309,14 +309,18 @@ def test_the_manifest_is_sorted_by_path_over_all_sources(catalogue: Catalogue) -
     assert [row.path for row in rows] == [b"/b/1.png", b"/b/2.png", b"/c.png"]
     assert [row.image_id for row in rows] == [2, 1, 2]
     one = rows[0]
-    assert (one.standing, one.origin, one.split) == (Standing.POSITIVE, Origin.SEED, Split.TRAIN)
+    assert (one.standing, one.origin, one.split) == (
+        CurrentLabel.POSITIVE,
+        Origin.SEED,
+        Split.TRAIN,
+    )
     assert (one.reasons, one.note) == (("sharp",), "fine")
     assert (one.user_group, one.grouped) == ("film", True)
-    everything = list(manifest.manifest_rows(catalogue, standings=list(Standing)))
+    everything = list(manifest.manifest_rows(catalogue, standings=list(CurrentLabel)))
     assert everything[0].path == b"/a.png"
     assert not everything[0].grouped
     assert len(list(manifest.manifest_rows(catalogue, sources=["y"]))) == 1
-    for wanted in ({}, {"standings": list(Standing)}, {"sources": ["y"]}, {"origins": []}):
+    for wanted in ({}, {"standings": list(CurrentLabel)}, {"sources": ["y"]}, {"origins": []}):
         rows = list(manifest.manifest_rows(catalogue, **wanted))
         assert manifest.count_manifest_rows(catalogue, **wanted) == len(rows)
 
@@ -327,7 +331,7 @@ def test_a_manifest_is_one_consistent_view(catalogue: Catalogue) -> None:
     rows = manifest.manifest_rows(catalogue)
     first = next(rows)
     say(catalogue, ids, "negative", replace=True)
-    assert {row.standing for row in (first, *rows)} == {Standing.POSITIVE}
+    assert {row.standing for row in (first, *rows)} == {CurrentLabel.POSITIVE}
 
 
 def test_staged_scores_are_seen_by_nobody(catalogue: Catalogue) -> None:

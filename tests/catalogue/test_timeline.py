@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curator.base.vocabulary import EventKind, Label, Method, Origin, Standing, code_of
-from curator.catalogue.current_labels.arrays import PeopleEvents, standing_of_people
-from curator.catalogue.current_labels.rule import EventFacts, standing_label
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, code_of
+from curator.catalogue.current_labels.arrays import PeopleEvents, current_labels_of_people
+from curator.catalogue.current_labels.rule import EventFacts, current_label
 
 PEOPLE = [origin for origin in Origin if origin is not Origin.PROMOTED]
 METHODS = [method for method in Method if method is not Method.ROUND]
@@ -61,14 +61,14 @@ def test_at_any_moment_it_is_what_the_rule_says_of_each_image(
     drawn: list[tuple[int, Label, Origin, Method, bool]], moment: int
 ) -> None:
     events = events_of(drawn)
-    images, standing, origins = standing_of_people(arrays(events).until(moment))
+    images, standing, origins = current_labels_of_people(arrays(events).until(moment))
     found = {
-        int(image): (list(Standing)[code], list(Origin)[origin])
+        int(image): (list(CurrentLabel)[code], list(Origin)[origin])
         for image, code, origin in zip(images, standing, origins, strict=True)
     }
     expected = {}
     for image, mine in events.items():
-        label = standing_label([one for one in mine if one.event_id <= moment], set())
+        label = current_label([one for one in mine if one.event_id <= moment], set())
         if label is not None:
             expected[image] = (label.standing, label.origin)
     assert found == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from curator.charts.contact_sheet import Strip, Tile, contact_sheet
+from curator.charts.contact_sheet import SheetSection, Tile, contact_sheet
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 128, 0), "blue": (0, 0, 255)}
 
@@ -21,10 +21,10 @@ def pixels_of(sheet: Image.Image, colour: str) -> np.ndarray:
 def test_strips_and_tiles_are_in_order() -> None:
     sheet = contact_sheet(
         [
-            Strip(
+            SheetSection(
                 heading="first", tiles=(Tile(picture=plain("red")), Tile(picture=plain("green")))
             ),
-            Strip(heading="second", remark="two", tiles=(Tile(picture=plain("blue")),)),
+            SheetSection(heading="second", remark="two", tiles=(Tile(picture=plain("blue")),)),
         ],
         tile_size=60,
     )
@@ -37,7 +37,7 @@ def test_strips_and_tiles_are_in_order() -> None:
 
 def test_pictures_keep_their_shape_and_any_mode_is_shown() -> None:
     tiles = (Tile(picture=plain("red", (80, 20))), Tile(picture=plain("blue", (9, 9), "P")))
-    sheet = contact_sheet([Strip(heading="shapes", tiles=tiles)], tile_size=40)
+    sheet = contact_sheet([SheetSection(heading="shapes", tiles=tiles)], tile_size=40)
     red = pixels_of(sheet, "red")
     assert np.ptp(red[:, 1]) + 1 == 40
     assert np.ptp(red[:, 0]) + 1 == 10
@@ -47,7 +47,7 @@ def test_pictures_keep_their_shape_and_any_mode_is_shown() -> None:
 def test_captions_are_drawn_below_their_picture() -> None:
     def sheet(*caption: str) -> Image.Image:
         return contact_sheet(
-            [Strip(heading="x", tiles=(Tile(picture=plain("red"), caption=caption),))]
+            [SheetSection(heading="x", tiles=(Tile(picture=plain("red"), caption=caption),))]
         )
 
     bare, said = np.asarray(sheet("", "")), np.asarray(sheet("P 0.99", "rated 0"))
@@ -57,11 +57,11 @@ def test_captions_are_drawn_below_their_picture() -> None:
 
 
 def test_an_empty_strip_and_no_strip() -> None:
-    sheet = contact_sheet([Strip(heading="surest good")])
+    sheet = contact_sheet([SheetSection(heading="surest good")])
     assert (np.asarray(sheet) < 128).any()
     assert contact_sheet([]).size[0] > 0
 
 
 def test_the_same_pictures_give_the_same_sheet() -> None:
-    strips = [Strip(heading="x", tiles=(Tile(picture=plain("red"), caption=("a",)),))]
+    strips = [SheetSection(heading="x", tiles=(Tile(picture=plain("red"), caption=("a",)),))]
     assert contact_sheet(strips).tobytes() == contact_sheet(strips).tobytes()

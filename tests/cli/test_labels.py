@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from curator.base.vocabulary import Label
-from curator.cli.show_review import Answer, Answers
+from curator.cli.show_review import TypedAnswer, TypedAnswers
 from curator.errors import UsageError
 from curator.settings.sections import ClassesSettings
 from tests.support.command import Outcome, curator
@@ -150,17 +150,19 @@ def test_review_can_undo(labelled: Path, answer: Review) -> None:
 
 def test_a_key_means_the_same_in_a_line_as_on_the_screen(tmp_path: Path) -> None:
     """Also where a class begins with another key's letter, and after the user's changes."""
-    awkward = Answers(ClassesSettings(positive="x-ray", negative="a n b"), {})
+    awkward = TypedAnswers(ClassesSettings(positive="x-ray", negative="a n b"), {})
     assert awkward.read("a\n").label is Label.POSITIVE
     assert awkward.read("X-Ray").label is Label.POSITIVE
     assert awkward.read("x torn").label is Label.NEGATIVE
-    assert awkward.read("a n b torn, wet") == Answer(Label.NEGATIVE, ("torn", "wet"))
+    assert awkward.read("a n b torn, wet") == TypedAnswer(Label.NEGATIVE, ("torn", "wet"))
     assert awkward.read("n").label is Label.UNSURE
     assert [awkward.read(line).move for line in ("u", " \n", "skip", "q")] == [
         "undo", "skip", "skip", "quit",
     ]  # fmt: skip
     assert awkward.prompt() == "a/x/n/space/u/q> "
-    own = Answers(ClassesSettings(positive="good", negative="bad"), {"positive": "p", "undo": "f9"})
+    own = TypedAnswers(
+        ClassesSettings(positive="good", negative="bad"), {"positive": "p", "undo": "f9"}
+    )
     assert own.read("p").label is Label.POSITIVE
     with pytest.raises(UsageError, match="undo = undo"):
         own.read("a")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from curator.base.progress import SILENT
 from curator.cli import output
-from curator.cli.progress import Lines, progress_for, underway
+from curator.cli.progress import ProgressLines, progress_for, underway
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_log_gets_plain_lines(
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     progress = progress_for(quiet=False)
-    assert isinstance(progress, Lines)
+    assert isinstance(progress, ProgressLines)
     progress.note("Looking at \x1b[2J.")
     with progress.stage("encode", 1000) as stage:
         now += 5
@@ -142,7 +142,7 @@ def test_a_stage_of_unknown_length_shows_its_rate(
 ) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    with Lines().stage("walk", unit="files") as stage:
+    with ProgressLines().stage("walk", unit="files") as stage:
         now += 20
         stage.advance(4000)
         stage.expect(8000)

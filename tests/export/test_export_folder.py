@@ -19,7 +19,7 @@ import pytest
 
 from curator.base.vocabulary import Label
 from curator.errors import BusyError, StorageError, UsageError
-from curator.export.export import Certified, Filters, export
+from curator.export.export import CertifiedImages, Filters, export
 from curator.workspace import Workspace, create_workspace
 from tests.support.command import run_curator, start_curator
 from tests.support.disk import files_no_larger_than, locked_folder
@@ -493,8 +493,8 @@ def test_a_certificate_is_shown_only_for_exactly_its_images(
         workspace, photos, ["p.jpg", "q.jpg"], contents=write_files(photos, ["p.jpg", "q.jpg"])
     )
     promote(workspace, dict.fromkeys(ids.values(), 0.995))
-    promised = Certified(facts={"bound": 0.01}, image_ids=list(ids.values()))
-    fewer = Certified(facts={"bound": 0.01}, image_ids=[ids["p.jpg"]])
+    promised = CertifiedImages(facts={"bound": 0.01}, image_ids=list(ids.values()))
+    fewer = CertifiedImages(facts={"bound": 0.01}, image_ids=[ids["p.jpg"]])
 
     def shown(name: str, **options: Any) -> Any:
         report = export(workspace, tmp_path / name, **options)
@@ -507,7 +507,7 @@ def test_a_certificate_is_shown_only_for_exactly_its_images(
     assert shown("c.csv", certified=promised, filters=Filters(origins=["promoted"])) is None
     assert shown("d", certified=promised, format="croissant") == {"bound": 0.01}
     assert "0.01" in (tmp_path / "d" / "README.md").read_text()
-    stale = Certified(facts={"bound": 0.01, "reason": "old"}, image_ids=[], stale=True)
+    stale = CertifiedImages(facts={"bound": 0.01, "reason": "old"}, image_ids=[], stale=True)
     assert shown("f", certified=stale, format="croissant") is not None
     for file in ("README.md", "croissant.json"):
         assert "No bound" in (tmp_path / "f" / file).read_text()

@@ -138,7 +138,7 @@ def test_sources_within_each_other_go_the_long_way(
     pool: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(pool, tmp_path / "b" / "inner", ["x.jpg"], source="inner")
-    choice = exporting.chosen(pool, Filters(), None)
+    choice = exporting.choose_images(pool, Filters(), None)
     assert not exporting.is_quick(pool, choice, None)
     fill(pool, tmp_path / "bb", ["x.jpg"], source="beside")
     assert not exporting.is_quick(pool, choice, None)
@@ -153,7 +153,7 @@ def test_relative_paths_that_are_plain_text_are_quick_too(
     ids = list(fill(workspace, root / "b", names, source="one").values())
     ids += list(fill(workspace, root / "a", ["z2.jpg", "A.jpg"], source="two").values())
     decide(workspace, ids, Label.POSITIVE)
-    choice = exporting.chosen(workspace, Filters(), None)
+    choice = exporting.choose_images(workspace, Filters(), None)
     for place, folder in enumerate((root, tmp_path, Path("/"), root / "a", tmp_path / "elsewhere")):
         expected = folder in (root, tmp_path, Path("/"))
         assert exporting.is_quick(workspace, choice, folder) is expected
@@ -173,7 +173,7 @@ def test_a_relative_path_that_looks_like_an_escape_goes_the_long_way(
 ) -> None:
     ids = fill(workspace, tmp_path / "p", ["a.jpg", "file:x.jpg", "z.jpg"])
     decide(workspace, list(ids.values()), Label.POSITIVE)
-    choice = exporting.chosen(workspace, Filters(), None)
+    choice = exporting.choose_images(workspace, Filters(), None)
     assert not exporting.is_quick(workspace, choice, tmp_path / "p")
     assert exporting.is_quick(workspace, choice, tmp_path)
     both(workspace, tmp_path, ".csv", monkeypatch, filters=Filters(), relative_to=tmp_path / "p")

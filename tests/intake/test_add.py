@@ -14,7 +14,7 @@ from PIL import Image
 
 from curator.base.progress import Stage
 from curator.base.values import Decision
-from curator.base.vocabulary import Label, LocationState, Method, Origin, Quarantine, Standing
+from curator.base.vocabulary import CurrentLabel, Label, LocationState, Method, Origin, Quarantine
 from curator.catalogue.counts import counts
 from curator.catalogue.files import walk_locations
 from curator.catalogue.groups import groups_of
@@ -40,7 +40,7 @@ def image_at(workspace: Workspace, path: Path) -> int:
     return find_by_paths(workspace.catalogue, [key])[key]
 
 
-def standing(workspace: Workspace, path: Path) -> Standing | None:
+def standing(workspace: Workspace, path: Path) -> CurrentLabel | None:
     image_id = image_at(workspace, path)
     return current(workspace.catalogue, [image_id])[image_id].standing
 
@@ -389,11 +389,11 @@ def test_everything_under_a_path_becomes_seeds_also_what_was_known(
     report = add(workspace, [pictures / "faces"], label="bad", actor="jo")
     assert report.labelled == {Label.NEGATIVE: 3}
     labels = current(workspace.catalogue, [1, 2, 3, 4])
-    assert {labels[image].standing for image in (1, 2)} == {Standing.NEGATIVE}
+    assert {labels[image].standing for image in (1, 2)} == {CurrentLabel.NEGATIVE}
     assert {labels[image].origin for image in (1, 2)} == {Origin.SEED}
     again = add(workspace, [pictures / "faces"], label="bad")
     assert (again.labelled, again.conflicts) == ({}, 0)
-    assert counts(workspace.catalogue).labels == {Standing.NEGATIVE: {Origin.SEED: 3}}
+    assert counts(workspace.catalogue).labels == {CurrentLabel.NEGATIVE: {Origin.SEED: 3}}
 
 
 def test_subfolders_named_as_the_classes(workspace: Workspace, pictures: Path, save: Save) -> None:
@@ -405,7 +405,7 @@ def test_subfolders_named_as_the_classes(workspace: Workspace, pictures: Path, s
     assert report.labelled == {Label.NEGATIVE: 1, Label.POSITIVE: 2}
     assert report.added == 4
     assert standing(workspace, pictures / "rest/4.jpg") is None
-    assert standing(workspace, pictures / "good/deep/2.jpg") is Standing.POSITIVE
+    assert standing(workspace, pictures / "good/deep/2.jpg") is CurrentLabel.POSITIVE
 
 
 def test_the_same_bytes_in_both_folders_are_a_conflict(
@@ -416,9 +416,12 @@ def test_the_same_bytes_in_both_folders_are_a_conflict(
     save("bad/2.jpg", 2)
     report = add(workspace, [pictures], subfolders_are_classes=True)
     assert report.conflicts == 1
-    assert standing(workspace, pictures / "good/1.jpg") is Standing.CONFLICT
+    assert standing(workspace, pictures / "good/1.jpg") is CurrentLabel.CONFLICT
     again = add(workspace, [pictures], subfolders_are_classes=True)
-    assert (again.labelled, standing(workspace, pictures / "good/1.jpg")) == ({}, Standing.CONFLICT)
+    assert (again.labelled, standing(workspace, pictures / "good/1.jpg")) == (
+        {},
+        CurrentLabel.CONFLICT,
+    )
 
 
 def test_a_folder_does_not_overrule_what_a_person_decided(
@@ -436,7 +439,7 @@ def test_a_folder_does_not_overrule_what_a_person_decided(
     record_decisions(workspace.catalogue, [decision], actor="jo")
     report = add(workspace, [pictures], label="good")
     assert (report.labels_kept, report.labelled) == (1, {})
-    assert standing(workspace, path) is Standing.NEGATIVE
+    assert standing(workspace, path) is CurrentLabel.NEGATIVE
 
 
 def test_label_events_follow_the_paths_whatever_was_known(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from curator.base.vocabulary import EventKind, Label, Method, Origin, Split, Standing
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split
 from curator.catalogue.labels import current, history
 from curator.errors import DataError
 from curator.intake.label import LabelReport, label
@@ -47,7 +47,7 @@ def imported(workspace: Workspace, photos: Path) -> Import:
     return run
 
 
-def standing(workspace: Workspace, image_id: int) -> Standing | None:
+def standing(workspace: Workspace, image_id: int) -> CurrentLabel | None:
     return current(workspace.catalogue, [image_id])[image_id].standing
 
 
@@ -65,8 +65,8 @@ def test_by_path_hash_and_with_everything_kept(
     )
     assert (report.answers, report.unanswered, report.recorded) == (4, 1, 4)
     assert report.labels == {"bad": 2, "good": 1, "unsure": 1}
-    assert standing(workspace, ids["a.jpg"]) is Standing.POSITIVE
-    assert standing(workspace, ids["sub/c.jpg"]) is Standing.UNSURE
+    assert standing(workspace, ids["a.jpg"]) is CurrentLabel.POSITIVE
+    assert standing(workspace, ids["sub/c.jpg"]) is CurrentLabel.UNSURE
     assert standing(workspace, ids['say "x", y.jpg']) is None
     (event,) = history(workspace.catalogue, ids["b.jpg"])
     assert event.label is Label.NEGATIVE
@@ -88,9 +88,9 @@ def test_relative_paths_from_the_files_folder_then_the_current_one(
     )
     monkeypatch.chdir(tmp_path)
     imported("path,label\na.jpg,good\nother/z.jpg,bad\n")
-    assert standing(workspace, ids["a.jpg"]) is Standing.POSITIVE
+    assert standing(workspace, ids["a.jpg"]) is CurrentLabel.POSITIVE
     assert standing(workspace, other["a.jpg"]) is None
-    assert standing(workspace, other["z.jpg"]) is Standing.NEGATIVE
+    assert standing(workspace, other["z.jpg"]) is CurrentLabel.NEGATIVE
 
 
 def test_a_path_through_a_link(
@@ -98,14 +98,14 @@ def test_a_path_through_a_link(
 ) -> None:
     (tmp_path / "link").symlink_to(photos)
     imported(f"path,label\n{tmp_path}/link/a.jpg,good\n")
-    assert standing(workspace, ids["a.jpg"]) is Standing.POSITIVE
+    assert standing(workspace, ids["a.jpg"]) is CurrentLabel.POSITIVE
 
 
 def test_names_that_are_no_text(workspace: Workspace, photos: Path, imported: Import) -> None:
     ids = fill(workspace, photos, [b"caf\xe9.jpg", b"na\xefve.jpg"])
     imported(b"path,label\ncaf\xe9.jpg,good\nfile:na%EFve.jpg,bad\n")
-    assert standing(workspace, ids[os.fsdecode(b"caf\xe9.jpg")]) is Standing.POSITIVE
-    assert standing(workspace, ids[os.fsdecode(b"na\xefve.jpg")]) is Standing.NEGATIVE
+    assert standing(workspace, ids[os.fsdecode(b"caf\xe9.jpg")]) is CurrentLabel.POSITIVE
+    assert standing(workspace, ids[os.fsdecode(b"na\xefve.jpg")]) is CurrentLabel.NEGATIVE
 
 
 def test_every_mistake_is_reported_and_nothing_is_imported(
@@ -172,11 +172,11 @@ def test_contradicting_imports_are_a_conflict_unless_they_replace(
     imported("path,label\na.jpg,good\nb.jpg,good\n")
     report = imported("path,label\na.jpg,bad\n")
     assert report.conflicts == 1
-    assert standing(workspace, ids["a.jpg"]) is Standing.CONFLICT
+    assert standing(workspace, ids["a.jpg"]) is CurrentLabel.CONFLICT
     settled = imported("path,label\na.jpg,bad\nb.jpg,bad\n", replace=True)
     assert settled.conflicts == 0
-    assert standing(workspace, ids["a.jpg"]) is Standing.NEGATIVE
-    assert standing(workspace, ids["b.jpg"]) is Standing.NEGATIVE
+    assert standing(workspace, ids["a.jpg"]) is CurrentLabel.NEGATIVE
+    assert standing(workspace, ids["b.jpg"]) is CurrentLabel.NEGATIVE
     kinds = [event.kind for event in history(workspace.catalogue, ids["b.jpg"])]
     assert kinds == [EventKind.ASSERT, EventKind.RETRACT, EventKind.ASSERT]
 
@@ -205,9 +205,9 @@ def test_origins(
 
 def test_people_outrank_rounds(workspace: Workspace, ids: dict[str, int], imported: Import) -> None:
     promote(workspace, {ids["a.jpg"]: 0.999})
-    assert standing(workspace, ids["a.jpg"]) is Standing.POSITIVE
+    assert standing(workspace, ids["a.jpg"]) is CurrentLabel.POSITIVE
     imported("path,label\na.jpg,bad\n", origin=Origin.REVIEW)
-    assert standing(workspace, ids["a.jpg"]) is Standing.NEGATIVE
+    assert standing(workspace, ids["a.jpg"]) is CurrentLabel.NEGATIVE
 
 
 def test_reasons_have_to_be_the_users(
@@ -233,4 +233,4 @@ def test_decisions_of_others_stay(
 ) -> None:
     decide(workspace, [ids["b.jpg"]], Label.POSITIVE, Origin.REVIEW, Method.SINGLE)
     imported("path,label\na.jpg,good\n", replace=True)
-    assert standing(workspace, ids["b.jpg"]) is Standing.POSITIVE
+    assert standing(workspace, ids["b.jpg"]) is CurrentLabel.POSITIVE

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from curator.base.values import FileStamp
 from curator.intake import walk as walking
-from curator.intake.walk import Skip, Skipped, count_files, walk
+from curator.intake.walk import Skipped, SkipReason, count_files, walk
 from tests.intake.nobody import as_nobody
 
 NAMES = st.text("ab0-é", min_size=1, max_size=3)
@@ -25,7 +25,7 @@ def paths(root: Path, under: bytes = b"", leave_out: tuple[Path, ...] = ()) -> l
     return [item.path for item in found if isinstance(item, FileStamp)]
 
 
-def skips(root: Path, under: bytes = b"") -> dict[bytes, Skip]:
+def skips(root: Path, under: bytes = b"") -> dict[bytes, SkipReason]:
     found = walk(os.fsencode(root), under)
     return {item.path: item.why for item in found if isinstance(item, Skipped)}
 
@@ -84,7 +84,7 @@ def test_links_in_circles_end(tmp_path: Path) -> None:
     found = paths(tmp_path)
     assert {b"a/b/file", b"c/file", b"a/to-c/file"} <= set(found)
     assert len(found) == len(set(found)) < 10
-    assert skips(tmp_path)[b"a/b/up"] is Skip.LOOP
+    assert skips(tmp_path)[b"a/b/up"] is SkipReason.LOOP
 
 
 def test_a_thicket_of_links_is_walked_in_bounded_time(tmp_path: Path) -> None:
@@ -118,13 +118,13 @@ def test_pipes_and_sockets_are_never_opened(tmp_path: Path) -> None:
         endpoint.bind(str(tmp_path / "socket"))
     (tmp_path / "device").symlink_to("/dev/zero")
     assert paths(tmp_path) == []
-    assert skips(tmp_path) == dict.fromkeys([b"pipe", b"socket", b"device"], Skip.SPECIAL)
+    assert skips(tmp_path) == dict.fromkeys([b"pipe", b"socket", b"device"], SkipReason.SPECIAL)
 
 
 def test_hidden_names_are_left_out_but_not_a_hidden_start(tmp_path: Path) -> None:
     touch(tmp_path, ".store/a", ".store/.b", "c", ".DS_Store")
     assert paths(tmp_path) == [b"c"]
-    assert skips(tmp_path) == {b".store": Skip.HIDDEN, b".DS_Store": Skip.HIDDEN}
+    assert skips(tmp_path) == {b".store": SkipReason.HIDDEN, b".DS_Store": SkipReason.HIDDEN}
     assert paths(tmp_path / ".store") == [b"a"]
     assert paths(tmp_path, b".store") == [b".store/a"]
 
@@ -165,7 +165,7 @@ def test_an_unreadable_folder_is_reported_and_the_rest_walked(
 
     monkeypatch.setattr(walking.os, "scandir", refuse)
     assert paths(tmp_path) == [b"a/1", b"z/3"]
-    assert skips(tmp_path) == {b"locked": Skip.UNREADABLE_FOLDER}
+    assert skips(tmp_path) == {b"locked": SkipReason.UNREADABLE_FOLDER}
 
 
 def test_a_folder_that_really_cannot_be_read_is_reported() -> None:
@@ -175,7 +175,7 @@ def test_a_folder_that_really_cannot_be_read_is_reported() -> None:
         touch(root, "a/1", "locked/2")
         (root / "locked").chmod(0)
         try:
-            assert as_nobody(lambda: skips(root)) == {b"locked": Skip.UNREADABLE_FOLDER}
+            assert as_nobody(lambda: skips(root)) == {b"locked": SkipReason.UNREADABLE_FOLDER}
             assert as_nobody(lambda: paths(root)) == [b"a/1"]
         finally:
             (root / "locked").chmod(0o700)

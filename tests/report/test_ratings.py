@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from curator.base.vocabulary import Standing
+from curator.base.vocabulary import CurrentLabel
 from curator.report.ratings import (
     PromotedOutcome,
-    Rated,
+    RatedImage,
     borderline_outcome,
     most_borderline,
     outcome_of,
     surest,
 )
 
-GOOD, BAD = Standing.POSITIVE, Standing.NEGATIVE
+GOOD, BAD = CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE
 
 
-def rated(name: str, rating: float, promoted: Standing | None, probability: float) -> Rated:
-    return Rated(name=name, negative_rating=rating, promoted=promoted, probability=probability)
+def rated(
+    name: str, rating: float, promoted: CurrentLabel | None, probability: float
+) -> RatedImage:
+    return RatedImage(name=name, negative_rating=rating, promoted=promoted, probability=probability)
 
 
 IMAGES = [

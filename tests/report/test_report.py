@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from curator.audits.audit import audit
-from curator.audits.certificate import sentence
+from curator.audits.certificate import certificate_sentence
 from curator.audits.certify import certify
 from curator.base.vocabulary import Label, Method, Origin
 from curator.catalogue import audits, queues
@@ -24,7 +24,7 @@ from curator.catalogue.images import image_details
 from curator.errors import StorageError, UsageError
 from curator.intake.add import add
 from curator.report import collect
-from curator.report.collect import story_of
+from curator.report.collect import collect_report
 from curator.report.data import Thumbnail, facts
 from curator.report.report import page_of, report, version_of, watched_page
 from curator.report.status import status
@@ -46,7 +46,7 @@ FIGURES = {
 
 def test_the_page_and_the_status_tell_the_same(workspace: Workspace, tmp_path: Path) -> None:
     curate(workspace, tmp_path / "photos")
-    story, now = story_of(workspace), status(workspace)
+    story, now = collect_report(workspace), status(workspace)
     assert (story.promoted, story.unlabelled) == (now.counts.promoted, now.counts.unlabelled)
     assert story.coverage == now.counts.coverage
     assert story.pool[-1].people == {"positive": {"seed": 12}, "negative": {"seed": 12}}
@@ -75,7 +75,7 @@ def test_what_was_revoked_quarantined_and_set_is_told(workspace: Workspace, tmp_
     add(workspace, [tmp_path / "photos"])
     street = [one for file, one in ids.items() if file.startswith("street/good")]
     number = promote(workspace, dict.fromkeys(street, 0.6), revoke=street[1:4])
-    story = story_of(workspace)
+    story = collect_report(workspace)
     assert [(one.round, one.revoked) for one in story.rounds] == [(1, 0), (number, 3)]
     strips = {one.key: one for one in story.strips}
     assert {tile.sha256 for tile in strips["revoked"].tiles} == {
@@ -102,7 +102,7 @@ def test_a_workspace_that_has_not_come_far_has_its_page(
         ids = fill(workspace, tmp_path / "gone", ["a.jpg", "b.jpg", "c.jpg"])
         if state == "labelled":
             decide(workspace, list(ids.values())[:2], Label.POSITIVE)
-    story = story_of(workspace)
+    story = collect_report(workspace)
     page = Read(page_of(story))
     for words in story.next.split("`"):
         assert words in page.text
@@ -114,7 +114,7 @@ def test_a_workspace_that_has_not_come_far_has_its_page(
 
 def test_nothing_that_somebody_wrote_becomes_markup(workspace: Workspace, tmp_path: Path) -> None:
     hostile, _ = with_hostile_names(workspace, tmp_path)
-    story = story_of(hostile)
+    story = collect_report(hostile)
     html = page_of(story)
     page = Read(html)
     assert not page.of("script")
@@ -137,7 +137,7 @@ def test_nothing_that_somebody_wrote_becomes_markup(workspace: Workspace, tmp_pa
 @pytest.mark.slow
 def test_the_page_may_ask_nobody_and_run_nothing(workspace: Workspace, tmp_path: Path) -> None:
     curate(workspace, tmp_path / "photos")
-    html = page_of(story_of(workspace))
+    html = page_of(collect_report(workspace))
     policy = next(str(one["content"]) for one in Read(html).of("meta") if "http-equiv" in one)
     assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
     assert "script" not in policy
@@ -159,7 +159,7 @@ def test_a_watched_page_has_the_one_script_that_its_policy_names(workspace: Work
 @pytest.mark.slow
 def test_it_is_the_same_page_again(workspace: Workspace, tmp_path: Path) -> None:
     curate(workspace, tmp_path / "photos")
-    assert page_of(story_of(workspace)) == page_of(story_of(workspace))
+    assert page_of(collect_report(workspace)) == page_of(collect_report(workspace))
 
 
 @pytest.mark.slow
@@ -170,12 +170,12 @@ def test_images_that_vanished_are_shown_from_their_previews(
     for file in (tmp_path / "photos").rglob("*.*"):
         if file.is_file():
             file.unlink()
-    tiles = [tile for strip in story_of(workspace).strips for tile in strip.tiles]
+    tiles = [tile for strip in collect_report(workspace).strips for tile in strip.tiles]
     assert tiles
     assert all(tile.jpeg and "stored preview" in tile.remark for tile in tiles)
     for pack in workspace.folder("previews").glob("*.pack"):
         pack.unlink()
-    story = story_of(workspace)
+    story = collect_report(workspace)
     tiles = [tile for strip in story.strips for tile in strip.tiles]
     assert not any(tile.jpeg for tile in tiles)
     assert Read(page_of(story)).text.count("no picture") >= len(tiles)
@@ -190,20 +190,20 @@ def test_previews_are_enough_and_no_file_is_decoded(
     curate(workspace, tmp_path / "photos")
     opened: list[bytes] = []
     monkeypatch.setattr(pictures, "read_file", lambda path, limit: opened.append(path))
-    assert sum(len(strip.tiles) for strip in story_of(workspace).strips) > 20
+    assert sum(len(strip.tiles) for strip in collect_report(workspace).strips) > 20
     assert opened == []
 
 
 @pytest.mark.slow
 def test_images_of_an_open_audit_are_never_shown(workspace: Workspace, tmp_path: Path) -> None:
     curate(workspace, tmp_path / "photos")
-    before = {tile.sha256 for strip in story_of(workspace).strips for tile in strip.tiles}
+    before = {tile.sha256 for strip in collect_report(workspace).strips for tile in strip.tiles}
     audit(workspace, size=8, anyway=True)
     opened = audits.open_audit(workspace.catalogue)
     assert opened is not None
     drawn = queues.audited_ids(workspace.catalogue)
     blind = {one.sha256.hex() for one in image_details(workspace.catalogue, sorted(drawn)).values()}
-    story = story_of(workspace)
+    story = collect_report(workspace)
     after = {tile.sha256 for strip in story.strips for tile in strip.tiles}
     assert blind & before
     assert not blind & after
@@ -228,7 +228,7 @@ def test_it_says_what_stands_while_a_round_commits(
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(collect, "pool_over_rounds", meanwhile)
-    story = story_of(workspace)
+    story = collect_report(workspace)
     assert (story.promoted, len(story.rounds)) == (4, 1)
     assert sum(story.pool[-1].promoted.values()) == 4
     assert len(next(one for one in story.strips if one.key == "latest").tiles) == 4
@@ -261,17 +261,17 @@ def test_a_certificate_is_told_as_status_tells_it(workspace: Workspace, tmp_path
     answer(pool.workspace, pool.says)
     issued = certify(pool.workspace).certificate
     assert issued is not None
-    story = story_of(pool.workspace)
+    story = collect_report(pool.workspace)
     assert story.no_certificate == ""
     (told,) = story.certificates
     assert told.valid
-    assert told.sentence == sentence(issued, pool.workspace.settings.classes)
+    assert told.sentence == certificate_sentence(issued, pool.workspace.settings.classes)
     text = Read(page_of(story)).text
     assert told.sentence[1:] in text
     assert "certified error" in text
     decide(pool.workspace, [next(iter(pool.truth))], Label.UNSURE, Origin.REVIEW, Method.SINGLE)
     rollback(pool.workspace, to=1, block=False, actor="tester")
-    later = story_of(pool.workspace)
+    later = collect_report(pool.workspace)
     assert not later.certificates[0].valid
     assert "was rolled back" in later.no_certificate
     assert "estimated error, no certificate" in Read(page_of(later)).text
@@ -286,7 +286,7 @@ def test_the_largest_page_stays_below_its_limit(workspace: Workspace, tmp_path: 
     stream = io.BytesIO()
     Image.fromarray(noise).save(stream, "JPEG", quality=QUALITY)
     curate(workspace, tmp_path / "photos")
-    story = story_of(workspace)
+    story = collect_report(workspace)
     tile = Thumbnail(
         name="n" * 255, sha256="0" * 64, caption=("c" * 120,) * 4, jpeg=stream.getvalue(),
         width=SIDE, height=SIDE,
@@ -307,7 +307,7 @@ def test_the_largest_page_stays_below_its_limit(workspace: Workspace, tmp_path: 
 @pytest.mark.slow
 def test_facts_hold_no_pixels_and_all_else(workspace: Workspace, tmp_path: Path) -> None:
     curate(workspace, tmp_path / "photos")
-    told = json.loads(json.dumps(facts(story_of(workspace)), allow_nan=False))
+    told = json.loads(json.dumps(facts(collect_report(workspace)), allow_nan=False))
     assert told["promoted"] == 16
     tile = next(one for one in told["strips"] if one["tiles"])["tiles"][0]
     assert "jpeg" not in tile

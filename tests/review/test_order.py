@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curator.base.vocabulary import Label
-from curator.review.filter import WHOLE, View, read_view
-from curator.review.mixing import PATTERN, Why, mix
+from curator.review.filter import WHOLE, QueueView, read_view
+from curator.review.mixing import PATTERN, MixReason, mix
 from curator.review.pace import PAUSE_SECONDS, Pace
 from curator.review.sheet import Sheet
-from curator.review.undo import PAST_LIMIT, Trail
+from curator.review.undo import PAST_LIMIT, UndoHistory
 
 
 def test_a_trail_goes_on_to_what_is_open_and_back_to_what_was_done() -> None:
-    trail = Trail()
+    trail = UndoHistory()
     assert trail.add([1, 2, 3, 2]) == [1, 2, 3]
     trail.settle([1], [10])
     assert trail.current == 2
@@ -29,7 +29,7 @@ def test_a_trail_goes_on_to_what_is_open_and_back_to_what_was_done() -> None:
 
 
 def test_a_page_is_settled_and_opened_again_without_moving_away() -> None:
-    trail = Trail()
+    trail = UndoHistory()
     trail.add([1, 2, 3])
     trail.settle_page([2, 9], [20, 21])
     assert trail.current == 1
@@ -43,7 +43,7 @@ def test_a_page_is_settled_and_opened_again_without_moving_away() -> None:
 
 
 def test_a_trail_keeps_only_the_newest_of_the_past() -> None:
-    trail = Trail()
+    trail = UndoHistory()
     for image_id in range(PAST_LIMIT + 500):
         trail.add([image_id])
         trail.settle([image_id], [image_id])
@@ -52,7 +52,7 @@ def test_a_trail_keeps_only_the_newest_of_the_past() -> None:
 
 
 def test_another_queue_forgets_what_was_to_come() -> None:
-    trail = Trail()
+    trail = UndoHistory()
     trail.add([1, 2, 3])
     trail.settle([1], [1])
     trail.clear_coming()
@@ -65,7 +65,7 @@ def test_another_queue_forgets_what_was_to_come() -> None:
 def test_borderline_is_mixed_as_it_says() -> None:
     mixed = mix(range(100), range(200, 300), range(400, 500), 20)
     assert [one.why for one in mixed] == [*PATTERN, *PATTERN]
-    assert [one.image_id for one in mixed if one.why is Why.UNCERTAIN] == list(range(14))
+    assert [one.image_id for one in mixed if one.why is MixReason.UNCERTAIN] == list(range(14))
 
 
 @given(
@@ -81,7 +81,7 @@ def test_a_mixture_loses_nothing_and_repeats_nothing(
     assert set(mixed) <= everything
 
 
-def read(text: str) -> View:
+def read(text: str) -> QueueView:
     return read_view(text, positive="good", negative="not good", sources=("web", "my photos"))
 
 

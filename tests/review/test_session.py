@@ -16,8 +16,8 @@ from curator.catalogue import processes
 from curator.catalogue.labels import current, history
 from curator.catalogue.models import Skip
 from curator.errors import UsageError
-from curator.review.filter import View
-from curator.review.session import BATCH, Desk
+from curator.review.filter import QueueView
+from curator.review.session import BATCH, ReviewSession
 from curator.workspace import Workspace
 from tests.support.filled import decide, fill, promote
 
@@ -33,7 +33,7 @@ def pool(workspace: Workspace, tmp_path: Path) -> list[int]:
     return list(ids.values())
 
 
-def card_id(desk: Desk) -> int:
+def card_id(desk: ReviewSession) -> int:
     card = desk.current()
     assert card is not None
     return card.image_id
@@ -41,7 +41,7 @@ def card_id(desk: Desk) -> int:
 
 @pytest.mark.slow
 def test_a_blind_card_carries_no_hint(workspace: Workspace, pool: list[int]) -> None:
-    with Desk(workspace, "calibration", actor="anna") as desk:
+    with ReviewSession(workspace, "calibration", actor="anna") as desk:
         for _ in range(30):
             card = desk.current()
             assert card is not None
@@ -61,7 +61,7 @@ def test_a_blind_card_carries_no_hint(workspace: Workspace, pool: list[int]) -> 
 def test_undo_never_leads_from_blind_work_into_open_work(
     workspace: Workspace, pool: list[int]
 ) -> None:
-    with Desk(workspace, "calibration", actor="anna") as desk:
+    with ReviewSession(workspace, "calibration", actor="anna") as desk:
         blind = card_id(desk)
         desk.decide(Label.POSITIVE)
         desk.choose("borderline")
@@ -83,12 +83,12 @@ def test_undo_never_leads_from_blind_work_into_open_work(
 def test_undo_of_earlier_sessions_stays_with_the_same_kind_of_work(
     workspace: Workspace, pool: list[int]
 ) -> None:
-    with Desk(workspace, "borderline", actor="anna") as desk:
+    with ReviewSession(workspace, "borderline", actor="anna") as desk:
         opened = card_id(desk)
         desk.decide(Label.NEGATIVE)
-    with Desk(workspace, "calibration", actor="anna") as desk:
+    with ReviewSession(workspace, "calibration", actor="anna") as desk:
         assert desk.undo() is None
-    with Desk(workspace, "random", actor="anna") as desk:
+    with ReviewSession(workspace, "random", actor="anna") as desk:
         undone = desk.undo()
         assert undone is not None
         assert (undone.image_ids, undone.earlier_session) == ((opened,), True)
@@ -96,7 +96,7 @@ def test_undo_of_earlier_sessions_stays_with_the_same_kind_of_work(
 
 
 def test_a_blind_sample_has_no_contact_sheet(workspace: Workspace, pool: list[int]) -> None:
-    with Desk(workspace, "calibration", actor="anna") as desk:
+    with ReviewSession(workspace, "calibration", actor="anna") as desk:
         card = desk.current()
         assert card is not None
         with pytest.raises(UsageError, match="no contact sheet"):
@@ -104,7 +104,7 @@ def test_a_blind_sample_has_no_contact_sheet(workspace: Workspace, pool: list[in
 
 
 def test_a_skip_that_is_taken_back_is_forgotten(workspace: Workspace, pool: list[int]) -> None:
-    with Desk(workspace, "borderline", actor="anna") as desk:
+    with ReviewSession(workspace, "borderline", actor="anna") as desk:
         first = card_id(desk)
         desk.skip()
         assert _skips(workspace) == [first]
@@ -115,7 +115,9 @@ def test_a_skip_that_is_taken_back_is_forgotten(workspace: Workspace, pool: list
 
 
 def test_a_filter_keeps_the_least_certain_first(workspace: Workspace, pool: list[int]) -> None:
-    with Desk(workspace, "borderline", actor="anna", view=View(side="positive")) as desk:
+    with ReviewSession(
+        workspace, "borderline", actor="anna", view=QueueView(side="positive")
+    ) as desk:
         scores = []
         for _ in range(5):
             card = desk.current()
@@ -131,7 +133,7 @@ def test_suspect_labels_come_although_a_person_gave_them(
     """Corrected or confirmed, each is asked about once."""
     decide(workspace, [pool[0], pool[49]], Label.NEGATIVE)
     decide(workspace, [pool[5]], Label.POSITIVE)
-    with Desk(workspace, "suspect", actor="anna") as desk:
+    with ReviewSession(workspace, "suspect", actor="anna") as desk:
         card = desk.current()
         assert card is not None
         assert (card.image_id, card.standing, card.origin) == (pool[49], "negative", Origin.SEED)
@@ -139,7 +141,7 @@ def test_suspect_labels_come_although_a_person_gave_them(
         assert card_id(desk) == pool[5]
         desk.decide(Label.POSITIVE)
         assert desk.current() is None
-    with Desk(workspace, "suspect", actor="ben") as desk:
+    with ReviewSession(workspace, "suspect", actor="ben") as desk:
         assert desk.current() is None
 
 
@@ -148,8 +150,8 @@ def test_what_another_reviewer_let_go_comes_after_all(
     workspace: Workspace, pool: list[int]
 ) -> None:
     """Nothing of a queue is left over when somebody stops midway."""
-    with Desk(workspace, "borderline", actor="anna") as anna:
-        ben = Desk(workspace, "borderline", actor="ben")
+    with ReviewSession(workspace, "borderline", actor="anna") as anna:
+        ben = ReviewSession(workspace, "borderline", actor="ben")
         held = card_id(ben)
         seen = []
         while (card := anna.current()) is not None:
@@ -170,10 +172,10 @@ def test_after_a_kill_it_goes_on_at_the_very_next_image(
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone, monkeypatch.context() as patch:
         patch.setattr(processes.os, "getpid", lambda: gone.pid)
-        killed = Desk(workspace, "borderline", actor="anna")
+        killed = ReviewSession(workspace, "borderline", actor="anna")
     card_id(killed)
     killed.decide(Label.NEGATIVE)
-    with Desk(workspace, "borderline", actor="bert") as desk:
+    with ReviewSession(workspace, "borderline", actor="bert") as desk:
         assert card_id(desk) == card_id(killed)
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from curator.base.vocabulary import EventKind, Label, Method, Origin, Standing
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin
 from curator.catalogue.labels import current, history
 from curator.errors import DataError, UsageError
-from curator.review.session import Desk
+from curator.review.session import ReviewSession
 from curator.workspace import Workspace
 from tests.support.filled import decide, fill, promote
 
@@ -25,17 +25,17 @@ def ids(workspace: Workspace, tmp_path: Path) -> dict[str, int]:
     return ids
 
 
-def shown(review: Desk) -> str | None:
+def shown(review: ReviewSession) -> str | None:
     item = review.current()
     return None if item is None else item.path.decode().rpartition("/")[2]
 
 
-def standing(workspace: Workspace, image_id: int) -> Standing | None:
+def standing(workspace: Workspace, image_id: int) -> CurrentLabel | None:
     return current(workspace.catalogue, [image_id])[image_id].standing
 
 
 def test_deciding_skipping_and_the_end(workspace: Workspace, ids: dict[str, int]) -> None:
-    with Desk(workspace, "borderline", actor="anna") as review:
+    with ReviewSession(workspace, "borderline", actor="anna") as review:
         item = review.current()
         assert item is not None
         assert (item.image_id, item.suggestion, item.standing) == (
@@ -64,18 +64,18 @@ def test_deciding_skipping_and_the_end(workspace: Workspace, ids: dict[str, int]
         with pytest.raises(UsageError, match="no image to decide on"):
             review.decide(Label.POSITIVE)
     assert standing(workspace, ids["b.jpg"]) is None
-    assert standing(workspace, ids["d.jpg"]) is Standing.UNSURE
+    assert standing(workspace, ids["d.jpg"]) is CurrentLabel.UNSURE
 
 
 def test_undo_goes_back_and_takes_back(workspace: Workspace, ids: dict[str, int]) -> None:
-    with Desk(workspace, "borderline", actor="anna") as review:
+    with ReviewSession(workspace, "borderline", actor="anna") as review:
         assert review.undo() is None
         review.decide(Label.POSITIVE)
         review.skip()
         back = review.undo()
         assert back is not None
         assert back.image_ids == (ids["b.jpg"],)
-        assert standing(workspace, ids["c.jpg"]) is Standing.POSITIVE
+        assert standing(workspace, ids["c.jpg"]) is CurrentLabel.POSITIVE
         back = review.undo()
         assert back is not None
         assert (back.image_ids, back.label) == ((ids["c.jpg"],), Label.POSITIVE)
@@ -88,18 +88,18 @@ def test_undo_goes_back_and_takes_back(workspace: Workspace, ids: dict[str, int]
 
 
 def test_undo_brings_back_what_stood_before(workspace: Workspace, ids: dict[str, int]) -> None:
-    with Desk(workspace, "promoted", actor="anna") as review:
+    with ReviewSession(workspace, "promoted", actor="anna") as review:
         item = review.current()
         assert item is not None
         assert (item.image_id, item.standing, item.origin) == (
             ids["e.jpg"],
-            Standing.POSITIVE,
+            CurrentLabel.POSITIVE,
             Origin.PROMOTED,
         )
         review.decide(Label.NEGATIVE)
-        assert standing(workspace, ids["e.jpg"]) is Standing.NEGATIVE
+        assert standing(workspace, ids["e.jpg"]) is CurrentLabel.NEGATIVE
         review.undo()
-        assert standing(workspace, ids["e.jpg"]) is Standing.POSITIVE
+        assert standing(workspace, ids["e.jpg"]) is CurrentLabel.POSITIVE
 
 
 def test_two_reviewers_do_not_get_the_same_image(workspace: Workspace, tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_two_reviewers_do_not_get_the_same_image(workspace: Workspace, tmp_path:
     promote(workspace, dict.fromkeys(ids.values(), 0.5))
     seen: dict[str, list[int]] = {"anna": [], "ben": []}
     with (
-        Desk(workspace, "borderline", actor="anna") as anna,
-        Desk(workspace, "borderline", actor="ben") as ben,
+        ReviewSession(workspace, "borderline", actor="anna") as anna,
+        ReviewSession(workspace, "borderline", actor="ben") as ben,
     ):
         for _ in range(60):
             for name, review in (("anna", anna), ("ben", ben)):
@@ -123,17 +123,17 @@ def test_two_reviewers_do_not_get_the_same_image(workspace: Workspace, tmp_path:
 def test_what_a_session_leaves_is_there_for_the_next(
     workspace: Workspace, ids: dict[str, int]
 ) -> None:
-    with Desk(workspace, "borderline", actor="anna") as review:
+    with ReviewSession(workspace, "borderline", actor="anna") as review:
         assert shown(review) == "c.jpg"
         review.skip()
-    with Desk(workspace, "borderline", actor="ben") as review:
+    with ReviewSession(workspace, "borderline", actor="ben") as review:
         assert shown(review) == "c.jpg"
 
 
 def test_an_image_that_somebody_labels_meanwhile_does_not_come(
     workspace: Workspace, ids: dict[str, int]
 ) -> None:
-    with Desk(workspace, "random", actor="anna", seed=3) as review:
+    with ReviewSession(workspace, "random", actor="anna", seed=3) as review:
         first = review.current()
         assert first is not None
         others = [one for one in ids.values() if one != first.image_id]
@@ -147,20 +147,20 @@ def test_an_image_that_somebody_labels_meanwhile_does_not_come(
 def test_conflicts_are_settled(workspace: Workspace, ids: dict[str, int]) -> None:
     decide(workspace, [ids["a.jpg"]], Label.POSITIVE)
     decide(workspace, [ids["a.jpg"]], Label.NEGATIVE)
-    with Desk(workspace, "conflict", actor="anna") as review:
+    with ReviewSession(workspace, "conflict", actor="anna") as review:
         item = review.current()
         assert item is not None
-        assert (item.standing, item.suggestion) == (Standing.CONFLICT, None)
+        assert (item.standing, item.suggestion) == (CurrentLabel.CONFLICT, None)
         review.decide(Label.NEGATIVE)
         assert review.current() is None
-    assert standing(workspace, ids["a.jpg"]) is Standing.NEGATIVE
+    assert standing(workspace, ids["a.jpg"]) is CurrentLabel.NEGATIVE
 
 
 def test_queues_that_cannot_be_reviewed(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="quarantine"):
-        Desk(workspace, "quarantine", actor="anna")
+        ReviewSession(workspace, "quarantine", actor="anna")
     with pytest.raises(UsageError, match="no queue `nonsense`"):
-        Desk(workspace, "nonsense", actor="anna")
+        ReviewSession(workspace, "nonsense", actor="anna")
     fill(workspace, tmp_path / "photos", ["a.jpg"])
-    with Desk(workspace, "borderline", actor="anna") as review, pytest.raises(DataError):
+    with ReviewSession(workspace, "borderline", actor="anna") as review, pytest.raises(DataError):
         review.current()

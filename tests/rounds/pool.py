@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curator.api import Workspace, create_workspace, open_workspace
+from curator.api import WorkspaceApi, create_workspace, open_workspace
 from curator.base.values import Decision, FileStamp, InspectedFile
 from curator.base.vocabulary import Label, Method, Origin
 from curator.catalogue.files import record_files
@@ -25,7 +25,7 @@ from curator.catalogue.pool import pool_chunks
 from curator.catalogue.sources import add_source
 from curator.encoding.import_features import import_features
 from curator.settings.sections import write_settings
-from curator.workspace import Workspace as Opened
+from curator.workspace import Workspace
 
 DIMENSIONS = 24
 
@@ -55,7 +55,7 @@ class Pool:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             pixels = generator.integers(0, 255, (8, 8, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / name)
-        self.api: Workspace = create_workspace(
+        self.api: WorkspaceApi = create_workspace(
             folder / "workspace", positive="good", negative="bad", recipe=None
         )
         for source in sorted({name.partition("/")[0] for name in names}):
@@ -91,7 +91,7 @@ class Pool:
         record_files(catalogue, source.source_id, found)
 
     @property
-    def opened(self) -> Opened:
+    def opened(self) -> Workspace:
         """The workspace as workflows see it."""
         return self.api._workspace
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curator.rounds.gate_rules import allowance, beyond_pace, farthest_usual
-from curator.rounds.promotion import Action
+from curator.rounds.promotion import RoundAction
 
 
 def test_the_most_remote_label_says_what_is_usual() -> None:
@@ -40,26 +40,26 @@ def test_few_images_like_the_labels_lie_beyond_and_most_unlike_them_do() -> None
 
 
 @given(
-    st.lists(st.sampled_from(list(Action)), max_size=60),
+    st.lists(st.sampled_from(list(RoundAction)), max_size=60),
     st.integers(0, 20), st.integers(0, 20), st.integers(0, 5),
 )  # fmt: skip
 def test_pace_keeps_the_surest_of_each_class_and_touches_nothing_else(
-    acts: list[Action], most_positive: int, most_negative: int, seed: int
+    acts: list[RoundAction], most_positive: int, most_negative: int, seed: int
 ) -> None:
     generator = np.random.default_rng(seed)
     actions = np.array(acts, dtype=np.int8)
     probability, ranks = generator.random(len(acts)), generator.random(len(acts))
     held = beyond_pace(actions, probability, ranks, (most_positive, most_negative))
     for action, most, sign in (
-        (Action.PROMOTE_POSITIVE, most_positive, 1),
-        (Action.PROMOTE_NEGATIVE, most_negative, -1),
+        (RoundAction.PROMOTE_POSITIVE, most_positive, 1),
+        (RoundAction.PROMOTE_NEGATIVE, most_negative, -1),
     ):
         of_class = actions == action
         assert (of_class & ~held).sum() == min(most, of_class.sum())
         if (of_class & held).any() and (of_class & ~held).any():
             sure = sign * probability
             assert sure[of_class & held].max() <= sure[of_class & ~held].min()
-    assert not held[(actions == Action.KEEP) | (actions == Action.REVOKE)].any()
+    assert not held[(actions == RoundAction.KEEP) | (actions == RoundAction.REVOKE)].any()
 
 
 def test_what_a_class_may_gain_follows_what_it_has() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from curator.audits import plan
-from curator.base.vocabulary import Standing, code_of
+from curator.base.vocabulary import CurrentLabel, code_of
 from curator.errors import DataError
 from curator.review.queues import queue
 from curator.rounds.run import RoundReport, run_rounds
@@ -16,7 +16,7 @@ from tests.rounds.pool import Pool
 
 pytestmark = pytest.mark.slow
 
-POSITIVE = code_of(Standing.POSITIVE)
+POSITIVE = code_of(CurrentLabel.POSITIVE)
 
 
 def rounds(pool: Pool, count: int = 1) -> list[RoundReport]:

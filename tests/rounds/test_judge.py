@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curator.base.vocabulary import Method, Origin, Standing, code_of
+from curator.base.vocabulary import CurrentLabel, Method, Origin, code_of
 from curator.catalogue.pool import pool_chunks
 from curator.catalogue.rounds import get_round
 from curator.review.queues import queue
 from curator.rounds.judge import draw_calibration
 from curator.rounds.run import RoundReport, run_rounds
 from curator.rounds.score_quality import from_kept
-from curator.rounds.source_shortcut import Alarm
+from curator.rounds.source_shortcut import RoundWarning
 from tests.rounds.pool import Pool
 
 pytestmark = pytest.mark.slow
@@ -78,7 +78,7 @@ def test_a_label_that_a_person_repeats_is_suspect_no_more(tmp_path: Path) -> Non
 
 def promoted_error(pool: Pool) -> float:
     promoted = pool.promoted()
-    wrong = (pool.standing() == code_of(Standing.POSITIVE)) != pool.truth
+    wrong = (pool.standing() == code_of(CurrentLabel.POSITIVE)) != pool.truth
     return float(wrong[promoted].mean()) if promoted.any() else 0.0
 
 
@@ -96,7 +96,7 @@ def side_error(pool: Pool) -> float:
     return float(((scores > 0.5) != pool.truth)[~human].mean())
 
 
-def kinds(alarms: tuple[Alarm, ...]) -> list[str]:
+def kinds(alarms: tuple[RoundWarning, ...]) -> list[str]:
     return [alarm.kind for alarm in alarms]
 
 

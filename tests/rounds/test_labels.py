@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curator.base.vocabulary import Method, Origin, Split, Standing, code_of
+from curator.base.vocabulary import CurrentLabel, Method, Origin, Split, code_of
 from curator.catalogue.pool import HumanLabels, PoolChunk
 from curator.errors import DataError
 from curator.rounds.labels import check_labels, held, pool_slice, training_labels
-from curator.rounds.promotion import Held
+from curator.rounds.promotion import PoolLabel
 from curator.settings.sections import ClassesSettings
 from curator.statistics.folds import fold_of
 
@@ -17,7 +17,7 @@ FOLDS, SEED = 5, 0
 
 
 def chunk(
-    standing: Standing | None,
+    standing: CurrentLabel | None,
     origin: Origin | None,
     split: Split | None,
     *,
@@ -37,40 +37,89 @@ def chunk(
 @pytest.mark.parametrize(
     ("found", "teachable", "taught", "code"),
     [
-        (chunk(None, None, None), True, False, Held.NOTHING),
-        (chunk(None, None, Split.TRAIN), True, False, Held.NOTHING),
-        (chunk(None, None, Split.CALIBRATION), False, False, Held.NOTHING),
-        (chunk(None, None, Split.TEST), False, False, Held.NOTHING),
-        (chunk(None, None, Split.WITHHELD), False, False, Held.NOTHING),
-        (chunk(None, None, None, blocked=True), False, False, Held.UNTOUCHABLE),
-        (chunk(Standing.POSITIVE, Origin.PROMOTED, None), True, False, Held.PROMOTED_POSITIVE),
+        (chunk(None, None, None), True, False, PoolLabel.NOTHING),
+        (chunk(None, None, Split.TRAIN), True, False, PoolLabel.NOTHING),
+        (chunk(None, None, Split.CALIBRATION), False, False, PoolLabel.NOTHING),
+        (chunk(None, None, Split.TEST), False, False, PoolLabel.NOTHING),
+        (chunk(None, None, Split.WITHHELD), False, False, PoolLabel.NOTHING),
+        (chunk(None, None, None, blocked=True), False, False, PoolLabel.UNTOUCHABLE),
         (
-            chunk(Standing.NEGATIVE, Origin.PROMOTED, Split.CALIBRATION),
-            False, False, Held.PROMOTED_NEGATIVE,
+            chunk(CurrentLabel.POSITIVE, Origin.PROMOTED, None),
+            True,
+            False,
+            PoolLabel.PROMOTED_POSITIVE,
         ),
-        (chunk(Standing.POSITIVE, Origin.SEED, Split.TRAIN), False, True, Held.UNTOUCHABLE),
-        (chunk(Standing.NEGATIVE, Origin.REVIEW, Split.TRAIN), False, True, Held.UNTOUCHABLE),
-        (chunk(Standing.POSITIVE, Origin.SEED, Split.WITHHELD), False, False, Held.UNTOUCHABLE),
-        (chunk(Standing.POSITIVE, Origin.REVIEW, Split.TEST), False, False, Held.UNTOUCHABLE),
         (
-            chunk(Standing.POSITIVE, Origin.CALIBRATION, Split.CALIBRATION),
-            False, False, Held.UNTOUCHABLE,
+            chunk(CurrentLabel.NEGATIVE, Origin.PROMOTED, Split.CALIBRATION),
+            False,
+            False,
+            PoolLabel.PROMOTED_NEGATIVE,
         ),
-        (chunk(Standing.POSITIVE, Origin.CALIBRATION, Split.TRAIN), False, False, Held.UNTOUCHABLE),
-        (chunk(Standing.NEGATIVE, Origin.AUDIT, Split.TEST), False, False, Held.UNTOUCHABLE),
-        (chunk(Standing.UNSURE, Origin.REVIEW, Split.TRAIN), False, False, Held.UNTOUCHABLE),
-        (chunk(Standing.CONFLICT, Origin.SEED, Split.TRAIN), False, False, Held.UNTOUCHABLE),
+        (
+            chunk(CurrentLabel.POSITIVE, Origin.SEED, Split.TRAIN),
+            False,
+            True,
+            PoolLabel.UNTOUCHABLE,
+        ),
+        (
+            chunk(CurrentLabel.NEGATIVE, Origin.REVIEW, Split.TRAIN),
+            False,
+            True,
+            PoolLabel.UNTOUCHABLE,
+        ),
+        (
+            chunk(CurrentLabel.POSITIVE, Origin.SEED, Split.WITHHELD),
+            False,
+            False,
+            PoolLabel.UNTOUCHABLE,
+        ),
+        (
+            chunk(CurrentLabel.POSITIVE, Origin.REVIEW, Split.TEST),
+            False,
+            False,
+            PoolLabel.UNTOUCHABLE,
+        ),
+        (
+            chunk(CurrentLabel.POSITIVE, Origin.CALIBRATION, Split.CALIBRATION),
+            False,
+            False,
+            PoolLabel.UNTOUCHABLE,
+        ),
+        (
+            chunk(CurrentLabel.POSITIVE, Origin.CALIBRATION, Split.TRAIN),
+            False,
+            False,
+            PoolLabel.UNTOUCHABLE,
+        ),
+        (
+            chunk(CurrentLabel.NEGATIVE, Origin.AUDIT, Split.TEST),
+            False,
+            False,
+            PoolLabel.UNTOUCHABLE,
+        ),
+        (
+            chunk(CurrentLabel.UNSURE, Origin.REVIEW, Split.TRAIN),
+            False,
+            False,
+            PoolLabel.UNTOUCHABLE,
+        ),
+        (
+            chunk(CurrentLabel.CONFLICT, Origin.SEED, Split.TRAIN),
+            False,
+            False,
+            PoolLabel.UNTOUCHABLE,
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_a_round_may_do_with_an_image(
-    found: PoolChunk, teachable: bool, taught: bool, code: Held
+    found: PoolChunk, teachable: bool, taught: bool, code: PoolLabel
 ) -> None:
     part = pool_slice(found, FOLDS, SEED)
     assert (part.teachable[0], part.taught[0]) == (teachable, taught)
     assert held(found)[0] == code
 
 
-def human(*rows: tuple[Standing, Origin, Method, Split], feature_row: int = 0) -> HumanLabels:
+def human(*rows: tuple[CurrentLabel, Origin, Method, Split], feature_row: int = 0) -> HumanLabels:
     columns = list(zip(*rows, strict=True))
     codes = [np.array([code_of(word) for word in column], dtype=np.int8) for column in columns]
     count = len(rows)
@@ -89,7 +138,7 @@ def human(*rows: tuple[Standing, Origin, Method, Split], feature_row: int = 0) -
 def test_no_label_both_teaches_and_judges_for_the_pool() -> None:
     rows = [
         (standing, origin, method, split)
-        for standing in (Standing.POSITIVE, Standing.NEGATIVE)
+        for standing in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
         for origin in (Origin.SEED, Origin.REVIEW, Origin.CALIBRATION, Origin.AUDIT)
         for method in (Method.SINGLE, Method.SHEET, Method.BLIND, Method.IMPORT)
         for split in Split
@@ -107,9 +156,11 @@ def test_no_label_both_teaches_and_judges_for_the_pool() -> None:
 
 def test_unsure_conflicts_and_images_without_features_are_no_labels() -> None:
     seed = (Origin.SEED, Method.SINGLE, Split.TRAIN)
-    found = human((Standing.UNSURE, *seed), (Standing.CONFLICT, *seed), (Standing.POSITIVE, *seed))
+    found = human(
+        (CurrentLabel.UNSURE, *seed), (CurrentLabel.CONFLICT, *seed), (CurrentLabel.POSITIVE, *seed)
+    )
     assert len(training_labels(found, FOLDS, SEED).rows) == 1
-    without = human((Standing.POSITIVE, *seed), feature_row=-1)
+    without = human((CurrentLabel.POSITIVE, *seed), feature_row=-1)
     assert len(training_labels(without, FOLDS, SEED).rows) == 0
 
 
@@ -117,13 +168,13 @@ def test_a_class_within_one_fold_is_too_few_whatever_the_count() -> None:
     keys = np.arange(10_000)
     same = keys[fold_of(keys, FOLDS, SEED) == 0][:30]
     seed = (Origin.SEED, Method.SINGLE, Split.TRAIN)
-    found = human(*[(Standing.POSITIVE, *seed)] * 30, *[(Standing.NEGATIVE, *seed)] * 30)
+    found = human(*[(CurrentLabel.POSITIVE, *seed)] * 30, *[(CurrentLabel.NEGATIVE, *seed)] * 30)
     found.unit_keys[:30] = same
     labels = training_labels(found, FOLDS, SEED)
     with pytest.raises(DataError, match="All 30 images labelled good hang together in groups"):
         check_labels(labels, FOLDS, ClassesSettings())
     few = training_labels(
-        human((Standing.POSITIVE, *seed), *[(Standing.NEGATIVE, *seed)] * 30), FOLDS, SEED
+        human((CurrentLabel.POSITIVE, *seed), *[(CurrentLabel.NEGATIVE, *seed)] * 30), FOLDS, SEED
     )
     with pytest.raises(DataError, match="Only 1 image is labelled good, too few"):
         check_labels(few, FOLDS, ClassesSettings())
@@ -131,7 +182,7 @@ def test_a_class_within_one_fold_is_too_few_whatever_the_count() -> None:
 
 def test_a_class_without_labels_is_named_with_what_to_do() -> None:
     seed = (Origin.SEED, Method.SINGLE, Split.TRAIN)
-    labels = training_labels(human(*[(Standing.POSITIVE, *seed)] * 30), FOLDS, SEED)
+    labels = training_labels(human(*[(CurrentLabel.POSITIVE, *seed)] * 30), FOLDS, SEED)
     with pytest.raises(DataError, match="No image that may be trained on is labelled bad") as said:
         check_labels(labels, FOLDS, ClassesSettings())
     assert "--label bad" in said.value.advice

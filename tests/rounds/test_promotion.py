@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curator.rounds.promotion import Action, Held, ThresholdPolicy, decide
+from curator.rounds.promotion import PoolLabel, RoundAction, ThresholdPolicy, decide
 
 POLICY = ThresholdPolicy(promote_above=0.99, promote_below=0.03, revoke_below=0.9, revoke_above=0.2)
 
@@ -15,25 +15,25 @@ POLICY = ThresholdPolicy(promote_above=0.99, promote_below=0.03, revoke_below=0.
 @pytest.mark.parametrize(
     ("probability", "held", "expected"),
     [
-        (0.995, Held.NOTHING, Action.PROMOTE_POSITIVE),
-        (0.99, Held.NOTHING, Action.KEEP),
-        (0.5, Held.NOTHING, Action.KEEP),
-        (0.03, Held.NOTHING, Action.KEEP),
-        (0.02, Held.NOTHING, Action.PROMOTE_NEGATIVE),
-        (0.95, Held.PROMOTED_POSITIVE, Action.KEEP),
-        (0.9, Held.PROMOTED_POSITIVE, Action.KEEP),
-        (0.89, Held.PROMOTED_POSITIVE, Action.REVOKE),
-        (0.001, Held.PROMOTED_POSITIVE, Action.REVOKE),
-        (0.1, Held.PROMOTED_NEGATIVE, Action.KEEP),
-        (0.21, Held.PROMOTED_NEGATIVE, Action.REVOKE),
-        (0.999, Held.UNTOUCHABLE, Action.KEEP),
-        (0.001, Held.UNTOUCHABLE, Action.KEEP),
-        (np.nan, Held.NOTHING, Action.KEEP),
-        (np.nan, Held.PROMOTED_POSITIVE, Action.REVOKE),
-        (np.nan, Held.PROMOTED_NEGATIVE, Action.REVOKE),
+        (0.995, PoolLabel.NOTHING, RoundAction.PROMOTE_POSITIVE),
+        (0.99, PoolLabel.NOTHING, RoundAction.KEEP),
+        (0.5, PoolLabel.NOTHING, RoundAction.KEEP),
+        (0.03, PoolLabel.NOTHING, RoundAction.KEEP),
+        (0.02, PoolLabel.NOTHING, RoundAction.PROMOTE_NEGATIVE),
+        (0.95, PoolLabel.PROMOTED_POSITIVE, RoundAction.KEEP),
+        (0.9, PoolLabel.PROMOTED_POSITIVE, RoundAction.KEEP),
+        (0.89, PoolLabel.PROMOTED_POSITIVE, RoundAction.REVOKE),
+        (0.001, PoolLabel.PROMOTED_POSITIVE, RoundAction.REVOKE),
+        (0.1, PoolLabel.PROMOTED_NEGATIVE, RoundAction.KEEP),
+        (0.21, PoolLabel.PROMOTED_NEGATIVE, RoundAction.REVOKE),
+        (0.999, PoolLabel.UNTOUCHABLE, RoundAction.KEEP),
+        (0.001, PoolLabel.UNTOUCHABLE, RoundAction.KEEP),
+        (np.nan, PoolLabel.NOTHING, RoundAction.KEEP),
+        (np.nan, PoolLabel.PROMOTED_POSITIVE, RoundAction.REVOKE),
+        (np.nan, PoolLabel.PROMOTED_NEGATIVE, RoundAction.REVOKE),
     ],
 )
-def test_the_rule(probability: float, held: Held, expected: Action) -> None:
+def test_the_rule(probability: float, held: PoolLabel, expected: RoundAction) -> None:
     actions = decide(np.array([probability]), np.array([held], dtype=np.int8), POLICY)
     assert actions.tolist() == [expected]
 
@@ -43,7 +43,9 @@ def test_the_rule(probability: float, held: Held, expected: Action) -> None:
 def test_what_was_just_promoted_is_not_revoked_at_the_same_probability(values: list[float]) -> None:
     probability = np.array(values)
     first = decide(probability, np.zeros(len(values), dtype=np.int8), POLICY)
-    held = np.where(first == Action.PROMOTE_POSITIVE, Held.PROMOTED_POSITIVE, Held.NOTHING)
-    held = np.where(first == Action.PROMOTE_NEGATIVE, Held.PROMOTED_NEGATIVE, held)
+    held = np.where(
+        first == RoundAction.PROMOTE_POSITIVE, PoolLabel.PROMOTED_POSITIVE, PoolLabel.NOTHING
+    )
+    held = np.where(first == RoundAction.PROMOTE_NEGATIVE, PoolLabel.PROMOTED_NEGATIVE, held)
     again = decide(probability, held.astype(np.int8), POLICY)
-    assert (again == Action.KEEP).all()
+    assert (again == RoundAction.KEEP).all()

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from curator.base.progress import SILENT, Stage
-from curator.base.vocabulary import GroupKind, Method, Origin, Quarantine, Standing, code_of
+from curator.base.vocabulary import CurrentLabel, GroupKind, Method, Origin, Quarantine, code_of
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.groups import current_grouping
 from curator.catalogue.models import ImageState
@@ -23,7 +23,7 @@ from tests.rounds.pool import Pool
 
 pytestmark = pytest.mark.slow
 
-POSITIVE, NEGATIVE = code_of(Standing.POSITIVE), code_of(Standing.NEGATIVE)
+POSITIVE, NEGATIVE = code_of(CurrentLabel.POSITIVE), code_of(CurrentLabel.NEGATIVE)
 
 
 @pytest.fixture

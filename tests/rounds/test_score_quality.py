@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 from curator.rounds.score_quality import (
     Comparison,
-    Judgement,
-    Verdict,
+    ScoreQuality,
+    Trend,
     advice,
     as_kept,
     compare,
     cross_calibrated,
     from_kept,
-    judge,
-    judge_sources,
+    score_quality,
+    source_qualities,
 )
 from curator.statistics.calibration import sigmoid
 
@@ -33,8 +33,8 @@ def drawn(
 
 def test_cross_calibration_mends_claims_that_are_too_bold() -> None:
     raw, folds, positive = drawn(4_000, 0, slope=0.3)
-    mended = judge(cross_calibrated(raw, folds, positive), positive, on_pool=True)
-    claimed = judge(raw, positive, on_pool=True)
+    mended = score_quality(cross_calibrated(raw, folds, positive), positive, on_pool=True)
+    claimed = score_quality(raw, positive, on_pool=True)
     assert mended.calibration_error < 0.03 < claimed.calibration_error
     assert mended.log_loss < claimed.log_loss
     assert mended.brier < claimed.brier
@@ -58,7 +58,9 @@ def test_scores_without_meaning_are_not_called_good() -> None:
         generator = np.random.default_rng(seed)
         positive = generator.random(60) < 0.5
         raw, folds = generator.random(60), generator.integers(0, 5, 60)
-        losses.append(judge(cross_calibrated(raw, folds, positive), positive, on_pool=False))
+        losses.append(
+            score_quality(cross_calibrated(raw, folds, positive), positive, on_pool=False)
+        )
     assert np.mean([one.log_loss for one in losses]) > np.log(2)
 
 
@@ -71,14 +73,14 @@ def test_equal_rounds_are_rarely_told_apart_and_a_better_one_is() -> None:
         one = cross_calibrated(sigmoid(margins + generator.normal(size=200)), folds, positive)
         two = cross_calibrated(sigmoid(margins + generator.normal(size=200)), folds, positive)
         verdicts.append(compare(1, one, two, positive).verdict)
-    assert sum(one is not Verdict.NO_DIFFERENCE for one in verdicts) <= 8
+    assert sum(one is not Trend.NO_DIFFERENCE for one in verdicts) <= 8
     raw, folds, positive = drawn(400, 7)
     worse = cross_calibrated(
         np.clip(raw + np.random.default_rng(0).normal(size=400) * 0.3, 0.01, 0.99), folds, positive
     )
     better = cross_calibrated(raw, folds, positive)
-    assert compare(1, better, worse, positive).verdict is Verdict.BETTER
-    assert compare(1, worse, better, positive).verdict is Verdict.WORSE
+    assert compare(1, better, worse, positive).verdict is Trend.BETTER
+    assert compare(1, worse, better, positive).verdict is Trend.WORSE
 
 
 def comparison(round_id: int, difference: float) -> Comparison:
@@ -91,7 +93,7 @@ def test_a_difference_that_is_sure_but_tiny_is_none() -> None:
     found = Comparison(
         round_id=12, labels=200, before=0.44, difference=0.0007, standard_error=0.0002
     )
-    assert found.verdict is Verdict.NO_DIFFERENCE
+    assert found.verdict is Trend.NO_DIFFERENCE
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_a_difference_that_is_sure_but_tiny_is_none() -> None:
 def test_advice_says_which_round_was_best(
     last: Comparison | None, first: Comparison | None, says: str
 ) -> None:
-    found = Judgement(
+    found = ScoreQuality(
         labels=100, on_pool=True, log_loss=0.1, brier=0.02, calibration_error=0.01,
         reliability=(), positive_share=0.5, last=last, first=first,
     )  # fmt: skip
@@ -117,17 +119,17 @@ def test_advice_says_which_round_was_best(
 def test_a_source_whose_scores_mean_something_else_is_found_and_others_are_not() -> None:
     raw, _, positive = drawn(600, 3)
     sources = np.repeat(np.array(["studio", "street", "few"]), [300, 290, 10])
-    clean = judge_sources(raw, positive, sources)
+    clean = source_qualities(raw, positive, sources)
     assert [one.source for one in clean] == ["street", "studio"]
     assert not any(one.differs for one in clean)
     spoilt = positive & ~((sources == "street") & (np.arange(600) % 3 == 0))
-    found = judge_sources(raw, spoilt, sources)
+    found = source_qualities(raw, spoilt, sources)
     assert [one.source for one in found if one.differs] == ["street"]
 
 
 def test_what_was_kept_is_read_back_and_other_forms_are_passed_over() -> None:
     raw, folds, positive = drawn(100, 5)
-    found = judge(cross_calibrated(raw, folds, positive), positive, on_pool=True)
+    found = score_quality(cross_calibrated(raw, folds, positive), positive, on_pool=True)
     kept = as_kept(found)
     assert kept is not None
     assert from_kept(kept) == found

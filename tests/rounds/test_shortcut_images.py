@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from curator.api import Workspace, create_workspace
+from curator.api import WorkspaceApi, create_workspace
 from curator.base.vocabulary import Origin, code_of
 from curator.catalogue.images import image_files
 from curator.catalogue.pool import pool_chunks
@@ -27,7 +27,7 @@ SEEDS, POOL = 80, 420
 GOOD, BAD = fashion.CLASSES.index("t-shirt"), fashion.CLASSES.index("shirt")
 
 
-def built(folder: Path, *, dull: bool) -> Workspace:
+def built(folder: Path, *, dull: bool) -> WorkspaceApi:
     """A workspace with 80 seeds of either class, the good ones in a source of their own."""
     pictures, classes = fashion.load("t10k")
     chosen = {name: np.flatnonzero(classes == one) for name, one in (("g", GOOD), ("b", BAD))}
@@ -50,7 +50,7 @@ def built(folder: Path, *, dull: bool) -> Workspace:
     return workspace
 
 
-def label(workspace: Workspace, file: Path, paths: list[Path]) -> None:
+def label(workspace: WorkspaceApi, file: Path, paths: list[Path]) -> None:
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["path", "label"])
@@ -58,7 +58,7 @@ def label(workspace: Workspace, file: Path, paths: list[Path]) -> None:
     workspace.label(file)
 
 
-def wrong_side(workspace: Workspace) -> float:
+def wrong_side(workspace: WorkspaceApi) -> float:
     """The share of images without a human label that the scores put on the wrong side."""
     catalogue = workspace._workspace.catalogue
     (chunk,) = pool_chunks(catalogue, None)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from curator.rounds.gate_rules import Sights
+from curator.rounds.gate_rules import GateInputs
 from curator.rounds.promotion import ThresholdPolicy
 from curator.simulation.policies import (
     AuditRules,
-    Bars,
-    Scores,
+    KnownScores,
+    ThresholdBars,
     draw_labels,
     nothing_learned,
     oracle_coverage,
@@ -24,17 +24,17 @@ from curator.simulation.policies import (
 
 BARS = ThresholdPolicy(promote_above=0.9, promote_below=0.1, revoke_below=0.7, revoke_above=0.3)
 
-NOTHING_SEEN = Sights(far=None, limit=1.0, views=(), ranks=np.empty(0))
+NOTHING_SEEN = GateInputs(far=None, limit=1.0, views=(), ranks=np.empty(0))
 
 
-def easy(size: int = 6_000, seed: int = 0) -> Scores:
+def easy(size: int = 6_000, seed: int = 0) -> KnownScores:
     """Scores that are right about themselves: each label is wrong as often as they say."""
     generator = np.random.default_rng(seed)
     error = generator.beta(0.25, 4.0, size) / 2
     positive = generator.random(size) < 0.4
     wrong = generator.random(size) < error
     probability = np.where(positive, 1 - error, error)
-    return Scores(
+    return KnownScores(
         probability=probability,
         raw=probability,
         truth=positive ^ wrong,
@@ -54,17 +54,19 @@ def test_seeds_are_a_random_sample_and_flipped_as_asked() -> None:
     assert set(places) != set(others)
 
 
-def scored(probability: list[float], truth: list[bool], far: list[float]) -> Scores:
+def scored(probability: list[float], truth: list[bool], far: list[float]) -> KnownScores:
     """Scores of a few images after three labels, one of them positive."""
     p = np.array(probability)
-    return Scores(
+    return KnownScores(
         probability=p,
         raw=np.full(len(p), 0.5),
         truth=np.array(truth),
         judged_probability=np.full(3, 0.9),
         judged_raw=np.full(3, 0.5),
         judged_positive=np.array([True, False, False]),
-        sights=Sights(far=np.array(far), limit=1.0, views=[p], ranks=np.arange(len(p)) / len(p)),
+        sights=GateInputs(
+            far=np.array(far), limit=1.0, views=[p], ranks=np.arange(len(p)) / len(p)
+        ),
     )
 
 
@@ -74,7 +76,7 @@ SECOND = scored([0.80, 0.60, 0.05, 0.40, 0.95, 0.95], TRUTH, [0.0] * 6)
 
 
 def test_thresholds_count_the_true_error_of_each_label_through_rounds() -> None:
-    played = play_thresholds([FIRST, SECOND], Bars(policy=BARS))
+    played = play_thresholds([FIRST, SECOND], ThresholdBars(policy=BARS))
     # Kept: 0 (above the lower bar), 2, 5; new: 4. Revoked: 1 and 3.
     assert (played.positive, played.wrong_positive) == (3, 1)
     assert (played.negative, played.wrong_negative) == (1, 1)
@@ -88,20 +90,20 @@ def test_thresholds_count_the_true_error_of_each_label_through_rounds() -> None:
 
 def test_gates_hold_back_what_they_hold_back_in_rounds() -> None:
     far = scored([0.95, 0.95, 0.05, 0.05, 0.5, 0.95], TRUTH, [2.0, 0.5, 2.0, 0.5, 0.0, 0.5])
-    gated = play_thresholds([far], Bars(policy=BARS))
+    gated = play_thresholds([far], ThresholdBars(policy=BARS))
     assert (gated.positive, gated.negative) == (2, 1)
-    open_ = play_thresholds([far.without_distances()], Bars(policy=BARS))
+    open_ = play_thresholds([far.without_distances()], ThresholdBars(policy=BARS))
     assert (open_.positive, open_.negative) == (3, 2)
     # One of three labels is positive: one positive a round, and two negatives.
-    paced = play_thresholds([FIRST, FIRST], Bars(policy=BARS, pace=1.0))
+    paced = play_thresholds([FIRST, FIRST], ThresholdBars(policy=BARS, pace=1.0))
     assert (paced.positive, paced.negative) == (3, 2)
-    assert play_thresholds([FIRST], Bars(policy=BARS, pace=1.0)).positive == 1
-    agreed = play_thresholds([FIRST], Bars(policy=BARS, agreement=0.96))
+    assert play_thresholds([FIRST], ThresholdBars(policy=BARS, pace=1.0)).positive == 1
+    agreed = play_thresholds([FIRST], ThresholdBars(policy=BARS, agreement=0.96))
     assert (agreed.positive, agreed.negative) == (0, 0)
 
 
 def test_nothing_promoted_has_no_error() -> None:
-    played = play_thresholds([FIRST.as_raw()], Bars(policy=BARS))
+    played = play_thresholds([FIRST.as_raw()], ThresholdBars(policy=BARS))
     assert played.coverage == 0.0
     assert played.error is None
     lost = nothing_learned(10, 50)
@@ -177,7 +179,7 @@ def test_on_a_pool_just_over_the_limit_false_certificates_are_seen_and_rare() ->
     wrong = np.zeros(size, dtype=bool)
     wrong[generator.choice(size, round(0.055 * size), replace=False)] = True
     probability = np.where(positive, 1 - error, error)
-    scores = Scores(
+    scores = KnownScores(
         probability=probability,
         raw=probability,
         truth=positive ^ wrong,

@@ -16,18 +16,18 @@ from curator.base.progress import SILENT, Stage
 from curator.catalogue.rounds import current_scores
 from curator.encoding.feature_set import current_features
 from curator.errors import DataError, UsageError
-from curator.rounds.neighbour_graph import heard, wanted_map
+from curator.rounds.neighbour_graph import required_graph, smoothing_graph
 from curator.rounds.run import plan_of
 from curator.rounds.score import policy_of, read_pool
-from curator.simulation.policies import Bars, play_thresholds
-from curator.simulation.replay import KnownPool, Rehearsal, Space
-from curator.simulation.simulate import Wish, simulate
+from curator.simulation.policies import ThresholdBars, play_thresholds
+from curator.simulation.replay import FeatureSpace, KnownPool, SimulationRun
+from curator.simulation.simulate import SimulationRequest, simulate
 from tests.rounds.pool import Pool
 
 pytestmark = pytest.mark.slow
 
-SMALL = Wish(seeds=(20,), max_errors=(0.1,), decisions=120, repetitions=2)
-QUICK = Wish(seeds=(20,), policies=("raw", "calibrated"), repetitions=2)
+SMALL = SimulationRequest(seeds=(20,), max_errors=(0.1,), decisions=120, repetitions=2)
+QUICK = SimulationRequest(seeds=(20,), policies=("raw", "calibrated"), repetitions=2)
 
 
 @pytest.fixture
@@ -69,18 +69,18 @@ def test_rehearsed_rounds_are_real_rounds(tmp_path: Path, gate: dict[str, str]) 
     real_pool = read_pool(pool.opened, features.feature_set_id)
     (chunk,) = real_pool.chunks
     known = KnownPool(rows=chunk.feature_rows, unit_keys=chunk.unit_keys, truth=pool.truth)
-    found = wanted_map(pool.opened, features, real_pool, SILENT)
+    found = required_graph(pool.opened, features, real_pool, SILENT)
     assert found is not None
-    rehearsal = Rehearsal(
+    rehearsal = SimulationRun(
         known,
         features,
         plan_of(settings),
-        around=heard(pool.opened, found),
-        space=Space(rows=found.around.rows, vectors=found.vectors),
+        around=smoothing_graph(pool.opened, found),
+        space=FeatureSpace(rows=found.around.rows, vectors=found.vectors),
         distance=settings.gates.distance,
     )
     played = rehearsal.rounds(np.arange(60), pool.truth[:60], rounds=2, seed=0)
-    bars = Bars(
+    bars = ThresholdBars(
         policy=policy_of(settings.promotion),
         agreement=settings.gates.agreement,
         pace=settings.gates.pace,
@@ -102,7 +102,9 @@ def test_every_combination_is_played_and_the_workspace_is_left_alone(
 ) -> None:
     pool.label(range(10))
     before = rows_of_all_tables(pool)
-    wish = Wish(seeds=(20, 40), max_errors=(0.1,), decisions=150, rounds=(1, 2), repetitions=2)
+    wish = SimulationRequest(
+        seeds=(20, 40), max_errors=(0.1,), decisions=150, rounds=(1, 2), repetitions=2
+    )
     found = simulate(pool.opened, write_truth(pool, tmp_path), wish)
     assert rows_of_all_tables(pool) == before
     assert len(found.rows) == (2 + 1) * 2 * 2
@@ -123,13 +125,13 @@ def test_what_was_played_is_not_played_again_and_more_continues(
 ) -> None:
     truth = write_truth(pool, tmp_path)
     trained: list[int] = []
-    real = Rehearsal.rounds
+    real = SimulationRun.rounds
 
-    def counted(self: Rehearsal, *given: object, **named: object) -> object:
+    def counted(self: SimulationRun, *given: object, **named: object) -> object:
         trained.append(1)
         return real(self, *given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Rehearsal, "rounds", counted)
+    monkeypatch.setattr(SimulationRun, "rounds", counted)
     first = simulate(pool.opened, truth, QUICK)
     assert len(trained) == 2
     again = simulate(pool.opened, truth, QUICK)
@@ -194,7 +196,9 @@ def test_images_without_truth_are_left_out_and_counted(pool: Pool, tmp_path: Pat
     assert (found.unknown, found.unsure) == (1, 1)
 
 
-def says(pool: Pool, truth: Path, wish: Wish, kind: type[Exception] = UsageError) -> str:
+def says(
+    pool: Pool, truth: Path, wish: SimulationRequest, kind: type[Exception] = UsageError
+) -> str:
     with pytest.raises(kind) as caught:
         simulate(pool.opened, truth, wish)
     return str(caught.value)
@@ -202,18 +206,22 @@ def says(pool: Pool, truth: Path, wish: Wish, kind: type[Exception] = UsageError
 
 def test_wishes_that_make_no_sense_are_refused(pool: Pool, tmp_path: Path) -> None:
     truth = write_truth(pool, tmp_path)
-    assert "0 seeds cannot teach" in says(pool, truth, Wish(seeds=(0, 100)))
-    assert "no policy `guess`" in says(pool, truth, Wish(policies=("guess",)))
-    assert "--flipped 0.7" in says(pool, truth, Wish(flipped=0.7))
-    assert "--slips -0.1" in says(pool, truth, Wish(slips=-0.1))
-    assert "leave none for the audit" in says(pool, truth, Wish(seeds=(50,), decisions=50))
+    assert "0 seeds cannot teach" in says(pool, truth, SimulationRequest(seeds=(0, 100)))
+    assert "no policy `guess`" in says(pool, truth, SimulationRequest(policies=("guess",)))
+    assert "--flipped 0.7" in says(pool, truth, SimulationRequest(flipped=0.7))
+    assert "--slips -0.1" in says(pool, truth, SimulationRequest(slips=-0.1))
+    assert "leave none for the audit" in says(
+        pool, truth, SimulationRequest(seeds=(50,), decisions=50)
+    )
     for error in (0.0, 0.6):
-        text = says(pool, truth, Wish(max_errors=(error,)), DataError)
+        text = says(pool, truth, SimulationRequest(max_errors=(error,)), DataError)
         assert f"at most {error:g} wrong labels cannot be tested" in text
-    assert "too few to play with 300 seeds" in says(pool, truth, Wish(seeds=(300,)), DataError)
-    too_many = Wish(seeds=(100,), decisions=300)
+    assert "too few to play with 300 seeds" in says(
+        pool, truth, SimulationRequest(seeds=(300,)), DataError
+    )
+    too_many = SimulationRequest(seeds=(100,), decisions=300)
     assert "an audit of 200" in says(pool, truth, too_many, DataError)
-    unknown = Wish(seeds=(20,), features=("dino",))
+    unknown = SimulationRequest(seeds=(20,), features=("dino",))
     assert "no features named dino" in says(pool, truth, unknown, DataError)
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from curator.simulation.policies import Played, nothing_learned
-from curator.simulation.summary import Rehearsed, Setting, advise, summarise
+from curator.simulation.policies import PolicyOutcome, nothing_learned
+from curator.simulation.summary import Setting, SimulationOutcome, advise, summarise
 
 CERTIFIED = Setting(features="f", seeds=100, rounds=1, policy="certified", max_error=0.03)
-ISSUED = Played(
+ISSUED = PolicyOutcome(
     decisions=500, images=1_000, positive=300, negative=400, wrong_positive=6, wrong_negative=1,
     issued=True, oracle=0.8,
 )  # fmt: skip
@@ -19,7 +19,7 @@ FAILED = replace(
 )
 
 
-def row(coverage: float, **changed: object) -> Rehearsed:
+def row(coverage: float, **changed: object) -> SimulationOutcome:
     """A row of the table in which only what is said is unusual."""
     base = summarise(CERTIFIED, [ISSUED] * 4, [1.0] * 4)
     return replace(base, coverage=coverage, **changed)  # type: ignore[arg-type]

@@ -18,10 +18,10 @@ from textual.pilot import Pilot
 from curator.catalogue.images import image_chunks, image_details
 from curator.encoding.import_features import import_features
 from curator.intake.add import add
-from curator.review.session import Desk
-from curator.settings.keys import Place
+from curator.review.session import ReviewSession
+from curator.settings.keys import ScreenName
 from curator.tui.app import ReviewApp
-from curator.tui.backstage import Backstage
+from curator.tui.backstage import Preparation
 from curator.tui.cells import Depth
 from curator.tui.screens.single import SingleScreen
 from curator.workspace import Workspace, create_workspace, open_workspace
@@ -36,7 +36,7 @@ PATIENCE = 60.0
 class Reviewer:
     """Somebody at the keys: waits for the picture, as a person would."""
 
-    pressed: ClassVar[set[tuple[Place | None, str]]] = set()
+    pressed: ClassVar[set[tuple[ScreenName | None, str]]] = set()
     """Which keys were pressed on which screens, by anybody."""
 
     def __init__(self, app: ReviewApp, pilot: Pilot[Any]) -> None:
@@ -159,8 +159,8 @@ def seat(scored: Workspace) -> Seat:
         workspace: Workspace = scored,
         **desk_options: Any,
     ) -> AsyncIterator[Reviewer]:
-        desk = Desk(workspace, queue, actor=actor, **desk_options)
-        backstage = Backstage(workspace, desk)
+        desk = ReviewSession(workspace, queue, actor=actor, **desk_options)
+        backstage = Preparation(workspace, desk)
         app = ReviewApp(backstage, depth=depth)
         try:
             async with app.run_test(size=size, notifications=True) as pilot:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from curator.audits.audit import audit
-from curator.base.vocabulary import Label, Method, Origin, Standing
+from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
 from curator.catalogue import audits, labels, rounds
 from curator.catalogue.queues import audited_ids
 from curator.review.queues import QUEUES, queue
-from curator.review.session import Desk
+from curator.review.session import ReviewSession
 from curator.tui.screens.single import SingleScreen
 from curator.workspace import Workspace
 from tests.support.filled import decide, promote
@@ -119,8 +119,8 @@ def test_images_of_an_open_audit_do_not_come_with_their_scores(
     if name == "unfamiliar":
         decide(audited, others[:1], Label.POSITIVE)
     if name == "contact sheet":
-        with Desk(audited, "promoted", actor="anna") as desk:
-            seen = {card.image_id for card in desk.page(Standing.POSITIVE, IMAGES)}
+        with ReviewSession(audited, "promoted", actor="anna") as desk:
+            seen = {card.image_id for card in desk.page(CurrentLabel.POSITIVE, IMAGES)}
     else:
         seen = {row.image_id for row in queue(audited, name, size=IMAGES, like=others[0])}
     assert not seen & drawn

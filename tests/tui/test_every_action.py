@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from textual.command import CommandList
 from textual.containers import VerticalScroll
 
-from curator.base.vocabulary import EventKind, Label, Method, Standing
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method
 from curator.catalogue import labels
 from curator.catalogue.models import Flag, Skip
-from curator.settings.keys import ACTIONS, Place, find_action
+from curator.settings.keys import ACTIONS, ScreenName, find_action
 from curator.tui.screens.dashboard import DashboardScreen
 from curator.tui.screens.help import HelpScreen
 from curator.tui.screens.history import HistoryScreen
@@ -32,12 +32,12 @@ from curator.workspace import Workspace
 from tests.support.filled import decide
 from tests.tui.conftest import PATIENCE, Reviewer, Seat, played
 
-SINGLE, SHEET, DASHBOARD, HISTORY = Place
-SHOWN: set[tuple[str, Place]] = set()
+SINGLE, SHEET, DASHBOARD, HISTORY = ScreenName
+SHOWN: set[tuple[str, ScreenName]] = set()
 Test = Callable[..., Coroutine[Any, Any, None]]
 
 
-def shows(place: Place, *names: str) -> Callable[[Test], Test]:
+def shows(place: ScreenName, *names: str) -> Callable[[Test], Test]:
     """The test presses a key of each of these actions on this screen."""
     SHOWN.update((name, place) for name in names)
 
@@ -67,7 +67,7 @@ def test_no_action_is_left_out() -> None:
     assert registry == SHOWN
 
 
-def standing(workspace: Workspace, image_id: int) -> Standing | None:
+def standing(workspace: Workspace, image_id: int) -> CurrentLabel | None:
     return labels.current(workspace.catalogue, [image_id])[image_id].standing
 
 
@@ -134,7 +134,7 @@ async def test_deciding(seat: Seat, scored: Workspace) -> None:
         await reviewer.press("u")
         assert reviewer.card_id == seen[4]
     found = [standing(scored, one) for one in seen]
-    assert found == [Standing.POSITIVE, Standing.NEGATIVE, Standing.UNSURE, None, None]
+    assert found == [CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE, CurrentLabel.UNSURE, None, None]
     event = labels.history(scored.catalogue, seen[1])[-1]
     assert (event.reasons, event.method, event.actor) == (("dark",), Method.SINGLE, "anna")
     assert skips(scored) == [seen[3]]
@@ -249,7 +249,7 @@ async def test_help_palette_and_leaving(seat: Seat, scored: Workspace) -> None:
         await reviewer.press("escape")
         image_id = reviewer.card_id
         await through_palette(reviewer, "not sure")
-        assert standing(scored, image_id) is Standing.UNSURE
+        assert standing(scored, image_id) is CurrentLabel.UNSURE
         await reviewer.press("q")
         assert isinstance(reviewer.app.screen, SummaryScreen)
         assert "1 decision kept" in reviewer.text()
@@ -297,9 +297,9 @@ async def test_a_page_of_the_sheet(seat: Seat, scored: Workspace) -> None:
         await reviewer.press("enter", "u")
         assert page(reviewer) == second
     found = [standing(scored, one) for one in first]
-    assert found[:4] == [Standing.NEGATIVE, Standing.UNSURE, None, Standing.POSITIVE]
-    assert found[4] is Standing.NEGATIVE
-    assert set(found[5:]) == {Standing.POSITIVE}
+    assert found[:4] == [CurrentLabel.NEGATIVE, CurrentLabel.UNSURE, None, CurrentLabel.POSITIVE]
+    assert found[4] is CurrentLabel.NEGATIVE
+    assert set(found[5:]) == {CurrentLabel.POSITIVE}
     assert {standing(scored, one) for one in second} == {None}
     methods = {labels.history(scored.catalogue, one)[-1].method for one in first if one != first[2]}
     assert methods == {Method.SHEET}

@@ -13,7 +13,7 @@ import pytest
 
 from curator.catalogue.images import image_chunks, image_details
 from curator.catalogue.pool import unit_key
-from curator.prediction.inside import Insight, Sight
+from curator.prediction.inside import Insight, NetworkView
 from curator.prediction.onlooker import Onlooker
 from curator.statistics.folds import fold_of
 from curator.tui.screens.history import HistoryScreen
@@ -70,7 +70,7 @@ async def test_it_is_made_off_the_interfaces_thread_which_goes_on(
     may_go_on, threads = threading.Event(), []
     real = Onlooker.sight
 
-    def slow(self: Onlooker, image_id: int) -> Sight:
+    def slow(self: Onlooker, image_id: int) -> NetworkView:
         threads.append(threading.current_thread())
         assert may_go_on.wait(30)
         return real(self, image_id)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from curator.base.vocabulary import EventKind, Label, Method, Origin, Standing
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin
 from curator.catalogue import labels
 from curator.catalogue.browse import OwnDecision, own_decisions
 from curator.catalogue.checks import check_catalogue
@@ -103,7 +103,7 @@ def test_two_people_and_a_round_at_once(tmp_path: Path) -> None:
         }  # fmt: skip
         everybody = made["anna"] + made["ben"]
         assert max(Counter(one.image_id for one in everybody).values()) == 1
-        said = {one.image_id: Standing(one.label) for one in everybody}
+        said = {one.image_id: CurrentLabel(one.label) for one in everybody}
         found = labels.current(catalogue, list(said))
         assert {one: state.standing for one, state in found.items()} == said
         assert {state.origin for state in found.values()} == {Origin.REVIEW}
@@ -136,7 +136,7 @@ async def test_what_a_round_says_meanwhile_is_told_and_the_decision_stands(
         told = await reviewer.text_with("Changed meanwhile")
         assert "round 2" in told
         assert "stands" in told
-    assert labels.current(scored.catalogue, [image_id])[image_id].standing is Standing.NEGATIVE
+    assert labels.current(scored.catalogue, [image_id])[image_id].standing is CurrentLabel.NEGATIVE
     kinds = [event.kind for event in labels.history(scored.catalogue, image_id)]
     assert kinds == [EventKind.PROMOTE, EventKind.ASSERT]
 
@@ -153,7 +153,7 @@ async def test_what_somebody_else_says_meanwhile_is_told_and_both_are_kept(
         assert "tester called the last image good" in " ".join(told.split())
     said = [(event.actor, event.label) for event in labels.history(scored.catalogue, image_id)]
     assert said == [("tester", Label.POSITIVE), ("anna", Label.NEGATIVE)]
-    assert labels.current(scored.catalogue, [image_id])[image_id].standing is Standing.NEGATIVE
+    assert labels.current(scored.catalogue, [image_id])[image_id].standing is CurrentLabel.NEGATIVE
 
 
 def test_a_review_whose_terminal_has_vanished_ends_and_lets_go(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curator.base.vocabulary import EventKind, Label, Method, Origin, Standing
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin
 from curator.catalogue import labels
 from curator.errors import StorageError
 from curator.tui.screens.sheet import SheetScreen, grid_for
@@ -113,7 +113,7 @@ async def test_promoted_images_are_corrected_on_the_sheet(seat: Seat, scored: Wo
         ids = page(reviewer)
         await reviewer.press("m", "enter")
         assert reviewer.app.desk.summary().corrected == 1
-    assert labels.current(scored.catalogue, ids)[ids[0]].standing is Standing.NEGATIVE
+    assert labels.current(scored.catalogue, ids)[ids[0]].standing is CurrentLabel.NEGATIVE
 
 
 @played

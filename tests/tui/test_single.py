@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from curator.base.vocabulary import EventKind, Label, Method, Origin, Quarantine, Standing
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Quarantine
 from curator.catalogue import labels
 from curator.catalogue.checks import check_catalogue
 from curator.catalogue.images import image_details
@@ -24,7 +24,7 @@ from tests.tui.conftest import Reviewer, Seat, played
 pytestmark = pytest.mark.slow
 
 
-def standing(workspace: Workspace, image_id: int) -> Standing | None:
+def standing(workspace: Workspace, image_id: int) -> CurrentLabel | None:
     return labels.current(workspace.catalogue, [image_id])[image_id].standing
 
 
@@ -42,7 +42,7 @@ async def test_a_and_x_decide_and_go_on(seat: Seat, scored: Workspace) -> None:
     )  # fmt: skip
     assert event.actor == "anna"
     assert event.probability is not None
-    assert standing(scored, second) is Standing.NEGATIVE
+    assert standing(scored, second) is CurrentLabel.NEGATIVE
 
 
 @played
@@ -50,7 +50,7 @@ async def test_not_sure_is_a_decision(seat: Seat, scored: Workspace) -> None:
     async with seat() as reviewer:
         image_id = reviewer.card_id
         await reviewer.press("n")
-    assert standing(scored, image_id) is Standing.UNSURE
+    assert standing(scored, image_id) is CurrentLabel.UNSURE
 
 
 @played
@@ -126,7 +126,7 @@ async def test_undo_leaves_other_peoples_decisions_alone(seat: Seat, scored: Wor
         await reviewer.press("a")
     async with seat(actor="ben") as reviewer:
         await reviewer.press("u")
-    assert standing(scored, image_id) is Standing.POSITIVE
+    assert standing(scored, image_id) is CurrentLabel.POSITIVE
 
 
 @played
@@ -152,7 +152,7 @@ async def test_moving_decides_nothing_and_an_earlier_image_can_be_decided_again(
         await reviewer.press("h", "x")
     kinds = [event.label for event in labels.history(scored.catalogue, first)]
     assert kinds == [Label.POSITIVE, Label.NEGATIVE]
-    assert standing(scored, first) is Standing.NEGATIVE
+    assert standing(scored, first) is CurrentLabel.NEGATIVE
 
 
 @played
@@ -297,7 +297,7 @@ async def test_a_full_disk_is_told_and_the_key_can_be_pressed_again(
             assert reviewer.card_id == image_id
         await reviewer.press("a")
         assert reviewer.card_id != image_id
-    assert standing(scored, image_id) is Standing.POSITIVE
+    assert standing(scored, image_id) is CurrentLabel.POSITIVE
 
 
 @played
@@ -317,8 +317,8 @@ async def test_an_undo_that_failed_is_still_the_next_to_undo(
             await reviewer.press("u")
         await reviewer.press("u")
         assert reviewer.card_id == second
-    assert standing(scored, first) is Standing.POSITIVE
-    assert standing(scored, second) is not Standing.POSITIVE
+    assert standing(scored, first) is CurrentLabel.POSITIVE
+    assert standing(scored, second) is not CurrentLabel.POSITIVE
 
 
 @played
@@ -332,7 +332,7 @@ async def test_a_vanished_file_is_still_seen_in_its_preview(
         assert "stored preview" in " ".join(reviewer.text().split())
         image_id = reviewer.card_id
         await reviewer.press("a")
-    assert standing(scored, image_id) is Standing.POSITIVE
+    assert standing(scored, image_id) is CurrentLabel.POSITIVE
 
 
 @played
@@ -359,8 +359,8 @@ async def test_keys_follow_the_settings(seat: Seat, scored: Workspace) -> None:
             await reviewer.press("p")
             second = reviewer.card_id
             await reviewer.press("s")
-    assert standing(scored, first) is Standing.POSITIVE
-    assert standing(scored, second) is Standing.NEGATIVE
+    assert standing(scored, first) is CurrentLabel.POSITIVE
+    assert standing(scored, second) is CurrentLabel.NEGATIVE
 
 
 @played
@@ -384,7 +384,7 @@ async def test_too_small_a_window_asks_for_room_and_takes_no_answers(
         await reviewer.seen()
         image_id = reviewer.card_id
         await reviewer.press("a")
-    assert standing(scored, image_id) is Standing.POSITIVE
+    assert standing(scored, image_id) is CurrentLabel.POSITIVE
     with scored.catalogue.read() as connection:
         from curator.catalogue.models import LabelEvent
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.vocabulary import EventKind, Label, Method, Standing, code_of
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, code_of
 
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int8]
 
 _ASSERT = code_of(EventKind.ASSERT)
 _IMPORT = code_of(Method.IMPORT)
-_STANDING_OF_LABEL = np.array([code_of(Standing(label)) for label in Label], dtype=np.int8)
+_STANDING_OF_LABEL = np.array([code_of(CurrentLabel(label)) for label in Label], dtype=np.int8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,8 +49,8 @@ class PeopleEvents:
         return PeopleEvents(**{name: getattr(self, name)[chosen] for name in self.__slots__})
 
 
-def standing_of_people(events: PeopleEvents) -> tuple[Ints, Codes, Codes]:
-    """Images with a standing human label, by id; its `Standing` code and its origin's code.
+def current_labels_of_people(events: PeopleEvents) -> tuple[Ints, Codes, Codes]:
+    """Images with a standing human label, by id; its `CurrentLabel` code and its origin's code.
 
     The same as `core.standing.standing_label` says of each image's events of people.
     """
@@ -65,7 +65,7 @@ def standing_of_people(events: PeopleEvents) -> tuple[Ints, Codes, Codes]:
     last = np.r_[first[1:], count] - 1
     contradicted = _contradicted(kept, first, last)
     standing = _STANDING_OF_LABEL[kept.labels[last]]
-    standing = np.where(contradicted, code_of(Standing.CONFLICT), standing).astype(np.int8)
+    standing = np.where(contradicted, code_of(CurrentLabel.CONFLICT), standing).astype(np.int8)
     return kept.image_ids[last], standing, kept.origins[last]
 
 

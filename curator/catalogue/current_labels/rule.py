@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from curator.base.vocabulary import EventKind, Label, Method, Origin, Standing
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +28,17 @@ class EventFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StandingLabel:
+class DerivedLabel:
     """What stands, and the event that it rests on. Round and probability: promotions only."""
 
-    standing: Standing
+    standing: CurrentLabel
     origin: Origin
     event_id: int
     round_id: int | None = None
     probability: float | None = None
 
 
-def standing_label(events: Sequence[EventFacts], lineage: Set[int]) -> StandingLabel | None:
+def current_label(events: Sequence[EventFacts], lineage: Set[int]) -> DerivedLabel | None:
     """The standing label of one image, or None.
 
     `events` are all events of the image in order; `lineage` holds the rounds that stand.
@@ -46,7 +46,7 @@ def standing_label(events: Sequence[EventFacts], lineage: Set[int]) -> StandingL
     return _of_people(events) or _of_rounds(events, lineage)
 
 
-def _of_people(events: Sequence[EventFacts]) -> StandingLabel | None:
+def _of_people(events: Sequence[EventFacts]) -> DerivedLabel | None:
     taken_back = {event.target_id for event in events if event.kind is EventKind.RETRACT}
     asserted = [
         event
@@ -56,8 +56,8 @@ def _of_people(events: Sequence[EventFacts]) -> StandingLabel | None:
     if not asserted:
         return None
     last = asserted[-1]
-    return StandingLabel(
-        standing=Standing.CONFLICT if _contradicted(asserted) else Standing(last.label),
+    return DerivedLabel(
+        standing=CurrentLabel.CONFLICT if _contradicted(asserted) else CurrentLabel(last.label),
         origin=last.origin,
         event_id=last.event_id,
     )
@@ -73,13 +73,13 @@ def _contradicted(asserted: Sequence[EventFacts]) -> bool:
     return {Label.POSITIVE, Label.NEGATIVE} <= said
 
 
-def _of_rounds(events: Sequence[EventFacts], lineage: Set[int]) -> StandingLabel | None:
+def _of_rounds(events: Sequence[EventFacts], lineage: Set[int]) -> DerivedLabel | None:
     for event in reversed(events):
         if event.kind in (EventKind.PROMOTE, EventKind.REVOKE) and event.round_id in lineage:
             if event.kind is EventKind.REVOKE:
                 return None
-            return StandingLabel(
-                standing=Standing(event.label),
+            return DerivedLabel(
+                standing=CurrentLabel(event.label),
                 origin=Origin.PROMOTED,
                 event_id=event.event_id,
                 round_id=event.round_id,

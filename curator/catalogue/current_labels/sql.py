@@ -66,7 +66,7 @@ WHERE image_id IN (SELECT image_id FROM derived_label)
 """Written with IN so that SQLite goes from the few to their rows, never over all rows."""
 
 
-def refresh_standing(connection: Connection) -> int:
+def refresh_current_labels(connection: Connection) -> int:
     """Derive the standing labels of the images in `touched`; how many changed."""
     rows = ({"id": round_id} for round_id in lineage_of(connection, head_of(connection)))
     fill(connection, emptied(connection, standing_round), rows)

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from curator.base.vocabulary import EventKind, GroupKind, Label, Method, Origin, Split, Standing
+from curator.base.vocabulary import CurrentLabel, EventKind, GroupKind, Label, Method, Origin, Split
 from curator.catalogue.models.base import Base, one_of, partial
 
 
@@ -82,7 +82,7 @@ class ImageState(Base):
 
     __tablename__ = "image_state"
     __table_args__ = (
-        one_of("standing", Standing, "standing_known"),
+        one_of("standing", CurrentLabel, "standing_known"),
         one_of("origin", Origin, "origin_known"),
         one_of("split", Split, "split_known"),
         one_of("pinned_split", ("train", "calibration", "test"), "pinned_split_known"),

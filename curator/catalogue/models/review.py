@@ -76,7 +76,7 @@ class Flag(Base):
     resolved_by: Mapped[str | None]
 
 
-class Frame(Base):
+class AuditFrame(Base):
     """A frozen, ranked set of images with the labels that a round means for them."""
 
     __tablename__ = "frame"

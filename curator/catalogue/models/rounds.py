@@ -22,7 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from curator.catalogue.models.base import Base, one_of, partial
 
 
-class FeatureSet(Base):
+class FeatureSetRow(Base):
     """The features that one encoder, exactly so configured, gives to images."""
 
     __tablename__ = "feature_set"
@@ -126,7 +126,7 @@ class ScoreGeneration(Base):
     made_at: Mapped[datetime]
 
 
-class Score(Base):
+class ScoreRow(Base):
     """P(positive) of an image in a generation of scores; `undecided` is 0 at one half.
 
     `distance` says how unlike anything labelled the image is, where that was measured.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from curator.classifiers.devices import Placement, choose_placement, worker_count
 from curator.classifiers.encoders.engine import Engine
 from curator.classifiers.encoders.inputs import BUNDLED_RULE, InputRule
-from curator.classifiers.encoders.network_cache import KeptNetworks
+from curator.classifiers.encoders.network_cache import NetworkCache
 from curator.classifiers.encoders.openvino_engine import NotConvertible, OpenVinoEngine, converted
 from curator.classifiers.encoders.pipeline import EncodedChunk, Item, Load, encode_stream
 from curator.classifiers.encoders.weights import DEFAULT_MODEL, WeightSource, find_weights
@@ -147,7 +147,7 @@ def open_encoder(request: EncoderRequest, *, keep_in: Path | None = None) -> Enc
     )
     if placement.backend == "openvino":
         try:
-            return _on_openvino(request, source, placement, KeptNetworks(keep_in))
+            return _on_openvino(request, source, placement, NetworkCache(keep_in))
         except NotConvertible:
             if request.backend == "openvino":
                 raise
@@ -158,7 +158,7 @@ def open_encoder(request: EncoderRequest, *, keep_in: Path | None = None) -> Enc
 
 
 def _on_openvino(
-    request: EncoderRequest, source: WeightSource, placement: Placement, kept: KeptNetworks
+    request: EncoderRequest, source: WeightSource, placement: Placement, kept: NetworkCache
 ) -> Encoder:
     key = {
         "model": request.model,

@@ -25,7 +25,7 @@ _KEPT_AT_MOST = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class CachedNetwork:
     """A converted network as OpenVINO writes it: structure and weights.
 
     `facts` are JSON values that whoever made it wants to know again.
@@ -37,7 +37,7 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptNetworks:
+class NetworkCache:
     """A folder of converted networks; without a folder nothing is kept.
 
     A network is found by a key that is made from everything its conversion depends on.
@@ -45,7 +45,7 @@ class KeptNetworks:
 
     folder: Path | None
 
-    def load(self, key: Mapping[str, Any]) -> Network | None:
+    def load(self, key: Mapping[str, Any]) -> CachedNetwork | None:
         """The network kept under `key`, None if there is none or it is damaged."""
         place = self._place(key)
         if place is None:
@@ -59,9 +59,9 @@ class KeptNetworks:
             return None
         if digests != (_digest(structure), _digest(weights)):
             return None
-        return Network(structure=structure, weights=weights, facts=facts)
+        return CachedNetwork(structure=structure, weights=weights, facts=facts)
 
-    def keep(self, key: Mapping[str, Any], network: Network) -> None:
+    def keep(self, key: Mapping[str, Any], network: CachedNetwork) -> None:
         """Keep a network; where that cannot be written, it is made again next time."""
         place = self._place(key)
         if place is None:
@@ -90,7 +90,7 @@ class KeptNetworks:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _write(folder: Path, network: Network) -> None:
+def _write(folder: Path, network: CachedNetwork) -> None:
     (folder / _NETWORK).write_bytes(network.structure)
     (folder / _WEIGHTS).write_bytes(network.weights)
     described = {

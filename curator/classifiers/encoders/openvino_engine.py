@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.classifiers.encoders.engine import Pixels
-from curator.classifiers.encoders.network_cache import Network
+from curator.classifiers.encoders.network_cache import CachedNetwork
 from curator.classifiers.quiet import import_openvino, quiet_libraries
 from curator.errors import LearnError
 
@@ -34,7 +34,13 @@ class OpenVinoEngine:
     """A compiled network with one inference stream per worker."""
 
     def __init__(
-        self, network: Network, *, image_size: int, batch_size: int, precision: str, workers: int
+        self,
+        network: CachedNetwork,
+        *,
+        image_size: int,
+        batch_size: int,
+        precision: str,
+        workers: int,
     ) -> None:
         """Compile `network`, which was converted for batches of `batch_size` images.
 
@@ -95,7 +101,7 @@ def _wake(openvino: Any) -> None:
 
 def converted(
     encoder: PixelEncoder, *, image_size: int, batch_size: int, facts: Mapping[str, Any]
-) -> Network:
+) -> CachedNetwork:
     """`encoder` as a network for batches of exactly this shape.
 
     Raises NotConvertible where OpenVINO cannot express the network.
@@ -123,7 +129,9 @@ def converted(
     with tempfile.TemporaryDirectory(prefix="curator-") as name:
         structure, weights = Path(name, "network.xml"), Path(name, "network.bin")
         openvino.save_model(model, structure, compress_to_fp16=False)
-        return Network(structure=structure.read_bytes(), weights=weights.read_bytes(), facts=facts)
+        return CachedNetwork(
+            structure=structure.read_bytes(), weights=weights.read_bytes(), facts=facts
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """One round of the frozen kind: survey the pool, train K heads, calibrate them, score.
 
-Nothing here knows a database or a file. Features come from a `FeatureReader`, images as
+Nothing here knows a database or a file. Features come from a `FeatureSource`, images as
 slices of arrays. A round reads the features once, to compute the margins of its heads; these
 are all that is kept of an image. The heads of the last round are the teachers of this one,
 each only of the head with its own number (see `core.pseudo`), and a score is the mean of
@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.classifiers.heads.label_weights import Known, Reading, read_labels
+from curator.classifiers.heads.label_weights import LabelWeights, TeachingLabels, weigh_labels
 from curator.classifiers.heads.model import FrozenClassifier, Standardizer, standardize
 from curator.classifiers.heads.neighbour_smoothing import (
-    FeatureReader,
+    FeatureSource,
     Margins,
     PoolMargins,
     pool_margins,
@@ -129,7 +129,7 @@ class Teacher:
 
     classifier: FrozenClassifier
     margins: PoolMargins
-    read: tuple[TrainingLabels, Reading] | None = None
+    read: tuple[TrainingLabels, LabelWeights] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +155,7 @@ class Trained:
     classifier: FrozenClassifier
     margins: PoolMargins
     labels: TrainingLabels
-    reading: Reading
+    reading: LabelWeights
     human_positive: int
     human_negative: int
     pseudo_positive: int
@@ -179,7 +179,7 @@ def use_threads(count: int) -> None:
 
 def recall(
     classifier: FrozenClassifier,
-    features: FeatureReader,
+    features: FeatureSource,
     rows: Ints,
     around: Neighbourhood | None,
     device: str,
@@ -193,7 +193,7 @@ def recall(
 
 def survey(
     pool: Iterable[PoolSlice],
-    features: FeatureReader,
+    features: FeatureSource,
     teacher: Teacher | None,
     plan: Plan,
     standardizer: Standardizer | None = None,
@@ -241,7 +241,7 @@ class _Sums:
 
 def train(
     labels: TrainingLabels,
-    features: FeatureReader,
+    features: FeatureSource,
     surveyed: Survey,
     plan: Plan,
     described: dict[str, Any],
@@ -318,24 +318,30 @@ def score_unseen(
     return calibrated.mean(axis=1), sigmoid(margins).mean(axis=1)
 
 
-def _read(labels: TrainingLabels, features: FeatureReader, surveyed: Survey, plan: Plan) -> Reading:
+def _read(
+    labels: TrainingLabels, features: FeatureSource, surveyed: Survey, plan: Plan
+) -> LabelWeights:
     """What to make of the labels; remembered as long as they are the same."""
     last = surveyed.teacher.read if surveyed.teacher else None
     if last is not None and last[0].same_as(labels):
         return last[1]
     chosen = labels.trains
-    known = Known(
+    known = TeachingLabels(
         features=surveyed.standardizer.apply(features.gather(labels.rows[chosen])),
         positive=labels.positive[chosen],
         folds=labels.folds[chosen],
     )
-    return read_labels(
+    return weigh_labels(
         known, plan.heads, strength=plan.regularization, doubt=plan.doubt, balanced=plan.balanced
     )
 
 
 def _fit(
-    labels: TrainingLabels, reading: Reading, features: FeatureReader, surveyed: Survey, plan: Plan
+    labels: TrainingLabels,
+    reading: LabelWeights,
+    features: FeatureSource,
+    surveyed: Survey,
+    plan: Plan,
 ) -> LinearHeads:
     x, targets, weights = _training_set(labels, reading, features, surveyed, plan)
     teacher = surveyed.teacher
@@ -350,7 +356,11 @@ def _fit(
 
 
 def _training_set(
-    labels: TrainingLabels, reading: Reading, features: FeatureReader, surveyed: Survey, plan: Plan
+    labels: TrainingLabels,
+    reading: LabelWeights,
+    features: FeatureSource,
+    surveyed: Survey,
+    plan: Plan,
 ) -> tuple[NDArray[np.float32], Flags, NDArray[np.float32]]:
     """Human labels, then pseudo-labels, with the weight of each row in each head."""
     chosen = labels.trains

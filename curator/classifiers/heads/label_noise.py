@@ -27,7 +27,7 @@ _LARGEST_MOVE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelBelief:
+class LabelNoise:
     """What was made of human labels before heads were fitted.
 
     `regularization` is C, of the middle one of the heads, `chosen` whether labels chose it.
@@ -53,7 +53,7 @@ class Belief:
     right: Floats
 
 
-def believe(margins: NDArray[np.floating], positive: Flags, counted: Flags) -> Belief:
+def estimate_label_noise(margins: NDArray[np.floating], positive: Flags, counted: Flags) -> Belief:
     """Hold labels against margins of heads that never met them.
 
     `margins` and `counted` are (rows, columns), `positive` is (rows,). The posterior mode of

@@ -15,7 +15,11 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.classifiers.heads.label_noise import LabelBelief, believe, largest_within_noise
+from curator.classifiers.heads.label_noise import (
+    LabelNoise,
+    estimate_label_noise,
+    largest_within_noise,
+)
 from curator.classifiers.heads.pseudo_labels import class_weights
 from curator.classifiers.heads.solver import fit_heads
 
@@ -36,22 +40,22 @@ _TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Known:
+class TeachingLabels:
     """Human labels that train: standardised features (rows, features), the rest (rows,)."""
 
     features: Float32
     positive: Flags
     folds: Ints
 
-    def among(self, places: Ints) -> Known:
+    def among(self, places: Ints) -> TeachingLabels:
         """Some of them."""
-        return Known(
+        return TeachingLabels(
             features=self.features[places], positive=self.positive[places], folds=self.folds[places]
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Reading:
+class LabelWeights:
     """What is made of labels: C of each head, (K,), and the trust in each label, (rows, K).
 
     `wrong_share` is the share of labels that are believed to be wrong, `doubted` the number
@@ -63,9 +67,9 @@ class Reading:
     wrong_share: float
     doubted: int
 
-    def told(self, *, chosen: bool) -> LabelBelief:
+    def told(self, *, chosen: bool) -> LabelNoise:
         """In a few numbers; `chosen` says whether labels chose C."""
-        return LabelBelief(
+        return LabelNoise(
             regularization=float(np.median(self.strength)),
             chosen=chosen,
             wrong_share=self.wrong_share,
@@ -73,9 +77,9 @@ class Reading:
         )
 
 
-def read_labels(
-    known: Known, heads: int, *, strength: float | None, doubt: bool, balanced: bool
-) -> Reading:
+def weigh_labels(
+    known: TeachingLabels, heads: int, *, strength: float | None, doubt: bool, balanced: bool
+) -> LabelWeights:
     """Choose C where `strength` is None, and weigh labels where one may `doubt`.
 
     Heads that would see one class only have no say; where none has, C is `USUAL_STRENGTH`,
@@ -93,10 +97,10 @@ def read_labels(
         held = asked if few else None
     if not doubt:
         everything = np.ones((len(known.positive), heads), dtype=np.float32)
-        return Reading(strength=chosen, trust=everything, wrong_share=0.0, doubted=0)
+        return LabelWeights(strength=chosen, trust=everything, wrong_share=0.0, doubted=0)
     held = held or _held_out(known, heads, sorted(set(chosen.tolist())), balanced)
-    belief = believe(held.at(chosen), known.positive, held.counted)
-    return Reading(
+    belief = estimate_label_noise(held.at(chosen), known.positive, held.counted)
+    return LabelWeights(
         strength=chosen,
         trust=np.maximum(belief.right, _LEAST_TRUST).astype(np.float32),
         wrong_share=float(belief.wrong_share.mean()),
@@ -140,7 +144,9 @@ def _mean_where(values: NDArray[np.float64], counted: Flags) -> NDArray[np.float
     return np.where(found > 0, mean, 1.0)
 
 
-def _held_out(known: Known, heads: int, strengths: Sequence[float], balanced: bool) -> _HeldOut:
+def _held_out(
+    known: TeachingLabels, heads: int, strengths: Sequence[float], balanced: bool
+) -> _HeldOut:
     """Fit a head for each two folds that are left out and each C, all at once."""
     margins = np.zeros((len(known.positive), heads, len(strengths)), dtype=np.float32)
     counted = np.zeros((len(known.positive), heads), dtype=np.bool_)

@@ -26,20 +26,20 @@ Ints = NDArray[np.int64]
 _BLOCK = 16_384
 
 
-class FeatureReader(Protocol):
+class FeatureSource(Protocol):
     """Where features are kept."""
 
     def gather(self, rows: Ints) -> NDArray[np.floating]:
         """The features of these rows, (rows, features), in the order given."""
 
 
-class InMemory:
+class FeaturesInMemory:
     """Features of a pool as float32, for rounds that follow one another.
 
     Turning 16 bits into 32 takes longer than all that heads do with them.
     """
 
-    def __init__(self, features: FeatureReader, rows: Ints) -> None:
+    def __init__(self, features: FeatureSource, rows: Ints) -> None:
         import torch
 
         self._rows = rows
@@ -85,7 +85,7 @@ class Margins:
         return result
 
     def of_rows(
-        self, features: FeatureReader, rows: Ints, advance: Callable[[int], None]
+        self, features: FeatureSource, rows: Ints, advance: Callable[[int], None]
     ) -> Float32:
         """(rows, K) for stored features, read in blocks."""
         found = np.empty((len(rows), self._heads), dtype=np.float32)
@@ -132,7 +132,7 @@ class PoolMargins:
 
 def pool_margins(
     heads: LinearHeads,
-    features: FeatureReader,
+    features: FeatureSource,
     rows: Ints,
     around: Neighbourhood | None,
     share: float,

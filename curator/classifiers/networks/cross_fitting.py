@@ -105,7 +105,7 @@ class FineLabels:
 
 
 @dataclass(frozen=True, slots=True)
-class LastNetworks:
+class PreviousNetworks:
     """The networks of the last round, in their places, and the part that taught them.
 
     `turn` is how many rounds of networks came before theirs.
@@ -148,7 +148,7 @@ class FineTrained:
 
 
 def survey_pool_slices(
-    pool: Iterable[PoolSlice], pixels: PixelSource, teacher: LastNetworks | None, plan: FinePlan
+    pool: Iterable[PoolSlice], pixels: PixelSource, teacher: PreviousNetworks | None, plan: FinePlan
 ) -> FineSurvey:
     """Look at every image once: what each network of the last round would teach itself.
 
@@ -182,7 +182,7 @@ def train_chains(
     labels: FineLabels,
     pixels: PixelSource,
     surveyed: FineSurvey,
-    teacher: LastNetworks | None,
+    teacher: PreviousNetworks | None,
     plan: FinePlan,
     described: dict[str, Any],
     *,
@@ -239,7 +239,9 @@ def train_chains(
 class FineScorer:
     """Scores slices of the pool, each image by a network that was not taught with it."""
 
-    def __init__(self, trained: FineTrained, teacher: LastNetworks | None, plan: FinePlan) -> None:
+    def __init__(
+        self, trained: FineTrained, teacher: PreviousNetworks | None, plan: FinePlan
+    ) -> None:
         self._networks, self._plan = trained.networks, plan
         self._calibration = trained.classifier.calibration
         self._part = trained.classifier.part
@@ -323,7 +325,7 @@ def _train_one(
     labels: FineLabels,
     pixels: PixelSource,
     surveyed: FineSurvey,
-    teacher: LastNetworks | None,
+    teacher: PreviousNetworks | None,
     plan: FinePlan,
     checkpoint: Path | None,
     epoch_done: Callable[[EpochRecord], None],

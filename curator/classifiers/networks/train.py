@@ -34,7 +34,7 @@ from curator.classifiers.networks.batches import (
 from curator.classifiers.networks.network import PixelNetwork
 from curator.classifiers.networks.recipe import Recipe
 from curator.classifiers.networks.schedule import learning_rate
-from curator.classifiers.networks.training_state import EpochRecord, Run, TrainedNetwork
+from curator.classifiers.networks.training_state import EpochRecord, TrainedNetwork, TrainingState
 from curator.classifiers.networks.training_step import Examples, Learner
 from curator.classifiers.quiet import quiet_libraries
 from curator.errors import LearnError
@@ -67,9 +67,9 @@ def train_network(
     """
     key = _key(network, data, recipe, validation, unlabelled, seed)
     learner = Learner(network, recipe, device)
-    run = Run(key, learner)
+    run = TrainingState(key, learner)
     run.resume(checkpoint)
-    lesson = _Lesson(data, unlabelled, pixels, recipe, seed)
+    lesson = _Epochs(data, unlabelled, pixels, recipe, seed)
     for epoch in range(len(run.history), recipe.epochs):
         if run.finished(recipe):
             break
@@ -94,7 +94,7 @@ def train_network(
 
 
 @dataclass(frozen=True, slots=True)
-class _Lesson:
+class _Epochs:
     """What is taught: labels, unlabelled rows, their pixels, and how batches are drawn."""
 
     data: TrainingSet
@@ -123,7 +123,7 @@ class _Lesson:
         return unlabelled_batches(rows, size, self.steps, seed=self.seed, epoch=epoch)
 
 
-def _taught(learner: Learner, lesson: _Lesson, epoch: int) -> _Means:
+def _taught(learner: Learner, lesson: _Epochs, epoch: int) -> _Means:
     """Take the steps of one epoch, with chance of its own."""
     recipe, device, means = lesson.recipe, learner.device, _Means(epoch + 1, lesson.recipe)
     chance = int(np.random.SeedSequence([lesson.seed, epoch]).generate_state(1)[0])

@@ -50,7 +50,7 @@ class TrainedNetwork:
     images_per_second: float
 
 
-class Run:
+class TrainingState:
     """What a training carries from epoch to epoch, and into its checkpoint."""
 
     def __init__(self, key: str, learner: Learner) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.screen import Screen
 
-from curator.settings.keys import Place, find_action
+from curator.settings.keys import ScreenName, find_action
 from curator.tui.terminal import SMALLEST
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class ReviewScreen(Screen[None]):
     """A full screen of the review; `PLACE` says which."""
 
-    PLACE: ClassVar[Place]
+    PLACE: ClassVar[ScreenName]
 
     @property
     def review(self) -> ReviewApp:

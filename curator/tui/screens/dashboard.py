@@ -15,17 +15,17 @@ from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from curator.base.vocabulary import Origin, Standing
+from curator.base.vocabulary import CurrentLabel, Origin
 from curator.catalogue.queues import score_histogram
 from curator.catalogue.rounds import RoundRecord, RoundStatus
 from curator.report.status import Status, status
-from curator.settings.keys import Place
+from curator.settings.keys import ScreenName
 from curator.tui.keys import bindings_for
 from curator.tui.lines import safe
 from curator.tui.plots import bar, columns, curve
 from curator.tui.screens.base import ReviewScreen
 from curator.tui.widgets.bars import KeyBar, headline
-from curator.tui.widgets.lines import Lines
+from curator.tui.widgets.lines import TextLines
 from curator.workspace import Workspace
 
 _BINS = 40
@@ -51,8 +51,8 @@ def count_board(workspace: Workspace) -> Board:
 class DashboardScreen(ReviewScreen):
     """Counts and plots; counted again whenever it is opened or `r` is pressed."""
 
-    PLACE = Place.DASHBOARD
-    BINDINGS: ClassVar[list[BindingType]] = bindings_for(Place.DASHBOARD)
+    PLACE = ScreenName.DASHBOARD
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for(ScreenName.DASHBOARD)
     CSS = """
     DashboardScreen #headline { height: 1; dock: top; }
     DashboardScreen VerticalScroll { padding: 0 1; background: $background; }
@@ -61,7 +61,7 @@ class DashboardScreen(ReviewScreen):
 
     def compose(self) -> ComposeResult:
         """Headline, page, keys."""
-        yield Lines(id="headline")
+        yield TextLines(id="headline")
         with VerticalScroll(can_focus=False):
             yield Static(id="board")
         yield KeyBar()
@@ -77,7 +77,7 @@ class DashboardScreen(ReviewScreen):
         line = headline(
             "dashboard", str(board.status.root), app.desk.pace, self.size.width, self.inks
         )
-        self.query_one("#headline", Lines).show([line])
+        self.query_one("#headline", TextLines).show([line])
         self.query_one(KeyBar).show_keys(
             self.PLACE, app.keys, app.label_name, self.inks, blind=False
         )
@@ -137,9 +137,9 @@ def _labels(now: Status, width: int) -> Table:
     if room >= 8:
         table.add_column("")
     most = max([sum(found.values()) for found in labels.values()] or [1]) or 1
-    for side in Standing:
+    for side in CurrentLabel:
         found = labels.get(side, {})
-        if not found and side not in (Standing.POSITIVE, Standing.NEGATIVE):
+        if not found and side not in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE):
             continue
         total = sum(found.values())
         cells = [safe(now.name_of(side)), *(f"{found.get(one, 0):,}" for one in origins)]

@@ -13,7 +13,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from curator.settings.keys import ACTIONS, Action, Group, Place
+from curator.settings.keys import ACTIONS, KeyAction, KeyGroup, ScreenName
 from curator.tui.keys import shown_keys
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class HelpScreen(ModalScreen[None]):
     HelpScreen Static { width: 100%; }
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: ScreenName) -> None:
         super().__init__()
         self._place = place
 
@@ -51,7 +51,7 @@ class HelpScreen(ModalScreen[None]):
 
     def _parts(self) -> Iterator[Text | Table]:
         app = cast("ReviewApp", self.app)
-        for group in Group:
+        for group in KeyGroup:
             actions = [one for one in ACTIONS if one.group is group and self._is_here(one)]
             if not actions:
                 continue
@@ -68,7 +68,7 @@ class HelpScreen(ModalScreen[None]):
             " decision is kept at once; undo writes an event of its own.\n"
         )
 
-    def _is_here(self, action: Action) -> bool:
+    def _is_here(self, action: KeyAction) -> bool:
         blind = cast("ReviewApp", self.app).desk.blind
         return self._place in action.places and (action.blind or not blind)
 

@@ -15,21 +15,21 @@ from textual.widgets import Static
 
 from curator.catalogue.labels import HistoryEvent
 from curator.errors import CuratorError
-from curator.review.cards import Card, Context, load_context
-from curator.settings.keys import Place
+from curator.review.cards import CardContext, ImageCard, load_context
+from curator.settings.keys import ScreenName
 from curator.tui.keys import bindings_for
 from curator.tui.lines import safe
 from curator.tui.screens.base import ReviewScreen
 from curator.tui.widgets.bars import KeyBar, headline
 from curator.tui.widgets.inside import Inside, views_of
-from curator.tui.widgets.lines import Lines
+from curator.tui.widgets.lines import TextLines
 
 
 class HistoryScreen(ReviewScreen):
     """The image's places and its label events, the newest first; beneath, the network's view."""
 
-    PLACE = Place.HISTORY
-    BINDINGS: ClassVar[list[BindingType]] = bindings_for(Place.HISTORY)
+    PLACE = ScreenName.HISTORY
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for(ScreenName.HISTORY)
     CSS = """
     HistoryScreen #headline { height: 1; dock: top; }
     HistoryScreen VerticalScroll { height: 1fr; padding: 1 2; background: $background; }
@@ -37,13 +37,13 @@ class HistoryScreen(ReviewScreen):
     HistoryScreen Static { width: 100%; }
     """
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: ImageCard) -> None:
         super().__init__()
         self._card = card
 
     def compose(self) -> ComposeResult:
         """Headline, page, keys; the page is filled as soon as the catalogue has answered."""
-        yield Lines(id="headline")
+        yield TextLines(id="headline")
         with VerticalScroll(can_focus=False):
             yield Static(id="places")
             yield Static(id="events")
@@ -65,7 +65,7 @@ class HistoryScreen(ReviewScreen):
     async def _fill(self) -> None:
         app, inks, width = self.review, self.inks, self.size.width
         line = headline("history", safe(self._card.path), app.desk.pace, width, inks)
-        self.query_one("#headline", Lines).show([line])
+        self.query_one("#headline", TextLines).show([line])
         self.query_one(KeyBar).show_keys(self.PLACE, app.keys, app.label_name, inks, blind=False)
         backstage = app.backstage
         context = await backstage.at_desk(load_context, backstage.workspace, self._card.image_id)
@@ -127,7 +127,7 @@ class HistoryScreen(ReviewScreen):
         """Scroll up."""
         self.query_one(VerticalScroll).scroll_relative(y=-3, animate=False)
 
-    def _places(self, context: Context) -> Iterator[str]:
+    def _places(self, context: CardContext) -> Iterator[str]:
         card = self._card
         yield f"sha256 {card.sha256.hex()}"
         for place in card.places:
@@ -140,7 +140,7 @@ class HistoryScreen(ReviewScreen):
             yield f"split {card.split}"
         yield ""
 
-    def _events(self, context: Context) -> Table | Text:
+    def _events(self, context: CardContext) -> Table | Text:
         if not context.events:
             return Text("Nobody has said anything about it yet.")
         table = Table(box=None, padding=(0, 2, 0, 0))

@@ -16,18 +16,18 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.strip import Strip
 
-from curator.base.vocabulary import Label, Standing
+from curator.base.vocabulary import CurrentLabel, Label
 from curator.errors import CuratorError
-from curator.review.cards import Card
+from curator.review.cards import ImageCard
 from curator.review.sentences import NOTHING_TO_UNDO, taken_back
 from curator.review.sheet import Sheet
-from curator.settings.keys import Place, key_sign
+from curator.settings.keys import ScreenName, key_sign
 from curator.tui.frames import Canvas
 from curator.tui.keys import bindings_for
 from curator.tui.lines import Piece, row, safe, shortened
 from curator.tui.screens.base import ReviewScreen
 from curator.tui.widgets.bars import KeyBar, headline
-from curator.tui.widgets.lines import Lines
+from curator.tui.widgets.lines import TextLines
 from curator.tui.widgets.panel import label_ink
 
 TILES = ((16, 7), (20, 9), (28, 13), (44, 20))
@@ -60,8 +60,8 @@ def grid_for(columns: int, rows: int, zoom: int) -> Grid:
 class SheetScreen(ReviewScreen):
     """Pages of tiles; `side` is the class that they are said to be."""
 
-    PLACE = Place.SHEET
-    BINDINGS: ClassVar[list[BindingType]] = bindings_for(Place.SHEET)
+    PLACE = ScreenName.SHEET
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for(ScreenName.SHEET)
     CSS = """
     SheetScreen #headline { height: 2; dock: top; }
     SheetScreen #tiles { height: 1fr; }
@@ -71,7 +71,7 @@ class SheetScreen(ReviewScreen):
         super().__init__()
         self._side = side
         self._zoom = 1
-        self._cards: list[Card] = []
+        self._cards: list[ImageCard] = []
         self._sheet = Sheet(label=side, count=0)
         self._grid = Grid(1, 1, 1, 1)
         self._thumbs: dict[int, list[Strip]] = {}
@@ -82,12 +82,12 @@ class SheetScreen(ReviewScreen):
 
     def compose(self) -> ComposeResult:
         """Headline, tiles, keys."""
-        yield Lines(id="headline")
-        yield Lines(id="tiles")
+        yield TextLines(id="headline")
+        yield TextLines(id="tiles")
         yield KeyBar()
 
     @property
-    def cards(self) -> list[Card]:
+    def cards(self) -> list[ImageCard]:
         """The images on the page."""
         return self._cards
 
@@ -113,7 +113,7 @@ class SheetScreen(ReviewScreen):
         """Lay out a new page."""
         self._visible_since = None
         self._empty = False
-        tiles = self.query_one("#tiles", Lines)
+        tiles = self.query_one("#tiles", TextLines)
         if self.too_small:
             tiles.show(
                 [
@@ -126,7 +126,7 @@ class SheetScreen(ReviewScreen):
         app = self.review
         try:
             found = await app.backstage.at_desk(
-                app.desk.page, Standing(self._side), 2 * self._grid.count
+                app.desk.page, CurrentLabel(self._side), 2 * self._grid.count
             )
         except CuratorError as error:
             app.complain(error)
@@ -140,7 +140,7 @@ class SheetScreen(ReviewScreen):
         self._fill(self._loading, found)
 
     @work
-    async def _fill(self, turn: int, found: list[Card]) -> None:
+    async def _fill(self, turn: int, found: list[ImageCard]) -> None:
         """Make the tiles ready, those of this page first; then a key counts."""
         canvas = Canvas(self._grid.columns, self._grid.rows, self.review.depth, self.review.ground)
         backstage = self.review.backstage
@@ -176,7 +176,7 @@ class SheetScreen(ReviewScreen):
         viewed = app.desk.view.describe(names.positive, names.negative)
         title = f"contact sheet: {name}  {viewed}".rstrip()
         first = headline(title, "surest first", app.desk.pace, width, inks)
-        self.query_one("#headline", Lines).show([first, self._instruction(name, width)])
+        self.query_one("#headline", TextLines).show([first, self._instruction(name, width)])
         self.query_one(KeyBar).show_keys(self.PLACE, app.keys, app.label_name, inks, blind=False)
         strips: list[Strip] = []
         for line in range(self._grid.down):
@@ -184,7 +184,7 @@ class SheetScreen(ReviewScreen):
         if not self._cards:
             text = f" No image without a human label is put in {name} by the current scores."
             strips = [row([(text, inks.plain)], width, inks.ground)]
-        self.query_one("#tiles", Lines).show(strips)
+        self.query_one("#tiles", TextLines).show(strips)
 
     def _instruction(self, name: str, width: int) -> Strip:
         inks, keys = self.inks, self.review.keys
@@ -246,7 +246,7 @@ class SheetScreen(ReviewScreen):
         seen = self._visible_since
         return bool(self._cards) and seen is not None and self.review.key_pressed_at >= seen
 
-    def _focused(self) -> Card | None:
+    def _focused(self) -> ImageCard | None:
         return self._cards[self._sheet.focus] if self._cards else None
 
     async def action_accept(self) -> None:
@@ -328,7 +328,7 @@ class SheetScreen(ReviewScreen):
 
     def on_click(self, event: events.Click) -> None:
         """A click marks a tile."""
-        tiles = self.query_one("#tiles", Lines)
+        tiles = self.query_one("#tiles", TextLines)
         if event.widget is not tiles:
             return
         across = event.x // (self._grid.columns + 1)

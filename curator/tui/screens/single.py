@@ -15,17 +15,17 @@ from textual.strip import Strip
 
 from curator.base.vocabulary import Label
 from curator.errors import CuratorError
-from curator.review.cards import Card
-from curator.review.outcome import Verdict
+from curator.review.cards import ImageCard
+from curator.review.outcome import RecordedDecision
 from curator.review.sentences import NOTHING_TO_UNDO, meanwhile, taken_back
-from curator.settings.keys import Place
-from curator.tui.backstage import Prepared, Stage
+from curator.settings.keys import ScreenName
+from curator.tui.backstage import PreparedScreen, Viewport
 from curator.tui.frames import Canvas
 from curator.tui.keys import bindings_for
 from curator.tui.lines import row, safe
 from curator.tui.screens.base import ReviewScreen
 from curator.tui.widgets.bars import KeyBar, headline
-from curator.tui.widgets.lines import Lines
+from curator.tui.widgets.lines import TextLines
 from curator.tui.widgets.picture import Picture
 from curator.tui.zoom import Zoom
 
@@ -39,8 +39,8 @@ _LULL = 0.3
 class SingleScreen(ReviewScreen):
     """Shows the desk's current image and turns keys into decisions."""
 
-    PLACE = Place.SINGLE
-    BINDINGS: ClassVar[list[BindingType]] = bindings_for(Place.SINGLE)
+    PLACE = ScreenName.SINGLE
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for(ScreenName.SINGLE)
     CSS = """
     SingleScreen #headline { height: 1; dock: top; }
     SingleScreen #reasons { height: 1; }
@@ -50,8 +50,8 @@ class SingleScreen(ReviewScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.card: Card | None = None
-        self.prepared: Prepared | None = None
+        self.card: ImageCard | None = None
+        self.prepared: PreparedScreen | None = None
         self._visible_since: float | None = None
         self._told = False
         self._reasons: list[str] = []
@@ -59,11 +59,11 @@ class SingleScreen(ReviewScreen):
 
     def compose(self) -> ComposeResult:
         """Headline, picture and panel, reasons, keys."""
-        yield Lines(id="headline")
+        yield TextLines(id="headline")
         with Horizontal(id="body"):
             yield Picture(self.review.graphics, id="picture")
-            yield Lines(id="panel")
-        yield Lines(id="reasons")
+            yield TextLines(id="panel")
+        yield TextLines(id="reasons")
         yield KeyBar()
 
     @property
@@ -110,10 +110,10 @@ class SingleScreen(ReviewScreen):
         """Draw everything anew in the present theme."""
         self.call_after_refresh(self._stage_is_set)
 
-    def _stage(self) -> Stage:
+    def _stage(self) -> Viewport:
         picture, panel = self.query_one(Picture).size, self.query_one("#panel").size
         app = self.review
-        return Stage(
+        return Viewport(
             Canvas(picture.width, picture.height, app.depth, app.ground, app.graphics),
             Canvas(panel.width, panel.height, app.depth, app.ground),
             self.inks,
@@ -129,7 +129,7 @@ class SingleScreen(ReviewScreen):
             return
         await self._show(card)
 
-    async def _show(self, card: Card | None) -> None:
+    async def _show(self, card: ImageCard | None) -> None:
         if not self._is_there:
             return
         if self.card is None or card is None or card.image_id != self.card.image_id:
@@ -154,7 +154,7 @@ class SingleScreen(ReviewScreen):
             if self.is_current:  # under another screen it is not seen; `on_screen_resume` follows
                 self.call_after_refresh(self._seen, card)
 
-    def _draw(self, prepared: Prepared) -> None:
+    def _draw(self, prepared: PreparedScreen) -> None:
         self.prepared = prepared
         picture = self.query_one(Picture)
         if prepared.frame is not None:
@@ -169,10 +169,10 @@ class SingleScreen(ReviewScreen):
                 ],
                 self.inks.warning,
             )
-        self.query_one("#panel", Lines).show(prepared.panel)
+        self.query_one("#panel", TextLines).show(prepared.panel)
         self._draw_lines()
 
-    def _seen(self, card: Card) -> None:
+    def _seen(self, card: ImageCard) -> None:
         """From now on keys are about this picture; the next ones can be made ready."""
         if self.card is card:
             self._visible_since = time.monotonic()
@@ -181,7 +181,7 @@ class SingleScreen(ReviewScreen):
                 self.set_timer(_LULL, partial(self._prepare_next, card))
 
     @work
-    async def _prepare_next(self, card: Card) -> None:
+    async def _prepare_next(self, card: ImageCard) -> None:
         """While a picture is looked at, the terminal can take in the next one."""
         if self.card is not card:
             return
@@ -194,7 +194,7 @@ class SingleScreen(ReviewScreen):
             return
         self._told = True
         self.query_one(Picture).say(sentences, self.inks.plain)
-        self.query_one("#panel", Lines).show([])
+        self.query_one("#panel", TextLines).show([])
         self._draw_lines()
 
     def _draw_lines(self) -> None:
@@ -207,14 +207,14 @@ class SingleScreen(ReviewScreen):
         if self._zoom.is_on:
             extra = f"zoom {self._zoom.times:g}×: arrows move, z closer, esc back"
         line = headline(title, desk.explanation, desk.pace, self.size.width, inks, extra=extra)
-        self.query_one("#headline", Lines).show([line])
+        self.query_one("#headline", TextLines).show([line])
         self._reason_line().show([self._reason_strip()])
         self.query_one(KeyBar).show_keys(
             self.PLACE, app.keys, app.label_name, inks, blind=desk.blind
         )
 
-    def _reason_line(self) -> Lines:
-        return self.query_one("#reasons", Lines)
+    def _reason_line(self) -> TextLines:
+        return self.query_one("#reasons", TextLines)
 
     def _reason_strip(self) -> Strip:
         inks = self.inks
@@ -264,7 +264,7 @@ class SingleScreen(ReviewScreen):
             raise
 
     @work
-    async def _tell_news(self, verdict: Verdict) -> None:
+    async def _tell_news(self, verdict: RecordedDecision) -> None:
         """Say what others said about the image meanwhile; the decision stands."""
         app = self.review
         news = await app.backstage.at_desk(app.desk.news_about, verdict)

@@ -12,7 +12,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from curator.review.outcome import Summary
+from curator.review.outcome import SessionSummary
 
 if TYPE_CHECKING:
     from curator.tui.app import ReviewApp
@@ -55,7 +55,7 @@ class SummaryScreen(ModalScreen[None]):
         self.app.exit(cast("ReviewApp", self.app).desk.summary())
 
 
-def summary_lines(summary: Summary, name_of: Callable[[str], str]) -> list[str]:
+def summary_lines(summary: SessionSummary, name_of: Callable[[str], str]) -> list[str]:
     """The session in sentences; `name_of` gives the user's name of a label."""
     if not summary.decided:
         lines = ["No decision stands from this session."]

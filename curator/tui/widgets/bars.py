@@ -10,9 +10,9 @@ from textual import events
 from textual.strip import Strip
 
 from curator.review.pace import Pace
-from curator.settings.keys import ACTIONS, Action, Place, key_sign
+from curator.settings.keys import ACTIONS, KeyAction, ScreenName, key_sign
 from curator.tui.lines import Inks, Piece, row, safe, shortened, spread_out
-from curator.tui.widgets.lines import Lines
+from curator.tui.widgets.lines import TextLines
 
 
 def headline(
@@ -52,12 +52,12 @@ def _left(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    action: Action
+    action: KeyAction
     start: int
     end: int
 
 
-class KeyBar(Lines):
+class KeyBar(TextLines):
     """The keys of a screen, the most important ones first, as many as fit; clickable."""
 
     DEFAULT_CSS = "KeyBar { height: 1; dock: bottom; background: $background; }"
@@ -68,7 +68,7 @@ class KeyBar(Lines):
 
     def show_keys(
         self,
-        place: Place,
+        place: ScreenName,
         keys: Mapping[str, tuple[str, ...]],
         names: Callable[[str], str],
         inks: Inks,
@@ -93,7 +93,7 @@ class KeyBar(Lines):
 
 
 def fitting_keys(
-    actions: Sequence[Action],
+    actions: Sequence[KeyAction],
     keys: Mapping[str, tuple[str, ...]],
     names: Callable[[str], str],
     inks: Inks,

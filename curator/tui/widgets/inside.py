@@ -12,35 +12,35 @@ from PIL import Image
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from curator.prediction.inside import Sight
+from curator.prediction.inside import NetworkView
 from curator.tui.cells import Depth
 from curator.tui.frames import Canvas, frame
 from curator.tui.lines import Inks, row, safe, shortened
 from curator.tui.terminal import Graphics
-from curator.tui.widgets.lines import Lines
+from curator.tui.widgets.lines import TextLines
 from curator.tui.widgets.panel import Names
 from curator.tui.widgets.picture import Picture
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class FeatureView:
     """One of the pictures: its caption, and None where there is only the caption."""
 
     caption: str
     picture: Image.Image | None
 
 
-def views_of(sight: Sight, names: Names) -> tuple[View, ...]:
+def views_of(sight: NetworkView, names: Names) -> tuple[FeatureView, ...]:
     """The activation first, then the feature maps of each convolution."""
     likely = names.positive if sight.probability > 0.5 else names.negative
     claim = f"the network says {likely}, P({names.positive}) = {sight.probability:.3f}"
     if sight.activation is None:
-        first = View(f"{sight.problem} It says {likely}.", None)
+        first = FeatureView(f"{sight.problem} It says {likely}.", None)
     else:
-        first = View(f"what is warm speaks for {likely}; {claim}", sight.activation)
+        first = FeatureView(f"what is warm speaks for {likely}; {claim}", sight.activation)
     ran = f"your own code was run: {sight.whose_code}; " if sight.whose_code else ""
-    maps = tuple(View(f"feature maps of {one.name}", one.picture) for one in sight.maps)
-    return (View(f"{ran}{first.caption}", first.picture), *maps)
+    maps = tuple(FeatureView(f"feature maps of {one.name}", one.picture) for one in sight.maps)
+    return (FeatureView(f"{ran}{first.caption}", first.picture), *maps)
 
 
 class Inside(Vertical):
@@ -55,12 +55,12 @@ class Inside(Vertical):
     def __init__(self, graphics: Graphics) -> None:
         super().__init__(id="inside")
         self._graphics = graphics
-        self._views: tuple[View, ...] = ()
+        self._views: tuple[FeatureView, ...] = ()
         self._place = 0
 
     def compose(self) -> ComposeResult:
         """The caption, and the picture beneath."""
-        yield Lines(id="caption")
+        yield TextLines(id="caption")
         yield Picture(self._graphics, id="seen")
 
     @property
@@ -68,7 +68,7 @@ class Inside(Vertical):
         """Whether there are pictures."""
         return bool(self._views)
 
-    def fill(self, views: tuple[View, ...]) -> None:
+    def fill(self, views: tuple[FeatureView, ...]) -> None:
         """Take in the pictures; the first is shown by the next `draw`."""
         self._views, self._place = views, 0
 
@@ -99,4 +99,4 @@ class Inside(Vertical):
     def _tell(self, sentence: str, inks: Inks) -> None:
         told = shortened(safe(sentence), max(1, self.size.width - 2))
         line = row([(" ", inks.ground), (told, inks.muted)], self.size.width, inks.ground)
-        self.query_one("#caption", Lines).show([line])
+        self.query_one("#caption", TextLines).show([line])

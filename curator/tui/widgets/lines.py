@@ -9,7 +9,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 
-class Lines(Widget):
+class TextLines(Widget):
     """Shows the strips that it is given, each already as wide as the widget.
 
     Styles, filters and caches of Textual are passed over: the strips are what reaches the

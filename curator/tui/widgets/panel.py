@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from rich.style import Style
 from textual.strip import Strip
 
-from curator.base.vocabulary import EventKind, Label, Origin, Standing
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Origin
 from curator.catalogue.labels import HistoryEvent
-from curator.review.cards import Card, Context
+from curator.review.cards import CardContext, ImageCard
 from curator.tui.cells import blank_strip
 from curator.tui.frames import Canvas
 from curator.tui.lines import Inks, Piece, row, safe, shortened, wrapped
@@ -59,7 +59,11 @@ class Panel:
         self._width = canvas.columns - 2
 
     def lines(
-        self, card: Card, context: Context, thumbs: Mapping[Standing, Sequence[Thumb]], remark: str
+        self,
+        card: ImageCard,
+        context: CardContext,
+        thumbs: Mapping[CurrentLabel, Sequence[Thumb]],
+        remark: str,
     ) -> list[Strip]:
         """All lines, the most important first, cut at the canvas's height."""
         made: list[Strip] = []
@@ -80,7 +84,7 @@ class Panel:
     def _line(self, *pieces: Piece) -> Strip:
         return row([(" ", self.inks.ground), *pieces], self.canvas.columns, self.inks.ground)
 
-    def _standing(self, card: Card) -> Iterator[Strip]:
+    def _standing(self, card: ImageCard) -> Iterator[Strip]:
         inks = self.inks
         if card.blind:
             yield self._line(("blind", inks.strong), (": what do you see?", inks.plain))
@@ -129,7 +133,7 @@ class Panel:
         for text in wrapped(safe(remark), self._width, 4):
             yield self._line((text, self.inks.warning))
 
-    def _names(self, card: Card) -> Iterator[Strip]:
+    def _names(self, card: ImageCard) -> Iterator[Strip]:
         inks = self.inks
         if card.blind:  # a folder's name may tell the class
             yield self._line((f"image {card.sha256.hex()[:12]}", inks.muted))
@@ -146,7 +150,7 @@ class Panel:
             text = f"source {safe(', '.join(sources))}{more}"
             yield self._line((shortened(text, self._width), inks.muted))
 
-    def _neighbours(self, thumbs: Mapping[Standing, Sequence[Thumb]]) -> Iterator[Strip]:
+    def _neighbours(self, thumbs: Mapping[CurrentLabel, Sequence[Thumb]]) -> Iterator[Strip]:
         blank = False
         for side, found in thumbs.items():
             if not found:
@@ -167,7 +171,7 @@ class Panel:
             joined = Strip.join(strips)
             yield joined.adjust_cell_length(self.canvas.columns, self.inks.ground)
 
-    def _group(self, context: Context) -> Iterator[Strip]:
+    def _group(self, context: CardContext) -> Iterator[Strip]:
         inks = self.inks
         if context.user_group:
             yield self._line(
@@ -178,7 +182,7 @@ class Panel:
             noun = "image" if count == 1 else "images"
             yield self._line((f"belongs with {count} other {noun}", inks.muted))
 
-    def _history(self, context: Context, card: Card) -> Iterator[Strip]:
+    def _history(self, context: CardContext, card: ImageCard) -> Iterator[Strip]:
         if card.blind or not context.events:
             return
         yield self._line(("history", self.inks.muted))

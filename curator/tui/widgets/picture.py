@@ -10,10 +10,10 @@ from rich.style import Style
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from curator.tui.frames import Frame
+from curator.tui.frames import RenderedFrame
 from curator.tui.lines import row
 from curator.tui.terminal import Graphics
-from curator.tui.widgets.lines import Lines
+from curator.tui.widgets.lines import TextLines
 from curator.tui.widgets.pixels import KittyPixels, Pixels, SixelPixels
 
 
@@ -29,7 +29,7 @@ class Picture(Container):
     def __init__(self, graphics: Graphics, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.graphics = graphics
-        self.lines = Lines()
+        self.lines = TextLines()
         self._pixels = pixel_widget(graphics)
 
     def compose(self) -> ComposeResult:
@@ -39,7 +39,7 @@ class Picture(Container):
             self._pixels.display = False
             yield self._pixels
 
-    def show(self, frame: Frame) -> None:
+    def show(self, frame: RenderedFrame) -> None:
         """Show a picture."""
         pixels = self._pixels
         if frame.pixels is None or pixels is None:
@@ -49,7 +49,7 @@ class Picture(Container):
         pixels.show(frame.pixels)
         self.lines.display = False
 
-    def prepare(self, frame: Frame) -> None:
+    def prepare(self, frame: RenderedFrame) -> None:
         """Send ahead what can be sent of a picture that is likely to be shown next."""
         if frame.pixels is not None and self._pixels is not None:
             self._pixels.prepare(frame.pixels)

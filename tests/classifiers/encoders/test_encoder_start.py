@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from curator.classifiers.encoders.encoder import EncoderRequest, open_encoder
-from curator.classifiers.encoders.network_cache import KeptNetworks, Network
+from curator.classifiers.encoders.network_cache import CachedNetwork, NetworkCache
 from curator.classifiers.encoders.openvino_engine import OpenVinoEngine
 from tests.classifiers.encoders.cases import encode_all, random_pixels
 from tests.support.encoder import IMAGE_SIZE, MODEL
@@ -101,18 +101,18 @@ def test_a_damaged_kept_network_is_made_again(tmp_path: Path, tiny_weights: Path
 
 
 def test_kept_networks_do_not_pile_up_and_never_stand_in_the_way(tmp_path: Path) -> None:
-    network = Network(structure=b"<xml/>", weights=b"123", facts={"dimension": 3})
-    kept = KeptNetworks(tmp_path / "kept")
+    network = CachedNetwork(structure=b"<xml/>", weights=b"123", facts={"dimension": 3})
+    kept = NetworkCache(tmp_path / "kept")
     for number in range(7):
         kept.keep({"number": number}, network)
     assert kept.load({"number": 6}) == network
     assert kept.load({"number": 0}) is None
     assert len(list((tmp_path / "kept").iterdir())) == 4
     (tmp_path / "file").touch()
-    blocked = KeptNetworks(tmp_path / "file")
+    blocked = NetworkCache(tmp_path / "file")
     blocked.keep({"number": 1}, network)
     assert blocked.load({"number": 1}) is None
-    assert KeptNetworks(None).load({"number": 1}) is None
+    assert NetworkCache(None).load({"number": 1}) is None
 
 
 def test_the_bindings_meet_arrays_before_there_are_workers(
@@ -137,7 +137,9 @@ def test_the_bindings_meet_arrays_before_there_are_workers(
     structure = tmp_path / "network.xml"
     openvino.save_model(openvino.Model([mean], [pixels], "mean"), structure, compress_to_fp16=False)
     weights = structure.with_suffix(".bin")
-    network = Network(structure=structure.read_bytes(), weights=weights.read_bytes(), facts={})
+    network = CachedNetwork(
+        structure=structure.read_bytes(), weights=weights.read_bytes(), facts={}
+    )
     engine = OpenVinoEngine(network, image_size=8, batch_size=2, precision="float32", workers=2)
     here = threading.get_ident()
     assert met == [(here, np.dtype(np.uint8)), (here, np.dtype(np.float32))]

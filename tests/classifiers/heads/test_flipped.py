@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from curator.rounds.run import plan_of
 from curator.settings.sections import Settings
-from curator.simulation.policies import Scores, draw_labels
-from curator.simulation.replay import KnownPool, Rehearsal
+from curator.simulation.policies import KnownScores, draw_labels
+from curator.simulation.replay import KnownPool, SimulationRun
 from tests.classifiers.conftest import GARMENTS
 from tests.classifiers.heads.test_crossfit import Kept, nearest
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DRAWS, LABELS, SHOWN = 5, 200, 40
 
 
-def error(scores: Scores) -> float:
+def error(scores: KnownScores) -> float:
     return float(((scores.probability > 0.5) != scores.truth).mean())
 
 
@@ -36,7 +36,7 @@ def test_flipped_seeds_are_shown_first_and_hardly_raise_the_error(
     usual = plan_of(Settings())
     believing = replace(usual, regularization=1.0, doubt=False)
     played, credulous = (
-        Rehearsal(pool, Kept(features), plan, around=around) for plan in (usual, believing)
+        SimulationRun(pool, Kept(features), plan, around=around) for plan in (usual, believing)
     )
     found, clean, lying, believed = [], [], [], []
     for draw in range(DRAWS):

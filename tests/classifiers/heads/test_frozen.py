@@ -21,7 +21,7 @@ from curator.classifiers.heads.frozen import (
     survey,
     train,
 )
-from curator.classifiers.heads.label_weights import Known, read_labels
+from curator.classifiers.heads.label_weights import TeachingLabels, weigh_labels
 from curator.classifiers.heads.pseudo_labels import PseudoRule
 from curator.statistics.folds import fold_of, sampling_rank
 
@@ -141,8 +141,8 @@ def test_pseudo_labels_weigh_what_they_earn(noise: float, most: float) -> None:
     assert shares.max() <= most
     assert shares.min() >= 0.4 * most
     assert (pseudo_shares(said, teacher, plan()) == 0.5).all()
-    everything = read_labels(
-        Known(features=np.zeros((LABELS, 1), dtype=np.float32), positive=said.positive,
+    everything = weigh_labels(
+        TeachingLabels(features=np.zeros((LABELS, 1), dtype=np.float32), positive=said.positive,
               folds=said.folds),
         FOLDS, strength=0.1, doubt=False, balanced=True,
     )  # fmt: skip

@@ -7,8 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from curator.classifiers.heads.label_noise import LabelBelief, believe, largest_within_noise
-from curator.report.sentences import belief_sentences
+from curator.classifiers.heads.label_noise import (
+    LabelNoise,
+    estimate_label_noise,
+    largest_within_noise,
+)
+from curator.report.sentences import label_noise_sentences
 from curator.statistics.calibration import sigmoid
 
 Floats = NDArray[np.float64]
@@ -25,7 +29,9 @@ def drawn(wrong_share: float, spread: float, seed: int, rows: int = 600) -> tupl
 
 
 def one_column(margins: Floats, positive: Flags) -> tuple[float, Floats]:
-    found = believe(margins[:, None], positive, np.ones((len(margins), 1), dtype=np.bool_))
+    found = estimate_label_noise(
+        margins[:, None], positive, np.ones((len(margins), 1), dtype=np.bool_)
+    )
     return float(found.wrong_share[0]), found.right[:, 0]
 
 
@@ -68,7 +74,7 @@ def test_what_does_not_count_in_a_column_changes_nothing_there() -> None:
     margins, positive = drawn(0.1, 5.0, 4)
     counted = np.ones((len(margins), 2), dtype=np.bool_)
     counted[:200, 1] = False
-    both = believe(np.stack([margins, margins], axis=1), positive, counted)
+    both = estimate_label_noise(np.stack([margins, margins], axis=1), positive, counted)
     share, right = one_column(margins[200:], positive[200:])
     assert both.wrong_share[1] == pytest.approx(share)
     assert both.right[200:, 1] == pytest.approx(right)
@@ -85,10 +91,12 @@ def test_the_last_candidate_within_noise_is_taken() -> None:
 
 
 def test_it_is_told_in_plain_words() -> None:
-    belief = LabelBelief(regularization=0.03, chosen=True, wrong_share=0.094, doubted=17)
-    told = " ".join(belief_sentences(belief))
+    belief = LabelNoise(regularization=0.03, chosen=True, wrong_share=0.094, doubted=17)
+    told = " ".join(label_noise_sentences(belief))
     assert "C = 0.03, chosen by held-out labels" in told
     assert "about 9.4% look wrong" in told
     assert "17 hardly count" in told
-    as_set = LabelBelief(regularization=0.5, chosen=False, wrong_share=0.0, doubted=0)
-    assert list(belief_sentences(as_set)) == ["Heads: C = 0.5, as set (classifier.regularization)."]
+    as_set = LabelNoise(regularization=0.5, chosen=False, wrong_share=0.0, doubted=0)
+    assert list(label_noise_sentences(as_set)) == [
+        "Heads: C = 0.5, as set (classifier.regularization)."
+    ]

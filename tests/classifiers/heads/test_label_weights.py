@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from curator.classifiers.heads.label_weights import (
     STRENGTHS,
     USUAL_STRENGTH,
-    Known,
-    Reading,
+    LabelWeights,
+    TeachingLabels,
     _span,
-    read_labels,
+    weigh_labels,
 )
 from curator.classifiers.heads.solver import fit_heads
 from curator.statistics.folds import fold_of
@@ -20,7 +20,9 @@ from curator.statistics.folds import fold_of
 FOLDS = 5
 
 
-def drawn(rows: int, width: int, flipped: float, seed: int = 0) -> tuple[Known, NDArray[np.bool_]]:
+def drawn(
+    rows: int, width: int, flipped: float, seed: int = 0
+) -> tuple[TeachingLabels, NDArray[np.bool_]]:
     """Two clouds in many directions; the second value marks labels that were turned over."""
     generator = np.random.default_rng(seed)
     positive = generator.random(rows) < 0.5
@@ -28,12 +30,16 @@ def drawn(rows: int, width: int, flipped: float, seed: int = 0) -> tuple[Known, 
     features[:, :8] += np.where(positive, 0.9, -0.9)[:, None]
     wrong = generator.random(rows) < flipped
     folds = fold_of(np.arange(rows), FOLDS, 0)
-    known = Known(features=features.astype(np.float32), positive=positive ^ wrong, folds=folds)
+    known = TeachingLabels(
+        features=features.astype(np.float32), positive=positive ^ wrong, folds=folds
+    )
     return known, wrong
 
 
-def read(known: Known, *, strength: float | None = None, doubt: bool = True) -> Reading:
-    return read_labels(known, FOLDS, strength=strength, doubt=doubt, balanced=True)
+def read(
+    known: TeachingLabels, *, strength: float | None = None, doubt: bool = True
+) -> LabelWeights:
+    return weigh_labels(known, FOLDS, strength=strength, doubt=doubt, balanced=True)
 
 
 def test_labels_that_lie_ask_for_a_stronger_penalty() -> None:
@@ -60,7 +66,9 @@ def test_what_is_decided_for_a_head_does_not_depend_on_its_fold() -> None:
     before = read(known)
     for fold in range(FOLDS):
         own = known.folds == fold
-        turned = Known(features=known.features, positive=known.positive ^ own, folds=known.folds)
+        turned = TeachingLabels(
+            features=known.features, positive=known.positive ^ own, folds=known.folds
+        )
         after = read(turned)
         assert after.strength[fold] == before.strength[fold]
         assert after.trust[:, fold] == pytest.approx(before.trust[:, fold], abs=0.02)
@@ -88,11 +96,11 @@ def test_heads_that_would_see_one_class_have_no_say() -> None:
     features = generator.normal(0, 1, (20, 5)).astype(np.float32)
     positive, folds = np.zeros(20, dtype=np.bool_), np.arange(20) % FOLDS
     positive[:2] = True
-    known = Known(features=features, positive=positive, folds=folds)
+    known = TeachingLabels(features=features, positive=positive, folds=folds)
     found = read(known)
     assert np.isfinite(found.trust).all()
-    two = read_labels(
-        Known(features=features, positive=positive, folds=folds % 2),
+    two = weigh_labels(
+        TeachingLabels(features=features, positive=positive, folds=folds % 2),
         2, strength=None, doubt=True, balanced=True,
     )  # fmt: skip
     assert (two.strength == USUAL_STRENGTH).all()

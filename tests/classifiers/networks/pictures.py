@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from curator import workspace as workspaces
-from curator.api import Workspace, create_workspace, open_workspace
+from curator.api import WorkspaceApi, create_workspace, open_workspace
 from curator.settings.sections import write_settings
 from tests.support import images
 
@@ -24,7 +24,9 @@ SETTINGS = {
 }
 
 
-def labelled(folder: Path, settings: dict[str, str] | None = None, *, each: int = 50) -> Workspace:
+def labelled(
+    folder: Path, settings: dict[str, str] | None = None, *, each: int = 50
+) -> WorkspaceApi:
     """A workspace in which people have labelled `each` pictures of either class, and 20 not."""
     made = create_workspace(folder / "workspace", positive="good", negative="bad", recipe=None)
     write_settings(made.root, SETTINGS | (settings or {}))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curator.api import Workspace, create_workspace, open_workspace
+from curator.api import WorkspaceApi, create_workspace, open_workspace
 from curator.base.progress import SILENT
 from curator.base.vocabulary import NO_CODE
 from curator.catalogue import pool, rounds
@@ -54,7 +54,9 @@ SETTINGS = {
 }
 
 
-def workspace(folder: Path, settings: dict[str, str] | None = None, *, flip: int = -1) -> Workspace:
+def workspace(
+    folder: Path, settings: dict[str, str] | None = None, *, flip: int = -1
+) -> WorkspaceApi:
     """Forty labelled and eighty unlabelled discs and stripes; labels of half `flip` are wrong."""
     seeds = images.make_folder(folder / "seeds", good=20, bad=20, seed=1)
     images.make_folder(folder / "pool", good=40, bad=40, seed=2)
@@ -70,22 +72,22 @@ def workspace(folder: Path, settings: dict[str, str] | None = None, *, flip: int
     return made
 
 
-def swap_labels(made: Workspace, half: int, folder: Path) -> None:
+def swap_labels(made: WorkspaceApi, half: int, folder: Path) -> None:
     """Turn the labels of one half into their opposites."""
-    from curator.base.vocabulary import Standing, code_of
+    from curator.base.vocabulary import CurrentLabel, code_of
     from curator.catalogue.images import image_files
 
     human = pool.human_labels(made._workspace.catalogue, None)
     mine = human.image_ids[fold_of(human.unit_keys, 4, 0) % 2 == half]
     files = image_files(made._workspace.catalogue, mine.tolist())
-    good = dict(zip(human.image_ids, human.standing == code_of(Standing.POSITIVE), strict=True))
+    good = dict(zip(human.image_ids, human.standing == code_of(CurrentLabel.POSITIVE), strict=True))
     lines = [f"{files[i].path.decode()},{'bad' if good[i] else 'good'}" for i in mine.tolist()]
     listing = folder / "swapped.csv"
     listing.write_text("path,label\n" + "\n".join(lines) + "\n")
     made.label(listing, replace=True)
 
 
-def networks(made: Workspace) -> list[dict[str, np.ndarray]]:
+def networks(made: WorkspaceApi) -> list[dict[str, np.ndarray]]:
     opened = made._workspace
     head = rounds.head(opened.catalogue)
     assert head is not None
@@ -95,7 +97,7 @@ def networks(made: Workspace) -> list[dict[str, np.ndarray]]:
     return [{name: value.numpy() for name, value in state.items()} for state in found.states]
 
 
-def scores(made: Workspace) -> np.ndarray:
+def scores(made: WorkspaceApi) -> np.ndarray:
     opened = made._workspace
     ids = np.concatenate([chunk.image_ids for chunk in pool.pool_chunks(opened.catalogue, None)])
     return rounds.current_scores(opened.catalogue, ids)
