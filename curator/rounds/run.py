@@ -108,17 +108,17 @@ class Summary(Protocol):
     """What either kind says of its training: counts, and the error where it was not taught."""
 
     @property
-    def human_positive(self) -> int: ...  # noqa: D102
+    def human_positive(self) -> int: ...
     @property
-    def human_negative(self) -> int: ...  # noqa: D102
+    def human_negative(self) -> int: ...
     @property
-    def pseudo_positive(self) -> int: ...  # noqa: D102
+    def pseudo_positive(self) -> int: ...
     @property
-    def pseudo_negative(self) -> int: ...  # noqa: D102
+    def pseudo_negative(self) -> int: ...
     @property
-    def estimate(self) -> ErrorEstimate: ...  # noqa: D102
+    def estimate(self) -> ErrorEstimate: ...
     @property
-    def basis(self) -> Basis: ...  # noqa: D102
+    def basis(self) -> Basis: ...
 
 
 class _Clock:

@@ -1,0 +1,67 @@
+"""Names in the package: a class name means one class, and local names say what they hold."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import CHECKOUT
+
+PACKAGE = CHECKOUT / "curator"
+
+VAGUE = {
+    "one", "found", "known", "told", "given", "some", "wanted", "place", "places", "chosen", "held",
+    "heard", "far", "around", "others", "asked", "kept", "meant", "said", "taken", "made", "seen",
+}  # fmt: skip
+
+# Folders and modules without vague names. Add yours when `vague_names` finds nothing in it.
+FINISHED: tuple[str, ...] = (
+    "__init__.py",
+    "__main__.py",
+    "api.py",
+    "errors.py",
+)
+
+
+def modules(part: str = "") -> list[Path]:
+    root = PACKAGE / part
+    return sorted(root.rglob("*.py")) if root.is_dir() else [root]
+
+
+def vague_names(source: str) -> list[tuple[int, str]]:
+    """Line and name of every parameter or assigned name that is a vague word."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.arg):
+            names.append((node.lineno, node.arg))
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.append((node.lineno, node.id))
+    return sorted((line, name) for line, name in names if name.strip("_") in VAGUE)
+
+
+def test_a_class_name_occurs_once() -> None:
+    modules_of = defaultdict(list)
+    for path in modules():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                modules_of[node.name].append(path.relative_to(CHECKOUT).as_posix())
+    twice = {name: paths for name, paths in modules_of.items() if len(paths) > 1}
+    assert not twice
+
+
+@pytest.mark.parametrize("part", FINISHED)
+def test_local_names_say_what_they_hold(part: str) -> None:
+    vague = [
+        f"{path.relative_to(CHECKOUT)}:{line} {name}"
+        for path in modules(part)
+        for line, name in vague_names(path.read_text())
+    ]
+    assert not vague, "\n".join(vague)
+
+
+def test_the_guard_would_notice() -> None:
+    source = "def f(found, *, rows):\n    for one in rows:\n        _kept: int = one\n"
+    assert vague_names(source) == [(1, "found"), (2, "one"), (3, "_kept")]
