@@ -30,8 +30,7 @@ from curator.api import WorkspaceApi, create_workspace, open_workspace
 from curator.base.progress import SILENT
 from curator.base.vocabulary import Origin, code_of
 from curator.catalogue.images import image_files
-from curator.catalogue.pool import pool_chunks
-from curator.catalogue.rounds import current_scores
+from curator.catalogue.pool import current_scores, pool_chunks
 from curator.encoding.encode import ready_features
 from tests.support import fashion
 

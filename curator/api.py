@@ -453,7 +453,7 @@ class WorkspaceApi:
         return export_model(self._workspace, Path(destination), force=force, progress=self.progress)
 
     def _image_id(self, image: str | Path | None) -> int | None:
-        from curator.catalogue.find_images import find_named_image
+        from curator.catalogue.images import find_named_image
 
         return None if image is None else find_named_image(self._workspace.catalogue, str(image))
 

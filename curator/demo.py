@@ -18,9 +18,8 @@ from typing import Any
 from PIL import Image
 
 from curator.base.actor import current_user
-from curator.base.files import cannot_write, replacing
+from curator.base.files import cannot_write, replacing, resource_folder
 from curator.base.progress import SILENT, Progress
-from curator.base.resources import resource_folder
 from curator.base.values import ManifestRow
 from curator.base.vocabulary import CurrentLabel, Origin
 from curator.catalogue.counts import counts

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.base.files import cannot_write, replacing
-from curator.base.resources import resource_folder
+from curator.base.files import cannot_write, replacing, resource_folder
 from curator.errors import UsageError, WorkspaceError
 from curator.settings.sections import (
     FILE_NAME,

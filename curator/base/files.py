@@ -1,7 +1,8 @@
-"""Writing a file so that nobody ever sees half of it.
+"""Writing files that are never seen half written, and finding curator's own.
 
-The content goes to a temporary file beside the destination, reaches the disk, and then
-takes the destination's name in one step. Killed before that, the old file stands.
+Content goes to a temporary file beside the destination, reaches the disk, and then
+takes the destination's name in one step. Killed before that, the old file is unchanged.
+`db/` and `seeds/` lie beside the package in a checkout, and inside it in a wheel.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from curator.errors import StorageError
+from curator.errors import StorageError, UsageError
 
 
 @contextmanager
@@ -51,3 +52,34 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_destination(destination: Path, *, force: bool) -> None:
+    """Refuse early what could not be finished.
+
+    Raises UsageError if `destination` is a folder; StorageError if it exists and `force`
+    is not given, or if the folder that it should lie in does not exist.
+    """
+    if destination.is_dir():
+        raise UsageError(f"{destination} is a folder.", "Name a file in it.")
+    if not force and os.path.lexists(destination):
+        raise StorageError(f"{destination} exists already.", "Add --force to overwrite it.")
+    if not destination.parent.is_dir():
+        raise StorageError(
+            f"The folder {destination.parent} does not exist.", "Make it, or name another one."
+        )
+
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def resource_folder(name: str) -> Path:
+    """The folder `db` or `seeds`, wherever curator was installed from.
+
+    Raises FileNotFoundError if the installation is incomplete.
+    """
+    for parent in (_PACKAGE, _PACKAGE.parent):
+        folder = parent / name
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"curator's own folder `{name}` is missing: install it again")

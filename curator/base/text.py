@@ -1,8 +1,13 @@
-"""Other people's text, made safe to look at, and numbers as everybody is shown them.
+"""Text of other people made safe to show, numbers in words, and file names as text.
 
 A file name may hold anything: control characters that move a cursor, marks that turn the
-direction of writing, bytes that are no text at all. Whatever is not printable is shown as an
-escape, so that what is seen is what is there.
+direction of writing, bytes that are no text at all. On a screen, whatever is not printable is
+shown as an escape.
+
+In a manifest, which is UTF-8, a name that is valid UTF-8 is written as it is. One that is not
+is written as `file:` and the percent-encoded bytes (as in RFC 8089), for example
+`file:/data/caf%E9.jpg`; so is a name that itself begins with `file:`, so that reading back is
+never ambiguous.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _QUOTED_IN_CSV = re.compile(r'[,"\r\n]|\A\s|\s\Z')
 
@@ -47,3 +53,34 @@ def csv_cell(value: object) -> str:
     """
     text = "" if value is None else repr(value) if isinstance(value, float) else str(value)
     return '"' + text.replace('"', '""') + '"' if _QUOTED_IN_CSV.search(text) else text
+
+
+_MARK = "file:"
+
+
+def path_text(path: bytes) -> str:
+    """`path` as text for a manifest; `path_bytes` gives the bytes back exactly."""
+    try:
+        text = path.decode("utf-8")
+    except UnicodeDecodeError:
+        return _MARK + quote_from_bytes(path, safe="/")
+    return _MARK + quote_from_bytes(path, safe="/") if text.startswith(_MARK) else text
+
+
+def path_bytes(text: str) -> bytes:
+    """The bytes that `path_text` was given.
+
+    Text that was read with the `surrogateescape` handler is accepted too, so that a list
+    of raw file names in another encoding still names the right files.
+    """
+    if text.startswith(_MARK):
+        return unquote_to_bytes(text.removeprefix(_MARK))
+    return text.encode("utf-8", "surrogateescape")
+
+
+def relative_path(absolute: bytes, folder: bytes | None) -> bytes:
+    """`absolute` as seen from the absolute `folder`; as it is where there is none.
+
+    Purely textual: links are not followed and nothing has to exist.
+    """
+    return absolute if folder is None else os.path.relpath(absolute, folder)

@@ -29,6 +29,7 @@ from curator.base.vocabulary import (
     LocationState,
     Origin,
 )
+from curator.catalogue.bulk import CHUNK, Fetched, chunked, column
 from curator.catalogue.current_labels.sql import head_of
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.frames import check_whole
@@ -43,7 +44,6 @@ from curator.catalogue.models import (
     Skip,
 )
 from curator.catalogue.queues import NO_FILTER, QueueFilter
-from curator.catalogue.sets import CHUNK, Fetched, chunked, column
 from curator.errors import BusyError
 
 QUEUE = "audit"

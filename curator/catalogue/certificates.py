@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection
 from curator.base.vocabulary import AuditKind, AuditScope, AuditState, Label, Origin
 from curator.catalogue import audits
 from curator.catalogue.audits import AuditAnswers
+from curator.catalogue.bulk import Fetched, Query, column, within
 from curator.catalogue.current_labels.sql import head_of, lineage_of
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
@@ -34,7 +35,6 @@ from curator.catalogue.models import (
     LabelEvent,
 )
 from curator.catalogue.rounds import NewRound, RoundRecord, commit_on
-from curator.catalogue.sets import Fetched, Query, column, within
 from curator.catalogue.sqlite import raw_rows
 from curator.errors import BusyError
 

@@ -19,12 +19,12 @@ from sqlalchemy.engine import Connection
 
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split
 from curator.catalogue import sqlite
+from curator.catalogue.bulk import Query, own_unit_key
 from curator.catalogue.current_labels.rule import DerivedLabel, EventFacts, current_label
 from curator.catalogue.current_labels.sql import head_of, lineage_of
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import HeadMove, ImageState, LabelEvent
-from curator.catalogue.sets import Query, own_unit_key
-from curator.catalogue.unit_keys import split_of
+from curator.catalogue.units import split_of
 
 CHUNK = 20_000
 _KINDS = {str(one): one for one in EventKind}

@@ -11,10 +11,10 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
+from curator.catalogue.bulk import plain_text, within
 from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.leases import session_is_dead
 from curator.catalogue.models import Claim, Flag, Skip
-from curator.catalogue.processes import session_is_dead
-from curator.catalogue.sets import plain_text, within
 from curator.catalogue.sqlite import insert_or_ignore
 
 

@@ -17,9 +17,9 @@ from types import TracebackType
 
 from sqlalchemy.engine import Connection, Engine, make_url
 
-from curator.base.resources import resource_folder
+from curator.base.files import resource_folder
 from curator.catalogue import sqlite
-from curator.catalogue.sets import temporary
+from curator.catalogue.bulk import temporary
 from curator.errors import CatalogueError, StorageError
 
 REVISION = "0001"
@@ -239,6 +239,27 @@ def _migrate(path: Path, revision: str | None, schema: Schema, read_only: bool) 
 
 
 def _upgrade(engine: Engine, schema: Schema) -> None:
-    from curator.catalogue.migrate import upgrade
+    """Run the migrations up to a schema in one transaction.
 
-    upgrade(engine, schema.folder, schema.revision)
+    Killed or failed, it leaves the catalogue as it was. Of two processes that open an old
+    catalogue at once, the second waits and finds nothing to do. Raises CatalogueError if rows
+    would refer to nothing afterwards.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(schema.folder).replace("%", "%%"))
+    with engine.connect() as plain:
+        sqlite.suspend_foreign_keys(plain)
+        connection = plain.execution_options(curator_write=True)
+        with connection.begin():
+            config.attributes["connection"] = connection
+            command.upgrade(config, schema.revision)
+            problems = sqlite.foreign_key_problems(connection)
+            if problems:
+                raise CatalogueError(
+                    f"The catalogue cannot be brought up to date: {problems[0]}.",
+                    "Nothing was changed. Keep a copy of it, and report this.",
+                )
+        plain.invalidate()

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from curator.base.vocabulary import LocationState
+from curator.catalogue.bulk import CHUNK, Fetched, Query, chunked, column, plain_text, within
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import FeatureRow, FeatureSetRow, ImageState, Location
-from curator.catalogue.sets import CHUNK, Fetched, Query, chunked, column, plain_text, within
+from curator.catalogue.pool import IS_USABLE
 from curator.catalogue.sqlite import insert_or_ignore
-from curator.catalogue.walking import IS_USABLE
 from curator.errors import DataError
 
 

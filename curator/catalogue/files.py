@@ -1,7 +1,9 @@
-"""Files as they were seen, and the images in them.
+"""Files as they were seen, the images in them, and where stored previews lie.
 
 One row per source and path says what is there now. A file whose bytes changed gives a
 new image, and its former row stays behind in state `changed`; nothing is forgotten.
+Same bytes, same image: the hash decides, and the database settles it. What a better decoder
+can read today comes out of quarantine. The pack files of previews belong to `storage`.
 """
 
 from __future__ import annotations
@@ -9,16 +11,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from curator.base.values import InspectedFile, PreviewPlace
 from curator.base.vocabulary import LocationState, Quarantine
+from curator.catalogue.bulk import (
+    CHUNK,
+    Fetched,
+    Query,
+    chunked,
+    own_unit_key,
+    plain_text,
+    signed,
+    within,
+)
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.ingested import RecordedImages, record_images
-from curator.catalogue.models import Image, ImageState, Location
-from curator.catalogue.sets import CHUNK, Fetched, Query, chunked, plain_text, within
+from curator.catalogue.models import Image, ImageSignature, ImageState, Location, Preview
+from curator.catalogue.sqlite import insert_or_update
 
 CURRENT = sa.text("location.state <> 'changed'")
 """Literally the condition of the partial index on paths, so that it is used."""
@@ -314,3 +326,173 @@ def end_quarantine(catalogue: Catalogue, image_id: int, reason: Quarantine) -> b
         freed = connection.execute(sa.update(Image).where(held).values(quarantine=None, detail=""))
         refresh_usable(connection, [image_id])
     return freed.rowcount == 1
+
+
+_DIGESTS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedImages:
+    """The images of a chunk: SHA-256 → id, reason of quarantine, and which are new."""
+
+    ids: Mapping[bytes, int]
+    reasons: Mapping[bytes, Quarantine | None]
+    added: frozenset[int]
+
+    def id_of(self, file: InspectedFile) -> int | None:
+        """The image in this file, None if its bytes could not be read."""
+        return None if file.sha256 is None else self.ids[file.sha256]
+
+    def quarantine_of(self, file: InspectedFile) -> Quarantine | None:
+        """Why this file or its image cannot be used."""
+        return file.quarantine if file.sha256 is None else self.reasons[file.sha256]
+
+
+def record_images(
+    connection: Connection,
+    inspected: Sequence[InspectedFile],
+    previews: Mapping[bytes, PreviewPlace],
+) -> RecordedImages:
+    """Insert new images in the order of the files, and free those that are usable now."""
+    best = _best_look(inspected)
+    known = _stored(connection, list(best))
+    fresh = [file for digest, file in best.items() if digest not in known]
+    freed = [
+        file
+        for digest, file in best.items()
+        if digest in known and known[digest][1] is not None and file.quarantine is None
+    ]
+    if fresh:
+        connection.execute(sa.insert(Image), [_image_row(file) for file in fresh])
+    if freed:
+        _free(connection, freed)
+    stored = _stored(connection, list(best)) if fresh or freed else known
+    ids = {digest: image_id for digest, (image_id, _) in stored.items()}
+    if fresh:
+        connection.execute(sa.insert(ImageState), [_state_row(file, ids) for file in fresh])
+    _store_pictures(connection, fresh + freed, ids, previews)
+    return RecordedImages(
+        ids=ids,
+        reasons={digest: reason for digest, (_, reason) in stored.items()},
+        added=frozenset(ids[file.sha256] for file in fresh if file.sha256 is not None),
+    )
+
+
+def _best_look(inspected: Sequence[InspectedFile]) -> dict[bytes, InspectedFile]:
+    """One file for each content, in order; a usable look beats one that failed."""
+    best: dict[bytes, InspectedFile] = {}
+    for file in inspected:
+        if file.sha256 is None:
+            continue
+        held = best.get(file.sha256)
+        if held is None or (held.quarantine is not None and file.quarantine is None):
+            best[file.sha256] = file
+    return best
+
+
+def _stored(
+    connection: Connection, digests: Sequence[bytes]
+) -> dict[bytes, tuple[int, Quarantine | None]]:
+    stored = {}
+    for some in chunked(digests, _DIGESTS_AT_ONCE):
+        query = sa.select(Image.sha256, Image.id, Image.quarantine).where(Image.sha256.in_(some))
+        for digest, image_id, reason in connection.execute(query):
+            stored[digest] = (image_id, None if reason is None else Quarantine(reason))
+    return stored
+
+
+def _image_row(file: InspectedFile) -> dict[str, Any]:
+    return _facts(file) | {"sha256": file.sha256, "size": file.stamp.size, "added_at": now()}
+
+
+def _facts(file: InspectedFile) -> dict[str, Any]:
+    perceptual_hash = file.perceptual_hash
+    return {
+        "width": file.width,
+        "height": file.height,
+        "format": file.format,
+        "mode": file.mode,
+        "perceptual_hash": None if perceptual_hash is None else signed(perceptual_hash),
+        "quarantine": file.quarantine,
+        "detail": plain_text(file.detail),
+    }
+
+
+def _state_row(file: InspectedFile, ids: Mapping[bytes, int]) -> dict[str, Any]:
+    assert file.sha256 is not None
+    return {
+        "image_id": ids[file.sha256],
+        "usable": int(file.quarantine is None),
+        "unit_key": own_unit_key(file.sha256),
+    }
+
+
+def _free(connection: Connection, files: Sequence[InspectedFile]) -> None:
+    for file in files:
+        same = Image.sha256 == file.sha256
+        connection.execute(sa.update(Image).where(same).values(**_facts(file)))
+
+
+def _store_pictures(
+    connection: Connection,
+    files: Sequence[InspectedFile],
+    ids: Mapping[bytes, int],
+    previews: Mapping[bytes, PreviewPlace],
+) -> None:
+    grey, places = [], []
+    for file in files:
+        assert file.sha256 is not None
+        image_id = ids[file.sha256]
+        if file.signature is not None:
+            grey.append({"image_id": image_id, "signature": file.signature})
+        place = previews.get(file.sha256)
+        if place is not None:
+            places.append(preview_row(image_id, place))
+    if grey:
+        connection.execute(insert_or_update(ImageSignature, "image_id", ["signature"]), grey)
+    if places:
+        store_previews(connection, places)
+
+
+def preview_row(image_id: int, place: PreviewPlace) -> dict[str, Any]:
+    """A row of the table of previews."""
+    return {
+        "image_id": image_id,
+        "pack": place.pack,
+        "start": place.offset,
+        "length": place.length,
+    }
+
+
+def store_previews(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Store rows made by `preview_row`; a later place replaces an earlier one."""
+    connection.execute(insert_or_update(Preview, "image_id", ["pack", "start", "length"]), rows)
+
+
+def preview_places(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, PreviewPlace]:
+    """The preview of each image that has one."""
+    query = sa.select(Preview.image_id, Preview.pack, Preview.start, Preview.length)
+    with catalogue.read() as connection:
+        rows = connection.execute(query.where(within(Preview.image_id, image_ids)))
+        return {
+            image_id: PreviewPlace(pack=pack, offset=start, length=length)
+            for image_id, pack, start, length in rows
+        }
+
+
+def record_previews(catalogue: Catalogue, places: Mapping[int, PreviewPlace]) -> None:
+    """Record previews that are on disk (image id → place); replaces former places."""
+    if places:
+        with catalogue.write() as connection:
+            store_previews(connection, [preview_row(i, place) for i, place in places.items()])
+
+
+def preview_ends(catalogue: Catalogue) -> dict[int, int]:
+    """For each pack, the byte after its last recorded preview; beyond lies only waste."""
+    last = sa.select(Preview.pack, sa.func.max(Preview.start).label("start")).group_by(Preview.pack)
+    ends = last.subquery()
+    query = sa.select(Preview.pack, Preview.start + Preview.length).join(
+        ends, sa.and_(ends.c.pack == Preview.pack, ends.c.start == Preview.start)
+    )
+    with catalogue.read() as connection:
+        return dict(connection.execute(query).all())

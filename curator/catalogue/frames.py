@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
+from curator.catalogue.bulk import Query, column, insert_columns
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
     Audit,
@@ -29,8 +30,7 @@ from curator.catalogue.models import (
     LabelEvent,
     ScoreRow,
 )
-from curator.catalogue.scores import NO_GENERATION, generation_now
-from curator.catalogue.sets import Query, column, insert_columns
+from curator.catalogue.pool import NO_GENERATION, generation_now
 from curator.catalogue.sqlite import raw_rows
 from curator.errors import BusyError
 

@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from curator.base.vocabulary import GroupKind, Origin
+from curator.catalogue.bulk import CHUNK, Fetched, chunked, plain_text, within
 from curator.catalogue.counts import count_withheld
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Grouping, ImageGroup, ImageState, Membership, Round
-from curator.catalogue.sets import CHUNK, Fetched, chunked, plain_text, within
 from curator.catalogue.units import grouped_before, refresh_units
 from curator.errors import DataError
 

@@ -1,19 +1,37 @@
-"""Images: what they are, where they lie, and how to find one."""
+"""Images: what they are, where they lie, and how to find one by path or SHA-256.
+
+A path in a file of the user that does not start at the root is looked up from the folder of
+that file, then from the current folder. Links are followed only where the path as it is
+written leads to nothing.
+"""
 
 from __future__ import annotations
 
+import os
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.text import path_bytes
 from curator.base.values import ImageFile
 from curator.base.vocabulary import CurrentLabel, LocationState, Origin, Quarantine, Split
+from curator.catalogue.bulk import (
+    CHUNK,
+    Fetched,
+    Query,
+    chunked,
+    column,
+    columns,
+    plain_text,
+    within,
+)
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import CURRENT
 from curator.catalogue.models import (
@@ -26,17 +44,7 @@ from curator.catalogue.models import (
     ScoreRow,
     Source,
 )
-from curator.catalogue.sets import (
-    CHUNK,
-    Fetched,
-    Query,
-    chunked,
-    column,
-    columns,
-    plain_text,
-    within,
-)
-from curator.catalogue.walking import IS_USABLE, id_ranges
+from curator.catalogue.pool import IS_USABLE, id_ranges
 from curator.errors import DataError
 
 _PREFIX_DIGITS = 6
@@ -362,3 +370,49 @@ def small_side_quantile(catalogue: Catalogue, *, share: float = 0.5) -> int | No
         query = sa.select(side).where(usable).order_by(side).limit(1)
         place = min(int(share * count), count - 1)
         return int(connection.execute(query.offset(place)).scalar_one())
+
+
+_AT_ONCE = 10_000
+
+
+def images_by_sha256(catalogue: Catalogue, digests: Iterable[bytes]) -> dict[bytes, int]:
+    """SHA-256 → image id of the images that are known."""
+    return _in_chunks(set(digests), lambda some: find_by_sha256(catalogue, some))
+
+
+def images_by_path(catalogue: Catalogue, names: Iterable[str], file: Path) -> dict[str, int]:
+    """Path as written in `file` → image id of the images that are known."""
+    raw = {name: path_bytes(name) for name in set(names)}
+    raw = {name: path for name, path in raw.items() if b"\0" not in path}
+    found: dict[str, int] = {}
+    for follow in (os.path.normpath, os.path.realpath):
+        for folder in (file.absolute().parent, Path.cwd()):
+            start = os.fsencode(folder)
+            absolute = {
+                name: follow(os.path.join(start, path))  # noqa: PTH118 (bytes)
+                for name, path in raw.items()
+                if name not in found
+            }
+            images = _in_chunks(set(absolute.values()), lambda some: find_by_paths(catalogue, some))
+            found |= {name: images[path] for name, path in absolute.items() if path in images}
+    return found
+
+
+def find_named_image(catalogue: Catalogue, image: str) -> int:
+    """The id of the image that a person means by a path or the beginning of a SHA-256.
+
+    A relative path is looked up from the current folder; a path as a manifest writes it
+    is understood too. Raises DataError if none or several match.
+    """
+    path = os.path.join(os.fsencode(Path.cwd()), path_bytes(image))  # noqa: PTH118 (bytes)
+    return find_image(catalogue, image, path=os.path.normpath(path))
+
+
+def _in_chunks(
+    keys: set[bytes], look_up: Callable[[list[bytes]], Mapping[bytes, int]]
+) -> dict[bytes, int]:
+    ordered = sorted(keys)
+    found: dict[bytes, int] = {}
+    for start in range(0, len(ordered), _AT_ONCE):
+        found.update(look_up(ordered[start : start + _AT_ONCE]))
+    return found

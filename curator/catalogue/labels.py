@@ -17,11 +17,7 @@ from sqlalchemy.orm import aliased
 
 from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split
-from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_current_labels
-from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.models import ImageState, LabelEvent
-from curator.catalogue.models.base import Moment
-from curator.catalogue.sets import (
+from curator.catalogue.bulk import (
     CHUNK,
     Fetched,
     Query,
@@ -33,8 +29,11 @@ from curator.catalogue.sets import (
     touched,
     within,
 )
-from curator.catalogue.splits import NO_SHARES, SplitShares, pin_first_labels
+from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_current_labels
+from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.models import ImageState, LabelEvent, Moment
 from curator.catalogue.sqlite import insert_or_ignore
+from curator.catalogue.units import NO_SHARES, SplitShares, pin_first_labels
 from curator.errors import DataError
 
 __all__ = [

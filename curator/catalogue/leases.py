@@ -1,12 +1,14 @@
 """Leases: only one process adds files, and only one runs a round, at a time.
 
-A lease names host, process and heartbeat. One whose holder is dead, or has not been
-heard of for long, is taken over.
+A lease names host, process and heartbeat. One whose holder is dead, or has not sent a
+heartbeat for long, is taken over. Leases and claims of a process that was killed must not keep
+anybody waiting; whether a process lives can be known only on its own computer.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import uuid
@@ -15,14 +17,44 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import psutil
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from curator.catalogue.bulk import Fetched
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Lease
-from curator.catalogue.processes import is_running, own_start
-from curator.catalogue.sets import Fetched
 from curator.errors import BusyError, CuratorError
+
+_HOME = re.compile(r"@(?P<host>.+)/(?P<pid>[0-9]+)/(?P<started>[0-9]+)\Z")
+"""Where a session lives, at the end of its name."""
+
+
+def own_start() -> float:
+    """When this process began, in seconds since the epoch."""
+    return psutil.Process().create_time()
+
+
+def is_running(pid: int, started: float) -> bool:
+    """Whether a process of this computer lives; `started` tells it from a later namesake."""
+    try:
+        return abs(psutil.Process(pid).create_time() - started) < 2.0
+    except psutil.NoSuchProcess:
+        return False
+
+
+def new_session() -> str:
+    """A name for a reviewer's session that tells which process it lives in."""
+    return f"{uuid.uuid4().hex}@{socket.gethostname()}/{os.getpid()}/{own_start():.0f}"
+
+
+def session_is_dead(session: str) -> bool:
+    """Whether it is certain that the process of a session is gone."""
+    home = _HOME.search(session)
+    if home is None or home["host"] != socket.gethostname():
+        return False
+    return not is_running(int(home["pid"]), float(home["started"]))
+
 
 BEAT_SECONDS = 15.0
 """How often the holder of a lease says that it is alive."""

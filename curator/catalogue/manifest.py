@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 
 from curator.base.values import ManifestRow
 from curator.base.vocabulary import CurrentLabel, GroupKind, LocationState, Origin, Split
+from curator.catalogue.bulk import CHUNK, Fetched, Query, columns
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import CURRENT
 from curator.catalogue.images import absolute
@@ -35,8 +36,7 @@ from curator.catalogue.models import (
     ScoreRow,
     Source,
 )
-from curator.catalogue.scores import generation_now
-from curator.catalogue.sets import CHUNK, Fetched, Query, columns
+from curator.catalogue.pool import generation_now
 
 CLASSES = (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
 

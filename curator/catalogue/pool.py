@@ -1,6 +1,7 @@
-"""The pool as arrays, in order of image ids: what rounds are computed from.
+"""The pool as arrays, in order of image ids, and its current scores.
 
-Words are coded by their place in their vocabulary (`core.words.code_of`), -1 for none.
+Words are coded by their position in their vocabulary (`code_of`), -1 for none. The current
+scores are those of the round that the head points at.
 """
 
 from __future__ import annotations
@@ -17,11 +18,29 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
 from curator.base.vocabulary import NO_CODE, CurrentLabel, Method, Origin, Split, code_of
+from curator.catalogue.bulk import CHUNK, Query, columns, within
 from curator.catalogue.engine import Catalogue
-from curator.catalogue.models import Block, FeatureRow, ImageState, LabelEvent, Location
-from curator.catalogue.sets import CHUNK, Query, columns, within
+from curator.catalogue.models import (
+    Block,
+    FeatureRow,
+    Head,
+    ImageState,
+    LabelEvent,
+    Location,
+    ScoreRow,
+)
 from curator.catalogue.sqlite import raw_rows
-from curator.catalogue.walking import IS_USABLE, id_ranges
+
+IS_USABLE = ImageState.usable + 0 == 1
+"""A sum is in no index: else SQLite would go through all usable images for each range."""
+
+
+def id_ranges(catalogue: Catalogue, size: int) -> Iterator[sa.ColumnElement[bool]]:
+    """Conditions on `image_state`, each true for at most `size` images, that follow in order."""
+    with catalogue.read() as connection:
+        newest = connection.execute(sa.select(sa.func.max(ImageState.image_id))).scalar_one()
+    for start in range(0, newest or 0, size):
+        yield ImageState.image_id.between(start + 1, start + size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,3 +223,31 @@ def unit_key(catalogue: Catalogue, image_id: int) -> int | None:
     with catalogue.read() as connection:
         found: int | None = connection.execute(query).scalar_one_or_none()
     return found
+
+
+NO_GENERATION = 0
+"""No generation has this number. A NULL instead would make SQLite walk all scores."""
+
+
+def generation_now(connection: Connection) -> int:
+    """The generation of the current scores, `NO_GENERATION` if there are none."""
+    return connection.execute(sa.select(Head.generation_id)).scalar_one() or NO_GENERATION
+
+
+def current_scores(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """P(positive) of these images in the current scores; NaN where there is none."""
+    scores = np.full(len(image_ids), np.nan, dtype=np.float64)
+    with catalogue.read() as connection:
+        of_now = ScoreRow.generation_id == generation_now(connection)
+        query = sa.select(ScoreRow.image_id, ScoreRow.probability).where(of_now)
+        for start in range(0, len(image_ids), CHUNK):
+            some = image_ids[start : start + CHUNK].tolist()
+            found = dict(raw_rows(connection.execute(query.where(within(ScoreRow.image_id, some)))))
+            scores[start : start + CHUNK] = [found.get(image_id, np.nan) for image_id in some]
+    return scores
+
+
+def has_scores(catalogue: Catalogue) -> bool:
+    """Whether there are current scores, as the score queues need them."""
+    with catalogue.read() as connection:
+        return generation_now(connection) != NO_GENERATION

@@ -1,29 +1,30 @@
 """Rounds: staged in chunks, committed at once, undone by moving a pointer.
 
-Scores and decisions wait under a staging token in short transactions. The commit is one
-immediate transaction of plain SQL: killed at any instant, all of it is there or nothing.
-A person's label that arrived meanwhile wins over the round's decision.
+Scores and decisions wait under a staging token, in a generation of their own, written in short
+transactions while others work; nobody reads a generation that the head does not point at. The
+commit is one immediate transaction of plain SQL that never brings a row into Python: killed at
+any instant, all of it is there or nothing. A person's label that arrived meanwhile wins over
+the round's decision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import repeat
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
-from curator.base.vocabulary import EventKind, GroupKind
-from curator.catalogue.commit import (
-    count_decisions,
-    next_round_id,
-    promote_and_revoke,
-    settle_generation,
-)
+from curator.base.vocabulary import EventKind, GroupKind, Label, Origin
+from curator.catalogue.bulk import Fetched, emptied, insert_columns, plain_text, touched
 from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_current_labels
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
@@ -33,45 +34,13 @@ from curator.catalogue.models import (
     HeadMove,
     ImageState,
     LabelEvent,
+    Moment,
     Round,
     ScoreGeneration,
+    ScoreRow,
+    StagedDecision,
 )
-from curator.catalogue.scores import current_scores, has_scores
-from curator.catalogue.sets import Fetched, emptied, plain_text, touched
-from curator.catalogue.staging import (
-    begin_staging,
-    clean_scores,
-    discard_staging,
-    generation_of,
-    has_rows,
-    stage_decisions,
-    stage_scores,
-)
-from curator.errors import BusyError, DataError
-
-__all__ = [
-    "NewRound",
-    "RollbackResult",
-    "RoundRecord",
-    "RoundStatus",
-    "begin_staging",
-    "block_count",
-    "clean_scores",
-    "commit_on",
-    "commit_round",
-    "current_scores",
-    "discard_staging",
-    "get_round",
-    "has_scores",
-    "head",
-    "lineage",
-    "list_rounds",
-    "rollback",
-    "scores_behind",
-    "stage_decisions",
-    "stage_scores",
-    "use_scores",
-]
+from curator.errors import BusyError, CatalogueError, DataError
 
 
 class RoundStatus(StrEnum):
@@ -395,3 +364,223 @@ def block_count(catalogue: Catalogue) -> int:
     """How many images no round may promote at present."""
     with catalogue.read() as connection:
         return connection.execute(sa.select(sa.func.count()).select_from(Block)).scalar_one()
+
+
+_STAGED_AT_ONCE = 16_384
+_DELETED_AT_ONCE = 20_000
+_KINDS = {True: str(EventKind.PROMOTE), False: str(EventKind.REVOKE)}
+_LABELS = {True: str(Label.POSITIVE), False: str(Label.NEGATIVE)}
+
+
+def begin_staging(catalogue: Catalogue) -> str:
+    """Open a place for scores and decisions that nobody sees yet; returns its token."""
+    token = uuid.uuid4().hex
+    with catalogue.write() as connection:
+        connection.execute(sa.insert(ScoreGeneration).values(token=token, made_at=now()))
+    return token
+
+
+def generation_of(connection: Connection, token: str) -> int:
+    """The generation behind a token. Raises CatalogueError if it was thrown away."""
+    query = sa.select(ScoreGeneration.id).where(ScoreGeneration.token == token)
+    generation = connection.execute(query).scalar()
+    if generation is None:
+        raise CatalogueError(
+            "What this round had staged is gone: another process has cleaned it away.",
+            "Run the round again.",
+        )
+    return generation
+
+
+def stage_scores(
+    catalogue: Catalogue,
+    token: str,
+    image_ids: NDArray[np.int64],
+    probabilities: NDArray[np.floating[Any]],
+    raw: NDArray[np.floating[Any]],
+    distances: NDArray[np.floating[Any]] | None = None,
+) -> None:
+    """Stage scores, P(positive) calibrated and raw, in short transactions.
+
+    `distances` may hold NaN where nothing was measured.
+    """
+    staged = {
+        "image_id": image_ids.tolist(),
+        "probability": _floats(probabilities),
+        "raw": _floats(raw),
+        "distance": [None] * len(image_ids) if distances is None else _or_none(distances),
+    }
+    _stage(catalogue, token, sa.insert(ScoreRow), staged)
+
+
+def stage_decisions(
+    catalogue: Catalogue,
+    token: str,
+    image_ids: NDArray[np.int64],
+    *,
+    promote: NDArray[np.bool_],
+    positive: NDArray[np.bool_],
+    probabilities: NDArray[np.floating[Any]],
+    thresholds: NDArray[np.floating[Any]] | None = None,
+) -> None:
+    """Stage promotions (`promote`) and revocations, one image once at most.
+
+    `positive` is the class promoted to, or the class of the promotion that is revoked.
+    """
+    staged = {
+        "image_id": image_ids.tolist(),
+        "kind": [_KINDS[is_so] for is_so in promote.tolist()],
+        "label": [_LABELS[is_so] for is_so in positive.tolist()],
+        "probability": _floats(probabilities),
+        "threshold": [None] * len(image_ids) if thresholds is None else _or_none(thresholds),
+    }
+    _stage(catalogue, token, sa.insert(StagedDecision), staged)
+
+
+def _stage(
+    catalogue: Catalogue,
+    token: str,
+    insert: sa.Insert,
+    staged: Mapping[str, Sequence[Any]],
+) -> None:
+    for start in range(0, len(staged["image_id"]), _STAGED_AT_ONCE):
+        some = {name: values[start : start + _STAGED_AT_ONCE] for name, values in staged.items()}
+        with catalogue.write() as connection:
+            generation = generation_of(connection, token)
+            rows = {"generation_id": repeat(generation, len(some["image_id"])), **some}
+            insert_columns(connection, insert, rows)
+
+
+def _floats(values: NDArray[np.floating[Any]]) -> list[float]:
+    floats: list[float] = values.astype(np.float64).tolist()
+    return floats
+
+
+def _or_none(values: NDArray[np.floating[Any]]) -> list[float | None]:
+    return [None if value != value else value for value in _floats(values)]
+
+
+def has_rows(connection: Connection, generation: int) -> bool:
+    """Whether scores lie in a generation."""
+    some = sa.select(ScoreRow.image_id).where(ScoreRow.generation_id == generation).limit(1)
+    return connection.execute(some).first() is not None
+
+
+def discard_staging(catalogue: Catalogue, token: str) -> None:
+    """Throw staged scores and decisions away, in short transactions."""
+    with catalogue.read() as connection:
+        query = sa.select(ScoreGeneration.id).where(ScoreGeneration.token == token)
+        generation = connection.execute(query).scalar()
+    if generation is not None:
+        _delete_generation(catalogue, generation)
+
+
+def clean_scores(catalogue: Catalogue) -> int:
+    """Delete scores and decisions that are neither current nor of a living staging.
+
+    Call it while holding the `round` lease: everything staged by others is then orphaned.
+    Works in short transactions; returns how many generations went.
+    """
+    with catalogue.read() as connection:
+        current = sa.select(Head.generation_id).where(Head.generation_id.is_not(None))
+        query = sa.select(ScoreGeneration.id).where(ScoreGeneration.id.not_in(current))
+        stale = connection.execute(query).scalars().all()
+    for generation in stale:
+        _delete_generation(catalogue, generation)
+    return len(stale)
+
+
+def _delete_generation(catalogue: Catalogue, generation: int) -> None:
+    for table in (ScoreRow, StagedDecision):
+        of_generation = table.generation_id == generation
+        in_order = sa.select(table.image_id).where(of_generation).order_by(table.image_id)
+        more = True
+        while more:
+            with catalogue.write() as connection:
+                last = connection.execute(in_order.offset(_DELETED_AT_ONCE).limit(1)).scalar()
+                more = last is not None
+                chosen = sa.and_(of_generation, table.image_id < last) if more else of_generation
+                connection.execute(sa.delete(table).where(chosen))
+    with catalogue.write() as connection:
+        connection.execute(sa.delete(ScoreGeneration).where(ScoreGeneration.id == generation))
+
+
+_APPLYING = """
+FROM staged_decision d CROSS JOIN image_state s
+WHERE d.generation_id = :generation AND s.image_id = d.image_id
+  AND (
+    (d.kind = 'revoke' AND s.origin = 'promoted')
+    OR (d.kind = 'promote' AND s.usable = 1
+        AND (s.standing IS NULL OR (s.origin = 'promoted' AND s.standing <> d.label))
+        AND NOT EXISTS (SELECT 1 FROM block b WHERE b.image_id = d.image_id))
+  )
+"""
+"""The decisions that still make sense in this instant; people's labels win."""
+
+_COUNTS = sa.text(f"""
+SELECT
+    coalesce(sum(CASE WHEN d.kind = 'promote' AND d.label = 'positive' THEN 1 END), 0),
+    coalesce(sum(CASE WHEN d.kind = 'promote' AND d.label = 'negative' THEN 1 END), 0),
+    coalesce(sum(CASE WHEN d.kind = 'revoke' THEN 1 END), 0),
+    coalesce(sum(CASE WHEN d.kind = 'promote' AND s.standing IS NULL THEN 1
+                      WHEN d.kind = 'revoke' AND s.usable = 1 THEN -1 END), 0)
+{_APPLYING}
+""")
+
+_EVENTS = sa.text(f"""
+INSERT INTO label_event (
+    image_id, kind, label, origin, method, round_id, probability, threshold, made_at)
+SELECT d.image_id, d.kind, CASE d.kind WHEN 'revoke' THEN s.standing ELSE d.label END,
+    'promoted', 'round', :round, d.probability, d.threshold, :made_at
+{_APPLYING}
+ORDER BY d.image_id
+""").bindparams(sa.bindparam("made_at", type_=Moment()))
+
+_STANDING = sa.text("""
+UPDATE image_state SET
+    standing = CASE e.kind WHEN 'promote' THEN e.label END,
+    origin = CASE e.kind WHEN 'promote' THEN 'promoted' END,
+    event_id = CASE e.kind WHEN 'promote' THEN e.id END,
+    round_id = CASE e.kind WHEN 'promote' THEN e.round_id END,
+    probability = CASE e.kind WHEN 'promote' THEN e.probability END
+FROM label_event e
+WHERE e.round_id = :round AND image_state.image_id = e.image_id
+""")
+
+
+def count_decisions(connection: Connection, generation: int) -> dict[str, int]:
+    """The counts that a round's row keeps, as they will be once it is committed."""
+    row = connection.execute(_COUNTS, {"generation": generation}).one()
+    positive, negative, revoked, gained = row
+    query = (
+        sa.select(ImageState.origin, sa.func.count())
+        .where(ImageState.usable == 1)
+        .group_by(ImageState.origin)
+    )
+    before = dict(connection.execute(query).all())
+    return {
+        "promoted_positive": positive,
+        "promoted_negative": negative,
+        "revoked": revoked,
+        "standing_promoted": before.get(Origin.PROMOTED, 0) + gained,
+        "without_human": before.get(Origin.PROMOTED, 0) + before.get(None, 0),
+    }
+
+
+def promote_and_revoke(connection: Connection, generation: int, round_id: int) -> None:
+    """Write the events of a round, and what stands because of them."""
+    connection.execute(_EVENTS, {"generation": generation, "round": round_id, "made_at": now()})
+    connection.execute(_STANDING, {"round": round_id})
+
+
+def settle_generation(connection: Connection, generation: int, round_id: int) -> None:
+    """Bind staged scores to their round; the decisions have done their work."""
+    of_generation = ScoreGeneration.id == generation
+    connection.execute(sa.update(ScoreGeneration).where(of_generation).values(round_id=round_id))
+    decisions = StagedDecision.generation_id == generation
+    connection.execute(sa.delete(StagedDecision).where(decisions))
+
+
+def next_round_id(connection: Connection) -> int:
+    """The number of the next round: one more than any before, rolled back or not."""
+    return (connection.execute(sa.select(sa.func.max(Round.id))).scalar_one() or 0) + 1

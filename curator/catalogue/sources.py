@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from curator.catalogue.bulk import Fetched, Query, plain_text
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Location, Source
-from curator.catalogue.sets import Fetched, Query, plain_text
 from curator.errors import DataError
 
 

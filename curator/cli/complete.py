@@ -8,7 +8,7 @@ from __future__ import annotations
 
 def recipe_names(incomplete: str) -> list[str]:
     """The recipes that come with curator."""
-    from curator.base.resources import resource_folder
+    from curator.base.files import resource_folder
 
     files = resource_folder("seeds").glob("*/curator.toml")
     return sorted(file.parent.name for file in files if file.parent.name.startswith(incomplete))

@@ -85,7 +85,7 @@ def evaluate(
 
 
 def _prediction(one: Prediction, classes: ClassesSettings) -> dict[str, Any]:
-    from curator.base.paths import path_text
+    from curator.base.text import path_text
 
     return {
         "path": path_text(bytes(one.path)),

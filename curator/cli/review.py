@@ -220,6 +220,6 @@ def _line(prompt: str) -> str:
 def _image_id(workspace: Workspace, image: str | None) -> int | None:
     if image is None:
         return None
-    from curator.catalogue.find_images import find_named_image
+    from curator.catalogue.images import find_named_image
 
     return find_named_image(workspace.catalogue, image)

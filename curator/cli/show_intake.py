@@ -21,7 +21,7 @@ def tally(report: AddReport, classes: ClassesSettings) -> str:
 
 def as_json(report: AddReport, classes: ClassesSettings) -> dict[str, Any]:
     """The report for a program; labels carry the user's names."""
-    from curator.base.paths import path_text
+    from curator.base.text import path_text
 
     return {
         **asdict(report),
@@ -32,7 +32,7 @@ def as_json(report: AddReport, classes: ClassesSettings) -> dict[str, Any]:
 
 def moved(report: RelocateReport) -> dict[str, Any]:
     """The report of `relocate` for a program; paths are written as in a manifest."""
-    from curator.base.paths import path_text
+    from curator.base.text import path_text
 
     roots = {"old_root": path_text(report.old_root), "new_root": path_text(report.new_root)}
     return {**asdict(report), **roots}

@@ -123,7 +123,7 @@ def _beginnings(text: str) -> Iterator[tuple[str, str]]:
 
 def as_json(row: QueueRow) -> dict[str, Any]:
     """A row of a queue for `--json`; the path is written as in a manifest."""
-    from curator.base.paths import path_text
+    from curator.base.text import path_text
 
     return {
         "path": path_text(row.path),

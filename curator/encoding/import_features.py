@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from curator.base.progress import SILENT, Progress
 from curator.catalogue import features as catalogued
 from curator.catalogue.features import FeatureSetRecord
-from curator.catalogue.find_images import images_by_path, images_by_sha256
+from curator.catalogue.images import images_by_path, images_by_sha256
 from curator.catalogue.leases import lease
 from curator.encoding.encoder_choice import IMPORTED
 from curator.encoding.feature_set import feature_file

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.audits.certificate import CertifiedImages
-from curator.base.paths import path_text
+from curator.base.text import path_text
 from curator.base.vocabulary import CurrentLabel, LocationState, Origin
 from curator.catalogue.counts import Counts, counts, source_counts
 from curator.catalogue.rounds import RoundRecord, get_round, head

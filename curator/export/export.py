@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.audits.certificate import CertifiedImages
-from curator.base.destination import check_destination
-from curator.base.files import replacing
+from curator.base.files import check_destination, replacing
 from curator.base.progress import SILENT, Progress
 from curator.base.values import ManifestRow
 from curator.errors import UsageError

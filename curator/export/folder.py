@@ -21,8 +21,8 @@ from typing import IO, Any
 
 from curator.audits.certificate import CertifiedImages
 from curator.base.files import cannot_write
-from curator.base.paths import path_bytes
 from curator.base.progress import Progress, Stage
+from curator.base.text import path_bytes
 from curator.base.vocabulary import CurrentLabel
 from curator.catalogue.sources import list_sources
 from curator.errors import UsageError

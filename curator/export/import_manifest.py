@@ -27,8 +27,9 @@ from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin, Split
 from curator.catalogue import rounds
 from curator.catalogue.images import find_by_sha256
-from curator.catalogue.labels import LabelRecord, SplitShares, current, record_decisions
+from curator.catalogue.labels import LabelRecord, current, record_decisions
 from curator.catalogue.leases import lease
+from curator.catalogue.units import SplitShares
 from curator.errors import DataError
 from curator.export.diff import warn_if_changed
 from curator.export.reading import Manifest, by_image, open_manifest

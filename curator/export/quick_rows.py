@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.paths import path_text
+from curator.base.text import path_text
 from curator.base.vocabulary import CurrentLabel, Origin
 from curator.catalogue.manifest import (
     ManifestColumns,

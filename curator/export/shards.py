@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from curator.base.paths import path_bytes
+from curator.base.text import path_bytes
 from curator.export.names import suffix_of
 from curator.export.placing import SourceError, Trouble, chunks_of, opened, trouble_of
 from curator.export.rows import Item

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from curator.audits.certificate import ExportableLabels
-from curator.base.paths import path_text, relative_path
+from curator.base.text import path_text, relative_path
 from curator.base.values import ManifestRow
 from curator.base.vocabulary import CurrentLabel, Origin, Split
 from curator.catalogue.manifest import count_manifest_rows, manifest_rows

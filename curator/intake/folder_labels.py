@@ -18,7 +18,8 @@ from operator import itemgetter
 from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
 from curator.catalogue.files import KnownFile, RecordedFile
-from curator.catalogue.labels import SplitShares, current, record_decisions
+from curator.catalogue.labels import current, record_decisions
+from curator.catalogue.units import SplitShares
 from curator.errors import DataError, UsageError
 from curator.intake.sources import is_at_or_under, shown
 from curator.settings.sections import ClassesSettings

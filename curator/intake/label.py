@@ -16,8 +16,9 @@ from pathlib import Path
 from curator.audits.answers import answers_to_audit
 from curator.base.values import Decision, Problem
 from curator.base.vocabulary import Label, Method, Origin
-from curator.catalogue.find_images import images_by_path, images_by_sha256
-from curator.catalogue.labels import SplitShares, record_decisions
+from curator.catalogue.images import images_by_path, images_by_sha256
+from curator.catalogue.labels import record_decisions
+from curator.catalogue.units import SplitShares
 from curator.errors import DataError
 from curator.intake.answers import Answer, AnswerFile, parse_label, printable, read_answers
 from curator.intake.label_studio import read_annotations

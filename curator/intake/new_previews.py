@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from curator.base.values import InspectedFile, PreviewPlace
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.files import preview_places, record_previews
 from curator.catalogue.images import find_by_sha256
-from curator.catalogue.previews import preview_places, record_previews
 from curator.storage.previews import PreviewStore
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from curator.base.progress import SILENT, Progress, Stage
 from curator.base.vocabulary import LocationState
-from curator.catalogue import counts, features, files, previews, rounds, sources
+from curator.catalogue import counts, features, files, rounds, sources
 from curator.catalogue.checks import Finding, check_catalogue, limited
 from curator.encoding.pixel_packs import is_pack, pack_problems
 from curator.errors import StorageError
@@ -126,7 +126,7 @@ def _preview_problems(workspace: Workspace) -> Iterator[str]:
     folder = workspace.folder("previews")
     packs = sorted(path for path in folder.iterdir() if path.is_file())
     sizes = {path: path.stat().st_size for path in packs}
-    ends = previews.preview_ends(workspace.catalogue)
+    ends = files.preview_ends(workspace.catalogue)
     if ends and sum(sizes.values()) < sum(ends.values()):
         yield (
             f"{folder} holds less than the {sum(ends.values()):,} bytes of previews that were"

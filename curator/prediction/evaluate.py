@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.paths import path_bytes
 from curator.base.progress import SILENT, Progress
+from curator.base.text import path_bytes
 from curator.base.vocabulary import Label
-from curator.catalogue import rounds
-from curator.catalogue.find_images import images_by_sha256
+from curator.catalogue import pool
+from curator.catalogue.images import images_by_sha256
 from curator.errors import DataError
 from curator.intake.answers import Answer
 from curator.intake.known_labels import read_known_labels
@@ -80,7 +80,7 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
     ids = np.array([images[one.line] for one in inside], dtype=np.int64)
     probability = np.concatenate(
         [
-            rounds.current_scores(workspace.catalogue, ids),
+            pool.current_scores(workspace.catalogue, ids),
             np.fromiter(_scores(workspace, outside, truth, progress), dtype=np.float64),
         ]
     )

@@ -21,8 +21,7 @@ from curator.base.files import replacing
 from curator.base.progress import SILENT, Progress
 from curator.base.values import ImageFile
 from curator.catalogue import pool
-from curator.catalogue.find_images import find_named_image
-from curator.catalogue.images import image_files
+from curator.catalogue.images import find_named_image, image_files
 from curator.charts.maps import laid_over, map_grid
 from curator.encoding.encoder_choice import weights_file
 from curator.encoding.pixel_packs import is_pack, open_rules, spec_of

@@ -18,7 +18,7 @@ from PIL import Image
 from curator.base.files import replacing
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import CurrentLabel, code_of
-from curator.catalogue import pool, rounds
+from curator.catalogue import pool
 from curator.catalogue.images import image_files
 from curator.charts.contact_sheet import SheetSection, Tile, contact_sheet
 from curator.encoding.pixel_packs import open_rules
@@ -80,7 +80,7 @@ def inspect(
     current_model(workspace)
     human = pool.human_labels(workspace.catalogue, None)
     classes = [code_of(CurrentLabel.POSITIVE), code_of(CurrentLabel.NEGATIVE)]
-    scored = rounds.current_scores(workspace.catalogue, human.image_ids)
+    scored = pool.current_scores(workspace.catalogue, human.image_ids)
     usable = np.isin(human.standing, classes) & np.isfinite(scored)
     if not usable.any():
         raise DataError(
@@ -107,7 +107,7 @@ def _uncertain(workspace: Workspace, band: tuple[float, float]) -> tuple[int, in
     """Images within the band, those of them that people labelled, and all scored images."""
     inside = labelled = size = 0
     for chunk in pool.pool_chunks(workspace.catalogue, None):
-        found = rounds.current_scores(workspace.catalogue, chunk.image_ids)
+        found = pool.current_scores(workspace.catalogue, chunk.image_ids)
         doubt = (found >= band[0]) & (found <= band[1])
         size += int(np.isfinite(found).sum())
         inside += int(doubt.sum())
@@ -166,7 +166,7 @@ def _doubtful(workspace: Workspace, band: tuple[float, float]) -> list[Inspected
     """The images of the pool that are nearest to undecided, within the band."""
     best: list[tuple[float, int, float]] = []
     for chunk in pool.pool_chunks(workspace.catalogue, None):
-        found = rounds.current_scores(workspace.catalogue, chunk.image_ids)
+        found = pool.current_scores(workspace.catalogue, chunk.image_ids)
         here = [
             (abs(found[at] - 0.5), int(chunk.image_ids[at]), float(found[at]))
             for at in np.flatnonzero((found >= band[0]) & (found <= band[1]))

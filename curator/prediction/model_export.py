@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curator.base.destination import check_destination
-from curator.base.files import replacing
+from curator.base.files import check_destination, replacing
 from curator.base.progress import SILENT, Progress
 from curator.base.version import __version__
 from curator.catalogue.rounds import head

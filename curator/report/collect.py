@@ -10,7 +10,7 @@ from curator.audits.certificate import certificate_sentence, stale_sentence
 from curator.base.progress import SILENT, Progress
 from curator.base.text import count, percent, printable
 from curator.base.vocabulary import CurrentLabel, LocationState, Origin
-from curator.catalogue import audits, features, past
+from curator.catalogue import audits, event_reads, features
 from curator.catalogue.current_labels.arrays import PeopleEvents, current_labels_of_people
 from curator.catalogue.rounds import RoundRecord
 from curator.classifiers.heads.label_noise import LabelNoise
@@ -55,7 +55,7 @@ def collect_report(workspace: Workspace, progress: Progress = SILENT) -> ReportD
         frozen = replace(workspace, catalogue=catalogue)
         found = status(frozen)
         with progress.stage("collect", None, "facts"):
-            people = past.people_events(catalogue)
+            people = event_reads.people_events(catalogue)
             story = _told(frozen, found, people)
         wanted = chosen_strips(frozen, found.rounds)
         images = sum(len(one.image_ids) for one in wanted)
@@ -74,7 +74,7 @@ def _told(workspace: Workspace, found: Status, people: PeopleEvents) -> ReportDa
         workspace=printable(workspace.root.resolve().name),
         positive=classes.positive,
         negative=classes.negative,
-        changed_at=past.last_change(catalogue),
+        changed_at=event_reads.last_change(catalogue),
         images=counts.images,
         usable=counts.usable,
         labelled=counts.usable - counts.without_human,
@@ -105,7 +105,7 @@ def _told(workspace: Workspace, found: Status, people: PeopleEvents) -> ReportDa
                 reason=str(one.reason),
                 detail=one.detail,
             )
-            for one in past.unusable(catalogue, size=QUARANTINED_SHOWN)
+            for one in event_reads.unusable(catalogue, size=QUARANTINED_SHOWN)
         ),
         strips=(),
         settings=tuple(_settings(workspace)),
@@ -259,7 +259,7 @@ def _round(one: RoundRecord) -> RoundFacts:
 def _sources(
     workspace: Workspace, found: Status, judgement: ScoreQuality | None
 ) -> Iterator[SourceFacts]:
-    labels = past.labels_by_source(workspace.catalogue)
+    labels = event_reads.labels_by_source(workspace.catalogue)
     judged = {one.source: one for one in judgement.sources} if judgement else {}
     for one in found.sources:
         mine, fares = labels.get(one.name, {}), judged.get(one.name)

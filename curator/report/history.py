@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from curator.base.paths import path_text
+from curator.base.text import path_text
 from curator.catalogue import labels
-from curator.catalogue.find_images import find_named_image
-from curator.catalogue.images import ImageDetails, image_details
+from curator.catalogue.images import ImageDetails, find_named_image, image_details
 from curator.catalogue.labels import HistoryEvent
 from curator.workspace import Workspace
 

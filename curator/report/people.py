@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.vocabulary import NO_CODE, CurrentLabel, EventKind, Method, Origin, code_of
-from curator.catalogue import past
+from curator.catalogue import event_reads
 from curator.catalogue.counts import Counts
 from curator.catalogue.current_labels.arrays import PeopleEvents, current_labels_of_people
 from curator.catalogue.engine import Catalogue
@@ -34,7 +34,7 @@ def pool_over_rounds(
     given: NDArray[np.int8] = np.empty(0, dtype=np.int8)
     moments = []
     for one in standing:
-        images, codes = past.round_events(catalogue, one.round_id)
+        images, codes = event_reads.round_events(catalogue, one.round_id)
         given = _set(given, images, codes)
         labelled, labels, origins = current_labels_of_people(
             people.until(_microseconds(one.finished_at))

@@ -17,9 +17,10 @@ from PIL import Image
 from curator.base.progress import Stage
 from curator.base.text import printable
 from curator.base.vocabulary import CurrentLabel, EventKind, Origin
-from curator.catalogue import browse, past, queues
+from curator.catalogue import event_reads, queues
 from curator.catalogue.labels import HistoryEvent, history
-from curator.catalogue.rounds import RoundRecord, RoundStatus, has_scores
+from curator.catalogue.pool import has_scores
+from curator.catalogue.rounds import RoundRecord, RoundStatus
 from curator.report.data import PictureStripRow, Thumbnail
 from curator.review.cards import ImageCard, load_image_cards
 from curator.review.pictures import Pictures
@@ -81,7 +82,7 @@ def _surest(workspace: Workspace) -> Iterator[_Wanted]:
             f"surest-{side}",
             f"Surest {name}",
             "without a human label, by the scores of the round that stands",
-            browse.leaning(catalogue, side, size=TILES),
+            queues.leaning(catalogue, side, size=TILES),
             f"Nothing without a human label leans to {name}."
             if has_scores(catalogue)
             else _NOT_SCORED,
@@ -105,7 +106,7 @@ def _latest(workspace: Workspace, rounds: Sequence[RoundRecord]) -> _Wanted:
     for one in reversed(rounds):
         if one.status is RoundStatus.ROLLED_BACK or len(chosen) >= TILES:
             continue
-        ids = past.current_promotions(workspace.catalogue, one.round_id)
+        ids = event_reads.current_promotions(workspace.catalogue, one.round_id)
         rank = sampling_rank(ids, workspace.settings.runtime.seed)
         drawn = ids[np.argsort(rank, kind="stable")[: TILES - len(chosen)]].tolist()
         if drawn:
@@ -130,7 +131,7 @@ def _suspects(workspace: Workspace) -> _Wanted:
 
 def _revoked(workspace: Workspace, rounds: Sequence[RoundRecord]) -> _Wanted:
     standing = [one.round_id for one in rounds if one.status is not RoundStatus.ROLLED_BACK]
-    found = past.revoked(workspace.catalogue, standing, size=TILES)
+    found = event_reads.revoked(workspace.catalogue, standing, size=TILES)
     return _wanted(
         "revoked",
         "Revoked",
@@ -142,7 +143,7 @@ def _revoked(workspace: Workspace, rounds: Sequence[RoundRecord]) -> _Wanted:
 
 
 def _near_duplicates(workspace: Workspace) -> Iterator[_Wanted]:
-    groups = past.near_duplicates(workspace.catalogue, groups=GROUPS, members=MATES)
+    groups = event_reads.near_duplicates(workspace.catalogue, groups=GROUPS, members=MATES)
     for number, one in enumerate(groups, 1):
         yield _wanted(
             f"near-duplicates-{number}",

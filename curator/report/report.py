@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from curator.base.destination import check_destination
-from curator.base.files import replacing
+from curator.base.files import check_destination, replacing
 from curator.base.progress import SILENT, Progress
-from curator.catalogue import past
+from curator.catalogue import event_reads
 from curator.report.collect import collect_report
 from curator.report.data import ReportData
 from curator.rounds.scored import catch_up
@@ -61,7 +60,7 @@ def page_of(story: ReportData, *, version: str = "") -> str:
 
 def version_of(workspace: Workspace) -> str:
     """A word that is another one after each round, rollback, audit and certificate."""
-    return "-".join(map(str, past.landmarks(workspace.catalogue)))
+    return "-".join(map(str, event_reads.landmarks(workspace.catalogue)))
 
 
 def watched_page(root: Path) -> tuple[str, str]:

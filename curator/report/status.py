@@ -22,8 +22,8 @@ from curator.catalogue import audits
 from curator.catalogue.audits import AuditRecord
 from curator.catalogue.certificates import CertificateRecord
 from curator.catalogue.counts import Counts, SourceCount, counts, human_counts, source_counts
+from curator.catalogue.event_reads import count_decisions, people_events
 from curator.catalogue.leases import lease_holder
-from curator.catalogue.past import count_decisions, people_events
 from curator.catalogue.rounds import RoundRecord, RoundStatus, list_rounds
 from curator.report.people import minutes_of
 from curator.settings.sections import Settings

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from curator.base.values import ImageFile, PreviewPlace
 from curator.base.vocabulary import CurrentLabel, GroupKind, Label, Origin, Quarantine, Split
+from curator.catalogue.files import preview_places
 from curator.catalogue.groups import groups_of, unit_mates
 from curator.catalogue.images import FileLocation, ImageDetails, image_details, image_files
 from curator.catalogue.labels import HistoryEvent, LabelRecord, current, history
-from curator.catalogue.previews import preview_places
 from curator.workspace import Workspace
 
 MATES = 6

@@ -13,10 +13,9 @@ from typing import Protocol
 
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import CurrentLabel, Origin, Quarantine
-from curator.catalogue import browse, claims
-from curator.catalogue.browse import BaseQueue, BrowseQuery
+from curator.catalogue import claims, queues
 from curator.catalogue.files import end_quarantine, quarantine_images
-from curator.catalogue.queues import QueueFilter
+from curator.catalogue.queues import BaseQueue, BrowseQuery, QueueFilter
 from curator.catalogue.sources import find_source
 from curator.errors import UsageError
 from curator.review.audit_source import AuditSource
@@ -124,7 +123,7 @@ class QueueSource:
         self._seed = seed
         self._progress = progress
         self._look = self._look_of(view)
-        self._begun_at = browse.newest_event(workspace.catalogue) if queue == "suspect" else 0
+        self._begun_at = queues.newest_event(workspace.catalogue) if queue == "suspect" else 0
 
     @property
     def explanation(self) -> str:
@@ -152,10 +151,10 @@ class QueueSource:
         """Images that the current scores put in a class, surest first, within the view."""
         catalogue = self._workspace.catalogue
         if self.view.is_empty:
-            return browse.leaning(catalogue, side, size=size, leave_out=leave_out)
+            return queues.leaning(catalogue, side, size=size, leave_out=leave_out)
         order = self.view.order or ("-score" if side is CurrentLabel.POSITIVE else "score")
         look = dataclasses.replace(self._look, side=side, order=order)
-        return browse.browse(
+        return queues.browse(
             catalogue, BaseQueue.WITHOUT_HUMAN, look, size=size, leave_out=leave_out
         )
 
@@ -196,8 +195,8 @@ class QueueSource:
         base = _BASES.get(self.queue)
         if base is None:
             wide = self._request(SIFTED, request.leave_out)
-            return browse.matching(catalogue, choose(self.queue, wide), self._look)
-        return browse.browse(
+            return queues.matching(catalogue, choose(self.queue, wide), self._look)
+        return queues.browse(
             catalogue, base, self._look, size=request.size, leave_out=request.leave_out
         )
 

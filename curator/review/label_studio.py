@@ -6,9 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from curator.base.destination import check_destination
-from curator.base.files import replacing
-from curator.base.paths import relative_path
+from curator.base.files import check_destination, replacing
+from curator.base.text import relative_path
 from curator.review.label_studio_tasks import interface, task, tasks_json
 from curator.review.queues import QueueRow
 from curator.settings.sections import ClassesSettings

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 from xml.sax.saxutils import quoteattr
 
-from curator.base.paths import path_text
+from curator.base.text import path_text
 
 LABEL, REASONS, NOTE, IMAGE = "label", "reasons", "note", "image"
 """The names of the controls in the labelling interface."""

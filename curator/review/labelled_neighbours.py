@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.vocabulary import CurrentLabel, code_of
-from curator.catalogue import browse
+from curator.catalogue import queues
 from curator.catalogue.features import rows_of
 from curator.catalogue.pool import human_labels
 from curator.encoding.feature_set import FeatureSet, current_features
@@ -71,10 +71,10 @@ class LabelledNeighbours:
     def _read_again(self) -> None:
         catalogue = self._workspace.catalogue
         if self._read_at is not None:
-            since = browse.decisions_since(catalogue, self._read_at)
+            since = queues.decisions_since(catalogue, self._read_at)
             if since < STALE_AFTER:
                 return
-        self._read_at = browse.newest_event(catalogue)
+        self._read_at = queues.newest_event(catalogue)
         self._features = current_features(self._workspace)
         if self._features is not None:
             self._examples = self._read_examples(self._features)

@@ -18,18 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.audits.audit import required
-from curator.base.destination import check_destination
-from curator.base.files import replacing
-from curator.base.paths import path_text, relative_path
+from curator.base.files import check_destination, replacing
 from curator.base.progress import SILENT, Progress
-from curator.base.text import csv_cell
+from curator.base.text import csv_cell, path_text, relative_path
 from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, code_of
 from curator.catalogue import audits, queues
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details, unread_files
-from curator.catalogue.pool import pool_chunks
+from curator.catalogue.pool import has_scores, pool_chunks
 from curator.catalogue.queues import NO_FILTER, QueueFilter
-from curator.catalogue.rounds import has_scores
 from curator.errors import DataError, UsageError
 from curator.review.mixture import borderline
 from curator.review.selection import SAMPLE_LIMIT, farthest, nearest, random_sample, spread

@@ -17,10 +17,11 @@ from types import TracebackType
 from curator.base.progress import SILENT, Progress
 from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Quarantine
-from curator.catalogue import browse, claims
-from curator.catalogue.labels import HistoryEvent, SplitShares, history, record_decisions, retract
-from curator.catalogue.processes import new_session
+from curator.catalogue import claims, queues
+from curator.catalogue.labels import HistoryEvent, history, record_decisions, retract
+from curator.catalogue.leases import new_session
 from curator.catalogue.queues import QueueFilter
+from curator.catalogue.units import SplitShares
 from curator.errors import UsageError
 from curator.review.cards import ImageCard, without_hints
 from curator.review.claims import SessionClaims
@@ -393,10 +394,10 @@ class ReviewSession:
 
     def _undo_earlier(self) -> Undone | None:
         origin = self._supply.origin
-        newest = browse.own_decisions(self.workspace.catalogue, self.actor, origin=origin)
+        newest = queues.own_decisions(self.workspace.catalogue, self.actor, origin=origin)
         if not newest or not self._supply.may_undo(newest[0].image_id):
             return None
-        step = browse.page_decisions(self.workspace.catalogue, newest[0], self.actor)
+        step = queues.page_decisions(self.workspace.catalogue, newest[0], self.actor)
         ids = tuple(one.image_id for one in reversed(step))
         self._take_back([one.event_id for one in step], counted=False)
         if newest[0].method is not Method.SHEET:

@@ -29,7 +29,7 @@ from curator.catalogue.certificates import Staleness
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.groups import GroupRecord, replace_grouping
 from curator.catalogue.labels import current, history, retract
-from curator.catalogue.scores import current_scores
+from curator.catalogue.pool import current_scores
 from curator.errors import BusyError, DataError, UsageError
 from curator.export.export import Filters, export
 from curator.export.import_manifest import import_manifest

@@ -6,7 +6,7 @@ import pytest
 
 from curator.base.values import PreviewPlace
 from curator.base.vocabulary import LocationState, Quarantine
-from curator.catalogue import checks, counts, features, files, images, labels, previews, sources
+from curator.catalogue import checks, counts, features, files, images, labels, sources
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import FileOutcome
 from curator.errors import DataError
@@ -206,11 +206,11 @@ def test_previews_are_recorded_with_their_files(catalogue: Catalogue, source_id:
     place = PreviewPlace(pack=2, offset=100, length=50)
     some = [inspected(b"a", b"one"), inspected(b"b", b"two")]
     files.record_files(catalogue, source_id, some, {sha(b"one"): place})
-    assert previews.preview_places(catalogue, [1, 2]) == {1: place}
+    assert files.preview_places(catalogue, [1, 2]) == {1: place}
     later = PreviewPlace(pack=2, offset=150, length=7)
-    previews.record_previews(catalogue, {2: later, 1: PreviewPlace(pack=0, offset=0, length=9)})
-    assert previews.preview_places(catalogue, [2]) == {2: later}
-    assert previews.preview_ends(catalogue) == {0: 9, 2: 157}
+    files.record_previews(catalogue, {2: later, 1: PreviewPlace(pack=0, offset=0, length=9)})
+    assert files.preview_places(catalogue, [2]) == {2: later}
+    assert files.preview_ends(catalogue) == {0: 9, 2: 157}
 
 
 def test_a_source_keeps_its_terms(catalogue: Catalogue) -> None:

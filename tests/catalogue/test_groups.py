@@ -11,8 +11,7 @@ from curator.base.vocabulary import GroupKind, Label, Origin, Split
 from curator.catalogue import checks, groups, labels, rounds
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.groups import GroupRecord
-from curator.catalogue.splits import SplitShares
-from curator.catalogue.unit_keys import split_of, unit_keys
+from curator.catalogue.units import SplitShares, split_of, unit_keys
 from curator.errors import DataError
 from curator.statistics.folds import share_rank
 from tests.catalogue.builders import add_images, decision, new_round, say, sha, stage

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from curator.base.resources import resource_folder
+from curator.base.files import resource_folder
 from curator.catalogue import counts, sqlite
 from curator.catalogue.engine import REVISION, Catalogue, Schema
 from curator.errors import BusyError, CatalogueError, StorageError

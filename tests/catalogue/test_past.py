@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
-from curator.catalogue import past
+from curator.catalogue import event_reads
 from curator.catalogue.rounds import list_rounds, rollback
 from curator.report.people import pool_over_rounds, work_of
 from curator.report.status import status
@@ -39,7 +39,7 @@ def test_the_pool_after_each_round_is_counted_as_it_was(
     decide(workspace, [ids[19]], Label.UNSURE, Origin.REVIEW, Method.SINGLE)
 
     now = status(workspace)
-    people = past.people_events(workspace.catalogue)
+    people = event_reads.people_events(workspace.catalogue)
     first, second, last = pool_over_rounds(workspace.catalogue, now.rounds, people, now.counts)
     assert first.people == {"positive": {"seed": 2}, "negative": {"seed": 2}}
     assert first.promoted == {"positive": 6, "negative": 4}
@@ -62,11 +62,11 @@ def test_a_round_that_was_rolled_back_is_no_part_of_the_way(
     promote(workspace, dict.fromkeys(ids[10:14], 0.001))
     rollback(workspace.catalogue, 1, block=False, actor="tester")
     now = status(workspace)
-    people = past.people_events(workspace.catalogue)
+    people = event_reads.people_events(workspace.catalogue)
     moments = pool_over_rounds(workspace.catalogue, now.rounds, people, now.counts)
     assert [one.round for one in moments] == [1, None]
     assert moments[-1].promoted == moments[0].promoted == {"positive": 6, "negative": 0}
-    assert past.revoked(workspace.catalogue, [1], size=5) == []
+    assert event_reads.revoked(workspace.catalogue, [1], size=5) == []
 
 
 def test_minutes_are_those_between_decisions(
@@ -87,7 +87,7 @@ def test_minutes_are_those_between_decisions(
         )
         record_decisions(workspace.catalogue, [decision], actor="a", session="s")
     decide(workspace, ids[10:15], Label.NEGATIVE)
-    imported, looked = work_of(past.people_events(workspace.catalogue))
+    imported, looked = work_of(event_reads.people_events(workspace.catalogue))
     assert (imported.origin, imported.decisions, imported.minutes) == ("seed", 5, None)
     assert (looked.origin, looked.decisions, looked.sessions) == ("review", 4, 1)
     assert looked.minutes == pytest.approx((10 + 10 + 60) / 60)
@@ -99,25 +99,25 @@ def test_a_snapshot_does_not_move_while_others_write(
     workspace, ids = filled
     decide(workspace, ids[:3], Label.POSITIVE)
     with workspace.catalogue.snapshot() as frozen:
-        before = past.people_events(frozen).event_ids
+        before = event_reads.people_events(frozen).event_ids
         decide(workspace, ids[3:6], Label.NEGATIVE)
-        assert np.array_equal(past.people_events(frozen).event_ids, before)
+        assert np.array_equal(event_reads.people_events(frozen).event_ids, before)
         with pytest.raises(Exception, match="reading only"), frozen.write():
             pass
-    assert len(past.people_events(workspace.catalogue).event_ids) == 6
+    assert len(event_reads.people_events(workspace.catalogue).event_ids) == 6
 
 
 def test_landmarks_change_with_rounds_and_rollbacks_and_not_with_labels(
     filled: tuple[Workspace, list[int]],
 ) -> None:
     workspace, ids = filled
-    seen = [past.landmarks(workspace.catalogue)]
+    seen = [event_reads.landmarks(workspace.catalogue)]
     decide(workspace, ids[:2], Label.POSITIVE)
-    assert past.landmarks(workspace.catalogue) == seen[0]
+    assert event_reads.landmarks(workspace.catalogue) == seen[0]
     promote(workspace, dict.fromkeys(ids[4:10], 0.999))
-    seen.append(past.landmarks(workspace.catalogue))
+    seen.append(event_reads.landmarks(workspace.catalogue))
     rollback(workspace.catalogue, None, block=False, actor="tester")
-    seen.append(past.landmarks(workspace.catalogue))
+    seen.append(event_reads.landmarks(workspace.catalogue))
     assert len(set(seen)) == 3
     assert len(list_rounds(workspace.catalogue)) == 1
 
@@ -126,7 +126,7 @@ def test_labels_are_told_by_source(filled: tuple[Workspace, list[int]], tmp_path
     workspace, ids = filled
     other = fill(workspace, tmp_path / "b", ["00.jpg", "new.jpg"], source="other")
     decide(workspace, ids[:2], Label.POSITIVE)
-    found = past.labels_by_source(workspace.catalogue)
+    found = event_reads.labels_by_source(workspace.catalogue)
     assert found["photos"] == {(None, None): 18, (CurrentLabel.POSITIVE, Origin.SEED): 2}
     # The image of both sources counts in both.
     assert found["other"] == {(None, None): 1, (CurrentLabel.POSITIVE, Origin.SEED): 1}

@@ -31,7 +31,7 @@ from curator.catalogue import (
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.groups import GroupRecord
 from curator.catalogue.queues import QueueFilter
-from curator.catalogue.splits import SplitShares
+from curator.catalogue.units import SplitShares
 from curator.errors import DataError
 from tests.catalogue.builders import ROOT, inspected, run_round, say, scored, unread
 
@@ -100,7 +100,7 @@ def _plans(catalogue: Catalogue) -> Iterator[list[str]]:
         lambda c: pool.human_labels(c, 1),
         lambda c: pool.human_labels(c, None),
         lambda c: list(pool.pool_chunks(c, None)),
-        lambda c: rounds.current_scores(c, np.arange(5)),
+        lambda c: pool.current_scores(c, np.arange(5)),
         lambda c: queues.score_histogram(c),
         queues.borderline_left,
         lambda c: list(manifest.manifest_rows(c)),

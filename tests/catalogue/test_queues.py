@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from curator.base.vocabulary import CurrentLabel, GroupKind, Label, Origin, Quarantine, Split
 from curator.catalogue import (
+    bulk,
     claims,
     counts,
     features,
@@ -19,12 +20,11 @@ from curator.catalogue import (
     groups,
     images,
     labels,
+    leases,
     manifest,
     pool,
-    processes,
     queues,
     rounds,
-    sets,
     sources,
 )
 from curator.catalogue.engine import Catalogue
@@ -84,10 +84,10 @@ def test_claims_end_with_the_process_that_made_them(
     catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored(catalogue)
-    mine = processes.new_session()
+    mine = leases.new_session()
     with subprocess.Popen([sys.executable, "-c", ""]) as gone, monkeypatch.context() as patch:
-        patch.setattr(processes.os, "getpid", lambda: gone.pid)
-        killed = processes.new_session()
+        patch.setattr(leases.os, "getpid", lambda: gone.pid)
+        killed = leases.new_session()
     elsewhere = killed.replace("@", "@elsewhere-")
     reused = f"{mine.rpartition('/')[0]}/1"  # the same number, but another start
     for image, session in enumerate((mine, killed, elsewhere, reused, "of an old version"), 13):
@@ -346,8 +346,8 @@ def test_columns_are_exact_and_may_be_empty(catalogue: Catalogue) -> None:
     numbers = sa.func.json_each(str(values)).table_valued("value").c.value
     query = sa.select(numbers, sa.case((numbers == 7, 3), else_=-1))
     with catalogue.read() as connection:
-        wide, small = sets.columns(connection, query, np.int64, np.int8)
-        nothing = sets.columns(connection, query.where(sa.false()), np.int64, np.bool_)
+        wide, small = bulk.columns(connection, query, np.int64, np.int8)
+        nothing = bulk.columns(connection, query.where(sa.false()), np.int64, np.bool_)
     assert wide.tolist() == values
     assert (small.dtype, small.tolist()) == (np.dtype(np.int8), [-1, -1, -1, 3, -1])
     assert [len(one) for one in nothing] == [0, 0]

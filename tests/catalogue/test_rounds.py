@@ -148,23 +148,23 @@ def test_a_round_whose_start_is_gone_keeps_nothing(catalogue: Catalogue) -> None
 
 def test_scores_change_with_the_head_and_leftovers_are_cleaned(catalogue: Catalogue) -> None:
     ids = np.array(add_images(catalogue, 4))
-    assert not rounds.has_scores(catalogue)
+    assert not pool.has_scores(catalogue)
     run_round(catalogue, scores={1: 0.1, 2: 0.9})
     run_round(catalogue, scores={1: 0.2, 3: 0.5})
-    assert rounds.current_scores(catalogue, ids)[[0, 2]].tolist() == [0.2, 0.5]
-    assert np.isnan(rounds.current_scores(catalogue, ids)[[1, 3]]).all()
+    assert pool.current_scores(catalogue, ids)[[0, 2]].tolist() == [0.2, 0.5]
+    assert np.isnan(pool.current_scores(catalogue, ids)[[1, 3]]).all()
     abandoned = stage(catalogue, scores={1: 0.7}, promote={1: POSITIVE})
     assert rounds.clean_scores(catalogue) == 2
     rounds.discard_staging(catalogue, abandoned)
-    assert rounds.current_scores(catalogue, ids)[0] == 0.2
+    assert pool.current_scores(catalogue, ids)[0] == 0.2
 
     token = stage(catalogue, scores={1: 0.1, 2: 0.9})
     result = rounds.rollback(catalogue, 1, block=False, actor="anna", token=token)
     assert result.scores_restored
-    assert rounds.current_scores(catalogue, ids)[1] == 0.9
+    assert pool.current_scores(catalogue, ids)[1] == 0.9
     assert not list(checks.check_catalogue(catalogue))
     rounds.rollback(catalogue, 0, block=False, actor="anna")
-    assert not rounds.has_scores(catalogue)
+    assert not pool.has_scores(catalogue)
     assert rounds.clean_scores(catalogue) == 2
 
 

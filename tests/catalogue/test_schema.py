@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from curator.base.resources import resource_folder
+from curator.base.files import resource_folder
 from curator.catalogue.engine import REVISION, Catalogue
 from curator.catalogue.models import Base
 from tests.catalogue.builders import add_images, run_round, say

@@ -6,7 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 
-from curator.base.paths import path_text
+from curator.base.text import path_text
 from curator.export.rows import Entry
 
 

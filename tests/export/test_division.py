@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curator.catalogue.sets import own_unit_key
+from curator.catalogue.bulk import own_unit_key
 from curator.errors import UsageError
 from curator.export.division import PARTS, Division, parse_division
 from tests.support.fashion import load

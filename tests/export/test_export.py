@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from curator.base.paths import path_bytes
+from curator.base.text import path_bytes
 from curator.base.vocabulary import GroupKind, Label, LocationState, Method, Origin, Quarantine
 from curator.catalogue.files import known_files, mark_locations, quarantine_images
 from curator.catalogue.groups import GroupRecord, replace_grouping

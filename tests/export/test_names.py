@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curator.base.paths import path_text
+from curator.base.text import path_text
 from curator.export import names
 from curator.export.building import check_component
 

@@ -16,12 +16,11 @@ from curator.base.progress import Stage
 from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, Label, LocationState, Method, Origin, Quarantine
 from curator.catalogue.counts import counts
-from curator.catalogue.files import walk_locations
+from curator.catalogue.files import preview_places, walk_locations
 from curator.catalogue.groups import groups_of
 from curator.catalogue.images import find_by_paths, image_details
 from curator.catalogue.labels import current, history, record_decisions
 from curator.catalogue.leases import lease
-from curator.catalogue.previews import preview_places
 from curator.catalogue.sources import list_sources
 from curator.errors import BusyError, DataError, UsageError
 from curator.intake import inspection

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from benchmarks.review_queue import hold_session, make_workspace
 from curator.base.vocabulary import EventKind, Label, Method, Origin
-from curator.catalogue import processes
+from curator.catalogue import leases
 from curator.catalogue.labels import current, history
 from curator.catalogue.models import Skip
 from curator.errors import UsageError
@@ -171,7 +171,7 @@ def test_after_a_kill_it_goes_on_at_the_very_next_image(
     workspace: Workspace, pool: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone, monkeypatch.context() as patch:
-        patch.setattr(processes.os, "getpid", lambda: gone.pid)
+        patch.setattr(leases.os, "getpid", lambda: gone.pid)
         killed = ReviewSession(workspace, "borderline", actor="anna")
     card_id(killed)
     killed.decide(Label.NEGATIVE)

@@ -84,7 +84,7 @@ def promoted_error(pool: Pool) -> float:
 
 def side_error(pool: Pool) -> float:
     """The share of unlabelled images on the wrong side of the current scores."""
-    from curator.catalogue.rounds import current_scores
+    from curator.catalogue.pool import current_scores
 
     human = np.concatenate(
         [
@@ -153,7 +153,7 @@ def test_seeds_with_other_class_shares_raise_no_alarm(tmp_path: Path) -> None:
 
 def test_scores_are_for_the_pool_and_not_for_seeds_with_other_shares(tmp_path: Path) -> None:
     """Nine good seeds for each bad one, in a pool of which three tenths are good."""
-    from curator.catalogue.rounds import current_scores
+    from curator.catalogue.pool import current_scores
 
     pool = Pool(tmp_path, size=1_200, distance=2.5, share=0.3)
     positive, negative = np.flatnonzero(pool.truth), np.flatnonzero(~pool.truth)

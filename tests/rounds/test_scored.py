@@ -10,7 +10,8 @@ import pytest
 from curator.api import open_workspace
 from curator.catalogue import rounds as catalogued
 from curator.catalogue.leases import lease
-from curator.catalogue.rounds import current_scores, scores_behind
+from curator.catalogue.pool import current_scores
+from curator.catalogue.rounds import scores_behind
 from curator.rounds import run as rounds_workflow
 from curator.rounds.run import run_rounds
 from tests.rounds.pool import Pool

@@ -17,8 +17,7 @@ from PIL import Image, ImageEnhance
 from curator.api import WorkspaceApi, create_workspace
 from curator.base.vocabulary import Origin, code_of
 from curator.catalogue.images import image_files
-from curator.catalogue.pool import pool_chunks
-from curator.catalogue.rounds import current_scores
+from curator.catalogue.pool import current_scores, pool_chunks
 from tests.support import fashion
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

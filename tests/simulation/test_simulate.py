@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from curator.base.progress import SILENT, Stage
-from curator.catalogue.rounds import current_scores
+from curator.catalogue.pool import current_scores
 from curator.encoding.feature_set import current_features
 from curator.errors import DataError, UsageError
 from curator.rounds.neighbour_graph import required_graph, smoothing_graph

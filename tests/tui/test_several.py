@@ -14,10 +14,10 @@ import sqlalchemy as sa
 
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin
 from curator.catalogue import labels
-from curator.catalogue.browse import OwnDecision, own_decisions
 from curator.catalogue.checks import check_catalogue
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import Claim
+from curator.catalogue.queues import OwnDecision, own_decisions
 from curator.catalogue.rounds import list_rounds
 from curator.workspace import Workspace, open_workspace
 from tests.reliability import ready

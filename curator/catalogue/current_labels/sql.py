@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from curator.catalogue.bulk import derived_label, emptied, fill, standing_round
 from curator.catalogue.models import Head, Round
-from curator.catalogue.sets import derived_label, emptied, fill, standing_round
 
 _DERIVE = sa.text("""
 INSERT INTO derived_label (image_id, standing, origin, event_id, round_id, probability)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curator.base.resources import resource_folder
+from curator.base.files import resource_folder
 from curator.classifiers.networks.recipe import Recipe
 from curator.settings.sections import TrainingSettings, read_settings
 from tests.support import fashion

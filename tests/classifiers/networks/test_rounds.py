@@ -100,7 +100,7 @@ def networks(made: WorkspaceApi) -> list[dict[str, np.ndarray]]:
 def scores(made: WorkspaceApi) -> np.ndarray:
     opened = made._workspace
     ids = np.concatenate([chunk.image_ids for chunk in pool.pool_chunks(opened.catalogue, None)])
-    return rounds.current_scores(opened.catalogue, ids)
+    return pool.current_scores(opened.catalogue, ids)
 
 
 def test_rounds_promote_and_the_same_commands_give_the_same_scores(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""Handing sets of ids to SQL: as one parameter, or as a temporary table.
+"""Handing many rows to SQL and getting many back.
 
-Bulk statements join with `touched` and `batch` instead of carrying a million parameters.
-The temporary tables belong to a connection, are emptied before each use, and never
-reach the catalogue's file.
+Sets of ids go over as one parameter or in a temporary table: bulk statements join with `touched`
+and `batch` instead of carrying a million parameters. The temporary tables belong to a
+connection, are emptied before each use, and never reach the catalogue's file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
 from curator.catalogue import sqlite
-from curator.catalogue.models.base import Key
+from curator.catalogue.models import Key
 
 T = TypeVar("T")
 

@@ -1,7 +1,6 @@
-"""What happened, in bulk: the events behind the story of a workspace.
+"""Label events in bulk, and what reports show of them. Reads only.
 
-Reads only. Events of people come from their own indexes, those of a round from the
-round's, so what is read is what is told of.
+Events of people come from their own indexes, those of a round from the round's.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from curator.base.vocabulary import (
     Quarantine,
     code_of,
 )
+from curator.catalogue.bulk import column, columns
 from curator.catalogue.current_labels.arrays import PeopleEvents
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import (
@@ -43,7 +43,6 @@ from curator.catalogue.models import (
     Source,
 )
 from curator.catalogue.queues import in_open_audit
-from curator.catalogue.sets import column, columns
 from curator.catalogue.sqlite import raw_rows
 
 Ints = NDArray[np.int64]

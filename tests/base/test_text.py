@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curator.base.paths import path_bytes, path_text, relative_path
+from curator.base.text import path_bytes, path_text, relative_path
 
 NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name)
 
