@@ -30,7 +30,7 @@ from curator.classifiers.encoders.encoder import Encoder, EncoderRequest, open_e
 from curator.classifiers.encoders.engine import Pixels
 from curator.classifiers.encoders.loading import PixelLoader
 from curator.classifiers.encoders.pipeline import encode_stream
-from curator.imaging.opening import OpenRules
+from curator.settings.sections import IngestSettings
 from curator.storage.features import FeatureFile, FeatureWriter
 from tests.classifiers.encoders.cases import PHOTOGRAPHS
 
@@ -112,7 +112,7 @@ def mean_kilobytes(paths: Sequence[Path]) -> float:
 
 def one_repeat(encoder: Encoder, folder: Path, paths: list[Path]) -> Rates:
     """Measure all four, one after the other."""
-    loader = PixelLoader(side=SIDE, fit="squash", rules=OpenRules())
+    loader = PixelLoader(side=SIDE, fit="squash", ingest=IngestSettings())
     count = len(paths)
     return Rates(
         decode=count / seconds(lambda: decode_alone(encoder, loader, paths)),

@@ -35,7 +35,7 @@ from curator.classifiers.networks.network import (
     resolve_input,
 )
 from curator.classifiers.networks.recipe import Recipe
-from curator.settings.sections import read_settings
+from curator.settings.file import read_settings
 
 SEEDS_FOLDER = Path(__file__).resolve().parent.parent / "seeds"
 RECIPES = ("faces-comics-mlp", "glasses", "fake-faces", "good-faces", "faces-comics-cnn")

@@ -30,7 +30,7 @@ from curator.classifiers.networks.augment import augmentation
 from curator.classifiers.networks.batch_loading import Batch, loaded
 from curator.classifiers.networks.batches import epoch_batches, training_set
 from curator.classifiers.networks.recipe import Recipe
-from curator.imaging.opening import OpenRules
+from curator.settings.sections import IngestSettings
 from curator.storage.pack import PackSpec, PixelPack, build_pack
 
 SIDE = 64
@@ -60,7 +60,7 @@ def _measured(name: str, root: Path, folder: Path, repeats: int) -> list[Line]:
     files = _files(root)
     started = time.perf_counter()
     spec, cores = PackSpec(side=SIDE, channels=3), os.cpu_count() or 1
-    build_pack(folder, spec, files, rules=OpenRules(), workers=cores)
+    build_pack(folder, spec, files, ingest=IngestSettings(), workers=cores)
     building = time.perf_counter() - started
     pack = PixelPack(folder, spec)
     packed = [_seconds(lambda: _from_pack(pack)) for _ in range(repeats)]

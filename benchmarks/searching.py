@@ -22,7 +22,7 @@ from PIL import Image
 
 from benchmarks.report import Line, median, print_report
 from curator.api import WorkspaceApi, create_workspace, open_workspace
-from curator.settings.sections import write_settings
+from curator.settings.file import write_settings
 from curator.tuning.curve import curve_of_epochs, curve_of_sizes
 from curator.tuning.trials import error_on, study_labels, train_on, with_settings
 from curator.tuning.tune import tune

@@ -40,7 +40,8 @@ from curator.report.ratings import (
     surest,
 )
 from curator.rounds.run import run_rounds
-from curator.settings.sections import FILE_NAME, ClassesSettings
+from curator.settings.file import FILE_NAME
+from curator.settings.sections import ClassesSettings
 from curator.workspace import Workspace, create_workspace, open_workspace
 
 RECIPE = "solar-cells"

@@ -11,13 +11,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curator.base.files import cannot_write, replacing, resource_folder
 from curator.errors import UsageError, WorkspaceError
-from curator.settings.sections import (
+from curator.settings.file import (
     FILE_NAME,
-    Settings,
     as_toml,
     change_settings,
     nearest,
@@ -25,8 +24,11 @@ from curator.settings.sections import (
     read_settings,
     read_settings_text,
 )
+from curator.settings.sections import Settings
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from curator.catalogue.engine import Catalogue
 
 STATE_FOLDER = ".curator"
@@ -62,10 +64,20 @@ class Workspace:
     catalogue: Catalogue
 
     def folder(self, name: str) -> Path:
-        """`.curator/<name>`, made when it is first asked for."""
+        """`.curator/<name>`; created if it does not exist."""
         folder = self.root / STATE_FOLDER / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def model_path(self, digest: str | None) -> Path:
+        """The file of the model with this digest, which a round's record names."""
+        return self.folder("models") / f"{digest}.safetensors"
+
+    def scores(self, digest: str | None) -> NDArray[Any] | None:
+        """The memory-mapped scores of a round; None if it has none or their file is lost."""
+        from curator.storage.scores import read_scores
+
+        return read_scores(self.folder("scores"), digest or "")
 
 
 def create_workspace(
@@ -87,8 +99,8 @@ def create_workspace(
             f" and {STATE_FOLDER} first.",
         )
     names = {"classes.positive": positive, "classes.negative": negative}
-    chosen = {key: as_toml(name) for key, name in names.items() if name is not None}
-    text = change_settings(_recipe_text(recipe), chosen, FILE_NAME)
+    changes = {key: as_toml(name) for key, name in names.items() if name is not None}
+    text = change_settings(_recipe_text(recipe), changes, FILE_NAME)
     settings = parse_settings(text, FILE_NAME)
     try:
         (folder / STATE_FOLDER).mkdir(parents=True)
@@ -145,9 +157,9 @@ def recipes() -> Mapping[str, Path]:
 def _recipe_text(name: str | None) -> str:
     if name is None:
         return STARTER
-    known = recipes()
-    if name not in known:
-        near = nearest(name, known)
-        hint = f"Did you mean `{near}`?" if near else f"There are: {', '.join(known) or 'none'}."
+    files = recipes()
+    if name not in files:
+        near = nearest(name, files)
+        hint = f"Did you mean `{near}`?" if near else f"There are: {', '.join(files) or 'none'}."
         raise UsageError(f"There is no recipe `{name}`.", hint)
-    return read_settings_text(known[name])
+    return read_settings_text(files[name])

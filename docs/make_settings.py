@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from curator.settings.sections import describe_setting, section_models
+from curator.settings.file import describe_setting, section_models
 
 PAGE = Path(__file__).with_name("settings.md")
 

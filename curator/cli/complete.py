@@ -16,11 +16,11 @@ def recipe_names(incomplete: str) -> list[str]:
 
 def setting_keys(incomplete: str) -> list[tuple[str, str]]:
     """The dotted keys of all settings, each with its documentation."""
-    from curator.settings import sections
+    from curator.settings import file as settings_file
 
     return [
-        (key, sections.describe_setting(key).meaning)
-        for key in sections.setting_keys()
+        (key, settings_file.describe_setting(key).meaning)
+        for key in settings_file.setting_keys()
         if key.startswith(incomplete)
     ]
 

@@ -72,7 +72,7 @@ def config(
     Examples: curator config promotion; curator config promotion.promote_above=0.98
     """
     from curator.maintenance.config import show_settings
-    from curator.settings.sections import section_models, setting_keys, write_settings
+    from curator.settings.file import section_models, setting_keys, write_settings
 
     root = invocation(context).root()
     asked = settings or []

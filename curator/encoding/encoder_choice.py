@@ -28,7 +28,6 @@ from curator.classifiers.encoders.encoder import (
 from curator.classifiers.encoders.inputs import POOL_SHARE, automatic_size
 from curator.classifiers.encoders.loading import PixelLoader
 from curator.classifiers.encoders.weights import find_weights
-from curator.imaging.opening import OpenRules, parse_colour
 from curator.settings.sections import ClassifierSettings
 from curator.workspace import Workspace
 
@@ -121,13 +120,8 @@ def open_workspace_encoder(workspace: Workspace, *, image_size: int | None = Non
 
 def pixel_loader(workspace: Workspace, image_size: int) -> PixelLoader:
     """What reads images for an encoder, by this workspace's rules."""
-    ingest = workspace.settings.ingest
-    rules = OpenRules(
-        max_pixels=ingest.max_pixels,
-        max_bytes=ingest.max_bytes,
-        background=parse_colour(ingest.background),
-    )
-    return PixelLoader(side=image_size, fit=workspace.settings.classifier.fit, rules=rules)
+    settings = workspace.settings
+    return PixelLoader(side=image_size, fit=settings.classifier.fit, ingest=settings.ingest)
 
 
 def _image_size(workspace: Workspace) -> int:

@@ -32,7 +32,7 @@ from curator.catalogue.sources import list_sources
 from curator.classifiers.devices import worker_count
 from curator.classifiers.encoders.inputs import POOL_SHARE
 from curator.errors import DataError
-from curator.imaging.opening import OpenRules, parse_colour
+from curator.imaging.opening import parse_colour
 from curator.storage.pack import (
     PackDamageError,
     PackSpec,
@@ -211,16 +211,6 @@ def pack_spec(workspace: Workspace, pixels: PixelInput) -> PackSpec:
     return choose_codec(spec, pool_size(workspace.catalogue), settings.pack.max_bytes)
 
 
-def open_rules(workspace: Workspace) -> OpenRules:
-    """The limits under which this workspace opens images."""
-    limits = workspace.settings.ingest
-    return OpenRules(
-        max_pixels=limits.max_pixels,
-        max_bytes=limits.max_bytes,
-        background=parse_colour(limits.background),
-    )
-
-
 def spec_of(record: FeatureSetRecord) -> PackSpec:
     """What the rows of a pack are, as the catalogue knows it."""
     facts = {name: record.details[name] for name in PackSpec.__dataclass_fields__}
@@ -333,13 +323,13 @@ def _pack_chunk(
     workspace: Workspace, set_id: int, spec: PackSpec, ids: Ids, advance: Callable[[int], None]
 ) -> list[UnreadableSquare]:
     """Pack these images, record their rows, and put into quarantine what no file gives."""
-    folder, rules = _folder(workspace, spec), open_rules(workspace)
+    folder, ingest = _folder(workspace, spec), workspace.settings.ingest
     workers = worker_count(workspace.settings.runtime.workers)
     files = image_files(workspace.catalogue, ids.tolist())
     ordered = [files[image_id] for image_id in ids.tolist() if image_id in files]
     held = PixelPack(folder, spec).rows_of([file.sha256 for file in ordered])
     fresh = [file for file, row in zip(ordered, held, strict=True) if row < 0]
-    lost = build_pack(folder, spec, fresh, rules=rules, workers=workers, advance=advance)
+    lost = build_pack(folder, spec, fresh, ingest=ingest, workers=workers, advance=advance)
     _check_sources(workspace, lost, files)
     still_lost = [one for one in lost if not _from_elsewhere(workspace, spec, files[one.image_id])]
     rows = PixelPack(folder, spec).rows_of([file.sha256 for file in ordered])
@@ -365,7 +355,7 @@ def _from_elsewhere(workspace: Workspace, spec: PackSpec, tried: ImageFile) -> b
             mtime_ns=tried.mtime_ns,
         )
         folder = _folder(workspace, spec)
-        if not build_pack(folder, spec, [other], rules=open_rules(workspace), workers=1):
+        if not build_pack(folder, spec, [other], ingest=workspace.settings.ingest, workers=1):
             return True
     return False
 

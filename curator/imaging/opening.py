@@ -27,6 +27,7 @@ from curator.imaging.jpeg import strict_jpeg
 from curator.imaging.modes import Colour, to_rgb
 from curator.imaging.problems import DECODER_ERRORS, ImageProblem, problem_of
 from curator.imaging.structure import check_jpeg_headers, check_structure, signature_name
+from curator.settings.sections import IngestSettings
 
 Fit = Literal["squash", "crop", "pad"]
 
@@ -43,15 +44,6 @@ _TRANSPOSITIONS = {
 _SIDEWAYS = (5, 6, 7, 8)
 _JPEGS = ("JPEG", "MPO")
 _REDUCING_GAP = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenRules:
-    """What holds for every image: limits in pixels and bytes, and what lies behind alpha."""
-
-    max_pixels: int = 250_000_000
-    max_bytes: int = 2_000_000_000
-    background: Colour = (255, 255, 255)
 
 
 def parse_colour(text: str) -> Colour:
@@ -139,7 +131,7 @@ def could_be_image(head: bytes) -> bool:
     return True
 
 
-def decode_whole(data: bytes, rules: OpenRules, *, cover: int | None = None) -> WholeImage:
+def decode_whole(data: bytes, ingest: IngestSettings, *, cover: int | None = None) -> WholeImage:
     """Decode every byte of the first picture and check the container around it.
 
     With `cover`, a JPEG's pixels may be rebuilt at a reduced scale, their longer side at
@@ -147,12 +139,12 @@ def decode_whole(data: bytes, rules: OpenRules, *, cover: int | None = None) -> 
     ImageProblem with the reason for quarantine.
     """
     check_structure(data)
-    with _opened(data, rules) as image:
+    with _opened(data, ingest) as image:
         file_format, mode = image.format or "", image.mode
         pixels = strict_jpeg(data, image, cover) if file_format in _JPEGS else None
         if pixels is None:
             image.load()
-            pixels = to_rgb(image, rules.background)
+            pixels = to_rgb(image, parse_colour(ingest.background))
         width, height = image.size
         if _orientation(image) in _SIDEWAYS:
             width, height = height, width
@@ -160,31 +152,31 @@ def decode_whole(data: bytes, rules: OpenRules, *, cover: int | None = None) -> 
     return WholeImage(pixels=pixels, width=width, height=height, format=file_format, mode=mode)
 
 
-def open_square(data: bytes, side: int, fit: Fit, rules: OpenRules) -> NDArray[np.uint8]:
+def open_square(data: bytes, side: int, fit: Fit, ingest: IngestSettings) -> NDArray[np.uint8]:
     """The image as a square of `side` pixels, shape (side, side, 3), for an encoder.
 
     `squash` ignores the proportions, `crop` takes the centre, `pad` fills up with the
     background. Large JPEGs are decoded at reduced scale. Raises ImageProblem.
     """
-    with _opened(data, rules) as image:
+    with _opened(data, ingest) as image:
         needed = _fitted(image.size, side, side) if fit == "pad" else (side, side)
-        rgb = _small_rgb(image, needed, rules)
+        rgb = _small_rgb(image, needed, ingest)
     if fit == "pad":
         inner = _resized(rgb, _fitted(rgb.size, side, side))
-        square = Image.new("RGB", (side, side), rules.background)
+        square = Image.new("RGB", (side, side), parse_colour(ingest.background))
         square.paste(inner, ((side - inner.width) // 2, (side - inner.height) // 2))
     else:
         square = _resized(rgb, (side, side), _centre(rgb.size) if fit == "crop" else None)
     return np.array(square)
 
 
-def open_within(data: bytes, width: int, height: int, rules: OpenRules) -> Image.Image:
+def open_within(data: bytes, width: int, height: int, ingest: IngestSettings) -> Image.Image:
     """The image as RGB, at most `width` by `height` pixels, never enlarged.
 
     Raises ImageProblem.
     """
-    with _opened(data, rules) as image:
-        rgb = _small_rgb(image, (width, height), rules)
+    with _opened(data, ingest) as image:
+        rgb = _small_rgb(image, (width, height), ingest)
     return shrunk(rgb, width, height)
 
 
@@ -196,15 +188,15 @@ def shrunk(rgb: Image.Image, width: int, height: int) -> Image.Image:
 
 
 @contextmanager
-def _opened(data: bytes, rules: OpenRules) -> Iterator[Image.Image]:
+def _opened(data: bytes, ingest: IngestSettings) -> Iterator[Image.Image]:
     """The image behind `data`, its size within the limits; what fails is an ImageProblem."""
     if not data:
         raise ImageProblem(Quarantine.EMPTY, "the file has no bytes")
-    with pillow_guard(rules.max_pixels):
+    with pillow_guard(ingest.max_pixels):
         try:
             with Image.open(BytesIO(data), formats=readable_formats()) as image:
                 pixels = image.width * image.height
-                if pixels > rules.max_pixels:
+                if pixels > ingest.max_pixels:
                     detail = f"{image.width:,} x {image.height:,} pixels"
                     raise ImageProblem(Quarantine.TOO_LARGE, detail)
                 with one_big_at_a_time(pixels):
@@ -231,14 +223,14 @@ def _unidentified(data: bytes) -> ImageProblem:
     return ImageProblem(Quarantine.CORRUPT, f"begins like {name}, but has no valid header")
 
 
-def _small_rgb(image: Image.Image, needed: tuple[int, int], rules: OpenRules) -> Image.Image:
+def _small_rgb(image: Image.Image, needed: tuple[int, int], ingest: IngestSettings) -> Image.Image:
     """RGB at the smallest scale that the decoder offers and that still covers `needed`."""
     if image.format in _JPEGS:
         # A turned picture needs the other side; covering both costs little.
         longer = max(needed) if _orientation(image) in _SIDEWAYS else 0
         image.draft("RGB", (max(needed[0], longer), max(needed[1], longer)))
     image.load()
-    return _upright(to_rgb(image, rules.background), image)
+    return _upright(to_rgb(image, parse_colour(ingest.background)), image)
 
 
 def _upright(rgb: Image.Image, image: Image.Image) -> Image.Image:

@@ -26,12 +26,11 @@ from curator.catalogue.leases import lease
 from curator.catalogue.sources import forget_empty_sources, list_sources
 from curator.errors import DataError
 from curator.imaging.guard import pillow_guard
-from curator.imaging.opening import OpenRules, parse_colour
 from curator.intake.comparing import MissingFile, NewFile, UnchangedFile, compare
 from curator.intake.estimate import Estimate
 from curator.intake.folder_labels import FolderLabels, label_rules
 from curator.intake.group import regroup
-from curator.intake.inspection import InspectRules, inspect_file
+from curator.intake.inspection import inspect_file
 from curator.intake.new_previews import store_new_previews
 from curator.intake.parallel import ordered_map
 from curator.intake.sources import SourceWalk, WalkTerms, plan, resolve, shown
@@ -139,20 +138,6 @@ def add(
     )
 
 
-def inspect_rules(workspace: Workspace) -> InspectRules:
-    """How the workspace's settings say that files are opened, and what is kept of them."""
-    ingest = workspace.settings.ingest
-    return InspectRules(
-        opening=OpenRules(
-            max_pixels=ingest.max_pixels,
-            max_bytes=ingest.max_bytes,
-            background=parse_colour(ingest.background),
-        ),
-        preview_size=ingest.preview_size,
-        preview_quality=ingest.preview_quality,
-    )
-
-
 class _Adding:
     """The walks of one `add`: reads ahead, records in order, counts."""
 
@@ -164,7 +149,7 @@ class _Adding:
         self._previews = previews
         self._labels = labels
         self._progress = progress
-        self._rules = inspect_rules(workspace)
+        self._ingest = workspace.settings.ingest
         self._workers = workspace.settings.runtime.workers or os.cpu_count() or 1
         self._returned: list[int] = []
         self._gone: list[int] = []
@@ -174,12 +159,12 @@ class _Adding:
         estimate = Estimate(jobs, self._workspace.root, self._progress)
         with (
             # Held throughout, so that it is not put on and taken off for every file.
-            pillow_guard(self._rules.opening.max_pixels),
+            pillow_guard(self._ingest.max_pixels),
             self._progress.stage("add", unit="files") as stage,
         ):
             for job in jobs:
                 stamps = self._to_read(job, stage, estimate, rehash=rehash)
-                inspect = partial(inspect_file, job.source.root, rules=self._rules)
+                inspect = partial(inspect_file, job.source.root, ingest=self._ingest)
                 inspected = ordered_map(inspect, stamps, self._workers)
                 for chunk in in_chunks(inspected):
                     self._record(job, chunk)

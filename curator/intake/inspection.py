@@ -22,7 +22,6 @@ from PIL import Image
 from curator.base.values import FileStamp, InspectedFile
 from curator.base.vocabulary import Quarantine
 from curator.imaging.opening import (
-    OpenRules,
     check_size,
     could_be_image,
     decode_whole,
@@ -32,6 +31,7 @@ from curator.imaging.opening import (
 )
 from curator.imaging.problems import ImageProblem
 from curator.intake.likeness import perceptual_hash, shrunk_for_comparing, signature
+from curator.settings.sections import IngestSettings
 
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.05
@@ -44,18 +44,6 @@ _COMPARED_SIDE = 384
 _big_file = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InspectRules:
-    """How files are opened, and what is kept of them.
-
-    `preview_size` is the longest side of previews in pixels, 0 for none.
-    """
-
-    opening: OpenRules
-    preview_size: int
-    preview_quality: int
-
-
 @dataclass(frozen=True, slots=True)
 class _Content:
     """What was read: the file as it was then, its hash, its bytes unless they are no image."""
@@ -66,27 +54,27 @@ class _Content:
     data: bytes | None
 
 
-def inspect_file(root: bytes, stamp: FileStamp, rules: InspectRules) -> InspectedFile:
+def inspect_file(root: bytes, stamp: FileStamp, ingest: IngestSettings) -> InspectedFile:
     """Read and judge the file at `root`/`stamp.path`. Never raises for what a file may be."""
     path = os.path.join(root, stamp.path)
     # Large files wait for each other, so that memory stays bounded.
     with _big_file if stamp.size > _BIG_FILE_BYTES else nullcontext():
         try:
-            content = _read_at_rest(path, rules.opening.max_bytes)
+            content = _read_at_rest(path, ingest.max_bytes)
         except ImageProblem as problem:
             return _unusable(_stamp_now(path, stamp), None, problem)
         except OSError as error:
             return _unusable(stamp, None, _link_problem(path) or reading_problem(error))
-        return _judge(stamp, content, rules)
+        return _judge(stamp, content, ingest)
 
 
-def _judge(stamp: FileStamp, content: _Content, rules: InspectRules) -> InspectedFile:
+def _judge(stamp: FileStamp, content: _Content, ingest: IngestSettings) -> InspectedFile:
     seen = FileStamp(path=stamp.path, size=content.size, mtime_ns=content.mtime_ns)
     try:
         if content.data is None:
             raise ImageProblem(Quarantine.NOT_AN_IMAGE, "no image format that curator knows")
-        cover = max(rules.preview_size, _COMPARED_SIDE)
-        whole = decode_whole(content.data, rules.opening, cover=cover)
+        cover = max(ingest.preview_size, _COMPARED_SIDE)
+        whole = decode_whole(content.data, ingest, cover=cover)
     except ImageProblem as problem:
         return _unusable(seen, content.sha256, problem)
     small = shrunk_for_comparing(whole.pixels)
@@ -99,7 +87,7 @@ def _judge(stamp: FileStamp, content: _Content, rules: InspectRules) -> Inspecte
         mode=whole.mode,
         perceptual_hash=perceptual_hash(small),
         signature=signature(small),
-        preview=encode_preview(whole.pixels, rules.preview_size, rules.preview_quality),
+        preview=encode_preview(whole.pixels, ingest.preview_size, ingest.preview_quality),
     )
 
 

@@ -17,7 +17,7 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.sources import SourceRecord, add_source, find_source, list_sources
 from curator.errors import DataError
 from curator.intake.answers import printable
-from curator.settings.sections import FILE_NAME
+from curator.settings.file import FILE_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

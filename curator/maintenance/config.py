@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curator.settings.sections import (
+from curator.settings.file import (
     FILE_NAME,
     as_toml,
     describe_setting,

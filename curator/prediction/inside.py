@@ -24,7 +24,7 @@ from curator.catalogue import pool
 from curator.catalogue.images import find_named_image, image_files
 from curator.charts.maps import laid_over, map_grid
 from curator.encoding.encoder_choice import weights_file
-from curator.encoding.pixel_packs import is_pack, open_rules, spec_of
+from curator.encoding.pixel_packs import is_pack, spec_of
 from curator.errors import DataError, LearnError
 from curator.imaging.opening import read_file
 from curator.imaging.problems import ImageProblem
@@ -235,9 +235,9 @@ def _file(workspace: Workspace, image_id: int) -> ImageFile:
 
 
 def _pixels(workspace: Workspace, file: ImageFile, spec: PackSpec) -> NDArray[np.uint8]:
-    rules = open_rules(workspace)
+    ingest = workspace.settings.ingest
     try:
-        return decode_square(read_file(file.path, rules.max_bytes), spec, rules)
+        return decode_square(read_file(file.path, ingest.max_bytes), spec, ingest)
     except ImageProblem as problem:
         raise DataError(
             f"{os.fsdecode(file.path)} cannot be read: {problem.detail}.", "Run `curator add`."

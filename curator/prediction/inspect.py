@@ -21,7 +21,6 @@ from curator.base.vocabulary import CurrentLabel, code_of
 from curator.catalogue import pool
 from curator.catalogue.images import image_files
 from curator.charts.contact_sheet import SheetSection, Tile, contact_sheet
-from curator.encoding.pixel_packs import open_rules
 from curator.errors import DataError
 from curator.imaging.opening import open_within, read_file
 from curator.imaging.problems import ImageProblem
@@ -181,14 +180,14 @@ def _doubtful(workspace: Workspace, band: tuple[float, float]) -> list[Inspected
 
 
 def _tiles(workspace: Workspace, judged: list[InspectedLabel]) -> tuple[Tile, ...]:
-    rules = open_rules(workspace)
+    ingest = workspace.settings.ingest
     files = image_files(workspace.catalogue, [one.image_id for one in judged])
     tiles = []
     for one in judged:
         caption = (f"P = {one.probability:.3f}",)
         try:
-            data = read_file(files[one.image_id].path, rules.max_bytes)
-            picture = open_within(data, _TILE, _TILE, rules)
+            data = read_file(files[one.image_id].path, ingest.max_bytes)
+            picture = open_within(data, _TILE, _TILE, ingest)
         except (ImageProblem, KeyError):
             picture, caption = Image.new("RGB", (_TILE, _TILE), "#d3d7cf"), ("file is gone",)
         tiles.append(Tile(picture=picture, caption=caption))

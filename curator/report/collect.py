@@ -40,7 +40,8 @@ from curator.report.sentences import (
 from curator.report.status import Status, status
 from curator.rounds.score_quality import ScoreQuality, from_kept
 from curator.rounds.score_quality import advice as judged_advice
-from curator.settings.sections import Settings, as_toml, setting_keys, value_of
+from curator.settings.file import as_toml, setting_keys, value_of
+from curator.settings.sections import Settings
 from curator.statistics.metrics import ErrorEstimate
 from curator.workspace import Workspace
 

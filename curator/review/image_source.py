@@ -24,7 +24,7 @@ from curator.review.filter import WHOLE, QueueView
 from curator.review.mixing import EXPLANATION
 from curator.review.mixture import borderline
 from curator.review.queues import BLIND_ORIGINS, QUEUES, Request, choose
-from curator.settings.sections import nearest
+from curator.settings.file import nearest
 from curator.workspace import Workspace
 
 SIFTED = 4_096

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from curator.base.vocabulary import Quarantine
-from curator.imaging.opening import OpenRules, open_within, parse_colour, read_file, shrunk
+from curator.imaging.opening import open_within, read_file, shrunk
 from curator.imaging.problems import ImageProblem
 from curator.review.cards import ImageCard
 from curator.workspace import Workspace
@@ -55,12 +55,7 @@ class Pictures:
     def __init__(self, workspace: Workspace) -> None:
         from curator.storage.previews import PreviewStore
 
-        limits = workspace.settings.ingest
-        self._rules = OpenRules(
-            max_pixels=limits.max_pixels,
-            max_bytes=limits.max_bytes,
-            background=parse_colour(limits.background),
-        )
+        self._ingest = workspace.settings.ingest
         self._previews = PreviewStore(workspace.folder("previews"))
         self._reading = threading.Lock()
         self._whole: tuple[int, Image.Image] | None = None
@@ -78,7 +73,7 @@ class Pictures:
             return LoadedPicture(pixels=shrunk(preview, width, height), remark=remark)
         try:
             return LoadedPicture(
-                pixels=open_within(self._read(card, against), width, height, self._rules)
+                pixels=open_within(self._read(card, against), width, height, self._ingest)
             )
         except ImageProblem as problem:
             return _instead(preview, problem, width, height)
@@ -101,7 +96,7 @@ class Pictures:
         if data is None:
             return None
         try:
-            return open_within(data, WHOLE, WHOLE, self._rules)
+            return open_within(data, WHOLE, WHOLE, self._ingest)
         except ImageProblem:  # a damaged cache; the file itself is asked next
             return None
 
@@ -109,14 +104,14 @@ class Pictures:
         known = self._whole
         if known is not None and known[0] == card.image_id:
             return known[1]
-        whole = open_within(self._read(card, _against(card)), WHOLE, WHOLE, self._rules)
+        whole = open_within(self._read(card, _against(card)), WHOLE, WHOLE, self._ingest)
         self._whole = (card.image_id, whole)
         return whole
 
     def _read(self, card: ImageCard, against: str) -> bytes:
         if card.file is None or against:
             raise ImageProblem(Quarantine.VANISHED, against or NO_FILE)
-        return read_file(card.file.path, self._rules.max_bytes)
+        return read_file(card.file.path, self._ingest.max_bytes)
 
 
 def _instead(

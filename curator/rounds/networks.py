@@ -33,7 +33,6 @@ from curator.encoding.new_files import EncodedPath
 from curator.encoding.pixel_packs import (
     PackedPixels,
     network_request,
-    open_rules,
     pixel_input,
     ready_pixels,
     spec_of,
@@ -317,11 +316,11 @@ def pixels_of_paths(
     workspace: Workspace, files: Iterable[Path], feature_set: FeatureSetRecord
 ) -> Iterator[EncodedPath]:
     """The pixels of files that are not in the catalogue, as the pack would hold them."""
-    spec, rules = spec_of(feature_set), open_rules(workspace)
+    spec, ingest = spec_of(feature_set), workspace.settings.ingest
     for path in files:
         try:
-            data = read_file(os.fsencode(path), rules.max_bytes)
-            yield EncodedPath(path=path, features=decode_square(data, spec, rules), problem=None)
+            data = read_file(os.fsencode(path), ingest.max_bytes)
+            yield EncodedPath(path=path, features=decode_square(data, spec, ingest), problem=None)
         except ImageProblem as problem:
             found = Unreadable(reason=problem.reason, detail=problem.detail)
             yield EncodedPath(path=path, features=None, problem=found)

@@ -1,28 +1,16 @@
-"""What a user can decide, read once from `curator.toml` into frozen values.
+"""The sections of `curator.toml` as frozen models, passed down as they are.
 
 The string under each field is its documentation: `curator config` prints it and
-`docs/settings.md` is made from it. Nothing below the front ends reads the file again.
+`docs/settings.md` is made from it.
 """
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import Annotated, Literal
 
-import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import Table
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from curator.base.files import replacing
-from curator.errors import CuratorError, SettingsError, UsageError
 from curator.settings.keys import resolve_keys
-
-FILE_NAME = "curator.toml"
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -46,8 +34,8 @@ class ClassesSettings(_Section):
 
     @model_validator(mode="after")
     def _distinct(self) -> ClassesSettings:
-        taken = {"unsure", "conflict"}
-        if self.positive == self.negative or taken & {self.positive, self.negative}:
+        reserved = {"unsure", "conflict"}
+        if self.positive == self.negative or reserved & {self.positive, self.negative}:
             raise ValueError("the two classes need two names, and neither may be 'unsure'")
         return self
 
@@ -362,212 +350,3 @@ class Settings(_Section):
     export: ExportSettings = ExportSettings()
     review: ReviewSettings = ReviewSettings()
     runtime: RuntimeSettings = RuntimeSettings()
-
-
-def read_settings(path: Path) -> Settings:
-    """Read and check `path`. Raises SettingsError naming the file, the key and the cure."""
-    return parse_settings(read_settings_text(path), str(path))
-
-
-def read_settings_text(path: Path) -> str:
-    """The text of a settings file. Raises SettingsError if it is missing or not text."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SettingsError(
-            f"{path} is missing.", "Restore it; an empty file takes every default."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}.", "Mend it first.") from error
-
-
-def parse_settings(text: str, where: str) -> Settings:
-    """Check a settings file's text; `where` names its origin in error messages."""
-    try:
-        return check_settings(tomllib.loads(text), where)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{where} is not valid TOML: {error}.", "Mend that line.") from error
-
-
-def check_settings(content: Mapping[str, Any], where: str) -> Settings:
-    """Check a nested mapping of settings; `where` names its origin in error messages."""
-    known = set(setting_keys())
-    for key in _dotted(content):
-        if key not in known:
-            raise unknown_key(key, where)
-    try:
-        return Settings.model_validate(content)
-    except ValidationError as error:
-        place = error.errors()[0]["loc"][:2]
-        key = ".".join(str(part) for part in place)
-        # A setting that takes several kinds of value is refused once for each kind.
-        refused = [str(one["msg"]) for one in error.errors() if one["loc"][:2] == place]
-        first, *others = (one.removeprefix("Value error, ") for one in refused)
-        reason = " or ".join([first, *(one.removeprefix("Input should be ") for one in others)])
-        raise SettingsError(
-            f"{where}: {key}: {_as_sentence(reason)}",
-            f"`curator config {key}` says what it means." if key in known else "",
-        ) from None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingDescription:
-    """What the reference says about one setting; `values` is a phrase, `default` TOML."""
-
-    key: str
-    values: str
-    default: str
-    meaning: str
-
-
-def unknown_key(key: str, where: str = "") -> CuratorError:
-    """The error for a setting that does not exist, with the nearest one that does.
-
-    SettingsError for one that stands in the file `where`, UsageError for one that was asked for.
-    """
-    near = nearest(key, setting_keys())
-    hint = f"Did you mean `{near}`?" if near else "`curator config` lists all settings."
-    if where:
-        return SettingsError(f"{where}: there is no setting `{key}`.", hint)
-    return UsageError(f"There is no setting `{key}`.", hint)
-
-
-def section_models() -> dict[str, type[BaseModel]]:
-    """The sections of `curator.toml` in the order in which they are documented."""
-    models = {name: field.annotation for name, field in Settings.model_fields.items()}
-    return {name: model for name, model in models.items() if _is_model(model)}
-
-
-def setting_keys() -> Iterator[str]:
-    """The dotted keys of all settings, in the order in which they are documented."""
-    for section, model in section_models().items():
-        for name in model.model_fields:
-            yield f"{section}.{name}"
-
-
-def describe_setting(key: str) -> SettingDescription:
-    """The documentation of one dotted key. Raises SettingsError if there is none."""
-    section, name = _split(key)
-    model = section_models()[section]
-    field = model.model_fields[name]
-    schema = model.model_json_schema()["properties"][name]
-    return SettingDescription(
-        key=key,
-        values=_values_phrase(schema),
-        default=as_toml(field.get_default()),
-        meaning=field.description or "",
-    )
-
-
-def value_of(settings: Settings, key: str) -> Any:
-    """The value of one dotted key. Raises SettingsError if there is no such key."""
-    section, name = _split(key)
-    return getattr(getattr(settings, section), name)
-
-
-def as_toml(value: Any) -> str:
-    """A setting's value as it stands in `curator.toml`."""
-    if isinstance(value, dict):
-        table = tomlkit.inline_table()
-        table.update(value)
-        return str(table.as_string())
-    plain = list(value) if isinstance(value, tuple) else value
-    return str(tomlkit.item(plain).as_string())
-
-
-def change_settings(text: str, changes: Mapping[str, str], where: str) -> str:
-    """The text of a settings file with `changes` applied and every comment kept.
-
-    Values are written as TOML; a bare word is taken as a string, and words with commas
-    between them as a list where the setting is one. Raises SettingsError if a key is
-    unknown or the result would not be valid.
-    """
-    try:
-        document = tomlkit.parse(text)
-    except TOMLKitError as error:
-        raise SettingsError(f"{where} is not valid TOML: {error}.", "Mend that line.") from error
-    for key, value in changes.items():
-        section, name = _split(key)
-        if section not in document:
-            document.add(section, tomlkit.table())
-        table = document[section]
-        if not isinstance(table, Table):
-            raise SettingsError(f"{where}: `{section}` is not a section.", f"Write [{section}].")
-        table[name] = _parse_value(value, is_list=describe_setting(key).values == "a list")
-    changed = tomlkit.dumps(document)
-    parse_settings(changed, where)
-    return changed
-
-
-def write_settings(root: Path, changes: Mapping[str, str]) -> None:
-    """Change settings in the `curator.toml` of the workspace in `root`.
-
-    Raises SettingsError, and writes nothing, if a key is unknown or the result invalid.
-    """
-    path = root / FILE_NAME
-    changed = change_settings(read_settings_text(path), changes, str(path))
-    with replacing(path) as stream:
-        stream.write(changed.encode())
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that `word` was probably meant to be."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), None)
-
-
-def _as_sentence(reason: str) -> str:
-    return f"{reason[:1].lower()}{reason[1:].rstrip('.')}."
-
-
-def _split(key: str) -> tuple[str, str]:
-    if key not in set(setting_keys()):
-        raise unknown_key(key)
-    section, _, name = key.partition(".")
-    return section, name
-
-
-def _is_model(model: Any) -> TypeGuard[type[BaseModel]]:
-    return isinstance(model, type) and issubclass(model, BaseModel)
-
-
-def _parse_value(text: str, *, is_list: bool) -> Any:
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    if is_list and not isinstance(value, list):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    return value
-
-
-def _values_phrase(schema: Mapping[str, Any]) -> str:
-    """A JSON schema in a few words: `a number from 0.0 to 1.0`, ``one of `a`, `b` ``."""
-    if "anyOf" in schema:
-        return ", or ".join(_values_phrase(part) for part in schema["anyOf"])
-    if "const" in schema:
-        return f"`{schema['const']}`"
-    if "enum" in schema:
-        return "one of " + ", ".join(f"`{choice}`" for choice in schema["enum"])
-    if schema["type"] in {"integer", "number"}:
-        noun = "a whole number" if schema["type"] == "integer" else "a number"
-        if "exclusiveMinimum" in schema:
-            ends = [f"{noun} above {schema['exclusiveMinimum']:g}"]
-            ends += [f"at most {schema['maximum']:g}"] if "maximum" in schema else []
-            ends += (
-                [f"below {schema['exclusiveMaximum']:g}"] if "exclusiveMaximum" in schema else []
-            )
-            return ", ".join(ends)
-        low, high = schema.get("minimum"), schema.get("maximum")
-        if high is not None:
-            return f"{noun} from {low or 0:g} to {high:g}"
-        return f"{noun}, at least {low:g}" if low else noun
-    words = {"boolean": "`true` or `false`", "array": "a list", "object": "a table"}
-    return words.get(schema["type"], "text")
-
-
-def _dotted(content: Mapping[str, Any]) -> Iterator[str]:
-    for section, values in content.items():
-        if isinstance(values, dict) and section in Settings.model_fields:
-            yield from (f"{section}.{name}" for name in values)
-        else:
-            yield str(section)

@@ -29,8 +29,9 @@ from curator.base.files import cannot_write
 from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
 from curator.errors import StorageError
-from curator.imaging.opening import Fit, OpenRules, open_square, read_file
+from curator.imaging.opening import Fit, open_square, read_file
 from curator.imaging.problems import ImageProblem
+from curator.settings.sections import IngestSettings
 
 Codec = Literal["raw", "jpeg"]
 Pixels = NDArray[np.uint8]
@@ -173,12 +174,12 @@ class PixelPack:
         return decoded.reshape(shape)
 
 
-def decode_square(data: bytes, spec: PackSpec, rules: OpenRules) -> Pixels:
+def decode_square(data: bytes, spec: PackSpec, ingest: IngestSettings) -> Pixels:
     """The pixels that a raw pack would hold of a file's bytes, (side, side, channels).
 
     Raises ImageProblem.
     """
-    pixels = open_square(data, spec.side, spec.fit, rules)
+    pixels = open_square(data, spec.side, spec.fit, ingest)
     if spec.channels == 3:
         return pixels
     return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
@@ -197,7 +198,7 @@ def build_pack(
     spec: PackSpec,
     files: Iterable[ImageFile],
     *,
-    rules: OpenRules,
+    ingest: IngestSettings,
     workers: int,
     advance: Callable[[int], None] = lambda count: None,
 ) -> list[UnreadableSquare]:
@@ -211,7 +212,7 @@ def build_pack(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _Writer(folder) as writer, ThreadPoolExecutor(max(1, workers)) as pool:
-            packed = partial(_packed, spec=spec, rules=rules)
+            packed = partial(_packed, spec=spec, ingest=ingest)
             for chunk in _chunks(files):
                 rows = []
                 for file, result in zip(chunk, pool.map(packed, chunk), strict=True):
@@ -290,12 +291,12 @@ def _read_index(folder: Path) -> NDArray[Any]:
     return index[: missing[0]] if len(missing) else index
 
 
-def _packed(file: ImageFile, *, spec: PackSpec, rules: OpenRules) -> bytes | ImageProblem:
+def _packed(file: ImageFile, *, spec: PackSpec, ingest: IngestSettings) -> bytes | ImageProblem:
     try:
-        data = read_file(file.path, rules.max_bytes)
+        data = read_file(file.path, ingest.max_bytes)
         if hashlib.sha256(data).digest() != file.sha256:
             return ImageProblem(Quarantine.CHANGING, "its content is not what was added")
-        pixels = decode_square(data, spec, rules)
+        pixels = decode_square(data, spec, ingest)
     except ImageProblem as problem:
         return problem
     if spec.codec == "raw":

@@ -23,7 +23,8 @@ from curator.classifiers.networks.validation import nested_subset, validation_me
 from curator.encoding.pixel_packs import network_request, pixel_input, ready_pixels
 from curator.errors import DataError
 from curator.rounds.networks import recipe_of, say_whose_code
-from curator.settings.sections import Settings, check_settings
+from curator.settings.file import check_settings
+from curator.settings.sections import Settings
 from curator.statistics.metrics import ErrorEstimate, error_estimate
 from curator.tuning.space import Value
 from curator.workspace import Workspace

@@ -24,7 +24,7 @@ from curator.charts.lines import Chart, Line, draw_charts
 from curator.classifiers.devices import core_count
 from curator.classifiers.heads.frozen import use_threads
 from curator.errors import DataError, LearnError, SettingsError, UsageError
-from curator.settings.sections import as_toml, setting_keys, unknown_key, write_settings
+from curator.settings.file import as_toml, setting_keys, unknown_key, write_settings
 from curator.statistics.metrics import ErrorEstimate
 from curator.tuning.search import Candidate, Sampler, Search, Trial
 from curator.tuning.space import Dimension, Value, combinations, parse_space

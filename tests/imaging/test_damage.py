@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from curator.base.vocabulary import Quarantine
-from curator.imaging.opening import OpenRules, decode_whole, open_square, open_within
+from curator.imaging.opening import decode_whole, open_square, open_within
 from curator.imaging.problems import ImageProblem
+from curator.settings.sections import IngestSettings
 from tests.imaging.pictures import encode, photograph, png_claiming
 
-RULES = OpenRules()
+INGEST = IngestSettings()
 END_OF_IMAGE = b"\xff\xd9"
 
 
-def reason(data: bytes, rules: OpenRules = RULES) -> Quarantine | None:
+def reason(data: bytes, ingest: IngestSettings = INGEST) -> Quarantine | None:
     try:
-        decode_whole(data, rules)
+        decode_whole(data, ingest)
     except ImageProblem as problem:
         assert problem.detail
         return problem.reason
@@ -96,13 +97,13 @@ def test_a_jpeg_whose_end_was_never_written_is_truncated(file_format: str) -> No
 def test_a_reduced_picture_is_checked_to_the_last_byte(file_format: str) -> None:
     picture = photograph(1000, 700).convert("L" if file_format.endswith("grey") else "RGB")
     data = encode(picture, "JPEG", progressive=file_format.endswith("progressive"))
-    whole = decode_whole(data, RULES, cover=100)
+    whole = decode_whole(data, INGEST, cover=100)
     assert (whole.width, whole.height, whole.pixels.size) == (1000, 700, (125, 88))
     for missing in (2, 10, 1000):
         for end in (b"", END_OF_IMAGE):
             if missing > 2 or not end:
                 with pytest.raises(ImageProblem) as raised:
-                    decode_whole(data[:-missing] + end, RULES, cover=100)
+                    decode_whole(data[:-missing] + end, INGEST, cover=100)
                 assert raised.value.reason == Quarantine.TRUNCATED
 
 
@@ -120,7 +121,7 @@ def test_the_strict_decoder_gives_pillows_pixels(file_format: str) -> None:
     data = encoded(file_format)
     with Image.open(BytesIO(data)) as picture:
         expected = np.asarray(picture.convert("RGB"))
-    assert np.array_equal(np.asarray(decode_whole(data, RULES).pixels), expected)
+    assert np.array_equal(np.asarray(decode_whole(data, INGEST).pixels), expected)
 
 
 def test_a_png_with_a_wrong_checksum_is_corrupt() -> None:
@@ -135,9 +136,9 @@ def test_a_png_with_a_wrong_checksum_is_corrupt() -> None:
 def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     data = png_claiming(26_000, 24_000)
     for open_it in (
-        lambda: decode_whole(data, RULES),
-        lambda: open_square(data, 32, "squash", RULES),
-        lambda: open_within(data, 32, 32, RULES),
+        lambda: decode_whole(data, INGEST),
+        lambda: open_square(data, 32, "squash", INGEST),
+        lambda: open_within(data, 32, 32, INGEST),
     ):
         with pytest.raises(ImageProblem) as raised:
             open_it()
@@ -147,8 +148,8 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
 
 def test_the_limit_on_pixels_is_exact() -> None:
     data = encode(Image.new("L", (100, 100)), "PNG")
-    assert reason(data, OpenRules(max_pixels=10_000)) is None
-    assert reason(data, OpenRules(max_pixels=9_999)) == Quarantine.TOO_LARGE
+    assert reason(data, IngestSettings(max_pixels=10_000)) is None
+    assert reason(data, IngestSettings(max_pixels=9_999)) == Quarantine.TOO_LARGE
 
 
 def test_a_bomb_within_an_icon_is_refused_too() -> None:
@@ -182,9 +183,10 @@ def test_without_pillow_heif_a_heif_file_is_unsupported() -> None:
     data = encoded("HEIF")
     code = (
         "import sys; sys.modules['pillow_heif'] = None\n"
-        "from curator.imaging.opening import OpenRules, decode_whole\n"
+        "from curator.imaging.opening import decode_whole\n"
+        "from curator.settings.sections import IngestSettings\n"
         "from curator.imaging.problems import ImageProblem\n"
-        "try: decode_whole(sys.stdin.buffer.read(), OpenRules())\n"
+        "try: decode_whole(sys.stdin.buffer.read(), IngestSettings())\n"
         "except ImageProblem as problem: print(problem.reason, problem.detail)\n"
     )
     answer = subprocess.run(
@@ -205,7 +207,7 @@ def test_damaged_bytes_never_raise_anything_else(file_format: str, data: st.Data
         content[place] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(content)))
     for damaged in (bytes(content), bytes(content[:cut])):
-        for attempt in (reason, lambda it: open_square(it, 16, "pad", RULES)):
+        for attempt in (reason, lambda it: open_square(it, 16, "pad", INGEST)):
             try:
                 attempt(damaged)
             except ImageProblem as problem:

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image, ImageFile
 
 from curator.imaging.guard import pillow_guard, readable_formats
-from curator.imaging.opening import OpenRules, decode_whole
+from curator.imaging.opening import decode_whole
 from curator.imaging.problems import ImageProblem
+from curator.settings.sections import IngestSettings
 from tests.imaging.pictures import encode, photograph
 
 
@@ -24,7 +25,7 @@ def test_the_settings_are_back_after_many_threads(monkeypatch: pytest.MonkeyPatc
     filters = list(warnings.filters)
     data = encode(photograph(), "JPEG")
     with ThreadPoolExecutor(8) as pool:
-        widths = set(pool.map(lambda _: decode_whole(data, OpenRules()).width, range(200)))
+        widths = set(pool.map(lambda _: decode_whole(data, IngestSettings()).width, range(200)))
     assert widths == {96}
     assert Image.MAX_IMAGE_PIXELS == 12345
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
@@ -55,7 +56,7 @@ def test_leniency_with_cut_files_is_off_inside(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     data = encode(photograph(), "BMP")
     with pytest.raises(ImageProblem):
-        decode_whole(data[:-500], OpenRules())
+        decode_whole(data[:-500], IngestSettings())
 
 
 def test_warnings_of_pillow_neither_show_nor_raise() -> None:
@@ -70,8 +71,9 @@ def test_warnings_of_pillow_neither_show_nor_raise() -> None:
     assert caught, "this file no longer makes Pillow warn: find another one"
     code = (
         "import sys\n"
-        "from curator.imaging.opening import OpenRules, decode_whole\n"
-        "print(decode_whole(sys.stdin.buffer.read(), OpenRules()).width)\n"
+        "from curator.imaging.opening import decode_whole\n"
+        "from curator.settings.sections import IngestSettings\n"
+        "print(decode_whole(sys.stdin.buffer.read(), IngestSettings()).width)\n"
     )
     for action in ("always", "error"):
         answer = subprocess.run(

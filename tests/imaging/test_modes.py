@@ -9,14 +9,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from curator.imaging.opening import OpenRules, decode_whole, open_square, parse_colour
+from curator.imaging.opening import decode_whole, open_square, parse_colour
+from curator.settings.sections import IngestSettings
 from tests.imaging.pictures import encode, photograph
 
-RULES = OpenRules()
+INGEST = IngestSettings()
 
 
-def pixels(data: bytes, rules: OpenRules = RULES) -> NDArray[np.uint8]:
-    return np.asarray(decode_whole(data, rules).pixels)
+def pixels(data: bytes, ingest: IngestSettings = INGEST) -> NDArray[np.uint8]:
+    return np.asarray(decode_whole(data, ingest).pixels)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_transparent_pixels_take_the_background_and_opaque_ones_stay(
     picture.putalpha(alpha)
     options = {"lossless": True, "exact": True} if file_format == "WEBP" else {}
     data = encode(picture, file_format, **options)
-    rgb = pixels(data, OpenRules(background=(10, 200, 30)))
+    rgb = pixels(data, IngestSettings(background="#0ac81e"))
     opaque = np.asarray(picture.convert("RGB"))
     assert (rgb[:, :64] == (10, 200, 30)).all()
     assert np.abs(rgb[:, 64:].astype(int) - opaque[:, 64:].astype(int)).max() <= tolerance
@@ -156,7 +157,7 @@ def test_of_an_animation_the_first_picture_counts(file_format: str) -> None:
 
 def test_the_grey_with_alpha_png_that_other_tools_die_of() -> None:
     data = encode(photograph().convert("LA"), "PNG")
-    assert open_square(data, 28, "squash", RULES).shape == (28, 28, 3)
+    assert open_square(data, 28, "squash", INGEST).shape == (28, 28, 3)
 
 
 def test_a_cmyk_jpeg_has_the_colours_of_the_picture() -> None:
@@ -170,7 +171,7 @@ def test_heif_is_read_where_pillow_heif_is_installed() -> None:
     heif = pytest.importorskip("pillow_heif", reason="install pillow-heif to test HEIF")
     stream = BytesIO()
     heif.from_pillow(photograph(64, 64)).save(stream, quality=90)
-    whole = decode_whole(stream.getvalue(), RULES)
+    whole = decode_whole(stream.getvalue(), INGEST)
     difference = np.abs(np.asarray(whole.pixels, int) - np.asarray(photograph(64, 64), int))
     assert whole.format == "HEIF"
     assert difference.mean() < 8

@@ -13,16 +13,16 @@ from PIL import Image
 from curator.base.vocabulary import Quarantine
 from curator.imaging.opening import (
     Fit,
-    OpenRules,
     decode_whole,
     open_square,
     open_within,
     read_file,
 )
 from curator.imaging.problems import ImageProblem
+from curator.settings.sections import IngestSettings
 from tests.imaging.pictures import encode, photograph, quadrants
 
-RULES = OpenRules()
+INGEST = IngestSettings()
 CORNERS = {1: "rgbw", 2: "grwb", 3: "wbgr", 4: "bwrg", 5: "rbgw", 6: "brwg", 7: "wgbr", 8: "gwrb"}
 """Colours of the corners (upper left, upper right, lower left, lower right), by orientation."""
 
@@ -45,9 +45,9 @@ def corners(picture: Image.Image) -> str:
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_every_orientation_is_upright_everywhere(orientation: int, file_format: str) -> None:
     data = oriented(orientation, file_format)
-    whole = decode_whole(data, RULES)
-    small = open_within(data, 40, 40, RULES)
-    square = Image.fromarray(open_square(data, 32, "squash", RULES))
+    whole = decode_whole(data, INGEST)
+    small = open_within(data, 40, 40, INGEST)
+    square = Image.fromarray(open_square(data, 32, "squash", INGEST))
     expected_size = (64, 32) if orientation < 5 else (32, 64)
     assert (whole.width, whole.height) == whole.pixels.size == expected_size
     assert corners(whole.pixels) == corners(small) == corners(square) == CORNERS[orientation]
@@ -62,7 +62,7 @@ def test_heif_orientation_is_applied_once() -> None:
     # The encoder writes the turn both as EXIF and as the container's own rotation.
     plain.save(stream, quality=95, exif=exif.tobytes())
     assert b"irot" in stream.getvalue()
-    whole = decode_whole(stream.getvalue(), RULES)
+    whole = decode_whole(stream.getvalue(), INGEST)
     assert (whole.width, whole.height) == (64, 128)
     assert corners(whole.pixels) == CORNERS[6]
 
@@ -74,10 +74,10 @@ def test_a_jpeg_decoded_at_reduced_scale_is_close_to_the_whole_one(orientation: 
     exif[0x0112] = orientation
     data = encode(photograph(1024, 768), "JPEG", quality=92, exif=exif)
     for fit in ("squash", "crop", "pad"):
-        reduced = open_square(data, 64, fit, RULES)
+        reduced = open_square(data, 64, fit, INGEST)
         # The same picture as PNG has no reduced scale.
-        whole = encode(decode_whole(data, RULES).pixels, "PNG")
-        full = open_square(whole, 64, fit, RULES)
+        whole = encode(decode_whole(data, INGEST).pixels, "PNG")
+        full = open_square(whole, 64, fit, INGEST)
         assert np.abs(reduced.astype(int) - full).mean() < 3
 
 
@@ -91,14 +91,14 @@ def test_a_large_jpeg_is_really_decoded_at_reduced_scale(monkeypatch: pytest.Mon
         return resize(self, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Image.Image, "resize", spy)
-    open_square(data, 90, "squash", RULES)
+    open_square(data, 90, "squash", INGEST)
     assert sizes[0] == (128, 96)
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
 @pytest.mark.parametrize("size", [(28, 28), (1, 500), (500, 1), (300, 200), (3, 2)])
 def test_any_picture_becomes_a_square(fit: Fit, size: tuple[int, int]) -> None:
-    square = open_square(encode(photograph(*size), "PNG"), 48, fit, RULES)
+    square = open_square(encode(photograph(*size), "PNG"), 48, fit, INGEST)
     assert square.shape == (48, 48, 3)
     assert square.dtype == np.uint8
     assert square.flags.c_contiguous
@@ -109,8 +109,8 @@ def test_crop_takes_the_centre_and_pad_keeps_all() -> None:
     picture = Image.new("RGB", (90, 30), "red")
     picture.paste("blue", (30, 0, 60, 30))
     data = encode(picture, "PNG")
-    cropped = open_square(data, 30, "crop", RULES)
-    padded = open_square(data, 30, "pad", OpenRules(background=(0, 255, 0)))
+    cropped = open_square(data, 30, "crop", INGEST)
+    padded = open_square(data, 30, "pad", IngestSettings(background="#00ff00"))
     assert (cropped == (0, 0, 255)).all()
     assert (padded[:10] == (0, 255, 0)).all()
     assert (padded[20:] == (0, 255, 0)).all()
@@ -119,21 +119,21 @@ def test_crop_takes_the_centre_and_pad_keeps_all() -> None:
 
 
 def test_a_picture_is_never_enlarged_and_keeps_its_proportions() -> None:
-    assert open_within(encode(photograph(20, 10), "PNG"), 100, 100, RULES).size == (20, 10)
-    assert open_within(encode(photograph(400, 100), "JPEG"), 100, 100, RULES).size == (100, 25)
-    assert open_within(encode(photograph(1000, 1), "PNG"), 100, 100, RULES).size == (100, 1)
+    assert open_within(encode(photograph(20, 10), "PNG"), 100, 100, INGEST).size == (20, 10)
+    assert open_within(encode(photograph(400, 100), "JPEG"), 100, 100, INGEST).size == (100, 25)
+    assert open_within(encode(photograph(1000, 1), "PNG"), 100, 100, INGEST).size == (100, 1)
 
 
 def test_the_same_bytes_give_the_same_pixels() -> None:
     data = encode(photograph(640, 480), "JPEG")
     assert np.array_equal(
-        open_square(data, 96, "crop", RULES), open_square(data, 96, "crop", RULES)
+        open_square(data, 96, "crop", INGEST), open_square(data, 96, "crop", INGEST)
     )
 
 
 def test_broken_metadata_do_not_make_a_good_picture_bad() -> None:
     data = encode(photograph(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(40))
-    assert decode_whole(data, RULES).width == 96
+    assert decode_whole(data, INGEST).width == 96
 
 
 def test_read_file_tells_apart_why_there_are_no_bytes(tmp_path: Path) -> None:

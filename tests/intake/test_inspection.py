@@ -13,20 +13,20 @@ from PIL import Image
 
 from curator.base.values import FileStamp, InspectedFile
 from curator.base.vocabulary import Quarantine
-from curator.imaging.opening import OpenRules
 from curator.intake import inspection
-from curator.intake.inspection import InspectRules, inspect_file
+from curator.intake.inspection import inspect_file
 from curator.intake.likeness import SIGNATURE_BYTES
+from curator.settings.sections import IngestSettings
 from tests.imaging.pictures import encode, photograph, png_claiming
 from tests.intake.conftest import Save
 from tests.intake.nobody import as_nobody
 
-RULES = InspectRules(opening=OpenRules(), preview_size=40, preview_quality=80)
+INGEST = IngestSettings(preview_size=40, preview_quality=80)
 
 
-def look(path: Path, rules: InspectRules = RULES) -> InspectedFile:
+def look(path: Path, ingest: IngestSettings = INGEST) -> InspectedFile:
     stamp = FileStamp(path=os.fsencode(path.name), size=0, mtime_ns=0)
-    return inspect_file(os.fsencode(path.parent), stamp, rules)
+    return inspect_file(os.fsencode(path.parent), stamp, ingest)
 
 
 def test_everything_comes_from_one_pass(save: Save) -> None:
@@ -48,8 +48,8 @@ def test_everything_comes_from_one_pass(save: Save) -> None:
 
 def test_previews_can_be_left_out_and_are_never_larger_than_the_picture(save: Save) -> None:
     path = save("a.png")
-    none = InspectRules(opening=OpenRules(), preview_size=0, preview_quality=80)
-    large = InspectRules(opening=OpenRules(), preview_size=4000, preview_quality=80)
+    none = IngestSettings(preview_size=0, preview_quality=80)
+    large = IngestSettings(preview_size=4000, preview_quality=80)
     assert look(path, none).preview is None
     with Image.open(BytesIO(look(path, large).preview or b"")) as preview:
         assert preview.size == (96, 64)

@@ -24,7 +24,7 @@ from curator.catalogue.labels import record_decisions
 from curator.catalogue.pool import pool_chunks
 from curator.catalogue.sources import add_source
 from curator.encoding.import_features import import_features
-from curator.settings.sections import write_settings
+from curator.settings.file import write_settings
 from curator.workspace import Workspace
 
 DIMENSIONS = 24

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from curator.errors import SettingsError
+from curator.settings.file import parse_settings
 from curator.settings.keys import ACTIONS, ScreenName, find_action, resolve_keys
-from curator.settings.sections import parse_settings
 from curator.tui.keys import bindings_for
 from curator.tui.screens.sheet import SheetScreen
 from curator.tui.screens.single import SingleScreen

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curator.errors import SettingsError
-from curator.settings import sections
+from curator.settings.file import (
+    as_toml,
+    change_settings,
+    check_settings,
+    describe_setting,
+    parse_settings,
+    setting_keys,
+)
+from curator.settings.sections import Settings
 from tests.support.command import CHECKOUT
 
 TEXT = """\
@@ -26,25 +34,25 @@ positive = "face"
 
 
 def test_what_is_not_written_has_its_default() -> None:
-    found = sections.parse_settings(TEXT, "curator.toml")
-    assert found.promotion.promote_above == 0.98
-    assert found.promotion.promote_below == 0.03
-    assert found.classes.positive == "face"
-    assert found.classes.negative == "bad"
+    settings = parse_settings(TEXT, "curator.toml")
+    assert settings.promotion.promote_above == 0.98
+    assert settings.promotion.promote_below == 0.03
+    assert settings.classes.positive == "face"
+    assert settings.classes.negative == "bad"
 
 
 def test_an_empty_file_takes_every_default() -> None:
-    assert sections.parse_settings("", "curator.toml") == sections.Settings()
+    assert parse_settings("", "curator.toml") == Settings()
 
 
 def test_every_default_is_valid_and_documented() -> None:
-    for key in sections.setting_keys():
-        about = sections.describe_setting(key)
+    for key in setting_keys():
+        about = describe_setting(key)
         assert about.meaning.endswith("."), key
         assert about.values, key
         value = tomllib.loads(f"value = {about.default}")["value"]
         section, name = key.split(".")
-        sections.check_settings({section: {name: value}}, "default")
+        check_settings({section: {name: value}}, "default")
 
 
 @pytest.mark.parametrize(
@@ -65,41 +73,41 @@ def test_every_default_is_valid_and_documented() -> None:
 )
 def test_bad_content_is_refused_with_its_place(content: str, says: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        sections.parse_settings(content, "curator.toml")
+        parse_settings(content, "curator.toml")
     assert says in str(refused.value)
     assert "curator.toml" in str(refused.value)
 
 
 def test_a_change_keeps_comments_and_order() -> None:
-    changed = sections.change_settings(
+    changed = change_settings(
         TEXT, {"promotion.promote_above": "0.97", "runtime.seed": "7"}, "curator.toml"
     )
     assert changed.startswith("# mine\n[promotion]\npromote_above = 0.97  # high\n")
-    assert sections.parse_settings(changed, "curator.toml").runtime.seed == 7
+    assert parse_settings(changed, "curator.toml").runtime.seed == 7
 
 
 def test_words_need_no_quotes_and_lists_take_commas() -> None:
-    changed = sections.change_settings(
+    changed = change_settings(
         "", {"classes.positive": "face", "classes.reasons": "profile, several faces"}, "here"
     )
-    found = sections.parse_settings(changed, "here")
-    assert found.classes.positive == "face"
-    assert found.classes.reasons == ("profile", "several faces")
+    settings = parse_settings(changed, "here")
+    assert settings.classes.positive == "face"
+    assert settings.classes.reasons == ("profile", "several faces")
 
 
 def test_an_invalid_change_is_refused() -> None:
     with pytest.raises(SettingsError, match="thresholds must rise"):
-        sections.change_settings(TEXT, {"promotion.promote_below": "0.99"}, "curator.toml")
+        change_settings(TEXT, {"promotion.promote_below": "0.99"}, "curator.toml")
 
 
 @pytest.mark.slow
 @given(st.text(min_size=1))
 def test_any_class_name_survives_being_written(name: str) -> None:
-    quoted = sections.as_toml(name)
-    changed = sections.change_settings("", {"classes.negative": quoted}, "here")
+    quoted = as_toml(name)
+    changed = change_settings("", {"classes.negative": quoted}, "here")
     if name == "good":
         return
-    assert sections.parse_settings(changed, "here").classes.negative == name
+    assert parse_settings(changed, "here").classes.negative == name
 
 
 @pytest.mark.slow

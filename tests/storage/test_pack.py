@@ -12,12 +12,13 @@ from PIL import Image
 
 from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
-from curator.imaging.opening import OpenRules, open_square
+from curator.imaging.opening import open_square
+from curator.settings.sections import IngestSettings
 from curator.storage import pack as packing
 from curator.storage.pack import PackDamageError, PackSpec, PixelPack, build_pack, choose_codec
 from tests.support import images
 
-RULES = OpenRules()
+INGEST = IngestSettings()
 SPEC = PackSpec(side=24, channels=3)
 
 
@@ -38,7 +39,7 @@ def files(folder: Path, count: int = 12) -> list[ImageFile]:
 def build(
     folder: Path, some: list[ImageFile], spec: PackSpec = SPEC, workers: int = 2
 ) -> PixelPack:
-    assert not build_pack(folder, spec, some, rules=RULES, workers=workers)
+    assert not build_pack(folder, spec, some, ingest=INGEST, workers=workers)
     return PixelPack(folder, spec)
 
 
@@ -55,7 +56,7 @@ def test_a_row_is_the_image_as_every_other_use_sees_it(tmp_path: Path) -> None:
     assert pixels.dtype == np.uint8 and pixels.shape == (12, 24, 24, 3)
     for place, one in enumerate(reversed(some)):
         data = Path(os.fsdecode(one.path)).read_bytes()
-        np.testing.assert_array_equal(pixels[place], open_square(data, 24, "squash", RULES))
+        np.testing.assert_array_equal(pixels[place], open_square(data, 24, "squash", INGEST))
     assert pack.rows_of([b"\0" * 32]).tolist() == [-1]
 
 
@@ -142,7 +143,7 @@ def test_files_that_cannot_be_packed_are_told_with_their_reason(tmp_path: Path) 
     Path(os.fsdecode(some[1].path)).unlink()
     changed = Path(os.fsdecode(some[3].path))
     changed.write_bytes(Path(os.fsdecode(some[4].path)).read_bytes())
-    lost = build_pack(tmp_path / "pack", SPEC, some, rules=RULES, workers=2)
+    lost = build_pack(tmp_path / "pack", SPEC, some, ingest=INGEST, workers=2)
     assert {one.image_id: one.reason for one in lost} == {
         some[1].image_id: Quarantine.VANISHED,
         some[3].image_id: Quarantine.CHANGING,

@@ -10,7 +10,7 @@ import pytest
 
 from curator.classifiers.networks.validation import nested_subset, validation_members
 from curator.errors import DataError, SettingsError, UsageError
-from curator.settings.sections import read_settings
+from curator.settings.file import read_settings
 from curator.tuning import tune as tuning
 from curator.tuning.curve import _enough, curve_of_epochs, curve_of_sizes
 from curator.tuning.powerlaw import PowerLaw, fit_power_law

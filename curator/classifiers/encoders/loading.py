@@ -14,9 +14,10 @@ from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
 from curator.classifiers.encoders.engine import Pixels
 from curator.classifiers.encoders.pipeline import Unreadable
-from curator.imaging.opening import Fit, OpenRules, open_square, read_file
+from curator.imaging.opening import Fit, open_square, read_file
 from curator.imaging.problems import ImageProblem
 from curator.imaging.structure import check_structure
+from curator.settings.sections import IngestSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +26,15 @@ class PixelLoader:
 
     side: int
     fit: Fit
-    rules: OpenRules
+    ingest: IngestSettings
 
     def load_path(self, path: bytes) -> Pixels | Unreadable:
         """The pixels of whatever lies at a path."""
         try:
-            data = read_file(path, self.rules.max_bytes)
+            data = read_file(path, self.ingest.max_bytes)
             # Nobody has inspected this file, as `add` did those of the catalogue.
             check_structure(data)
-            return open_square(data, self.side, self.fit, self.rules)
+            return open_square(data, self.side, self.fit, self.ingest)
         except ImageProblem as problem:
             return Unreadable(reason=problem.reason, detail=problem.detail)
 
@@ -42,13 +43,13 @@ class PixelLoader:
         if not file.path:
             return Unreadable(reason=Quarantine.VANISHED, detail="no file of this image is left")
         try:
-            data = read_file(file.path, self.rules.max_bytes)
+            data = read_file(file.path, self.ingest.max_bytes)
             if not _is_unchanged(file) and hashlib.sha256(data).digest() != file.sha256:
                 return Unreadable(
                     reason=Quarantine.VANISHED,
                     detail="its file holds another image now; add it again",
                 )
-            return open_square(data, self.side, self.fit, self.rules)
+            return open_square(data, self.side, self.fit, self.ingest)
         except ImageProblem as problem:
             return Unreadable(reason=problem.reason, detail=problem.detail)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from curator.classifiers.encoders.encoder import Encoder
 from curator.classifiers.encoders.loading import PixelLoader
-from curator.imaging.opening import OpenRules
+from curator.settings.sections import IngestSettings
 from tests.support.encoder import IMAGE_SIZE
 
 Pixels = NDArray[np.uint8]
@@ -32,7 +32,7 @@ PHOTOGRAPHS = {
 
 def photographs(side: int) -> Pixels:
     """All photographs as squares, (n, side, side, 3)."""
-    loader = PixelLoader(side=side, fit="squash", rules=OpenRules())
+    loader = PixelLoader(side=side, fit="squash", ingest=IngestSettings())
     loaded = [loader.load_path(str(path).encode()) for path in PHOTOGRAPHS]
     return np.stack([pixels for pixels in loaded if isinstance(pixels, np.ndarray)])
 

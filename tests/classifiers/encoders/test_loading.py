@@ -13,11 +13,12 @@ from PIL import Image
 from curator.base.vocabulary import Quarantine
 from curator.classifiers.encoders.loading import PixelLoader
 from curator.classifiers.encoders.pipeline import Unreadable
-from curator.imaging.opening import OpenRules, decode_whole
+from curator.imaging.opening import decode_whole
 from curator.imaging.problems import ImageProblem
+from curator.settings.sections import IngestSettings
 
-RULES = OpenRules(max_pixels=10_000, max_bytes=100_000, background=(255, 255, 255))
-LOADER = PixelLoader(side=8, fit="squash", rules=RULES)
+INGEST = IngestSettings(max_pixels=10_000, max_bytes=100_000, background="#ffffff")
+LOADER = PixelLoader(side=8, fit="squash", ingest=INGEST)
 
 
 @pytest.mark.parametrize(("file_format", "cut"), [("PNG", 12), ("JPEG", 2)])
@@ -31,7 +32,7 @@ def test_a_file_without_its_end_is_truncated_outside_the_catalogue_too(
     assert isinstance(LOADER.load_path(os.fsencode(path)), np.ndarray)
     path.write_bytes(whole[:-cut])
     with pytest.raises(ImageProblem) as refused:
-        decode_whole(whole[:-cut], RULES)
+        decode_whole(whole[:-cut], INGEST)
     found = LOADER.load_path(os.fsencode(path))
     assert isinstance(found, Unreadable)
     assert found.reason is refused.value.reason is Quarantine.TRUNCATED

@@ -10,7 +10,7 @@ from PIL import Image
 
 from curator import workspace as workspaces
 from curator.api import WorkspaceApi, create_workspace, open_workspace
-from curator.settings.sections import write_settings
+from curator.settings.file import write_settings
 from tests.support import images
 
 SETTINGS = {

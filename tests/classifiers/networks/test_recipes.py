@@ -16,7 +16,8 @@ from PIL import Image
 
 from curator.base.files import resource_folder
 from curator.classifiers.networks.recipe import Recipe
-from curator.settings.sections import TrainingSettings, read_settings
+from curator.settings.file import read_settings
+from curator.settings.sections import TrainingSettings
 from tests.support import fashion
 from tests.support.command import curator
 

@@ -18,7 +18,7 @@ from curator.classifiers.networks.classifier import load_finetuned
 from curator.encoding.pixel_packs import is_pack
 from curator.errors import DataError, LearnError
 from curator.rounds.run import run_rounds
-from curator.settings.sections import write_settings
+from curator.settings.file import write_settings
 from curator.statistics.folds import fold_of
 from tests.support import images
 from tests.support.command import curator
