@@ -1,8 +1,7 @@
-"""Recipes on tasks, fine-tuning beside frozen features, and consistency beside self-training.
+"""Recipes on tasks, and fine-tuning beside frozen features.
 
     python -m benchmarks.finetune recipes [--labels 400] [--test 1000] [--seeds 3] [--only NAME]
     python -m benchmarks.finetune frozen [--labels 200,400,2000] [--seeds 3]
-    python -m benchmarks.finetune consistency [--labels 200,400] [--seeds 3]
     python -m benchmarks.finetune speed [--device cuda] [--side 224] [--images 512]
 
 Test pictures are never trained on nor used to stop. Recipes are those of `seeds/`, with the
@@ -14,7 +13,6 @@ written as they come, and a second run goes on.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import statistics
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,23 +24,19 @@ from numpy.typing import NDArray
 from benchmarks.kept import Facts, Kept
 from benchmarks.pictures import Drawn, accuracy, draw, fit
 from benchmarks.report import Line, print_report
-from curator.classifiers.networks.batch_loading import margins_of
-from curator.classifiers.networks.batches import PseudoLabels
 from curator.classifiers.networks.network import (
     NetworkRequest,
     build_network,
     parameter_count,
     resolve_input,
 )
-from curator.classifiers.networks.recipe import Recipe
 from curator.settings.file import read_settings
+from curator.settings.sections import TrainingSettings
 
 SEEDS_FOLDER = Path(__file__).resolve().parent.parent / "seeds"
 RECIPES = ("faces-comics-mlp", "glasses", "fake-faces", "good-faces", "faces-comics-cnn")
 TASKS = "sneaker/boot,t-shirt/shirt,solar"
 DEFAULT = "tf_efficientnet_lite0"
-SMALL = "faces_comics_cnn_c2_w32_d1"
-"""The network that consistency is measured on: quick at 32 pixels."""
 HEADS = 5
 LOOKS = {200: 16, 400: 10, 2000: 3}
 """Epochs by labels when fine-tuning beside frozen features: some 3,000 to 5,000 looks each."""
@@ -55,10 +49,9 @@ Measured = Iterator[tuple[Facts, Figures]]
 def main() -> None:
     """Measure what the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("recipes", "frozen", "consistency", "speed"))
+    parser.add_argument("what", choices=("recipes", "frozen", "speed"))
     parser.add_argument("--labels", default="")
     parser.add_argument("--test", type=int, default=1000)
-    parser.add_argument("--pool", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="")
     parser.add_argument("--tasks", default="")
@@ -73,7 +66,7 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     kept = Kept(arguments.keep)
-    measure = {"recipes": _recipes, "frozen": _frozen, "consistency": _consistency}
+    measure = {"recipes": _recipes, "frozen": _frozen}
     if arguments.what == "speed":
         lines = _speed(arguments)
     else:
@@ -104,11 +97,11 @@ def _speed(arguments: argparse.Namespace) -> list[Line]:
     """Images a second in training steps, without the first epoch, which warms up."""
     request = NetworkRequest(model=DEFAULT, image_size=arguments.side)
     drawn = draw("t-shirt/shirt", arguments.images, arguments.side, 3, 0)
-    plain = Recipe(epochs=2, patience=0, validation_share=0.0)
+    plain = TrainingSettings(epochs=2, patience=0, validation_share=0.0)
     found: dict[str, list[float]] = {"off": [], "on": []}
     for seed in range(arguments.seeds):
         for precision, speeds in found.items():
-            recipe = dataclasses.replace(plain, mixed_precision=precision)  # type: ignore[arg-type]
+            recipe = plain.model_copy(update={"mixed_precision": precision})
             trained, _ = fit(
                 request, recipe, drawn, arguments.images, seed=seed, device=arguments.device
             )
@@ -139,13 +132,14 @@ def _recipes(arguments: argparse.Namespace, kept: Kept) -> Measured:
                 yield asked, kept.figures(asked, measure)
 
 
-def _recipe(name: str, most_epochs: int) -> tuple[NetworkRequest, Recipe]:
+def _recipe(name: str, most_epochs: int) -> tuple[NetworkRequest, TrainingSettings]:
     settings = read_settings(SEEDS_FOLDER / name / "curator.toml")
-    recipe = Recipe(**settings.training.model_dump())
-    recipe = dataclasses.replace(
-        recipe,
-        validation_share=recipe.validation_share or 0.2,
-        epochs=min(recipe.epochs, most_epochs or recipe.epochs),
+    recipe = settings.training
+    recipe = recipe.model_copy(
+        update={
+            "validation_share": recipe.validation_share or 0.2,
+            "epochs": min(recipe.epochs, most_epochs or recipe.epochs),
+        }
     )
     model = settings.classifier.model
     side = 64 if model == DEFAULT else None
@@ -153,7 +147,7 @@ def _recipe(name: str, most_epochs: int) -> tuple[NetworkRequest, Recipe]:
 
 
 def _recipe_on(
-    task: str, request: NetworkRequest, recipe: Recipe, labels: int, test: int, seed: int
+    task: str, request: NetworkRequest, recipe: TrainingSettings, labels: int, test: int, seed: int
 ) -> Figures:
     needed = resolve_input(request)
     drawn = draw(task, labels + test, needed.side, needed.channels, seed)
@@ -178,7 +172,9 @@ def _frozen(arguments: argparse.Namespace, kept: Kept) -> Measured:
             for count in counts:
                 rest = np.arange(count, min(count + arguments.test, len(drawn.positive)))
                 epochs = arguments.epochs or LOOKS.get(count, 8)
-                recipe = Recipe(epochs=epochs, learning_rate=5e-4, batch_size=32, patience=0)
+                recipe = TrainingSettings(
+                    epochs=epochs, learning_rate=5e-4, batch_size=32, patience=0
+                )
 
                 def heads() -> Figures:
                     return {"accuracy": _heads_accuracy(request, drawn, count, rest)}  # noqa: B023
@@ -229,59 +225,6 @@ def _features(request: NetworkRequest, drawn: Drawn) -> NDArray[np.float32]:
             found.append(network.network((part.float() / 255 - network.mean) / network.deviation))
     _KNOWN_FEATURES[:] = [(drawn, torch.cat(found).numpy())]
     return _KNOWN_FEATURES[0][1]
-
-
-def _consistency(arguments: argparse.Namespace, kept: Kept) -> Measured:
-    """Labels alone, one step of self-training, and the two kinds of consistency."""
-    counts = [int(one) for one in (arguments.labels or "200,400").split(",")]
-    request = NetworkRequest(model=arguments.only or SMALL, image_size=32)
-    base = Recipe(
-        epochs=arguments.epochs or 20, patience=0, batch_size=32, unlabelled_ratio=2, ema=0.0
-    )
-    for seed in range(arguments.seeds):
-        for task in (arguments.tasks or "sneaker/boot,t-shirt/shirt").split(","):
-            for count in counts:
-                asked = {"what": "consistency", "task": task, "labels": count, "seed": seed,
-                         "epochs": base.epochs}  # fmt: skip
-                yield from _ways(request, base, asked, arguments, kept)
-
-
-def _ways(
-    request: NetworkRequest, base: Recipe, asked: Facts, arguments: argparse.Namespace, kept: Kept
-) -> Measured:
-    count, seed = asked["labels"], asked["seed"]
-    needed = resolve_input(request)
-    total = count + arguments.pool + arguments.test
-    drawn = draw(asked["task"], total, needed.side, needed.channels, seed)
-    pool, test = np.arange(count, count + arguments.pool), np.arange(count + arguments.pool, total)
-
-    def plain() -> Figures:
-        """Labels alone, then once more with what that network was sure of."""
-        trained, seconds = fit(request, base, drawn, count, seed=seed)
-        odds = margins_of(trained.network, drawn.pixels, pool)
-        sure = (odds > np.log(0.99 / 0.01)) | (odds < np.log(0.03 / 0.97))
-        pseudo = PseudoLabels(rows=pool[sure], positive=odds[sure] > 0)
-        again, more = fit(request, base, drawn, count, seed=seed, pseudo=pseudo)
-        wrong = pseudo.positive != drawn.positive[pseudo.rows]
-        return {
-            "labels alone": {"accuracy": accuracy(trained, drawn, test), "seconds": seconds},
-            "self-training": {"accuracy": accuracy(again, drawn, test), "seconds": seconds + more},
-            "pseudo": len(wrong),
-            "pseudo_wrong": int(wrong.sum()),
-        }
-
-    both = kept.figures({**asked, "way": "plain"}, plain)
-    for way in ("labels alone", "self-training"):
-        yield {**asked, "way": way}, both[way]
-    for kind in ("fixmatch", "adaptive"):
-
-        def consistent() -> Figures:
-            recipe = dataclasses.replace(base, consistency=kind)  # noqa: B023
-            trained, seconds = fit(request, recipe, drawn, count, seed=seed, unlabelled=pool)
-            return {"accuracy": accuracy(trained, drawn, test), "seconds": seconds}
-
-        facts = {**asked, "way": kind}
-        yield facts, kept.figures(facts, consistent)
 
 
 if __name__ == "__main__":

@@ -29,14 +29,13 @@ from curator.base.values import ImageFile
 from curator.classifiers.networks.augment import augmentation
 from curator.classifiers.networks.batch_loading import Batch, loaded
 from curator.classifiers.networks.batches import epoch_batches, training_set
-from curator.classifiers.networks.recipe import Recipe
-from curator.settings.sections import IngestSettings
+from curator.settings.sections import IngestSettings, TrainingSettings
 from curator.storage.pack import PackSpec, PixelPack, build_pack
 
 SIDE = 64
 BATCH = 64
 LARGE = 1200
-RECIPE = Recipe()
+RECIPE = TrainingSettings()
 
 
 def main() -> None:
@@ -102,8 +101,11 @@ def _from_pack(pack: PixelPack) -> int:
     rows = np.arange(len(pack))
     data = training_set(rows, rows % 2 == 0, balanced=True, pseudo_share=0.0, human_share=0.5)
     augment, seen = augmentation(RECIPE, 3), 0
-    batches = (Batch(one, one, None) for one in epoch_batches(data, BATCH, 0.5, seed=0, epoch=0))
-    for _, images, _ in loaded(batches, pack, "cpu"):
+    batches = (
+        Batch(positions, positions)
+        for positions in epoch_batches(data, BATCH, 0.5, seed=0, epoch=0)
+    )
+    for _, images in loaded(batches, pack, "cpu"):
         seen += len(augment(images))
     return seen
 

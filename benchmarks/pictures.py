@@ -16,11 +16,11 @@ from PIL import Image
 from curator.classifiers.networks.batch_loading import Labelled, margins_of
 from curator.classifiers.networks.batches import NO_PSEUDO, PseudoLabels, training_set
 from curator.classifiers.networks.network import NetworkRequest, build_network, resolve_input
-from curator.classifiers.networks.recipe import Recipe
 from curator.classifiers.networks.train import train_network
 from curator.classifiers.networks.training_state import TrainedNetwork
 from curator.classifiers.networks.validation import validation_members
 from curator.rounds.networks import HeldPixels
+from curator.settings.sections import TrainingSettings
 from tests.support import fashion
 
 Flags = NDArray[np.bool_]
@@ -62,13 +62,12 @@ def draw(task: str, count: int, side: int, channels: int, seed: int) -> Drawn:
 
 def fit(
     request: NetworkRequest,
-    recipe: Recipe,
+    recipe: TrainingSettings,
     drawn: Drawn,
     labels: int,
     *,
     seed: int,
     pseudo: PseudoLabels = NO_PSEUDO,
-    unlabelled: Ints | None = None,
     device: str = "cpu",
 ) -> tuple[TrainedNetwork, float]:
     """Train on the first `labels` pictures, a part of which validates; and the seconds."""
@@ -90,7 +89,6 @@ def fit(
         drawn.pixels,
         recipe,
         validation=Labelled(rows=rows[watched], positive=positive[watched]),
-        unlabelled=unlabelled,
         device=device,
         seed=seed,
     )

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,6 @@ from curator.imaging.problems import ImageProblem
 from curator.rounds.labels import training_labels
 from curator.rounds.score import Pool, RoundCounts, read_pool, score_pool
 from curator.rounds.teacher import still_blind
-from curator.settings.sections import Settings
 from curator.storage.pack import decode_square
 from curator.workspace import Workspace
 
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
         PreviousNetworks,
     )
     from curator.classifiers.networks.network import NetworkRequest
-    from curator.classifiers.networks.recipe import Recipe
     from curator.classifiers.networks.training_state import EpochRecord
 
 _NETWORKS_TAKE = 0.5
@@ -75,13 +73,6 @@ class StagedRound:
     token: str
     feature_set_id: int
     score_digest: str
-
-
-def recipe_of(settings: Settings) -> Recipe:
-    """The section `[training]` as plain values."""
-    from curator.classifiers.networks.recipe import Recipe
-
-    return Recipe(**settings.training.model_dump())
 
 
 def one_finetuned_round(
@@ -144,7 +135,7 @@ def fine_plan(workspace: Workspace, progress: Progress) -> FinePlan:
     return FinePlan(
         request=request,
         pixels=pixel_input(workspace),
-        recipe=recipe_of(settings),
+        recipe=settings.training,
         pseudo=PseudoRule(
             above=bars.promote_above, below=bars.promote_below, limit=chosen.pseudo_limit
         )
@@ -296,7 +287,7 @@ def _described(workspace: Workspace, pixels: PackedPixels) -> dict[str, Any]:
         "positive": settings.classes.positive,
         "negative": settings.classes.negative,
         "seed": settings.runtime.seed,
-        "training": asdict(recipe_of(settings)),
+        "training": settings.training.model_dump(),
     }
 
 

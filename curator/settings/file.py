@@ -20,7 +20,7 @@ from tomlkit.items import Table
 
 from curator.base.files import replacing
 from curator.errors import CuratorError, SettingsError, UsageError
-from curator.settings.sections import Settings
+from curator.settings.sections import REMOVED_SETTINGS, Settings
 
 FILE_NAME = "curator.toml"
 
@@ -90,6 +90,11 @@ def unknown_key(key: str, where: str = "") -> CuratorError:
 
     SettingsError if the key is in the file `where`, UsageError without `where`.
     """
+    if reason := REMOVED_SETTINGS.get(key):
+        problem = f"the setting `{key}` was removed: {reason}."
+        if where:
+            return SettingsError(f"{where}: {problem}", "Delete that line.")
+        return UsageError(f"{problem[:1].upper()}{problem[1:]}", "Do without it.")
     near = nearest(key, setting_keys())
     hint = f"Did you mean `{near}`?" if near else "`curator config` lists all settings."
     if where:

@@ -234,12 +234,6 @@ class TrainingSettings(_Section):
     """Largest random change of brightness, contrast and saturation."""
     erase: Probability = 0.0
     """How often a random rectangle of a training image is blanked."""
-    consistency: Literal["none", "fixmatch", "adaptive"] = "none"
-    """Whether unlabelled images teach too: by FixMatch, or with thresholds that adapt per class."""
-    consistency_weight: Annotated[float, Field(ge=0.0)] = 1.0
-    """Weight of the loss on unlabelled images."""
-    unlabelled_ratio: Annotated[int, Field(ge=1, le=16)] = 3
-    """Unlabelled images per labelled one in a batch."""
     judges: Literal["halves", "set-aside"] = "halves"
     """`halves`: two networks score each other's half; `set-aside`: labels kept apart judge."""
     normalization: Literal["auto", "imagenet", "unit", "symmetric"] = "auto"
@@ -350,3 +344,13 @@ class Settings(_Section):
     export: ExportSettings = ExportSettings()
     review: ReviewSettings = ReviewSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+
+
+_CONSISTENCY = "learning from unlabelled images gained nothing and took several times as long"
+
+REMOVED_SETTINGS = {
+    "training.consistency": _CONSISTENCY,
+    "training.consistency_weight": _CONSISTENCY,
+    "training.unlabelled_ratio": _CONSISTENCY,
+}
+"""Keys of settings that earlier versions had, and why each was removed."""

@@ -22,7 +22,7 @@ from curator.classifiers.devices import choose_placement
 from curator.classifiers.networks.validation import nested_subset, validation_members
 from curator.encoding.pixel_packs import network_request, pixel_input, ready_pixels
 from curator.errors import DataError
-from curator.rounds.networks import recipe_of, say_whose_code
+from curator.rounds.networks import say_whose_code
 from curator.settings.file import check_settings
 from curator.settings.sections import Settings
 from curator.statistics.metrics import ErrorEstimate, error_estimate
@@ -162,7 +162,7 @@ def train_on(
     )  # fmt: skip
     packed = ready_pixels(workspace, pixels, progress, only=ids)
     rows, known = _rows(workspace, packed.feature_set_id, train)
-    recipe = replace(recipe_of(workspace.settings), **changes)
+    recipe = workspace.settings.training.model_copy(update=changes)
     data = training_set(
         rows,
         known,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curator.errors import SettingsError
+from curator.errors import SettingsError, UsageError
 from curator.settings.file import (
     as_toml,
     change_settings,
@@ -20,7 +20,7 @@ from curator.settings.file import (
     parse_settings,
     setting_keys,
 )
-from curator.settings.sections import Settings
+from curator.settings.sections import REMOVED_SETTINGS, Settings
 from tests.support.command import CHECKOUT
 
 TEXT = """\
@@ -76,6 +76,17 @@ def test_bad_content_is_refused_with_its_place(content: str, says: str) -> None:
         parse_settings(content, "curator.toml")
     assert says in str(refused.value)
     assert "curator.toml" in str(refused.value)
+
+
+@pytest.mark.parametrize("key", REMOVED_SETTINGS)
+def test_a_removed_setting_is_named_with_the_reason(key: str) -> None:
+    section, name = key.split(".")
+    with pytest.raises(SettingsError, match="was removed") as refused:
+        parse_settings(f"[{section}]\n{name} = 0\n", "curator.toml")
+    assert key in str(refused.value)
+    assert REMOVED_SETTINGS[key] in str(refused.value)
+    with pytest.raises(UsageError, match="was removed"):
+        change_settings("", {key: "0"}, "curator.toml")
 
 
 def test_a_change_keeps_comments_and_order() -> None:

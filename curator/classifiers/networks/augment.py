@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torchvision.transforms import v2
 
-from curator.classifiers.networks.recipe import Recipe
+from curator.settings.sections import TrainingSettings
 
 PIECES = 8
 """Draws per batch; a batch that is smaller gets one draw for each image."""
@@ -21,7 +21,7 @@ _CANVAS = 0.5
 Transform = Callable[[torch.Tensor], torch.Tensor]
 
 
-def augmentation(recipe: Recipe, channels: int) -> Transform:
+def augmentation(recipe: TrainingSettings, channels: int) -> Transform:
     """The recipe's augmentation of float pixels (N, channels, S, S) from 0 to 1."""
     steps: list[v2.Transform] = []
     if recipe.flip:
@@ -42,30 +42,6 @@ def augmentation(recipe: Recipe, channels: int) -> Transform:
     if recipe.erase:
         steps.append(v2.RandomErasing(recipe.erase, value=_CANVAS))
     return _by_piece(v2.Compose(steps)) if steps else _unchanged
-
-
-def weak_view() -> Transform:
-    """FixMatch's weak view: mirrored, and moved by an eighth. Sohn et al. (2020), sec. 2.3."""
-    moved = v2.RandomAffine(degrees=0, translate=(0.125, 0.125), fill=_CANVAS)
-    return _by_piece(v2.Compose([v2.RandomHorizontalFlip(0.5), moved]))
-
-
-def strong_view() -> Transform:
-    """FixMatch's strong view: the weak one, two operations of RandAugment, and Cutout.
-
-    Cubuk et al. (2020) for RandAugment; DeVries and Taylor (2017) for Cutout.
-    """
-    operations = v2.Compose(
-        [
-            v2.RandomHorizontalFlip(0.5),
-            v2.RandomAffine(degrees=0, translate=(0.125, 0.125), fill=_CANVAS),
-            v2.ToDtype(torch.uint8, scale=True),
-            v2.RandAugment(num_ops=2, magnitude=10),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.RandomErasing(1.0, scale=(0.02, 0.25), value=_CANVAS),
-        ]
-    )
-    return _by_piece(operations)
 
 
 def mixup(

@@ -32,12 +32,10 @@ class PixelSource(Protocol):
 
 
 class Batch(NamedTuple):
-    """What is read at a time: places in a list of images, their rows of pixels, and rows of
-    unlabelled images where the recipe learns from them."""
+    """What is read at a time: positions in a list of images, and their rows of pixels."""
 
-    places: Ints
+    positions: Ints
     rows: Ints
-    unlabelled: Ints | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +62,16 @@ def margins_of(
     network = network.to(device).to(memory_format=torch.channels_last).eval()
     everywhere = np.arange(len(rows))
     batches = (
-        Batch(places, rows[places], None)
-        for places in (
+        Batch(positions, rows[positions])
+        for positions in (
             everywhere[start : start + SCORING_BATCH]
             for start in range(0, len(rows), SCORING_BATCH)
         )
     )
     with torch.inference_mode():
-        for places, images, _ in loaded(batches, pixels, device, padded=padded):
-            odds = network(images)[: len(places)]
-            found[places] = odds.float().cpu().numpy()
+        for positions, images in loaded(batches, pixels, device, padded=padded):
+            odds = network(images)[: len(positions)]
+            found[positions] = odds.float().cpu().numpy()
     return found
 
 
@@ -97,15 +95,14 @@ def validated(
 
 def loaded(
     batches: Iterable[Batch], pixels: PixelSource, device: str, *, padded: bool = False
-) -> Iterator[tuple[Ints, torch.Tensor, torch.Tensor | None]]:
-    """The places of each batch with its pixels on the device, and those of its unlabelled rows.
+) -> Iterator[tuple[Ints, torch.Tensor]]:
+    """The positions of each batch with its pixels on the device.
 
-    With `padded`, the labelled part is filled up to `SCORING_BATCH` with blanks.
+    With `padded`, a batch is filled up to `SCORING_BATCH` with blanks.
     """
 
-    def load(batch: Batch) -> tuple[Ints, Any, Any]:
-        more = None if batch.unlabelled is None else pixels.gather(batch.unlabelled)
-        return batch.places, pixels.gather(batch.rows), more
+    def load(batch: Batch) -> tuple[Ints, Any]:
+        return batch.positions, pixels.gather(batch.rows)
 
     with ThreadPoolExecutor(1) as reader:
         waiting: list[Future[Any]] = []
@@ -115,12 +112,11 @@ def loaded(
                 waiting.append(reader.submit(load, batch))
             if not waiting:
                 return
-            places, images, more = waiting.pop(0).result()
+            positions, images = waiting.pop(0).result()
             if padded and len(images) < SCORING_BATCH:
                 blank = np.zeros((SCORING_BATCH - len(images), *images.shape[1:]), np.uint8)
                 images = np.concatenate([images, blank])
-            unlabelled = None if more is None else _on_device(more, device)
-            yield places, _on_device(images, device), unlabelled
+            yield positions, _on_device(images, device)
 
 
 def _on_device(images: NDArray[np.uint8], device: str) -> torch.Tensor:

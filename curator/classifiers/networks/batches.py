@@ -113,15 +113,6 @@ def epoch_batches(
         )
 
 
-def unlabelled_batches(
-    rows: Ints, batch_size: int, steps: int, *, seed: int, epoch: int
-) -> Iterator[Ints]:
-    """`steps` batches of unlabelled rows, each met once before any is met again."""
-    rng = np.random.default_rng([seed, epoch, 1])
-    drawn = _endless(rows, batch_size * steps, rng)
-    yield from drawn.reshape(steps, batch_size)
-
-
 def _endless(items: Ints, wanted: int, rng: np.random.Generator) -> Ints:
     """`wanted` items: permutation after permutation of all of them."""
     rounds = -(-wanted // max(1, len(items)))

@@ -37,11 +37,11 @@ from curator.classifiers.networks.network import (
     PixelNetwork,
     build_network,
 )
-from curator.classifiers.networks.recipe import Recipe
 from curator.classifiers.networks.train import train_network
 from curator.classifiers.networks.training_state import EpochRecord, TrainedNetwork
 from curator.classifiers.networks.validation import validation_members
 from curator.errors import LearnError
+from curator.settings.sections import TrainingSettings
 from curator.statistics.calibration import (
     CalibrationMap,
     calibrate_on_pool,
@@ -56,9 +56,6 @@ QUARTERS = 4
 FEWEST_SET_ASIDE = 20
 """Labels that `set-aside` needs, of both classes, to judge with."""
 
-UNLABELLED_LIMIT = 200_000
-"""Most unlabelled images that one network learns consistency from."""
-
 _TURN = 1_000_003
 """Sets the chance of one round apart from that of the next, where networks go on."""
 
@@ -71,7 +68,7 @@ class FinePlan:
 
     request: NetworkRequest
     pixels: PixelInput
-    recipe: Recipe
+    recipe: TrainingSettings
     pseudo: PseudoRule | None
     pseudo_share: float
     balanced: bool
@@ -119,14 +116,13 @@ class PreviousNetworks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineSurvey:
-    """What one look at the pool gave: pseudo-labels, and rows without a label, for each network.
+    """Pseudo-labels for each network, from one pass over the pool.
 
     `part` is the part of the pool that may teach this round.
     """
 
     part: int
     sampler: PseudoSampler
-    unlabelled: tuple[Ints, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,13 +152,8 @@ def survey_pool_slices(
     """
     sampler = PseudoSampler(plan.heads, plan.pseudo.limit if plan.pseudo else 0)
     part = 1 - teacher.part if teacher else 0
-    wants_unlabelled = plan.recipe.consistency != "none"
-    unlabelled: list[list[Ints]] = [[] for _ in range(plan.heads)]
     for piece in pool:
         own = judging_network(piece.folds, plan.heads)
-        if wants_unlabelled:
-            for head in range(plan.heads):
-                unlabelled[head].append(piece.rows[piece.teachable & (own != head)])
         if teacher is None or plan.pseudo is None:
             continue
         teachable = piece.teachable & (piece.folds // 2 == part)
@@ -171,11 +162,7 @@ def survey_pool_slices(
             asked = teachable & (own != head)
             margins[asked, head] = margins_of(network, pixels, piece.rows[asked], plan.device)
         sampler.offer(claims(margins, own, teachable, plan.pseudo), piece.ranks, piece.rows)
-    joined = tuple(
-        np.concatenate(rows)[:UNLABELLED_LIMIT] if rows else np.empty(0, np.int64)
-        for rows in unlabelled
-    )
-    return FineSurvey(part=part, sampler=sampler, unlabelled=joined)
+    return FineSurvey(part=part, sampler=sampler)
 
 
 def train_chains(
@@ -302,12 +289,6 @@ def check_judges(labels: FineLabels, plan: FinePlan) -> None:
                         "Label more images, or set training.judges to `set-aside`.",
                     )
         return
-    if plan.recipe.consistency != "none":
-        raise LearnError(
-            "training.consistency needs two networks that judge each other: one alone would"
-            " have met every image that it judges.",
-            "Set training.judges to `halves`, or training.consistency to `none`.",
-        )
     aside = labels.judges | labels.sampled
     found = int(aside.sum())
     both = bool((aside & labels.positive).any() and (aside & ~labels.positive).any())
@@ -356,7 +337,6 @@ def _train_one(
         pixels,
         recipe,
         validation=Labelled(rows=labels.rows[watched], positive=labels.positive[watched]),
-        unlabelled=surveyed.unlabelled[head] if recipe.consistency != "none" else None,
         device=plan.device,
         seed=chance,
         checkpoint=checkpoint,

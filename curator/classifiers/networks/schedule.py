@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 
-from curator.classifiers.networks.recipe import Recipe
+from curator.settings.sections import TrainingSettings
 
 _ONE_CYCLE_RISE = 0.3
 _ONE_CYCLE_START = 1 / 25
 _ONE_CYCLE_END = 1e-4 / 25
 
 
-def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+def learning_rate(recipe: TrainingSettings, step: int, steps_per_epoch: int) -> float:
     """The learning rate of step `step`, counted from 0, over the whole training.
 
     `cosine` falls to nothing over the epochs of the recipe: Loshchilov and Hutter (2017),

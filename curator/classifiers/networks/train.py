@@ -25,19 +25,17 @@ from curator.classifiers.networks.batch_loading import (
     validated,
 )
 from curator.classifiers.networks.batches import (
-    Ints,
     TrainingSet,
     epoch_batches,
     steps_per_epoch,
-    unlabelled_batches,
 )
 from curator.classifiers.networks.network import PixelNetwork
-from curator.classifiers.networks.recipe import Recipe
 from curator.classifiers.networks.schedule import learning_rate
 from curator.classifiers.networks.training_state import EpochRecord, TrainedNetwork, TrainingState
 from curator.classifiers.networks.training_step import Examples, Learner
 from curator.classifiers.quiet import quiet_libraries
 from curator.errors import LearnError
+from curator.settings.sections import TrainingSettings
 
 with quiet_libraries():
     import torch
@@ -50,10 +48,9 @@ def train_network(
     network: PixelNetwork,
     data: TrainingSet,
     pixels: PixelSource,
-    recipe: Recipe,
+    recipe: TrainingSettings,
     *,
     validation: Labelled | None = None,
-    unlabelled: Ints | None = None,
     device: str = "cpu",
     seed: int = 0,
     checkpoint: Path | None = None,
@@ -61,15 +58,14 @@ def train_network(
 ) -> TrainedNetwork:
     """Train `network` in place and return it with the weights that validated best.
 
-    `unlabelled` are rows for the consistency loss, where the recipe asks for one. With
-    `checkpoint` a training that was interrupted goes on after its last whole epoch.
+    With `checkpoint` a training that was interrupted goes on after its last whole epoch.
     Raises LearnError if the loss is no longer a number or the device has too little memory.
     """
-    key = _key(network, data, recipe, validation, unlabelled, seed)
+    key = _key(network, data, recipe, validation, seed)
     learner = Learner(network, recipe, device)
     run = TrainingState(key, learner)
     run.resume(checkpoint)
-    lesson = _Epochs(data, unlabelled, pixels, recipe, seed)
+    lesson = _Epochs(data, pixels, recipe, seed)
     for epoch in range(len(run.history), recipe.epochs):
         if run.finished(recipe):
             break
@@ -95,12 +91,11 @@ def train_network(
 
 @dataclass(frozen=True, slots=True)
 class _Epochs:
-    """What is taught: labels, unlabelled rows, their pixels, and how batches are drawn."""
+    """What is taught: labels, their pixels, and how batches are drawn."""
 
     data: TrainingSet
-    unlabelled: Ints | None
     pixels: PixelSource
-    recipe: Recipe
+    recipe: TrainingSettings
     seed: int
 
     @property
@@ -109,18 +104,10 @@ class _Epochs:
         return steps_per_epoch(self.data, self.recipe.batch_size)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, each with unlabelled rows where the recipe wants them."""
         recipe, data, seed = self.recipe, self.data, self.seed
         drawn = epoch_batches(data, recipe.batch_size, recipe.human_share, seed=seed, epoch=epoch)
-        for places, more in zip(drawn, self._unlabelled(epoch), strict=True):
-            yield Batch(places, data.rows[places], more)
-
-    def _unlabelled(self, epoch: int) -> Iterator[Ints | None]:
-        rows = self.unlabelled
-        if self.recipe.consistency == "none" or rows is None or not len(rows):
-            return iter([None] * self.steps)
-        size = self.recipe.batch_size * self.recipe.unlabelled_ratio
-        return unlabelled_batches(rows, size, self.steps, seed=self.seed, epoch=epoch)
+        for positions in drawn:
+            yield Batch(positions, data.rows[positions])
 
 
 def _taught(learner: Learner, lesson: _Epochs, epoch: int) -> _Means:
@@ -131,11 +118,11 @@ def _taught(learner: Learner, lesson: _Epochs, epoch: int) -> _Means:
         torch.manual_seed(chance)
         learner.begin_epoch()
         fed = loaded(lesson.batches(epoch), lesson.pixels, device)
-        for step, (places, images, more) in enumerate(fed, start=epoch * lesson.steps):
-            targets = torch.as_tensor(lesson.data.positive[places], device=device).float()
-            weights = torch.as_tensor(lesson.data.weights[places], device=device)
+        for step, (positions, images) in enumerate(fed, start=epoch * lesson.steps):
+            targets = torch.as_tensor(lesson.data.positive[positions], device=device).float()
+            weights = torch.as_tensor(lesson.data.weights[positions], device=device)
             rate = learning_rate(recipe, step, lesson.steps)
-            loss, odds = learner.step(Examples(images, targets, weights, more), rate)
+            loss, odds = learner.step(Examples(images, targets, weights), rate)
             means.add(loss, odds, targets)
             if step % _CHECK_EVERY == 0:
                 means.check()
@@ -146,7 +133,7 @@ def _taught(learner: Learner, lesson: _Epochs, epoch: int) -> _Means:
 class _Means:
     """Loss and error of an epoch, added up on the device. `check` before they are read."""
 
-    def __init__(self, epoch: int, recipe: Recipe) -> None:
+    def __init__(self, epoch: int, recipe: TrainingSettings) -> None:
         self.images = 0
         self._epoch, self._recipe = epoch, recipe
         self._loss: torch.Tensor | float = 0.0
@@ -173,7 +160,7 @@ class _Means:
         _check_number(self.loss, self._epoch, self._recipe)
 
 
-def _check_number(loss: float, epoch: int, recipe: Recipe) -> None:
+def _check_number(loss: float, epoch: int, recipe: TrainingSettings) -> None:
     if not np.isfinite(loss):
         raise LearnError(
             f"The loss stopped being a number in epoch {epoch}, at a learning rate of"
@@ -186,7 +173,7 @@ def _check_number(loss: float, epoch: int, recipe: Recipe) -> None:
 class _out_of_memory:  # noqa: N801 - a context manager, named as it reads
     """Turns the device's refusal into advice."""
 
-    def __init__(self, device: str, recipe: Recipe) -> None:
+    def __init__(self, device: str, recipe: TrainingSettings) -> None:
         self._device, self._recipe = device, recipe
 
     def __enter__(self) -> None: ...
@@ -203,17 +190,15 @@ class _out_of_memory:  # noqa: N801 - a context manager, named as it reads
 def _key(
     network: PixelNetwork,
     data: TrainingSet,
-    recipe: Recipe,
+    recipe: TrainingSettings,
     validation: Labelled | None,
-    unlabelled: Ints | None,
     seed: int,
 ) -> str:
     """SHA-256 of everything that the training depends on."""
     digest = hashlib.sha256(repr((recipe, network.pixels, seed)).encode())
     digest.update(state_digest(network.state_dict()).encode())
     judged = (validation.rows, validation.positive) if validation else ()
-    pool = () if unlabelled is None else (unlabelled,)
-    for array in (data.rows, data.positive, data.weights, data.human, *judged, *pool):
+    for array in (data.rows, data.positive, data.weights, data.human, *judged):
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

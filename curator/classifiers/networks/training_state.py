@@ -14,8 +14,8 @@ import torch
 
 from curator.classifiers.networks.checkpoint import load_checkpoint, save_checkpoint
 from curator.classifiers.networks.network import PixelNetwork
-from curator.classifiers.networks.recipe import Recipe
 from curator.classifiers.networks.training_step import Learner
+from curator.settings.sections import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class TrainingState:
             return len(losses)
         return losses.index(min(known)) + 1
 
-    def finished(self, recipe: Recipe) -> bool:
+    def finished(self, recipe: TrainingSettings) -> bool:
         """Whether validation has not improved for as long as the recipe waits."""
         if not recipe.patience or not self.history or self.history[-1].validation_loss is None:
             return False
@@ -103,7 +103,6 @@ class TrainingState:
             "best": self._best,
             "optimizer": learner.optimizer.state_dict(),
             "scaler": learner.scaler.state_dict(),
-            "thresholds": [learner.thresholds.mean_top, learner.thresholds.mean_positive],
             "effort": [self._images, self._training_seconds],
         }
 
@@ -121,7 +120,6 @@ class TrainingState:
         self._best = state["best"]
         learner.optimizer.load_state_dict(state["optimizer"])
         learner.scaler.load_state_dict(state["scaler"])
-        learner.thresholds.mean_top, learner.thresholds.mean_positive = state["thresholds"]
         self._images, self._training_seconds = state["effort"]
 
     def result(self, device: str) -> TrainedNetwork:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-from curator.classifiers.networks.augment import augmentation, mixup, strong_view, weak_view
-from curator.classifiers.networks.consistency import Thresholds, consistency_loss
+from curator.classifiers.networks.augment import augmentation, mixup
 from curator.classifiers.networks.layers import freeze_layers
 from curator.classifiers.networks.network import PixelNetwork
-from curator.classifiers.networks.recipe import Recipe
 from curator.classifiers.quiet import quiet_libraries
+from curator.settings.sections import TrainingSettings
 
 with quiet_libraries():
     import torch
@@ -23,19 +22,17 @@ with quiet_libraries():
 
 
 class Examples(NamedTuple):
-    """A batch on the device: pixels (N, channels, S, S) from 0 to 1, targets and weights (N,),
-    and pixels of unlabelled images where the recipe learns from them."""
+    """A batch on the device: pixels (N, channels, S, S) from 0 to 1, targets and weights (N,)."""
 
     images: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
-    unlabelled: torch.Tensor | None
 
 
 class Learner:
     """Takes the steps. The network is moved to the device, and layers that stay are frozen."""
 
-    def __init__(self, network: PixelNetwork, recipe: Recipe, device: str) -> None:
+    def __init__(self, network: PixelNetwork, recipe: TrainingSettings, device: str) -> None:
         # Pixels come with channels last; convolutions on a CPU are nearly twice as quick so.
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.device = device
@@ -46,9 +43,7 @@ class Learner:
             device.partition(":")[0], enabled=_needs_scaling(recipe, device)
         )
         self.averaged = _averaged(self.network, recipe)
-        self.thresholds = Thresholds(adaptive=recipe.consistency == "adaptive")
         self._augment = augmentation(recipe, network.pixels.channels)
-        self._weak, self._strong = weak_view(), strong_view()
 
     @property
     def judged(self) -> torch.nn.Module:
@@ -62,27 +57,20 @@ class Learner:
             layer.eval()
 
     def step(self, batch: Examples, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Learn from a batch at this learning rate; its loss on labels, and log-odds (N,)."""
+        """Learn from a batch at this learning rate; its loss, and log-odds (N,)."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        recipe, more = self._recipe, batch.unlabelled
+        recipe = self._recipe
         inputs, blended, weights = mixup(
             self._augment(batch.images), batch.targets, batch.weights, recipe.mixup
         )
-        wanted = blended * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
-        if more is not None:
-            inputs = torch.cat([inputs, self._weak(more), self._strong(more)])
+        smoothed = blended * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
         with _arithmetic(recipe, self.device):
-            outputs = self.network(inputs)
-            odds = outputs[: len(wanted)]
-            losses = cross_entropy(odds.float(), wanted, reduction="none")
-            labelled = loss = (losses * weights).sum() / weights.sum()
-            if more is not None:
-                weak, strong = outputs[len(wanted) :].split(len(more))
-                doubt = consistency_loss(weak, strong, self.thresholds)
-                loss = labelled + recipe.consistency_weight * doubt
+            odds = self.network(inputs)
+            losses = cross_entropy(odds.float(), smoothed, reduction="none")
+            loss = (losses * weights).sum() / weights.sum()
         self._descend(loss)
-        return labelled.detach(), odds.detach()
+        return loss.detach(), odds.detach()
 
     def _descend(self, loss: torch.Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -96,7 +84,7 @@ class Learner:
             self.averaged.update_parameters(self.network)
 
 
-def _optimizer(network: PixelNetwork, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(network: PixelNetwork, recipe: TrainingSettings) -> torch.optim.Optimizer:
     """Biases and the scales of normalisation, which are vectors, do not decay."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
@@ -111,14 +99,14 @@ def _optimizer(network: PixelNetwork, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(groups, lr=rate)
 
 
-def _averaged(network: PixelNetwork, recipe: Recipe) -> AveragedModel | None:
+def _averaged(network: PixelNetwork, recipe: TrainingSettings) -> AveragedModel | None:
     if not recipe.ema:
         return None
     average: Any = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
     return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
-def half_precision(recipe: Recipe, device: str) -> torch.dtype | None:
+def half_precision(recipe: TrainingSettings, device: str) -> torch.dtype | None:
     """The 16-bit numbers that steps compute in where they can, None for 32 bits throughout.
 
     bfloat16 where there is such a thing: it needs no scaling. `auto` is on where it pays,
@@ -132,13 +120,13 @@ def half_precision(recipe: Recipe, device: str) -> torch.dtype | None:
     return torch.bfloat16
 
 
-def _arithmetic(recipe: Recipe, device: str) -> AbstractContextManager[Any]:
+def _arithmetic(recipe: TrainingSettings, device: str) -> AbstractContextManager[Any]:
     halves = half_precision(recipe, device)
     if halves is None:
         return nullcontext()
     return torch.autocast(device.partition(":")[0], halves)
 
 
-def _needs_scaling(recipe: Recipe, device: str) -> bool:
+def _needs_scaling(recipe: TrainingSettings, device: str) -> bool:
     """Whether 16 bits mean float16, whose small gradients vanish unless they are scaled up."""
     return half_precision(recipe, device) is torch.float16

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from curator.classifiers.networks import batch_loading
-from curator.classifiers.networks.augment import augmentation, mixup, strong_view, weak_view
+from curator.classifiers.networks.augment import augmentation, mixup
 from curator.classifiers.networks.batches import training_set
 from curator.classifiers.networks.network import (
     NetworkRequest,
@@ -20,14 +19,14 @@ from curator.classifiers.networks.network import (
     build_network,
     resolve_input,
 )
-from curator.classifiers.networks.recipe import Recipe
 from curator.classifiers.networks.schedule import learning_rate
 from curator.classifiers.networks.train import train_network
 from curator.classifiers.networks.training_step import Examples, Learner, half_precision
 from curator.errors import LearnError
 from curator.rounds.networks import HeldPixels
+from curator.settings.sections import TrainingSettings
 
-PLAIN = Recipe(
+PLAIN = TrainingSettings(
     epochs=10, optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.1, clip=0.0,
     flip=False, shift=0.0,
 )  # fmt: skip
@@ -42,14 +41,14 @@ def batch(count: int = 16) -> Examples:
     torch.manual_seed(7)
     targets = (torch.arange(count) % 2).float()
     images = torch.rand(count, 3, 8, 8)
-    return Examples(images, targets, torch.ones(count), None)
+    return Examples(images, targets, torch.ones(count))
 
 
 def vector(module: torch.nn.Module) -> torch.Tensor:
     return torch.cat([one.detach().flatten() for one in module.parameters()]).clone()
 
 
-def change(recipe: Recipe, rate: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
+def change(recipe: TrainingSettings, rate: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
     """The weights before one step, and what the step adds to them."""
     learner = Learner(network(), recipe, "cpu")
     before = vector(learner.network)
@@ -59,7 +58,7 @@ def change(recipe: Recipe, rate: float = 0.1) -> tuple[torch.Tensor, torch.Tenso
 
 
 def rates(schedule: str, warmup: float = 0.0) -> NDArray[np.float64]:
-    recipe = Recipe(epochs=10, learning_rate=2.0, schedule=schedule, decay=0.5,  # type: ignore[arg-type]
+    recipe = TrainingSettings(epochs=10, learning_rate=2.0, schedule=schedule, decay=0.5,  # type: ignore[arg-type]
                     warmup_epochs=warmup)  # fmt: skip
     return np.array([learning_rate(recipe, step, 10) for step in range(100)])
 
@@ -81,7 +80,7 @@ def test_schedules_are_those_of_the_papers() -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", "AdamW"), ("adam", "Adam"), ("sgd", "SGD")])
 def test_the_optimizer_is_the_one_that_was_named(name: str, kind: str) -> None:
-    recipe = dataclasses.replace(PLAIN, optimizer=name, weight_decay=0.3, momentum=0.7)  # type: ignore[arg-type]
+    recipe = PLAIN.model_copy(update={"optimizer": name, "weight_decay": 0.3, "momentum": 0.7})
     optimizer = Learner(network(), recipe, "cpu").optimizer
     assert type(optimizer).__name__ == kind
     decays = [
@@ -98,7 +97,7 @@ def test_a_step_follows_the_gradient_at_its_rate_and_decay_pulls_weights_to_noth
     before, plain = change(PLAIN)
     _, slower = change(PLAIN, rate=0.05)
     torch.testing.assert_close(slower, plain / 2, rtol=1e-3, atol=1e-7)
-    _, decayed = change(dataclasses.replace(PLAIN, weight_decay=0.5))
+    _, decayed = change(PLAIN.model_copy(update={"weight_decay": 0.5}))
     pulled = torch.cat([
         torch.full((one.numel(),), float(one.ndim > 1)) for one in network().parameters()
     ])  # fmt: skip
@@ -108,12 +107,12 @@ def test_a_step_follows_the_gradient_at_its_rate_and_decay_pulls_weights_to_noth
 def test_gradients_are_cut_to_their_length() -> None:
     _, plain = change(PLAIN)
     bound = float(plain.norm()) / 0.1 / 4
-    _, cut = change(dataclasses.replace(PLAIN, clip=bound))
+    _, cut = change(PLAIN.model_copy(update={"clip": bound}))
     torch.testing.assert_close(cut, plain / 4, rtol=1e-3, atol=1e-7)
 
 
 def test_labels_are_smoothed() -> None:
-    learner = Learner(network(), dataclasses.replace(PLAIN, label_smoothing=0.2), "cpu")
+    learner = Learner(network(), PLAIN.model_copy(update={"label_smoothing": 0.2}), "cpu")
     examples = batch()
     loss, odds = learner.step(examples, 0.0)
     wanted = torch.where(examples.targets > 0.5, 0.9, 0.1)
@@ -138,7 +137,7 @@ def test_mixup_blends_images_targets_and_weights_alike() -> None:
     torch.testing.assert_close(weights, 2 * targets)
     assert mixup(images, numbers, numbers, 0.0)[0] is images
     seen: list[torch.Tensor] = []
-    learner = Learner(network(), dataclasses.replace(PLAIN, mixup=0.8), "cpu")
+    learner = Learner(network(), PLAIN.model_copy(update={"mixup": 0.8}), "cpu")
     learner.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     examples = batch()
     learner.step(examples, 0.0)
@@ -146,7 +145,7 @@ def test_mixup_blends_images_targets_and_weights_alike() -> None:
 
 
 def test_the_running_mean_of_the_weights_is_what_is_judged() -> None:
-    learner = Learner(network(), dataclasses.replace(PLAIN, ema=0.9), "cpu")
+    learner = Learner(network(), PLAIN.model_copy(update={"ema": 0.9}), "cpu")
     mean = None
     for _ in range(4):
         learner.step(batch(), 0.1)
@@ -181,7 +180,7 @@ def test_each_kind_of_augmentation_changes_pixels_and_nothing_else_does(
     torch.manual_seed(0)
     images = torch.rand(32, 3, 16, 16)
     assert torch.equal(augmentation(PLAIN, 3)(images), images)
-    changed = augmentation(dataclasses.replace(PLAIN, **changes), 3)(images)  # type: ignore[arg-type]
+    changed = augmentation(PLAIN.model_copy(update=changes), 3)(images)
     assert changed.shape == images.shape
     touched = [not torch.allclose(one, other) for one, other in zip(changed, images, strict=True)]
     assert sum(touched) >= 8
@@ -190,17 +189,9 @@ def test_each_kind_of_augmentation_changes_pixels_and_nothing_else_does(
         assert mirrored == touched
 
 
-def test_the_strong_view_differs_from_the_image_more_than_the_weak_one() -> None:
-    torch.manual_seed(0)
-    images = torch.linspace(0, 1, 16).expand(64, 3, 16, 16).contiguous()
-    weak = (weak_view()(images) - images).abs().mean()
-    strong = (strong_view()(images) - images).abs().mean()
-    assert 0 < weak < strong
-
-
 def test_mixed_precision_is_chosen_by_device_and_wish(monkeypatch: pytest.MonkeyPatch) -> None:
     def chosen(wish: str, device: str) -> torch.dtype | None:
-        return half_precision(dataclasses.replace(PLAIN, mixed_precision=wish), device)  # type: ignore[arg-type]
+        return half_precision(PLAIN.model_copy(update={"mixed_precision": wish}), device)
 
     has_bfloat16 = True
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bfloat16)
@@ -217,7 +208,7 @@ def test_mixed_precision_is_chosen_by_device_and_wish(monkeypatch: pytest.Monkey
 def test_mixed_precision_reaches_the_layers() -> None:
     def kinds(wish: str) -> set[torch.dtype]:
         found: set[torch.dtype] = set()
-        learner = Learner(network(), dataclasses.replace(PLAIN, mixed_precision=wish), "cpu")  # type: ignore[arg-type]
+        learner = Learner(network(), PLAIN.model_copy(update={"mixed_precision": wish}), "cpu")
         for layer in learner.network.modules():
             if isinstance(layer, torch.nn.Linear):
                 layer.register_forward_hook(lambda _, __, output: found.add(output.dtype))

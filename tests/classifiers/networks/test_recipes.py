@@ -15,9 +15,7 @@ import pytest
 from PIL import Image
 
 from curator.base.files import resource_folder
-from curator.classifiers.networks.recipe import Recipe
 from curator.settings.file import read_settings
-from curator.settings.sections import TrainingSettings
 from tests.support import fashion
 from tests.support.command import curator
 
@@ -72,8 +70,3 @@ def test_every_recipe_says_where_it_comes_from_and_trains_networks() -> None:
         for heading in ("## What the write-up reported", "## What this tool reaches",
                         "## How to lay out the data"):  # fmt: skip
             assert heading in text, f"{name}: {heading}"
-
-
-def test_a_recipe_is_the_settings_of_training() -> None:
-    usual = TrainingSettings()
-    assert Recipe(**usual.model_dump()) == Recipe()

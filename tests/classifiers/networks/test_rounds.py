@@ -117,17 +117,11 @@ def test_rounds_promote_and_the_same_commands_give_the_same_scores(tmp_path: Pat
     np.testing.assert_array_equal(found[0], found[1])
 
 
-@pytest.mark.parametrize("consistency", ["none", "adaptive"])
-def test_a_network_knows_nothing_of_the_half_that_it_judges(
-    tmp_path: Path, consistency: str
-) -> None:
+def test_a_network_knows_nothing_of_the_half_that_it_judges(tmp_path: Path) -> None:
     """Whatever people said of half 0, network 0 is the same to the bit, two rounds on."""
     states = []
-    settings = {"training.consistency": consistency}
-    if consistency != "none":
-        settings["training.epochs"] = "4"
     for name, flip in (("right", -1), ("wrong", 0)):
-        with workspace(tmp_path / name, settings, flip=flip) as made:
+        with workspace(tmp_path / name, flip=flip) as made:
             list(made.round(rounds=2))
             states.append(networks(made))
     for key in states[0][0]:
@@ -192,16 +186,6 @@ def test_labels_set_aside_judge_one_network(tmp_path: Path) -> None:
         assert reports[0].estimate.sample == aside
         assert reports[0].human_positive + reports[0].human_negative == 40 - aside
         assert np.isfinite(scores(made)).all()
-
-
-def test_consistency_with_one_network_is_refused_with_its_cure(tmp_path: Path) -> None:
-    """It would judge images that it adapted to."""
-    settings = {"training.judges": "set-aside", "training.consistency": "fixmatch"}
-    with (
-        workspace(tmp_path, settings) as made,
-        pytest.raises(LearnError, match=r"needs two networks.*judges to `halves`"),
-    ):
-        list(made.round())
 
 
 def test_nothing_set_aside_is_said_with_its_cure(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +18,22 @@ from curator.classifiers.networks.batches import (
     training_set,
 )
 from curator.classifiers.networks.checkpoint import load_checkpoint
-from curator.classifiers.networks.consistency import Thresholds, consistency_loss
 from curator.classifiers.networks.network import (
     NetworkRequest,
     PixelNetwork,
     build_network,
     resolve_input,
 )
-from curator.classifiers.networks.recipe import Recipe
 from curator.classifiers.networks.train import train_network
 from curator.classifiers.networks.training_state import EpochRecord, TrainedNetwork
 from curator.errors import LearnError
 from curator.rounds.networks import HeldPixels
+from curator.settings.sections import TrainingSettings
 
 pytestmark = pytest.mark.slow
 
 REQUEST = NetworkRequest(model="faces_comics_mlp", image_size=16)
-RECIPE = Recipe(epochs=6, batch_size=16, learning_rate=0.003, patience=0, shift=0.05)
+RECIPE = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.003, patience=0, shift=0.05)
 
 
 def pictures(count: int = 120, seed: int = 0) -> tuple[HeldPixels, NDArray[np.bool_]]:
@@ -56,7 +54,9 @@ def network(seed: int = 0) -> PixelNetwork:
     return build_network(REQUEST, resolve_input(REQUEST), seed=seed)
 
 
-def train(recipe: Recipe = RECIPE, *, stop_after: int = 0, **more: object) -> TrainedNetwork:
+def train(
+    recipe: TrainingSettings = RECIPE, *, stop_after: int = 0, **more: object
+) -> TrainedNetwork:
     """Trained on rows that are not the places of their labels."""
     pixels, positive = pictures()
     rows = np.random.default_rng(5).permutation(120)[:60]
@@ -104,7 +104,7 @@ def test_it_learns_what_the_labels_say() -> None:
     ids=lambda changes: "+".join(changes),
 )
 def test_every_ingredient_still_learns(changes: dict[str, object]) -> None:
-    recipe = dataclasses.replace(RECIPE, epochs=12, **changes)  # type: ignore[arg-type]
+    recipe = RECIPE.model_copy(update={"epochs": 12} | changes)
     pixels, positive = pictures(200, seed=9)
     odds = margins_of(train(recipe).network, pixels, np.arange(200))
     assert ((odds > 0) == positive).mean() > 0.8
@@ -116,7 +116,7 @@ def test_the_same_seed_gives_the_same_bits() -> None:
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, ema: float) -> None:
-    recipe = dataclasses.replace(RECIPE, ema=ema)
+    recipe = RECIPE.model_copy(update={"ema": ema})
     whole = train(recipe)
     path = tmp_path / "network.pt"
     with pytest.raises(KeyboardInterrupt):
@@ -130,7 +130,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, ema: f
 def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path: Path) -> None:
     path = tmp_path / "network.pt"
     train(checkpoint=path)
-    other = dataclasses.replace(RECIPE, learning_rate=0.001)
+    other = RECIPE.model_copy(update={"learning_rate": 0.001})
     assert_same(train(other, checkpoint=path), train(other))
 
 
@@ -165,7 +165,7 @@ def test_no_damage_to_a_checkpoint_or_to_weights_ends_in_a_traceback(
 def test_it_stops_early_and_keeps_the_best_weights() -> None:
     pixels, positive = pictures()
     wrong = Labelled(rows=np.arange(60, 90), positive=~positive[60:90])
-    recipe = dataclasses.replace(RECIPE, epochs=12, patience=2)
+    recipe = RECIPE.model_copy(update={"epochs": 12, "patience": 2})
     pixels_of_all, truth = pictures()
     rows = np.arange(60)
     stopped = train_network(
@@ -181,14 +181,14 @@ def test_it_stops_early_and_keeps_the_best_weights() -> None:
 
 def test_frozen_layers_keep_their_weights() -> None:
     before = {name: value.clone() for name, value in network().state_dict().items()}
-    after = weights(train(dataclasses.replace(RECIPE, freeze=1.0)))
+    after = weights(train(RECIPE.model_copy(update={"freeze": 1.0})))
     changed = {name for name, value in before.items() if (value.numpy() != after[name]).any()}
     assert changed == {"network.head.weight", "network.head.bias"}
 
 
 @pytest.mark.parametrize("validates", [False, True])
 def test_a_loss_that_is_no_number_is_said_with_its_cure(validates: bool) -> None:
-    wild = dataclasses.replace(RECIPE, optimizer="sgd", learning_rate=1e20, clip=0.0)
+    wild = RECIPE.model_copy(update={"optimizer": "sgd", "learning_rate": 1e20, "clip": 0.0})
     _, positive = pictures()
     watched = Labelled(rows=np.arange(60, 90), positive=positive[60:90]) if validates else None
     with pytest.raises(LearnError, match=r"stopped being a number in epoch .*learning_rate"):
@@ -220,35 +220,3 @@ def test_without_pseudo_labels_every_image_is_met_once() -> None:
     met = np.concatenate(list(epoch_batches(data, 16, 0.5, seed=0, epoch=2)))
     assert sorted(met) == list(range(50))
     assert data.weights[:20].sum() == pytest.approx(data.weights[20:].sum())
-
-
-@pytest.mark.parametrize("kind", ["fixmatch", "adaptive"])
-def test_consistency_uses_unlabelled_images_and_resumes(tmp_path: Path, kind: str) -> None:
-    recipe = dataclasses.replace(RECIPE, consistency=kind, unlabelled_ratio=2)  # type: ignore[arg-type]
-    unlabelled = np.arange(60, 120)
-    whole = train(recipe, unlabelled=unlabelled)
-    assert any((weights(whole)[name] != value).any() for name, value in weights(train()).items())
-    path = tmp_path / "network.pt"
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, stop_after=2, checkpoint=path, unlabelled=unlabelled)
-    assert_same(whole, train(recipe, checkpoint=path, unlabelled=unlabelled))
-
-
-@pytest.mark.parametrize("adaptive", [False, True])
-def test_nothing_is_believed_of_a_network_that_knows_nothing_yet(adaptive: bool) -> None:
-    """Else every image pulls towards the class that it happens to begin with."""
-    import torch
-
-    thresholds = Thresholds(adaptive=adaptive)
-    unsure = torch.linspace(-0.3, 0.4, 64)
-    assert float(consistency_loss(unsure, unsure, thresholds)) == 0
-    sure = torch.tensor([-3.0, 3.0]).repeat(32)
-    for _ in range(400):
-        consistency_loss(sure, sure, thresholds)
-    bars = thresholds.of_classes()
-    top = float(torch.sigmoid(torch.tensor(3.0)))
-    assert bars == pytest.approx((top, top) if adaptive else (0.95, 0.95), abs=0.002)
-    for _ in range(400):
-        consistency_loss(torch.tensor([3.0, 3.0, 3.0, -3.0]), torch.zeros(4), thresholds)
-    positive, negative = thresholds.of_classes()
-    assert negative < 0.5 < positive if adaptive else negative == positive
