@@ -40,7 +40,6 @@ from curator.settings.sections import Settings
 from curator.simulation.policies import (
     AuditRules,
     PolicyOutcome,
-    ThresholdBars,
     draw_labels,
     nothing_learned,
     oracle_coverage,
@@ -221,10 +220,9 @@ class _Bench:
         if not self._rehearsal.can_teach(places, said, seed=repetition):
             return self._nothing(seeds, None, start)
         (scores,) = self._rehearsal.rounds(places, said, rounds=1, seed=repetition)
-        bars = ThresholdBars(policy=policy_of(Settings().promotion))
         if raw:
             scores = scores.as_raw().without_distances()
-        played = play_thresholds([scores], bars)
+        played = play_thresholds([scores], policy_of(Settings().promotion))
         return Once(played=played, oracle=None, seconds=time.perf_counter() - start)
 
     def certified(self, repetition: int, max_error: float, seeds: int, audits: int) -> list[Once]:

@@ -85,16 +85,6 @@ def _held_back(report: RoundReport) -> list[str]:
             f"Held back: {count(held.distance, 'image')} unlike anything labelled, however sure;"
             " look at them with `curator review unfamiliar` (gates.distance)."
         )
-    if held.agreement:
-        lines.append(
-            f"Held back: {count(held.agreement, 'image')} about which heads and neighbours differ"
-            " (gates.agreement)."
-        )
-    if held.pace:
-        lines.append(
-            f"Held back: {count(held.pace, 'image')} beyond what a class may gain in a round"
-            " (gates.pace); the next round goes on."
-        )
     return lines
 
 

@@ -1,8 +1,9 @@
-"""The gates of a round, built from its settings, its labels and its pool.
+"""What holds a promotion back: the distance of an image from everything that people labelled.
 
-What a gate compares is computed once for the whole pool: the distance of each image to the
-nearest one that a person labelled, in the space in which neighbours are found, and what the
-heads say of an image without its neighbours and these without it.
+A probability above 0.99 says that an image lies on one side of what labels separated. It does
+not say that anybody labelled an image of its kind. So an image stays unlabelled if it lies
+farther from the nearest labelled image than the most remote labelled image lies from the
+others, times the setting `gates.distance` (ADR 0014). A gate never promotes and never revokes.
 """
 
 from __future__ import annotations
@@ -13,151 +14,150 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.vocabulary import CurrentLabel, code_of
+from curator.base.arrays import CLASS_CODES, CodeArray, FloatArray, IntArray
 from curator.catalogue import pool
 from curator.catalogue.pool import HumanLabels
 from curator.classifiers.heads.graph import nearest_distances
-from curator.classifiers.heads.neighbour_smoothing import PoolMargins
 from curator.classifiers.heads.neighbours import places_of
 from curator.encoding.feature_set import FeatureSet
-from curator.rounds.gate_rules import KNOWN_LIMIT, GateInputs, HeldBack, farthest_usual, hold_back
-from curator.rounds.labels import held
 from curator.rounds.neighbour_graph import PoolGraph
-from curator.rounds.promotion import PoolLabel
+from curator.rounds.promotion import HeldBack, RoundAction
 from curator.rounds.score import ScoredChunk
 from curator.settings.sections import GatesSettings
 from curator.statistics.folds import sampling_rank
 from curator.workspace import Workspace
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+LABEL_LIMIT = 4_096
+"""Most labelled images that others are compared with; a random sample beyond that."""
 
-_CLASSES = [code_of(CurrentLabel.POSITIVE), code_of(CurrentLabel.NEGATIVE)]
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GateInputs:
+    """Distance of each image to the nearest labelled one, (images,), None if not measured.
+
+    Images beyond `limit` are not promoted.
+    """
+
+    distances: FloatArray | None
+    limit: float
+
+
+def hold_back(actions: CodeArray, inputs: GateInputs) -> HeldBack:
+    """Turn promotions of images beyond the limit into no action, in place."""
+    if inputs.distances is None:
+        return HeldBack()
+    promoted = np.isin(actions, (RoundAction.PROMOTE_POSITIVE, RoundAction.PROMOTE_NEGATIVE))
+    beyond = promoted & (inputs.distances > inputs.limit)
+    actions[beyond] = RoundAction.KEEP
+    return HeldBack(distance=int(beyond.sum()))
+
+
+def largest_usual_distance(vectors: NDArray[np.floating], unit_keys: IntArray) -> float:
+    """Distance of the most remote labelled image from the nearest one of another unit.
+
+    `vectors` is (labels, d), `unit_keys` (labels,). Infinite without two units, where distances
+    say nothing. If labelled images were drawn like an unlabelled one, that one would lie farther
+    out only once in labels + 1 times.
+    """
+    x = np.asarray(vectors, dtype=np.float64)
+    squares = np.square(x).sum(axis=1)
+    largest = -1.0
+    for index, row in enumerate(x):
+        # Near-duplicates share a unit: a copy of itself would make any label look usual.
+        other_units = unit_keys != unit_keys[index]
+        if other_units.any():
+            distance = squares + squares[index] - 2 * (x @ row)
+            largest = max(largest, float(distance[other_units].min()))
+    return float(np.sqrt(max(largest, 0.0))) if largest >= 0 else float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelDistances:
-    """How far every image of a pool lies from what people labelled.
+    """Distance of every image of a pool to the nearest image that a person labelled.
 
-    `far` is (images,); `usual` is how far the most remote labelled image lies from the others.
-    Both follow from the pool's `digest`, and from the rows and units of the labelled images.
+    `distances` is (images,), in the order of the pool's rows; `usual` is the largest distance
+    among labelled images. Both follow from the pool's `digest`, and from the rows and units of
+    the labelled images.
     """
 
     digest: str
-    labelled_rows: Ints
-    labelled_units: Ints
-    far: Floats
+    labelled_rows: IntArray
+    labelled_units: IntArray
+    distances: FloatArray
     usual: float
-
-    def is_that_of(self, digest: str, rows: Ints, units: Ints) -> bool:
-        """Whether it was found from this pool and these labelled images, in this order."""
-        return (
-            self.digest == digest
-            and np.array_equal(self.labelled_rows, rows)
-            and np.array_equal(self.labelled_units, units)
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PoolGates:
-    """Gates for the images with these rising feature rows.
-
-    `reach` is None where distances are not asked for. `labelled` counts the images of each
-    class that people labelled.
-    """
+    """Gates for the images with these rising feature rows; `reach` is None without distances."""
 
     settings: GatesSettings
-    rows: Ints
+    rows: IntArray
     reach: LabelDistances | None
-    margins: PoolMargins
-    labelled: tuple[int, int]
 
     @property
     def usual_distance(self) -> float | None:
-        """The farthest that labelled images lie from each other; None where nobody knows."""
-        known = self.reach is not None and np.isfinite(self.reach.usual)
-        return self.reach.usual if self.reach and known else None
+        """The largest distance among labelled images; None where it is not known."""
+        finite = self.reach is not None and np.isfinite(self.reach.usual)
+        return self.reach.usual if self.reach and finite else None
 
-    def distances(self, rows: Ints) -> Floats | None:
-        """How far images with these feature rows lie from the nearest labelled one."""
-        return None if self.reach is None else self.reach.far[places_of(self.rows, rows)]
+    def distances(self, rows: IntArray) -> FloatArray | None:
+        """Distance of images with these feature rows to the nearest labelled one."""
+        return None if self.reach is None else self.reach.distances[places_of(self.rows, rows)]
 
     def hold_back(self, runs: Sequence[ScoredChunk]) -> HeldBack:
         """Turn promotions of these runs into no action, in place; returns how many."""
-        if not runs:
-            return HeldBack()
-        rows = np.concatenate([run.part.rows for run in runs])
-        actions = np.concatenate([run.actions for run in runs])
-        sights = GateInputs(
-            far=self.distances(rows),
-            limit=self.settings.distance * self.reach.usual if self.reach else float("inf"),
-            views=self.margins.views(rows),
-            ranks=np.concatenate([run.part.ranks for run in runs]),
+        limit = self.settings.distance * self.reach.usual if self.reach else float("inf")
+        return HeldBack(
+            distance=sum(
+                hold_back(
+                    run.actions,
+                    GateInputs(distances=self.distances(run.part.rows), limit=limit),
+                ).distance
+                for run in runs
+            )
         )
-        found = hold_back(
-            actions,
-            np.concatenate([run.deciding for run in runs]),
-            sights,
-            agreement=self.settings.agreement,
-            pace=self.settings.pace,
-            carrying=(
-                self.labelled[0] + self._held_of(runs, PoolLabel.PROMOTED_POSITIVE),
-                self.labelled[1] + self._held_of(runs, PoolLabel.PROMOTED_NEGATIVE),
-            ),
-        )
-        start = 0
-        for run in runs:
-            run.actions[:] = actions[start : start + len(run.actions)]
-            start += len(run.actions)
-        return found
-
-    @staticmethod
-    def _held_of(runs: Sequence[ScoredChunk], code: PoolLabel) -> int:
-        return sum(int((held(run.chunk) == code).sum()) for run in runs)
 
 
 def gates_of(
     workspace: Workspace,
     features: FeatureSet,
-    found: PoolGraph | None,
-    margins: PoolMargins,
-    known: LabelDistances | None = None,
+    graph: PoolGraph | None,
+    rows: IntArray,
+    previous: LabelDistances | None = None,
 ) -> PoolGates:
     """The gates that the settings ask for; a tiny pool has no distances.
 
-    `known` is what the last round found; it is taken if nothing that it follows from changed.
+    `previous` is what the last round found; it is taken if nothing that it follows from changed.
     """
     settings = workspace.settings.gates
-    human = pool.human_labels(workspace.catalogue, features.feature_set_id)
-    named = np.isin(human.standing, _CLASSES)
-    positive = human.standing == _CLASSES[0]
-    asked = found if settings.distance > 0 else None
-    seed = workspace.settings.runtime.seed
-    return PoolGates(
-        settings=settings,
-        rows=margins.rows,
-        reach=None if asked is None else _reach_of(asked, human, named, seed, known),
-        margins=margins,
-        labelled=(int((named & positive).sum()), int((named & ~positive).sum())),
-    )
+    reach = None
+    if graph is not None and settings.distance > 0:
+        human = pool.human_labels(workspace.catalogue, features.feature_set_id)
+        reach = label_distances(graph, human, workspace.settings.runtime.seed, previous)
+    return PoolGates(settings=settings, rows=rows, reach=reach)
 
 
-def _reach_of(
-    found: PoolGraph, human: HumanLabels, named: Flags, seed: int, known: LabelDistances | None
+def label_distances(
+    graph: PoolGraph, human: HumanLabels, seed: int, previous: LabelDistances | None
 ) -> LabelDistances:
-    places = found.around.places(human.feature_rows)
-    chosen = np.flatnonzero(named & (places >= 0))
-    order = np.argsort(sampling_rank(human.image_ids[chosen], seed))
-    chosen = chosen[order[:KNOWN_LIMIT]]
-    rows, units = human.feature_rows[chosen], human.unit_keys[chosen]
-    if known is not None and known.is_that_of(found.around.digest, rows, units):
-        return known
-    vectors = found.vectors[places[chosen]].astype(np.float32)
+    """Distances of the pool from its labelled images, or `previous` if they are the same."""
+    nodes = graph.around.places(human.feature_rows)
+    labelled = np.flatnonzero(np.isin(human.standing, CLASS_CODES) & (nodes >= 0))
+    labelled = labelled[np.argsort(sampling_rank(human.image_ids[labelled], seed))[:LABEL_LIMIT]]
+    rows, units = human.feature_rows[labelled], human.unit_keys[labelled]
+    if (
+        previous is not None
+        and previous.digest == graph.around.digest
+        and np.array_equal(previous.labelled_rows, rows)
+        and np.array_equal(previous.labelled_units, units)
+    ):
+        return previous
+    vectors = graph.vectors[nodes[labelled]].astype(np.float32)
     return LabelDistances(
-        digest=found.around.digest,
+        digest=graph.around.digest,
         labelled_rows=rows,
         labelled_units=units,
-        far=nearest_distances(found.vectors, vectors),
-        usual=farthest_usual(vectors, units),
+        distances=nearest_distances(graph.vectors, vectors),
+        usual=largest_usual_distance(vectors, units),
     )

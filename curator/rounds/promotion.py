@@ -34,6 +34,13 @@ class RoundAction(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBack:
+    """How many promotions each gate held back."""
+
+    distance: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdPolicy:
     """Bars on P(positive): strict ones to gain a label, lower ones to keep it."""
 

@@ -39,11 +39,11 @@ from curator.encoding.encode import ready_features
 from curator.encoding.feature_set import FeatureSet
 from curator.errors import DataError
 from curator.intake.group import regroup
-from curator.rounds.gate_rules import HeldBack
 from curator.rounds.gates import gates_of
 from curator.rounds.judge import score_quality_of
 from curator.rounds.labels import check_labels, training_labels
 from curator.rounds.neighbour_graph import required_graph, smoothing_graph
+from curator.rounds.promotion import HeldBack
 from curator.rounds.score import RoundCounts, read_pool, score_pool
 from curator.rounds.score_quality import ScoreQuality, as_kept
 from curator.rounds.scored import refresh_scores
@@ -247,7 +247,7 @@ def _staged_frozen(
     token = rounds.begin_staging(workspace.catalogue)
     with clock.stage("score"):
         score = Scorer(trained, surveyed, plan).score
-        gates = gates_of(workspace, features, found, trained.margins, memory.reach)
+        gates = gates_of(workspace, features, found, rows, memory.reach)
         tally, score_digest = score_pool(
             workspace, pool, score, token, progress, folds=plan.heads, gates=gates
         )

@@ -18,9 +18,8 @@ from curator.base.vocabulary import CurrentLabel, code_of
 from curator.catalogue import rounds
 from curator.catalogue.pool import PoolChunk, pool_chunks
 from curator.classifiers.heads.frozen import PoolSlice
-from curator.rounds.gate_rules import HeldBack
 from curator.rounds.labels import held, is_human, pool_slice
-from curator.rounds.promotion import PoolLabel, RoundAction, ThresholdPolicy, decide
+from curator.rounds.promotion import HeldBack, PoolLabel, RoundAction, ThresholdPolicy, decide
 from curator.settings.sections import PromotionSettings
 from curator.storage.scores import SCORE_RECORD, ScoreWriter
 from curator.workspace import Workspace

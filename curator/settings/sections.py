@@ -157,10 +157,6 @@ class GatesSettings(_Section):
     distance: Annotated[float, Field(ge=0.0)] = 1.0
     """How far an image may lie from everything labelled, as a multiple of how far the most
     remote labelled image lies from the other ones; 0 does not ask."""
-    agreement: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Least P of the class by the heads alone and by the neighbours alone; 0 does not ask."""
-    pace: Annotated[float, Field(ge=0.0)] = 0.0
-    """Most promotions per class and round for each image that has the class; 0 is no limit."""
 
 
 class RoundsSettings(_Section):
@@ -348,7 +344,11 @@ class Settings(_Section):
 
 _CONSISTENCY = "learning from unlabelled images gained nothing and took several times as long"
 
+_GATES = "it held back nothing that distance does not, or only delayed it (docs/adr/0014-gates.md)"
+
 REMOVED_SETTINGS = {
+    "gates.agreement": _GATES,
+    "gates.pace": _GATES,
     "training.consistency": _CONSISTENCY,
     "training.consistency_weight": _CONSISTENCY,
     "training.unlabelled_ratio": _CONSISTENCY,

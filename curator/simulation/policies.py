@@ -23,7 +23,7 @@ from curator.audits.prepare import promise_for, rank_pool
 from curator.audits.scored import label_evidence
 from curator.audits.test import AuditOutcome, close_audit
 from curator.audits.whole import promise_despite_slips
-from curator.rounds.gate_rules import GateInputs, hold_back
+from curator.rounds.gates import GateInputs, hold_back
 from curator.rounds.promotion import PoolLabel, RoundAction, ThresholdPolicy, decide
 
 Ints = NDArray[np.int64]
@@ -56,7 +56,7 @@ class KnownScores:
 
     def without_distances(self) -> KnownScores:
         """The same where nobody asks how far an image lies from what is labelled."""
-        return replace(self, sights=replace(self.sights, far=None))
+        return replace(self, sights=replace(self.sights, distances=None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,32 +135,13 @@ def nothing_learned(labels: int, images: int) -> PolicyOutcome:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ThresholdBars:
-    """When thresholds promote, and what holds promotions back; see the settings of gates."""
-
-    policy: ThresholdPolicy
-    agreement: float = 0.0
-    pace: float = 0.0
-
-
-def play_thresholds(rounds: Sequence[KnownScores], bars: ThresholdBars) -> PolicyOutcome:
+def play_thresholds(rounds: Sequence[KnownScores], policy: ThresholdPolicy) -> PolicyOutcome:
     """What stands promoted after these rounds."""
     truth, said = rounds[-1].truth, rounds[-1].judged_positive
     held = np.full(len(truth), PoolLabel.NOTHING, dtype=np.int8)
     for scores in rounds:
-        actions = decide(scores.probability, held, bars.policy)
-        hold_back(
-            actions,
-            scores.probability,
-            scores.sights,
-            agreement=bars.agreement,
-            pace=bars.pace,
-            carrying=(
-                int(said.sum() + (held == PoolLabel.PROMOTED_POSITIVE).sum()),
-                int((~said).sum() + (held == PoolLabel.PROMOTED_NEGATIVE).sum()),
-            ),
-        )
+        actions = decide(scores.probability, held, policy)
+        hold_back(actions, scores.sights)
         held[actions == RoundAction.PROMOTE_POSITIVE] = PoolLabel.PROMOTED_POSITIVE
         held[actions == RoundAction.PROMOTE_NEGATIVE] = PoolLabel.PROMOTED_NEGATIVE
         held[actions == RoundAction.REVOKE] = PoolLabel.NOTHING
@@ -228,7 +209,9 @@ def ready_audit(
         reserve=rules.reserve,
     )
     sights = scores.sights
-    near = np.full(len(scores.truth), True) if sights.far is None else sights.far <= sights.limit
+    near = np.full(len(scores.truth), True)
+    if sights.distances is not None:
+        near = sights.distances <= sights.limit
     images = np.flatnonzero(near)
     frame = rank_pool(images, scores.probability[near], balanced=rules.balanced, seed=seed)
     judged = label_evidence(scores.judged_probability, scores.judged_positive, slips=scores.slips)

@@ -19,7 +19,6 @@ from curator.classifiers.heads.frozen import (
     Scorer,
     Survey,
     Teacher,
-    Trained,
     TrainingLabels,
     survey,
     train,
@@ -27,7 +26,7 @@ from curator.classifiers.heads.frozen import (
 from curator.classifiers.heads.graph import nearest_distances
 from curator.classifiers.heads.neighbour_smoothing import FeatureSource
 from curator.classifiers.heads.neighbours import Neighbourhood, places_of
-from curator.rounds.gate_rules import KNOWN_LIMIT, GateInputs, farthest_usual
+from curator.rounds.gates import LABEL_LIMIT, GateInputs, largest_usual_distance
 from curator.simulation.policies import KnownScores, draw_labels
 from curator.statistics.folds import fold_of, in_proportion_to_error, sampling_rank
 
@@ -144,25 +143,22 @@ class SimulationRun:
                     judged_probability=calibrated[places],
                     judged_raw=raw[places],
                     judged_positive=said,
-                    sights=self._sights(trained, places, labelled, seed),
+                    sights=self._sights(places, labelled, seed),
                     slips=trained.reading.wrong_share,
                 )
             )
             teacher = trained.as_teacher()
         return found
 
-    def _sights(self, trained: Trained, places: Ints, labelled: Flags, seed: int) -> GateInputs:
-        rest, far, limit = ~labelled, None, float("inf")
-        if self._vectors is not None:
-            known = places[np.argsort(sampling_rank(places, seed))[:KNOWN_LIMIT]]
-            vectors = self._vectors[known].astype(np.float32)
-            far = nearest_distances(self._vectors[rest], vectors)
-            limit = self._distance * farthest_usual(vectors, self.pool.unit_keys[known])
+    def _sights(self, places: Ints, labelled: Flags, seed: int) -> GateInputs:
+        if self._vectors is None:
+            return GateInputs(distances=None, limit=float("inf"))
+        compared = places[np.argsort(sampling_rank(places, seed))[:LABEL_LIMIT]]
+        vectors = self._vectors[compared].astype(np.float32)
+        usual = largest_usual_distance(vectors, self.pool.unit_keys[compared])
         return GateInputs(
-            far=far,
-            limit=limit,
-            views=trained.margins.views(self.pool.rows[rest]),
-            ranks=sampling_rank(self.pool.unit_keys[rest], seed),
+            distances=nearest_distances(self._vectors[~labelled], vectors),
+            limit=self._distance * usual,
         )
 
     def _survey(self, labelled: Flags, teacher: Teacher | None, seed: int) -> Survey:

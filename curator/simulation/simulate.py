@@ -37,7 +37,6 @@ from curator.simulation.policies import (
     AuditRules,
     KnownScores,
     PolicyOutcome,
-    ThresholdBars,
     nothing_learned,
     play_certified,
     play_thresholds,
@@ -250,13 +249,10 @@ class _Stage:
         if not found:
             return nothing_learned(setting.seeds, len(self.pool))
         if setting.policy != "certified":
-            bars = ThresholdBars(
-                policy=policy_of(settings.promotion),
-                agreement=settings.gates.agreement,
-                pace=settings.gates.pace,
-            )
             raw = setting.policy == "raw"
-            return play_thresholds([one.as_raw() if raw else one for one in found], bars)
+            return play_thresholds(
+                [one.as_raw() if raw else one for one in found], policy_of(settings.promotion)
+            )
         sample = None if setting.decisions is None else setting.decisions - setting.seeds
         assert setting.max_error is not None
         scores = found[-1].as_raw() if settings.promotion.score == "raw" else found[-1]

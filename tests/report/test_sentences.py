@@ -45,7 +45,7 @@ def test_scores_are_judged_on_the_command_line(doubtful: Pool) -> None:
     assert kept["alarms"][0]["kind"] == "shortcut"
     (second,) = curator("-q", "-w", root, "round", "--json").json()
     assert second["judgement"]["last"]["round_id"] == 1
-    assert second["held_back"].keys() == {"distance", "agreement", "pace"}
+    assert second["held_back"].keys() == {"distance"}
 
 
 def test_suspects_come_with_the_label_that_they_carry(doubtful: Pool) -> None:

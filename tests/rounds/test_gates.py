@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 
 from curator.audits import plan
-from curator.base.vocabulary import CurrentLabel, code_of
 from curator.errors import DataError
 from curator.review.queues import queue
 from curator.rounds.run import RoundReport, run_rounds
 from tests.rounds.pool import Pool
 
 pytestmark = pytest.mark.slow
-
-POSITIVE = code_of(CurrentLabel.POSITIVE)
 
 
 def rounds(pool: Pool, count: int = 1) -> list[RoundReport]:
@@ -77,32 +74,6 @@ def test_labels_that_come_between_two_rounds_of_a_run_move_the_distances(tmp_pat
     pool.label(range(30))
     next(run)
     assert pool.promoted()[30:60].sum() > 15
-
-
-def test_a_round_promotes_no_more_than_its_pace(tmp_path: Path) -> None:
-    pool = Pool(tmp_path, size=500, distance=6.0, settings={"gates.pace": "0.5"})
-    pool.label(range(60))
-    positive = int(pool.truth[:60].sum())
-    first, second = rounds(pool, 2)
-    assert first.promoted_positive == positive // 2
-    assert first.promoted_negative == (60 - positive) // 2
-    assert first.held_back.pace > 0
-    assert second.promoted_positive == (positive + positive // 2) // 2
-    assert second.standing_promoted > first.standing_promoted
-
-
-@pytest.mark.parametrize("least", ["0", "0.95"])
-def test_heads_and_neighbours_have_to_agree_where_that_is_asked(tmp_path: Path, least: str) -> None:
-    pool = Pool(tmp_path, size=500, distance=4.0, settings={"gates.agreement": least})
-    pool.label(range(100))
-    (report,) = rounds(pool)
-    if least == "0":
-        assert report.held_back.agreement == 0
-        assert pool.promoted().sum() > 50
-    else:
-        assert report.held_back.agreement > 0
-    wrong = (pool.standing() == POSITIVE) != pool.truth
-    assert wrong[pool.promoted()].sum() <= 3
 
 
 def test_gates_do_not_revoke(tmp_path: Path) -> None:

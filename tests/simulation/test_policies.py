@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from curator.rounds.gate_rules import GateInputs
+from curator.rounds.gates import GateInputs
 from curator.rounds.promotion import ThresholdPolicy
 from curator.simulation.policies import (
     AuditRules,
     KnownScores,
-    ThresholdBars,
     draw_labels,
     nothing_learned,
     oracle_coverage,
@@ -24,7 +23,7 @@ from curator.simulation.policies import (
 
 BARS = ThresholdPolicy(promote_above=0.9, promote_below=0.1, revoke_below=0.7, revoke_above=0.3)
 
-NOTHING_SEEN = GateInputs(far=None, limit=1.0, views=(), ranks=np.empty(0))
+NOTHING_SEEN = GateInputs(distances=None, limit=1.0)
 
 
 def easy(size: int = 6_000, seed: int = 0) -> KnownScores:
@@ -64,9 +63,7 @@ def scored(probability: list[float], truth: list[bool], far: list[float]) -> Kno
         judged_probability=np.full(3, 0.9),
         judged_raw=np.full(3, 0.5),
         judged_positive=np.array([True, False, False]),
-        sights=GateInputs(
-            far=np.array(far), limit=1.0, views=[p], ranks=np.arange(len(p)) / len(p)
-        ),
+        sights=GateInputs(distances=np.array(far), limit=1.0),
     )
 
 
@@ -76,7 +73,7 @@ SECOND = scored([0.80, 0.60, 0.05, 0.40, 0.95, 0.95], TRUTH, [0.0] * 6)
 
 
 def test_thresholds_count_the_true_error_of_each_label_through_rounds() -> None:
-    played = play_thresholds([FIRST, SECOND], ThresholdBars(policy=BARS))
+    played = play_thresholds([FIRST, SECOND], BARS)
     # Kept: 0 (above the lower bar), 2, 5; new: 4. Revoked: 1 and 3.
     assert (played.positive, played.wrong_positive) == (3, 1)
     assert (played.negative, played.wrong_negative) == (1, 1)
@@ -90,20 +87,14 @@ def test_thresholds_count_the_true_error_of_each_label_through_rounds() -> None:
 
 def test_gates_hold_back_what_they_hold_back_in_rounds() -> None:
     far = scored([0.95, 0.95, 0.05, 0.05, 0.5, 0.95], TRUTH, [2.0, 0.5, 2.0, 0.5, 0.0, 0.5])
-    gated = play_thresholds([far], ThresholdBars(policy=BARS))
+    gated = play_thresholds([far], BARS)
     assert (gated.positive, gated.negative) == (2, 1)
-    open_ = play_thresholds([far.without_distances()], ThresholdBars(policy=BARS))
+    open_ = play_thresholds([far.without_distances()], BARS)
     assert (open_.positive, open_.negative) == (3, 2)
-    # One of three labels is positive: one positive a round, and two negatives.
-    paced = play_thresholds([FIRST, FIRST], ThresholdBars(policy=BARS, pace=1.0))
-    assert (paced.positive, paced.negative) == (3, 2)
-    assert play_thresholds([FIRST], ThresholdBars(policy=BARS, pace=1.0)).positive == 1
-    agreed = play_thresholds([FIRST], ThresholdBars(policy=BARS, agreement=0.96))
-    assert (agreed.positive, agreed.negative) == (0, 0)
 
 
 def test_nothing_promoted_has_no_error() -> None:
-    played = play_thresholds([FIRST.as_raw()], ThresholdBars(policy=BARS))
+    played = play_thresholds([FIRST.as_raw()], BARS)
     assert played.coverage == 0.0
     assert played.error is None
     lost = nothing_learned(10, 50)
@@ -132,7 +123,7 @@ def test_a_certificate_covers_less_than_the_oracle_and_counts_its_decisions() ->
 def test_what_is_unlike_anything_labelled_is_never_certified_but_counts_as_left() -> None:
     scores = easy()
     far = np.where(np.arange(6_000) % 4 == 0, 2.0, 0.5)
-    gated = replace(scores, sights=replace(NOTHING_SEEN, far=far))
+    gated = replace(scores, sights=replace(NOTHING_SEEN, distances=far))
     ready = ready_audit(gated, AuditRules(max_error=0.05), sample=400, seed=0)
     assert not (far[ready.frame.image_ids] > 1).any()
     assert ready.images == 6_000

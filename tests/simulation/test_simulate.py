@@ -19,7 +19,7 @@ from curator.errors import DataError, UsageError
 from curator.rounds.neighbour_graph import required_graph, smoothing_graph
 from curator.rounds.run import plan_of
 from curator.rounds.score import policy_of, read_pool
-from curator.simulation.policies import ThresholdBars, play_thresholds
+from curator.simulation.policies import play_thresholds
 from curator.simulation.replay import FeatureSpace, KnownPool, SimulationRun
 from curator.simulation.simulate import SimulationRequest, simulate
 from tests.rounds.pool import Pool
@@ -57,11 +57,10 @@ def rows_of_all_tables(pool: Pool) -> dict[str, list[object]]:
         }
 
 
-@pytest.mark.parametrize("gate", [{}, {"gates.pace": "1"}, {"gates.agreement": "0.8"}])
-def test_rehearsed_rounds_are_real_rounds(tmp_path: Path, gate: dict[str, str]) -> None:
+def test_rehearsed_rounds_are_real_rounds(tmp_path: Path) -> None:
     """Scores and promotions, gates included, image by image and round by round."""
     pool = Pool(tmp_path, size=400, distance=5.0, settings={"promotion.promote_above": "0.95"})
-    pool.change({"gates.distance": "0.7"} | gate)
+    pool.change({"gates.distance": "0.7"})
     pool.label(range(60))
     ids, labelled = pool.image_ids(), np.arange(400) < 60
     features, settings = current_features(pool.opened), pool.opened.settings
@@ -80,17 +79,13 @@ def test_rehearsed_rounds_are_real_rounds(tmp_path: Path, gate: dict[str, str]) 
         distance=settings.gates.distance,
     )
     played = rehearsal.rounds(np.arange(60), pool.truth[:60], rounds=2, seed=0)
-    bars = ThresholdBars(
-        policy=policy_of(settings.promotion),
-        agreement=settings.gates.agreement,
-        pace=settings.gates.pace,
-    )
+    policy = policy_of(settings.promotion)
     for number, scores in enumerate(played, 1):
         (report,) = pool.api.round()
         real = current_scores(pool.opened.catalogue, ids)
         assert scores.probability == pytest.approx(real[~labelled], abs=1e-9)
         assert scores.judged_probability == pytest.approx(real[labelled], abs=1e-9)
-        standing = play_thresholds(played[:number], bars)
+        standing = play_thresholds(played[:number], policy)
         assert standing.positive + standing.negative == report.standing_promoted > 0
         assert sum(asdict(report.held_back).values()) > 0
         assert standing.coverage == pytest.approx(report.coverage)
