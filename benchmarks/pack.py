@@ -26,9 +26,9 @@ from PIL import Image
 
 from benchmarks.report import Line, median, print_report
 from curator.base.values import ImageFile
-from curator.classifiers.networks.augment import augmentation
 from curator.classifiers.networks.batch_loading import Batch, loaded
-from curator.classifiers.networks.batches import epoch_batches, training_set
+from curator.classifiers.networks.training_set import epoch_batches, training_set
+from curator.classifiers.networks.training_step import augmentation
 from curator.settings.sections import IngestSettings, TrainingSettings
 from curator.storage.pack import PackSpec, PixelPack, build_pack
 

@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curator.classifiers.networks.batch_loading import Labelled, margins_of
-from curator.classifiers.networks.batches import NO_PSEUDO, PseudoLabels, training_set
 from curator.classifiers.networks.network import NetworkRequest, build_network, resolve_input
 from curator.classifiers.networks.train import train_network
+from curator.classifiers.networks.training_set import (
+    NO_PSEUDO,
+    PseudoLabels,
+    training_set,
+    validation_members,
+)
 from curator.classifiers.networks.training_state import TrainedNetwork
-from curator.classifiers.networks.validation import validation_members
 from curator.rounds.networks import HeldPixels
 from curator.settings.sections import TrainingSettings
 from tests.support import fashion

@@ -22,7 +22,7 @@ from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import Label
 from curator.catalogue.features import list_feature_sets
 from curator.catalogue.pool import pool_chunks
-from curator.charts.lines import Chart, draw_charts
+from curator.charts.lines import Chart, Line, draw_charts
 from curator.classifiers.devices import core_count
 from curator.classifiers.heads.frozen import use_threads
 from curator.encoding.feature_set import FeatureSet, current_features, open_features
@@ -32,7 +32,6 @@ from curator.rounds.neighbour_graph import required_graph, smoothing_graph
 from curator.rounds.run import plan_of
 from curator.rounds.score import policy_of, read_pool
 from curator.simulation.cache import RunCache
-from curator.simulation.charts import charts_of
 from curator.simulation.policies import (
     AuditRules,
     KnownScores,
@@ -383,3 +382,48 @@ def _check_pool(truth: Flags, wish: SimulationRequest, file: Path, workspace: Wo
             f" {most:,} seeds{f' and an audit of {audit:,}' if audit else ''}.",
             "Seeds may be at most half of the images, and an audit half of what is left.",
         )
+
+
+def charts_of(rows: Sequence[SimulationOutcome]) -> tuple[Chart, ...]:
+    """Coverage, and true error, against all that people decide."""
+    by_line: dict[str, list[SimulationOutcome]] = {}
+    several = len({row.setting.features for row in rows}) > 1
+    repeated = len({row.setting.rounds for row in rows}) > 1
+    for row in rows:
+        setting = row.setting
+        promise = "" if setting.max_error is None else f" at {setting.max_error:.3g}"
+        rounds = f", round {setting.rounds}" if repeated else ""
+        features = f", {setting.features}" if several else ""
+        by_line.setdefault(f"{setting.policy}{promise}{rounds}{features}", []).append(row)
+    for members in by_line.values():
+        members.sort(key=lambda row: row.decisions)
+    return (
+        Chart(
+            title="Coverage (mean, 10% to 90%)",
+            x_name="human decisions",
+            y_name="share of the rest",
+            lines=tuple(
+                Line(
+                    name=name,
+                    x=tuple(row.decisions for row in members),
+                    y=tuple(row.coverage for row in members),
+                    low=tuple(row.low for row in members),
+                    high=tuple(row.high for row in members),
+                )
+                for name, members in by_line.items()
+            ),
+        ),
+        Chart(
+            title="True error of what was promoted",
+            x_name="human decisions",
+            y_name="share wrong",
+            lines=tuple(
+                Line(
+                    name=name,
+                    x=tuple(row.decisions for row in members if row.error is not None),
+                    y=tuple(row.error for row in members if row.error is not None),
+                )
+                for name, members in by_line.items()
+            ),
+        ),
+    )

@@ -19,14 +19,14 @@ from curator.base.vocabulary import CurrentLabel, Origin, Split, code_of
 from curator.catalogue import features as catalogued
 from curator.catalogue import pool
 from curator.classifiers.devices import choose_placement
-from curator.classifiers.networks.validation import nested_subset, validation_members
+from curator.classifiers.networks.training_set import nested_subset, validation_members
 from curator.encoding.pixel_packs import network_request, pixel_input, ready_pixels
 from curator.errors import DataError
 from curator.rounds.networks import say_whose_code
 from curator.settings.file import check_settings
 from curator.settings.sections import Settings
 from curator.statistics.metrics import ErrorEstimate, error_estimate
-from curator.tuning.space import Value
+from curator.tuning.tune import Value
 from curator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -150,9 +150,9 @@ def train_on(
     here, and what training raises.
     """
     from curator.classifiers.networks.batch_loading import Labelled
-    from curator.classifiers.networks.batches import training_set
     from curator.classifiers.networks.network import build_network, parameter_count
     from curator.classifiers.networks.train import train_network
+    from curator.classifiers.networks.training_set import training_set
 
     needs_networks(workspace.settings)
     request, pixels = network_request(workspace), pixel_input(workspace)

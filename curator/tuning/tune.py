@@ -9,12 +9,14 @@ so that an interrupted search goes on.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,11 +25,10 @@ from curator.base.progress import SILENT, Progress, Stage
 from curator.charts.lines import Chart, Line, draw_charts
 from curator.classifiers.devices import core_count
 from curator.classifiers.heads.frozen import use_threads
+from curator.classifiers.quiet import quiet_libraries
 from curator.errors import DataError, LearnError, SettingsError, UsageError
 from curator.settings.file import as_toml, setting_keys, unknown_key, write_settings
 from curator.statistics.metrics import ErrorEstimate
-from curator.tuning.search import Candidate, Sampler, Search, Trial
-from curator.tuning.space import Dimension, Value, combinations, parse_space
 from curator.tuning.trials import (
     StudyLabels,
     TrialResult,
@@ -410,3 +411,197 @@ def loss_chart(trials: Sequence[Trial], over: str) -> Chart:
         y_name="log loss",
         lines=lines,
     )
+
+
+Sampler = Literal["grid", "random", "tpe"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One candidate that was tried: its settings, its value (None if it failed), and facts."""
+
+    number: int
+    candidate: Candidate
+    value: float | None
+    facts: Mapping[str, Any]
+
+
+class Search:
+    """One stage of a search, named `name`, in the journal file at `path`."""
+
+    def __init__(
+        self, path: Path, name: str, space: Sequence[Dimension], sampler: Sampler, seed: int
+    ) -> None:
+        with quiet_libraries():
+            import optuna
+            from optuna.storages import JournalStorage
+            from optuna.storages.journal import JournalFileBackend
+
+            optuna.logging.set_verbosity(optuna.logging.ERROR)
+            self._optuna = optuna
+            storage = JournalStorage(JournalFileBackend(str(path)))
+            self._study = optuna.create_study(
+                storage=storage, study_name=name, direction="minimize", load_if_exists=True
+            )
+        self._sampler, self._seed = sampler, seed
+        self._distributions = {one.key: self._distribution(one) for one in space}
+        self._asked: Any = None
+        self._take_up_what_was_cut_off()
+        if sampler == "grid":
+            names = [one.key for one in space]
+            values = itertools.product(*(one.choices for one in space))
+            self.prefer([dict(zip(names, each, strict=True)) for each in values])
+
+    def trials(self) -> list[Trial]:
+        """Every trial that came to an end, in order."""
+        ended = (self._optuna.trial.TrialState.COMPLETE, self._optuna.trial.TrialState.PRUNED)
+        return [
+            Trial(
+                number=one.number,
+                candidate=dict(one.params),
+                value=one.value if one.state == ended[0] else None,
+                facts=dict(one.user_attrs),
+            )
+            for one in self._study.get_trials(deepcopy=False, states=ended)
+        ]
+
+    def ask(self) -> Candidate:
+        """The next candidate; it counts once `tell` or `fail` was called."""
+        with quiet_libraries():
+            self._study.sampler = self._fresh_sampler()
+            self._asked = self._study.ask(self._distributions)
+        return dict(self._asked.params)
+
+    def prefer(self, candidates: Sequence[Candidate]) -> None:
+        """Let these be asked next, unless they have been already."""
+        for candidate in candidates:
+            with quiet_libraries():
+                self._study.enqueue_trial(dict(candidate), skip_if_exists=True)
+
+    def tell(self, value: float, facts: Mapping[str, Any]) -> None:
+        """What the candidate came to."""
+        for name, fact in facts.items():
+            self._asked.set_user_attr(name, fact)
+        self._study.tell(self._asked, value)
+
+    def fail(self, reason: str) -> None:
+        """The candidate could not be trained; it is not tried again."""
+        self._asked.set_user_attr("failed", reason)
+        self._study.tell(self._asked, state=self._optuna.trial.TrialState.PRUNED)
+
+    def _take_up_what_was_cut_off(self) -> None:
+        state = self._optuna.trial.TrialState
+        for one in self._study.get_trials(deepcopy=False, states=(state.RUNNING,)):
+            self._study.tell(one.number, state=state.FAIL)
+            with quiet_libraries():
+                self._study.enqueue_trial(dict(one.params))
+
+    def _fresh_sampler(self) -> Any:
+        samplers = self._optuna.samplers
+        seed = self._seed + len(self._study.get_trials(deepcopy=False))
+        return (samplers.TPESampler if self._sampler == "tpe" else samplers.RandomSampler)(seed)
+
+    def _distribution(self, dimension: Dimension) -> Any:
+        kinds = self._optuna.distributions
+        if dimension.choices:
+            return kinds.CategoricalDistribution(dimension.choices)
+        if dimension.whole:
+            low, high = int(dimension.low), int(dimension.high)
+            return kinds.IntDistribution(low, high, log=dimension.logarithmic)
+        return kinds.FloatDistribution(dimension.low, dimension.high, log=dimension.logarithmic)
+
+
+_FORMS = "Write KEY=a,b,c, KEY=low..high, KEY=log:low..high or KEY=name_{a,b}."
+
+Value = bool | int | float | str
+Candidate = dict[str, Value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimension:
+    """One setting of a search: its `choices`, or, where these are empty, a range."""
+
+    key: str
+    choices: tuple[Value, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    logarithmic: bool = False
+    whole: bool = False
+
+
+def parse_space(lines: Sequence[str]) -> tuple[Dimension, ...]:
+    """The dimensions that `KEY=VALUES` lines mean. Raises UsageError for what they cannot mean."""
+    dimensions = tuple(_dimension(line) for line in lines)
+    keys = [one.key for one in dimensions]
+    twice = {key for key in keys if keys.count(key) > 1}
+    if twice:
+        raise UsageError(f"`{sorted(twice)[0]}` is in the search twice.", "Name it once.")
+    if not dimensions:
+        raise UsageError("The search has nothing to go through.", f"{_FORMS} Or set tune.space.")
+    return dimensions
+
+
+def _dimension(line: str) -> Dimension:
+    key, equals, text = line.partition("=")
+    key, text = key.strip(), text.strip()
+    if not equals or not key or not text:
+        raise UsageError(f"`{line}` does not say what to search.", _FORMS)
+    if ".." in text:
+        return _range(key, text, line)
+    values = [value for part in _commas(text) for value in _braces(part)]
+    return Dimension(key=key, choices=tuple(_value(value) for value in values))
+
+
+def _range(key: str, text: str, line: str) -> Dimension:
+    logarithmic = text.startswith("log:")
+    ends = text.removeprefix("log:").split("..")
+    try:
+        low, high = (float(end) for end in ends)
+    except ValueError:
+        raise UsageError(f"`{line}` is not a range of numbers.", _FORMS) from None
+    if not low < high or (logarithmic and low <= 0):
+        raise UsageError(f"`{line}` is an empty range.", "Its first number must be the smaller.")
+    whole = all(_is_whole(end) for end in ends)
+    return Dimension(key=key, low=low, high=high, logarithmic=logarithmic, whole=whole)
+
+
+def _is_whole(text: str) -> bool:
+    return text.strip().lstrip("-").isdigit()
+
+
+def _commas(text: str) -> Iterator[str]:
+    """The parts between commas that are not in braces."""
+    depth, part = 0, ""
+    for letter in text:
+        depth += (letter == "{") - (letter == "}")
+        if letter == "," and depth == 0:
+            yield part.strip()
+            part = ""
+        else:
+            part += letter
+    yield part.strip()
+
+
+def _braces(text: str) -> Iterator[str]:
+    """`a{1,2}b` as `a1b`, `a2b`."""
+    start, end = text.find("{"), text.find("}")
+    if start < 0 or end < start:
+        yield text
+        return
+    for choice in text[start + 1 : end].split(","):
+        yield from _braces(text[:start] + choice.strip() + text[end + 1 :])
+
+
+def _value(text: str) -> Value:
+    try:
+        value: Any = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, (bool, int, float, str)) else text
+
+
+def combinations(space: Sequence[Dimension]) -> int | None:
+    """How many candidates the space has; None with a range."""
+    if any(not one.choices for one in space):
+        return None
+    return len(list(itertools.product(*(one.choices for one in space))))

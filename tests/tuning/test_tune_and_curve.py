@@ -8,15 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curator.classifiers.networks.validation import nested_subset, validation_members
+from curator.classifiers.networks.training_set import nested_subset, validation_members
 from curator.errors import DataError, SettingsError, UsageError
 from curator.settings.file import read_settings
 from curator.tuning import tune as tuning
-from curator.tuning.curve import _enough, curve_of_epochs, curve_of_sizes
-from curator.tuning.powerlaw import PowerLaw, fit_power_law
-from curator.tuning.search import Trial
-from curator.tuning.space import parse_space
-from curator.tuning.tune import loss_chart, tune
+from curator.tuning.curve import PowerLaw, _enough, curve_of_epochs, curve_of_sizes, fit_power_law
+from curator.tuning.tune import Trial, loss_chart, parse_space, tune
 from tests.classifiers.networks.pictures import labelled, picture_size
 from tests.support.command import curator
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curator.classifiers.networks.batches import Ints
 from curator.classifiers.networks.network import PixelNetwork
+from curator.classifiers.networks.training_set import Ints
 
 SCORING_BATCH = 64
 """Images per forward pass without training; fixed, so that scores repeat to the bit."""

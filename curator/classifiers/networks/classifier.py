@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from curator.classifiers.model_file import read_model_file
 from curator.classifiers.networks.batch_loading import PixelSource, margins_of
-from curator.classifiers.networks.batches import Ints
 from curator.classifiers.networks.network import (
     NetworkRequest,
     PixelInput,
     PixelNetwork,
     rebuild_network,
 )
+from curator.classifiers.networks.training_set import Ints
 from curator.errors import LearnError
 from curator.statistics.calibration import CalibrationMap, sigmoid
 

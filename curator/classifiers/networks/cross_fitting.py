@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from curator.classifiers.heads.frozen import SAMPLE_FOR_POOL, Basis, PoolSlice
 from curator.classifiers.heads.pseudo_labels import PseudoRule, PseudoSampler, claims
 from curator.classifiers.networks.batch_loading import Labelled, PixelSource, margins_of
-from curator.classifiers.networks.batches import Ints, PseudoLabels, training_set
 from curator.classifiers.networks.classifier import FinetunedClassifier
 from curator.classifiers.networks.network import (
     NetworkRequest,
@@ -38,8 +37,13 @@ from curator.classifiers.networks.network import (
     build_network,
 )
 from curator.classifiers.networks.train import train_network
+from curator.classifiers.networks.training_set import (
+    Ints,
+    PseudoLabels,
+    training_set,
+    validation_members,
+)
 from curator.classifiers.networks.training_state import EpochRecord, TrainedNetwork
-from curator.classifiers.networks.validation import validation_members
 from curator.errors import LearnError
 from curator.settings.sections import TrainingSettings
 from curator.statistics.calibration import (

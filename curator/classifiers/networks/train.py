@@ -24,15 +24,14 @@ from curator.classifiers.networks.batch_loading import (
     loaded,
     validated,
 )
-from curator.classifiers.networks.batches import (
+from curator.classifiers.networks.network import PixelNetwork
+from curator.classifiers.networks.training_set import (
     TrainingSet,
     epoch_batches,
     steps_per_epoch,
 )
-from curator.classifiers.networks.network import PixelNetwork
-from curator.classifiers.networks.schedule import learning_rate
 from curator.classifiers.networks.training_state import EpochRecord, TrainedNetwork, TrainingState
-from curator.classifiers.networks.training_step import Examples, Learner
+from curator.classifiers.networks.training_step import Examples, Learner, learning_rate
 from curator.classifiers.quiet import quiet_libraries
 from curator.errors import LearnError
 from curator.settings.sections import TrainingSettings

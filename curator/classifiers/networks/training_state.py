@@ -6,13 +6,16 @@ All of it goes to disk after every epoch, so that the training can be taken up a
 from __future__ import annotations
 
 import copy
+import pickle
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from curator.classifiers.networks.checkpoint import load_checkpoint, save_checkpoint
+from curator.base.files import replacing
+from curator.classifiers.encoders.weights import TORN
 from curator.classifiers.networks.network import PixelNetwork
 from curator.classifiers.networks.training_step import Learner
 from curator.settings.sections import TrainingSettings
@@ -131,3 +134,20 @@ class TrainingState:
             best_epoch=self.best_epoch,
             images_per_second=self._images / max(self._training_seconds, 1e-9),
         )
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write `state` in place of an earlier checkpoint. Raises StorageError if that fails."""
+    with replacing(path) as stream:
+        torch.save(dict(state), stream)
+
+
+def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
+    """The state of the training with this key; None if there is none that can be used."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    except (OSError, pickle.UnpicklingError, *TORN):
+        return None  # damaged: the training begins anew
+    return state if isinstance(state, dict) and state.get("key") == key else None

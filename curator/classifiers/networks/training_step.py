@@ -6,10 +6,14 @@ all three can take any step again.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-from curator.classifiers.networks.augment import augmentation, mixup
+import torch
+from torchvision.transforms import v2
+
 from curator.classifiers.networks.layers import freeze_layers
 from curator.classifiers.networks.network import PixelNetwork
 from curator.classifiers.quiet import quiet_libraries
@@ -130,3 +134,100 @@ def _arithmetic(recipe: TrainingSettings, device: str) -> AbstractContextManager
 def _needs_scaling(recipe: TrainingSettings, device: str) -> bool:
     """Whether 16 bits mean float16, whose small gradients vanish unless they are scaled up."""
     return half_precision(recipe, device) is torch.float16
+
+
+_ONE_CYCLE_RISE = 0.3
+_ONE_CYCLE_START = 1 / 25
+_ONE_CYCLE_END = 1e-4 / 25
+
+
+def learning_rate(recipe: TrainingSettings, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of step `step`, counted from 0, over the whole training.
+
+    `cosine` falls to nothing over the epochs of the recipe: Loshchilov and Hutter (2017),
+    "SGDR", ICLR, eq. 5, without restarts. `one-cycle` rises for three tenths of the way
+    from a 25th of the peak and falls again along cosines: Smith and Topin (2018),
+    "Super-convergence". Warm-up multiplies the others by a line from 0 to 1.
+    """
+    total = recipe.epochs * steps_per_epoch
+    progress = min(step / max(1, total - 1), 1.0)
+    if recipe.schedule == "one-cycle":
+        return recipe.learning_rate * _one_cycle(progress)
+    factor = {
+        "cosine": _cosine(1.0, 0.0, progress),
+        "exponential": math.pow(recipe.decay, step / steps_per_epoch),
+        "constant": 1.0,
+    }[recipe.schedule]
+    warmup_steps = recipe.warmup_epochs * steps_per_epoch
+    warmth = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+    return recipe.learning_rate * factor * warmth
+
+
+def _one_cycle(progress: float) -> float:
+    if progress < _ONE_CYCLE_RISE:
+        return _cosine(_ONE_CYCLE_START, 1.0, progress / _ONE_CYCLE_RISE)
+    return _cosine(1.0, _ONE_CYCLE_END, (progress - _ONE_CYCLE_RISE) / (1 - _ONE_CYCLE_RISE))
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+PIECES = 8
+"""Draws per batch; a batch that is smaller gets one draw for each image."""
+
+_CANVAS = 0.5
+Transform = Callable[[torch.Tensor], torch.Tensor]
+
+
+def augmentation(recipe: TrainingSettings, channels: int) -> Transform:
+    """The recipe's augmentation of float pixels (N, channels, S, S) from 0 to 1."""
+    steps: list[v2.Transform] = []
+    if recipe.flip:
+        steps.append(v2.RandomHorizontalFlip(0.5))
+    if recipe.shift or recipe.zoom or recipe.rotate:
+        steps.append(
+            v2.RandomAffine(
+                degrees=recipe.rotate,
+                translate=(recipe.shift, recipe.shift),
+                scale=(1 - recipe.zoom, 1 + recipe.zoom) if recipe.zoom else None,
+                interpolation=v2.InterpolationMode.BILINEAR,
+                fill=_CANVAS,
+            )
+        )
+    if recipe.colour:
+        saturation = recipe.colour if channels == 3 else None
+        steps.append(v2.ColorJitter(recipe.colour, recipe.colour, saturation))
+    if recipe.erase:
+        steps.append(v2.RandomErasing(recipe.erase, value=_CANVAS))
+    return _by_piece(v2.Compose(steps)) if steps else _unchanged
+
+
+def mixup(
+    pixels: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, alpha: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Blends of images with blends of their targets and weights; alpha 0 changes nothing.
+
+    Zhang, Cisse, Dauphin and Lopez-Paz (2018), "mixup", ICLR, eq. 1.
+    """
+    if not alpha:
+        return pixels, targets, weights
+    part = float(torch.distributions.Beta(alpha, alpha).sample())
+    other = torch.randperm(len(pixels), device=pixels.device)
+    return (
+        part * pixels + (1 - part) * pixels[other],
+        part * targets + (1 - part) * targets[other],
+        part * weights + (1 - part) * weights[other],
+    )
+
+
+def _by_piece(transform: Transform) -> Transform:
+    def apply(pixels: torch.Tensor) -> torch.Tensor:
+        pieces = pixels.tensor_split(min(PIECES, len(pixels)))
+        return torch.cat([transform(piece) for piece in pieces])
+
+    return apply
+
+
+def _unchanged(pixels: torch.Tensor) -> torch.Tensor:
+    return pixels

@@ -11,17 +11,22 @@ from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from curator.classifiers.networks import batch_loading
-from curator.classifiers.networks.augment import augmentation, mixup
-from curator.classifiers.networks.batches import training_set
 from curator.classifiers.networks.network import (
     NetworkRequest,
     PixelNetwork,
     build_network,
     resolve_input,
 )
-from curator.classifiers.networks.schedule import learning_rate
 from curator.classifiers.networks.train import train_network
-from curator.classifiers.networks.training_step import Examples, Learner, half_precision
+from curator.classifiers.networks.training_set import training_set
+from curator.classifiers.networks.training_step import (
+    Examples,
+    Learner,
+    augmentation,
+    half_precision,
+    learning_rate,
+    mixup,
+)
 from curator.errors import LearnError
 from curator.rounds.networks import HeldPixels
 from curator.settings.sections import TrainingSettings

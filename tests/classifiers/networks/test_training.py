@@ -10,14 +10,6 @@ from numpy.typing import NDArray
 
 from curator.classifiers.encoders.weights import read_state
 from curator.classifiers.networks.batch_loading import Labelled, margins_of
-from curator.classifiers.networks.batches import (
-    NO_PSEUDO,
-    PseudoLabels,
-    TrainingSet,
-    epoch_batches,
-    training_set,
-)
-from curator.classifiers.networks.checkpoint import load_checkpoint
 from curator.classifiers.networks.network import (
     NetworkRequest,
     PixelNetwork,
@@ -25,7 +17,14 @@ from curator.classifiers.networks.network import (
     resolve_input,
 )
 from curator.classifiers.networks.train import train_network
-from curator.classifiers.networks.training_state import EpochRecord, TrainedNetwork
+from curator.classifiers.networks.training_set import (
+    NO_PSEUDO,
+    PseudoLabels,
+    TrainingSet,
+    epoch_batches,
+    training_set,
+)
+from curator.classifiers.networks.training_state import EpochRecord, TrainedNetwork, load_checkpoint
 from curator.errors import LearnError
 from curator.rounds.networks import HeldPixels
 from curator.settings.sections import TrainingSettings
