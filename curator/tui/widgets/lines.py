@@ -16,7 +16,7 @@ class TextLines(Widget):
     terminal. What is missing is filled with blanks.
     """
 
-    DEFAULT_CSS = "Lines { background: $background; }"
+    DEFAULT_CSS = "TextLines { background: $background; }"
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)

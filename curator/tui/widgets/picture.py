@@ -22,7 +22,7 @@ class Picture(Container):
 
     DEFAULT_CSS = """
     Picture { width: 1fr; height: 1fr; background: $background; align: center middle; }
-    Picture > Lines { width: 100%; height: 100%; }
+    Picture > TextLines { width: 100%; height: 100%; }
     Picture > .pixels { width: auto; height: auto; }
     """
 
