@@ -150,19 +150,17 @@ ACTIONS: tuple[KeyAction, ...] = (
         name="left",
         keys=("left", "h"),
         label="left",
-        meaning="The image before; to the left on the sheet and in a zoomed image; the picture"
-        " before, where the history shows what the network sees.",
+        meaning="The image before; to the left on the sheet and in a zoomed image.",
         group=KeyGroup.MOVE,
-        places=(*LOOKING, ScreenName.HISTORY),
+        places=LOOKING,
     ),
     KeyAction(
         name="right",
         keys=("right", "l"),
         label="right",
-        meaning="The image after, without deciding; to the right on the sheet and when zoomed;"
-        " the next picture of what the network sees.",
+        meaning="The image after, without deciding; to the right on the sheet and when zoomed.",
         group=KeyGroup.MOVE,
-        places=(*LOOKING, ScreenName.HISTORY),
+        places=LOOKING,
     ),
     KeyAction(
         name="up",
@@ -212,23 +210,11 @@ ACTIONS: tuple[KeyAction, ...] = (
         name="history",
         keys=("i",),
         label="history",
-        meaning="Everything that was ever said about the image, and what the network sees in"
-        " it; back with the same key.",
+        meaning="Everything that was ever said about the image; back with the same key.",
         group=KeyGroup.LOOK,
         places=(*LOOKING, ScreenName.HISTORY),
         blind=False,
         footer=11,
-    ),
-    KeyAction(
-        name="inside",
-        keys=("v",),
-        label="look inside",
-        meaning="What the network sees in the image: where its answer comes from, and the"
-        " feature maps; networks trained end to end show it at once.",
-        group=KeyGroup.LOOK,
-        places=(ScreenName.HISTORY,),
-        blind=False,
-        footer=12,
     ),
     KeyAction(
         name="similar",
@@ -315,6 +301,9 @@ ACTIONS: tuple[KeyAction, ...] = (
 FIXED = ("reason", "palette")
 """Actions whose keys cannot be changed."""
 
+REMOVED = {"inside": "`curator inspect IMAGE` shows what the network sees in an image"}
+"""Actions that older settings may still name, and what to use instead."""
+
 _SIGNS = {
     "slash": "/",
     "question_mark": "?",
@@ -350,6 +339,8 @@ def resolve_keys(changes: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """
     known = {action.name: action for action in ACTIONS}
     for name in changes:
+        if name in REMOVED:
+            raise ValueError(f"the action `{name}` was removed: {REMOVED[name]}; delete the line")
         if name not in known:
             near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
             hint = f"; did you mean `{near[0]}`?" if near else ""

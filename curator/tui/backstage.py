@@ -19,8 +19,6 @@ from textual.strip import Strip
 
 from curator.base.vocabulary import CurrentLabel
 from curator.catalogue.sources import list_sources
-from curator.prediction.inside import NetworkView, sees_by_itself
-from curator.prediction.onlooker import Onlooker
 from curator.review.cards import NO_CONTEXT, ImageCard, load_context, load_image_cards
 from curator.review.labelled_neighbours import LabelledNeighbour, LabelledNeighbours
 from curator.review.pictures import LoadedPicture, Pictures, Region
@@ -73,7 +71,7 @@ class PreparedScreen:
 
 
 class Preparation:
-    """Owns the threads, the open files and the onlooker of one session; `close` ends them."""
+    """Owns the threads and the open files of one session; `close` ends them."""
 
     def __init__(self, workspace: Workspace, desk: ReviewSession) -> None:
         settings = workspace.settings
@@ -90,8 +88,6 @@ class Preparation:
         )
         self._desk_thread = ThreadPoolExecutor(1, thread_name_prefix="desk")
         self._search_thread = ThreadPoolExecutor(1, thread_name_prefix="search")
-        self._inside_thread = ThreadPoolExecutor(1, thread_name_prefix="inside")
-        self._onlooker = Onlooker(workspace)
         self._ahead: Ahead[PreparationRequest, PreparedScreen] = Ahead(self._prepare, keep=KEPT)
         self._thumbs: OrderedDict[tuple[int, int, int], Sequence[Strip]] = OrderedDict()
         self._thumb_lock = threading.Lock()
@@ -102,8 +98,6 @@ class Preparation:
         """End the threads, let go of claims and files."""
         self._ahead.close()
         self._search_thread.shutdown(wait=True, cancel_futures=True)
-        self._onlooker.close()
-        self._inside_thread.shutdown(wait=True, cancel_futures=True)
         self._desk_thread.shutdown(wait=True)
         self.desk.close()
         self.pictures.close()
@@ -140,23 +134,6 @@ class Preparation:
         """A part of an image, enlarged; None if it cannot be shown."""
         shot = self.pictures.close_up(card, region, *canvas.pixels)
         return None if shot.pixels is None else frame(shot.pixels, canvas)
-
-    async def inside(self, card: ImageCard, *, asked: bool) -> NetworkView | None:
-        """What the network sees in an image, never of one that somebody labels blind.
-
-        Unless it is `asked` for, only networks that were trained end to end are looked
-        into: for an encoder's heads PyTorch would be loaded for everybody who reads a
-        history. Raises CuratorError where there is nothing to look into.
-        """
-        if card.blind or self.desk.blind:
-            return None
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._inside_thread, self._look, card.image_id, asked)
-
-    def _look(self, image_id: int, asked: bool) -> NetworkView | None:
-        if not asked and not sees_by_itself(self.workspace):
-            return None
-        return self._onlooker.sight(image_id)
 
     def sources(self) -> tuple[str, ...]:
         """The names of all sources."""

@@ -45,6 +45,7 @@ def test_bindings_carry_the_ids_that_settings_change() -> None:
         ({"positive": "x"}, "would mean both"),
         ({"positive": " "}, "needs a key"),
         ({"reason": "p"}, "cannot be changed"),
+        ({"inside": "w"}, "was removed: `curator inspect IMAGE`"),
     ],
 )
 def test_keys_that_cannot_be_are_refused(changes: dict[str, str], says: str) -> None:

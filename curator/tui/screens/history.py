@@ -1,4 +1,4 @@
-"""Everything that was ever said about one image, where it lies, and what the network sees."""
+"""Everything that was ever said about one image, and where it lies."""
 
 from __future__ import annotations
 
@@ -7,33 +7,29 @@ from typing import ClassVar
 
 from rich.table import Table
 from rich.text import Text
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from curator.catalogue.labels import HistoryEvent
-from curator.errors import CuratorError
 from curator.review.cards import CardContext, ImageCard, load_context
 from curator.settings.keys import ScreenName
 from curator.tui.keys import bindings_for
 from curator.tui.lines import safe
 from curator.tui.screens.base import ReviewScreen
 from curator.tui.widgets.bars import KeyBar, headline
-from curator.tui.widgets.inside import Inside, views_of
 from curator.tui.widgets.lines import TextLines
 
 
 class HistoryScreen(ReviewScreen):
-    """The image's places and its label events, the newest first; beneath, the network's view."""
+    """The image's places and its label events, the newest first."""
 
     PLACE = ScreenName.HISTORY
     BINDINGS: ClassVar[list[BindingType]] = bindings_for(ScreenName.HISTORY)
     CSS = """
     HistoryScreen #headline { height: 1; dock: top; }
     HistoryScreen VerticalScroll { height: 1fr; padding: 1 2; background: $background; }
-    HistoryScreen.-looking VerticalScroll { height: auto; max-height: 50%; }
     HistoryScreen Static { width: 100%; }
     """
 
@@ -47,12 +43,7 @@ class HistoryScreen(ReviewScreen):
         with VerticalScroll(can_focus=False):
             yield Static(id="places")
             yield Static(id="events")
-        yield Inside(self.review.graphics)
         yield KeyBar()
-
-    def on_mount(self) -> None:
-        """Begin to look, if the network can be looked into without further ado."""
-        self._look_inside(asked=False)
 
     def on_resize(self) -> None:
         """Draw for the new width."""
@@ -71,49 +62,6 @@ class HistoryScreen(ReviewScreen):
         context = await backstage.at_desk(load_context, backstage.workspace, self._card.image_id)
         self.query_one("#places", Static).update(Text("\n".join(self._places(context))))
         self.query_one("#events", Static).update(self._events(context))
-        self._draw_inside()
-
-    @work(exclusive=True)
-    async def _look_inside(self, *, asked: bool) -> None:
-        """Pictures of what the network sees, as soon as another process has made them."""
-        app, inside = self.review, self.query_one(Inside)
-        if asked:
-            self._make_room()
-            self.call_after_refresh(inside.say, "looking into the network…", self.inks)
-        try:
-            sight = await app.backstage.inside(self._card, asked=asked)
-        except CuratorError as error:
-            self._make_room()
-            told = f"{error.problem} {error.advice}"
-            self.call_after_refresh(inside.say, told, self.inks)
-            return
-        if sight is not None:
-            self._make_room()
-            inside.fill(views_of(sight, app.backstage.names))
-            self.call_after_refresh(self._draw_inside)
-
-    def _make_room(self) -> None:
-        """The page takes what it needs, at most half, and the network's view the rest."""
-        self.query_one(Inside).display = True
-        self.add_class("-looking")
-
-    def _draw_inside(self) -> None:
-        self.query_one(Inside).draw(self.inks, self.review.depth, self.review.ground)
-
-    def action_inside(self) -> None:
-        """Look into the network also where it is an encoder with heads."""
-        if not self.query_one(Inside).is_filled:
-            self._look_inside(asked=True)
-
-    def action_left(self) -> None:
-        """The picture before."""
-        self.query_one(Inside).turn(-1)
-        self._draw_inside()
-
-    def action_right(self) -> None:
-        """The next picture."""
-        self.query_one(Inside).turn(1)
-        self._draw_inside()
 
     async def action_history(self) -> None:
         """Back to where one came from."""
