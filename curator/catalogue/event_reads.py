@@ -30,8 +30,6 @@ from curator.catalogue.bulk import column, columns
 from curator.catalogue.current_labels.arrays import PeopleEvents
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import (
-    Audit,
-    Certificate,
     Grouping,
     HeadMove,
     Image,
@@ -137,17 +135,6 @@ def last_change(catalogue: Catalogue) -> datetime | None:
     with catalogue.read() as connection:
         found = [connection.execute(query).scalar_one_or_none() for query in queries]
     return max((one for one in found if one is not None), default=None)
-
-
-def landmarks(catalogue: Catalogue) -> tuple[int, ...]:
-    """Numbers that are others after a round, a rollback, an audit's step or a certificate."""
-    closed = sa.select(sa.func.count()).where(Audit.closed_at.is_not(None))
-    queries = (
-        *(sa.select(sa.func.max(table.id)) for table in (HeadMove, Audit, Certificate)),
-        closed,
-    )
-    with catalogue.read() as connection:
-        return tuple(connection.execute(query).scalar_one() or 0 for query in queries)
 
 
 def current_promotions(catalogue: Catalogue, round_id: int) -> Ints:

@@ -1,4 +1,4 @@
-"""The command `report`: the story of the curation as a page, written or served."""
+"""The command `report`: the story of the curation as a page."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
-from curator.cli import screen
 from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, Force, flag, named_path
+from curator.cli.options import AsJson, Force, named_path
 from curator.cli.output import emit, emit_json, shown, size
-from curator.errors import UsageError
 
 
 def report(
@@ -24,15 +22,6 @@ def report(
             help="report.html in the workspace, if not given.",
         ),
     ] = None,
-    watch: Annotated[
-        bool, flag("--watch", help="Serve it here instead, loaded again after each round.")
-    ] = False,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT", help="With --watch: where to serve; else this computer alone."
-        ),
-    ] = None,
     force: Force = False,
     json: AsJson = False,
 ) -> None:
@@ -43,24 +32,9 @@ def report(
     page is written only where DEST.html is given.
 
     Example: curator report clean.html
-
-    Example: curator report --watch
     """
     call = invocation(context)
-    if watch:
-        if destination is not None or force or json:
-            raise UsageError(
-                "A watched report is served, not written or printed.",
-                "Leave out --watch, or DEST.html, --force and --json.",
-            )
-        host, port = screen.host_and_port(address or "")
-        with call.workspace() as workspace:
-            from curator.tui.watch import serve_report
-
-            serve_report(workspace, host=host, port=port, say=call.say)
-    elif address is not None:
-        raise UsageError("--address says nothing without --watch.", "Add --watch.")
-    elif json and destination is None:
+    if json and destination is None:
         _print_facts(call)
     else:
         _write(call, destination, force=force, json=json)

@@ -2,8 +2,7 @@
 
 The page carries its own plots, pictures and styles. Its content policy allows no script, no
 request, and no style but the page's own, named by its digest; everything that a person or a
-file system named is escaped by the template. A watched page has one script more, which waits
-for the server that it came from to say that there is news.
+file system named is escaped by the template.
 """
 
 from __future__ import annotations
@@ -44,13 +43,6 @@ FIGURES: tuple[Callable[[ReportData, Styles], Figure], ...] = (
 MOST_ROWS = 500
 """Rows of a table behind a plot; a page must stay small enough to be sent."""
 
-WATCHER = """\
-new EventSource(new URL("news", location.href)).onmessage = (news) => {
-  if (news.data !== document.documentElement.dataset.version) location.reload();
-};
-"""
-"""Loads a watched page again once its server has another version of it."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
@@ -61,8 +53,8 @@ class Headline:
     remark: str = ""
 
 
-def render(story: ReportData, *, version: str = "") -> str:
-    """The whole page. With a `version` it watches its server for another one."""
+def render(story: ReportData) -> str:
+    """The whole page."""
     styles = Styles()
     figures = {one.key: one for one in (make(story, styles) for make in FIGURES)}
     css = (files("curator.report") / "page.css").read_text(encoding="utf-8") + styles.css() + "\n"
@@ -73,9 +65,7 @@ def render(story: ReportData, *, version: str = "") -> str:
             figures=figures,
             headlines=tuple(_headlines(story)),
             css=css,
-            policy=_policy(css, watched=bool(version)),
-            watcher=WATCHER if version else "",
-            version=version,
+            policy=_policy(css),
             most_rows=MOST_ROWS,
         )
     )
@@ -97,11 +87,9 @@ def _environment() -> Any:
     return environment
 
 
-def _policy(css: str, *, watched: bool) -> str:
+def _policy(css: str) -> str:
     """The page's content policy, with the digests of what is its own."""
     rules = ["default-src 'none'", "img-src data:", f"style-src {_digest(css)}"]
-    if watched:
-        rules += [f"script-src {_digest(WATCHER)}", "connect-src 'self'"]
     return "; ".join([*rules, "base-uri 'none'", "form-action 'none'"])
 
 

@@ -12,11 +12,9 @@ from pathlib import Path
 
 from curator.base.files import check_destination, replacing
 from curator.base.progress import SILENT, Progress
-from curator.catalogue import event_reads
 from curator.report.collect import collect_report
 from curator.report.data import ReportData
-from curator.rounds.scored import catch_up
-from curator.workspace import Workspace, open_workspace
+from curator.workspace import Workspace
 
 USUAL_NAME = "report.html"
 
@@ -51,23 +49,8 @@ def report(
     return WrittenReport(destination=place, size=len(content), story=story)
 
 
-def page_of(story: ReportData, *, version: str = "") -> str:
-    """The page; with a `version` one that is served, and waits for another version."""
+def page_of(story: ReportData) -> str:
+    """The page."""
     from curator.report.page import render
 
-    return render(story, version=version)
-
-
-def version_of(workspace: Workspace) -> str:
-    """A word that is another one after each round, rollback, audit and certificate."""
-    return "-".join(map(str, event_reads.landmarks(workspace.catalogue)))
-
-
-def watched_page(root: Path) -> tuple[str, str]:
-    """The version of a workspace as it is now, and its page for a server."""
-    workspace = open_workspace(root)
-    with workspace.catalogue:
-        catch_up(workspace)
-        # Read first: if a round ends meanwhile, the page is built once more.
-        version = version_of(workspace)
-        return version, page_of(collect_report(workspace), version=version)
+    return render(story)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
 from curator.catalogue import event_reads
-from curator.catalogue.rounds import list_rounds, rollback
+from curator.catalogue.rounds import rollback
 from curator.report.people import pool_over_rounds, work_of
 from curator.report.status import status
 from curator.workspace import Workspace, create_workspace
@@ -105,21 +105,6 @@ def test_a_snapshot_does_not_move_while_others_write(
         with pytest.raises(Exception, match="reading only"), frozen.write():
             pass
     assert len(event_reads.people_events(workspace.catalogue).event_ids) == 6
-
-
-def test_landmarks_change_with_rounds_and_rollbacks_and_not_with_labels(
-    filled: tuple[Workspace, list[int]],
-) -> None:
-    workspace, ids = filled
-    seen = [event_reads.landmarks(workspace.catalogue)]
-    decide(workspace, ids[:2], Label.POSITIVE)
-    assert event_reads.landmarks(workspace.catalogue) == seen[0]
-    promote(workspace, dict.fromkeys(ids[4:10], 0.999))
-    seen.append(event_reads.landmarks(workspace.catalogue))
-    rollback(workspace.catalogue, None, block=False, actor="tester")
-    seen.append(event_reads.landmarks(workspace.catalogue))
-    assert len(set(seen)) == 3
-    assert len(list_rounds(workspace.catalogue)) == 1
 
 
 def test_labels_are_told_by_source(filled: tuple[Workspace, list[int]], tmp_path: Path) -> None:

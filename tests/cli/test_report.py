@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import curator as library
-from curator.cli.screen import host_and_port
 from tests.support.command import curator, run_curator
 
 pytestmark = pytest.mark.slow
@@ -48,10 +47,7 @@ def test_status_tells_the_same_of_people(labelled: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--watch", "x.html"], "served, not written"),
-        (["--watch", "--json"], "served, not written"),
-        (["--address", "127.0.0.1:0"], "says nothing without --watch"),
-        (["--watch", "--address", "127.0.0.1:http"], "is no address"),
+        (["--watch"], "No such option: --watch"),
         (["."], "is a folder"),
     ],
 )
@@ -77,22 +73,6 @@ def test_interrupted_it_leaves_nothing(labelled: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(workflow, "page_of", interrupted)
     curator("-q", "-w", labelled, "report", expect=130)
     assert sorted(labelled.iterdir()) == before
-
-
-@pytest.mark.parametrize(
-    ("address", "means"),
-    [
-        ("", ("127.0.0.1", 0)),
-        ("0.0.0.0:80", ("0.0.0.0", 80)),
-        ("here", ("here", 0)),
-        (":80", ("127.0.0.1", 80)),
-        ("[::1]:80", ("::1", 80)),
-        ("[::1]", ("::1", 0)),
-        ("::1", ("::1", 0)),
-    ],
-)
-def test_what_an_address_means(address: str, means: tuple[str, int]) -> None:
-    assert host_and_port(address) == means
 
 
 def test_from_python(labelled: Path, tmp_path: Path) -> None:

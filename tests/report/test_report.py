@@ -26,7 +26,7 @@ from curator.intake.add import add
 from curator.report import collect
 from curator.report.collect import collect_report
 from curator.report.data import Thumbnail, facts
-from curator.report.report import page_of, report, version_of, watched_page
+from curator.report.report import page_of, report
 from curator.report.status import status
 from curator.rounds.rollback import rollback
 from curator.workspace import Workspace
@@ -144,16 +144,6 @@ def test_the_page_may_ask_nobody_and_run_nothing(workspace: Workspace, tmp_path:
     assert "unsafe" not in policy
     addresses = set(re.findall(r"https?://[^\s\"'<>]+", html))
     assert addresses == set()
-
-
-@pytest.mark.slow
-def test_a_watched_page_has_the_one_script_that_its_policy_names(workspace: Workspace) -> None:
-    version, html = watched_page(workspace.root)
-    assert version == version_of(workspace)
-    page = Read(html)
-    assert len(page.of("script")) == 1
-    policy = next(str(one["content"]) for one in page.of("meta") if "http-equiv" in one)
-    assert re.search(r"script-src 'sha256-[^']+'; connect-src 'self'", policy)
 
 
 @pytest.mark.slow

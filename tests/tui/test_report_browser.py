@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
-import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import aiohttp
 import pytest
 
 from curator.report.report import report
 from curator.workspace import Workspace, create_workspace
 from tests.support import encoder
-from tests.support.command import curator, run_curator
+from tests.support.command import curator
 from tests.support.images import make_folder
 from tests.support.needs import need_program
-from tests.support.serving import serving
 from tests.support.told import with_hostile_names
 from tests.tui.browser import Browser, browser
 from tests.tui.conftest import played
@@ -154,61 +148,3 @@ async def test_an_empty_workspace_has_a_page_without_complaints(tmp_path: Path) 
             "document.body.innerText"
         )
         assert page.complaints == []
-
-
-@played
-async def test_a_watched_page_follows_a_round_of_another_process(
-    told: tuple[Workspace, Path], tmp_path: Path
-) -> None:
-    chromium = need_program("chromium", "install chromium")
-    _, root = told
-    moment = "document.querySelector('.moment').textContent"
-    with serving(root, "report", "--watch", "--address", "127.0.0.1:0") as (address, process):
-        async with browser(chromium, tmp_path / "profile") as page:
-            await page.open(address)
-            await _until(page, f"{moment}.includes('after round 2')")
-            await page.evaluate("window.sameAsBefore = true")
-            running = asyncio.to_thread(run_curator, "-q", "-w", root, "round")
-            done = await running
-            assert done.code == 0
-            await _until(page, f"{moment}.includes('after round 3')")
-            assert await page.evaluate("window.sameAsBefore === undefined")
-            assert (await page.evaluate("document.querySelectorAll('svg.plot').length")) == 9
-            hosts = {urlsplit(url).netloc for url in page.requests if not url.startswith("data:")}
-            assert hosts == {urlsplit(address).netloc}
-            # A browser asks for an icon by itself; there is none.
-            assert [one for one in page.complaints if "favicon" not in one] == []
-            # Ctrl-C ends it at once, although a page is waiting for news.
-            process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=15) == 0
-
-
-async def _until(page: Browser, condition: str) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        with contextlib.suppress(KeyError):  # while it is loaded again
-            if await page.evaluate(f"!!document.querySelector('.moment') && {condition}"):
-                return
-        assert time.monotonic() < deadline, condition
-        await asyncio.sleep(0.2)
-
-
-@played
-async def test_over_a_network_only_the_token_opens_the_report(told: tuple[Workspace, Path]) -> None:
-    _, root = told
-    with serving(root, "report", "--watch", "--address", "0.0.0.0:0") as (address, _):
-        parts = urlsplit(address)
-        here = f"http://127.0.0.1:{parts.port}/"
-        async with aiohttp.ClientSession() as session:
-            for path in ("", "news", "?token=wrong"):
-                async with session.get(here + path) as answer:
-                    assert answer.status == 403, path
-            async with session.get(f"{here}?{parts.query}") as answer:
-                assert answer.status == 200
-                assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
-    with serving(root, "report", "--watch", "--address", "127.0.0.1:0") as (address, _):
-        assert "token" not in address
-        async with aiohttp.ClientSession() as session:
-            for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}):
-                async with session.get(f"{address}news", headers=headers) as answer:
-                    assert answer.status == 403, headers

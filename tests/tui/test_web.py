@@ -18,6 +18,7 @@ from PIL import Image
 from curator.base.actor import current_user
 from curator.base.vocabulary import Label, Method
 from curator.catalogue.queues import own_decisions
+from curator.cli.screen import host_and_port
 from curator.tui.doors import is_loopback, listen
 from curator.workspace import Workspace
 from tests.support.command import curator
@@ -119,6 +120,22 @@ def test_what_is_wrong_is_said_before_anything_is_served(
 ) -> None:
     ended = curator("-w", scored.root, "review", *arguments, "--web", expect=2)
     assert says in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "means"),
+    [
+        ("", ("127.0.0.1", 0)),
+        ("0.0.0.0:80", ("0.0.0.0", 80)),
+        ("here", ("here", 0)),
+        (":80", ("127.0.0.1", 80)),
+        ("[::1]:80", ("::1", 80)),
+        ("[::1]", ("::1", 0)),
+        ("::1", ("::1", 0)),
+    ],
+)
+def test_what_an_address_means(address: str, means: tuple[str, int]) -> None:
+    assert host_and_port(address) == means
 
 
 def test_who_is_told_the_address_can_connect_at_once() -> None:
