@@ -3,8 +3,8 @@
 Each cell shows its upper pixel as the foreground of `▀` and its lower one as the
 background. Colours are kept to six bits a channel, so that equal neighbours merge into
 one run, and the bytes for the terminal are written here, away from the interface's
-thread; Textual only copies them. Terminals with fewer colours get the nearest they have,
-and those with none get characters of growing density.
+thread; Textual only copies them. Terminals with 256 colours get the nearest they have, those
+with fewer get characters of growing density.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ class Depth(StrEnum):
 
     TRUE = "truecolor"
     PALETTE = "256 colours"
-    BASIC = "16 colours"
     NONE = "no colours"
 
 
 _DEPTHS = {
     ColorSystem.TRUECOLOR: Depth.TRUE,
     ColorSystem.EIGHT_BIT: Depth.PALETTE,
-    ColorSystem.STANDARD: Depth.BASIC,
-    ColorSystem.WINDOWS: Depth.BASIC,
 }
 
 
 def depth_of(system: ColorSystem | None) -> Depth:
-    """The depth that goes with a colour system of Rich."""
-    return Depth.NONE if system is None else _DEPTHS[system]
+    """The depth that goes with a colour system of Rich.
+
+    A terminal that announces 16 colours may print the codes of 256 as text, so it gets none.
+    """
+    return Depth.NONE if system is None else _DEPTHS.get(system, Depth.NONE)
 
 
 Run = tuple[str, int | None, int | None]
@@ -201,44 +201,21 @@ def _palette_inks(codes: Codes) -> Codes:
     return inks
 
 
-_BASIC_COLOURS = np.array(
-    [
-        (0, 0, 0), (170, 0, 0), (0, 170, 0), (170, 85, 0),
-        (0, 0, 170), (170, 0, 170), (0, 170, 170), (170, 170, 170),
-        (85, 85, 85), (255, 85, 85), (85, 255, 85), (255, 255, 85),
-        (85, 85, 255), (255, 85, 255), (85, 255, 255), (255, 255, 255),
-    ]
-)  # fmt: skip
-
-
-def _basic_inks(codes: Codes) -> Codes:
-    channels = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)
-    errors = ((channels[..., None, :] - _BASIC_COLOURS) ** 2).sum(axis=-1)
-    inks: Codes = -1 - errors.argmin(axis=-1)
-    return inks
-
-
-_INKS = {Depth.TRUE: _true_inks, Depth.PALETTE: _palette_inks, Depth.BASIC: _basic_inks}
+_INKS = {Depth.TRUE: _true_inks, Depth.PALETTE: _palette_inks}
 
 
 @lru_cache(maxsize=1 << 17)
 def _foreground(ink: int) -> str:
     if ink >= 1 << 24:
         return f"38;2;{ink >> 16 & 255};{ink >> 8 & 255};{ink & 255}"
-    if ink >= 0:
-        return f"38;5;{ink}"
-    number = -1 - ink
-    return str(30 + number if number < 8 else 82 + number)
+    return f"38;5;{ink}"
 
 
 @lru_cache(maxsize=1 << 17)
 def _background(ink: int) -> str:
     if ink >= 1 << 24:
         return f"48;2;{ink >> 16 & 255};{ink >> 8 & 255};{ink & 255}"
-    if ink >= 0:
-        return f"48;5;{ink}"
-    number = -1 - ink
-    return str(40 + number if number < 8 else 92 + number)
+    return f"48;5;{ink}"
 
 
 def _shaded(pixels: Pixels) -> Iterator[Strip]:

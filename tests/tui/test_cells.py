@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from curator.tui.ahead import Ahead
-from curator.tui.cells import Depth, picture_strips
+from curator.tui.cells import Depth, depth_of, picture_strips
 from curator.tui.frames import Canvas, half_cell_rows
 from curator.tui.plots import bar, columns, curve
 from curator.tui.terminal import read_answers
@@ -33,9 +33,23 @@ def test_two_pixels_stand_in_a_cell_and_equal_ones_are_said_once() -> None:
 
 def test_fewer_colours_take_the_nearest() -> None:
     assert shown(Depth.PALETTE) == "\x1b[48;5;196m \x1b[38;5;196;48;5;46m▀\x1b[48;5;21m \x1b[0m"
-    assert "\x1b[" in shown(Depth.BASIC)
-    assert "2;" not in shown(Depth.BASIC)
     assert "\x1b" not in shown(Depth.NONE)
+
+
+@pytest.mark.parametrize(
+    ("environment", "depth"),
+    [
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor"}, Depth.TRUE),
+        ({"TERM": "xterm-256color"}, Depth.PALETTE),
+        ({"TERM": "xterm-16color"}, Depth.NONE),
+        ({"TERM": "linux"}, Depth.NONE),
+    ],
+)
+def test_a_terminal_of_16_colours_gets_plain_characters(
+    environment: dict[str, str], depth: Depth
+) -> None:
+    console = Console(force_terminal=True, _environ=environment)
+    assert depth_of(console._color_system) is depth
 
 
 @pytest.mark.parametrize("depth", list(Depth))

@@ -143,6 +143,8 @@ def test_doctor_tries_such_a_terminal(
             rb"\x1b\[[\d;]*38;5;\d+;48;5;\d+m\xe2\x96\x80",
             rb"38;2;\d+;\d+;\d+;48;2",
         ),
+        # The codes of 256 colours may be printed as text where 16 are announced.
+        ({"TERM": "linux", "COLORTERM": ""}, rb"[-=+*#%@]{12}", rb"[34]8;[25];|\xe2\x96\x80"),
         ({"NO_COLOR": "1"}, rb"[-=+*#%@]{12}", b"\xe2\x96\x80"),
     ],
 )
