@@ -26,12 +26,13 @@ from curator.rounds.networks import say_whose_code
 from curator.settings.file import check_settings
 from curator.settings.sections import Settings
 from curator.statistics.metrics import ErrorEstimate, error_estimate
-from curator.tuning.tune import Value
 from curator.workspace import Workspace
 
 if TYPE_CHECKING:
     from curator.classifiers.networks.training_state import EpochRecord, TrainedNetwork
 
+Value = bool | int | float | str
+"""The value of a setting in a search."""
 Ids = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 

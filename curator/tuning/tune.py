@@ -32,6 +32,7 @@ from curator.statistics.metrics import ErrorEstimate
 from curator.tuning.trials import (
     StudyLabels,
     TrialResult,
+    Value,
     error_on,
     needs_networks,
     study_labels,
@@ -513,7 +514,6 @@ class Search:
 
 _FORMS = "Write KEY=a,b,c, KEY=low..high, KEY=log:low..high or KEY=name_{a,b}."
 
-Value = bool | int | float | str
 Candidate = dict[str, Value]
 
 
