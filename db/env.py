@@ -10,13 +10,13 @@ import sqlalchemy as sa
 from alembic import context
 from sqlalchemy.engine import Connection
 
-from curator.catalogue.models import Base
+from curator.catalogue.models import METADATA
 
 
 def _migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=METADATA,
         transactional_ddl=True,
         render_as_batch=True,
         compare_server_default=True,

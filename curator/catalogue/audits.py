@@ -18,7 +18,6 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import aliased
 
 from curator.base.vocabulary import (
     AuditKind,
@@ -40,6 +39,7 @@ from curator.catalogue.models import (
     Claim,
     ImageState,
     LabelEvent,
+    LabelEventColumns,
     Location,
     Skip,
 )
@@ -140,7 +140,7 @@ def list_audits(catalogue: Catalogue) -> list[AuditRecord]:
 def open_audit(catalogue: Catalogue) -> AuditRecord | None:
     """The audit that takes answers now."""
     with catalogue.read() as connection:
-        return next(iter(_records(connection, Audit.state == AuditState.OPEN)), None)
+        return next(iter(_records(connection, Audit.c.state == AuditState.OPEN)), None)
 
 
 def begin_audit(catalogue: Catalogue, frame_id: int, new: NewAudit) -> AuditRecord:
@@ -151,7 +151,7 @@ def begin_audit(catalogue: Catalogue, frame_id: int, new: NewAudit) -> AuditReco
     """
     with catalogue.write() as connection:
         check_whole(connection, frame_id)
-        for record in _records(connection, Audit.state == AuditState.OPEN):
+        for record in _records(connection, Audit.c.state == AuditState.OPEN):
             raise BusyError(
                 f"Audit {record.audit_id} has been opened meanwhile.",
                 "Go on with it: `curator audit`.",
@@ -162,7 +162,7 @@ def begin_audit(catalogue: Catalogue, frame_id: int, new: NewAudit) -> AuditReco
                 "Nothing was opened; run the command again.",
             )
         attempts = connection.execute(sa.select(sa.func.count()).select_from(Audit)).scalar_one()
-        newest = connection.execute(sa.select(sa.func.max(LabelEvent.id))).scalar_one() or 0
+        newest = connection.execute(sa.select(sa.func.max(LabelEvent.c.id))).scalar_one() or 0
         values = {
             "frame_id": frame_id,
             "scope": new.scope,
@@ -180,11 +180,11 @@ def begin_audit(catalogue: Catalogue, frame_id: int, new: NewAudit) -> AuditReco
             "state": AuditState.OPEN,
             "opened_at": now(),
         }
-        insert = sa.insert(Audit).values(**values).returning(Audit.id)
+        insert = sa.insert(Audit).values(**values).returning(Audit.c.id)
         audit_id = int(connection.execute(insert).scalar_one())
         for rows in chunked(_items(audit_id, new), CHUNK):
             connection.execute(sa.insert(AuditItem), rows)
-        return _records(connection, Audit.id == audit_id)[0]
+        return _records(connection, Audit.c.id == audit_id)[0]
 
 
 def attempts(catalogue: Catalogue) -> int:
@@ -211,7 +211,7 @@ def end(
     Raises BusyError if it is not open any more, or if its answers are not those that were
     `tested`: a person may have taken one back, or said something else, meanwhile.
     """
-    is_open = sa.and_(Audit.id == audit_id, Audit.state == AuditState.OPEN)
+    is_open = sa.and_(Audit.c.id == audit_id, Audit.c.state == AuditState.OPEN)
     found = _records(connection, is_open)
     if not found:
         raise BusyError(
@@ -230,9 +230,9 @@ def end(
             zip(_outcomes(answers), answers.event_ids.tolist(), strict=True)
         )
     ]
-    item = AuditItem
+    item = AuditItem.c
     update = (
-        sa.update(item)
+        sa.update(AuditItem)
         .where(item.audit_id == audit_id, item.position == sa.bindparam("at"))
         .values(outcome=sa.bindparam("with_outcome"), event_id=sa.bindparam("with_event"))
     )
@@ -248,10 +248,10 @@ def answers_of(catalogue: Catalogue, record: AuditRecord) -> AuditAnswers:
 
 def misplaced_answers(catalogue: Catalogue) -> list[str]:
     """Answers of closed audits that are no answers: another image's, or of another origin."""
-    item, event = AuditItem, LabelEvent
+    item, event = AuditItem.c, LabelEvent.c
     query = (
         sa.select(item.audit_id, item.image_id, item.event_id)
-        .join(event, event.id == item.event_id)
+        .join(LabelEvent, event.id == item.event_id)
         .where(
             sa.or_(
                 event.image_id != item.image_id,
@@ -278,23 +278,25 @@ def waiting_ids(
 
     `leave_out` keeps away what another session has claimed and what this one has skipped.
     """
-    item = AuditItem
+    item = AuditItem.c
     query = (
         sa.select(item.image_id)
-        .join(ImageState, ImageState.image_id == item.image_id)
-        .where(item.audit_id == record.audit_id, ImageState.usable == 1)
-        .where(~_answered(record).correlate(item))
+        .join(ImageState, ImageState.c.image_id == item.image_id)
+        .where(item.audit_id == record.audit_id, ImageState.c.usable == 1)
+        .where(~_answered(record).correlate(AuditItem))
         .order_by(item.position)
         .limit(size)
     )
     if leave_out.session is not None:
         claimed = sa.exists().where(
-            Claim.image_id == item.image_id,
-            Claim.expires_at > now(),
-            Claim.session != leave_out.session,
+            Claim.c.image_id == item.image_id,
+            Claim.c.expires_at > now(),
+            Claim.c.session != leave_out.session,
         )
         skipped = sa.exists().where(
-            Skip.session == leave_out.session, Skip.queue == QUEUE, Skip.image_id == item.image_id
+            Skip.c.session == leave_out.session,
+            Skip.c.queue == QUEUE,
+            Skip.c.image_id == item.image_id,
         )
         query = query.where(~claimed, ~skipped)
     with catalogue.read() as connection:
@@ -304,13 +306,13 @@ def waiting_ids(
 def _records(connection: Connection, condition: sa.ColumnElement[bool]) -> list[AuditRecord]:
     query = (
         sa.select(
-            *sa.inspect(Audit).columns,
-            AuditFrame.digest.label("frame_digest"),
-            AuditFrame.size.label("frame_size"),
+            *Audit.c,
+            AuditFrame.c.digest.label("frame_digest"),
+            AuditFrame.c.size.label("frame_size"),
         )
-        .join(AuditFrame, AuditFrame.id == Audit.frame_id)
+        .join(AuditFrame, AuditFrame.c.id == Audit.c.frame_id)
         .where(condition)
-        .order_by(Audit.id)
+        .order_by(Audit.c.id)
     )
     return [_record(connection, row) for row in connection.execute(query).all()]
 
@@ -338,11 +340,11 @@ def _record(connection: Connection, row: Fetched) -> AuditRecord:
         opened_at=row.opened_at,
         closed_at=row.closed_at,
     )
-    mine = AuditItem.audit_id == row.id
+    mine = AuditItem.c.audit_id == row.id
     done = (
         _answered(record).correlate(AuditItem)
         if record.state is AuditState.OPEN
-        else AuditItem.event_id.is_not(None)
+        else AuditItem.c.event_id.is_not(None)
     )
     sample = sa.select(sa.func.count()).select_from(AuditItem).where(mine)
     counted = [connection.execute(query).scalar_one() for query in (sample, sample.where(done))]
@@ -355,50 +357,54 @@ def _answered(record: AuditRecord) -> sa.Exists:
 
 
 def _is_answer(record: AuditRecord) -> list[sa.ColumnElement[bool]]:
-    event, later = LabelEvent, aliased(LabelEvent)
+    event, later = LabelEvent.c, LabelEvent.alias()
     contradicted = sa.exists().where(
-        later.image_id == event.image_id,
-        later.id > event.id,
-        later.kind == EventKind.ASSERT,
-        later.label != event.label,
+        later.c.image_id == event.image_id,
+        later.c.id > event.id,
+        later.c.kind == EventKind.ASSERT,
+        later.c.label != event.label,
         _stands(later),
     )
     return [*_was_answer(record), ~contradicted]
 
 
 def _was_answer(record: AuditRecord) -> list[sa.ColumnElement[bool]]:
-    event = LabelEvent
+    event = LabelEvent.c
     return [
-        event.image_id == AuditItem.image_id,
+        event.image_id == AuditItem.c.image_id,
         event.id > record.first_event,
         event.kind == EventKind.ASSERT,
         event.origin == Origin.AUDIT,
-        _stands(event),
+        _stands(LabelEvent),
     ]
 
 
-def _stands(event: type[LabelEvent]) -> sa.ColumnElement[bool]:
-    taken_back = aliased(LabelEvent)
-    return ~sa.exists().where(taken_back.target_id == event.id)
+def _stands(event: sa.FromClause[LabelEventColumns]) -> sa.ColumnElement[bool]:
+    taken_back = LabelEvent.alias()
+    return ~sa.exists().where(taken_back.c.target_id == event.c.id)
 
 
 def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
-    item = AuditItem
+    item = AuditItem.c
     newest = (
-        sa.select(sa.func.max(LabelEvent.id))
+        sa.select(sa.func.max(LabelEvent.c.id))
         .where(*_is_answer(record))
-        .correlate(item)
+        .correlate(AuditItem)
         .scalar_subquery()
     )
-    answer = aliased(LabelEvent)
-    once_answered: sa.ColumnElement[bool] = sa.exists().where(*_was_answer(record)).correlate(item)
+    answer = LabelEvent.alias()
+    once_answered: sa.ColumnElement[bool] = (
+        sa.exists().where(*_was_answer(record)).correlate(AuditItem)
+    )
     skipped = sa.exists().where(
-        Skip.image_id == item.image_id, Skip.queue == QUEUE, Skip.skipped_at >= record.opened_at
+        Skip.c.image_id == item.image_id,
+        Skip.c.queue == QUEUE,
+        Skip.c.skipped_at >= record.opened_at,
     )
     there = sa.exists().where(
-        Location.image_id == item.image_id, Location.state == LocationState.PRESENT
+        Location.c.image_id == item.image_id, Location.c.state == LocationState.PRESENT
     )
-    gone: sa.ColumnElement[bool] = sa.or_(ImageState.usable == 0, ~there)
+    gone: sa.ColumnElement[bool] = sa.or_(ImageState.c.usable == 0, ~there)
     passed: sa.ColumnElement[bool] = skipped
     event_id: Any = newest
     if record.state is not AuditState.OPEN:  # as it was then, whatever has been said since
@@ -409,15 +415,15 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
             item.image_id,
             item.stratum,
             item.inclusion_probability,
-            answer.label,
-            sa.func.coalesce(answer.id, 0),
+            answer.c.label,
+            sa.func.coalesce(answer.c.id, 0),
             sa.func.coalesce(passed, False),
             sa.func.coalesce(gone, False),
-            sa.and_(once_answered, answer.id.is_(None)),
+            sa.and_(once_answered, answer.c.id.is_(None)),
         )
-        .select_from(item)
-        .join(ImageState, ImageState.image_id == item.image_id)
-        .outerjoin(answer, answer.id == event_id)
+        .select_from(AuditItem)
+        .join(ImageState, ImageState.c.image_id == item.image_id)
+        .outerjoin(answer, answer.c.id == event_id)
         .where(item.audit_id == record.audit_id)
         .order_by(item.position)
     )

@@ -15,7 +15,6 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import InstrumentedAttribute
 
 from curator.catalogue import sqlite
 from curator.catalogue.models import Key
@@ -144,9 +143,7 @@ def chunked(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def within(
-    column: sa.ColumnElement[Any] | InstrumentedAttribute[Any], ids: Sequence[int]
-) -> sa.ColumnElement[bool]:
+def within(column: sa.ColumnElement[Any], ids: Sequence[int]) -> sa.ColumnElement[bool]:
     """`column IN ids`, however many there are, as one parameter."""
     return column.in_(sqlite.listed(ids))
 

@@ -159,7 +159,7 @@ def promoted_labels(
 
     Without `usable_only`, those that cannot be used at present are there, too.
     """
-    state = ImageState
+    state = ImageState.c
     conditions = _stands_promoted(scope)[0 if usable_only else 1 :]
     query = sa.select(state.image_id, state.standing, state.probability).where(*conditions)
     with catalogue.read() as connection:
@@ -176,13 +176,13 @@ def certified_labels(
     with catalogue.read() as connection:
         frame_id, left = _frame_and_left(connection, record.certificate_id)
         query = _select_certified(frame_id, record.audit_id, record.place_limit, left)
-        rows = raw_rows(connection.execute(query.order_by(FrameMember.image_id)))
+        rows = raw_rows(connection.execute(query.order_by(FrameMember.c.image_id)))
     ids, words = zip(*rows, strict=True) if rows else ((), ())
     return column(ids, np.int64), column((word == Label.POSITIVE for word in words), np.bool_)
 
 
 def _issue(connection: Connection, new: NewCertificate, round_id: int | None) -> CertificateRecord:
-    newest = connection.execute(sa.select(sa.func.max(LabelEvent.id))).scalar_one() or 0
+    newest = connection.execute(sa.select(sa.func.max(LabelEvent.c.id))).scalar_one() or 0
     details = {
         **new.details,
         "claim": new.claim,
@@ -204,12 +204,12 @@ def _issue(connection: Connection, new: NewCertificate, round_id: int | None) ->
         "stale_reason": "",
         "issued_at": now(),
     }
-    insert = sa.insert(Certificate).values(**values, details=details).returning(Certificate.id)
+    insert = sa.insert(Certificate).values(**values, details=details).returning(Certificate.c.id)
     certificate_id = int(connection.execute(insert).scalar_one())
-    (record,) = _records(connection, Certificate.id == certificate_id, whole=True)
+    (record,) = _records(connection, Certificate.c.id == certificate_id, whole=True)
     _, ids = _promoted(connection, record.scope)
     details |= {"exact": record.stale is None, "ids": ids}
-    kept = sa.update(Certificate).where(Certificate.id == certificate_id)
+    kept = sa.update(Certificate).where(Certificate.c.id == certificate_id)
     connection.execute(kept.values(details=details))
     return record
 
@@ -217,22 +217,22 @@ def _issue(connection: Connection, new: NewCertificate, round_id: int | None) ->
 def _records(
     connection: Connection, condition: sa.ColumnElement[bool], *, whole: bool = False
 ) -> list[CertificateRecord]:
-    columns = [one for one in sa.inspect(Certificate).columns if one.name != "state"]
+    columns = [one for one in Certificate.c if one.name != "state"]
     query = (
         sa.select(
             *columns,
-            Audit.attempt,
-            Audit.scope,
-            Audit.design,
-            Audit.level,
-            Audit.frame_id,
-            AuditFrame.digest.label("frame_digest"),
-            AuditFrame.size.label("frame_size"),
+            Audit.c.attempt,
+            Audit.c.scope,
+            Audit.c.design,
+            Audit.c.level,
+            Audit.c.frame_id,
+            AuditFrame.c.digest.label("frame_digest"),
+            AuditFrame.c.size.label("frame_size"),
         )
-        .join(Audit, Audit.id == Certificate.audit_id)
-        .join(AuditFrame, AuditFrame.id == Audit.frame_id)
+        .join(Audit, Audit.c.id == Certificate.c.audit_id)
+        .join(AuditFrame, AuditFrame.c.id == Audit.c.frame_id)
         .where(condition)
-        .order_by(Certificate.id.desc())
+        .order_by(Certificate.c.id.desc())
     )
     standing = set(lineage_of(connection, head_of(connection)))
     found: list[CertificateRecord] = []
@@ -301,7 +301,7 @@ def _compared(
 
 def _promoted(connection: Connection, scope: AuditScope) -> tuple[int, int]:
     """How many images stand promoted, and the sum of their ids."""
-    state = ImageState
+    state = ImageState.c
     query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(state.image_id), 0))
     count, ids = connection.execute(query.where(*_stands_promoted(scope))).one()
     return int(count), int(ids)
@@ -309,28 +309,30 @@ def _promoted(connection: Connection, scope: AuditScope) -> tuple[int, int]:
 
 def _stands_promoted(scope: AuditScope) -> list[sa.ColumnElement[bool]]:
     words = [str(scope)] if scope is not AuditScope.ALL else [Label.POSITIVE, Label.NEGATIVE]
-    state = ImageState
+    state = ImageState.c
     return [state.usable == 1, state.standing.in_(words), state.origin == Origin.PROMOTED]
 
 
 def _count_added(row: Fetched, scope: AuditScope, since: int | None) -> sa.Select[int]:
     """Promoted images without this label in the certificate, of those with an event since."""
-    state = ImageState
+    state = ImageState.c
     certified = _select_certified(row.frame_id, row.audit_id, row.place_limit, row.details["left"])
     covered = certified.where(
-        FrameMember.image_id == state.image_id, FrameMember.label == state.standing
-    ).correlate(state)
-    query = sa.select(sa.func.count()).select_from(state)
+        FrameMember.c.image_id == state.image_id, FrameMember.c.label == state.standing
+    ).correlate(ImageState)
+    query = sa.select(sa.func.count()).select_from(ImageState)
     query = query.where(*_stands_promoted(scope), ~covered.exists())
     if since is not None:
-        touched = sa.select(LabelEvent.image_id).where(LabelEvent.id > since)
+        touched = sa.select(LabelEvent.c.image_id).where(LabelEvent.c.id > since)
         query = query.where(state.image_id.in_(touched))
     return query
 
 
 def _select_certified(frame_id: int, audit_id: int, limit: int, left: Sequence[int]) -> Query:
-    member = FrameMember
-    drawn = sa.exists().where(AuditItem.audit_id == audit_id, AuditItem.image_id == member.image_id)
+    member = FrameMember.c
+    drawn = sa.exists().where(
+        AuditItem.c.audit_id == audit_id, AuditItem.c.image_id == member.image_id
+    )
     query: Query = sa.select(member.image_id, member.label).where(
         member.frame_id == frame_id, member.place < limit, ~drawn
     )
@@ -339,9 +341,9 @@ def _select_certified(frame_id: int, audit_id: int, limit: int, left: Sequence[i
 
 def _frame_and_left(connection: Connection, certificate_id: int) -> tuple[int, list[int]]:
     query = (
-        sa.select(Audit.frame_id, Certificate.details)
-        .join(Audit, Audit.id == Certificate.audit_id)
-        .where(Certificate.id == certificate_id)
+        sa.select(Audit.c.frame_id, Certificate.c.details)
+        .join(Audit, Audit.c.id == Certificate.c.audit_id)
+        .where(Certificate.c.id == certificate_id)
     )
     frame_id, details = connection.execute(query).one()
     return frame_id, list(details["left"])

@@ -122,7 +122,7 @@ _MUST_BE_EMPTY = {
 
 def _round_problems(connection: Connection) -> Iterator[str]:
     head = head_of(connection)
-    newest = sa.select(HeadMove.to_id).order_by(HeadMove.id.desc()).limit(1)
+    newest = sa.select(HeadMove.c.to_id).order_by(HeadMove.c.id.desc()).limit(1)
     moved_to = connection.execute(newest).scalar()
     if head != moved_to:
         yield f"The head is at round {head}, but it was last moved to {moved_to}."
@@ -148,7 +148,7 @@ def _round_problems(connection: Connection) -> Iterator[str]:
 
 
 def _standing_problems(catalogue: Catalogue, advance: Callable[[int], None]) -> Iterator[str]:
-    state = ImageState
+    state = ImageState.c
     columns = (
         state.image_id,
         state.standing,
@@ -178,13 +178,13 @@ def _standing_problems(catalogue: Catalogue, advance: Callable[[int], None]) -> 
 
 def _ranges(catalogue: Catalogue) -> Iterator[tuple[int, int]]:
     with catalogue.read() as connection:
-        last = connection.execute(sa.select(sa.func.max(ImageState.image_id))).scalar_one() or 0
+        last = connection.execute(sa.select(sa.func.max(ImageState.c.image_id))).scalar_one() or 0
     for first in range(1, last + 1, CHUNK):
         yield first, min(first + CHUNK - 1, last)
 
 
 def _events(connection: Connection, first: int, last: int) -> list[tuple[Any, ...]]:
-    event = LabelEvent
+    event = LabelEvent.c
     query: Query = (
         sa.select(
             event.image_id,

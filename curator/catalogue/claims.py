@@ -33,12 +33,12 @@ def claim(
     until = now() + timedelta(seconds=seconds)
     terms = {"queue": queue, "actor": plain_text(actor), "session": plain_text(session)}
     rows = [{"image_id": image_id, "expires_at": until, **terms} for image_id in image_ids]
-    asked = within(Claim.image_id, image_ids)
+    asked = within(Claim.c.image_id, image_ids)
     with catalogue.write() as connection:
-        over = sa.or_(Claim.expires_at <= now(), Claim.session == terms["session"])
+        over = sa.or_(Claim.c.expires_at <= now(), Claim.c.session == terms["session"])
         connection.execute(sa.delete(Claim).where(asked, over))
         connection.execute(insert_or_ignore(Claim), rows)
-        mine = sa.select(Claim.image_id).where(asked, Claim.session == terms["session"])
+        mine = sa.select(Claim.c.image_id).where(asked, Claim.c.session == terms["session"])
         held = set(connection.execute(mine).scalars())
     return [image_id for image_id in image_ids if image_id in held]
 
@@ -46,7 +46,7 @@ def claim(
 def release(catalogue: Catalogue, *, session: str) -> int:
     """Let go of everything a session has claimed."""
     with catalogue.write() as connection:
-        mine = Claim.session == plain_text(session)
+        mine = Claim.c.session == plain_text(session)
         return connection.execute(sa.delete(Claim).where(mine)).rowcount
 
 
@@ -57,7 +57,7 @@ def release_the_dead(catalogue: Catalogue) -> int:
     them, and the last images of a queue need not wait for a claim to expire.
     """
     with catalogue.read() as connection:
-        sessions = connection.execute(sa.select(Claim.session).distinct()).scalars().all()
+        sessions = connection.execute(sa.select(Claim.c.session).distinct()).scalars().all()
     return sum(release(catalogue, session=one) for one in sessions if session_is_dead(one))
 
 
@@ -68,7 +68,7 @@ def skip(catalogue: Catalogue, image_id: int, *, queue: str, actor: str, session
         connection.execute(
             insert_or_ignore(Skip).values(**row, actor=plain_text(actor), skipped_at=now())
         )
-        mine = sa.and_(Claim.image_id == image_id, Claim.session == row["session"])
+        mine = sa.and_(Claim.c.image_id == image_id, Claim.c.session == row["session"])
         connection.execute(sa.delete(Claim).where(mine))
 
 
@@ -77,7 +77,9 @@ def unskip(catalogue: Catalogue, image_id: int, *, queue: str, session: str) -> 
     with catalogue.write() as connection:
         connection.execute(
             sa.delete(Skip).where(
-                Skip.session == plain_text(session), Skip.queue == queue, Skip.image_id == image_id
+                Skip.c.session == plain_text(session),
+                Skip.c.queue == queue,
+                Skip.c.image_id == image_id,
             )
         )
 
@@ -85,6 +87,6 @@ def unskip(catalogue: Catalogue, image_id: int, *, queue: str, session: str) -> 
 def flag(catalogue: Catalogue, image_id: int, *, note: str, actor: str) -> int:
     """Mark an image for somebody to look at; returns the flag's id."""
     row = {"image_id": image_id, "note": plain_text(note), "actor": plain_text(actor)}
-    insert = sa.insert(Flag).values(**row, flagged_at=now()).returning(Flag.id)
+    insert = sa.insert(Flag).values(**row, flagged_at=now()).returning(Flag.c.id)
     with catalogue.write() as connection:
         return int(connection.execute(insert).scalar_one())

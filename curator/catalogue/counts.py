@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import InstrumentedAttribute
 
 from curator.base.vocabulary import CurrentLabel, LocationState, Origin, Quarantine
 from curator.catalogue.engine import Catalogue
@@ -63,14 +62,16 @@ def counts(catalogue: Catalogue) -> Counts:
     """Everything `status` counts, in one consistent view."""
     with catalogue.read() as connection:
         labels, unlabelled, unusable = _labels(connection)
-        quarantined_images = _by_reason(connection, Image.quarantine, LIES_SOMEWHERE)
+        quarantined_images = _by_reason(connection, Image.c.quarantine, LIES_SOMEWHERE)
         states = _location_states(connection)
         duplicates = _duplicates(connection)
         blocked = _count(connection, sa.select(sa.func.count()).select_from(Block))
         withheld = _count(connection, count_withheld())
-        current = sa.select(Grouping.kind, Grouping.group_count).where(Grouping.is_current == 1)
+        current = sa.select(Grouping.c.kind, Grouping.c.group_count).where(
+            Grouping.c.is_current == 1
+        )
         groups = dict(connection.execute(current).all())
-        unread = _by_reason(connection, Location.quarantine)
+        unread = _by_reason(connection, Location.c.quarantine)
     promoted = sum(by_origin.get(Origin.PROMOTED, 0) for by_origin in labels.values())
     usable = unlabelled + sum(sum(by_origin.values()) for by_origin in labels.values())
     return Counts(
@@ -106,7 +107,7 @@ def _labels(
     connection: Connection,
 ) -> tuple[dict[CurrentLabel, dict[Origin, int]], int, int]:
     """Labels by standing and origin, unlabelled, and images that cannot be used."""
-    columns = (ImageState.usable, ImageState.standing, ImageState.origin)
+    columns = (ImageState.c.usable, ImageState.c.standing, ImageState.c.origin)
     query = sa.select(*columns, sa.func.count()).group_by(*columns)
     labels: dict[CurrentLabel, dict[Origin, int]] = {}
     unlabelled = unusable = 0
@@ -122,7 +123,7 @@ def _labels(
 
 def _by_reason(
     connection: Connection,
-    reason: InstrumentedAttribute[str | None],
+    reason: sa.Column[str | None],
     *which: sa.ColumnElement[bool],
 ) -> dict[Quarantine, int]:
     found = sa.select(reason, sa.func.count()).where(reason.is_not(None), *which)
@@ -136,9 +137,11 @@ def _summed(*tallies: Mapping[Quarantine, int]) -> dict[Quarantine, int]:
 
 
 def _location_states(connection: Connection) -> dict[str, int]:
-    query = sa.select(Location.source_id, Location.state, sa.func.count())
+    query = sa.select(Location.c.source_id, Location.c.state, sa.func.count())
     totals: dict[str, int] = {}
-    for _, state, count in connection.execute(query.group_by(Location.source_id, Location.state)):
+    for _, state, count in connection.execute(
+        query.group_by(Location.c.source_id, Location.c.state)
+    ):
         totals[state] = totals.get(state, 0) + count
     return totals
 
@@ -146,8 +149,8 @@ def _location_states(connection: Connection) -> dict[str, int]:
 def _duplicates(connection: Connection) -> int:
     beyond = (
         sa.select((sa.func.count() - 1).label("more"))
-        .where(Location.image_id.is_not(None), Location.state == LocationState.PRESENT)
-        .group_by(Location.image_id)
+        .where(Location.c.image_id.is_not(None), Location.c.state == LocationState.PRESENT)
+        .group_by(Location.c.image_id)
         .subquery()
     )
     return _count(connection, sa.select(sa.func.coalesce(sa.func.sum(beyond.c.more), 0)))
@@ -155,14 +158,20 @@ def _duplicates(connection: Connection) -> int:
 
 def source_counts(catalogue: Catalogue) -> list[SourceCount]:
     """Locations by source and state."""
-    query = sa.select(Location.source_id, Location.state, sa.func.count())
+    query = sa.select(Location.c.source_id, Location.c.state, sa.func.count())
     tallies: dict[int, dict[LocationState, int]] = {}
     with catalogue.read() as connection:
-        grouped = query.group_by(Location.source_id, Location.state)
+        grouped = query.group_by(Location.c.source_id, Location.c.state)
         for source_id, state, count in connection.execute(grouped):
             tallies.setdefault(source_id, {})[LocationState(state)] = count
-        columns = (Source.id, Source.name, Source.root, Source.licence, Source.attribution)
-        sources = connection.execute(sa.select(*columns).order_by(Source.id)).all()
+        columns = (
+            Source.c.id,
+            Source.c.name,
+            Source.c.root,
+            Source.c.licence,
+            Source.c.attribution,
+        )
+        sources = connection.execute(sa.select(*columns).order_by(Source.c.id)).all()
     return [
         SourceCount(
             name=name,

@@ -74,7 +74,7 @@ def count_decisions(catalogue: Catalogue) -> int:
 
 def people_events(catalogue: Catalogue, *, imports: bool = True) -> PeopleEvents:
     """All events of people, in their order; without `imports` only those that took them time."""
-    event = LabelEvent
+    event = LabelEvent.c
     chosen = (
         event.id, event.image_id, event.target_id, event.kind, event.label, event.origin,
         event.method, sa.type_coerce(event.made_at, sa.BigInteger), event.session,
@@ -114,7 +114,7 @@ def _codes(words: Sequence[str], vocabulary: Any) -> NDArray[np.int8]:
 
 def round_events(catalogue: Catalogue, round_id: int) -> tuple[Ints, NDArray[np.int8]]:
     """Images that a round promoted or revoked; the class's `CurrentLabel` code, -1 for revoked."""
-    event = LabelEvent
+    event = LabelEvent.c
     given = sa.case(
         (event.kind == EventKind.REVOKE, NO_CODE),
         (event.label == Label.POSITIVE, code_of(CurrentLabel.POSITIVE)),
@@ -129,8 +129,8 @@ def round_events(catalogue: Catalogue, round_id: int) -> tuple[Ints, NDArray[np.
 def last_change(catalogue: Catalogue) -> datetime | None:
     """When a person last said something or the head last moved; None before all that."""
     queries = (
-        sa.select(LabelEvent.made_at).order_by(LabelEvent.id.desc()).limit(1),
-        sa.select(HeadMove.moved_at).order_by(HeadMove.id.desc()).limit(1),
+        sa.select(LabelEvent.c.made_at).order_by(LabelEvent.c.id.desc()).limit(1),
+        sa.select(HeadMove.c.moved_at).order_by(HeadMove.c.id.desc()).limit(1),
     )
     with catalogue.read() as connection:
         found = [connection.execute(query).scalar_one_or_none() for query in queries]
@@ -139,10 +139,10 @@ def last_change(catalogue: Catalogue) -> datetime | None:
 
 def current_promotions(catalogue: Catalogue, round_id: int) -> Ints:
     """Usable images that stand promoted by a round, by id; none of an open audit."""
-    event, state = LabelEvent, ImageState
+    event, state = LabelEvent.c, ImageState.c
     query = (
         sa.select(event.image_id)
-        .join(state, state.event_id == event.id)
+        .join(ImageState, state.event_id == event.id)
         .where(event.round_id == round_id, event.kind == EventKind.PROMOTE, state.usable == 1)
         .where(~in_open_audit())
         .order_by(event.image_id)
@@ -156,7 +156,7 @@ def revoked(catalogue: Catalogue, rounds: Sequence[int], *, size: int) -> list[t
 
     The newest first; each image once; none of an open audit.
     """
-    event, state = LabelEvent, ImageState
+    event, state = LabelEvent.c, ImageState.c
     found: dict[int, int] = {}
     with catalogue.read() as connection:
         for round_id in sorted(rounds, reverse=True):
@@ -164,7 +164,7 @@ def revoked(catalogue: Catalogue, rounds: Sequence[int], *, size: int) -> list[t
                 break
             query = (
                 sa.select(event.image_id)
-                .join(state, state.image_id == event.image_id)
+                .join(ImageState, state.image_id == event.image_id)
                 .where(event.round_id == round_id, event.kind == EventKind.REVOKE)
                 .where(sa.or_(state.origin.is_(None), state.origin != Origin.PROMOTED))
                 .where(state.usable == 1, ~in_open_audit())
@@ -178,16 +178,16 @@ def revoked(catalogue: Catalogue, rounds: Sequence[int], *, size: int) -> list[t
 
 def near_duplicates(catalogue: Catalogue, *, groups: int, members: int) -> list[Likenesses]:
     """The largest groups of near-duplicates, each with its first images; none of an open audit."""
-    member, state = Membership, ImageState
+    member, state = Membership.c, ImageState.c
     with catalogue.read() as connection:
-        current = sa.select(Grouping.id).where(
-            Grouping.is_current == 1, Grouping.kind == GroupKind.PERCEPTUAL
+        current = sa.select(Grouping.c.id).where(
+            Grouping.c.is_current == 1, Grouping.c.kind == GroupKind.PERCEPTUAL
         )
         usable = sa.and_(state.image_id == member.image_id, state.usable == 1)
         size = sa.func.count().label("size")
         largest = (
             sa.select(member.group_id, size)
-            .join(state, usable)
+            .join(ImageState, usable)
             .where(member.grouping_id.in_(current), member.is_primary == 1, ~in_open_audit())
             .group_by(member.group_id)
             .having(size > 1)
@@ -198,10 +198,10 @@ def near_duplicates(catalogue: Catalogue, *, groups: int, members: int) -> list[
         for group_id, count in connection.execute(largest).all():
             first = (
                 sa.select(member.image_id)
-                .join(state, usable)
-                .join(ImageGroup, ImageGroup.id == member.group_id)
+                .join(ImageState, usable)
+                .join(ImageGroup, ImageGroup.c.id == member.group_id)
                 .where(member.group_id == group_id, member.is_primary == 1, ~in_open_audit())
-                .order_by(member.image_id != ImageGroup.representative_id, member.image_id)
+                .order_by(member.image_id != ImageGroup.c.representative_id, member.image_id)
                 .limit(members)
             )
             ids = tuple(connection.execute(first).scalars())
@@ -216,18 +216,18 @@ def labels_by_source(
 
     An image that lies in two sources counts in both.
     """
-    state = ImageState
+    state = ImageState.c
     here = (
-        sa.select(Location.source_id, Location.image_id)
-        .where(Location.state != LocationState.CHANGED, Location.image_id.is_not(None))
+        sa.select(Location.c.source_id, Location.c.image_id)
+        .where(Location.c.state != LocationState.CHANGED, Location.c.image_id.is_not(None))
         .distinct()
         .subquery()
     )
     query = (
-        sa.select(Source.name, state.standing, state.origin, sa.func.count())
+        sa.select(Source.c.name, state.standing, state.origin, sa.func.count())
         .select_from(here)
-        .join(Source, Source.id == here.c.source_id)
-        .join(state, state.image_id == here.c.image_id)
+        .join(Source, Source.c.id == here.c.source_id)
+        .join(ImageState, state.image_id == here.c.image_id)
         .where(state.usable == 1)
         .group_by(here.c.source_id, state.standing, state.origin)
     )
@@ -242,15 +242,17 @@ def labels_by_source(
 def unusable(catalogue: Catalogue, *, size: int) -> list[Unusable]:
     """Some of what is in quarantine, in order of reason and path."""
     read = (
-        sa.select(Location.path, Source.name, Image.quarantine.label("reason"), Image.detail)
-        .join(Image, Image.id == Location.image_id)
-        .join(Source, Source.id == Location.source_id)
-        .where(Image.quarantine.is_not(None), Location.state != LocationState.CHANGED)
+        sa.select(
+            Location.c.path, Source.c.name, Image.c.quarantine.label("reason"), Image.c.detail
+        )
+        .join(Image, Image.c.id == Location.c.image_id)
+        .join(Source, Source.c.id == Location.c.source_id)
+        .where(Image.c.quarantine.is_not(None), Location.c.state != LocationState.CHANGED)
     )
     unread = (
-        sa.select(Location.path, Source.name, Location.quarantine, Location.detail)
-        .join(Source, Source.id == Location.source_id)
-        .where(Location.quarantine.is_not(None))
+        sa.select(Location.c.path, Source.c.name, Location.c.quarantine, Location.c.detail)
+        .join(Source, Source.c.id == Location.c.source_id)
+        .where(Location.c.quarantine.is_not(None))
     )
     both = sa.union_all(read, unread).subquery()
     query = sa.select(both).order_by(both.c.reason, both.c.name, both.c.path).limit(size)

@@ -67,12 +67,12 @@ def feature_set(
 
 def _select() -> Query:
     return sa.select(
-        FeatureSetRow.id,
-        FeatureSetRow.fingerprint,
-        FeatureSetRow.name,
-        FeatureSetRow.dimension,
-        FeatureSetRow.details,
-        FeatureSetRow.made_at,
+        FeatureSetRow.c.id,
+        FeatureSetRow.c.fingerprint,
+        FeatureSetRow.c.name,
+        FeatureSetRow.c.dimension,
+        FeatureSetRow.c.details,
+        FeatureSetRow.c.made_at,
     )
 
 
@@ -89,7 +89,7 @@ def _record(row: Fetched) -> FeatureSetRecord:
 
 
 def _find(connection: Connection, fingerprint: str) -> FeatureSetRecord | None:
-    row = connection.execute(_select().where(FeatureSetRow.fingerprint == fingerprint)).first()
+    row = connection.execute(_select().where(FeatureSetRow.c.fingerprint == fingerprint)).first()
     return None if row is None else _record(row)
 
 
@@ -102,7 +102,7 @@ def find_feature_set(catalogue: Catalogue, fingerprint: str) -> FeatureSetRecord
 def list_feature_sets(catalogue: Catalogue) -> list[FeatureSetRecord]:
     """All feature sets, oldest first."""
     with catalogue.read() as connection:
-        return [_record(row) for row in connection.execute(_select().order_by(FeatureSetRow.id))]
+        return [_record(row) for row in connection.execute(_select().order_by(FeatureSetRow.c.id))]
 
 
 def record_rows(
@@ -130,22 +130,22 @@ def record_rows(
 def forget_rows(catalogue: Catalogue, feature_set_id: int) -> int:
     """Forget all rows of a set, because its file is lost or is not to be trusted."""
     with catalogue.write() as connection:
-        of_set = FeatureRow.feature_set_id == feature_set_id
+        of_set = FeatureRow.c.feature_set_id == feature_set_id
         return connection.execute(sa.delete(FeatureRow).where(of_set)).rowcount
 
 
 def row_count(catalogue: Catalogue, feature_set_id: int) -> int:
     """How many images have a row in this set."""
     with catalogue.read() as connection:
-        query = sa.select(sa.func.count()).where(FeatureRow.feature_set_id == feature_set_id)
+        query = sa.select(sa.func.count()).where(FeatureRow.c.feature_set_id == feature_set_id)
         return connection.execute(query).scalar_one()
 
 
 def end_row(catalogue: Catalogue, feature_set_id: int) -> int:
     """One more than the largest recorded array row; 0 for an empty set."""
-    last = sa.func.max(FeatureRow.array_row)
+    last = sa.func.max(FeatureRow.c.array_row)
     with catalogue.read() as connection:
-        query = sa.select(last).where(FeatureRow.feature_set_id == feature_set_id)
+        query = sa.select(last).where(FeatureRow.c.feature_set_id == feature_set_id)
         largest = connection.execute(query).scalar_one()
     return 0 if largest is None else int(largest) + 1
 
@@ -156,14 +156,14 @@ def rows_of(
     """The array row of each image, in the order given; -1 where there is none."""
     wanted = np.asarray(image_ids, dtype=np.int64)
     rows = np.full(len(wanted), -1, dtype=np.int64)
-    query = sa.select(FeatureRow.image_id, FeatureRow.array_row).where(
-        FeatureRow.feature_set_id == feature_set_id
+    query = sa.select(FeatureRow.c.image_id, FeatureRow.c.array_row).where(
+        FeatureRow.c.feature_set_id == feature_set_id
     )
     with catalogue.read() as connection:
         for start in range(0, len(wanted), CHUNK):
             some = wanted[start : start + CHUNK]
             found = dict(
-                connection.execute(query.where(within(FeatureRow.image_id, some.tolist()))).all()
+                connection.execute(query.where(within(FeatureRow.c.image_id, some.tolist()))).all()
             )
             rows[start : start + CHUNK] = [found.get(image_id, -1) for image_id in some.tolist()]
     return rows
@@ -178,15 +178,15 @@ def images_without_features(
     or leave meanwhile are no matter.
     """
     query = (
-        sa.select(ImageState.image_id)
+        sa.select(ImageState.c.image_id)
         .where(IS_USABLE, _has_no_row(feature_set_id), _is_present())
-        .order_by(ImageState.image_id)
+        .order_by(ImageState.c.image_id)
         .limit(size)
     )
     last = 0
     while True:
         with catalogue.read() as connection:
-            found = connection.execute(query.where(ImageState.image_id > last)).scalars().all()
+            found = connection.execute(query.where(ImageState.c.image_id > last)).scalars().all()
         if found:
             yield column(found, np.int64)
             last = found[-1]
@@ -196,20 +196,21 @@ def images_without_features(
 
 def _has_no_row(feature_set_id: int) -> sa.ColumnElement[bool]:
     return ~sa.exists().where(
-        FeatureRow.feature_set_id == feature_set_id, FeatureRow.image_id == ImageState.image_id
+        FeatureRow.c.feature_set_id == feature_set_id,
+        FeatureRow.c.image_id == ImageState.c.image_id,
     )
 
 
 def _is_present() -> sa.ColumnElement[bool]:
     return sa.exists().where(
-        Location.image_id == ImageState.image_id, Location.state == LocationState.PRESENT
+        Location.c.image_id == ImageState.c.image_id, Location.c.state == LocationState.PRESENT
     )
 
 
 def count_without_features(catalogue: Catalogue, feature_set_id: int | None) -> int:
     """How many images `images_without_features` would give (None: a set not made yet)."""
     query = sa.select(sa.func.count()).select_from(ImageState)
-    query = query.where(ImageState.usable == 1, _is_present())
+    query = query.where(ImageState.c.usable == 1, _is_present())
     if feature_set_id is not None:
         query = query.where(_has_no_row(feature_set_id))
     with catalogue.read() as connection:
@@ -220,14 +221,14 @@ def count_without_features(catalogue: Catalogue, feature_set_id: int | None) -> 
 
 def _all_have_rows(connection: Connection, feature_set_id: int) -> bool:
     """Whether every usable image has a row, from counts that indexes give at once."""
-    of_set = FeatureRow.feature_set_id == feature_set_id
-    usable = sa.select(sa.func.count()).select_from(ImageState).where(ImageState.usable == 1)
+    of_set = FeatureRow.c.feature_set_id == feature_set_id
+    usable = sa.select(sa.func.count()).select_from(ImageState).where(ImageState.c.usable == 1)
     rows = sa.select(sa.func.count()).select_from(FeatureRow).where(of_set)
     spare = (
         sa.select(sa.func.count())
         .select_from(ImageState)
-        .join(FeatureRow, sa.and_(of_set, FeatureRow.image_id == ImageState.image_id))
-        .where(ImageState.usable == 0)
+        .join(FeatureRow, sa.and_(of_set, FeatureRow.c.image_id == ImageState.c.image_id))
+        .where(ImageState.c.usable == 0)
     )
     counted = sa.select(*(each.scalar_subquery() for each in (usable, rows, spare)))
     wanted, there, unused = connection.execute(counted).one()

@@ -35,7 +35,7 @@ from curator.catalogue.sqlite import insert_or_update
 CURRENT = sa.text("location.state <> 'changed'")
 """Literally the condition of the partial index on paths, so that it is used."""
 
-LIES_SOMEWHERE = sa.exists().where(Location.image_id == Image.id, CURRENT)
+LIES_SOMEWHERE = sa.exists().where(Location.c.image_id == Image.c.id, CURRENT)
 """Whether an image has a file, present or missing for now, that was not replaced by another."""
 
 _PATHS_AT_ONCE = 500
@@ -92,7 +92,7 @@ def _known(
 ) -> dict[bytes, KnownFile]:
     found = {}
     for some in chunked(paths, _PATHS_AT_ONCE):
-        query = _select_known().where(Location.source_id == source_id, Location.path.in_(some))
+        query = _select_known().where(Location.c.source_id == source_id, Location.c.path.in_(some))
         for row in connection.execute(query):
             known = _known_file(row)
             found[known.path] = known
@@ -102,17 +102,17 @@ def _known(
 def _select_known() -> Query:
     return (
         sa.select(
-            Location.id,
-            Location.path,
-            Location.size,
-            Location.mtime_ns,
-            Location.state,
-            Location.image_id,
-            Image.sha256,
-            sa.func.coalesce(Location.quarantine, Image.quarantine),
+            Location.c.id,
+            Location.c.path,
+            Location.c.size,
+            Location.c.mtime_ns,
+            Location.c.state,
+            Location.c.image_id,
+            Image.c.sha256,
+            sa.func.coalesce(Location.c.quarantine, Image.c.quarantine),
         )
         .select_from(Location)
-        .outerjoin(Image, Image.id == Location.image_id)
+        .outerjoin(Image, Image.c.id == Location.c.image_id)
         .where(CURRENT)
     )
 
@@ -144,11 +144,11 @@ def walk_locations(
         yield from known_files(catalogue, source_id, [under]).values()
         after, before = under + b"/", under + b"0"  # "0" follows "/" in ASCII
     while True:
-        query = _select_known().where(Location.source_id == source_id, Location.path > after)
+        query = _select_known().where(Location.c.source_id == source_id, Location.c.path > after)
         if before is not None:
-            query = query.where(Location.path < before)
+            query = query.where(Location.c.path < before)
         with catalogue.read() as connection:
-            rows = connection.execute(query.order_by(Location.path).limit(chunk)).all()
+            rows = connection.execute(query.order_by(Location.c.path).limit(chunk)).all()
         yield from map(_known_file, rows)
         if len(rows) < chunk:
             return
@@ -218,7 +218,7 @@ def _set_locations(
     if fresh:
         connection.execute(sa.insert(Location), fresh)
     if again:
-        place = sa.update(Location).where(Location.id == sa.bindparam("at"))
+        place = sa.update(Location).where(Location.c.id == sa.bindparam("at"))
         columns = ("size", "mtime_ns", "state", "image_id", "quarantine", "detail", "seen_at")
         connection.execute(place.values({c: sa.bindparam(c) for c in columns}), again)
 
@@ -226,16 +226,18 @@ def _set_locations(
 def _set_aside(connection: Connection, known: KnownFile, image_id: int | None) -> None:
     """Keep what was at a path as `changed`, once for each image that was there."""
     same_path = sa.and_(
-        Location.path == known.path,
-        Location.source_id
-        == sa.select(Location.source_id).where(Location.id == known.location_id).scalar_subquery(),
-        Location.state == LocationState.CHANGED,
-        Location.image_id.in_([image_id, known.image_id]),
+        Location.c.path == known.path,
+        Location.c.source_id
+        == sa.select(Location.c.source_id)
+        .where(Location.c.id == known.location_id)
+        .scalar_subquery(),
+        Location.c.state == LocationState.CHANGED,
+        Location.c.image_id.in_([image_id, known.image_id]),
     )
     connection.execute(sa.delete(Location).where(same_path))
     connection.execute(
         sa.update(Location)
-        .where(Location.id == known.location_id)
+        .where(Location.c.id == known.location_id)
         .values(state=LocationState.CHANGED)
     )
 
@@ -275,13 +277,13 @@ def refresh_usable(connection: Connection, image_ids: Sequence[int]) -> int:
 
     Usable is what is not in quarantine and still lies, as far as is known, at some path.
     """
-    lies_somewhere = sa.exists().where(Location.image_id == ImageState.image_id, CURRENT)
-    readable = sa.exists().where(Image.id == ImageState.image_id, Image.quarantine.is_(None))
+    lies_somewhere = sa.exists().where(Location.c.image_id == ImageState.c.image_id, CURRENT)
+    readable = sa.exists().where(Image.c.id == ImageState.c.image_id, Image.c.quarantine.is_(None))
     usable = sa.case((sa.and_(lies_somewhere, readable), 1), else_=0)
     changed = 0
     for ids in chunked(image_ids, CHUNK):
         change = sa.update(ImageState).where(
-            within(ImageState.image_id, ids), ImageState.usable != usable
+            within(ImageState.c.image_id, ids), ImageState.c.usable != usable
         )
         changed += connection.execute(change.values(usable=usable)).rowcount
     return changed
@@ -295,10 +297,10 @@ def mark_locations(catalogue: Catalogue, location_ids: Sequence[int], state: Loc
     changed = 0
     with catalogue.write() as connection:
         for ids in chunked(location_ids, CHUNK):
-            here = within(Location.id, ids)
-            change = sa.update(Location).where(here, Location.state != state)
+            here = within(Location.c.id, ids)
+            change = sa.update(Location).where(here, Location.c.state != state)
             changed += connection.execute(change.values(state=state)).rowcount
-            held = connection.execute(sa.select(Location.image_id).where(here)).scalars()
+            held = connection.execute(sa.select(Location.c.image_id).where(here)).scalars()
             refresh_usable(connection, [image_id for image_id in held if image_id is not None])
     return changed
 
@@ -312,7 +314,9 @@ def quarantine_images(catalogue: Catalogue, reasons: Mapping[int, tuple[Quaranti
         for image_id, (reason, detail) in reasons.items()
     ]
     with catalogue.write() as connection:
-        image = sa.update(Image).where(Image.id == sa.bindparam("at"), Image.quarantine.is_(None))
+        image = sa.update(Image).where(
+            Image.c.id == sa.bindparam("at"), Image.c.quarantine.is_(None)
+        )
         change = image.values(quarantine=sa.bindparam("reason"), detail=sa.bindparam("why"))
         changed = connection.execute(change, rows).rowcount
         refresh_usable(connection, list(reasons))
@@ -322,7 +326,7 @@ def quarantine_images(catalogue: Catalogue, reasons: Mapping[int, tuple[Quaranti
 def end_quarantine(catalogue: Catalogue, image_id: int, reason: Quarantine) -> bool:
     """Take an image out of the quarantine that it is in for this reason; whether it was."""
     with catalogue.write() as connection:
-        held = sa.and_(Image.id == image_id, Image.quarantine == reason)
+        held = sa.and_(Image.c.id == image_id, Image.c.quarantine == reason)
         freed = connection.execute(sa.update(Image).where(held).values(quarantine=None, detail=""))
         refresh_usable(connection, [image_id])
     return freed.rowcount == 1
@@ -395,7 +399,9 @@ def _stored(
 ) -> dict[bytes, tuple[int, Quarantine | None]]:
     stored = {}
     for some in chunked(digests, _DIGESTS_AT_ONCE):
-        query = sa.select(Image.sha256, Image.id, Image.quarantine).where(Image.sha256.in_(some))
+        query = sa.select(Image.c.sha256, Image.c.id, Image.c.quarantine).where(
+            Image.c.sha256.in_(some)
+        )
         for digest, image_id, reason in connection.execute(query):
             stored[digest] = (image_id, None if reason is None else Quarantine(reason))
     return stored
@@ -429,7 +435,7 @@ def _state_row(file: InspectedFile, ids: Mapping[bytes, int]) -> dict[str, Any]:
 
 def _free(connection: Connection, files: Sequence[InspectedFile]) -> None:
     for file in files:
-        same = Image.sha256 == file.sha256
+        same = Image.c.sha256 == file.sha256
         connection.execute(sa.update(Image).where(same).values(**_facts(file)))
 
 
@@ -471,9 +477,9 @@ def store_previews(connection: Connection, rows: Sequence[dict[str, Any]]) -> No
 
 def preview_places(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, PreviewPlace]:
     """The preview of each image that has one."""
-    query = sa.select(Preview.image_id, Preview.pack, Preview.start, Preview.length)
+    query = sa.select(Preview.c.image_id, Preview.c.pack, Preview.c.start, Preview.c.length)
     with catalogue.read() as connection:
-        rows = connection.execute(query.where(within(Preview.image_id, image_ids)))
+        rows = connection.execute(query.where(within(Preview.c.image_id, image_ids)))
         return {
             image_id: PreviewPlace(pack=pack, offset=start, length=length)
             for image_id, pack, start, length in rows
@@ -489,10 +495,12 @@ def record_previews(catalogue: Catalogue, places: Mapping[int, PreviewPlace]) ->
 
 def preview_ends(catalogue: Catalogue) -> dict[int, int]:
     """For each pack, the byte after its last recorded preview; beyond lies only waste."""
-    last = sa.select(Preview.pack, sa.func.max(Preview.start).label("start")).group_by(Preview.pack)
+    last = sa.select(Preview.c.pack, sa.func.max(Preview.c.start).label("start")).group_by(
+        Preview.c.pack
+    )
     ends = last.subquery()
-    query = sa.select(Preview.pack, Preview.start + Preview.length).join(
-        ends, sa.and_(ends.c.pack == Preview.pack, ends.c.start == Preview.start)
+    query = sa.select(Preview.c.pack, Preview.c.start + Preview.c.length).join(
+        ends, sa.and_(ends.c.pack == Preview.c.pack, ends.c.start == Preview.c.start)
     )
     with catalogue.read() as connection:
         return dict(connection.execute(query).all())

@@ -76,7 +76,7 @@ def scored_pool(catalogue: Catalogue) -> ScoredPool:
     """The pool with its current scores, in one consistent view."""
     with catalogue.read() as connection:
         rows = raw_rows(connection.execute(_select_scored(generation_now(connection))))
-        round_id = connection.execute(sa.select(Head.round_id)).scalar_one()
+        round_id = connection.execute(sa.select(Head.c.round_id)).scalar_one()
     ids, probability, raw, distance, standing, origin, blocked, method = (
         zip(*rows, strict=True) if rows else ((),) * 8
     )
@@ -99,23 +99,23 @@ def scored_pool(catalogue: Catalogue) -> ScoredPool:
 
 
 def _select_scored(generation: int) -> Query:
-    state = ImageState
+    state = ImageState.c
     return (
         sa.select(
             state.image_id,
-            ScoreRow.probability,
-            ScoreRow.raw,
-            ScoreRow.distance,
+            ScoreRow.c.probability,
+            ScoreRow.c.raw,
+            ScoreRow.c.distance,
             state.standing,
             state.origin,
-            Block.image_id.is_not(None),
-            LabelEvent.method,
+            Block.c.image_id.is_not(None),
+            LabelEvent.c.method,
         )
         .select_from(ScoreRow)
-        .join(state, state.image_id == ScoreRow.image_id)
-        .outerjoin(Block, Block.image_id == state.image_id)
-        .outerjoin(LabelEvent, LabelEvent.id == state.event_id)
-        .where(ScoreRow.generation_id == (generation or NO_GENERATION), state.usable == 1)
+        .join(ImageState, state.image_id == ScoreRow.c.image_id)
+        .outerjoin(Block, Block.c.image_id == state.image_id)
+        .outerjoin(LabelEvent, LabelEvent.c.id == state.event_id)
+        .where(ScoreRow.c.generation_id == (generation or NO_GENERATION), state.usable == 1)
         .order_by(state.image_id)
     )
 
@@ -130,7 +130,7 @@ def keep_frame(
     _drop_unfinished(catalogue)
     with catalogue.write() as connection:
         known = connection.execute(
-            sa.select(AuditFrame.id).where(AuditFrame.digest == rows.digest)
+            sa.select(AuditFrame.c.id).where(AuditFrame.c.digest == rows.digest)
         ).scalar()
         if known is not None:
             return int(known)
@@ -141,7 +141,7 @@ def keep_frame(
             "details": dict(details),
             "made_at": now(),
         }
-        insert = sa.insert(AuditFrame).values(**values).returning(AuditFrame.id)
+        insert = sa.insert(AuditFrame).values(**values).returning(AuditFrame.c.id)
         frame_id = int(connection.execute(insert).scalar_one())
     words = np.where(rows.positive, Label.POSITIVE.value, Label.NEGATIVE.value).tolist()
     for start in range(0, len(rows.image_ids), CHUNK):
@@ -161,24 +161,26 @@ def keep_frame(
 
 def _drop_unfinished(catalogue: Catalogue) -> None:
     """Frames without an audit: their command was interrupted, or thought better of it."""
-    unnamed = AuditFrame.id.not_in(sa.select(Audit.frame_id))
+    unnamed = AuditFrame.c.id.not_in(sa.select(Audit.c.frame_id))
     with catalogue.read() as connection:
-        frames = connection.execute(sa.select(AuditFrame.id).where(unnamed)).scalars().all()
+        frames = connection.execute(sa.select(AuditFrame.c.id).where(unnamed)).scalars().all()
     for frame_id in frames:
         deleted, end = 1, 0
         while deleted:  # places have no gaps
             end += CHUNK
-            some = sa.and_(FrameMember.frame_id == frame_id, FrameMember.place < end)
+            some = sa.and_(FrameMember.c.frame_id == frame_id, FrameMember.c.place < end)
             with catalogue.write() as connection:
                 deleted = connection.execute(sa.delete(FrameMember).where(some)).rowcount
         with catalogue.write() as connection:
-            connection.execute(sa.delete(AuditFrame).where(AuditFrame.id == frame_id))
+            connection.execute(sa.delete(AuditFrame).where(AuditFrame.c.id == frame_id))
 
 
 def check_whole(connection: Connection, frame_id: int) -> None:
     """Raises BusyError unless every image of the frame is there."""
-    size = connection.execute(sa.select(AuditFrame.size).where(AuditFrame.id == frame_id)).scalar()
-    members = sa.select(sa.func.count()).where(FrameMember.frame_id == frame_id)
+    size = connection.execute(
+        sa.select(AuditFrame.c.size).where(AuditFrame.c.id == frame_id)
+    ).scalar()
+    members = sa.select(sa.func.count()).where(FrameMember.c.frame_id == frame_id)
     if size is None or connection.execute(members).scalar_one() != size:
         raise BusyError(
             "Another process threw this frame away while it was written.",
@@ -188,14 +190,16 @@ def check_whole(connection: Connection, frame_id: int) -> None:
 
 def frame_rows(catalogue: Catalogue, frame_id: int) -> FrameRows:
     """A frame in the order of its places."""
-    member = FrameMember
+    member = FrameMember.c
     query = (
         sa.select(member.image_id, member.label, member.probability, member.shell)
         .where(member.frame_id == frame_id)
         .order_by(member.place)
     )
     with catalogue.read() as connection:
-        digest = connection.execute(sa.select(AuditFrame.digest).where(AuditFrame.id == frame_id))
+        digest = connection.execute(
+            sa.select(AuditFrame.c.digest).where(AuditFrame.c.id == frame_id)
+        )
         name = str(digest.scalar_one())
         rows = raw_rows(connection.execute(query))
     ids, label, probability, shells = zip(*rows, strict=True) if rows else ((),) * 4
@@ -214,9 +218,9 @@ def unavailable(catalogue: Catalogue, frame_id: int) -> tuple[NDArray[np.bool_],
     A person has labelled them since, they are blocked, or cannot be used any more. The second
     array marks those of them that stand as the other class.
     """
-    member, state = FrameMember, ImageState
+    member, state = FrameMember.c, ImageState.c
     people = sa.and_(state.standing.is_not(None), state.origin != Origin.PROMOTED)
-    gone = sa.or_(state.usable == 0, people, Block.image_id.is_not(None))
+    gone = sa.or_(state.usable == 0, people, Block.c.image_id.is_not(None))
     other = sa.and_(
         people,
         state.standing.in_([CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE]),
@@ -224,9 +228,9 @@ def unavailable(catalogue: Catalogue, frame_id: int) -> tuple[NDArray[np.bool_],
     )
     query = (
         sa.select(gone, other)
-        .select_from(member)
-        .join(state, state.image_id == member.image_id)
-        .outerjoin(Block, Block.image_id == member.image_id)
+        .select_from(FrameMember)
+        .join(ImageState, state.image_id == member.image_id)
+        .outerjoin(Block, Block.c.image_id == member.image_id)
         .where(member.frame_id == frame_id)
         .order_by(member.place)
     )

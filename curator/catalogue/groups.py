@@ -107,7 +107,7 @@ def replace_grouping(
                 savepoint.rollback()
         if same:
             assert before is not None
-            kept = sa.update(Grouping).where(Grouping.id == before.id)
+            kept = sa.update(Grouping).where(Grouping.c.id == before.id)
             connection.execute(kept.values(details=dict(details or {})))
             return GroupingReport(
                 grouping=_record(_grouping_row(connection, before.id)),
@@ -136,13 +136,13 @@ def _insert_grouping(
     details: Mapping[str, Any],
 ) -> int:
     """Write a grouping that is not current yet, streaming; the digest follows its order."""
-    versions = sa.select(sa.func.max(Grouping.version)).where(Grouping.kind == kind)
+    versions = sa.select(sa.func.max(Grouping.c.version)).where(Grouping.c.kind == kind)
     version = (connection.execute(versions).scalar_one() or 0) + 1
     row = {"kind": kind, "version": version, "is_current": 0, "digest": "", "made_at": now()}
     row |= {"group_count": 0, "member_count": 0, "details": dict(details)}
-    inserted = connection.execute(sa.insert(Grouping).values(**row).returning(Grouping.id))
+    inserted = connection.execute(sa.insert(Grouping).values(**row).returning(Grouping.c.id))
     grouping_id = int(inserted.scalar_one())
-    last = connection.execute(sa.select(sa.func.max(ImageGroup.id))).scalar_one() or 0
+    last = connection.execute(sa.select(sa.func.max(ImageGroup.c.id))).scalar_one() or 0
     digest = hashlib.sha256()
     group_count = member_count = 0
     for some in chunked(groups, CHUNK):
@@ -152,7 +152,7 @@ def _insert_grouping(
         for group in some:
             digest.update(_canonical(group))
     totals = {"group_count": group_count, "member_count": member_count}
-    change = sa.update(Grouping).where(Grouping.id == grouping_id)
+    change = sa.update(Grouping).where(Grouping.c.id == grouping_id)
     connection.execute(change.values(digest=digest.hexdigest(), **totals))
     return grouping_id
 
@@ -210,21 +210,22 @@ def _check(group: GroupRecord) -> None:
 
 
 def _make_current(connection: Connection, kind: GroupKind, grouping_id: int) -> None:
-    of_kind = sa.and_(Grouping.kind == kind, Grouping.is_current == 1)
+    of_kind = sa.and_(Grouping.c.kind == kind, Grouping.c.is_current == 1)
     connection.execute(sa.update(Grouping).where(of_kind).values(is_current=0))
-    this = Grouping.id == grouping_id
+    this = Grouping.c.id == grouping_id
     connection.execute(sa.update(Grouping).where(this).values(is_current=1))
 
 
 def _drop_superseded(connection: Connection) -> None:
     """Forget the members of groupings that neither stand nor belong to a round."""
     used = sa.exists().where(
-        (Round.perceptual_grouping_id == Grouping.id) | (Round.user_grouping_id == Grouping.id)
+        (Round.c.perceptual_grouping_id == Grouping.c.id)
+        | (Round.c.user_grouping_id == Grouping.c.id)
     )
-    stale = sa.select(Grouping.id).where(Grouping.is_current == 0, ~used)
-    groups = sa.select(ImageGroup.id).where(ImageGroup.grouping_id.in_(stale))
-    connection.execute(sa.delete(Membership).where(Membership.group_id.in_(groups)))
-    connection.execute(sa.delete(ImageGroup).where(ImageGroup.grouping_id.in_(stale)))
+    stale = sa.select(Grouping.c.id).where(Grouping.c.is_current == 0, ~used)
+    groups = sa.select(ImageGroup.c.id).where(ImageGroup.c.grouping_id.in_(stale))
+    connection.execute(sa.delete(Membership).where(Membership.c.group_id.in_(groups)))
+    connection.execute(sa.delete(ImageGroup).where(ImageGroup.c.grouping_id.in_(stale)))
 
 
 def current_grouping(catalogue: Catalogue, kind: GroupKind) -> GroupingRecord | None:
@@ -235,14 +236,14 @@ def current_grouping(catalogue: Catalogue, kind: GroupKind) -> GroupingRecord | 
 
 
 def _current_row(connection: Connection, kind: GroupKind) -> Fetched | None:
-    columns = sa.inspect(Grouping).columns
-    query = sa.select(*columns).where(Grouping.kind == kind, Grouping.is_current == 1)
+    columns = Grouping.c
+    query = sa.select(*columns).where(Grouping.c.kind == kind, Grouping.c.is_current == 1)
     return connection.execute(query).first()
 
 
 def _grouping_row(connection: Connection, grouping_id: int) -> Fetched:
-    columns = sa.inspect(Grouping).columns
-    return connection.execute(sa.select(*columns).where(Grouping.id == grouping_id)).one()
+    columns = Grouping.c
+    return connection.execute(sa.select(*columns).where(Grouping.c.id == grouping_id)).one()
 
 
 def _record(row: Fetched) -> GroupingRecord:
@@ -260,21 +261,23 @@ def groups_of(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, tuple
     """The current groups of each image that is in any."""
     query = (
         sa.select(
-            Membership.image_id,
-            Grouping.kind,
-            ImageGroup.name,
-            Membership.is_primary,
-            ImageGroup.representative_id,
+            Membership.c.image_id,
+            Grouping.c.kind,
+            ImageGroup.c.name,
+            Membership.c.is_primary,
+            ImageGroup.c.representative_id,
         )
-        .join(ImageGroup, ImageGroup.id == Membership.group_id)
-        .join(Grouping, Grouping.id == Membership.grouping_id)
+        .join(ImageGroup, ImageGroup.c.id == Membership.c.group_id)
+        .join(Grouping, Grouping.c.id == Membership.c.grouping_id)
         .where(sa.text("+grouping.is_current = 1"))
-        .order_by(Membership.image_id, Grouping.kind, Membership.is_primary.desc(), ImageGroup.id)
+        .order_by(
+            Membership.c.image_id, Grouping.c.kind, Membership.c.is_primary.desc(), ImageGroup.c.id
+        )
     )
     mates: dict[int, list[GroupMate]] = {}
     with catalogue.read() as connection:
         for ids in chunked(image_ids, CHUNK):
-            for row in connection.execute(query.where(within(Membership.image_id, ids))):
+            for row in connection.execute(query.where(within(Membership.c.image_id, ids))):
                 image_id, kind, name, is_primary, representative = row
                 mate = GroupMate(
                     kind=GroupKind(kind),
@@ -288,7 +291,7 @@ def groups_of(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, tuple
 
 def unit_mates(catalogue: Catalogue, image_id: int, *, limit: int = 100) -> list[int]:
     """Other images of the same unit, by id."""
-    state = ImageState
+    state = ImageState.c
     key = sa.select(state.unit_key).where(state.image_id == image_id).scalar_subquery()
     query = sa.select(state.image_id).where(state.unit_key == key, state.image_id != image_id)
     with catalogue.read() as connection:
@@ -300,15 +303,15 @@ def withheld(catalogue: Catalogue) -> WithheldReport:
     """How many images are withheld from training now."""
     people = [origin for origin in Origin if origin is not Origin.PROMOTED]
     spanning = (
-        sa.select(ImageState.unit_key)
+        sa.select(ImageState.c.unit_key)
         .where(sa.text("image_state.pinned_split IS NOT NULL"))
-        .group_by(ImageState.unit_key)
-        .having(sa.func.min(ImageState.pinned_split) < sa.func.max(ImageState.pinned_split))
+        .group_by(ImageState.c.unit_key)
+        .having(sa.func.min(ImageState.c.pinned_split) < sa.func.max(ImageState.c.pinned_split))
         .subquery()
     )
     with catalogue.read() as connection:
         images = connection.execute(count_withheld()).scalar_one()
-        labelled = count_withheld().where(ImageState.origin.in_(people))
+        labelled = count_withheld().where(ImageState.c.origin.in_(people))
         units = sa.select(sa.func.count()).select_from(spanning)
         return WithheldReport(
             images=images,
@@ -320,7 +323,7 @@ def withheld(catalogue: Catalogue) -> WithheldReport:
 def withheld_ids(catalogue: Catalogue, *, limit: int = 1_000) -> list[int]:
     """The ids of withheld images."""
     condition = sa.text("image_state.split = 'withheld'")
-    query = sa.select(ImageState.image_id).where(condition)
+    query = sa.select(ImageState.c.image_id).where(condition)
     with catalogue.read() as connection:
-        ordered = query.order_by(ImageState.image_id).limit(limit)
+        ordered = query.order_by(ImageState.c.image_id).limit(limit)
         return list(connection.execute(ordered).scalars())

@@ -105,21 +105,21 @@ def image_files(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, Ima
     """
     query: Query = (
         sa.select(
-            Location.image_id,
-            Image.sha256,
-            Source.root,
-            Location.path,
-            Location.size,
-            Location.mtime_ns,
+            Location.c.image_id,
+            Image.c.sha256,
+            Source.c.root,
+            Location.c.path,
+            Location.c.size,
+            Location.c.mtime_ns,
         )
-        .join(Image, Image.id == Location.image_id)
-        .join(Source, Source.id == Location.source_id)
-        .where(Location.state == LocationState.PRESENT)
+        .join(Image, Image.c.id == Location.c.image_id)
+        .join(Source, Source.c.id == Location.c.source_id)
+        .where(Location.c.state == LocationState.PRESENT)
     )
     files: dict[int, ImageFile] = {}
     with catalogue.read() as connection:
         for ids in chunked(image_ids, CHUNK):
-            for row in connection.execute(query.where(within(Location.image_id, ids))):
+            for row in connection.execute(query.where(within(Location.c.image_id, ids))):
                 image_id, sha256, root, relative, size, mtime_ns = row
                 path = absolute(root, relative)
                 if image_id not in files or path < files[image_id].path:
@@ -132,10 +132,10 @@ def image_files(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, Ima
 def unread_files(catalogue: Catalogue, *, size: int) -> list[tuple[bytes, Quarantine]]:
     """Absolute paths, in their order, of files that could never be read, and why."""
     query = (
-        sa.select(Source.root, Location.path, Location.quarantine)
-        .join(Source, Source.id == Location.source_id)
-        .where(Location.quarantine.is_not(None))
-        .order_by(Location.source_id, Location.path)
+        sa.select(Source.c.root, Location.c.path, Location.c.quarantine)
+        .join(Source, Source.c.id == Location.c.source_id)
+        .where(Location.c.quarantine.is_not(None))
+        .order_by(Location.c.source_id, Location.c.path)
         .limit(size)
     )
     with catalogue.read() as connection:
@@ -160,11 +160,16 @@ def _places(
     connection: Connection, image_ids: Sequence[int]
 ) -> dict[int, tuple[FileLocation, ...]]:
     query: Query = sa.select(
-        Location.image_id, Location.id, Source.name, Source.root, Location.path, Location.state
-    ).join(Source, Source.id == Location.source_id)
+        Location.c.image_id,
+        Location.c.id,
+        Source.c.name,
+        Source.c.root,
+        Location.c.path,
+        Location.c.state,
+    ).join(Source, Source.c.id == Location.c.source_id)
     places: dict[int, list[FileLocation]] = {}
     for ids in chunked(image_ids, CHUNK):
-        for row in connection.execute(query.where(within(Location.image_id, ids))):
+        for row in connection.execute(query.where(within(Location.c.image_id, ids))):
             image_id, location_id, source, root, relative, state = row
             place = FileLocation(
                 location_id=location_id,
@@ -187,39 +192,40 @@ def image_details(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, I
         rows = [
             row
             for ids in chunked(image_ids, CHUNK)
-            for row in connection.execute(_select_details().where(within(Image.id, ids)))
+            for row in connection.execute(_select_details().where(within(Image.c.id, ids)))
         ]
     return {row[0]: _details(row, places.get(row[0], ())) for row in rows}
 
 
 def _select_details() -> Query:
-    current = sa.select(Head.generation_id).scalar_subquery()
+    current = sa.select(Head.c.generation_id).scalar_subquery()
     return (
         sa.select(
-            Image.id,
-            Image.sha256,
-            Image.size,
-            Image.width,
-            Image.height,
-            Image.format,
-            Image.mode,
-            Image.quarantine,
-            Image.detail,
-            Image.added_at,
-            ImageState.standing,
-            ImageState.origin,
-            ImageState.probability,
-            ImageState.round_id,
-            ImageState.unit_key,
-            ImageState.split,
-            ScoreRow.probability,
-            Block.image_id,
+            Image.c.id,
+            Image.c.sha256,
+            Image.c.size,
+            Image.c.width,
+            Image.c.height,
+            Image.c.format,
+            Image.c.mode,
+            Image.c.quarantine,
+            Image.c.detail,
+            Image.c.added_at,
+            ImageState.c.standing,
+            ImageState.c.origin,
+            ImageState.c.probability,
+            ImageState.c.round_id,
+            ImageState.c.unit_key,
+            ImageState.c.split,
+            ScoreRow.c.probability,
+            Block.c.image_id,
         )
-        .join(ImageState, ImageState.image_id == Image.id)
+        .join(ImageState, ImageState.c.image_id == Image.c.id)
         .outerjoin(
-            ScoreRow, sa.and_(ScoreRow.generation_id == current, ScoreRow.image_id == Image.id)
+            ScoreRow,
+            sa.and_(ScoreRow.c.generation_id == current, ScoreRow.c.image_id == Image.c.id),
         )
-        .outerjoin(Block, Block.image_id == Image.id)
+        .outerjoin(Block, Block.c.image_id == Image.c.id)
     )
 
 
@@ -253,15 +259,15 @@ def find_by_paths(catalogue: Catalogue, paths: Sequence[bytes]) -> dict[bytes, i
     """The image that lies at each absolute path now (present or missing), where known."""
     found: dict[bytes, int] = {}
     with catalogue.read() as connection:
-        for source_id, root in connection.execute(sa.select(Source.id, Source.root)).all():
+        for source_id, root in connection.execute(sa.select(Source.c.id, Source.c.root)).all():
             folder = absolute(root, b"")
             inside = [path for path in paths if path.startswith(folder) and path != folder]
             for some in chunked(inside, _PATHS_AT_ONCE):
-                query: Query = sa.select(Location.path, Location.image_id).where(
+                query: Query = sa.select(Location.c.path, Location.c.image_id).where(
                     CURRENT,
-                    Location.source_id == source_id,
-                    Location.path.in_([path[len(folder) :] for path in some]),
-                    Location.image_id.is_not(None),
+                    Location.c.source_id == source_id,
+                    Location.c.path.in_([path[len(folder) :] for path in some]),
+                    Location.c.image_id.is_not(None),
                 )
                 for relative, image_id in connection.execute(query):
                     found[folder + relative] = image_id
@@ -273,7 +279,7 @@ def find_by_sha256(catalogue: Catalogue, digests: Sequence[bytes]) -> dict[bytes
     found: dict[bytes, int] = {}
     with catalogue.read() as connection:
         for some in chunked(digests, _PATHS_AT_ONCE):
-            query = sa.select(Image.sha256, Image.id).where(Image.sha256.in_(some))
+            query = sa.select(Image.c.sha256, Image.c.id).where(Image.c.sha256.in_(some))
             found.update((digest, image_id) for digest, image_id in connection.execute(query))
     return found
 
@@ -292,9 +298,9 @@ def find_image(catalogue: Catalogue, text: str, *, path: bytes | None = None) ->
     hexadecimal = digits and all(digit in string.hexdigits for digit in digits)
     if hexadecimal and _PREFIX_DIGITS <= len(digits) <= 64:
         low, high = digits.ljust(64, "0"), digits.ljust(64, "f")
-        between = Image.sha256.between(bytes.fromhex(low), bytes.fromhex(high))
+        between = Image.c.sha256.between(bytes.fromhex(low), bytes.fromhex(high))
         with catalogue.read() as connection:
-            ids = connection.execute(sa.select(Image.id).where(between).limit(2)).scalars().all()
+            ids = connection.execute(sa.select(Image.c.id).where(between).limit(2)).scalars().all()
         if len(ids) == 1:
             return ids[0]
         if ids:
@@ -311,7 +317,7 @@ def image_chunks(
     catalogue: Catalogue, *, size: int = CHUNK, usable_only: bool = True
 ) -> Iterator[NDArray[np.int64]]:
     """The ids of all images in ascending order, in chunks of at most `size`."""
-    query = sa.select(ImageState.image_id)
+    query = sa.select(ImageState.c.image_id)
     if usable_only:
         query = query.where(IS_USABLE)
     for inside in id_ranges(catalogue, size):
@@ -324,16 +330,16 @@ def image_chunks(
 def hash_chunks(catalogue: Catalogue, *, size: int = 50_000) -> Iterator[HashChunk]:
     """Perceptual hashes of all usable images that have one, in order of ids."""
     query = (
-        sa.select(Image.id, Image.sha256, Image.perceptual_hash)
-        .join(ImageState, ImageState.image_id == Image.id)
-        .where(IS_USABLE, Image.perceptual_hash.is_not(None))
-        .order_by(Image.id)
+        sa.select(Image.c.id, Image.c.sha256, Image.c.perceptual_hash)
+        .join(ImageState, ImageState.c.image_id == Image.c.id)
+        .where(IS_USABLE, Image.c.perceptual_hash.is_not(None))
+        .order_by(Image.c.id)
         .limit(size)
     )
     last = 0
     while True:
         with catalogue.read() as connection:
-            rows = connection.execute(query.where(Image.id > last)).all()
+            rows = connection.execute(query.where(Image.c.id > last)).all()
         if rows:
             ids, digests, hashes = zip(*rows, strict=True)
             yield HashChunk(
@@ -348,21 +354,21 @@ def hash_chunks(catalogue: Catalogue, *, size: int = 50_000) -> Iterator[HashChu
 
 def signatures(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, bytes]:
     """The small grey pictures of these images, where there are any."""
-    query = sa.select(ImageSignature.image_id, ImageSignature.signature)
+    query = sa.select(ImageSignature.c.image_id, ImageSignature.c.signature)
     with catalogue.read() as connection:
         return {
             image_id: signature
             for ids in chunked(image_ids, CHUNK)
             for image_id, signature in connection.execute(
-                query.where(within(ImageSignature.image_id, ids))
+                query.where(within(ImageSignature.c.image_id, ids))
             )
         }
 
 
 def small_side_quantile(catalogue: Catalogue, *, share: float = 0.5) -> int | None:
     """The given quantile of usable images' shorter side in pixels; None without images."""
-    side = sa.case((Image.width < Image.height, Image.width), else_=Image.height)
-    usable = Image.quarantine.is_(None)
+    side = sa.case((Image.c.width < Image.c.height, Image.c.width), else_=Image.c.height)
+    usable = Image.c.quarantine.is_(None)
     with catalogue.read() as connection:
         count = connection.execute(sa.select(sa.func.count()).where(usable)).scalar_one()
         if not count:

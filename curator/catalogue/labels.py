@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import aliased
 
 from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split
@@ -191,7 +190,7 @@ def record_decisions(
         who = _who(actor, session)
         retracted = connection.execute(_RETRACT_REPLACED, who).rowcount if replace else 0
         recorded = connection.execute(_ASSERT, who).rowcount
-        last = connection.execute(sa.select(sa.func.max(LabelEvent.id))).scalar_one()
+        last = connection.execute(sa.select(sa.func.max(LabelEvent.c.id))).scalar_one()
         for statement in _SETTLED:
             connection.execute(statement)
         refresh_current_labels(connection)
@@ -234,7 +233,7 @@ def _who(actor: str, session: str | None) -> dict[str, Any]:
 
 
 def _refuse_unknown(connection: Connection) -> None:
-    known = sa.exists().where(ImageState.image_id == batch.c.image_id)
+    known = sa.exists().where(ImageState.c.image_id == batch.c.image_id)
     query = sa.select(batch.c.image_id).where(~known).order_by(batch.c.position).limit(3)
     unknown = connection.execute(query).scalars().all()
     if unknown:
@@ -260,10 +259,10 @@ def retract(
     """
     wanted = sorted(set(event_ids))
     with catalogue.write() as connection:
-        query = _select_events().where(LabelEvent.kind == EventKind.ASSERT)
+        query = _select_events().where(LabelEvent.c.kind == EventKind.ASSERT)
         found: dict[int, Fetched] = {}
         for ids in chunked(wanted, CHUNK):
-            events = connection.execute(query.where(within(LabelEvent.id, ids)))
+            events = connection.execute(query.where(within(LabelEvent.c.id, ids)))
             found.update((event.id, event) for event in events)
         missing = [event_id for event_id in wanted if event_id not in found]
         if missing:
@@ -299,27 +298,27 @@ def last_decisions(
     catalogue: Catalogue, *, actor: str | None = None, session: str | None = None, limit: int = 1
 ) -> list[tuple[int, HistoryEvent]]:
     """The newest decisions that were not taken back, as (image id, event), newest first."""
-    taken_back = aliased(LabelEvent)
+    taken_back = LabelEvent.alias()
     query = (
         _select_events()
         .where(
             sa.text("label_event.kind = 'assert'"),
-            ~sa.exists().where(taken_back.target_id == LabelEvent.id),
+            ~sa.exists().where(taken_back.c.target_id == LabelEvent.c.id),
         )
-        .order_by(LabelEvent.id.desc())
+        .order_by(LabelEvent.c.id.desc())
         .limit(limit)
     )
     if actor is not None:
-        query = query.where(LabelEvent.actor == plain_text(actor))
+        query = query.where(LabelEvent.c.actor == plain_text(actor))
     if session is not None:
-        query = query.where(LabelEvent.session == plain_text(session))
+        query = query.where(LabelEvent.c.session == plain_text(session))
     with catalogue.read() as connection:
         return [(row.image_id, _event(row, set(), set())) for row in connection.execute(query)]
 
 
 def history(catalogue: Catalogue, image_id: int) -> list[HistoryEvent]:
     """Every label event of an image, oldest first."""
-    query = _select_events().where(LabelEvent.image_id == image_id).order_by(LabelEvent.id)
+    query = _select_events().where(LabelEvent.c.image_id == image_id).order_by(LabelEvent.c.id)
     with catalogue.read() as connection:
         rows = connection.execute(query).all()
         standing = set(lineage_of(connection, head_of(connection)))
@@ -329,7 +328,7 @@ def history(catalogue: Catalogue, image_id: int) -> list[HistoryEvent]:
 
 
 def _select_events() -> Query:
-    return sa.select(*(sa.inspect(LabelEvent).columns))
+    return sa.select(*(LabelEvent.c))
 
 
 def _event(row: Fetched, taken_back: set[int], rolled_back: set[int]) -> HistoryEvent:
@@ -355,17 +354,17 @@ def _event(row: Fetched, taken_back: set[int], rolled_back: set[int]) -> History
 
 def current(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, LabelRecord]:
     """What stands for each of these images; unknown ids are left out."""
-    state = ImageState
+    state = ImageState.c
     query: Query = sa.select(
         state.image_id,
         state.standing,
         state.origin,
-        LabelEvent.method,
+        LabelEvent.c.method,
         state.probability,
         state.round_id,
         state.event_id,
         state.split,
-    ).outerjoin(LabelEvent, LabelEvent.id == state.event_id)
+    ).outerjoin(LabelEvent, LabelEvent.c.id == state.event_id)
     with catalogue.read() as connection:
         return {
             row[0]: _current(row)

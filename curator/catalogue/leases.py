@@ -91,7 +91,7 @@ def lease(catalogue: Catalogue, name: str) -> Iterator[LeaseRecord]:
         done.set()
         beat.join()
         with catalogue.write() as connection:
-            connection.execute(sa.delete(Lease).where(Lease.token == held.token))
+            connection.execute(sa.delete(Lease).where(Lease.c.token == held.token))
 
 
 def lease_holder(catalogue: Catalogue, name: str) -> LeaseRecord | None:
@@ -119,19 +119,19 @@ def _take(catalogue: Catalogue, name: str) -> LeaseRecord:
             "acquired_at": moment,
             "heartbeat_at": moment,
         }
-        connection.execute(sa.delete(Lease).where(Lease.name == name))
+        connection.execute(sa.delete(Lease).where(Lease.c.name == name))
         connection.execute(sa.insert(Lease).values(**row))
-        return _record(connection.execute(sa.select(*_COLUMNS).where(Lease.name == name)).one())
+        return _record(connection.execute(sa.select(*_COLUMNS).where(Lease.c.name == name)).one())
 
 
 _COLUMNS = (
-    Lease.name,
-    Lease.token,
-    Lease.host,
-    Lease.pid,
-    Lease.acquired_at,
-    Lease.heartbeat_at,
-    Lease.process_started,
+    Lease.c.name,
+    Lease.c.token,
+    Lease.c.host,
+    Lease.c.pid,
+    Lease.c.acquired_at,
+    Lease.c.heartbeat_at,
+    Lease.c.process_started,
 )
 
 
@@ -148,7 +148,7 @@ def _record(row: Fetched) -> LeaseRecord:
 
 
 def _living_holder(connection: Connection, name: str) -> LeaseRecord | None:
-    row = connection.execute(sa.select(*_COLUMNS).where(Lease.name == name)).first()
+    row = connection.execute(sa.select(*_COLUMNS).where(Lease.c.name == name)).first()
     if row is None or not _lives(row.host, row.pid, row.process_started, row.heartbeat_at):
         return None
     return _record(row)
@@ -161,7 +161,7 @@ def _lives(host: str, pid: int, process_started: float, heartbeat_at: datetime) 
 
 
 def _keep_alive(catalogue: Catalogue, held: LeaseRecord, done: threading.Event) -> None:
-    mine = sa.update(Lease).where(Lease.token == held.token)
+    mine = sa.update(Lease).where(Lease.c.token == held.token)
     while not done.wait(BEAT_SECONDS):
         try:
             with catalogue.write() as connection:

@@ -113,7 +113,7 @@ def paths_are_plain(catalogue: Catalogue, folder: bytes) -> bool:
             if not _folder(root).startswith(above):
                 return False
             from_there = _folder(root)[len(above) :]
-            query = sa.select(Location.path).where(CURRENT, Location.source_id == source_id)
+            query = sa.select(Location.c.path).where(CURRENT, Location.c.source_id == source_id)
             result = connection.execute(query)
             cursor = result.cursor
             assert cursor is not None
@@ -146,11 +146,11 @@ def manifest_columns(
     wanted = _matching(standings, origins, include_unlabelled)
     with catalogue.read() as connection:
         shared = _shared_units(connection)
-        query = _select_columns(connection).where(CURRENT, *wanted).order_by(Location.path)
+        query = _select_columns(connection).where(CURRENT, *wanted).order_by(Location.c.path)
         for source_id, name, root in sorted(
             _sources(connection, None), key=lambda source: _folder(source[2])
         ):
-            result = connection.execute(query.where(Location.source_id == source_id))
+            result = connection.execute(query.where(Location.c.source_id == source_id))
             cursor = result.cursor
             assert cursor is not None
             while rows := cursor.fetchmany(CHUNK):
@@ -164,27 +164,27 @@ def _folder(root: bytes) -> bytes:
 
 def _shared_units(connection: Connection) -> NDArray[np.int64]:
     """The keys of units that hold more than one image, rising."""
-    key = ImageState.unit_key
+    key = ImageState.c.unit_key
     query = sa.select(key).group_by(key).having(sa.func.count() > 1).order_by(key)
     return columns(connection, query, np.int64)[0]
 
 
 def _select_columns(connection: Connection) -> Query:
-    state = ImageState
+    state = ImageState.c
     # Looked up only where nothing was kept with the label: a join would always look.
     score = (
-        sa.select(ScoreRow.probability)
+        sa.select(ScoreRow.c.probability)
         .where(
-            ScoreRow.generation_id == generation_now(connection),
-            ScoreRow.image_id == state.image_id,
+            ScoreRow.c.generation_id == generation_now(connection),
+            ScoreRow.c.image_id == state.image_id,
         )
         .scalar_subquery()
     )
     return (
         sa.select(
             state.image_id,
-            Location.path,
-            Image.sha256,
+            Location.c.path,
+            Image.c.sha256,
             state.standing,
             state.origin,
             sa.func.coalesce(state.probability, score),
@@ -192,12 +192,12 @@ def _select_columns(connection: Connection) -> Query:
             _user_group(connection),
             state.unit_key,
             state.split,
-            Image.width,
-            Image.height,
+            Image.c.width,
+            Image.c.height,
         )
         .select_from(Location)
-        .join(state, state.image_id == Location.image_id)
-        .join(Image, Image.id == Location.image_id)
+        .join(ImageState, state.image_id == Location.c.image_id)
+        .join(Image, Image.c.id == Location.c.image_id)
     )
 
 
@@ -248,92 +248,95 @@ def count_manifest_rows(
     query = (
         sa.select(sa.func.count())
         .select_from(ImageState)
-        .join(Location, Location.image_id == ImageState.image_id)
+        .join(Location, Location.c.image_id == ImageState.c.image_id)
         .where(*wanted)
     )
     with catalogue.read() as connection:
         if sources is not None:
             chosen = [source_id for source_id, _, _ in _sources(connection, sources)]
-            query = query.where(Location.source_id.in_(chosen))
+            query = query.where(Location.c.source_id.in_(chosen))
         return connection.execute(query).scalar_one()
 
 
 def _sources(
     connection: Connection, names: Sequence[str] | None
 ) -> Sequence[tuple[int, str, bytes]]:
-    query = sa.select(Source.id, Source.name, Source.root).order_by(Source.id)
+    query = sa.select(Source.c.id, Source.c.name, Source.c.root).order_by(Source.c.id)
     if names is not None:
-        query = query.where(Source.name.in_(list(names)))
+        query = query.where(Source.c.name.in_(list(names)))
     return [(source_id, name, root) for source_id, name, root in connection.execute(query)]
 
 
 def _matching(
     standings: Sequence[CurrentLabel], origins: Sequence[Origin] | None, include_unlabelled: bool
 ) -> list[sa.ColumnElement[bool]]:
-    labelled: sa.ColumnElement[bool] = ImageState.standing.in_(list(standings))
+    labelled: sa.ColumnElement[bool] = ImageState.c.standing.in_(list(standings))
     if origins is not None:
-        labelled = sa.and_(labelled, ImageState.origin.in_(list(origins)))
+        labelled = sa.and_(labelled, ImageState.c.origin.in_(list(origins)))
     if include_unlabelled:
-        labelled = sa.or_(labelled, ImageState.standing.is_(None))
-    return [ImageState.usable == 1, Location.state == LocationState.PRESENT, labelled]
+        labelled = sa.or_(labelled, ImageState.c.standing.is_(None))
+    return [ImageState.c.usable == 1, Location.c.state == LocationState.PRESENT, labelled]
 
 
 def _of_source(
     connection: Connection, query: Query, source_id: int, name: str, root: bytes
 ) -> Iterator[ManifestRow]:
-    ordered = query.where(CURRENT, Location.source_id == source_id).order_by(Location.path)
+    ordered = query.where(CURRENT, Location.c.source_id == source_id).order_by(Location.c.path)
     for rows in connection.execute(ordered).partitions(CHUNK):
         for row in rows:
             yield _manifest_row(row, name, root)
 
 
 def _select_rows(connection: Connection) -> Query:
-    state, mate = ImageState, sa.orm.aliased(ImageState)
-    others = sa.exists().where(mate.unit_key == state.unit_key, mate.image_id != state.image_id)
+    state, mate = ImageState.c, ImageState.alias()
+    others = sa.exists().where(mate.c.unit_key == state.unit_key, mate.c.image_id != state.image_id)
     current = sa.and_(
-        ScoreRow.generation_id == generation_now(connection), ScoreRow.image_id == state.image_id
+        ScoreRow.c.generation_id == generation_now(connection),
+        ScoreRow.c.image_id == state.image_id,
     )
     return (
         sa.select(
             state.image_id,
-            Location.path,
-            Image.sha256,
+            Location.c.path,
+            Image.c.sha256,
             state.standing,
             state.origin,
-            sa.func.coalesce(state.probability, ScoreRow.probability),
+            sa.func.coalesce(state.probability, ScoreRow.c.probability),
             state.round_id,
             _user_group(connection),
             state.unit_key,
             others,
             state.split,
-            Image.width,
-            Image.height,
-            Image.size,
-            Location.mtime_ns,
-            Image.format,
-            LabelEvent.reasons,
-            LabelEvent.note,
+            Image.c.width,
+            Image.c.height,
+            Image.c.size,
+            Location.c.mtime_ns,
+            Image.c.format,
+            LabelEvent.c.reasons,
+            LabelEvent.c.note,
         )
         .select_from(Location)
-        .join(state, state.image_id == Location.image_id)
-        .join(Image, Image.id == Location.image_id)
-        .outerjoin(LabelEvent, LabelEvent.id == state.event_id)
+        .join(ImageState, state.image_id == Location.c.image_id)
+        .join(Image, Image.c.id == Location.c.image_id)
+        .outerjoin(LabelEvent, LabelEvent.c.id == state.event_id)
         .outerjoin(ScoreRow, current)
     )
 
 
 def _user_group(connection: Connection) -> sa.ColumnElement[str | None]:
     grouping = connection.execute(
-        sa.select(Grouping.id).where(Grouping.kind == GroupKind.USER, Grouping.is_current == 1)
+        sa.select(Grouping.c.id).where(
+            Grouping.c.kind == GroupKind.USER, Grouping.c.is_current == 1
+        )
     ).scalar()
     if grouping is None:
         return sa.literal(None, sa.String)
     return (
-        sa.select(ImageGroup.name)
-        .join(Membership, Membership.group_id == ImageGroup.id)
+        sa.select(ImageGroup.c.name)
+        .join(Membership, Membership.c.group_id == ImageGroup.c.id)
         .where(
-            Membership.grouping_id == grouping,
-            Membership.image_id == ImageState.image_id,
+            Membership.c.grouping_id == grouping,
+            Membership.c.image_id == ImageState.c.image_id,
             sa.text("membership.is_primary = 1"),
         )
         .scalar_subquery()

@@ -15,7 +15,6 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import InstrumentedAttribute
 
 from curator.base.vocabulary import NO_CODE, CurrentLabel, Method, Origin, Split, code_of
 from curator.catalogue.bulk import CHUNK, Query, columns, within
@@ -31,16 +30,16 @@ from curator.catalogue.models import (
 )
 from curator.catalogue.sqlite import raw_rows
 
-IS_USABLE = ImageState.usable + 0 == 1
+IS_USABLE = ImageState.c.usable + 0 == 1
 """A sum is in no index: else SQLite would go through all usable images for each range."""
 
 
 def id_ranges(catalogue: Catalogue, size: int) -> Iterator[sa.ColumnElement[bool]]:
     """Conditions on `image_state`, each true for at most `size` images, that follow in order."""
     with catalogue.read() as connection:
-        newest = connection.execute(sa.select(sa.func.max(ImageState.image_id))).scalar_one()
+        newest = connection.execute(sa.select(sa.func.max(ImageState.c.image_id))).scalar_one()
     for start in range(0, newest or 0, size):
-        yield ImageState.image_id.between(start + 1, start + size)
+        yield ImageState.c.image_id.between(start + 1, start + size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,33 +99,34 @@ def pool_chunks(
 
 
 def _select_pool(feature_set_id: int | None, with_features_only: bool) -> Query:
-    state = ImageState
-    of_image = _feature_row_of(state, feature_set_id)
+    state = ImageState.c
+    of_image = _feature_row_of(feature_set_id)
     return (
         sa.select(
             state.image_id,
-            sa.func.coalesce(FeatureRow.array_row, -1),
+            sa.func.coalesce(FeatureRow.c.array_row, -1),
             _code(state.standing, CurrentLabel),
             _code(state.origin, Origin),
             state.unit_key,
             _code(state.split, Split),
-            Block.image_id.is_not(None),
+            Block.c.image_id.is_not(None),
         )
-        .select_from(state)
+        .select_from(ImageState)
         .join(FeatureRow, of_image, isouter=not with_features_only)
-        .outerjoin(Block, Block.image_id == state.image_id)
+        .outerjoin(Block, Block.c.image_id == state.image_id)
         .where(IS_USABLE)
     )
 
 
-def _feature_row_of(state: type[ImageState], feature_set_id: int | None) -> sa.ColumnElement[bool]:
+def _feature_row_of(feature_set_id: int | None) -> sa.ColumnElement[bool]:
     # No set has the number 0; a NULL instead would make SQLite walk all rows.
     return sa.and_(
-        FeatureRow.feature_set_id == (feature_set_id or 0), FeatureRow.image_id == state.image_id
+        FeatureRow.c.feature_set_id == (feature_set_id or 0),
+        FeatureRow.c.image_id == ImageState.c.image_id,
     )
 
 
-def _code(words: InstrumentedAttribute[Any], vocabulary: type[StrEnum]) -> sa.ColumnElement[int]:
+def _code(words: sa.Column[Any], vocabulary: type[StrEnum]) -> sa.ColumnElement[int]:
     return sa.case({str(word): code_of(word) for word in vocabulary}, value=words, else_=NO_CODE)
 
 
@@ -149,7 +149,7 @@ def _pool_chunk(connection: Connection, query: Query) -> PoolChunk:
 def pool_size(catalogue: Catalogue) -> int:
     """How many usable images there are."""
     with catalogue.read() as connection:
-        query = sa.select(sa.func.count()).select_from(ImageState).where(ImageState.usable == 1)
+        query = sa.select(sa.func.count()).select_from(ImageState).where(ImageState.c.usable == 1)
         return connection.execute(query).scalar_one()
 
 
@@ -176,29 +176,29 @@ def human_labels(catalogue: Catalogue, feature_set_id: int | None) -> HumanLabel
 
 
 def _select_human(feature_set_id: int | None) -> Query:
-    state = ImageState
+    state = ImageState.c
     source = (
-        sa.select(Location.source_id)
-        .where(Location.image_id == state.image_id)
-        .order_by(Location.state.desc(), Location.id)
+        sa.select(Location.c.source_id)
+        .where(Location.c.image_id == state.image_id)
+        .order_by(Location.c.state.desc(), Location.c.id)
         .limit(1)
         .scalar_subquery()
     )
-    of_image = _feature_row_of(state, feature_set_id)
+    of_image = _feature_row_of(feature_set_id)
     people = [origin for origin in Origin if origin is not Origin.PROMOTED]
     return (
         sa.select(
             state.image_id,
-            sa.func.coalesce(FeatureRow.array_row, -1),
+            sa.func.coalesce(FeatureRow.c.array_row, -1),
             state.unit_key,
             sa.func.coalesce(source, -1),
             _code(state.standing, CurrentLabel),
             _code(state.origin, Origin),
-            _code(LabelEvent.method, Method),
+            _code(LabelEvent.c.method, Method),
             _code(state.split, Split),
         )
-        .select_from(state)
-        .join(LabelEvent, LabelEvent.id == state.event_id)
+        .select_from(ImageState)
+        .join(LabelEvent, LabelEvent.c.id == state.event_id)
         .outerjoin(FeatureRow, of_image)
         .where(state.usable == 1, state.standing.in_(list(CurrentLabel)), state.origin.in_(people))
     )
@@ -207,11 +207,11 @@ def _select_human(feature_set_id: int | None) -> Query:
 def labels_of(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.int8]:
     """The standing code of each image in the order given; -1 for none or unknown."""
     codes = np.full(len(image_ids), NO_CODE, dtype=np.int8)
-    query = sa.select(ImageState.image_id, _code(ImageState.standing, CurrentLabel))
+    query = sa.select(ImageState.c.image_id, _code(ImageState.c.standing, CurrentLabel))
     with catalogue.read() as connection:
         for start in range(0, len(image_ids), CHUNK):
             some = image_ids[start : start + CHUNK].tolist()
-            rows = raw_rows(connection.execute(query.where(within(ImageState.image_id, some))))
+            rows = raw_rows(connection.execute(query.where(within(ImageState.c.image_id, some))))
             found = dict(rows)
             codes[start : start + CHUNK] = [found.get(image_id, NO_CODE) for image_id in some]
     return codes
@@ -219,7 +219,7 @@ def labels_of(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.
 
 def unit_key(catalogue: Catalogue, image_id: int) -> int | None:
     """The unit that an image belongs to; None for an image that is not in the pool."""
-    query = sa.select(ImageState.unit_key).where(ImageState.image_id == image_id)
+    query = sa.select(ImageState.c.unit_key).where(ImageState.c.image_id == image_id)
     with catalogue.read() as connection:
         found: int | None = connection.execute(query).scalar_one_or_none()
     return found
@@ -231,18 +231,20 @@ NO_GENERATION = 0
 
 def generation_now(connection: Connection) -> int:
     """The generation of the current scores, `NO_GENERATION` if there are none."""
-    return connection.execute(sa.select(Head.generation_id)).scalar_one() or NO_GENERATION
+    return connection.execute(sa.select(Head.c.generation_id)).scalar_one() or NO_GENERATION
 
 
 def current_scores(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.float64]:
     """P(positive) of these images in the current scores; NaN where there is none."""
     scores = np.full(len(image_ids), np.nan, dtype=np.float64)
     with catalogue.read() as connection:
-        of_now = ScoreRow.generation_id == generation_now(connection)
-        query = sa.select(ScoreRow.image_id, ScoreRow.probability).where(of_now)
+        of_now = ScoreRow.c.generation_id == generation_now(connection)
+        query = sa.select(ScoreRow.c.image_id, ScoreRow.c.probability).where(of_now)
         for start in range(0, len(image_ids), CHUNK):
             some = image_ids[start : start + CHUNK].tolist()
-            found = dict(raw_rows(connection.execute(query.where(within(ScoreRow.image_id, some)))))
+            found = dict(
+                raw_rows(connection.execute(query.where(within(ScoreRow.c.image_id, some))))
+            )
             scores[start : start + CHUNK] = [found.get(image_id, np.nan) for image_id in some]
     return scores
 

@@ -17,7 +17,6 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from curator.base.vocabulary import (
     AuditState,
@@ -84,14 +83,14 @@ Condition = sa.ColumnElement[bool] | sa.TextClause
 
 def _left_in(leave_out: QueueFilter) -> list[Condition]:
     conditions: list[Condition] = [] if leave_out.audited else [~in_open_audit()]
-    image_id = ImageState.image_id
-    claimed = sa.exists().where(Claim.image_id == image_id, Claim.expires_at > now())
+    image_id = ImageState.c.image_id
+    claimed = sa.exists().where(Claim.c.image_id == image_id, Claim.c.expires_at > now())
     if leave_out.session is not None:
-        claimed = claimed.where(Claim.session != leave_out.session)
+        claimed = claimed.where(Claim.c.session != leave_out.session)
         skipped = sa.exists().where(
-            Skip.session == leave_out.session,
-            Skip.queue == leave_out.queue,
-            Skip.image_id == image_id,
+            Skip.c.session == leave_out.session,
+            Skip.c.queue == leave_out.queue,
+            Skip.c.image_id == image_id,
         )
         conditions += [~skipped, ~claimed]
     if leave_out.source_id is not None:
@@ -102,18 +101,18 @@ def _left_in(leave_out: QueueFilter) -> list[Condition]:
 def in_open_audit() -> sa.Exists:
     """Whether an image of `image_state` was drawn for the audit that is open."""
     return sa.exists().where(
-        AuditItem.image_id == ImageState.image_id,
-        Audit.id == AuditItem.audit_id,
-        Audit.state == AuditState.OPEN,
+        AuditItem.c.image_id == ImageState.c.image_id,
+        Audit.c.id == AuditItem.c.audit_id,
+        Audit.c.state == AuditState.OPEN,
     )
 
 
 def audited_ids(catalogue: Catalogue) -> set[int]:
     """The images drawn for the audit that is open; none without one."""
     query = (
-        sa.select(AuditItem.image_id)
-        .join(Audit, Audit.id == AuditItem.audit_id)
-        .where(Audit.state == AuditState.OPEN)
+        sa.select(AuditItem.c.image_id)
+        .join(Audit, Audit.c.id == AuditItem.c.audit_id)
+        .where(Audit.c.state == AuditState.OPEN)
     )
     with catalogue.read() as connection:
         return set(connection.execute(query).scalars())
@@ -125,7 +124,7 @@ def borderline(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_F
     Raises DataError if there are no scores yet.
     """
     with catalogue.read() as connection:
-        queue = _unlabelled_by(connection, ScoreRow.undecided, leave_out)
+        queue = _unlabelled_by(connection, ScoreRow.c.undecided, leave_out)
         ordered = queue.order_by("value", "image_id").limit(size)
         return [image_id for image_id, _ in connection.execute(ordered)]
 
@@ -137,14 +136,14 @@ def unfamiliar(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_F
     measure them itself.
     """
     with catalogue.read() as connection:
-        queue = _unlabelled_by(connection, ScoreRow.distance, leave_out)
+        queue = _unlabelled_by(connection, ScoreRow.c.distance, leave_out)
         ordered = queue.order_by(sa.desc("value"), sa.desc("image_id")).limit(size)
         return [image_id for image_id, _ in connection.execute(ordered)]
 
 
 def _unlabelled_by(
     connection: Connection,
-    value: InstrumentedAttribute[Any],
+    value: sa.Column[float] | sa.Column[float | None],
     leave_out: QueueFilter,
 ) -> Query:
     """Unlabelled images as `image_id` with a number of their current score as `value`.
@@ -152,15 +151,17 @@ def _unlabelled_by(
     Walks the scores in order and looks labels up, which ends soon while many images are
     unlabelled; once they are few, it goes from them to their scores and sorts these.
     """
-    generation, state = _current(connection), ImageState
+    generation, state = _current(connection), ImageState.c
     if not _few_are_unlabelled(connection):
         return (
-            sa.select(ScoreRow.image_id.label("image_id"), value.label("value"))
-            .join(state, state.image_id == ScoreRow.image_id)
-            .where(ScoreRow.generation_id == generation, value.is_not(None), _UNLABELLED)
+            sa.select(ScoreRow.c.image_id.label("image_id"), value.label("value"))
+            .join(ImageState, state.image_id == ScoreRow.c.image_id)
+            .where(ScoreRow.c.generation_id == generation, value.is_not(None), _UNLABELLED)
             .where(*_left_in(leave_out))
         )
-    of_image = sa.and_(ScoreRow.generation_id == generation, ScoreRow.image_id == state.image_id)
+    of_image = sa.and_(
+        ScoreRow.c.generation_id == generation, ScoreRow.c.image_id == state.image_id
+    )
     looked_up = sa.select(value).where(of_image).scalar_subquery()
     few = (
         sa.select(state.image_id.label("image_id"), looked_up.label("value"))
@@ -172,8 +173,8 @@ def _unlabelled_by(
 
 def _few_are_unlabelled(connection: Connection) -> bool:
     some = (
-        sa.select(ImageState.image_id)
-        .where(ImageState.usable == 1, ImageState.standing.is_(None))
+        sa.select(ImageState.c.image_id)
+        .where(ImageState.c.usable == 1, ImageState.c.standing.is_(None))
         .limit(FEW + 1)
         .subquery()
     )
@@ -192,15 +193,15 @@ def _current(connection: Connection) -> int:
 
 def _scored(generation: int) -> sa.Select[int]:
     return (
-        sa.select(ScoreRow.image_id)
-        .join(ImageState, ImageState.image_id == ScoreRow.image_id)
-        .where(ScoreRow.generation_id == generation)
+        sa.select(ScoreRow.c.image_id)
+        .join(ImageState, ImageState.c.image_id == ScoreRow.c.image_id)
+        .where(ScoreRow.c.generation_id == generation)
     )
 
 
 def promoted(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
     """Images that stand promoted, those promoted with the least certainty first."""
-    state = ImageState
+    state = ImageState.c
     query = sa.select(state.image_id).where(_PROMOTED, *_left_in(leave_out))
     with catalogue.read() as connection:
         ordered = query.order_by(state.certainty, state.image_id).limit(size)
@@ -239,7 +240,7 @@ def informative(
     """
     found: list[int] = []
     with catalogue.read() as connection:
-        query = _scored(_current(connection)).add_columns(ScoreRow.probability)
+        query = _scored(_current(connection)).add_columns(ScoreRow.c.probability)
         rows = raw_rows(connection.execute(query.where(_WITHOUT_HUMAN)))
         ids, probability = zip(*rows, strict=True) if rows else ((), ())
         order = in_proportion_to_error(column(ids, np.int64), column(probability, np.float64), seed)
@@ -256,7 +257,7 @@ def _drawn(
 ) -> list[int]:
     found: list[int] = []
     with catalogue.read() as connection:
-        last = connection.execute(sa.select(sa.func.max(ImageState.image_id))).scalar_one() or 0
+        last = connection.execute(sa.select(sa.func.max(ImageState.c.image_id))).scalar_one() or 0
         order = np.random.default_rng(seed).permutation(last) + 1
         for start in range(0, last, _DRAWN_AT_ONCE):
             some = order[start : start + _DRAWN_AT_ONCE].tolist()
@@ -269,8 +270,8 @@ def _drawn(
 def _kept(
     connection: Connection, ids: list[int], eligible: sa.TextClause, leave_out: QueueFilter
 ) -> list[int]:
-    query = sa.select(ImageState.image_id).where(
-        within(ImageState.image_id, ids), eligible, *_left_in(leave_out)
+    query = sa.select(ImageState.c.image_id).where(
+        within(ImageState.c.image_id, ids), eligible, *_left_in(leave_out)
     )
     kept = set(connection.execute(query).scalars())
     return [image_id for image_id in ids if image_id in kept]
@@ -282,15 +283,15 @@ def suspects(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FIL
     A score never comes from a head that was trained on the label. Labels that people gave
     twice the same way are settled and left out. Raises DataError if there are no scores yet.
     """
-    state, event = ImageState, LabelEvent
+    state, event = ImageState.c, LabelEvent.c
     with catalogue.read() as connection:
         generation = _current(connection)
         of_image = sa.and_(
-            ScoreRow.generation_id == generation, ScoreRow.image_id == state.image_id
+            ScoreRow.c.generation_id == generation, ScoreRow.c.image_id == state.image_id
         )
         doubt = sa.case(
-            (state.standing == CurrentLabel.POSITIVE, 1 - ScoreRow.probability),
-            else_=ScoreRow.probability,
+            (state.standing == CurrentLabel.POSITIVE, 1 - ScoreRow.c.probability),
+            else_=ScoreRow.c.probability,
         )
         again = sa.exists().where(
             event.image_id == state.image_id,
@@ -316,19 +317,21 @@ def suspects(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FIL
 
 def conflicts(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
     """Images whose human labels contradict each other, by id."""
-    query = sa.select(ImageState.image_id).where(
-        ImageState.standing == CurrentLabel.CONFLICT, ImageState.usable == 1, *_left_in(leave_out)
+    query = sa.select(ImageState.c.image_id).where(
+        ImageState.c.standing == CurrentLabel.CONFLICT,
+        ImageState.c.usable == 1,
+        *_left_in(leave_out),
     )
     with catalogue.read() as connection:
-        ordered = query.order_by(ImageState.image_id).limit(size)
+        ordered = query.order_by(ImageState.c.image_id).limit(size)
         return list(connection.execute(ordered).scalars())
 
 
 def quarantined(catalogue: Catalogue, *, size: int, reason: Quarantine | None = None) -> list[int]:
     """Images in quarantine that still lie somewhere, as far as is known, by id."""
-    query = sa.select(Image.id).where(Image.quarantine.is_not(None), LIES_SOMEWHERE)
+    query = sa.select(Image.c.id).where(Image.c.quarantine.is_not(None), LIES_SOMEWHERE)
     if reason is not None:
-        query = query.where(Image.quarantine == reason)
+        query = query.where(Image.c.quarantine == reason)
     with catalogue.read() as connection:
         # The plus sign makes SQLite sort the few instead of walking all images by id.
         ordered = query.order_by(sa.text("+image.id")).limit(size)
@@ -346,7 +349,7 @@ def id_chunks(
 
     Ascending, in short transactions.
     """
-    state = ImageState
+    state = ImageState.c
     query = sa.select(state.image_id).where(state.usable == 1).order_by(state.image_id)
     if standing is not None:
         words = [word for word in standing if word is not None]
@@ -373,8 +376,8 @@ def score_histogram(catalogue: Catalogue, *, bins: int = 20) -> NDArray[np.int64
         generation = generation_now(connection)
         if generation == NO_GENERATION:
             return histogram
-        place = sa.cast(ScoreRow.probability * bins, sa.Integer)
-        query = _scored(generation).where(ImageState.usable == 1)
+        place = sa.cast(ScoreRow.c.probability * bins, sa.Integer)
+        query = _scored(generation).where(ImageState.c.usable == 1)
         counted = query.with_only_columns(place, sa.func.count(), maintain_column_froms=True)
         for bin_, count in connection.execute(counted.group_by(place)):
             histogram[min(bin_, bins - 1)] += count
@@ -388,10 +391,10 @@ def borderline_left(catalogue: Catalogue) -> int:
         if generation == NO_GENERATION:
             return 0
         scored = sa.exists().where(
-            ScoreRow.generation_id == generation, ScoreRow.image_id == ImageState.image_id
+            ScoreRow.c.generation_id == generation, ScoreRow.c.image_id == ImageState.c.image_id
         )
         query = sa.select(sa.func.count()).select_from(ImageState)
-        query = query.where(ImageState.usable == 1, ImageState.standing.is_(None), scored)
+        query = query.where(ImageState.c.usable == 1, ImageState.c.standing.is_(None), scored)
         return connection.execute(query).scalar_one()
 
 
@@ -439,9 +442,12 @@ _BASES = {
     BaseQueue.CONFLICT: "image_state.standing = 'conflict'",
 }
 _leaning_to = sa.case(
-    (ImageState.standing.in_([CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE]), ImageState.standing),
-    (ScoreRow.probability >= 0.5, sa.literal(str(CurrentLabel.POSITIVE))),
-    (ScoreRow.probability < 0.5, sa.literal(str(CurrentLabel.NEGATIVE))),
+    (
+        ImageState.c.standing.in_([CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE]),
+        ImageState.c.standing,
+    ),
+    (ScoreRow.c.probability >= 0.5, sa.literal(str(CurrentLabel.POSITIVE))),
+    (ScoreRow.c.probability < 0.5, sa.literal(str(CurrentLabel.NEGATIVE))),
 )
 
 
@@ -456,7 +462,7 @@ def browse(
     """Usable images of the base that the look lets through, in its order."""
     with catalogue.read() as connection:
         query = _looked(generation_now(connection), look)
-        query = query.where(ImageState.usable == 1, sa.text(_BASES[base]), *_free(leave_out))
+        query = query.where(ImageState.c.usable == 1, sa.text(_BASES[base]), *_free(leave_out))
         return list(connection.execute(query.limit(size)).scalars())
 
 
@@ -464,7 +470,7 @@ def matching(catalogue: Catalogue, image_ids: Sequence[int], look: BrowseQuery) 
     """Those of the images that the look lets through; as given, or in the look's order."""
     with catalogue.read() as connection:
         query = _looked(generation_now(connection), look)
-        query = query.where(within(ImageState.image_id, image_ids))
+        query = query.where(within(ImageState.c.image_id, image_ids))
         found = list(connection.execute(query).scalars())
     if look.order is not None:
         return found
@@ -481,21 +487,21 @@ def leaning(
         if generation == NO_GENERATION:
             return []
         inside = (
-            ScoreRow.probability >= 0.5
+            ScoreRow.c.probability >= 0.5
             if side is CurrentLabel.POSITIVE
-            else ScoreRow.probability < 0.5
+            else ScoreRow.c.probability < 0.5
         )
         query = (
-            sa.select(ScoreRow.image_id)
-            .join(ImageState, ImageState.image_id == ScoreRow.image_id)
+            sa.select(ScoreRow.c.image_id)
+            .join(ImageState, ImageState.c.image_id == ScoreRow.c.image_id)
             .where(
-                ScoreRow.generation_id == generation,
+                ScoreRow.c.generation_id == generation,
                 inside,
                 sa.text("+image_state.usable = 1"),
                 sa.text(_BASES[BaseQueue.WITHOUT_HUMAN]),
                 *_free(leave_out),
             )
-            .order_by(ScoreRow.undecided.desc(), ScoreRow.image_id.desc())
+            .order_by(ScoreRow.c.undecided.desc(), ScoreRow.c.image_id.desc())
             .limit(size)
         )
         return list(connection.execute(query).scalars())
@@ -508,25 +514,25 @@ def own_decisions(
 
     With an `origin` only those made in such work: open review, calibration or an audit.
     """
-    taken_back = aliased(LabelEvent)
+    taken_back = LabelEvent.alias()
     query: Query = (
         sa.select(
-            LabelEvent.id,
-            LabelEvent.image_id,
-            LabelEvent.label,
-            LabelEvent.method,
-            LabelEvent.session,
-            LabelEvent.made_at,
+            LabelEvent.c.id,
+            LabelEvent.c.image_id,
+            LabelEvent.c.label,
+            LabelEvent.c.method,
+            LabelEvent.c.session,
+            LabelEvent.c.made_at,
         )
         .where(
             sa.text("label_event.kind = 'assert'"),
-            LabelEvent.actor == actor,
-            LabelEvent.method != Method.IMPORT,
-            LabelEvent.session.is_not(None),  # what was imported belongs to no session
-            ~sa.exists().where(taken_back.target_id == LabelEvent.id),
-            *([] if origin is None else [LabelEvent.origin == origin]),
+            LabelEvent.c.actor == actor,
+            LabelEvent.c.method != Method.IMPORT,
+            LabelEvent.c.session.is_not(None),  # what was imported belongs to no session
+            ~sa.exists().where(taken_back.c.target_id == LabelEvent.c.id),
+            *([] if origin is None else [LabelEvent.c.origin == origin]),
         )
-        .order_by(LabelEvent.id.desc())
+        .order_by(LabelEvent.c.id.desc())
         .limit(limit)
     )
     with catalogue.read() as connection:
@@ -550,13 +556,13 @@ def page_decisions(catalogue: Catalogue, decision: OwnDecision, actor: str) -> l
 def newest_event(catalogue: Catalogue) -> int:
     """The number of the newest label event, 0 without any."""
     with catalogue.read() as connection:
-        return connection.execute(sa.select(sa.func.max(LabelEvent.id))).scalar_one() or 0
+        return connection.execute(sa.select(sa.func.max(LabelEvent.c.id))).scalar_one() or 0
 
 
 def decisions_since(catalogue: Catalogue, event_id: int) -> int:
     """How many decisions people have recorded after an event."""
     query = sa.select(sa.func.count()).where(
-        LabelEvent.id > event_id, LabelEvent.kind == EventKind.ASSERT
+        LabelEvent.c.id > event_id, LabelEvent.c.kind == EventKind.ASSERT
     )
     with catalogue.read() as connection:
         return connection.execute(query).scalar_one()
@@ -566,7 +572,7 @@ def waiting(catalogue: Catalogue, base: BaseQueue) -> int:
     """How many usable images the base holds now."""
     query = sa.select(sa.func.count()).select_from(ImageState)
     with catalogue.read() as connection:
-        counted = query.where(ImageState.usable == 1, sa.text(_BASES[base]))
+        counted = query.where(ImageState.c.usable == 1, sa.text(_BASES[base]))
         return connection.execute(counted).scalar_one()
 
 
@@ -582,45 +588,49 @@ def _own(row: Any) -> OwnDecision:
 
 
 def _looked(generation: int | None, look: BrowseQuery) -> sa.Select[int]:
-    scored = sa.and_(ScoreRow.generation_id == generation, ScoreRow.image_id == ImageState.image_id)
-    query = sa.select(ImageState.image_id).outerjoin(ScoreRow, scored)
+    scored = sa.and_(
+        ScoreRow.c.generation_id == generation, ScoreRow.c.image_id == ImageState.c.image_id
+    )
+    query = sa.select(ImageState.c.image_id).outerjoin(ScoreRow, scored)
     if look.source_id is not None:
         query = query.where(sa.exists().where(_lies_in(look.source_id)))
     if look.side is not None:
         query = query.where(_leaning_to == look.side)
     if look.low is not None:
-        query = query.where(ScoreRow.probability >= look.low)
+        query = query.where(ScoreRow.c.probability >= look.low)
     if look.high is not None:
-        query = query.where(ScoreRow.probability <= look.high)
+        query = query.where(ScoreRow.c.probability <= look.high)
     if look.round is not None:
-        query = query.where(ImageState.round_id == look.round)
-    return query.order_by(*_order(look.order), ImageState.image_id)
+        query = query.where(ImageState.c.round_id == look.round)
+    return query.order_by(*_order(look.order), ImageState.c.image_id)
 
 
 def _lies_in(source_id: int) -> sa.ColumnElement[bool]:
     return sa.and_(
-        Location.image_id == ImageState.image_id,
-        Location.source_id == source_id,
-        Location.state != LocationState.CHANGED,
+        Location.c.image_id == ImageState.c.image_id,
+        Location.c.source_id == source_id,
+        Location.c.state != LocationState.CHANGED,
     )
 
 
 def _order(order: str | None) -> list[Any]:
     first_source = (
-        sa.select(sa.func.min(Location.source_id))
-        .where(Location.image_id == ImageState.image_id, Location.state != LocationState.CHANGED)
+        sa.select(sa.func.min(Location.c.source_id))
+        .where(
+            Location.c.image_id == ImageState.c.image_id, Location.c.state != LocationState.CHANGED
+        )
         .scalar_subquery()
     )
     clauses: dict[str | None, list[Any]] = {
         None: [],
-        "score": [sa.nulls_last(ScoreRow.probability.asc())],
-        "-score": [sa.nulls_last(ScoreRow.probability.desc())],
-        "undecided": [sa.nulls_last(ScoreRow.undecided.asc())],
+        "score": [sa.nulls_last(ScoreRow.c.probability.asc())],
+        "-score": [sa.nulls_last(ScoreRow.c.probability.desc())],
+        "undecided": [sa.nulls_last(ScoreRow.c.undecided.asc())],
         "source": [first_source],
         "class": [sa.nulls_last(_leaning_to.asc())],
-        "round": [sa.nulls_last(ImageState.round_id.asc())],
-        "new": [ImageState.image_id.desc()],
-        "old": [ImageState.image_id.asc()],
+        "round": [sa.nulls_last(ImageState.c.round_id.asc())],
+        "new": [ImageState.c.image_id.desc()],
+        "old": [ImageState.c.image_id.asc()],
     }
     return clauses[order]
 
@@ -629,11 +639,15 @@ def _free(leave_out: QueueFilter) -> list[sa.ColumnElement[bool]]:
     """Not of an open audit, neither skipped in this session nor claimed by another one."""
     if leave_out.session is None:
         return [~in_open_audit()]
-    image_id = ImageState.image_id
+    image_id = ImageState.c.image_id
     skipped = sa.exists().where(
-        Skip.session == leave_out.session, Skip.queue == leave_out.queue, Skip.image_id == image_id
+        Skip.c.session == leave_out.session,
+        Skip.c.queue == leave_out.queue,
+        Skip.c.image_id == image_id,
     )
     claimed = sa.exists().where(
-        Claim.image_id == image_id, Claim.expires_at > now(), Claim.session != leave_out.session
+        Claim.c.image_id == image_id,
+        Claim.c.expires_at > now(),
+        Claim.c.session != leave_out.session,
     )
     return [~in_open_audit(), ~skipped, ~claimed]

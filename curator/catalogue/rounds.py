@@ -21,7 +21,6 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import aliased
 
 from curator.base.vocabulary import EventKind, GroupKind, Label, Origin
 from curator.catalogue.bulk import Fetched, emptied, insert_columns, plain_text, touched
@@ -133,7 +132,7 @@ def get_round(catalogue: Catalogue, round_id: int) -> RoundRecord:
 
 
 def _one_round(connection: Connection, round_id: int) -> RoundRecord:
-    for record in _records(connection, Round.id == round_id):
+    for record in _records(connection, Round.c.id == round_id):
         return record
     raise DataError(f"There is no round {round_id}.", "`curator status` lists the rounds.")
 
@@ -147,8 +146,8 @@ def list_rounds(catalogue: Catalogue) -> list[RoundRecord]:
 def _records(connection: Connection, condition: sa.ColumnElement[bool]) -> list[RoundRecord]:
     current = head_of(connection)
     standing = set(lineage_of(connection, current))
-    columns = sa.inspect(Round).columns
-    rows = connection.execute(sa.select(*columns).where(condition).order_by(Round.id)).all()
+    columns = Round.c
+    rows = connection.execute(sa.select(*columns).where(condition).order_by(Round.c.id)).all()
     return [_record(row, _status(row.id, current, standing)) for row in rows]
 
 
@@ -228,14 +227,14 @@ def scores_behind(catalogue: Catalogue) -> tuple[int, str] | None:
     Rounds that change labels alone, such as the issue of a certificate, share the digest of
     the round before.
     """
-    scored = aliased(Round)
+    scored = Round.alias()
     query = (
-        sa.select(Round.id, Round.score_digest)
-        .join(Head, Head.round_id == Round.id)
-        .outerjoin(ScoreGeneration, ScoreGeneration.id == Head.generation_id)
-        .outerjoin(scored, scored.id == ScoreGeneration.round_id)
-        .where(Round.score_digest.is_not(None))
-        .where(sa.func.coalesce(scored.score_digest, "") != Round.score_digest)
+        sa.select(Round.c.id, Round.c.score_digest)
+        .join(Head, Head.c.round_id == Round.c.id)
+        .outerjoin(ScoreGeneration, ScoreGeneration.c.id == Head.c.generation_id)
+        .outerjoin(scored, scored.c.id == ScoreGeneration.c.round_id)
+        .where(Round.c.score_digest.is_not(None))
+        .where(sa.func.coalesce(scored.c.score_digest, "") != Round.c.score_digest)
     )
     with catalogue.read() as connection:
         row = connection.execute(query).one_or_none()
@@ -256,7 +255,7 @@ def use_scores(catalogue: Catalogue, round_id: int, token: str) -> bool:
 def _round_row(
     connection: Connection, round_id: int, new: NewRound, counts: Mapping[str, int]
 ) -> dict[str, Any]:
-    current = sa.select(Grouping.kind, Grouping.id).where(Grouping.is_current == 1)
+    current = sa.select(Grouping.c.kind, Grouping.c.id).where(Grouping.c.is_current == 1)
     groupings = dict(connection.execute(current).all())
     return {
         "id": round_id,
@@ -286,7 +285,7 @@ def _record_move(
 ) -> int:
     row = {"kind": kind, "from_id": before, "to_id": after, "blocked": blocked}
     insert = sa.insert(HeadMove).values(**row, actor=plain_text(actor), moved_at=now())
-    return int(connection.execute(insert.returning(HeadMove.id)).scalar_one())
+    return int(connection.execute(insert.returning(HeadMove.c.id)).scalar_one())
 
 
 def rollback(
@@ -333,19 +332,19 @@ def rollback(
 
 def _touch_rounds(connection: Connection, rounds: tuple[int, ...]) -> None:
     emptied(connection, touched)
-    images = sa.select(LabelEvent.image_id).where(LabelEvent.round_id.in_(rounds)).distinct()
+    images = sa.select(LabelEvent.c.image_id).where(LabelEvent.c.round_id.in_(rounds)).distinct()
     connection.execute(sa.insert(touched).from_select(["image_id"], images))
 
 
 def _blockable(undone: tuple[int, ...]) -> sa.Select[int]:
     return (
-        sa.select(LabelEvent.image_id)
-        .join(ImageState, ImageState.image_id == LabelEvent.image_id)
+        sa.select(LabelEvent.c.image_id)
+        .join(ImageState, ImageState.c.image_id == LabelEvent.c.image_id)
         .where(
-            LabelEvent.round_id.in_(undone),
-            LabelEvent.kind == EventKind.PROMOTE,
-            ImageState.standing.is_(None),
-            LabelEvent.image_id.not_in(sa.select(Block.image_id)),
+            LabelEvent.c.round_id.in_(undone),
+            LabelEvent.c.kind == EventKind.PROMOTE,
+            ImageState.c.standing.is_(None),
+            LabelEvent.c.image_id.not_in(sa.select(Block.c.image_id)),
         )
         .distinct()
     )
@@ -382,7 +381,7 @@ def begin_staging(catalogue: Catalogue) -> str:
 
 def generation_of(connection: Connection, token: str) -> int:
     """The generation behind a token. Raises CatalogueError if it was thrown away."""
-    query = sa.select(ScoreGeneration.id).where(ScoreGeneration.token == token)
+    query = sa.select(ScoreGeneration.c.id).where(ScoreGeneration.c.token == token)
     generation = connection.execute(query).scalar()
     if generation is None:
         raise CatalogueError(
@@ -462,14 +461,14 @@ def _or_none(values: NDArray[np.floating[Any]]) -> list[float | None]:
 
 def has_rows(connection: Connection, generation: int) -> bool:
     """Whether scores lie in a generation."""
-    some = sa.select(ScoreRow.image_id).where(ScoreRow.generation_id == generation).limit(1)
+    some = sa.select(ScoreRow.c.image_id).where(ScoreRow.c.generation_id == generation).limit(1)
     return connection.execute(some).first() is not None
 
 
 def discard_staging(catalogue: Catalogue, token: str) -> None:
     """Throw staged scores and decisions away, in short transactions."""
     with catalogue.read() as connection:
-        query = sa.select(ScoreGeneration.id).where(ScoreGeneration.token == token)
+        query = sa.select(ScoreGeneration.c.id).where(ScoreGeneration.c.token == token)
         generation = connection.execute(query).scalar()
     if generation is not None:
         _delete_generation(catalogue, generation)
@@ -482,8 +481,8 @@ def clean_scores(catalogue: Catalogue) -> int:
     Works in short transactions; returns how many generations went.
     """
     with catalogue.read() as connection:
-        current = sa.select(Head.generation_id).where(Head.generation_id.is_not(None))
-        query = sa.select(ScoreGeneration.id).where(ScoreGeneration.id.not_in(current))
+        current = sa.select(Head.c.generation_id).where(Head.c.generation_id.is_not(None))
+        query = sa.select(ScoreGeneration.c.id).where(ScoreGeneration.c.id.not_in(current))
         stale = connection.execute(query).scalars().all()
     for generation in stale:
         _delete_generation(catalogue, generation)
@@ -492,17 +491,17 @@ def clean_scores(catalogue: Catalogue) -> int:
 
 def _delete_generation(catalogue: Catalogue, generation: int) -> None:
     for table in (ScoreRow, StagedDecision):
-        of_generation = table.generation_id == generation
-        in_order = sa.select(table.image_id).where(of_generation).order_by(table.image_id)
+        of_generation = table.c.generation_id == generation
+        in_order = sa.select(table.c.image_id).where(of_generation).order_by(table.c.image_id)
         more = True
         while more:
             with catalogue.write() as connection:
                 last = connection.execute(in_order.offset(_DELETED_AT_ONCE).limit(1)).scalar()
                 more = last is not None
-                chosen = sa.and_(of_generation, table.image_id < last) if more else of_generation
+                chosen = sa.and_(of_generation, table.c.image_id < last) if more else of_generation
                 connection.execute(sa.delete(table).where(chosen))
     with catalogue.write() as connection:
-        connection.execute(sa.delete(ScoreGeneration).where(ScoreGeneration.id == generation))
+        connection.execute(sa.delete(ScoreGeneration).where(ScoreGeneration.c.id == generation))
 
 
 _APPLYING = """
@@ -553,9 +552,9 @@ def count_decisions(connection: Connection, generation: int) -> dict[str, int]:
     row = connection.execute(_COUNTS, {"generation": generation}).one()
     positive, negative, revoked, gained = row
     query = (
-        sa.select(ImageState.origin, sa.func.count())
-        .where(ImageState.usable == 1)
-        .group_by(ImageState.origin)
+        sa.select(ImageState.c.origin, sa.func.count())
+        .where(ImageState.c.usable == 1)
+        .group_by(ImageState.c.origin)
     )
     before = dict(connection.execute(query).all())
     return {
@@ -575,12 +574,12 @@ def promote_and_revoke(connection: Connection, generation: int, round_id: int) -
 
 def settle_generation(connection: Connection, generation: int, round_id: int) -> None:
     """Bind staged scores to their round; the decisions have done their work."""
-    of_generation = ScoreGeneration.id == generation
+    of_generation = ScoreGeneration.c.id == generation
     connection.execute(sa.update(ScoreGeneration).where(of_generation).values(round_id=round_id))
-    decisions = StagedDecision.generation_id == generation
+    decisions = StagedDecision.c.generation_id == generation
     connection.execute(sa.delete(StagedDecision).where(decisions))
 
 
 def next_round_id(connection: Connection) -> int:
     """The number of the next round: one more than any before, rolled back or not."""
-    return (connection.execute(sa.select(sa.func.max(Round.id))).scalar_one() or 0) + 1
+    return (connection.execute(sa.select(sa.func.max(Round.c.id))).scalar_one() or 0) + 1

@@ -36,7 +36,7 @@ def add_source(
     """
     name, licence, attribution = map(plain_text, (name, licence, attribution))
     with catalogue.write() as connection:
-        known = _one(connection, Source.name == name) or _one(connection, Source.root == root)
+        known = _one(connection, Source.c.name == name) or _one(connection, Source.c.root == root)
         if known is None:
             row = {"name": name, "root": root, "licence": licence, "attribution": attribution}
             connection.execute(sa.insert(Source).values(**row, added_at=now()))
@@ -44,9 +44,9 @@ def add_source(
             _check_same(known, name, root)
             changes = _completed(known, {"licence": licence, "attribution": attribution})
             if changes:
-                of_this = Source.id == known.source_id
+                of_this = Source.c.id == known.source_id
                 connection.execute(sa.update(Source).where(of_this).values(**changes))
-        added = _one(connection, Source.name == name)
+        added = _one(connection, Source.c.name == name)
         assert added is not None
         return added
 
@@ -88,7 +88,9 @@ def _one(connection: Connection, condition: sa.ColumnElement[bool]) -> SourceRec
 
 
 def _select() -> Query:
-    return sa.select(Source.id, Source.name, Source.root, Source.licence, Source.attribution)
+    return sa.select(
+        Source.c.id, Source.c.name, Source.c.root, Source.c.licence, Source.c.attribution
+    )
 
 
 def _record(row: Fetched) -> SourceRecord:
@@ -101,20 +103,20 @@ def _record(row: Fetched) -> SourceRecord:
 def find_source(catalogue: Catalogue, name: str) -> SourceRecord | None:
     """The source with this name."""
     with catalogue.read() as connection:
-        return _one(connection, Source.name == plain_text(name))
+        return _one(connection, Source.c.name == plain_text(name))
 
 
 def list_sources(catalogue: Catalogue) -> list[SourceRecord]:
     """All sources, in the order in which they were added."""
     with catalogue.read() as connection:
-        return [_record(row) for row in connection.execute(_select().order_by(Source.id))]
+        return [_record(row) for row in connection.execute(_select().order_by(Source.c.id))]
 
 
 def forget_empty_sources(catalogue: Catalogue, *, but: Set[int] = frozenset()) -> None:
     """Take out the sources under which no file was ever catalogued, except those in `but`."""
-    holds_files = sa.exists().where(Location.source_id == Source.id)
+    holds_files = sa.exists().where(Location.c.source_id == Source.c.id)
     with catalogue.write() as connection:
-        connection.execute(sa.delete(Source).where(~holds_files, Source.id.not_in(sorted(but))))
+        connection.execute(sa.delete(Source).where(~holds_files, Source.c.id.not_in(sorted(but))))
 
 
 def relocate_source(catalogue: Catalogue, source_id: int, root: bytes) -> SourceRecord:
@@ -123,14 +125,14 @@ def relocate_source(catalogue: Catalogue, source_id: int, root: bytes) -> Source
     Raises DataError if another source has that root.
     """
     with catalogue.write() as connection:
-        other = _one(connection, sa.and_(Source.root == root, Source.id != source_id))
+        other = _one(connection, sa.and_(Source.c.root == root, Source.c.id != source_id))
         if other is not None:
             raise DataError(
                 f"{_shown(root)} is the root of the source `{other.name}` already.",
                 "Two sources cannot lie in one folder: check the path.",
             )
-        connection.execute(sa.update(Source).where(Source.id == source_id).values(root=root))
-        moved = _one(connection, Source.id == source_id)
+        connection.execute(sa.update(Source).where(Source.c.id == source_id).values(root=root))
+        moved = _one(connection, Source.c.id == source_id)
         if moved is None:
             raise DataError(
                 f"There is no source with the number {source_id}.", "List them with `status`."

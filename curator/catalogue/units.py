@@ -303,7 +303,7 @@ WHERE image_id IN (SELECT image_id FROM unit_of)
 
 def grouped_before(connection: Connection, grouping_id: int | None) -> Ids:
     """The images in any role in a grouping, which is about to be superseded."""
-    query = sa.select(Membership.image_id).where(Membership.grouping_id == grouping_id)
+    query = sa.select(Membership.c.image_id).where(Membership.c.grouping_id == grouping_id)
     found = connection.execute(query).scalars()
     return np.unique(np.fromiter(found, dtype=np.int64))
 
@@ -317,8 +317,8 @@ def refresh_units(connection: Connection, former: Ids) -> int:
     fill(connection, unit_of, ({"image_id": i, "unit_key": key} for i, key in rows))
     fill(connection, unit_of, _own_units(connection, alone))
     moved = [connection.execute(statement).rowcount for statement in _MOVE][-1]
-    current = sa.select(Grouping.id).where(Grouping.is_current == 1)
-    near = sa.select(Membership.image_id).where(Membership.grouping_id.in_(current)).distinct()
+    current = sa.select(Grouping.c.id).where(Grouping.c.is_current == 1)
+    near = sa.select(Membership.c.image_id).where(Membership.c.grouping_id.in_(current)).distinct()
     emptied(connection, touched)
     connection.execute(sa.insert(touched).from_select(["image_id"], near))
     fill(connection, touched, _missing_from_touched(connection, former))
@@ -330,16 +330,16 @@ def _memberships(connection: Connection) -> tuple[Ids, Ids, Ids, Ids, Ids]:
     """Primary memberships as the arrays that `core.units.unit_keys` takes."""
     query = (
         sa.select(
-            Membership.image_id,
-            Membership.group_id,
-            Image.sha256,
-            ImageState.pinned_key,
-            ImageState.pinned_by,
+            Membership.c.image_id,
+            Membership.c.group_id,
+            Image.c.sha256,
+            ImageState.c.pinned_key,
+            ImageState.c.pinned_by,
         )
-        .join(Grouping, Grouping.id == Membership.grouping_id)
-        .join(Image, Image.id == Membership.image_id)
-        .join(ImageState, ImageState.image_id == Membership.image_id)
-        .where(Grouping.is_current == 1, Membership.is_primary == 1)
+        .join(Grouping, Grouping.c.id == Membership.c.grouping_id)
+        .join(Image, Image.c.id == Membership.c.image_id)
+        .join(ImageState, ImageState.c.image_id == Membership.c.image_id)
+        .where(Grouping.c.is_current == 1, Membership.c.is_primary == 1)
     )
     facts = (_facts(row) for row in connection.execute(query))
     flat = np.fromiter(chain.from_iterable(facts), dtype=np.int64).reshape(-1, 5)
@@ -355,11 +355,11 @@ def _facts(row: Fetched) -> tuple[int, int, int, int, int]:
 def _own_units(connection: Connection, images: Ids) -> list[dict[str, int]]:
     """The units of images that are in no group any more: what was pinned, or their own."""
     rows = []
-    query = sa.select(Image.id, Image.sha256, ImageState.pinned_key).join(
-        ImageState, ImageState.image_id == Image.id
+    query = sa.select(Image.c.id, Image.c.sha256, ImageState.c.pinned_key).join(
+        ImageState, ImageState.c.image_id == Image.c.id
     )
     for start in range(0, len(images), CHUNK):
-        some = within(Image.id, images[start : start + CHUNK].tolist())
+        some = within(Image.c.id, images[start : start + CHUNK].tolist())
         for image_id, sha256, pinned_key in connection.execute(query.where(some)):
             key = own_unit_key(sha256) if pinned_key is None else pinned_key
             rows.append({"image_id": image_id, "unit_key": key})

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from curator.base.files import resource_folder
 from curator.catalogue.engine import REVISION, Catalogue
-from curator.catalogue.models import Base
+from curator.catalogue.models import METADATA
 from tests.catalogue.builders import add_images, run_round, say
 
 _OBJECTS = (
@@ -31,7 +31,7 @@ def _shape(connection: sa.Connection) -> dict[str, list[str]]:
 
 def test_migrations_make_the_models(catalogue: Catalogue) -> None:
     engine = sa.create_engine("sqlite://")
-    Base.metadata.create_all(engine)
+    METADATA.create_all(engine)
     with catalogue.read() as migrated, engine.connect() as modelled:
         assert _shape(migrated) == _shape(modelled)
     engine.dispose()
@@ -49,14 +49,13 @@ def test_the_drawing_shows_every_table_and_column() -> None:
         for table, columns in re.findall(r"^ {4}(\w+) {\n(.*?)^ {4}}", drawing, re.M | re.S)
     }
     modelled = {
-        name: [column.name for column in table.columns]
-        for name, table in Base.metadata.tables.items()
+        name: [column.name for column in table.columns] for name, table in METADATA.tables.items()
     }
     assert drawn == modelled
 
 
 def test_every_constraint_has_a_name(catalogue: Catalogue) -> None:
-    for table in Base.metadata.tables.values():
+    for table in METADATA.tables.values():
         for constraint in table.constraints:
             assert constraint.name, f"{table.name}: {constraint}"
 

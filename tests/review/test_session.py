@@ -181,7 +181,7 @@ def test_after_a_kill_it_goes_on_at_the_very_next_image(
 
 def _skips(workspace: Workspace) -> list[int]:
     with workspace.catalogue.read() as connection:
-        return list(connection.execute(sa.select(Skip.image_id)).scalars())
+        return list(connection.execute(sa.select(Skip.c.image_id)).scalars())
 
 
 @pytest.mark.slow

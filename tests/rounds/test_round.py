@@ -300,7 +300,7 @@ def test_the_graph_is_made_once_and_again_when_the_pool_has_changed(pool: Pool) 
     assert (first / "graph.i32").stat().st_mtime_ns == made
     ids = pool.image_ids()
     with pool.opened.catalogue.write() as connection:
-        update = sa.update(ImageState).where(ImageState.image_id == int(ids[300]))
+        update = sa.update(ImageState).where(ImageState.c.image_id == int(ids[300]))
         connection.execute(update.values(usable=0))
     rounds(pool)
     (second,) = graphs(pool)

@@ -78,7 +78,7 @@ def flags(workspace: Workspace) -> list[tuple[int, str]]:
 
 def skips(workspace: Workspace) -> list[int]:
     with workspace.catalogue.read() as connection:
-        return list(connection.execute(sa.select(Skip.image_id)).scalars())
+        return list(connection.execute(sa.select(Skip.c.image_id)).scalars())
 
 
 def events(workspace: Workspace) -> int:

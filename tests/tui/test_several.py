@@ -163,7 +163,7 @@ def test_a_review_whose_terminal_has_vanished_ends_and_lets_go(tmp_path: Path) -
     person.terminal.vanish()
     with open_workspace(folder).catalogue as catalogue, catalogue.read() as connection:
         assert len(own_decisions(catalogue, "anna", limit=9)) == 1
-        assert not connection.execute(sa.select(Claim.image_id)).all(), "nobody waits for them"
+        assert not connection.execute(sa.select(Claim.c.image_id)).all(), "nobody waits for them"
 
 
 def _labelled(folder: Path) -> Path:

@@ -75,7 +75,7 @@ async def test_skipping_is_no_decision_and_does_not_come_back(
         await reviewer.press("space")
         assert reviewer.card_id != image_id
     with scored.catalogue.read() as connection:
-        assert connection.execute(sa.select(Skip.image_id)).scalars().all() == [image_id]
+        assert connection.execute(sa.select(Skip.c.image_id)).scalars().all() == [image_id]
     assert labels.history(scored.catalogue, image_id)[-1:] == []
 
 
@@ -136,7 +136,7 @@ async def test_a_flag_keeps_its_note(seat: Seat, scored: Workspace) -> None:
         await reviewer.press("f", *"odd one", "enter")
         assert reviewer.card_id == image_id
     with scored.catalogue.read() as connection:
-        row = connection.execute(sa.select(Flag.image_id, Flag.note, Flag.actor)).one()
+        row = connection.execute(sa.select(Flag.c.image_id, Flag.c.note, Flag.c.actor)).one()
     assert tuple(row) == (image_id, "odd one", "anna")
 
 
@@ -388,7 +388,7 @@ async def test_too_small_a_window_asks_for_room_and_takes_no_answers(
     with scored.catalogue.read() as connection:
         from curator.catalogue.models import LabelEvent
 
-        asserts = sa.select(sa.func.count()).where(LabelEvent.kind == EventKind.ASSERT)
+        asserts = sa.select(sa.func.count()).where(LabelEvent.c.kind == EventKind.ASSERT)
         assert connection.execute(asserts).scalar_one() == 1
 
 

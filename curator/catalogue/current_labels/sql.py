@@ -77,13 +77,13 @@ def refresh_current_labels(connection: Connection) -> int:
 
 def head_of(connection: Connection) -> int | None:
     """The round that stands."""
-    return connection.execute(sa.select(Head.round_id)).scalar_one()
+    return connection.execute(sa.select(Head.c.round_id)).scalar_one()
 
 
 def lineage_of(connection: Connection, round_id: int | None) -> list[int]:
     """The rounds on the way to a round, first to last, itself included."""
-    line = sa.select(Round.id, Round.parent_id).where(Round.id == round_id)
+    line = sa.select(Round.c.id, Round.c.parent_id).where(Round.c.id == round_id)
     walk = line.cte("line", recursive=True)
-    parents = sa.select(Round.id, Round.parent_id).join(walk, Round.id == walk.c.parent_id)
+    parents = sa.select(Round.c.id, Round.c.parent_id).join(walk, Round.c.id == walk.c.parent_id)
     walk = walk.union_all(parents)
     return sorted(connection.execute(sa.select(walk.c.id)).scalars())
