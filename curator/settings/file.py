@@ -6,10 +6,14 @@ with the nearest one that does; a change keeps every comment.
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -125,8 +129,25 @@ def describe_setting(key: str) -> SettingDescription:
         key=key,
         values=_values_phrase(schema),
         default=as_toml(field.get_default()),
-        meaning=field.description or "",
+        meaning=_meanings(model).get(name, ""),
     )
+
+
+@cache
+def _meanings(model: type[BaseModel]) -> dict[str, str]:
+    """The string under each field of a section."""
+    # Pydantic can collect these, but it does so at every start of the program.
+    (section,) = ast.parse(inspect.getsource(model)).body
+    assert isinstance(section, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(below.value.value)
+        for field, below in pairwise(section.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+        and isinstance(below.value.value, str)
+    }
 
 
 def value_of(settings: Settings, key: str) -> Any:

@@ -19,7 +19,8 @@ PositiveCount = Annotated[int, Field(ge=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # Deferred: the sections are checked as parts of `Settings`, and not built a second time.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ClassesSettings(_Section):
