@@ -33,6 +33,10 @@ class Schema:
     revision: str
     folder: Path
 
+    def known_revisions(self) -> set[str]:
+        """The revisions that migrations lead to; a migration's file name begins with its own."""
+        return {file.name.partition("_")[0] for file in (self.folder / "versions").glob("*_*.py")}
+
 
 def current_schema() -> Schema:
     """The schema that this code reads and writes; `db/versions` ends with it."""
@@ -209,11 +213,16 @@ def _warnings(path: Path) -> tuple[str, ...]:
 
 
 def _migrate(path: Path, revision: str | None, schema: Schema, read_only: bool) -> list[str]:
-    if revision is not None and not (revision.isdigit() and revision < schema.revision):
+    if revision is not None and revision not in schema.known_revisions():
+        if revision.isdigit() and revision > schema.revision:
+            raise CatalogueError(
+                f"{path} was written by a newer curator: its schema is {revision}, and this one"
+                f" knows {schema.revision}.",
+                "Use that curator, or a newer one.",
+            )
         raise CatalogueError(
-            f"{path} was written by a newer curator: its schema is {revision}, and this one"
-            f" knows {schema.revision}.",
-            "Use that curator, or a newer one.",
+            f"{path} has the schema {revision!r}, which no curator has written.",
+            "Restore the catalogue from `.curator/backups` or your own backup.",
         )
     if read_only:
         raise StorageError(

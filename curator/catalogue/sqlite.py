@@ -175,20 +175,32 @@ def suspend_foreign_keys(connection: Connection) -> None:
 def read_revision(path: Path) -> str | None:
     """The schema revision written in a catalogue file, None if the file is empty.
 
-    Looks without writing. Raises CatalogueError when the file is not a catalogue.
+    Looks without writing. Raises CatalogueError when the file is not a catalogue, or does not
+    record exactly one revision.
     """
     with translated(path), closing(_look(path)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if not tables:
             return None
         mark = connection.execute("PRAGMA application_id").fetchone()[0]
-        if mark != APPLICATION_ID or "alembic_version" not in tables:
+        if mark != APPLICATION_ID:
             raise CatalogueError(
                 f"{path} is a database, but not a catalogue of curator.",
                 "Restore the catalogue from `.curator/backups`, or check the path.",
             )
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return None if row is None else str(row[0])
+        if "alembic_version" not in tables:
+            raise _no_revision(path, "is missing")
+        revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        if len(revisions) != 1:
+            raise _no_revision(path, f"has {len(revisions)} rows instead of 1")
+        return str(revisions[0][0])
+
+
+def _no_revision(path: Path, reason: str) -> CatalogueError:
+    return CatalogueError(
+        f"{path} does not say which schema it has: its table `alembic_version` {reason}.",
+        "Restore the catalogue from `.curator/backups` or your own backup.",
+    )
 
 
 def _look(path: Path) -> sqlite3.Connection:

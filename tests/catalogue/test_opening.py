@@ -144,6 +144,32 @@ def test_another_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("DROP TABLE alembic_version", "`alembic_version` is missing"),
+        ("DELETE FROM alembic_version", "`alembic_version` has 0 rows"),
+        ("INSERT INTO alembic_version VALUES ('0002')", "`alembic_version` has 2 rows"),
+        ("UPDATE alembic_version SET version_num = 'fig'", "the schema 'fig'"),
+        ("UPDATE alembic_version SET version_num = '0000'", "the schema '0000'"),
+    ],
+)
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_catalogue_without_a_schema_revision_that_is_known_is_refused_and_left_alone(
+    catalogue: Catalogue, change: str, problem: str, read_only: bool
+) -> None:
+    catalogue.close()
+    with closing(sqlite3.connect(catalogue.path)) as plain, plain:
+        plain.execute(change)
+    before = catalogue.path.read_bytes()
+    with pytest.raises(CatalogueError) as refused:
+        Catalogue.open(catalogue.path, read_only=read_only)
+    assert problem in refused.value.problem
+    assert str(catalogue.path) in refused.value.problem
+    assert "backup" in refused.value.advice
+    assert catalogue.path.read_bytes() == before
+
+
 def test_a_damaged_file_is_a_clear_error(catalogue: Catalogue, tmp_path: Path) -> None:
     catalogue.close()
     path = tmp_path / "damaged.sqlite"
