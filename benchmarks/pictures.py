@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curator.classifiers.networks.batch_loading import Labelled, margins_of
+from curator.classifiers.networks.batch_loading import margins_of
 from curator.classifiers.networks.network import NetworkRequest, build_network, resolve_input
 from curator.classifiers.networks.train import train_network
 from curator.classifiers.networks.training_set import (
-    NO_PSEUDO,
-    PseudoLabels,
+    NO_LABELS,
+    LabelledRows,
     training_set,
     validation_members,
 )
@@ -71,7 +71,7 @@ def fit(
     labels: int,
     *,
     seed: int,
-    pseudo: PseudoLabels = NO_PSEUDO,
+    pseudo: LabelledRows = NO_LABELS,
     device: str = "cpu",
 ) -> tuple[TrainedNetwork, float]:
     """Train on the first `labels` pictures, a part of which validates; and the seconds."""
@@ -92,7 +92,7 @@ def fit(
         data,
         drawn.pixels,
         recipe,
-        validation=Labelled(rows=rows[watched], positive=positive[watched]),
+        validation=LabelledRows(rows=rows[watched], positive=positive[watched]),
         device=device,
         seed=seed,
     )

@@ -19,7 +19,11 @@ from curator.base.vocabulary import CurrentLabel, Origin, Split, code_of
 from curator.catalogue import features as catalogued
 from curator.catalogue import pool
 from curator.classifiers.devices import choose_placement
-from curator.classifiers.networks.training_set import nested_subset, validation_members
+from curator.classifiers.networks.training_set import (
+    LabelledRows,
+    nested_subset,
+    validation_members,
+)
 from curator.encoding.pixel_packs import network_request, pixel_input, ready_pixels
 from curator.errors import DataError
 from curator.rounds.networks import say_whose_code
@@ -150,7 +154,6 @@ def train_on(
     `changes` replace fields of the recipe. Raises DataError unless networks are trained
     here, and what training raises.
     """
-    from curator.classifiers.networks.batch_loading import Labelled
     from curator.classifiers.networks.network import build_network, parameter_count
     from curator.classifiers.networks.train import train_network
     from curator.classifiers.networks.training_set import training_set
@@ -174,7 +177,7 @@ def train_on(
     watched = None
     if validation is not None:
         watched_rows, watched_known = _rows(workspace, packed.feature_set_id, validation)
-        watched = Labelled(rows=watched_rows, positive=watched_known)
+        watched = LabelledRows(rows=watched_rows, positive=watched_known)
     network = build_network(request, pixels, seed=seed)
     found = train_network(
         network, data, packed, recipe, validation=watched, device=_device(workspace), seed=seed

@@ -1,128 +1,116 @@
-"""Bringing pixels to the device, a little ahead of their use, and scoring them.
+"""Pixels on their way to the device, a little ahead of their use, and scores of pixels.
 
-Batches that are scored have one size, the last one padded, so the same image gives the
-same bits in any company.
+Batches that are scored all have one size, the last one padded, so that an image gets the
+same bits whichever images are scored with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curator.base.arrays import IntArray
 from curator.classifiers.networks.network import PixelNetwork
-from curator.classifiers.networks.training_set import Ints
+from curator.classifiers.networks.training_set import LabelledRows
 
 SCORING_BATCH = 64
-"""Images per forward pass without training; fixed, so that scores repeat to the bit."""
+"""Images per forward pass outside training; fixed, so that scores repeat to the bit."""
 
-_AHEAD = 2
+_BATCHES_AHEAD = 2
+
+Pixels = NDArray[np.uint8]
 
 
 class PixelSource(Protocol):
-    """Where decoded pixels are kept."""
+    """Decoded pixels by row."""
 
-    def gather(self, rows: Ints) -> NDArray[np.uint8]:
-        """The pixels of these rows, (rows, S, S, channels), in the order given."""
+    def gather(self, rows: IntArray) -> Pixels:
+        """The pixels of these rows, (rows, S, S, channels), in the same order."""
 
 
 class Batch(NamedTuple):
-    """What is read at a time: positions in a list of images, and their rows of pixels."""
+    """Positions in a list of images, and their rows of pixels."""
 
-    positions: Ints
-    rows: Ints
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Labelled:
-    """Images with known classes: `rows` and `positive`, both (n,)."""
-
-    rows: Ints
-    positive: NDArray[np.bool_]
+    positions: IntArray
+    rows: IntArray
 
 
 def margins_of(
     network: PixelNetwork,
     pixels: PixelSource,
-    rows: Ints,
+    rows: IntArray,
     device: str = "cpu",
     *,
     padded: bool = True,
 ) -> NDArray[np.float32]:
-    """Log-odds of positive, (rows,), by a network that is brought into evaluation mode.
+    """Log-odds of positive, (rows,). The network is moved to the device, in evaluation mode.
 
-    Without padding the last bits may depend on which images are asked about together.
+    Without padding the last bits may depend on which images are scored together.
     """
-    found = np.empty(len(rows), dtype=np.float32)
+    margins = np.empty(len(rows), dtype=np.float32)
     network = network.to(device).to(memory_format=torch.channels_last).eval()
-    everywhere = np.arange(len(rows))
+    positions = np.arange(len(rows))
+    starts = range(0, len(rows), SCORING_BATCH)
     batches = (
-        Batch(positions, rows[positions])
-        for positions in (
-            everywhere[start : start + SCORING_BATCH]
-            for start in range(0, len(rows), SCORING_BATCH)
-        )
+        Batch(positions[start : start + SCORING_BATCH], rows[start : start + SCORING_BATCH])
+        for start in starts
     )
     with torch.inference_mode():
-        for positions, images in loaded(batches, pixels, device, padded=padded):
-            odds = network(images)[: len(positions)]
-            found[positions] = odds.float().cpu().numpy()
-    return found
+        for members, images in loaded(batches, pixels, device, padded=padded):
+            margins[members] = network(images)[: len(members)].float().cpu().numpy()
+    return margins
 
 
 def validated(
-    network: torch.nn.Module, pixels: PixelSource, validation: Labelled | None, device: str
+    network: torch.nn.Module, pixels: PixelSource, validation: LabelledRows | None, device: str
 ) -> tuple[float | None, float | None]:
-    """Log loss and share of errors on labels that are not trained on; None without any.
+    """Log loss and share of errors on labels that do not train the network; None without any.
 
-    The loss of a network that gives no numbers is none either.
+    The loss is NaN if the network returns NaN.
     """
     if validation is None or not len(validation.rows):
         return None, None
     assert isinstance(network, PixelNetwork)
-    found = margins_of(network, pixels, validation.rows, device, padded=False)
-    odds = found.astype(np.float64)
+    margins = margins_of(network, pixels, validation.rows, device, padded=False).astype(np.float64)
     signs = np.where(validation.positive, 1.0, -1.0)
     with np.errstate(invalid="ignore"):
-        loss = float(np.logaddexp(0.0, -signs * odds).mean())
-    return loss, float((signs * odds <= 0).mean())
+        loss = float(np.logaddexp(0.0, -signs * margins).mean())
+    return loss, float((signs * margins <= 0).mean())
 
 
 def loaded(
     batches: Iterable[Batch], pixels: PixelSource, device: str, *, padded: bool = False
-) -> Iterator[tuple[Ints, torch.Tensor]]:
+) -> Iterator[tuple[IntArray, torch.Tensor]]:
     """The positions of each batch with its pixels on the device.
 
     With `padded`, a batch is filled up to `SCORING_BATCH` with blanks.
     """
-
-    def load(batch: Batch) -> tuple[Ints, Any]:
-        return batch.positions, pixels.gather(batch.rows)
-
     with ThreadPoolExecutor(1) as reader:
-        waiting: list[Future[Any]] = []
+        waiting: list[tuple[IntArray, Future[Pixels]]] = []
         remaining = iter(batches)
         while True:
-            while len(waiting) < _AHEAD and (batch := next(remaining, None)) is not None:
-                waiting.append(reader.submit(load, batch))
+            while len(waiting) < _BATCHES_AHEAD and (batch := next(remaining, None)) is not None:
+                waiting.append((batch.positions, reader.submit(pixels.gather, batch.rows)))
             if not waiting:
                 return
-            positions, images = waiting.pop(0).result()
+            positions, reading = waiting.pop(0)
+            images = reading.result()
             if padded and len(images) < SCORING_BATCH:
                 blank = np.zeros((SCORING_BATCH - len(images), *images.shape[1:]), np.uint8)
                 images = np.concatenate([images, blank])
             yield positions, _on_device(images, device)
 
 
-def _on_device(images: NDArray[np.uint8], device: str) -> torch.Tensor:
+def _on_device(images: Pixels, device: str) -> torch.Tensor:
     """uint8 (N, S, S, C) to float (N, C, S, S) from 0 to 1."""
     tensor = torch.from_numpy(images)
     if device.startswith("cuda"):
+        # Only pinned memory is copied to a GPU while it computes.
         tensor = tensor.pin_memory()
     moved = tensor.to(device, non_blocking=True).permute(0, 3, 1, 2)
     return moved.float().div_(255)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curator.base.arrays import IntArray
 from curator.classifiers.model_file import read_model_file
 from curator.classifiers.networks.batch_loading import PixelSource, margins_of
 from curator.classifiers.networks.network import (
@@ -24,7 +25,6 @@ from curator.classifiers.networks.network import (
     PixelNetwork,
     rebuild_network,
 )
-from curator.classifiers.networks.training_set import Ints
 from curator.errors import LearnError
 from curator.statistics.calibration import CalibrationMap, sigmoid
 
@@ -94,7 +94,7 @@ def score_unseen_pixels(
     networks: list[PixelNetwork],
     calibration: CalibrationMap,
     pixels: PixelSource,
-    rows: Ints,
+    rows: IntArray,
     device: str = "cpu",
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """P(positive), calibrated and raw, (rows,), of images that no network met: the means."""

@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.base.arrays import IntArray
 from curator.classifiers.heads.frozen import SAMPLE_FOR_POOL, Basis, PoolSlice
 from curator.classifiers.heads.pseudo_labels import PseudoRule, PseudoSampler, claims
-from curator.classifiers.networks.batch_loading import Labelled, PixelSource, margins_of
+from curator.classifiers.networks.batch_loading import PixelSource, margins_of
 from curator.classifiers.networks.classifier import FinetunedClassifier
 from curator.classifiers.networks.network import (
     NetworkRequest,
@@ -38,8 +39,7 @@ from curator.classifiers.networks.network import (
 )
 from curator.classifiers.networks.train import train_network
 from curator.classifiers.networks.training_set import (
-    Ints,
-    PseudoLabels,
+    LabelledRows,
     training_set,
     validation_members,
 )
@@ -95,9 +95,9 @@ class FineLabels:
     the pool, and teaches nobody.
     """
 
-    rows: Ints
-    units: Ints
-    quarters: Ints
+    rows: IntArray
+    units: IntArray
+    quarters: IntArray
     positive: Flags
     trains: Flags
     judges: Flags
@@ -275,7 +275,7 @@ class FineScorer:
         raw[chosen] = sigmoid(margins)
 
 
-def judging_network(quarters: Ints, heads: int) -> Ints:
+def judging_network(quarters: IntArray, heads: int) -> IntArray:
     """The network that judges each image and must not learn from it; -1 where one learns all."""
     return quarters % 2 if heads == 2 else np.full(len(quarters), -1)
 
@@ -340,7 +340,7 @@ def _train_one(
         data,
         pixels,
         recipe,
-        validation=Labelled(rows=labels.rows[watched], positive=labels.positive[watched]),
+        validation=LabelledRows(rows=labels.rows[watched], positive=labels.positive[watched]),
         device=plan.device,
         seed=chance,
         checkpoint=checkpoint,
@@ -348,14 +348,14 @@ def _train_one(
     )
 
 
-def _pseudo_labels(sampler: PseudoSampler, head: int) -> PseudoLabels:
+def _pseudo_labels(sampler: PseudoSampler, head: int) -> LabelledRows:
     rows, positive = [], []
     for code in (1, -1):
         sampled, member = sampler.sample(code)
         mine = sampled[member[:, head]]
         rows.append(mine)
         positive.append(np.full(len(mine), code == 1))
-    return PseudoLabels(rows=np.concatenate(rows), positive=np.concatenate(positive))
+    return LabelledRows(rows=np.concatenate(rows), positive=np.concatenate(positive))
 
 
 def _judged(labels: FineLabels, margins: NDArray[np.float32], heads: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What a network sees in one image: feature maps, and where its answer comes from."""
+"""Feature maps of a network for one image, and Grad-CAM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from curator.errors import LearnError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureMaps:
-    """What one convolution makes of an image: its name, and float32 maps (channels, h, w)."""
+    """Output of a convolution for one image: the layer's name, and maps (channels, h, w)."""
 
     name: str
     maps: NDArray[np.float32]
@@ -24,42 +24,50 @@ class FeatureMaps:
 
 def feature_maps(network: PixelNetwork, pixels: NDArray[np.uint8]) -> list[FeatureMaps]:
     """The output of every convolution for one image (side, side, channels), first to last."""
-    found: list[FeatureMaps] = []
+    outputs: list[FeatureMaps] = []
     hooks = []
     for name, layer in network.network.named_modules():
         if isinstance(layer, nn.Conv2d):
 
-            def keep(_: nn.Module, __: object, output: torch.Tensor, name: str = name) -> None:
-                found.append(FeatureMaps(name=name, maps=output[0].float().numpy()))
+            def record(_: nn.Module, __: object, output: torch.Tensor, name: str = name) -> None:
+                outputs.append(FeatureMaps(name=name, maps=output[0].float().numpy()))
 
-            hooks.append(layer.register_forward_hook(keep))
+            hooks.append(layer.register_forward_hook(record))
     try:
         with torch.inference_mode():
             network.eval()(_input(pixels))
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return outputs
 
 
 def class_activation(
     network: PixelNetwork, pixels: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], float]:
-    """Where the log-odds of one image come from, (side, side) from 0 to 1, and the log-odds.
+    """Grad-CAM of one image, (side, side) from 0 to 1, and its log-odds.
 
-    The map speaks for the class that the network answers: for an image that it calls
-    negative, it shows what speaks for negative. Selvaraju, Cogswell, Das et al. (2017),
-    "Grad-CAM", ICCV, eqs. 1 and 2, on the last convolution that still has a picture, larger
-    than one pixel. Raises LearnError for a network without such a convolution.
+    The map is for the class that the network predicts: for an image that it calls negative,
+    it shows the evidence for negative. Selvaraju, Cogswell, Das et al. (2017), "Grad-CAM",
+    ICCV, eqs. 1 and 2, on the last convolution whose output is larger than one pixel. Raises
+    LearnError for a network without such a convolution.
     """
-    target = _last_picture(network, pixels)
-    kept: list[torch.Tensor] = []
+    pictures = [
+        output for output in feature_maps(network, pixels) if min(output.maps.shape[1:]) > 1
+    ]
+    if not pictures:
+        raise LearnError(
+            "This network has no convolution, so there is no picture of where it looks.",
+            "Choose a convolutional network, such as `glasses_cnn_64`.",
+        )
+    outputs: list[torch.Tensor] = []
 
-    def keep(_: nn.Module, __: object, output: torch.Tensor) -> None:
+    def record(_: nn.Module, __: object, output: torch.Tensor) -> None:
         output.retain_grad()
-        kept.append(output)
+        outputs.append(output)
 
-    hook = target.register_forward_hook(keep)
+    last_convolution = network.network.get_submodule(pictures[-1].name)
+    hook = last_convolution.register_forward_hook(record)
     try:
         with torch.enable_grad():
             odds = network.eval()(_input(pixels).requires_grad_(True))[0]
@@ -67,14 +75,14 @@ def class_activation(
             (odds if float(odds.detach()) > 0 else -odds).backward()
     finally:
         hook.remove()
-    activation, gradient = kept[0][0], kept[0].grad
+    activation, gradient = outputs[0][0], outputs[0].grad
     assert gradient is not None
     weights = gradient[0].mean(dim=(1, 2))
-    found = torch.relu((weights[:, None, None] * activation).sum(dim=0)).detach()
+    heat = torch.relu((weights[:, None, None] * activation).sum(dim=0)).detach()
     network.zero_grad(set_to_none=True)
     side = network.pixels.side
     grown = nn.functional.interpolate(
-        found[None, None], size=(side, side), mode="bilinear", align_corners=False
+        heat[None, None], size=(side, side), mode="bilinear", align_corners=False
     )[0, 0]
     largest = float(grown.max())
     scaled: NDArray[np.float32] = (grown / largest if largest > 0 else grown).numpy()
@@ -82,7 +90,7 @@ def class_activation(
 
 
 def log_odds_of(network: PixelNetwork, pixels: NDArray[np.uint8]) -> float:
-    """The log-odds of one image (side, side, channels), for any network."""
+    """The log-odds of one image (side, side, channels)."""
     with torch.inference_mode():
         return float(network.eval()(_input(pixels))[0])
 
@@ -90,7 +98,7 @@ def log_odds_of(network: PixelNetwork, pixels: NDArray[np.uint8]) -> float:
 def with_heads(network: PixelNetwork, heads: LinearHeads) -> PixelNetwork:
     """The network with the mean of linear heads on its features as its last layer.
 
-    So a frozen encoder and its heads can be looked into like a network that was trained.
+    A frozen encoder with its heads can then be inspected like a trained network.
     """
     network.network.reset_classifier(1)  # type: ignore[operator]
     last = network.network.get_classifier()  # type: ignore[operator]
@@ -98,16 +106,6 @@ def with_heads(network: PixelNetwork, heads: LinearHeads) -> PixelNetwork:
         last.weight.copy_(torch.from_numpy(heads.weights.mean(axis=1)[None]))
         last.bias.copy_(torch.from_numpy(heads.bias.mean(keepdims=True)))
     return network.eval()
-
-
-def _last_picture(network: PixelNetwork, pixels: NDArray[np.uint8]) -> nn.Module:
-    found = [one for one in feature_maps(network, pixels) if min(one.maps.shape[1:]) > 1]
-    if not found:
-        raise LearnError(
-            "This network has no convolution, so there is no picture of where it looks.",
-            "Choose a convolutional network, such as `glasses_cnn_64`.",
-        )
-    return network.network.get_submodule(found[-1].name)
 
 
 def _input(pixels: NDArray[np.uint8]) -> torch.Tensor:

@@ -1,8 +1,8 @@
-"""What is done to the layers of a network: fill, freeze, replace the last, take a sigmoid off.
+"""Changes to the layers of a network: load weights, freeze, replace the last, remove a sigmoid.
 
-Losses here speak of log-odds. A GAN's discriminator usually ends in a sigmoid; taken for
-log-odds, its answers between 0 and 1 would call everything positive. So a last sigmoid is
-noticed by what it does, and taken off or refused.
+The loss is on log-odds. A GAN's discriminator usually ends in a sigmoid; read as log-odds,
+its outputs between 0 and 1 would call every image positive. A final sigmoid is therefore
+detected by its effect, and removed or refused.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _NEARLY = 1e-4
 def load_exactly(
     network: nn.Module, state: dict[str, torch.Tensor], where: str, model: str
 ) -> None:
-    """Fill the network with `state`, read from `where`. Raises LearnError if it misfits."""
-    wanted = {name: value.shape for name, value in network.state_dict().items()}
-    differences = misfit(state, wanted)
+    """Load `state`, read from `where`. Raises LearnError if it does not fit."""
+    shapes = {name: value.shape for name, value in network.state_dict().items()}
+    differences = misfit(state, shapes)
     if differences:
         raise LearnError(
             f"{where} does not fit the model `{model}`: {differences}.",
@@ -35,12 +35,12 @@ def load_exactly(
 
 
 def freeze_layers(network: nn.Module, share: float) -> list[nn.Module]:
-    """Make the first `share` of the layers keep their weights; returns these layers.
+    """Freeze the first `share` of the layers; returns these layers.
 
     A layer is a module with weights of its own, in the order of definition. The last one
-    is always trained. What normalises in a frozen layer must be kept in evaluation mode.
+    is always trained. The caller keeps frozen layers in evaluation mode.
     """
-    layers = [one for one in network.modules() if list(one.parameters(recurse=False))]
+    layers = [layer for layer in network.modules() if list(layer.parameters(recurse=False))]
     frozen = layers[: round(share * (len(layers) - 1))]
     for layer in frozen:
         for parameter in layer.parameters(recurse=False):
@@ -67,17 +67,17 @@ def replace_last_layer(network: nn.Module, model: str) -> None:
     _put(network, name, fresh)
 
 
-def take_off_sigmoid(network: nn.Module, blank: torch.Tensor, model: str) -> None:
-    """Let a network that ends in a sigmoid, or in a softmax of two, end in what that was given.
+def remove_sigmoid(network: nn.Module, blank: torch.Tensor, model: str) -> None:
+    """Remove a final sigmoid, or softmax of two, so that the network returns its input.
 
-    Raises LearnError if it is not a module of its own, and so cannot be taken off.
+    Raises LearnError if it is not a module of its own, and so cannot be removed.
     """
     if not _is_squashed(network, blank):
         return
-    found = [name for name, one in network.named_modules() if isinstance(one, _SQUASHING)]
-    if found:
-        _put(network, found[-1], nn.Identity())
-    if not found or _is_squashed(network, blank):
+    names = [name for name, layer in network.named_modules() if isinstance(layer, _SQUASHING)]
+    if names:
+        _put(network, names[-1], nn.Identity())
+    if not names or _is_squashed(network, blank):
         raise LearnError(
             f"`{model}` ends in a sigmoid or softmax, and it is trained on log-odds.",
             "Let it return what goes into its last sigmoid.",
@@ -85,14 +85,14 @@ def take_off_sigmoid(network: nn.Module, blank: torch.Tensor, model: str) -> Non
 
 
 def _is_squashed(network: nn.Module, blank: torch.Tensor) -> bool:
-    """Whether turning the last layer's sign turns p into 1 - p, instead of z into -z."""
+    """Whether negating the last layer maps p to 1 - p, instead of z to -z."""
     _, layer = _last_layer(network)
     if layer is None:
         return False
     network.eval()
     with torch.inference_mode():
         before = network(blank)
-        with _turned(layer):
+        with _negated(layer):
             after = network(blank)
     if not isinstance(before, torch.Tensor):
         return False
@@ -100,15 +100,15 @@ def _is_squashed(network: nn.Module, blank: torch.Tensor) -> bool:
 
 
 @contextmanager
-def _turned(layer: nn.Module) -> Iterator[None]:
-    values = [one.data for one in layer.parameters(recurse=False)]
-    for one in values:
-        one.neg_()
+def _negated(layer: nn.Module) -> Iterator[None]:
+    values = [parameter.data for parameter in layer.parameters(recurse=False)]
+    for value in values:
+        value.neg_()
     try:
         yield
     finally:
-        for one in values:
-            one.neg_()
+        for value in values:
+            value.neg_()
 
 
 def _last_layer(network: nn.Module) -> tuple[str, nn.Module | None]:

@@ -1,8 +1,8 @@
 """A network to train: any model of timm, the small ones of curator, or one of the user's.
 
-Pixels come in as numbers from 0 to 1 and one log-odds of "positive" comes out, whatever
-the network calls its outputs. Weights either fit exactly or are refused. A network of
-the user's (`module:function`) is code that is run; the caller says so first.
+Its input is pixels from 0 to 1, its output the log-odds of the positive class, whatever the
+network's own outputs are. Weights fit exactly or are refused. A network of the user's
+(`module:function`) is code that is run; the caller announces it first.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ with quiet_libraries():
     from curator.classifiers.encoders.timm_models import check_model, load_network
     from curator.classifiers.networks.layers import (
         load_exactly,
+        remove_sigmoid,
         replace_last_layer,
-        take_off_sigmoid,
     )
 
 SCRATCH = "scratch"
@@ -51,10 +51,10 @@ _NEEDS_SIZE = "Set classifier.image_size to the side in pixels that it takes."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRequest:
-    """Which network is wanted, in the words of the settings.
+    """Which network to build, in the terms of the settings.
 
-    `image_size` is None for `auto`. `code_folder` is where a network of the user's is
-    looked for first, and from where a relative path of weights is read.
+    `image_size` is None for `auto`. A network of the user's is looked for in `code_folder`
+    first, and a relative path of weights starts there.
     """
 
     model: str
@@ -74,7 +74,7 @@ class NetworkRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelInput:
-    """What a network takes: squares of `side` pixels, `channels` each from 0 to 1,
+    """Input of a network: squares of `side` pixels, `channels` each from 0 to 1,
     less `mean`, divided by `deviation`."""
 
     side: int
@@ -117,26 +117,27 @@ def log_odds(outputs: torch.Tensor) -> torch.Tensor:
 
 
 def resolve_input(request: NetworkRequest, small_side: int | None = None) -> PixelInput:
-    """What the network takes; nothing is built.
+    """The input of the network, without building it.
 
-    `small_side` is what most images have at least, in pixels, for `image_size` = auto.
-    Raises LearnError if timm does not know the model, or it takes nothing that we can give.
+    `small_side` is the side in pixels that most images have at least, for `image_size` = auto.
+    Raises LearnError if timm does not know the model, or its input is not a square RGB or grey
+    image.
     """
     if request.is_user_code:
         return _input_of_user_network(request)
     check_model(request.model)
     channels, rule = _timm_rule(request)
     side = request.image_size or automatic_size(rule, small_side)
-    wanted = {"auto": channels, "rgb": 3, "grey": 1}[request.colours]
-    mean, deviation = _numbers(request.normalization, wanted, rule)
-    return PixelInput(side=side, channels=wanted, mean=mean, deviation=deviation)
+    channels = {"auto": channels, "rgb": 3, "grey": 1}[request.colours]
+    mean, deviation = _numbers(request.normalization, channels, rule)
+    return PixelInput(side=side, channels=channels, mean=mean, deviation=deviation)
 
 
 def _timm_rule(request: NetworkRequest) -> tuple[int, InputRule]:
-    """Channels and rule of a model of timm; `resolve_data_config` would say 3 channels and 224
-    pixels for whatever it does not know."""
+    """Channels and input rule of a model of timm."""
     if request.model == DEFAULT_MODEL and request.weights != SCRATCH and not request.weights:
         return 3, BUNDLED_RULE
+    # `resolve_data_config` would return 3 channels and 224 pixels for a model without a rule.
     configuration = timm.get_pretrained_cfg(request.model)
     if configuration is None:
         raise LearnError(
@@ -162,10 +163,10 @@ def _input_of_user_network(request: NetworkRequest) -> PixelInput:
     if request.image_size is None:
         raise LearnError(f"classifier.image_size is `auto` for `{request.model}`.", _NEEDS_SIZE)
     channels = 1 if request.colours == "grey" else 3
-    wanted: Normalization = (
+    normalization: Normalization = (
         "symmetric" if request.normalization == "auto" else request.normalization
     )
-    mean, deviation = _numbers(wanted, channels, None)
+    mean, deviation = _numbers(normalization, channels, None)
     return PixelInput(side=request.image_size, channels=channels, mean=mean, deviation=deviation)
 
 
@@ -195,11 +196,10 @@ def _as_grey(values: tuple[float, ...]) -> float:
 def build_network(
     request: NetworkRequest, pixels: PixelInput, *, seed: int, filled: bool = True
 ) -> PixelNetwork:
-    """The network with its starting weights, on the CPU; chance follows from `seed`.
+    """The network with its initial weights, on the CPU; random weights follow from `seed`.
 
-    Unless it is to be `filled`, it has the same layers, and no weights are looked for. Raises
-    LearnError if weights do not fit, cannot be had, or images of this size are too small for
-    the network.
+    Unless `filled`, no weights are loaded into the layers. Raises LearnError if weights do not
+    fit, are not available, or the network cannot take images of this size.
     """
     with quiet_libraries(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -212,14 +212,14 @@ def build_network(
 def rebuild_network(
     request: NetworkRequest, pixels: PixelInput, state: dict[str, torch.Tensor]
 ) -> PixelNetwork:
-    """The network with weights that an earlier training left. Raises LearnError if they misfit."""
+    """The network with the weights of an earlier training. Raises LearnError if they misfit."""
     built = build_network(request, pixels, seed=0, filled=False)
     load_exactly(built, state, "The kept network", request.model)
     return built.eval()
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Weights and biases."""
+    """Number of weights and biases."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -246,7 +246,7 @@ def _timm_network(request: NetworkRequest, pixels: PixelInput, filled: bool) -> 
 
 
 def _source(request: NetworkRequest) -> WeightSource:
-    """Where the weights are; a file is looked for from the folder of the user's code."""
+    """Source of the weights; a relative path starts in the folder of the user's code."""
     if not request.weights or request.code_folder is None:
         return find_weights(request.model, request.weights)
     path = request.code_folder / Path(request.weights).expanduser()
@@ -267,12 +267,11 @@ def _user_network(request: NetworkRequest, pixels: PixelInput, filled: bool) -> 
             replace_last_layer(network, request.model)
     elif request.new_last_layer and outputs not in (1, 2):
         replace_last_layer(network, request.model)
-    take_off_sigmoid(network, noise, request.model)
+    remove_sigmoid(network, noise, request.model)
     return network
 
 
 def _called(request: NetworkRequest) -> nn.Module:
-    """What the user's function returns."""
     module_name, _, function_name = request.model.partition(":")
     with _importable(request.code_folder):
         try:
@@ -295,13 +294,13 @@ def _called(request: NetworkRequest) -> nn.Module:
 
 
 def _forget_namesakes(module_name: str, folder: Path | None) -> None:
-    """Code of another folder must not stand in for the code of the same name in this one."""
+    """Unload modules of other folders that have the name of a module in `folder`."""
     first = module_name.partition(".")[0]
     here = folder is not None and ((folder / f"{first}.py").is_file() or (folder / first).is_dir())
     if folder is None or not here:
         return
     importlib.invalidate_caches()
-    for name in [one for one in sys.modules if one.partition(".")[0] == first]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == first]:
         origin = getattr(sys.modules[name], "__file__", None)
         if origin is not None and folder.resolve() not in Path(origin).resolve().parents:
             del sys.modules[name]
@@ -320,7 +319,7 @@ def _importable(folder: Path | None) -> Iterator[None]:
 
 
 def _try_out(network: PixelNetwork, request: NetworkRequest) -> None:
-    """Two blank images through the network: its size and its outputs must be right."""
+    """Raise LearnError unless the network maps two blank images to one or two outputs each."""
     pixels = network.pixels
     blank = torch.zeros((2, pixels.channels, pixels.side, pixels.side))
     size = _outputs(network.network, blank, request)
@@ -332,9 +331,9 @@ def _try_out(network: PixelNetwork, request: NetworkRequest) -> None:
 
 
 def _outputs(network: nn.Module, images: torch.Tensor, request: NetworkRequest) -> int:
-    """How many numbers the network gives for each image; 0 if it gives something else.
+    """Number of outputs per image; 0 if the network returns something else.
 
-    Raises LearnError if it cannot take them.
+    Raises LearnError if it cannot take the images.
     """
     try:
         with torch.inference_mode():

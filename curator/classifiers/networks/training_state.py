@@ -1,13 +1,12 @@
-"""Where a training stands: its history, its best weights, and when it is over.
+"""State of a training: its history, its best weights, and when to stop.
 
-All of it goes to disk after every epoch, so that the training can be taken up again.
+All of it is written to a checkpoint after every epoch, so that an interrupted training continues.
 """
 
 from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,11 @@ from curator.settings.sections import TrainingSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochRecord:
-    """What one epoch came to.
+    """Figures of one epoch.
 
-    Training figures are means over the batches as they were met, augmented and weighted;
-    validation figures are None without validation labels, and their loss is the plain
-    log loss. `seconds` count from the start of the training, all epochs together.
+    Training figures are means over the augmented and weighted batches. Validation figures are
+    None without validation labels; their loss is the plain log loss. `seconds` is the time
+    since the start of the training, all epochs together.
     """
 
     epoch: int
@@ -41,7 +40,7 @@ class EpochRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedNetwork:
-    """The network with its best weights, in evaluation mode, and the way there.
+    """The network with its best weights, in evaluation mode, and its history.
 
     `best_epoch` is counted from 1: the lowest validation loss, or the last epoch without
     validation labels. `images_per_second` are labelled images in training steps.
@@ -54,7 +53,12 @@ class TrainedNetwork:
 
 
 class TrainingState:
-    """What a training carries from epoch to epoch, and into its checkpoint."""
+    """What a training carries from epoch to epoch; a checkpoint holds all of it.
+
+    A checkpoint holds tensors and plain numbers and is read with `weights_only=True`, so
+    nothing in it is ever executed. `key` is the digest of everything that the training
+    depends on; the checkpoint of another training is ignored.
+    """
 
     def __init__(self, key: str, learner: Learner) -> None:
         self.history: list[EpochRecord] = []
@@ -69,38 +73,32 @@ class TrainingState:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch with the lowest validation loss, the last one without any."""
+        """The epoch with the lowest validation loss; the last one without validation labels."""
         losses = [record.validation_loss for record in self.history]
-        known = [loss for loss in losses if loss is not None]
-        if not known:
-            return len(losses)
-        return losses.index(min(known)) + 1
+        validated = [loss for loss in losses if loss is not None]
+        return losses.index(min(validated)) + 1 if validated else len(losses)
 
-    def finished(self, recipe: TrainingSettings) -> bool:
-        """Whether validation has not improved for as long as the recipe waits."""
-        if not recipe.patience or not self.history or self.history[-1].validation_loss is None:
+    def finished(self, training: TrainingSettings) -> bool:
+        """Whether validation has not improved for `training.patience` epochs."""
+        if not training.patience or not self.history or self.history[-1].validation_loss is None:
             return False
-        return len(self.history) - self.best_epoch >= recipe.patience
+        return len(self.history) - self.best_epoch >= training.patience
 
-    def keep(
+    def add_epoch(
         self, record: EpochRecord, images: int, seconds: float, checkpoint: Path | None
     ) -> None:
-        """Note an epoch; keep its weights if they are the best, and where the training stands."""
+        """Record an epoch and its weights if they are the best, and write the checkpoint."""
         self.history.append(record)
-        self._images, self._training_seconds = (
-            self._images + images,
-            self._training_seconds + seconds,
-        )
-        if self.best_epoch == len(self.history):
-            self._best = copy.deepcopy(self._learner.judged.state_dict())
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, self._state())
-
-    def _state(self) -> dict[str, Any]:
+        self._images += images
+        self._training_seconds += seconds
         learner = self._learner
-        return {
+        if self.best_epoch == len(self.history):
+            self._best = copy.deepcopy(learner.evaluated.state_dict())
+        if checkpoint is None:
+            return
+        state = {
             "key": self._key,
-            "history": [asdict(record) for record in self.history],
+            "history": [asdict(epoch) for epoch in self.history],
             "network": learner.network.state_dict(),
             "averaged": learner.averaged.state_dict() if learner.averaged else {},
             "best": self._best,
@@ -108,9 +106,11 @@ class TrainingState:
             "scaler": learner.scaler.state_dict(),
             "effort": [self._images, self._training_seconds],
         }
+        with replacing(checkpoint) as stream:
+            torch.save(state, stream)
 
     def resume(self, checkpoint: Path | None) -> None:
-        """Take up the training that the checkpoint holds, if it is this one."""
+        """Continue the training of the checkpoint, if it is this one."""
         state = load_checkpoint(checkpoint, self._key) if checkpoint is not None else None
         if state is None:
             return
@@ -118,14 +118,14 @@ class TrainingState:
         self.history = [EpochRecord(**record) for record in state["history"]]
         learner.network.load_state_dict(state["network"])
         if learner.averaged:
-            # Its own state, since it also counts how often it has averaged.
+            # The state of the average itself, because it also counts its updates.
             learner.averaged.load_state_dict(state["averaged"])
         self._best = state["best"]
         learner.optimizer.load_state_dict(state["optimizer"])
         learner.scaler.load_state_dict(state["scaler"])
         self._images, self._training_seconds = state["effort"]
 
-    def result(self, device: str) -> TrainedNetwork:
+    def best_network(self) -> TrainedNetwork:
         """The network with its best weights."""
         self._learner.network.load_state_dict(self._best)
         return TrainedNetwork(
@@ -136,18 +136,12 @@ class TrainingState:
         )
 
 
-def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write `state` in place of an earlier checkpoint. Raises StorageError if that fails."""
-    with replacing(path) as stream:
-        torch.save(dict(state), stream)
-
-
 def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
-    """The state of the training with this key; None if there is none that can be used."""
+    """The state of the training with this key; None without a checkpoint that can be used."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
     except (OSError, pickle.UnpicklingError, *TORN):
-        return None  # damaged: the training begins anew
+        return None  # damaged: the training starts again
     return state if isinstance(state, dict) and state.get("key") == key else None

@@ -157,10 +157,10 @@ def test_the_running_mean_of_the_weights_is_what_is_judged() -> None:
         now = vector(learner.network)
         mean = now if mean is None else 0.9 * mean + 0.1 * now
     assert mean is not None
-    torch.testing.assert_close(vector(learner.judged), mean)
-    assert not torch.allclose(vector(learner.judged), vector(learner.network), atol=1e-6)
+    torch.testing.assert_close(vector(learner.evaluated), mean)
+    assert not torch.allclose(vector(learner.evaluated), vector(learner.network), atol=1e-6)
     plain = Learner(network(), PLAIN, "cpu")
-    assert plain.judged is plain.network
+    assert plain.evaluated is plain.network
 
 
 def test_dropout_reaches_the_network() -> None:

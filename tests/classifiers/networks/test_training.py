@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from curator.classifiers.encoders.weights import read_state
-from curator.classifiers.networks.batch_loading import Labelled, margins_of
+from curator.classifiers.networks.batch_loading import margins_of
 from curator.classifiers.networks.network import (
     NetworkRequest,
     PixelNetwork,
@@ -18,8 +18,8 @@ from curator.classifiers.networks.network import (
 )
 from curator.classifiers.networks.train import train_network
 from curator.classifiers.networks.training_set import (
-    NO_PSEUDO,
-    PseudoLabels,
+    NO_LABELS,
+    LabelledRows,
     TrainingSet,
     epoch_batches,
     training_set,
@@ -163,7 +163,7 @@ def test_no_damage_to_a_checkpoint_or_to_weights_ends_in_a_traceback(
 
 def test_it_stops_early_and_keeps_the_best_weights() -> None:
     pixels, positive = pictures()
-    wrong = Labelled(rows=np.arange(60, 90), positive=~positive[60:90])
+    wrong = LabelledRows(rows=np.arange(60, 90), positive=~positive[60:90])
     recipe = RECIPE.model_copy(update={"epochs": 12, "patience": 2})
     pixels_of_all, truth = pictures()
     rows = np.arange(60)
@@ -189,7 +189,7 @@ def test_frozen_layers_keep_their_weights() -> None:
 def test_a_loss_that_is_no_number_is_said_with_its_cure(validates: bool) -> None:
     wild = RECIPE.model_copy(update={"optimizer": "sgd", "learning_rate": 1e20, "clip": 0.0})
     _, positive = pictures()
-    watched = Labelled(rows=np.arange(60, 90), positive=positive[60:90]) if validates else None
+    watched = LabelledRows(rows=np.arange(60, 90), positive=positive[60:90]) if validates else None
     with pytest.raises(LearnError, match=r"stopped being a number in epoch .*learning_rate"):
         train(wild, validation=watched)
 
@@ -200,7 +200,7 @@ def test_a_class_without_labels_is_said_with_its_cure() -> None:
 
 
 def test_pseudo_labels_never_crowd_people_out() -> None:
-    pseudo = PseudoLabels(rows=np.arange(100, 500), positive=np.arange(400) < 300)
+    pseudo = LabelledRows(rows=np.arange(100, 500), positive=np.arange(400) < 300)
     data = training_set(
         np.arange(20), np.arange(20) < 10, pseudo, balanced=True, pseudo_share=0.5, human_share=0.5
     )
@@ -213,7 +213,7 @@ def test_pseudo_labels_never_crowd_people_out() -> None:
 
 def test_without_pseudo_labels_every_image_is_met_once() -> None:
     data = training_set(
-        np.arange(50), np.arange(50) < 20, NO_PSEUDO,
+        np.arange(50), np.arange(50) < 20, NO_LABELS,
         balanced=True, pseudo_share=0.5, human_share=0.5,
     )  # fmt: skip
     met = np.concatenate(list(epoch_batches(data, 16, 0.5, seed=0, epoch=2)))
