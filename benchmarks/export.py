@@ -20,6 +20,7 @@ from benchmarks.catalogue import STAGES
 from benchmarks.processes import Measured, in_own_process, timed
 from benchmarks.report import Line, median, print_report
 from curator.export.export import export
+from curator.export.filters import ExportRequest
 from curator.workspace import CATALOGUE_NAME, STATE_FOLDER, open_workspace
 
 SUFFIXES = ("csv", "parquet")
@@ -37,7 +38,9 @@ class Export:
         """Seconds of each run."""
         workspace = open_workspace(folder)
         place = folder / f"clean.{self.suffix}"
-        seconds = timed(lambda: export(workspace, place, force=True), self.runs)
+        seconds = timed(
+            lambda: export(workspace, ExportRequest(destination=place, force=True)), self.runs
+        )
         workspace.catalogue.close()
         return seconds
 

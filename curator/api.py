@@ -412,11 +412,11 @@ class WorkspaceApi:
 
         The format follows from the suffix; `docs/guide.md` explains every option.
         """
-        from curator.export.export import Filters, export
+        from curator.export.export import export
+        from curator.export.filters import ExportRequest, Filters
 
-        return export(
-            self._workspace,
-            Path(destination),
+        request = ExportRequest(
+            destination=Path(destination),
             format=format,
             filters=Filters(
                 labels=labels,
@@ -430,13 +430,13 @@ class WorkspaceApi:
                 provisional=provisional,
             ),
             divide=divide,
+            relative_to=None if relative_to is None else Path(relative_to),
             files=files,
             shard_bytes=shard_bytes,
             check=check,
-            relative_to=None if relative_to is None else Path(relative_to),
             force=force,
-            progress=self.progress,
         )
+        return export(self._workspace, request, self.progress)
 
     def import_manifest(self, manifest: str | Path) -> ImportReport:
         """Restore the labels of a manifest, with their origins."""

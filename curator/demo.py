@@ -8,7 +8,7 @@ say how often the labels that it gave are wrong; nothing of that reaches the rou
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -20,14 +20,14 @@ from PIL import Image
 from curator.base.actor import current_user
 from curator.base.files import cannot_write, replacing, resource_folder
 from curator.base.progress import SILENT, Progress
-from curator.base.values import ManifestRow
 from curator.base.vocabulary import CurrentLabel, Origin
 from curator.catalogue.counts import counts
-from curator.catalogue.manifest import manifest_rows
+from curator.catalogue.manifest import manifest_columns
 from curator.catalogue.rounds import list_rounds
 from curator.charts.contact_sheet import SheetSection, Tile, contact_sheet
 from curator.errors import DataError, StorageError
 from curator.export.export import export
+from curator.export.filters import ExportRequest
 from curator.intake.add import add
 from curator.intake.label import label
 from curator.report.ratings import (
@@ -211,7 +211,7 @@ def _curate(
     sheet = contact_sheet(_strips(images, workspace.settings.classes, cells))
     with replacing(_picture(workspace)) as stream:
         sheet.save(stream, "PNG", optimize=True)
-    export(workspace, manifest, progress=progress)
+    export(workspace, ExportRequest(destination=manifest), progress=progress)
 
 
 def _copy(data: Traversable, names: Sequence[str], cells: Path, progress: Progress) -> None:
@@ -247,25 +247,23 @@ def _report(workspace: Workspace, ratings: dict[str, float], manifest: Path) -> 
 
 def _rated(workspace: Workspace, ratings: dict[str, float]) -> list[RatedImage]:
     """The cells without a human label, in order of their names."""
-    return [
-        _rated_row(row, ratings)
-        for row in _unjudged(manifest_rows(workspace.catalogue, include_unlabelled=True))
-    ]
-
-
-def _unjudged(rows: Iterator[ManifestRow]) -> Iterator[ManifestRow]:
-    return (row for row in rows if row.origin in (None, Origin.PROMOTED))
-
-
-def _rated_row(row: ManifestRow, ratings: dict[str, float]) -> RatedImage:
-    name = os.path.basename(os.fsdecode(row.path))  # noqa: PTH119 (the bytes of the catalogue)
-    assert row.probability is not None
-    return RatedImage(
-        name=name,
-        negative_rating=ratings[name],
-        promoted=row.standing if row.origin is Origin.PROMOTED else None,
-        probability=row.probability,
-    )
+    images = []
+    for batch in manifest_columns(workspace.catalogue, include_unlabelled=True):
+        rows = zip(batch.paths, batch.label, batch.origin, batch.probability, strict=True)
+        for path, current, origin, probability in rows:
+            if origin not in (None, Origin.PROMOTED):
+                continue
+            name = os.path.basename(os.fsdecode(path))  # noqa: PTH119 (bytes of the catalogue)
+            assert probability is not None
+            images.append(
+                RatedImage(
+                    name=name,
+                    negative_rating=ratings[name],
+                    promoted=None if current is None else CurrentLabel(current),
+                    probability=probability,
+                )
+            )
+    return images
 
 
 def _picture(workspace: Workspace) -> Path:

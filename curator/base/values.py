@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from curator.base.vocabulary import CurrentLabel, Label, Method, Origin, Quarantine, Split
+from curator.base.vocabulary import Label, Method, Origin, Quarantine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,40 +75,6 @@ class Decision:
     reasons: tuple[str, ...] = ()
     note: str = ""
     probability: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManifestRow:
-    """One location of an image, with everything a manifest can say about it.
-
-    `path` is absolute bytes. `standing` and `origin` are None without a label.
-    `probability` is P(positive) at promotion for promoted images, else the current
-    round's score where there is one. `user_group` is the name of the user's own group;
-    `unit_key` is shared by all images that must stay together (signed 64-bit), and
-    `grouped` tells whether there is any other image in that unit. `size` is in bytes,
-    `mtime_ns` when the file was last changed, both as `add` saw them; `format` is what the
-    decoder calls it (`JPEG`).
-    """
-
-    image_id: int
-    path: bytes
-    source: str
-    sha256: bytes
-    standing: CurrentLabel | None
-    origin: Origin | None
-    probability: float | None
-    round: int | None
-    user_group: str | None
-    unit_key: int
-    grouped: bool
-    split: Split | None
-    width: int | None
-    height: int | None
-    size: int
-    mtime_ns: int = 0
-    format: str | None = None
-    reasons: tuple[str, ...] = ()
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, order=True)

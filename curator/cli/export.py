@@ -108,34 +108,33 @@ def export(
 
     Example: curator export clean --format imagefolder --divide 80/10/10
     """
-    from curator.export.export import Filters
     from curator.export.export import export as workflow
+    from curator.export.filters import ExportRequest, Filters
 
+    request = ExportRequest(
+        destination=destination,
+        format=format,
+        filters=Filters(
+            labels=label or (),
+            origins=origin or (),
+            sources=source or (),
+            splits=split or (),
+            rounds=round or (),
+            min_probability=min_probability,
+            one_per_group=one_per_group,
+            include_unlabelled=include_unlabelled,
+            provisional=provisional,
+        ),
+        divide=divide,
+        relative_to=relative_to,
+        files=files,
+        shard_bytes=shard_size * 1_000_000,
+        check=check,
+        force=force,
+    )
     call = invocation(context)
     with call.workspace() as workspace:
-        report = workflow(
-            workspace,
-            destination,
-            format=format,
-            filters=Filters(
-                labels=label or (),
-                origins=origin or (),
-                sources=source or (),
-                splits=split or (),
-                rounds=round or (),
-                min_probability=min_probability,
-                one_per_group=one_per_group,
-                include_unlabelled=include_unlabelled,
-                provisional=provisional,
-            ),
-            divide=divide,
-            files=files,
-            shard_bytes=shard_size * 1_000_000,
-            check=check,
-            relative_to=relative_to,
-            force=force,
-            progress=call.progress(),
-        )
+        report = workflow(workspace, request, call.progress())
     if json:
         emit_json(report)
     else:

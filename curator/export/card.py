@@ -19,7 +19,7 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 
 OF_LABELS = frozenset({"label", "origin", "round"})
-"""Columns that images without a label do not have."""
+"""ManifestColumns that images without a label do not have."""
 
 
 def card(

@@ -1,18 +1,54 @@
-"""What changed from one manifest to another, counted by what it was and became."""
+"""What changed from one manifest to another, image by image and counted.
+
+Images are compared by their bytes, so moving or renaming files changes no label. Both
+manifests are sorted on disk and walked side by side; memory does not grow with them.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from curator.base.files import cannot_write
 from curator.base.progress import SILENT, Progress
-from curator.export.difference import Change, Kind, Side, changes
-from curator.export.reading import Manifest, open_manifest
+from curator.export.reading import Manifest, by_image, open_manifest
+from curator.export.rows import ManifestRow
 
-__all__ = ["Change", "ChangeCounts", "Difference", "Kind", "Side", "diff"]
+
+class Kind(StrEnum):
+    """What happened to an image; the first that fits."""
+
+    ADDED = "added"
+    DROPPED = "dropped"
+    RELABELLED = "relabelled"
+    ORIGIN = "origin"
+    SPLIT = "split"
+    MOVED = "moved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """An image in one manifest; `paths` in order."""
+
+    label: str | None
+    origin: str | None
+    probability: float | None
+    split: str | None
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One image that is not in both manifests alike; `old` or `new` is None if not in it."""
+
+    kind: Kind
+    sha256: str
+    old: Side | None
+    new: Side | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +95,7 @@ def diff(
     cells: Counter[tuple[Kind, str | None, str | None, str | None, str | None]] = Counter()
     try:
         with tempfile.TemporaryDirectory() as scratch, progress.stage("compare") as stage:
-            for change in changes(before.entries(), after.entries(), Path(scratch)):
+            for change in changes(before.rows(), after.rows(), Path(scratch)):
                 stage.advance()
                 if change is None:
                     same += 1
@@ -86,6 +122,54 @@ def diff(
         )
     ]
     return Difference(old=old, new=new, same=same, counts=counts, tallies=tallies, changes=listed)
+
+
+def changes(
+    old: Iterable[ManifestRow], new: Iterable[ManifestRow], scratch: Path
+) -> Iterator[Change | None]:
+    """One per image of either manifest, in order of SHA-256; None for the same in both.
+
+    Raises DataError if a manifest says two things of one image.
+    """
+    left, right = _sides(old, scratch), _sides(new, scratch)
+    before, after = next(left, None), next(right, None)
+    while before is not None or after is not None:
+        if after is None or (before is not None and before[0] < after[0]):
+            assert before is not None
+            yield Change(kind=Kind.DROPPED, sha256=before[0], old=before[1], new=None)
+            before = next(left, None)
+        elif before is None or after[0] < before[0]:
+            yield Change(kind=Kind.ADDED, sha256=after[0], old=None, new=after[1])
+            after = next(right, None)
+        else:
+            kind = _kind(before[1], after[1])
+            if kind is None:
+                yield None
+            else:
+                yield Change(kind=kind, sha256=after[0], old=before[1], new=after[1])
+            before, after = next(left, None), next(right, None)
+
+
+def _sides(rows: Iterable[ManifestRow], scratch: Path) -> Iterator[tuple[str, Side]]:
+    for first, others in by_image(rows, scratch):
+        side = Side(
+            label=first.label,
+            origin=first.origin,
+            probability=first.probability,
+            split=first.split,
+            paths=(first.path, *(other.path for other in others)),
+        )
+        yield first.sha256, side
+
+
+def _kind(old: Side, new: Side) -> Kind | None:
+    if old.label != new.label:
+        return Kind.RELABELLED
+    if old.origin != new.origin:
+        return Kind.ORIGIN
+    if old.split != new.split:
+        return Kind.SPLIT
+    return Kind.MOVED if old.paths != new.paths else None
 
 
 def warn_if_changed(manifest: Manifest, progress: Progress) -> None:

@@ -3,34 +3,26 @@
 Rows stream from one consistent view of the catalogue through sorting into the file, so a
 pool of any size fits, and a manifest is either there in full, with its sidecar, or not
 there. Nothing is written over without being told to. Formats that hold the images
-themselves are made in `export_folder`.
+themselves are made in `export.folder`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from curator.audits.certificate import CertifiedImages
 from curator.base.files import check_destination, replacing
 from curator.base.progress import SILENT, Progress
-from curator.base.values import ManifestRow
-from curator.errors import UsageError
-from curator.export.about import about_export, left_out, short
-from curator.export.formats import TOGETHER, WRITERS, Format, choose_format
-from curator.export.placing import Way, check_file
-from curator.export.quick_rows import ExportColumns, is_quick
-from curator.export.rows import in_columns, in_order
-from curator.export.sidecar import ExportCounts, digest_of, sidecar_bytes, sidecar_path
-from curator.export.slow_rows import EVERYTHING, ExportRows, Filters, ImageChoice, choose_images
+from curator.export.building import ABOUT
+from curator.export.catalogue_rows import ExportRows
+from curator.export.filters import ExportRequest, Selection, select
+from curator.export.folder import export_folder
+from curator.export.formats import WRITERS, Format, choose_format
+from curator.export.rows import ExportCounts
+from curator.export.sidecar import about_export, digest_of, short, sidecar_bytes, sidecar_path
 from curator.workspace import Workspace
-
-__all__ = ["CertifiedImages", "ExportReport", "Filters", "export"]
-
-SHARD_BYTES = 1_000_000_000
-"""Size of a shard unless the user says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,154 +55,74 @@ class ExportReport:
 
 
 def export(
-    workspace: Workspace,
-    destination: Path,
-    *,
-    format: str | None = None,
-    filters: Filters = EVERYTHING,
-    divide: str | None = None,
-    relative_to: Path | None = None,
-    files: str = Way.AUTO,
-    shard_bytes: int = SHARD_BYTES,
-    check: bool = False,
-    force: bool = False,
-    certified: CertifiedImages | None = None,
-    progress: Progress = SILENT,
+    workspace: Workspace, request: ExportRequest, progress: Progress = SILENT
 ) -> ExportReport:
     """Write the manifest and, beside it, its sidecar; or a folder with the images in it.
 
-    `divide` (`80/10/10`) makes train, validation and test parts. `files` and `shard_bytes`
-    say how images come to a folder. `check` makes a manifest open each file and leave out
-    what is not the image any more; folders always do. Raises UsageError for a word that
-    means nothing here, and StorageError if the destination exists or cannot be written;
-    a manifest then is not there, and a folder is not under its name. `certified` is for
-    callers that know of a certificate which is not the catalogue's.
+    Raises UsageError for a word that means nothing here, and StorageError if the destination
+    exists or cannot be written; a manifest then is not there, and a folder is not under its name.
     """
-    kind = choose_format(destination, format)
-    choice = choose_images(workspace, filters, divide)
-    certified = certified or choice.covered.certified()
-    if kind.is_folder:
-        from curator.export.folder import export_folder
-
-        if relative_to is not None:
-            raise UsageError(
-                "Paths in a folder are relative to the folder.", "Leave out --relative-to."
-            )
-        return export_folder(
-            workspace,
-            destination,
-            kind=kind,
-            filters=filters,
-            choice=choice,
-            way=_way(files),
-            shard_bytes=shard_bytes,
-            force=force,
-            certified=certified,
-            progress=progress,
-        )
-    return _export_manifest(
-        workspace,
-        destination,
-        kind=kind,
-        filters=filters,
-        choice=choice,
-        relative_to=relative_to,
-        check=_still_the_image if check else None,
-        force=force,
-        certified=certified,
-        progress=progress,
-    )
-
-
-def _export_manifest(
-    workspace: Workspace,
-    destination: Path,
-    *,
-    kind: Format,
-    filters: Filters,
-    choice: ImageChoice,
-    relative_to: Path | None,
-    check: Callable[[ManifestRow], str | None] | None,
-    force: bool,
-    certified: CertifiedImages | None,
-    progress: Progress,
-) -> ExportReport:
-    sidecar = sidecar_path(destination)
-    check_destination(destination, force=force)
-    check_destination(sidecar, force=force)
-    rows = ExportRows(workspace, choice, relative_to, check)
-    scratch = destination.absolute().parent
-    tally = ExportCounts()
-    about: dict[str, Any] = {}
-
-    def known_at_the_end() -> dict[str, Any]:
-        about.update(
-            about_export(
-                workspace,
-                name=destination,
-                format=kind,
-                filters=filters,
-                choice=choice,
-                relative_to=relative_to,
-                tally=tally,
-                without=left_out(workspace, choice, rows.left_out),
-                certified=certified,
-            )
-        )
-        return short(about)
-
-    with replacing(destination) as stream, progress.stage("export", rows.count(), "rows") as stage:
-        if check is None and is_quick(workspace, choice, relative_to):
-            quick = ExportColumns(workspace, choice, relative_to, tally, rows.left_out)
-            batches = quick.batches(stage.advance, scratch)
-        else:
-            items = rows.taken(stage.advance, scratch)
-            entries = in_order((item.entry for item in tally.see(items)), scratch)
-            batches = in_columns(tally.count(entries), TOGETHER)
-        WRITERS[kind](batches, stream, known_at_the_end)
-        if not about:
-            known_at_the_end()
-        about["manifest"]["sha256"] = digest_of(stream)
-        # The sidecar first: a manifest without one would say nothing about its origin.
-        with replacing(sidecar) as beside:
-            beside.write(sidecar_bytes(about))
-    return report_of(destination, sidecar, kind, tally, about)
-
-
-def report_of(
-    destination: Path,
-    sidecar: Path,
-    kind: Format,
-    tally: ExportCounts,
-    about: dict[str, Any],
-    placed: dict[str, int] | None = None,
-) -> ExportReport:
-    """The report of an export that is described by `about`."""
+    format = choose_format(request.destination, request.format)
+    selection = select(workspace, request)
+    placed: dict[str, int] = {}
+    if format.is_folder:
+        sidecar = request.destination.absolute() / ABOUT
+        about, placed = export_folder(workspace, request, format, selection, progress)
+    else:
+        sidecar = sidecar_path(request.destination)
+        about = _export_manifest(workspace, request, format, selection, progress)
+    manifest = about["manifest"]
     return ExportReport(
-        destination=destination,
+        destination=request.destination.absolute() if format.is_folder else request.destination,
         sidecar=sidecar,
-        format=str(kind),
-        rows=tally.rows,
-        images=tally.images,
-        labels=tally.by_label(),
-        unlabelled=tally.unlabelled,
-        splits=tally.by_part(),
+        format=manifest["format"],
+        rows=manifest["rows"],
+        images=manifest["images"],
+        labels=about["labels"],
+        unlabelled=about["unlabelled"],
+        splits=about["splits"],
         left_out=about["left_out"],
-        digest=about["manifest"]["sha256"],
-        placed=placed or {},
+        digest=manifest["sha256"],
+        placed=placed,
         certificate=about["certificate"],
         certificate_note=about["certificate_note"],
     )
 
 
-def _still_the_image(row: ManifestRow) -> str | None:
-    return check_file(row.path, row.sha256)
+def _export_manifest(
+    workspace: Workspace,
+    request: ExportRequest,
+    format: Format,
+    selection: Selection,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write the manifest and its sidecar; the content of the sidecar."""
+    destination, relative_to = request.destination, request.relative_to
+    sidecar = sidecar_path(destination)
+    check_destination(destination, force=request.force)
+    check_destination(sidecar, force=request.force)
+    scratch = destination.absolute().parent
+    rows = ExportRows(workspace, selection, relative_to=relative_to, check=request.check)
+    counts = ExportCounts()
 
+    # Once all rows are counted; cached, so that a Parquet file and its sidecar say the same.
+    @cache
+    def about() -> dict[str, Any]:
+        return about_export(
+            workspace,
+            selection,
+            counts,
+            rows.left_out,
+            name=destination.name,
+            format=format,
+            relative_to=relative_to,
+        )
 
-def _way(files: str) -> Way:
-    try:
-        return Way(files)
-    except ValueError:
-        raise UsageError(
-            f"Files cannot be put there as `{files}`.", f"Choose from {', '.join(Way)}."
-        ) from None
+    with replacing(destination) as stream, progress.stage("export", rows.total(), "rows") as stage:
+        batches = rows.columns(stage.advance, scratch, counts)
+        WRITERS[format](batches, stream, lambda: short(about()))
+        about()["manifest"]["sha256"] = digest_of(stream)
+        # The sidecar first: a manifest without one would say nothing about its origin.
+        with replacing(sidecar) as beside:
+            beside.write(sidecar_bytes(about()))
+    return about()

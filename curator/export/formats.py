@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from curator.base.text import csv_cell
 from curator.errors import UsageError
-from curator.export.rows import COLUMNS, Columns, regrouped
+from curator.export.rows import COLUMNS, ManifestColumns, regrouped
 
 
 class Format(StrEnum):
@@ -45,25 +45,23 @@ _SUFFIXES = {
 About = Callable[[], Mapping[str, Any]]
 """What is known of the rows once all are written, for formats that can hold it."""
 
-Writer = Callable[[Iterable[Columns], BinaryIO, About], int]
-
-TOGETHER = 10_000
-"""Rows in a batch of columns; more take more memory and save no time."""
+Writer = Callable[[Iterable[ManifestColumns], BinaryIO, About], int]
 
 _ROW_GROUP = 100_000
 
 
-def choose_format(destination: Path, wanted: str | None) -> Format:
+def choose_format(destination: Path, name: str | None) -> Format:
     """The format that `--format` names, or else the one that the suffix stands for.
 
     Raises UsageError if neither says one that curator can write.
     """
-    if wanted is not None:
+    if name is not None:
         try:
-            return Format(wanted.lower())
+            return Format(name.lower())
         except ValueError:
-            known = ", ".join(Format)
-            raise UsageError(f"There is no format `{wanted}`.", f"Choose one of {known}.") from None
+            raise UsageError(
+                f"There is no format `{name}`.", f"Choose one of {', '.join(Format)}."
+            ) from None
     try:
         return _SUFFIXES[destination.suffix.lower()]
     except KeyError:
@@ -74,7 +72,7 @@ def choose_format(destination: Path, wanted: str | None) -> Format:
         ) from None
 
 
-def write_csv(batches: Iterable[Columns], stream: BinaryIO, about: About = dict) -> int:
+def write_csv(batches: Iterable[ManifestColumns], stream: BinaryIO, about: About = dict) -> int:
     """Write RFC 4180 CSV in UTF-8 with `\\n` line ends. Returns the number of rows."""
     stream.write((",".join(COLUMNS) + "\n").encode())
     written = 0
@@ -84,9 +82,9 @@ def write_csv(batches: Iterable[Columns], stream: BinaryIO, about: About = dict)
             batch.sha256,
             _each_once(batch.label),
             _each_once(batch.origin),
-            ["" if one is None else repr(one) for one in batch.probability],
+            ["" if value is None else repr(value) for value in batch.probability],
             _each_once(batch.round),
-            _quoted_all([one or "" for one in batch.group]),
+            _quoted_all([name or "" for name in batch.group]),
             _each_once(batch.split),
             _each_once(batch.width),
             _each_once(batch.height),
@@ -113,7 +111,7 @@ def _quoted_all(texts: Sequence[str]) -> Sequence[str]:
     return list(map(csv_cell, texts))
 
 
-def write_jsonl(batches: Iterable[Columns], stream: BinaryIO, about: About = dict) -> int:
+def write_jsonl(batches: Iterable[ManifestColumns], stream: BinaryIO, about: About = dict) -> int:
     """Write one JSON object a line, in UTF-8. Returns the number of rows."""
     written = 0
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -124,7 +122,7 @@ def write_jsonl(batches: Iterable[Columns], stream: BinaryIO, about: About = dic
     return written
 
 
-def write_parquet(batches: Iterable[Columns], stream: BinaryIO, about: About = dict) -> int:
+def write_parquet(batches: Iterable[ManifestColumns], stream: BinaryIO, about: About = dict) -> int:
     """Write Parquet with one row group for 100,000 rows. Returns the number of rows.
 
     `about` becomes the file's metadata `curator`, as JSON. The bytes are the same for the

@@ -33,7 +33,7 @@ from curator.catalogue.units import SplitShares
 from curator.errors import DataError
 from curator.export.diff import warn_if_changed
 from curator.export.reading import Manifest, by_image, open_manifest
-from curator.export.rows import Entry
+from curator.export.rows import ManifestRow
 from curator.intake.answers import parse_label, printable
 from curator.workspace import Workspace
 
@@ -102,10 +102,10 @@ def import_manifest(
             stack.enter_context(lease(workspace.catalogue, "round"))
             refuse_open_audit(workspace, "a manifest")
             with progress.stage("people's labels", rows, "rows") as stage:
-                entries = by_image(manifest.entries(), scratch)
+                entries = by_image(manifest.rows(), scratch)
                 restoring.record(_chunks(entries, stage), actor)
             with progress.stage("promotions", rows, "rows") as stage:
-                entries = by_image(manifest.entries(), scratch)
+                entries = by_image(manifest.rows(), scratch)
                 restoring.promote(_chunks(entries, stage), manifest)
     except OSError as error:
         raise cannot_write(Path(tempfile.gettempdir()), error) from error
@@ -143,7 +143,7 @@ def _check(manifest: Manifest, words: _Words, progress: Progress) -> int:
     """Read every row before anything is changed; how many there are."""
     number = 0
     with progress.stage("read", None, "rows") as stage:
-        for number, entry in enumerate(manifest.entries(), 1):
+        for number, entry in enumerate(manifest.rows(), 1):
             stage.advance()
             if entry.label is None:
                 continue
@@ -165,8 +165,8 @@ def _check(manifest: Manifest, words: _Words, progress: Progress) -> int:
 
 
 def _chunks(
-    entries: Iterator[tuple[Entry, tuple[Entry, ...]]], stage: Stage
-) -> Iterator[list[Entry]]:
+    entries: Iterator[tuple[ManifestRow, tuple[ManifestRow, ...]]], stage: Stage
+) -> Iterator[list[ManifestRow]]:
     while some := list(islice(entries, _TOGETHER)):
         yield [entry for entry, _ in some]
         stage.advance(sum(1 + len(others) for _, others in some))
@@ -186,7 +186,7 @@ class _Restoring:
         self._round: int | None = None
         self._fresh = True
 
-    def record(self, chunks: Iterable[list[Entry]], actor: str) -> None:
+    def record(self, chunks: Iterable[list[ManifestRow]], actor: str) -> None:
         """People's labels, all of them in one transaction."""
         splits = self._workspace.settings.splits
         decisions = [one for entries in chunks for one in self._decisions(entries)]
@@ -201,7 +201,7 @@ class _Restoring:
             ),
         )
 
-    def _decisions(self, entries: list[Entry]) -> Iterator[Decision]:
+    def _decisions(self, entries: list[ManifestRow]) -> Iterator[Decision]:
         ids = self._find(entries)
         stand = current(self._catalogue, list(ids.values()))
         for entry in entries:
@@ -217,7 +217,7 @@ class _Restoring:
             if decision is not None:
                 yield decision
 
-    def _decision(self, entry: Entry, image_id: int, now: LabelRecord) -> Decision | None:
+    def _decision(self, entry: ManifestRow, image_id: int, now: LabelRecord) -> Decision | None:
         if entry.label is None:
             self._unlabelled += 1
             return None
@@ -239,7 +239,7 @@ class _Restoring:
             method=Method.BLIND if origin in _BLIND else Method.IMPORT,
         )
 
-    def promote(self, chunks: Iterable[list[Entry]], manifest: Manifest) -> None:
+    def promote(self, chunks: Iterable[list[ManifestRow]], manifest: Manifest) -> None:
         """Promotions and scores, as one round; not over rounds that stand here already."""
         self._fresh = rounds.head(self._catalogue) is None
         token = rounds.begin_staging(self._catalogue)
@@ -269,7 +269,7 @@ class _Restoring:
         )
         self._round = done.round_id
 
-    def _stage(self, token: str, entries: list[Entry]) -> int:
+    def _stage(self, token: str, entries: list[ManifestRow]) -> int:
         """Stage what a chunk says; how many promotions are new."""
         ids = self._find(entries)
         stand = current(self._catalogue, list(ids.values()))
@@ -309,7 +309,7 @@ class _Restoring:
         )
         return len(new)
 
-    def _is_new(self, entry: Entry, now: LabelRecord) -> bool:
+    def _is_new(self, entry: ManifestRow, now: LabelRecord) -> bool:
         if now.standing is None:
             return True
         label = self._words.label(entry.label or "")
@@ -320,7 +320,7 @@ class _Restoring:
         return not same and not human
 
     def _count_splits(
-        self, there: list[tuple[Entry, int]], stand: Mapping[int, LabelRecord]
+        self, there: list[tuple[ManifestRow, int]], stand: Mapping[int, LabelRecord]
     ) -> None:
         if self._words.is_divided:
             return
@@ -331,7 +331,7 @@ class _Restoring:
             if entry.origin != Origin.PROMOTED
         )
 
-    def _find(self, entries: list[Entry]) -> dict[str, int]:
+    def _find(self, entries: list[ManifestRow]) -> dict[str, int]:
         digests = [bytes.fromhex(entry.sha256) for entry in entries]
         found = find_by_sha256(self._catalogue, digests)
         return {digest.hex(): image_id for digest, image_id in found.items()}

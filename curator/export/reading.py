@@ -1,6 +1,6 @@
 """Reading manifests back: any format that this tool writes, and what was said about it.
 
-Rows come one by one, so a manifest of any size can be read. Columns that a manifest lacks
+Rows come one by one, so a manifest of any size can be read. ManifestColumns that a manifest lacks
 are empty; what a row cannot be without is its SHA-256. A manifest that is no longer the
 one its sidecar was written for is recognised.
 """
@@ -19,15 +19,14 @@ from typing import Any
 
 from curator.errors import DataError
 from curator.export.building import ABOUT, MANIFEST
-from curator.export.rows import COLUMNS, Entry
+from curator.export.rows import COLUMNS, ManifestRow, sorted_on_disk
 from curator.export.sidecar import sidecar_path
-from curator.export.sorting import sorted_on_disk
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _NUMBERS = {"probability": float, "round": int, "width": int, "height": int}
 _BATCH = 10_000
 
-Row = Mapping[str, Any]
+Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,23 +40,27 @@ class Manifest:
     about: Mapping[str, Any] | None
     changed: bool
 
-    def entries(self) -> Iterator[Entry]:
+    def rows(self) -> Iterator[ManifestRow]:
         """All rows in order. Raises DataError, with the line, for one that makes no sense."""
         number = 0
         for number, row in enumerate(_READERS[_suffix(self.file)](self.file), 1):
-            yield _entry(self.file, number, row)
-        if number == 0 and self.about is None:
-            _refuse_empty(self.file)
+            yield _manifest_row(self.file, number, row)
+        if number == 0 and self.about is None and self.file.stat().st_size == 0:
+            raise DataError(f"{self.file} is empty.", "Name a file that `export` wrote.")
 
 
-def by_image(entries: Iterable[Entry], scratch: Path) -> Iterator[tuple[Entry, tuple[Entry, ...]]]:
+def by_image(
+    rows: Iterable[ManifestRow], scratch: Path
+) -> Iterator[tuple[ManifestRow, tuple[ManifestRow, ...]]]:
     """The first row of each image with its others, by SHA-256 and path; sorted in `scratch`.
 
     Raises DataError if two rows of an image say different things.
     """
-    ordered = sorted_on_disk(entries, scratch, key=_by_hash, restore=Entry._make)
-    for sha256, rows in groupby(ordered, key=lambda entry: entry.sha256):
-        first, *others = rows
+    by_hash = sorted_on_disk(
+        rows, scratch, key=lambda row: (row.sha256, row.path), restore=ManifestRow._make
+    )
+    for sha256, rows_of_image in groupby(by_hash, key=lambda row: row.sha256):
+        first, *others = rows_of_image
         for other in others:
             if (other.label, other.origin) != (first.label, first.origin):
                 raise DataError(
@@ -66,10 +69,6 @@ def by_image(entries: Iterable[Entry], scratch: Path) -> Iterator[tuple[Entry, t
                     "Nothing was done with it; export it again.",
                 )
         yield first, tuple(others)
-
-
-def _by_hash(entry: Entry) -> tuple[str, str]:
-    return entry.sha256, entry.path
 
 
 def open_manifest(path: Path) -> Manifest:
@@ -89,8 +88,11 @@ def open_manifest(path: Path) -> Manifest:
             f"Its name must end in one of {', '.join(_READERS)}.",
         )
     about = _about(sidecar)
-    digest = None if about is None else about.get("manifest", {}).get("sha256")
-    changed = digest is not None and digest != _digest(file)
+    recorded = None if about is None else about.get("manifest", {}).get("sha256")
+    changed = False
+    if recorded is not None:
+        with file.open("rb") as stream:
+            changed = recorded != hashlib.file_digest(stream, "sha256").hexdigest()
     return Manifest(file=file, about=about, changed=changed)
 
 
@@ -112,12 +114,7 @@ def _about(sidecar: Path) -> Mapping[str, Any] | None:
     return content
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _csv_rows(file: Path) -> Iterator[Row]:
+def _csv_rows(file: Path) -> Iterator[Values]:
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
@@ -127,7 +124,7 @@ def _csv_rows(file: Path) -> Iterator[Row]:
         raise DataError(f"{file} cannot be read: {error}.", "Export it again.") from error
 
 
-def _json_rows(file: Path) -> Iterator[Row]:
+def _json_rows(file: Path) -> Iterator[Values]:
     try:
         with file.open(encoding="utf-8") as stream:
             for number, line in enumerate(stream, 1):
@@ -141,7 +138,7 @@ def _json_rows(file: Path) -> Iterator[Row]:
         raise DataError(f"{file} cannot be read: {error}.", "Export it again.") from error
 
 
-def _parquet_rows(file: Path) -> Iterator[Row]:
+def _parquet_rows(file: Path) -> Iterator[Values]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -171,11 +168,11 @@ def _check_columns(file: Path, names: Any) -> None:
         )
 
 
-def _entry(file: Path, number: int, row: Row) -> Entry:
+def _manifest_row(file: Path, number: int, row: Values) -> ManifestRow:
     values = {name: _value(file, number, name, row.get(name)) for name in COLUMNS}
     if not _SHA256.match(values["sha256"] or ""):
         raise _bad_row(file, number, "its `sha256` is not 64 hexadecimal digits")
-    return Entry(**(values | {"path": values["path"] or ""}))
+    return ManifestRow(**(values | {"path": values["path"] or ""}))
 
 
 def _value(file: Path, number: int, name: str, value: Any) -> Any:
@@ -185,11 +182,6 @@ def _value(file: Path, number: int, name: str, value: Any) -> Any:
         return _NUMBERS[name](value) if name in _NUMBERS else str(value)
     except (ValueError, TypeError):
         raise _bad_row(file, number, f"its `{name}` is no number") from None
-
-
-def _refuse_empty(file: Path) -> None:
-    if file.stat().st_size == 0:
-        raise DataError(f"{file} is empty.", "Name a file that `export` wrote.")
 
 
 def _bad_row(file: Path, number: int, why: str) -> DataError:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from curator.base.text import path_bytes
-from curator.export.names import suffix_of
+from curator.export.layouts import suffix_of
 from curator.export.placing import SourceError, Trouble, chunks_of, opened, trouble_of
-from curator.export.rows import Item
+from curator.export.rows import ExportFile
 from curator.export.sidecar import digest_of
 
 _BLOCK = 512
@@ -37,27 +37,27 @@ class Shard:
 
 def write_shard(
     name: str,
-    samples: Iterable[tuple[str, Item]],
+    samples: Iterable[tuple[str, ExportFile]],
     class_of: Mapping[str | None, int],
     stream: BinaryIO,
 ) -> Shard:
-    """Write (key, item) pairs to `stream`, open for reading and writing.
+    """Write (key, file) pairs to `stream`, open for reading and writing.
 
     A file that is gone, or is not the image any more, leaves no trace in the shard.
     """
     troubles: dict[str, str] = {}
     written = 0
-    for key, item in samples:
+    for key, file in samples:
         start = stream.tell()
-        trouble = _add_picture(stream, key, item)
+        trouble = _add_picture(stream, key, file)
         if trouble is not None:
             stream.seek(start)
             stream.truncate()
             troubles[key] = trouble
             continue
-        if item.entry.label in class_of:
-            _add(stream, f"{key}.cls", str(class_of[item.entry.label]).encode())
-        _add(stream, f"{key}.json", sample_json(item).encode())
+        if file.row.label in class_of:
+            _add(stream, f"{key}.cls", str(class_of[file.row.label]).encode())
+        _add(stream, f"{key}.json", json.dumps(facts_of(file), ensure_ascii=False).encode())
         written += 1
     stream.write(bytes(2 * _BLOCK))
     return Shard(
@@ -69,37 +69,32 @@ def write_shard(
     )
 
 
-def facts_of(item: Item) -> dict[str, Any]:
+def facts_of(file: ExportFile) -> dict[str, Any]:
     """What goes beside an image: its row without a path of this machine, and its source."""
-    facts: dict[str, Any] = item.entry._asdict()
+    facts: dict[str, Any] = file.row._asdict()
     del facts["path"]
-    return facts | {"source": item.source}
+    return facts | {"source": file.source}
 
 
-def sample_json(item: Item) -> str:
-    """`facts_of` as text."""
-    return json.dumps(facts_of(item), ensure_ascii=False)
-
-
-def _add_picture(stream: BinaryIO, key: str, item: Item) -> Trouble | None:
+def _add_picture(stream: BinaryIO, key: str, file: ExportFile) -> Trouble | None:
     digest, size = hashlib.sha256(), 0
     with ExitStack() as stack:
         try:
-            source = stack.enter_context(opened(path_bytes(item.file)))
+            source = stack.enter_context(opened(path_bytes(file.path)))
         except OSError as error:
             return trouble_of(error)
-        stream.write(_header(f"{key}{suffix_of(item.format)}", item.size))
+        stream.write(_header(f"{key}{suffix_of(file.format)}", file.size))
         try:
             for chunk in chunks_of(source):
                 digest.update(chunk)
                 size += len(chunk)
-                if size > item.size:
+                if size > file.size:
                     return Trouble.CHANGED
                 stream.write(chunk)
         except SourceError:
             return Trouble.UNREADABLE
     stream.write(bytes(-size % _BLOCK))
-    return None if digest.hexdigest() == item.entry.sha256 else Trouble.CHANGED
+    return None if digest.hexdigest() == file.row.sha256 else Trouble.CHANGED
 
 
 def _add(stream: BinaryIO, name: str, content: bytes) -> None:

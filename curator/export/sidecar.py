@@ -2,7 +2,8 @@
 
 `clean.csv` is accompanied by `clean.csv.json`: what was counted, left out and promised,
 under which settings, from whose images under which licences, and the digest that ties it
-to the manifest. It holds no time and no host, so that the same work gives the same bytes.
+to the manifest. It holds no time and no host, so that the same work gives the same bytes. A
+certificate is passed on only where it speaks about exactly the promoted images of this export.
 """
 
 from __future__ import annotations
@@ -10,23 +11,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import platform
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-from curator.base.idset import IdSet
+from curator.base.text import path_text
 from curator.base.version import __version__
-from curator.export.rows import Columns, Entry, Item
+from curator.base.vocabulary import CurrentLabel, LocationState, Origin
+from curator.catalogue.counts import counts, source_counts
+from curator.catalogue.rounds import RoundRecord, get_round, head
+from curator.export.filters import Selection
+from curator.export.rows import ExportCounts
+from curator.settings.sections import Settings
+from curator.workspace import Workspace
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away; new fields may come at any time."""
-
 
 _CHUNK = 1 << 20
 
@@ -38,84 +41,91 @@ def sidecar_path(destination: Path) -> Path:
     return destination.with_name(destination.name + ".json")
 
 
-class ExportCounts:
-    """Counts of what went into an export."""
-
-    def __init__(self) -> None:
-        self._cells: Counter[tuple[str, str]] = Counter()
-        self._parts: Counter[tuple[str, str]] = Counter()
-        self._images = IdSet()
-        self.promoted = IdSet()
-        self.rows_of_source: Counter[str] = Counter()
-        self.rows = 0
-        self.unlabelled = 0
-
-    def see(self, items: Iterable[Item]) -> Iterator[Item]:
-        """`items` as they are, their images and sources counted on their way."""
-        for item in items:
-            self.rows_of_source[item.source] += 1
-            self._images.add(item.image_id)
-            if item.entry.origin == "promoted":
-                self.promoted.add(item.image_id)
-            yield item
-
-    def count(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """`entries` as they are, each counted on its way."""
-        for entry in entries:
-            self.rows += 1
-            if entry.label is None or entry.origin is None:
-                self.unlabelled += 1
-            else:
-                self._cells[entry.label, entry.origin] += 1
-            if entry.split is not None:
-                self._parts[entry.split, entry.label or ""] += 1
-            yield entry
-
-    def see_all(
-        self, batch: Columns, source: str, image_ids: NDArray[np.int64], promoted: NDArray[np.bool_]
-    ) -> None:
-        """A batch of rows of one source, counted at once; `promoted` says which rounds labelled."""
-        self.rows_of_source[source] += len(batch.path)
-        self._images.add_all(image_ids)
-        self.promoted.add_all(image_ids[promoted])
-        self.rows += len(batch.path)
-        for (label, origin), number in Counter(zip(batch.label, batch.origin, strict=True)).items():
-            if label is None or origin is None:
-                self.unlabelled += number
-            else:
-                self._cells[label, origin] += number
-        for (part, label), number in Counter(zip(batch.split, batch.label, strict=True)).items():
-            if part is not None:
-                self._parts[part, label or ""] += number
-
-    @property
-    def images(self) -> int:
-        """Distinct images."""
-        return len(self._images)
-
-    def by_label(self) -> dict[str, dict[str, int]]:
-        """Label → origin → rows, in alphabetical order; those without a label are not in it."""
-        return _nested(self._cells)
-
-    def by_part(self) -> dict[str, dict[str, int]]:
-        """Split → label → rows; the empty label is that of rows without one."""
-        return _nested(self._parts)
+def sidecar_bytes(content: Mapping[str, Any]) -> bytes:
+    """`content` as indented JSON in UTF-8, in the order in which it is given."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _nested(cells: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
-    nested: dict[str, dict[str, int]] = {}
-    for (outer, inner), count in sorted(cells.items()):
-        nested.setdefault(outer, {})[inner] = count
-    return nested
+def about_export(
+    workspace: Workspace,
+    selection: Selection,
+    tally: ExportCounts,
+    rows_left_out: Mapping[str, int],
+    *,
+    name: str,
+    format: str,
+    relative_to: Path | None = None,
+) -> dict[str, Any]:
+    """Everything but the digest of the manifest, which is not known yet.
+
+    `rows_left_out` are those of the catalogue's rows that a filter or a check left out, by why.
+    """
+    settings = workspace.settings
+    round_id = head(workspace.catalogue)
+    current_round = None if round_id is None else get_round(workspace.catalogue, round_id)
+    division = selection.division
+    certificate, certificate_note = _certificate(selection, tally)
+    return {
+        "schema": SCHEMA,
+        "manifest": {
+            "name": os.fsencode(name).decode("utf-8", "backslashreplace"),
+            "format": format,
+            "rows": tally.rows,
+            "images": tally.images,
+            "relative_to": None if relative_to is None else path_text(os.fsencode(relative_to)),
+        },
+        "labels": tally.by_label(),
+        "unlabelled": tally.unlabelled,
+        "splits": tally.by_part(),
+        "left_out": _left_out(workspace, selection, rows_left_out),
+        "filters": selection.filters.as_facts(),
+        "division": None
+        if division is None
+        else {part: getattr(division, part) for part in ("train", "validation", "test", "seed")},
+        "classes": {"positive": settings.classes.positive, "negative": settings.classes.negative},
+        "thresholds": _thresholds(settings, current_round),
+        "certificate": certificate,
+        "certificate_note": certificate_note,
+        "round": None if current_round is None else _round(current_round),
+        "settings": settings.model_dump(mode="json"),
+        "versions": library_versions(),
+        "sources": [
+            {
+                "name": source.name,
+                "root": path_text(source.root),
+                "licence": source.licence,
+                "attribution": source.attribution,
+                "rows": tally.rows_of_source[source.name],
+                "missing": source.locations.get(LocationState.MISSING, 0),
+            }
+            for source in source_counts(workspace.catalogue)
+        ],
+    }
+
+
+def short(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What of it fits into a file's own metadata: no paths of this machine, no settings."""
+    shared = ("schema", "labels", "splits", "filters", "division", "classes", "thresholds")
+    sources = [
+        {key: source[key] for key in ("name", "licence", "attribution", "rows")}
+        for source in about["sources"]
+        if source["rows"]
+    ]
+    return {key: about[key] for key in shared} | {
+        "certificate": about["certificate"],
+        "certificate_note": about["certificate_note"],
+        "sources": sources,
+        "curator": about["versions"]["curator"],
+    }
 
 
 def library_versions() -> dict[str, str]:
     """The versions of what may change a label: curator, Python, and the libraries under it."""
-    found = {"curator": __version__, "python": platform.python_version()}
+    versions = {"curator": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def digest_of(stream: BinaryIO) -> str:
@@ -133,6 +143,57 @@ def digest_of(stream: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def sidecar_bytes(content: Mapping[str, Any]) -> bytes:
-    """`content` as indented JSON in UTF-8, in the order in which it is given."""
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+def _certificate(selection: Selection, tally: ExportCounts) -> tuple[Any, str]:
+    """The certificate of the promoted labels, and why none holds for them (empty if one does)."""
+    certified = selection.certified
+    if certified is None:
+        note = "no audit has said anything about promoted labels"
+        return None, note if len(tally.promoted) else ""
+    is_exact = not selection.is_partial and tally.promoted.are(certified.image_ids)
+    # A stale one is shown, and says so: it once spoke about these labels.
+    facts = dict(certified.facts) if is_exact or certified.stale else None
+    if not len(tally.promoted) or (is_exact and not certified.stale):
+        return facts, ""
+    if certified.stale:
+        return facts, f"stale: {certified.facts['reason']}"
+    return facts, (
+        "it is about other images than those in here, and says nothing about a part of them"
+    )
+
+
+def _left_out(
+    workspace: Workspace, selection: Selection, rows: Mapping[str, int]
+) -> dict[str, int]:
+    """Why → how many: images by their label, then `rows` that were looked at and left out."""
+    pool, classes = counts(workspace.catalogue), workspace.settings.classes
+    left_out = {} if selection.filters.include_unlabelled else {"unlabelled": pool.unlabelled}
+    for label in CurrentLabel:
+        by_origin: Mapping[Origin, int] = pool.labels.get(label, {})
+        if label not in selection.labels:
+            left_out[classes.name_of(label)] = sum(by_origin.values())
+        elif selection.origins is not None:
+            for origin, number in by_origin.items():
+                others = 0 if origin in selection.origins else number
+                left_out["other-origin"] = left_out.get("other-origin", 0) + others
+    left_out["quarantined"] = sum(pool.quarantined.values())
+    left_out["missing"] = pool.missing
+    return left_out | {why: number for why, number in sorted(rows.items()) if number}
+
+
+def _thresholds(settings: Settings, current_round: RoundRecord | None) -> Any:
+    """Those that the labels were given by, not those that were set since."""
+    set_now = settings.promotion.model_dump(mode="json")
+    return set_now if current_round is None else current_round.settings.get("promotion", set_now)
+
+
+def _round(record: RoundRecord) -> dict[str, Any]:
+    # How long it took says nothing about the labels, and is never the same twice.
+    outcome = {name: value for name, value in record.outcome.items() if name != "seconds"}
+    return {
+        "round": record.round_id,
+        "seed": record.seed,
+        "model_sha256": record.model_digest,
+        "scores_sha256": record.score_digest,
+        "coverage": record.coverage,
+        "outcome": outcome,
+    }

@@ -31,7 +31,7 @@ from curator.catalogue.groups import GroupRecord, replace_grouping
 from curator.catalogue.labels import current, history, retract
 from curator.catalogue.pool import current_scores
 from curator.errors import BusyError, DataError, UsageError
-from curator.export.export import Filters, export
+from curator.export.filters import Filters
 from curator.export.import_manifest import import_manifest
 from curator.maintenance.verify import verify
 from curator.report.status import status
@@ -39,6 +39,7 @@ from curator.rounds.rollback import rollback
 from curator.rounds.run import run_rounds
 from curator.workspace import Workspace
 from tests.support.audited import Pool, answer, make_pool, with_settings
+from tests.support.exported import export
 from tests.support.filled import decide, promote
 
 pytestmark = pytest.mark.slow

@@ -103,7 +103,7 @@ def _plans(catalogue: Catalogue) -> Iterator[list[str]]:
         lambda c: pool.current_scores(c, np.arange(5)),
         lambda c: queues.score_histogram(c),
         queues.borderline_left,
-        lambda c: list(manifest.manifest_rows(c)),
+        lambda c: list(manifest.manifest_columns(c, with_files=True)),
         lambda c: list(features.images_without_features(c, 1)),
         lambda c: say(c, 9, "positive", method=Method.SINGLE),
         lambda c: say(c, [2, 9, 10], "negative", shares=SplitShares(test=0.5)),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from curator.base.vocabulary import CurrentLabel, GroupKind, Label, Origin, Quarantine, Split
+from curator.base.vocabulary import CurrentLabel, GroupKind, Label, Origin, Quarantine
 from curator.catalogue import (
     bulk,
     claims,
@@ -292,46 +292,44 @@ def test_the_pool_comes_in_order_with_its_features(catalogue: Catalogue) -> None
     assert features.end_row(catalogue, number) == 0
 
 
-def test_the_manifest_is_sorted_by_path_over_all_sources(catalogue: Catalogue) -> None:
+def test_the_manifest_comes_by_source_and_path(catalogue: Catalogue) -> None:
     first = sources.add_source(catalogue, name="z", root=b"/b").source_id
     second = sources.add_source(catalogue, name="y", root=b"/").source_id
     files.record_files(catalogue, first, [inspected(b"2.png", b"2"), inspected(b"1.png", b"1")])
     files.record_files(catalogue, second, [inspected(b"a.png", b"a"), inspected(b"c.png", b"1")])
-    given = [
-        decision(2, "positive", reasons=("sharp",), note="fine"),
-        decision(1, "negative"),
-        decision(3, "unsure"),
-    ]
+    given = [decision(2, "positive"), decision(1, "negative"), decision(3, "unsure")]
     labels.record_decisions(catalogue, given, actor="anna")
     grouped = [GroupRecord(name="film", primary=(1, 2))]
     groups.replace_grouping(catalogue, GroupKind.USER, grouped)
-    rows = list(manifest.manifest_rows(catalogue))
-    assert [row.path for row in rows] == [b"/b/1.png", b"/b/2.png", b"/c.png"]
-    assert [row.image_id for row in rows] == [2, 1, 2]
-    one = rows[0]
-    assert (one.standing, one.origin, one.split) == (
-        CurrentLabel.POSITIVE,
-        Origin.SEED,
-        Split.TRAIN,
-    )
-    assert (one.reasons, one.note) == (("sharp",), "fine")
-    assert (one.user_group, one.grouped) == ("film", True)
-    everything = list(manifest.manifest_rows(catalogue, standings=list(CurrentLabel)))
-    assert everything[0].path == b"/a.png"
-    assert not everything[0].grouped
-    assert len(list(manifest.manifest_rows(catalogue, sources=["y"]))) == 1
-    for wanted in ({}, {"standings": list(CurrentLabel)}, {"sources": ["y"]}, {"origins": []}):
-        rows = list(manifest.manifest_rows(catalogue, **wanted))
-        assert manifest.count_manifest_rows(catalogue, **wanted) == len(rows)
+    outer, inner = manifest.manifest_columns(catalogue, with_files=True)
+    assert not manifest.sources_lie_apart(catalogue)
+    assert (outer.source, outer.root, outer.paths) == ("y", b"/", (b"c.png",))
+    assert (inner.source, inner.root, inner.paths) == ("z", b"/b", (b"1.png", b"2.png"))
+    assert (outer.image_ids.tolist(), inner.image_ids.tolist()) == ([2], [2, 1])
+    assert (inner.label[0], inner.origin[0], inner.split[0]) == ("positive", "seed", "train")
+    assert (inner.user_group[0], inner.grouped.tolist()) == ("film", [True, True])
+    assert (inner.size, inner.format) == ((1, 1), ("PNG", "PNG"))
+    first_row = inner.where(np.array([True, False]))
+    assert (first_row.paths, first_row.size) == ([b"1.png"], [1])
+    everything = list(manifest.manifest_columns(catalogue, labels=list(CurrentLabel)))
+    assert everything[0].paths == (b"a.png", b"c.png")
+    assert everything[0].grouped.tolist() == [False, True]
+    assert everything[0].size == ()
+    for wanted in ({}, {"labels": list(CurrentLabel)}, {"origins": []}):
+        rows = sum(len(batch.paths) for batch in manifest.manifest_columns(catalogue, **wanted))
+        assert manifest.count_manifest_rows(catalogue, **wanted) == rows
 
 
-def test_a_manifest_is_one_consistent_view(catalogue: Catalogue) -> None:
+def test_a_manifest_is_one_consistent_view(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "CHUNK", 1)
     ids = add_images(catalogue, 4)
     say(catalogue, ids, "positive")
-    rows = manifest.manifest_rows(catalogue)
-    first = next(rows)
+    batches = manifest.manifest_columns(catalogue)
+    first = next(batches)
     say(catalogue, ids, "negative", replace=True)
-    assert {row.standing for row in (first, *rows)} == {CurrentLabel.POSITIVE}
+    assert [batch.label for batch in (first, *batches)] == [("positive",)] * 4
 
 
 def test_staged_scores_are_seen_by_nobody(catalogue: Catalogue) -> None:

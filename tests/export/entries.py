@@ -7,12 +7,12 @@ import random
 from collections.abc import Iterator
 
 from curator.base.text import path_text
-from curator.export.rows import Entry
+from curator.export.rows import ManifestRow
 
 
-def entry(path: bytes, **changes: object) -> Entry:
+def entry(path: bytes, **changes: object) -> ManifestRow:
     """A plain entry at `path`, with some columns changed."""
-    plain = Entry(
+    plain = ManifestRow(
         path=path_text(path),
         sha256=hashlib.sha256(path).hexdigest(),
         label="good",
@@ -38,7 +38,7 @@ AWKWARD = [
 ]
 
 
-def many(count: int, seed: int = 0) -> Iterator[Entry]:
+def many(count: int, seed: int = 0) -> Iterator[ManifestRow]:
     """`count` entries in random order."""
     chance = random.Random(seed)
     numbers = list(range(count))

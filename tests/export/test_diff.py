@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from curator.base.vocabulary import Label, Method, Origin
 from curator.errors import DataError
-from curator.export.diff import diff
-from curator.export.difference import Kind, changes
-from curator.export.export import Filters, export
-from curator.export.rows import Entry
+from curator.export.diff import Kind, changes, diff
+from curator.export.filters import Filters
+from curator.export.rows import ManifestRow
 from curator.workspace import Workspace
 from tests.export.entries import entry
 from tests.support.command import curator
+from tests.support.exported import export
 from tests.support.filled import decide, fill, promote
 
 pytestmark = pytest.mark.slow
@@ -79,7 +79,7 @@ ROWS = st.dictionaries(
 def test_it_agrees_with_plain_dictionaries(
     tmp_path: Path, old: dict[int, tuple[str, str]], new: dict[int, tuple[str, str]]
 ) -> None:
-    def entries(of: dict[int, tuple[str, str]]) -> list[Entry]:
+    def entries(of: dict[int, tuple[str, str]]) -> list[ManifestRow]:
         return [entry(b"%d.jpg" % k, label=v[0], origin=v[1]) for k, v in of.items()]
 
     found = [one for one in changes(entries(old), entries(new), tmp_path) if one]

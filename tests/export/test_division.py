@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from curator.catalogue.bulk import own_unit_key
 from curator.errors import UsageError
-from curator.export.division import PARTS, Division, parse_division
+from curator.export.filters import PARTS, Division, parse_division
 from tests.support.fashion import load
 
 KEYS = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=50)

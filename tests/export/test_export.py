@@ -18,10 +18,11 @@ from curator.base.vocabulary import GroupKind, Label, LocationState, Method, Ori
 from curator.catalogue.files import known_files, mark_locations, quarantine_images
 from curator.catalogue.groups import GroupRecord, replace_grouping
 from curator.errors import StorageError, UsageError
-from curator.export.export import Filters, export
+from curator.export.filters import Filters
 from curator.export.rows import COLUMNS, RUN_LENGTH
 from curator.workspace import Workspace
 from tests.support.disk import files_no_larger_than, locked_folder
+from tests.support.exported import export
 from tests.support.filled import decide, fill, promote
 
 pytestmark = pytest.mark.slow

@@ -16,9 +16,10 @@ from PIL import Image
 
 from curator.base.vocabulary import GroupKind
 from curator.catalogue.groups import GroupRecord, replace_grouping
-from curator.export.export import ExportReport, export
+from curator.export.export import ExportReport
 from curator.workspace import Workspace
 from tests.support.curated import HUMAN, PROMOTED, curate
+from tests.support.exported import export
 from tests.support.filled import promote
 
 EACH = HUMAN + PROMOTED
@@ -142,7 +143,7 @@ def test_hugging_face_reads_parts_that_lack_scores_and_groups(
 def test_hugging_face_reads_images_without_a_label(workspace: Workspace, tmp_path: Path) -> None:
     from datasets import load_dataset
 
-    from curator.export.export import Filters
+    from curator.export.filters import Filters
 
     curate(workspace, tmp_path / "pictures")
     export(
@@ -166,7 +167,7 @@ def test_images_without_a_label_are_a_part_of_their_own_and_no_class(
     from datasets import load_dataset
     from torchvision.datasets import ImageFolder
 
-    from curator.export.export import Filters
+    from curator.export.filters import Filters
 
     curate(workspace, tmp_path / "pictures")
     with_unlabelled = Filters(include_unlabelled=True)

@@ -17,12 +17,14 @@ from typing import Any
 
 import pytest
 
+from curator.audits.certificate import CertifiedImages, ExportableLabels
 from curator.base.vocabulary import Label
 from curator.errors import BusyError, StorageError, UsageError
-from curator.export.export import CertifiedImages, Filters, export
+from curator.export.filters import Filters
 from curator.workspace import Workspace, create_workspace
 from tests.support.command import run_curator, start_curator
 from tests.support.disk import files_no_larger_than, locked_folder
+from tests.support.exported import export
 from tests.support.filled import decide, fill, promote
 from tests.support.needs import skip_unavoidably
 
@@ -487,7 +489,7 @@ def test_unlabelled_images_have_a_folder_of_their_own(
 
 
 def test_a_certificate_is_shown_only_for_exactly_its_images(
-    workspace: Workspace, photos: Path, tmp_path: Path
+    workspace: Workspace, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = fill(
         workspace, photos, ["p.jpg", "q.jpg"], contents=write_files(photos, ["p.jpg", "q.jpg"])
@@ -496,7 +498,8 @@ def test_a_certificate_is_shown_only_for_exactly_its_images(
     promised = CertifiedImages(facts={"bound": 0.01}, image_ids=list(ids.values()))
     fewer = CertifiedImages(facts={"bound": 0.01}, image_ids=[ids["p.jpg"]])
 
-    def shown(name: str, **options: Any) -> Any:
+    def shown(name: str, *, certified: CertifiedImages, **options: Any) -> Any:
+        monkeypatch.setattr(ExportableLabels, "certified", lambda _: certified)
         report = export(workspace, tmp_path / name, **options)
         about = json.loads(report.sidecar.read_text())
         assert about["certificate"] == report.certificate

@@ -15,13 +15,13 @@ import pytest
 from curator.base.text import csv_cell
 from curator.errors import UsageError
 from curator.export.formats import WRITERS, Format, choose_format
-from curator.export.rows import COLUMNS, Entry, in_columns
+from curator.export.rows import COLUMNS, ManifestRow, in_columns
 from tests.export.entries import AWKWARD, many
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def written(format: Format, entries: list[Entry]) -> bytes:
+def written(format: Format, entries: list[ManifestRow]) -> bytes:
     stream = io.BytesIO()
     assert WRITERS[format](in_columns(entries, 7), stream) == len(entries)
     return stream.getvalue()
@@ -48,7 +48,7 @@ def test_same_rows_same_bytes(format: Format) -> None:
 
 @pytest.mark.parametrize("format", list(WRITERS))
 @pytest.mark.parametrize("entries", [AWKWARD, [], AWKWARD[2:3]], ids=["awkward", "none", "nulls"])
-def test_pandas_reads_every_cell(format: Format, entries: list[Entry]) -> None:
+def test_pandas_reads_every_cell(format: Format, entries: list[ManifestRow]) -> None:
     data = io.BytesIO(written(format, entries))
     read: dict[Format, Any] = {
         Format.CSV: lambda: pd.read_csv(data),

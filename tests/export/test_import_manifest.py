@@ -11,11 +11,12 @@ import pytest
 from curator.base.vocabulary import GroupKind, Label, Method, Origin
 from curator.catalogue.groups import GroupRecord, replace_grouping
 from curator.errors import DataError
-from curator.export.export import Filters, export
+from curator.export.filters import Filters
 from curator.export.import_manifest import import_manifest
 from curator.maintenance.verify import verify
 from curator.workspace import Workspace, create_workspace
 from tests.support.command import curator
+from tests.support.exported import export
 from tests.support.filled import decide, fill, promote
 
 pytestmark = pytest.mark.slow

@@ -9,24 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curator.base.text import path_text
-from curator.export import names
+from curator.export import layouts
 from curator.export.building import check_component
 
 
 @given(st.text(), st.sampled_from(["image", "class"]))
 def test_any_text_becomes_one_safe_component(text: str, fallback: str) -> None:
-    made = names.safe_name(text, fallback)
+    made = layouts.safe_name(text, fallback)
     check_component(made)
     assert len(made.encode()) <= 121
     assert not made.startswith((".", "-", "~"))
     assert not made.endswith((".", " "))
     assert not set(made) & set('/\\<>:"|?*%\0\n\r\t\x7f')
-    assert names.safe_name(made, fallback) == made
+    assert layouts.safe_name(made, fallback) == made
 
 
 @given(st.binary(min_size=1).filter(lambda name: b"/" not in name and b"\0" not in name))
 def test_any_file_name_gives_a_stem(name: bytes) -> None:
-    stem = names.file_stem(path_text(b"/photos/" + name))
+    stem = layouts.file_stem(path_text(b"/photos/" + name))
     check_component(stem + ".jpg")
     os.fsencode(stem).decode("utf-8")
 
@@ -44,17 +44,17 @@ def test_any_file_name_gives_a_stem(name: bytes) -> None:
     ],
 )
 def test_stems(path: str, stem: str) -> None:
-    assert names.file_stem(path) == stem
+    assert layouts.file_stem(path) == stem
 
 
 def test_folders_of_labels_never_meet() -> None:
-    made = names.folder_names(["a/b", "a_b", "A_B", "..", "", "unlabelled"])
-    assert len({names.meeting_key(name) for name in made.values()}) == 6
+    made = layouts.folder_names(["a/b", "a_b", "A_B", "..", "", "unlabelled"])
+    assert len({layouts.collision_key(name) for name in made.values()}) == 6
     assert made["a/b"] == "a_b"
 
 
 def test_the_suffix_says_what_the_file_holds() -> None:
-    assert names.suffix_of("JPEG") == ".jpg"
-    assert names.suffix_of("HEIF") == ".heic"
-    assert names.suffix_of(None) == ".img"
-    assert names.suffix_of("../X") == "._x"
+    assert layouts.suffix_of("JPEG") == ".jpg"
+    assert layouts.suffix_of("HEIF") == ".heic"
+    assert layouts.suffix_of(None) == ".img"
+    assert layouts.suffix_of("../X") == "._x"
