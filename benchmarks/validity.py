@@ -14,22 +14,25 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import binom
 
 from benchmarks.report import Line, print_report
 from curator.audits.draw import draw_audit
 from curator.audits.forecast import Forecast
 from curator.audits.frame import Frame, freeze_frame, of_class
-from curator.audits.ladder import AuditPlan, critical_count, lay_ladder
+from curator.audits.plan import (
+    AuditPlan,
+    Promise,
+    Spending,
+    critical_count,
+    nested_plan,
+    next_promise,
+)
 from curator.audits.planner import choose_plan
-from curator.audits.promise import Promise, next_promise
-from curator.audits.test import AuditOutcome, close_audit
-from curator.audits.whole import bound_whole, error_with_slips
+from curator.audits.test import AuditOutcome, close_audit, most_wrong_unseen
+from curator.base.arrays import BoolArray, IntArray
+from curator.base.vocabulary import AuditScope
 from tests.audits.cases import adversary
-
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 RISK = 0.05
 SHAPES = ("even", "loosest", "strictest", "rising", "tight")
@@ -86,12 +89,12 @@ def what_it_does_not(runs: int) -> Iterator[tuple[str, float]]:
     yield "a second and third audit at full risk", 1 - (1 - RISK) ** 3
 
 
-def make_frame(size: int, positive: Flags | None = None) -> Frame:
-    """Image i at place i, estimated errors rising to one half."""
-    place = np.arange(size)
-    estimate = 1 / (1 + np.exp(8 * (1 - (place + 0.5) / size)))
-    label = place % 2 == 0 if positive is None else positive
-    return freeze_frame(place, label, -place.astype(np.float64), estimate, seed=0)
+def make_frame(size: int, positive: BoolArray | None = None) -> Frame:
+    """Image i at rank i, estimated errors rising to one half."""
+    rank = np.arange(size)
+    estimate = 1 / (1 + np.exp(8 * (1 - (rank + 0.5) / size)))
+    label = rank % 2 == 0 if positive is None else positive
+    return freeze_frame(rank, label, -rank.astype(np.float64), estimate, seed=0)
 
 
 def planned(frame: Frame, max_error: float, sample: int, boldness: float = 1.0) -> AuditPlan:
@@ -100,13 +103,13 @@ def planned(frame: Frame, max_error: float, sample: int, boldness: float = 1.0) 
     rates = np.add.reduceat(frame.estimated_error, edges[:-1]) / np.diff(edges)
     forecast = Forecast(edges=edges, rates=boldness * rates[None, :], weights=np.ones(1))
     promise = Promise(max_error=max_error, risk=RISK)
-    found = choose_plan(frame, forecast, promise, sample=sample, seed=0)
-    assert found is not None
-    return found[0]
+    choice = choose_plan(frame, forecast, promise, sample=sample, seed=0)
+    assert choice is not None
+    return choice[0]
 
 
 def worst_share(plan: AuditPlan, runs: int) -> float:
-    """The largest share of false certificates over shapes, first broken rungs and excesses.
+    """The largest share of false certificates over shapes, first broken steps and excesses.
 
     All are tried with a tenth of the runs. The worst of many noisy shares looks worse than it
     is, so the five worst are played again in full, with fresh chance.
@@ -114,7 +117,7 @@ def worst_share(plan: AuditPlan, runs: int) -> float:
     generator = np.random.default_rng(1)
     adversaries = [
         adversary(plan, first, shape, excess)
-        for shape, first, excess in itertools.product(SHAPES, range(len(plan.rungs)), EXCESSES)
+        for shape, first, excess in itertools.product(SHAPES, range(len(plan.steps)), EXCESSES)
     ]
     rough = [
         float(false_certificates(plan, wrong, max(runs // 10, 1), generator).mean())
@@ -122,55 +125,55 @@ def worst_share(plan: AuditPlan, runs: int) -> float:
     ]
     worst = np.argsort(rough)[-5:]
     return max(
-        float(false_certificates(plan, adversaries[place], runs, generator).mean())
-        for place in worst
+        float(false_certificates(plan, adversaries[index], runs, generator).mean())
+        for index in worst
     )
 
 
 def found_in_samples(
-    plan: AuditPlan, wrong: Ints, runs: int, generator: np.random.Generator
-) -> Ints:
-    """Wrong labels found up to each rung, (rungs, runs)."""
-    shells = [
+    plan: AuditPlan, wrong: IntArray, runs: int, generator: np.random.Generator
+) -> IntArray:
+    """Wrong labels found up to each step, (steps, runs)."""
+    by_stratum = [
         generator.hypergeometric(bad, end - start - bad, drawn, size=runs)
-        for bad, (start, end, drawn) in zip(wrong, plan.shells, strict=True)
+        for bad, (start, end, drawn) in zip(wrong, plan.strata, strict=True)
     ]
-    found: Ints = np.cumsum(shells, axis=0)
+    found: IntArray = np.cumsum(by_stratum, axis=0)
     return found
 
 
 def false_certificates(
-    plan: AuditPlan, wrong: Ints, runs: int, generator: np.random.Generator
-) -> Flags:
+    plan: AuditPlan, wrong: IntArray, runs: int, generator: np.random.Generator
+) -> BoolArray:
     """Which audits certify a set whose unseen images are wrong too often, (runs,)."""
     found = found_in_samples(plan, wrong, runs, generator)
-    criticals = np.array([rung.critical for rung in plan.rungs])
+    criticals = np.array([step.critical for step in plan.steps])
     reached = np.cumprod(found <= criticals[:, None], axis=0).sum(axis=0) - 1
     return claims_too_much(plan, wrong, found, reached, plan.promise.max_error)
 
 
 def claims_too_much(
-    plan: AuditPlan, wrong: Ints, found: Ints, reached: Ints, max_error: float
-) -> Flags:
-    """Whether the set of the reached rung (-1: none) holds too many among its unseen images."""
+    plan: AuditPlan, wrong: IntArray, found: IntArray, reached: IntArray, max_error: float
+) -> BoolArray:
+    """Whether the set of the last step (-1: none) holds too many among its unseen images."""
     left = np.cumsum(wrong)[reached] - found[reached, np.arange(len(reached))]
-    unseen = np.array([rung.unseen for rung in plan.rungs])[reached]
-    false: Flags = (reached >= 0) & (left > max_error * unseen + 1e-9)
+    unseen = np.array([step.unseen for step in plan.steps])[reached]
+    false: BoolArray = (reached >= 0) & (left > max_error * unseen + 1e-9)
     return false
 
 
 def rare_class(runs: int) -> float:
     """A promise about the positives of a pool that has 3% of them."""
-    place = np.arange(60_000)
-    frame = of_class(make_frame(60_000, place % 33 == 0), positive=True)
-    plan = plain_ladder(frame, Promise(max_error=0.05, risk=RISK), 200)
+    rank = np.arange(60_000)
+    frame = of_class(make_frame(60_000, rank % 33 == 0), positive=True)
+    plan = plain_plan(frame, Promise(max_error=0.05, risk=RISK), 200)
     return worst_share(plan, runs)
 
 
-def plain_ladder(frame: Frame, promise: Promise, sample: int) -> AuditPlan:
-    """Four rungs at equal steps from 70% of the frame."""
+def plain_plan(frame: Frame, promise: Promise, sample: int) -> AuditPlan:
+    """Four steps at equal steps from 70% of the frame."""
     drawn = [round(sample * share) for share in (0.7, 0.8, 0.9, 1.0)]
-    plan = lay_ladder(frame, promise, [count * len(frame) // sample for count in drawn], drawn)
+    plan = nested_plan(frame, promise, [count * len(frame) // sample for count in drawn], drawn)
     assert plan is not None
     return plan
 
@@ -178,8 +181,8 @@ def plain_ladder(frame: Frame, promise: Promise, sample: int) -> AuditPlan:
 def duplicates(runs: int) -> float:
     """Errors come in units of five copies; real draws and verdicts, image by image."""
     frame = make_frame(4_000)
-    plan = plain_ladder(frame, Promise(max_error=0.03, risk=RISK), 400)
-    last = plan.rungs[-1]
+    plan = plain_plan(frame, Promise(max_error=0.03, risk=RISK), 400)
+    last = plan.steps[-1]
     units = -(-(last.allowed + last.critical + 1) // 5)
     starts = 5 * np.random.default_rng(4).choice(len(frame) // 5, units, replace=False)
     wrong = np.zeros(len(frame), dtype=np.bool_)
@@ -189,9 +192,9 @@ def duplicates(runs: int) -> float:
     false = 0
     for attempt in range(runs):
         draw = draw_audit(frame, plan, seed=0, attempt=attempt)
-        outcomes = np.where(truth[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
-        places = close_audit(frame, plan, draw, outcomes.astype(np.int8)).certified_places
-        false += bool(len(places)) and bool(wrong[places].mean() > 0.03)
+        outcomes = np.where(truth[draw.ranks], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
+        certified = close_audit(frame, plan, draw, outcomes.astype(np.int8)).certified
+        false += certified is not None and bool(wrong[certified.ranks].mean() > 0.03)
     return false / runs
 
 
@@ -204,16 +207,16 @@ def repeated_audits(runs: int) -> float:
     """Audit until something is certified, at most four times, each with the risk that is left."""
     frame = make_frame(20_000)
     generator = np.random.default_rng(6)
-    spent: list[float] = []
+    spent: list[Spending] = []
     waiting = np.ones(runs, dtype=np.bool_)
     false = np.zeros(runs, dtype=np.bool_)
     for _ in range(4):
         promise = next_promise(0.03, 1 - RISK, spent, reserve=0.3)
-        spent.append(promise.risk)
-        plan = plain_ladder(frame, promise, 600)
+        spent.append(Spending(scope=AuditScope.ALL, risk=promise.risk))
+        plan = plain_plan(frame, promise, 600)
         wrong = adversary(plan, 0, "tight", 1.0)
         found = found_in_samples(plan, wrong, runs, generator)
-        criticals = np.array([rung.critical for rung in plan.rungs])
+        criticals = np.array([step.critical for step in plan.steps])
         reached = np.cumprod(found <= criticals[:, None], axis=0).sum(axis=0) - 1
         false |= waiting & claims_too_much(plan, wrong, found, reached, promise.max_error)
         waiting &= reached < 0
@@ -223,19 +226,19 @@ def repeated_audits(runs: int) -> float:
 def slips(runs: int) -> float:
     """One wrong label in five is overlooked; the claim is the one restated for that."""
     frame = make_frame(20_000)
-    plan = plain_ladder(frame, Promise(max_error=0.03, risk=RISK), 500)
-    stated = error_with_slips(0.03, 0.2)
+    plan = plain_plan(frame, Promise(max_error=0.03, risk=RISK), 500)
+    stated = 0.03 / (1 - 0.2)
     generator = np.random.default_rng(8)
     held = np.floor(stated * plan.sizes).astype(np.int64) + 1
     wrong = np.diff(held, prepend=0)
-    shells = [
+    by_stratum = [
         generator.hypergeometric(bad, end - start - bad, drawn, size=runs)
-        for bad, (start, end, drawn) in zip(wrong, plan.shells, strict=True)
+        for bad, (start, end, drawn) in zip(wrong, plan.strata, strict=True)
     ]
-    noticed = np.cumsum([generator.binomial(found, 0.8) for found in shells], axis=0)
-    criticals = np.array([rung.critical for rung in plan.rungs])
+    noticed = np.cumsum([generator.binomial(found, 0.8) for found in by_stratum], axis=0)
+    criticals = np.array([step.critical for step in plan.steps])
     reached = np.cumprod(noticed <= criticals[:, None], axis=0).sum(axis=0) - 1
-    false = claims_too_much(plan, wrong, np.cumsum(shells, axis=0), reached, stated)
+    false = claims_too_much(plan, wrong, np.cumsum(by_stratum, axis=0), reached, stated)
     return float(false.mean())
 
 
@@ -243,7 +246,7 @@ def whole_frame(runs: int) -> float:
     """The worst over true numbers of the chance that the bound for the unseen is too low."""
     size, sample = 8_000, 400
     generator = np.random.default_rng(9)
-    bounds = np.array([bound_whole(size, sample, found, RISK).wrong for found in range(sample)])
+    bounds = np.array([most_wrong_unseen(size, sample, errors, RISK) for errors in range(sample)])
     worst = 0.0
     for wrong in (24, 60, 150, 400):
         found = generator.hypergeometric(wrong, size - wrong, sample, size=runs)
@@ -255,11 +258,11 @@ def widest_that_passes(runs: int) -> float:
     """Every set just over its limit; the widest that passes is taken, wherever others fail."""
     frame = make_frame(4_000)
     promise = Promise(max_error=0.05, risk=RISK)
-    plan = lay_ladder(frame, promise, [1_000, 2_000, 3_000, 4_000], [100, 200, 300, 400])
+    plan = nested_plan(frame, promise, [1_000, 2_000, 3_000, 4_000], [100, 200, 300, 400])
     assert plan is not None
     wrong = adversary(plan, 0, "tight", 1.0)
     found = found_in_samples(plan, wrong, runs, np.random.default_rng(2))
-    passed = found <= np.array([rung.critical for rung in plan.rungs])[:, None]
+    passed = found <= np.array([step.critical for step in plan.steps])[:, None]
     return float(passed.any(axis=0).mean())
 
 

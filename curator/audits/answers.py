@@ -1,8 +1,8 @@
 """Labels from a file as answers to the open audit: only of what was drawn, and only once.
 
-An image outside the audit was not drawn by chance, so its label is no answer. An answer that
-contradicts an earlier one is refused unless it is said to replace it; one that repeats it is
-passed over, so an import that was interrupted can be repeated.
+An image outside the audit was not drawn at random, so its label is no answer. An answer that
+contradicts an earlier one is refused unless it is to replace it; a repeated one is ignored,
+so that an interrupted import can be repeated.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ def answers_to_audit(
             " calibration.",
         )
     answers = audits.answers_of(workspace.catalogue, record)
-    standing = dict(zip(answers.image_ids.tolist(), answers.labels, strict=True))
+    labels = dict(zip(answers.image_ids.tolist(), answers.labels, strict=True))
     name_of = workspace.settings.classes.name_of
     new: list[tuple[int, Decision]] = []
     problems: list[Problem] = []
     for line, decision in decided:
-        if decision.image_id not in standing:
+        if decision.image_id not in labels:
             text = f"this image was not drawn for audit {record.audit_id}"
             problems.append(Problem(line, text))
             continue
-        earlier = standing[decision.image_id]
+        earlier = labels[decision.image_id]
         if earlier is None or (replace and earlier is not decision.label):
             new.append((line, decision))
         elif earlier is not decision.label:

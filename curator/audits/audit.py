@@ -1,33 +1,45 @@
-"""An audit: planned before any of its labels is seen, told, then opened as a whole.
+"""An audit: planned before any of its labels is seen, explained, then opened as a whole.
 
-Read `audit` to see the whole way. The frame is frozen from the current round's scores, a plan
-is made and judged, and only a plan that is worth its decisions is opened; the frame, the
-plan, the drawn images and the risk that it spends are then in the catalogue, and no round
-may run before the audit is closed. People's answers come through the review or as CSV;
-`certify` draws the conclusion.
+Under the certified policy the frame is the pool without human labels, ranked by the round's
+scores, and the promise decides how much of it can be certified; under thresholds it is all that
+is promoted. Only a plan that is worth its decisions is opened. The frame, the plan, the drawn
+images and the risk that they spend are then in the catalogue, and no round may run before the
+audit is closed. Answers come through the review or as CSV; `certify` draws the conclusion.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from curator.audits.draw import AuditDraw, draw_audit
-from curator.audits.ladder import AuditPlan, describe
-from curator.audits.outlook import Advice
-from curator.audits.plan import PlannedAudit, plan, scope_name, scope_of
-from curator.audits.promise import Promise
-from curator.audits.simple_random import describe_simple_random, draw_simple_random
+from curator.audits.draw import draw_audit
+from curator.audits.forecast import LabelEvidence, forecast_errors, label_evidence
+from curator.audits.frame import Frame, freeze_frame, rank_pool
+from curator.audits.outlook import Advice, Outlook, assess_audit, explain, fewest_decisions
+from curator.audits.plan import (
+    LARGEST_SHARE,
+    AuditPlan,
+    Promise,
+    Spending,
+    describe,
+    next_promise,
+    simple_random_plan,
+)
+from curator.audits.test import most_wrong_unseen
+from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.base.progress import SILENT, Progress
+from curator.base.text import count
 from curator.base.vocabulary import AuditKind, AuditScope
-from curator.catalogue import audits, frames
+from curator.catalogue import audits, certificates, frames, rounds
 from curator.catalogue.audits import AuditRecord, NewAudit
-from curator.catalogue.frames import FrameRows
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.frames import FrameRows, ScoredPool
 from curator.catalogue.leases import lease
 from curator.errors import DataError, UsageError
+from curator.settings.sections import ClassesSettings, Settings
 from curator.workspace import Workspace
 
 _ADVICE = {
@@ -47,35 +59,54 @@ _ADVICE = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditReport:
-    """An audit that is planned (`audit` is None), was opened, or is taken up again.
+class PlannedAudit:
+    """A frame with its plan, if there is one, and what can be expected of it.
 
-    `scope` is the user's name of a class, or `all`. `frame_size` images are in the frame,
-    `sample` of them are drawn, `waiting` want an answer. `risk` is what it spends of
-    1 - confidence, `confidence` what its certificate would state. `expected` images are
-    expected to be certified, anything at all with the chance `chance` (both None where one
-    set is bounded as a whole). `fewest` decisions would do without a single error, `enough`
-    would make it worth them, `looser` is the error that this many could promise.
+    `probability` is (images,), P(positive) in the order of the frame. `max_error` is what was
+    wished for; the promise may test a smaller one. A simple random sample has no `outlook`.
     """
 
-    audit: int | None
-    resumed: bool
     kind: AuditKind
-    scope: str
+    scope: AuditScope
     attempt: int
-    frame_size: int
-    sample: int
-    answered: int
-    waiting: int
+    round_id: int | None
+    frame: Frame
+    probability: FloatArray
     max_error: float
-    confidence: float
-    risk: float
-    expected: float | None
-    chance: float | None
-    fewest: int | None
-    enough: int | None
-    looser: float | None
-    answer: Advice
+    promise: Promise
+    plan: AuditPlan | None
+    outlook: Outlook | None
+    text: str
+
+    @property
+    def answer(self) -> Advice:
+        """Whether the audit is worth its decisions."""
+        return self.outlook.answer if self.outlook else Advice.READY
+
+    @property
+    def frame_size(self) -> int:
+        """Images in the frame."""
+        return len(self.frame)
+
+    @property
+    def sample(self) -> int:
+        """Images to be audited."""
+        if self.plan is not None:
+            return self.plan.sample
+        return self.outlook.sample if self.outlook else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditReport:
+    """An audit that was opened, is only planned (no `record`), or goes on (no `planned`).
+
+    `waiting` images want an answer.
+    """
+
+    record: AuditRecord | None
+    planned: PlannedAudit | None
+    promise: Promise
+    waiting: int
     text: str
 
 
@@ -92,23 +123,38 @@ def audit(
     """Take up the audit that is open, or plan one and open it if it is worth its decisions.
 
     Under the certified policy it is about the pool, ranked by the current round's scores;
-    under thresholds about what stands promoted. `class_name` makes it about one class, with
+    under thresholds about all promoted images. `class_name` makes it about one class, with
     a budget of its own; `missed` bounds how many images of the rarer class are among those
     that lean to the other. A dry run only plans. Raises DataError where there is nothing to
     audit, nothing left to spend, or (unless `anyway`) too little to be expected;
     UsageError if an audit is open that was asked for differently.
     """
-    found = audits.open_audit(workspace.catalogue)
-    if found is not None and not dry_run:
-        _refuse_other(workspace, found, size=size, class_name=class_name, missed=missed)
-        return _report_open(workspace, found, resumed=True)
-    with lease(workspace.catalogue, "round"):
+    catalogue, settings = workspace.catalogue, workspace.settings
+    record = audits.open_audit(catalogue)
+    if record is not None and not dry_run:
+        _refuse_other(settings.classes, record, size=size, class_name=class_name, missed=missed)
+        return AuditReport(
+            record=record,
+            planned=None,
+            promise=Promise(**record.plan["promise"]),
+            waiting=audits.answers_of(catalogue, record).waiting,
+            text=f"Audit {record.audit_id} goes on: {record.answered:,} of {record.sample:,}"
+            " answered.",
+        )
+    with lease(catalogue, "round"):
         with progress.stage("plan", None):
             planned = plan(workspace, size=size, class_name=class_name, missed=missed)
-        if dry_run:
-            return _report_planned(workspace, planned)
-        _refuse_hopeless(workspace, planned, anyway=anyway)
-        return _open(workspace, planned)
+        record, waiting = None, planned.sample
+        if not dry_run:
+            record = _open(catalogue, settings, planned, anyway=anyway)
+            waiting = audits.answers_of(catalogue, record).waiting
+    return AuditReport(
+        record=record,
+        planned=planned,
+        promise=planned.promise,
+        waiting=waiting,
+        text=planned.text,
+    )
 
 
 def abandon(workspace: Workspace) -> AuditRecord:
@@ -116,171 +162,302 @@ def abandon(workspace: Workspace) -> AuditRecord:
 
     Raises DataError if none is open.
     """
-    found = required(workspace)
-    audits.abandon(workspace.catalogue, found.audit_id)
-    return found
+    record = required(workspace)
+    audits.abandon(workspace.catalogue, record.audit_id)
+    return record
 
 
 def required(workspace: Workspace) -> AuditRecord:
     """The open audit. Raises DataError if there is none."""
-    found = audits.open_audit(workspace.catalogue)
-    if found is None:
+    record = audits.open_audit(workspace.catalogue)
+    if record is None:
         raise DataError(
             "There is no open audit.", "`curator audit` plans one, says what to expect, opens it."
         )
-    return found
+    return record
 
 
 def refuse_open_audit(workspace: Workspace, what: str) -> None:
     """Raises DataError while an audit is open: `what` would change what it is about."""
-    found = audits.open_audit(workspace.catalogue)
-    if found is not None:
+    record = audits.open_audit(workspace.catalogue)
+    if record is not None:
         raise DataError(
-            f"Audit {found.audit_id} is open ({found.answered:,} of {found.sample:,} answered), and"
-            f" {what} would change the labels that it is about.",
+            f"Audit {record.audit_id} is open ({record.answered:,} of {record.sample:,} answered),"
+            f" and {what} would change the labels that it is about.",
             "Finish it with `curator audit` and `curator certify`, or give it up with"
             " `curator audit --abandon`; what it spent of the confidence stays spent.",
         )
 
 
 def _refuse_other(
-    workspace: Workspace,
-    found: AuditRecord,
+    classes: ClassesSettings,
+    record: AuditRecord,
     *,
     size: int | None,
     class_name: str | None,
     missed: bool,
 ) -> None:
-    scope = scope_of(workspace, class_name)
-    other_kind = missed != (found.kind is AuditKind.MISSED)
-    other_scope = class_name is not None and not missed and scope is not found.scope
-    if other_kind or other_scope or size not in (None, found.sample):
+    scope = _scope_of(classes, class_name)
+    other_kind = missed != (record.kind is AuditKind.MISSED)
+    other_scope = class_name is not None and not missed and scope is not record.scope
+    if other_kind or other_scope or size not in (None, record.sample):
         raise UsageError(
-            f"Audit {found.audit_id} is open, with {found.sample:,} images"
-            f" ({scope_name(workspace, found.scope)}), and another cannot be opened beside it.",
+            f"Audit {record.audit_id} is open, with {record.sample:,} images"
+            f" ({classes.name_of(str(record.scope))}), and another cannot be opened beside it.",
             "Go on with it by `curator audit` alone, or give it up with `curator audit --abandon`.",
         )
 
 
-def _refuse_hopeless(workspace: Workspace, planned: PlannedAudit, *, anyway: bool) -> None:
-    if planned.answer is Advice.READY:
-        return
-    if anyway and planned.plan is not None and planned.answer is not Advice.EMPTY_PROMISE:
-        return
-    rarer = AuditScope.POSITIVE if planned.frame.positive.mean() < 0.5 else AuditScope.NEGATIVE
-    advice = _ADVICE[planned.answer].format(
-        rarer=scope_name(workspace, rarer),
-        enough=planned.outlook.enough if planned.outlook else "",
-    )
-    raise DataError(planned.text, advice)
+def _scope_of(classes: ClassesSettings, class_name: str | None) -> AuditScope:
+    if class_name is None:
+        return AuditScope.ALL
+    scopes = {classes.positive: AuditScope.POSITIVE, classes.negative: AuditScope.NEGATIVE}
+    if class_name not in scopes:
+        raise UsageError(f"There is no class `{class_name}`.", f"Choose from {', '.join(scopes)}.")
+    return scopes[class_name]
 
 
-def _open(workspace: Workspace, planned: PlannedAudit) -> AuditReport:
-    assert planned.plan is not None  # `_refuse_hopeless` has let it pass
-    catalogue, seed = workspace.catalogue, workspace.settings.runtime.seed
-    draw, shells, design = _drawn(planned, seed, audits.attempts(catalogue) + 1)
+def _open(
+    catalogue: Catalogue, settings: Settings, planned: PlannedAudit, *, anyway: bool
+) -> AuditRecord:
+    """Draw a planned audit and write it. Raises DataError if it is not worth its decisions."""
+    plan, frame = planned.plan, planned.frame
+    insisted = anyway and planned.answer is not Advice.EMPTY_PROMISE
+    if plan is None or not (planned.answer is Advice.READY or insisted):
+        rarer = AuditScope.POSITIVE if frame.positive.mean() < 0.5 else AuditScope.NEGATIVE
+        advice = _ADVICE[planned.answer].format(
+            rarer=settings.classes.name_of(str(rarer)),
+            enough=planned.outlook.enough if planned.outlook else "",
+        )
+        raise DataError(planned.text, advice)
+    draw = draw_audit(frame, plan, seed=settings.runtime.seed, attempt=planned.attempt)
     frame_id = frames.keep_frame(
         catalogue,
         FrameRows(
-            digest=planned.frame.digest,
-            image_ids=planned.frame.image_ids,
-            positive=planned.frame.positive,
+            digest=frame.digest,
+            image_ids=frame.image_ids,
+            positive=frame.positive,
             probability=planned.probability,
-            shells=shells,
+            shells=np.searchsorted(plan.sizes, np.arange(len(frame)), side="right").astype(
+                np.int64
+            ),
         ),
         round_id=planned.round_id,
         details={"kind": str(planned.kind), "scope": str(planned.scope)},
     )
-    record = audits.begin_audit(
+    return audits.begin_audit(
         catalogue,
         frame_id,
         NewAudit(
             kind=planned.kind,
             scope=planned.scope,
-            plan=design,
+            plan=describe(plan),
             round_id=planned.round_id,
-            seed=seed,
-            max_error=workspace.settings.promotion.max_error,
+            seed=settings.runtime.seed,
+            max_error=planned.max_error,
             risk=planned.promise.risk,
-            overlooked=workspace.settings.audit.overlooked,
+            overlooked=settings.audit.overlooked,
             image_ids=draw.image_ids,
-            shells=draw.shells,
+            shells=draw.strata,
             inclusion_probability=draw.inclusion_probability,
         ),
     )
-    return _report_open(workspace, record, resumed=False, planned=planned)
 
 
-def _drawn(
-    planned: PlannedAudit, seed: int, attempt: int
-) -> tuple[AuditDraw, NDArray[np.int64], dict[str, Any]]:
-    """The draw, the shell of every place, and the plan as plain values."""
-    plan, frame = planned.plan, planned.frame
-    if isinstance(plan, AuditPlan):
-        shells = np.searchsorted(plan.sizes, np.arange(len(frame)), side="right")
-        draw = draw_audit(frame, plan, seed=seed, attempt=attempt)
-        return draw, shells.astype(np.int64), describe(plan)
-    assert plan is not None
-    draw = draw_simple_random(frame, plan, seed=seed, attempt=attempt)
-    return draw, np.zeros(len(frame), dtype=np.int64), describe_simple_random(plan)
+def plan(
+    workspace: Workspace,
+    *,
+    size: int | None = None,
+    class_name: str | None = None,
+    missed: bool = False,
+) -> PlannedAudit:
+    """Plan an audit, and write nothing.
 
-
-def _report_planned(workspace: Workspace, planned: PlannedAudit) -> AuditReport:
-    outlook = planned.outlook
-    sample = planned.plan.sample if planned.plan is not None else (outlook.sample if outlook else 0)
-    return AuditReport(
-        audit=None,
-        resumed=False,
-        kind=planned.kind,
-        scope=scope_name(workspace, planned.scope),
-        attempt=audits.attempts(workspace.catalogue) + 1,
-        frame_size=len(planned.frame),
-        sample=sample,
-        answered=0,
-        waiting=sample,
-        max_error=workspace.settings.promotion.max_error,
-        confidence=planned.promise.confidence,
-        risk=planned.promise.risk,
-        expected=outlook.expectation.certified if outlook else None,
-        chance=outlook.expectation.chance if outlook else None,
-        fewest=outlook.fewest if outlook else None,
-        enough=outlook.enough if outlook else None,
-        looser=outlook.looser if outlook else None,
-        answer=planned.answer,
-        text=planned.text,
-    )
-
-
-def _report_open(
-    workspace: Workspace, record: AuditRecord, *, resumed: bool, planned: PlannedAudit | None = None
-) -> AuditReport:
-    waiting = audits.answers_of(workspace.catalogue, record).waiting
-    outlook = planned.outlook if planned else None
-    text = (
-        planned.text
-        if planned
-        else (
-            f"Audit {record.audit_id} goes on: {record.answered:,} of {record.sample:,} answered."
+    Raises DataError where there is nothing to audit or nothing to spend.
+    """
+    catalogue, settings = workspace.catalogue, workspace.settings
+    pool = frames.scored_pool(catalogue)
+    if pool.round_id is None or not len(pool.image_ids):
+        raise DataError(
+            "No round has scored the pool yet, so there is nothing to audit.",
+            "Run `curator round` first.",
         )
+    scope = _scope_of(settings.classes, class_name)
+    size = size or settings.audit.size or None
+    earlier = [
+        Spending(scope=record.scope, risk=record.risk) for record in audits.list_audits(catalogue)
+    ]
+    if missed:
+        return _plan_missed(settings, pool, earlier, scope, size)
+    if settings.promotion.policy == "certified":
+        outcome = rounds.get_round(catalogue, pool.round_id).outcome
+        return _plan_promise(settings, pool, outcome, earlier, scope, size)
+    ids, positive, _ = certificates.promoted_labels(catalogue, scope)
+    return _plan_bound(settings, AuditKind.MEASURE, pool, earlier, scope, ids, positive, size)
+
+
+def _plan_promise(
+    settings: Settings,
+    pool: ScoredPool,
+    outcome: Mapping[str, Any],
+    earlier: Sequence[Spending],
+    scope: AuditScope,
+    size: int | None,
+) -> PlannedAudit:
+    """A nested test of the pool without human labels; `outcome` is that of its round."""
+    name, probability = settings.classes.name_of(str(scope)), _decisive(settings, pool)
+    free = ~pool.human & ~pool.blocked
+    # Images that the gate of distances keeps from promotion are no part of the frame, however
+    # sure the classifier is: no promise is made of them.
+    usual = outcome.get("usual_distance")
+    if settings.gates.distance and usual is not None:
+        foreign = free & (pool.distance > settings.gates.distance * usual)
+    else:
+        foreign = np.zeros(len(free), dtype=np.bool_)
+    if foreign.any() and (foreign == free).all():
+        raise DataError(
+            f"All {int(free.sum()):,} images without a human label lie farther from everything"
+            " labelled than labelled images lie from each other, so nothing may be promoted.",
+            "Label some of them with `curator review unfamiliar`, and run `curator round` again.",
+        )
+    free &= ~foreign
+    has_class = (probability[free] > 0.5) == (scope is AuditScope.POSITIVE)
+    if scope is not AuditScope.ALL and len(has_class) and not has_class.any():
+        raise DataError(
+            f"No image without a human label leans to `{name}`, so there is nothing to audit.",
+            f"Label more images `{name}` and run `curator round` again.",
+        )
+    promise = _promise(settings, earlier, scope, miss_rate=settings.audit.overlooked)
+    frame = rank_pool(
+        pool.image_ids[free],
+        probability[free],
+        balanced=settings.audit.ranking == "balanced",
+        seed=settings.runtime.seed,
+        scope=scope,
     )
-    return AuditReport(
-        audit=record.audit_id,
-        resumed=resumed,
-        kind=record.kind,
-        scope=scope_name(workspace, record.scope),
-        attempt=record.attempt,
-        frame_size=record.frame_size,
-        sample=record.sample,
-        answered=record.answered,
-        waiting=waiting,
-        max_error=record.max_error,
-        confidence=Promise(**record.plan["promise"]).confidence,
-        risk=record.risk,
-        expected=outlook.expectation.certified if outlook else None,
-        chance=outlook.expectation.chance if outlook else None,
-        fewest=outlook.fewest if outlook else None,
-        enough=outlook.enough if outlook else None,
-        looser=outlook.looser if outlook else None,
-        answer=planned.answer if planned else Advice.READY,
-        text=text,
+    forecast = forecast_errors(
+        frame,
+        _evidence(pool, probability, outcome),
+        false_alarm_rate=settings.audit.slips,
     )
+    outlook = assess_audit(frame, forecast, promise, sample=size, seed=settings.runtime.seed)
+    left_out = (
+        f" Left out: {count(int(foreign.sum()), 'image')} unlike anything labelled, however sure;"
+        " look at them with `curator review unfamiliar` (gates.distance)."
+        if foreign.any()
+        else ""
+    )
+    return PlannedAudit(
+        kind=AuditKind.PROMISE,
+        scope=scope,
+        attempt=len(earlier) + 1,
+        round_id=pool.round_id,
+        frame=frame,
+        probability=probability[np.searchsorted(pool.image_ids, frame.image_ids)],
+        max_error=settings.promotion.max_error,
+        promise=promise,
+        plan=outlook.best.plan,
+        outlook=outlook,
+        text=f"{explain(outlook)}{left_out}",
+    )
+
+
+def _evidence(
+    pool: ScoredPool, probability: FloatArray, outcome: Mapping[str, Any]
+) -> LabelEvidence | None:
+    """Human labels beside cross-validated scores, None without any."""
+    # The scores suggest what a contact sheet shows, so its labels would agree too often.
+    labelled = pool.human & pool.settled & ~pool.sheet
+    if not labelled.any():
+        return None
+    noise = float((outcome.get("label_belief") or {}).get("wrong_share", 0.0))
+    return label_evidence(probability[labelled], pool.positive[labelled], noise=noise)
+
+
+def _plan_missed(
+    settings: Settings,
+    pool: ScoredPool,
+    earlier: Sequence[Spending],
+    scope: AuditScope,
+    size: int | None,
+) -> PlannedAudit:
+    """A sample of the images that lean to the commoner class, where the rarer may be hidden."""
+    free = ~pool.human & ~pool.blocked
+    leaning = _decisive(settings, pool) > 0.5
+    rarer = leaning[free].mean() < 0.5 if scope is AuditScope.ALL else scope is AuditScope.POSITIVE
+    ids = pool.image_ids[free & (leaning != rarer)]
+    other = AuditScope.NEGATIVE if rarer else AuditScope.POSITIVE
+    positive = np.full(len(ids), not rarer)
+    return _plan_bound(settings, AuditKind.MISSED, pool, earlier, other, ids, positive, size)
+
+
+def _plan_bound(
+    settings: Settings,
+    kind: AuditKind,
+    pool: ScoredPool,
+    earlier: Sequence[Spending],
+    scope: AuditScope,
+    ids: IntArray,
+    positive: BoolArray,
+    size: int | None,
+) -> PlannedAudit:
+    """A simple random sample of these images with these labels, (images,), ids rising."""
+    # Promoted images that have no score any more are part of the frame, too; they get 0.5.
+    probability = np.full(len(ids), 0.5)
+    _, scored, with_score = np.intersect1d(
+        pool.image_ids, ids, assume_unique=True, return_indices=True
+    )
+    probability[with_score] = _decisive(settings, pool)[scored]
+    wrong = np.where(positive, 1.0 - probability, probability)
+    estimated_error = np.clip(wrong, 0.0, 0.5)
+    frame = freeze_frame(ids, positive, -wrong, estimated_error, seed=settings.runtime.seed)
+    promise = _promise(settings, earlier, scope, miss_rate=0.0)
+    most = max(1, int(LARGEST_SHARE * len(frame)))
+    sample = size or min(fewest_decisions(promise, len(frame)), most)
+    plan = simple_random_plan(frame, promise, sample)
+
+    expected_errors = round(float(frame.estimated_error.mean()) * sample)
+    unseen = len(frame) - sample
+    clean, likely = (
+        most_wrong_unseen(len(frame), sample, errors, promise.risk) / unseen
+        for errors in (0, expected_errors)
+    )
+    name = settings.classes.name_of(str(scope))
+    if kind is AuditKind.MISSED:
+        images, bounded = f"images that lean to {name}", "how many are not"
+    else:
+        images = "promoted images" if scope is AuditScope.ALL else f"promoted to {name}"
+        bounded = "how many of them are wrong"
+    return PlannedAudit(
+        kind=kind,
+        scope=scope,
+        attempt=len(earlier) + 1,
+        round_id=pool.round_id,
+        frame=frame,
+        probability=probability[np.searchsorted(ids, frame.image_ids)],
+        max_error=settings.promotion.max_error,
+        promise=promise,
+        plan=plan,
+        outlook=None,
+        text=f"An audit of {sample:,} of {len(frame):,} {images} bounds {bounded}, at"
+        f" {promise.confidence:.4g}: at most {clean:.2%} if none is found, {likely:.2%} with"
+        f" the {expected_errors:,} that scores lead to expect.",
+    )
+
+
+def _promise(
+    settings: Settings, earlier: Sequence[Spending], scope: AuditScope, *, miss_rate: float
+) -> Promise:
+    return next_promise(
+        settings.promotion.max_error,
+        settings.promotion.confidence,
+        earlier,
+        scope=scope,
+        reserve=settings.audit.reserve,
+        miss_rate=miss_rate,
+    )
+
+
+def _decisive(settings: Settings, pool: ScoredPool) -> FloatArray:
+    """P(positive) of the kind that decides about promotions, (images,)."""
+    return pool.raw if settings.promotion.score == "raw" else pool.probability

@@ -1,8 +1,7 @@
-"""What certificates say about what stands promoted now, for `status`, `export` and the sidecar.
+"""What certificates say about the promoted labels of now, for `status`, `export` and the sidecar.
 
-A certificate is shown with its state worked out afresh, and with the reason where it is stale.
-Under the certified policy a promoted image is provisional unless a certificate that holds is
-about it.
+The state of a certificate is derived anew each time, with the reason where it is stale. Under
+the certified policy a promoted image is provisional unless a valid certificate covers it.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from curator.base.arrays import BoolArray, IntArray
 from curator.base.idset import IdSet
 from curator.base.vocabulary import AuditKind, AuditScope
 from curator.catalogue import certificates
@@ -36,125 +35,136 @@ class CertifiedImages:
 
 
 def current_certificates(catalogue: Catalogue) -> list[CertificateRecord]:
-    """The newest certificate of every kind and scope, those that hold first, then by age."""
-    found = [
-        one
-        for one in certificates.list_certificates(catalogue)
-        if one.stale is not Staleness.SUPERSEDED
+    """The newest certificate of every kind and scope, valid ones first, then by age."""
+    newest = [
+        record
+        for record in certificates.list_certificates(catalogue)
+        if record.stale is not Staleness.SUPERSEDED
     ]
-    return sorted(found, key=lambda one: (one.stale is not None, -one.certificate_id))
+    return sorted(newest, key=lambda record: (record.stale is not None, -record.certificate_id))
 
 
-def certificate_of_promoted(found: list[CertificateRecord]) -> CertificateRecord | None:
-    """The one that `status` and a manifest show: about promoted labels, the newest that holds."""
-    return next((one for one in found if one.kind is not AuditKind.MISSED), None)
+def certificate_of_promoted(current: list[CertificateRecord]) -> CertificateRecord | None:
+    """The one that `status` and a manifest show: about promoted labels, the newest valid one."""
+    return next((record for record in current if record.kind is not AuditKind.MISSED), None)
 
 
-def certificate_json(one: CertificateRecord, classes: ClassesSettings) -> dict[str, Any]:
+def certificate_json(record: CertificateRecord, classes: ClassesSettings) -> dict[str, Any]:
     """A certificate for programs; `max_error` is null where nothing was promised beforehand."""
-    promises = one.kind is AuditKind.PROMISE
+    promises = record.kind is AuditKind.PROMISE
     return {
-        "max_error": one.max_error if promises else None,
-        "bound": one.bound,
-        "confidence": one.confidence,
-        "sample": one.sample,
-        "errors": one.errors,
-        "state": "valid" if one.stale is None else "stale",
-        "reason": stale_sentence(one),
-        "kind": str(one.kind),
-        "class": classes.name_of(str(one.scope)),
-        "certified": one.certified,
-        "wrong": one.wrong,
-        "attempt": one.attempt,
-        "risk": one.risk,
-        "design": one.details.get("design", ""),
-        "overlooked": one.details.get("overlooked", 0.0),
-        "frame_sha256": one.frame_digest,
-        "frame_size": one.frame_size,
-        "claim_sha256": one.claim,
+        "max_error": record.max_error if promises else None,
+        "bound": record.bound,
+        "confidence": record.confidence,
+        "sample": record.sample,
+        "errors": record.errors,
+        "state": "valid" if record.stale is None else "stale",
+        "reason": stale_sentence(record),
+        "kind": str(record.kind),
+        "class": classes.name_of(str(record.scope)),
+        "certified": record.certified,
+        "wrong": record.wrong,
+        "attempt": record.attempt,
+        "risk": record.risk,
+        "design": record.details.get("design", ""),
+        "overlooked": record.details.get("overlooked", 0.0),
+        "frame_sha256": record.frame_digest,
+        "frame_size": record.frame_size,
+        "claim_sha256": record.claim,
     }
 
 
-def stale_sentence(one: CertificateRecord) -> str:
+def stale_sentence(record: CertificateRecord) -> str:
     """Why a certificate is stale; empty while it holds."""
-    if one.stale is None:
+    if record.stale is None:
         return ""
-    if one.stale is Staleness.ROLLED_BACK:
-        return f"round {one.round_id}, which it belongs to, was rolled back"
+    if record.stale is Staleness.ROLLED_BACK:
+        return f"round {record.round_id}, which it belongs to, was rolled back"
     changes = (
-        (one.missing, "certified images are not promoted any more"),
-        (one.added, "promoted images are not certified"),
+        (record.missing, "certified images are not promoted any more"),
+        (record.added, "promoted images are not certified"),
     )
-    told = [f"{number:,} {what}" for number, what in changes if number]
-    return " and ".join(told) or "the promoted images are not those that it was issued for"
+    reasons = [f"{number:,} {change}" for number, change in changes if number]
+    return " and ".join(reasons) or "the promoted images are not those that it was issued for"
 
 
-def certificate_sentence(one: CertificateRecord, classes: ClassesSettings) -> str:
+def certificate_sentence(record: CertificateRecord, classes: ClassesSettings) -> str:
     """A certificate in one sentence."""
-    name = classes.name_of(str(one.scope))
-    of_what = "" if one.scope is AuditScope.ALL else f" to {name}"
-    if one.kind is AuditKind.MISSED:
+    name = classes.name_of(str(record.scope))
+    promoted_to = "" if record.scope is AuditScope.ALL else f" to {name}"
+    if record.kind is AuditKind.MISSED:
         return (
-            f"at most {one.wrong:,} ({one.bound:.2%}) of {one.certified:,} images that lean to"
-            f" {name} are not {name}, at {one.confidence:.4g}"
+            f"at most {record.wrong:,} ({record.bound:.2%}) of {record.certified:,} images that"
+            f" lean to {name} are not {name}, at {record.confidence:.4g}"
         )
     return (
-        f"at most {one.wrong:,} ({one.bound:.2%}) of {one.certified:,} labels promoted{of_what}"
-        f" are wrong, at {one.confidence:.4g} ({one.errors:,} of {one.sample:,} audited)"
+        f"at most {record.wrong:,} ({record.bound:.2%}) of {record.certified:,} labels"
+        f" promoted{promoted_to} are wrong, at {record.confidence:.4g} ({record.errors:,} of"
+        f" {record.sample:,} audited)"
     )
 
 
 class ExportableLabels:
     """Which promoted images may go into a manifest, and what may be said about them.
 
-    Under thresholds all may. Under the certified policy those that a certificate which holds
-    is about, and with `provisional` all.
+    Under thresholds all may. Under the certified policy those that a valid certificate covers,
+    and with `provisional` all.
     """
 
     def __init__(self, catalogue: Catalogue, settings: Settings, *, provisional: bool) -> None:
         self._catalogue = catalogue
         self._settings = settings
         self._all = provisional or settings.promotion.policy != "certified"
-        self._found = [
-            one for one in current_certificates(catalogue) if one.kind is not AuditKind.MISSED
+        self._certificates = [
+            record
+            for record in current_certificates(catalogue)
+            if record.kind is not AuditKind.MISSED
         ]
-        promises = [one for one in self._found if one.kind is AuditKind.PROMISE]
-        self._certified = [] if self._all else [self._ids_of(one) for one in promises]
+        self._certified = [
+            self._ids_of(record)
+            for record in self._certificates
+            if not self._all and record.kind is AuditKind.PROMISE
+        ]
 
     def __contains__(self, image_id: int) -> bool:
         """Whether a promoted image may go in."""
-        return self._all or any(image_id in some for some in self._certified)
+        return self._all or any(image_id in certified for certified in self._certified)
 
-    def covers(self, image_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def covers(self, image_ids: IntArray) -> BoolArray:
         """Which promoted images of an array (n,) may go in."""
         allowed = np.full(len(image_ids), self._all, dtype=np.bool_)
-        for some in self._certified:
-            allowed |= some.holds(image_ids)
+        for certified in self._certified:
+            allowed |= certified.holds(image_ids)
         return allowed
 
     def certified(self) -> CertifiedImages | None:
         """What the newest certificate says, and about which images; None without one."""
-        one = certificate_of_promoted(self._found)
-        if one is None:
+        newest = certificate_of_promoted(self._certificates)
+        if newest is None:
             return None
-        facts = certificate_json(one, self._settings.classes)
-        if one.stale is not None:
+        facts = certificate_json(newest, self._settings.classes)
+        if newest.stale is not None:
             return CertifiedImages(facts=facts, image_ids=(), stale=True)
-        beside = [other for other in self._found if self._belongs(other, one)]
-        if beside:  # the other class has one of its own
-            facts["beside"] = [certificate_json(each, self._settings.classes) for each in beside]
+        both_classes = {AuditScope.POSITIVE, AuditScope.NEGATIVE}
+        beside = [
+            record
+            for record in self._certificates
+            if {record.scope, newest.scope} == both_classes
+            and record.stale is None
+            and record.kind is newest.kind
+        ]
+        if beside:  # the other class has a certificate of its own
+            facts["beside"] = [
+                certificate_json(record, self._settings.classes) for record in beside
+            ]
         image_ids = IdSet()
-        for each in (one, *beside):
-            for image_id in self._ids_of(each):
+        for record in (newest, *beside):
+            for image_id in self._ids_of(record):
                 image_ids.add(image_id)
         return CertifiedImages(facts=facts, image_ids=image_ids)
 
-    def _ids_of(self, one: CertificateRecord) -> IdSet:
-        if one.stale is not None:
+    def _ids_of(self, record: CertificateRecord) -> IdSet:
+        if record.stale is not None:
             return IdSet()
-        ids, _ = certificates.certified_labels(self._catalogue, one)
+        ids, _ = certificates.certified_labels(self._catalogue, record)
         return IdSet(ids.tolist())
-
-    def _belongs(self, other: CertificateRecord, one: CertificateRecord) -> bool:
-        apart = {one.scope, other.scope} == {AuditScope.POSITIVE, AuditScope.NEGATIVE}
-        return apart and other.stale is None and other.kind is one.kind

@@ -1,9 +1,9 @@
 """Closing an audit: one test, and what follows from it, in one transaction.
 
-What passed is promoted and nothing else of what the audit is about stays so; the certificate
+What passed is promoted, and nothing else that the audit is about stays promoted; the certificate
 is issued in the same transaction. What nobody confirmed counts as wrong. If nothing can be
 promised, no label changes, and the report says what it would take. Either way the audit is
-closed for good: looking twice is what a promise must not do.
+closed for good: a second test of the same answers would break the promise.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from curator.audits.audit import plan as plan_audit
 from curator.audits.audit import required
-from curator.audits.certify_words import what_passed, what_was_bounded, why_not
-from curator.audits.claim import CertifiedSet, certified_sets
 from curator.audits.draw import AuditDraw, draw_audit
-from curator.audits.frame import Frame, certified_set_digest, frame_digest
-from curator.audits.ladder import restore
-from curator.audits.plan import plan as plan_next
-from curator.audits.plan import scope_name
-from curator.audits.simple_random import (
-    close_simple_random,
-    draw_simple_random,
-    restore_simple_random,
+from curator.audits.frame import Frame, frame_digest
+from curator.audits.plan import AuditPlan, Design, restore
+from curator.audits.test import (
+    AuditOutcome,
+    AuditResult,
+    CertifiedSet,
+    can_still_pass,
+    close_audit,
 )
-from curator.audits.test import AuditOutcome, AuditResult, can_still_pass, close_audit
+from curator.base.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from curator.base.progress import SILENT, Progress
 from curator.base.text import count
 from curator.base.vocabulary import AuditKind, AuditScope, Label
 from curator.catalogue import audits, certificates, frames, rounds
 from curator.catalogue.audits import AuditAnswers, AuditRecord
 from curator.catalogue.certificates import CertificateRecord, NewCertificate
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.frames import FrameRows
 from curator.catalogue.leases import lease
-from curator.catalogue.rounds import NewRound
+from curator.catalogue.rounds import NewRound, RoundRecord
 from curator.errors import DataError
+from curator.settings.sections import Settings
 from curator.workspace import Workspace
 
 _OUTCOMES = {
@@ -46,65 +46,111 @@ _OUTCOMES = {
     Label.POSITIVE: AuditOutcome.POSITIVE,
     Label.UNSURE: AuditOutcome.UNSURE,
 }
-_CHUNK = 65_536
-_STANDS = ("estimate", "basis", "label_belief", "judgement", "alarms", "usual_distance")
-"""What a round says about its scores, which are those of the one that was audited."""
+_OF_THE_SCORES = ("estimate", "basis", "label_belief", "judgement", "alarms", "usual_distance")
+"""What a round's outcome says about its scores, which are those of the audited round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifyReport:
-    """What an audit came to.
+    """What an audit proved.
 
-    `errors` of `sample` audited images were not confirmed; among them `unsure`, `skipped` and
-    `unshowable` ones. `certificate` is None if nothing could be promised; `text` then says
-    why and what it would take. `promoted` and `revoked` count what changed, `left` the unseen
-    images that were no part of the claim any more.
+    `errors` of its images were not confirmed; among them are `unsure`, `skipped` and
+    `unshowable` ones. `certificate` is None if nothing could be promised; `text` then says why
+    and what it would take. `round` holds what changed, if labels did. `left` unseen images were
+    no part of the certified set any more.
     """
 
-    audit: int
-    kind: AuditKind
-    scope: str
-    attempt: int
-    sample: int
+    audit: AuditRecord
     errors: int
     unsure: int
     skipped: int
     unshowable: int
     left: int
-    promoted: int
-    revoked: int
-    max_error: float
-    confidence: float
+    round: RoundRecord | None
     certificate: CertificateRecord | None
     text: str
+
+    @property
+    def promoted(self) -> int:
+        """Labels that were promoted."""
+        return self.round.promoted_positive + self.round.promoted_negative if self.round else 0
+
+    @property
+    def revoked(self) -> int:
+        """Promotions that were revoked."""
+        return self.round.revoked if self.round else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Closing:
-    """An audit with everything that its test needs."""
+    """An audit with everything that its test and its commit need, read once.
+
+    `left` and `called_other` are (images,), see `close_audit`. `promoted_ids` (rising),
+    `promoted_positive` and `promoted_probability` are the promoted labels of the audit's scope.
+    """
 
     record: AuditRecord
     frame: Frame
-    rows: FrameRows
+    probability: FloatArray
+    plan: AuditPlan
+    draw: AuditDraw
     answers: AuditAnswers
-    outcomes: NDArray[np.int8]
+    outcomes: CodeArray
+    left: BoolArray
+    called_other: BoolArray
+    promoted_ids: IntArray
+    promoted_positive: BoolArray
+    promoted_probability: FloatArray
 
 
 def certify(workspace: Workspace, *, progress: Progress = SILENT) -> CertifyReport:
     """Close the open audit, test it, promote what passed, revoke the rest, issue the certificate.
 
     Raises DataError if no audit is open, or if images of it still want an answer; then
-    nothing is changed, and it can be gone on with.
+    nothing is changed, and the audit can go on.
     """
-    with lease(workspace.catalogue, "round"):
-        closing = _gathered(workspace, required(workspace))
-        if closing.record.kind is AuditKind.PROMISE:
-            return _promise(workspace, closing, progress)
-        return _bound(workspace, closing)
+    catalogue, settings = workspace.catalogue, workspace.settings
+    with lease(catalogue, "round"):
+        closing = _gather(catalogue, required(workspace))
+        result = close_audit(
+            closing.frame,
+            closing.plan,
+            closing.draw,
+            closing.outcomes,
+            left=closing.left,
+            called_other=closing.called_other,
+            miss_rate=closing.record.overlooked,
+        )
+        certified, committed, certificate = result.certified, None, None
+        name = settings.classes.name_of(str(closing.record.scope))
+        if certified is None:
+            certificates.close_unproven(catalogue, closing.record.audit_id, tested=closing.answers)
+            text = f"{_why_not(result, closing.record)} {_what_it_takes(workspace, closing.record)}"
+        elif closing.record.kind is AuditKind.PROMISE:
+            with progress.stage("certify", len(certified.ranks)):
+                committed, certificate = _commit(catalogue, settings, closing, result, certified)
+            text = _what_passed(certificate)
+        else:
+            certificate = certificates.issue(
+                catalogue, _new_certificate(closing, result, certified), tested=closing.answers
+            )
+            text = _what_was_bounded(closing.record, certificate, name)
+    outcomes = closing.outcomes
+    return CertifyReport(
+        audit=closing.record,
+        errors=result.errors,
+        unsure=int((outcomes == AuditOutcome.UNSURE).sum()),
+        skipped=int((outcomes == AuditOutcome.SKIPPED).sum()),
+        unshowable=int((outcomes == AuditOutcome.UNSHOWABLE).sum()),
+        left=0 if certified is None else len(certified.left),
+        round=committed,
+        certificate=certificate,
+        text=text,
+    )
 
 
-def _gathered(workspace: Workspace, record: AuditRecord) -> _Closing:
-    catalogue = workspace.catalogue
+def _gather(catalogue: Catalogue, record: AuditRecord) -> _Closing:
+    """Everything about an audit that is answered. Raises DataError if it cannot be tested."""
     if rounds.head(catalogue) != record.round_id:
         raise DataError(
             f"Audit {record.audit_id} is about the labels of round {record.round_id}, which does"
@@ -113,32 +159,63 @@ def _gathered(workspace: Workspace, record: AuditRecord) -> _Closing:
             " up with `curator audit --abandon`.",
         )
     rows = frames.frame_rows(catalogue, record.frame_id)
-    frame = frame_of(rows)
     answers = audits.answers_of(catalogue, record)
     outcomes = outcomes_of(answers)
+    frame, plan, draw = drawn_again(record, rows)
     if answers.waiting:
-        raise _unfinished(record, frame, answers, outcomes)
-    return _Closing(record=record, frame=frame, rows=rows, answers=answers, outcomes=outcomes)
+        raise _unfinished(record, answers, can_pass=can_still_pass(frame, plan, draw, outcomes))
+    if not np.array_equal(draw.image_ids, answers.image_ids):
+        raise DataError(
+            f"The images of audit {record.audit_id} are not those that were drawn.",
+            "`curator verify` says more; restore the workspace from a backup.",
+        )
+    left, called_other = frames.unavailable(catalogue, record.frame_id)
+    if record.kind is AuditKind.MISSED:
+        # It is about what images are, not about what is promoted: images labelled since stay in.
+        left = np.zeros(len(frame), dtype=np.bool_)
+    ids, positive, probability = certificates.promoted_labels(
+        catalogue, record.scope, usable_only=False
+    )
+    return _Closing(
+        record=record,
+        frame=frame,
+        probability=rows.probability,
+        plan=plan,
+        draw=draw,
+        answers=answers,
+        outcomes=outcomes,
+        left=left,
+        called_other=called_other,
+        promoted_ids=ids,
+        promoted_positive=positive,
+        promoted_probability=probability,
+    )
 
 
-def frame_of(rows: FrameRows) -> Frame:
-    """The frame as it was frozen. Raises DataError if what is kept is not what was frozen."""
+def drawn_again(record: AuditRecord, rows: FrameRows) -> tuple[Frame, AuditPlan, AuditDraw]:
+    """Frame, plan and draw of a stored audit, each derived again from what is stored.
+
+    Raises DataError if images, labels or their order are not those that were frozen, or if the
+    plan is damaged.
+    """
     if frame_digest(rows.image_ids, rows.positive) != rows.digest:
         raise DataError(
             "The frame of this audit is damaged: its images, labels or order are not those that"
             " were frozen.",
             "`curator verify` says more; restore the workspace from a backup.",
         )
-    return Frame(
+    frame = Frame(
         image_ids=rows.image_ids,
         positive=rows.positive,
         estimated_error=np.minimum(rows.probability, 1.0 - rows.probability),
         digest=rows.digest,
     )
+    plan = restore(record.plan, frame, record.kind)
+    return frame, plan, draw_audit(frame, plan, seed=record.seed, attempt=record.attempt)
 
 
-def outcomes_of(answers: AuditAnswers) -> NDArray[np.int8]:
-    """What became of each drawn image; nobody's answer is an answer, too."""
+def outcomes_of(answers: AuditAnswers) -> CodeArray:
+    """What became of each drawn image, (sample,); nobody's answer is an answer, too."""
     outcomes = [
         _OUTCOMES[label]
         if label is not None
@@ -154,18 +231,13 @@ def outcomes_of(answers: AuditAnswers) -> NDArray[np.int8]:
     return np.array(outcomes, dtype=np.int8)
 
 
-def _unfinished(
-    record: AuditRecord, frame: Frame, answers: AuditAnswers, outcomes: NDArray[np.int8]
-) -> DataError:
-    hopeless = ""
-    if record.kind is AuditKind.PROMISE:
-        plan = restore(dict(record.plan), frame)
-        draw = draw_audit(frame, plan, seed=record.seed, attempt=record.attempt)
-        if not can_still_pass(frame, plan, draw, outcomes):
-            hopeless = (
-                " It cannot pass any more, whatever they turn out to be: `curator audit --abandon`"
-                " spares you the rest."
-            )
+def _unfinished(record: AuditRecord, answers: AuditAnswers, *, can_pass: bool) -> DataError:
+    spare = (
+        ""
+        if can_pass
+        else " It cannot pass any more, whatever they turn out to be: `curator audit --abandon`"
+        " spares you the rest."
+    )
     again = int(answers.contradicted.sum())
     changed = (
         f" {count(again, 'image')} called something else since the answer: answer again."
@@ -176,259 +248,165 @@ def _unfinished(
         f"{answers.waiting:,} of the {record.sample:,} images of audit {record.audit_id} have no"
         f" answer yet, so nothing was tested.{changed}",
         "Go on with `curator audit`, or `curator queue audit` and `curator label FILE --origin"
-        f" audit`. An image that you skip, or cannot tell, counts as wrong.{hopeless}",
+        f" audit`. An image that you skip, or cannot tell, counts as wrong.{spare}",
     )
 
 
-def _check_drawn(closing: _Closing, draw: AuditDraw) -> None:
-    if not np.array_equal(draw.image_ids, closing.answers.image_ids):
-        raise DataError(
-            f"The images of audit {closing.record.audit_id} are not those that were drawn.",
-            "`curator verify` says more; restore the workspace from a backup.",
-        )
-
-
-def _promise(workspace: Workspace, closing: _Closing, progress: Progress) -> CertifyReport:
-    record, frame, catalogue = closing.record, closing.frame, workspace.catalogue
-    plan = restore(dict(record.plan), frame)
-    draw = draw_audit(frame, plan, seed=record.seed, attempt=record.attempt)
-    _check_drawn(closing, draw)
-    verdict = close_audit(frame, plan, draw, closing.outcomes)
-    left, found_wrong = frames.unavailable(catalogue, record.frame_id)
-    claim, widest = certified_sets(
-        frame,
-        plan,
-        draw.places,
-        verdict,
-        left=left,
-        found_wrong=found_wrong,
-        overlooked=record.overlooked,
-    )
-    if claim is None:
-        certificates.close_unproven(catalogue, record.audit_id, tested=closing.answers)
-        text = why_not(verdict, widest, record)
-        return _report(workspace, closing, None, text=f"{text} {_what_it_takes(workspace, record)}")
-    with progress.stage("certify", len(claim.places)):
-        committed, certificate = _issue(workspace, closing, verdict, claim, left, draw)
-    return _report(
-        workspace,
-        closing,
-        certificate,
-        text=what_passed(claim, certificate),
-        left=claim.left,
-        promoted=committed.promoted_positive + committed.promoted_negative,
-        revoked=committed.revoked,
-    )
-
-
-def _issue(
-    workspace: Workspace,
+def _commit(
+    catalogue: Catalogue,
+    settings: Settings,
     closing: _Closing,
-    verdict: AuditResult,
-    claim: CertifiedSet,
-    left: NDArray[np.bool_],
-    draw: AuditDraw,
-) -> tuple[rounds.RoundRecord, CertificateRecord]:
-    """Stage what the claim needs and commit it as a round of the kind `certify`."""
-    catalogue, record = workspace.catalogue, closing.record
+    result: AuditResult,
+    certified: CertifiedSet,
+) -> tuple[RoundRecord, CertificateRecord]:
+    """Commit a round of the kind `certify` with its certificate, all at once or nothing.
+
+    It promotes what is certified and not promoted so, revokes what is promoted and not
+    certified, and keeps the model and the scores of the round that was audited.
+    """
+    record, frame = closing.record, closing.frame
+    assert record.round_id is not None  # checked with the head
+    parent = rounds.get_round(catalogue, record.round_id)
     started_at = datetime.now(UTC)
     token = rounds.begin_staging(catalogue)
     try:
-        _stage(workspace, token, closing, claim.places)
-        seen = np.zeros(len(closing.frame), dtype=np.bool_)
-        seen[draw.places] = True
-        gone = np.flatnonzero(left[: claim.size] & ~seen[: claim.size])
-        new = NewCertificate(
-            audit_id=record.audit_id,
-            place_limit=claim.size,
-            certified=len(claim.places),
-            left=closing.frame.image_ids[gone].tolist(),
-            max_error=record.max_error,
-            bound=claim.bound,
-            wrong=claim.wrong,
-            confidence=verdict.confidence,
-            sample=claim.sample,
-            errors=claim.errors,
-            claim=claim.digest,
-            details=_details(record, verdict, claim),
+        by_id = certified.ranks[np.argsort(frame.image_ids[certified.ranks])]
+        ids, positive = frame.image_ids[by_id], frame.positive[by_id]
+        probability = closing.probability[by_id]
+        new, lost = ~_promoted_so(closing, ids, positive), ~np.isin(closing.promoted_ids, ids)
+        rounds.stage_decisions(
+            catalogue,
+            token,
+            np.concatenate([ids[new], closing.promoted_ids[lost]]),
+            promote=np.repeat([True, False], [new.sum(), lost.sum()]),
+            positive=np.concatenate([positive[new], closing.promoted_positive[lost]]),
+            probabilities=np.concatenate([probability[new], closing.promoted_probability[lost]]),
         )
-        of_kind = _round(workspace, record, claim, started_at)
-        return certificates.certify(catalogue, new, token, of_kind, tested=closing.answers)
+        certify_round = NewRound(
+            parent_id=parent.round_id,
+            seed=record.seed,
+            settings=settings.model_dump(mode="json"),
+            outcome={key: parent.outcome[key] for key in _OF_THE_SCORES if key in parent.outcome}
+            | {"audit": record.audit_id, "certified": len(ids), "bound": certified.bound},
+            started_at=started_at,
+            feature_set_id=parent.feature_set_id,
+            model_digest=parent.model_digest,
+            score_digest=parent.score_digest,
+            kind="certify",
+        )
+        # Refuses if the answers are not those that were tested, or if other images would be
+        # promoted than the certified ones: people may label while this runs.
+        return certificates.certify(
+            catalogue,
+            _new_certificate(closing, result, certified),
+            token,
+            certify_round,
+            tested=closing.answers,
+        )
     finally:
         rounds.clean_scores(catalogue)
 
 
-def _stage(workspace: Workspace, token: str, closing: _Closing, places: NDArray[np.int64]) -> None:
-    """Promote what is certified and not promoted so; revoke what is promoted and not certified."""
-    catalogue, frame = workspace.catalogue, closing.frame
-    standing, is_positive, probability_then = certificates.promoted_labels(
-        catalogue, closing.record.scope, usable_only=False
-    )
-    order = np.argsort(frame.image_ids[places])
-    ids, positive = frame.image_ids[places][order], frame.positive[places][order]
-    probability = closing.rows.probability[places][order]
-    new = ~_holds(standing, is_positive, ids, positive)
-    lost = ~np.isin(standing, ids)
-    for chosen, promote, of_ids, of_positive, of_probability in (
-        (new, True, ids, positive, probability),
-        (lost, False, standing, is_positive, probability_then),
-    ):
-        where = np.flatnonzero(chosen)
-        for start in range(0, len(where), _CHUNK):
-            some = where[start : start + _CHUNK]
-            rounds.stage_decisions(
-                catalogue,
-                token,
-                of_ids[some],
-                promote=np.full(len(some), promote),
-                positive=of_positive[some],
-                probabilities=of_probability[some],
-            )
-
-
-def _holds(
-    standing: NDArray[np.int64],
-    is_positive: NDArray[np.bool_],
-    ids: NDArray[np.int64],
-    positive: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
-    """Which of these images stand promoted to this very class, (images,); all ids rise."""
-    if not len(standing):
+def _promoted_so(closing: _Closing, ids: IntArray, positive: BoolArray) -> BoolArray:
+    """Which of these images are promoted to this very class, (images,); ids rise."""
+    promoted = closing.promoted_ids
+    if not len(promoted):
         return np.zeros(len(ids), dtype=np.bool_)
-    place = np.minimum(np.searchsorted(standing, ids), len(standing) - 1)
-    same: NDArray[np.bool_] = (standing[place] == ids) & (is_positive[place] == positive)
+    row = np.minimum(np.searchsorted(promoted, ids), len(promoted) - 1)
+    same: BoolArray = (promoted[row] == ids) & (closing.promoted_positive[row] == positive)
     return same
 
 
-def _round(
-    workspace: Workspace, record: AuditRecord, claim: CertifiedSet, started_at: datetime
-) -> NewRound:
-    """A round that keeps the model and the scores of the one that was audited."""
-    assert record.round_id is not None  # checked with the head
-    parent = rounds.get_round(workspace.catalogue, record.round_id)
-    return NewRound(
-        parent_id=parent.round_id,
-        seed=record.seed,
-        settings=workspace.settings.model_dump(mode="json"),
-        outcome={name: parent.outcome[name] for name in _STANDS if name in parent.outcome}
-        | {"audit": record.audit_id, "certified": len(claim.places), "bound": claim.bound},
-        started_at=started_at,
-        feature_set_id=parent.feature_set_id,
-        model_digest=parent.model_digest,
-        score_digest=parent.score_digest,
-        kind="certify",
+def _new_certificate(
+    closing: _Closing, result: AuditResult, certified: CertifiedSet
+) -> NewCertificate:
+    record = closing.record
+    if closing.plan.design is Design.NESTED_TEST:
+        details: dict[str, Any] = {
+            # Stored text, older than today's terms: certificates of one catalogue read alike.
+            "design": "nested shells, each a simple random sample, tested from strict to loose",
+            "steps": [
+                {
+                    "size": tested.step.size,
+                    "drawn": tested.step.drawn,
+                    "allowed": tested.step.allowed,
+                    "critical": tested.step.critical,
+                    "errors": tested.errors,
+                    "refuted": tested.refuted,
+                    "passed": tested.passed,
+                }
+                for tested in result.steps
+            ],
+        }
+    else:
+        details = {"design": "simple random sample of the frame"}
+    return NewCertificate(
+        audit_id=record.audit_id,
+        place_limit=certified.size,
+        certified=len(certified.ranks),
+        left=closing.frame.image_ids[certified.left].tolist(),
+        max_error=record.max_error,
+        bound=certified.bound,
+        wrong=certified.wrong,
+        confidence=closing.plan.promise.confidence,
+        sample=certified.sample,
+        errors=certified.errors,
+        claim=certified.digest,
+        details=details | {"estimate": certified.estimate, "overlooked": record.overlooked},
     )
-
-
-def _bound(workspace: Workspace, closing: _Closing) -> CertifyReport:
-    """One fixed set: bound its unseen rest, whatever the bound turns out to be."""
-    record, frame = closing.record, closing.frame
-    plan = restore_simple_random(dict(record.plan), frame)
-    draw = draw_simple_random(frame, plan, seed=record.seed, attempt=record.attempt)
-    _check_drawn(closing, draw)
-    verdict = close_simple_random(frame, plan, draw, closing.outcomes)
-    left, _ = frames.unavailable(workspace.catalogue, record.frame_id)
-    seen = np.zeros(len(frame), dtype=np.bool_)
-    seen[draw.places] = True
-    measures = record.kind is AuditKind.MEASURE
-    gone = left & ~seen if measures else np.zeros(len(frame), dtype=np.bool_)
-    places = np.flatnonzero(~seen & ~gone)
-    # Those that the annotator may have overlooked, and none of those that were found.
-    found = verdict.refuted
-    wrong = int((verdict.wrong + found) / (1.0 - record.overlooked)) - found
-    wrong = min(wrong, len(places))
-    bound = wrong / len(places) if len(places) else 0.0
-    certificate = certificates.issue(
-        workspace.catalogue,
-        NewCertificate(
-            audit_id=record.audit_id,
-            place_limit=len(frame),
-            certified=len(places),
-            left=frame.image_ids[gone].tolist(),
-            max_error=record.max_error,
-            bound=bound,
-            wrong=wrong,
-            confidence=verdict.confidence,
-            sample=verdict.sample,
-            errors=verdict.errors,
-            claim=certified_set_digest(frame.image_ids[places], frame.positive[places]),
-            details={
-                "design": "simple random sample of the frame",
-                "estimate": verdict.estimate,
-                "overlooked": record.overlooked,
-            },
-        ),
-        tested=closing.answers,
-    )
-    text = what_was_bounded(record, certificate, scope_name(workspace, record.scope))
-    return _report(workspace, closing, certificate, text=text, left=int(gone.sum()))
-
-
-def _details(record: AuditRecord, verdict: AuditResult, claim: CertifiedSet) -> dict[str, Any]:
-    return {
-        "design": "nested shells, each a simple random sample, tested from strict to loose",
-        "steps": [
-            {
-                "size": step.rung.size,
-                "drawn": step.rung.drawn,
-                "allowed": step.rung.allowed,
-                "critical": step.rung.critical,
-                "errors": step.errors,
-                "refuted": step.refuted,
-                "passed": step.passed,
-            }
-            for step in verdict.steps
-        ],
-        "estimate": claim.estimate,
-        "overlooked": record.overlooked,
-    }
 
 
 def _what_it_takes(workspace: Workspace, record: AuditRecord) -> str:
     """What another audit of the same scope could promise; nothing is opened for it."""
-    class_name = None if record.scope is AuditScope.ALL else scope_name(workspace, record.scope)
+    name = workspace.settings.classes.name_of(str(record.scope))
+    class_name = None if record.scope is AuditScope.ALL else name
     try:
-        return f"Another audit: {plan_next(workspace, class_name=class_name).text}"
+        return f"Another audit: {plan_audit(workspace, class_name=class_name).text}"
     except DataError as error:
         return f"{error.problem} {error.advice}"
 
 
-def _report(
-    workspace: Workspace,
-    closing: _Closing,
-    certificate: CertificateRecord | None,
-    *,
-    text: str,
-    left: int = 0,
-    promoted: int = 0,
-    revoked: int = 0,
-) -> CertifyReport:
-    record, outcomes = closing.record, closing.outcomes
-    return CertifyReport(
-        audit=record.audit_id,
-        kind=record.kind,
-        scope=scope_name(workspace, record.scope),
-        attempt=record.attempt,
-        sample=record.sample,
-        errors=_errors(closing),
-        unsure=int((outcomes == AuditOutcome.UNSURE).sum()),
-        skipped=int((outcomes == AuditOutcome.SKIPPED).sum()),
-        unshowable=int((outcomes == AuditOutcome.UNSHOWABLE).sum()),
-        left=left,
-        promoted=promoted,
-        revoked=revoked,
-        max_error=record.max_error,
-        confidence=1.0 - record.risk - float(record.plan["promise"]["spent"]),
-        certificate=certificate,
-        text=text,
+def _what_passed(certificate: CertificateRecord) -> str:
+    return (
+        f"At most {certificate.max_error:.3g} of the {certificate.certified:,} certified labels"
+        f" are wrong, at a confidence of {certificate.confidence:.4g}: {certificate.errors:,} of"
+        f" {certificate.sample:,} audited ones were not confirmed, so at most"
+        f" {certificate.wrong:,} ({certificate.bound:.2%}) of those that nobody has seen are wrong."
     )
 
 
-def _errors(closing: _Closing) -> int:
-    """Drawn images that were not confirmed, over the whole sample."""
-    order = np.argsort(closing.frame.image_ids)
-    place = order[np.searchsorted(closing.frame.image_ids[order], closing.answers.image_ids)]
-    confirming = np.where(
-        closing.frame.positive[place], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE
+def _why_not(result: AuditResult, record: AuditRecord) -> str:
+    widest = result.widest
+    if widest is not None:
+        return (
+            f"Nothing can be certified: {len(widest.left):,} unseen images of the set that passed"
+            " have been labelled by people, or cannot be used any more, since the audit was drawn,"
+            f" and among those that are left {widest.wrong:,} ({widest.bound:.3%}) may be wrong,"
+            f" more than the {record.max_error:.3g} that was promised."
+        )
+    first = result.steps[0]
+    return (
+        f"Nothing can be certified: {first.errors:,} of the first {first.step.drawn:,} audited"
+        f" images were not confirmed, and at most {first.step.critical:,} would have proved"
+        f" {record.max_error:.3g}. The labels that were found wrong are put right, and the audit's"
+        " answers stay."
     )
-    return int((closing.outcomes != confirming).sum())
+
+
+def _what_was_bounded(record: AuditRecord, certificate: CertificateRecord, name: str) -> str:
+    """The bound of a simple random sample; `name` is the user's name of the class."""
+    errors = (
+        f"{certificate.errors:,} of {certificate.sample:,} audited images were not confirmed. At"
+        f" most {certificate.wrong:,} ({certificate.bound:.2%}) of the {certificate.certified:,}"
+    )
+    if record.kind is AuditKind.MISSED:
+        return (
+            f"{errors} images that lean to {name} and that the audit did not show are not {name},"
+            f" at a confidence of {certificate.confidence:.4g}."
+        )
+    comparison = "within" if certificate.bound <= record.max_error else "more than"
+    return (
+        f"{errors} promoted labels that nobody has seen are wrong, at a confidence of"
+        f" {certificate.confidence:.4g}; that is {comparison} the {record.max_error:.3g} of"
+        " promotion.max_error."
+    )

@@ -1,8 +1,7 @@
-"""The frozen frame: which images, which labels, in which order, under one digest.
+"""The frame of an audit: images, labels and ranking, frozen under one digest.
 
-After the freeze nothing may move. The digest covers every image, its label and its place;
-plan, draw and verdict carry it and refuse to work with another frame, so that neither new
-training nor a new ranking can slip in between an audit and its certificate.
+Plan, draw and test carry the digest and refuse another frame, so neither new training nor a
+new ranking can come between an audit and its certificate.
 """
 
 from __future__ import annotations
@@ -13,15 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.base.arrays import BoolArray, FloatArray, IntArray
+from curator.base.vocabulary import AuditScope
 from curator.errors import DataError
 from curator.statistics.folds import sampling_rank
 
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-
-_FORMAT = b"curator-frame-1\n"
-_CLAIM_FORMAT = b"curator-claim-1\n"
+_FRAME_FORMAT = b"curator-frame-1\n"
+_CERTIFIED_SET_FORMAT = b"curator-claim-1\n"
 _SMALLEST_ERROR = 1e-6
 
 
@@ -29,14 +26,14 @@ _SMALLEST_ERROR = 1e-6
 class Frame:
     """Images from the surest label to the least sure; all arrays are (images,).
 
-    `positive` is the label given, `estimated_error` the probability that it is wrong as far
-    as the classifier can tell. Only plans use the estimates: no promise rests on them.
-    `other_share`, of a frame of one class, is the share of the other class in the whole one.
+    `positive` is the label that the image would get, `estimated_error` the classifier's
+    probability that it is wrong. Only plans use the estimates: no promise rests on them.
+    `other_share`, in a frame of one class, is the share of the other class in the pool.
     """
 
-    image_ids: Ints
-    positive: Flags
-    estimated_error: Floats
+    image_ids: IntArray
+    positive: BoolArray
+    estimated_error: FloatArray
     digest: str
     other_share: float | None = None
 
@@ -44,9 +41,34 @@ class Frame:
         return len(self.image_ids)
 
 
+def rank_pool(
+    image_ids: IntArray,
+    probability: FloatArray,
+    *,
+    balanced: bool,
+    seed: int,
+    scope: AuditScope = AuditScope.ALL,
+) -> Frame:
+    """The frame of images without a human label; both arrays are (images,).
+
+    Each image has the class that its P(positive) favours, and the surest come first: over both
+    classes together, or with `balanced` in the proportion of the classes. A `scope` of one
+    class leaves the other out. Raises DataError if nothing is left.
+    """
+    positive = probability > 0.5
+    estimated_error = np.minimum(probability, 1.0 - probability)
+    confidence = -estimated_error
+    if balanced:
+        confidence = balanced_confidence(confidence, positive)
+    frame = freeze_frame(image_ids, positive, confidence, estimated_error, seed=seed)
+    if scope is AuditScope.ALL:
+        return frame
+    return of_class(frame, positive=scope is AuditScope.POSITIVE)
+
+
 def freeze_frame(
-    image_ids: Ints,
-    positive: Flags,
+    image_ids: IntArray,
+    positive: BoolArray,
     confidence: NDArray[np.floating],
     estimated_error: NDArray[np.floating],
     *,
@@ -84,19 +106,20 @@ def of_class(frame: Frame, *, positive: bool) -> Frame:
 
     Raises DataError if no image carries the label.
     """
-    kept = frame.positive == positive
-    if not kept.any():
+    of_label = frame.positive == positive
+    if not of_label.any():
         raise DataError(
-            f"There is nothing to audit: no image is labelled {_class_name(positive)}.",
+            "There is nothing to audit: no image is labelled"
+            f" {'positive' if positive else 'negative'}.",
             "Label more examples of this class and run `curator round` again.",
         )
-    ids, labels = frame.image_ids[kept], frame.positive[kept]
+    ids, labels = frame.image_ids[of_label], frame.positive[of_label]
     return Frame(
         image_ids=ids,
         positive=labels,
-        estimated_error=frame.estimated_error[kept],
+        estimated_error=frame.estimated_error[of_label],
         digest=frame_digest(ids, labels),
-        other_share=float((~kept).mean()),
+        other_share=float((~of_label).mean()),
     )
 
 
@@ -110,7 +133,7 @@ def check_same_frame(frame: Frame, digest: str) -> None:
         )
 
 
-def balanced_confidence(confidence: NDArray[np.floating], positive: Flags) -> NDArray[np.float64]:
+def balanced_confidence(confidence: NDArray[np.floating], positive: BoolArray) -> FloatArray:
     """Confidence within the own class, (images,): the share of the class that is less sure.
 
     Ranked so, every prefix of a frame has the classes in the same proportion. With a rare
@@ -125,26 +148,22 @@ def balanced_confidence(confidence: NDArray[np.floating], positive: Flags) -> ND
     return balanced
 
 
-def frame_digest(image_ids: Ints, positive: Flags) -> str:
+def frame_digest(image_ids: IntArray, positive: BoolArray) -> str:
     """SHA-256 over images and labels in the order of the frame."""
-    return _digest(_FORMAT, image_ids, positive)
+    return _digest(_FRAME_FORMAT, image_ids, positive)
 
 
-def certified_set_digest(image_ids: Ints, positive: Flags) -> str:
+def certified_set_digest(image_ids: IntArray, positive: BoolArray) -> str:
     """SHA-256 over images and labels whatever their order: what a certificate is about.
 
-    Taken of the images that a certificate left promoted. While the same images still carry
-    the same labels, the digest is the same and the certificate stands; otherwise it is stale.
+    While the same images carry the same promoted labels, the digest is the same and the
+    certificate holds; otherwise it is stale.
     """
     order = np.argsort(image_ids, kind="stable")
-    return _digest(_CLAIM_FORMAT, image_ids[order], positive[order])
+    return _digest(_CERTIFIED_SET_FORMAT, image_ids[order], positive[order])
 
 
-def _digest(kind: bytes, image_ids: Ints, positive: Flags) -> str:
+def _digest(kind: bytes, image_ids: IntArray, positive: BoolArray) -> str:
     rows = np.empty(len(image_ids), dtype=[("image", "<i8"), ("positive", "u1")])
     rows["image"], rows["positive"] = image_ids, positive
     return hashlib.sha256(kind + rows.tobytes()).hexdigest()
-
-
-def _class_name(positive: bool) -> str:
-    return "positive" if positive else "negative"

@@ -1,4 +1,4 @@
-"""What an audit can be expected to achieve, told before anybody labels an image for it.
+"""What an audit can be expected to achieve, before anybody labels an image for it.
 
 An outlook says yes with a plan, or why not: the promise is empty, there are too few decisions
 for it, or the task is too hard for these features however many are made. It comes with the
@@ -14,17 +14,22 @@ import numpy as np
 
 from curator.audits.forecast import Forecast
 from curator.audits.frame import Frame
-from curator.audits.ladder import NEVER, AuditPlan, allowed_wrong, critical_count
+from curator.audits.plan import (
+    LARGEST_SHARE,
+    NEVER,
+    AuditPlan,
+    Promise,
+    allowed_wrong,
+    check_sample,
+    critical_count,
+)
 from curator.audits.planner import NOTHING, Expectation, choose_plan, rarer_share, rough_expectation
-from curator.audits.promise import Promise
-from curator.errors import DataError
 
 SAMPLES = (100, 150, 200, 300, 400, 500, 650, 800, 1_000, 1_300, 1_600, 2_000)
-"""Audit sizes that are considered when none is asked for."""
+"""Audit sizes that are considered if none is set."""
 
 _LARGER_SAMPLES = (2_500, 3_500, 5_000, 7_000, 10_000, 15_000, 20_000)
 _LOOSER_PROMISES = (0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2)
-_LARGEST_SHARE = 0.5
 _LEAST_CHANCE = 0.5
 _FRAME_PER_DECISION = 20_000
 
@@ -39,84 +44,83 @@ class Advice(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BestPlan:
+    """The best plan for an audit of `size` images (None: there is none), and what to expect.
+
+    `worthwhile` says whether it gives enough for its decisions.
+    """
+
+    size: int
+    plan: AuditPlan | None
+    expectation: Expectation
+    worthwhile: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
     """The answer and its numbers.
 
-    `plan` is the best that was found, also when the answer is no, and None if there is none.
-    `sample` is the size that was asked for or chosen. `fewest` is how many decisions the
-    promise takes when not one is wrong, `enough` how many would make the audit worth them,
-    `looser` the smallest error that this many decisions could promise (None: neither found).
-    `within_reach` is the share of the frame that a perfect audit is expected to certify.
-    `rarer_share` is the share of the rarer label where the promise may be kept.
+    `fewest` is how many decisions the promise takes if not one is wrong, `enough` how many would
+    make the audit worth them, `looser` the smallest error that this many decisions could promise
+    (None: there is no such number). `within_reach` is the share of the frame that a perfect
+    audit is expected to certify, `rarer_share` the share of the rarer label where the promise
+    may be kept.
     """
 
     answer: Advice
-    plan: AuditPlan | None
-    expectation: Expectation
+    best: BestPlan
     promise: Promise
     frame_size: int
-    sample: int
     fewest: int
     enough: int | None
     looser: float | None
     within_reach: float
     rarer_share: float
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanningInputs:
-    """The best plan for an audit of `sample` images, and whether it is worth them."""
-
-    sample: int
-    plan: AuditPlan | None
-    expectation: Expectation
-    worthwhile: bool
+    @property
+    def sample(self) -> int:
+        """Images that the plan audits; without a plan those that it was to audit."""
+        return self.best.plan.sample if self.best.plan else self.best.size
 
 
-def prepare(
+def best_plan(
     frame: Frame, forecast: Forecast, promise: Promise, *, sample: int | None, seed: int
-) -> PlanningInputs:
+) -> BestPlan:
     """Plan an audit of `sample` images, or of as many as are worth it.
 
     Raises DataError for a sample that leaves nothing to certify.
     """
-    _check_sample(frame, sample)
-    chosen = sample or _worth_most(frame, forecast, promise, seed)
-    found = choose_plan(frame, forecast, promise, sample=chosen, seed=seed)
-    plan, expectation = found or (None, NOTHING)
-    return PlanningInputs(
-        sample=chosen,
-        plan=plan,
-        expectation=expectation,
-        worthwhile=_worthwhile(expectation, chosen, len(frame)),
-    )
+    if sample is not None:
+        check_sample(frame, sample)
+    size = sample or _worth_most(frame, forecast, promise, seed)
+    choice = choose_plan(frame, forecast, promise, sample=size, seed=seed)
+    plan, expectation = choice or (None, NOTHING)
+    worthwhile = _worthwhile(expectation, size, len(frame))
+    return BestPlan(size=size, plan=plan, expectation=expectation, worthwhile=worthwhile)
 
 
-def look_ahead(
+def assess_audit(
     frame: Frame, forecast: Forecast, promise: Promise, *, sample: int | None, seed: int
 ) -> Outlook:
-    """Plan an audit and judge the plan; where the answer is no, find out what would help.
+    """Plan an audit and assess the plan; where the answer is no, find out what would help.
 
     Raises DataError for a sample that leaves nothing to certify.
     """
-    prepared = prepare(frame, forecast, promise, sample=sample, seed=seed)
-    chosen, plan, expectation = prepared.sample, prepared.plan, prepared.expectation
+    best = best_plan(frame, forecast, promise, sample=sample, seed=seed)
     rarer = _rarer_within(frame, forecast, promise)
     answer, enough, looser = Advice.READY, None, None
-    if not prepared.worthwhile:
+    if not best.worthwhile:
         if rarer <= promise.max_error:
             answer = Advice.EMPTY_PROMISE
         else:
-            enough = _enough(frame, forecast, promise, chosen, seed)
-            looser = _looser(frame, forecast, promise, chosen, seed)
+            enough = _enough(frame, forecast, promise, best.size, seed)
+            looser = _looser(frame, forecast, promise, best.size, seed)
             answer = Advice.MORE_DECISIONS if enough else Advice.TOO_HARD
     return Outlook(
         answer=answer,
-        plan=plan,
-        expectation=expectation,
+        best=best,
         promise=promise,
         frame_size=len(frame),
-        sample=plan.sample if plan else chosen,
         fewest=fewest_decisions(promise, len(frame)),
         enough=enough,
         looser=looser,
@@ -130,8 +134,8 @@ def explain(outlook: Outlook) -> str:
     promise = f"{outlook.promise.max_error:.3g} at {outlook.promise.confidence:.4g}"
     expected = (
         f"an audit of {outlook.sample:,} images is expected to certify"
-        f" {outlook.expectation.certified / outlook.frame_size:.0%} of {outlook.frame_size:,}"
-        f" (anything at all in {outlook.expectation.chance:.0%} of cases)"
+        f" {outlook.best.expectation.certified / outlook.frame_size:.0%} of {outlook.frame_size:,}"
+        f" (anything at all in {outlook.best.expectation.chance:.0%} of cases)"
     )
     if outlook.answer is Advice.READY:
         return f"At most {promise}: {expected}."
@@ -188,9 +192,9 @@ def _worthwhile(expectation: Expectation, sample: int, frame_size: int) -> bool:
 def _worth_most(frame: Frame, forecast: Forecast, promise: Promise, seed: int) -> int:
     """The size at which another decision no longer certifies enough further images."""
     price = max(1.0, len(frame) / _FRAME_PER_DECISION)
-    sizes = [size for size in SAMPLES if size <= _LARGEST_SHARE * len(frame)]
+    sizes = [size for size in SAMPLES if size <= LARGEST_SHARE * len(frame)]
     if not sizes:
-        return max(1, int(_LARGEST_SHARE * len(frame)))
+        return max(1, int(LARGEST_SHARE * len(frame)))
     values = [
         rough_expectation(frame, forecast, promise, sample=size, seed=seed).certified
         for size in sizes
@@ -203,7 +207,7 @@ def _enough(
 ) -> int | None:
     larger = [size for size in (*SAMPLES, *_LARGER_SAMPLES) if size > sample]
     for size in larger:
-        if size <= _LARGEST_SHARE * len(frame) and _pays(frame, forecast, promise, size, seed):
+        if size <= LARGEST_SHARE * len(frame) and _pays(frame, forecast, promise, size, seed):
             return size
     return None
 
@@ -220,12 +224,13 @@ def _looser(
 
 
 def _pays(frame: Frame, forecast: Forecast, promise: Promise, sample: int, seed: int) -> bool:
-    """Whether such an audit is worthwhile; a rough look first, as it is the more hopeful."""
+    """Whether such an audit is worthwhile."""
+    # The rough expectation is quick and slightly too high, so it rules most sizes out.
     rough = rough_expectation(frame, forecast, promise, sample=sample, seed=seed)
     if not _worthwhile(rough, sample, len(frame)):
         return False
-    found = choose_plan(frame, forecast, promise, sample=sample, seed=seed)
-    return found is not None and _worthwhile(found[1], sample, len(frame))
+    choice = choose_plan(frame, forecast, promise, sample=sample, seed=seed)
+    return choice is not None and _worthwhile(choice[1], sample, len(frame))
 
 
 def _rarer_within(frame: Frame, forecast: Forecast, promise: Promise) -> float:
@@ -234,21 +239,13 @@ def _rarer_within(frame: Frame, forecast: Forecast, promise: Promise) -> float:
     If it does not exceed `max_error`, one label for all keeps the promise just as well.
     """
     ends = forecast.edges[1:]
-    kept = np.cumsum(forecast.mean_rates * forecast.sizes) / ends <= promise.max_error
-    last = np.flatnonzero(kept)[-1:] if kept.any() else [-1]
-    return float(rarer_share(frame, ends)[last][0])
+    share = np.cumsum(forecast.mean_rates * forecast.sizes) / ends
+    within = np.flatnonzero(share <= promise.max_error)
+    return float(rarer_share(frame, ends)[within[-1] if len(within) else -1])
 
 
 def _within_reach(forecast: Forecast, max_error: float) -> float:
-    kept = forecast.cumulative() <= max_error
-    last = np.where(kept.any(axis=1), kept.shape[1] - np.argmax(kept[:, ::-1], axis=1), 0)
-    return float(forecast.weights @ forecast.edges[last]) / float(forecast.edges[-1])
-
-
-def _check_sample(frame: Frame, sample: int | None) -> None:
-    if sample is not None and not 1 <= sample <= _LARGEST_SHARE * len(frame):
-        raise DataError(
-            f"An audit of {sample:,} images cannot be drawn from a frame of {len(frame):,}.",
-            f"Ask for at most {int(_LARGEST_SHARE * len(frame)):,}, half of the frame;"
-            " beyond that, labelling all of it by hand is not much more work.",
-        )
+    """The expected share of the frame that the largest set within `max_error` has."""
+    within = forecast.cumulative() <= max_error
+    bins = np.where(within.any(axis=1), within.shape[1] - np.argmax(within[:, ::-1], axis=1), 0)
+    return float(forecast.weights @ forecast.edges[bins]) / float(forecast.edges[-1])

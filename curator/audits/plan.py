@@ -1,307 +1,378 @@
-"""Planning an audit: the frame from the current scores, and what can be expected of it.
+"""The plan of an audit: what is promised, what is drawn, and which test will decide.
 
-Nothing is written here. Under the certified policy the frame is the pool without people's
-labels, ranked by the round's scores, and the promise picks how far down it goes; under
-thresholds it is what stands promoted. What earlier audits spent is subtracted first.
+Everything that a test needs is fixed here, before any label of the audit is known. There are two
+designs. A *nested test* has steps from a strict to a loose set: the first step is a prefix of
+the ranking, each further step adds a stratum to it, and a fixed number of images is drawn from
+every stratum. A set with more wrong labels than the promise allows passes its step with at
+most the chance `risk`, wherever in it the wrong labels are and however the images depend on
+each other (proof: docs/certificates.md). A *simple random sample* is a single stratum, the
+whole frame, whose error is bounded, not tested. A plan with inexact tests cannot be built.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from curator.audits.forecast import LabelEvidence
-from curator.audits.frame import Frame, freeze_frame
-from curator.audits.ladder import AuditPlan
-from curator.audits.outlook import Advice, Outlook, explain, fewest_decisions
-from curator.audits.prepare import Spending, plan_audit, promise_for, rank_pool
-from curator.audits.promise import Promise
-from curator.audits.scored import label_evidence
-from curator.audits.simple_random import LARGEST_SHARE, SimpleRandomPlan, plan_simple_random
-from curator.audits.whole import bound_whole, promise_despite_slips
-from curator.base.text import count
+from curator.audits.frame import Frame
+from curator.base.arrays import FloatArray, IntArray
 from curator.base.vocabulary import AuditKind, AuditScope
-from curator.catalogue import audits, certificates, frames, rounds
-from curator.catalogue.frames import ScoredPool
-from curator.errors import DataError, UsageError
-from curator.workspace import Workspace
+from curator.errors import DataError
+
+NEVER = -1
+"""The critical count of a step that no sample can pass."""
+
+LARGEST_SHARE = 0.5
+"""Largest share of a frame that is audited; beyond it, labelling all is hardly more work."""
+
+_SMALLEST_RISK = 1e-6
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedAudit:
-    """A frame with its plan, and what was said about it; `plan` is None if there is none."""
+class Promise:
+    """At most `max_error` of the labels are wrong; false with a chance of at most `risk`.
 
-    kind: AuditKind
-    scope: AuditScope
-    frame: Frame
-    probability: NDArray[np.float64]
-    round_id: int | None
-    promise: Promise
-    plan: AuditPlan | SimpleRandomPlan | None
-    answer: Advice
-    text: str
-    outlook: Outlook | None
-
-
-def plan(
-    workspace: Workspace,
-    *,
-    size: int | None = None,
-    class_name: str | None = None,
-    missed: bool = False,
-) -> PlannedAudit:
-    """Plan an audit. Raises DataError where there is nothing to audit or nothing to spend."""
-    pool = frames.scored_pool(workspace.catalogue)
-    if pool.round_id is None or not len(pool.image_ids):
-        raise DataError(
-            "No round has scored the pool yet, so there is nothing to audit.",
-            "Run `curator round` first.",
-        )
-    scope = scope_of(workspace, class_name)
-    size = size or workspace.settings.audit.size or None
-    if missed:
-        return _plan_missed(workspace, pool, scope, size)
-    if workspace.settings.promotion.policy == "certified":
-        return _plan_promise(workspace, pool, scope, size)
-    return _plan_measure(workspace, pool, scope, size)
-
-
-def _plan_promise(
-    workspace: Workspace, pool: ScoredPool, scope: AuditScope, size: int | None
-) -> PlannedAudit:
-    chosen, seed = workspace.settings.audit, workspace.settings.runtime.seed
-    probability = _deciding(workspace, pool)
-    free = ~pool.human & ~pool.blocked
-    foreign = free & _too_far(workspace, pool)
-    _refuse_foreign(int(free.sum()), int(foreign.sum()))
-    free &= ~foreign
-    _refuse_empty(workspace, scope, probability[free])
-    promise = _promise(workspace, scope, overlooked=chosen.overlooked)
-    frame = rank_pool(
-        pool.image_ids[free],
-        probability[free],
-        balanced=chosen.ranking == "balanced",
-        seed=seed,
-        scope=scope,
-    )
-    outlook = plan_audit(
-        frame,
-        label_evidence_of(workspace, pool),
-        promise,
-        sample=size,
-        slips=chosen.slips,
-        seed=seed,
-    )
-    return PlannedAudit(
-        kind=AuditKind.PROMISE,
-        scope=scope,
-        frame=frame,
-        probability=_in_order(frame, pool.image_ids, probability),
-        round_id=pool.round_id,
-        promise=promise,
-        plan=outlook.plan,
-        answer=outlook.answer,
-        text=f"{explain(outlook)}{_left_out(int(foreign.sum()))}",
-        outlook=outlook,
-    )
-
-
-def _too_far(workspace: Workspace, pool: ScoredPool) -> NDArray[np.bool_]:
-    """Which images the gate of distances keeps from being promoted, however sure the heads are.
-
-    They are no part of the frame, so no promise is made of them and none rests on them.
+    `spent` is the risk that earlier audits took. Raises DataError for a `max_error` outside
+    (0, 0.5], and ValueError for risks that leave no confidence above one half.
     """
-    times = workspace.settings.gates.distance
-    outcome = rounds.get_round(workspace.catalogue, pool.round_id).outcome if pool.round_id else {}
-    usual = outcome.get("usual_distance")
-    if times == 0 or usual is None:
-        return np.zeros(len(pool.image_ids), dtype=np.bool_)
-    beyond: NDArray[np.bool_] = pool.distance > times * usual
-    return beyond
+
+    max_error: float
+    risk: float
+    spent: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.max_error <= 0.5:
+            raise DataError(
+                f"A promise of at most {self.max_error:g} wrong labels cannot be tested.",
+                "Set promotion.max_error above 0 and at most 0.5, for instance 0.01: no sample"
+                " short of looking at every image proves that there is no error at all.",
+            )
+        if not (self.risk > 0.0 and self.spent >= 0.0 and self.risk + self.spent < 0.5):
+            raise ValueError(f"a risk of {self.risk} after {self.spent}")
+
+    @property
+    def confidence(self) -> float:
+        """What a certificate may state: all audits so far count."""
+        return 1.0 - self.spent - self.risk
 
 
-def _refuse_foreign(free: int, foreign: int) -> None:
-    if foreign and foreign == free:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """The risk that an earlier audit took, and the class that it was about."""
+
+    scope: AuditScope
+    risk: float
+
+
+def next_promise(
+    max_error: float,
+    confidence: float,
+    earlier: Sequence[Spending] = (),
+    *,
+    scope: AuditScope = AuditScope.ALL,
+    reserve: float = 0.0,
+    miss_rate: float = 0.0,
+) -> Promise:
+    """The promise of the next audit at the wished confidence, after audits that spent risk.
+
+    Each audit that is opened spends risk, whatever comes of it, and all audits together never
+    spend more than 1 - `confidence`. This one takes what is left, less the share `reserve` for
+    later ones: with a reserve q the attempts take (1 - q), (1 - q) q, (1 - q) q^2, ... of it.
+    An audit of one class has half of what audits of both classes left as its budget. If the
+    annotator overlooks the share `miss_rate` of the wrong labels, a smaller error is tested.
+
+    Raises DataError if nothing is left, and ValueError unless 0.5 < confidence < 1 and
+    0 <= reserve < 1.
+    """
+    if not 0.5 < confidence < 1.0 or not 0.0 <= reserve < 1.0:
+        raise ValueError(f"a confidence of {confidence} with a reserve of {reserve}")
+    budget = 1.0 - confidence
+    spent = [audit.risk for audit in earlier]
+    left = budget - sum(spent)
+    if left < _SMALLEST_RISK:
         raise DataError(
-            f"All {free:,} images without a human label lie farther from everything labelled than"
-            " labelled images lie from each other, so nothing may be promoted.",
-            "Label some of them with `curator review unfamiliar`, and run `curator round` again.",
+            f"Earlier audits ({len(spent)} so far) have spent the whole risk that a confidence"
+            f" of {confidence:.4g} allows.",
+            "A further audit can promise less: set promotion.confidence to"
+            f" {payable_confidence(spent):.4g} or lower.",
+        )
+    if scope is not AuditScope.ALL:
+        pooled = sum(audit.risk for audit in earlier if audit.scope is AuditScope.ALL)
+        own = sum(audit.risk for audit in earlier if audit.scope is scope)
+        left = min((budget - pooled) / 2 - own, left)
+        if left < _SMALLEST_RISK:
+            raise DataError(
+                "Earlier audits of this class have spent its half of the risk that a confidence"
+                f" of {confidence:.4g} allows.",
+                "Lower promotion.confidence, or audit both classes together without --class.",
+            )
+    return Promise(
+        max_error=error_to_test(max_error, miss_rate),
+        risk=left * (1.0 - reserve),
+        spent=float(sum(spent)),
+    )
+
+
+def payable_confidence(spent: Sequence[float], risk: float = 0.05) -> float:
+    """The highest confidence at which another audit at `risk` can be paid for."""
+    return max(0.0, 1.0 - sum(spent) - risk)
+
+
+def error_to_test(max_error: float, miss_rate: float) -> float:
+    """The error to audit for, so that `max_error` holds if wrong labels are overlooked.
+
+    An audit bounds the errors that its annotator notices. If these are only 1 - m of all, the
+    true error may be 1 / (1 - m) times the bound. Raises ValueError unless 0 <= m < 1.
+    """
+    if not 0.0 <= miss_rate < 1.0:
+        raise ValueError(f"an annotator who overlooks {miss_rate} of the errors")
+    return max_error * (1.0 - miss_rate)
+
+
+class Design(StrEnum):
+    """How a frame is audited; the values name the stored formats of plans."""
+
+    NESTED_TEST = "curator-audit-1"
+    SIMPLE_RANDOM = "curator-single-1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditStep:
+    """The first `size` images of the frame, as one set that may be certified.
+
+    `drawn` of its images are audited, in all its strata together. It may hold `allowed` wrong
+    labels; at most `critical` wrong ones in its sample prove that it holds no more.
+    """
+
+    size: int
+    drawn: int
+    allowed: int
+    critical: int
+
+    @property
+    def unseen(self) -> int:
+        """Images that stay without a human label: the certificate is about these."""
+        return self.size - self.drawn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPlan:
+    """How a frame will be audited and tested, from the strictest step to the loosest.
+
+    A simple random sample has one step, the whole frame, which it need not be able to pass:
+    the promise's `max_error` is what was wished for, and the bound may be above it. Raises
+    ValueError if the tests of the steps are not the exact ones of `exact_tests`.
+    """
+
+    design: Design
+    frame_digest: str
+    frame_size: int
+    promise: Promise
+    steps: tuple[AuditStep, ...]
+
+    def __post_init__(self) -> None:
+        sizes, drawn = self.sizes, np.array([step.drawn for step in self.steps])
+        if len(sizes) == 0 or sizes[-1] > self.frame_size:
+            raise ValueError("the test has no step, or is larger than the frame")
+        bounded = self.design is Design.SIMPLE_RANDOM
+        if bounded and sizes.tolist() != [self.frame_size]:
+            raise ValueError("a simple random sample of a part of the frame")
+        allowed, criticals = exact_tests(sizes, drawn, self.promise)
+        for step, limit, critical in zip(self.steps, allowed, criticals, strict=True):
+            exact = (step.allowed, step.critical) == (limit, critical)
+            if not exact or (critical == NEVER and not bounded):
+                raise ValueError(f"a step of {step.size} images with an inexact test")
+
+    @property
+    def sizes(self) -> IntArray:
+        """Images in the set of each step, (steps,)."""
+        return np.array([step.size for step in self.steps], dtype=np.int64)
+
+    @property
+    def sample(self) -> int:
+        """Images to be audited."""
+        return self.steps[-1].drawn
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything that was fixed beforehand."""
+        text = json.dumps(describe(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def strata(self) -> list[tuple[int, int, int]]:
+        """First rank, end and drawn images of each stratum."""
+        steps = [(0, 0), *((step.size, step.drawn) for step in self.steps)]
+        return [
+            (start, end, until - since)
+            for (start, since), (end, until) in itertools.pairwise(steps)
+        ]
+
+
+def nested_plan(
+    frame: Frame, promise: Promise, sizes: Sequence[int], drawn: Sequence[int]
+) -> AuditPlan | None:
+    """The nested test of these prefixes with these sample sizes, both rising, (steps,).
+
+    Steps that no sample could pass are left out, and their strata join the next. None if
+    no step is left. Raises ValueError unless every stratum has an image to draw.
+    """
+    tested_sizes, tested_drawn = np.array(sizes, dtype=np.int64), np.array(drawn, dtype=np.int64)
+    while len(tested_sizes):
+        _, criticals = exact_tests(tested_sizes, tested_drawn, promise)
+        possible = criticals != NEVER
+        if possible.all():
+            return _plan(Design.NESTED_TEST, frame, promise, tested_sizes, tested_drawn)
+        tested_sizes, tested_drawn = tested_sizes[possible], tested_drawn[possible]
+    return None
+
+
+def simple_random_plan(frame: Frame, promise: Promise, sample: int) -> AuditPlan:
+    """The plan that draws `sample` images. Raises DataError if that leaves too few unseen."""
+    check_sample(frame, sample)
+    return _plan(Design.SIMPLE_RANDOM, frame, promise, np.array([len(frame)]), np.array([sample]))
+
+
+def check_sample(frame: Frame, sample: int) -> None:
+    """Raises DataError unless `sample` images can be drawn, and as many stay unseen."""
+    if not 1 <= sample <= LARGEST_SHARE * len(frame):
+        raise DataError(
+            f"An audit of {sample:,} images cannot be drawn from a frame of {len(frame):,}.",
+            f"Ask for at most {int(LARGEST_SHARE * len(frame)):,}, half of the frame;"
+            " beyond that, labelling all of it by hand is not much more work.",
         )
 
 
-def _left_out(foreign: int) -> str:
-    if not foreign:
-        return ""
-    return (
-        f" Left out: {count(foreign, 'image')} unlike anything labelled, however sure; look at"
-        " them with `curator review unfamiliar` (gates.distance)."
-    )
-
-
-def _plan_measure(
-    workspace: Workspace, pool: ScoredPool, scope: AuditScope, size: int | None
-) -> PlannedAudit:
-    ids, positive, _ = certificates.promoted_labels(workspace.catalogue, scope)
-    frame, probability = _unranked(workspace, pool, ids, positive)
-    return _plan_single(
-        workspace, AuditKind.MEASURE, scope, frame, probability, pool.round_id, size
-    )
-
-
-def _plan_missed(
-    workspace: Workspace, pool: ScoredPool, scope: AuditScope, size: int | None
-) -> PlannedAudit:
-    """The images that lean to the commoner class, where the rarer one may be hidden."""
-    free = ~pool.human & ~pool.blocked
-    leaning = _deciding(workspace, pool) > 0.5
-    rarer = leaning[free].mean() < 0.5 if scope is AuditScope.ALL else scope is AuditScope.POSITIVE
-    hidden_in = free & (leaning != rarer)
-    ids = pool.image_ids[hidden_in]
-    frame, probability = _unranked(workspace, pool, ids, np.full(len(ids), not rarer))
-    scope = AuditScope.NEGATIVE if rarer else AuditScope.POSITIVE
-    return _plan_single(workspace, AuditKind.MISSED, scope, frame, probability, pool.round_id, size)
-
-
-def _plan_single(
-    workspace: Workspace,
-    kind: AuditKind,
-    scope: AuditScope,
-    frame: Frame,
-    probability: NDArray[np.float64],
-    round_id: int | None,
-    size: int | None,
-) -> PlannedAudit:
-    promise = _promise(workspace, scope, overlooked=0.0)
-    most = max(1, int(LARGEST_SHARE * len(frame)))
-    plan = plan_simple_random(
-        frame, promise, size or min(fewest_decisions(promise, len(frame)), most)
-    )
-    return PlannedAudit(
-        kind=kind,
-        scope=scope,
-        frame=frame,
-        probability=probability,
-        round_id=round_id,
+def _plan(
+    design: Design, frame: Frame, promise: Promise, sizes: IntArray, drawn: IntArray
+) -> AuditPlan:
+    rows = zip(sizes, drawn, *exact_tests(sizes, drawn, promise), strict=True)
+    return AuditPlan(
+        design=design,
+        frame_digest=frame.digest,
+        frame_size=len(frame),
         promise=promise,
-        plan=plan,
-        answer=Advice.READY,
-        text=_single_text(workspace, kind, scope, plan, float(frame.estimated_error.mean())),
-        outlook=None,
+        steps=tuple(
+            AuditStep(size=int(size), drawn=int(count), allowed=int(limit), critical=int(most))
+            for size, count, limit, most in rows
+        ),
     )
 
 
-def _single_text(
-    workspace: Workspace,
-    kind: AuditKind,
-    scope: AuditScope,
-    plan: SimpleRandomPlan,
-    estimated: float,
-) -> str:
-    name = scope_name(workspace, scope)
-    what = {
-        AuditKind.MEASURE: "promoted images" if scope is AuditScope.ALL else f"promoted to {name}",
-        AuditKind.MISSED: f"images that lean to {name}",
-    }[kind]
-    errors = round(estimated * plan.sample)
-    clean, likely = (
-        bound_whole(plan.frame_size, plan.sample, found, plan.promise.risk).bound
-        for found in (0, errors)
-    )
-    bounded = "how many of them are wrong" if kind is AuditKind.MEASURE else "how many are not"
-    return (
-        f"An audit of {plan.sample:,} of {plan.frame_size:,} {what} bounds {bounded}, at"
-        f" {plan.promise.confidence:.4g}: at most {clean:.2%} if none is found, {likely:.2%} with"
-        f" the {errors:,} that scores lead to expect."
-    )
+def exact_tests(sizes: IntArray, drawn: IntArray, promise: Promise) -> tuple[IntArray, IntArray]:
+    """What each set may hold and what its sample may show, both (steps,).
+
+    Raises ValueError unless sizes and samples rise together.
+    """
+    stratum_sizes, stratum_drawn = np.diff(sizes, prepend=0), np.diff(drawn, prepend=0)
+    if (stratum_drawn < 1).any() or (stratum_sizes < stratum_drawn).any():
+        raise ValueError("every stratum needs at least one image to draw, and room for it")
+    rates = np.minimum.accumulate(stratum_drawn / stratum_sizes)
+    # The promise is about the images that stay unseen. That wrong ones are found among the
+    # drawn and leave is not counted on.
+    allowed = allowed_wrong(sizes - drawn, promise.max_error)
+    criticals = critical_counts(allowed, rates, drawn, promise.risk)
+    if len(sizes):
+        # The first step is one stratum and has an exact tail, the others a bound over strata.
+        criticals[0] = critical_count(int(sizes[0]), int(drawn[0]), int(allowed[0]), promise.risk)
+    return allowed, criticals
 
 
-def label_evidence_of(workspace: Workspace, pool: ScoredPool) -> LabelEvidence | None:
-    """People's labels beside the scores of heads that never met them; plans alone use them."""
-    known = pool.human & pool.settled & ~pool.sheet
-    if not known.any():
-        return None
-    outcome = rounds.get_round(workspace.catalogue, pool.round_id).outcome if pool.round_id else {}
-    belief = outcome.get("label_belief") or {}
-    return label_evidence(
-        _deciding(workspace, pool)[known],
-        pool.positive[known],
-        slips=float(belief.get("wrong_share", 0.0)),
-    )
+def allowed_wrong(unseen: IntArray, max_error: float) -> IntArray:
+    """The most wrong labels that the promise allows among so many images, (sets,)."""
+    allowed: IntArray = np.floor(max_error * unseen + _ROUNDING).astype(np.int64)
+    return allowed
 
 
-def spent_so_far(workspace: Workspace) -> list[Spending]:
-    """What each audit took of the risk, whatever came of it."""
-    return [
-        Spending(scope=one.scope, risk=one.risk) for one in audits.list_audits(workspace.catalogue)
-    ]
+def critical_count(size: int, drawn: int, allowed: int, risk: float) -> int:
+    """The most wrong labels in a sample of `drawn` from one set that exclude more than `allowed`.
+
+    In a single stratum the count is hypergeometric, and the tail exact.
+    """
+    from scipy.stats import hypergeom
+
+    highest = (allowed + 1) * drawn // size
+    counts = np.arange(min(highest, drawn) + 1)
+    within = hypergeom.pmf(counts, size, allowed + 1, drawn).cumsum() <= risk * (1 - _ROUNDING)
+    return int(within.sum()) - 1
 
 
-def _promise(workspace: Workspace, scope: AuditScope, *, overlooked: float) -> Promise:
-    wanted = workspace.settings.promotion
-    return promise_for(
-        promise_despite_slips(wanted.max_error, overlooked),
-        wanted.confidence,
-        spent_so_far(workspace),
-        scope=scope,
-        reserve=workspace.settings.audit.reserve,
-    )
+def critical_counts(allowed: IntArray, rates: FloatArray, drawn: IntArray, risk: float) -> IntArray:
+    """The most wrong labels in a sample that still exclude more than `allowed`, (sets,).
+
+    Each image is drawn with a chance of at least `rates`, `drawn` of them in all. With
+    `allowed + 1` wrong labels the wrong ones in the sample are a sum of independent
+    trials: at most one for each wrong label, and at most one for each drawn image
+    (Vatutin and Mikhailov, 1982). Their lower tail is bounded by that of a binomial with the
+    same mean up to one below the mean (Hoeffding, 1956, Annals of Mathematical Statistics 27,
+    theorem 4). Both ways of counting the trials hold; the better is taken.
+    """
+    wrong = allowed + 1
+    mean = wrong * rates
+    by_label = _last_within(wrong, rates, risk)
+    by_draw = _last_within(drawn, np.minimum(mean / drawn, 1.0), risk)
+    highest = np.floor(mean - 1.0 + _ROUNDING)
+    criticals: IntArray = np.maximum(np.minimum(np.maximum(by_label, by_draw), highest), NEVER)
+    return criticals.astype(np.int64)
 
 
-def _deciding(workspace: Workspace, pool: ScoredPool) -> NDArray[np.float64]:
-    return pool.raw if workspace.settings.promotion.score == "raw" else pool.probability
+def _last_within(trials: IntArray, chance: FloatArray, risk: float) -> IntArray:
+    """The largest count with a binomial lower tail of at most `risk`; `NEVER` if there is none."""
+    from scipy.stats import binom
+
+    last = binom.ppf(risk, trials, chance)
+    last = np.where(binom.cdf(last, trials, chance) > risk, last - 1, last)
+    whole: IntArray = last.astype(np.int64)
+    return whole
 
 
-def _unranked(
-    workspace: Workspace,
-    pool: ScoredPool,
-    ids: NDArray[np.int64],
-    positive: NDArray[np.bool_],
-) -> tuple[Frame, NDArray[np.float64]]:
-    """A frame of which no part is ever taken by itself; images without a score are at 0.5."""
-    place = np.searchsorted(pool.image_ids, ids)
-    known = place < len(pool.image_ids)
-    known[known] = pool.image_ids[place[known]] == ids[known]
-    probability = np.full(len(ids), 0.5)
-    probability[known] = _deciding(workspace, pool)[place[known]]
-    wrong = np.where(positive, 1.0 - probability, probability)
-    seed = workspace.settings.runtime.seed
-    frame = freeze_frame(ids, positive, -wrong, np.clip(wrong, 0.0, 0.5), seed=seed)
-    return frame, _in_order(frame, ids, probability)
+def describe(plan: AuditPlan) -> dict[str, Any]:
+    """The plan as it is stored and as its digest covers it."""
+    stored = {
+        "format": str(plan.design),
+        "frame_digest": plan.frame_digest,
+        "frame_size": plan.frame_size,
+        "promise": asdict(plan.promise),
+    }
+    if plan.design is Design.SIMPLE_RANDOM:
+        return stored | {"sample": plan.sample}
+    # Both formats are older than these names and must keep their keys: digests rest on them.
+    return stored | {"rungs": [asdict(step) for step in plan.steps]}
 
 
-def _in_order(
-    frame: Frame, ids: NDArray[np.int64], values: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    ordered: NDArray[np.float64] = values[np.searchsorted(ids, frame.image_ids)]
-    return ordered
+def restore(stored: Mapping[str, Any], frame: Frame, kind: AuditKind) -> AuditPlan:
+    """The plan of an audit of this kind that `describe` gave, for the same frame.
 
-
-def scope_of(workspace: Workspace, class_name: str | None) -> AuditScope:
-    """The scope behind a class name. Raises UsageError if there is no such class."""
-    classes = workspace.settings.classes
-    if class_name is None:
-        return AuditScope.ALL
-    known = {classes.positive: AuditScope.POSITIVE, classes.negative: AuditScope.NEGATIVE}
-    if class_name not in known:
-        raise UsageError(f"There is no class `{class_name}`.", f"Choose from {', '.join(known)}.")
-    return known[class_name]
-
-
-def _refuse_empty(
-    workspace: Workspace, scope: AuditScope, probability: NDArray[np.float64]
-) -> None:
-    if scope is AuditScope.ALL or not len(probability):
-        return
-    if not ((probability > 0.5) == (scope is AuditScope.POSITIVE)).any():
-        name = scope_name(workspace, scope)
+    Raises DataError if the frame or the design is another one, or if the stored tests are not
+    exact.
+    """
+    design = Design.NESTED_TEST if kind is AuditKind.PROMISE else Design.SIMPLE_RANDOM
+    if stored.get("format") != design or stored.get("frame_digest") != frame.digest:
         raise DataError(
-            f"No image without a human label leans to `{name}`, so there is nothing to audit.",
-            f"Label more images `{name}` and run `curator round` again.",
+            "This audit was planned for another frame: images, labels or their order changed.",
+            "Plan a new audit with `curator audit`; the old one cannot certify anything.",
         )
-
-
-def scope_name(workspace: Workspace, scope: AuditScope) -> str:
-    """The user's name of the class that an audit is about, or `all`."""
-    return workspace.settings.classes.name_of(str(scope))
+    try:
+        promise = Promise(**stored["promise"])
+        if design is Design.SIMPLE_RANDOM:
+            return simple_random_plan(frame, promise, int(stored["sample"]))
+        return AuditPlan(
+            design=design,
+            frame_digest=frame.digest,
+            frame_size=len(frame),
+            promise=promise,
+            steps=tuple(AuditStep(**step) for step in stored["rungs"]),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"The stored plan of this audit is damaged: {error}.",
+            "Restore the workspace from a backup, or plan a new audit with `curator audit`.",
+        ) from error

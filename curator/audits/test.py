@@ -1,8 +1,13 @@
-"""Closes an audit: walks the ladder once, and says what may be promised.
+"""Closes an audit: what its answers prove about the images that nobody has seen.
 
 Every audited image counts as it was drawn. What was not plainly confirmed is wrong: another
-class, unsure, skipped, not showable. Nothing is replaced, nothing is looked at twice. What
-passes is the claim of the certificate, and it is about the images that nobody looked at.
+class, unsure, skipped, not showable. Nothing is replaced, nothing is looked at twice. A nested
+test runs its steps once, from strict to loose, and ends at the first failure; a simple random
+sample bounds the error of the rest of its set.
+
+Images may leave the frame between draw and test: a person labels them, or files vanish. While
+the test holds, every set that passed has no more wrong labels than it was allowed; what follows
+for the images that are left is plain counting, and no new test is made.
 """
 
 from __future__ import annotations
@@ -11,15 +16,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curator.audits.draw import AuditDraw
 from curator.audits.frame import Frame, certified_set_digest, check_same_frame
-from curator.audits.ladder import AuditPlan, Rung
+from curator.audits.plan import AuditPlan, AuditStep, Design
+from curator.base.arrays import BoolArray, CodeArray, IntArray
 from curator.errors import DataError
 
-Flags = NDArray[np.bool_]
-Ints = NDArray[np.int64]
+_ROUNDING = 1e-9
 
 
 class AuditOutcome(IntEnum):
@@ -35,50 +39,74 @@ class AuditOutcome(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """One rung that was tested.
+    """A step that was tested.
 
     Of the `errors`, which are all that was not confirmed, `refuted` were called the other class.
     """
 
-    rung: Rung
+    step: AuditStep
     errors: int
     refuted: int
     passed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CertifiedSet:
+    """What a certificate may say: at most `wrong` of the labels at `ranks` are wrong.
+
+    The set is the first `size` images of the frame; `ranks` are those that nobody has seen and
+    that can be promoted, `left` the unseen ones that are no part of it any more. `bound` is
+    `wrong` as a share of `ranks`. `sample` and `errors` are those of the set, and `digest`
+    covers images and labels at `ranks`.
+    """
+
+    size: int
+    ranks: IntArray
+    left: IntArray
+    wrong: int
+    bound: float
+    sample: int
+    errors: int
+    digest: str
+
+    @property
+    def estimate(self) -> float:
+        """The plain share of errors in the sample."""
+        return self.errors / self.sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AuditResult:
     """What an audit proved.
 
-    `certified_places` are the places of the frame that stay promoted and that nobody has seen;
-    none if nothing passed. With a chance of at least `confidence`, over all audits that
-    could have been drawn, no more than `bound` of their labels are wrong (`bound` is at most
-    the promised error). `sample` and `errors` are those of the certified set; `estimate` is
-    the plain share of errors in it. `claim` is the digest of what was certified.
+    `errors` of all drawn images were not confirmed. `steps` are those of a nested test up to its
+    end. `certified` is the widest set that keeps the promise, or None; for a simple random
+    sample it is the frame, whatever its bound. `widest` passed the test, whatever it keeps now.
     """
 
-    steps: tuple[StepResult, ...]
-    certified_places: Ints
-    sample: int
     errors: int
-    bound: float | None
-    estimate: float | None
-    confidence: float
-    claim: str | None
-
-    @property
-    def certified(self) -> int:
-        """Images that the certificate speaks about."""
-        return len(self.certified_places)
+    steps: tuple[StepResult, ...]
+    certified: CertifiedSet | None
+    widest: CertifiedSet | None
 
 
 def close_audit(
-    frame: Frame, plan: AuditPlan, draw: AuditDraw, outcomes: NDArray[np.int8]
+    frame: Frame,
+    plan: AuditPlan,
+    draw: AuditDraw,
+    outcomes: CodeArray,
+    *,
+    left: BoolArray | None = None,
+    called_other: BoolArray | None = None,
+    miss_rate: float = 0.0,
 ) -> AuditResult:
-    """Test the ladder from strict to loose and stop at the first failure.
+    """Test a nested plan, or bound the rest of a simple random sample.
 
-    `outcomes` is (sample,) of `AuditOutcome` in the order of the draw. Raises DataError if an
-    image is still open, or if frame, plan and draw do not belong together.
+    `outcomes` is (sample,) of `AuditOutcome` in the order of the draw. `left` and
+    `called_other`, both (images,), mark images that cannot be promoted any more, and those of
+    them that a person has called the other class. The plan was made for an annotator who
+    overlooks the share `miss_rate` of the wrong labels. Raises DataError if an image is still
+    open, or if frame, plan and draw do not belong together.
     """
     check_same_frame(frame, plan.frame_digest)
     if draw.plan_digest != plan.digest:
@@ -86,88 +114,146 @@ def close_audit(
             "These answers belong to an audit with another plan.",
             "Go on with the audit that is open, or plan a new one with `curator audit`.",
         )
-    wrong, other = wrong_labels(frame, draw, outcomes), refuted_labels(frame, draw, outcomes)
-    steps: list[StepResult] = []
-    for rung in plan.rungs:
-        inside = draw.places < rung.size
-        errors, refuted = int(wrong[inside].sum()), int(other[inside].sum())
-        step = StepResult(rung=rung, errors=errors, refuted=refuted, passed=errors <= rung.critical)
-        steps.append(step)
-        if not steps[-1].passed:
-            break
-    passed = [step for step in steps if step.passed]
-    return _verdict(frame, plan, draw, tuple(steps), passed[-1] if passed else None)
-
-
-def wrong_labels(frame: Frame, draw: AuditDraw, outcomes: NDArray[np.int8]) -> Flags:
-    """Which audited images count as wrong, (sample,). Raises DataError if one is still open."""
-    if len(outcomes) != len(draw.places):
-        raise ValueError(f"{len(outcomes)} outcomes for {len(draw.places)} images")
+    if len(outcomes) != len(draw.ranks):
+        raise ValueError(f"{len(outcomes)} outcomes for {len(draw.ranks)} images")
     unanswered = int((outcomes == AuditOutcome.OPEN).sum())
     if unanswered:
         raise DataError(
             f"{unanswered:,} of the {len(outcomes):,} images of this audit have no answer yet.",
             "Go on with `curator audit`. An image that you skip, or cannot tell, counts as wrong.",
         )
-    confirming = np.where(frame.positive[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
-    wrong: Flags = outcomes != confirming
-    return wrong
+    positive = frame.positive[draw.ranks]
+    wrong = outcomes != _confirming(positive)
+    # Called the other class: wrong labels that have left the set. What nobody could settle counts
+    # as wrong in the test, but may be right, so nothing is subtracted for it.
+    refuted = outcomes == _confirming(~positive)
+    errors = int(wrong.sum())
+    seen = np.zeros(len(frame), dtype=np.bool_)
+    seen[draw.ranks] = True
+    gone = ~seen & (np.zeros(len(frame), dtype=np.bool_) if left is None else left)
+    if plan.design is Design.SIMPLE_RANDOM:
+        rest = _bounded_rest(frame, plan, errors, int(refuted.sum()), seen, gone, miss_rate)
+        return AuditResult(errors=errors, steps=(), certified=rest, widest=rest)
+
+    steps: list[StepResult] = []
+    for step in plan.steps:
+        inside = draw.ranks < step.size
+        step_errors, step_refuted = int(wrong[inside].sum()), int(refuted[inside].sum())
+        passed = step_errors <= step.critical
+        steps.append(StepResult(step=step, errors=step_errors, refuted=step_refuted, passed=passed))
+        if not passed:
+            # A larger set may pass by chance: to go on would break the promised risk.
+            break
+    promised = plan.promise.max_error / (1.0 - miss_rate)
+    refuted_gone = gone & (False if called_other is None else called_other)
+    certified: CertifiedSet | None = None
+    widest: CertifiedSet | None = None
+    for result in reversed([result for result in steps if result.passed]):
+        candidate = _certified_step(frame, result, seen, gone, refuted_gone, miss_rate)
+        widest = widest or candidate
+        if candidate is not None and candidate.bound <= promised + _ROUNDING:
+            certified = candidate
+            break
+    return AuditResult(errors=errors, steps=tuple(steps), certified=certified, widest=widest)
 
 
-def refuted_labels(frame: Frame, draw: AuditDraw, outcomes: NDArray[np.int8]) -> Flags:
-    """Which audited images were plainly called the other class, (sample,).
+def can_still_pass(frame: Frame, plan: AuditPlan, draw: AuditDraw, outcomes: CodeArray) -> bool:
+    """Whether an audit can still certify anything if every open image turns out right.
 
-    These are wrong labels that have left the set. What nobody could settle counts as wrong in
-    the test, but may be right, so nothing is subtracted for it.
+    If not, the remaining decisions can be spared.
     """
-    other = np.where(frame.positive[draw.places], AuditOutcome.NEGATIVE, AuditOutcome.POSITIVE)
-    refuted: Flags = outcomes == other
-    return refuted
+    if plan.design is Design.SIMPLE_RANDOM:
+        return True
+    wrong = (outcomes != AuditOutcome.OPEN) & (outcomes != _confirming(frame.positive[draw.ranks]))
+    first = plan.steps[0]
+    return int(wrong[draw.ranks < first.size].sum()) <= first.critical
 
 
-def can_still_pass(
-    frame: Frame, plan: AuditPlan, draw: AuditDraw, outcomes: NDArray[np.int8]
-) -> bool:
-    """Whether the first rung may still pass when every open image turns out right.
+def most_wrong_unseen(
+    size: int, sample: int, errors: int, risk: float, *, refuted: int | None = None
+) -> int:
+    """Upper bound on the wrong labels among the images of a set that a sample did not show.
 
-    If not, nothing can be certified any more, and the remaining decisions can be spared.
+    Inverts the exact hypergeometric tails: every number of wrong images in the set that
+    would give so few errors with a chance of at most `risk` is excluded (Buonaccorsi, 1987,
+    The American Statistician 41). Of the `errors`, `refuted` (default: all) are known to
+    be wrong and have left the set; the others were not confirmed, but may be right. Raises
+    ValueError unless 0 <= refuted <= errors <= sample <= size and 0 < risk < 1.
     """
-    confirming = np.where(frame.positive[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
-    wrong = (outcomes != AuditOutcome.OPEN) & (outcomes != confirming)
-    first = plan.rungs[0]
-    return int(wrong[draw.places < first.size].sum()) <= first.critical
+    from scipy.stats import hypergeom
+
+    departed = errors if refuted is None else refuted
+    if not 0 <= departed <= errors <= sample <= size or not 0.0 < risk < 1.0:
+        raise ValueError(f"{errors} errors in {sample} of {size} images at a risk of {risk}")
+    low, high = errors, size - sample + errors
+    while low < high:
+        middle = (low + high + 1) // 2
+        likely = float(hypergeom.cdf(errors, size, middle, sample)) > risk
+        low, high = (middle, high) if likely else (low, middle - 1)
+    return min(low - departed, size - sample)
 
 
-def _verdict(
+def _confirming(positive: BoolArray) -> CodeArray:
+    """The outcomes that confirm these labels, (labels,)."""
+    return np.where(positive, AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE).astype(np.int8)
+
+
+def _certified_step(
+    frame: Frame,
+    result: StepResult,
+    seen: BoolArray,
+    gone: BoolArray,
+    refuted_gone: BoolArray,
+    miss_rate: float,
+) -> CertifiedSet | None:
+    """The set of a step that passed, restated for the images that are left; None if none is."""
+    size = result.step.size
+    ranks = np.flatnonzero(~seen[:size] & ~gone[:size])
+    if not len(ranks):
+        return None
+    # At most `allowed` labels are wrong that the annotator would call wrong, so in total at
+    # most this many. Those called the other class have left the set and are subtracted; what
+    # was unsure, skipped or not to be shown may have been right and is not.
+    at_most = int(result.step.allowed / (1.0 - miss_rate) + _ROUNDING)
+    # An annotator who overlooks errors bounds those that are noticed in the audit, so wrong
+    # labels that were noticed elsewhere may be among the overlooked ones.
+    elsewhere = 0 if miss_rate else int(refuted_gone[:size].sum())
+    wrong = max(at_most - result.refuted - elsewhere, 0)
+    return CertifiedSet(
+        size=size,
+        ranks=ranks,
+        left=np.flatnonzero(gone[:size]),
+        wrong=wrong,
+        bound=wrong / len(ranks),
+        sample=result.step.drawn,
+        errors=result.errors,
+        digest=certified_set_digest(frame.image_ids[ranks], frame.positive[ranks]),
+    )
+
+
+def _bounded_rest(
     frame: Frame,
     plan: AuditPlan,
-    draw: AuditDraw,
-    steps: tuple[StepResult, ...],
-    last: StepResult | None,
-) -> AuditResult:
-    if last is None:
-        return AuditResult(
-            steps=steps,
-            certified_places=np.empty(0, dtype=np.int64),
-            sample=0,
-            errors=0,
-            bound=None,
-            estimate=None,
-            confidence=plan.promise.confidence,
-            claim=None,
-        )
-    rung = last.rung
-    unseen = np.ones(rung.size, dtype=np.bool_)
-    unseen[draw.places[draw.places < rung.size]] = False
-    places = np.flatnonzero(unseen)
-    return AuditResult(
-        steps=steps,
-        certified_places=places,
-        sample=rung.drawn,
-        errors=last.errors,
-        # Of at most `allowed` wrong labels in the set, those that were found have left it.
-        bound=max(rung.allowed - last.refuted, 0) / rung.unseen,
-        estimate=last.errors / rung.drawn,
-        confidence=plan.promise.confidence,
-        claim=certified_set_digest(frame.image_ids[places], frame.positive[places]),
+    errors: int,
+    refuted: int,
+    seen: BoolArray,
+    gone: BoolArray,
+    miss_rate: float,
+) -> CertifiedSet:
+    """The unseen rest of a frame of which a simple random sample was audited."""
+    size, sample = len(frame), plan.sample
+    wrong = most_wrong_unseen(size, sample, errors, plan.promise.risk, refuted=refuted)
+    # Those that the annotator may have overlooked, and none of those that were found.
+    wrong = int((wrong + refuted) / (1.0 - miss_rate)) - refuted
+    ranks = np.flatnonzero(~seen & ~gone)
+    wrong = min(wrong, len(ranks))
+    return CertifiedSet(
+        size=size,
+        ranks=ranks,
+        left=np.flatnonzero(gone),
+        wrong=wrong,
+        bound=wrong / len(ranks) if len(ranks) else 0.0,
+        sample=sample,
+        errors=errors,
+        digest=certified_set_digest(frame.image_ids[ranks], frame.positive[ranks]),
     )

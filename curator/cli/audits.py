@@ -15,6 +15,7 @@ from curator.errors import UsageError
 if TYPE_CHECKING:
     from curator.audits.audit import AuditReport
     from curator.audits.certify import CertifyReport
+    from curator.catalogue.audits import AuditRecord
     from curator.settings.sections import ClassesSettings
     from curator.workspace import Workspace
 
@@ -69,7 +70,7 @@ def audit(
         raise UsageError("--abandon gives up the open audit.", "Give it alone.")
     with call.workspace() as workspace:
         if abandon:
-            _tell_abandoned(workflow.abandon(workspace), json=json)
+            _print_abandoned(workflow.abandon(workspace), json=json)
             return
         report = workflow.audit(
             workspace,
@@ -81,7 +82,7 @@ def audit(
             progress=call.progress(),
         )
         if json:
-            emit_json(report)
+            emit_json(_audit_json(report, workspace.settings.classes))
         else:
             emit(shown(report.text))
         if not dry_run:
@@ -103,9 +104,9 @@ def certify(context: typer.Context, json: AsJson = False) -> None:
         report = workflow(workspace, progress=call.progress())
         classes = workspace.settings.classes
     if json:
-        emit_json(_as_json(report, classes))
+        emit_json(_certify_json(report, classes))
     else:
-        emit("\n".join(_told(report)))
+        emit("\n".join(_certify_lines(report)))
     if report.certificate is None:
         raise typer.Exit(_UNPROVEN)
 
@@ -123,7 +124,8 @@ def _answer(
     elif report.waiting and not elsewhere and screen.there_is_a_screen():
         screen.review_on_screen(workspace, "audit", like=None, goal=report.waiting, view=WHOLE)
     elif report.waiting:
-        call.say(f"Audit {report.audit} is open: {count(report.waiting, 'image')} to look at.")
+        audit_id = report.record.audit_id if report.record else None
+        call.say(f"Audit {audit_id} is open: {count(report.waiting, 'image')} to look at.")
         call.say(
             "Without a screen: curator queue audit --output audit.csv, fill in the column"
             " `label`, then curator label audit.csv --origin audit, and curator certify."
@@ -132,7 +134,35 @@ def _answer(
     call.say(f"Next: {status(workspace).advice()}")
 
 
-def _tell_abandoned(record: Any, *, json: bool) -> None:
+def _audit_json(report: AuditReport, classes: ClassesSettings) -> dict[str, Any]:
+    record, planned = report.record, report.planned
+    outlook = planned.outlook if planned else None
+    subject = record or planned
+    assert subject is not None  # an audit is opened or planned
+    return {
+        "audit": record.audit_id if record else None,
+        "resumed": planned is None,
+        "kind": subject.kind,
+        "scope": classes.name_of(str(subject.scope)),
+        "attempt": subject.attempt,
+        "frame_size": subject.frame_size,
+        "sample": subject.sample,
+        "answered": record.answered if record else 0,
+        "waiting": report.waiting,
+        "max_error": subject.max_error,
+        "confidence": report.promise.confidence,
+        "risk": report.promise.risk,
+        "expected": outlook.best.expectation.certified if outlook else None,
+        "chance": outlook.best.expectation.chance if outlook else None,
+        "fewest": outlook.fewest if outlook else None,
+        "enough": outlook.enough if outlook else None,
+        "looser": outlook.looser if outlook else None,
+        "answer": planned.answer if planned else "ready",
+        "text": report.text,
+    }
+
+
+def _print_abandoned(record: AuditRecord, *, json: bool) -> None:
     if json:
         emit_json({"audit": record.audit_id, "answered": record.answered, "spent": record.risk})
         return
@@ -142,10 +172,10 @@ def _tell_abandoned(record: Any, *, json: bool) -> None:
     )
 
 
-def _told(report: CertifyReport) -> list[str]:
+def _certify_lines(report: CertifyReport) -> list[str]:
     lines = [shown(report.text)]
     counts = ((report.unsure, "unsure"), (report.skipped, "skipped"), (report.unshowable, "gone"))
-    unconfirmed = ", ".join(f"{number:,} {what}" for number, what in counts if number)
+    unconfirmed = ", ".join(f"{number:,} {outcome}" for number, outcome in counts if number)
     if unconfirmed:
         lines.append(f"Counted as wrong, too: {unconfirmed}.")
     if report.left:
@@ -153,44 +183,35 @@ def _told(report: CertifyReport) -> list[str]:
             f"{count(report.left, 'image')} left the frame since the audit was drawn and are no"
             " part of this."
         )
-    one = report.certificate
-    if one is None:
+    certificate = report.certificate
+    if certificate is None:
         return lines
     if report.promoted or report.revoked:
         lines.append(f"{report.promoted:,} promoted, {report.revoked:,} revoked.")
-    steps = one.details.get("steps", [])
+    steps = certificate.details.get("steps", [])
     if steps:
-        lines.append(
-            table(
-                ["set", "audited", "errors", "at most", "passed"],
-                [
-                    [
-                        step["size"],
-                        step["drawn"],
-                        step["errors"],
-                        step["critical"],
-                        "yes" if step["passed"] else "no",
-                    ]
-                    for step in steps
-                ],
-            )
-        )
+        columns = ("size", "drawn", "errors", "critical")
+        rows = [
+            [*(step[name] for name in columns), "yes" if step["passed"] else "no"] for step in steps
+        ]
+        lines.append(table(["set", "audited", "errors", "at most", "passed"], rows))
     lines.append(
-        f"Certificate {one.certificate_id}: attempt {one.attempt}, frame {one.frame_digest}"
+        f"Certificate {certificate.certificate_id}: attempt {certificate.attempt}, frame"
+        f" {certificate.frame_digest}"
     )
     return lines
 
 
-def _as_json(report: CertifyReport, classes: ClassesSettings) -> dict[str, Any]:
+def _certify_json(report: CertifyReport, classes: ClassesSettings) -> dict[str, Any]:
     from curator.audits.certificate import certificate_json
 
-    one = report.certificate
+    record, certificate = report.audit, report.certificate
     return {
-        "audit": report.audit,
-        "kind": report.kind,
-        "class": report.scope,
-        "attempt": report.attempt,
-        "sample": report.sample,
+        "audit": record.audit_id,
+        "kind": record.kind,
+        "class": classes.name_of(str(record.scope)),
+        "attempt": record.attempt,
+        "sample": record.sample,
         "errors": report.errors,
         "unsure": report.unsure,
         "skipped": report.skipped,
@@ -199,6 +220,6 @@ def _as_json(report: CertifyReport, classes: ClassesSettings) -> dict[str, Any]:
         "promoted": report.promoted,
         "revoked": report.revoked,
         "text": report.text,
-        "certificate": None if one is None else certificate_json(one, classes),
-        "steps": [] if one is None else one.details.get("steps", []),
+        "certificate": None if certificate is None else certificate_json(certificate, classes),
+        "steps": [] if certificate is None else certificate.details.get("steps", []),
     }

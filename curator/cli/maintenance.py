@@ -69,10 +69,19 @@ def doctor(context: typer.Context, json: AsJson = False) -> None:
             problem = error if call.expects_workspace() else None
         report = workflow(workspace, problem=problem)
     if json:
-        emit_json(report)
+        lines = [
+            {
+                "name": line.name,
+                "health": line.health,
+                "found": line.finding,
+                "advice": line.advice,
+            }
+            for line in report.lines
+        ]
+        emit_json({"lines": lines})
     else:
         for line in report.lines:
-            emit(f"{_MARKS[line.health]} {line.name:<10} {shown(line.found)}")
+            emit(f"{_MARKS[line.health]} {line.name:<10} {shown(line.finding)}")
             if line.advice:
                 emit(f"{'':<15}{shown(line.advice)}")
         screen.try_terminal()

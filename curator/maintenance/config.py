@@ -33,11 +33,10 @@ def show_settings(root: Path, keys: Sequence[str] = ()) -> list[SettingRow]:
     Raises SettingsError if a key is neither a setting nor a section, naming the nearest.
     """
     settings = read_settings(root / FILE_NAME)
-    known = list(setting_keys())
     rows = []
-    for wanted in keys or [""]:
-        section = [key for key in known if not wanted or key.startswith(f"{wanted}.")]
-        for key in section or [wanted]:
+    for name in keys or [""]:
+        section = [key for key in setting_keys() if not name or key.startswith(f"{name}.")]
+        for key in section or [name]:
             about = describe_setting(key)
             rows.append(
                 SettingRow(

@@ -1,7 +1,7 @@
 """A look at the machine and the workspace before something goes wrong there.
 
-Every line says what was found, whether that is well, and what to do if it is not. Nothing
-is changed, nothing is downloaded, and nothing that is missing makes the doctor fail.
+Every line says what is there, whether that is well, and what to do if it is not. Nothing is
+changed or downloaded, and a missing package or device is a finding, never an exception.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PACKAGES = ("torch", "timm", "openvino", "numpy", "pillow", "faiss-cpu", "sqlal
 
 
 class Health(StrEnum):
-    """How something that was looked at is."""
+    """Whether what was inspected is fine."""
 
     OK = "ok"
     WARN = "warn"
@@ -44,17 +44,17 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorLine:
-    """One thing that was looked at; `advice` is empty where there is nothing to do."""
+    """One check of the machine or the workspace; `advice` is empty where there is nothing to do."""
 
     name: str
     health: Health
-    found: str
+    finding: str
     advice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorReport:
-    """Everything that was looked at, the machine first."""
+    """All checks, the machine first."""
 
     lines: tuple[DoctorLine, ...]
 
@@ -96,22 +96,22 @@ def doctor(
     return DoctorReport(lines=tuple(lines))
 
 
-def _line(name: str, health: Health, found: str, advice: str = "") -> DoctorLine:
-    return DoctorLine(name=name, health=health, found=found, advice=advice)
+def _line(name: str, health: Health, finding: str, advice: str = "") -> DoctorLine:
+    return DoctorLine(name=name, health=health, finding=finding, advice=advice)
 
 
 def _python() -> DoctorLine:
-    found = f"curator {__version__} on Python {platform.python_version()}, {platform.platform()}"
-    return _line("python", Health.OK, found)
+    finding = f"curator {__version__} on Python {platform.python_version()}, {platform.platform()}"
+    return _line("python", Health.OK, finding)
 
 
 def _packages() -> DoctorLine:
     versions = {name: _version(name) for name in _PACKAGES}
-    found = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
+    finding = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
     missing = [name for name, number in versions.items() if not number and name != "openvino"]
     if missing:
-        return _line("packages", Health.FAIL, found, f"`pip install {' '.join(missing)}`.")
-    return _line("packages", Health.OK, found)
+        return _line("packages", Health.FAIL, finding, f"`pip install {' '.join(missing)}`.")
+    return _line("packages", Health.OK, finding)
 
 
 def _version(package: str) -> str:
@@ -124,30 +124,34 @@ def _version(package: str) -> str:
 def _processor() -> DoctorLine:
     cores = devices.core_count()
     fast = devices.cpu_has_bfloat16()
-    found = f"{cores} cores, {'with' if fast else 'without'} bfloat16"
+    finding = f"{cores} cores, {'with' if fast else 'without'} bfloat16"
     if fast:
-        return _line("processor", Health.OK, found)
-    return _line("processor", Health.OK, found, "Encoders compute in float32, about half as fast.")
+        return _line("processor", Health.OK, finding)
+    return _line(
+        "processor", Health.OK, finding, "Encoders compute in float32, about half as fast."
+    )
 
 
 def _memory() -> DoctorLine:
     import psutil
 
     memory = psutil.virtual_memory()
-    found = f"{_size(memory.available)} free of {_size(memory.total)}"
+    finding = f"{_size(memory.available)} free of {_size(memory.total)}"
     if memory.available < _LITTLE_MEMORY:
-        return _line("memory", Health.WARN, found, "Close other programs, or set runtime.workers.")
-    return _line("memory", Health.OK, found)
+        return _line(
+            "memory", Health.WARN, finding, "Close other programs, or set runtime.workers."
+        )
+    return _line("memory", Health.OK, finding)
 
 
 def _disk(folder: Path) -> DoctorLine:
     usage = shutil.disk_usage(folder)
-    found = f"{_size(usage.free)} free of {_size(usage.total)} at {folder}"
+    finding = f"{_size(usage.free)} free of {_size(usage.total)} at {folder}"
     if usage.free < _HARDLY_ANY_DISK:
-        return _line("disk", Health.FAIL, found, "Make room before anything is written.")
+        return _line("disk", Health.FAIL, finding, "Make room before anything is written.")
     if usage.free < _LITTLE_DISK:
-        return _line("disk", Health.WARN, found, "A million images need about 5 GB.")
-    return _line("disk", Health.OK, found)
+        return _line("disk", Health.WARN, finding, "A million images need about 5 GB.")
+    return _line("disk", Health.OK, finding)
 
 
 def _size(count: int) -> str:
@@ -156,11 +160,11 @@ def _size(count: int) -> str:
 
 def _gpu() -> DoctorLine:
     try:
-        found = devices.gpu_names()
+        names = devices.gpu_names()
     except ImportError:
         return _line("gpu", Health.FAIL, "unknown without torch", "`pip install torch`.")
-    if found:
-        return _line("gpu", Health.OK, "; ".join(found))
+    if names:
+        return _line("gpu", Health.OK, "; ".join(names))
     if devices.has_nvidia_driver():
         advice = "Install a torch that is built for your driver's CUDA version."
         return _line("gpu", Health.WARN, "an NVIDIA GPU that torch cannot use", advice)
@@ -204,10 +208,10 @@ def _heif() -> DoctorLine:
 
 def _text() -> DoctorLine:
     names, output = sys.getfilesystemencoding(), locale.getpreferredencoding(do_setlocale=False)
-    found = f"file names {names}, text {output}"
+    finding = f"file names {names}, text {output}"
     if output.lower().replace("-", "") != "utf8":
-        return _line("text", Health.WARN, found, "Set LANG to a UTF-8 locale, as C.UTF-8.")
-    return _line("text", Health.OK, found)
+        return _line("text", Health.WARN, finding, "Set LANG to a UTF-8 locale, as C.UTF-8.")
+    return _line("text", Health.OK, finding)
 
 
 def _terminal(environment: Mapping[str, str]) -> DoctorLine:
@@ -216,15 +220,15 @@ def _terminal(environment: Mapping[str, str]) -> DoctorLine:
     columns, rows = shutil.get_terminal_size()
     kind, colours = environment.get("TERM", ""), environment.get("COLORTERM", "")
     multiplexer = " in tmux" if environment.get("TMUX") else ""
-    found = f"{kind or 'unnamed'}{multiplexer}, {columns}×{rows}, colours {colours or 'unknown'}"
+    finding = f"{kind or 'unnamed'}{multiplexer}, {columns}×{rows}, colours {colours or 'unknown'}"
     if kind in {"", "dumb"}:
-        return _line("terminal", Health.WARN, found, "Set TERM; pictures cannot be shown.")
+        return _line("terminal", Health.WARN, finding, "Set TERM; pictures cannot be shown.")
     if colours not in {"truecolor", "24bit"}:
         advice = "Pictures have 256 colours; `export COLORTERM=truecolor` if it can do better."
-        return _line("terminal", Health.WARN, found, advice)
+        return _line("terminal", Health.WARN, finding, advice)
     if columns < 80 or rows < 24:
-        return _line("terminal", Health.WARN, found, "Make the window larger to see pictures.")
-    return _line("terminal", Health.OK, found)
+        return _line("terminal", Health.WARN, finding, "Make the window larger to see pictures.")
+    return _line("terminal", Health.OK, finding)
 
 
 def _workspace(workspace: Workspace) -> Iterator[DoctorLine]:
@@ -233,23 +237,23 @@ def _workspace(workspace: Workspace) -> Iterator[DoctorLine]:
     yield _writable(workspace)
     tally = counts(workspace.catalogue)
     bad = sum(tally.quarantined.values())
-    found = f"{tally.usable:,} usable images, {bad:,} in quarantine"
+    finding = f"{tally.usable:,} usable images, {bad:,} in quarantine"
     if tally.usable == 0:
-        yield _line("images", Health.WARN, found, "Add some with `curator add FOLDER`.")
+        yield _line("images", Health.WARN, finding, "Add some with `curator add FOLDER`.")
     elif bad > tally.usable:
         advice = "Look at them with `curator queue quarantine`."
-        yield _line("images", Health.WARN, found, advice)
+        yield _line("images", Health.WARN, finding, advice)
     else:
-        yield _line("images", Health.OK, found)
+        yield _line("images", Health.OK, finding)
     yield from _sources(workspace)
     sets = features.list_feature_sets(workspace.catalogue)
-    rows = sum(features.row_count(workspace.catalogue, one.feature_set_id) for one in sets)
+    rows = sum(features.row_count(workspace.catalogue, record.feature_set_id) for record in sets)
     yield _line("features", Health.OK, f"{rows:,} features of {len(sets)} encoders")
     for name in ("add", "encode", "round"):
         holder = leases.lease_holder(workspace.catalogue, name)
         if holder is not None:
-            found = f"`{name}` runs as process {holder.pid} on {holder.host}"
-            yield _line("running", Health.OK, found)
+            finding = f"`{name}` runs as process {holder.pid} on {holder.host}"
+            yield _line("running", Health.OK, finding)
 
 
 def _writable(workspace: Workspace) -> DoctorLine:
@@ -263,12 +267,12 @@ def _writable(workspace: Workspace) -> DoctorLine:
 def _sources(workspace: Workspace) -> Iterator[DoctorLine]:
     for source in source_counts(workspace.catalogue):
         root = os.fsdecode(source.root).encode("utf-8", "backslashreplace").decode()
-        found = f"`{source.name}` at {root}"
+        finding = f"`{source.name}` at {root}"
         if not os.path.isdir(source.root):  # noqa: PTH112 - the path is bytes
             advice = f"Mount it, or `curator relocate {source.name} FOLDER`."
-            yield _line("source", Health.FAIL, f"{found} is not there", advice)
+            yield _line("source", Health.FAIL, f"{finding} is not there", advice)
         elif missing := source.locations.get(LocationState.MISSING, 0):
             advice = f"`curator add {root}` looks again."
-            yield _line("source", Health.WARN, f"{found}, {missing:,} files missing", advice)
+            yield _line("source", Health.WARN, f"{finding}, {missing:,} files missing", advice)
         else:
-            yield _line("source", Health.OK, found)
+            yield _line("source", Health.OK, finding)

@@ -1,8 +1,9 @@
 """`curator verify`: the catalogue against its own promises, its files, and the sources.
 
-Labels are derived again from their events, digests of model and score files are taken
-again, and with `files` every source image is read and hashed anew. Nothing is repaired
-and nothing is written: the report says what does not hold, and what to do.
+Labels are derived again from their events, audits from their frames, seeds and answers;
+digests of model and score files are computed again, and with `files` every source image is
+read and hashed anew. Nothing is repaired and nothing is written: the report says what does not
+hold, and what to do.
 """
 
 from __future__ import annotations
@@ -14,13 +15,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from curator.audits.certify import drawn_again, outcomes_of
+from curator.audits.draw import AuditDraw
+from curator.audits.frame import Frame, certified_set_digest
+from curator.audits.plan import AuditPlan, Design
+from curator.audits.test import close_audit
 from curator.base.progress import SILENT, Progress, Stage
-from curator.base.vocabulary import LocationState
-from curator.catalogue import counts, features, files, rounds, sources
+from curator.base.vocabulary import AuditKind, AuditState, LocationState
+from curator.catalogue import (
+    audits,
+    certificates,
+    counts,
+    features,
+    files,
+    frames,
+    rounds,
+    sources,
+)
+from curator.catalogue.audits import AuditAnswers, AuditRecord
+from curator.catalogue.certificates import CertificateRecord
 from curator.catalogue.checks import Finding, check_catalogue, limited
+from curator.catalogue.engine import Catalogue
 from curator.encoding.pixel_packs import is_pack, pack_problems
-from curator.errors import StorageError
-from curator.maintenance.verify_audits import audit_problems
+from curator.errors import DataError, StorageError
 from curator.storage.features import FeatureFile, FeatureReader
 from curator.workspace import Workspace
 
@@ -52,7 +71,7 @@ def verify(
     tally = counts.counts(catalogue)
     with progress.stage("deriving labels again", tally.images) as stage:
         findings = list(check_catalogue(catalogue, advance=stage.advance))
-    findings += limited("audits", audit_problems(catalogue))
+    findings += limited("audits", _audit_problems(catalogue))
     findings += limited("models and scores", _digest_problems(workspace))
     findings += limited("features", _feature_problems(workspace))
     findings += limited("previews", _preview_problems(workspace))
@@ -66,6 +85,80 @@ def verify(
         files=tally.locations if files else 0,
         seconds=time.monotonic() - started,
     )
+
+
+def _audit_problems(catalogue: Catalogue) -> Iterator[str]:
+    """A sentence for everything about audits and certificates that does not hold."""
+    records = audits.list_audits(catalogue)
+    open_audits = [record.audit_id for record in records if record.state is AuditState.OPEN]
+    if len(open_audits) > 1:
+        yield f"Audits {', '.join(map(str, open_audits))} are open at once."
+    yield from audits.misplaced_answers(catalogue)
+    issued = {record.audit_id: record for record in certificates.list_certificates(catalogue)}
+    for record in records:
+        yield from _problems_of(catalogue, record, issued.get(record.audit_id))
+
+
+def _problems_of(
+    catalogue: Catalogue, record: AuditRecord, certificate: CertificateRecord | None
+) -> Iterator[str]:
+    name = f"Audit {record.audit_id}"
+    try:
+        frame, plan, draw = drawn_again(record, frames.frame_rows(catalogue, record.frame_id))
+    except DataError as error:
+        yield f"{name}: {error.problem}"
+        return
+    answers = audits.answers_of(catalogue, record)
+    if len(frame) != record.frame_size:
+        yield f"{name}: its frame has {len(frame):,} of {record.frame_size:,} images."
+    same_images = np.array_equal(draw.image_ids, answers.image_ids)
+    if not (same_images and np.array_equal(draw.strata, answers.shells)):
+        yield f"{name}: its images are not those that its plan and seed draw."
+        return
+    if certificate is None:
+        return
+    if record.state is not AuditState.CLOSED:
+        yield f"{name} is {record.state}, but has a certificate."
+        return
+    yield from _certificate_problems(catalogue, certificate, plan, draw, frame, answers)
+
+
+def _certificate_problems(
+    catalogue: Catalogue,
+    certificate: CertificateRecord,
+    plan: AuditPlan,
+    draw: AuditDraw,
+    frame: Frame,
+    answers: AuditAnswers,
+) -> Iterator[str]:
+    name = f"Certificate {certificate.certificate_id}"
+    ids, positive = certificates.certified_labels(catalogue, certificate)
+    digest = certified_set_digest(ids, positive)
+    if len(ids) != certificate.certified or digest != certificate.claim:
+        yield f"{name}: the images that it is about are not those of its digest."
+    try:
+        result = close_audit(frame, plan, draw, outcomes_of(answers))
+    except DataError as error:
+        yield f"{name}: {error.problem}"
+        return
+    if plan.design is Design.NESTED_TEST:
+        # The certified set may be smaller than the widest that passed, since images leave.
+        counted = {
+            tested.step.size: (tested.step.drawn, tested.errors)
+            for tested in result.steps
+            if tested.passed
+        }
+        sample, errors = counted.get(certificate.place_limit, (0, 0))
+    else:
+        sample, errors = plan.sample, result.errors
+    if (sample, errors) != (certificate.sample, certificate.errors):
+        yield (
+            f"{name} says {certificate.errors:,} errors of {certificate.sample:,}, but the answers"
+            f" give {errors:,} of {sample:,}."
+        )
+    promises = certificate.kind is AuditKind.PROMISE
+    if promises and certificate.bound > certificate.max_error + 1e-9:
+        yield f"{name} promises {certificate.max_error:g}, but its bound is {certificate.bound:g}."
 
 
 def _digest_problems(workspace: Workspace) -> Iterator[str]:
@@ -115,9 +208,9 @@ def _feature_problems(workspace: Workspace) -> Iterator[str]:
         except StorageError as error:
             yield str(error)
             continue
-        for some in damaged:
+        for chunk in damaged:
             yield (
-                f"{file.path}: rows {some.start:,} to {some.stop - 1:,} are not what was written."
+                f"{file.path}: rows {chunk.start:,} to {chunk.stop - 1:,} are not what was written."
                 f" Delete the file and run `curator encode`."
             )
 
@@ -137,12 +230,12 @@ def _preview_problems(workspace: Workspace) -> Iterator[str]:
 def _file_problems(workspace: Workspace, stage: Stage) -> Iterator[str]:
     catalogue = workspace.catalogue
     for source in sources.list_sources(catalogue):
-        for known in files.walk_locations(catalogue, source.source_id):
+        for location in files.walk_locations(catalogue, source.source_id):
             stage.advance()
-            if known.sha256 is None or known.state is not LocationState.PRESENT:
+            if location.sha256 is None or location.state is not LocationState.PRESENT:
                 continue
-            path = os.path.join(source.root, known.path)  # noqa: PTH118 - paths are bytes
-            problem = _differs(path, known.sha256.hex())
+            path = os.path.join(source.root, location.path)  # noqa: PTH118 - paths are bytes
+            problem = _differs(path, location.sha256.hex())
             if problem is not None:
                 shown = os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
                 yield f"{shown} {problem}. Run `curator add` on it."

@@ -14,15 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.audits.claim import certified_sets
 from curator.audits.draw import AuditDraw, draw_audit
-from curator.audits.forecast import forecast_errors
-from curator.audits.frame import Frame
-from curator.audits.outlook import PlanningInputs, prepare
-from curator.audits.prepare import promise_for, rank_pool
-from curator.audits.scored import label_evidence
+from curator.audits.forecast import forecast_errors, label_evidence
+from curator.audits.frame import Frame, rank_pool
+from curator.audits.outlook import BestPlan, best_plan
+from curator.audits.plan import next_promise
 from curator.audits.test import AuditOutcome, close_audit
-from curator.audits.whole import promise_despite_slips
 from curator.rounds.gates import GateInputs, hold_back
 from curator.rounds.promotion import PoolLabel, RoundAction, ThresholdPolicy, decide
 
@@ -182,7 +179,7 @@ class ReadyAudit:
 
     frame: Frame
     truth: Flags
-    prepared: PlanningInputs
+    prepared: BestPlan
     rules: AuditRules
     labels: int
     oracle: float
@@ -202,11 +199,8 @@ def ready_audit(
     Raises DataError for a promise that cannot be tested, and for a sample that the frame
     cannot give.
     """
-    promise = promise_for(
-        promise_despite_slips(rules.max_error, rules.overlooked),
-        rules.confidence,
-        (),
-        reserve=rules.reserve,
+    promise = next_promise(
+        rules.max_error, rules.confidence, reserve=rules.reserve, miss_rate=rules.overlooked
     )
     sights = scores.sights
     near = np.full(len(scores.truth), True)
@@ -214,13 +208,13 @@ def ready_audit(
         near = sights.distances <= sights.limit
     images = np.flatnonzero(near)
     frame = rank_pool(images, scores.probability[near], balanced=rules.balanced, seed=seed)
-    judged = label_evidence(scores.judged_probability, scores.judged_positive, slips=scores.slips)
-    forecast = forecast_errors(frame, judged, slips=rules.slips)
+    judged = label_evidence(scores.judged_probability, scores.judged_positive, noise=scores.slips)
+    forecast = forecast_errors(frame, judged, false_alarm_rate=rules.slips)
     truth = scores.truth[frame.image_ids]
     return ReadyAudit(
         frame=frame,
         truth=truth,
-        prepared=prepare(frame, forecast, promise, sample=sample, seed=seed),
+        prepared=best_plan(frame, forecast, promise, sample=sample, seed=seed),
         rules=rules,
         labels=len(scores.judged_positive),
         oracle=oracle_coverage(frame.positive != truth, rules.max_error) * float(near.mean()),
@@ -244,22 +238,13 @@ def play_certified(
             continue
         draw = draw_audit(ready.frame, plan, seed=seed, attempt=attempt)
         generator = np.random.default_rng([seed, attempt])
-        verdict = close_audit(ready.frame, plan, draw, _answers(ready, draw, slips, generator))
-        nobody = np.zeros(len(ready.truth), dtype=np.bool_)
-        claim, _ = certified_sets(
-            ready.frame,
-            plan,
-            draw.places,
-            verdict,
-            left=nobody,
-            found_wrong=nobody,
-            overlooked=ready.rules.overlooked,
-        )
+        outcomes = _answers(ready, draw, slips, generator)
+        result = close_audit(ready.frame, plan, draw, outcomes, miss_rate=ready.rules.overlooked)
         decisions, left = ready.labels + plan.sample, ready.images - plan.sample
-        if claim is None:
+        if result.certified is None:
             yield _nothing_certified(ready, decisions, left)
         else:
-            yield _certified(ready, claim.places, decisions, left)
+            yield _certified(ready, result.certified.ranks, decisions, left)
 
 
 def oracle_coverage(wrong: Flags, max_error: float) -> float:
@@ -275,7 +260,7 @@ def oracle_coverage(wrong: Flags, max_error: float) -> float:
 def _answers(
     ready: ReadyAudit, draw: AuditDraw, slips: float, generator: np.random.Generator
 ) -> NDArray[np.int8]:
-    said = ready.truth[draw.places] ^ (generator.random(len(draw.places)) < slips)
+    said = ready.truth[draw.ranks] ^ (generator.random(len(draw.ranks)) < slips)
     return np.where(said, AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE).astype(np.int8)
 
 

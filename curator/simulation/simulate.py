@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.audits.promise import Promise
+from curator.audits.plan import Promise
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import Label
 from curator.catalogue.features import list_feature_sets

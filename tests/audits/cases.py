@@ -11,8 +11,7 @@ from scipy import stats
 
 from curator.audits.draw import AuditDraw
 from curator.audits.frame import Frame, freeze_frame
-from curator.audits.ladder import AuditPlan, lay_ladder
-from curator.audits.promise import Promise
+from curator.audits.plan import AuditPlan, Promise, nested_plan
 from curator.audits.test import AuditOutcome
 
 Ints = NDArray[np.int64]
@@ -25,35 +24,33 @@ def frame_of(
     positive: Flags | None = None,
     estimated_error: NDArray[np.float64] | None = None,
 ) -> Frame:
-    """Image i at place i; every other label is positive unless told."""
-    place = np.arange(size)
+    """Image i at rank i; every other label is positive by default."""
+    rank = np.arange(size)
     return freeze_frame(
-        place,
-        place % 2 == 0 if positive is None else positive,
-        -place.astype(np.float64),
+        rank,
+        rank % 2 == 0 if positive is None else positive,
+        -rank.astype(np.float64),
         np.full(size, 0.01) if estimated_error is None else estimated_error,
         seed=0,
     )
 
 
 def plan_of(frame: Frame, promise: Promise, sizes: list[int], drawn: list[int]) -> AuditPlan:
-    """The plan of this ladder, which must be able to pass."""
-    plan = lay_ladder(frame, promise, sizes, drawn)
+    """The nested test of these sets, which must be able to pass."""
+    plan = nested_plan(frame, promise, sizes, drawn)
     assert plan is not None
     return plan
 
 
 def answers(frame: Frame, draw: AuditDraw, wrong: Flags) -> NDArray[np.int8]:
-    """What a perfect annotator answers when `wrong` (places,) marks the wrong labels."""
+    """What a perfect annotator answers when `wrong` (ranks,) marks the wrong labels."""
     truth = frame.positive ^ wrong
-    return np.where(truth[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE).astype(
-        np.int8
-    )
+    return np.where(truth[draw.ranks], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE).astype(np.int8)
 
 
 def spreads(plan: AuditPlan) -> Iterator[tuple[int, ...]]:
-    """Every way to spread wrong labels over the shells; within a shell all places are alike."""
-    return itertools.product(*(range(end - start + 1) for start, end, _ in plan.shells))
+    """Every way to spread wrong labels over the strata; within a stratum all ranks are alike."""
+    return itertools.product(*(range(end - start + 1) for start, end, _ in plan.strata))
 
 
 class Walker:
@@ -68,11 +65,11 @@ class Walker:
                 np.arange(end - start + 1)[:, None],
                 drawn,
             )
-            for start, end, drawn in plan.shells
+            for start, end, drawn in plan.strata
         ]
 
     def ends(self, wrong: tuple[int, ...]) -> dict[tuple[int, int], float]:
-        """Chance of each (certified rung or -1, errors found in its set)."""
+        """Chance of each (certified step or -1, errors in its sample)."""
         alive, ended = {0: 1.0}, dict[tuple[int, int], float]()
         for number, table in enumerate(self.chances):
             chances = table[wrong[number]]
@@ -80,13 +77,13 @@ class Walker:
             for found, chance in alive.items():
                 for more in np.flatnonzero(chances).tolist():
                     here = chance * float(chances[more])
-                    if found + more <= self.plan.rungs[number].critical:
+                    if found + more <= self.plan.steps[number].critical:
                         following[found + more] = following.get(found + more, 0.0) + here
                     else:
                         key = (number - 1, found)
                         ended[key] = ended.get(key, 0.0) + here
             alive = following
-        last = len(self.plan.rungs) - 1
+        last = len(self.plan.steps) - 1
         return ended | {(last, found): chance for found, chance in alive.items()}
 
     def false_certificates(self, wrong: tuple[int, ...]) -> float:
@@ -94,9 +91,9 @@ class Walker:
         total = 0.0
         for (number, found), chance in self.ends(wrong).items():
             if number >= 0:
-                rung = self.plan.rungs[number]
+                step = self.plan.steps[number]
                 left = sum(wrong[: number + 1]) - found
-                if left > self.plan.promise.max_error * rung.unseen + 1e-9:
+                if left > self.plan.promise.max_error * step.unseen + 1e-9:
                     total += chance
         return total
 
@@ -107,13 +104,13 @@ def runs_allowed(runs: int, risk: float) -> int:
 
 
 def adversary(plan: AuditPlan, first: int, shape: str, excess: float) -> Ints:
-    """Wrong labels per shell, such that rung `first` is the first to hold too many.
+    """Wrong labels per stratum, such that step `first` is the first to hold too many.
 
-    Up to there each rung holds as many as the shape wants and its limit allows. `excess` 0
+    Up to there each set holds as many as the shape wants and its limit allows. `excess` 0
     is one too many, 1 so many that no error found in a sample that passes makes it good.
     """
-    limits = np.array([rung.allowed for rung in plan.rungs])
-    criticals = np.array([rung.critical for rung in plan.rungs])
+    limits = np.array([step.allowed for step in plan.steps])
+    criticals = np.array([step.critical for step in plan.steps])
     share = plan.sizes / plan.sizes[first]
     shapes = {
         "even": limits[first] * share,

@@ -17,6 +17,7 @@ from curator.audits.certify import certify
 from curator.audits.outlook import Advice
 from curator.base.vocabulary import (
     AuditKind,
+    AuditScope,
     AuditState,
     GroupKind,
     Label,
@@ -84,7 +85,10 @@ def promoted(pool: Pool) -> dict[int, bool]:
 def test_the_whole_way_to_a_certificate(pool: Pool, tmp_path: Path) -> None:
     workspace = pool.workspace
     opened = audit(workspace, size=SAMPLE)
-    assert (opened.answer, opened.sample, opened.waiting) == (Advice.READY, SAMPLE, SAMPLE)
+    assert opened.planned is not None
+    assert opened.record is not None
+    assert (opened.planned.answer, opened.record.sample) == (Advice.READY, SAMPLE)
+    assert opened.waiting == SAMPLE
     audited = drawn(pool)
     ranked = current_scores(workspace.catalogue, np.array(audited))
     assert not np.isnan(ranked).any()
@@ -148,7 +152,9 @@ def test_no_verdict_before_every_image_is_answered(pool: Pool) -> None:
         with pytest.raises(DataError, match=f"{SAMPLE - looked} of the {SAMPLE} images"):
             certify(pool.workspace)
     resumed = audit(pool.workspace)
-    assert (resumed.resumed, resumed.answered, resumed.waiting) == (True, 30, SAMPLE - 30)
+    assert resumed.planned is None
+    assert resumed.record is not None
+    assert (resumed.record.answered, resumed.waiting) == (30, SAMPLE - 30)
     assert drawn(pool) == images[30:]
     answer(pool.workspace, pool.says)
     assert certify(pool.workspace).certificate is not None
@@ -174,7 +180,7 @@ def test_unsure_skipped_and_unshowable_images_count_as_wrong(pool: Pool) -> None
     report = certify(pool.workspace)
     assert (report.unsure, report.skipped, report.unshowable) == (1, 1, 1)
     assert report.errors == wrong + 3
-    assert report.sample == SAMPLE
+    assert report.audit.sample == SAMPLE
     assert verify(pool.workspace).clean
 
 
@@ -205,7 +211,7 @@ def test_a_second_audit_is_paid_for(pool: Pool) -> None:
         audit(pool.workspace, size=SAMPLE)
     assert "promotion.confidence to 0.9" in refused.value.advice
     humbler = with_settings(pool.workspace, promotion={"confidence": 0.9})
-    assert audit(humbler, size=SAMPLE, dry_run=True).confidence == pytest.approx(0.9)
+    assert audit(humbler, size=SAMPLE, dry_run=True).promise.confidence == pytest.approx(0.9)
 
 
 def test_a_reserve_pays_for_later_audits_and_never_more_than_there_is(pool: Pool) -> None:
@@ -213,8 +219,8 @@ def test_a_reserve_pays_for_later_audits_and_never_more_than_there_is(pool: Pool
     risks = []
     for _ in range(3):
         opened = audit(thrifty, size=SAMPLE)
-        risks.append(opened.risk)
-        assert opened.confidence == pytest.approx(1 - sum(risks))
+        risks.append(opened.promise.risk)
+        assert opened.promise.confidence == pytest.approx(1 - sum(risks))
         abandon(thrifty)
     assert risks == pytest.approx([0.025, 0.0125, 0.00625])
 
@@ -223,7 +229,9 @@ def test_a_class_has_a_frame_a_draw_and_a_budget_of_its_own(pool: Pool, tmp_path
     workspace = pool.workspace
     before = promoted(pool)
     opened = audit(workspace, size=SAMPLE, class_name="good")
-    assert (opened.scope, opened.risk) == ("good", pytest.approx(0.025))
+    assert opened.record is not None
+    assert opened.record.scope is AuditScope.POSITIVE
+    assert opened.record.risk == opened.promise.risk == pytest.approx(0.025)
     assert all(pool.scores[one] > 0.5 for one in drawn(pool))
     answer(workspace, pool.says)
     certificate = certify(workspace).certificate
@@ -237,7 +245,10 @@ def test_a_class_has_a_frame_a_draw_and_a_budget_of_its_own(pool: Pool, tmp_path
     assert report.left_out["provisional"] == sum(not good for good in now.values())
     assert report.certificate["class"] == "good"
     second = audit(workspace, size=SAMPLE, class_name="bad")
-    assert (second.risk, second.confidence) == (pytest.approx(0.025), pytest.approx(0.95))
+    assert (second.promise.risk, second.promise.confidence) == (
+        pytest.approx(0.025),
+        pytest.approx(0.95),
+    )
     answer(workspace, pool.says)
     assert certify(workspace).certificate is not None
     both = export(workspace, tmp_path / "both.csv")
@@ -261,7 +272,8 @@ def test_an_empty_promise_is_refused_and_missed_ones_are_bounded_instead(
         assert "--class good" in refused.value.advice
     assert audits.list_audits(workspace.catalogue) == []
     opened = audit(pool.workspace, size=200, missed=True)
-    assert (opened.kind, opened.scope) == (AuditKind.MISSED, "bad")
+    assert opened.record is not None
+    assert (opened.record.kind, opened.record.scope) == (AuditKind.MISSED, AuditScope.NEGATIVE)
     images = drawn(pool)
     assert all(pool.scores[one] < 0.5 for one in images)
     answer(pool.workspace, pool.says)
@@ -384,7 +396,8 @@ def test_under_thresholds_an_audit_bounds_the_whole_frame_and_changes_nothing(
     pool = make_pool(workspace, tmp_path / "photos", size=1_200, error=0.03, policy="thresholds")
     before = promoted(pool)
     opened = audit(pool.workspace, size=200)
-    assert (opened.kind, opened.frame_size) == (AuditKind.MEASURE, len(before))
+    assert opened.record is not None
+    assert (opened.record.kind, opened.record.frame_size) == (AuditKind.MEASURE, len(before))
     images = drawn(pool)
     assert set(images) <= set(before)
     answer(pool.workspace, pool.says)

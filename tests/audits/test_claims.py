@@ -11,23 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from curator.audits.claim import certified_sets
 from curator.audits.draw import draw_audit
-from curator.audits.frame import of_class
-from curator.audits.ladder import lay_ladder
-from curator.audits.planner import rarer_share
-from curator.audits.prepare import Spending, promise_for, rank_pool
-from curator.audits.promise import Promise
-from curator.audits.simple_random import (
-    close_simple_random,
-    describe_simple_random,
-    draw_simple_random,
-    plan_simple_random,
-    restore_simple_random,
+from curator.audits.frame import of_class, rank_pool
+from curator.audits.plan import (
+    Promise,
+    Spending,
+    describe,
+    nested_plan,
+    next_promise,
+    restore,
+    simple_random_plan,
 )
-from curator.audits.test import AuditOutcome, close_audit
+from curator.audits.planner import rarer_share
+from curator.audits.test import AuditOutcome, close_audit, most_wrong_unseen
 from curator.base.idset import IdSet
-from curator.base.vocabulary import AuditScope
+from curator.base.vocabulary import AuditKind, AuditScope
 from curator.errors import DataError
 from tests.audits.cases import frame_of
 
@@ -41,7 +39,7 @@ def test_whatever_is_audited_in_whatever_order_the_risk_is_never_overspent(
     spent: list[Spending] = []
     for scope in scopes:
         try:
-            promise = promise_for(0.03, confidence, spent, scope=scope, reserve=reserve)
+            promise = next_promise(0.03, confidence, spent, scope=scope, reserve=reserve)
         except DataError:
             continue
         assert promise.spent == pytest.approx(sum(one.risk for one in spent))
@@ -52,12 +50,12 @@ def test_whatever_is_audited_in_whatever_order_the_risk_is_never_overspent(
 
 def test_a_class_has_half_of_what_pooled_audits_left() -> None:
     pooled = [Spending(scope=AuditScope.ALL, risk=0.01)]
-    good = promise_for(0.03, 0.95, pooled, scope=AuditScope.POSITIVE)
+    good = next_promise(0.03, 0.95, pooled, scope=AuditScope.POSITIVE)
     assert good.risk == pytest.approx(0.02)
     spent = [*pooled, Spending(scope=AuditScope.POSITIVE, risk=good.risk)]
     with pytest.raises(DataError, match="this class have spent its half"):
-        promise_for(0.03, 0.95, spent, scope=AuditScope.POSITIVE)
-    bad = promise_for(0.03, 0.95, spent, scope=AuditScope.NEGATIVE)
+        next_promise(0.03, 0.95, spent, scope=AuditScope.POSITIVE)
+    bad = next_promise(0.03, 0.95, spent, scope=AuditScope.NEGATIVE)
     assert bad.risk == pytest.approx(0.02)
     assert bad.confidence == pytest.approx(0.95)
 
@@ -78,57 +76,61 @@ def test_a_promise_about_the_common_class_is_empty_and_about_the_rare_one_is_not
 def test_the_bound_of_a_single_set_covers_the_truth_as_often_as_it_says() -> None:
     size, sample, wrong = 400, 80, 24
     frame = frame_of(size)
-    plan = plan_simple_random(frame, Promise(max_error=0.1, risk=0.1), sample)
+    plan = simple_random_plan(frame, Promise(max_error=0.1, risk=0.1), sample)
     truth = frame.positive.copy()
     truth[np.random.default_rng(0).choice(size, wrong, replace=False)] ^= True
     missed = 0
     for attempt in range(600):
-        draw = draw_simple_random(frame, plan, seed=1, attempt=attempt)
-        outcomes = np.where(truth[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
-        verdict = close_simple_random(frame, plan, draw, outcomes.astype(np.int8))
-        left = int((truth != frame.positive)[verdict.unseen_places].sum())
-        assert len(set(verdict.unseen_places) | set(draw.places)) == size
-        missed += left > verdict.wrong
+        draw = draw_audit(frame, plan, seed=1, attempt=attempt)
+        outcomes = np.where(truth[draw.ranks], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
+        certified = close_audit(frame, plan, draw, outcomes.astype(np.int8)).certified
+        assert certified is not None
+        left = int((truth != frame.positive)[certified.ranks].sum())
+        assert len(set(certified.ranks) | set(draw.ranks)) == size
+        missed += left > certified.wrong
     assert missed <= stats.binom.ppf(0.9999, 600, 0.1)
 
 
 def test_a_single_plan_survives_being_stored_and_no_other_frame() -> None:
     frame = frame_of(300)
-    plan = plan_simple_random(frame, Promise(max_error=0.1, risk=0.05), 60)
-    assert (
-        restore_simple_random(json.loads(json.dumps(describe_simple_random(plan))), frame) == plan
-    )
+    plan = simple_random_plan(frame, Promise(max_error=0.1, risk=0.05), 60)
+    assert restore(json.loads(json.dumps(describe(plan))), frame, AuditKind.MEASURE) == plan
     with pytest.raises(DataError, match="another frame"):
-        restore_simple_random(describe_simple_random(plan), frame_of(301))
+        restore(describe(plan), frame_of(301), AuditKind.MEASURE)
+    with pytest.raises(DataError, match="another frame"):
+        restore(describe(plan), frame, AuditKind.PROMISE)
     with pytest.raises(DataError, match="cannot be drawn"):
-        plan_simple_random(frame, plan.promise, 200)
-    draw = draw_simple_random(frame, plan, seed=0, attempt=1)
-    other = plan_simple_random(frame, plan.promise, 59)
+        simple_random_plan(frame, plan.promise, 200)
+    draw = draw_audit(frame, plan, seed=0, attempt=1)
+    other = simple_random_plan(frame, plan.promise, 59)
     with pytest.raises(DataError, match="another plan"):
-        close_simple_random(frame, other, draw, np.zeros(60, dtype=np.int8))
+        close_audit(frame, other, draw, np.zeros(60, dtype=np.int8))
 
 
 def test_only_what_was_called_the_other_class_is_subtracted_from_a_single_bound() -> None:
     frame = frame_of(400)
-    plan = plan_simple_random(frame, Promise(max_error=0.05, risk=0.05), 60)
-    draw = draw_simple_random(frame, plan, seed=0, attempt=1)
-    right = np.where(frame.positive[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
+    plan = simple_random_plan(frame, Promise(max_error=0.05, risk=0.05), 60)
+    draw = draw_audit(frame, plan, seed=0, attempt=1)
+    right = np.where(frame.positive[draw.ranks], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
     unsure, wrong = right.astype(np.int8), right.astype(np.int8)
     unsure[:4], wrong[:4] = AuditOutcome.UNSHOWABLE, 1 - right[:4]
-    found, doubted = (close_simple_random(frame, plan, draw, said) for said in (wrong, unsure))
-    assert (found.errors, found.refuted, doubted.errors, doubted.refuted) == (4, 4, 4, 0)
-    assert doubted.wrong == found.wrong + 4
+    refuted, doubted = (close_audit(frame, plan, draw, said) for said in (wrong, unsure))
+    assert refuted.errors == doubted.errors == 4
+    for result, others in ((refuted, 4), (doubted, 0)):
+        assert result.certified is not None
+        assert result.certified.wrong == most_wrong_unseen(400, 60, 4, 0.05, refuted=others)
+    assert most_wrong_unseen(400, 60, 4, 0.05, refuted=0) == 4 + most_wrong_unseen(400, 60, 4, 0.05)
 
 
 @pytest.mark.parametrize("overlooked", [0.0, 0.25])
 @pytest.mark.parametrize("seed", range(8))
-def test_a_restated_claim_is_true_whenever_the_rungs_that_passed_are(
+def test_a_restated_claim_is_true_whenever_the_steps_that_passed_are(
     seed: int, overlooked: float
 ) -> None:
     """Counting by hand: take any truth, any images that leave, and compare."""
     generator = np.random.default_rng(seed)
     frame = frame_of(1_200)
-    plan = lay_ladder(
+    plan = nested_plan(
         frame,
         Promise(max_error=0.05 * (1 - overlooked), risk=0.2),
         [600, 900, 1_200],
@@ -140,47 +142,43 @@ def test_a_restated_claim_is_true_whenever_the_rungs_that_passed_are(
     seen_wrong = wrong & (np.cumsum(wrong) % 4 != 0) if overlooked else wrong
     draw = draw_audit(frame, plan, seed=seed, attempt=1)
     outcomes = np.where(frame.positive ^ seen_wrong, AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
-    verdict = close_audit(frame, plan, draw, outcomes[draw.places].astype(np.int8))
     left = generator.random(1_200) < 0.05
-    claim, widest = certified_sets(
+    verdict = close_audit(
         frame,
         plan,
-        draw.places,
-        verdict,
+        draw,
+        outcomes[draw.ranks].astype(np.int8),
         left=left,
-        found_wrong=wrong,
-        overlooked=overlooked,
+        called_other=wrong,
+        miss_rate=overlooked,
     )
-    for one in (claim, widest):
+    for one in (verdict.certified, verdict.widest):
         if one is None:
             continue
-        held = [step.rung for step in verdict.steps if step.rung.size == one.size]
+        held = [tested.step for tested in verdict.steps if tested.step.size == one.size]
         true_so_far = seen_wrong[: one.size].sum() <= held[0].allowed
         if true_so_far:
-            assert wrong[one.places].sum() <= one.wrong
-        assert not left[one.places].any()
-        assert not np.isin(one.places, draw.places).any()
-        assert one.bound == one.wrong / len(one.places)
-    if claim is not None:
-        assert claim.bound <= 0.05 + 1e-9
+            assert wrong[one.ranks].sum() <= one.wrong
+        assert not left[one.ranks].any()
+        assert not np.isin(one.ranks, draw.ranks).any()
+        assert one.bound == one.wrong / len(one.ranks)
+    if verdict.certified is not None:
+        assert verdict.certified.bound <= 0.05 + 1e-9
 
 
 def test_when_too_many_have_left_a_smaller_set_or_nothing_is_certified() -> None:
     frame = frame_of(1_200)
-    plan = lay_ladder(frame, Promise(max_error=0.05, risk=0.2), [600, 1_200], [80, 160])
+    plan = nested_plan(frame, Promise(max_error=0.05, risk=0.2), [600, 1_200], [80, 160])
     assert plan is not None
     draw = draw_audit(frame, plan, seed=0, attempt=1)
-    outcomes = np.where(frame.positive[draw.places], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
-    verdict = close_audit(frame, plan, draw, outcomes.astype(np.int8))
+    outcomes = np.where(frame.positive[draw.ranks], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
     sizes = []
     for first_gone in (1_200, 1_100, 500):
         left = np.arange(1_200) >= first_gone
-        claim, widest = certified_sets(
-            frame, plan, draw.places, verdict, left=left, found_wrong=np.zeros(1_200, dtype=bool)
-        )
-        sizes.append(claim.size if claim else 0)
-        assert widest is not None
-        assert widest.size == 1_200
+        verdict = close_audit(frame, plan, draw, outcomes.astype(np.int8), left=left)
+        sizes.append(verdict.certified.size if verdict.certified else 0)
+        assert verdict.widest is not None
+        assert verdict.widest.size == 1_200
     assert sizes == [1_200, 600, 0]
     assert all(before >= after for before, after in pairwise(sizes))
 

@@ -11,15 +11,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curator.audits.draw import draw_audit
-from curator.audits.frame import balanced_confidence, certified_set_digest, freeze_frame, of_class
-from curator.audits.ladder import AuditPlan, Rung, describe, lay_ladder, restore
-from curator.audits.promise import Promise, next_promise, payable_confidence
-from curator.audits.test import AuditOutcome, can_still_pass, close_audit
+from curator.audits.frame import (
+    balanced_confidence,
+    certified_set_digest,
+    freeze_frame,
+    of_class,
+    rank_pool,
+)
+from curator.audits.plan import (
+    AuditPlan,
+    AuditStep,
+    Design,
+    Promise,
+    Spending,
+    describe,
+    nested_plan,
+    next_promise,
+    payable_confidence,
+    restore,
+)
+from curator.audits.test import AuditOutcome, AuditResult, CertifiedSet, can_still_pass, close_audit
+from curator.base.vocabulary import AuditKind, AuditScope
 from curator.errors import DataError
 from tests.audits.cases import answers, frame_of, plan_of
 
 PROMISE = Promise(max_error=0.1, risk=0.05)
 SIZES, DRAWN = [400, 700, 1_000], [100, 175, 250]
+
+
+def certified(result: AuditResult) -> CertifiedSet:
+    assert result.certified is not None
+    return result.certified
 
 
 def test_a_frame_goes_from_the_surest_label_to_the_least_sure() -> None:
@@ -94,43 +116,61 @@ def test_balanced_confidence_keeps_the_classes_in_proportion() -> None:
     order = np.argsort(-balanced_confidence(confidence, positive), kind="stable")
     for end in (200, 500, 900):
         assert positive[order[:end]].mean() == pytest.approx(positive.mean(), abs=0.006)
-    kept = confidence[order][positive[order]]
-    assert (np.diff(kept) <= 0).all()
+    of_class_in_order = confidence[order][positive[order]]
+    assert (np.diff(of_class_in_order) <= 0).all()
 
 
-def test_a_draw_takes_the_planned_number_from_every_shell_and_mixes_them() -> None:
+def test_images_get_their_likelier_label_and_the_surest_come_first() -> None:
+    probability = np.array([0.6, 0.999, 0.02, 0.3])
+    frame = rank_pool(np.array([7, 5, 9, 3]), probability, balanced=False, seed=0)
+    assert frame.image_ids.tolist() == [5, 9, 3, 7]
+    assert frame.positive.tolist() == [True, False, False, True]
+    assert np.allclose(frame.estimated_error, [0.001, 0.02, 0.3, 0.4])
+
+
+def test_balanced_a_rare_class_is_not_behind_the_common_one() -> None:
+    probability = np.concatenate([np.linspace(0.6, 0.9, 10), np.linspace(0.001, 0.05, 90)])
+    plain = rank_pool(np.arange(100), probability, balanced=False, seed=0)
+    balanced = rank_pool(np.arange(100), probability, balanced=True, seed=0)
+    assert not plain.positive[:50].any()
+    assert balanced.positive[:50].sum() == 5
+    # Within each class the surest still come first.
+    assert (np.diff(balanced.estimated_error[balanced.positive]) >= 0).all()
+
+
+def test_a_draw_takes_the_planned_number_from_every_stratum_and_mixes_them() -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
     draw = draw_audit(frame, plan, seed=3, attempt=1)
-    assert len(np.unique(draw.places)) == plan.sample == 250
-    for number, (start, end, drawn) in enumerate(plan.shells):
-        inside = (draw.places >= start) & (draw.places < end)
+    assert len(np.unique(draw.ranks)) == plan.sample == 250
+    for number, (start, end, drawn) in enumerate(plan.strata):
+        inside = (draw.ranks >= start) & (draw.ranks < end)
         assert inside.sum() == drawn
-        assert (draw.shells[inside] == number).all()
+        assert (draw.strata[inside] == number).all()
         assert draw.inclusion_probability[inside] == pytest.approx(drawn / (end - start))
-    assert (draw.image_ids == frame.image_ids[draw.places]).all()
-    halves = np.sort(draw.shells[:125]), np.sort(draw.shells[125:])
+    assert (draw.image_ids == frame.image_ids[draw.ranks]).all()
+    halves = np.sort(draw.strata[:125]), np.sort(draw.strata[125:])
     assert abs(halves[0].mean() - halves[1].mean()) < 0.3
 
 
 @pytest.mark.slow
-def test_every_image_of_a_shell_is_as_likely_as_the_next() -> None:
+def test_every_image_of_a_stratum_is_as_likely_as_the_next() -> None:
     frame = frame_of(20)
     plan = plan_of(frame, Promise(max_error=0.4, risk=0.2), [12, 20], [6, 10])
     runs = 4_000
     counts = np.zeros(20)
     for attempt in range(runs):
-        counts[draw_audit(frame, plan, seed=0, attempt=attempt).places] += 1
+        counts[draw_audit(frame, plan, seed=0, attempt=attempt).ranks] += 1
     assert np.abs(counts / runs - 0.5).max() < 4.5 * 0.5 / np.sqrt(runs)
 
 
 def test_a_draw_repeats_and_depends_on_seed_and_attempt() -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
-    first = draw_audit(frame, plan, seed=3, attempt=1).places
-    assert (first == draw_audit(frame, plan, seed=3, attempt=1).places).all()
-    assert (first != draw_audit(frame, plan, seed=3, attempt=2).places).any()
-    assert (first != draw_audit(frame, plan, seed=4, attempt=1).places).any()
+    first = draw_audit(frame, plan, seed=3, attempt=1).ranks
+    assert (first == draw_audit(frame, plan, seed=3, attempt=1).ranks).all()
+    assert (first != draw_audit(frame, plan, seed=3, attempt=2).ranks).any()
+    assert (first != draw_audit(frame, plan, seed=4, attempt=1).ranks).any()
 
 
 def test_a_clean_audit_certifies_all_that_it_reached_and_only_what_nobody_saw() -> None:
@@ -138,13 +178,15 @@ def test_a_clean_audit_certifies_all_that_it_reached_and_only_what_nobody_saw() 
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
     draw = draw_audit(frame, plan, seed=3, attempt=1)
     verdict = close_audit(frame, plan, draw, answers(frame, draw, np.zeros(1_200, dtype=bool)))
-    assert verdict.certified == 1_000 - 250
-    assert not np.isin(verdict.certified_places, draw.places).any()
-    assert verdict.certified_places.max() < 1_000
-    assert (verdict.sample, verdict.errors, verdict.confidence) == (250, 0, 0.95)
-    assert verdict.bound == 75 / 750
-    places = verdict.certified_places
-    assert verdict.claim == certified_set_digest(frame.image_ids[places], frame.positive[places])
+    ranks = certified(verdict).ranks
+    assert len(ranks) == 1_000 - 250
+    assert not np.isin(ranks, draw.ranks).any()
+    assert ranks.max() < 1_000
+    assert (certified(verdict).sample, certified(verdict).errors) == (250, 0)
+    assert plan.promise.confidence == 0.95
+    assert (certified(verdict).wrong, certified(verdict).bound) == (75, 75 / 750)
+    digest = certified_set_digest(frame.image_ids[ranks], frame.positive[ranks])
+    assert certified(verdict).digest == digest
 
 
 @pytest.mark.parametrize("settled", [True, False])
@@ -155,9 +197,9 @@ def test_errors_that_were_found_lower_the_bound_of_the_rest(settled: bool) -> No
     outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
     outcomes[:5] = 1 - outcomes[:5] if settled else AuditOutcome.UNSURE
     verdict = close_audit(frame, plan, draw, outcomes)
-    assert (verdict.errors, verdict.estimate) == (5, 5 / 250)
+    assert (certified(verdict).errors, certified(verdict).estimate) == (5, 5 / 250)
     # What nobody could settle may be right, so the wrong ones may all be among the rest.
-    assert verdict.bound == (70 if settled else 75) / 750
+    assert certified(verdict).bound == (70 if settled else 75) / 750
 
 
 @pytest.mark.parametrize(
@@ -168,21 +210,21 @@ def test_what_is_not_confirmed_is_wrong(outcome: AuditOutcome) -> None:
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
     draw = draw_audit(frame, plan, seed=3, attempt=1)
     outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
-    strict = np.flatnonzero(draw.places < SIZES[0])
-    outcomes[strict[: plan.rungs[0].critical + 1]] = outcome
+    strict = np.flatnonzero(draw.ranks < SIZES[0])
+    outcomes[strict[: plan.steps[0].critical + 1]] = outcome
     verdict = close_audit(frame, plan, draw, outcomes)
-    assert (verdict.certified, verdict.bound, verdict.claim) == (0, None, None)
+    assert (verdict.certified, verdict.widest) == (None, None)
     assert [step.passed for step in verdict.steps] == [False]
 
 
-def test_the_walk_stops_at_the_first_failure_though_a_larger_set_would_pass() -> None:
+def test_the_test_ends_at_the_first_failure_though_a_larger_set_would_pass() -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
     draw = draw_audit(frame, plan, seed=3, attempt=1)
     wrong = np.zeros(1_200, dtype=bool)
-    wrong[draw.places[draw.shells == 0][: plan.rungs[0].critical + 1]] = True
-    assert wrong[draw.places].sum() <= plan.rungs[2].critical
-    assert close_audit(frame, plan, draw, answers(frame, draw, wrong)).certified == 0
+    wrong[draw.ranks[draw.strata == 0][: plan.steps[0].critical + 1]] = True
+    assert wrong[draw.ranks].sum() <= plan.steps[2].critical
+    assert close_audit(frame, plan, draw, answers(frame, draw, wrong)).certified is None
 
 
 def test_a_failure_further_out_keeps_what_passed_before() -> None:
@@ -190,10 +232,10 @@ def test_a_failure_further_out_keeps_what_passed_before() -> None:
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
     draw = draw_audit(frame, plan, seed=3, attempt=1)
     wrong = np.zeros(1_200, dtype=bool)
-    wrong[draw.places[draw.shells == 2]] = True
+    wrong[draw.ranks[draw.strata == 2]] = True
     verdict = close_audit(frame, plan, draw, answers(frame, draw, wrong))
     assert [step.passed for step in verdict.steps] == [True, True, False]
-    assert verdict.certified == 700 - 175
+    assert len(certified(verdict).ranks) == 700 - 175
 
 
 def test_an_audit_taken_up_again_must_be_finished_before_it_is_closed() -> None:
@@ -218,7 +260,7 @@ def test_nothing_works_with_another_frame() -> None:
     for attempt in (
         lambda: draw_audit(retrained, plan, seed=3, attempt=1),
         lambda: close_audit(retrained, plan, draw, outcomes),
-        lambda: restore(describe(plan), retrained),
+        lambda: restore(describe(plan), retrained, AuditKind.PROMISE),
     ):
         with pytest.raises(DataError, match=r"changed"):
             attempt()
@@ -227,20 +269,22 @@ def test_nothing_works_with_another_frame() -> None:
 def test_a_plan_survives_being_stored() -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
-    assert restore(json.loads(json.dumps(describe(plan))), frame) == plan
+    assert restore(json.loads(json.dumps(describe(plan))), frame, AuditKind.PROMISE) == plan
+    with pytest.raises(DataError, match="another frame"):
+        restore(describe(plan), frame, AuditKind.MEASURE)
 
 
 @pytest.mark.parametrize("field", ["critical", "allowed"])
 def test_a_plan_with_inexact_tests_is_refused(field: str) -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
-    design = json.loads(json.dumps(describe(plan)))
-    design["rungs"][1][field] += 1
+    stored = json.loads(json.dumps(describe(plan)))
+    stored["rungs"][1][field] += 1
     with pytest.raises(DataError, match="damaged"):
-        restore(design, frame)
-    wider = dataclasses.replace(plan.rungs[0], critical=plan.rungs[0].critical + 1)
+        restore(stored, frame, AuditKind.PROMISE)
+    wider = dataclasses.replace(plan.steps[0], critical=plan.steps[0].critical + 1)
     with pytest.raises(ValueError, match="inexact"):
-        dataclasses.replace(plan, rungs=(wider, *plan.rungs[1:]))
+        dataclasses.replace(plan, steps=(wider, *plan.steps[1:]))
 
 
 def test_a_plan_cannot_be_altered_once_it_was_drawn() -> None:
@@ -255,21 +299,24 @@ def test_a_plan_cannot_be_altered_once_it_was_drawn() -> None:
     assert (redrawn.image_ids != draw.image_ids).any()
 
 
-def test_rungs_that_cannot_pass_join_the_next() -> None:
+def test_steps_that_cannot_pass_join_the_next() -> None:
     frame = frame_of(1_200)
-    plan = lay_ladder(frame, PROMISE, [40, 400], [10, 100])
+    plan = nested_plan(frame, PROMISE, [40, 400], [10, 100])
     assert plan is not None
-    assert [(rung.size, rung.drawn) for rung in plan.rungs] == [(400, 100)]
-    assert lay_ladder(frame, PROMISE, [400], [20]) is None
+    assert [(step.size, step.drawn) for step in plan.steps] == [(400, 100)]
+    assert nested_plan(frame, PROMISE, [400], [20]) is None
     with pytest.raises(ValueError, match="at least one image"):
-        lay_ladder(frame, PROMISE, [400, 700], [100, 100])
+        nested_plan(frame, PROMISE, [400, 700], [100, 100])
     with pytest.raises(ValueError, match="larger than the frame"):
         AuditPlan(
+            design=Design.NESTED_TEST,
             frame_digest=frame.digest,
             frame_size=300,
             promise=PROMISE,
-            rungs=(Rung(size=400, drawn=100, allowed=30, critical=4),),
+            steps=(AuditStep(size=400, drawn=100, allowed=30, critical=4),),
         )
+    with pytest.raises(ValueError, match="a part of the frame"):
+        dataclasses.replace(plan, design=Design.SIMPLE_RANDOM)
 
 
 @pytest.mark.parametrize("max_error", [0.0, -0.1, 0.51, 1.0])
@@ -281,26 +328,27 @@ def test_promises_that_cannot_be_tested(max_error: float) -> None:
 @given(
     st.floats(0.6, 0.999),
     st.floats(0.0, 0.9),
-    st.lists(st.sampled_from([1, 2]), min_size=1, max_size=8),
+    st.integers(1, 8),
 )
 def test_however_often_one_audits_the_risk_is_never_overspent(
-    confidence: float, reserve: float, audits: list[int]
+    confidence: float, reserve: float, audits: int
 ) -> None:
-    spent: list[float] = []
-    for classes in audits:
+    spent: list[Spending] = []
+    for _ in range(audits):
         try:
-            promise = next_promise(0.01, confidence, spent, reserve=reserve, classes=classes)
+            promise = next_promise(0.01, confidence, spent, reserve=reserve)
         except DataError:
             break
-        spent += [promise.risk] * classes
+        spent.append(Spending(scope=AuditScope.ALL, risk=promise.risk))
         assert promise.confidence >= confidence - 1e-9
-    assert sum(spent) <= 1 - confidence + 1e-9
+    assert sum(audit.risk for audit in spent) <= 1 - confidence + 1e-9
 
 
 def test_without_a_reserve_a_second_audit_promises_less() -> None:
     first = next_promise(0.01, 0.95)
+    earlier = [Spending(scope=AuditScope.ALL, risk=first.risk)]
     assert first.risk == pytest.approx(0.05)
     with pytest.raises(DataError, match=r"promotion\.confidence to 0\.9"):
-        next_promise(0.01, 0.95, [first.risk])
-    second = next_promise(0.01, payable_confidence([first.risk]), [first.risk])
+        next_promise(0.01, 0.95, earlier)
+    second = next_promise(0.01, payable_confidence([first.risk]), earlier)
     assert (second.risk, second.confidence) == (pytest.approx(0.05), pytest.approx(0.9))

