@@ -98,9 +98,9 @@ class WorkspaceApi:
     def report(
         self, destination: str | Path | None = None, *, force: bool = False
     ) -> WrittenReport:
-        """The story of the curation as one HTML page; `report.html` in the workspace, if not told.
+        """Write the report as one HTML page, by default to `report.html` in the workspace.
 
-        `story` of what comes back holds the facts behind the page.
+        `contents` of the result is what the page shows.
         """
         from curator.report.report import report
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from curator.cli.invocation import Invocation, invocation
+from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Force, named_path
 from curator.cli.output import emit, emit_json, shown, size
 
@@ -33,28 +33,16 @@ def report(
 
     Example: curator report clean.html
     """
-    call = invocation(context)
-    if json and destination is None:
-        _print_facts(call)
-    else:
-        _write(call, destination, force=force, json=json)
-
-
-def _write(call: Invocation, destination: Path | None, *, force: bool, json: bool) -> None:
-    from curator.report.data import facts
+    from curator.report.data import collect_report
     from curator.report.report import report as workflow
 
+    call = invocation(context)
     with call.workspace() as workspace:
-        made = workflow(workspace, destination, force=force, progress=call.progress())
+        if json and destination is None:
+            emit_json(collect_report(workspace, call.progress()).as_json())
+            return
+        written = workflow(workspace, destination, force=force, progress=call.progress())
     if json:
-        emit_json(facts(made.story))
+        emit_json(written.contents.as_json())
     else:
-        emit(f"Wrote {shown(made.destination)} ({size(made.size)})")
-
-
-def _print_facts(call: Invocation) -> None:
-    from curator.report.collect import collect_report
-    from curator.report.data import facts
-
-    with call.workspace() as workspace:
-        emit_json(facts(collect_report(workspace, call.progress())))
+        emit(f"Wrote {shown(written.destination)} ({size(written.size)})")

@@ -18,15 +18,15 @@ def lines(status: Status) -> Iterator[str]:
     from curator.report.sentences import scores_sentence
     from curator.rounds.score_quality import advice, from_kept
 
-    if status.head is None:
+    if status.current_round is None:
         return
-    judgement = from_kept(status.head.outcome.get("judgement"))
+    judgement = from_kept(status.current_round.outcome.get("judgement"))
     if judgement is not None:
         told = scores_sentence(judgement)
-        yield strong("Scores") + f"  of round {status.head.round_id}: {told}"
+        yield strong("Scores") + f"  of round {status.current_round.round_id}: {told}"
         yield from (f"  {line}" for line in doubts(judgement, status.settings.classes))
         yield f"  {advice(judgement)}"
-    for alarm in status.head.outcome.get("alarms", []):
+    for alarm in status.current_round.outcome.get("alarms", []):
         yield f"{strong('Alarm')}  {shown(alarm['problem'])} {shown(alarm['cure'])}"
 
 

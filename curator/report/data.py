@@ -1,284 +1,437 @@
-"""What a report tells, as plain values: the facts behind its words, plots and pictures.
+"""Everything that a report shows, collected from one snapshot of the catalogue.
 
-Nothing here is HTML, and nothing is safe to look at yet: names and notes are as people and
-file systems wrote them. Standing labels and origins are spelled as in `core.words`; the
-user's names of the classes stand in `positive` and `negative` once.
+Nothing here is HTML, and nothing is escaped: names and notes are as people and file systems
+wrote them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
-from curator.rounds.score_quality import ScoreQuality
+import numpy as np
+
+from curator.audits.certificate import certificate_sentence
+from curator.base.arrays import CodeArray
+from curator.base.progress import SILENT, Progress
+from curator.base.text import printable
+from curator.base.vocabulary import NO_CODE, CurrentLabel, LocationState, Origin, code_of
+from curator.catalogue import event_reads
+from curator.catalogue.audits import AuditRecord, list_audits
+from curator.catalogue.certificates import CertificateRecord
+from curator.catalogue.counts import Counts, SourceCount
+from curator.catalogue.current_labels.arrays import PeopleEvents, current_labels_of_people
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.event_reads import Unusable
+from curator.catalogue.features import FeatureSetRecord, list_feature_sets
+from curator.catalogue.rounds import RoundRecord, RoundStatus
+from curator.export.sidecar import library_versions
+from curator.report import sentences
+from curator.report.pictures import ThumbnailStrip, load_pictures, picture_strips
+from curator.report.scores import ErrorCurve, RoundScores, error_curve_of, scores_of
+from curator.report.status import Status, status
+from curator.report.work import HumanWork, human_work
+from curator.rounds.score_quality import ScoreQuality, SourceQuality, from_kept
+from curator.settings.file import as_toml, setting_keys, value_of
+from curator.settings.sections import ClassesSettings, Settings
+from curator.workspace import Workspace
+
+QUARANTINED_SHOWN = 24
+
+_CLASSES = (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolMoment:
-    """The pool after a round (`round` is None: now).
+class LabelCounts:
+    """Usable images by current label and origin, and those without a label."""
 
-    `people` is standing → origin → images, `promoted` standing → images.
-    """
+    labels: Mapping[CurrentLabel, Mapping[Origin, int]]
+    unlabelled: int
+
+    @property
+    def people(self) -> dict[CurrentLabel, dict[Origin, int]]:
+        """Label → origin → images, of the labels that people gave."""
+        by_label: dict[CurrentLabel, dict[Origin, int]] = {
+            label: {origin: n for origin, n in origins.items() if origin is not Origin.PROMOTED}
+            for label, origins in self.labels.items()
+        }
+        return {label: origins for label, origins in by_label.items() if origins}
+
+    @property
+    def promoted(self) -> dict[CurrentLabel, int]:
+        """Class → images that rounds promoted to it."""
+        return {each: self.labels.get(each, {}).get(Origin.PROMOTED, 0) for each in _CLASSES}
+
+    def by_people(self, label: CurrentLabel) -> int:
+        """Images to which people gave this label."""
+        return sum(self.people.get(label, {}).values())
+
+    @property
+    def undecided(self) -> int:
+        """Images that people left unsure or labelled both ways."""
+        return self.by_people(CurrentLabel.UNSURE) + self.by_people(CurrentLabel.CONFLICT)
+
+    @property
+    def total(self) -> int:
+        """All images."""
+        return sum(sum(by.values()) for by in self.labels.values()) + self.unlabelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolMoment(LabelCounts):
+    """The pool after a round, or now (`round` is None)."""
 
     round: int | None
-    people: Mapping[str, Mapping[str, int]]
-    promoted: Mapping[str, int]
-    unlabelled: int
 
     @property
     def name(self) -> str:
         """`round 3`, or `now`."""
         return "now" if self.round is None else f"round {self.round}"
 
-    def by_people(self, standing: str) -> int:
-        """Images that people gave this label."""
-        return sum(self.people.get(standing, {}).values())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundFacts:
-    """A round: what it did, when it ended, and what labels say of its scores."""
-
-    round: int
-    kind: str
-    status: str
-    promoted_positive: int
-    promoted_negative: int
-    revoked: int
-    standing_promoted: int
-    coverage: float
-    seconds: float
-    finished_at: datetime
-    judgement: ScoreQuality | None
-    alarms: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreFacts:
-    """How a round scored the images without a human label.
-
-    `histogram` counts them in equal intervals of P(positive). `bands` counts those below
-    `below`, from there to one half, from one half to `above`, and beyond `above`.
-    """
-
-    round: int
-    images: int
-    histogram: tuple[int, ...]
-    bands: tuple[int, int, int, int]
-    below: float
-    above: float
-    raw: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelectionPoint:
-    """The error if the surest images were promoted up to a coverage.
-
-    `claimed` follows from the scores themselves. Of the `labels` that judge and are at least
-    as sure, `errors` are wrong: a share between `low` and `high` at 95%.
-    """
-
-    coverage: float
-    certainty: float
-    claimed: float
-    labels: int
-    errors: int
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Coverage against estimated error, of the round that stands; `rests` says on what.
-
-    `coverage` and `error` are the chosen point: what stood promoted after that round.
-    """
-
-    round: int
-    images: int
-    points: tuple[SelectionPoint, ...]
-    coverage: float
-    error: float
-    promoted: int
-    on_pool: bool
-    labels: int
-    rests: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateFacts:
-    """A certificate in a sentence; `state` is `valid`, or says why it is stale."""
-
-    sentence: str
-    valid: bool
-    state: str
-    attempt: int
-    frame: str
-    issued_at: datetime
-    certified: int
-    bound: float
-    about_promoted: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditFacts:
-    """An audit: what for, how far it came."""
-
-    audit: int
-    kind: str
-    scope: str
-    state: str
-    sample: int
-    answered: int
-    opened_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkFacts:
-    """What people decided under one origin, by one method; minutes only where they looked."""
-
-    origin: str
-    method: str
-    decisions: int
-    taken_back: int
-    sessions: int
-    minutes: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFacts:
-    """A source: its files, the labels of its images, and whether scores fare well there.
-
-    `people` and `promoted` are standing → images. `expected` and `found` are positives among
-    the `judged` labels, by scores and by people.
-    """
-
-    name: str
-    licence: str
-    attribution: str
-    files: int
-    missing: int
-    people: Mapping[str, int]
-    promoted: Mapping[str, int]
-    unlabelled: int
-    judged: int = 0
-    expected: float | None = None
-    found: int | None = None
-    differs: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantinedFile:
-    """An example of what cannot be used."""
-
-    name: str
-    source: str
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thumbnail:
-    """A picture, or why there is none, and what is said below it.
-
-    `jpeg` fits a small tile; `width` and `height` are its own.
-    """
-
-    name: str
-    sha256: str
-    caption: tuple[str, ...]
-    jpeg: bytes | None = field(repr=False)
-    width: int = 0
-    height: int = 0
-    remark: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PictureStripRow:
-    """Pictures of one kind; `remark` says which they are, `empty` why there are none."""
-
-    key: str
-    heading: str
-    remark: str
-    tiles: tuple[Thumbnail, ...]
-    empty: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingFacts:
-    """A setting, as TOML; `usual` says whether it is the default."""
-
-    key: str
-    value: str
-    usual: bool
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
-    """Everything that a report tells, at one moment of a workspace."""
+    """Everything that a report shows, at one moment of a workspace.
 
-    workspace: str
-    positive: str
-    negative: str
+    `quality` is what labels say of the current round's scores. `scores` are those of the latest
+    rounds, `missing_scores` the rounds among them whose score files are gone. `no_error_curve`
+    says why there is no `error_curve`. `source_labels` has an entry for each source with usable
+    images.
+    """
+
+    status: Status
     changed_at: datetime | None
-    images: int
-    usable: int
-    labelled: int
-    promoted: int
-    unlabelled: int
-    coverage: float
-    asked: tuple[str, ...]
-    came_out: tuple[str, ...]
-    alarms: tuple[str, ...]
-    next: str
     pool: tuple[PoolMoment, ...]
-    rounds: tuple[RoundFacts, ...]
-    scores: tuple[ScoreFacts, ...]
-    scores_missing: tuple[int, ...]
-    selection: Selection | None
-    selection_missing: str
-    judged: tuple[str, ...]
-    certificates: tuple[CertificateFacts, ...]
-    no_certificate: str
-    audits: tuple[AuditFacts, ...]
-    work: tuple[WorkFacts, ...]
-    sources: tuple[SourceFacts, ...]
-    quarantine: Mapping[str, int]
-    quarantined_files: tuple[QuarantinedFile, ...]
-    strips: tuple[PictureStripRow, ...]
-    settings: tuple[SettingFacts, ...]
+    quality: ScoreQuality | None
+    scores: tuple[RoundScores, ...]
+    missing_scores: tuple[int, ...]
+    error_curve: ErrorCurve | None
+    no_error_curve: str
+    audits: Sequence[AuditRecord]
+    work: tuple[HumanWork, ...]
+    source_labels: Mapping[str, LabelCounts]
+    quarantined_files: Sequence[Unusable]
+    feature_set: FeatureSetRecord | None
     versions: Mapping[str, str]
-    model: Mapping[str, str]
-
-    def name_of(self, standing: str) -> str:
-        """The user's word for a standing label."""
-        return {"positive": self.positive, "negative": self.negative}.get(standing, standing)
+    strips: tuple[ThumbnailStrip, ...] = ()
 
     @property
-    def current(self) -> RoundFacts | None:
-        """The round that stands."""
-        return next((one for one in self.rounds if one.status == "current"), None)
+    def name(self) -> str:
+        """The name of the workspace's folder."""
+        return printable(self.status.root.resolve().name)
 
     @property
-    def minutes(self) -> float:
-        """Minutes that people spent looking."""
-        return sum(one.minutes or 0.0 for one in self.work)
+    def classes(self) -> ClassesSettings:
+        """The user's names of the classes."""
+        return self.status.settings.classes
 
     @property
-    def decisions(self) -> int:
-        """Everything that people ever decided or imported, taken back or not."""
-        return sum(one.decisions for one in self.work)
+    def quality_sentences(self) -> list[str]:
+        """What labels say of the current round's scores, or why they say nothing."""
+        record, positive = self.status.current_round, self.classes.positive
+        return list(sentences.quality_sentences(record, self.quality, positive))
+
+    @property
+    def quarantine(self) -> dict[str, int]:
+        """Reason → images or files that cannot be used."""
+        return {str(reason): n for reason, n in self.status.counts.quarantined.items() if n}
+
+    @property
+    def model(self) -> dict[str, str]:
+        """What the current scores were made with; empty without a current round."""
+        record, features = self.status.current_round, self.feature_set
+        if record is None:
+            return {}
+        return {
+            "round": str(record.round_id),
+            "encoder": "-" if features is None else features.name,
+            "fingerprint of the features": "-" if features is None else features.fingerprint,
+            "SHA-256 of the model": record.model_digest or "-",
+            "SHA-256 of the scores": record.score_digest or "-",
+            "seed": str(record.seed),
+        }
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """All settings as TOML; `usual` says whether a value is the default."""
+        defaults, rows = Settings(), []
+        for key in setting_keys():
+            value = value_of(self.status.settings, key)
+            usual = value == value_of(defaults, key)
+            rows.append({"key": key, "value": as_toml(value), "usual": usual})
+        return rows
+
+    def labels_of(self, source: SourceCount) -> LabelCounts:
+        """The labels of a source's images."""
+        return self.source_labels.get(source.name, LabelCounts(labels={}, unlabelled=0))
+
+    def quality_of(self, source: SourceCount) -> SourceQuality | None:
+        """What labels say of the current scores in a source; None where they are too few."""
+        rows = () if self.quality is None else self.quality.sources
+        return next((row for row in rows if row.source == source.name), None)
+
+    @property
+    def valid_certificate(self) -> CertificateRecord | None:
+        """The certificate that holds for the promoted labels."""
+        certificates = self.status.certificates
+        valid = (each for each in certificates if each.stale is None)
+        return next((each for each in valid if self.is_about_promoted(each)), None)
+
+    def is_about_promoted(self, certificate: CertificateRecord) -> bool:
+        """Whether a certificate is of the kind that speaks about promoted labels."""
+        promoted = self.status.certificate
+        return promoted is not None and certificate.kind is promoted.kind
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of `curator report --json`; of pictures only what is said about them."""
+        counts, curve = self.status.counts, self.error_curve
+        return {
+            "workspace": self.name,
+            "positive": self.classes.positive,
+            "negative": self.classes.negative,
+            "changed_at": None if self.changed_at is None else self.changed_at.isoformat(),
+            "images": counts.images,
+            "usable": counts.usable,
+            "labelled": counts.usable - counts.without_human,
+            "promoted": counts.promoted,
+            "unlabelled": counts.unlabelled,
+            "coverage": counts.coverage,
+            "asked": list(sentences.task_sentences(self.status)),
+            "came_out": list(sentences.outcome_sentences(self.status)),
+            "alarms": warnings_of(self.status.current_round),
+            "next": self.status.advice(),
+            "pool": [
+                {
+                    "round": moment.round,
+                    "people": moment.people,
+                    "promoted": moment.promoted,
+                    "unlabelled": moment.unlabelled,
+                }
+                for moment in self.pool
+            ],
+            "rounds": [_round_json(record) for record in self.status.rounds],
+            "scores": [asdict(scores) for scores in self.scores],
+            "scores_missing": self.missing_scores,
+            "selection": None if curve is None else _curve_json(curve),
+            "selection_missing": self.no_error_curve,
+            "judged": self.quality_sentences,
+            "certificates": [self._certificate_json(each) for each in self.status.certificates],
+            "no_certificate": sentences.missing_certificate_sentence(self.status),
+            "audits": [self._audit_json(audit) for audit in self.audits],
+            "work": [asdict(row) for row in self.work],
+            "sources": [self._source_json(source) for source in self.status.sources],
+            "quarantine": self.quarantine,
+            "quarantined_files": [
+                {
+                    "name": printable(file.path),
+                    "source": file.source,
+                    "reason": file.reason,
+                    "detail": file.detail,
+                }
+                for file in self.quarantined_files
+            ],
+            "strips": [strip.as_json() for strip in self.strips],
+            "settings": self.settings,
+            "versions": dict(self.versions),
+            "model": self.model,
+        }
+
+    def _certificate_json(self, certificate: CertificateRecord) -> dict[str, Any]:
+        return {
+            "sentence": certificate_sentence(certificate, self.classes),
+            "valid": certificate.stale is None,
+            "state": sentences.certificate_state(certificate),
+            "attempt": certificate.attempt,
+            "frame": certificate.frame_digest,
+            "issued_at": certificate.issued_at.isoformat(),
+            "certified": certificate.certified,
+            "bound": certificate.bound,
+            "about_promoted": self.is_about_promoted(certificate),
+        }
+
+    def _audit_json(self, audit: AuditRecord) -> dict[str, Any]:
+        return {
+            "audit": audit.audit_id,
+            "kind": audit.kind,
+            "scope": self.classes.name_of(str(audit.scope)),
+            "state": audit.state,
+            "sample": audit.sample,
+            "answered": audit.answered,
+            "opened_at": audit.opened_at.isoformat(),
+        }
+
+    def _source_json(self, source: SourceCount) -> dict[str, Any]:
+        labels, quality = self.labels_of(source), self.quality_of(source)
+        return {
+            "name": source.name,
+            "licence": source.licence,
+            "attribution": source.attribution,
+            "files": files_of(source),
+            "missing": source.locations.get(LocationState.MISSING, 0),
+            "people": {label: labels.by_people(label) for label in CurrentLabel},
+            "promoted": labels.promoted,
+            "unlabelled": labels.unlabelled,
+            "judged": 0 if quality is None else quality.labels,
+            "expected": None if quality is None else quality.expected_positive,
+            "found": None if quality is None else quality.positive,
+            "differs": quality is not None and quality.differs,
+        }
 
 
-def facts(value: Any) -> Any:
-    """The story as JSON values; of pictures only what is said about them."""
-    if is_dataclass(value) and not isinstance(value, type):
-        named = {one.name: getattr(value, one.name) for one in fields(value) if one.name != "jpeg"}
-        return {name: facts(one) for name, one in named.items()}
-    if isinstance(value, Mapping):
-        return {str(name): facts(one) for name, one in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [facts(one) for one in value]
-    return value.isoformat() if isinstance(value, datetime) else value
+def _round_json(record: RoundRecord) -> dict[str, Any]:
+    quality = score_quality_of_round(record)
+    return {
+        "round": record.round_id,
+        "kind": record.kind,
+        "status": record.status,
+        "promoted_positive": record.promoted_positive,
+        "promoted_negative": record.promoted_negative,
+        "revoked": record.revoked,
+        "standing_promoted": record.standing_promoted,
+        "coverage": record.coverage,
+        "seconds": record.seconds,
+        "finished_at": record.finished_at.isoformat(),
+        "judgement": None if quality is None else asdict(quality),
+        "alarms": warnings_of(record),
+    }
+
+
+def _curve_json(curve: ErrorCurve) -> dict[str, Any]:
+    return {
+        "round": curve.round.round_id,
+        "images": curve.images,
+        "points": [
+            {
+                "coverage": point.coverage,
+                "certainty": point.certainty,
+                "claimed": point.claimed,
+                "labels": point.measured.sample,
+                "errors": point.measured.errors,
+                "low": point.measured.low,
+                "high": point.measured.high,
+            }
+            for point in curve.points
+        ],
+        "coverage": curve.round.coverage,
+        "error": curve.error,
+        "promoted": curve.round.standing_promoted,
+        "on_pool": curve.on_pool,
+        "labels": curve.labels,
+        "rests": sentences.error_curve_basis(curve),
+    }
+
+
+def score_quality_of_round(record: RoundRecord | None) -> ScoreQuality | None:
+    """What labels said of a round's scores when it was committed."""
+    return None if record is None else from_kept(record.outcome.get("judgement"))
+
+
+def warnings_of(record: RoundRecord | None) -> list[str]:
+    """The warnings of a round, each with its remedy."""
+    warnings = [] if record is None else record.outcome.get("alarms", [])
+    return [f"{warning['problem']} {warning['cure']}" for warning in warnings]
+
+
+def files_of(source: SourceCount) -> int:
+    """Files of a source; those whose content has changed since are counted as other images."""
+    return sum(n for state, n in source.locations.items() if state is not LocationState.CHANGED)
+
+
+def collect_report(workspace: Workspace, progress: Progress = SILENT) -> ReportData:
+    """Everything that a report shows. Nothing is written, and no writer has to wait."""
+    with workspace.catalogue.snapshot() as catalogue:
+        frozen = replace(workspace, catalogue=catalogue)
+        current = status(frozen)
+        with progress.stage("collect", None, "facts"):
+            events = event_reads.people_events(catalogue)
+            human_ids = current_labels_of_people(events)[0]
+            scores, missing_scores = scores_of(frozen, current.rounds, human_ids)
+            curve, no_curve = error_curve_of(frozen, current.current_round, human_ids)
+            report = ReportData(
+                status=current,
+                changed_at=event_reads.last_change(catalogue),
+                pool=pool_over_rounds(catalogue, current.rounds, events, current.counts),
+                quality=score_quality_of_round(current.current_round),
+                scores=scores,
+                missing_scores=missing_scores,
+                error_curve=curve,
+                no_error_curve=no_curve,
+                audits=list_audits(catalogue),
+                work=human_work(events),
+                source_labels=_labels_by_source(catalogue),
+                quarantined_files=event_reads.unusable(catalogue, size=QUARANTINED_SHOWN),
+                feature_set=_feature_set(catalogue, current.current_round),
+                versions=library_versions(),
+            )
+        strips = picture_strips(frozen, current.rounds)
+        with progress.stage("pictures", sum(len(strip.image_ids) for strip in strips)) as stage:
+            return replace(report, strips=load_pictures(frozen, strips, stage))
+
+
+def pool_over_rounds(
+    catalogue: Catalogue, rounds: Sequence[RoundRecord], events: PeopleEvents, now: Counts
+) -> tuple[PoolMoment, ...]:
+    """The pool after each round on the way to the current one, and now.
+
+    Labels are counted again from the events; images that came to quarantine later are counted
+    as they were.
+    """
+    promoted: CodeArray = np.empty(0, dtype=np.int8)  # the promoted class by image id
+    moments = []
+    for record in rounds:
+        if record.status is RoundStatus.ROLLED_BACK:
+            continue
+        images, codes = event_reads.round_events(catalogue, record.round_id)
+        missing = int(images.max(initial=-1)) + 1 - len(promoted)
+        if missing > 0:
+            promoted = np.append(promoted, np.full(missing, NO_CODE, dtype=np.int8))
+        promoted[images] = codes
+        labelled, labels, origins = current_labels_of_people(
+            events.until(_microseconds(record.finished_at))
+        )
+        # A human label outranks a promotion, also one of an earlier round.
+        current = promoted.copy()
+        current[labelled[labelled < len(current)]] = NO_CODE
+        counts = _count_labels(labels, origins)
+        for label in _CLASSES:
+            by_origin = counts.setdefault(label, {})
+            by_origin[Origin.PROMOTED] = int((current == code_of(label)).sum())
+        unlabelled = record.without_human - record.standing_promoted
+        moments.append(PoolMoment(round=record.round_id, labels=counts, unlabelled=unlabelled))
+    return (*moments, PoolMoment(round=None, labels=now.labels, unlabelled=now.unlabelled))
+
+
+def _count_labels(labels: CodeArray, origins: CodeArray) -> dict[CurrentLabel, dict[Origin, int]]:
+    counts: dict[CurrentLabel, dict[Origin, int]] = {}
+    for label in CurrentLabel:
+        for origin in Origin:
+            number = int(((labels == code_of(label)) & (origins == code_of(origin))).sum())
+            if number:
+                counts.setdefault(label, {})[origin] = number
+    return counts
+
+
+def _microseconds(moment: datetime) -> int:
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _labels_by_source(catalogue: Catalogue) -> dict[str, LabelCounts]:
+    counts = {}
+    for source, by_label in event_reads.labels_by_source(catalogue).items():
+        labels: dict[CurrentLabel, dict[Origin, int]] = {}
+        for (label, origin), number in by_label.items():
+            if label is not None and origin is not None:
+                labels.setdefault(label, {})[origin] = number
+        counts[source] = LabelCounts(labels=labels, unlabelled=by_label.get((None, None), 0))
+    return counts
+
+
+def _feature_set(catalogue: Catalogue, record: RoundRecord | None) -> FeatureSetRecord | None:
+    if record is None:
+        return None
+    by_id = {each.feature_set_id: each for each in list_feature_sets(catalogue)}
+    return by_id.get(record.feature_set_id or 0)

@@ -23,8 +23,8 @@ class History:
         """The content of `curator history --json`; paths are written as in a manifest."""
         image = asdict(self.image)
         image["sha256"] = self.image.sha256.hex()
-        for place in image["places"]:
-            place["path"] = path_text(place["path"])
+        for location in image["places"]:
+            location["path"] = path_text(location["path"])
         return {"image": image, "events": [asdict(event) for event in self.events]}
 
 

@@ -14,18 +14,26 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from curator.audits.certificate import certificate_sentence
 from curator.base.text import percent, printable
 from curator.charts.drawing import Styles
-from curator.report.data import ReportData
-from curator.report.figures import Figure
-from curator.report.figures_rounds import people_figure, pool_figure, rounds_figure
-from curator.report.figures_scores import (
+from curator.report import sentences
+from curator.report.data import ReportData, warnings_of
+from curator.report.figures import (
+    Figure,
+    people_figure,
+    pool_figure,
+    quarantine_figure,
+    rounds_figure,
+    sources_figure,
+    work_figure,
+)
+from curator.report.score_figures import (
     bands_figure,
     reliability_figure,
     scores_figure,
     selection_figure,
 )
-from curator.report.figures_work import quarantine_figure, sources_figure, work_figure
 
 FIGURES: tuple[Callable[[ReportData, Styles], Figure], ...] = (
     pool_figure,
@@ -53,17 +61,22 @@ class Headline:
     remark: str = ""
 
 
-def render(story: ReportData) -> str:
+def render(report: ReportData) -> str:
     """The whole page."""
     styles = Styles()
-    figures = {one.key: one for one in (make(story, styles) for make in FIGURES)}
+    figures = {figure.key: figure for figure in (make(report, styles) for make in FIGURES)}
+    # The styles of the figures are known once they are drawn.
     css = (files("curator.report") / "page.css").read_text(encoding="utf-8") + styles.css() + "\n"
-    environment = _environment()
     return str(
-        environment.get_template("page.html").render(
-            story=story,
+        _environment()
+        .get_template("page.html")
+        .render(
+            report=report,
+            sentences=sentences,
+            certificate_sentence=certificate_sentence,
+            warnings=warnings_of(report.status.current_round),
             figures=figures,
-            headlines=tuple(_headlines(story)),
+            headlines=tuple(_headlines(report)),
             css=css,
             policy=_policy(css),
             most_rows=MOST_ROWS,
@@ -117,31 +130,34 @@ def _prose(sentence: str) -> Any:
     )
 
 
-def _headlines(story: ReportData) -> Iterator[Headline]:
-    without = story.usable - story.labelled
+def _headlines(report: ReportData) -> Iterator[Headline]:
+    counts, minutes = report.status.counts, report.status.minutes
     yield Headline(
-        value=percent(story.coverage),
+        value=percent(counts.coverage),
         name="coverage",
-        remark=f"{story.promoted:,} of {without:,} images without a human label",
+        remark=f"{counts.promoted:,} of {counts.without_human:,} images without a human label",
     )
-    minutes = f"about {story.minutes:,.0f} minutes of looking" if story.minutes >= 1 else ""
-    yield Headline(value=f"{story.decisions:,}", name="decisions by people", remark=minutes)
-    held = next((one for one in story.certificates if one.valid and one.about_promoted), None)
-    if held is not None:
+    yield Headline(
+        value=f"{report.status.decisions:,}",
+        name="decisions by people",
+        remark=f"about {minutes:,.0f} minutes of looking" if minutes >= 1 else "",
+    )
+    certificate, curve = report.valid_certificate, report.error_curve
+    if certificate is not None:
         yield Headline(
-            value=f"≤ {percent(held.bound, 2)}",
+            value=f"≤ {percent(certificate.bound, 2)}",
             name="certified error",
-            remark=f"of {held.certified:,} promoted labels",
+            remark=f"of {certificate.certified:,} promoted labels",
         )
     else:
-        estimated = story.selection.error if story.selection and story.promoted else None
+        estimated = curve.error if curve and counts.promoted else None
         yield Headline(
             value="-" if estimated is None else f"≈ {percent(estimated, 2)}",
             name="estimated error, no certificate",
             remark="" if estimated is None else "claimed by the scores, not measured",
         )
     yield Headline(
-        value=f"{story.unlabelled:,}",
+        value=f"{counts.unlabelled:,}",
         name="unlabelled",
-        remark=f"of {story.usable:,} usable images",
+        remark=f"of {counts.usable:,} usable images",
     )

@@ -2,17 +2,17 @@
 
 They come from the previews that were stored when the images were added; a file is opened
 only where there is none. Images of an open audit are never shown, because whoever answers
-it must not have seen what was said of them.
+it must not have seen a score or a label of them.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from curator.base.progress import Stage
 from curator.base.text import printable
@@ -21,9 +21,9 @@ from curator.catalogue import event_reads, queues
 from curator.catalogue.labels import HistoryEvent, history
 from curator.catalogue.pool import has_scores
 from curator.catalogue.rounds import RoundRecord, RoundStatus
-from curator.report.data import PictureStripRow, Thumbnail
 from curator.review.cards import ImageCard, load_image_cards
 from curator.review.pictures import Pictures
+from curator.settings.sections import ClassesSettings
 from curator.statistics.folds import sampling_rank
 from curator.workspace import Workspace
 
@@ -40,206 +40,213 @@ _NOTE_LETTERS = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
-    """A strip before its pictures are opened; `says` tells more than a caption has by itself."""
+class Thumbnail:
+    """A picture with its caption; without a `jpeg`, `remark` says why there is none.
+
+    `width` and `height` are those of the JPEG, at most `SIDE`.
+    """
+
+    name: str
+    sha256: str
+    caption: tuple[str, ...]
+    jpeg: bytes | None = field(repr=False)
+    width: int = 0
+    height: int = 0
+    remark: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the pixels."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "jpeg"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThumbnailStrip:
+    """Pictures of one kind; `remark` says which they are, `empty` why there are none.
+
+    `notes` are lines below an image's caption. `tiles` are there once pictures are loaded.
+    """
 
     key: str
     heading: str
     remark: str
-    image_ids: Sequence[int]
     empty: str
-    says: Mapping[int, tuple[str, ...]]
+    image_ids: Sequence[int]
+    notes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    tiles: tuple[Thumbnail, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """What is said about the pictures."""
+        return {
+            "key": self.key,
+            "heading": self.heading,
+            "remark": self.remark,
+            "tiles": [tile.as_json() for tile in self.tiles],
+            "empty": self.empty,
+        }
 
 
-def chosen_strips(workspace: Workspace, rounds: Sequence[RoundRecord]) -> list[_Wanted]:
-    """Which images are shown, and under which heading."""
+def picture_strips(workspace: Workspace, rounds: Sequence[RoundRecord]) -> list[ThumbnailStrip]:
+    """Which images are shown, and under which heading; without their pictures."""
     return [
         *_surest(workspace),
         _borderline(workspace),
-        _latest(workspace, rounds),
+        _latest_promotions(workspace, rounds),
         _suspects(workspace),
         _revoked(workspace, rounds),
         *_near_duplicates(workspace),
     ]
 
 
-def pictured(
-    workspace: Workspace, wanted: Sequence[_Wanted], stage: Stage
-) -> tuple[PictureStripRow, ...]:
+def load_pictures(
+    workspace: Workspace, strips: Sequence[ThumbnailStrip], stage: Stage
+) -> tuple[ThumbnailStrip, ...]:
     """The strips with their pictures."""
-    pictures = Pictures(workspace)
+    pictures, classes = Pictures(workspace), workspace.settings.classes
+    loaded = []
     try:
-        return tuple(_pictured(workspace, pictures, one, stage) for one in wanted)
+        for strip in strips:
+            cards = load_image_cards(workspace, strip.image_ids, why={}, blind=False)
+            tiles = []
+            for image_id in strip.image_ids:
+                if image_id in cards:
+                    notes = strip.notes.get(image_id, ())
+                    tiles.append(_thumbnail(pictures, cards[image_id], classes, notes))
+                stage.advance()
+            loaded.append(replace(strip, tiles=tuple(tiles)))
     finally:
         pictures.close()
+    return tuple(loaded)
 
 
-def _surest(workspace: Workspace) -> Iterator[_Wanted]:
-    catalogue, classes = workspace.catalogue, workspace.settings.classes
-    for side in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE):
-        name = classes.name_of(side)
-        yield _wanted(
-            f"surest-{side}",
-            f"Surest {name}",
-            "without a human label, by the scores of the round that stands",
-            queues.leaning(catalogue, side, size=TILES),
-            f"Nothing without a human label leans to {name}."
-            if has_scores(catalogue)
-            else _NOT_SCORED,
+def _surest(workspace: Workspace) -> Iterator[ThumbnailStrip]:
+    for label in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE):
+        name = workspace.settings.classes.name_of(label)
+        scored = has_scores(workspace.catalogue)
+        yield ThumbnailStrip(
+            key=f"surest-{label}",
+            heading=f"Surest {name}",
+            remark="without a human label, by the scores of the round that stands",
+            image_ids=queues.leaning(workspace.catalogue, label, size=TILES),
+            empty=f"Nothing without a human label leans to {name}." if scored else _NOT_SCORED,
         )
 
 
-def _borderline(workspace: Workspace) -> _Wanted:
+def _borderline(workspace: Workspace) -> ThumbnailStrip:
     scored = has_scores(workspace.catalogue)
-    return _wanted(
-        "borderline",
-        "Most borderline",
-        "neither promoted nor labelled, nearest to undecided",
-        queues.borderline(workspace.catalogue, size=TILES) if scored else [],
-        "Nothing that was scored is without a label." if scored else _NOT_SCORED,
+    return ThumbnailStrip(
+        key="borderline",
+        heading="Most borderline",
+        remark="neither promoted nor labelled, nearest to undecided",
+        image_ids=queues.borderline(workspace.catalogue, size=TILES) if scored else [],
+        empty="Nothing that was scored is without a label." if scored else _NOT_SCORED,
     )
 
 
-def _latest(workspace: Workspace, rounds: Sequence[RoundRecord]) -> _Wanted:
-    chosen: list[int] = []
-    told = []
-    for one in reversed(rounds):
-        if one.status is RoundStatus.ROLLED_BACK or len(chosen) >= TILES:
+def _latest_promotions(workspace: Workspace, rounds: Sequence[RoundRecord]) -> ThumbnailStrip:
+    """A random sample of the current promotions of the last round, then of earlier ones."""
+    image_ids: list[int] = []
+    shares = []
+    for record in reversed(rounds):
+        if record.status is RoundStatus.ROLLED_BACK or len(image_ids) >= TILES:
             continue
-        ids = event_reads.current_promotions(workspace.catalogue, one.round_id)
-        rank = sampling_rank(ids, workspace.settings.runtime.seed)
-        drawn = ids[np.argsort(rank, kind="stable")[: TILES - len(chosen)]].tolist()
+        promoted = event_reads.current_promotions(workspace.catalogue, record.round_id)
+        order = np.argsort(sampling_rank(promoted, workspace.settings.runtime.seed), kind="stable")
+        drawn = promoted[order[: TILES - len(image_ids)]].tolist()
         if drawn:
-            told.append(f"{len(drawn):,} of {len(ids):,} by round {one.round_id}")
-        chosen += drawn
-    remark = f"{', '.join(told)}, of those that stand, drawn at random"
-    return _wanted("latest", "Latest promotions", remark, chosen, "No promotion stands.")
+            shares.append(f"{len(drawn):,} of {len(promoted):,} by round {record.round_id}")
+        image_ids += drawn
+    return ThumbnailStrip(
+        key="latest",
+        heading="Latest promotions",
+        remark=f"{', '.join(shares)}, of those that stand, drawn at random",
+        image_ids=image_ids,
+        empty="No promotion stands.",
+    )
 
 
-def _suspects(workspace: Workspace) -> _Wanted:
+def _suspects(workspace: Workspace) -> ThumbnailStrip:
     scored = has_scores(workspace.catalogue)
-    ids = queues.suspects(workspace.catalogue, size=TILES) if scored else []
-    return _wanted(
-        "suspects",
-        "Suspects",
-        "labels of people that the scores contradict, the boldest contradiction first",
-        ids,
-        "The scores contradict no label of a person." if scored else _NOT_SCORED,
-        {one: _said_by_people(history(workspace.catalogue, one)) for one in ids},
+    image_ids = queues.suspects(workspace.catalogue, size=TILES) if scored else []
+    return ThumbnailStrip(
+        key="suspects",
+        heading="Suspects",
+        remark="labels of people that the scores contradict, the boldest contradiction first",
+        image_ids=image_ids,
+        empty="The scores contradict no label of a person." if scored else _NOT_SCORED,
+        notes={each: _last_note(history(workspace.catalogue, each)) for each in image_ids},
     )
 
 
-def _revoked(workspace: Workspace, rounds: Sequence[RoundRecord]) -> _Wanted:
-    standing = [one.round_id for one in rounds if one.status is not RoundStatus.ROLLED_BACK]
-    found = event_reads.revoked(workspace.catalogue, standing, size=TILES)
-    return _wanted(
-        "revoked",
-        "Revoked",
-        "labels that a round gave and a later one took back, the latest first",
-        [image_id for image_id, _ in found],
-        "No round took a label back that does not stand again.",
-        {image_id: (f"revoked by round {round_id}",) for image_id, round_id in found},
+def _revoked(workspace: Workspace, rounds: Sequence[RoundRecord]) -> ThumbnailStrip:
+    current = [each.round_id for each in rounds if each.status is not RoundStatus.ROLLED_BACK]
+    revoked = event_reads.revoked(workspace.catalogue, current, size=TILES)
+    return ThumbnailStrip(
+        key="revoked",
+        heading="Revoked",
+        remark="labels that a round gave and a later one took back, the latest first",
+        image_ids=[image_id for image_id, _ in revoked],
+        empty="No round took a label back that does not stand again.",
+        notes={image_id: (f"revoked by round {round_id}",) for image_id, round_id in revoked},
     )
 
 
-def _near_duplicates(workspace: Workspace) -> Iterator[_Wanted]:
+def _near_duplicates(workspace: Workspace) -> Iterator[ThumbnailStrip]:
     groups = event_reads.near_duplicates(workspace.catalogue, groups=GROUPS, members=MATES)
-    for number, one in enumerate(groups, 1):
-        yield _wanted(
-            f"near-duplicates-{number}",
-            f"Near-duplicates, group {number}",
-            f"{len(one.image_ids):,} of {one.size:,} images",
-            one.image_ids,
-            "",
+    for number, group in enumerate(groups, 1):
+        yield ThumbnailStrip(
+            key=f"near-duplicates-{number}",
+            heading=f"Near-duplicates, group {number}",
+            remark=f"{len(group.image_ids):,} of {group.size:,} images",
+            image_ids=group.image_ids,
+            empty="",
         )
     if not groups:
-        yield _wanted("near-duplicates", "Near-duplicates", "", [], "No two images are so alike.")
+        yield ThumbnailStrip(
+            key="near-duplicates",
+            heading="Near-duplicates",
+            remark="",
+            image_ids=(),
+            empty="No two images are so alike.",
+        )
 
 
-def _wanted(
-    key: str,
-    heading: str,
-    remark: str,
-    image_ids: Sequence[int],
-    empty: str,
-    says: Mapping[int, tuple[str, ...]] | None = None,
-) -> _Wanted:
-    return _Wanted(
-        key=key, heading=heading, remark=remark, image_ids=image_ids, empty=empty, says=says or {}
-    )
-
-
-def _said_by_people(events: Sequence[HistoryEvent]) -> tuple[str, ...]:
-    """The reasons and the note of the last thing that a person said."""
-    said = [one for one in events if one.kind is EventKind.ASSERT and not one.retracted]
-    if not said:
+def _last_note(events: Sequence[HistoryEvent]) -> tuple[str, ...]:
+    """The reasons and the note of the last decision of a person."""
+    decisions = [each for each in events if each.kind is EventKind.ASSERT and not each.retracted]
+    if not decisions:
         return ()
-    note = said[-1].note[:_NOTE_LETTERS]
-    return (*((", ".join(said[-1].reasons),) if said[-1].reasons else ()), *((note,) * bool(note)))
-
-
-def _pictured(
-    workspace: Workspace, pictures: Pictures, wanted: _Wanted, stage: Stage
-) -> PictureStripRow:
-    cards = load_image_cards(workspace, wanted.image_ids, why={}, blind=False)
-    tiles = []
-    for image_id in wanted.image_ids:
-        if image_id in cards:
-            tiles.append(
-                _thumbnail(
-                    pictures,
-                    cards[image_id],
-                    workspace.settings.classes.name_of,
-                    wanted.says.get(image_id, ()),
-                )
-            )
-        stage.advance()
-    return PictureStripRow(
-        key=wanted.key,
-        heading=wanted.heading,
-        remark=wanted.remark,
-        tiles=tuple(tiles),
-        empty=wanted.empty,
-    )
+    lines = (", ".join(decisions[-1].reasons), decisions[-1].note[:_NOTE_LETTERS])
+    return tuple(line for line in lines if line)
 
 
 def _thumbnail(
-    pictures: Pictures, card: ImageCard, name_of: Callable[[str], str], says: tuple[str, ...]
+    pictures: Pictures, card: ImageCard, classes: ClassesSettings, notes: tuple[str, ...]
 ) -> Thumbnail:
     shot = pictures.shot(card, SIDE, SIDE)
-    jpeg, size = None, (0, 0)
-    if shot.pixels is not None:
-        jpeg, size = _jpeg(shot.pixels), shot.pixels.size
-    remark = shot.remark if shot.pixels is not None else shot.problem or _NO_PICTURE
-    return Thumbnail(
+    thumbnail = Thumbnail(
         name=printable(card.path.rsplit(b"/", 1)[-1]),
         sha256=card.sha256.hex(),
-        caption=(*_caption(card, name_of), *says),
-        jpeg=jpeg,
-        width=size[0],
-        height=size[1],
-        remark=remark,
+        caption=(*_caption(card, classes), *notes),
+        jpeg=None,
+        remark=shot.problem or _NO_PICTURE,
+    )
+    if shot.pixels is None:
+        return thumbnail
+    stream = io.BytesIO()
+    shot.pixels.convert("RGB").save(stream, "JPEG", quality=QUALITY, optimize=True)
+    width, height = shot.pixels.size
+    return replace(
+        thumbnail, jpeg=stream.getvalue(), width=width, height=height, remark=shot.remark
     )
 
 
-def _caption(card: ImageCard, name_of: Callable[[str], str]) -> Iterator[str]:
+def _caption(card: ImageCard, classes: ClassesSettings) -> Iterator[str]:
     if card.score is not None:
-        yield f"P {_probability(card.score)}"
+        bounded = "< 0.0001" if card.score < 0.0001 else f"{card.score:.4f}"
+        yield f"P {'> 0.9999' if card.score > 0.9999 else bounded}"
     if card.standing is None:
         yield "unlabelled"
     elif card.origin is Origin.PROMOTED:
-        yield f"{name_of(card.standing)}, round {card.round}"
+        yield f"{classes.name_of(card.standing)}, round {card.round}"
     else:
-        yield f"{name_of(card.standing)} ({card.origin})"
-
-
-def _probability(probability: float) -> str:
-    if probability < 0.0001:
-        return "< 0.0001"
-    return f"{probability:.4f}" if probability <= 0.9999 else "> 0.9999"
-
-
-def _jpeg(pixels: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    pixels.convert("RGB").save(stream, "JPEG", quality=QUALITY, optimize=True)
-    return stream.getvalue()
+        yield f"{classes.name_of(card.standing)} ({card.origin})"

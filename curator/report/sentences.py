@@ -11,16 +11,141 @@ from typing import TYPE_CHECKING
 from curator.base.text import count, percent
 
 if TYPE_CHECKING:
+    from curator.catalogue.certificates import CertificateRecord
+    from curator.catalogue.rounds import RoundRecord
     from curator.classifiers.heads.label_noise import LabelNoise
+    from curator.report.scores import ErrorCurve
+    from curator.report.status import Status
     from curator.rounds.score_quality import ScoreQuality
     from curator.statistics.metrics import ErrorEstimate
 
 PROVISIONAL = "provisional: no certificate speaks about their error yet"
-"""What is said of promoted labels that no audit has looked at."""
+"""Said of promoted labels without an audit."""
+
+
+def task_sentences(status: Status) -> Iterator[str]:
+    """What the workspace is for: the classes, the thresholds, the promised error."""
+    classes, promotion = status.settings.classes, status.settings.promotion
+    yield (
+        f"Sort {count(status.counts.usable, 'image')} into `{classes.positive}` and"
+        f" `{classes.negative}`."
+    )
+    score = "P" if promotion.score == "calibrated" else "the raw P"
+    thresholds = (
+        f"A round gives an image the label `{classes.positive}` when {score}({classes.positive})"
+        f" is above {promotion.promote_above:g}, `{classes.negative}` when it is below"
+        f" {promotion.promote_below:g}"
+    )
+    if promotion.policy == "certified":
+        yield f"{thresholds}; until an audit, that is provisional."
+        yield (
+            f"Promised shall be that at most {promotion.max_error:.4g} of what stands promoted is"
+            f" wrong, at a confidence of {promotion.confidence:.4g} over all audits together."
+        )
+    else:
+        yield f"{thresholds}. No error is promised beforehand."
+
+
+def outcome_sentences(status: Status) -> Iterator[str]:
+    """What came out: labels of people, coverage, expected and measured errors."""
+    from curator.classifiers.heads.label_noise import LabelNoise
+    from curator.statistics.metrics import ErrorEstimate
+
+    counts, record = status.counts, status.current_round
+    if not counts.usable:
+        yield "There is no image yet that can be used."
+        return
+    labelled = counts.usable - counts.without_human
+    yield (
+        f"People labelled {count(labelled, 'image')}: "
+        f"{decisions_sentence(status.decisions, status.minutes)}."
+    )
+    if record is None:
+        yield "No round stands: everything else is unlabelled."
+        return
+    coverage = coverage_sentence(counts.promoted, counts.without_human, counts.coverage)
+    yield f"Coverage is {coverage}; {count(counts.unlabelled, 'image')} stay unlabelled."
+    expected = record.outcome.get("expected_errors")
+    if expected is not None and record.standing_promoted:
+        yield (
+            f"By the scores' own doubts about {expected:,.0f} of the"
+            f" {record.standing_promoted:,} labels that stood promoted after round"
+            f" {record.round_id} are wrong ({percent(expected / record.standing_promoted, 2)})."
+        )
+    estimate = record.outcome.get("estimate")
+    if estimate is not None:
+        on_pool = record.outcome.get("basis") == "pool"
+        yield error_sentence(ErrorEstimate(**estimate), on_pool=on_pool)
+    noise = record.outcome.get("label_belief")
+    if noise is not None:
+        yield from label_noise_sentences(LabelNoise(**noise))
+
+
+def missing_certificate_sentence(status: Status) -> str:
+    """Why no certificate holds for the promoted labels; empty if one does."""
+    from curator.audits.certificate import stale_sentence
+
+    certificate, audit = status.certificate, status.audit
+    if certificate is not None and certificate.stale is None:
+        return ""
+    if certificate is not None:
+        return f"The certificate is stale: {stale_sentence(certificate)}."
+    if not status.counts.promoted:
+        return "There is no certificate, because nothing stands promoted."
+    if audit is not None:
+        return (
+            f"There is no certificate yet: audit {audit.audit_id} is open, with"
+            f" {audit.answered:,} of {audit.sample:,} images answered."
+        )
+    return (
+        f"What rounds promoted is {PROVISIONAL}. An audit would measure it: `curator audit`,"
+        " then `curator certify`."
+    )
+
+
+def certificate_state(certificate: CertificateRecord) -> str:
+    """`valid`, or why the certificate is stale."""
+    from curator.audits.certificate import stale_sentence
+
+    return "valid" if certificate.stale is None else f"stale: {stale_sentence(certificate)}"
+
+
+def quality_sentences(
+    record: RoundRecord | None, quality: ScoreQuality | None, positive: str
+) -> Iterator[str]:
+    """What labels say of the current round's scores, or why they say nothing."""
+    from curator.rounds.score_quality import advice
+
+    if record is None:
+        yield "No round stands, so there are no scores to judge."
+    elif quality is None:
+        yield (
+            f"Too few labels can judge the scores of round {record.round_id}: at least 20 of both"
+            " classes are needed that had no part in them."
+        )
+    else:
+        yield f"Scores of round {record.round_id}: {scores_sentence(quality)}."
+        yield from share_sentences(quality, positive)
+        yield from source_sentences(quality, positive)
+        yield advice(quality)
+
+
+def error_curve_basis(curve: ErrorCurve) -> str:
+    """Which scores and labels the estimated error rests on."""
+    scores = f"The line is what the scores of {curve.images:,} images without a human label claim"
+    if not curve.labels:
+        return f"{scores}; too few labels could judge them, so nothing confirms it."
+    labels = f"{curve.labels:,} labels that had no part in the scores"
+    if curve.on_pool:
+        return f"{scores}; the points are {labels}, a random sample of the pool."
+    return (
+        f"{scores}; the points are {labels}. These are seeds, no random sample of the pool, so"
+        " the error there may be another: only an audit measures it."
+    )
 
 
 def coverage_sentence(promoted: int, without_human: int, coverage: float) -> str:
-    """How much of what people did not label was promoted."""
+    """Coverage with the numbers behind it."""
     return (
         f"{percent(coverage)}: {promoted:,} promoted of {count(without_human, 'image')} without a"
         " human label"
@@ -28,35 +153,35 @@ def coverage_sentence(promoted: int, without_human: int, coverage: float) -> str
 
 
 def decisions_sentence(decisions: int, minutes: float) -> str:
-    """What people decided, and how long they looked."""
+    """Decisions of people and their minutes."""
     about = f", about {minutes:,.0f} minutes of looking" if minutes >= 1 else ""
     return f"{count(decisions, 'decision')} by people{about}"
 
 
-def scores_sentence(judgement: ScoreQuality) -> str:
+def scores_sentence(quality: ScoreQuality) -> str:
     """Calibration in one line."""
-    kind = "a random sample of the pool" if judgement.on_pool else "seeds, no sample of the pool"
+    kind = "a random sample of the pool" if quality.on_pool else "seeds, no sample of the pool"
     return (
-        f"on {judgement.labels:,} labels ({kind}) that had no part in them, expected calibration"
-        f" error {judgement.calibration_error:.3f}, Brier score {judgement.brier:.4f}, log loss"
-        f" {judgement.log_loss:.4f}"
+        f"on {quality.labels:,} labels ({kind}) that had no part in them, expected calibration"
+        f" error {quality.calibration_error:.3f}, Brier score {quality.brier:.4f}, log loss"
+        f" {quality.log_loss:.4f}"
     )
 
 
-def label_noise_sentences(belief: LabelNoise) -> Iterator[str]:
-    """How strictly heads were fitted, and what labels they were told to doubt."""
-    how = "chosen by held-out labels" if belief.chosen else "as set"
-    yield f"Heads: C = {belief.regularization:g}, {how} (classifier.regularization)."
-    if belief.doubted:
+def label_noise_sentences(noise: LabelNoise) -> Iterator[str]:
+    """The regularization of the heads, and the labels that hardly count in training."""
+    how = "chosen by held-out labels" if noise.chosen else "as set"
+    yield f"Heads: C = {noise.regularization:g}, {how} (classifier.regularization)."
+    if noise.doubted:
         yield (
-            f"Labels: about {percent(belief.wrong_share)} look wrong to heads that never met them;"
-            f" {belief.doubted:,} hardly count in training (classifier.doubt). Look at them with"
+            f"Labels: about {percent(noise.wrong_share)} look wrong to heads that never met them;"
+            f" {noise.doubted:,} hardly count in training (classifier.doubt). Look at them with"
             " `curator review suspect`."
         )
 
 
 def error_sentence(estimate: ErrorEstimate, *, on_pool: bool) -> str:
-    """The error where heads were not taught, and how far it can be trusted."""
+    """Out-of-fold error with its 95% interval, and whether it holds for the pool."""
     if not estimate.sample:
         return "No label was set aside to measure the error on."
     measured = (
@@ -71,26 +196,26 @@ def error_sentence(estimate: ErrorEstimate, *, on_pool: bool) -> str:
     )
 
 
-def share_sentences(judgement: ScoreQuality, positive: str) -> Iterator[str]:
+def share_sentences(quality: ScoreQuality, positive: str) -> Iterator[str]:
     """Labels whose class shares are far from those that the scores imply for the pool."""
     from curator.rounds.class_shares import FAR_APART
 
-    implied = judgement.pool_share
-    if implied is not None and abs(implied - judgement.positive_share) > FAR_APART:
+    implied = quality.pool_share
+    if implied is not None and abs(implied - quality.positive_share) > FAR_APART:
         yield (
-            f"Of the labels {percent(judgement.positive_share)} are {positive}; if the pool differs"
+            f"Of the labels {percent(quality.positive_share)} are {positive}; if the pool differs"
             f" in nothing but its shares, about {percent(implied)} of it is. Scores take the"
             " labels' shares for granted until a random sample of the pool says otherwise:"
             " `curator review calibration` (50 or more)."
         )
 
 
-def source_sentences(judgement: ScoreQuality, positive: str) -> Iterator[str]:
+def source_sentences(quality: ScoreQuality, positive: str) -> Iterator[str]:
     """Sources in which scores do not mean what they say."""
-    for one in judgement.sources:
-        if one.differs:
+    for source in quality.sources:
+        if source.differs:
             yield (
-                f"Source {one.source} differs: of {one.labels:,} labelled images there, scores"
-                f" expect {one.expected_positive:.0f} {positive} and people found"
-                f" {one.positive:,}. Label more of that source."
+                f"Source {source.source} differs: of {source.labels:,} labelled images there,"
+                f" scores expect {source.expected_positive:.0f} {positive} and people found"
+                f" {source.positive:,}. Label more of that source."
             )

@@ -25,7 +25,7 @@ from curator.catalogue.counts import Counts, SourceCount, counts, human_counts, 
 from curator.catalogue.event_reads import count_decisions, people_events
 from curator.catalogue.leases import lease_holder
 from curator.catalogue.rounds import RoundRecord, RoundStatus, list_rounds
-from curator.report.people import minutes_of
+from curator.report.work import total_minutes
 from curator.settings.sections import Settings
 from curator.workspace import Workspace
 
@@ -53,13 +53,13 @@ class Status:
     waiting: int
 
     def name_of(self, standing: CurrentLabel) -> str:
-        """The user's word for a standing."""
+        """The user's word for a label."""
         return self.settings.classes.name_of(standing)
 
     @property
-    def head(self) -> RoundRecord | None:
-        """The round that stands, None before the first or after a rollback to 0."""
-        return next((r for r in self.rounds if r.status is RoundStatus.CURRENT), None)
+    def current_round(self) -> RoundRecord | None:
+        """The current round, None before the first or after a rollback to 0."""
+        return next((each for each in self.rounds if each.status is RoundStatus.CURRENT), None)
 
     @property
     def certificate(self) -> CertificateRecord | None:
@@ -74,8 +74,8 @@ class Status:
     @property
     def _is_proven(self) -> bool:
         """Whether a promise holds; a mere bound on what thresholds promoted is none."""
-        found = self.certificate
-        return found is not None and found.stale is None and found.kind is AuditKind.PROMISE
+        newest = self.certificate
+        return newest is not None and newest.stale is None and newest.kind is AuditKind.PROMISE
 
     def advice(self) -> str:
         """What to do next, in one sentence with its command."""
@@ -93,7 +93,7 @@ class Status:
             return f"Label some images as {names}: curator review diverse"
         if self.human.get(CurrentLabel.CONFLICT):
             return "Settle the images that people labelled both ways: curator review conflict"
-        if self.head is None:
+        if self.current_round is None:
             return "Train and promote: curator round --until-stable"
         if self.is_provisional and self.counts.promoted:
             return "Prove what rounds promoted: curator audit"
@@ -128,7 +128,7 @@ class Status:
             if self.certificate is None
             else certificate_json(self.certificate, self.settings.classes),
             "certificates": [
-                certificate_json(one, self.settings.classes) for one in self.certificates
+                certificate_json(each, self.settings.classes) for each in self.certificates
             ],
             "audit": None if self.audit is None else self._audit_json(self.audit),
             "busy": dict(self.busy),
@@ -158,7 +158,7 @@ def status(workspace: Workspace) -> Status:
         sources=source_counts(catalogue),
         human=human_counts(catalogue),
         decisions=count_decisions(catalogue),
-        minutes=minutes_of(people_events(catalogue, imports=False)),
+        minutes=total_minutes(people_events(catalogue, imports=False)),
         rounds=list_rounds(catalogue),
         busy={
             name: f"process {holder.pid} on {holder.host}"

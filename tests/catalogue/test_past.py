@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
 from curator.catalogue import event_reads
 from curator.catalogue.rounds import rollback
-from curator.report.people import pool_over_rounds, work_of
+from curator.report.data import pool_over_rounds
 from curator.report.status import status
+from curator.report.work import human_work
 from curator.workspace import Workspace, create_workspace
 from tests.support.filled import decide, fill, promote
 
@@ -87,7 +88,7 @@ def test_minutes_are_those_between_decisions(
         )
         record_decisions(workspace.catalogue, [decision], actor="a", session="s")
     decide(workspace, ids[10:15], Label.NEGATIVE)
-    imported, looked = work_of(event_reads.people_events(workspace.catalogue))
+    imported, looked = human_work(event_reads.people_events(workspace.catalogue))
     assert (imported.origin, imported.decisions, imported.minutes) == ("seed", 5, None)
     assert (looked.origin, looked.decisions, looked.sessions) == ("review", 4, 1)
     assert looked.minutes == pytest.approx((10 + 10 + 60) / 60)

@@ -70,7 +70,7 @@ def test_interrupted_it_leaves_nothing(labelled: Path, monkeypatch: pytest.Monke
         raise KeyboardInterrupt
 
     before = sorted(labelled.iterdir())
-    monkeypatch.setattr(workflow, "page_of", interrupted)
+    monkeypatch.setattr(workflow, "render", interrupted)
     curator("-q", "-w", labelled, "report", expect=130)
     assert sorted(labelled.iterdir()) == before
 
@@ -79,4 +79,4 @@ def test_from_python(labelled: Path, tmp_path: Path) -> None:
     with library.open(labelled) as workspace:
         made = workspace.report(tmp_path / "page.html")
     assert made.destination == tmp_path / "page.html"
-    assert made.story.labelled == 24
+    assert made.contents.as_json()["labelled"] == 24

@@ -23,10 +23,11 @@ from curator.catalogue import audits, queues
 from curator.catalogue.images import image_details
 from curator.errors import StorageError, UsageError
 from curator.intake.add import add
-from curator.report import collect
-from curator.report.collect import collect_report
-from curator.report.data import Thumbnail, facts
-from curator.report.report import page_of, report
+from curator.report import data
+from curator.report.data import collect_report
+from curator.report.page import render
+from curator.report.pictures import Thumbnail
+from curator.report.report import report as write_report
 from curator.report.status import status
 from curator.rounds.rollback import rollback
 from curator.workspace import Workspace
@@ -46,23 +47,25 @@ FIGURES = {
 
 def test_the_page_and_the_status_tell_the_same(workspace: Workspace, tmp_path: Path) -> None:
     curate(workspace, tmp_path / "photos")
-    story, now = collect_report(workspace), status(workspace)
-    assert (story.promoted, story.unlabelled) == (now.counts.promoted, now.counts.unlabelled)
-    assert story.coverage == now.counts.coverage
-    assert story.pool[-1].people == {"positive": {"seed": 12}, "negative": {"seed": 12}}
-    assert story.pool[0].promoted == {"positive": 8, "negative": 8}
-    assert story.next == now.advice()
-    assert (story.decisions, story.minutes) == (now.decisions, now.minutes) == (24, 0.0)
-    assert [one.round for one in story.rounds] == [one.round_id for one in now.rounds]
-    page = Read(page_of(story))
+    report, now = collect_report(workspace), status(workspace)
+    facts = report.as_json()
+    assert (facts["promoted"], facts["unlabelled"]) == (now.counts.promoted, now.counts.unlabelled)
+    assert facts["coverage"] == now.counts.coverage
+    assert report.pool[-1].people == {"positive": {"seed": 12}, "negative": {"seed": 12}}
+    assert report.pool[0].promoted == {"positive": 8, "negative": 8}
+    assert facts["next"] == now.advice()
+    people = sum(row.decisions for row in report.work), sum(row.minutes or 0 for row in report.work)
+    assert people == (now.decisions, now.minutes) == (24, 0.0)
+    assert [each["round"] for each in facts["rounds"]] == [each.round_id for each in now.rounds]
+    page = Read(render(report))
     assert "16 promoted of 18 images without a human label" in page.text
     assert "provisional: no certificate speaks about their error yet" in page.text
-    strips = {one.key: one for one in story.strips}
+    strips = {one.key: one for one in report.strips}
     assert len(strips["surest-positive"].tiles) == 9
     assert len(strips["borderline"].tiles) == 2
     assert len(strips["latest"].tiles) == 12
-    assert all(tile.jpeg for strip in story.strips for tile in strip.tiles)
-    shown = sum(len(strip.tiles) for strip in story.strips)
+    assert all(tile.jpeg for strip in report.strips for tile in strip.tiles)
+    shown = sum(len(strip.tiles) for strip in report.strips)
     assert len(page.of("img")) == shown
     figures = {str(one.get("id")).removeprefix("figure-") for one in page.of("figure")}
     assert figures == FIGURES
@@ -75,23 +78,23 @@ def test_what_was_revoked_quarantined_and_set_is_told(workspace: Workspace, tmp_
     add(workspace, [tmp_path / "photos"])
     street = [one for file, one in ids.items() if file.startswith("street/good")]
     number = promote(workspace, dict.fromkeys(street, 0.6), revoke=street[1:4])
-    story = collect_report(workspace)
-    assert [(one.round, one.revoked) for one in story.rounds] == [(1, 0), (number, 3)]
-    strips = {one.key: one for one in story.strips}
+    report = collect_report(workspace)
+    assert [(each.round_id, each.revoked) for each in report.status.rounds] == [(1, 0), (number, 3)]
+    strips = {one.key: one for one in report.strips}
     assert {tile.sha256 for tile in strips["revoked"].tiles} == {
         one.sha256.hex() for one in image_details(workspace.catalogue, street[1:4]).values()
     }
     assert {tile.caption for tile in strips["revoked"].tiles} == {
         ("P 0.6000", "unlabelled", f"revoked by round {number}")
     }
-    assert sum(story.quarantine.values()) == 2
-    assert story.quarantine["empty"] == 1
-    page = Read(page_of(story))
+    assert sum(report.quarantine.values()) == 2
+    assert report.quarantine["empty"] == 1
+    page = Read(render(report))
     assert "none.png" in page.text
     assert "torn.jpg" in page.text
-    told = {one.key: one.value for one in story.settings}
-    assert told["promotion.promote_above"] == "0.99"
-    assert story.versions["curator"] == version("curator")
+    settings = {row["key"]: row["value"] for row in report.settings}
+    assert settings["promotion.promote_above"] == "0.99"
+    assert report.versions["curator"] == version("curator")
 
 
 @pytest.mark.parametrize("state", ["empty", "unlabelled", "labelled"])
@@ -102,20 +105,20 @@ def test_a_workspace_that_has_not_come_far_has_its_page(
         ids = fill(workspace, tmp_path / "gone", ["a.jpg", "b.jpg", "c.jpg"])
         if state == "labelled":
             decide(workspace, list(ids.values())[:2], Label.POSITIVE)
-    story = collect_report(workspace)
-    page = Read(page_of(story))
-    for words in story.next.split("`"):
+    report = collect_report(workspace)
+    page = Read(render(report))
+    for words in report.status.advice().split("`"):
         assert words in page.text
     assert "There are no scores" in page.text
     assert "No round has run yet." in page.text
     assert page.text.count("NaN") == page.text.count("nan%") == 0
-    json.dumps(facts(story), allow_nan=False)
+    json.dumps(report.as_json(), allow_nan=False)
 
 
 def test_nothing_that_somebody_wrote_becomes_markup(workspace: Workspace, tmp_path: Path) -> None:
     hostile, _ = with_hostile_names(workspace, tmp_path)
-    story = collect_report(hostile)
-    html = page_of(story)
+    report = collect_report(hostile)
+    html = render(report)
     page = Read(html)
     assert not page.of("script")
     assert not page.of("a") or all(str(one["href"]).startswith("#") for one in page.of("a"))
@@ -137,7 +140,7 @@ def test_nothing_that_somebody_wrote_becomes_markup(workspace: Workspace, tmp_pa
 @pytest.mark.slow
 def test_the_page_may_ask_nobody_and_run_nothing(workspace: Workspace, tmp_path: Path) -> None:
     curate(workspace, tmp_path / "photos")
-    html = page_of(collect_report(workspace))
+    html = render(collect_report(workspace))
     policy = next(str(one["content"]) for one in Read(html).of("meta") if "http-equiv" in one)
     assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
     assert "script" not in policy
@@ -149,7 +152,7 @@ def test_the_page_may_ask_nobody_and_run_nothing(workspace: Workspace, tmp_path:
 @pytest.mark.slow
 def test_it_is_the_same_page_again(workspace: Workspace, tmp_path: Path) -> None:
     curate(workspace, tmp_path / "photos")
-    assert page_of(collect_report(workspace)) == page_of(collect_report(workspace))
+    assert render(collect_report(workspace)) == render(collect_report(workspace))
 
 
 @pytest.mark.slow
@@ -165,10 +168,10 @@ def test_images_that_vanished_are_shown_from_their_previews(
     assert all(tile.jpeg and "stored preview" in tile.remark for tile in tiles)
     for pack in workspace.folder("previews").glob("*.pack"):
         pack.unlink()
-    story = collect_report(workspace)
-    tiles = [tile for strip in story.strips for tile in strip.tiles]
+    report = collect_report(workspace)
+    tiles = [tile for strip in report.strips for tile in strip.tiles]
     assert not any(tile.jpeg for tile in tiles)
-    assert Read(page_of(story)).text.count("no picture") >= len(tiles)
+    assert Read(render(report)).text.count("no picture") >= len(tiles)
 
 
 @pytest.mark.slow
@@ -193,12 +196,15 @@ def test_images_of_an_open_audit_are_never_shown(workspace: Workspace, tmp_path:
     assert opened is not None
     drawn = queues.audited_ids(workspace.catalogue)
     blind = {one.sha256.hex() for one in image_details(workspace.catalogue, sorted(drawn)).values()}
-    story = collect_report(workspace)
-    after = {tile.sha256 for strip in story.strips for tile in strip.tiles}
+    report = collect_report(workspace)
+    after = {tile.sha256 for strip in report.strips for tile in strip.tiles}
     assert blind & before
     assert not blind & after
-    assert story.audits[0].audit == opened.audit_id
-    assert f"is open, with 0 of {opened.sample:,} images answered" in story.no_certificate
+    assert report.audits[0].audit_id == opened.audit_id
+    assert (
+        f"is open, with 0 of {opened.sample:,} images answered"
+        in report.as_json()["no_certificate"]
+    )
 
 
 @pytest.mark.slow
@@ -208,7 +214,7 @@ def test_it_says_what_stands_while_a_round_commits(
     ids = list(fill(workspace, tmp_path, [f"{n}.jpg" for n in range(12)]).values())
     decide(workspace, ids[:2], Label.POSITIVE)
     promote(workspace, dict.fromkeys(ids[2:6], 0.999))
-    real = collect.pool_over_rounds
+    real = data.pool_over_rounds
 
     def meanwhile(*arguments: object) -> object:
         other = threading.Thread(target=promote, args=(workspace, dict.fromkeys(ids[6:], 0.999)))
@@ -217,29 +223,29 @@ def test_it_says_what_stands_while_a_round_commits(
         assert not other.is_alive()  # the round did not have to wait for the report
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(collect, "pool_over_rounds", meanwhile)
-    story = collect_report(workspace)
-    assert (story.promoted, len(story.rounds)) == (4, 1)
-    assert sum(story.pool[-1].promoted.values()) == 4
-    assert len(next(one for one in story.strips if one.key == "latest").tiles) == 4
+    monkeypatch.setattr(data, "pool_over_rounds", meanwhile)
+    report = collect_report(workspace)
+    assert (report.status.counts.promoted, len(report.status.rounds)) == (4, 1)
+    assert sum(report.pool[-1].promoted.values()) == 4
+    assert len(next(one for one in report.strips if one.key == "latest").tiles) == 4
     assert status(workspace).counts.promoted == 10
 
 
 @pytest.mark.slow
 def test_it_is_written_in_one_step_and_over_nothing(workspace: Workspace, tmp_path: Path) -> None:
-    made = report(workspace)
+    made = write_report(workspace)
     assert made.destination == workspace.root / "report.html"
     assert made.size == made.destination.stat().st_size
     with pytest.raises(StorageError, match="exists already"):
-        report(workspace)
-    assert report(workspace, force=True).size == made.size
+        write_report(workspace)
+    assert write_report(workspace, force=True).size == made.size
     with pytest.raises(UsageError, match="is a folder"):
-        report(workspace, tmp_path)
+        write_report(workspace, tmp_path)
     with pytest.raises(StorageError, match="does not exist"):
-        report(workspace, tmp_path / "nowhere" / "page.html")
+        write_report(workspace, tmp_path / "nowhere" / "page.html")
     target = tmp_path / "full.html"
     with files_no_larger_than(4_096), pytest.raises(StorageError, match="cannot be written"):
-        report(workspace, target)
+        write_report(workspace, target)
     assert not target.exists()
     assert not [one for one in tmp_path.iterdir() if one.name.endswith(".part")]
 
@@ -251,20 +257,23 @@ def test_a_certificate_is_told_as_status_tells_it(workspace: Workspace, tmp_path
     answer(pool.workspace, pool.says)
     issued = certify(pool.workspace).certificate
     assert issued is not None
-    story = collect_report(pool.workspace)
-    assert story.no_certificate == ""
-    (told,) = story.certificates
-    assert told.valid
-    assert told.sentence == certificate_sentence(issued, pool.workspace.settings.classes)
-    text = Read(page_of(story)).text
-    assert told.sentence[1:] in text
+    report = collect_report(pool.workspace)
+    facts = report.as_json()
+    assert facts["no_certificate"] == ""
+    (certificate,) = facts["certificates"]
+    assert certificate["valid"]
+    sentence = certificate["sentence"]
+    assert sentence == certificate_sentence(issued, pool.workspace.settings.classes)
+    text = Read(render(report)).text
+    assert sentence[1:] in text
     assert "certified error" in text
     decide(pool.workspace, [next(iter(pool.truth))], Label.UNSURE, Origin.REVIEW, Method.SINGLE)
     rollback(pool.workspace, to=1, block=False, actor="tester")
     later = collect_report(pool.workspace)
-    assert not later.certificates[0].valid
-    assert "was rolled back" in later.no_certificate
-    assert "estimated error, no certificate" in Read(page_of(later)).text
+    facts = later.as_json()
+    assert not facts["certificates"][0]["valid"]
+    assert "was rolled back" in facts["no_certificate"]
+    assert "estimated error, no certificate" in Read(render(later)).text
 
 
 @pytest.mark.slow
@@ -276,20 +285,22 @@ def test_the_largest_page_stays_below_its_limit(workspace: Workspace, tmp_path: 
     stream = io.BytesIO()
     Image.fromarray(noise).save(stream, "JPEG", quality=QUALITY)
     curate(workspace, tmp_path / "photos")
-    story = collect_report(workspace)
+    report = collect_report(workspace)
     tile = Thumbnail(
         name="n" * 255, sha256="0" * 64, caption=("c" * 120,) * 4, jpeg=stream.getvalue(),
         width=SIDE, height=SIDE,
     )  # fmt: skip
     most = [(TILES, 6), (MATES, GROUPS)]
     strips = tuple(
-        replace(story.strips[0], key=f"s{size}-{number}", tiles=(tile,) * size)
+        replace(report.strips[0], key=f"s{size}-{number}", tiles=(tile,) * size)
         for size, count in most
         for number in range(count)
     )
-    rounds = tuple(replace(story.rounds[0], round=number) for number in range(2_000))
-    sources = tuple(replace(story.sources[0], name=f"{number}") for number in range(5_000))
-    page = page_of(replace(story, strips=strips, rounds=rounds, sources=sources))
+    now = report.status
+    rounds = [replace(now.rounds[0], round_id=number) for number in range(2_000)]
+    sources = [replace(now.sources[0], name=f"{number}") for number in range(5_000)]
+    many = replace(now, rounds=rounds, sources=sources)
+    page = render(replace(report, strips=strips, status=many))
     assert 2_000_000 < len(page.encode()) < 5_000_000
     assert "more rows" in page
 
@@ -297,7 +308,7 @@ def test_the_largest_page_stays_below_its_limit(workspace: Workspace, tmp_path: 
 @pytest.mark.slow
 def test_facts_hold_no_pixels_and_all_else(workspace: Workspace, tmp_path: Path) -> None:
     curate(workspace, tmp_path / "photos")
-    told = json.loads(json.dumps(facts(collect_report(workspace)), allow_nan=False))
+    told = json.loads(json.dumps(collect_report(workspace).as_json(), allow_nan=False))
     assert told["promoted"] == 16
     tile = next(one for one in told["strips"] if one["tiles"])["tiles"][0]
     assert "jpeg" not in tile

@@ -75,7 +75,7 @@ async def test_light_dark_phone_and_print_show_all_of_it_and_ask_nobody(
     chromium = need_program("chromium", "install chromium")
     workspace, _ = told
     made = report(workspace, tmp_path / "page.html")
-    pictures = sum(len(strip.tiles) for strip in made.story.strips)
+    pictures = sum(len(strip.tiles) for strip in made.contents.strips)
     assert pictures > 20
     looks = {}
     async with browser(chromium, tmp_path / "profile") as page:
