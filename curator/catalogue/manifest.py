@@ -36,7 +36,7 @@ CLASSES = (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocationColumns:
+class LocationArrays:
     """Some locations of one source in order of their paths, each column of one length n.
 
     `paths` are bytes relative to `root`. `image_ids` and `unit_keys` are int64; images that must
@@ -66,7 +66,7 @@ class LocationColumns:
     mtime_ns: Sequence[int] = ()
     format: Sequence[str | None] = ()
 
-    def where(self, mask: BoolArray) -> LocationColumns:
+    def where(self, mask: BoolArray) -> LocationArrays:
         """The rows of a mask (n,)."""
         selectors = mask.tolist()
 
@@ -113,7 +113,7 @@ def manifest_columns(
     origins: Sequence[Origin] | None = None,
     include_unlabelled: bool = False,
     with_files: bool = False,
-) -> Iterator[LocationColumns]:
+) -> Iterator[LocationArrays]:
     """One row per present location of each usable image that matches, some thousands at a time.
 
     Sources come in order of their roots and their rows in order of path bytes, so all rows are
@@ -244,13 +244,13 @@ def _user_group(connection: Connection) -> sa.ColumnElement[str | None]:
 
 def _columns(
     rows: Sequence[Sequence[object]], source: str, root: bytes, shared_units: IntArray
-) -> LocationColumns:
+) -> LocationArrays:
     by_column: list[Sequence[Any]] = list(zip(*rows, strict=True))
     image_ids, units, paths, sha256, label, origin, probability, round_ids = by_column[:8]
     user_group, split, width, height, *files = by_column[8:]
     size, mtime_ns, format = files or ((), (), ())
     unit_keys = np.array(units, dtype=np.int64)
-    return LocationColumns(
+    return LocationArrays(
         source=source,
         root=root,
         image_ids=np.array(image_ids, dtype=np.int64),

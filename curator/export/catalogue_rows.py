@@ -22,7 +22,7 @@ from curator.base.text import path_text
 from curator.base.vocabulary import CurrentLabel, Origin
 from curator.catalogue.images import absolute
 from curator.catalogue.manifest import (
-    LocationColumns,
+    LocationArrays,
     count_manifest_rows,
     manifest_columns,
     paths_are_plain,
@@ -158,13 +158,13 @@ class ExportRows:
                 locations.unit_keys.tolist(),
             )
 
-    def _counted(self, advance: Advance, counts: ExportCounts) -> Iterator[LocationColumns]:
+    def _counted(self, advance: Advance, counts: ExportCounts) -> Iterator[LocationArrays]:
         for locations in self._selected(advance):
             sources = [locations.source] * len(locations.paths)
             counts.add_images(locations.image_ids, locations.origin, sources)
             yield locations
 
-    def _selected(self, advance: Advance, *, with_files: bool = False) -> Iterator[LocationColumns]:
+    def _selected(self, advance: Advance, *, with_files: bool = False) -> Iterator[LocationArrays]:
         """The catalogue's rows without those that a filter or the check of files leaves out."""
         batches = manifest_columns(
             self._catalogue,
@@ -190,7 +190,7 @@ class ExportRows:
                 yield locations.where(mask)
             advance(unchecked)
 
-    def _filtered(self, locations: LocationColumns) -> BoolArray:
+    def _filtered(self, locations: LocationArrays) -> BoolArray:
         """Which rows no filter leaves out, (n,); each row is counted under the first that does."""
         filters, band = self._selection.filters, self._settings.export
         mask = np.ones(len(locations.paths), dtype=np.bool_)
@@ -224,7 +224,7 @@ class ExportRows:
                 keep(~((probability >= low) & (probability <= high)), "uncertain")
         return mask
 
-    def _written(self, locations: LocationColumns) -> tuple[ManifestColumns, bool]:
+    def _written(self, locations: LocationArrays) -> tuple[ManifestColumns, bool]:
         """Rows as they are written, and whether all their paths are plain text."""
         paths, is_plain = self._path_texts(locations)
         division = self._selection.division
@@ -242,7 +242,7 @@ class ExportRows:
         )
         return columns, is_plain
 
-    def _path_texts(self, locations: LocationColumns) -> tuple[list[str], bool]:
+    def _path_texts(self, locations: LocationArrays) -> tuple[list[str], bool]:
         """Paths as they are written, and whether none of them is escaped."""
         root = absolute(locations.root, b"")
         if self._folder is not None:
@@ -282,7 +282,7 @@ def _certainty(
     return np.where(labelled, of_label, np.maximum(probability, 1 - probability))
 
 
-def _group_names(locations: LocationColumns) -> Sequence[str | None]:
+def _group_names(locations: LocationArrays) -> Sequence[str | None]:
     """The user's name of each group, or `near:` and a number for near-duplicates."""
     if not locations.grouped.any():
         return locations.user_group
