@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.report import Line, median, print_report
+from curator.base.arrays import PixelArray
 from curator.classifiers.devices import core_count
-from curator.classifiers.encoders.encoder import Encoder, EncoderRequest, open_encoder
-from curator.classifiers.encoders.engine import Pixels
-from curator.classifiers.encoders.loading import PixelLoader
-from curator.classifiers.encoders.pipeline import encode_stream
-from curator.settings.sections import IngestSettings
+from curator.classifiers.encoders.encoder import Encoder, open_encoder
+from curator.classifiers.encoders.pipeline import PixelLoader, encode_stream
+from curator.settings.sections import ClassifierSettings, IngestSettings, RuntimeSettings
 from curator.storage.features import FeatureFile, FeatureWriter
 from tests.classifiers.encoders.cases import PHOTOGRAPHS
 
@@ -62,26 +61,32 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     arguments = parser.parse_args()
     lines: list[Line] = []
-    with tempfile.TemporaryDirectory(prefix="curator-bench-") as name:
-        request = EncoderRequest(image_size=SIDE, batch_size=arguments.batch)
-        with open_encoder(request, keep_in=Path(name, "networks")) as encoder:
-            for size in arguments.sizes:
-                folder = Path(name, str(size))
-                paths = make_pictures(folder, arguments.images, size)
-                measured = []
-                for number in range(arguments.repeats):
-                    measured.append(one_repeat(encoder, folder, paths))
-                    print(f"{size} pixels, repeat {number + 1}: {measured[-1]}", file=sys.stderr)
-                lines += table_lines(size, measured, mean_kilobytes(paths))
-            details = {
-                "images": arguments.images,
-                "workers": encoder.workers,
-                "batch": arguments.batch,
-                "encoder": encoder.identity.model,
-                "device": encoder.identity.device,
-                "backend": encoder.identity.backend,
-                "precision": encoder.identity.precision,
-            }
+    with (
+        tempfile.TemporaryDirectory(prefix="curator-bench-") as name,
+        open_encoder(
+            ClassifierSettings(),
+            RuntimeSettings(batch_size=arguments.batch),
+            image_size=SIDE,
+            cache_folder=Path(name, "networks"),
+        ) as encoder,
+    ):
+        for size in arguments.sizes:
+            folder = Path(name, str(size))
+            paths = make_pictures(folder, arguments.images, size)
+            measured = []
+            for number in range(arguments.repeats):
+                measured.append(one_repeat(encoder, folder, paths))
+                print(f"{size} pixels, repeat {number + 1}: {measured[-1]}", file=sys.stderr)
+            lines += table_lines(size, measured, mean_kilobytes(paths))
+        details = {
+            "images": arguments.images,
+            "workers": encoder.workers,
+            "batch": arguments.batch,
+            "encoder": encoder.identity.model,
+            "device": encoder.identity.device,
+            "backend": encoder.identity.backend,
+            "precision": encoder.identity.precision,
+        }
     print_report("encoding", lines, details)
 
 
@@ -158,7 +163,7 @@ def whole_pipeline(encoder: Encoder, loader: PixelLoader, paths: list[Path], fol
     """From files to features on the disk."""
     file = FeatureFile(folder=folder, fingerprint="0" * 64, dimension=encoder.identity.dimension)
 
-    def load(path: Path) -> Pixels:
+    def load(path: Path) -> PixelArray:
         pixels = loader.load_path(str(path).encode())
         assert isinstance(pixels, np.ndarray)
         return pixels

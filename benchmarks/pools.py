@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curator.classifiers.encoders.encoder import EncoderRequest, open_encoder
+from curator.classifiers.encoders.encoder import open_encoder
 from curator.classifiers.heads.graph import NeighbourIndex, find_projection
 from curator.classifiers.heads.neighbours import Neighbourhood
 from curator.rounds.neighbour_graph import NEIGHBOURS
 from curator.rounds.run import plan_of
-from curator.settings.sections import Settings
+from curator.settings.sections import ClassifierSettings, RuntimeSettings, Settings
 from curator.simulation.replay import FeatureSpace, KnownPool, SimulationRun
 from tests.support import fashion
 
@@ -180,7 +180,7 @@ def _encoded(path: Path, pictures: Pictures, side: int) -> Float16:
         return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
 
     print(f"encoding {len(pictures):,} pictures at {side} pixels", file=sys.stderr, flush=True)
-    with open_encoder(EncoderRequest(image_size=side)) as encoder:
+    with open_encoder(ClassifierSettings(), RuntimeSettings(), image_size=side) as encoder:
         chunks = [chunk.features for chunk in encoder.encode(range(len(pictures)), load)]
     path.parent.mkdir(parents=True, exist_ok=True)
     features = np.concatenate(chunks)

@@ -10,6 +10,8 @@ from curator.base.vocabulary import CurrentLabel, code_of
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+Float16Array = NDArray[np.float16]
+PixelArray = NDArray[np.uint8]
 CodeArray = NDArray[np.int8]
 """Codes of words in their vocabulary (`code_of`), -1 for none."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +33,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -45,8 +46,17 @@ def cannot_write(path: Path, error: OSError) -> StorageError:
     )
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself last; not every system lets a folder be opened for that."""
+def write_synced(stream: FileIO, content: bytes | memoryview) -> None:
+    """Write everything to an unbuffered file, and wait until it is on the disk."""
+    rest = memoryview(content)
+    while rest:
+        # The system may write less at once, for instance when the disk fills up.
+        rest = rest[stream.write(rest) or 0 :]
+    os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names of the folder's files are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,85 +1,76 @@
-"""What to do about an image that could not be read where it was expected.
+"""Images whose file cannot be read: other files of theirs, and sources that are missing.
 
-One image may have several files, so all of them are tried before it counts as lost. A
-folder that is not there at all is no fault of its images: then the run stops and says
-so, instead of sending a whole dataset to quarantine because a disk is not mounted.
+An image may have several files, so all of them are tried before it goes to quarantine. If
+the folder of a source is missing or cannot be listed, the run stops and says so, instead
+of sending a whole dataset to quarantine because a disk is not mounted.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 
 from curator.base.values import ImageFile
 from curator.base.vocabulary import LocationState, Quarantine
-from curator.catalogue.images import ImageDetails, image_details
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.images import image_details
+from curator.catalogue.pool import pool_size
 from curator.catalogue.sources import list_sources
-from curator.classifiers.encoders.encoder import Encoder
-from curator.classifiers.encoders.engine import Pixels
-from curator.classifiers.encoders.loading import PixelLoader
-from curator.classifiers.encoders.pipeline import EncodedChunk, Unreadable, encode_chunk
 from curator.errors import DataError
-from curator.workspace import Workspace
+from curator.imaging.problems import Unreadable
 
 
-def rescued(
-    workspace: Workspace, encoder: Encoder, loader: PixelLoader, chunk: EncodedChunk[ImageFile]
-) -> EncodedChunk[ImageFile]:
-    """The chunk with the features of those images that another of their files could give."""
-    if not chunk.problems:
-        return chunk
-    details = image_details(workspace.catalogue, [chunk.items[i].image_id for i in chunk.problems])
-    features, problems = chunk.features.copy(), dict(chunk.problems)
-    for position in chunk.problems:
-        file = chunk.items[position]
-        pixels = _from_elsewhere(details[file.image_id], file, loader)
-        if pixels is not None:
-            found = encode_chunk(encoder.engine, [pixels], lambda given: given)
-            features[position] = found.features[0]
-            del problems[position]
-    return replace(chunk, features=features, problems=problems)
-
-
-def _from_elsewhere(details: ImageDetails, tried: ImageFile, loader: PixelLoader) -> Pixels | None:
-    for place in details.places:
-        if place.path == tried.path or place.state is LocationState.CHANGED:
-            continue
-        # A size that no file has makes the loader compare the bytes themselves.
-        file = ImageFile(
-            image_id=details.image_id,
-            sha256=details.sha256,
-            path=place.path,
-            size=-1,
-            mtime_ns=0,
+def check_pool(catalogue: Catalogue) -> None:
+    """Raise DataError if there is no usable image."""
+    if pool_size(catalogue) == 0:
+        raise DataError(
+            "There are no usable images in this workspace.",
+            "Add some with `curator add FOLDER`.",
         )
-        pixels = loader.load_file(file)
-        if not isinstance(pixels, Unreadable):
-            return pixels
-    return None
 
 
-def check_sources(workspace: Workspace, chunk: EncodedChunk[ImageFile]) -> None:
-    """Raise DataError if files vanished because the folder of their source is not there."""
-    vanished = [
-        chunk.items[position].path
-        for position, problem in chunk.problems.items()
-        if problem.reason is Quarantine.VANISHED
-    ]
-    if not vanished:
-        return
-    for source in list_sources(workspace.catalogue):
-        inside = source.root.rstrip(b"/") + b"/"
-        if any(path.startswith(inside) for path in vanished) and _is_gone(source.root):
-            raise DataError(
-                f"The folder of the source `{source.name}`, {os.fsdecode(source.root)}, "
-                "is missing or empty.",
-                f"Mount it, or say where it is now: `curator relocate {source.name} FOLDER`.",
+def alternate_files(catalogue: Catalogue, files: Sequence[ImageFile]) -> dict[int, list[ImageFile]]:
+    """By image id, the other files of these images that may still hold them."""
+    details = image_details(catalogue, [file.image_id for file in files])
+    return {
+        file.image_id: [
+            # No file has this size, so its reader compares the SHA-256 of the bytes.
+            ImageFile(
+                image_id=file.image_id,
+                sha256=details[file.image_id].sha256,
+                path=location.path,
+                size=-1,
+                mtime_ns=0,
             )
+            for location in details[file.image_id].places
+            if location.path != file.path and location.state is not LocationState.CHANGED
+        ]
+        for file in files
+    }
 
 
-def _is_gone(root: bytes) -> bool:
-    try:
-        with os.scandir(root) as entries:
-            return next(entries, None) is None
-    except OSError:
-        return True
+def check_sources(catalogue: Catalogue, unreadable: Iterable[tuple[bytes, Unreadable]]) -> None:
+    """Raise DataError if files (path, problem) are unreadable because of their source's folder."""
+    paths = [
+        path
+        for path, problem in unreadable
+        if problem.reason in (Quarantine.VANISHED, Quarantine.UNREADABLE)
+    ]
+    if not paths:
+        return
+    for source in list_sources(catalogue):
+        prefix = source.root.rstrip(b"/") + b"/"
+        if not any(path.startswith(prefix) for path in paths):
+            continue
+        folder = f"The folder of the source `{source.name}`, {os.fsdecode(source.root)},"
+        relocate = f"or say where it is now: `curator relocate {source.name} FOLDER`."
+        try:
+            with os.scandir(source.root) as entries:
+                is_empty = next(entries, None) is None
+        except PermissionError as error:
+            problem = f"{folder} cannot be listed: {error.strerror}."
+            raise DataError(problem, f"Get read access to it, {relocate}") from error
+        except OSError:
+            is_empty = True
+        if is_empty:
+            raise DataError(f"{folder} is missing or empty.", f"Mount it, {relocate}")

@@ -1,9 +1,9 @@
-"""Computing features for images that have none yet, and handing them out.
+"""Computing the features of images that have none yet, and opening them.
 
-Each image is encoded once for each encoder. Features reach the disk before the catalogue
-hears of them, in the order of image ids and in fixed batches, so that a run that was
-killed continues to the same bits. An image that cannot be read any more goes to
-quarantine, after all its other locations have been tried; the run goes on.
+Each image is encoded once for each encoder. Features are written to disk before the
+catalogue records them, in the order of image ids and in fixed batches, so that a run that
+was killed continues to the same bits. An image that cannot be read any more goes to
+quarantine, after all its other files have been tried; the run goes on.
 """
 
 from __future__ import annotations
@@ -11,48 +11,38 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 
-from curator.base.progress import SILENT, Progress, Stage
+from curator.base.progress import SILENT, Progress
 from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
 from curator.catalogue import features as catalogued
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.images import image_chunks, image_files
 from curator.catalogue.leases import lease
 from curator.catalogue.pool import pool_size
 from curator.classifiers.encoders.encoder import Encoder
-from curator.classifiers.encoders.pipeline import EncodedChunk
-from curator.encoding.alternate_files import check_sources, rescued
+from curator.classifiers.encoders.pipeline import EncodedChunk, PixelLoader, encode_chunk
+from curator.encoding.alternate_files import alternate_files, check_pool, check_sources
 from curator.encoding.encoder_choice import (
-    details_of,
+    IMPORTED,
+    encoder_settings,
+    feature_set_details,
     find_encoded,
-    is_imported,
     open_workspace_encoder,
     pixel_loader,
 )
-from curator.encoding.feature_set import FeatureSet, current_features, feature_file, open_features
-from curator.encoding.import_features import FeatureImportReport, import_features
+from curator.encoding.feature_set import FeatureSet, feature_file, open_features
 from curator.errors import DataError, StorageError
+from curator.imaging.problems import Unreadable
 from curator.storage.features import FeatureWriter
 from curator.workspace import Workspace
-
-__all__ = [
-    "EncodeEstimate",
-    "EncodeReport",
-    "FeatureImportReport",
-    "FeatureSet",
-    "current_features",
-    "encode",
-    "import_features",
-    "open_features",
-    "ready_features",
-]
 
 FLUSH_ROWS = 1_024
 """Features are synced to the disk after so many rows, or after `FLUSH_SECONDS`."""
@@ -62,9 +52,9 @@ _IDS_AT_ONCE = 1_024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodeEstimate:
-    """What encoding takes: images, bytes on disk, seconds, and images per second.
+    """Cost of encoding: images, bytes on disk, seconds, and images per second.
 
-    Time and rate are measured on this machine; None where there is nothing to measure.
+    Seconds and rate are measured on this machine; None without a measurement.
     """
 
     images: int
@@ -82,8 +72,11 @@ class EncodeEstimate:
         megabytes = f"{self.bytes / 1e6:,.0f} MB of disk"
         if self.seconds is None or self.rate is None:
             return f"{self.images:,} images to encode, {megabytes}."
-        took = f"{self.seconds / 60:,.0f} min" if self.seconds >= 120 else f"{self.seconds:,.0f} s"
-        return f"{self.images:,} images to encode: about {took} at {self.rate:,.0f}/s, {megabytes}."
+        duration = f"{self.seconds:,.0f} s"
+        if self.seconds >= 120:
+            duration = f"{self.seconds / 60:,.0f} min"
+        speed = f"about {duration} at {self.rate:,.0f}/s"
+        return f"{self.images:,} images to encode: {speed}, {megabytes}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,48 +100,41 @@ class EncodeReport:
     dry_run: bool
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What a run has done so far."""
-
-    estimate: EncodeEstimate
-    encoded: int = 0
-    quarantined: Counter[Quarantine] = field(default_factory=Counter)
-
-
 def encode(
     workspace: Workspace, *, progress: Progress = SILENT, dry_run: bool = False
 ) -> EncodeReport:
     """Compute the features of all images that have none.
 
-    A dry run measures the speed on a few images and keeps nothing. Raises DataError
-    without images or when a source's folder is not there, LearnError if the encoder cannot
-    be had, StorageError if the disk is full, BusyError if another process encodes.
+    A dry run measures the speed on a few images and stores nothing. Raises DataError
+    without images or when a source's folder is missing, LearnError if the encoder cannot
+    be opened, StorageError if the disk is full, BusyError if another process encodes.
     """
     started = time.perf_counter()
-    if pool_size(workspace.catalogue) == 0:
-        raise DataError(
-            "There are no usable images in this workspace.",
-            "Add some with `curator add FOLDER`.",
-        )
+    catalogue, model = workspace.catalogue, encoder_settings(workspace).model
+    check_pool(catalogue)
     record = find_encoded(workspace)
-    if is_imported(workspace):
-        record = _checked_import(workspace, record, progress)
+    if model.startswith(IMPORTED):
+        if record is None:
+            raise DataError(
+                f"classifier.model is `{model}`, but no features of that name were imported.",
+                "Import them with `curator encode --from`, or choose a model of timm.",
+            )
+        open_features(workspace, record)
+        missing = catalogued.count_without_features(catalogue, record.feature_set_id)
+        if missing:
+            progress.note(f"{missing:,} images have no features in `{model}`; they are left out.")
     elif record is None or not _is_complete(workspace, record):
         progress.note(f"Opening the encoder {workspace.settings.classifier.model}.")
         with open_workspace_encoder(workspace) as encoder:
             if dry_run:
                 return _dry_run(workspace, encoder, started)
-            with lease(workspace.catalogue, "encode"):
-                record = _feature_set(workspace, encoder)
-                tally = _encode_missing(workspace, encoder, record, progress)
-                return _report(workspace, record, tally, started)
-    nothing = _Tally(EncodeEstimate(images=0, bytes=0))
-    return _report(workspace, record, nothing, started, dry_run=dry_run)
+            with lease(catalogue, "encode"):
+                return _encode_missing(workspace, encoder, started, progress)
+    return _report(catalogue, record, started, dry_run=dry_run)
 
 
 def ready_features(workspace: Workspace, progress: Progress = SILENT) -> FeatureSet:
-    """The current encoder's features of every usable image, computed where they lack.
+    """The current encoder's features of every usable image; missing ones are computed.
 
     Raises what `encode` raises.
     """
@@ -165,143 +151,131 @@ def _is_complete(workspace: Workspace, record: FeatureSetRecord) -> bool:
     return catalogued.count_without_features(workspace.catalogue, record.feature_set_id) == 0
 
 
-def _checked_import(
-    workspace: Workspace, record: FeatureSetRecord | None, progress: Progress
-) -> FeatureSetRecord:
-    """The user's own features; what they lack cannot be computed here."""
-    model = workspace.settings.classifier.model
-    if record is None:
-        raise DataError(
-            f"classifier.model is `{model}`, but no features of that name were imported.",
-            "Import them with `curator encode --from`, or choose a model of timm.",
-        )
-    open_features(workspace, record)
-    missing = catalogued.count_without_features(workspace.catalogue, record.feature_set_id)
-    if missing:
-        progress.note(f"{missing:,} images have no features in `{model}`; they are left out.")
-    return record
-
-
-def _feature_set(workspace: Workspace, encoder: Encoder) -> FeatureSetRecord:
-    identity = encoder.identity
-    return catalogued.feature_set(
-        workspace.catalogue,
+def _encode_missing(
+    workspace: Workspace, encoder: Encoder, started: float, progress: Progress
+) -> EncodeReport:
+    catalogue, identity = workspace.catalogue, encoder.identity
+    record = catalogued.feature_set(
+        catalogue,
         fingerprint=identity.fingerprint(),
         name=identity.model,
         dimension=identity.dimension,
-        details=details_of(workspace, identity),
+        details=feature_set_details(workspace, identity),
     )
-
-
-def _encode_missing(
-    workspace: Workspace, encoder: Encoder, record: FeatureSetRecord, progress: Progress
-) -> _Tally:
-    catalogue, set_id = workspace.catalogue, record.feature_set_id
-    file = feature_file(workspace, record)
+    set_id, file = record.feature_set_id, feature_file(workspace, record)
     recorded = catalogued.end_row(catalogue, set_id)
     if file.stored_rows() < recorded:
         progress.note("Some features are lost from the disk; all are computed again.")
         catalogued.forget_rows(catalogue, set_id)
         recorded = 0
     missing = catalogued.count_without_features(catalogue, set_id)
-    tally = _Tally(EncodeEstimate(images=missing, bytes=missing * file.row_bytes))
-    _check_disk(workspace, tally.estimate)
-    loader = pixel_loader(workspace, encoder.identity.image_size)
+    estimate = EncodeEstimate(images=missing, bytes=missing * file.row_bytes)
+    free = shutil.disk_usage(file.folder).free
+    if free < estimate.bytes:
+        raise StorageError(
+            f"The features of {missing:,} images take {estimate.bytes / 1e6:,.0f} MB, and "
+            f"only {free / 1e6:,.0f} MB are free in {file.folder}.",
+            "Make room, then run it again.",
+        )
+    loader = pixel_loader(workspace.settings, identity.image_size)
     with FeatureWriter(file, recorded) as writer, progress.stage("encode", missing) as stage:
-        recorder = _Recorder(workspace, set_id, writer, tally, stage)
-        chunks = encoder.encode(_missing_files(workspace, set_id), loader.load_file)
+        recorder = _Recorder(catalogue, set_id, writer)
+        begun, done = time.perf_counter(), 0
+        chunks = encoder.encode(_missing_files(catalogue, set_id), loader.load_file)
         try:
-            for chunk in _announced(chunks, encoder.workers, tally, progress):
-                recorder.add(rescued(workspace, encoder, loader, chunk))
+            for number, chunk in enumerate(chunks, start=1):
+                done += len(chunk.items)
+                if number == encoder.workers:
+                    # Each worker has done a chunk by now: before that, the rate is too low.
+                    estimate = estimate.at(done / (time.perf_counter() - begun))
+                    if estimate.images > 4 * done:
+                        progress.note(str(estimate))
+                recorder.add(_with_alternate_files(catalogue, encoder, loader, chunk))
+                stage.advance(len(chunk.items))
         except (KeyboardInterrupt, DataError):
             recorder.flush()
             raise
         recorder.flush()
-    return tally
+    return _report(
+        catalogue,
+        record,
+        started,
+        encoded=recorder.encoded,
+        quarantined=recorder.quarantined,
+        estimate=estimate,
+    )
 
 
-def _missing_files(workspace: Workspace, set_id: int) -> Iterator[ImageFile]:
+def _missing_files(catalogue: Catalogue, set_id: int) -> Iterator[ImageFile]:
     """A file for each image without features, by id."""
-    for ids in catalogued.images_without_features(workspace.catalogue, set_id, size=_IDS_AT_ONCE):
-        yield from _files(workspace, ids.tolist())
+    for ids in catalogued.images_without_features(catalogue, set_id, size=_IDS_AT_ONCE):
+        yield from _files(catalogue, ids.tolist())
 
 
-def _files(workspace: Workspace, image_ids: list[int]) -> Iterator[ImageFile]:
-    """A file for each image in the order given; an empty path where none is left."""
-    files = image_files(workspace.catalogue, image_ids)
+def _files(catalogue: Catalogue, image_ids: list[int]) -> Iterator[ImageFile]:
+    """A file for each image, in this order; an empty path for an image without a file."""
+    files = image_files(catalogue, image_ids)
     for image_id in image_ids:
         lost = ImageFile(image_id=image_id, sha256=b"", path=b"", size=0, mtime_ns=0)
         yield files.get(image_id, lost)
 
 
-class _Recorder:
-    """Collects chunks, and brings them to the disk and then into the catalogue, in order."""
+def _with_alternate_files(
+    catalogue: Catalogue, encoder: Encoder, loader: PixelLoader, chunk: EncodedChunk[ImageFile]
+) -> EncodedChunk[ImageFile]:
+    """The chunk with the features of those images that another of their files could give."""
+    if not chunk.problems:
+        return chunk
+    features, problems = chunk.features.copy(), dict(chunk.problems)
+    alternates = alternate_files(catalogue, [chunk.items[position] for position in problems])
+    for position in chunk.problems:
+        for file in alternates[chunk.items[position].image_id]:
+            pixels = loader.load_file(file)
+            if not isinstance(pixels, Unreadable):
+                encoded = encode_chunk(encoder.engine, [pixels], lambda square: square)
+                features[position] = encoded.features[0]
+                del problems[position]
+                break
+    return replace(chunk, features=features, problems=problems)
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        set_id: int,
-        writer: FeatureWriter,
-        tally: _Tally,
-        stage: Stage,
-    ) -> None:
-        self._workspace, self._set_id, self._writer = workspace, set_id, writer
-        self._tally, self._stage = tally, stage
+
+class _Recorder:
+    """Collects chunks and writes them to disk and then to the catalogue, in order."""
+
+    def __init__(self, catalogue: Catalogue, set_id: int, writer: FeatureWriter) -> None:
+        self.encoded = 0
+        self.quarantined: Counter[Quarantine] = Counter()
+        self._catalogue, self._set_id, self._writer = catalogue, set_id, writer
         self._waiting: list[EncodedChunk[ImageFile]] = []
-        self._since = time.monotonic()
+        self._last_flush = time.monotonic()
 
     def add(self, chunk: EncodedChunk[ImageFile]) -> None:
-        """Take one chunk; flush if enough has come together."""
-        check_sources(self._workspace, chunk)
+        """Add one chunk; flush if enough has come together."""
+        problems = [(chunk.items[i].path, problem) for i, problem in chunk.problems.items()]
+        check_sources(self._catalogue, problems)
         self._waiting.append(chunk)
-        self._stage.advance(len(chunk.items))
         rows = sum(len(waiting.items) for waiting in self._waiting)
-        if rows >= FLUSH_ROWS or time.monotonic() - self._since >= FLUSH_SECONDS:
+        if rows >= FLUSH_ROWS or time.monotonic() - self._last_flush >= FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Features to the disk, then rows and quarantine into the catalogue."""
-        catalogue, waiting, self._waiting = self._workspace.catalogue, self._waiting, []
-        self._since = time.monotonic()
-        kept = [(chunk, chunk.readable()) for chunk in waiting]
-        ids = [chunk.items[i].image_id for chunk, positions in kept for i in positions]
+        """Write features to the disk, then rows and quarantine to the catalogue."""
+        waiting, self._waiting = self._waiting, []
+        self._last_flush = time.monotonic()
+        ids = [chunk.items[i].image_id for chunk in waiting for i in chunk.readable()]
         if ids:
-            features = np.concatenate([chunk.features[positions] for chunk, positions in kept])
+            features = np.concatenate([chunk.features[chunk.readable()] for chunk in waiting])
+            # The rows are synced before they are recorded: whatever the catalogue names exists.
             rows = self._writer.append(features)
-            catalogued.record_rows(catalogue, self._set_id, np.array(ids, np.int64), rows)
-            self._tally.encoded += len(ids)
+            catalogued.record_rows(self._catalogue, self._set_id, np.array(ids, np.int64), rows)
+            self.encoded += len(ids)
         problems = {
             chunk.items[i].image_id: (problem.reason, problem.detail)
             for chunk in waiting
             for i, problem in chunk.problems.items()
         }
-        quarantine_images(catalogue, problems)
-        self._tally.quarantined.update(reason for reason, _ in problems.values())
-
-
-def _announced(
-    chunks: Iterable[EncodedChunk[ImageFile]], workers: int, tally: _Tally, progress: Progress
-) -> Iterator[EncodedChunk[ImageFile]]:
-    """Pass chunks on, and say how long all will take once each worker has done its first."""
-    started, done = time.perf_counter(), 0
-    for number, chunk in enumerate(chunks, start=1):
-        done += len(chunk.items)
-        if number == workers:
-            tally.estimate = tally.estimate.at(done / (time.perf_counter() - started))
-            if tally.estimate.images > 4 * done:
-                progress.note(str(tally.estimate))
-        yield chunk
-
-
-def _check_disk(workspace: Workspace, estimate: EncodeEstimate) -> None:
-    folder = workspace.folder("features")
-    free = shutil.disk_usage(folder).free
-    if free < estimate.bytes:
-        raise StorageError(
-            f"The features of {estimate.images:,} images take {estimate.bytes / 1e6:,.0f} MB, and "
-            f"only {free / 1e6:,.0f} MB are free in {folder}.",
-            "Make room, then run it again.",
-        )
+        quarantine_images(self._catalogue, problems)
+        self.quarantined.update(reason for reason, _ in problems.values())
 
 
 def _dry_run(workspace: Workspace, encoder: Encoder, started: float) -> EncodeReport:
@@ -312,15 +286,17 @@ def _dry_run(workspace: Workspace, encoder: Encoder, started: float) -> EncodeRe
     missing = catalogued.count_without_features(catalogue, set_id)
     estimate = EncodeEstimate(images=missing, bytes=2 * missing * identity.dimension)
     files = (
-        (file for ids in image_chunks(catalogue) for file in _files(workspace, ids.tolist()))
+        (file for ids in image_chunks(catalogue) for file in _files(catalogue, ids.tolist()))
         if set_id is None
-        else _missing_files(workspace, set_id)
+        else _missing_files(catalogue, set_id)
     )
     sample = list(islice(files, encoder.workers * encoder.engine.batch_size))
+    # The first batch also pays for memory and kernels.
     encoder.engine.run(encoder.engine.new_batch())
     if sample:
         begun = time.perf_counter()
-        for _ in encoder.encode(sample, pixel_loader(workspace, identity.image_size).load_file):
+        loader = pixel_loader(workspace.settings, identity.image_size)
+        for _ in encoder.encode(sample, loader.load_file):
             pass
         estimate = estimate.at(len(sample) / (time.perf_counter() - begun))
     return EncodeReport(
@@ -339,24 +315,25 @@ def _dry_run(workspace: Workspace, encoder: Encoder, started: float) -> EncodeRe
 
 
 def _report(
-    workspace: Workspace,
+    catalogue: Catalogue,
     record: FeatureSetRecord,
-    tally: _Tally,
     started: float,
     *,
+    encoded: int = 0,
+    quarantined: Mapping[Quarantine, int] | None = None,
+    estimate: EncodeEstimate | None = None,
     dry_run: bool = False,
 ) -> EncodeReport:
-    recorded = catalogued.row_count(workspace.catalogue, record.feature_set_id)
     return EncodeReport(
         feature_set_id=record.feature_set_id,
         fingerprint=record.fingerprint,
         model=record.name,
         image_size=record.details.get("identity", {}).get("image_size"),
         dimension=record.dimension,
-        known=recorded - tally.encoded,
-        encoded=tally.encoded,
-        quarantined=dict(tally.quarantined),
+        known=catalogued.row_count(catalogue, record.feature_set_id) - encoded,
+        encoded=encoded,
+        quarantined=dict(quarantined or {}),
         seconds=time.perf_counter() - started,
-        estimate=tally.estimate,
+        estimate=estimate or EncodeEstimate(images=0, bytes=0),
         dry_run=dry_run,
     )

@@ -1,15 +1,16 @@
-"""From a workspace's settings to its encoder, and back from features to settings.
+"""From a workspace's settings to its encoder, and from settings to stored features.
 
-The input size of `auto` is decided once, by the images that are there when the first
-features are computed, and then kept: images that come later never change it, because
-that would make all earlier features worthless.
+The input size of `auto` is decided once, by the images that exist when the first
+features are computed: images that come later never change it, because that would make
+all earlier features worthless.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,149 +22,127 @@ from curator.classifiers.encoders.encoder import (
     CODE_VERSION,
     Encoder,
     EncoderIdentity,
-    EncoderRequest,
     input_rule,
     open_encoder,
 )
-from curator.classifiers.encoders.inputs import POOL_SHARE, automatic_size
-from curator.classifiers.encoders.loading import PixelLoader
-from curator.classifiers.encoders.weights import find_weights
-from curator.settings.sections import ClassifierSettings
+from curator.classifiers.encoders.pipeline import PixelLoader
+from curator.classifiers.encoders.weights import POOL_SHARE, automatic_size, find_weights
+from curator.settings.sections import ClassifierSettings, Settings
 from curator.workspace import Workspace
 
 IMPORTED = "features:"
-"""How the setting `classifier.model` begins for features that the user brought."""
+"""How the setting `classifier.model` begins for imported features."""
 
-
-def is_imported(workspace: Workspace) -> bool:
-    """Whether the user brings the features, so that there is no encoder to run."""
-    return encoder_settings(workspace).model.startswith(IMPORTED)
+_PACKAGES = {"torch": "torch", "timm": "timm", "openvino": "openvino", "pillow": "PIL"}
+"""Distributions whose versions are recorded with features, and their modules."""
 
 
 def encoder_settings(workspace: Workspace) -> ClassifierSettings:
-    """The settings that name the encoder.
+    """The section that names the encoder, with the absolute path of the user's weights file.
 
-    Where networks are trained end to end, `classifier.model` is no encoder; queues that
-    need features then take the default one.
+    Where networks are trained end to end, model and weights are those of the network;
+    queues that need features then use the default encoder.
     """
-    chosen = workspace.settings.classifier
-    return ClassifierSettings(fit=chosen.fit) if chosen.kind == "finetune" else chosen
+    classifier = workspace.settings.classifier
+    if classifier.kind == "finetune":
+        return ClassifierSettings(image_size=classifier.image_size, fit=classifier.fit)
+    if not classifier.weights:
+        return classifier
+    path = workspace.root / Path(classifier.weights).expanduser()
+    return classifier.model_copy(update={"weights": str(path)})
 
 
 def find_encoded(workspace: Workspace) -> FeatureSetRecord | None:
     """The set that holds what the current settings' encoder computes on this machine.
 
     Neither loads the encoder nor computes anything; None if there is no such set yet.
-    Raises LearnError if weights, device or engine are not there.
+    Raises LearnError if weights, device or engine are missing.
     """
-    records = catalogued.list_feature_sets(workspace.catalogue)
-    if is_imported(workspace):
-        return _newest_import(workspace, records)
-    size = _settled_size(workspace, records)
-    request = _requested(workspace) | {"image_size": size}
-    runtime = workspace.settings.runtime
+    catalogue, settings = workspace.catalogue, workspace.settings
+    classifier, runtime = encoder_settings(workspace), settings.runtime
+    newest_first = catalogued.list_feature_sets(catalogue)[::-1]
+    if classifier.model.startswith(IMPORTED):
+        for record in newest_first:
+            # An import that was interrupted has fewer rows than images and does not count.
+            if record.name == classifier.model and record.details["images"] == (
+                catalogued.row_count(catalogue, record.feature_set_id)
+            ):
+                return record
+        return None
+    request = _request(classifier, settings.ingest.background)
+    request["image_size"] = _settled_size(classifier, newest_first[::-1])
     placement = choose_placement(
         device=runtime.device, backend=runtime.backend, precision=runtime.precision
     )
-    where = (placement.kind, placement.backend, placement.precision)
-    for record in reversed(records):
+    for record in newest_first:
         identity = record.details.get("identity", {})
-        ran_on = tuple(identity.get(name) for name in ("device", "backend", "precision"))
         computed = record.details.get("request", {}) | {"image_size": identity.get("image_size")}
-        if computed == request and ran_on == where:
+        ran_on = tuple(identity.get(name) for name in ("device", "backend", "precision"))
+        if computed == request and ran_on == (
+            placement.kind,
+            placement.backend,
+            placement.precision,
+        ):
             return record
     return None
 
 
-def _newest_import(
-    workspace: Workspace, records: list[FeatureSetRecord]
-) -> FeatureSetRecord | None:
-    """The last import under the name in the settings that came to its end."""
-    for record in reversed(records):
-        if record.name == workspace.settings.classifier.model:
-            rows = catalogued.row_count(workspace.catalogue, record.feature_set_id)
-            if rows == record.details["images"]:
-                return record
-    return None
-
-
-def details_of(workspace: Workspace, identity: EncoderIdentity) -> dict[str, Any]:
-    """What is kept beside a feature set: the wish, the encoder, and what computed it."""
-    packages = ("torch", "timm", "openvino", "pillow")
+def feature_set_details(workspace: Workspace, identity: EncoderIdentity) -> dict[str, Any]:
+    """What is recorded with a feature set: the settings, the encoder, and library versions."""
+    installed = [name for name, module in _PACKAGES.items() if find_spec(module)]
     return {
-        "request": _requested(workspace),
+        "request": _request(encoder_settings(workspace), workspace.settings.ingest.background),
         "identity": asdict(identity),
-        "versions": {name: version(name) for name in packages if _installed(name)},
+        "versions": {name: version(name) for name in installed},
     }
 
 
 def open_workspace_encoder(workspace: Workspace, *, image_size: int | None = None) -> Encoder:
-    """The encoder that the settings name, with `image_size` or the size they mean.
+    """The encoder that the settings name, with `image_size` or the size that they mean.
 
-    Raises LearnError if it cannot be had.
+    Raises LearnError if weights, device or engine are missing.
     """
-    chosen, runtime = encoder_settings(workspace), workspace.settings.runtime
-    request = EncoderRequest(
-        model=chosen.model,
-        weights=weights_file(workspace),
-        image_size=image_size or _image_size(workspace),
-        fit=chosen.fit,
-        background=workspace.settings.ingest.background,
-        device=runtime.device,
-        backend=runtime.backend,
-        precision=runtime.precision,
-        batch_size=runtime.batch_size,
-        workers=runtime.workers,
+    settings, classifier = workspace.settings, encoder_settings(workspace)
+    if image_size is None:
+        records = catalogued.list_feature_sets(workspace.catalogue)
+        image_size = _settled_size(classifier, records)
+    if image_size is None:
+        small_side = small_side_quantile(workspace.catalogue, share=POOL_SHARE)
+        image_size = automatic_size(input_rule(classifier.model, classifier.weights), small_side)
+    return open_encoder(
+        classifier,
+        settings.runtime,
+        image_size=image_size,
+        background=settings.ingest.background,
+        cache_folder=workspace.folder("models") / "encoders",
     )
-    return open_encoder(request, keep_in=workspace.folder("models") / "encoders")
 
 
-def pixel_loader(workspace: Workspace, image_size: int) -> PixelLoader:
-    """What reads images for an encoder, by this workspace's rules."""
-    settings = workspace.settings
+def pixel_loader(settings: Settings, image_size: int) -> PixelLoader:
+    """Reads images for an encoder with inputs of `image_size` pixels."""
     return PixelLoader(side=image_size, fit=settings.classifier.fit, ingest=settings.ingest)
 
 
-def _image_size(workspace: Workspace) -> int:
-    settled = _settled_size(workspace, catalogued.list_feature_sets(workspace.catalogue))
-    if settled is not None:
-        return settled
-    rule = input_rule(workspace.settings.classifier.model, weights_file(workspace))
-    return automatic_size(rule, small_side_quantile(workspace.catalogue, share=POOL_SHARE))
-
-
-def _settled_size(workspace: Workspace, records: list[FeatureSetRecord]) -> int | None:
-    """The size in the settings, or what `auto` came to mean for this model; None if open."""
-    chosen = workspace.settings.classifier
-    if chosen.image_size != "auto":
-        return chosen.image_size
+def _settled_size(
+    classifier: ClassifierSettings, records: Sequence[FeatureSetRecord]
+) -> int | None:
+    """The size in the settings, or what `auto` was decided to be for this model, if it was."""
+    if classifier.image_size != "auto":
+        return classifier.image_size
     for record in records:
-        request: Mapping[str, Any] = record.details.get("request", {})
-        if (request.get("model"), request.get("image_size")) == (chosen.model, "auto"):
+        request = record.details.get("request", {})
+        if (request.get("model"), request.get("image_size")) == (classifier.model, "auto"):
             return int(record.details["identity"]["image_size"])
     return None
 
 
-def _requested(workspace: Workspace) -> dict[str, Any]:
-    """The settings that decide about features, with a weights file named by its content."""
-    chosen = encoder_settings(workspace)
+def _request(classifier: ClassifierSettings, background: str) -> dict[str, Any]:
+    """The settings that features depend on, with a weights file named by its content."""
     return {
-        "model": chosen.model,
-        "weights": find_weights(chosen.model, weights_file(workspace)).digest(),
-        "image_size": chosen.image_size,
-        "fit": chosen.fit,
-        "background": workspace.settings.ingest.background,
+        "model": classifier.model,
+        "weights": find_weights(classifier.model, classifier.weights).digest(),
+        "image_size": classifier.image_size,
+        "fit": classifier.fit,
+        "background": background,
         "code": CODE_VERSION,
     }
-
-
-def weights_file(workspace: Workspace) -> str:
-    """The user's weights file, seen from the workspace; empty for the model's usual ones."""
-    weights = workspace.settings.classifier.weights
-    return str(workspace.root / Path(weights).expanduser()) if weights else ""
-
-
-def _installed(package: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec({"pillow": "PIL"}.get(package, package)) is not None

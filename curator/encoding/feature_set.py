@@ -1,16 +1,14 @@
-"""The features that a workspace has, ready to be read.
+"""The stored features of a workspace, opened for reading.
 
-Which set is meant follows from the settings: the model, its weights, size and placement
-name one encoder, and the features of other encoders stay where they are, unmixed.
+The settings name the set: model, weights, size and placement are those of one encoder,
+and features of other encoders are never mixed with its own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from curator.base.arrays import Float16Array, IntArray
 from curator.catalogue import features as catalogued
 from curator.catalogue.features import FeatureSetRecord
 from curator.classifiers.encoders.encoder import EncoderIdentity
@@ -21,19 +19,17 @@ from curator.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class FeatureSet:
-    """A set of features as the catalogue knows it, mapped for reading."""
+    """A set of features: its record in the catalogue, and its rows mapped into memory."""
 
     record: FeatureSetRecord
     reader: FeatureReader
 
     @property
     def feature_set_id(self) -> int:
-        """The catalogue's number for it."""
         return self.record.feature_set_id
 
     @property
     def fingerprint(self) -> str:
-        """What the features depend on, as a digest."""
         return self.record.fingerprint
 
     @property
@@ -43,27 +39,25 @@ class FeatureSet:
 
     @property
     def dimension(self) -> int:
-        """Numbers in a feature."""
         return self.record.dimension
 
     @property
     def rows(self) -> int:
-        """Rows on disk."""
         return self.reader.rows
 
     @property
     def identity(self) -> EncoderIdentity | None:
-        """The encoder behind it; None for features that the user brought."""
+        """The encoder of the features; None for imported ones."""
         facts = self.record.details.get("identity")
         return None if facts is None else EncoderIdentity.from_facts(facts)
 
-    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """A copy of these rows in the order given, (len(rows), dimension)."""
+    def gather(self, rows: IntArray) -> Float16Array:
+        """A copy of these rows in this order, (len(rows), dimension)."""
         return self.reader.gather(rows)
 
 
 def current_features(workspace: Workspace) -> FeatureSet | None:
-    """What the current settings' encoder has computed so far, without computing anything."""
+    """What the current settings' encoder has computed so far; None if nothing."""
     record = find_encoded(workspace)
     return None if record is None else open_features(workspace, record)
 
@@ -75,7 +69,7 @@ def open_features(workspace: Workspace, record: FeatureSetRecord) -> FeatureSet:
 
 
 def feature_file(workspace: Workspace, record: FeatureSetRecord) -> FeatureFile:
-    """Where the rows of a set lie."""
+    """The file of a set's rows."""
     return FeatureFile(
         folder=workspace.folder("features"),
         fingerprint=record.fingerprint,

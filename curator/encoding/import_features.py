@@ -1,7 +1,7 @@
-"""Bringing one's own features: an array and a CSV that says whose each row is.
+"""Importing features: an array, and a CSV that names the image of each row.
 
 All rows are checked before anything is written, and the new set counts only once it is
-whole, so an import either happens or does not. A later import under the same name
+complete, so an import either happens or does not. A later import under the same name
 replaces the earlier one as a whole; rounds that used that one can still find it.
 """
 
@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.base.arrays import IntArray
 from curator.base.progress import SILENT, Progress
 from curator.catalogue import features as catalogued
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.images import images_by_path, images_by_sha256
 from curator.catalogue.leases import lease
@@ -36,7 +38,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureImportReport:
-    """What an import did; `unchanged` if exactly these features were there already.
+    """Result of an import; `unchanged` if exactly these features were imported before.
 
     `without` images of the pool have no features in this set.
     """
@@ -56,19 +58,20 @@ def import_features(
 
     `array` is a .npy file of float16 or float32 numbers (n, dimension); `index` a CSV
     with n rows in the same order and a column `path` or `sha256`. Raises DataError, and
-    imports nothing, if a row names no known image, two rows of one image differ, or a
+    imports nothing, if a row names no catalogued image, two rows of one image differ, or a
     number is not finite in 16 bits.
     """
     if not name or not name.replace("-", "").replace("_", "").isalnum():
         raise UsageError(f"`{name}` is no name for features.", "Use letters, digits, - and _ only.")
     rows = _open_array(array)
-    image_ids = _read_index(workspace, index, len(rows))
-    order = _one_row_each(image_ids, rows, index)
+    image_ids = _read_index(workspace.catalogue, index, len(rows))
+    order = _unique_rows(image_ids, rows, index)
+    image_ids = image_ids[order]
     _check_numbers(rows, array, progress)
     with lease(workspace.catalogue, "encode"):
-        record, whole = _feature_set(workspace, name, image_ids[order], rows, order)
-        if not whole:
-            _write(workspace, record, image_ids[order], rows, order, progress)
+        record, is_complete = _feature_set(workspace, name, image_ids, rows, order)
+        if not is_complete:
+            _write(workspace, record, image_ids, rows, order, progress)
     without = catalogued.count_without_features(workspace.catalogue, record.feature_set_id)
     return FeatureImportReport(
         feature_set_id=record.feature_set_id,
@@ -76,7 +79,7 @@ def import_features(
         images=len(order),
         dimension=record.dimension,
         without=without,
-        unchanged=whole,
+        unchanged=is_complete,
     )
 
 
@@ -95,24 +98,29 @@ def _open_array(path: Path) -> NDArray[np.floating[Any]]:
     return rows
 
 
-def _read_index(workspace: Workspace, index: Path, count: int) -> NDArray[np.int64]:
+def _read_index(catalogue: Catalogue, index: Path, count: int) -> IntArray:
     """The image of each array row. Raises DataError with the lines that name none."""
-    ids: list[NDArray[np.int64]] = []
+    image_ids: list[int] = []
     problems: list[str] = []
     lines = _index_lines(index)
     unknown = 0
-    while some := list(islice(lines, _CHUNK)):
-        found = _look_up(workspace, index, [named for _, named in some])
-        for (line, named), image_id in zip(some, found, strict=True):
+    while chunk := list(islice(lines, _CHUNK)):
+        names = [name for _, name in chunk]
+        digests = [name for name in names if isinstance(name, bytes) and len(name) == 32]
+        paths = [name for name in names if isinstance(name, str)]
+        ids: dict[bytes | str, int] = {}
+        ids.update(images_by_sha256(catalogue, digests).items())
+        ids.update(images_by_path(catalogue, paths, index).items())
+        for line, name in chunk:
+            image_id = ids.get(name, -1)
+            image_ids.append(image_id)
             if image_id < 0:
                 unknown += 1
                 if len(problems) < _SHOWN:
-                    problems.append(f"\n  line {line}: {_shown(named)} is not in the catalogue")
-        ids.append(found)
-    given = sum(len(part) for part in ids)
-    if given != count:
+                    problems.append(f"\n  line {line}: {_shown(name)} is not in the catalogue")
+    if len(image_ids) != count:
         raise DataError(
-            f"{index} has {given:,} rows, and the array has {count:,}.",
+            f"{index} has {len(image_ids):,} rows, and the array has {count:,}.",
             "Both need one row for each image, in the same order.",
         )
     if unknown:
@@ -121,7 +129,7 @@ def _read_index(workspace: Workspace, index: Path, count: int) -> NDArray[np.int
             f"{index} names {unknown:,} unknown images:{''.join(problems)}{more}\n",
             "`curator add` them first, or leave their rows out of both files.",
         )
-    return np.concatenate(ids)
+    return np.array(image_ids, np.int64)
 
 
 def _index_lines(index: Path) -> Iterator[tuple[int, bytes | str]]:
@@ -152,29 +160,16 @@ def _digest_bytes(text: str) -> bytes | str:
         return text
 
 
-def _look_up(workspace: Workspace, index: Path, named: list[bytes | str]) -> NDArray[np.int64]:
-    """Image ids, -1 where there is none."""
-    digests = [one for one in named if isinstance(one, bytes) and len(one) == 32]
-    paths = [one for one in named if isinstance(one, str)]
-    known: dict[bytes | str, int] = {}
-    known.update(images_by_sha256(workspace.catalogue, digests).items())
-    known.update(images_by_path(workspace.catalogue, paths, index).items())
-    return np.array([known.get(one, -1) for one in named], np.int64)
-
-
-def _shown(named: bytes | str) -> str:
-    text = named.hex() if isinstance(named, bytes) else named
+def _shown(name: bytes | str) -> str:
+    text = name.hex() if isinstance(name, bytes) else name
     return f"`{text.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')}`"
 
 
-def _one_row_each(
-    image_ids: NDArray[np.int64], rows: NDArray[np.floating[Any]], index: Path
-) -> NDArray[np.int64]:
-    """The array rows to take, in the order of image ids, one for each image."""
-    _, first, whose = np.unique(image_ids, return_index=True, return_inverse=True)
-    again = np.flatnonzero(first[whose] != np.arange(len(image_ids)))
-    for row in again:
-        other = first[whose[row]]
+def _unique_rows(image_ids: IntArray, rows: NDArray[np.floating[Any]], index: Path) -> IntArray:
+    """The array rows to import: the first of each image, in the order of image ids."""
+    _, first, inverse = np.unique(image_ids, return_index=True, return_inverse=True)
+    for row in np.flatnonzero(first[inverse] != np.arange(len(image_ids))):
+        other = first[inverse[row]]
         if rows[row].tobytes() != rows[other].tobytes():
             raise DataError(
                 f"{index}: rows {other + 1:,} and {row + 1:,} are the same image, "
@@ -201,21 +196,22 @@ def _check_numbers(rows: NDArray[np.floating[Any]], array: Path, progress: Progr
 def _feature_set(
     workspace: Workspace,
     name: str,
-    image_ids: NDArray[np.int64],
+    image_ids: IntArray,
     rows: NDArray[np.floating[Any]],
-    order: NDArray[np.int64],
+    order: IntArray,
 ) -> tuple[FeatureSetRecord, bool]:
-    """The set for these features, and whether it is whole already."""
+    """The set for these features, and whether it is complete already."""
     catalogue, title = workspace.catalogue, IMPORTED + name
     content = hashlib.sha256(image_ids.astype("<i8").tobytes())
     for start in range(0, len(order), _CHUNK):
         content.update(rows[order[start : start + _CHUNK]].astype("<f2").tobytes())
     digest = content.hexdigest()
-    earlier = [one for one in catalogued.list_feature_sets(catalogue) if one.name == title]
+    earlier = [record for record in catalogued.list_feature_sets(catalogue) if record.name == title]
     if earlier and earlier[-1].details["content"] == digest:
-        there = catalogued.row_count(catalogue, earlier[-1].feature_set_id)
+        recorded = catalogued.row_count(catalogue, earlier[-1].feature_set_id)
         stored = feature_file(workspace, earlier[-1]).stored_rows()
-        return earlier[-1], there == len(order) <= stored
+        return earlier[-1], recorded == len(order) <= stored
+    # The number of earlier imports makes an import that is repeated later a set of its own.
     identity = f"{title} {rows.shape[1]} {len(earlier)} {digest}"
     record = catalogued.feature_set(
         catalogue,
@@ -230,9 +226,9 @@ def _feature_set(
 def _write(
     workspace: Workspace,
     record: FeatureSetRecord,
-    image_ids: NDArray[np.int64],
+    image_ids: IntArray,
     rows: NDArray[np.floating[Any]],
-    order: NDArray[np.int64],
+    order: IntArray,
     progress: Progress,
 ) -> None:
     catalogue, set_id = workspace.catalogue, record.feature_set_id

@@ -11,25 +11,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from curator.base.arrays import Float16Array, PixelArray
 from curator.base.progress import SILENT, Progress
 from curator.catalogue.features import FeatureSetRecord
 from curator.classifiers.encoders.encoder import EncoderIdentity
-from curator.classifiers.encoders.pipeline import Unreadable
 from curator.encoding.encoder_choice import open_workspace_encoder, pixel_loader
 from curator.errors import DataError
+from curator.imaging.problems import Unreadable
 from curator.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedPath:
-    """A file, and its features (dimension,) or pixels (side, side, channels), or why there are
-    none."""
+    """A file with its features (dimension,) or pixels (side, side, channels), or its problem."""
 
     path: Path
-    features: NDArray[np.float16] | NDArray[np.uint8] | None
+    features: Float16Array | PixelArray | None
     problem: Unreadable | None
 
 
@@ -40,10 +37,10 @@ def encode_paths(
     feature_set: FeatureSetRecord,
     progress: Progress = SILENT,
 ) -> Iterator[EncodedPath]:
-    """Encode files in the order given, with the encoder that `feature_set` came from.
+    """Encode files in this order, with the encoder of `feature_set`.
 
     Raises DataError if the settings name another encoder by now, or the features were
-    imported and there is no encoder; LearnError if it cannot be had.
+    imported and there is no encoder; LearnError if it cannot be opened.
     """
     facts = feature_set.details.get("identity")
     if facts is None:
@@ -60,11 +57,11 @@ def encode_paths(
                 f"{identity.model} at {identity.image_size} pixels, than the settings name now.",
                 "Run `curator round`, or change the settings of `classifier` back.",
             )
-        loader = pixel_loader(workspace, identity.image_size)
+        loader = pixel_loader(workspace.settings, identity.image_size)
         with progress.stage("encode") as stage:
             for chunk in encoder.encode(paths, lambda path: loader.load_path(os.fsencode(path))):
                 stage.advance(len(chunk.items))
                 for position, path in enumerate(chunk.items):
                     problem = chunk.problems.get(position)
-                    found = None if problem else chunk.features[position]
-                    yield EncodedPath(path=path, features=found, problem=problem)
+                    features = None if problem else chunk.features[position]
+                    yield EncodedPath(path=path, features=features, problem=problem)

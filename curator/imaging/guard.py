@@ -43,8 +43,7 @@ def readable_formats() -> tuple[str, ...]:
     else:
         register_heif_opener()
     with_magic = [name for name, (_, accept) in Image.OPEN.items() if accept is not None]
-    others = [name for name in Image.OPEN if name not in with_magic]
-    ordered = dict.fromkeys([*_FIRST, *with_magic, *others])
+    ordered = dict.fromkeys([*_FIRST, *with_magic, *Image.OPEN])
     return tuple(name for name in ordered if name in Image.OPEN and name not in _LEFT_OUT)
 
 

@@ -71,5 +71,5 @@ def _stretch(values: NDArray[Any]) -> NDArray[np.uint8]:
         scaled = (real - low) / (high - low if high > low else 1.0) * 255.0
     else:
         scaled = real / white * 255.0
-    known = np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0)
-    return np.asarray(np.clip(np.rint(known), 0, 255), dtype=np.uint8)
+    finite_only = np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0)
+    return np.asarray(np.clip(np.rint(finite_only), 0, 255), dtype=np.uint8)

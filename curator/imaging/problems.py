@@ -8,10 +8,22 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
 from curator.base.vocabulary import Quarantine
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why an image gives no pixels, as a value.
+
+    The exception would keep the frames of its traceback, and so the file's bytes, in memory.
+    """
+
+    reason: Quarantine
+    detail: str
 
 
 class ImageProblem(Exception):  # noqa: N818 - what is wrong is the file, not the program
@@ -21,6 +33,10 @@ class ImageProblem(Exception):  # noqa: N818 - what is wrong is the file, not th
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+    def as_value(self) -> Unreadable:
+        """Reason and detail without the traceback."""
+        return Unreadable(self.reason, self.detail)
 
 
 DECODER_ERRORS = (

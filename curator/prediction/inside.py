@@ -23,7 +23,7 @@ from curator.base.values import ImageFile
 from curator.catalogue import pool
 from curator.catalogue.images import find_named_image, image_files
 from curator.charts.maps import laid_over, map_grid
-from curator.encoding.encoder_choice import weights_file
+from curator.encoding.encoder_choice import encoder_settings
 from curator.encoding.pixel_packs import is_pack, spec_of
 from curator.errors import DataError, LearnError
 from curator.imaging.opening import read_file
@@ -194,7 +194,7 @@ def _frozen_network(workspace: Workspace, model: CurrentModel) -> PixelNetwork:
         )
     request = NetworkRequest(
         model=str(facts["model"]),
-        weights=weights_file(workspace),
+        weights=encoder_settings(workspace).weights,
         image_size=int(facts["image_size"]),
     )
     network = build_network(request, resolve_input(request), seed=0)

@@ -34,7 +34,7 @@ from curator.settings.sections import ClassesSettings
 from curator.workspace import Workspace
 
 if TYPE_CHECKING:
-    from curator.encoding.encode import FeatureSet
+    from curator.encoding.feature_set import FeatureSet
 
 QUEUES: dict[str, str] = {
     "diverse": "spread over feature space; needs no model, for the first labels",

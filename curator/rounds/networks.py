@@ -26,7 +26,6 @@ from curator.catalogue import pool, rounds
 from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.pool import HumanLabels
 from curator.classifiers.devices import choose_placement
-from curator.classifiers.encoders.pipeline import Unreadable
 from curator.classifiers.heads.frozen import PoolSlice
 from curator.classifiers.heads.pseudo_labels import PseudoRule
 from curator.encoding.new_files import EncodedPath
@@ -313,8 +312,7 @@ def pixels_of_paths(
             data = read_file(os.fsencode(path), ingest.max_bytes)
             yield EncodedPath(path=path, features=decode_square(data, spec, ingest), problem=None)
         except ImageProblem as problem:
-            found = Unreadable(reason=problem.reason, detail=problem.detail)
-            yield EncodedPath(path=path, features=None, problem=found)
+            yield EncodedPath(path=path, features=None, problem=problem.as_value())
 
 
 def unseen_scorer(

@@ -2,9 +2,9 @@
 
 A pack holds each image once, by its SHA-256, at one size and in one colour mode: as raw
 bytes that are mapped into memory, or as JPEGs where raw bytes would not fit the budget.
-Pixels reach the disk before the index names them, so a build that is cut off goes on
-where it was. Every row carries a digest, which is checked the first time it is read. A
-pack is worth nothing by itself: it can always be made again from the images.
+Pixels are synced to disk before the index names them, so an interrupted build continues
+where it stopped. Every row has a digest, which is checked the first time it is read. A
+pack can always be built again from the images.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from io import FileIO
 from itertools import islice
@@ -25,17 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curator.base.files import cannot_write
+from curator.base.arrays import IntArray, PixelArray
+from curator.base.files import cannot_write, write_synced
 from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
 from curator.errors import StorageError
 from curator.imaging.opening import Fit, open_square, read_file
-from curator.imaging.problems import ImageProblem
+from curator.imaging.problems import ImageProblem, Unreadable
 from curator.settings.sections import IngestSettings
 
 Codec = Literal["raw", "jpeg"]
-Pixels = NDArray[np.uint8]
-Rows = NDArray[np.int64]
 
 FORMAT = 1
 """Raise it when a change of the code changes the bytes of a row."""
@@ -80,15 +79,6 @@ class PackSpec:
         return f"{self.side}-{colour}-{self.codec}-{digest[:12]}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadableSquare:
-    """An image that could not be put into a pack, and why."""
-
-    image_id: int
-    reason: Quarantine
-    detail: str
-
-
 class PackDamageError(StorageError):
     """A pack does not hold what it held when it was made."""
 
@@ -101,9 +91,9 @@ class PixelPack:
         self.spec = spec
         self.folder = folder
         self._index = _read_index(folder)
-        self._seen = np.zeros(len(self._index), dtype=np.bool_)
+        self._checked = np.zeros(len(self._index), dtype=np.bool_)
         path = _pixels_path(folder)
-        self._data: Pixels = (
+        self._data: PixelArray = (
             np.memmap(path, dtype=np.uint8, mode="r") if len(self._index) else np.empty(0, np.uint8)
         )
         order = np.argsort(_keys(self._index["sha256"]), kind="stable")
@@ -118,25 +108,25 @@ class PixelPack:
         """Size of pixels and index."""
         return int(len(self._data) + self._index.nbytes)
 
-    def rows_of(self, sha256s: Sequence[bytes]) -> Rows:
+    def rows_of(self, sha256s: Sequence[bytes]) -> IntArray:
         """The row of each image, in the order given; -1 where there is none."""
         if not len(sha256s) or not len(self._index):
             return np.full(len(sha256s), -1, dtype=np.int64)
-        wanted = np.frombuffer(b"".join(sha256s), dtype="S32")
-        place = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
-        found = self._sorted[place] == wanted
-        rows: Rows = np.where(found, self._order[place], -1).astype(np.int64)
+        keys = np.frombuffer(b"".join(sha256s), dtype="S32")
+        position = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
+        is_packed = self._sorted[position] == keys
+        rows: IntArray = np.where(is_packed, self._order[position], -1).astype(np.int64)
         return rows
 
-    def gather(self, rows: Rows) -> Pixels:
+    def gather(self, rows: IntArray) -> PixelArray:
         """The pixels of these rows, (rows, side, side, channels) uint8, in the order given.
 
         Raises PackDamageError if a row is not what it was when it was written.
         """
         side, channels = self.spec.side, self.spec.channels
         pixels = np.empty((len(rows), side, side, channels), dtype=np.uint8)
-        for place, row in enumerate(rows):
-            pixels[place] = self._decode(self._bytes(int(row)))
+        for position, row in enumerate(rows):
+            pixels[position] = self._decode(self._bytes(int(row)))
         return pixels
 
     def check(self) -> Iterator[int]:
@@ -150,31 +140,31 @@ class PixelPack:
                 self._bytes(row)
             yield end - start
 
-    def _bytes(self, row: int) -> Pixels:
+    def _bytes(self, row: int) -> PixelArray:
         entry = self._index[row]
         start = int(entry["offset"])
         data = self._data[start : start + int(entry["length"])]
-        if not self._seen[row]:
+        if not self._checked[row]:
             if _digest(data.data) != entry["digest"].tobytes():
                 raise PackDamageError(
                     f"Row {row:,} of the packed pixels in {self.folder} is damaged.",
                     "Run `curator pack`; it checks all rows and makes the pack again.",
                 )
-            self._seen[row] = True
+            self._checked[row] = True
         return data
 
-    def _decode(self, data: Pixels) -> Pixels:
+    def _decode(self, data: PixelArray) -> PixelArray:
         shape = (self.spec.side, self.spec.side, self.spec.channels)
         if self.spec.codec == "raw":
             return data.reshape(shape)
         import simplejpeg
 
         space = "GRAY" if self.spec.channels == 1 else "RGB"
-        decoded: Pixels = simplejpeg.decode_jpeg(data, colorspace=space)
+        decoded: PixelArray = simplejpeg.decode_jpeg(data, colorspace=space)
         return decoded.reshape(shape)
 
 
-def decode_square(data: bytes, spec: PackSpec, ingest: IngestSettings) -> Pixels:
+def decode_square(data: bytes, spec: PackSpec, ingest: IngestSettings) -> PixelArray:
     """The pixels that a raw pack would hold of a file's bytes, (side, side, channels).
 
     Raises ImageProblem.
@@ -187,10 +177,8 @@ def decode_square(data: bytes, spec: PackSpec, ingest: IngestSettings) -> Pixels
 
 def choose_codec(spec: PackSpec, images: int, max_bytes: int) -> PackSpec:
     """`spec` with raw rows where `images` of them fit `max_bytes`, else with JPEGs."""
-    raw = PackSpec(**{**asdict(spec), "codec": "raw"})
-    if raw.estimated_bytes(images) <= max_bytes:
-        return raw
-    return PackSpec(**{**asdict(spec), "codec": "jpeg"})
+    raw = replace(spec, codec="raw")
+    return raw if raw.estimated_bytes(images) <= max_bytes else replace(spec, codec="jpeg")
 
 
 def build_pack(
@@ -201,28 +189,26 @@ def build_pack(
     ingest: IngestSettings,
     workers: int,
     advance: Callable[[int], None] = lambda count: None,
-) -> list[UnreadableSquare]:
-    """Append these images to the pack in `folder`; images that it holds must not be among them.
+) -> dict[int, Unreadable]:
+    """Append images to the pack in `folder`, which must not hold any of them yet.
 
-    Images are decoded by `workers` threads and written in the order given, so the same
-    images give the same bytes however often the build was interrupted. Returns the images
-    that could not be used. Raises StorageError if the disk does not take them.
+    Images are decoded by `workers` threads and written in this order, so the same images
+    give the same bytes however often the build was interrupted. Returns the problems of
+    unreadable images by image id. Raises StorageError if the disk is full.
     """
-    unreadable: list[UnreadableSquare] = []
+    unreadable: dict[int, Unreadable] = {}
+    remaining = iter(files)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _Writer(folder) as writer, ThreadPoolExecutor(max(1, workers)) as pool:
             packed = partial(_packed, spec=spec, ingest=ingest)
-            for chunk in _chunks(files):
+            while chunk := list(islice(remaining, _AT_ONCE)):
                 rows = []
-                for file, result in zip(chunk, pool.map(packed, chunk), strict=True):
-                    if isinstance(result, ImageProblem):
-                        problem = UnreadableSquare(
-                            image_id=file.image_id, reason=result.reason, detail=result.detail
-                        )
-                        unreadable.append(problem)
+                for file, row in zip(chunk, pool.map(packed, chunk), strict=True):
+                    if isinstance(row, Unreadable):
+                        unreadable[file.image_id] = row
                     else:
-                        rows.append((file.sha256, result))
+                        rows.append((file.sha256, row))
                 writer.append(rows)
                 advance(len(chunk))
     except OSError as error:
@@ -231,21 +217,21 @@ def build_pack(
 
 
 def remove_pack(folder: Path) -> None:
-    """Delete a pack; one that is not there is no matter."""
+    """Delete a pack if it exists."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Writer:
-    """Appends rows: pixels first, and the index when these are on the disk."""
+    """Appends rows: pixels first, and the index once they are synced to disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def __enter__(self) -> _Writer:
-        known = _read_index(self._folder)
-        self._end = int(known[-1]["offset"] + known[-1]["length"]) if len(known) else 0
+        index = _read_index(self._folder)
+        self._end = int(index[-1]["offset"] + index[-1]["length"]) if len(index) else 0
         self._pixels = _open_at(_pixels_path(self._folder), self._end)
-        self._index = _open_at(_index_path(self._folder), known.nbytes)
+        self._index = _open_at(_index_path(self._folder), index.nbytes)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -259,27 +245,20 @@ class _Writer:
             entry["digest"] = np.frombuffer(_digest(data), dtype=np.uint8)
             entry["offset"], entry["length"] = self._end, len(data)
             self._end += len(data)
-        _write_all(self._pixels, b"".join(data for _, data in rows))
-        _write_all(self._index, entries.tobytes())
+        write_synced(self._pixels, b"".join(data for _, data in rows))
+        write_synced(self._index, entries.tobytes())
 
 
 def _open_at(path: Path, size: int) -> FileIO:
-    """The file opened for appending, without whatever a cut-off build left beyond `size`."""
+    """The file opened for appending; what an interrupted build left beyond `size` is cut off."""
     stream = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+")
     stream.truncate(size)
     stream.seek(size)
     return stream
 
 
-def _write_all(stream: FileIO, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[stream.write(view) :]
-    os.fsync(stream.fileno())
-
-
 def _read_index(folder: Path) -> NDArray[Any]:
-    """The rows whose pixels are all there."""
+    """The rows whose pixels are complete."""
     try:
         content = _index_path(folder).read_bytes()
         size = _pixels_path(folder).stat().st_size
@@ -291,14 +270,14 @@ def _read_index(folder: Path) -> NDArray[Any]:
     return index[: missing[0]] if len(missing) else index
 
 
-def _packed(file: ImageFile, *, spec: PackSpec, ingest: IngestSettings) -> bytes | ImageProblem:
+def _packed(file: ImageFile, *, spec: PackSpec, ingest: IngestSettings) -> bytes | Unreadable:
     try:
         data = read_file(file.path, ingest.max_bytes)
         if hashlib.sha256(data).digest() != file.sha256:
-            return ImageProblem(Quarantine.CHANGING, "its content is not what was added")
+            return Unreadable(Quarantine.CHANGING, "its content is not what was added")
         pixels = decode_square(data, spec, ingest)
     except ImageProblem as problem:
-        return problem
+        return problem.as_value()
     if spec.codec == "raw":
         return pixels.tobytes()
     import simplejpeg
@@ -313,14 +292,8 @@ def _digest(data: bytes | memoryview) -> bytes:
     return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
 
 
-def _keys(sha256: Pixels) -> NDArray[np.bytes_]:
+def _keys(sha256: PixelArray) -> NDArray[np.bytes_]:
     return np.frombuffer(np.ascontiguousarray(sha256).tobytes(), dtype="S32")
-
-
-def _chunks(files: Iterable[ImageFile]) -> Iterator[list[ImageFile]]:
-    remaining = iter(files)
-    while chunk := list(islice(remaining, _AT_ONCE)):
-        yield chunk
 
 
 def _pixels_path(folder: Path) -> Path:

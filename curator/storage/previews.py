@@ -1,9 +1,8 @@
-"""Small pictures for review, kept in a few large files instead of a million small ones.
+"""Small pictures for review, stored in a few large files instead of a million small ones.
 
-Packs are only ever appended to: a place that the catalogue holds stays valid for good.
-What is appended must be synced before its places are recorded; killed in between, the
-bytes at the end of a pack are waste that nobody points at. A preview that is lost can be
-made again from its image.
+Packs are only ever appended to, so a position that the catalogue has recorded stays valid.
+What is appended must be synced before its position is recorded; killed in between, the
+bytes at the end of a pack are unused. A lost preview can be made again from its image.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
-from curator.base.files import cannot_write
+from curator.base.files import cannot_write, sync_folder
 from curator.base.values import PreviewPlace
 
 PACK_BYTES = 256_000_000
@@ -39,31 +37,25 @@ class PreviewStore:
         self._end = 0
 
     def __enter__(self) -> PreviewStore:
-        """Open nothing yet; packs are opened when they are needed."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def append(self, previews: Sequence[bytes]) -> list[PreviewPlace]:
-        """Write previews behind what is there; their places, in the same order.
+        """Append previews; their positions, in the same order.
 
         They are on the disk only after `sync`. Raises StorageError.
         """
-        places = []
+        positions = []
         for preview in previews:
-            self._make_room()
-            places.append(PreviewPlace(pack=self._pack, offset=self._end, length=len(preview)))
+            self._open_writer()
+            positions.append(PreviewPlace(pack=self._pack, offset=self._end, length=len(preview)))
             self._write(preview)
-        return places
+        return positions
 
     def sync(self) -> None:
-        """Bring everything appended so far to the disk. Raises StorageError."""
+        """Wait until everything appended so far is on the disk. Raises StorageError."""
         if self._writer is None:
             return
         try:
@@ -71,18 +63,18 @@ class PreviewStore:
         except OSError as error:
             raise cannot_write(self._path(self._pack), error) from error
 
-    def read(self, place: PreviewPlace) -> bytes | None:
-        """The JPEG at a place, None if it is lost and has to be made again."""
+    def read(self, position: PreviewPlace) -> bytes | None:
+        """The JPEG at a position, None if it is lost and has to be made again."""
         try:
-            descriptor = self._reader(place.pack)
-            content = os.pread(descriptor, place.length, place.offset)
+            descriptor = self._reader(position.pack)
+            content = os.pread(descriptor, position.length, position.offset)
         except OSError:
             return None
-        whole = len(content) == place.length and content.startswith(_JPEG_START)
-        return content if whole else None
+        is_complete = len(content) == position.length and content.startswith(_JPEG_START)
+        return content if is_complete else None
 
     def close(self) -> None:
-        """Let go of all packs."""
+        """Close all packs."""
         with self._lock:
             for descriptor in self._readers.values():
                 os.close(descriptor)
@@ -98,8 +90,8 @@ class PreviewStore:
                 self._readers[pack] = os.open(self._path(pack), os.O_RDONLY | os.O_CLOEXEC)
             return self._readers[pack]
 
-    def _make_room(self) -> None:
-        """Have a pack open that is not full yet."""
+    def _open_writer(self) -> None:
+        """Make sure that a pack is open for writing that is not full yet."""
         if self._writer is None:
             numbers = [int(path.stem) for path in self._folder.glob("*.pack")]
             self._open_pack(max(numbers, default=0))
@@ -113,7 +105,7 @@ class PreviewStore:
         try:
             self._writer = os.open(self._path(pack), flags, 0o666)
             self._pack, self._end = pack, os.fstat(self._writer).st_size
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             raise cannot_write(self._path(pack), error) from error
 
@@ -132,11 +124,3 @@ class PreviewStore:
         if self._writer is not None:
             os.close(self._writer)
             self._writer = None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

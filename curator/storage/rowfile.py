@@ -1,8 +1,7 @@
-"""An array on disk that is filled block by block and can be taken up where it was left.
+"""An array on disk that is filled block by block and continues after an interruption.
 
-Rows count only once they have reached the disk and a marker beside them says so; what a
-crash leaves beyond the marker is written again. Everything kept this way can be made
-again from features.
+Rows count only once they are synced to disk and a marker file says so; what a crash
+leaves after them is written again. The rows can always be computed again from features.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from curator.base.files import cannot_write, replacing
 
 Make = Callable[[int, int], NDArray[Any]]
-"""The rows from a place on, so many of them."""
+"""Computes rows: the first row, and how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +31,10 @@ class RowFile:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row."""
         return self.width * np.dtype(self.dtype).itemsize
 
     def rows(self) -> int:
-        """How many rows are safely there."""
+        """How many rows are synced to disk."""
         try:
             marked = int(self._marker.read_text())
             stored = self.path.stat().st_size // self.row_bytes
@@ -45,33 +43,30 @@ class RowFile:
         return min(marked, stored)
 
     def fill(self, total: int, block: int, make: Make, advance: Callable[[int], None]) -> None:
-        """Add what is missing of `total` rows, `block` rows at a time.
+        """Compute and write the missing ones of `total` rows, `block` rows at a time.
 
-        Raises StorageError if the disk does not take them.
+        Raises StorageError if the disk is full.
         """
         try:
-            self._fill(total, block, make, advance)
+            done = self.rows()
+            advance(done)
+            if done >= total:
+                return
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+            with os.fdopen(os.open(self.path, flags, 0o644), "r+b") as stream:
+                stream.truncate(done * self.row_bytes)
+                stream.seek(0, os.SEEK_END)
+                while done < total:
+                    rows = make(done, min(block, total - done))
+                    stream.write(np.ascontiguousarray(rows, dtype=self.dtype).data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                    done += len(rows)
+                    with replacing(self._marker) as marker:
+                        marker.write(str(done).encode())
+                    advance(len(rows))
         except OSError as error:
             raise cannot_write(self.path, error) from error
-
-    def _fill(self, total: int, block: int, make: Make, advance: Callable[[int], None]) -> None:
-        done = self.rows()
-        advance(done)
-        if done >= total:
-            return
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
-        with os.fdopen(descriptor, "r+b") as stream:
-            stream.truncate(done * self.row_bytes)
-            stream.seek(0, os.SEEK_END)
-            while done < total:
-                made = make(done, min(block, total - done))
-                stream.write(np.ascontiguousarray(made, dtype=self.dtype).data)
-                stream.flush()
-                os.fsync(stream.fileno())
-                done += len(made)
-                with replacing(self._marker) as marker:
-                    marker.write(str(done).encode())
-                advance(len(made))
 
     def read(self, total: int) -> NDArray[Any]:
         """The first `total` rows, mapped into memory."""

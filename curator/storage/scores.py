@@ -1,7 +1,7 @@
-"""The array file that each round leaves: what it thought of every image.
+"""The score file of a round: probabilities, distance and action of every image.
 
-The file is a plain `.npy` of records in order of image ids, named by the SHA-256 of its
-bytes. It is written as a stream and appears only when it is complete.
+It is a plain `.npy` of records in order of image ids, named by the SHA-256 of its bytes.
+It is written as a stream and appears only when it is complete.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -28,16 +27,16 @@ SCORE_RECORD = np.dtype(
         ("action", "i1"),
     ]
 )
-"""Image, P(positive) calibrated and raw, how unlike anything labelled it is (NaN: not measured),
+"""Image, P(positive) calibrated and raw, distance to the labelled images (NaN: not measured),
 fold of the heads, and the `Action` of the round."""
 
 _COPY_BYTES = 1 << 20
 
 
 class ScoreWriter:
-    """Collects records on disk and gives them their name at the end.
+    """Collects records on disk and names the file at the end.
 
-    Used as a context manager; what was not finished leaves no file behind.
+    Used as a context manager, which removes a file that was not finished.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,17 +45,10 @@ class ScoreWriter:
         self._count = 0
 
     def __enter__(self) -> ScoreWriter:
-        """Open the file that nobody sees yet."""
         self._file = self._part.open("w+b")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close, and leave nothing unfinished."""
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         self._part.unlink(missing_ok=True)
 
@@ -69,7 +61,7 @@ class ScoreWriter:
         self._count += len(records)
 
     def finish(self) -> str:
-        """Put the file in its place, safely on disk; returns its SHA-256 in hex."""
+        """Sync the file to disk and name it; returns its SHA-256 in hex."""
         complete = self._part.with_suffix(".whole")
         try:
             with complete.open("w+b") as whole:
@@ -85,21 +77,20 @@ class ScoreWriter:
                 os.fsync(whole.fileno())
                 whole.seek(0)
                 digest = hashlib.file_digest(whole, "sha256").hexdigest()
-            complete.replace(score_path(self._folder, digest))
+            complete.replace(_path(self._folder, digest))
         except OSError as error:
             complete.unlink(missing_ok=True)
             raise _not_written(self._folder, error) from error
         return digest
 
 
-def score_path(folder: Path, digest: str) -> Path:
-    """Where the score file with this digest lies."""
+def _path(folder: Path, digest: str) -> Path:
     return folder / f"{digest}.npy"
 
 
 def read_scores(folder: Path, digest: str) -> NDArray[Any] | None:
-    """The records of a round, memory-mapped; None if the file is not there any more."""
-    path = score_path(folder, digest)
+    """The records of a round, memory-mapped; None if the file is lost."""
+    path = _path(folder, digest)
     if not path.exists():
         return None
     records = np.load(path, mmap_mode="r", allow_pickle=False)

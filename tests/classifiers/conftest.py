@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from curator.classifiers.encoders.encoder import EncoderRequest, open_encoder
+from curator.classifiers.encoders.encoder import open_encoder
+from curator.settings.sections import ClassifierSettings, RuntimeSettings
 from tests.support import encoder, fashion
 
 GARMENTS = 5_000
@@ -23,7 +24,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def kept_networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def converted_networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for converted networks, so that each is converted once."""
     return tmp_path_factory.mktemp("networks")
 
@@ -37,7 +38,7 @@ def clothes() -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
         picture = Image.fromarray(pictures[index]).convert("RGB")
         return np.asarray(picture.resize((64, 64), Image.Resampling.BICUBIC))
 
-    with open_encoder(EncoderRequest(image_size=64)) as opened:
+    with open_encoder(ClassifierSettings(), RuntimeSettings(), image_size=64) as opened:
         chunks = [chunk.features for chunk in opened.encode(range(GARMENTS), load)]
     return np.concatenate(chunks), classes[:GARMENTS]
 

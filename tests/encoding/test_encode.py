@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curator.base.arrays import Float16Array, IntArray
 from curator.base.vocabulary import Quarantine
 from curator.catalogue.counts import counts
 from curator.catalogue.features import row_count
 from curator.catalogue.images import image_chunks, image_details
 from curator.catalogue.leases import lease
 from curator.encoding import encode as encoding
-from curator.encoding.encode import current_features, encode, ready_features
+from curator.encoding.encode import encode, ready_features
 from curator.encoding.encoder_choice import open_workspace_encoder, pixel_loader
-from curator.encoding.feature_set import feature_file
+from curator.encoding.feature_set import current_features, feature_file
 from curator.encoding.new_files import encode_paths
 from curator.errors import BusyError, DataError, LearnError, StorageError
 from curator.maintenance.verify import verify
@@ -76,7 +77,7 @@ def test_every_image_is_encoded_once_in_the_order_of_ids(ready: Workspace) -> No
     assert features is not None
     ids = np.concatenate(list(image_chunks(ready.catalogue)))
     with open_workspace_encoder(ready) as encoder:
-        loader = pixel_loader(ready, report.image_size or 0)
+        loader = pixel_loader(ready.settings, report.image_size or 0)
         paths = [image_details(ready.catalogue, [one])[one].places[0].path for one in ids.tolist()]
         chunks = list(encoder.encode(paths, loader.load_path))
     expected = np.concatenate([chunk.features for chunk in chunks])
@@ -285,7 +286,7 @@ def no_room_in(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     original = features.FeatureWriter.append
     size = path.stat().st_size
 
-    def append(writer: features.FeatureWriter, rows: features.Float16) -> features.Rows:
+    def append(writer: features.FeatureWriter, rows: Float16Array) -> IntArray:
         with files_no_larger_than(size + 10):
             return original(writer, rows)
 

@@ -12,8 +12,9 @@ import pytest
 from curator.catalogue.features import list_feature_sets
 from curator.catalogue.images import image_chunks, image_details
 from curator.encoding import import_features as import_module
-from curator.encoding.encode import current_features, encode, import_features, ready_features
-from curator.encoding.feature_set import feature_file
+from curator.encoding.encode import encode, ready_features
+from curator.encoding.feature_set import current_features, feature_file
+from curator.encoding.import_features import import_features
 from curator.encoding.new_files import encode_paths
 from curator.errors import CuratorError, DataError, UsageError
 from curator.workspace import Workspace

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from curator.base.arrays import Float16Array
 from curator.errors import StorageError
-from curator.storage.features import FeatureFile, FeatureReader, FeatureWriter, Float16
+from curator.storage.features import FeatureFile, FeatureReader, FeatureWriter
 from tests.support.disk import files_no_larger_than
 
 DIMENSION = 5
 
 
-def rows(count: int, seed: int = 0) -> Float16:
+def rows(count: int, seed: int = 0) -> Float16Array:
     return np.random.default_rng(seed).normal(size=(count, DIMENSION)).astype(np.float16)
 
 

@@ -144,7 +144,7 @@ def test_files_that_cannot_be_packed_are_told_with_their_reason(tmp_path: Path) 
     changed = Path(os.fsdecode(some[3].path))
     changed.write_bytes(Path(os.fsdecode(some[4].path)).read_bytes())
     lost = build_pack(tmp_path / "pack", SPEC, some, ingest=INGEST, workers=2)
-    assert {one.image_id: one.reason for one in lost} == {
+    assert {image_id: problem.reason for image_id, problem in lost.items()} == {
         some[1].image_id: Quarantine.VANISHED,
         some[3].image_id: Quarantine.CHANGING,
     }

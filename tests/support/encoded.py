@@ -16,8 +16,8 @@ from curator.base.progress import SILENT, Progress
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import find_by_paths, image_chunks
 from curator.encoding import encode as encoding
-from curator.encoding.encode import encode, open_features
-from curator.encoding.feature_set import FeatureSet
+from curator.encoding.encode import encode
+from curator.encoding.feature_set import FeatureSet, open_features
 from curator.intake.add import add
 from curator.settings.sections import ClassifierSettings, RuntimeSettings
 from curator.workspace import Workspace, open_workspace

@@ -1,7 +1,7 @@
 """Encoders: a frozen pre-trained network that turns an image into features.
 
-What an encoder is, down to its last bit, is its identity; features are kept under the
-fingerprint of that identity, so that features of two encoders are never mixed. Batches
+An encoder's identity is everything that the bits of its features depend on; features are
+stored under its fingerprint, so that features of two encoders are never mixed. Batches
 have a fixed size and are padded, and on a CPU the same image gives the same bits in any
 batch, with any number of workers.
 """
@@ -17,13 +17,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from curator.classifiers.devices import Placement, choose_placement, worker_count
-from curator.classifiers.encoders.engine import Engine
-from curator.classifiers.encoders.inputs import BUNDLED_RULE, InputRule
-from curator.classifiers.encoders.network_cache import NetworkCache
+from curator.classifiers.devices import choose_placement, worker_count
+from curator.classifiers.encoders.network_cache import CachedNetwork, NetworkCache
 from curator.classifiers.encoders.openvino_engine import NotConvertible, OpenVinoEngine, converted
-from curator.classifiers.encoders.pipeline import EncodedChunk, Item, Load, encode_stream
-from curator.classifiers.encoders.weights import DEFAULT_MODEL, WeightSource, find_weights
+from curator.classifiers.encoders.pipeline import EncodedChunk, Engine, Item, Load, encode_stream
+from curator.classifiers.encoders.weights import (
+    BUNDLED_RULE,
+    InputRule,
+    WeightSource,
+    find_weights,
+)
+from curator.settings.sections import ClassifierSettings, RuntimeSettings
 
 if TYPE_CHECKING:
     from curator.classifiers.encoders.timm_models import BuiltEncoder
@@ -33,32 +37,12 @@ CODE_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderRequest:
-    """Which encoder is wanted, in the words of the settings.
-
-    `image_size` is the side of the input in pixels. `fit` and `background` say how images
-    become square; they are the loader's business, and part of the identity.
-    """
-
-    model: str = DEFAULT_MODEL
-    weights: str = ""
-    image_size: int
-    fit: str = "squash"
-    background: str = "#ffffff"
-    device: str = "auto"
-    backend: str = "auto"
-    precision: str = "auto"
-    batch_size: int = 32
-    workers: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderIdentity:
     """Everything that the bits of a feature depend on, but for the versions of libraries.
 
     `weights_digest` is the SHA-256 of the tensors in use; `mean` and `deviation` belong to
     pixels in [0, 255]. Another version of torch or OpenVINO may round differently in the
-    last bit, which is not worth computing a pool again; versions are noted beside it.
+    last bit, which is not worth encoding a pool again; versions are recorded beside it.
     """
 
     model: str
@@ -80,15 +64,14 @@ class EncoderIdentity:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def computes_like(self, other: EncoderIdentity) -> bool:
-        """Whether both mean the same function, perhaps rounded differently."""
-        rounded_like_this = replace(
+        """Whether both compute the same function, up to rounding."""
+        return self == replace(
             other, device=self.device, backend=self.backend, precision=self.precision
         )
-        return self == rounded_like_this
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> EncoderIdentity:
-        """The identity that `dataclasses.asdict` and JSON made into `facts`."""
+        """The identity from JSON of its `dataclasses.asdict`."""
         triples = {name: tuple(facts[name]) for name in ("mean", "deviation")}
         return cls(**(dict(facts) | triples))
 
@@ -106,7 +89,7 @@ class Encoder:
         return encode_stream(self.engine, items, load, workers=self.workers)
 
     def close(self) -> None:
-        """Give back memory and threads."""
+        """Release memory and threads."""
         self.engine.close()
 
     def __enter__(self) -> Self:
@@ -134,99 +117,104 @@ def input_rule(model: str, weights: str = "") -> InputRule:
     return timm_models.input_rule(model, source)
 
 
-def open_encoder(request: EncoderRequest, *, keep_in: Path | None = None) -> Encoder:
-    """Open the encoder that is asked for.
+def open_encoder(
+    classifier: ClassifierSettings,
+    runtime: RuntimeSettings,
+    *,
+    image_size: int,
+    background: str = "#ffffff",
+    cache_folder: Path | None = None,
+) -> Encoder:
+    """Open the encoder that `classifier` names for inputs of `image_size` pixels.
 
-    `keep_in` is a folder for converted networks, so that the next start is quick. Raises
+    `background` is the colour behind transparent pixels, a part of the identity.
+    `cache_folder` stores converted networks, so that the next start is quick. Raises
     LearnError if the model is unknown, its weights are missing or do not fit, or the
     device or engine is not there.
     """
-    source = find_weights(request.model, request.weights)
+    source = find_weights(classifier.model, classifier.weights)
     placement = choose_placement(
-        device=request.device, backend=request.backend, precision=request.precision
+        device=runtime.device, backend=runtime.backend, precision=runtime.precision
     )
+    workers = worker_count(runtime.workers)
+    engine: Engine | None = None
     if placement.backend == "openvino":
+        cache = NetworkCache(cache_folder)
         try:
-            return _on_openvino(request, source, placement, NetworkCache(keep_in))
+            network = _converted(classifier.model, source, image_size, runtime.batch_size, cache)
         except NotConvertible:
-            if request.backend == "openvino":
+            if runtime.backend == "openvino":
                 raise
             placement = choose_placement(
-                device=request.device, backend="torch", precision=request.precision
+                device=runtime.device, backend="torch", precision=runtime.precision
             )
-    return _on_torch(request, source, placement)
-
-
-def _on_openvino(
-    request: EncoderRequest, source: WeightSource, placement: Placement, kept: NetworkCache
-) -> Encoder:
-    key = {
-        "model": request.model,
-        "weights": source.digest(),
-        "image_size": request.image_size,
-        "batch_size": request.batch_size,
-        "code": CODE_VERSION,
-        "versions": {name: version(name) for name in ("openvino", "timm", "torch")},
-    }
-    network = kept.load(key)
-    if network is None:
+        else:
+            facts = network.facts
+            engine = OpenVinoEngine(
+                network,
+                image_size=image_size,
+                batch_size=runtime.batch_size,
+                precision=placement.precision,
+                workers=workers,
+            )
+    if engine is None:
         from curator.classifiers.encoders.timm_models import build_encoder
+        from curator.classifiers.encoders.torch_engine import TorchEngine
 
-        built = build_encoder(request.model, source, request.image_size)
-        network = converted(
+        built = build_encoder(classifier.model, source, image_size)
+        facts = _facts(built)
+        engine = TorchEngine(
             built.module,
-            image_size=request.image_size,
-            batch_size=request.batch_size,
-            facts=asdict(_identity(request, built, placement)),
+            image_size=image_size,
+            batch_size=runtime.batch_size,
+            device=placement.device,
+            precision=placement.precision,
         )
-        kept.keep(key, network)
-    identity = replace(
-        EncoderIdentity.from_facts(network.facts),
-        fit=request.fit,
-        background=request.background,
-        device=placement.kind,
-        precision=placement.precision,
-    )
-    workers = worker_count(request.workers)
-    engine = OpenVinoEngine(
-        network,
-        image_size=request.image_size,
-        batch_size=request.batch_size,
-        precision=placement.precision,
-        workers=workers,
-    )
-    return Encoder(identity, engine, workers)
-
-
-def _on_torch(request: EncoderRequest, source: WeightSource, placement: Placement) -> Encoder:
-    from curator.classifiers.encoders.timm_models import build_encoder
-    from curator.classifiers.encoders.torch_engine import TorchEngine
-
-    built = build_encoder(request.model, source, request.image_size)
-    engine = TorchEngine(
-        built.module,
-        image_size=request.image_size,
-        batch_size=request.batch_size,
-        device=placement.device,
-        precision=placement.precision,
-    )
-    identity = _identity(request, built, placement)
-    return Encoder(identity, engine, worker_count(request.workers))
-
-
-def _identity(
-    request: EncoderRequest, built: BuiltEncoder, placement: Placement
-) -> EncoderIdentity:
-    return EncoderIdentity(
-        model=request.model,
-        weights_digest=built.weights_digest,
-        dimension=built.dimension,
-        image_size=request.image_size,
-        mean=built.rule.mean,
-        deviation=built.rule.deviation,
-        fit=request.fit,
-        background=request.background,
+    identity = EncoderIdentity(
+        model=classifier.model,
+        weights_digest=facts["weights_digest"],
+        dimension=facts["dimension"],
+        image_size=image_size,
+        mean=tuple(facts["mean"]),
+        deviation=tuple(facts["deviation"]),
+        fit=classifier.fit,
+        background=background,
         device=placement.kind,
         backend=placement.backend,
         precision=placement.precision,
     )
+    return Encoder(identity, engine, workers)
+
+
+def _converted(
+    model: str, source: WeightSource, image_size: int, batch_size: int, cache: NetworkCache
+) -> CachedNetwork:
+    """The network for OpenVINO, from the cache if possible, which needs neither torch nor timm."""
+    key = {
+        "model": model,
+        "weights": source.digest(),
+        "image_size": image_size,
+        "batch_size": batch_size,
+        "code": CODE_VERSION,
+        "versions": {name: version(name) for name in ("openvino", "timm", "torch")},
+    }
+    network = cache.load(key)
+    if network is None:
+        from curator.classifiers.encoders.timm_models import build_encoder
+
+        built = build_encoder(model, source, image_size)
+        network = converted(
+            built.module, image_size=image_size, batch_size=batch_size, facts=_facts(built)
+        )
+        cache.store(key, network)
+    return network
+
+
+def _facts(built: BuiltEncoder) -> dict[str, Any]:
+    """What an identity says about the network itself, as JSON values."""
+    return {
+        "weights_digest": built.weights_digest,
+        "dimension": built.dimension,
+        "mean": list(built.rule.mean),
+        "deviation": list(built.rule.deviation),
+    }

@@ -2,7 +2,7 @@
 
 Each worker thread has a stream of its own with one processor core, and a request of its
 own; measured, that neither loses time nor changes a bit of the result. The converted
-network is kept in the workspace, so that a later start needs neither torch nor timm.
+network is cached in the workspace, so that a later start needs neither torch nor timm.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.classifiers.encoders.engine import Pixels
+from curator.base.arrays import PixelArray
 from curator.classifiers.encoders.network_cache import CachedNetwork
 from curator.classifiers.quiet import import_openvino, quiet_libraries
 from curator.errors import LearnError
@@ -47,7 +47,10 @@ class OpenVinoEngine:
         `precision` is `float32` or `bfloat16`; `workers` is how many threads will call.
         """
         openvino = import_openvino()
-        _wake(openvino)
+        # The bindings set up their array types at the first array, under a lock of their own
+        # and without Python's: two workers that did so together would deadlock.
+        for kind in (np.uint8, np.float32):
+            assert openvino.Tensor(np.zeros(1, kind), shared_memory=True).data.dtype == kind
         self.batch_size = batch_size
         self.image_size = image_size
         hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
@@ -67,11 +70,11 @@ class OpenVinoEngine:
         for _ in range(workers):
             self._requests.put(compiled.create_infer_request())
 
-    def new_batch(self) -> Pixels:
+    def new_batch(self) -> PixelArray:
         """An empty batch, (batch_size, S, S, 3)."""
         return np.zeros((self.batch_size, self.image_size, self.image_size, 3), np.uint8)
 
-    def run(self, pixels: Pixels) -> NDArray[np.float32]:
+    def run(self, pixels: PixelArray) -> NDArray[np.float32]:
         """Features (batch_size, dimension) of a whole batch."""
         request = self._requests.get()
         try:
@@ -82,21 +85,10 @@ class OpenVinoEngine:
         return features
 
     def close(self) -> None:
-        """Let go of the requests, and with them of the compiled network."""
+        """Release the requests, and with them the compiled network."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._requests.get_nowait()
-
-
-def _wake(openvino: Any) -> None:
-    """Have the bindings set up their array types while only one thread uses them.
-
-    They do so at the first array, under a lock of their own, and let go of Python's lock
-    meanwhile: two workers that come there together would wait for each other for ever.
-    """
-    for kind in (np.uint8, np.float32):
-        given = openvino.Tensor(np.zeros(1, kind), shared_memory=True)
-        assert given.data.dtype == kind
 
 
 def converted(
@@ -120,8 +112,10 @@ def converted(
             decoder = TorchFXPythonDecoder.from_exported_program(exported)
             model = frontend.convert(frontend.load(decoder))
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            lines = str(error).strip().splitlines()
+            reason = lines[0][:300] if lines else type(error).__name__
             raise NotConvertible(
-                f"OpenVINO cannot run this encoder: {_first_line(error)}.",
+                f"OpenVINO cannot run this encoder: {reason}.",
                 "Set runtime.backend to `torch`.",
             ) from error
     # Compiled from memory, a model is optimised in another order than one that was read
@@ -132,8 +126,3 @@ def converted(
         return CachedNetwork(
             structure=structure.read_bytes(), weights=weights.read_bytes(), facts=facts
         )
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__

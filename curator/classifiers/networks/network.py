@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from curator.classifiers.encoders.inputs import BUNDLED_RULE, InputRule, automatic_size
 from curator.classifiers.encoders.weights import (
+    BUNDLED_RULE,
     DEFAULT_MODEL,
+    InputRule,
     WeightSource,
+    automatic_size,
     find_weights,
     read_state,
 )

@@ -11,33 +11,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from curator.base.arrays import PixelArray
 from curator.base.vocabulary import Quarantine
-from curator.classifiers.encoders.encoder import EncoderIdentity, EncoderRequest, open_encoder
-from curator.classifiers.encoders.engine import Pixels
-from curator.classifiers.encoders.inputs import BUNDLED_RULE, SMALLEST, automatic_size
-from curator.classifiers.encoders.pipeline import Unreadable, encode_chunk, encode_stream
-from curator.classifiers.encoders.weights import bundled_weights, read_state
+from curator.classifiers.encoders.encoder import EncoderIdentity, open_encoder
+from curator.classifiers.encoders.pipeline import encode_chunk, encode_stream
+from curator.classifiers.encoders.weights import (
+    BUNDLED_RULE,
+    SMALLEST,
+    automatic_size,
+    bundled_weights,
+    read_state,
+)
 from curator.errors import LearnError
+from curator.imaging.problems import Unreadable
+from curator.settings.sections import ClassifierSettings, RuntimeSettings
 from tests.classifiers.encoders.cases import (
     PHOTOGRAPHS,
     counted,
     encode_all,
+    open_tiny,
     photographs,
     random_pixels,
 )
-from tests.support.encoder import IMAGE_SIZE, MODEL
 
 pytestmark = pytest.mark.slow
 
 Logits = NDArray[np.float32]
 BACKENDS = ("openvino", "torch")
-
-
-def tiny(weights: Path, **changes: object) -> EncoderRequest:
-    request = EncoderRequest(
-        model=MODEL, weights=str(weights), image_size=IMAGE_SIZE, batch_size=8, workers=2
-    )
-    return replace(request, **changes)  # type: ignore[arg-type]
 
 
 def class_probabilities(features: NDArray[np.floating]) -> Logits:
@@ -53,10 +53,12 @@ def class_probabilities(features: NDArray[np.floating]) -> Logits:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_default_encoder_recognises_photographs_of_known_things(
-    backend: str, kept_networks: Path
+    backend: str, converted_networks: Path
 ) -> None:
-    request = EncoderRequest(image_size=224, backend=backend, batch_size=8)
-    with open_encoder(request, keep_in=kept_networks) as encoder:
+    runtime = RuntimeSettings.model_validate({"backend": backend, "batch_size": 8})
+    with open_encoder(
+        ClassifierSettings(), runtime, image_size=224, cache_folder=converted_networks
+    ) as encoder:
         features = encode_all(encoder, photographs(224))
     probabilities = class_probabilities(features)
     named = [int(row.argmax()) in right for row, right in zip(
@@ -125,9 +127,8 @@ def test_pixels_are_normalised_as_the_default_weights_expect() -> None:
         "BGR": ((given_pixels - 127) / 128)[..., ::-1],
         "0 to 1": given_pixels / 255,
     }
-    with open_encoder(
-        EncoderRequest(image_size=224, backend="torch", precision="float32", batch_size=8)
-    ) as encoder:
+    runtime = RuntimeSettings(backend="torch", precision="float32", batch_size=8)
+    with open_encoder(ClassifierSettings(), runtime, image_size=224) as encoder:
         found = encode_all(encoder, images).astype(np.float64)
     error = np.abs(found - right).max()
     assert error < 0.005
@@ -138,14 +139,14 @@ def test_pixels_are_normalised_as_the_default_weights_expect() -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("precision", ["float32", "auto"])
 def test_features_depend_neither_on_workers_nor_on_the_rest_of_the_batch(
-    backend: str, precision: str, tiny_weights: Path, kept_networks: Path
+    backend: str, precision: str, tiny_weights: Path, converted_networks: Path
 ) -> None:
     images = random_pixels(37)
     shuffled = np.random.default_rng(1).permutation(len(images))
     found: list[bytes] = []
     for workers in (1, 2, 3):
-        request = tiny(tiny_weights, backend=backend, precision=precision, workers=workers)
-        with open_encoder(request, keep_in=kept_networks) as encoder:
+        runtime = {"backend": backend, "precision": precision, "workers": workers}
+        with open_tiny(tiny_weights, converted_networks, **runtime) as encoder:
             found.append(encode_all(encoder, images).tobytes())
             back = np.empty((len(images), encoder.identity.dimension), np.float16)
             back[shuffled] = encode_all(encoder, images[shuffled])
@@ -155,12 +156,13 @@ def test_features_depend_neither_on_workers_nor_on_the_rest_of_the_batch(
     assert len(set(found)) == 1
 
 
-def test_engines_agree_on_what_they_compute(tiny_weights: Path, kept_networks: Path) -> None:
+def test_engines_agree_on_what_they_compute(tiny_weights: Path, converted_networks: Path) -> None:
     images = random_pixels(16)
     found = {}
     for backend in BACKENDS:
-        request = tiny(tiny_weights, backend=backend, precision="float32")
-        with open_encoder(request, keep_in=kept_networks) as encoder:
+        with open_tiny(
+            tiny_weights, converted_networks, backend=backend, precision="float32"
+        ) as encoder:
             found[backend] = (encoder.identity, encode_all(encoder, images))
     (one, first), (other, second) = found.values()
     np.testing.assert_allclose(first, second, atol=2e-3)
@@ -169,9 +171,9 @@ def test_engines_agree_on_what_they_compute(tiny_weights: Path, kept_networks: P
 
 
 def test_the_fingerprint_changes_with_whatever_changes_features(
-    tiny_weights: Path, kept_networks: Path
+    tiny_weights: Path, converted_networks: Path
 ) -> None:
-    with open_encoder(tiny(tiny_weights), keep_in=kept_networks) as encoder:
+    with open_tiny(tiny_weights, converted_networks) as encoder:
         identity = encoder.identity
     changed = {
         "model": "other",
@@ -217,10 +219,10 @@ class FakeEngine:
         self.value = value
         self.batches = 0
 
-    def new_batch(self) -> Pixels:
+    def new_batch(self) -> PixelArray:
         return np.zeros((4, 2, 2, 3), np.uint8)
 
-    def run(self, pixels: Pixels) -> NDArray[np.float32]:
+    def run(self, pixels: PixelArray) -> NDArray[np.float32]:
         assert pixels.shape == (4, 2, 2, 3)
         self.batches += 1
         means: NDArray[np.float32] = pixels.reshape(4, -1).mean(axis=1, dtype=np.float32)[:, None]
@@ -229,7 +231,7 @@ class FakeEngine:
     def close(self) -> None: ...
 
 
-def grey(level: int) -> Pixels:
+def grey(level: int) -> PixelArray:
     return np.full((2, 2, 3), level, np.uint8)
 
 
@@ -252,7 +254,7 @@ def test_what_cannot_be_read_is_reported_and_the_others_are_encoded() -> None:
 
 
 def test_an_error_in_a_worker_ends_the_stream_and_reaches_the_caller() -> None:
-    def load(item: int) -> Pixels:
+    def load(item: int) -> PixelArray:
         if item == 9:
             raise RuntimeError("a bug")
         return grey(item)

@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from curator.classifiers.encoders.encoder import EncoderRequest, open_encoder
 from curator.classifiers.encoders.network_cache import CachedNetwork, NetworkCache
 from curator.classifiers.encoders.openvino_engine import OpenVinoEngine
-from tests.classifiers.encoders.cases import encode_all, random_pixels
+from tests.classifiers.encoders.cases import encode_all, open_tiny, random_pixels
 from tests.support.encoder import IMAGE_SIZE, MODEL
 
 pytestmark = pytest.mark.slow
@@ -35,13 +34,13 @@ socket.getaddrinfo = refuse
 socket.create_connection = refuse
 import numpy as np
 from pathlib import Path
-from curator.classifiers.encoders.encoder import EncoderRequest, open_encoder
+from curator.classifiers.encoders.encoder import open_encoder
+from curator.settings.sections import ClassifierSettings, RuntimeSettings
 
-request = EncoderRequest(
-    model=sys.argv[1], weights=sys.argv[2], image_size=int(sys.argv[3]), batch_size=4, workers=1
-)
-with open_encoder(request, keep_in=Path(sys.argv[4])) as encoder:
-    image = np.full((request.image_size, request.image_size, 3), 90, np.uint8)
+classifier = ClassifierSettings(model=sys.argv[1], weights=sys.argv[2])
+runtime, side = RuntimeSettings(batch_size=4, workers=1), int(sys.argv[3])
+with open_encoder(classifier, runtime, image_size=side, cache_folder=Path(sys.argv[4])) as encoder:
+    image = np.full((side, side, 3), 90, np.uint8)
     chunk, = encoder.encode([0], lambda item: image)
 print(chunk.features.tobytes().hex()[:64])
 print(sorted({"torch", "timm", "openvino_telemetry"} & {k for k, v in sys.modules.items() if v}))
@@ -81,13 +80,10 @@ def test_a_start_is_quiet_stays_offline_and_the_second_needs_no_torch(
 
 
 def test_a_damaged_kept_network_is_made_again(tmp_path: Path, tiny_weights: Path) -> None:
-    request = EncoderRequest(
-        model=MODEL, weights=str(tiny_weights), image_size=IMAGE_SIZE, batch_size=4, workers=1
-    )
     images = random_pixels(3)
 
     def features() -> bytes:
-        with open_encoder(request, keep_in=tmp_path) as encoder:
+        with open_tiny(tiny_weights, tmp_path, batch_size=4, workers=1) as encoder:
             return encode_all(encoder, images).tobytes()
 
     right = features()
@@ -102,15 +98,15 @@ def test_a_damaged_kept_network_is_made_again(tmp_path: Path, tiny_weights: Path
 
 def test_kept_networks_do_not_pile_up_and_never_stand_in_the_way(tmp_path: Path) -> None:
     network = CachedNetwork(structure=b"<xml/>", weights=b"123", facts={"dimension": 3})
-    kept = NetworkCache(tmp_path / "kept")
+    cache = NetworkCache(tmp_path / "kept")
     for number in range(7):
-        kept.keep({"number": number}, network)
-    assert kept.load({"number": 6}) == network
-    assert kept.load({"number": 0}) is None
+        cache.store({"number": number}, network)
+    assert cache.load({"number": 6}) == network
+    assert cache.load({"number": 0}) is None
     assert len(list((tmp_path / "kept").iterdir())) == 4
     (tmp_path / "file").touch()
     blocked = NetworkCache(tmp_path / "file")
-    blocked.keep({"number": 1}, network)
+    blocked.store({"number": 1}, network)
     assert blocked.load({"number": 1}) is None
     assert NetworkCache(None).load({"number": 1}) is None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from curator.classifiers.encoders.encoder import EncoderRequest, input_rule, open_encoder
+from curator.classifiers.encoders.encoder import input_rule, open_encoder
 from curator.classifiers.encoders.timm_models import build_encoder
 from curator.classifiers.encoders.weights import (
     DEFAULT_MODEL,
@@ -23,6 +22,7 @@ from curator.classifiers.encoders.weights import (
     rename_by_order,
 )
 from curator.errors import LearnError
+from curator.settings.sections import ClassifierSettings, RuntimeSettings
 from tests.support.encoder import IMAGE_SIZE, MODEL
 
 pytestmark = pytest.mark.slow
@@ -179,7 +179,7 @@ def test_a_default_file_of_another_length_or_shape_is_refused(state: State) -> N
 )
 def test_an_unknown_model_is_refused_with_the_nearest_names(model: str, hint: str) -> None:
     with pytest.raises(LearnError) as caught:
-        open_encoder(EncoderRequest(model=model, image_size=64))
+        open_encoder(ClassifierSettings(model=model), RuntimeSettings(), image_size=64)
     assert f"`{model}`" in caught.value.problem or "a99" in caught.value.problem
     assert hint in caught.value.advice
 
@@ -190,13 +190,13 @@ def test_without_a_network_a_model_that_must_be_downloaded_says_so_at_once(
     for name in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pytest.raises(LearnError, match="cannot be downloaded") as caught:
-        open_encoder(EncoderRequest(model="test_vit", image_size=160))
+        open_encoder(ClassifierSettings(model="test_vit"), RuntimeSettings(), image_size=160)
     assert DEFAULT_MODEL in caught.value.advice
 
 
 def test_a_model_without_any_weights_is_refused() -> None:
     with pytest.raises(LearnError, match="no pre-trained weights"):
-        open_encoder(EncoderRequest(model=_without_weights(), image_size=64))
+        open_encoder(ClassifierSettings(model=_without_weights()), RuntimeSettings(), image_size=64)
 
 
 def _without_weights() -> str:
@@ -221,14 +221,9 @@ def test_input_rules_come_from_the_weights_in_use(tmp_path: Path, tiny_weights: 
 def test_a_model_of_one_size_is_given_another_only_if_it_can(tmp_path: Path) -> None:
     network = timm.create_model("test_vit", pretrained=False)
     save_file(network.state_dict(), tmp_path / "vit.safetensors")
-    request = EncoderRequest(
-        model="test_vit",
-        weights=str(tmp_path / "vit.safetensors"),
-        image_size=160,
-        backend="torch",
-        precision="float32",
-    )
-    assert input_rule("test_vit", request.weights).fixed
+    classifier = ClassifierSettings(model="test_vit", weights=str(tmp_path / "vit.safetensors"))
+    runtime = RuntimeSettings(backend="torch", precision="float32")
+    assert input_rule("test_vit", classifier.weights).fixed
     for size in (160, 96):
-        with open_encoder(replace(request, image_size=size)) as encoder:
+        with open_encoder(classifier, runtime, image_size=size) as encoder:
             assert encoder.identity.dimension == 64

@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 
 from curator.base.vocabulary import Quarantine
-from curator.classifiers.encoders.loading import PixelLoader
-from curator.classifiers.encoders.pipeline import Unreadable
+from curator.classifiers.encoders.pipeline import PixelLoader
 from curator.imaging.opening import decode_whole
-from curator.imaging.problems import ImageProblem
+from curator.imaging.problems import ImageProblem, Unreadable
 from curator.settings.sections import IngestSettings
 
 INGEST = IngestSettings(max_pixels=10_000, max_bytes=100_000, background="#ffffff")
