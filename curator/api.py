@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from curator.export.import_manifest import ImportReport
     from curator.intake.add import AddReport
     from curator.intake.label import LabelReport
-    from curator.intake.relocate import RelocateReport
+    from curator.intake.sources import RelocateReport
     from curator.intake.user_groups import GroupReport
     from curator.maintenance.doctor import DoctorReport
     from curator.maintenance.verify import VerifyReport
@@ -213,7 +213,7 @@ class WorkspaceApi:
 
     def relocate(self, source: str, root: str | Path) -> RelocateReport:
         """Say that a source's folder has moved to `root`; nothing is read again."""
-        from curator.intake.relocate import relocate
+        from curator.intake.sources import relocate
 
         return relocate(self._workspace, source=source, root=Path(root), progress=self.progress)
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from curator.base.actor import current_user
+from curator.base.text import path_text
 from curator.base.vocabulary import Origin
-from curator.cli import show_intake
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, flag, named_path
-from curator.cli.output import count, emit, emit_json, shown
+from curator.cli.output import count, duration, emit, emit_json, shown
 from curator.errors import UsageError
+
+if TYPE_CHECKING:
+    from curator.intake.add import AddReport
+    from curator.settings.sections import ClassesSettings
 
 PeoplesOrigin = Literal["seed", "review", "calibration", "audit"]
 
@@ -69,9 +75,51 @@ def add(
         )
         names = workspace.settings.classes
     if json:
-        emit_json(show_intake.as_json(report, names))
+        emit_json(_added_json(report, names))
     else:
-        emit(show_intake.tally(report, names))
+        emit("\n".join(_added(report, names)))
+
+
+def _added_json(report: AddReport, classes: ClassesSettings) -> dict[str, Any]:
+    """The report for a program; labels carry the user's names."""
+    return {
+        **asdict(report),
+        "labelled": {classes.name_of(label): n for label, n in report.labelled.items()},
+        "unreadable_folders": [path_text(folder) for folder in report.unreadable_folders],
+    }
+
+
+def _added(report: AddReport, classes: ClassesSettings) -> Iterator[str]:
+    yield f"Looked at {count(report.files, 'file')} in {duration(report.seconds)}."
+    quarantined = sum(report.quarantined.values())
+    for name, number, remark in (
+        ("added", report.added, ""),
+        ("known", report.known, ""),
+        ("duplicates", report.duplicates, "the same bytes as another file"),
+        ("changed", report.changed, "another image now lies under a known path"),
+        ("missing", report.missing, "known files that are gone"),
+        ("quarantined", quarantined, _reasons(report.quarantined)),
+        ("ignored", sum(report.ignored.values()), _reasons(report.ignored)),
+    ):
+        if number or name == "added":
+            yield f"  {name:<12}{number:>9,}{f'  ({remark})' if remark else ''}"
+    for label, number in report.labelled.items():
+        yield f"  {'labelled':<12}{number:>9,}  ({shown(classes.name_of(label))})"
+    if report.labels_kept:
+        yield f"  {count(report.labels_kept, 'image')} kept what a person decided one by one"
+    if report.conflicts:
+        yield f"  {count(report.conflicts, 'image')} labelled both ways: curator review conflict"
+    if report.near_duplicate_groups:
+        yield (
+            f"  {count(report.near_duplicate_images, 'image')} are near-duplicates, in"
+            f" {count(report.near_duplicate_groups, 'group')}"
+        )
+    for folder in report.unreadable_folders:
+        yield f"  no right to read the folder {shown(folder)}"
+
+
+def _reasons(reasons: Mapping[Any, int]) -> str:
+    return ", ".join(f"{reason} {number:,}" for reason, number in reasons.items())
 
 
 def label(
@@ -105,8 +153,8 @@ def label(
     if json:
         emit_json(report)
         return
-    told = ", ".join(f"{number:,} {shown(name)}" for name, number in report.labels.items())
-    emit(f"Recorded {count(report.recorded, 'label')} from {shown(file)} ({told}).")
+    labels = ", ".join(f"{number:,} {shown(name)}" for name, number in report.labels.items())
+    emit(f"Recorded {count(report.recorded, 'label')} from {shown(file)} ({labels}).")
     for number, text in (
         (report.unchanged, "said what stood already"),
         (report.unanswered, "had no label in the file"),
@@ -182,13 +230,14 @@ def relocate(
 
     Example: curator relocate photos /mnt/new-disk/photos
     """
-    from curator.intake.relocate import relocate as workflow
+    from curator.intake.sources import relocate as workflow
 
     call = invocation(context)
     with call.workspace() as workspace:
         report = workflow(workspace, source=source, root=root, progress=call.progress())
     if json:
-        emit_json(show_intake.moved(report))
+        roots = {"old_root": path_text(report.old_root), "new_root": path_text(report.new_root)}
+        emit_json({**asdict(report), **roots})
         return
     emit(f"{shown(report.source)} moved from {shown(report.old_root)} to {shown(report.new_root)}.")
     emit(f"  {count(report.present, 'file')} there, {report.missing:,} missing")

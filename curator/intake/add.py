@@ -6,43 +6,70 @@ begin while `add` runs, and `add`, killed at any instant and run again, goes on 
 same catalogue with the same ids. Source files are only ever opened for reading.
 """
 
+# Names are bytes here, which pathlib does not take.
+# ruff: noqa: PTH118
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from curator.base.progress import SILENT, Progress, Stage
-from curator.base.values import FileStamp, InspectedFile
+from curator.base.values import FileStamp, InspectedFile, PreviewPlace
 from curator.base.vocabulary import Label, LocationState, Quarantine
 from curator.catalogue.engine import Catalogue
-from curator.catalogue.files import mark_locations, record_files, walk_locations
+from curator.catalogue.files import (
+    FileOutcome,
+    KnownFile,
+    RecordedFile,
+    mark_locations,
+    preview_places,
+    record_files,
+    record_previews,
+    walk_locations,
+)
+from curator.catalogue.images import find_by_sha256
 from curator.catalogue.leases import lease
 from curator.catalogue.sources import forget_empty_sources, list_sources
 from curator.errors import DataError
 from curator.imaging.guard import pillow_guard
-from curator.intake.comparing import MissingFile, NewFile, UnchangedFile, compare
-from curator.intake.estimate import Estimate
-from curator.intake.folder_labels import FolderLabels, label_rules
-from curator.intake.group import regroup
 from curator.intake.inspection import inspect_file
-from curator.intake.new_previews import store_new_previews
+from curator.intake.label import FolderLabels, label_rules
+from curator.intake.near_duplicates import regroup
 from curator.intake.parallel import ordered_map
+from curator.intake.scan import (
+    MissingFile,
+    NewFile,
+    Skipped,
+    SkipReason,
+    UnchangedFile,
+    compare,
+    count_files,
+    walk,
+)
 from curator.intake.sources import SourceWalk, WalkTerms, plan, resolve, shown
-from curator.intake.tally import AddCounts
 from curator.intake.user_groups import refresh_user_groups
-from curator.intake.walk import SkipReason, walk
 from curator.storage.previews import PreviewStore
 from curator.workspace import STATE_FOLDER, Workspace
 
 CHUNK_FILES = 512
 CHUNK_SECONDS = 2.0
 """A chunk is recorded when it has this many files, or when this much time has passed."""
+
+CATALOGUE_BYTES = 1_500
+"""What an image takes in the catalogue with its indexes and its signature, about."""
+
+SAMPLE_FILES = 10
+SAMPLE_SECONDS = 10.0
+"""So many files, or so long a time, are a sample; the very first file also pays for the start."""
+
+_MOST_FOLDERS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +124,9 @@ def add(
     """
     started = time.monotonic()
     state_folder = workspace.root / STATE_FOLDER
-    places = resolve(paths, state_folder)
+    resolved = resolve(paths, state_folder)
     rules = label_rules(
-        workspace.settings.classes, places, label=label, by_subfolder=subfolders_are_classes
+        workspace.settings.classes, resolved, label=label, by_subfolder=subfolders_are_classes
     )
     terms = WalkTerms(name=source, licence=licence, attribution=attribution)
     labels = FolderLabels(workspace, rules, actor)
@@ -108,32 +135,32 @@ def add(
         _no_empty_sources(workspace.catalogue),
         PreviewStore(workspace.folder("previews")) as previews,
     ):
-        jobs = plan(workspace.catalogue, places, state_folder, terms)
+        jobs = plan(workspace.catalogue, resolved, state_folder, terms)
         adding = _Adding(workspace, previews, labels, progress)
         gone = adding.run(jobs, rehash=rehash)
-        tally = adding.tally
-        if not tally.readable:
-            raise _nothing_readable(places, tally)
-        tally.missing = mark_locations(workspace.catalogue, gone, LocationState.MISSING)
+        counts = adding.counts
+        if not counts.readable:
+            raise _nothing_readable(resolved, counts)
+        counts.missing = mark_locations(workspace.catalogue, gone, LocationState.MISSING)
         near = regroup(workspace, progress=progress)
         refresh_user_groups(workspace)
         workspace.catalogue.checkpoint()
     return AddReport(
-        files=tally.files,
-        added=tally.added,
-        known=tally.known,
-        duplicates=tally.duplicates,
-        changed=tally.changed,
-        missing=tally.missing,
+        files=counts.files,
+        added=counts.added,
+        known=counts.catalogued,
+        duplicates=counts.duplicates,
+        changed=counts.changed,
+        missing=counts.missing,
         near_duplicate_groups=near.groups,
         near_duplicate_images=near.images,
-        quarantined=dict(sorted(tally.quarantined.items())),
-        ignored=dict(sorted(tally.ignored.items())),
+        quarantined=dict(sorted(counts.quarantined.items())),
+        ignored=dict(sorted(counts.ignored.items())),
         labelled=dict(sorted((+labels.recorded).items())),
-        labels_kept=labels.kept(),
-        conflicts=labels.conflicts(),
+        labels_kept=len(labels.unchanged),
+        conflicts=len(labels.conflicts),
         sources=tuple(dict.fromkeys(job.source.name for job in jobs)),
-        unreadable_folders=tuple(tally.unreadable_folders),
+        unreadable_folders=tuple(counts.unreadable_folders),
         seconds=time.monotonic() - started,
     )
 
@@ -144,72 +171,69 @@ class _Adding:
     def __init__(
         self, workspace: Workspace, previews: PreviewStore, labels: FolderLabels, progress: Progress
     ) -> None:
-        self.tally = AddCounts()
+        self.counts = AddCounts()
         self._workspace = workspace
         self._previews = previews
         self._labels = labels
         self._progress = progress
-        self._ingest = workspace.settings.ingest
-        self._workers = workspace.settings.runtime.workers or os.cpu_count() or 1
         self._returned: list[int] = []
         self._gone: list[int] = []
 
     def run(self, jobs: Sequence[SourceWalk], *, rehash: bool) -> list[int]:
         """Walk all jobs; the locations of files that are gone and were there before."""
+        catalogue, settings = self._workspace.catalogue, self._workspace.settings
+        workers = settings.runtime.workers or os.cpu_count() or 1
         estimate = Estimate(jobs, self._workspace.root, self._progress)
         with (
             # Held throughout, so that it is not put on and taken off for every file.
-            pillow_guard(self._ingest.max_pixels),
+            pillow_guard(settings.ingest.max_pixels),
             self._progress.stage("add", unit="files") as stage,
         ):
             for job in jobs:
+                root = job.source.root
                 stamps = self._to_read(job, stage, estimate, rehash=rehash)
-                inspect = partial(inspect_file, job.source.root, ingest=self._ingest)
-                inspected = ordered_map(inspect, stamps, self._workers)
-                for chunk in in_chunks(inspected):
-                    self._record(job, chunk)
+                inspect = partial(inspect_file, root, ingest=settings.ingest)
+                for chunk in in_chunks(ordered_map(inspect, stamps, workers)):
+                    # Previews reach the disk before the catalogue points at them.
+                    previews = store_new_previews(catalogue, self._previews, chunk)
+                    recorded = record_files(catalogue, job.source.source_id, chunk, previews)
+                    self.counts.count_recorded(recorded)
+                    for file in recorded:
+                        self._labels.pass_recorded(root, file)
+                    self._labels.record()
                     stage.advance(len(chunk))
-                    estimate.update(chunk, self.tally.settled, stage)
-                self._flush(job)
+                    estimate.update(chunk, self.counts.settled, stage)
+                self._labels.record()
+                mark_locations(catalogue, self._returned, LocationState.PRESENT)
+                self._returned.clear()
         return self._gone
 
     def _to_read(
         self, job: SourceWalk, stage: Stage, estimate: Estimate, *, rehash: bool
     ) -> Iterator[FileStamp]:
         """The files of a job that have to be read; all others are dealt with in passing."""
-        tally = self.tally
-        found = walk(job.source.root, job.under, leave_out=job.leave_out)
-        known = walk_locations(self._workspace.catalogue, job.source.source_id, under=job.under)
-        for item in compare(found, known, rehash=rehash):
-            if isinstance(item, NewFile):
-                tally.files += 1
+        root = job.source.root
+        on_disk = walk(root, job.under, leave_out=job.leave_out)
+        catalogued = walk_locations(
+            self._workspace.catalogue, job.source.source_id, under=job.under
+        )
+        for compared in compare(on_disk, catalogued, rehash=rehash):
+            if isinstance(compared, NewFile):
+                self.counts.files += 1
                 estimate.begin()
                 self._labels.expect()
-                yield item.stamp
-            elif isinstance(item, UnchangedFile):
+                yield compared.stamp
+            elif isinstance(compared, UnchangedFile):
                 stage.advance()
-                tally.count_known(item.known)
-                self._labels.pass_known(job.source.root, item.known)
-                if item.known.state is LocationState.MISSING:
-                    self._returned.append(item.known.location_id)
-            elif isinstance(item, MissingFile):
-                if item.known.state is LocationState.PRESENT:
-                    self._gone.append(item.known.location_id)
-            elif item.why is not SkipReason.OWN:
-                tally.count_skipped(job.source.root, item)
-
-    def _record(self, job: SourceWalk, chunk: Sequence[InspectedFile]) -> None:
-        places = store_new_previews(self._workspace.catalogue, self._previews, chunk)
-        recorded = record_files(self._workspace.catalogue, job.source.source_id, chunk, places)
-        self.tally.count_recorded(recorded)
-        for file in recorded:
-            self._labels.pass_recorded(job.source.root, file)
-        self._labels.record()
-
-    def _flush(self, job: SourceWalk) -> None:
-        self._labels.record()
-        mark_locations(self._workspace.catalogue, self._returned, LocationState.PRESENT)
-        self._returned.clear()
+                self.counts.count_catalogued(compared.file)
+                self._labels.pass_known(root, compared.file)
+                if compared.file.state is LocationState.MISSING:
+                    self._returned.append(compared.file.location_id)
+            elif isinstance(compared, MissingFile):
+                if compared.file.state is LocationState.PRESENT:
+                    self._gone.append(compared.file.location_id)
+            elif compared.why is not SkipReason.OWN:
+                self.counts.count_skipped(root, compared)
 
 
 def in_chunks(inspected: Iterable[InspectedFile]) -> Iterator[list[InspectedFile]]:
@@ -236,17 +260,159 @@ def _no_empty_sources(catalogue: Catalogue) -> Iterator[None]:
         raise
 
 
-def _nothing_readable(places: Sequence[bytes], tally: AddCounts) -> DataError:
-    where = ", ".join(shown(place) for place in places[:3]) + (" ..." if len(places) > 3 else "")
-    reasons = Counter({reason.value: count for reason, count in tally.quarantined.items()})
-    if tally.unreadable_folders:
-        reasons["unreadable folder"] = len(tally.unreadable_folders)
+@dataclass(slots=True)
+class AddCounts:
+    """Files by what became of them; see `AddReport` for what each number means.
+
+    `catalogued` are its `known` files."""
+
+    files: int = 0
+    added: int = 0
+    catalogued: int = 0
+    duplicates: int = 0
+    changed: int = 0
+    missing: int = 0
+    quarantined: Counter[Quarantine] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+    unreadable_folders: list[bytes] = field(default_factory=list)
+
+    @property
+    def readable(self) -> int:
+        """How many files hold a usable image."""
+        return self.added + self.catalogued + self.duplicates
+
+    @property
+    def settled(self) -> int:
+        """How many files are dealt with; others are being read."""
+        return self.readable + self.quarantined.total()
+
+    def count_catalogued(self, file: KnownFile) -> None:
+        """A file that was catalogued and did not have to be read."""
+        self.files += 1
+        if file.quarantine is None:
+            self.catalogued += 1
+        else:
+            self.quarantined[file.quarantine] += 1
+
+    def count_recorded(self, files: Iterable[RecordedFile]) -> None:
+        """Files that were read and are recorded now."""
+        for file in files:
+            self.changed += file.changed
+            if file.quarantine is not None:
+                self.quarantined[file.quarantine] += 1
+            elif file.outcome is FileOutcome.ADDED:
+                self.added += 1
+            elif file.outcome is FileOutcome.KNOWN:
+                self.catalogued += 1
+            else:
+                self.duplicates += 1
+
+    def count_skipped(self, root: bytes, skipped: Skipped) -> None:
+        """A path that was not looked at."""
+        self.ignored[skipped.why.value] += 1
+        if (
+            skipped.why is SkipReason.UNREADABLE_FOLDER
+            and len(self.unreadable_folders) < _MOST_FOLDERS
+        ):
+            self.unreadable_folders.append(os.path.join(root, skipped.path))
+
+
+class Estimate:
+    """How long `add` will take and how much disk it will need, from the first files.
+
+    The files are counted only when there is something to read for a while: a second run over
+    a folder that has not changed does not pay for it.
+    """
+
+    def __init__(self, jobs: Sequence[SourceWalk], folder: Path, progress: Progress) -> None:
+        self._jobs = jobs
+        self._folder = folder
+        self._progress = progress
+        self._started: float | None = None
+        self._is_done = False
+        self._read = 0
+        self._preview_bytes = 0
+
+    def begin(self) -> None:
+        """The first file that has to be read starts the clock."""
+        if self._started is None:
+            self._started = time.monotonic()
+
+    def update(self, chunk: Sequence[InspectedFile], settled: int, stage: Stage) -> None:
+        """Take the first chunks that were recorded as a sample; `settled` files are done."""
+        if self._is_done or self._started is None:
+            return
+        self._read += len(chunk)
+        self._preview_bytes += sum(len(file.preview or b"") for file in chunk)
+        elapsed = time.monotonic() - self._started
+        if self._read < SAMPLE_FILES and elapsed < SAMPLE_SECONDS:
+            return
+        self._is_done = True
+        total = sum(count_files(j.source.root, j.under, leave_out=j.leave_out) for j in self._jobs)
+        stage.expect(total)
+        left = total - settled
+        if left <= settled // 10:
+            return  # it is over before it is read; and the count may hold what is no file
+        seconds = elapsed / self._read * left
+        needed = left * (self._preview_bytes / self._read + CATALOGUE_BYTES)
+        free = shutil.disk_usage(self._folder).free
+        text = f"{left:,} more files: about {_duration(seconds)} and {_size(needed)} of disk"
+        warning = f"; only {_size(free)} are free" if needed > free else ""
+        self._progress.note(f"{text}{warning}.")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5_400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6)):,} MB"
+
+
+def store_new_previews(
+    catalogue: Catalogue, store: PreviewStore, chunk: Sequence[InspectedFile]
+) -> dict[bytes, PreviewPlace]:
+    """Append and sync the previews of contents that have none; SHA-256 → place.
+
+    Images that were catalogued without a preview get theirs recorded here; new images
+    get it from whoever records them. Raises StorageError.
+    """
+    fresh = {
+        file.sha256: file.preview
+        for file in chunk
+        if file.sha256 is not None and file.preview is not None
+    }
+    image_ids = find_by_sha256(catalogue, list(fresh))
+    with_preview = preview_places(catalogue, list(image_ids.values()))
+    for digest, image_id in image_ids.items():
+        if image_id in with_preview:
+            del fresh[digest]
+    stored = dict(zip(fresh, store.append(list(fresh.values())), strict=True))
+    store.sync()
+    late = {image_ids[digest]: stored[digest] for digest in image_ids if digest in stored}
+    if late:
+        record_previews(catalogue, late)
+    return stored
+
+
+def _nothing_readable(paths: Sequence[bytes], counts: AddCounts) -> DataError:
+    where = ", ".join(shown(path) for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
+    reasons = Counter({reason.value: count for reason, count in counts.quarantined.items()})
+    if counts.unreadable_folders:
+        reasons["unreadable folder"] = len(counts.unreadable_folders)
     if not reasons:
         return DataError(
             f"There are no files in {where}.", "Check the path, and that it is mounted."
         )
-    told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+    listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     return DataError(
-        f"No usable image was found in {where}: {told}.",
+        f"No usable image was found in {where}: {listed}.",
         "Check the path; `curator queue quarantine` lists what was found.",
     )
+
+
+_MOST_FOLDERS = 100

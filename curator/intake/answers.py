@@ -1,27 +1,38 @@
-"""Reading a CSV of people's answers without guessing and without losing a line.
+"""Reading files of people's answers without guessing and without losing a row.
 
-Every row becomes an answer, an unanswered row or a problem with its line number; what to
-do about problems is for the caller, who records nothing while there is one. Byte order
-marks, Windows line ends and semicolons or tabs between cells are understood, because
-spreadsheets write them.
+Every row of a CSV, or task of a Label Studio export (JSON, full or minimal), becomes an answer, an
+unanswered row or a problem with its number; what to do about problems is for the caller, who
+records nothing while there is one. Byte order marks, Windows line ends and semicolons or tabs
+between cells are understood, because spreadsheets write them. Skipped tasks are unanswered;
+people who disagree on one task are a problem to be settled in Label Studio. A file of known
+labels, which simulations and evaluations need, is read the same way and never imported.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from curator.base.values import Problem
 from curator.base.vocabulary import Label
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.images import images_by_path, images_by_sha256
 from curator.errors import DataError
+from curator.workspace import Workspace
 
 REASON_SEPARATOR = "|"
 
+SHOWN = 20
+"""Most problems that are spelled out; the rest are counted."""
+
 _DELIMITERS = (",", ";", "\t")
 _IDENTITIES = ("sha256", "path")
+_LABEL_STUDIO = "an export of Label Studio (JSON or JSON-MIN)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +50,10 @@ class Answer:
     reasons: tuple[str, ...]
     note: str
 
+    def shown_image(self) -> str:
+        """The image for a message."""
+        return f"`{self.sha256.hex() if self.sha256 else printable(self.path or '')}`"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerFile:
@@ -52,6 +67,30 @@ class AnswerFile:
     problems: list[Problem]
     unit: str = "line"
 
+    @classmethod
+    def of_rows(cls, rows: Iterable[Answer | Problem], unit: str = "line") -> AnswerFile:
+        """The rows of a file, each in its kind."""
+        rows = list(rows)
+        answers = [row for row in rows if isinstance(row, Answer)]
+        return cls(
+            answers=[answer for answer in answers if answer.label],
+            unanswered=sum(not answer.label for answer in answers),
+            problems=[row for row in rows if isinstance(row, Problem)],
+            unit=unit,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLabels:
+    """The rows of a file of known labels.
+
+    `labels` gives the label of each by line, `images` the ids of images that are catalogued.
+    """
+
+    answers: list[Answer]
+    labels: dict[int, Label]
+    images: dict[int, int]
+
 
 def read_answers(file: Path, *, column: str = "label") -> AnswerFile:
     """Read a CSV with a header, a column `label`, and a column `path` or `sha256`.
@@ -60,22 +99,50 @@ def read_answers(file: Path, *, column: str = "label") -> AnswerFile:
     `reasons` (separated by `|`) and `note` are read where they are there; other columns
     are ignored. Raises DataError if the file cannot be read as such a CSV at all.
     """
-    answers: list[Answer] = []
-    problems: list[Problem] = []
-    unanswered = 0
-    rows = _rows(file, column)
+    rows = _csv_rows(file, column)
     header = _header(next(rows, None), file, column)
-    for line, cells in rows:
-        if not any(cell.strip() for cell in cells):
-            continue
-        answer = _answer(line, cells, header, column)
-        if isinstance(answer, Problem):
-            problems.append(answer)
-        elif answer.label:
-            answers.append(answer)
+    return AnswerFile.of_rows(
+        _csv_answer(line, cells, header, column)
+        for line, cells in rows
+        if any(cell.strip() for cell in cells)
+    )
+
+
+def read_annotations(file: Path) -> AnswerFile:
+    """Read an export of Label Studio. Raises DataError if the file is no such thing at all."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}.", "Name a file.") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{file} is not JSON: {error}.", f"Import {_LABEL_STUDIO}.") from error
+    if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
+        raise DataError(f"{file} is not a list of tasks.", f"Import {_LABEL_STUDIO}.")
+    return AnswerFile.of_rows(
+        (_task_answer(number, task) for number, task in enumerate(content, start=1)), unit="task"
+    )
+
+
+def read_known_labels(workspace: Workspace, file: Path) -> KnownLabels:
+    """Read a CSV file with `path` or `sha256`, and `label`. Raises DataError naming bad rows."""
+    content, classes = read_answers(file), workspace.settings.classes
+    labels: dict[int, Label] = {}
+    problems = []
+    for answer in content.answers:
+        label = parse_label(answer.label, positive=classes.positive, negative=classes.negative)
+        if label is None:
+            problems.append(Problem(answer.line, f"there is no label `{printable(answer.label)}`"))
         else:
-            unanswered += 1
-    return AnswerFile(answers=answers, unanswered=unanswered, problems=problems)
+            labels[answer.line] = label
+    # Labels that do not exist come first: they make all of the file suspect.
+    if problems := problems or content.problems:
+        rows = "1 row" if len(problems) == 1 else f"{len(problems):,} rows"
+        raise DataError(
+            f"{file}: {rows} cannot be understood:{shown_problems(problems)}\n",
+            "Mend these rows.",
+        )
+    images = images_of_answers(workspace.catalogue, content.answers, file)
+    return KnownLabels(answers=content.answers, labels=labels, images=images)
 
 
 def parse_label(text: str, *, positive: str, negative: str) -> Label | None:
@@ -93,13 +160,33 @@ def parse_label(text: str, *, positive: str, negative: str) -> Label | None:
     return {str(label): label for label in Label}.get(text.casefold())
 
 
+def images_of_answers(
+    catalogue: Catalogue, answers: Sequence[Answer], file: Path
+) -> dict[int, int]:
+    """Line → image id for each answer whose image is known."""
+    by_digest = images_by_sha256(catalogue, {answer.sha256 for answer in answers if answer.sha256})
+    paths = {answer.path for answer in answers if answer.path and not answer.sha256}
+    by_path = images_by_path(catalogue, paths, file)
+    image_ids: dict[int, int] = {}
+    for answer in answers:
+        image_id = by_digest.get(answer.sha256) if answer.sha256 else by_path.get(answer.path or "")
+        if image_id is not None:
+            image_ids[answer.line] = image_id
+    return image_ids
+
+
+def shown_problems(problems: Sequence[Problem], unit: str = "line") -> str:
+    """The first problems for a message, a line each."""
+    return "".join(f"\n  {unit} {problem.line}: {problem.text}" for problem in problems[:SHOWN])
+
+
 def printable(text: str) -> str:
     """`text` for a message: bytes that are no characters, and line ends, are shown escaped."""
     escaped = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return escaped.replace("\n", "\\n").replace("\r", "\\r")
 
 
-def _rows(file: Path, column: str) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(file: Path, column: str) -> Iterator[tuple[int, list[str]]]:
     """The rows with the number of the line that each begins on."""
     try:
         with file.open("rb") as raw:
@@ -124,28 +211,28 @@ def _rows(file: Path, column: str) -> Iterator[tuple[int, list[str]]]:
 def _delimiter(first_line: str, column: str) -> str:
     """The separator that makes the most of a header; a comma if none does."""
 
-    def known(delimiter: str) -> int:
+    def columns_named(delimiter: str) -> int:
         names = {cell.strip().strip('"').strip().lower() for cell in first_line.split(delimiter)}
         return len(names & {column, *_IDENTITIES})
 
-    return max(_DELIMITERS, key=known)
+    return max(_DELIMITERS, key=columns_named)
 
 
 def _header(first: tuple[int, list[str]] | None, file: Path, column: str) -> list[str]:
     names = [name.strip().lower() for name in first[1]] if first else []
-    wanted = [name for name in names if name in (column, *_IDENTITIES)]
-    if column not in wanted or len(wanted) < 2:
-        found = ", ".join(printable(name) for name in names) or "nothing"
+    used = [name for name in names if name in (column, *_IDENTITIES)]
+    if column not in used or len(used) < 2:
+        listed = ", ".join(printable(name) for name in names) or "nothing"
         raise DataError(
-            f"{file} needs a header with `{column}` and `path` or `sha256`; it has {found}.",
+            f"{file} needs a header with `{column}` and `path` or `sha256`; it has {listed}.",
             "Add these column names as the first line.",
         )
-    if len(set(wanted)) < len(wanted):
+    if len(set(used)) < len(used):
         raise DataError(f"{file} has a column twice in its header.", "Rename one of them.")
     return names
 
 
-def _answer(
+def _csv_answer(
     line: int, cells: Sequence[str], header: Sequence[str], column: str
 ) -> Answer | Problem:
     if len(cells) > len(header):
@@ -171,3 +258,58 @@ def _answer(
         reasons=tuple(dict.fromkeys(reason for reason in reasons if reason)),
         note=row.get("note", "").strip(),
     )
+
+
+def _task_answer(number: int, task: Mapping[str, Any]) -> Answer | Problem:
+    data = task.get("data", task)
+    if not isinstance(data, dict):
+        return Problem(number, "`data` is missing")
+    # The full format has people's annotations in each task, the minimal one only their values.
+    annotations = [{name: _texts(task.get(name)) for name in ("label", "reasons", "note")}]
+    if "annotations" in task:
+        annotations = [
+            _texts_by_name(annotation.get("result", []))
+            for annotation in task["annotations"]
+            if not annotation.get("was_cancelled")
+        ]
+    labelled = [texts for texts in annotations if texts.get("label")]
+    labels = sorted({texts["label"][0] for texts in labelled})
+    if len(labels) > 1:
+        text = f"people disagree: {' and '.join(labels)}; settle it in Label Studio"
+        return Problem(number, text)
+    digest, path = str(data.get("sha256") or ""), str(data.get("path") or "")
+    try:
+        sha256 = bytes.fromhex(digest) if digest else None
+    except ValueError:
+        return Problem(number, f"`{digest}` is not a SHA-256")
+    if sha256 is None and not path:
+        return Problem(number, "the task has neither `path` nor `sha256` in its data")
+    texts = labelled[0] if labelled else {}
+    return Answer(
+        line=number,
+        sha256=sha256,
+        path=path or None,
+        label=labels[0] if labels else "",
+        reasons=tuple(texts.get("reasons", [])),
+        note=" ".join(texts.get("note", [])),
+    )
+
+
+def _texts_by_name(result: Any) -> dict[str, list[str]]:
+    """What each control of an annotation says, by the control's name."""
+    texts: dict[str, list[str]] = {}
+    for part in result:
+        value = part.get("value", {})
+        texts.setdefault(part.get("from_name", ""), []).extend(
+            _texts(value.get("choices")) or _texts(value.get("text"))
+        )
+    return texts
+
+
+def _texts(value: Any) -> list[str]:
+    """A text, a list of texts, or `{"choices": [...]}`, as a list."""
+    if isinstance(value, dict):
+        value = value.get("choices")
+    if isinstance(value, str):
+        return [value] if value else []
+    return [str(text) for text in value] if isinstance(value, list) else []

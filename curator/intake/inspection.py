@@ -30,7 +30,7 @@ from curator.imaging.opening import (
     shrunk,
 )
 from curator.imaging.problems import ImageProblem
-from curator.intake.likeness import perceptual_hash, shrunk_for_comparing, signature
+from curator.intake.near_duplicates import perceptual_hash, shrunk_for_comparing, signature
 from curator.settings.sections import IngestSettings
 
 _ATTEMPTS = 3
@@ -69,17 +69,17 @@ def inspect_file(root: bytes, stamp: FileStamp, ingest: IngestSettings) -> Inspe
 
 
 def _judge(stamp: FileStamp, content: _Content, ingest: IngestSettings) -> InspectedFile:
-    seen = FileStamp(path=stamp.path, size=content.size, mtime_ns=content.mtime_ns)
+    stamp_read = FileStamp(path=stamp.path, size=content.size, mtime_ns=content.mtime_ns)
     try:
         if content.data is None:
             raise ImageProblem(Quarantine.NOT_AN_IMAGE, "no image format that curator knows")
         cover = max(ingest.preview_size, _COMPARED_SIDE)
         whole = decode_whole(content.data, ingest, cover=cover)
     except ImageProblem as problem:
-        return _unusable(seen, content.sha256, problem)
+        return _unusable(stamp_read, content.sha256, problem)
     small = shrunk_for_comparing(whole.pixels)
     return InspectedFile(
-        stamp=seen,
+        stamp=stamp_read,
         sha256=content.sha256,
         width=whole.width,
         height=whole.height,

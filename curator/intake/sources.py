@@ -1,23 +1,37 @@
-"""From the paths that a user names to sources, and to what is walked in each.
+"""From the paths that a user names to sources; and sources whose folder has moved.
 
 A file belongs to one source only. A path under a known source uses that source; a folder
-that holds known sources leaves their folders to them and walks them as well.
+that holds known sources leaves their folders to them and walks them as well. When a source has
+moved, the new folder is looked at first: one that holds none of its files is refused, because a
+typing error must not lose a whole source.
 """
 
 # Names are bytes here, which pathlib does not take.
-# ruff: noqa: PTH100, PTH112, PTH118, PTH119, PTH120
+# ruff: noqa: PTH100, PTH112, PTH116, PTH118, PTH119, PTH120
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from curator.base.progress import SILENT, Progress
+from curator.base.vocabulary import LocationState
 from curator.catalogue.engine import Catalogue
-from curator.catalogue.sources import SourceRecord, add_source, find_source, list_sources
+from curator.catalogue.files import KnownFile, mark_locations, walk_locations
+from curator.catalogue.leases import lease
+from curator.catalogue.sources import (
+    SourceRecord,
+    add_source,
+    find_source,
+    list_sources,
+    relocate_source,
+)
 from curator.errors import DataError
 from curator.intake.answers import printable
 from curator.settings.file import FILE_NAME
+from curator.workspace import STATE_FOLDER, Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,44 +59,44 @@ def resolve(paths: Sequence[Path], own_folder: Path) -> list[bytes]:
     workspace's own.
     """
     own = os.fsencode(own_folder.resolve())
-    places: dict[bytes, None] = {}
+    resolved: dict[bytes, None] = {}
     for path in paths:
-        place = _without_links(path)
-        if not os.path.lexists(place):
-            raise DataError(f"There is nothing at {shown(place)}.", "Check the path.")
-        if is_at_or_under(place, own):
+        location = _without_links(path)
+        if not os.path.lexists(location):
+            raise DataError(f"There is nothing at {shown(location)}.", "Check the path.")
+        if is_at_or_under(location, own):
             raise DataError(
-                f"{shown(place)} belongs to the workspace itself.",
+                f"{shown(location)} belongs to the workspace itself.",
                 "Add the folder where your images are.",
             )
-        places[place] = None
-    return list(places)
+        resolved[location] = None
+    return list(resolved)
 
 
 def plan(
-    catalogue: Catalogue, places: Sequence[bytes], own_folder: Path, terms: WalkTerms
+    catalogue: Catalogue, paths: Sequence[bytes], own_folder: Path, terms: WalkTerms
 ) -> list[SourceWalk]:
-    """The walks for these places, none of them twice; new sources are catalogued.
+    """The walks for these paths, none of them twice; new sources are catalogued.
 
     Raises DataError if a name stands for another folder, or a folder has another name.
     """
-    roots = _new_roots(catalogue, places, terms.name)
-    sources = {place: _source_of(catalogue, place, roots.get(place), terms) for place in places}
-    known = list_sources(catalogue)
+    roots = _new_roots(catalogue, paths, terms.name)
+    source_of = {path: _source_of(catalogue, path, roots.get(path), terms) for path in paths}
+    sources = list_sources(catalogue)
     walks: dict[tuple[int, bytes], SourceRecord] = {}
-    for place, source in sources.items():
-        walks.setdefault((source.source_id, relative(place, source.root)), source)
-        for inner in sorted(known, key=lambda record: record.root):
-            if inner.root != source.root and is_at_or_under(inner.root, place):
+    for path, source in source_of.items():
+        walks.setdefault((source.source_id, relative(path, source.root)), source)
+        for inner in sorted(sources, key=lambda record: record.root):
+            if inner.root != source.root and is_at_or_under(inner.root, path):
                 walks.setdefault((inner.source_id, b""), inner)
     jobs = []
     for (source_id, under), source in walks.items():
         if any(_covers(other, (source_id, under)) for other in walks):
             continue
-        others = tuple(record.root for record in known if record.source_id != source_id)
+        other_roots = tuple(record.root for record in sources if record.source_id != source_id)
         own = os.fsencode(own_folder)
         settings = os.fsencode(own_folder.parent / FILE_NAME)
-        jobs.append(SourceWalk(source=source, under=under, leave_out=(own, settings, *others)))
+        jobs.append(SourceWalk(source=source, under=under, leave_out=(own, settings, *other_roots)))
     return jobs
 
 
@@ -103,10 +117,10 @@ def shown(path: bytes) -> str:
 
 def _without_links(path: Path) -> bytes:
     """Folders resolved whole; of a file only its folder, because its link is its name."""
-    given = os.path.abspath(os.fsencode(path))
-    if os.path.isdir(given):
-        return os.path.realpath(given)
-    return os.path.join(os.path.realpath(os.path.dirname(given)), os.path.basename(given))
+    absolute = os.path.abspath(os.fsencode(path))
+    if os.path.isdir(absolute):
+        return os.path.realpath(absolute)
+    return os.path.join(os.path.realpath(os.path.dirname(absolute)), os.path.basename(absolute))
 
 
 def _covers(outer: tuple[int, bytes], inner: tuple[int, bytes]) -> bool:
@@ -117,38 +131,38 @@ def _covers(outer: tuple[int, bytes], inner: tuple[int, bytes]) -> bool:
 
 
 def _new_roots(
-    catalogue: Catalogue, places: Sequence[bytes], name: str | None
+    catalogue: Catalogue, paths: Sequence[bytes], name: str | None
 ) -> dict[bytes, bytes]:
-    """The root of the source to be made for each place that is under none yet."""
-    known = list_sources(catalogue)
-    fresh = [place for place in places if _closest(known, place) is None]
-    folders = {place: place if os.path.isdir(place) else os.path.dirname(place) for place in fresh}
+    """The root of the source to be made for each path that is under none yet."""
+    sources = list_sources(catalogue)
+    fresh = [path for path in paths if _closest(sources, path) is None]
+    folders = {path: path if os.path.isdir(path) else os.path.dirname(path) for path in fresh}
     if name is not None and folders and find_source(catalogue, name) is None:
         together = os.path.commonpath(list(folders.values()))
         return dict.fromkeys(fresh, together)
     return folders
 
 
-def _closest(known: Sequence[SourceRecord], place: bytes) -> SourceRecord | None:
-    holding = [record for record in known if is_at_or_under(place, record.root)]
+def _closest(sources: Sequence[SourceRecord], path: bytes) -> SourceRecord | None:
+    holding = [record for record in sources if is_at_or_under(path, record.root)]
     return max(holding, key=lambda record: len(record.root), default=None)
 
 
 def _source_of(
-    catalogue: Catalogue, place: bytes, root: bytes | None, terms: WalkTerms
+    catalogue: Catalogue, path: bytes, root: bytes | None, terms: WalkTerms
 ) -> SourceRecord:
-    known = list_sources(catalogue)
-    source = _closest(known, place)
+    sources = list_sources(catalogue)
+    source = _closest(sources, path)
     if source is not None and terms.name in (None, source.name):
         name, root = source.name, source.root
     elif source is not None:
         raise DataError(
-            f"{shown(place)} lies in the source `{source.name}`, not in `{terms.name}`.",
+            f"{shown(path)} lies in the source `{source.name}`, not in `{terms.name}`.",
             f"Leave the name out, or use `{source.name}`.",
         )
     else:
         assert root is not None
-        name = terms.name or _free_name(known, root)
+        name = terms.name or _free_name(sources, root)
     return add_source(
         catalogue,
         name=name,
@@ -158,12 +172,103 @@ def _source_of(
     )
 
 
-def _free_name(known: Sequence[SourceRecord], root: bytes) -> str:
+def _free_name(sources: Sequence[SourceRecord], root: bytes) -> str:
     """The folder's own name, with a number if another source has it."""
-    taken = {record.name for record in known}
+    used = {record.name for record in sources}
     plain = shown(os.path.basename(root)) or "root"
     name, number = plain, 1
-    while name in taken:
+    while name in used:
         number += 1
         name = f"{plain}-{number}"
     return name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelocateReport:
+    """Where a source was and is, and how many of its files are `present` there.
+
+    `changed` files are there with another size; `add` will read them again.
+    """
+
+    source: str
+    old_root: bytes
+    new_root: bytes
+    present: int
+    missing: int
+    changed: int
+
+
+def relocate(
+    workspace: Workspace, *, source: str, root: Path, progress: Progress = SILENT
+) -> RelocateReport:
+    """Say that the source `source` now lies at `root`.
+
+    Files that are not there become `missing`, those that are there again `present`.
+    Raises DataError if there is no such source or folder, if another source has that
+    folder, or if none of the source's files is there; BusyError while an `add` runs.
+    """
+    catalogue = workspace.catalogue
+    record = find_source(catalogue, source)
+    if record is None:
+        names = ", ".join(f"`{existing.name}`" for existing in list_sources(catalogue))
+        raise DataError(
+            f"There is no source `{source}`.",
+            f"Known are {names}." if names else "`curator add` makes the first one.",
+        )
+    (new_root,) = resolve([root], workspace.root / STATE_FOLDER)
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder.", "Name the folder that holds the files now.")
+    _refuse_overlap(catalogue, record, new_root)
+    with lease(catalogue, "add"):
+        present: list[int] = []
+        missing: list[int] = []
+        changed = 0
+        with progress.stage("looking for files", unit="files") as stage:
+            for file, size in _sizes(catalogue, record, new_root):
+                stage.advance()
+                if size is None:
+                    missing.append(file.location_id)
+                    continue
+                present.append(file.location_id)
+                changed += size != file.size
+        if missing and not present:
+            raise DataError(
+                f"None of the {len(missing):,} files of `{source}` is at {shown(new_root)}.",
+                f"Name the folder that corresponds to {shown(record.root)}.",
+            )
+        relocate_source(catalogue, record.source_id, new_root)
+        mark_locations(catalogue, present, LocationState.PRESENT)
+        mark_locations(catalogue, missing, LocationState.MISSING)
+    return RelocateReport(
+        source=record.name,
+        old_root=record.root,
+        new_root=new_root,
+        present=len(present),
+        missing=len(missing),
+        changed=changed,
+    )
+
+
+def _refuse_overlap(catalogue: Catalogue, record: SourceRecord, new_root: bytes) -> None:
+    """A file must not come to belong to two sources."""
+    for other in list_sources(catalogue):
+        if other.source_id == record.source_id or is_at_or_under(record.root, other.root):
+            continue
+        if is_at_or_under(new_root, other.root):
+            raise DataError(
+                f"{shown(new_root)} lies in the source `{other.name}`.",
+                "Two sources cannot share files: choose another folder.",
+            )
+
+
+def _sizes(
+    catalogue: Catalogue, record: SourceRecord, new_root: bytes
+) -> Iterator[tuple[KnownFile, int | None]]:
+    """Every known file with its size under the new root, None if it is not there."""
+    for file in walk_locations(catalogue, record.source_id):
+        try:
+            status = os.stat(os.path.join(new_root, file.path))
+        except OSError:
+            yield file, None
+        else:
+            yield file, status.st_size if stat.S_ISREG(status.st_mode) else None

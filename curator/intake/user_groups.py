@@ -22,8 +22,13 @@ from curator.catalogue.groups import GroupRecord, current_grouping, replace_grou
 from curator.catalogue.pool import pool_size
 from curator.catalogue.sources import list_sources
 from curator.errors import DataError, UsageError
-from curator.intake.answers import printable, read_answers
-from curator.intake.label import SHOWN, images_of_answers
+from curator.intake.answers import (
+    SHOWN,
+    images_of_answers,
+    printable,
+    read_answers,
+    shown_problems,
+)
 from curator.workspace import Workspace
 
 _PATTERN = "pattern"
@@ -52,17 +57,23 @@ def group_by_csv(workspace: Workspace, file: Path) -> GroupReport:
     Raises DataError, and changes nothing, if any row cannot be used.
     """
     content = read_answers(file, column="group")
-    images = images_of_answers(workspace, content.answers, file)
+    images = images_of_answers(workspace.catalogue, content.answers, file)
     problems = list(content.problems)
     named = []
     for answer in content.answers:
         if answer.line in images:
             named.append((answer.label, images[answer.line]))
         else:
-            name = answer.sha256.hex() if answer.sha256 else printable(answer.path or "")
-            problems.append(Problem(answer.line, f"`{name}` is not in the catalogue"))
-    if problems:
-        raise _refusal(file, sorted(problems), len(content.answers) + len(content.problems))
+            text = f"{answer.shown_image()} is not in the catalogue"
+            problems.append(Problem(answer.line, text))
+    if problems := sorted(problems):
+        rows = len(content.answers) + len(content.problems)
+        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise DataError(
+            f"{file}: {len(problems)} of {rows} rows cannot be used, so no group was changed:"
+            f"{shown_problems(problems)}{more}\n",
+            "Mend these rows, or `curator add` the images that are missing, then try again.",
+        )
     return _replace(workspace, named, {"file": str(file.absolute())})
 
 
@@ -103,9 +114,9 @@ def _captured(workspace: Workspace, pattern: re.Pattern[str]) -> Iterator[tuple[
     which = "group" if "group" in pattern.groupindex else min(pattern.groups, 1)
     for source in list_sources(workspace.catalogue):
         for file in walk_locations(workspace.catalogue, source.source_id):
-            found = pattern.search(os.fsdecode(os.path.join(source.root, file.path)))
-            if found is not None and found[which] and file.image_id is not None:
-                yield found[which], file.image_id
+            match = pattern.search(os.fsdecode(os.path.join(source.root, file.path)))
+            if match is not None and match[which] and file.image_id is not None:
+                yield match[which], file.image_id
 
 
 def _replace(
@@ -146,14 +157,3 @@ def _merged(named: Iterable[tuple[str, int]]) -> tuple[dict[str, set[int]], int]
     for image_id, name in name_of.items():
         members.setdefault(lead(name), set()).add(image_id)
     return members, len(leader) - len(members)
-
-
-def _refusal(file: Path, problems: list[Problem], rows: int) -> DataError:
-    lines = "".join(f"\n  line {problem.line}: {problem.text}" for problem in problems[:SHOWN])
-    more = len(problems) - SHOWN
-    rest = f"\n  and {more} more" if more > 0 else ""
-    return DataError(
-        f"{file}: {len(problems)} of {rows} rows cannot be used, so no group was changed:"
-        f"{lines}{rest}\n",
-        "Mend these rows, or `curator add` the images that are missing, then try again.",
-    )

@@ -23,8 +23,7 @@ from curator.base.vocabulary import Label
 from curator.catalogue import pool
 from curator.catalogue.images import images_by_sha256
 from curator.errors import DataError
-from curator.intake.answers import Answer
-from curator.intake.known_labels import read_known_labels
+from curator.intake.answers import Answer, read_known_labels
 from curator.prediction.predict import current_model, predict
 from curator.statistics.metrics import (
     Confusion,

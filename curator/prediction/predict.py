@@ -26,7 +26,7 @@ from curator.classifiers.heads.model import load_classifier
 from curator.encoding.new_files import EncodedPath, encode_paths
 from curator.encoding.pixel_packs import is_pack
 from curator.errors import DataError
-from curator.intake.walk import walk
+from curator.intake.scan import walk
 from curator.rounds.promotion import PoolLabel, RoundAction, decide
 from curator.rounds.score import policy_of
 from curator.workspace import Workspace

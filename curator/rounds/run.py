@@ -38,7 +38,7 @@ from curator.classifiers.heads.pseudo_labels import PseudoRule
 from curator.encoding.encode import ready_features
 from curator.encoding.feature_set import FeatureSet
 from curator.errors import DataError
-from curator.intake.group import regroup
+from curator.intake.near_duplicates import regroup
 from curator.rounds.gates import gates_of
 from curator.rounds.judge import score_quality_of
 from curator.rounds.labels import check_labels, training_labels

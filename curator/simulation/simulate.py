@@ -27,7 +27,7 @@ from curator.classifiers.devices import core_count
 from curator.classifiers.heads.frozen import use_threads
 from curator.encoding.feature_set import FeatureSet, current_features, open_features
 from curator.errors import DataError, UsageError
-from curator.intake.known_labels import KnownLabels, read_known_labels
+from curator.intake.answers import KnownLabels, read_known_labels
 from curator.rounds.neighbour_graph import required_graph, smoothing_graph
 from curator.rounds.run import plan_of
 from curator.rounds.score import policy_of, read_pool

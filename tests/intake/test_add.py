@@ -205,7 +205,7 @@ def test_what_cannot_be_looked_at_does_not_count_as_gone(
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr("curator.intake.walk.os.scandir", refuse)
+    monkeypatch.setattr("curator.intake.scan.os.scandir", refuse)
     report = add(workspace, [pictures])
     assert report.missing == 0
     assert report.ignored == {"unreadable-folder": 1}

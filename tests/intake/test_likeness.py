@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_sample_images
 
-from curator.intake.likeness import near, perceptual_hash, shrunk_for_comparing, signature
+from curator.intake.near_duplicates import near, perceptual_hash, shrunk_for_comparing, signature
 from tests.imaging.pictures import photograph
 
 Change = Callable[[Image.Image], Image.Image]

@@ -16,7 +16,7 @@ from curator.catalogue.files import quarantine_images
 from curator.catalogue.groups import current_grouping
 from curator.catalogue.models import ImageState
 from curator.errors import DataError, LearnError
-from curator.intake.group import regroup
+from curator.intake.near_duplicates import regroup
 from curator.maintenance.verify import verify
 from curator.rounds.run import RoundReport, run_rounds
 from tests.rounds.pool import Pool

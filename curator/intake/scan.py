@@ -1,9 +1,9 @@
-"""Walking a folder in one fixed order, whatever it holds.
+"""What is on the disk beside what is catalogued, in one pass over both.
 
-Paths come out in the byte order of the whole path, so that an interrupted run goes on
-where it was and a catalogue sorted the same way can be read alongside. Only one folder's
-names are held at a time. Names are bytes, links are followed but never in circles, and
-what is left out is reported, never silently passed.
+Paths come in the byte order of the whole path, so that an interrupted run goes on where it was
+and a folder of a hundred thousand files is compared without holding either side in memory. Names
+are bytes, links are followed but never in circles, and what is left out is reported, never
+silently passed. Size and modification time decide whether a file has to be read again.
 """
 
 # Names are bytes here, which pathlib does not take.
@@ -13,10 +13,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from curator.base.values import FileStamp
+from curator.base.vocabulary import Quarantine
+from curator.catalogue.files import KnownFile
 
 Identity = tuple[int, int]
 """Device and inode: what a folder is, whatever path leads to it."""
@@ -69,7 +72,7 @@ class _Walk:
 
     def __init__(self, root: bytes, leave_out: Sequence[bytes], above: set[Identity]) -> None:
         self._root = root
-        self._barred = {known for path in leave_out if (known := _identity(path)) is not None}
+        self._barred = _identities(leave_out)
         self._barred_names = {path.rpartition(b"/")[2] for path in leave_out}
         self._above = above
         self._linked: set[Identity] = set()
@@ -121,8 +124,8 @@ class _Walk:
         """
         if folder.identity in self._barred:
             return SkipReason.OWN
-        around = {open_folder.identity for open_folder in self._open} | self._above
-        if folder.identity in around:
+        open_folders = {open_folder.identity for open_folder in self._open}
+        if folder.identity in open_folders | self._above:
             return SkipReason.LOOP
         if folder.through_link:
             if folder.identity in self._linked:
@@ -137,16 +140,19 @@ def count_files(root: bytes, under: bytes = b"", *, leave_out: Iterable[bytes] =
     if not os.path.isdir(start):
         return 1
     total = 0
-    barred = {known for path in leave_out if (known := _identity(path)) is not None}
-    seen: set[Identity] = set()
+    barred = _identities(leave_out)
+    counted: set[Identity] = set()
     waiting = [start]
     while waiting:
         folder = waiting.pop()
         identity = _identity(folder)
-        if identity is None or identity in barred or identity in seen:
+        if identity is None or identity in barred or identity in counted:
             continue
-        seen.add(identity)
-        for name in _names(folder):
+        counted.add(identity)
+        names: list[bytes] = []
+        with suppress(OSError):
+            names = _sorted_names(folder)
+        for name in names:
             if name.startswith(b"."):
                 continue
             if name.endswith(b"/"):
@@ -154,13 +160,6 @@ def count_files(root: bytes, under: bytes = b"", *, leave_out: Iterable[bytes] =
             else:
                 total += 1
     return total
-
-
-def _names(folder: bytes) -> list[bytes]:
-    try:
-        return _sorted_names(folder)
-    except OSError:
-        return []
 
 
 def _sorted_names(folder: bytes) -> list[bytes]:
@@ -194,8 +193,86 @@ def _identity(path: bytes) -> Identity | None:
     return status.st_dev, status.st_ino
 
 
+def _identities(paths: Iterable[bytes]) -> set[Identity]:
+    return {identity for path in paths if (identity := _identity(path)) is not None}
+
+
 def _identities_above(root: bytes, under: bytes) -> set[Identity]:
     """The folders from `root` down to the start, exclusive: links back to them are loops."""
     parts = under.split(b"/") if under else []
     paths = [os.path.join(root, *parts[:depth]) for depth in range(len(parts))]
-    return {known for path in paths if (known := _identity(path)) is not None}
+    return _identities(paths)
+
+
+RETRIED = frozenset({
+    Quarantine.UNREADABLE,
+    Quarantine.VANISHED,
+    Quarantine.CHANGING,
+    Quarantine.UNSUPPORTED,
+    Quarantine.TOO_LARGE,
+})  # fmt: skip
+"""Reasons that may be gone although the file looks the same: rights, libraries, limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file that has to be read: new, changed, or not to be trusted."""
+
+    stamp: FileStamp
+
+
+@dataclass(frozen=True, slots=True)
+class UnchangedFile:
+    """A file that looks as it did when it was catalogued."""
+
+    file: KnownFile
+
+
+@dataclass(frozen=True, slots=True)
+class MissingFile:
+    """A catalogued file that is not there any more."""
+
+    file: KnownFile
+
+
+def compare(
+    on_disk: Iterable[FileStamp | Skipped], catalogued: Iterator[KnownFile], *, rehash: bool
+) -> Iterator[NewFile | UnchangedFile | MissingFile | Skipped]:
+    """Both sides merged. Nothing below a path that was skipped counts as gone."""
+    skipped: set[bytes] = set()
+    known_file = next(catalogued, None)
+    for stamp in on_disk:
+        if isinstance(stamp, Skipped):
+            skipped.add(stamp.path)
+            yield stamp
+            continue
+        while known_file is not None and known_file.path < stamp.path:
+            if not _is_below(known_file.path, skipped):
+                yield MissingFile(known_file)
+            known_file = next(catalogued, None)
+        if known_file is None or known_file.path != stamp.path:
+            yield NewFile(stamp)
+            continue
+        trusted = not rehash and _looks_the_same(known_file, stamp)
+        yield UnchangedFile(known_file) if trusted else NewFile(stamp)
+        known_file = next(catalogued, None)
+    while known_file is not None:
+        if not _is_below(known_file.path, skipped):
+            yield MissingFile(known_file)
+        known_file = next(catalogued, None)
+
+
+def _looks_the_same(file: KnownFile, stamp: FileStamp) -> bool:
+    return (
+        file.size == stamp.size
+        and file.mtime_ns == stamp.mtime_ns
+        and file.image_id is not None
+        and file.quarantine not in RETRIED
+    )
+
+
+def _is_below(path: bytes, folders: set[bytes]) -> bool:
+    if not folders:
+        return False
+    parts = path.split(b"/")
+    return any(b"/".join(parts[:depth]) in folders for depth in range(len(parts) + 1))

@@ -13,7 +13,7 @@ from curator.catalogue.sources import find_source
 from curator.errors import DataError
 from curator.intake import inspection
 from curator.intake.add import add
-from curator.intake.relocate import relocate
+from curator.intake.sources import relocate
 from curator.workspace import Workspace
 from tests.intake.conftest import Save
 

@@ -13,9 +13,10 @@ from curator.catalogue.files import quarantine_images
 from curator.catalogue.groups import current_grouping, groups_of
 from curator.catalogue.images import find_by_paths, image_details
 from curator.errors import DataError, UsageError
-from curator.intake import group as grouping
+from curator.intake import near_duplicates
 from curator.intake.add import add
-from curator.intake.group import group_by_csv, group_by_pattern, regroup
+from curator.intake.near_duplicates import regroup
+from curator.intake.user_groups import group_by_csv, group_by_pattern
 from curator.workspace import Workspace
 from tests.imaging.pictures import encode, photograph
 from tests.intake.conftest import Save
@@ -133,7 +134,7 @@ def copies(pictures: Path, workspace: Workspace) -> Workspace:
 def test_groups_are_not_computed_again_without_need(
     copies: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grouping, "find_groups", pytest.fail)
+    monkeypatch.setattr(near_duplicates, "find_groups", pytest.fail)
     report = regroup(copies)
     assert (report.groups, report.images, report.recomputed) == (2, 4, False)
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator.base.values import FileStamp
-from curator.intake import walk as walking
-from curator.intake.walk import Skipped, SkipReason, count_files, walk
+from curator.intake import scan as walking
+from curator.intake.scan import Skipped, SkipReason, count_files, walk
 from tests.intake.nobody import as_nobody
 
 NAMES = st.text("ab0-é", min_size=1, max_size=3)

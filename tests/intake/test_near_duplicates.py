@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from curator.intake import grouping
-from curator.intake.grouping import NearGroup, find_groups
-from curator.intake.likeness import (
+from curator.intake import near_duplicates
+from curator.intake.near_duplicates import (
     SIGNATURE_BYTES,
+    NearGroup,
+    find_groups,
     near,
     perceptual_hash,
     shrunk_for_comparing,
@@ -87,7 +88,7 @@ def reference(given: Set, radius: int, tolerance: float) -> list[NearGroup]:
         NearGroup(
             representative=lead,
             members=tuple(sorted(members[lead], key=rank.__getitem__)),
-            others=tuple(others[lead]),
+            secondary=tuple(others[lead]),
         )
         for lead in leads
         if len(members[lead]) > 1 or others[lead]
@@ -112,11 +113,11 @@ def test_groups_are_those_of_the_slow_reference(
 def test_small_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     given_set = clustered(900, 60, seed=4)
     whole = find_groups(*given_set, radius=6, tolerance=TOLERANCE)
-    monkeypatch.setattr(grouping, "_CHUNK", 37)
-    monkeypatch.setattr(grouping, "_MOST_FOUND", 50)
-    monkeypatch.setattr(grouping, "_PAIRS_AT_ONCE", 11)
+    monkeypatch.setattr(near_duplicates, "_CHUNK", 37)
+    monkeypatch.setattr(near_duplicates, "_MOST_FOUND", 50)
+    monkeypatch.setattr(near_duplicates, "_PAIRS_AT_ONCE", 11)
     assert find_groups(*given_set, radius=6, tolerance=TOLERANCE) == whole
-    assert any(group.others for group in whole), "the set has no picture near two groups"
+    assert any(group.secondary for group in whole), "the set has no picture near two groups"
 
 
 def test_the_order_of_adding_does_not_matter() -> None:
@@ -131,7 +132,7 @@ def test_the_order_of_adding_does_not_matter() -> None:
         NearGroup(
             representative=places[group.representative],
             members=tuple(places[member] for member in group.members),
-            others=tuple(places[other] for other in group.others),
+            secondary=tuple(places[other] for other in group.secondary),
         )
         for group in two
     ]
@@ -161,8 +162,8 @@ def test_nothing_and_a_single_picture_have_no_groups() -> None:
 
 def test_thousands_with_one_hash_do_not_explode(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blank scans: equal hashes, unlike pictures. The comparisons stay bounded."""
-    monkeypatch.setattr(grouping, "SAME_HASH_LIMIT", 32)
-    monkeypatch.setattr(grouping, "_CHUNK", 128)
+    monkeypatch.setattr(near_duplicates, "SAME_HASH_LIMIT", 32)
+    monkeypatch.setattr(near_duplicates, "_CHUNK", 128)
     compared = 0
 
     def count(first: NDArray[np.uint8], *rest: object) -> object:
@@ -170,7 +171,7 @@ def test_thousands_with_one_hash_do_not_explode(monkeypatch: pytest.MonkeyPatch)
         compared += len(first)
         return near(first, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(grouping, "near", count)
+    monkeypatch.setattr(near_duplicates, "near", count)
     total = 2000
     sha256, _, signatures = clustered(total, 1, seed=2)
     looks = np.random.default_rng(0).normal(0, 32, (total, 256))
