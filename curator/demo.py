@@ -1,8 +1,10 @@
 """The whole way on real images: solar cells, 200 seed labels, and a truth to compare with.
 
 The photographs come from the optional package `elpv-dataset` and are copied into the
-demo's folder, which becomes a workspace. Human raters judged each cell, so the demo can
-say how often the labels that it gave are wrong; nothing of that reaches the rounds.
+demo's folder, which becomes a workspace. Human raters gave each cell a probability of being
+defective, so the demo can say how often the promoted labels are wrong; no round reads the
+ratings. Where raters agreed (0 or 1) a label is right or wrong; where they did not, it is counted
+apart, and a second error counts it by the likelier rating.
 """
 
 from __future__ import annotations
@@ -30,15 +32,6 @@ from curator.export.export import export
 from curator.export.filters import ExportRequest
 from curator.intake.add import add
 from curator.intake.label import label
-from curator.report.ratings import (
-    BorderlineOutcome,
-    PromotedOutcome,
-    RatedImage,
-    borderline_outcome,
-    most_borderline,
-    outcome_of,
-    surest,
-)
 from curator.rounds.run import run_rounds
 from curator.settings.file import FILE_NAME
 from curator.settings.sections import ClassesSettings
@@ -55,6 +48,120 @@ BORDERLINE = 200
 """How many of the most borderline cells are compared with the raters' doubts."""
 
 _SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatedImage:
+    """An image without a human label in the workspace, and what raters said about it.
+
+    `negative_rating` is 0 to 1. `promoted` is the class that a round gave, or None.
+    `probability` is the current P(positive).
+    """
+
+    name: str
+    negative_rating: float
+    promoted: CurrentLabel | None
+    probability: float
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the raters did not agree."""
+        return 0 < self.negative_rating < 1
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the promoted class is not the one that raters found likelier."""
+        return (self.promoted is CurrentLabel.NEGATIVE) != (self.negative_rating > 0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotedOutcome:
+    """What became of the images promoted to one class.
+
+    `wrong` and `right` count those on which raters agreed; `unsure` the others, of which
+    `unsure_wrong` have another class than the likelier rating.
+    """
+
+    right: int
+    wrong: int
+    unsure: int
+    unsure_wrong: int
+
+    @property
+    def promoted(self) -> int:
+        """All images promoted to this class."""
+        return self.right + self.wrong + self.unsure
+
+    @property
+    def error(self) -> float | None:
+        """Wrong ones among those on which raters agreed; None if there are none."""
+        agreed = self.right + self.wrong
+        return self.wrong / agreed if agreed else None
+
+    @property
+    def error_with_unsure(self) -> float | None:
+        """Wrong ones among all, by the likelier rating; None if there are none."""
+        return (self.wrong + self.unsure_wrong) / self.promoted if self.promoted else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BorderlineOutcome:
+    """How often raters were unsure on the most borderline images without a human label.
+
+    `rest` are all other images without a human label.
+    """
+
+    borderline: int
+    borderline_unsure: int
+    rest: int
+    rest_unsure: int
+
+    @property
+    def times_likelier(self) -> float | None:
+        """Share of unsure raters on the borderline images / share on the rest."""
+        if not (self.borderline and self.rest_unsure):
+            return None
+        share = self.borderline_unsure / self.borderline
+        return share / (self.rest_unsure / self.rest)
+
+
+def outcome_of(images: Sequence[RatedImage], label: CurrentLabel) -> PromotedOutcome:
+    """Compare all images promoted to `label` with their ratings."""
+    promoted = [image for image in images if image.promoted is label]
+    agreed = [image for image in promoted if not image.unsure]
+    unsure = [image for image in promoted if image.unsure]
+    wrong = sum(image.wrong for image in agreed)
+    return PromotedOutcome(
+        right=len(agreed) - wrong,
+        wrong=wrong,
+        unsure=len(unsure),
+        unsure_wrong=sum(image.wrong for image in unsure),
+    )
+
+
+def most_borderline(images: Sequence[RatedImage], size: int) -> list[RatedImage]:
+    """The `size` images nearest to undecided among those that were not promoted."""
+    not_promoted = [image for image in images if image.promoted is None]
+    return sorted(not_promoted, key=lambda image: (abs(image.probability - 0.5), image.name))[:size]
+
+
+def surest(images: Sequence[RatedImage], label: CurrentLabel, size: int) -> list[RatedImage]:
+    """The `size` images promoted to `label` with the most extreme P(positive), surest first."""
+    sign = -1 if label is CurrentLabel.POSITIVE else 1
+    promoted = [image for image in images if image.promoted is label]
+    return sorted(promoted, key=lambda image: (sign * image.probability, image.name))[:size]
+
+
+def borderline_outcome(images: Sequence[RatedImage], size: int) -> BorderlineOutcome:
+    """How often raters were unsure on the `size` most borderline images, and on the rest."""
+    borderline = most_borderline(images, size)
+    unsure = sum(image.unsure for image in borderline)
+    return BorderlineOutcome(
+        borderline=len(borderline),
+        borderline_unsure=unsure,
+        rest=len(images) - len(borderline),
+        rest_unsure=sum(image.unsure for image in images) - unsure,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +193,13 @@ class DemoReport:
                 "error": outcome.error,
                 "error_with_unsure": outcome.error_with_unsure,
             }
-        figures["borderline"]["times_likelier"] = self.borderline.times_likelier
+        figures["borderline"] = {
+            "borderline": self.borderline.borderline,
+            "borderline_unsure": self.borderline.borderline_unsure,
+            "others": self.borderline.rest,
+            "others_unsure": self.borderline.rest_unsure,
+            "times_likelier": self.borderline.times_likelier,
+        }
         return figures
 
     def summary(self) -> str:
@@ -103,7 +216,7 @@ class DemoReport:
         )
         lines.append(
             f"Raters were unsure on {doubt.borderline_unsure} of the {doubt.borderline} most"
-            f" borderline cells, and on {doubt.others_unsure:,} of the other {doubt.others:,}"
+            f" borderline cells, and on {doubt.rest_unsure:,} of the other {doubt.rest:,}"
             f" without a seed label{times}."
         )
         return "\n".join(lines)
@@ -195,12 +308,9 @@ def _curate(
     add(
         workspace,
         [cells],
-        label=None,
-        subfolders_are_classes=False,
         source="solar-cells",
         licence=LICENCE,
         attribution=ATTRIBUTION,
-        rehash=False,
         progress=progress,
     )
     seeds = resource_folder("seeds") / RECIPE / "labels.csv"
@@ -225,7 +335,7 @@ def _copy(data: Traversable, names: Sequence[str], cells: Path, progress: Progre
 
 
 def _report(workspace: Workspace, ratings: dict[str, float], manifest: Path) -> DemoReport:
-    images = list(_rated(workspace, ratings))
+    images = _rated(workspace, ratings)
     classes, counted = workspace.settings.classes, counts(workspace.catalogue)
     rounds = list_rounds(workspace.catalogue)
     return DemoReport(
@@ -235,7 +345,7 @@ def _report(workspace: Workspace, ratings: dict[str, float], manifest: Path) -> 
         cells=counted.usable,
         seeds=counted.usable - counted.without_human,
         rounds=len(rounds),
-        seconds=sum(one.seconds for one in rounds),
+        seconds=sum(record.seconds for record in rounds),
         coverage=counted.coverage,
         promoted={
             classes.name_of(standing): outcome_of(images, standing)
@@ -273,7 +383,7 @@ def _picture(workspace: Workspace) -> Path:
 def _strips(
     images: Sequence[RatedImage], classes: ClassesSettings, cells: Path
 ) -> list[SheetSection]:
-    chosen = [
+    strips = [
         (f"Surest {classes.positive}", "promoted", surest(images, CurrentLabel.POSITIVE, _SHOWN)),
         (f"Surest {classes.negative}", "promoted", surest(images, CurrentLabel.NEGATIVE, _SHOWN)),
         ("Most borderline", "neither promoted nor labelled", most_borderline(images, _SHOWN)),
@@ -282,9 +392,9 @@ def _strips(
         SheetSection(
             heading=heading,
             remark=remark,
-            tiles=tuple(_tile(image, classes, cells) for image in chosen_images),
+            tiles=tuple(_tile(image, classes, cells) for image in strip),
         )
-        for heading, remark, chosen_images in chosen
+        for heading, remark, strip in strips
     ]
 
 
@@ -292,11 +402,8 @@ def _tile(image: RatedImage, classes: ClassesSettings, cells: Path) -> Tile:
     with Image.open(cells / image.name) as picture:
         pixels = picture.convert("RGB")
     likelier = classes.negative if image.negative_rating > 0.5 else classes.positive
-    said = "raters unsure" if image.unsure else f"raters: {likelier}"
-    return Tile(picture=pixels, caption=(_shown(image.probability), said))
-
-
-def _shown(probability: float) -> str:
-    if probability < 0.00005:
-        return "P < 0.0001"
-    return f"P {probability:.4f}" if probability < 0.99995 else "P > 0.9999"
+    rating = "raters unsure" if image.unsure else f"raters: {likelier}"
+    probability = image.probability
+    score = "P < 0.0001" if probability < 0.00005 else f"P {probability:.4f}"
+    score = score if probability < 0.99995 else "P > 0.9999"
+    return Tile(picture=pixels, caption=(score, rating))

@@ -105,9 +105,9 @@ def test_borderline_are_the_least_certain(finished: DemoReport, truth: pd.DataFr
     unsure = pool.rating.between(0.1, 0.9)
     shown = pool.name.isin(names)
     doubt = finished.borderline
-    assert (doubt.borderline, doubt.others) == (200, 2_224)
+    assert (doubt.borderline, doubt.rest) == (200, 2_224)
     assert doubt.borderline_unsure == (unsure & shown).sum()
-    assert doubt.others_unsure == (unsure & ~shown).sum()
+    assert doubt.rest_unsure == (unsure & ~shown).sum()
 
 
 @pytest.mark.slow

@@ -22,7 +22,10 @@ FINISHED: tuple[str, ...] = (
     "__init__.py",
     "__main__.py",
     "api.py",
+    "charts",
+    "demo.py",
     "errors.py",
+    "report",
 )
 
 

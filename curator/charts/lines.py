@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Lines with a title and named axes; `marked` is a place on the x axis that matters."""
+    """Lines with a title and named axes; `marked` is a point on the x axis, named `mark_name`."""
 
     title: str
     x_name: str
@@ -48,8 +48,8 @@ def draw_charts(path: Path, charts: Sequence[Chart]) -> Path:
 
     figure = Figure(figsize=(5.6 * len(charts), 4.0), layout="constrained")
     FigureCanvasAgg(figure)
-    for place, chart in enumerate(charts, 1):
-        axes = figure.add_subplot(1, len(charts), place)
+    for column, chart in enumerate(charts, 1):
+        axes = figure.add_subplot(1, len(charts), column)
         for number, line in enumerate(chart.lines):
             ink = _INKS[number % len(_INKS)]
             style = "--" if line.dashed else "-"
@@ -103,7 +103,7 @@ def chart_text(chart: Chart, width: int = 72, height: int = 16) -> str:
     for number, line in enumerate(chart.lines):
         for x, y in zip(line.x, line.y, strict=True):
             if math.isfinite(x) and math.isfinite(y):
-                cells[height - 1 - upward.place(y)][across.place(x)] = _MARKS[number % len(_MARKS)]
+                cells[height - 1 - upward.cell(y)][across.cell(x)] = _MARKS[number % len(_MARKS)]
     labels = {0: upward.high, height // 2: upward.middle(), height - 1: upward.low}
     rows = [
         f"{_short(labels[row]) if row in labels else '':>8} │{''.join(cells[row]).rstrip()}"
@@ -126,7 +126,7 @@ class _Scale:
         self.low, self.high = min(values), max(values)
         self._cells = cells
 
-    def place(self, value: float) -> int:
+    def cell(self, value: float) -> int:
         low, high = self._of(self.low), self._of(self.high)
         share = (self._of(value) - low) / (high - low) if high > low else 0.0
         return min(self._cells - 1, round(share * (self._cells - 1)))

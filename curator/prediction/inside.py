@@ -22,7 +22,7 @@ from curator.base.progress import SILENT, Progress
 from curator.base.values import ImageFile
 from curator.catalogue import pool
 from curator.catalogue.images import find_named_image, image_files
-from curator.charts.maps import laid_over, map_grid
+from curator.charts.feature_maps import map_grid, overlay
 from curator.encoding.encoder_choice import encoder_settings
 from curator.encoding.pixel_packs import is_pack, spec_of
 from curator.errors import DataError, LearnError
@@ -216,7 +216,7 @@ def _seen(
     except LearnError as error:
         odds, problem = log_odds_of(network, pixels), error.problem
     else:
-        activation = laid_over(pixels, heat)
+        activation = overlay(pixels, heat)
     return NetworkView(
         image_id=image_id,
         probability=float(1 / (1 + np.exp(-np.clip(odds, -35, 35)))),

@@ -14,7 +14,7 @@ import numpy as np
 from curator.base.text import percent
 from curator.base.vocabulary import CurrentLabel, LocationState, Origin
 from curator.catalogue.rounds import RoundStatus
-from curator.charts.drawing import (
+from curator.charts.svg import (
     GOOD,
     INK,
     NEGATIVE,
@@ -26,7 +26,7 @@ from curator.charts.drawing import (
     WARNING,
     Styles,
     draw,
-    shown,
+    short_name,
 )
 from curator.report.data import LabelCounts, ReportData, files_of, score_quality_of_round
 from curator.report.sentences import decisions_sentence
@@ -395,7 +395,10 @@ def sources_figure(report: ReportData, styles: Styles) -> Figure:
         totals = np.array([each.total for each in counts])
         share_rows(
             axes,
-            [f"{shown(n, 18)}\nn = {each.total:,}" for n, each in zip(names, counts, strict=True)],
+            [
+                f"{short_name(n, 18)}\nn = {each.total:,}"
+                for n, each in zip(names, counts, strict=True)
+            ],
             [(colour, np.array(images) / totals) for colour, images in label_layers(counts)],
             x_label="share of usable images",
         )

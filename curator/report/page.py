@@ -16,7 +16,7 @@ from typing import Any
 
 from curator.audits.certificate import certificate_sentence
 from curator.base.text import percent, printable
-from curator.charts.drawing import Styles
+from curator.charts.svg import Styles
 from curator.report import sentences
 from curator.report.data import ReportData, warnings_of
 from curator.report.figures import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from curator.base.text import percent
-from curator.charts.drawing import (
+from curator.charts.svg import (
     INK,
     NEGATIVE,
     NEGATIVE_SOFT,
@@ -18,7 +18,7 @@ from curator.charts.drawing import (
     QUIET,
     WARNING,
     Styles,
-    shown,
+    short_name,
 )
 from curator.report.data import ReportData
 from curator.report.figures import Figure, draw_figure, percents, share_rows
@@ -55,7 +55,7 @@ def scores_figure(report: ReportData, styles: Styles) -> Figure:
         top = axes.get_ylim()[1]
         axes.text(last.below + 0.015, top, f"{last.below:g}", color=NEGATIVE, va="top", ha="left")
         axes.text(last.above - 0.015, top, f"{last.above:g}", color=POSITIVE, va="top", ha="right")
-        axes.set_xlabel(f"{'raw ' if last.raw else ''}P({shown(classes.positive)})")
+        axes.set_xlabel(f"{'raw ' if last.raw else ''}P({short_name(classes.positive)})")
         axes.set_ylabel("images")
 
     return draw_figure(
@@ -144,8 +144,8 @@ def reliability_figure(report: ReportData, styles: Styles) -> Figure:
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.04)
         percents(axes.yaxis)
-        axes.set_xlabel(f"P({shown(positive)}) claimed")
-        axes.set_ylabel(f"{shown(positive, 14)} found")
+        axes.set_xlabel(f"P({short_name(positive)}) claimed")
+        axes.set_ylabel(f"{short_name(positive, 14)} found")
 
     return draw_figure(
         "reliability",

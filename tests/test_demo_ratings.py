@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from curator.base.vocabulary import CurrentLabel
-from curator.report.ratings import (
+from curator.demo import (
     PromotedOutcome,
     RatedImage,
     borderline_outcome,
@@ -57,10 +57,10 @@ def test_nothing_promoted_has_no_error() -> None:
 
 def test_borderline_against_the_rest() -> None:
     assert [image.name for image in most_borderline(IMAGES, 3)] == ["i", "h", "j"]
-    found = borderline_outcome(IMAGES, 3)
-    assert (found.borderline, found.borderline_unsure) == (3, 2)
-    assert (found.others, found.others_unsure) == (8, 3)
-    assert found.times_likelier == pytest.approx((2 / 3) / (3 / 8))
+    outcome = borderline_outcome(IMAGES, 3)
+    assert (outcome.borderline, outcome.borderline_unsure) == (3, 2)
+    assert (outcome.rest, outcome.rest_unsure) == (8, 3)
+    assert outcome.times_likelier == pytest.approx((2 / 3) / (3 / 8))
     assert borderline_outcome(IMAGES[:3], 2).times_likelier is None
 
 

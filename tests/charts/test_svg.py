@@ -6,7 +6,7 @@ import re
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
-from curator.charts.drawing import POSITIVE, VARIABLES, Styles, draw, shown
+from curator.charts.svg import POSITIVE, VARIABLES, Styles, draw, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ HOSTILE = "</text><script>alert(1)</script> $x_{\\frac"
 def bars(axes: Axes) -> None:
     axes.bar([0, 1], [3, 5], color=POSITIVE)
     axes.plot([0, 1], [1, 2], "o--")
-    axes.set_xlabel(shown(HOSTILE, 60))
+    axes.set_xlabel(short_name(HOSTILE, 60))
     axes.set_ylabel("日本\u202e\n")
 
 

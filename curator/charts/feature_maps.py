@@ -26,24 +26,22 @@ def map_grid(maps: NDArray[np.float32], columns: int = 8) -> Image.Image:
         square = Image.fromarray((255 * grey).astype(np.uint8)).resize(
             (cell, cell), Image.Resampling.NEAREST
         )
-        place = ((number % columns) * (cell + _GAP), (number // columns) * (cell + _GAP))
-        sheet.paste(square, place)
+        corner = ((number % columns) * (cell + _GAP), (number // columns) * (cell + _GAP))
+        sheet.paste(square, corner)
     return sheet
 
 
-def laid_over(
-    picture: NDArray[np.uint8], heat: NDArray[np.float32], side: int = 384
-) -> Image.Image:
+def overlay(picture: NDArray[np.uint8], heat: NDArray[np.float32], side: int = 384) -> Image.Image:
     """The picture (s, s, 1 or 3) and, beside it, the picture under its map (s, s) from 0 to 1.
 
-    What is warm speaks for the answer; what is left grey does not.
+    The warmer a pixel, the more it contributes to the score.
     """
     rgb = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
     plain = Image.fromarray(rgb).resize((side, side), Image.Resampling.BICUBIC)
-    grown = Image.fromarray((255 * heat).astype(np.uint8)).resize(
+    enlarged = Image.fromarray((255 * heat).astype(np.uint8)).resize(
         (side, side), Image.Resampling.BICUBIC
     )
-    share = np.asarray(grown, dtype=np.float64)[..., None] / 255
+    share = np.asarray(enlarged, dtype=np.float64)[..., None] / 255
     grey = np.asarray(plain.convert("L").convert("RGB"), dtype=np.float64)
     warm = np.array([255.0, 90.0, 0.0])
     mixed = grey * (1 - 0.65 * share) + warm * (0.65 * share)

@@ -94,7 +94,7 @@ class Styles:
         self._names: dict[str, str] = {}
 
     def name_of(self, style: str) -> str:
-        """The class for a style of CSS declarations."""
+        """The class for CSS declarations."""
         return self._names.setdefault(style, f"p{len(self._names)}")
 
     def css(self) -> str:
@@ -135,7 +135,7 @@ def draw(
     return _cleaned(stream.getvalue(), key, styles, title, description)
 
 
-def shown(text: str, letters: int = 22) -> str:
+def short_name(text: str, letters: int = 22) -> str:
     """A name for a plot: printable, and no longer than there is room for."""
     plain = printable(text)
     return plain if len(plain) <= letters else f"{plain[: letters - 1]}…"
@@ -155,10 +155,12 @@ def _cleaned(svg: bytes, key: str, styles: Styles, title: str, description: str)
     root.set("role", "img")
     root.set("aria-labelledby", f"{key}-title {key}-description")
     root.set("class", "plot")
-    for place, (name, text) in enumerate((("title", title), ("desc", description))):
-        told = ET.Element(name, id=f"{key}-{'title' if name == 'title' else 'description'}")
-        told.text = printable(text)
-        root.insert(place, told)
+    for index, (tag, name, text) in enumerate(
+        (("title", "title", title), ("desc", "description", description))
+    ):
+        element = ET.Element(tag, id=f"{key}-{name}")
+        element.text = printable(text)
+        root.insert(index, element)
     for element in root.iter():
         element.tag = element.tag.removeprefix(_SVG)
     return ET.tostring(root, encoding="unicode", short_empty_elements=False)
@@ -183,15 +185,13 @@ def _clean(element: ET.Element, used: set[str], key: str, styles: Styles) -> Non
     if "clip-path" in element.attrib:
         element.set("clip-path", element.attrib["clip-path"].replace("url(#", f"url(#{key}-"))
     style = element.attrib.pop("style", "")
-    kept = [part.strip() for part in style.split(";") if part.strip()]
-    kept = [part for part in kept if not part.startswith(("font-family", "font:"))] + [
-        f"font-size: {size}"
-        for part in kept
-        if part.startswith("font:")
-        for size in re.findall(r"[\d.]+px", part)
-    ]
-    if kept:
-        element.set("class", styles.name_of(_coloured("; ".join(kept))))
+    declarations = [part.strip() for part in style.split(";") if part.strip()]
+    # The reader's own font family is used; of matplotlib's fonts only the size remains.
+    fonts = [part for part in declarations if part.startswith("font:")]
+    sizes = [f"font-size: {size}" for font in fonts for size in re.findall(r"[\d.]+px", font)]
+    plain = [part for part in declarations if not part.startswith(("font-family", "font:"))]
+    if plain or sizes:
+        element.set("class", styles.name_of(_coloured("; ".join([*plain, *sizes]))))
     for attribute in ("fill", "stroke"):
         colour = element.attrib.pop(attribute, None)
         if colour is not None:
