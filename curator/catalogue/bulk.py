@@ -7,9 +7,10 @@ connection, are emptied before each use, and never reach the catalogue's file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from itertools import islice
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
@@ -18,6 +19,9 @@ from sqlalchemy.engine import Connection
 
 from curator.catalogue import sqlite
 from curator.catalogue.models import Key
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 
@@ -176,6 +180,19 @@ def insert_columns(
     compiled = insert.compile(connection.engine, column_keys=list(values))
     in_order = [values[name] for name in compiled.positiontup or ()]
     connection.exec_driver_sql(str(compiled), list(zip(*in_order, strict=True)))
+
+
+def records(connection: Connection, query: Query, make: Callable[..., T]) -> list[T]:
+    """What `make`, often a dataclass, gives for each row: columns are its keyword arguments."""
+    result = connection.execute(query)
+    names = list(result.keys())
+    # Several times as quick as asking each row for a mapping.
+    return [make(**dict(zip(names, row, strict=True))) for row in result]
+
+
+def values_of(record: DataclassInstance) -> dict[str, Any]:
+    """The fields of a dataclass, as they are, for an insert."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def column(values: Iterable[Any], dtype: Any) -> NDArray[Any]:

@@ -33,32 +33,32 @@ def claim(
     until = now() + timedelta(seconds=seconds)
     terms = {"queue": queue, "actor": plain_text(actor), "session": plain_text(session)}
     rows = [{"image_id": image_id, "expires_at": until, **terms} for image_id in image_ids]
-    asked = within(Claim.c.image_id, image_ids)
+    of_these = within(Claim.c.image_id, image_ids)
     with catalogue.write() as connection:
         over = sa.or_(Claim.c.expires_at <= now(), Claim.c.session == terms["session"])
-        connection.execute(sa.delete(Claim).where(asked, over))
+        connection.execute(sa.delete(Claim).where(of_these, over))
         connection.execute(insert_or_ignore(Claim), rows)
-        mine = sa.select(Claim.c.image_id).where(asked, Claim.c.session == terms["session"])
-        held = set(connection.execute(mine).scalars())
-    return [image_id for image_id in image_ids if image_id in held]
+        mine = sa.select(Claim.c.image_id).where(of_these, Claim.c.session == terms["session"])
+        claimed = set(connection.execute(mine).scalars())
+    return [image_id for image_id in image_ids if image_id in claimed]
 
 
 def release(catalogue: Catalogue, *, session: str) -> int:
-    """Let go of everything a session has claimed."""
+    """End all claims of a session; returns how many."""
     with catalogue.write() as connection:
         mine = Claim.c.session == plain_text(session)
         return connection.execute(sa.delete(Claim).where(mine)).rowcount
 
 
 def release_the_dead(catalogue: Catalogue) -> int:
-    """Let go of what sessions hold whose processes were killed; returns how many images.
+    """End the claims of sessions whose processes were killed; returns how many.
 
-    Whoever starts again goes on at the very next image, not behind what they had before
-    them, and the last images of a queue need not wait for a claim to expire.
+    A reviewer who starts again then continues at the same image, and the last images of a
+    queue need not wait for a claim to expire.
     """
     with catalogue.read() as connection:
         sessions = connection.execute(sa.select(Claim.c.session).distinct()).scalars().all()
-    return sum(release(catalogue, session=one) for one in sessions if session_is_dead(one))
+    return sum(release(catalogue, session=name) for name in sessions if session_is_dead(name))
 
 
 def skip(catalogue: Catalogue, image_id: int, *, queue: str, actor: str, session: str) -> None:

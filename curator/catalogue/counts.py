@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from curator.base.vocabulary import CurrentLabel, LocationState, Origin, Quarantine
+from curator.base.vocabulary import CurrentLabel, GroupKind, LocationState, Origin, Quarantine
+from curator.catalogue.bulk import values_of
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import LIES_SOMEWHERE
-from curator.catalogue.models import Block, Grouping, Image, ImageState, Location, Source
+from curator.catalogue.models import Block, Grouping, Image, ImageState, Location
+from curator.catalogue.sources import SourceRecord, read_sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceCount:
+class SourceCount(SourceRecord):
     """A source and how many locations of it there are in each state."""
 
-    name: str
-    root: bytes
-    licence: str
-    attribution: str
     locations: Mapping[LocationState, int]
 
 
@@ -50,7 +49,7 @@ class Counts:
     quarantined: Mapping[Quarantine, int]
     blocked: int
     withheld: int
-    groups: Mapping[str, int]
+    groups: Mapping[GroupKind, int]
 
     @property
     def coverage(self) -> float:
@@ -63,29 +62,31 @@ def counts(catalogue: Catalogue) -> Counts:
     with catalogue.read() as connection:
         labels, unlabelled, unusable = _labels(connection)
         quarantined_images = _by_reason(connection, Image.c.quarantine, LIES_SOMEWHERE)
-        states = _location_states(connection)
+        locations: dict[LocationState, int] = {}
+        for by_state in _location_states(connection).values():
+            for state, count in by_state.items():
+                locations[state] = locations.get(state, 0) + count
         duplicates = _duplicates(connection)
-        blocked = _count(connection, sa.select(sa.func.count()).select_from(Block))
-        withheld = _count(connection, count_withheld())
-        current = sa.select(Grouping.c.kind, Grouping.c.group_count).where(
-            Grouping.c.is_current == 1
-        )
-        groups = dict(connection.execute(current).all())
-        unread = _by_reason(connection, Location.c.quarantine)
+        blocked = connection.execute(sa.select(sa.func.count()).select_from(Block)).scalar_one()
+        withheld = connection.execute(count_withheld()).scalar_one()
+        current = sa.select(Grouping.c.kind, Grouping.c.group_count)
+        groups = dict(connection.execute(current.where(Grouping.c.is_current == 1)).all())
+        unread_files = _by_reason(connection, Location.c.quarantine)
     promoted = sum(by_origin.get(Origin.PROMOTED, 0) for by_origin in labels.values())
     usable = unlabelled + sum(sum(by_origin.values()) for by_origin in labels.values())
+    quarantined = Counter(quarantined_images) + Counter(unread_files)
     return Counts(
         images=usable + unusable,
         usable=usable,
         gone=unusable - sum(quarantined_images.values()),
-        locations=sum(count for state, count in states.items() if state != LocationState.CHANGED),
+        locations=sum(locations.values()) - locations.get(LocationState.CHANGED, 0),
         duplicates=duplicates,
-        missing=states.get(LocationState.MISSING, 0),
+        missing=locations.get(LocationState.MISSING, 0),
         labels=labels,
         unlabelled=unlabelled,
         without_human=unlabelled + promoted,
         promoted=promoted,
-        quarantined=_summed(quarantined_images, unread),
+        quarantined={reason: quarantined[reason] for reason in Quarantine if reason in quarantined},
         blocked=blocked,
         withheld=withheld,
         groups=groups,
@@ -99,14 +100,10 @@ def count_withheld() -> sa.Select[int]:
     return sa.select(sa.func.count()).select_from(ImageState).where(condition)
 
 
-def _count(connection: Connection, query: sa.Select[int]) -> int:
-    return connection.execute(query).scalar_one()
-
-
 def _labels(
     connection: Connection,
 ) -> tuple[dict[CurrentLabel, dict[Origin, int]], int, int]:
-    """Labels by standing and origin, unlabelled, and images that cannot be used."""
+    """Images by current label and origin, unlabelled ones, and those that cannot be used."""
     columns = (ImageState.c.usable, ImageState.c.standing, ImageState.c.origin)
     query = sa.select(*columns, sa.func.count()).group_by(*columns)
     labels: dict[CurrentLabel, dict[Origin, int]] = {}
@@ -117,75 +114,55 @@ def _labels(
         elif standing is None or origin is None:
             unlabelled += count
         else:
-            labels.setdefault(CurrentLabel(standing), {})[Origin(origin)] = count
+            labels.setdefault(standing, {})[origin] = count
     return labels, unlabelled, unusable
 
 
 def _by_reason(
     connection: Connection,
-    reason: sa.Column[str | None],
-    *which: sa.ColumnElement[bool],
+    reason: sa.Column[Quarantine | None],
+    *conditions: sa.ColumnElement[bool],
 ) -> dict[Quarantine, int]:
-    found = sa.select(reason, sa.func.count()).where(reason.is_not(None), *which)
-    query = found.group_by(reason)
-    return {Quarantine(word or ""): count for word, count in connection.execute(query)}
+    query = sa.select(reason, sa.func.count()).where(reason.is_not(None), *conditions)
+    counted = connection.execute(query.group_by(reason))
+    return {word: count for word, count in counted if word is not None}
 
 
-def _summed(*tallies: Mapping[Quarantine, int]) -> dict[Quarantine, int]:
-    reasons = [reason for reason in Quarantine if any(reason in tally for tally in tallies)]
-    return {reason: sum(tally.get(reason, 0) for tally in tallies) for reason in reasons}
-
-
-def _location_states(connection: Connection) -> dict[str, int]:
-    query = sa.select(Location.c.source_id, Location.c.state, sa.func.count())
-    totals: dict[str, int] = {}
-    for _, state, count in connection.execute(
-        query.group_by(Location.c.source_id, Location.c.state)
-    ):
-        totals[state] = totals.get(state, 0) + count
-    return totals
+def _location_states(connection: Connection) -> dict[int, dict[LocationState, int]]:
+    """Locations by source and state."""
+    columns = (Location.c.source_id, Location.c.state)
+    counted: dict[int, dict[LocationState, int]] = {}
+    query = sa.select(*columns, sa.func.count()).group_by(*columns)
+    for source_id, state, count in connection.execute(query):
+        counted.setdefault(source_id, {})[state] = count
+    return counted
 
 
 def _duplicates(connection: Connection) -> int:
+    """Present locations beyond the first of their image."""
     beyond = (
         sa.select((sa.func.count() - 1).label("more"))
         .where(Location.c.image_id.is_not(None), Location.c.state == LocationState.PRESENT)
         .group_by(Location.c.image_id)
         .subquery()
     )
-    return _count(connection, sa.select(sa.func.coalesce(sa.func.sum(beyond.c.more), 0)))
+    total = sa.select(sa.func.coalesce(sa.func.sum(beyond.c.more), 0))
+    return int(connection.execute(total).scalar_one())
 
 
 def source_counts(catalogue: Catalogue) -> list[SourceCount]:
-    """Locations by source and state."""
-    query = sa.select(Location.c.source_id, Location.c.state, sa.func.count())
-    tallies: dict[int, dict[LocationState, int]] = {}
+    """Every source with its locations by state."""
     with catalogue.read() as connection:
-        grouped = query.group_by(Location.c.source_id, Location.c.state)
-        for source_id, state, count in connection.execute(grouped):
-            tallies.setdefault(source_id, {})[LocationState(state)] = count
-        columns = (
-            Source.c.id,
-            Source.c.name,
-            Source.c.root,
-            Source.c.licence,
-            Source.c.attribution,
-        )
-        sources = connection.execute(sa.select(*columns).order_by(Source.c.id)).all()
+        counted = _location_states(connection)
+        sources = read_sources(connection)
     return [
-        SourceCount(
-            name=name,
-            root=root,
-            licence=licence,
-            attribution=attribution,
-            locations=tallies.get(source_id, {}),
-        )
-        for source_id, name, root, licence, attribution in sources
+        SourceCount(**values_of(source), locations=counted.get(source.source_id, {}))
+        for source in sources
     ]
 
 
 def human_counts(catalogue: Catalogue) -> Mapping[CurrentLabel, int]:
-    """Usable images by standing human label."""
+    """Usable images by current human label."""
     with catalogue.read() as connection:
         labels, _, _ = _labels(connection)
     return {

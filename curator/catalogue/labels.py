@@ -6,8 +6,9 @@ Every function keeps `image_state` in step with the events within one transactio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from datetime import datetime
 from typing import Any
 
@@ -18,34 +19,24 @@ from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split
 from curator.catalogue.bulk import (
     CHUNK,
-    Fetched,
     Query,
     batch,
     chunked,
     emptied,
     fill,
     plain_text,
+    records,
     touched,
+    values_of,
     within,
 )
 from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_current_labels
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import ImageState, LabelEvent, Moment
 from curator.catalogue.sqlite import insert_or_ignore
-from curator.catalogue.units import NO_SHARES, SplitShares, pin_first_labels
+from curator.catalogue.units import pin_first_labels
 from curator.errors import DataError
-
-__all__ = [
-    "CurrentLabel",
-    "HistoryEvent",
-    "RecordReport",
-    "SplitShares",
-    "current",
-    "history",
-    "last_decisions",
-    "record_decisions",
-    "retract",
-]
+from curator.settings.sections import SplitsSettings
 
 _MADE_AT = sa.bindparam("made_at", type_=Moment())
 
@@ -113,8 +104,8 @@ _SETTLED = (
 class RecordReport:
     """What recording decisions did.
 
-    `unchanged` counts imports that said what stood already; `conflicts` is how many of
-    the images touched stand as a conflict now. `last_event_id` is the newest event, or
+    `unchanged` counts imports that repeat the current label; `conflicts` is how many of
+    these images are in conflict now. `last_event_id` is the newest event, or
     None if nothing was recorded.
     """
 
@@ -134,6 +125,7 @@ class HistoryEvent:
     """
 
     event_id: int
+    image_id: int
     kind: EventKind
     label: Label
     origin: Origin
@@ -147,13 +139,13 @@ class HistoryEvent:
     probability: float | None
     threshold: float | None
     made_at: datetime
-    retracted: bool
-    undone: bool
+    retracted: bool = False
+    undone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelRecord:
-    """What stands for an image now."""
+    """The current label of an image."""
 
     image_id: int
     standing: CurrentLabel | None
@@ -171,21 +163,24 @@ def record_decisions(
     *,
     actor: str,
     session: str | None = None,
-    shares: SplitShares = NO_SHARES,
+    splits: SplitsSettings | None = None,
+    seed: int = 0,
     replace: bool = False,
 ) -> RecordReport:
     """Record decisions of a person, all of them or none, in the order given.
 
-    An import that repeats what stands (same label, same origin, also an import) records
-    nothing. With `replace`, standing human labels of these images that say otherwise are
+    An import that repeats the current label (same label, same origin, also an import) records
+    nothing. With `replace`, current human labels of these images that say otherwise are
     retracted first, so that an import settles instead of contradicting. The first human
-    label of a unit pins its split. Images leave the block list. Raises DataError if an
-    image id is unknown or an origin is not a person's.
+    label of a unit pins its split; `splits` and `seed` may set its unit aside. Images leave
+    the block list. Raises DataError if an image id is unknown or an origin is not a person's.
     """
     with catalogue.write() as connection:
-        given = fill(connection, emptied(connection, batch), map(_batch_row, enumerate(decisions)))
+        count = fill(connection, emptied(connection, batch), map(_batch_row, enumerate(decisions)))
         _refuse_unknown(connection)
-        _touch_batch(connection)
+        emptied(connection, touched)
+        images = sa.select(batch.c.image_id).distinct()
+        connection.execute(sa.insert(touched).from_select(["image_id"], images))
         connection.execute(_DROP_REPEATED_IMPORTS, {"replace": int(replace)})
         who = _who(actor, session)
         retracted = connection.execute(_RETRACT_REPLACED, who).rowcount if replace else 0
@@ -195,10 +190,11 @@ def record_decisions(
             connection.execute(statement)
         refresh_current_labels(connection)
         conflicts = connection.execute(_CONFLICTS).scalar_one()
-        pin_first_labels(connection, shares)
+        # Last: it fills `touched` anew, with what follows from the pins.
+        pin_first_labels(connection, splits, seed)
     return RecordReport(
         recorded=recorded,
-        unchanged=given - recorded,
+        unchanged=count - recorded,
         retracted=retracted,
         conflicts=conflicts,
         last_event_id=last if recorded else None,
@@ -212,15 +208,10 @@ def _batch_row(numbered: tuple[int, Decision]) -> dict[str, Any]:
             "A person's decision cannot have the origin of a promotion.",
             "Use one of seed, review, calibration, audit.",
         )
-    return {
+    return values_of(decision) | {
         "position": position,
-        "image_id": decision.image_id,
-        "label": decision.label,
-        "origin": decision.origin,
-        "method": decision.method,
         "reasons": [plain_text(reason) for reason in decision.reasons] or None,
         "note": plain_text(decision.note) or None,
-        "probability": decision.probability,
     }
 
 
@@ -233,8 +224,8 @@ def _who(actor: str, session: str | None) -> dict[str, Any]:
 
 
 def _refuse_unknown(connection: Connection) -> None:
-    known = sa.exists().where(ImageState.c.image_id == batch.c.image_id)
-    query = sa.select(batch.c.image_id).where(~known).order_by(batch.c.position).limit(3)
+    in_catalogue = sa.exists().where(ImageState.c.image_id == batch.c.image_id)
+    query = sa.select(batch.c.image_id).where(~in_catalogue).order_by(batch.c.position).limit(3)
     unknown = connection.execute(query).scalars().all()
     if unknown:
         raise DataError(
@@ -243,117 +234,117 @@ def _refuse_unknown(connection: Connection) -> None:
         )
 
 
-def _touch_batch(connection: Connection) -> None:
-    emptied(connection, touched)
-    images = sa.select(batch.c.image_id).distinct()
-    connection.execute(sa.insert(touched).from_select(["image_id"], images))
-
-
 def retract(
     catalogue: Catalogue, event_ids: Sequence[int], *, actor: str, session: str | None = None
 ) -> int:
-    """Take back standing human decisions; how many were.
+    """Take back human decisions; returns how many were not taken back before.
 
-    Those already taken back are passed over. Raises DataError if an id is no human
-    decision. What stood before (an earlier decision, else a promotion) stands again.
+    Raises DataError if an id is no human decision. The label before (an earlier decision, else
+    a promotion) is then current again.
     """
-    wanted = sorted(set(event_ids))
+    ids_to_retract = sorted(set(event_ids))
     with catalogue.write() as connection:
-        query = _select_events().where(LabelEvent.c.kind == EventKind.ASSERT)
-        found: dict[int, Fetched] = {}
-        for ids in chunked(wanted, CHUNK):
-            events = connection.execute(query.where(within(LabelEvent.c.id, ids)))
-            found.update((event.id, event) for event in events)
-        missing = [event_id for event_id in wanted if event_id not in found]
+        query = sa.select(*LabelEvent.c).where(LabelEvent.c.kind == EventKind.ASSERT)
+        events = {
+            event.id: event
+            for ids in chunked(ids_to_retract, CHUNK)
+            for event in connection.execute(query.where(within(LabelEvent.c.id, ids)))
+        }
+        missing = [event_id for event_id in ids_to_retract if event_id not in events]
         if missing:
             raise DataError(
                 f"Event {missing[0]} is not a decision of a person.",
                 "Only decisions of people can be taken back; rounds are rolled back.",
             )
-        rows = [_retraction(found[event_id]) | _who(actor, session) for event_id in wanted]
+        who = _who(actor, session)
+        rows = [
+            {
+                "image_id": event.image_id,
+                "kind": EventKind.RETRACT,
+                "label": event.label,
+                "origin": event.origin,
+                "method": Method.SINGLE,
+                "target_id": event_id,
+                **who,
+            }
+            for event_id, event in sorted(events.items())
+        ]
         retracted = 0
-        for some in chunked(rows, CHUNK):
-            retracted += connection.execute(insert_or_ignore(LabelEvent), some).rowcount
-        fill(connection, emptied(connection, touched), _images_of(found.values()))
+        for chunk in chunked(rows, CHUNK):
+            retracted += connection.execute(insert_or_ignore(LabelEvent), chunk).rowcount
+        images = {event.image_id for event in events.values()}
+        fill(connection, emptied(connection, touched), ({"image_id": each} for each in images))
         refresh_current_labels(connection)
     return retracted
 
 
-def _retraction(event: Fetched) -> dict[str, Any]:
-    return {
-        "image_id": event.image_id,
-        "kind": EventKind.RETRACT,
-        "label": event.label,
-        "origin": event.origin,
-        "method": Method.SINGLE,
-        "target_id": event.id,
-    }
+def own_decisions(
+    catalogue: Catalogue, actor: str, *, limit: int = 1, origin: Origin | None = None
+) -> list[HistoryEvent]:
+    """The newest decisions of a reviewer that were not taken back, newest first.
 
-
-def _images_of(events: Iterable[Fetched]) -> Iterator[dict[str, Any]]:
-    return ({"image_id": image_id} for image_id in {event.image_id for event in events})
-
-
-def last_decisions(
-    catalogue: Catalogue, *, actor: str | None = None, session: str | None = None, limit: int = 1
-) -> list[tuple[int, HistoryEvent]]:
-    """The newest decisions that were not taken back, as (image id, event), newest first."""
-    taken_back = LabelEvent.alias()
-    query = (
-        _select_events()
-        .where(
-            sa.text("label_event.kind = 'assert'"),
-            ~sa.exists().where(taken_back.c.target_id == LabelEvent.c.id),
-        )
-        .order_by(LabelEvent.c.id.desc())
-        .limit(limit)
+    Imports are left out. With an `origin` only those made in such work: open review,
+    calibration or an audit.
+    """
+    retraction = LabelEvent.alias()
+    query = _EVENTS.where(
+        # Literally the condition of the partial index on actors, so that it is used.
+        sa.text("label_event.kind = 'assert'"),
+        LabelEvent.c.actor == plain_text(actor),
+        LabelEvent.c.method != Method.IMPORT,
+        LabelEvent.c.session.is_not(None),  # what was imported belongs to no session
+        ~sa.exists().where(retraction.c.target_id == LabelEvent.c.id),
     )
-    if actor is not None:
-        query = query.where(LabelEvent.c.actor == plain_text(actor))
-    if session is not None:
-        query = query.where(LabelEvent.c.session == plain_text(session))
+    if origin is not None:
+        query = query.where(LabelEvent.c.origin == origin)
     with catalogue.read() as connection:
-        return [(row.image_id, _event(row, set(), set())) for row in connection.execute(query)]
+        ordered = query.order_by(LabelEvent.c.id.desc()).limit(limit)
+        return records(connection, ordered, _event)
+
+
+def sheet_decisions(catalogue: Catalogue, decision: HistoryEvent) -> list[HistoryEvent]:
+    """All decisions that were made in one go with this one on a contact sheet."""
+    if decision.method is not Method.SHEET or decision.actor is None:
+        return [decision]
+    return [
+        event
+        for event in own_decisions(catalogue, decision.actor, limit=2_000)
+        if event.method is Method.SHEET
+        and event.session == decision.session
+        and event.made_at == decision.made_at
+    ]
 
 
 def history(catalogue: Catalogue, image_id: int) -> list[HistoryEvent]:
     """Every label event of an image, oldest first."""
-    query = _select_events().where(LabelEvent.c.image_id == image_id).order_by(LabelEvent.c.id)
+    query = _EVENTS.where(LabelEvent.c.image_id == image_id).order_by(LabelEvent.c.id)
     with catalogue.read() as connection:
-        rows = connection.execute(query).all()
-        standing = set(lineage_of(connection, head_of(connection)))
-    taken_back = {row.target_id for row in rows if row.target_id is not None}
-    rolled_back = {row.round_id for row in rows if row.round_id is not None} - standing
-    return [_event(row, taken_back, rolled_back) for row in rows]
+        events = records(connection, query, _event)
+        lineage = set(lineage_of(connection, head_of(connection)))
+    retracted = {event.target_id for event in events if event.target_id is not None}
+    return [
+        replace_fields(
+            event,
+            retracted=event.event_id in retracted,
+            undone=event.round is not None and event.round not in lineage,
+        )
+        for event in events
+    ]
 
 
-def _select_events() -> Query:
-    return sa.select(*(LabelEvent.c))
+_EVENTS: Query = sa.select(
+    LabelEvent.c.id.label("event_id"),
+    LabelEvent.c.round_id.label("round"),
+    *(each for each in LabelEvent.c if each.name not in ("id", "round_id")),
+)
 
 
-def _event(row: Fetched, taken_back: set[int], rolled_back: set[int]) -> HistoryEvent:
-    return HistoryEvent(
-        event_id=row.id,
-        kind=EventKind(row.kind),
-        label=Label(row.label),
-        origin=Origin(row.origin),
-        method=Method(row.method),
-        reasons=tuple(row.reasons or ()),
-        note=row.note or "",
-        actor=row.actor,
-        session=row.session,
-        round=row.round_id,
-        target_id=row.target_id,
-        probability=row.probability,
-        threshold=row.threshold,
-        made_at=row.made_at,
-        retracted=row.id in taken_back,
-        undone=row.round_id in rolled_back,
-    )
+def _event(*, reasons: list[str] | None, note: str | None, **fields: Any) -> HistoryEvent:
+    return HistoryEvent(reasons=tuple(reasons or ()), note=note or "", **fields)
 
 
 def current(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, LabelRecord]:
-    """What stands for each of these images; unknown ids are left out."""
+    """The current label of each of these images; unknown ids are left out."""
     state = ImageState.c
     query: Query = sa.select(
         state.image_id,
@@ -361,27 +352,13 @@ def current(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, LabelRe
         state.origin,
         LabelEvent.c.method,
         state.probability,
-        state.round_id,
+        state.round_id.label("round"),
         state.event_id,
         state.split,
     ).outerjoin(LabelEvent, LabelEvent.c.id == state.event_id)
     with catalogue.read() as connection:
         return {
-            row[0]: _current(row)
+            record.image_id: record
             for ids in chunked(image_ids, CHUNK)
-            for row in connection.execute(query.where(within(state.image_id, ids)))
+            for record in records(connection, query.where(within(state.image_id, ids)), LabelRecord)
         }
-
-
-def _current(row: Fetched) -> LabelRecord:
-    image_id, standing, origin, method, probability, round_id, event_id, split = row
-    return LabelRecord(
-        image_id=image_id,
-        standing=None if standing is None else CurrentLabel(standing),
-        origin=None if origin is None else Origin(origin),
-        method=None if method is None else Method(method),
-        probability=probability,
-        round=round_id,
-        event_id=event_id,
-        split=None if split is None else Split(split),
-    )

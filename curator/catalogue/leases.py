@@ -17,11 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import psutil
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from curator.catalogue.bulk import Fetched
+from curator.catalogue.bulk import records, values_of
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Lease
 from curator.errors import BusyError, CuratorError
@@ -32,11 +31,15 @@ _HOME = re.compile(r"@(?P<host>.+)/(?P<pid>[0-9]+)/(?P<started>[0-9]+)\Z")
 
 def own_start() -> float:
     """When this process began, in seconds since the epoch."""
+    import psutil
+
     return psutil.Process().create_time()
 
 
 def is_running(pid: int, started: float) -> bool:
-    """Whether a process of this computer lives; `started` tells it from a later namesake."""
+    """Whether a process of this computer lives, and not a later one with its number."""
+    import psutil
+
     try:
         return abs(psutil.Process(pid).create_time() - started) < 2.0
     except psutil.NoSuchProcess:
@@ -70,6 +73,7 @@ class LeaseRecord:
     token: str
     host: str
     pid: int
+    process_started: float
     acquired_at: datetime
     heartbeat_at: datetime
 
@@ -81,17 +85,17 @@ def lease(catalogue: Catalogue, name: str) -> Iterator[LeaseRecord]:
     Raises BusyError if a living process holds it: says which, since when, and on which
     host. A holder that died is replaced without a word.
     """
-    held = _take(catalogue, name)
+    record = _take(catalogue, name)
     done = threading.Event()
-    beat = threading.Thread(target=_keep_alive, args=(catalogue, held, done), daemon=True)
+    beat = threading.Thread(target=_keep_alive, args=(catalogue, record, done), daemon=True)
     beat.start()
     try:
-        yield held
+        yield record
     finally:
         done.set()
         beat.join()
         with catalogue.write() as connection:
-            connection.execute(sa.delete(Lease).where(Lease.c.token == held.token))
+            connection.execute(sa.delete(Lease).where(Lease.c.token == record.token))
 
 
 def lease_holder(catalogue: Catalogue, name: str) -> LeaseRecord | None:
@@ -110,58 +114,32 @@ def _take(catalogue: Catalogue, name: str) -> LeaseRecord:
                 "Wait until it has finished, or end that process.",
             )
         moment = now()
-        row = {
-            "name": name,
-            "token": uuid.uuid4().hex,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "process_started": own_start(),
-            "acquired_at": moment,
-            "heartbeat_at": moment,
-        }
+        record = LeaseRecord(
+            name=name,
+            token=uuid.uuid4().hex,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            process_started=own_start(),
+            acquired_at=moment,
+            heartbeat_at=moment,
+        )
         connection.execute(sa.delete(Lease).where(Lease.c.name == name))
-        connection.execute(sa.insert(Lease).values(**row))
-        return _record(connection.execute(sa.select(*_COLUMNS).where(Lease.c.name == name)).one())
-
-
-_COLUMNS = (
-    Lease.c.name,
-    Lease.c.token,
-    Lease.c.host,
-    Lease.c.pid,
-    Lease.c.acquired_at,
-    Lease.c.heartbeat_at,
-    Lease.c.process_started,
-)
-
-
-def _record(row: Fetched) -> LeaseRecord:
-    name, token, host, pid, acquired_at, heartbeat_at, _ = row
-    return LeaseRecord(
-        name=name,
-        token=token,
-        host=host,
-        pid=pid,
-        acquired_at=acquired_at,
-        heartbeat_at=heartbeat_at,
-    )
+        connection.execute(sa.insert(Lease).values(**values_of(record)))
+    return record
 
 
 def _living_holder(connection: Connection, name: str) -> LeaseRecord | None:
-    row = connection.execute(sa.select(*_COLUMNS).where(Lease.c.name == name)).first()
-    if row is None or not _lives(row.host, row.pid, row.process_started, row.heartbeat_at):
-        return None
-    return _record(row)
+    for holder in records(connection, sa.select(*Lease.c).where(Lease.c.name == name), LeaseRecord):
+        if holder.host != socket.gethostname():
+            lives = now() - holder.heartbeat_at < SILENCE
+        else:
+            lives = is_running(holder.pid, holder.process_started)
+        return holder if lives else None
+    return None
 
 
-def _lives(host: str, pid: int, process_started: float, heartbeat_at: datetime) -> bool:
-    if host != socket.gethostname():
-        return now() - heartbeat_at < SILENCE
-    return is_running(pid, process_started)
-
-
-def _keep_alive(catalogue: Catalogue, held: LeaseRecord, done: threading.Event) -> None:
-    mine = sa.update(Lease).where(Lease.c.token == held.token)
+def _keep_alive(catalogue: Catalogue, record: LeaseRecord, done: threading.Event) -> None:
+    mine = sa.update(Lease).where(Lease.c.token == record.token)
     while not done.wait(BEAT_SECONDS):
         try:
             with catalogue.write() as connection:

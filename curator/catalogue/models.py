@@ -9,7 +9,7 @@ next images to review, the history of one image) on a million images. Migrations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     JSON,
@@ -25,6 +25,7 @@ from sqlalchemy import (
     MetaData,
     Named,
     PrimaryKeyConstraint,
+    String,
     Table,
     TypedColumns,
     UniqueConstraint,
@@ -33,6 +34,8 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 from curator.base.vocabulary import (
+    AuditScope,
+    AuditState,
     CurrentLabel,
     EventKind,
     GroupKind,
@@ -72,6 +75,24 @@ class Moment(TypeDecorator[datetime]):
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """The integer as an aware datetime."""
         return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+W = TypeVar("W", bound=StrEnum)
+
+
+class Word(TypeDecorator[W]):
+    """A word of a closed vocabulary, kept as text and read as a member of its enumeration."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, vocabulary: type[W]) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> W | None:
+        """The text as a word."""
+        return None if value is None else self.vocabulary(value)
 
 
 METADATA = MetaData(naming_convention=NAMING)
@@ -116,7 +137,7 @@ class ImageColumns(TypedColumns):
     format: Named[str | None]
     mode: Named[str | None]
     perceptual_hash: Named[int | None] = Column(Key)
-    quarantine: Named[str | None]
+    quarantine: Named[Quarantine | None] = Column(Word(Quarantine))
     detail: Named[str] = Column(default="")
     added_at: Named[datetime] = Column(Moment)
 
@@ -149,9 +170,9 @@ class LocationColumns(TypedColumns):
     path: Named[bytes] = Column(LargeBinary)
     size: Named[int] = Column(Key)
     mtime_ns: Named[int] = Column(Key)
-    state: Named[str]
+    state: Named[LocationState] = Column(Word(LocationState))
     image_id: Named[int | None] = Column(Key, ForeignKey("image.id"))
-    quarantine: Named[str | None]
+    quarantine: Named[Quarantine | None] = Column(Word(Quarantine))
     detail: Named[str] = Column(default="")
     seen_at: Named[datetime] = Column(Moment)
 
@@ -208,10 +229,10 @@ class LabelEventColumns(TypedColumns):
 
     id: Named[int] = Column(Key, primary_key=True)
     image_id: Named[int] = Column(Key, ForeignKey("image.id"))
-    kind: Named[str]
-    label: Named[str]
-    origin: Named[str]
-    method: Named[str]
+    kind: Named[EventKind] = Column(Word(EventKind))
+    label: Named[Label] = Column(Word(Label))
+    origin: Named[Origin] = Column(Word(Origin))
+    method: Named[Method] = Column(Word(Method))
     reasons: Named[list[str] | None] = Column(JSON(none_as_null=True))
     note: Named[str | None]
     actor: Named[str | None]
@@ -262,15 +283,15 @@ class ImageStateColumns(TypedColumns):
 
     image_id: Named[int] = Column(Key, ForeignKey("image.id"), primary_key=True)
     usable: Named[int] = Column(Key)
-    standing: Named[str | None]
-    origin: Named[str | None]
+    standing: Named[CurrentLabel | None] = Column(Word(CurrentLabel))
+    origin: Named[Origin | None] = Column(Word(Origin))
     event_id: Named[int | None] = Column(Key, ForeignKey("label_event.id"))
     round_id: Named[int | None] = Column(Key, ForeignKey("round.id"))
     probability: Named[float | None]
     certainty: Named[float | None] = Column(Computed("abs(probability - 0.5)", persisted=False))
     unit_key: Named[int] = Column(Key)
-    split: Named[str | None]
-    pinned_split: Named[str | None]
+    split: Named[Split | None] = Column(Word(Split))
+    pinned_split: Named[Split | None] = Column(Word(Split))
     pinned_key: Named[int | None] = Column(Key)
     pinned_by: Named[int | None] = Column(Key, ForeignKey("label_event.id"))
 
@@ -314,7 +335,7 @@ class GroupingColumns(TypedColumns):
     """One version of one way to say which images belong together."""
 
     id: Named[int] = Column(Key, primary_key=True)
-    kind: Named[str]
+    kind: Named[GroupKind] = Column(Word(GroupKind))
     version: Named[int] = Column(Key)
     is_current: Named[int] = Column(Key)
     digest: Named[str]
@@ -703,13 +724,13 @@ class AuditColumns(TypedColumns):
 
     id: Named[int] = Column(Key, primary_key=True)
     frame_id: Named[int] = Column(Key, ForeignKey("frame.id"))
-    scope: Named[str]
+    scope: Named[AuditScope] = Column(Word(AuditScope))
     attempt: Named[int] = Column(Key)
     design: Named[dict[str, Any]] = Column(JSON)
     seed: Named[int] = Column(Key)
     max_error: Named[float]
     level: Named[float]
-    state: Named[str]
+    state: Named[AuditState] = Column(Word(AuditState))
     opened_at: Named[datetime] = Column(Moment)
     closed_at: Named[datetime | None] = Column(Moment)
 

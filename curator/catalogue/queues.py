@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -22,9 +21,7 @@ from curator.base.vocabulary import (
     AuditState,
     CurrentLabel,
     EventKind,
-    Label,
     LocationState,
-    Method,
     Origin,
     Quarantine,
 )
@@ -423,18 +420,6 @@ class BrowseQuery:
     order: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnDecision:
-    """A decision that a person made in a review and that stands."""
-
-    event_id: int
-    image_id: int
-    label: Label
-    method: Method
-    session: str | None
-    made_at: datetime
-
-
 _BASES = {
     BaseQueue.UNLABELLED: "image_state.standing IS NULL",
     BaseQueue.PROMOTED: "image_state.origin = 'promoted'",
@@ -507,52 +492,6 @@ def leaning(
         return list(connection.execute(query).scalars())
 
 
-def own_decisions(
-    catalogue: Catalogue, actor: str, *, limit: int = 1, origin: Origin | None = None
-) -> list[OwnDecision]:
-    """The newest decisions of a reviewer that stand, newest first; imports left out.
-
-    With an `origin` only those made in such work: open review, calibration or an audit.
-    """
-    taken_back = LabelEvent.alias()
-    query: Query = (
-        sa.select(
-            LabelEvent.c.id,
-            LabelEvent.c.image_id,
-            LabelEvent.c.label,
-            LabelEvent.c.method,
-            LabelEvent.c.session,
-            LabelEvent.c.made_at,
-        )
-        .where(
-            sa.text("label_event.kind = 'assert'"),
-            LabelEvent.c.actor == actor,
-            LabelEvent.c.method != Method.IMPORT,
-            LabelEvent.c.session.is_not(None),  # what was imported belongs to no session
-            ~sa.exists().where(taken_back.c.target_id == LabelEvent.c.id),
-            *([] if origin is None else [LabelEvent.c.origin == origin]),
-        )
-        .order_by(LabelEvent.c.id.desc())
-        .limit(limit)
-    )
-    with catalogue.read() as connection:
-        return [_own(row) for row in connection.execute(query)]
-
-
-def page_decisions(catalogue: Catalogue, decision: OwnDecision, actor: str) -> list[OwnDecision]:
-    """All decisions that were made in one go with this one on a contact sheet."""
-    if decision.method is not Method.SHEET:
-        return [decision]
-    newest = own_decisions(catalogue, actor, limit=2_000)
-    return [
-        one
-        for one in newest
-        if one.method is Method.SHEET
-        and one.session == decision.session
-        and one.made_at == decision.made_at
-    ]
-
-
 def newest_event(catalogue: Catalogue) -> int:
     """The number of the newest label event, 0 without any."""
     with catalogue.read() as connection:
@@ -574,17 +513,6 @@ def waiting(catalogue: Catalogue, base: BaseQueue) -> int:
     with catalogue.read() as connection:
         counted = query.where(ImageState.c.usable == 1, sa.text(_BASES[base]))
         return connection.execute(counted).scalar_one()
-
-
-def _own(row: Any) -> OwnDecision:
-    return OwnDecision(
-        event_id=row.id,
-        image_id=row.image_id,
-        label=Label(row.label),
-        method=Method(row.method),
-        session=row.session,
-        made_at=row.made_at,
-    )
 
 
 def _looked(generation: int | None, look: BrowseQuery) -> sa.Select[int]:

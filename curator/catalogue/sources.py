@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from curator.catalogue.bulk import Fetched, Query, plain_text
+from curator.catalogue.bulk import plain_text, records
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Location, Source
 from curator.errors import DataError
@@ -35,42 +35,45 @@ def add_source(
     name stands for another root, the root has another name, or the licence differs.
     """
     name, licence, attribution = map(plain_text, (name, licence, attribution))
+    terms = {"licence": licence, "attribution": attribution}
     with catalogue.write() as connection:
-        known = _one(connection, Source.c.name == name) or _one(connection, Source.c.root == root)
-        if known is None:
-            row = {"name": name, "root": root, "licence": licence, "attribution": attribution}
-            connection.execute(sa.insert(Source).values(**row, added_at=now()))
+        existing = [
+            *read_sources(connection, Source.c.name == name),
+            *read_sources(connection, Source.c.root == root),
+        ]
+        if not existing:
+            row = {"name": name, "root": root, **terms, "added_at": now()}
+            connection.execute(sa.insert(Source).values(**row))
         else:
-            _check_same(known, name, root)
-            changes = _completed(known, {"licence": licence, "attribution": attribution})
+            _check_same(existing[0], name, root)
+            changes = _completed(existing[0], terms)
             if changes:
-                of_this = Source.c.id == known.source_id
+                of_this = Source.c.id == existing[0].source_id
                 connection.execute(sa.update(Source).where(of_this).values(**changes))
-        added = _one(connection, Source.c.name == name)
-        assert added is not None
-        return added
+        return read_sources(connection, Source.c.name == name)[0]
 
 
-def _check_same(known: SourceRecord, name: str, root: bytes) -> None:
-    if known.name != name:
+def _check_same(source: SourceRecord, name: str, root: bytes) -> None:
+    if source.name != name:
         raise DataError(
-            f"The folder {_shown(root)} is the source `{known.name}` already.",
-            f"Leave the name `{name}` out, or use `{known.name}`.",
+            f"The folder {_shown(root)} is the source `{source.name}` already.",
+            f"Leave the name `{name}` out, or use `{source.name}`.",
         )
-    if known.root != root:
+    if source.root != root:
         raise DataError(
-            f"The source `{name}` lies at {_shown(known.root)}, not at {_shown(root)}.",
+            f"The source `{name}` lies at {_shown(source.root)}, not at {_shown(root)}.",
             f"Choose another name, or run `curator relocate {name} {_shown(root)}` if it moved.",
         )
 
 
-def _completed(known: SourceRecord, given: dict[str, str]) -> dict[str, str]:
+def _completed(source: SourceRecord, terms: dict[str, str]) -> dict[str, str]:
+    """The terms that the source does not have yet. Raises DataError if one differs."""
     changes = {}
-    for field, value in given.items():
-        before = getattr(known, field)
+    for field, value in terms.items():
+        before = getattr(source, field)
         if value and before and value != before:
             raise DataError(
-                f"The source `{known.name}` has the {field} {before!r}, not {value!r}.",
+                f"The source `{source.name}` has the {field} {before!r}, not {value!r}.",
                 "Use another source name for files under other terms.",
             )
         if value and not before:
@@ -82,34 +85,25 @@ def _shown(path: bytes) -> str:
     return plain_text(os.fsdecode(path))
 
 
-def _one(connection: Connection, condition: sa.ColumnElement[bool]) -> SourceRecord | None:
-    row = connection.execute(_select().where(condition)).first()
-    return None if row is None else _record(row)
-
-
-def _select() -> Query:
-    return sa.select(
-        Source.c.id, Source.c.name, Source.c.root, Source.c.licence, Source.c.attribution
+def read_sources(connection: Connection, *conditions: sa.ColumnElement[bool]) -> list[SourceRecord]:
+    """The sources that fulfil the conditions, in the order in which they were added."""
+    source = Source.c
+    query = sa.select(
+        source.id.label("source_id"), source.name, source.root, source.licence, source.attribution
     )
-
-
-def _record(row: Fetched) -> SourceRecord:
-    source_id, name, root, licence, attribution = row
-    return SourceRecord(
-        source_id=source_id, name=name, root=root, licence=licence, attribution=attribution
-    )
+    return records(connection, query.where(*conditions).order_by(source.id), SourceRecord)
 
 
 def find_source(catalogue: Catalogue, name: str) -> SourceRecord | None:
     """The source with this name."""
     with catalogue.read() as connection:
-        return _one(connection, Source.c.name == plain_text(name))
+        return next(iter(read_sources(connection, Source.c.name == plain_text(name))), None)
 
 
 def list_sources(catalogue: Catalogue) -> list[SourceRecord]:
     """All sources, in the order in which they were added."""
     with catalogue.read() as connection:
-        return [_record(row) for row in connection.execute(_select().order_by(Source.c.id))]
+        return read_sources(connection)
 
 
 def forget_empty_sources(catalogue: Catalogue, *, but: Set[int] = frozenset()) -> None:
@@ -120,21 +114,20 @@ def forget_empty_sources(catalogue: Catalogue, *, but: Set[int] = frozenset()) -
 
 
 def relocate_source(catalogue: Catalogue, source_id: int, root: bytes) -> SourceRecord:
-    """Say that a source's folder now lies at `root`; its locations move with it.
+    """Record that a source's folder now lies at `root`; its locations move with it.
 
     Raises DataError if another source has that root.
     """
+    this = Source.c.id == source_id
     with catalogue.write() as connection:
-        other = _one(connection, sa.and_(Source.c.root == root, Source.c.id != source_id))
-        if other is not None:
+        for other in read_sources(connection, Source.c.root == root, ~this):
             raise DataError(
                 f"{_shown(root)} is the root of the source `{other.name}` already.",
                 "Two sources cannot lie in one folder: check the path.",
             )
-        connection.execute(sa.update(Source).where(Source.c.id == source_id).values(root=root))
-        moved = _one(connection, Source.c.id == source_id)
-        if moved is None:
-            raise DataError(
-                f"There is no source with the number {source_id}.", "List them with `status`."
-            )
-        return moved
+        connection.execute(sa.update(Source).where(this).values(root=root))
+        for moved in read_sources(connection, this):
+            return moved
+        raise DataError(
+            f"There is no source with the number {source_id}.", "List them with `status`."
+        )

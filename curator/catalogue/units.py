@@ -15,7 +15,6 @@ and not of the pool; images without a group are never touched.
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -39,6 +38,7 @@ from curator.catalogue.bulk import (
     within,
 )
 from curator.catalogue.models import Grouping, Image, ImageState, Membership
+from curator.settings.sections import SplitsSettings
 from curator.statistics.folds import share_rank
 
 
@@ -97,21 +97,6 @@ def split_of(pinned: Split | None, own: Set[Split], near: Set[Split]) -> Split |
         return Split.WITHHELD
     return pinned
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SplitShares:
-    """Shares of units, first labelled by seed or review, that only calibrate or test.
-
-    Which units these are follows from their keys and `seed`.
-    """
-
-    calibration: float = 0.0
-    test: float = 0.0
-    seed: int = 0
-
-
-NO_SHARES = SplitShares()
-"""Every unit trains that seed or review labelled first."""
 
 _OF_ORIGIN = " ".join(
     f"WHEN '{origin}' THEN '{split}'" for origin, split in SPLIT_OF_ORIGIN.items()
@@ -237,16 +222,18 @@ WHERE image_id IN (SELECT image_id FROM derived_split)
 """)
 
 
-def pin_first_labels(connection: Connection, shares: SplitShares) -> None:
+def pin_first_labels(connection: Connection, splits: SplitsSettings | None, seed: int) -> None:
     """Pin the images in `touched` that have their first human label, and what follows.
 
-    Empties and refills `touched`: with everything whose split may have changed.
+    `splits` names the shares of units that are set aside although they would train; which units
+    these are follows from their keys and `seed`. Empties and refills `touched`: with everything
+    whose split may have changed.
     """
     emptied(connection, pin)
     if not connection.execute(_FIRST_LABELS).rowcount:
         return
-    if shares.calibration + shares.test > 0:
-        _draw_shares(connection, shares)
+    if splits is not None and splits.calibration_share + splits.test_share > 0:
+        _draw_shares(connection, splits, seed)
     connection.execute(_IS_NEW)
     connection.execute(_PIN)
     emptied(connection, touched)
@@ -255,26 +242,24 @@ def pin_first_labels(connection: Connection, shares: SplitShares) -> None:
     refresh_splits(connection)
 
 
-def _draw_shares(connection: Connection, shares: SplitShares) -> None:
+def _draw_shares(connection: Connection, splits: SplitsSettings, seed: int) -> None:
     """Set shares of the units aside that would train, by chance that can be repeated."""
+    below_calibration = splits.calibration_share
+    below_test = below_calibration + splits.test_share
     free = sa.select(pin.c.image_id, pin.c.unit_key).where(pin.c.is_free == 1)
     following = free.order_by(pin.c.image_id).limit(CHUNK)
     change = sa.update(pin).where(pin.c.image_id == sa.bindparam("at"))
     last = 0
     while rows := connection.execute(following.where(pin.c.image_id > last)).all():
-        ranks = share_rank(column([row.unit_key for row in rows], np.int64), shares.seed)
-        drawn = [
-            {"at": row.image_id, "drawn": _drawn_split(float(rank), shares)}
-            for row, rank in zip(rows, ranks, strict=True)
+        ranks = share_rank(column([row.unit_key for row in rows], np.int64), seed)
+        drawn = np.where(ranks < below_test, Split.TEST.value, Split.TRAIN.value)
+        drawn = np.where(ranks < below_calibration, Split.CALIBRATION.value, drawn)
+        values = [
+            {"at": row.image_id, "drawn": split}
+            for row, split in zip(rows, drawn.tolist(), strict=True)
         ]
-        connection.execute(change.values(split=sa.bindparam("drawn")), drawn)
+        connection.execute(change.values(split=sa.bindparam("drawn")), values)
         last = rows[-1].image_id
-
-
-def _drawn_split(rank: float, shares: SplitShares) -> Split:
-    if rank < shares.calibration:
-        return Split.CALIBRATION
-    return Split.TEST if rank < shares.calibration + shares.test else Split.TRAIN
 
 
 def refresh_splits(connection: Connection) -> int:

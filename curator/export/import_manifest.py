@@ -29,7 +29,6 @@ from curator.catalogue import rounds
 from curator.catalogue.images import find_by_sha256
 from curator.catalogue.labels import LabelRecord, current, record_decisions
 from curator.catalogue.leases import lease
-from curator.catalogue.units import SplitShares
 from curator.errors import DataError
 from curator.export.diff import warn_if_changed
 from curator.export.reading import Manifest, by_image, open_manifest
@@ -188,17 +187,13 @@ class _Restoring:
 
     def record(self, chunks: Iterable[list[ManifestRow]], actor: str) -> None:
         """People's labels, all of them in one transaction."""
-        splits = self._workspace.settings.splits
         decisions = [one for entries in chunks for one in self._decisions(entries)]
         record_decisions(
             self._catalogue,
             decisions,
             actor=actor,
-            shares=SplitShares(
-                calibration=splits.calibration_share,
-                test=splits.test_share,
-                seed=self._workspace.settings.runtime.seed,
-            ),
+            splits=self._workspace.settings.splits,
+            seed=self._workspace.settings.runtime.seed,
         )
 
     def _decisions(self, entries: list[ManifestRow]) -> Iterator[Decision]:

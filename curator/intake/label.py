@@ -25,7 +25,6 @@ from curator.base.values import Decision, Problem
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
 from curator.catalogue.files import KnownFile, RecordedFile
 from curator.catalogue.labels import current, record_decisions
-from curator.catalogue.units import SplitShares
 from curator.errors import DataError, UsageError
 from curator.intake.answers import (
     SHOWN,
@@ -107,7 +106,8 @@ def label(
         workspace.catalogue,
         [decision for _, decision in new_by_line],
         actor=actor,
-        shares=_split_shares(workspace.settings),
+        splits=workspace.settings.splits,
+        seed=workspace.settings.runtime.seed,
         replace=replace,
     )
     labels = Counter(classes.name_of(decision.label) for _, decision in by_line)
@@ -121,14 +121,6 @@ def label(
         retracted=recorded.retracted,
         conflicts=recorded.conflicts,
         labels=dict(sorted(labels.items())),
-    )
-
-
-def _split_shares(settings: Settings) -> SplitShares:
-    return SplitShares(
-        calibration=settings.splits.calibration_share,
-        test=settings.splits.test_share,
-        seed=settings.runtime.seed,
     )
 
 
@@ -243,7 +235,8 @@ class FolderLabels:
         self._catalogue = workspace.catalogue
         self._rules = rules
         self._actor = actor
-        self._shares = _split_shares(workspace.settings)
+        self._splits = workspace.settings.splits
+        self._seed = workspace.settings.runtime.seed
         self._walked: deque[tuple[bytes, KnownFile] | None] = deque()
         self._waiting: list[tuple[int, Label]] = []
         self.conflicts: set[int] = set()
@@ -307,7 +300,7 @@ class FolderLabels:
             for image_id in image_ids
         ]
         recorded = record_decisions(
-            self._catalogue, decisions, actor=self._actor, shares=self._shares
+            self._catalogue, decisions, actor=self._actor, splits=self._splits, seed=self._seed
         )
         self.recorded[label] += recorded.recorded
         if recorded.conflicts:

@@ -23,9 +23,13 @@ class History:
         """The content of `curator history --json`; paths are written as in a manifest."""
         image = asdict(self.image)
         image["sha256"] = self.image.sha256.hex()
+        image["places"] = image.pop("locations")
         for location in image["places"]:
             location["path"] = path_text(location["path"])
-        return {"image": image, "events": [asdict(event) for event in self.events]}
+        events = [asdict(event) for event in self.events]
+        for event in events:
+            del event["image_id"]  # it is the image's own
+        return {"image": image, "events": events}
 
 
 def history(workspace: Workspace, image: str) -> History:

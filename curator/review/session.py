@@ -17,11 +17,17 @@ from types import TracebackType
 from curator.base.progress import SILENT, Progress
 from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Quarantine
-from curator.catalogue import claims, queues
-from curator.catalogue.labels import HistoryEvent, history, record_decisions, retract
+from curator.catalogue import claims
+from curator.catalogue.labels import (
+    HistoryEvent,
+    history,
+    own_decisions,
+    record_decisions,
+    retract,
+    sheet_decisions,
+)
 from curator.catalogue.leases import new_session
 from curator.catalogue.queues import QueueFilter
-from curator.catalogue.units import SplitShares
 from curator.errors import UsageError
 from curator.review.cards import ImageCard, without_hints
 from curator.review.claims import SessionClaims
@@ -343,7 +349,6 @@ class ReviewSession:
         reasons: Sequence[str],
         note: str,
     ) -> int:
-        splits = self.workspace.settings.splits
         done = record_decisions(
             self.workspace.catalogue,
             [
@@ -360,11 +365,8 @@ class ReviewSession:
             ],
             actor=self.actor,
             session=self.session,
-            shares=SplitShares(
-                calibration=splits.calibration_share,
-                test=splits.test_share,
-                seed=self.workspace.settings.runtime.seed,
-            ),
+            splits=self.workspace.settings.splits,
+            seed=self.workspace.settings.runtime.seed,
         )
         self._holding.renew(self._trail.ahead(2 * BATCH), self.queue)
         assert done.last_event_id is not None  # only imports may be left unrecorded
@@ -394,10 +396,10 @@ class ReviewSession:
 
     def _undo_earlier(self) -> Undone | None:
         origin = self._supply.origin
-        newest = queues.own_decisions(self.workspace.catalogue, self.actor, origin=origin)
+        newest = own_decisions(self.workspace.catalogue, self.actor, origin=origin)
         if not newest or not self._supply.may_undo(newest[0].image_id):
             return None
-        step = queues.page_decisions(self.workspace.catalogue, newest[0], self.actor)
+        step = sheet_decisions(self.workspace.catalogue, newest[0])
         ids = tuple(one.image_id for one in reversed(step))
         self._take_back([one.event_id for one in step], counted=False)
         if newest[0].method is not Method.SHEET:

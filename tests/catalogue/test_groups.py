@@ -11,8 +11,9 @@ from curator.base.vocabulary import GroupKind, Label, Origin, Split
 from curator.catalogue import checks, groups, labels, rounds
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.groups import GroupRecord
-from curator.catalogue.units import SplitShares, split_of, unit_keys
+from curator.catalogue.units import split_of, unit_keys
 from curator.errors import DataError
+from curator.settings.sections import SplitsSettings
 from curator.statistics.folds import share_rank
 from tests.catalogue.builders import add_images, decision, new_round, say, sha, stage
 
@@ -127,8 +128,10 @@ def test_the_first_human_label_pins_the_whole_unit(catalogue: Catalogue) -> None
     assert _splits(catalogue, 4, 5) == [Split.CALIBRATION] * 2
     units = _units(catalogue)
     assert {units[image] for image in range(1, 6)} == {key}, "a pinned key does not change"
-    (event,) = labels.last_decisions(catalogue, actor="tester")
-    labels.retract(catalogue, [event[1].event_id], actor="tester")
+    decision = max(
+        event.event_id for image in range(1, 6) for event in labels.history(catalogue, image)
+    )
+    labels.retract(catalogue, [decision], actor="tester")
     assert _splits(catalogue, 1) == [Split.CALIBRATION]
     assert not list(checks.check_catalogue(catalogue))
 
@@ -186,8 +189,8 @@ def test_shares_set_whole_units_aside_by_chance_that_repeats(catalogue: Catalogu
     ids = add_images(catalogue, 300)
     some = [_group(f"g{i}", *ids[3 * i : 3 * i + 3]) for i in range(100)]
     groups.replace_grouping(catalogue, USER, some)
-    shares = SplitShares(calibration=0.2, test=0.3, seed=5)
-    say(catalogue, ids, "positive", shares=shares)
+    splits = SplitsSettings(calibration_share=0.2, test_share=0.3)
+    say(catalogue, ids, "positive", splits=splits, seed=5)
     splits = _splits(catalogue, *ids)
     assert all(len(set(splits[3 * i : 3 * i + 3])) == 1 for i in range(100))
     units = _units(catalogue)
@@ -199,8 +202,8 @@ def test_shares_set_whole_units_aside_by_chance_that_repeats(catalogue: Catalogu
 
 def test_blind_labels_are_not_shared_out(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 20)
-    shares = SplitShares(calibration=0.5, test=0.5)
-    say(catalogue, ids, "positive", origin=Origin.AUDIT, shares=shares)
+    splits = SplitsSettings(calibration_share=0.5, test_share=0.5)
+    say(catalogue, ids, "positive", origin=Origin.AUDIT, splits=splits)
     assert set(_splits(catalogue, *ids)) == {Split.TEST}
 
 

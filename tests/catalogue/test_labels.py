@@ -129,16 +129,22 @@ def test_taking_back_brings_back_what_stood_before(catalogue: Catalogue) -> None
 
 def test_the_last_decisions_of_a_person_reach_across_sessions(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 3)
-    say(catalogue, ids[0], "positive", actor="anna", session="monday")
-    say(catalogue, ids[1], "positive", actor="ben", session="monday")
-    mine = say(catalogue, ids[2], "positive", actor="anna", session="tuesday").last_event_id
-    assert mine is not None
-    found = labels.last_decisions(catalogue, actor="anna", limit=5)
-    assert [image for image, _ in found] == [ids[2], ids[0]]
-    labels.retract(catalogue, [mine], actor="anna")
-    assert [image for image, _ in labels.last_decisions(catalogue, actor="anna")] == [ids[0]]
-    found = labels.last_decisions(catalogue, session="monday", limit=5)
-    assert [image for image, _ in found] == [ids[1], ids[0]]
+
+    def decide(image: int, actor: str, session: str) -> int:
+        report = say(
+            catalogue, image, "positive", method=Method.SINGLE, actor=actor, session=session
+        )
+        assert report.last_event_id is not None
+        return report.last_event_id
+
+    decide(ids[0], "anna", "monday")
+    decide(ids[1], "ben", "monday")
+    newest = decide(ids[2], "anna", "tuesday")
+    decisions = labels.own_decisions(catalogue, "anna", limit=5)
+    assert [each.image_id for each in decisions] == [ids[2], ids[0]]
+    labels.retract(catalogue, [newest], actor="anna")
+    decisions = labels.own_decisions(catalogue, "anna")
+    assert [each.image_id for each in decisions] == [ids[0]]
 
 
 def test_human_labels_come_as_arrays_in_order(catalogue: Catalogue) -> None:

@@ -31,8 +31,8 @@ from curator.catalogue import (
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.groups import GroupRecord
 from curator.catalogue.queues import QueueFilter
-from curator.catalogue.units import SplitShares
 from curator.errors import DataError
+from curator.settings.sections import SplitsSettings
 from tests.catalogue.builders import ROOT, inspected, run_round, say, scored, unread
 
 POSITIVE, NEGATIVE = Label.POSITIVE, Label.NEGATIVE
@@ -89,7 +89,7 @@ def _plans(catalogue: Catalogue) -> Iterator[list[str]]:
         lambda c: queues.quarantined(c, size=50),
         lambda c: labels.history(c, 1),
         lambda c: labels.current(c, [1, 2]),
-        lambda c: labels.last_decisions(c, actor="tester"),
+        lambda c: labels.own_decisions(c, "tester"),
         lambda c: images.image_details(c, [1]),
         lambda c: images.find_by_paths(c, [ROOT + b"/00001.png"]),
         lambda c: images.find_image(c, "abcdef01", path=ROOT + b"/00001.png"),
@@ -106,11 +106,9 @@ def _plans(catalogue: Catalogue) -> Iterator[list[str]]:
         lambda c: list(manifest.manifest_columns(c, with_files=True)),
         lambda c: list(features.images_without_features(c, 1)),
         lambda c: say(c, 9, "positive", method=Method.SINGLE),
-        lambda c: say(c, [2, 9, 10], "negative", shares=SplitShares(test=0.5)),
+        lambda c: say(c, [2, 9, 10], "negative", splits=SplitsSettings(test_share=0.5)),
         lambda c: say(c, [7, 9], "negative", replace=True),
-        lambda c: labels.retract(
-            c, [labels.last_decisions(c, actor="tester")[0][1].event_id], actor="tester"
-        ),
+        lambda c: labels.retract(c, [labels.history(c, 7)[-1].event_id], actor="tester"),
         lambda c: run_round(c, promote={9: POSITIVE, 10: NEGATIVE}, revoke=[1]),
         lambda c: rounds.rollback(c, 1, block=True, actor="anna"),
         lambda c: files.record_files(c, 1, [inspected(b"00003.png", b"new"), unread(b"z")]),

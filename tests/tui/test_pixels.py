@@ -13,7 +13,7 @@ from PIL import Image
 
 from curator.base.actor import current_user
 from curator.catalogue.images import image_files
-from curator.catalogue.queues import own_decisions
+from curator.catalogue.labels import own_decisions
 from curator.tui.trial import test_picture
 from curator.workspace import Workspace
 from tests.support.command import CHECKOUT

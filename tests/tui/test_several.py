@@ -16,8 +16,8 @@ from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Orig
 from curator.catalogue import labels
 from curator.catalogue.checks import check_catalogue
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.labels import HistoryEvent, own_decisions
 from curator.catalogue.models import Claim
-from curator.catalogue.queues import OwnDecision, own_decisions
 from curator.catalogue.rounds import list_rounds
 from curator.workspace import Workspace, open_workspace
 from tests.reliability import ready
@@ -117,7 +117,7 @@ def _promotions(catalogue: Catalogue) -> list[int]:
         return list(connection.execute(query).scalars())
 
 
-def _assert_they_were_at_it_together(people: list[OwnDecision], rounds: list[int]) -> None:
+def _assert_they_were_at_it_together(people: list[HistoryEvent], rounds: list[int]) -> None:
     """Rounds said something after the first and before the last key."""
     assert rounds
     keys = sorted(one.event_id for one in people)

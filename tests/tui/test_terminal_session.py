@@ -14,7 +14,7 @@ import pytest
 
 from curator.base.actor import current_user
 from curator.base.vocabulary import Label
-from curator.catalogue.queues import own_decisions
+from curator.catalogue.labels import own_decisions
 from curator.workspace import Workspace
 from tests.support.command import CHECKOUT
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from curator.base.actor import current_user
 from curator.base.vocabulary import Label, Method
-from curator.catalogue.queues import own_decisions
+from curator.catalogue.labels import own_decisions
 from curator.cli.screen import host_and_port
 from curator.tui.doors import is_loopback, listen
 from curator.workspace import Workspace
