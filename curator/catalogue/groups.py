@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from curator.base.vocabulary import GroupKind, Origin
-from curator.catalogue.bulk import CHUNK, Fetched, chunked, plain_text, within
+from curator.catalogue.bulk import CHUNK, chunked, plain_text, records, within
 from curator.catalogue.counts import count_withheld
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Grouping, ImageGroup, ImageState, Membership, Round
@@ -46,6 +46,7 @@ class GroupingRecord:
     grouping_id: int
     kind: GroupKind
     version: int
+    digest: str
     groups: int
     members: int
     details: Mapping[str, Any]
@@ -98,34 +99,29 @@ def replace_grouping(
     groups.
     """
     with catalogue.write() as connection:
-        before = _current_row(connection, kind)
+        before = _groupings(connection, Grouping.c.kind == kind, Grouping.c.is_current == 1)
         with connection.begin_nested() as savepoint:
             grouping_id = _insert_grouping(connection, kind, groups, details or {})
-            made = _grouping_row(connection, grouping_id)
-            same = before is not None and made.digest == before.digest
+            (new,) = _groupings(connection, Grouping.c.id == grouping_id)
+            same = bool(before) and new.digest == before[0].digest
             if same:
                 savepoint.rollback()
         if same:
-            assert before is not None
-            kept = sa.update(Grouping).where(Grouping.c.id == before.id)
-            connection.execute(kept.values(details=dict(details or {})))
-            return GroupingReport(
-                grouping=_record(_grouping_row(connection, before.id)),
-                changed=False,
-                units_changed=0,
-                withheld=connection.execute(count_withheld()).scalar_one(),
-            )
-        former = grouped_before(connection, None if before is None else before.id)
-        _make_current(connection, kind, grouping_id)
-        units_changed = refresh_units(connection, former)
-        _drop_superseded(connection)
-        withheld_now = connection.execute(count_withheld()).scalar_one()
-    catalogue.checkpoint()
+            this = Grouping.c.id == before[0].grouping_id
+            connection.execute(sa.update(Grouping).where(this).values(details=dict(details or {})))
+            (grouping,) = _groupings(connection, this)
+            moved = 0
+        else:
+            grouping = new
+            former = grouped_before(connection, before[0].grouping_id if before else None)
+            _make_current(connection, kind, grouping_id)
+            moved = refresh_units(connection, former)
+            _drop_superseded(connection)
+        withheld_images = connection.execute(count_withheld()).scalar_one()
+    if not same:
+        catalogue.checkpoint()
     return GroupingReport(
-        grouping=_record(made),
-        changed=True,
-        units_changed=units_changed,
-        withheld=withheld_now,
+        grouping=grouping, changed=not same, units_changed=moved, withheld=withheld_images
     )
 
 
@@ -145,21 +141,17 @@ def _insert_grouping(
     last = connection.execute(sa.select(sa.func.max(ImageGroup.c.id))).scalar_one() or 0
     digest = hashlib.sha256()
     group_count = member_count = 0
-    for some in chunked(groups, CHUNK):
-        numbered = list(enumerate(some, start=last + 1 + group_count))
+    for chunk in chunked(groups, CHUNK):
+        numbered = list(enumerate(chunk, start=last + 1 + group_count))
         member_count += _insert_groups(connection, grouping_id, numbered)
-        group_count += len(some)
-        for group in some:
-            digest.update(_canonical(group))
+        group_count += len(chunk)
+        for group in chunk:
+            members = [sorted(group.primary), sorted(group.secondary), group.representative_id]
+            digest.update(json.dumps([plain_text(group.name), *members]).encode("utf-8") + b"\n")
     totals = {"group_count": group_count, "member_count": member_count}
     change = sa.update(Grouping).where(Grouping.c.id == grouping_id)
     connection.execute(change.values(digest=digest.hexdigest(), **totals))
     return grouping_id
-
-
-def _canonical(group: GroupRecord) -> bytes:
-    members = [sorted(group.primary), sorted(group.secondary), group.representative_id]
-    return json.dumps([plain_text(group.name), *members]).encode("utf-8") + b"\n"
 
 
 def _insert_groups(
@@ -217,44 +209,36 @@ def _make_current(connection: Connection, kind: GroupKind, grouping_id: int) -> 
 
 
 def _drop_superseded(connection: Connection) -> None:
-    """Forget the members of groupings that neither stand nor belong to a round."""
+    """Forget the members of groupings that are neither current nor of a round."""
     used = sa.exists().where(
         (Round.c.perceptual_grouping_id == Grouping.c.id)
         | (Round.c.user_grouping_id == Grouping.c.id)
     )
-    stale = sa.select(Grouping.c.id).where(Grouping.c.is_current == 0, ~used)
-    groups = sa.select(ImageGroup.c.id).where(ImageGroup.c.grouping_id.in_(stale))
+    superseded = sa.select(Grouping.c.id).where(Grouping.c.is_current == 0, ~used)
+    groups = sa.select(ImageGroup.c.id).where(ImageGroup.c.grouping_id.in_(superseded))
     connection.execute(sa.delete(Membership).where(Membership.c.group_id.in_(groups)))
-    connection.execute(sa.delete(ImageGroup).where(ImageGroup.c.grouping_id.in_(stale)))
+    connection.execute(sa.delete(ImageGroup).where(ImageGroup.c.grouping_id.in_(superseded)))
 
 
 def current_grouping(catalogue: Catalogue, kind: GroupKind) -> GroupingRecord | None:
     """The current grouping of a kind."""
     with catalogue.read() as connection:
-        row = _current_row(connection, kind)
-        return None if row is None else _record(row)
+        current = _groupings(connection, Grouping.c.kind == kind, Grouping.c.is_current == 1)
+    return current[0] if current else None
 
 
-def _current_row(connection: Connection, kind: GroupKind) -> Fetched | None:
-    columns = Grouping.c
-    query = sa.select(*columns).where(Grouping.c.kind == kind, Grouping.c.is_current == 1)
-    return connection.execute(query).first()
-
-
-def _grouping_row(connection: Connection, grouping_id: int) -> Fetched:
-    columns = Grouping.c
-    return connection.execute(sa.select(*columns).where(Grouping.c.id == grouping_id)).one()
-
-
-def _record(row: Fetched) -> GroupingRecord:
-    return GroupingRecord(
-        grouping_id=row.id,
-        kind=GroupKind(row.kind),
-        version=row.version,
-        groups=row.group_count,
-        members=row.member_count,
-        details=row.details,
+def _groupings(connection: Connection, *conditions: sa.ColumnElement[bool]) -> list[GroupingRecord]:
+    grouping = Grouping.c
+    query = sa.select(
+        grouping.id.label("grouping_id"),
+        grouping.kind,
+        grouping.version,
+        grouping.digest,
+        grouping.group_count.label("groups"),
+        grouping.member_count.label("members"),
+        grouping.details,
     )
+    return records(connection, query.where(*conditions), GroupingRecord)
 
 
 def groups_of(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, tuple[GroupMate, ...]]:
@@ -271,22 +255,26 @@ def groups_of(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, tuple
         .join(Grouping, Grouping.c.id == Membership.c.grouping_id)
         .where(sa.text("+grouping.is_current = 1"))
         .order_by(
-            Membership.c.image_id, Grouping.c.kind, Membership.c.is_primary.desc(), ImageGroup.c.id
+            Membership.c.image_id,
+            Grouping.c.kind,
+            Membership.c.is_primary.desc(),
+            ImageGroup.c.id,
         )
     )
-    mates: dict[int, list[GroupMate]] = {}
+    mates: dict[int, tuple[GroupMate, ...]] = {}
     with catalogue.read() as connection:
         for ids in chunked(image_ids, CHUNK):
-            for row in connection.execute(query.where(within(Membership.c.image_id, ids))):
-                image_id, kind, name, is_primary, representative = row
+            for image_id, kind, name, is_primary, representative in connection.execute(
+                query.where(within(Membership.c.image_id, ids))
+            ):
                 mate = GroupMate(
-                    kind=GroupKind(kind),
+                    kind=kind,
                     name=name,
                     primary=bool(is_primary),
                     representative_id=representative,
                 )
-                mates.setdefault(image_id, []).append(mate)
-    return {image_id: tuple(some) for image_id, some in mates.items()}
+                mates[image_id] = (*mates.get(image_id, ()), mate)
+    return mates
 
 
 def unit_mates(catalogue: Catalogue, image_id: int, *, limit: int = 100) -> list[int]:
@@ -302,28 +290,20 @@ def unit_mates(catalogue: Catalogue, image_id: int, *, limit: int = 100) -> list
 def withheld(catalogue: Catalogue) -> WithheldReport:
     """How many images are withheld from training now."""
     people = [origin for origin in Origin if origin is not Origin.PROMOTED]
+    state = ImageState.c
     spanning = (
-        sa.select(ImageState.c.unit_key)
+        sa.select(state.unit_key)
         .where(sa.text("image_state.pinned_split IS NOT NULL"))
-        .group_by(ImageState.c.unit_key)
-        .having(sa.func.min(ImageState.c.pinned_split) < sa.func.max(ImageState.c.pinned_split))
+        .group_by(state.unit_key)
+        .having(sa.func.min(state.pinned_split) < sa.func.max(state.pinned_split))
         .subquery()
     )
     with catalogue.read() as connection:
         images = connection.execute(count_withheld()).scalar_one()
-        labelled = count_withheld().where(ImageState.c.origin.in_(people))
+        labelled = count_withheld().where(state.origin.in_(people))
         units = sa.select(sa.func.count()).select_from(spanning)
         return WithheldReport(
             images=images,
             labelled=connection.execute(labelled).scalar_one(),
             units=connection.execute(units).scalar_one(),
         )
-
-
-def withheld_ids(catalogue: Catalogue, *, limit: int = 1_000) -> list[int]:
-    """The ids of withheld images."""
-    condition = sa.text("image_state.split = 'withheld'")
-    query = sa.select(ImageState.c.image_id).where(condition)
-    with catalogue.read() as connection:
-        ordered = query.order_by(ImageState.c.image_id).limit(limit)
-        return list(connection.execute(ordered).scalars())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,12 +19,12 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.arrays import IntArray
 from curator.base.text import path_bytes
 from curator.base.values import ImageFile
 from curator.base.vocabulary import CurrentLabel, LocationState, Origin, Quarantine, Split
 from curator.catalogue.bulk import (
     CHUNK,
-    Fetched,
     Query,
     chunked,
     column,
@@ -63,7 +63,7 @@ class FileLocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDetails:
-    """One image with its standing label and all its places, changed ones last."""
+    """One image with its current label and all its locations, changed ones last."""
 
     image_id: int
     sha256: bytes
@@ -83,7 +83,7 @@ class ImageDetails:
     split: Split | None
     score: float | None
     blocked: bool
-    places: tuple[FileLocation, ...]
+    locations: tuple[FileLocation, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class HashChunk:
     `image_ids` int64 (n,), `sha256` uint8 (n, 32), `hashes` uint64 (n,).
     """
 
-    image_ids: NDArray[np.int64]
+    image_ids: IntArray
     sha256: NDArray[np.uint8]
     hashes: NDArray[np.uint64]
 
@@ -139,8 +139,8 @@ def unread_files(catalogue: Catalogue, *, size: int) -> list[tuple[bytes, Quaran
         .limit(size)
     )
     with catalogue.read() as connection:
-        rows = connection.execute(query).all()
-    return [(absolute(root, path), Quarantine(str(reason))) for root, path, reason in rows]
+        rows = connection.execute(query)
+        return [(absolute(root, path), reason) for root, path, reason in rows if reason is not None]
 
 
 def absolute(root: bytes, relative: bytes) -> bytes:
@@ -148,17 +148,56 @@ def absolute(root: bytes, relative: bytes) -> bytes:
     return root.rstrip(b"/") + b"/" + relative
 
 
-def image_places(
-    catalogue: Catalogue, image_ids: Sequence[int]
-) -> dict[int, tuple[FileLocation, ...]]:
-    """All places of these images in order of their paths, changed ones last."""
+def image_details(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, ImageDetails]:
+    """Everything about these images, by id; unknown ids are left out."""
+    details: dict[int, ImageDetails] = {}
     with catalogue.read() as connection:
-        return _places(connection, image_ids)
+        for ids in chunked(image_ids, CHUNK):
+            locations = _locations(connection, ids)
+            for row in connection.execute(_DETAILS.where(within(Image.c.id, ids))).mappings():
+                image_id = row["image_id"]
+                fields = {**row, "blocked": row["blocked"] is not None}
+                details[image_id] = ImageDetails(
+                    **fields, locations=tuple(locations.get(image_id, ()))
+                )
+    return details
 
 
-def _places(
-    connection: Connection, image_ids: Sequence[int]
-) -> dict[int, tuple[FileLocation, ...]]:
+_DETAILS: Query = (
+    sa.select(
+        Image.c.id.label("image_id"),
+        Image.c.sha256,
+        Image.c.size,
+        Image.c.width,
+        Image.c.height,
+        Image.c.format,
+        Image.c.mode,
+        Image.c.quarantine,
+        Image.c.detail,
+        Image.c.added_at,
+        ImageState.c.standing,
+        ImageState.c.origin,
+        ImageState.c.probability,
+        ImageState.c.round_id.label("round"),
+        ImageState.c.unit_key,
+        ImageState.c.split,
+        ScoreRow.c.probability.label("score"),
+        Block.c.image_id.label("blocked"),
+    )
+    .join(ImageState, ImageState.c.image_id == Image.c.id)
+    .outerjoin(
+        ScoreRow,
+        sa.and_(
+            ScoreRow.c.generation_id == sa.select(Head.c.generation_id).scalar_subquery(),
+            ScoreRow.c.image_id == Image.c.id,
+        ),
+    )
+    .outerjoin(Block, Block.c.image_id == Image.c.id)
+)
+
+
+def _locations(connection: Connection, image_ids: Sequence[int]) -> dict[int, list[FileLocation]]:
+    """All locations of these images in order of their paths, changed ones last."""
     query: Query = sa.select(
         Location.c.image_id,
         Location.c.id,
@@ -167,121 +206,75 @@ def _places(
         Location.c.path,
         Location.c.state,
     ).join(Source, Source.c.id == Location.c.source_id)
-    places: dict[int, list[FileLocation]] = {}
-    for ids in chunked(image_ids, CHUNK):
-        for row in connection.execute(query.where(within(Location.c.image_id, ids))):
-            image_id, location_id, source, root, relative, state = row
-            place = FileLocation(
-                location_id=location_id,
-                source=source,
-                path=absolute(root, relative),
-                state=LocationState(state),
-            )
-            places.setdefault(image_id, []).append(place)
-    return {image_id: tuple(sorted(some, key=_order)) for image_id, some in places.items()}
-
-
-def _order(place: FileLocation) -> tuple[bool, bytes, int]:
-    return (place.state is LocationState.CHANGED, place.path, place.location_id)
-
-
-def image_details(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, ImageDetails]:
-    """Everything about these images, by id; unknown ids are left out."""
-    with catalogue.read() as connection:
-        places = _places(connection, image_ids)
-        rows = [
-            row
-            for ids in chunked(image_ids, CHUNK)
-            for row in connection.execute(_select_details().where(within(Image.c.id, ids)))
-        ]
-    return {row[0]: _details(row, places.get(row[0], ())) for row in rows}
-
-
-def _select_details() -> Query:
-    current = sa.select(Head.c.generation_id).scalar_subquery()
-    return (
-        sa.select(
-            Image.c.id,
-            Image.c.sha256,
-            Image.c.size,
-            Image.c.width,
-            Image.c.height,
-            Image.c.format,
-            Image.c.mode,
-            Image.c.quarantine,
-            Image.c.detail,
-            Image.c.added_at,
-            ImageState.c.standing,
-            ImageState.c.origin,
-            ImageState.c.probability,
-            ImageState.c.round_id,
-            ImageState.c.unit_key,
-            ImageState.c.split,
-            ScoreRow.c.probability,
-            Block.c.image_id,
+    locations: dict[int, list[FileLocation]] = {}
+    for row in connection.execute(query.where(within(Location.c.image_id, image_ids))):
+        image_id, location_id, source, root, relative, state = row
+        location = FileLocation(
+            location_id=location_id, source=source, path=absolute(root, relative), state=state
         )
-        .join(ImageState, ImageState.c.image_id == Image.c.id)
-        .outerjoin(
-            ScoreRow,
-            sa.and_(ScoreRow.c.generation_id == current, ScoreRow.c.image_id == Image.c.id),
-        )
-        .outerjoin(Block, Block.c.image_id == Image.c.id)
-    )
-
-
-def _details(row: Fetched, places: tuple[FileLocation, ...]) -> ImageDetails:
-    image_id, sha256, size, width, height, form, mode, reason, detail, added_at = row[:10]
-    standing, origin, probability, round_id, unit_key, split, score, block = row[10:]
-    return ImageDetails(
-        image_id=image_id,
-        sha256=sha256,
-        size=size,
-        width=width,
-        height=height,
-        format=form,
-        mode=mode,
-        quarantine=None if reason is None else Quarantine(reason),
-        detail=detail,
-        added_at=added_at,
-        standing=None if standing is None else CurrentLabel(standing),
-        origin=None if origin is None else Origin(origin),
-        probability=probability,
-        round=round_id,
-        unit_key=unit_key,
-        split=None if split is None else Split(split),
-        score=score,
-        blocked=block is not None,
-        places=places,
-    )
+        locations.setdefault(image_id, []).append(location)
+    for of_image in locations.values():
+        of_image.sort(key=lambda at: (at.state is LocationState.CHANGED, at.path, at.location_id))
+    return locations
 
 
 def find_by_paths(catalogue: Catalogue, paths: Sequence[bytes]) -> dict[bytes, int]:
-    """The image that lies at each absolute path now (present or missing), where known."""
-    found: dict[bytes, int] = {}
+    """The image that lies at each absolute path now (present or missing), where there is one."""
+    images: dict[bytes, int] = {}
     with catalogue.read() as connection:
         for source_id, root in connection.execute(sa.select(Source.c.id, Source.c.root)).all():
             folder = absolute(root, b"")
             inside = [path for path in paths if path.startswith(folder) and path != folder]
-            for some in chunked(inside, _PATHS_AT_ONCE):
+            for chunk in chunked(inside, _PATHS_AT_ONCE):
                 query: Query = sa.select(Location.c.path, Location.c.image_id).where(
                     CURRENT,
                     Location.c.source_id == source_id,
-                    Location.c.path.in_([path[len(folder) :] for path in some]),
+                    Location.c.path.in_([path[len(folder) :] for path in chunk]),
                     Location.c.image_id.is_not(None),
                 )
                 for relative, image_id in connection.execute(query):
-                    found[folder + relative] = image_id
-    return found
+                    images[folder + relative] = image_id
+    return images
 
 
-def find_by_sha256(catalogue: Catalogue, digests: Sequence[bytes]) -> dict[bytes, int]:
-    """The image with each SHA-256 (32 bytes), where known."""
-    found: dict[bytes, int] = {}
+def find_by_sha256(catalogue: Catalogue, digests: Iterable[bytes]) -> dict[bytes, int]:
+    """The image with each SHA-256 (32 bytes), where there is one."""
+    images: dict[bytes, int] = {}
     with catalogue.read() as connection:
-        for some in chunked(digests, _PATHS_AT_ONCE):
-            query = sa.select(Image.c.sha256, Image.c.id).where(Image.c.sha256.in_(some))
-            found.update((digest, image_id) for digest, image_id in connection.execute(query))
-    return found
+        for chunk in chunked(sorted(set(digests)), _PATHS_AT_ONCE):
+            query = sa.select(Image.c.sha256, Image.c.id).where(Image.c.sha256.in_(chunk))
+            images.update((digest, image_id) for digest, image_id in connection.execute(query))
+    return images
+
+
+def images_by_path(catalogue: Catalogue, names: Iterable[str], file: Path) -> dict[str, int]:
+    """Path as written in `file` → image id, for the paths at which an image lies."""
+    raw = {name: path_bytes(name) for name in set(names)}
+    raw = {name: path for name, path in raw.items() if b"\0" not in path}
+    image_ids: dict[str, int] = {}
+    for follow in (os.path.normpath, os.path.realpath):
+        for folder in (file.absolute().parent, Path.cwd()):
+            start = os.fsencode(folder)
+            absolute_paths = {
+                name: follow(os.path.join(start, path))  # noqa: PTH118 (bytes)
+                for name, path in raw.items()
+                if name not in image_ids
+            }
+            at_path = find_by_paths(catalogue, sorted(set(absolute_paths.values())))
+            image_ids |= {
+                name: at_path[path] for name, path in absolute_paths.items() if path in at_path
+            }
+    return image_ids
+
+
+def find_named_image(catalogue: Catalogue, image: str) -> int:
+    """The id of the image that a person means by a path or the beginning of a SHA-256.
+
+    A relative path is looked up from the current folder; a path as a manifest writes it
+    is understood too. Raises DataError if none or several match.
+    """
+    path = os.path.join(os.fsencode(Path.cwd()), path_bytes(image))  # noqa: PTH118 (bytes)
+    return find_image(catalogue, image, path=os.path.normpath(path))
 
 
 def find_image(catalogue: Catalogue, text: str, *, path: bytes | None = None) -> int:
@@ -315,16 +308,16 @@ def find_image(catalogue: Catalogue, text: str, *, path: bytes | None = None) ->
 
 def image_chunks(
     catalogue: Catalogue, *, size: int = CHUNK, usable_only: bool = True
-) -> Iterator[NDArray[np.int64]]:
+) -> Iterator[IntArray]:
     """The ids of all images in ascending order, in chunks of at most `size`."""
     query = sa.select(ImageState.c.image_id)
     if usable_only:
         query = query.where(IS_USABLE)
     for inside in id_ranges(catalogue, size):
         with catalogue.read() as connection:
-            (found,) = columns(connection, query.where(inside), np.int64)
-        if len(found):
-            yield np.sort(found)
+            (image_ids,) = columns(connection, query.where(inside), np.int64)
+        if len(image_ids):
+            yield np.sort(image_ids)
 
 
 def hash_chunks(catalogue: Catalogue, *, size: int = 50_000) -> Iterator[HashChunk]:
@@ -355,14 +348,12 @@ def hash_chunks(catalogue: Catalogue, *, size: int = 50_000) -> Iterator[HashChu
 def signatures(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, bytes]:
     """The small grey pictures of these images, where there are any."""
     query = sa.select(ImageSignature.c.image_id, ImageSignature.c.signature)
+    small_pictures: dict[int, bytes] = {}
     with catalogue.read() as connection:
-        return {
-            image_id: signature
-            for ids in chunked(image_ids, CHUNK)
-            for image_id, signature in connection.execute(
-                query.where(within(ImageSignature.c.image_id, ids))
-            )
-        }
+        for ids in chunked(image_ids, CHUNK):
+            in_chunk = query.where(within(ImageSignature.c.image_id, ids))
+            small_pictures.update(connection.execute(in_chunk).all())
+    return small_pictures
 
 
 def small_side_quantile(catalogue: Catalogue, *, share: float = 0.5) -> int | None:
@@ -374,51 +365,5 @@ def small_side_quantile(catalogue: Catalogue, *, share: float = 0.5) -> int | No
         if not count:
             return None
         query = sa.select(side).where(usable).order_by(side).limit(1)
-        place = min(int(share * count), count - 1)
-        return int(connection.execute(query.offset(place)).scalar_one())
-
-
-_AT_ONCE = 10_000
-
-
-def images_by_sha256(catalogue: Catalogue, digests: Iterable[bytes]) -> dict[bytes, int]:
-    """SHA-256 → image id of the images that are known."""
-    return _in_chunks(set(digests), lambda some: find_by_sha256(catalogue, some))
-
-
-def images_by_path(catalogue: Catalogue, names: Iterable[str], file: Path) -> dict[str, int]:
-    """Path as written in `file` → image id of the images that are known."""
-    raw = {name: path_bytes(name) for name in set(names)}
-    raw = {name: path for name, path in raw.items() if b"\0" not in path}
-    found: dict[str, int] = {}
-    for follow in (os.path.normpath, os.path.realpath):
-        for folder in (file.absolute().parent, Path.cwd()):
-            start = os.fsencode(folder)
-            absolute = {
-                name: follow(os.path.join(start, path))  # noqa: PTH118 (bytes)
-                for name, path in raw.items()
-                if name not in found
-            }
-            images = _in_chunks(set(absolute.values()), lambda some: find_by_paths(catalogue, some))
-            found |= {name: images[path] for name, path in absolute.items() if path in images}
-    return found
-
-
-def find_named_image(catalogue: Catalogue, image: str) -> int:
-    """The id of the image that a person means by a path or the beginning of a SHA-256.
-
-    A relative path is looked up from the current folder; a path as a manifest writes it
-    is understood too. Raises DataError if none or several match.
-    """
-    path = os.path.join(os.fsencode(Path.cwd()), path_bytes(image))  # noqa: PTH118 (bytes)
-    return find_image(catalogue, image, path=os.path.normpath(path))
-
-
-def _in_chunks(
-    keys: set[bytes], look_up: Callable[[list[bytes]], Mapping[bytes, int]]
-) -> dict[bytes, int]:
-    ordered = sorted(keys)
-    found: dict[bytes, int] = {}
-    for start in range(0, len(ordered), _AT_ONCE):
-        found.update(look_up(ordered[start : start + _AT_ONCE]))
-    return found
+        rank = min(int(share * count), count - 1)
+        return int(connection.execute(query.offset(rank)).scalar_one())

@@ -29,7 +29,7 @@ def _image(image: ImageDetails, names: Names) -> Iterator[str]:
     shape = f"{image.width}x{image.height} pixels, " if image.width else ""
     kind = f"{image.format} {image.mode}, " if image.format else ""
     yield f"  {shape}{kind}{size(image.size)}, added {moment(image.added_at)}"
-    for place in image.places:
+    for place in image.locations:
         state = "" if place.state == "present" else f"  ({place.state})"
         yield f"  {shown(place.path)}{state}"
     if image.quarantine is not None:

@@ -42,7 +42,7 @@ def alternate_files(catalogue: Catalogue, files: Sequence[ImageFile]) -> dict[in
                 size=-1,
                 mtime_ns=0,
             )
-            for location in details[file.image_id].places
+            for location in details[file.image_id].locations
             if location.path != file.path and location.state is not LocationState.CHANGED
         ]
         for file in files

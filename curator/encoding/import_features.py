@@ -23,7 +23,7 @@ from curator.base.progress import SILENT, Progress
 from curator.catalogue import features as catalogued
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import FeatureSetRecord
-from curator.catalogue.images import images_by_path, images_by_sha256
+from curator.catalogue.images import find_by_sha256, images_by_path
 from curator.catalogue.leases import lease
 from curator.encoding.encoder_choice import IMPORTED
 from curator.encoding.feature_set import feature_file
@@ -109,7 +109,7 @@ def _read_index(catalogue: Catalogue, index: Path, count: int) -> IntArray:
         digests = [name for name in names if isinstance(name, bytes) and len(name) == 32]
         paths = [name for name in names if isinstance(name, str)]
         ids: dict[bytes | str, int] = {}
-        ids.update(images_by_sha256(catalogue, digests).items())
+        ids.update(find_by_sha256(catalogue, digests).items())
         ids.update(images_by_path(catalogue, paths, index).items())
         for line, name in chunk:
             image_id = ids.get(name, -1)

@@ -21,7 +21,7 @@ from typing import Any
 from curator.base.values import Problem
 from curator.base.vocabulary import Label
 from curator.catalogue.engine import Catalogue
-from curator.catalogue.images import images_by_path, images_by_sha256
+from curator.catalogue.images import find_by_sha256, images_by_path
 from curator.errors import DataError
 from curator.workspace import Workspace
 
@@ -164,7 +164,7 @@ def images_of_answers(
     catalogue: Catalogue, answers: Sequence[Answer], file: Path
 ) -> dict[int, int]:
     """Line → image id for each answer whose image is known."""
-    by_digest = images_by_sha256(catalogue, {answer.sha256 for answer in answers if answer.sha256})
+    by_digest = find_by_sha256(catalogue, {answer.sha256 for answer in answers if answer.sha256})
     paths = {answer.path for answer in answers if answer.path and not answer.sha256}
     by_path = images_by_path(catalogue, paths, file)
     image_ids: dict[int, int] = {}

@@ -37,7 +37,7 @@ from curator.intake.answers import (
     shown_problems,
 )
 from curator.intake.sources import is_at_or_under, shown
-from curator.settings.sections import ClassesSettings, Settings
+from curator.settings.sections import ClassesSettings
 from curator.workspace import Workspace
 
 LabelRules = Sequence[tuple[bytes, Label]]

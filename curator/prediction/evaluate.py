@@ -21,7 +21,7 @@ from curator.base.progress import SILENT, Progress
 from curator.base.text import path_bytes
 from curator.base.vocabulary import Label
 from curator.catalogue import pool
-from curator.catalogue.images import images_by_sha256
+from curator.catalogue.images import find_by_sha256
 from curator.errors import DataError
 from curator.intake.answers import Answer, read_known_labels
 from curator.prediction.predict import current_model, predict
@@ -143,7 +143,7 @@ def _copies(workspace: Workspace, answers: list[Answer], truth: Path) -> dict[in
             if path is not None:
                 with path.open("rb") as stream:
                     digests[answer.line] = hashlib.file_digest(stream, "sha256").digest()
-    known = images_by_sha256(workspace.catalogue, digests.values())
+    known = find_by_sha256(workspace.catalogue, digests.values())
     return {line: known[digest] for line, digest in digests.items() if digest in known}
 
 

@@ -127,12 +127,12 @@ def _card(
     why: str,
     blind: bool,
 ) -> ImageCard:
-    path = file.path if file is not None else (image.places[0].path if image.places else b"")
+    path = file.path if file is not None else (image.locations[0].path if image.locations else b"")
     return ImageCard(
         image_id=image.image_id,
         sha256=image.sha256,
         path=path,
-        places=image.places,
+        places=image.locations,
         width=image.width,
         height=image.height,
         size=image.size,

@@ -313,7 +313,7 @@ def _feature_chunks(
 def _row(image: ImageDetails, classes: ClassesSettings, *, blind: bool) -> QueueRow:
     return QueueRow(
         image_id=image.image_id,
-        path=image.places[0].path if image.places else b"",
+        path=image.locations[0].path if image.locations else b"",
         sha256=image.sha256,
         probability=None if blind else image.score,
         suggestion="" if blind else _suggestion(image, classes),

@@ -131,8 +131,8 @@ def _shares(workspace: Workspace, ids: Ints) -> Mapping[int, float]:
     for start in range(0, len(ids), _DETAILS):
         some = ids[start : start + _DETAILS].tolist()
         for image in image_details(workspace.catalogue, some).values():
-            if image.places:
-                source = numbers[image.places[0].source]
+            if image.locations:
+                source = numbers[image.locations[0].source]
                 counts[source] = counts.get(source, 0.0) + 1 / len(ids)
     return counts
 

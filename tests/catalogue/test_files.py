@@ -50,7 +50,7 @@ def test_a_changed_file_is_a_new_image_and_the_old_one_is_remembered(
     assert _outcomes([new]) == [(FileOutcome.ADDED, 2, True)]
     assert standings(catalogue, [1, 2]) == {1: ("positive", "seed"), 2: None}
     assert images.find_by_paths(catalogue, [ROOT + b"/a.png"]) == {ROOT + b"/a.png": 2}
-    (place,) = images.image_places(catalogue, [1])[1]
+    (place,) = images.image_details(catalogue, [1])[1].locations
     assert place.state is LocationState.CHANGED
 
     tally = counts.counts(catalogue)
@@ -59,7 +59,9 @@ def test_a_changed_file_is_a_new_image_and_the_old_one_is_remembered(
 
     (back,) = files.record_files(catalogue, source_id, [inspected(b"a.png", b"old")])
     assert _outcomes([back]) == [(FileOutcome.DUPLICATE, 1, True)]
-    assert [p.state for p in images.image_places(catalogue, [1])[1]] == [LocationState.PRESENT]
+    assert [p.state for p in images.image_details(catalogue, [1])[1].locations] == [
+        LocationState.PRESENT
+    ]
     assert counts.counts(catalogue).usable == 1
     assert not list(checks.check_catalogue(catalogue))
 

@@ -132,7 +132,7 @@ def test_a_changed_file_is_a_new_image_and_said_so(
     report = add(workspace, [pictures])
     assert outcome(report) == {"files": 2, "added": 1, "known": 1, "changed": 1}
     assert image_at(workspace, path) != old
-    assert [place.state for place in image_details(workspace.catalogue, [old])[old].places] == [
+    assert [place.state for place in image_details(workspace.catalogue, [old])[old].locations] == [
         LocationState.CHANGED
     ]
 
