@@ -44,25 +44,6 @@ from tests.support.encoded import (
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.support.encoder import write_weights
-
-    return write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return images.make_folder(tmp_path / "pictures", good=15, bad=15)
-
-
-@pytest.fixture
-def ready(workspace: Workspace, weights: Path, pictures: Path) -> Workspace:
-    """A workspace with thirty pictures and the tiny encoder."""
-    add_folder(workspace, pictures)
-    return with_tiny_encoder(workspace, weights)
-
-
 def fresh(folder: Path, weights: Path, pictures: Path) -> Workspace:
     """Another workspace of the same pictures."""
     made = create_workspace(folder, positive="good", negative="bad", recipe=None)
@@ -207,39 +188,6 @@ def test_what_cannot_be_read_any_more_is_quarantined_and_the_rest_is_encoded(
     away.rename(gone)
     add_folder(ready, pictures)
     assert encode(ready).encoded == 1
-
-
-def test_an_image_is_read_from_another_of_its_files_where_the_first_is_lost(
-    ready: Workspace, pictures: Path, tmp_path: Path
-) -> None:
-    untouched = by_image(ready, features_of(ready))
-    shutil.rmtree(ready.folder("features"))
-    shutil.copytree(pictures, tmp_path / "zz-copies")
-    add_folder(ready, tmp_path / "zz-copies")
-    for path in sorted((pictures / "good").iterdir())[:10]:
-        path.unlink()
-    replaced = pictures / "bad" / "bad-0001.jpg"
-    replaced.write_bytes((pictures / "bad" / "bad-0002.jpg").read_bytes())
-    report = encode(ready)
-    assert report.quarantined == {}
-    assert by_image(ready, ready_features(ready)) == untouched
-
-
-def test_a_source_that_is_not_mounted_stops_the_run_and_condemns_no_image(
-    ready: Workspace, pictures: Path
-) -> None:
-    away = pictures.with_name("away")
-    pictures.rename(away)
-    with pytest.raises(DataError, match="missing or empty") as caught:
-        encode(ready)
-    assert "relocate" in caught.value.advice
-    pictures.mkdir()
-    with pytest.raises(DataError, match="missing or empty"):
-        encode(ready)
-    assert counts(ready.catalogue).usable == 30
-    pictures.rmdir()
-    away.rename(pictures)
-    assert encode(ready).encoded == 30
 
 
 def test_lost_features_are_computed_again(ready: Workspace) -> None:
