@@ -126,10 +126,6 @@ class ExportableLabels:
             if not self._all and record.kind is AuditKind.PROMISE
         ]
 
-    def __contains__(self, image_id: int) -> bool:
-        """Whether a promoted image may go in."""
-        return self._all or any(image_id in certified for certified in self._certified)
-
     def covers(self, image_ids: IntArray) -> BoolArray:
         """Which promoted images of an array (n,) may go in."""
         allowed = np.full(len(image_ids), self._all, dtype=np.bool_)

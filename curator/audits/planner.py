@@ -51,25 +51,20 @@ NOTHING = Expectation(certified=0.0, chance=0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SimulatedAudits:
-    """Simulated audits of one design: `passed` is (audits, sets), `weights` (audits,).
+    """Simulated audits that test nested sets.
 
-    `gains` (sets,) are the images that would be certified and unseen.
+    `sizes` and `drawn` are (sets,), `passed` is (audits, sets), `weights` (audits,).
     """
 
-    gains: IntArray
+    sizes: IntArray
+    drawn: IntArray
     passed: BoolArray
     weights: FloatArray
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Candidates:
-    """The sets that an audit of one prefix can test: ends of bins, images, drawn images, tests."""
-
-    rate: float
-    bins: IntArray
-    sizes: IntArray
-    drawn: IntArray
-    criticals: IntArray
+    @property
+    def gains(self) -> IntArray:
+        """Images that would be certified and unseen, (sets,)."""
+        return self.sizes - self.drawn
 
 
 def choose_plan(
@@ -82,19 +77,19 @@ def choose_plan(
     through `seed`. Raises DataError for a `max_error` outside (0, 0.5].
     """
     not_empty = rarer_share(frame, forecast.edges[1:]) > promise.max_error
-    best: tuple[float, _Candidates, list[int]] | None = None
+    best: tuple[float, SimulatedAudits, list[int]] | None = None
     for _, last in _rank_prefixes(frame, forecast, promise, sample, seed)[:_FINALISTS]:
-        candidates = _candidates(forecast, promise, last, sample, not_empty, _MANY_SETS)
-        if candidates is not None:
-            expected, steps = _best_of(candidates, forecast, _MANY_AUDITS, [seed, 1])
-            if expected.certified > (best[0] if best else 0.0):
-                best = expected.certified, candidates, steps
+        audits = _try_prefix(
+            forecast, promise, last, sample, not_empty, _MANY_SETS, _MANY_AUDITS, [seed, 1]
+        )
+        if audits is not None:
+            steps, certified = best_steps(audits)
+            if certified > (best[0] if best else 0.0):
+                best = certified, audits, steps
     if best is None:
         return None
-    _, candidates, steps = best
-    plan = nested_plan(
-        frame, promise, candidates.sizes[steps].tolist(), candidates.drawn[steps].tolist()
-    )
+    _, audits, steps = best
+    plan = nested_plan(frame, promise, audits.sizes[steps].tolist(), audits.drawn[steps].tolist())
     return None if plan is None else (plan, expect(plan, forecast, seed=seed))
 
 
@@ -108,17 +103,18 @@ def rough_expectation(
 
 def expect(plan: AuditPlan, forecast: Forecast, *, seed: int) -> Expectation:
     """What to expect of a plan, on simulated audits that were not used to choose it."""
-    certified, chance = run_steps(
-        _simulate(
-            forecast,
-            np.minimum(np.searchsorted(forecast.edges[1:], plan.sizes), len(forecast.sizes) - 1),
-            plan.sample / int(plan.sizes[-1]),
-            np.array([step.critical for step in plan.steps]),
-            np.array([step.unseen for step in plan.steps]),
-            audits=_MANY_AUDITS,
-            generator=np.random.default_rng([seed, 2]),
-        )
+    ends = np.searchsorted(forecast.edges[1:], plan.sizes)
+    audits = _simulate(
+        forecast,
+        np.minimum(ends, len(forecast.sizes) - 1),
+        plan.sizes,
+        np.array([step.drawn for step in plan.steps]),
+        np.array([step.critical for step in plan.steps]),
+        rate=plan.sample / int(plan.sizes[-1]),
+        audits=_MANY_AUDITS,
+        seed=[seed, 2],
     )
+    certified, chance = run_steps(audits)
     return Expectation(certified=certified, chance=chance)
 
 
@@ -162,9 +158,13 @@ def _rank_prefixes(
     not_empty = rarer_share(frame, forecast.edges[1:]) > promise.max_error
     tried = []
     for last in _prefix_ends(forecast, promise.max_error, sample):
-        candidates = _candidates(forecast, promise, last, sample, not_empty, _FEW_SETS)
-        if candidates is not None:
-            tried.append((_best_of(candidates, forecast, _FEW_AUDITS, [seed, 0])[0], last))
+        audits = _try_prefix(
+            forecast, promise, last, sample, not_empty, _FEW_SETS, _FEW_AUDITS, [seed, 0]
+        )
+        if audits is not None:
+            steps, certified = best_steps(audits)
+            chance = float(audits.weights @ audits.passed[:, steps[0]])
+            tried.append((Expectation(certified=certified, chance=chance), last))
     return sorted(tried, key=lambda prefix: (prefix[0].certified, prefix[1]), reverse=True)
 
 
@@ -181,15 +181,17 @@ def _prefix_ends(forecast: Forecast, max_error: float, sample: int) -> Iterator[
         yield from (int(end) for end in np.unique(np.linspace(first, last, _PREFIXES).astype(int)))
 
 
-def _candidates(
+def _try_prefix(
     forecast: Forecast,
     promise: Promise,
     last: int,
     sample: int,
     not_empty: BoolArray,
     sets: int,
-) -> _Candidates | None:
-    """The sets that an audit of the prefix up to the end of bin `last` can test.
+    audits: int,
+    seed: list[int],
+) -> SimulatedAudits | None:
+    """Audits of the prefix up to the end of bin `last`; None if it has no set to be tested.
 
     `not_empty` is (bins,): where the promise says something, see `rarer_share`.
     """
@@ -205,53 +207,35 @@ def _candidates(
         return None
     bins, drawn, sizes = bins[usable], drawn[usable], sizes[usable]
     allowed = allowed_wrong(sizes - drawn, promise.max_error)
-    return _Candidates(
-        rate=sample / prefix,
-        bins=bins,
-        sizes=sizes,
-        drawn=drawn,
-        criticals=critical_counts(allowed, drawn / sizes, drawn, promise.risk),
+    criticals = critical_counts(allowed, drawn / sizes, drawn, promise.risk)
+    return _simulate(
+        forecast, bins, sizes, drawn, criticals, rate=sample / prefix, audits=audits, seed=seed
     )
-
-
-def _best_of(
-    candidates: _Candidates, forecast: Forecast, audits: int, seed: list[int]
-) -> tuple[Expectation, list[int]]:
-    """What to expect of a prefix with its best steps, and these."""
-    simulated = _simulate(
-        forecast,
-        candidates.bins,
-        candidates.rate,
-        candidates.criticals,
-        candidates.sizes - candidates.drawn,
-        audits=audits,
-        generator=np.random.default_rng(seed),
-    )
-    steps, value = best_steps(simulated)
-    chance = float(simulated.weights @ simulated.passed[:, steps[0]])
-    return Expectation(certified=value, chance=chance), steps
 
 
 def _simulate(
     forecast: Forecast,
     bins: IntArray,
-    rate: float,
+    sizes: IntArray,
+    drawn: IntArray,
     criticals: IntArray,
-    gains: IntArray,
     *,
+    rate: float,
     audits: int,
-    generator: np.random.Generator,
+    seed: list[int],
 ) -> SimulatedAudits:
-    """About `audits` audits over all scenarios, tested at the ends of these bins.
+    """About `audits` audits over all scenarios; arrays are (sets,), `bins` where each set ends.
 
-    Every image is drawn at `rate`; `criticals` and `gains` are (sets,), one for each bin.
+    Every image is drawn at `rate`.
     """
     repeats = -(-audits // len(forecast.weights))
     wrong = np.cumsum(forecast.rates * forecast.sizes, axis=1)[:, bins]
-    expected = rate * np.diff(wrong, axis=1, prepend=0.0)
-    errors = np.cumsum(generator.poisson(np.repeat(expected, repeats, axis=0)), axis=1)
+    expected = np.repeat(rate * np.diff(wrong, axis=1, prepend=0.0), repeats, axis=0)
+    # The wrong labels that a thin sample of many images finds are close to Poisson.
+    errors = np.cumsum(np.random.default_rng(seed).poisson(expected), axis=1)
     return SimulatedAudits(
-        gains=gains,
+        sizes=sizes,
+        drawn=drawn,
         passed=(errors <= criticals) & (criticals != NEVER),
         weights=np.repeat(forecast.weights, repeats) / repeats,
     )

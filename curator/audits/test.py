@@ -128,33 +128,84 @@ def close_audit(
     # as wrong in the test, but may be right, so nothing is subtracted for it.
     refuted = outcomes == _confirming(~positive)
     errors = int(wrong.sum())
-    seen = np.zeros(len(frame), dtype=np.bool_)
-    seen[draw.ranks] = True
-    gone = ~seen & (np.zeros(len(frame), dtype=np.bool_) if left is None else left)
+    audited = np.zeros(len(frame), dtype=np.bool_)
+    audited[draw.ranks] = True
+    gone = ~audited & (np.zeros(len(frame), dtype=np.bool_) if left is None else left)
     if plan.design is Design.SIMPLE_RANDOM:
-        rest = _bounded_rest(frame, plan, errors, int(refuted.sum()), seen, gone, miss_rate)
+        others = int(refuted.sum())
+        at_most = most_wrong_unseen(
+            len(frame), plan.sample, errors, plan.promise.risk, refuted=others
+        )
+        # Those that the annotator may have overlooked, and none of those that were found.
+        at_most = int((at_most + others) / (1.0 - miss_rate)) - others
+        at_most = min(at_most, int((~audited & ~gone).sum()))
+        rest = _certified_set(frame, len(frame), at_most, plan.sample, errors, audited, gone)
         return AuditResult(errors=errors, steps=(), certified=rest, widest=rest)
 
-    steps: list[StepResult] = []
-    for step in plan.steps:
-        inside = draw.ranks < step.size
-        step_errors, step_refuted = int(wrong[inside].sum()), int(refuted[inside].sum())
-        passed = step_errors <= step.critical
-        steps.append(StepResult(step=step, errors=step_errors, refuted=step_refuted, passed=passed))
-        if not passed:
-            # A larger set may pass by chance: to go on would break the promised risk.
-            break
+    steps = _run_steps(plan, draw, wrong, refuted)
     promised = plan.promise.max_error / (1.0 - miss_rate)
     refuted_gone = gone & (False if called_other is None else called_other)
     certified: CertifiedSet | None = None
     widest: CertifiedSet | None = None
     for result in reversed([result for result in steps if result.passed]):
-        candidate = _certified_step(frame, result, seen, gone, refuted_gone, miss_rate)
+        step = result.step
+        # At most `allowed` labels are wrong that the annotator would call wrong, so in total at
+        # most this many. Those called the other class have left the set and are subtracted; what
+        # was unsure, skipped or not to be shown may have been right and is not.
+        at_most = int(step.allowed / (1.0 - miss_rate) + _ROUNDING)
+        # The test of an annotator who overlooks errors is about those that are noticed, so wrong
+        # labels that were found elsewhere may be among the overlooked ones.
+        elsewhere = 0 if miss_rate else int(refuted_gone[: step.size].sum())
+        at_most = max(at_most - result.refuted - elsewhere, 0)
+        candidate = _certified_set(
+            frame, step.size, at_most, step.drawn, result.errors, audited, gone
+        )
+        if not len(candidate.ranks):
+            continue
         widest = widest or candidate
-        if candidate is not None and candidate.bound <= promised + _ROUNDING:
+        if candidate.bound <= promised + _ROUNDING:
             certified = candidate
             break
-    return AuditResult(errors=errors, steps=tuple(steps), certified=certified, widest=widest)
+    return AuditResult(errors=errors, steps=steps, certified=certified, widest=widest)
+
+
+def _run_steps(
+    plan: AuditPlan, draw: AuditDraw, wrong: BoolArray, refuted: BoolArray
+) -> tuple[StepResult, ...]:
+    """The steps of a nested test, from strict to loose, up to the first that fails."""
+    results = []
+    for step in plan.steps:
+        inside = draw.ranks < step.size
+        errors, others = int(wrong[inside].sum()), int(refuted[inside].sum())
+        passed = errors <= step.critical
+        results.append(StepResult(step=step, errors=errors, refuted=others, passed=passed))
+        if not passed:
+            # A larger set may pass by chance: to go on would break the promised risk.
+            break
+    return tuple(results)
+
+
+def _certified_set(
+    frame: Frame,
+    size: int,
+    wrong: int,
+    sample: int,
+    errors: int,
+    audited: BoolArray,
+    gone: BoolArray,
+) -> CertifiedSet:
+    """What is left to promote of the first `size` images, of which at most `wrong` are wrong."""
+    ranks = np.flatnonzero(~audited[:size] & ~gone[:size])
+    return CertifiedSet(
+        size=size,
+        ranks=ranks,
+        left=np.flatnonzero(gone[:size]),
+        wrong=wrong,
+        bound=wrong / len(ranks) if len(ranks) else 0.0,
+        sample=sample,
+        errors=errors,
+        digest=certified_set_digest(frame.image_ids[ranks], frame.positive[ranks]),
+    )
 
 
 def can_still_pass(frame: Frame, plan: AuditPlan, draw: AuditDraw, outcomes: CodeArray) -> bool:
@@ -196,64 +247,3 @@ def most_wrong_unseen(
 def _confirming(positive: BoolArray) -> CodeArray:
     """The outcomes that confirm these labels, (labels,)."""
     return np.where(positive, AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE).astype(np.int8)
-
-
-def _certified_step(
-    frame: Frame,
-    result: StepResult,
-    seen: BoolArray,
-    gone: BoolArray,
-    refuted_gone: BoolArray,
-    miss_rate: float,
-) -> CertifiedSet | None:
-    """The set of a step that passed, restated for the images that are left; None if none is."""
-    size = result.step.size
-    ranks = np.flatnonzero(~seen[:size] & ~gone[:size])
-    if not len(ranks):
-        return None
-    # At most `allowed` labels are wrong that the annotator would call wrong, so in total at
-    # most this many. Those called the other class have left the set and are subtracted; what
-    # was unsure, skipped or not to be shown may have been right and is not.
-    at_most = int(result.step.allowed / (1.0 - miss_rate) + _ROUNDING)
-    # An annotator who overlooks errors bounds those that are noticed in the audit, so wrong
-    # labels that were noticed elsewhere may be among the overlooked ones.
-    elsewhere = 0 if miss_rate else int(refuted_gone[:size].sum())
-    wrong = max(at_most - result.refuted - elsewhere, 0)
-    return CertifiedSet(
-        size=size,
-        ranks=ranks,
-        left=np.flatnonzero(gone[:size]),
-        wrong=wrong,
-        bound=wrong / len(ranks),
-        sample=result.step.drawn,
-        errors=result.errors,
-        digest=certified_set_digest(frame.image_ids[ranks], frame.positive[ranks]),
-    )
-
-
-def _bounded_rest(
-    frame: Frame,
-    plan: AuditPlan,
-    errors: int,
-    refuted: int,
-    seen: BoolArray,
-    gone: BoolArray,
-    miss_rate: float,
-) -> CertifiedSet:
-    """The unseen rest of a frame of which a simple random sample was audited."""
-    size, sample = len(frame), plan.sample
-    wrong = most_wrong_unseen(size, sample, errors, plan.promise.risk, refuted=refuted)
-    # Those that the annotator may have overlooked, and none of those that were found.
-    wrong = int((wrong + refuted) / (1.0 - miss_rate)) - refuted
-    ranks = np.flatnonzero(~seen & ~gone)
-    wrong = min(wrong, len(ranks))
-    return CertifiedSet(
-        size=size,
-        ranks=ranks,
-        left=np.flatnonzero(gone),
-        wrong=wrong,
-        bound=wrong / len(ranks) if len(ranks) else 0.0,
-        sample=sample,
-        errors=errors,
-        digest=certified_set_digest(frame.image_ids[ranks], frame.positive[ranks]),
-    )

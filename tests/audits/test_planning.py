@@ -138,7 +138,8 @@ def test_the_best_steps_are_among_the_best_of_all() -> None:
         strength = generator.random((200, 1))
         passed = generator.random((200, 6)) < 1.2 * strength - np.linspace(0, 0.7, 6)
         trials = SimulatedAudits(
-            gains=np.array([10, 20, 30, 40, 50, 60]),
+            sizes=np.array([10, 20, 30, 40, 50, 60]),
+            drawn=np.zeros(6, dtype=np.int64),
             passed=passed,
             weights=np.full(200, 1 / 200),
         )
@@ -152,10 +153,13 @@ def test_the_best_steps_are_among_the_best_of_all() -> None:
 
 
 def value_of(trials: SimulatedAudits, steps: list[int]) -> float:
-    kept = SimulatedAudits(
-        gains=trials.gains[steps], passed=trials.passed[:, steps], weights=trials.weights
+    alone = replace(
+        trials,
+        sizes=trials.sizes[steps],
+        drawn=trials.drawn[steps],
+        passed=trials.passed[:, steps],
     )
-    return run_steps(kept)[0]
+    return run_steps(alone)[0]
 
 
 def test_a_plan_does_what_was_expected_of_it() -> None:
