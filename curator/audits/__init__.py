@@ -1,6 +1,7 @@
-"""Promise error, not probability: the mathematics of the certified policy.
+"""Audits and certificates: a guaranteed error rate instead of a probability.
 
-Pure functions on arrays, without a database or a screen. A frame is frozen, an audit of it
-planned before any of its labels is seen, drawn at random, answered blind, and tested once.
-`docs/certificates.md` states the claim, its assumptions and its proof.
+`audit` plans an audit of what rounds promote and opens it, `answers` takes labels from a file,
+`certify` tests the answers and issues the certificate. `frame`, `forecast`, `plan`, `planner`,
+`outlook`, `draw` and `test` are pure functions on arrays, which the simulation uses, too.
+`docs/certificates.md` has the design, its assumptions and the proof.
 """

@@ -238,7 +238,7 @@ def _open(
             image_ids=frame.image_ids,
             positive=frame.positive,
             probability=planned.probability,
-            shells=np.searchsorted(plan.sizes, np.arange(len(frame)), side="right").astype(
+            strata=np.searchsorted(plan.sizes, np.arange(len(frame)), side="right").astype(
                 np.int64
             ),
         ),
@@ -258,7 +258,7 @@ def _open(
             risk=planned.promise.risk,
             overlooked=settings.audit.overlooked,
             image_ids=draw.image_ids,
-            shells=draw.strata,
+            strata=draw.strata,
             inclusion_probability=draw.inclusion_probability,
         ),
     )

@@ -121,20 +121,8 @@ def certify(workspace: Workspace, *, progress: Progress = SILENT) -> CertifyRepo
             called_other=closing.called_other,
             miss_rate=closing.record.overlooked,
         )
-        certified, committed, certificate = result.certified, None, None
-        name = settings.classes.name_of(str(closing.record.scope))
-        if certified is None:
-            certificates.close_unproven(catalogue, closing.record.audit_id, tested=closing.answers)
-            text = f"{_why_not(result, closing.record)} {_what_it_takes(workspace, closing.record)}"
-        elif closing.record.kind is AuditKind.PROMISE:
-            with progress.stage("certify", len(certified.ranks)):
-                committed, certificate = _commit(catalogue, settings, closing, result, certified)
-            text = _what_passed(certificate)
-        else:
-            certificate = certificates.issue(
-                catalogue, _new_certificate(closing, result, certified), tested=closing.answers
-            )
-            text = _what_was_bounded(closing.record, certificate, name)
+        committed, certificate = _commit(catalogue, settings, closing, result, progress)
+        text = _explain(workspace, closing.record, result, certificate)
     outcomes = closing.outcomes
     return CertifyReport(
         audit=closing.record,
@@ -142,7 +130,7 @@ def certify(workspace: Workspace, *, progress: Progress = SILENT) -> CertifyRepo
         unsure=int((outcomes == AuditOutcome.UNSURE).sum()),
         skipped=int((outcomes == AuditOutcome.SKIPPED).sum()),
         unshowable=int((outcomes == AuditOutcome.UNSHOWABLE).sum()),
-        left=0 if certified is None else len(certified.left),
+        left=0 if result.certified is None else len(result.certified.left),
         round=committed,
         certificate=certificate,
         text=text,
@@ -257,9 +245,29 @@ def _commit(
     settings: Settings,
     closing: _Closing,
     result: AuditResult,
+    progress: Progress,
+) -> tuple[RoundRecord | None, CertificateRecord | None]:
+    """Close the audit with what it proved, all at once or not at all."""
+    record, certified, answers = closing.record, result.certified, closing.answers
+    # Each way refuses if the answers are not those that were tested: people may label meanwhile.
+    if certified is None:
+        certificates.close_unproven(catalogue, record.audit_id, tested=answers)
+        return None, None
+    certificate = _new_certificate(closing, result, certified)
+    if record.kind is not AuditKind.PROMISE:
+        return None, certificates.issue(catalogue, certificate, tested=answers)
+    with progress.stage("certify", len(certified.ranks)):
+        return _commit_round(catalogue, settings, closing, certified, certificate)
+
+
+def _commit_round(
+    catalogue: Catalogue,
+    settings: Settings,
+    closing: _Closing,
     certified: CertifiedSet,
+    certificate: NewCertificate,
 ) -> tuple[RoundRecord, CertificateRecord]:
-    """Commit a round of the kind `certify` with its certificate, all at once or nothing.
+    """Commit a round of the kind `certify` with its certificate.
 
     It promotes what is certified and not promoted so, revokes what is promoted and not
     certified, and keeps the model and the scores of the round that was audited.
@@ -294,14 +302,9 @@ def _commit(
             score_digest=parent.score_digest,
             kind="certify",
         )
-        # Refuses if the answers are not those that were tested, or if other images would be
-        # promoted than the certified ones: people may label while this runs.
+        # Refuses, too, if then other images would be promoted than the certified ones.
         return certificates.certify(
-            catalogue,
-            _new_certificate(closing, result, certified),
-            token,
-            certify_round,
-            tested=closing.answers,
+            catalogue, certificate, token, certify_round, tested=closing.answers
         )
     finally:
         rounds.clean_scores(catalogue)
@@ -356,22 +359,43 @@ def _new_certificate(
     )
 
 
-def _what_it_takes(workspace: Workspace, record: AuditRecord) -> str:
-    """What another audit of the same scope could promise; nothing is opened for it."""
+def _explain(
+    workspace: Workspace,
+    record: AuditRecord,
+    result: AuditResult,
+    certificate: CertificateRecord | None,
+) -> str:
+    """What the audit came to, in sentences."""
     name = workspace.settings.classes.name_of(str(record.scope))
-    class_name = None if record.scope is AuditScope.ALL else name
-    try:
-        return f"Another audit: {plan_audit(workspace, class_name=class_name).text}"
-    except DataError as error:
-        return f"{error.problem} {error.advice}"
-
-
-def _what_passed(certificate: CertificateRecord) -> str:
+    if certificate is None:
+        class_name = None if record.scope is AuditScope.ALL else name
+        try:
+            text = f"Another audit: {plan_audit(workspace, class_name=class_name).text}"
+        except DataError as error:
+            text = f"{error.problem} {error.advice}"
+        return f"{_why_not(result, record)} {text}"
+    confidence = f"at a confidence of {certificate.confidence:.4g}"
+    unconfirmed = f"{certificate.errors:,} of {certificate.sample:,}"
+    wrong = f"{certificate.wrong:,} ({certificate.bound:.2%})"
+    if record.kind is AuditKind.PROMISE:
+        return (
+            f"At most {certificate.max_error:.3g} of the {certificate.certified:,} certified labels"
+            f" are wrong, {confidence}: {unconfirmed} audited ones were not confirmed, so at most"
+            f" {wrong} of those that nobody has seen are wrong."
+        )
+    bounded = (
+        f"{unconfirmed} audited images were not confirmed. At most {wrong} of the"
+        f" {certificate.certified:,}"
+    )
+    if record.kind is AuditKind.MISSED:
+        return (
+            f"{bounded} images that lean to {name} and that the audit did not show are not {name},"
+            f" {confidence}."
+        )
+    comparison = "within" if certificate.bound <= record.max_error else "more than"
     return (
-        f"At most {certificate.max_error:.3g} of the {certificate.certified:,} certified labels"
-        f" are wrong, at a confidence of {certificate.confidence:.4g}: {certificate.errors:,} of"
-        f" {certificate.sample:,} audited ones were not confirmed, so at most"
-        f" {certificate.wrong:,} ({certificate.bound:.2%}) of those that nobody has seen are wrong."
+        f"{bounded} promoted labels that nobody has seen are wrong, {confidence}; that is"
+        f" {comparison} the {record.max_error:.3g} of promotion.max_error."
     )
 
 
@@ -390,23 +414,4 @@ def _why_not(result: AuditResult, record: AuditRecord) -> str:
         f" images were not confirmed, and at most {first.step.critical:,} would have proved"
         f" {record.max_error:.3g}. The labels that were found wrong are put right, and the audit's"
         " answers stay."
-    )
-
-
-def _what_was_bounded(record: AuditRecord, certificate: CertificateRecord, name: str) -> str:
-    """The bound of a simple random sample; `name` is the user's name of the class."""
-    errors = (
-        f"{certificate.errors:,} of {certificate.sample:,} audited images were not confirmed. At"
-        f" most {certificate.wrong:,} ({certificate.bound:.2%}) of the {certificate.certified:,}"
-    )
-    if record.kind is AuditKind.MISSED:
-        return (
-            f"{errors} images that lean to {name} and that the audit did not show are not {name},"
-            f" at a confidence of {certificate.confidence:.4g}."
-        )
-    comparison = "within" if certificate.bound <= record.max_error else "more than"
-    return (
-        f"{errors} promoted labels that nobody has seen are wrong, at a confidence of"
-        f" {certificate.confidence:.4g}; that is {comparison} the {record.max_error:.3g} of"
-        " promotion.max_error."
     )

@@ -130,21 +130,22 @@ def close_audit(
     errors = int(wrong.sum())
     audited = np.zeros(len(frame), dtype=np.bool_)
     audited[draw.ranks] = True
-    gone = ~audited & (np.zeros(len(frame), dtype=np.bool_) if left is None else left)
+    nowhere = np.zeros(len(frame), dtype=np.bool_)
+    gone = ~audited & (nowhere if left is None else left)
     if plan.design is Design.SIMPLE_RANDOM:
-        others = int(refuted.sum())
+        called = int(refuted.sum())
         at_most = most_wrong_unseen(
-            len(frame), plan.sample, errors, plan.promise.risk, refuted=others
+            len(frame), plan.sample, errors, plan.promise.risk, refuted=called
         )
         # Those that the annotator may have overlooked, and none of those that were found.
-        at_most = int((at_most + others) / (1.0 - miss_rate)) - others
+        at_most = int((at_most + called) / (1.0 - miss_rate)) - called
         at_most = min(at_most, int((~audited & ~gone).sum()))
         rest = _certified_set(frame, len(frame), at_most, plan.sample, errors, audited, gone)
         return AuditResult(errors=errors, steps=(), certified=rest, widest=rest)
 
     steps = _run_steps(plan, draw, wrong, refuted)
     promised = plan.promise.max_error / (1.0 - miss_rate)
-    refuted_gone = gone & (False if called_other is None else called_other)
+    refuted_gone = gone & (nowhere if called_other is None else called_other)
     certified: CertifiedSet | None = None
     widest: CertifiedSet | None = None
     for result in reversed([result for result in steps if result.passed]):
@@ -176,9 +177,11 @@ def _run_steps(
     results = []
     for step in plan.steps:
         inside = draw.ranks < step.size
-        errors, others = int(wrong[inside].sum()), int(refuted[inside].sum())
+        errors = int(wrong[inside].sum())
         passed = errors <= step.critical
-        results.append(StepResult(step=step, errors=errors, refuted=others, passed=passed))
+        results.append(
+            StepResult(step=step, errors=errors, refuted=int(refuted[inside].sum()), passed=passed)
+        )
         if not passed:
             # A larger set may pass by chance: to go on would break the promised risk.
             break

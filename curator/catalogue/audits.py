@@ -68,7 +68,7 @@ class NewAudit:
     risk: float
     overlooked: float
     image_ids: NDArray[np.int64]
-    shells: NDArray[np.int64]
+    strata: NDArray[np.int64]
     inclusion_probability: NDArray[np.float64]
 
 
@@ -112,7 +112,7 @@ class AuditAnswers:
     """
 
     image_ids: NDArray[np.int64]
-    shells: NDArray[np.int64]
+    strata: NDArray[np.int64]
     inclusion_probability: NDArray[np.float64]
     labels: Sequence[Label | None]
     event_ids: NDArray[np.int64]
@@ -428,10 +428,10 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
         .order_by(item.position)
     )
     rows = connection.execute(query).all()
-    ids, shells, chances, labels, events, skips, absent, changed = zip(*rows, strict=True)
+    ids, strata, chances, labels, events, skips, absent, changed = zip(*rows, strict=True)
     return AuditAnswers(
         image_ids=column(ids, np.int64),
-        shells=column(shells, np.int64),
+        strata=column(strata, np.int64),
         inclusion_probability=column(chances, np.float64),
         labels=[None if label is None else Label(label) for label in labels],
         event_ids=column(events, np.int64),
@@ -470,7 +470,7 @@ def _items(audit_id: int, new: NewAudit) -> list[dict[str, Any]]:
         for position, (image_id, shell, chance) in enumerate(
             zip(
                 new.image_ids.tolist(),
-                new.shells.tolist(),
+                new.strata.tolist(),
                 new.inclusion_probability.tolist(),
                 strict=True,
             )

@@ -69,7 +69,7 @@ class FrameRows:
     image_ids: NDArray[np.int64]
     positive: NDArray[np.bool_]
     probability: NDArray[np.float64]
-    shells: NDArray[np.int64]
+    strata: NDArray[np.int64]
 
 
 def scored_pool(catalogue: Catalogue) -> ScoredPool:
@@ -150,7 +150,7 @@ def keep_frame(
             "frame_id": repeat(frame_id, end - start),
             "image_id": rows.image_ids[start:end].tolist(),
             "place": range(start, end),
-            "shell": rows.shells[start:end].tolist(),
+            "shell": rows.strata[start:end].tolist(),
             "label": words[start:end],
             "probability": rows.probability[start:end].tolist(),
         }
@@ -202,13 +202,13 @@ def frame_rows(catalogue: Catalogue, frame_id: int) -> FrameRows:
         )
         name = str(digest.scalar_one())
         rows = raw_rows(connection.execute(query))
-    ids, label, probability, shells = zip(*rows, strict=True) if rows else ((),) * 4
+    ids, label, probability, strata = zip(*rows, strict=True) if rows else ((),) * 4
     return FrameRows(
         digest=name,
         image_ids=column(ids, np.int64),
         positive=column((word == Label.POSITIVE for word in label), np.bool_),
         probability=column(probability, np.float64),
-        shells=column(shells, np.int64),
+        strata=column(strata, np.int64),
     )
 
 

