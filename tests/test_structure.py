@@ -22,11 +22,20 @@ FINISHED: tuple[str, ...] = (
     "__init__.py",
     "__main__.py",
     "api.py",
+    "catalogue/manifest.py",
     "charts",
+    "cli/export.py",
+    "cli/intake.py",
     "demo.py",
     "errors.py",
+    "export",
+    "intake",
     "report",
 )
+
+
+# Keys of what a command prints as JSON, which are contracts.
+REPORTED = {("intake/add.py", "known"), ("export/import_manifest.py", "kept")}
 
 
 def modules(part: str = "") -> list[Path]:
@@ -61,6 +70,7 @@ def test_local_names_say_what_they_hold(part: str) -> None:
         f"{path.relative_to(CHECKOUT)}:{line} {name}"
         for path in modules(part)
         for line, name in vague_names(path.read_text())
+        if (path.relative_to(PACKAGE).as_posix(), name) not in REPORTED
     ]
     assert not vague, "\n".join(vague)
 

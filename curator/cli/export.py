@@ -138,10 +138,10 @@ def export(
     if json:
         emit_json(report)
     else:
-        _tell(report, destination, divided=divide is not None)
+        _print_report(report, destination, divided=divide is not None)
 
 
-def _tell(report: ExportReport, destination: Path, *, divided: bool) -> None:
+def _print_report(report: ExportReport, destination: Path, *, divided: bool) -> None:
     images = count(report.images, "image")
     emit(f"Wrote {count(report.rows, 'row')} ({images}) to {shown(destination)}")
     rows = [
@@ -163,19 +163,16 @@ def _tell(report: ExportReport, destination: Path, *, divided: bool) -> None:
         emit(f"Left out: {left_out}.")
     if not report.rows:
         emit("Nothing is in it: no image has such a label yet. See `curator status`.")
-    _tell_promise(report)
-    emit(f"How it came about: {shown(report.sidecar)}")
-
-
-def _tell_promise(report: ExportReport) -> None:
-    if report.certificate is not None:
-        told = report.certificate
+    certificate = report.certificate
+    if certificate is not None:
         emit(
-            f"Certificate ({told['state']}): at most {percent(told['bound'], 2)} of"
-            f" {told['certified']:,} promoted labels are wrong, at {told['confidence']:.4g}."
+            f"Certificate ({certificate['state']}): at most {percent(certificate['bound'], 2)} of"
+            f" {certificate['certified']:,} promoted labels are wrong, at"
+            f" {certificate['confidence']:.4g}."
         )
     if report.certificate_note:
         emit(f"No certificate holds for the promoted labels: {shown(report.certificate_note)}.")
+    emit(f"How it came about: {shown(report.sidecar)}")
 
 
 def _parts(splits: dict[str, dict[str, int]]) -> str:
@@ -210,35 +207,35 @@ def diff(
 
     call = invocation(context)
     shown_at_most = limit if json or limit is not None else 10
-    found = workflow(old, new, limit=shown_at_most, progress=call.progress())
+    difference = workflow(old, new, limit=shown_at_most, progress=call.progress())
     if json:
-        emit_json(found)
+        emit_json(difference)
     else:
-        emit("\n".join(_difference(found)))
+        emit("\n".join(_difference(difference)))
 
 
-def _difference(found: Difference) -> Iterator[str]:
-    total = sum(found.counts.values())
-    changed = ", ".join(f"{n:,} {_DONE[kind]}" for kind, n in found.counts.items() if n)
+def _difference(difference: Difference) -> Iterator[str]:
+    total = sum(difference.counts.values())
+    changed = ", ".join(f"{n:,} {_DONE[kind]}" for kind, n in difference.counts.items() if n)
     yield f"{count(total, 'image')} changed{f': {changed}' if changed else ''}."
-    yield f"{count(found.same, 'image')} are the same in both."
-    if found.tallies:
+    yield f"{count(difference.same, 'image')} are the same in both."
+    if difference.tallies:
         rows = [
-            [_DONE[one.kind], _side(one.old_label, one.old_origin),
-             _side(one.new_label, one.new_origin), one.images]
-            for one in found.tallies
+            [_DONE[cell.kind], _side(cell.old_label, cell.old_origin),
+             _side(cell.new_label, cell.new_origin), cell.images]
+            for cell in difference.tallies
         ]  # fmt: skip
         yield ""
         yield table(["what", "old", "new", "images"], rows)
-    if found.changes:
+    if difference.changes:
         yield ""
-        for one in found.changes:
-            side = one.new or one.old
+        for change in difference.changes:
+            side = change.new or change.old
             assert side is not None
-            words = [_side(at.label, at.origin) if at else "-" for at in (one.old, one.new)]
+            words = [_side(at.label, at.origin) if at else "-" for at in (change.old, change.new)]
             yield f"  {' -> '.join(words)}  {shown(side.paths[0])}"
-    if len(found.changes) < total:
-        yield f"  and {total - len(found.changes):,} more; --limit N lists more of them."
+    if len(difference.changes) < total:
+        yield f"  and {total - len(difference.changes):,} more; --limit N lists more of them."
 
 
 def _side(label: str | None, origin: str | None) -> str:

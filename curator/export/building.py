@@ -172,14 +172,14 @@ def discard(folder: Path) -> None:
 
     What somebody else put there stays, in the folder.
     """
-    place = Building(folder, resumed=False)
+    export = Building(folder, resumed=False)
     try:
         for parts in written_files(folder):
             with contextlib.suppress(OSError, ValueError, StorageError):
                 check_component(parts[-1])
-                os.unlink(parts[-1], dir_fd=place.folder(parts[:-1], make=False))
+                os.unlink(parts[-1], dir_fd=export.folder(parts[:-1], make=False))
     finally:
-        place.close()
+        export.close()
     for at, _, _ in os.walk(folder, topdown=False):
         with contextlib.suppress(OSError):
             os.rmdir(at)  # noqa: PTH106
@@ -260,11 +260,11 @@ def building(destination: Path, purpose: str) -> Iterator[Building]:
             if not resumed:
                 root.mkdir()
                 (root / MARKER).write_text(json.dumps({"purpose": purpose}), encoding="ascii")
-            place = Building(root, resumed=resumed)
+            folder = Building(root, resumed=resumed)
             try:
-                yield place
+                yield folder
             finally:
-                place.close()
+                folder.close()
     except OSError as error:
         raise cannot_write(destination, error) from error
 
@@ -301,12 +301,12 @@ def _cleared(root: Path, purpose: str) -> bool:
     """Whether `root` can be gone on with; whatever cannot, and is ours, is removed."""
     if not os.path.lexists(root):
         return False
-    found = _purpose_of(root)
-    if found is None:
+    former_purpose = _purpose_of(root)
+    if former_purpose is None:
         raise StorageError(
             f"{root} is in the way, and curator did not make it.", "Move it, or remove it."
         )
-    if found == purpose:
+    if former_purpose == purpose:
         return True
     shutil.rmtree(root)
     return False
@@ -327,7 +327,7 @@ def _purpose_of(root: Path) -> str | None:
         return "" if ours else None
 
 
-def _planted(place: Path) -> StorageError:
+def _planted(path: Path) -> StorageError:
     return StorageError(
-        f"{place} is in the way: it should be a folder.", "Remove it, then run the export again."
+        f"{path} is in the way: it should be a folder.", "Remove it, then run the export again."
     )

@@ -30,7 +30,9 @@ def card(
     They are for Hugging Face to load, None elsewhere.
     """
     head = {**_licence(about["sources"]), "pretty_name": name}
-    head |= {"task_categories": ["image-classification"], "size_categories": [_size(about)]}
+    images = about["manifest"]["images"]
+    size = next((category for limit, category in _SIZES if images < limit), "n>1M")
+    head |= {"task_categories": ["image-classification"], "size_categories": [size]}
     head |= {"tags": ["curator"]}
     if features is not None:
         head |= {"configs": list(_configurations(about, features))}
@@ -50,18 +52,14 @@ def plain(text: str) -> str:
 
 
 def _licence(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    stated = sorted({one["licence"] for one in sources if one["rows"] and one["licence"]})
+    licences = (source["licence"] for source in sources if source["rows"])
+    stated = sorted({licence for licence in licences if licence})
     if not stated:
         return {}
-    if all(_IDENTIFIER.match(one) for one in stated):
-        names = [one.lower() for one in stated]
+    if all(_IDENTIFIER.match(licence) for licence in stated):
+        names = [licence.lower() for licence in stated]
         return {"license": names[0] if len(names) == 1 else names}
     return {"license": "other", "license_name": "; ".join(stated)}
-
-
-def _size(about: Mapping[str, Any]) -> str:
-    images = about["manifest"]["images"]
-    return next((name for limit, name in _SIZES if images < limit), "n>1M")
 
 
 def _configurations(
@@ -86,26 +84,24 @@ def features_of(
     about: Mapping[str, Any], *, scored: bool, labelled: bool = True
 ) -> list[dict[str, Any]]:
     """The columns and their types; probabilities and labels only if they are there."""
-    names = {str(number): name for number, name in enumerate(_all_labels(about))}
+    classes = class_names(about)
+    labels = [*classes, *(label for label in about["labels"] if label not in classes)]
+    names = {str(number): name for number, name in enumerate(labels)}
     kinds: dict[str, Any] = {"image": "image", "label": {"class_label": {"names": names}}}
     kinds |= dict.fromkeys(("sha256", "origin"), "string")
     kinds |= {"probability": "float64"} if scored else {}
     kinds |= {"round": "int64", "group": "string", "split": "string"}
     kinds |= {"width": "int64", "height": "int64", "source": "string"}
-    unsaid = frozenset() if labelled else OF_LABELS
-    return [{"name": name, "dtype": kind} for name, kind in kinds.items() if name not in unsaid]
-
-
-def _all_labels(about: Mapping[str, Any]) -> list[str]:
-    classes = class_names(about)
-    return [*classes, *(label for label in about["labels"] if label not in classes)]
+    omitted = frozenset() if labelled else OF_LABELS
+    return [{"name": name, "dtype": kind} for name, kind in kinds.items() if name not in omitted]
 
 
 def _text(about: Mapping[str, Any], name: str) -> Iterator[str]:
     yield f"# {plain(name)}"
     yield ""
+    classes = " and ".join(f"*{plain(label)}*" for label in class_names(about))
     yield (
-        f"{about['manifest']['images']:,} images, sorted into {_either(class_names(about))}"
+        f"{about['manifest']['images']:,} images, sorted into {classes}"
         f" with curator {about['versions']['curator']}. `manifest.csv` has a row for each with"
         " its SHA-256, `curator.json` says how it came about."
     )
@@ -118,20 +114,12 @@ def _text(about: Mapping[str, Any], name: str) -> Iterator[str]:
     yield from ["", _promise(about), "", "## Sources", ""]
     yield "| source | images | licence | attribution |"
     yield "|---|---|---|---|"
-    for one in about["sources"]:
-        if one["rows"]:
-            licence, attribution = (
-                one["licence"] or "not stated",
-                one["attribution"] or "not stated",
-            )
-            yield (
-                f"| {plain(one['name'])} | {one['rows']:,} | {plain(licence)}"
-                f" | {plain(attribution)} |"
-            )
-
-
-def _either(names: Sequence[str]) -> str:
-    return " and ".join(f"*{plain(name)}*" for name in names)
+    for source in about["sources"]:
+        if source["rows"]:
+            licence = plain(source["licence"] or "not stated")
+            attribution = plain(source["attribution"] or "not stated")
+            source_name = plain(source["name"])
+            yield f"| {source_name} | {source['rows']:,} | {licence} | {attribution} |"
 
 
 def _promise(about: Mapping[str, Any]) -> str:
@@ -139,8 +127,8 @@ def _promise(about: Mapping[str, Any]) -> str:
     promised = sum(origins.get("promoted", 0) for origins in about["labels"].values())
     if not promised:
         return "All labels were given by people."
-    told = about["certificate"]
-    if told is None or about["certificate_note"]:
+    certificate = about["certificate"]
+    if certificate is None or about["certificate_note"]:
         why = f": {plain(about['certificate_note'])}" if about["certificate_note"] else ""
         return (
             "Labels of origin *promoted* were given by a classifier. No bound on their error"
@@ -148,5 +136,5 @@ def _promise(about: Mapping[str, Any]) -> str:
         )
     return (
         "Labels of origin *promoted* were given by a classifier. A certificate bounds the share"
-        f" of wrong ones among them: `{json.dumps(told, ensure_ascii=False)}`"
+        f" of wrong ones among them: `{json.dumps(certificate, ensure_ascii=False)}`"
     )

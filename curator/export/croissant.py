@@ -57,62 +57,27 @@ _CONTEXT: dict[str, Any] = {
 }
 
 
+_ENCODINGS = {
+    ".avif": "image/avif", ".bmp": "image/bmp", ".gif": "image/gif", ".heic": "image/heic",
+    ".jp2": "image/jp2", ".jpg": "image/jpeg", ".png": "image/png", ".tif": "image/tiff",
+    ".webp": "image/webp",
+}  # fmt: skip
+
+
 def croissant(
     about: Mapping[str, Any], name: str, *, manifest_bytes: int, suffixes: Sequence[str]
 ) -> str:
     """The description of a folder whose manifest is described in `about`."""
-    content = {
-        "@context": _CONTEXT,
-        "@type": "sc:Dataset",
-        "name": name,
-        "description": _description(about),
-        "conformsTo": _SPEC,
-        **_terms(about["sources"]),
-        "version": f"1.0.0+{about['manifest']['sha256'][:12]}",
-        "distribution": [_manifest(about, manifest_bytes), *_images(suffixes)],
-        "recordSet": [_records()],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-
-def _description(about: Mapping[str, Any]) -> str:
-    counts = "; ".join(
-        f"{label}: " + ", ".join(f"{count:,} {origin}" for origin, count in origins.items())
-        for label, origins in about["labels"].items()
-    )
-    words = f"{about['manifest']['images']:,} images, labelled with curator ({counts})."
-    if about["certificate"] is not None and not about["certificate_note"]:
-        return f"{words} Certificate: {json.dumps(about['certificate'], ensure_ascii=False)}"
-    return f"{words} No bound on the error of promoted labels is promised."
-
-
-def _terms(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    used = [one for one in sources if one["rows"]]
-    licences = sorted({one["licence"] for one in used if one["licence"]})
-    credits = [f"{one['name']}: {one['attribution']}" for one in used if one["attribution"]]
-    terms: dict[str, Any] = {}
-    if licences:
-        terms["license"] = licences[0] if len(licences) == 1 else licences
-    if credits:
-        terms["citeAs"] = "; ".join(credits)
-        terms["creditText"] = "; ".join(credits)
-    return terms
-
-
-def _manifest(about: Mapping[str, Any], size: int) -> dict[str, Any]:
-    return {
+    manifest = {
         "@type": "cr:FileObject",
         "@id": MANIFEST,
         "name": MANIFEST,
         "contentUrl": MANIFEST,
-        "contentSize": f"{size} B",
+        "contentSize": f"{manifest_bytes} B",
         "encodingFormat": "text/csv",
         "sha256": about["manifest"]["sha256"],
     }
-
-
-def _images(suffixes: Sequence[str]) -> list[dict[str, Any]]:
-    return [
+    images = [
         {
             "@type": "cr:FileSet",
             "@id": f"images{suffix}",
@@ -123,17 +88,7 @@ def _images(suffixes: Sequence[str]) -> list[dict[str, Any]]:
         }
         for suffix in suffixes
     ]
-
-
-_ENCODINGS = {
-    ".avif": "image/avif", ".bmp": "image/bmp", ".gif": "image/gif", ".heic": "image/heic",
-    ".jp2": "image/jp2", ".jpg": "image/jpeg", ".png": "image/png", ".tif": "image/tiff",
-    ".webp": "image/webp",
-}  # fmt: skip
-
-
-def _records() -> dict[str, Any]:
-    return {
+    records = {
         "@type": "cr:RecordSet",
         "@id": "images",
         "name": "images",
@@ -150,3 +105,41 @@ def _records() -> dict[str, Any]:
             for column in COLUMNS
         ],
     }
+    content = {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "name": name,
+        "description": _description(about),
+        "conformsTo": _SPEC,
+        **_terms(about["sources"]),
+        "version": f"1.0.0+{about['manifest']['sha256'][:12]}",
+        "distribution": [manifest, *images],
+        "recordSet": [records],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _description(about: Mapping[str, Any]) -> str:
+    counts = "; ".join(
+        f"{label}: " + ", ".join(f"{count:,} {origin}" for origin, count in origins.items())
+        for label, origins in about["labels"].items()
+    )
+    words = f"{about['manifest']['images']:,} images, labelled with curator ({counts})."
+    if about["certificate"] is not None and not about["certificate_note"]:
+        return f"{words} Certificate: {json.dumps(about['certificate'], ensure_ascii=False)}"
+    return f"{words} No bound on the error of promoted labels is promised."
+
+
+def _terms(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    used = [source for source in sources if source["rows"]]
+    licences = sorted({source["licence"] for source in used if source["licence"]})
+    credits = [
+        f"{source['name']}: {source['attribution']}" for source in used if source["attribution"]
+    ]
+    terms: dict[str, Any] = {}
+    if licences:
+        terms["license"] = licences[0] if len(licences) == 1 else licences
+    if credits:
+        terms["citeAs"] = "; ".join(credits)
+        terms["creditText"] = "; ".join(credits)
+    return terms

@@ -151,13 +151,13 @@ def changes(
 
 
 def _sides(rows: Iterable[ManifestRow], scratch: Path) -> Iterator[tuple[str, Side]]:
-    for first, others in by_image(rows, scratch):
+    for first, *more in by_image(rows, scratch):
         side = Side(
             label=first.label,
             origin=first.origin,
             probability=first.probability,
             split=first.split,
-            paths=(first.path, *(other.path for other in others)),
+            paths=(first.path, *(row.path for row in more)),
         )
         yield first.sha256, side
 

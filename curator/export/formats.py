@@ -131,7 +131,14 @@ def write_parquet(batches: Iterable[ManifestColumns], stream: BinaryIO, about: A
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _parquet_schema()
+    types = {"probability": pa.float64(), "round": pa.int64()}
+    types |= {"width": pa.int64(), "height": pa.int64()}
+    schema = pa.schema(
+        [
+            pa.field(name, types.get(name, pa.string()), nullable=name not in ("path", "sha256"))
+            for name in COLUMNS
+        ]
+    )
     written = 0
     with pq.ParquetWriter(stream, schema, compression="zstd", store_schema=False) as writer:
         for batch in regrouped(batches, _ROW_GROUP):
@@ -151,16 +158,3 @@ WRITERS: dict[Format, Writer] = {
     Format.JSONL: write_jsonl,
     Format.PARQUET: write_parquet,
 }
-
-
-def _parquet_schema() -> Any:
-    import pyarrow as pa
-
-    types = {"probability": pa.float64(), "round": pa.int64()}
-    types |= {"width": pa.int64(), "height": pa.int64()}
-    return pa.schema(
-        [
-            pa.field(name, types.get(name, pa.string()), nullable=name not in ("path", "sha256"))
-            for name in COLUMNS
-        ]
-    )

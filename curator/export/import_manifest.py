@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -120,137 +120,139 @@ class _Words:
         former = about.get("classes", {})
         self._own = {"positive": own.positive, "negative": own.negative}
         self._former = {
-            str(former[one]): Label(one) for one in ("positive", "negative") if one in former
+            str(former[label]): Label(label)
+            for label in ("positive", "negative")
+            if label in former
         }
         self.is_divided = bool(about.get("division"))
-        self.known = [*(self._former or self._own.values()), *Label, CurrentLabel.CONFLICT]
+        self.all = [*(self._former or self._own.values()), *Label, CurrentLabel.CONFLICT]
 
     def label(self, text: str) -> Label | None:
         """What `text` means; None for a conflict. Raises KeyError if nothing."""
         if text == CurrentLabel.CONFLICT:
             return None
         # Names that were exchanged since must not exchange the labels.
-        meant = self._former.get(text) if self._former else None
-        if meant is None and (not self._former or text == Label.UNSURE):
-            meant = parse_label(text, **self._own)
-        if meant is None:
+        label = self._former.get(text) if self._former else None
+        if label is None and (not self._former or text == Label.UNSURE):
+            label = parse_label(text, **self._own)
+        if label is None:
             raise KeyError(text)
-        return meant
+        return label
 
 
 def _check(manifest: Manifest, words: _Words, progress: Progress) -> int:
     """Read every row before anything is changed; how many there are."""
     number = 0
     with progress.stage("read", None, "rows") as stage:
-        for number, entry in enumerate(manifest.rows(), 1):
+        for number, row in enumerate(manifest.rows(), 1):
             stage.advance()
-            if entry.label is None:
+            if row.label is None:
                 continue
             try:
-                words.label(entry.label)
-                Origin(entry.origin or "")
+                words.label(row.label)
+                Origin(row.origin or "")
             except KeyError:
                 raise DataError(
-                    f"{manifest.file}, row {number}: there is no label `{printable(entry.label)}`.",
-                    f"Known are {', '.join(words.known)}. Nothing was restored.",
+                    f"{manifest.file}, row {number}: there is no label `{printable(row.label)}`.",
+                    f"Known are {', '.join(words.all)}. Nothing was restored.",
                 ) from None
             except ValueError:
                 raise DataError(
                     f"{manifest.file}, row {number}: there is no origin"
-                    f" `{printable(entry.origin or '')}`.",
+                    f" `{printable(row.origin or '')}`.",
                     f"Known are {', '.join(Origin)}. Nothing was restored.",
                 ) from None
     return number
 
 
-def _chunks(
-    entries: Iterator[tuple[ManifestRow, tuple[ManifestRow, ...]]], stage: Stage
-) -> Iterator[list[ManifestRow]]:
-    while some := list(islice(entries, _TOGETHER)):
-        yield [entry for entry, _ in some]
-        stage.advance(sum(1 + len(others) for _, others in some))
+def _chunks(images: Iterator[Sequence[ManifestRow]], stage: Stage) -> Iterator[list[ManifestRow]]:
+    """The first rows of images, some thousand at a time; `stage` counts all of their rows."""
+    while chunk := list(islice(images, _TOGETHER)):
+        yield [rows[0] for rows in chunk]
+        stage.advance(sum(map(len, chunk)))
 
 
 class _Restoring:
     """The two passes over a manifest, and what they came to."""
 
     def __init__(self, workspace: Workspace, words: _Words) -> None:
-        self._workspace = workspace
         self._catalogue = workspace.catalogue
+        self._settings = workspace.settings
         self._words = words
         self._restored: Counter[tuple[str, str]] = Counter()
-        self._rounds: set[int] = set()
         self._missed = Missed()
         self._images = self._unchanged = self._unlabelled = 0
         self._round: int | None = None
-        self._fresh = True
 
     def record(self, chunks: Iterable[list[ManifestRow]], actor: str) -> None:
         """People's labels, all of them in one transaction."""
-        decisions = [one for entries in chunks for one in self._decisions(entries)]
         record_decisions(
             self._catalogue,
-            decisions,
+            [decision for rows in chunks for decision in self._decisions(rows)],
             actor=actor,
-            splits=self._workspace.settings.splits,
-            seed=self._workspace.settings.runtime.seed,
+            splits=self._settings.splits,
+            seed=self._settings.runtime.seed,
         )
 
-    def _decisions(self, entries: list[ManifestRow]) -> Iterator[Decision]:
-        ids = self._find(entries)
-        stand = current(self._catalogue, list(ids.values()))
-        for entry in entries:
+    def _decisions(self, rows: list[ManifestRow]) -> Iterator[Decision]:
+        image_ids, labels_now = self._read_current(rows)
+        for row in rows:
             self._images += 1
-            image_id = ids.get(entry.sha256)
+            image_id = image_ids.get(row.sha256)
             if image_id is None:
                 self._missed.images += 1
                 if len(self._missed.examples) < SHOWN:
-                    self._missed.examples.append(entry.path or entry.sha256)
+                    self._missed.examples.append(row.path or row.sha256)
                 continue
-            self._missed.groups += entry.group is not None and not entry.group.startswith("near:")
-            decision = self._decision(entry, image_id, stand[image_id])
-            if decision is not None:
-                yield decision
-
-    def _decision(self, entry: ManifestRow, image_id: int, now: LabelRecord) -> Decision | None:
-        if entry.label is None:
-            self._unlabelled += 1
-            return None
-        label, origin = self._words.label(entry.label), Origin(entry.origin or "")
-        if label is None:
-            self._missed.conflicts += 1
-        if label is None or origin is Origin.PROMOTED:
-            return None
-        if now.standing is not None and now.origin is not Origin.PROMOTED:
-            same = (str(now.standing), now.origin) == (str(label), origin)
-            self._unchanged += same
-            self._missed.kept += not same
-            return None
-        self._restored[self._name(label), origin] += 1
-        return Decision(
-            image_id=image_id,
-            label=label,
-            origin=origin,
-            method=Method.BLIND if origin in _BLIND else Method.IMPORT,
-        )
+            self._missed.groups += row.group is not None and not row.group.startswith("near:")
+            if row.label is None:
+                self._unlabelled += 1
+                continue
+            label, origin = self._words.label(row.label), Origin(row.origin or "")
+            if label is None:
+                self._missed.conflicts += 1
+            if label is None or origin is Origin.PROMOTED:
+                continue
+            now = labels_now[image_id]
+            if now.standing is not None and now.origin is not Origin.PROMOTED:
+                is_same = (str(now.standing), now.origin) == (str(label), origin)
+                self._unchanged += is_same
+                self._missed.kept += not is_same
+                continue
+            self._count_restored(label, origin)
+            yield Decision(
+                image_id=image_id,
+                label=label,
+                origin=origin,
+                method=Method.BLIND if origin in _BLIND else Method.IMPORT,
+            )
 
     def promote(self, chunks: Iterable[list[ManifestRow]], manifest: Manifest) -> None:
-        """Promotions and scores, as one round; not over rounds that stand here already."""
-        self._fresh = rounds.head(self._catalogue) is None
+        """Promotions and scores, as one round; not over rounds that this workspace has."""
+        has_rounds = rounds.head(self._catalogue) is not None
         token = rounds.begin_staging(self._catalogue)
-        promoted = sum(self._stage(token, entries) for entries in chunks)
-        if not promoted or not self._fresh:
+        former_rounds: set[int] = set()
+        promoted = 0
+        for rows in chunks:
+            new = self._stage_scores(token, rows)
+            if has_rounds:
+                self._missed.promotions += len(new)
+            elif new:
+                promoted += len(new)
+                former_rounds |= {row.round for row, _ in new if row.round is not None}
+                self._stage_promotions(token, new)
+        if not promoted:
             rounds.discard_staging(self._catalogue, token)
             return
         about: Mapping[str, Any] = manifest.about or {}
-        set_now = self._workspace.settings.promotion.model_dump(mode="json")
-        self._missed.rounds = sorted(self._rounds)
-        done = rounds.commit_round(
+        set_now = self._settings.promotion.model_dump(mode="json")
+        self._missed.rounds = sorted(former_rounds)
+        committed = rounds.commit_round(
             self._catalogue,
             token,
             rounds.NewRound(
                 parent_id=rounds.head(self._catalogue),
-                seed=self._workspace.settings.runtime.seed,
+                seed=self._settings.runtime.seed,
                 settings={"promotion": about.get("thresholds") or set_now},
                 outcome={
                     "imported": {
@@ -262,77 +264,70 @@ class _Restoring:
                 started_at=datetime.now(UTC),
             ),
         )
-        self._round = done.round_id
+        self._round = committed.round_id
 
-    def _stage(self, token: str, entries: list[ManifestRow]) -> int:
-        """Stage what a chunk says; how many promotions are new."""
-        ids = self._find(entries)
-        stand = current(self._catalogue, list(ids.values()))
-        there = [(entry, ids[entry.sha256]) for entry in entries if entry.sha256 in ids]
-        scored = [(one, image_id) for one, image_id in there if one.probability is not None]
-        if scored:
-            scores = np.array([one.probability for one, _ in scored], dtype=np.float64)
-            who = np.array([image_id for _, image_id in scored], dtype=np.int64)
-            rounds.stage_scores(self._catalogue, token, who, scores, scores)
-        new = [
-            (entry, image_id)
-            for entry, image_id in there
-            if entry.origin == Origin.PROMOTED and self._is_new(entry, stand[image_id])
+    def _stage_scores(self, token: str, rows: list[ManifestRow]) -> list[tuple[ManifestRow, int]]:
+        """Stage the scores of a chunk; its new promotions with the ids of their images."""
+        image_ids, labels_now = self._read_current(rows)
+        catalogued = [(row, image_ids[row.sha256]) for row in rows if row.sha256 in image_ids]
+        scored = [
+            (row.probability, image_id)
+            for row, image_id in catalogued
+            if row.probability is not None
         ]
-        self._count_splits(there, stand)
-        if not new:
-            return 0
-        if not self._fresh:
-            self._missed.promotions += len(new)
-            return 0
-        self._rounds |= {entry.round for entry, _ in new if entry.round is not None}
-        positive = [self._words.label(entry.label or "") is Label.POSITIVE for entry, _ in new]
+        if scored:
+            scores, scored_ids = (np.array(column) for column in zip(*scored, strict=True))
+            rounds.stage_scores(self._catalogue, token, scored_ids, scores, scores)
+        new = []
+        for row, image_id in catalogued:
+            now = labels_now[image_id]
+            if row.origin == Origin.PROMOTED:
+                if self._is_new(row, now):
+                    new.append((row, image_id))
+            elif not self._words.is_divided:
+                is_split = row.split in set(Split)
+                self._missed.splits += is_split and row.split != now.split
+        return new
+
+    def _is_new(self, row: ManifestRow, now: LabelRecord) -> bool:
+        if now.standing is None:
+            return True
+        is_human = now.origin is not Origin.PROMOTED
+        label = self._words.label(row.label or "")
+        is_same = str(now.standing) == str(label) and not is_human
+        self._unchanged += is_same
+        self._missed.kept += is_human
+        return not is_same and not is_human
+
+    def _stage_promotions(self, token: str, new: list[tuple[ManifestRow, int]]) -> None:
+        positive = [self._words.label(row.label or "") is Label.POSITIVE for row, _ in new]
         for is_positive in positive:
-            label = Label.POSITIVE if is_positive else Label.NEGATIVE
-            self._restored[self._name(label), Origin.PROMOTED] += 1
-        surely = [float(is_positive) for is_positive in positive]
-        found = [entry.probability for entry, _ in new]
+            self._count_restored(Label.POSITIVE if is_positive else Label.NEGATIVE, Origin.PROMOTED)
+        # A promotion without a probability counts as certain.
+        probabilities = [
+            float(is_positive) if row.probability is None else row.probability
+            for (row, _), is_positive in zip(new, positive, strict=True)
+        ]
         rounds.stage_decisions(
             self._catalogue,
             token,
             np.array([image_id for _, image_id in new], dtype=np.int64),
             promote=np.ones(len(new), dtype=bool),
             positive=np.array(positive),
-            probabilities=np.array(
-                [one if one is not None else sure for one, sure in zip(found, surely, strict=True)]
-            ),
-        )
-        return len(new)
-
-    def _is_new(self, entry: ManifestRow, now: LabelRecord) -> bool:
-        if now.standing is None:
-            return True
-        label = self._words.label(entry.label or "")
-        same = str(now.standing) == str(label) and now.origin is Origin.PROMOTED
-        self._unchanged += same
-        human = now.origin is not Origin.PROMOTED
-        self._missed.kept += human
-        return not same and not human
-
-    def _count_splits(
-        self, there: list[tuple[ManifestRow, int]], stand: Mapping[int, LabelRecord]
-    ) -> None:
-        if self._words.is_divided:
-            return
-        known = set(Split)
-        self._missed.splits += sum(
-            entry.split in known and entry.split != stand[image_id].split
-            for entry, image_id in there
-            if entry.origin != Origin.PROMOTED
+            probabilities=np.array(probabilities),
         )
 
-    def _find(self, entries: list[ManifestRow]) -> dict[str, int]:
-        digests = [bytes.fromhex(entry.sha256) for entry in entries]
-        found = find_by_sha256(self._catalogue, digests)
-        return {digest.hex(): image_id for digest, image_id in found.items()}
+    def _read_current(
+        self, rows: list[ManifestRow]
+    ) -> tuple[dict[str, int], Mapping[int, LabelRecord]]:
+        """SHA-256 → image id of the images that are catalogued, and their current labels."""
+        digests = [bytes.fromhex(row.sha256) for row in rows]
+        image_ids = find_by_sha256(self._catalogue, digests)
+        labels_now = current(self._catalogue, list(image_ids.values()))
+        return {digest.hex(): image_id for digest, image_id in image_ids.items()}, labels_now
 
-    def _name(self, label: Label) -> str:
-        return self._workspace.settings.classes.name_of(label)
+    def _count_restored(self, label: Label, origin: Origin) -> None:
+        self._restored[self._settings.classes.name_of(label), origin] += 1
 
     def report(self, path: Path) -> ImportReport:
         """What it all came to."""

@@ -71,12 +71,12 @@ def check_file(path: bytes, sha256: bytes) -> Trouble | None:
     """Whether the file at `path` still is the image with this hash; None if so."""
     try:
         with opened(path) as stream:
-            found = _digest(stream)
+            digest = _digest(stream)
     except SourceError:
         return Trouble.UNREADABLE
     except OSError as error:
         return trouble_of(error)
-    return None if found == sha256 else Trouble.CHANGED
+    return None if digest == sha256 else Trouble.CHANGED
 
 
 def trouble_of(error: OSError) -> Trouble:
@@ -136,14 +136,14 @@ class Placer:
         _remove(folder, part)
         for way in self._ways(stream):
             try:
-                found = _put(way, stream, file, folder, part)
+                digest = _put(way, stream, file, folder, part)
             except OSError as error:
                 _remove(folder, part)
                 if error.errno in _NOT_HERE and way is not Way.COPY:
                     self._cannot(way, stream, error)
                     continue
                 raise
-            if found != sha256:
+            if digest != sha256:
                 _remove(folder, part)
                 return Trouble.CHANGED
             os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -181,42 +181,28 @@ def _put(way: Way, stream: FileIO, file: bytes, folder: int, name: str) -> bytes
         return _digest(stream)
     if way is Way.HARDLINK:
         os.link(file, name, dst_dir_fd=folder, follow_symlinks=True)
-        there, meant = (
-            os.stat(name, dir_fd=folder, follow_symlinks=False),
-            os.fstat(stream.fileno()),
-        )
-        return _digest(stream) if os.path.samestat(there, meant) else b""
-    with _new_file(folder, name) as target:
+        linked = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        # Somebody may have replaced the source file between opening and linking it.
+        is_same = os.path.samestat(linked, os.fstat(stream.fileno()))
+        return _digest(stream) if is_same else b""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with FileIO(os.open(name, flags, 0o666, dir_fd=folder), "w") as target:
         if way is Way.REFLINK:
             fcntl.ioctl(target.fileno(), _REFLINK, stream.fileno())
             return _digest(stream)
-        return _copied(stream, target)
+        return _digest(stream, copy=target)
 
 
-def _copied(stream: FileIO, target: FileIO) -> bytes:
+def _digest(stream: FileIO, copy: FileIO | None = None) -> bytes:
+    """The SHA-256 of a file, which goes to `copy` as it is read."""
     digest = hashlib.sha256()
     stream.seek(0)
     for chunk in chunks_of(stream):
         digest.update(chunk)
-        left = memoryview(chunk)
-        while left:
-            left = left[target.write(left) :]
+        left = memoryview(chunk) if copy is not None else b""
+        while copy is not None and left:
+            left = left[copy.write(left) :]
     return digest.digest()
-
-
-def _digest(stream: FileIO) -> bytes:
-    digest = hashlib.sha256()
-    stream.seek(0)
-    for chunk in chunks_of(stream):
-        digest.update(chunk)
-    return digest.digest()
-
-
-@contextmanager
-def _new_file(folder: int, name: str) -> Iterator[FileIO]:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with FileIO(os.open(name, flags, 0o666, dir_fd=folder), "w") as stream:
-        yield stream
 
 
 def _stands(folder: int, name: str, sha256: bytes, file: bytes, way: Way) -> bool:

@@ -11,7 +11,7 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -49,10 +49,8 @@ class Manifest:
             raise DataError(f"{self.file} is empty.", "Name a file that `export` wrote.")
 
 
-def by_image(
-    rows: Iterable[ManifestRow], scratch: Path
-) -> Iterator[tuple[ManifestRow, tuple[ManifestRow, ...]]]:
-    """The first row of each image with its others, by SHA-256 and path; sorted in `scratch`.
+def by_image(rows: Iterable[ManifestRow], scratch: Path) -> Iterator[Sequence[ManifestRow]]:
+    """The rows of each image in order of their paths, by SHA-256; sorted in `scratch`.
 
     Raises DataError if two rows of an image say different things.
     """
@@ -60,15 +58,15 @@ def by_image(
         rows, scratch, key=lambda row: (row.sha256, row.path), restore=ManifestRow._make
     )
     for sha256, rows_of_image in groupby(by_hash, key=lambda row: row.sha256):
-        first, *others = rows_of_image
-        for other in others:
-            if (other.label, other.origin) != (first.label, first.origin):
+        first, *more = same_image = list(rows_of_image)
+        for row in more:
+            if (row.label, row.origin) != (first.label, first.origin):
                 raise DataError(
                     f"The manifest says two things of the image {sha256[:16]}…: {first.label} and"
-                    f" {other.label}.",
+                    f" {row.label}.",
                     "Nothing was done with it; export it again.",
                 )
-        yield first, tuple(others)
+        yield same_image
 
 
 def open_manifest(path: Path) -> Manifest:

@@ -172,9 +172,9 @@ def _left_out(
         if label not in selection.labels:
             left_out[classes.name_of(label)] = sum(by_origin.values())
         elif selection.origins is not None:
-            for origin, number in by_origin.items():
-                others = 0 if origin in selection.origins else number
-                left_out["other-origin"] = left_out.get("other-origin", 0) + others
+            of_selected = sum(by_origin.get(origin, 0) for origin in selection.origins)
+            of_other_origin = sum(by_origin.values()) - of_selected
+            left_out["other-origin"] = left_out.get("other-origin", 0) + of_other_origin
     left_out["quarantined"] = sum(pool.quarantined.values())
     left_out["missing"] = pool.missing
     return left_out | {why: number for why, number in sorted(rows.items()) if number}

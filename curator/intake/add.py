@@ -45,7 +45,6 @@ from curator.intake.near_duplicates import regroup
 from curator.intake.parallel import ordered_map
 from curator.intake.scan import (
     MissingFile,
-    NewFile,
     Skipped,
     SkipReason,
     UnchangedFile,
@@ -218,11 +217,11 @@ class _Adding:
             self._workspace.catalogue, job.source.source_id, under=job.under
         )
         for compared in compare(on_disk, catalogued, rehash=rehash):
-            if isinstance(compared, NewFile):
+            if isinstance(compared, FileStamp):
                 self.counts.files += 1
                 estimate.begin()
                 self._labels.expect()
-                yield compared.stamp
+                yield compared
             elif isinstance(compared, UnchangedFile):
                 stage.advance()
                 self.counts.count_catalogued(compared.file)

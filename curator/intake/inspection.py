@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 from io import BytesIO
 
 from PIL import Image
@@ -44,43 +44,34 @@ _COMPARED_SIDE = 384
 _big_file = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """What was read: the file as it was then, its hash, its bytes unless they are no image."""
-
-    size: int
-    mtime_ns: int
-    sha256: bytes
-    data: bytes | None
-
-
 def inspect_file(root: bytes, stamp: FileStamp, ingest: IngestSettings) -> InspectedFile:
     """Read and judge the file at `root`/`stamp.path`. Never raises for what a file may be."""
     path = os.path.join(root, stamp.path)
     # Large files wait for each other, so that memory stays bounded.
     with _big_file if stamp.size > _BIG_FILE_BYTES else nullcontext():
         try:
-            content = _read_at_rest(path, ingest.max_bytes)
+            stamp_read, sha256, content = _read_at_rest(path, stamp, ingest.max_bytes)
         except ImageProblem as problem:
             return _unusable(_stamp_now(path, stamp), None, problem)
         except OSError as error:
             return _unusable(stamp, None, _link_problem(path) or reading_problem(error))
-        return _judge(stamp, content, ingest)
+        return _decode(stamp_read, sha256, content, ingest)
 
 
-def _judge(stamp: FileStamp, content: _Content, ingest: IngestSettings) -> InspectedFile:
-    stamp_read = FileStamp(path=stamp.path, size=content.size, mtime_ns=content.mtime_ns)
+def _decode(
+    stamp: FileStamp, sha256: bytes, content: bytes | None, ingest: IngestSettings
+) -> InspectedFile:
     try:
-        if content.data is None:
+        if content is None:
             raise ImageProblem(Quarantine.NOT_AN_IMAGE, "no image format that curator knows")
         cover = max(ingest.preview_size, _COMPARED_SIDE)
-        whole = decode_whole(content.data, ingest, cover=cover)
+        whole = decode_whole(content, ingest, cover=cover)
     except ImageProblem as problem:
-        return _unusable(stamp_read, content.sha256, problem)
+        return _unusable(stamp, sha256, problem)
     small = shrunk_for_comparing(whole.pixels)
     return InspectedFile(
-        stamp=stamp_read,
-        sha256=content.sha256,
+        stamp=stamp,
+        sha256=sha256,
         width=whole.width,
         height=whole.height,
         format=whole.format,
@@ -106,8 +97,12 @@ def _unusable(stamp: FileStamp, sha256: bytes | None, problem: ImageProblem) -> 
     )
 
 
-def _read_at_rest(path: bytes, max_bytes: int) -> _Content:
-    """The content of a file that was the same before and after it was read.
+def _read_at_rest(
+    path: bytes, stamp: FileStamp, max_bytes: int
+) -> tuple[FileStamp, bytes, bytes | None]:
+    """Stamp, SHA-256 and content of a file that was the same before and after it was read.
+
+    The content is None if it cannot be an image.
 
     Raises ImageProblem for what is not read or never comes to rest, and OSError.
     """
@@ -122,7 +117,7 @@ def _read_at_rest(path: bytes, max_bytes: int) -> _Content:
             after = os.fstat(descriptor)
         same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
         if same and count == before.st_size:
-            return _Content(count, before.st_mtime_ns, sha256, data)
+            return replace(stamp, size=count, mtime_ns=before.st_mtime_ns), sha256, data
     raise ImageProblem(Quarantine.CHANGING, f"changed while it was read, {_ATTEMPTS} times")
 
 

@@ -215,13 +215,6 @@ RETRIED = frozenset({
 
 
 @dataclass(frozen=True, slots=True)
-class NewFile:
-    """A file that has to be read: new, changed, or not to be trusted."""
-
-    stamp: FileStamp
-
-
-@dataclass(frozen=True, slots=True)
 class UnchangedFile:
     """A file that looks as it did when it was catalogued."""
 
@@ -237,8 +230,11 @@ class MissingFile:
 
 def compare(
     on_disk: Iterable[FileStamp | Skipped], catalogued: Iterator[KnownFile], *, rehash: bool
-) -> Iterator[NewFile | UnchangedFile | MissingFile | Skipped]:
-    """Both sides merged. Nothing below a path that was skipped counts as gone."""
+) -> Iterator[FileStamp | UnchangedFile | MissingFile | Skipped]:
+    """Both sides merged. Nothing below a path that was skipped counts as gone.
+
+    Files that have to be read (new, changed, or not to be trusted) come as their stamps.
+    """
     skipped: set[bytes] = set()
     known_file = next(catalogued, None)
     for stamp in on_disk:
@@ -251,10 +247,10 @@ def compare(
                 yield MissingFile(known_file)
             known_file = next(catalogued, None)
         if known_file is None or known_file.path != stamp.path:
-            yield NewFile(stamp)
+            yield stamp
             continue
         trusted = not rehash and _looks_the_same(known_file, stamp)
-        yield UnchangedFile(known_file) if trusted else NewFile(stamp)
+        yield UnchangedFile(known_file) if trusted else stamp
         known_file = next(catalogued, None)
     while known_file is not None:
         if not _is_below(known_file.path, skipped):

@@ -219,10 +219,10 @@ def test_a_file_that_could_not_be_read_is_tried_again(
     save("b.jpg", 2)
     read = inspection._read_at_rest
 
-    def refuse(path: bytes, max_bytes: int) -> object:
+    def refuse(path: bytes, *limits: object) -> object:
         if path.endswith(b"b.jpg"):
             raise PermissionError(13, "Permission denied")
-        return read(path, max_bytes)
+        return read(path, *limits)
 
     with monkeypatch.context() as patch:
         patch.setattr(inspection, "_read_at_rest", refuse)
@@ -238,10 +238,10 @@ def test_a_file_that_vanishes_on_the_way_is_counted_and_then_missing(
     path = save("b.jpg", 2)
     inspect = inspection._read_at_rest
 
-    def remove_first(name: bytes, max_bytes: int) -> object:
+    def remove_first(name: bytes, *limits: object) -> object:
         if name.endswith(b"b.jpg"):
             path.unlink(missing_ok=True)
-        return inspect(name, max_bytes)
+        return inspect(name, *limits)
 
     monkeypatch.setattr(inspection, "_read_at_rest", remove_first)
     assert add(workspace, [pictures]).quarantined == {Quarantine.VANISHED: 1}
@@ -607,7 +607,7 @@ def test_memory_does_not_grow_with_the_number_of_files(
         nonlocal inspected
         inspected += 1
         ahead.append(inspected - counts(workspace.catalogue).locations)
-        return inspect(*arguments, **options)  # type: ignore[arg-type]
+        return inspect(*arguments, **options)
 
     monkeypatch.setattr("curator.intake.add.inspect_file", count)
     add(workspace, [pictures])
