@@ -27,7 +27,7 @@ from scipy.stats import binom
 
 from benchmarks.pools import FOLDER, Task, parts, rehearsal, tasks, with_copies
 from benchmarks.report import Line, print_report
-from curator.classifiers.heads.frozen import use_threads
+from curator.classifiers.devices import use_threads
 from curator.simulation.policies import (
     AuditRules,
     PolicyOutcome,

@@ -31,7 +31,7 @@ from curator.classifiers.networks.network import (
     resolve_input,
 )
 from curator.settings.file import read_settings
-from curator.settings.sections import TrainingSettings
+from curator.settings.sections import ClassifierSettings, TrainingSettings
 
 SEEDS_FOLDER = Path(__file__).resolve().parent.parent / "seeds"
 RECIPES = ("faces-comics-mlp", "glasses", "fake-faces", "good-faces", "faces-comics-cnn")
@@ -200,7 +200,7 @@ def _heads_accuracy(request: NetworkRequest, drawn: Drawn, count: int, rest: Row
     z = standardize(len(x), x.sum(0).astype(float), np.square(x).sum(0).astype(float)).apply(x)
     positive, folds = drawn.positive[:count], np.arange(count) % HEADS
     known = TeachingLabels(features=z[:count], positive=positive, folds=folds)
-    reading = weigh_labels(known, HEADS, strength=None, doubt=True, balanced=True)
+    reading = weigh_labels(known, ClassifierSettings(folds=HEADS))
     weights = reading.trust * (folds[:, None] != np.arange(HEADS))
     fitted = fit_heads(z[:count], positive, weights, regularization=reading.strength)
     return float(((fitted.margins(z[rest]).mean(axis=1) > 0) == drawn.positive[rest]).mean())

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curator.classifiers.networks.batch_loading import margins_of
+from curator.classifiers.networks.classifier import PixelsInMemory
 from curator.classifiers.networks.network import NetworkRequest, build_network, resolve_input
 from curator.classifiers.networks.train import train_network
 from curator.classifiers.networks.training_set import (
@@ -23,7 +24,6 @@ from curator.classifiers.networks.training_set import (
     validation_members,
 )
 from curator.classifiers.networks.training_state import TrainedNetwork
-from curator.rounds.networks import HeldPixels
 from curator.settings.sections import TrainingSettings
 from tests.support import fashion
 
@@ -44,7 +44,7 @@ SOLAR = "solar"
 class Drawn:
     """Random pictures of a task as packed pixels, and their classes, (n,)."""
 
-    pixels: HeldPixels
+    pixels: PixelsInMemory
     positive: Flags
 
 
@@ -61,7 +61,7 @@ def draw(task: str, count: int, side: int, channels: int, seed: int) -> Drawn:
         ).reshape(side, side, channels)
         for place in places
     ]
-    return Drawn(HeldPixels(np.stack(squares)), positive[places])
+    return Drawn(PixelsInMemory(np.stack(squares)), positive[places])
 
 
 def fit(

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from curator.classifiers.devices import choose_placement
 from curator.classifiers.encoders.encoder import open_encoder
+from curator.classifiers.heads.frozen import FrozenHeads
 from curator.classifiers.heads.graph import NeighbourIndex, find_projection
-from curator.classifiers.heads.neighbours import Neighbourhood
+from curator.classifiers.heads.neighbour_smoothing import Neighbourhood
 from curator.rounds.neighbour_graph import NEIGHBOURS
-from curator.rounds.run import plan_of
 from curator.settings.sections import ClassifierSettings, RuntimeSettings, Settings
 from curator.simulation.replay import FeatureSpace, KnownPool, SimulationRun
 from tests.support import fashion
@@ -90,8 +91,8 @@ def rehearsal(task: Task, settings: Settings | None = None) -> SimulationRun:
     return SimulationRun(
         pool,
         task,
-        plan_of(chosen),
-        around=around if chosen.classifier.neighbour_share else None,
+        FrozenHeads(chosen, choose_placement(device=chosen.runtime.device).device),
+        neighbours=around if chosen.classifier.neighbour_share else None,
         space=space,
         distance=chosen.gates.distance,
     )

@@ -34,8 +34,7 @@ from rich.table import Table
 
 from benchmarks.pools import FOLDER, NAMES, Task, parts, rehearsal, tasks
 from benchmarks.report import machine
-from curator.classifiers.heads.frozen import use_threads
-from curator.rounds.score import policy_of
+from curator.classifiers.devices import use_threads
 from curator.settings.sections import Settings
 from curator.simulation.policies import (
     AuditRules,
@@ -222,7 +221,7 @@ class _Bench:
         (scores,) = self._rehearsal.rounds(places, said, rounds=1, seed=repetition)
         if raw:
             scores = scores.as_raw().without_distances()
-        played = play_thresholds([scores], policy_of(Settings().promotion))
+        played = play_thresholds([scores], Settings().promotion)
         return Once(played=played, oracle=None, seconds=time.perf_counter() - start)
 
     def certified(self, repetition: int, max_error: float, seeds: int, audits: int) -> list[Once]:

@@ -460,7 +460,7 @@ class WorkspaceApi:
 
 def open_workspace(folder: Path) -> WorkspaceApi:
     """Open the workspace at `folder` or at the nearest folder above it."""
-    from curator.rounds.scored import catch_up
+    from curator.rounds.rollback import catch_up
     from curator.workspace import find_workspace, open_workspace
 
     workspace = open_workspace(find_workspace(folder))

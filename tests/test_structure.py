@@ -31,6 +31,7 @@ FINISHED: tuple[str, ...] = (
     "export",
     "intake",
     "report",
+    "rounds",
 )
 
 

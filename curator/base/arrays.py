@@ -19,3 +19,11 @@ POSITIVE_CODE = code_of(CurrentLabel.POSITIVE)
 NEGATIVE_CODE = code_of(CurrentLabel.NEGATIVE)
 CLASS_CODES = (POSITIVE_CODE, NEGATIVE_CODE)
 """Codes of the two classes; `np.isin(standing, CLASS_CODES)` leaves out unsure and conflict."""
+
+
+def positions_in(rising: IntArray, values: IntArray) -> IntArray:
+    """The position of each of `values` in `rising`, -1 where it is missing."""
+    if not len(rising):
+        return np.full(len(values), -1, dtype=np.int64)
+    positions = np.minimum(np.searchsorted(rising, values), len(rising) - 1)
+    return np.where(rising[positions] == values, positions, -1)

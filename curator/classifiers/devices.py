@@ -48,16 +48,17 @@ def choose_placement(
     Raises LearnError if a device, an engine or an arithmetic was asked for by name and
     is not to be had here.
     """
-    chosen = _automatic_device(backend) if device == "auto" else _checked_device(device)
-    kind = chosen.partition(":")[0]
+    resolved = _automatic_device(backend) if device == "auto" else _checked_device(device)
+    kind = resolved.partition(":")[0]
     if backend == "openvino" and kind != "cpu":
         raise LearnError(
-            f"runtime.backend is `openvino`, which runs on the CPU, but the device is `{chosen}`.",
+            "runtime.backend is `openvino`, which runs on the CPU, but the device is"
+            f" `{resolved}`.",
             "Set runtime.device to `cpu`, or runtime.backend to `torch`.",
         )
     engine = _checked_backend(backend, kind)
     return Placement(
-        device=chosen, backend=engine, precision=_arithmetic(precision, chosen, engine)
+        device=resolved, backend=engine, precision=_arithmetic(precision, resolved, engine)
     )
 
 
@@ -76,6 +77,13 @@ def core_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def use_threads(count: int) -> None:
+    """Fix the threads of torch; results repeat to the bit at the same number."""
+    import torch
+
+    torch.set_num_threads(count)
 
 
 def gpu_names() -> list[str]:

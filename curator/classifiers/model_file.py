@@ -7,7 +7,16 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from curator.base.files import replacing
 from curator.errors import LearnError
+
+
+def write_model_file(folder: Path, content: bytes) -> str:
+    """Write a model; returns its digest, from which its name follows."""
+    digest = hashlib.sha256(content).hexdigest()
+    with replacing(folder / f"{digest}.safetensors") as stream:
+        stream.write(content)
+    return digest
 
 
 def read_model_file(

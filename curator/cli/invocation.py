@@ -35,7 +35,7 @@ class Invocation:
     @contextmanager
     def workspace(self) -> Iterator[Workspace]:
         """The open workspace; what the user should know about it is said once."""
-        from curator.rounds.scored import catch_up
+        from curator.rounds.rollback import catch_up
         from curator.workspace import open_workspace
 
         workspace = open_workspace(self.root())

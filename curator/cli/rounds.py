@@ -91,10 +91,10 @@ def _import(call: Invocation, array: Path, index: Path, name: str, *, json: bool
     if json:
         emit_json(report)
         return
-    known = " (they were here already)" if report.unchanged else ""
+    unchanged = " (they were here already)" if report.unchanged else ""
     emit(
         f"{shown(report.name)}: {report.dimension:,} features of"
-        f" {count(report.images, 'image')}{known}; {count(report.without, 'image')} without."
+        f" {count(report.images, 'image')}{unchanged}; {count(report.without, 'image')} without."
     )
     call.say(f"Use them: curator config classifier.model={report.name}")
 
@@ -147,8 +147,9 @@ def round(
 
 def _calibration_plot(workspace: Workspace, report: RoundReport) -> Path | None:
     """The reliability diagram of a committed round that labels could judge."""
-    if report.judgement is None or report.round_id is None:
+    if report.quality is None or report.round_id is None:
         return None
-    from curator.rounds.judge import draw_calibration
+    from curator.rounds.score_quality import draw_calibration
 
-    return draw_calibration(workspace, report.judgement, report.round_id)
+    folder = workspace.folder("reports")
+    return draw_calibration(folder, report.quality, report.round_id, workspace.settings.classes)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def lines(status: Status) -> Iterator[str]:
     """The round that stands, for `status`."""
     from curator.report.sentences import scores_sentence
-    from curator.rounds.score_quality import advice, from_kept
+    from curator.rounds.score_quality import advice, from_stored
 
     if status.current_round is None:
         return
-    judgement = from_kept(status.current_round.outcome.get("judgement"))
+    judgement = from_stored(status.current_round.outcome.get("judgement"))
     if judgement is not None:
         told = scores_sentence(judgement)
         yield strong("Scores") + f"  of round {status.current_round.round_id}: {told}"

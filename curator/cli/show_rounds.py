@@ -39,14 +39,14 @@ class RoundTable:
         """One round."""
         values = (
             "dry run" if report.round_id is None else str(report.round_id),
-            f"{report.human_positive + report.human_negative:,}",
-            f"{report.pseudo_positive + report.pseudo_negative:,}",
-            f"{report.promoted_positive:,}",
-            f"{report.promoted_negative:,}",
-            f"{report.revoked:,}",
+            f"{report.training.human_positive + report.training.human_negative:,}",
+            f"{report.training.pseudo_positive + report.training.pseudo_negative:,}",
+            f"{report.counts.promoted_positive:,}",
+            f"{report.counts.promoted_negative:,}",
+            f"{report.counts.revoked:,}",
             percent(report.coverage),
-            f"{report.borderline:,}",
-            "-" if report.judgement is None else f"{report.judgement.log_loss:.4f}",
+            f"{report.undecided:,}",
+            "-" if report.quality is None else f"{report.quality.log_loss:.4f}",
         )
         stages = ", ".join(f"{name} {spent:.1f}" for name, spent in report.seconds.items())
         return f"{self._line(values)}  {sum(report.seconds.values()):.1f} ({stages})"
@@ -62,37 +62,42 @@ def verdict(report: RoundReport, classes: ClassesSettings) -> str:
     from curator.report.sentences import error_sentence, label_noise_sentences, scores_sentence
     from curator.rounds.score_quality import advice
 
-    lines = [error_sentence(report.estimate, on_pool=report.basis == "pool")]
-    if report.label_belief is not None:
-        lines += label_noise_sentences(report.label_belief)
-    judged = report.judgement
+    lines = [error_sentence(report.training.estimate, on_pool=report.training.basis == "pool")]
+    if report.training.label_belief is not None:
+        lines += label_noise_sentences(report.training.label_belief)
+    judged = report.quality
     if judged is not None:
         lines.append(f"Scores: {scores_sentence(judged)}.")
         lines += show_judgement.doubts(judged, classes)
         lines.append(advice(judged))
     lines += _held_back(report)
     lines += [
-        f"{strong('Alarm')}  {shown(alarm.problem)} {shown(alarm.cure)}" for alarm in report.alarms
+        f"{strong('Alarm')}  {shown(warning.problem)} {shown(warning.cure)}"
+        for warning in report.warnings
     ]
     return "\n".join(lines)
 
 
 def _held_back(report: RoundReport) -> list[str]:
     """What gates kept from being promoted, and where to look at it."""
-    held, lines = report.held_back, []
-    if held.distance:
+    held_back, lines = report.counts.held_back, []
+    if held_back.distance:
         lines.append(
-            f"Held back: {count(held.distance, 'image')} unlike anything labelled, however sure;"
-            " look at them with `curator review unfamiliar` (gates.distance)."
+            f"Held back: {count(held_back.distance, 'image')} unlike anything labelled, however"
+            " sure; look at them with `curator review unfamiliar` (gates.distance)."
         )
     return lines
 
 
 def as_json(report: RoundReport) -> dict[str, Any]:
     """One round for `--json`."""
+    counts, outcome = report.counts, report.outcome()
+    del outcome["usual_distance"]
     return {
-        **asdict(report),
-        "promoted": report.promoted_positive + report.promoted_negative,
+        "round_id": report.round_id,
+        **outcome,
+        **asdict(counts),
+        "promoted": counts.promoted_positive + counts.promoted_negative,
         "coverage": report.coverage,
-        "borderline": report.borderline,
+        "borderline": report.undecided,
     }

@@ -37,8 +37,8 @@ def rollback(
     if json:
         emit_json(report)
         return
-    place = f"after round {report.to_id}" if report.to_id else "before the first round"
-    emit(f"The workspace stands as it did {place}: {count(report.changed, 'label')} changed.")
+    state = f"after round {report.to_id}" if report.to_id else "before the first round"
+    emit(f"The workspace stands as it did {state}: {count(report.changed, 'label')} changed.")
     for word, rounds in (("Undone", report.undone), ("Standing again", report.redone)):
         if rounds:
             emit(f"{word}: {', '.join(f'round {number}' for number in rounds)}.")

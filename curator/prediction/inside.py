@@ -162,8 +162,7 @@ class _Eyes:
 
 
 def _open_eyes(workspace: Workspace, model: CurrentModel, progress: Progress) -> _Eyes:
-    from curator.classifiers.networks.classifier import load_finetuned
-    from curator.rounds.networks import say_whose_code
+    from curator.classifiers.networks.classifier import announce_user_code, load_finetuned
 
     if not is_pack(model.feature_set):
         network = _frozen_network(workspace, model)
@@ -171,7 +170,7 @@ def _open_eyes(workspace: Workspace, model: CurrentModel, progress: Progress) ->
         spec = PackSpec(side=network.pixels.side, channels=3, fit=fit)
         return _Eyes(digest=model.digest, networks=[network], spec=spec)
     classifier: FinetunedClassifier = load_finetuned(model.path, model.digest)
-    say_whose_code(workspace, classifier.request, progress)
+    announce_user_code(classifier.request, workspace.root, progress)
     return _Eyes(
         digest=model.digest,
         networks=classifier.networks(workspace.root),

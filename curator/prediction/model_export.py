@@ -73,11 +73,10 @@ def _module(
     from curator.classifiers.portable import portable_heads, portable_networks
 
     if is_pack(model.feature_set):
-        from curator.classifiers.networks.classifier import load_finetuned
-        from curator.rounds.networks import say_whose_code
+        from curator.classifiers.networks.classifier import announce_user_code, load_finetuned
 
         trained = load_finetuned(model.path, model.digest)
-        say_whose_code(workspace, trained.request, progress)
+        announce_user_code(trained.request, workspace.root, progress)
         pixels = trained.pixels
         shape = (pixels.side, pixels.side, pixels.channels)
         return portable_networks(trained, workspace.root), shape, _preprocessing(workspace)

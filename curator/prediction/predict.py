@@ -17,23 +17,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.base.arrays import FloatArray
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import Label, Quarantine
 from curator.catalogue import rounds
 from curator.catalogue.features import FeatureSetRecord, list_feature_sets
+from curator.classifiers.devices import choose_placement
 from curator.classifiers.heads.frozen import score_unseen
 from curator.classifiers.heads.model import load_classifier
 from curator.encoding.new_files import EncodedPath, encode_paths
-from curator.encoding.pixel_packs import is_pack
+from curator.encoding.pixel_packs import is_pack, spec_of
 from curator.errors import DataError
+from curator.imaging.opening import read_file
+from curator.imaging.problems import ImageProblem
 from curator.intake.scan import walk
 from curator.rounds.promotion import PoolLabel, RoundAction, decide
-from curator.rounds.score import policy_of
+from curator.storage.pack import decode_square
 from curator.workspace import Workspace
 
 _SCORED_TOGETHER = 1_024
 
-Score = Callable[[NDArray[Any]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+Score = Callable[[NDArray[Any]], tuple[FloatArray, FloatArray]]
 """From rows of features or pixels to P(positive), calibrated and raw, (rows,)."""
 
 _LABELS = {
@@ -107,13 +111,47 @@ def _means(
 ) -> tuple[Iterator[EncodedPath], Score]:
     """What the model needs to know of files, and how it scores that, by its kind."""
     if is_pack(model.feature_set):
-        from curator.rounds.networks import pixels_of_paths, unseen_scorer
-
-        pixels = pixels_of_paths(workspace, files, model.feature_set)
-        return pixels, unseen_scorer(workspace, model.path, model.digest, progress)
+        pixels = _pixels_of_files(workspace, files, model.feature_set)
+        return pixels, _network_scorer(workspace, model, progress)
     classifier = load_classifier(model.path, model.digest)
     features = encode_paths(workspace, files, feature_set=model.feature_set, progress=progress)
     return features, partial(score_unseen, classifier)
+
+
+def _pixels_of_files(
+    workspace: Workspace, files: Iterable[Path], feature_set: FeatureSetRecord
+) -> Iterator[EncodedPath]:
+    """The pixels of files that are not in the catalogue, as the pack would hold them."""
+    spec, limits = spec_of(feature_set), workspace.settings.ingest
+    for path in files:
+        try:
+            content = read_file(os.fsencode(path), limits.max_bytes)
+            pixels = decode_square(content, spec, limits)
+            yield EncodedPath(path=path, features=pixels, problem=None)
+        except ImageProblem as problem:
+            yield EncodedPath(path=path, features=None, problem=problem.as_value())
+
+
+def _network_scorer(workspace: Workspace, model: CurrentModel, progress: Progress) -> Score:
+    from curator.classifiers.networks.classifier import (
+        PixelsInMemory,
+        announce_user_code,
+        load_finetuned,
+        score_unseen_pixels,
+    )
+
+    classifier = load_finetuned(model.path, model.digest)
+    announce_user_code(classifier.request, workspace.root, progress)
+    networks = classifier.networks(workspace.root)
+    device = choose_placement(device=workspace.settings.runtime.device, backend="torch").device
+
+    def score(pixels: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+        rows = np.arange(len(pixels))
+        return score_unseen_pixels(
+            networks, classifier.calibration, PixelsInMemory(pixels), rows, device
+        )
+
+    return score
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -135,7 +173,7 @@ def _scored(
         calibrated, raw = score(np.stack(readable))
         deciding = raw if workspace.settings.promotion.score == "raw" else calibrated
         held = np.full(len(readable), PoolLabel.NOTHING, dtype=np.int8)
-        actions = decide(deciding, held, policy_of(workspace.settings.promotion))
+        actions = decide(deciding, held, workspace.settings.promotion)
         scores = zip(calibrated.tolist(), raw.tolist(), actions.tolist(), strict=True)
     for one in encoded:
         if one.problem is not None:

@@ -33,7 +33,7 @@ from curator.report.pictures import ThumbnailStrip, load_pictures, picture_strip
 from curator.report.scores import ErrorCurve, RoundScores, error_curve_of, scores_of
 from curator.report.status import Status, status
 from curator.report.work import HumanWork, human_work
-from curator.rounds.score_quality import ScoreQuality, SourceQuality, from_kept
+from curator.rounds.score_quality import ScoreQuality, SourceQuality, from_stored
 from curator.settings.file import as_toml, setting_keys, value_of
 from curator.settings.sections import ClassesSettings, Settings
 from curator.workspace import Workspace
@@ -326,7 +326,7 @@ def _curve_json(curve: ErrorCurve) -> dict[str, Any]:
 
 def score_quality_of_round(record: RoundRecord | None) -> ScoreQuality | None:
     """What labels said of a round's scores when it was committed."""
-    return None if record is None else from_kept(record.outcome.get("judgement"))
+    return None if record is None else from_stored(record.outcome.get("judgement"))
 
 
 def warnings_of(record: RoundRecord | None) -> list[str]:

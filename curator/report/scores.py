@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.catalogue.certificates import promoted_labels
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.pool import human_labels
 from curator.catalogue.rounds import RoundRecord, RoundStatus
-from curator.rounds.judge import QualityLabels, quality_labels
+from curator.rounds.score_quality import QualityLabels, quality_labels
 from curator.statistics.metrics import ErrorEstimate, error_estimate
 from curator.storage.scores import read_scores
 from curator.workspace import Workspace
@@ -128,7 +129,8 @@ def error_curve_of(
         return None, "Every image that was scored has a human label."
     labels = None
     if record.feature_set_id is not None:
-        labels = quality_labels(workspace, record.feature_set_id, record.score_digest or "")
+        human = human_labels(workspace.catalogue, record.feature_set_id)
+        labels = quality_labels(records, human)
     return ErrorCurve(
         round=record,
         images=len(scores),

@@ -13,7 +13,7 @@ from curator.base.text import count, percent
 if TYPE_CHECKING:
     from curator.catalogue.certificates import CertificateRecord
     from curator.catalogue.rounds import RoundRecord
-    from curator.classifiers.heads.label_noise import LabelNoise
+    from curator.classifiers.heads.label_weights import LabelNoise
     from curator.report.scores import ErrorCurve
     from curator.report.status import Status
     from curator.rounds.score_quality import ScoreQuality
@@ -48,7 +48,7 @@ def task_sentences(status: Status) -> Iterator[str]:
 
 def outcome_sentences(status: Status) -> Iterator[str]:
     """What came out: labels of people, coverage, expected and measured errors."""
-    from curator.classifiers.heads.label_noise import LabelNoise
+    from curator.classifiers.heads.label_weights import LabelNoise
     from curator.statistics.metrics import ErrorEstimate
 
     counts, record = status.counts, status.current_round
@@ -78,7 +78,7 @@ def outcome_sentences(status: Status) -> Iterator[str]:
         yield error_sentence(ErrorEstimate(**estimate), on_pool=on_pool)
     noise = record.outcome.get("label_belief")
     if noise is not None:
-        yield from label_noise_sentences(LabelNoise(**noise))
+        yield from label_noise_sentences(LabelNoise.from_json(noise))
 
 
 def missing_certificate_sentence(status: Status) -> str:
@@ -170,7 +170,7 @@ def scores_sentence(quality: ScoreQuality) -> str:
 
 def label_noise_sentences(noise: LabelNoise) -> Iterator[str]:
     """The regularization of the heads, and the labels that hardly count in training."""
-    how = "chosen by held-out labels" if noise.chosen else "as set"
+    how = "chosen by held-out labels" if noise.automatic else "as set"
     yield f"Heads: C = {noise.regularization:g}, {how} (classifier.regularization)."
     if noise.doubted:
         yield (
@@ -198,10 +198,10 @@ def error_sentence(estimate: ErrorEstimate, *, on_pool: bool) -> str:
 
 def share_sentences(quality: ScoreQuality, positive: str) -> Iterator[str]:
     """Labels whose class shares are far from those that the scores imply for the pool."""
-    from curator.rounds.class_shares import FAR_APART
+    from curator.rounds.score_quality import LARGE_DIFFERENCE
 
     implied = quality.pool_share
-    if implied is not None and abs(implied - quality.positive_share) > FAR_APART:
+    if implied is not None and abs(implied - quality.positive_share) > LARGE_DIFFERENCE:
         yield (
             f"Of the labels {percent(quality.positive_share)} are {positive}; if the pool differs"
             f" in nothing but its shares, about {percent(implied)} of it is. Scores take the"

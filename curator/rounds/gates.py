@@ -8,24 +8,17 @@ others, times the setting `gates.distance` (ADR 0014). A gate never promotes and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.arrays import CLASS_CODES, CodeArray, FloatArray, IntArray
-from curator.catalogue import pool
+from curator.base.arrays import CLASS_CODES, CodeArray, FloatArray, IntArray, positions_in
 from curator.catalogue.pool import HumanLabels
 from curator.classifiers.heads.graph import nearest_distances
-from curator.classifiers.heads.neighbours import places_of
-from curator.encoding.feature_set import FeatureSet
 from curator.rounds.neighbour_graph import PoolGraph
 from curator.rounds.promotion import HeldBack, RoundAction
-from curator.rounds.score import ScoredChunk
-from curator.settings.sections import GatesSettings
 from curator.statistics.folds import sampling_rank
-from curator.workspace import Workspace
 
 LABEL_LIMIT = 4_096
 """Most labelled images that others are compared with; a random sample beyond that."""
@@ -38,8 +31,8 @@ class GateInputs:
     Images beyond `limit` are not promoted.
     """
 
-    distances: FloatArray | None
-    limit: float
+    distances: FloatArray | None = None
+    limit: float = float("inf")
 
 
 def hold_back(actions: CodeArray, inputs: GateInputs) -> HeldBack:
@@ -50,6 +43,54 @@ def hold_back(actions: CodeArray, inputs: GateInputs) -> HeldBack:
     beyond = promoted & (inputs.distances > inputs.limit)
     actions[beyond] = RoundAction.KEEP
     return HeldBack(distance=int(beyond.sum()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelDistances:
+    """Distance of every image of a pool to the nearest image that a person labelled.
+
+    `distances` is (images,) for the rising feature `rows` of the pool; `usual` is the largest
+    distance among labelled images. Both follow from the digest of the pool's graph, and from the
+    rows and units of the labelled images.
+    """
+
+    graph_digest: str
+    labelled_rows: IntArray
+    labelled_units: IntArray
+    rows: IntArray
+    distances: FloatArray
+    usual: float
+
+    def gate(self, rows: IntArray, factor: float) -> GateInputs:
+        """For images with these feature rows; `factor` is the setting `gates.distance`."""
+        positions = positions_in(self.rows, rows)
+        return GateInputs(distances=self.distances[positions], limit=factor * self.usual)
+
+
+def label_distances(
+    graph: PoolGraph, human: HumanLabels, seed: int, previous: LabelDistances | None
+) -> LabelDistances:
+    """Distances of the pool from its labelled images, or `previous` if they are the same."""
+    nodes = graph.neighbours.positions(human.feature_rows)
+    labelled = np.flatnonzero(np.isin(human.standing, CLASS_CODES) & (nodes >= 0))
+    labelled = labelled[np.argsort(sampling_rank(human.image_ids[labelled], seed))[:LABEL_LIMIT]]
+    rows, units = human.feature_rows[labelled], human.unit_keys[labelled]
+    if (
+        previous is not None
+        and previous.graph_digest == graph.neighbours.digest
+        and np.array_equal(previous.labelled_rows, rows)
+        and np.array_equal(previous.labelled_units, units)
+    ):
+        return previous
+    vectors = graph.vectors[nodes[labelled]].astype(np.float32)
+    return LabelDistances(
+        graph_digest=graph.neighbours.digest,
+        labelled_rows=rows,
+        labelled_units=units,
+        rows=graph.neighbours.rows,
+        distances=nearest_distances(graph.vectors, vectors),
+        usual=largest_usual_distance(vectors, units),
+    )
 
 
 def largest_usual_distance(vectors: NDArray[np.floating], unit_keys: IntArray) -> float:
@@ -69,95 +110,3 @@ def largest_usual_distance(vectors: NDArray[np.floating], unit_keys: IntArray) -
             distance = squares + squares[index] - 2 * (x @ row)
             largest = max(largest, float(distance[other_units].min()))
     return float(np.sqrt(max(largest, 0.0))) if largest >= 0 else float("inf")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LabelDistances:
-    """Distance of every image of a pool to the nearest image that a person labelled.
-
-    `distances` is (images,), in the order of the pool's rows; `usual` is the largest distance
-    among labelled images. Both follow from the pool's `digest`, and from the rows and units of
-    the labelled images.
-    """
-
-    digest: str
-    labelled_rows: IntArray
-    labelled_units: IntArray
-    distances: FloatArray
-    usual: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PoolGates:
-    """Gates for the images with these rising feature rows; `reach` is None without distances."""
-
-    settings: GatesSettings
-    rows: IntArray
-    reach: LabelDistances | None
-
-    @property
-    def usual_distance(self) -> float | None:
-        """The largest distance among labelled images; None where it is not known."""
-        finite = self.reach is not None and np.isfinite(self.reach.usual)
-        return self.reach.usual if self.reach and finite else None
-
-    def distances(self, rows: IntArray) -> FloatArray | None:
-        """Distance of images with these feature rows to the nearest labelled one."""
-        return None if self.reach is None else self.reach.distances[places_of(self.rows, rows)]
-
-    def hold_back(self, runs: Sequence[ScoredChunk]) -> HeldBack:
-        """Turn promotions of these runs into no action, in place; returns how many."""
-        limit = self.settings.distance * self.reach.usual if self.reach else float("inf")
-        return HeldBack(
-            distance=sum(
-                hold_back(
-                    run.actions,
-                    GateInputs(distances=self.distances(run.part.rows), limit=limit),
-                ).distance
-                for run in runs
-            )
-        )
-
-
-def gates_of(
-    workspace: Workspace,
-    features: FeatureSet,
-    graph: PoolGraph | None,
-    rows: IntArray,
-    previous: LabelDistances | None = None,
-) -> PoolGates:
-    """The gates that the settings ask for; a tiny pool has no distances.
-
-    `previous` is what the last round found; it is taken if nothing that it follows from changed.
-    """
-    settings = workspace.settings.gates
-    reach = None
-    if graph is not None and settings.distance > 0:
-        human = pool.human_labels(workspace.catalogue, features.feature_set_id)
-        reach = label_distances(graph, human, workspace.settings.runtime.seed, previous)
-    return PoolGates(settings=settings, rows=rows, reach=reach)
-
-
-def label_distances(
-    graph: PoolGraph, human: HumanLabels, seed: int, previous: LabelDistances | None
-) -> LabelDistances:
-    """Distances of the pool from its labelled images, or `previous` if they are the same."""
-    nodes = graph.around.places(human.feature_rows)
-    labelled = np.flatnonzero(np.isin(human.standing, CLASS_CODES) & (nodes >= 0))
-    labelled = labelled[np.argsort(sampling_rank(human.image_ids[labelled], seed))[:LABEL_LIMIT]]
-    rows, units = human.feature_rows[labelled], human.unit_keys[labelled]
-    if (
-        previous is not None
-        and previous.digest == graph.around.digest
-        and np.array_equal(previous.labelled_rows, rows)
-        and np.array_equal(previous.labelled_units, units)
-    ):
-        return previous
-    vectors = graph.vectors[nodes[labelled]].astype(np.float32)
-    return LabelDistances(
-        digest=graph.around.digest,
-        labelled_rows=rows,
-        labelled_units=units,
-        distances=nearest_distances(graph.vectors, vectors),
-        usual=largest_usual_distance(vectors, units),
-    )

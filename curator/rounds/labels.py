@@ -1,28 +1,69 @@
 """From the catalogue's codes to what a classifier may do with each image.
 
-One place decides which human labels teach, which judge, and which images a head may
-teach itself with, so that no label ever does both.
+One place decides which human labels teach, which judge, and which images may get a pseudo-label,
+so that no label both teaches a head and judges it.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
 
-from curator.base.vocabulary import NO_CODE, CurrentLabel, Method, Origin, Split, code_of
-from curator.catalogue.pool import HumanLabels, PoolChunk
-from curator.classifiers.heads.frozen import PoolSlice, TrainingLabels
+import numpy as np
+
+from curator.base.arrays import (
+    CLASS_CODES,
+    NEGATIVE_CODE,
+    POSITIVE_CODE,
+    BoolArray,
+    CodeArray,
+    IntArray,
+)
+from curator.base.vocabulary import NO_CODE, Method, Origin, Split, code_of
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.pool import HumanLabels, PoolChunk, pool_chunks
+from curator.classifiers.protocol import PoolSlice, TrainingLabels
 from curator.errors import DataError
 from curator.rounds.promotion import PoolLabel
 from curator.settings.sections import ClassesSettings
 from curator.statistics.folds import fold_of, sampling_rank
 
+CHUNK_IMAGES = 16_384
+
 _TEACHING_ORIGINS = [code_of(Origin.SEED), code_of(Origin.REVIEW)]
-_CLASSES = [code_of(CurrentLabel.POSITIVE), code_of(CurrentLabel.NEGATIVE)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """The usable images that have features or pixels, as they were when a round began.
+
+    Read once, about 50 bytes an image; images that come later wait for the next round.
+    """
+
+    chunks: tuple[PoolChunk, ...]
+
+    def __len__(self) -> int:
+        return sum(len(chunk.image_ids) for chunk in self.chunks)
+
+    def by_rows(self) -> tuple[IntArray, IntArray]:
+        """All feature rows, rising, and the ids of their images."""
+        nothing = np.empty(0, dtype=np.int64)
+        rows = np.concatenate([nothing, *(chunk.feature_rows for chunk in self.chunks)])
+        image_ids = np.concatenate([nothing, *(chunk.image_ids for chunk in self.chunks)])
+        order = np.argsort(rows)
+        return rows[order], image_ids[order]
+
+    def slices(self, folds: int, seed: int) -> list[PoolSlice]:
+        """What heads may do with the images, run by run."""
+        return [pool_slice(chunk, folds, seed) for chunk in self.chunks]
+
+
+def read_pool(catalogue: Catalogue, feature_set_id: int) -> Pool:
+    """The present pool."""
+    return Pool(chunks=tuple(pool_chunks(catalogue, feature_set_id, size=CHUNK_IMAGES)))
 
 
 def pool_slice(chunk: PoolChunk, folds: int, seed: int) -> PoolSlice:
-    """What the heads may know about a run of images."""
+    """What heads may do with a run of images."""
     human = is_human(chunk.standing, chunk.origin)
     trainable = (chunk.split == NO_CODE) | (chunk.split == code_of(Split.TRAIN))
     return PoolSlice(
@@ -34,83 +75,64 @@ def pool_slice(chunk: PoolChunk, folds: int, seed: int) -> PoolSlice:
     )
 
 
-def held(chunk: PoolChunk) -> NDArray[np.int8]:
-    """The `PoolLabel` code of each image: what a round finds there and may change."""
+def pool_labels(chunk: PoolChunk) -> CodeArray:
+    """The `PoolLabel` of each image: what a round finds on it and may change."""
     codes = np.full(len(chunk.image_ids), PoolLabel.NOTHING, dtype=np.int8)
     promoted = chunk.origin == code_of(Origin.PROMOTED)
-    codes[promoted & (chunk.standing == code_of(CurrentLabel.POSITIVE))] = (
-        PoolLabel.PROMOTED_POSITIVE
-    )
-    codes[promoted & (chunk.standing == code_of(CurrentLabel.NEGATIVE))] = (
-        PoolLabel.PROMOTED_NEGATIVE
-    )
+    codes[promoted & (chunk.standing == POSITIVE_CODE)] = PoolLabel.PROMOTED_POSITIVE
+    codes[promoted & (chunk.standing == NEGATIVE_CODE)] = PoolLabel.PROMOTED_NEGATIVE
     codes[is_human(chunk.standing, chunk.origin) | chunk.blocked] = PoolLabel.UNTOUCHABLE
     return codes
 
 
 def training_labels(human: HumanLabels, folds: int, seed: int) -> TrainingLabels:
-    """Positive and negative labels that have features, with what each may be used for.
-
-    Decisions made on a contact sheet train, but judge nothing: they were not looked at one
-    by one. Only seeds are taken as representative; reviewed images were chosen for doubt.
-    """
-    usable = np.isin(human.standing, _CLASSES) & (human.feature_rows >= 0)
-    split, origin, method = human.split[usable], human.origin[usable], human.method[usable]
+    """Positive and negative labels that have features or pixels, and what each may be used for."""
+    usable = np.isin(human.standing, CLASS_CODES) & (human.feature_rows >= 0)
+    split, origin = human.split[usable], human.origin[usable]
     teaches = _teaches(human.standing[usable], origin, split)
-    looked_at = method != code_of(Method.SHEET)
+    # Decisions on a contact sheet train, but judge nothing: nobody looked at them one by one.
+    looked_at = human.method[usable] != code_of(Method.SHEET)
+    set_aside = (split == code_of(Split.CALIBRATION)) & looked_at
     return TrainingLabels(
         rows=human.feature_rows[usable],
+        units=human.unit_keys[usable],
         folds=fold_of(human.unit_keys[usable], folds, seed),
-        positive=human.standing[usable] == code_of(CurrentLabel.POSITIVE),
+        positive=human.standing[usable] == POSITIVE_CODE,
         trains=teaches,
         calibrates=teaches & looked_at,
+        # Reviewed images were selected because they are uncertain, so their error is too large.
         representative=teaches & (origin == code_of(Origin.SEED)),
-        sampled=(origin == code_of(Origin.CALIBRATION))
-        & (split == code_of(Split.CALIBRATION))
-        & looked_at,
+        sampled=set_aside & (origin == code_of(Origin.CALIBRATION)),
+        set_aside=set_aside,
     )
 
 
-def check_labels(labels: TrainingLabels, heads: int, classes: ClassesSettings) -> None:
-    """Raise DataError, saying what to do, unless every head would see both classes."""
-    counts = {
-        classes.positive: labels.trains & labels.positive,
-        classes.negative: labels.trains & ~labels.positive,
-    }
-    missing = [name for name, members in counts.items() if not members.any()]
+def check_labels(
+    labels: TrainingLabels, human_count: int, pool_size: int, classes: ClassesSettings
+) -> None:
+    """Raise DataError, saying what to do, if a class has no label or no image is left."""
+    sides = {classes.positive: labels.positive, classes.negative: ~labels.positive}
+    missing = [name for name, side in sides.items() if not (labels.trains & side).any()]
     if missing:
         raise DataError(
             f"No image that may be trained on is labelled {' or '.join(missing)}.",
             f"Label some: `curator add FOLDER --label {missing[0]}`, `curator label FILE.csv`, or"
             " `curator review diverse`.",
         )
-    for name, members in counts.items():
-        if len(np.unique(labels.folds[members])) >= 2:
-            continue
-        if members.sum() >= 2 * heads:
-            raise DataError(
-                f"All {int(members.sum())} images labelled {name} hang together in groups, so no"
-                f" head of {heads} could be trained without some of them.",
-                f"Label {name} images of other groups, or give smaller groups: `curator group`.",
-            )
+    if human_count == pool_size:
         raise DataError(
-            f"Only {'1 image is' if members.sum() == 1 else f'{int(members.sum())} images are'}"
-            f" labelled {name}, too few to train"
-            f" {heads} heads that each leave some out.",
-            f"Label at least {2 * heads} images {name}: `curator review diverse` finds varied"
-            " ones.",
+            f"People have labelled all {pool_size:,} images; there is nothing left to promote.",
+            "Write the manifest with `curator export clean.csv`, or add more images.",
         )
 
 
-def is_human(standing: NDArray[np.int8], origin: NDArray[np.int8]) -> NDArray[np.bool_]:
-    """Which images carry a person's label, (rows,)."""
-    human: NDArray[np.bool_] = (standing != NO_CODE) & (origin != code_of(Origin.PROMOTED))
+def is_human(standing: CodeArray, origin: CodeArray) -> BoolArray:
+    """Which images carry a human label, (rows,)."""
+    human: BoolArray = (standing != NO_CODE) & (origin != code_of(Origin.PROMOTED))
     return human
 
 
-def _teaches(
-    standing: NDArray[np.int8], origin: NDArray[np.int8], split: NDArray[np.int8]
-) -> NDArray[np.bool_]:
-    a_class, teaching = np.isin(standing, _CLASSES), np.isin(origin, _TEACHING_ORIGINS)
-    teaches: NDArray[np.bool_] = a_class & teaching & (split == code_of(Split.TRAIN))
+def _teaches(standing: CodeArray, origin: CodeArray, split: CodeArray) -> BoolArray:
+    a_class, teaching = np.isin(standing, CLASS_CODES), np.isin(origin, _TEACHING_ORIGINS)
+    teaches: BoolArray = a_class & teaching & (split == code_of(Split.TRAIN))
     return teaches

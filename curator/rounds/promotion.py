@@ -1,9 +1,9 @@
-"""Who is promoted and who loses a promotion: the rule, and nothing else.
+"""Who is promoted and who loses a promotion: the rule, and what a round's decisions add up to.
 
-`decide` is a pure function of probabilities, of what currently stands, and of the policy.
-An image gains a label above or below the promotion thresholds, and keeps it until it
-crosses a second, lower bar; the gap between the two keeps labels from flapping. Images
-that a person has labelled, that are blocked or withheld are never touched.
+`decide` is a pure function of probabilities, present labels and thresholds. An image gains a
+label above or below the promotion thresholds, and loses it when it crosses a second, less strict
+one; the gap between the two stops labels from flapping. Images that a person has labelled, that
+are blocked or withheld are never touched.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+from curator.base.arrays import CodeArray, FloatArray
+from curator.settings.sections import PromotionSettings
 
 
 class PoolLabel(IntEnum):
@@ -41,27 +44,59 @@ class HeldBack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ThresholdPolicy:
-    """Bars on P(positive): strict ones to gain a label, lower ones to keep it."""
+class RoundCounts:
+    """What the decisions of a round add up to, before anything else changed the labels.
 
-    promote_above: float
-    promote_below: float
-    revoke_below: float
-    revoke_above: float
+    `expected_errors` is the sum over promoted images of the probability that the label is wrong.
+    """
+
+    promoted_positive: int
+    promoted_negative: int
+    revoked: int
+    standing_promoted: int
+    without_human: int
+    expected_errors: float
+    held_back: HeldBack
 
 
 def decide(
-    probability: NDArray[np.floating], held: NDArray[np.int8], policy: ThresholdPolicy
-) -> NDArray[np.int8]:
+    probability: NDArray[np.floating], labels: CodeArray, thresholds: PromotionSettings
+) -> CodeArray:
     """One `RoundAction` per image, for P(positive) and `PoolLabel` codes; all arrays are (rows,).
 
     A probability that is not a number never promotes, and revokes what was promoted.
     """
-    actions = np.full(len(held), RoundAction.KEEP, dtype=np.int8)
-    free = held == PoolLabel.NOTHING
-    actions[free & (probability > policy.promote_above)] = RoundAction.PROMOTE_POSITIVE
-    actions[free & (probability < policy.promote_below)] = RoundAction.PROMOTE_NEGATIVE
-    fallen = (held == PoolLabel.PROMOTED_POSITIVE) & ~(probability >= policy.revoke_below)
-    risen = (held == PoolLabel.PROMOTED_NEGATIVE) & ~(probability <= policy.revoke_above)
+    actions = np.full(len(labels), RoundAction.KEEP, dtype=np.int8)
+    free = labels == PoolLabel.NOTHING
+    actions[free & (probability > thresholds.promote_above)] = RoundAction.PROMOTE_POSITIVE
+    actions[free & (probability < thresholds.promote_below)] = RoundAction.PROMOTE_NEGATIVE
+    # "not at least" instead of "below", so that NaN revokes.
+    fallen = (labels == PoolLabel.PROMOTED_POSITIVE) & ~(probability >= thresholds.revoke_below)
+    risen = (labels == PoolLabel.PROMOTED_NEGATIVE) & ~(probability <= thresholds.revoke_above)
     actions[fallen | risen] = RoundAction.REVOKE
     return actions
+
+
+def count_actions(
+    probability: FloatArray,
+    labels: CodeArray,
+    actions: CodeArray,
+    *,
+    without_human: int,
+    held_back: HeldBack,
+) -> RoundCounts:
+    """What these actions come to; arrays as in `decide`."""
+    gained_positive = actions == RoundAction.PROMOTE_POSITIVE
+    gained_negative = actions == RoundAction.PROMOTE_NEGATIVE
+    stays = actions == RoundAction.KEEP
+    positive = gained_positive | (stays & (labels == PoolLabel.PROMOTED_POSITIVE))
+    negative = gained_negative | (stays & (labels == PoolLabel.PROMOTED_NEGATIVE))
+    return RoundCounts(
+        promoted_positive=int(gained_positive.sum()),
+        promoted_negative=int(gained_negative.sum()),
+        revoked=int((actions == RoundAction.REVOKE).sum()),
+        standing_promoted=int(positive.sum() + negative.sum()),
+        without_human=without_human,
+        expected_errors=float((1 - probability[positive]).sum() + probability[negative].sum()),
+        held_back=held_back,
+    )

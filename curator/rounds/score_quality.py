@@ -1,20 +1,37 @@
-"""What human labels say of a round's scores, without flattering them.
+"""What human labels say of a round's scores, without flattering them; stored with the round.
 
-A label is judged by a score that it never taught, mapped to a probability by a calibration
-that it had no part in either: one map per fold, fitted on the labels of the other folds.
-Rounds are compared on the same labels, pair by pair, so that the difference is not drowned
-by which labels these are. No statement goes further than its standard error allows.
+A label that was trained on has a score from the head that was not taught it. That score is mapped
+to a probability by a calibration that the label had no part in either: one map per fold, fitted
+on the labels of the other folds. Rounds are compared on the same labels, pair by pair, because
+the difference between rounds is smaller than the difference between samples of labels. No
+statement goes further than its standard error allows.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.base.arrays import (
+    CLASS_CODES,
+    POSITIVE_CODE,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    positions_in,
+)
+from curator.base.vocabulary import Method, Origin, Split, code_of
+from curator.catalogue.pool import HumanLabels
+from curator.catalogue.rounds import RoundRecord
+from curator.charts.lines import Chart, Line, draw_charts
+from curator.classifiers.protocol import SAMPLE_FOR_POOL
+from curator.settings.sections import ClassesSettings
 from curator.statistics.calibration import calibrate_out_of_fold
 from curator.statistics.metrics import (
     ReliabilityBin,
@@ -23,18 +40,19 @@ from curator.statistics.metrics import (
     reliability,
 )
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-
 FEWEST = 20
 """Labels below which nothing is said about a round or a source."""
 SOURCE_LIMIT = 3.0
 """Standard deviations by which a source's positives may miss what scores lead to expect."""
+LARGE_DIFFERENCE = 0.1
+"""Difference between the class shares of labels and pool from which on it is mentioned."""
 
 _SMALLEST = 1e-9
 _DEVIATIONS = 2.0
-_WORTH_A_WORD = 0.01
+_LEAST_GAIN = 0.01
+_EM_STEPS = 1_000
+_EM_TOLERANCE = 1e-6
+_SMALLEST_SHARE = 1e-4
 
 
 class Trend(StrEnum):
@@ -47,7 +65,7 @@ class Trend(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """This round's log loss less that of `round_id`, on labels that both judge out of fold.
+    """This round's log loss less that of `round_id`, on labels, both out of fold.
 
     `before` is the log loss of that round.
     """
@@ -61,7 +79,7 @@ class Comparison:
     @property
     def verdict(self) -> Trend:
         """Better or worse only beyond two standard errors, and by more than a hundredth."""
-        least = max(_DEVIATIONS * self.standard_error, _WORTH_A_WORD * self.before)
+        least = max(_DEVIATIONS * self.standard_error, _LEAST_GAIN * self.before)
         if abs(self.difference) <= least:
             return Trend.NO_DIFFERENCE
         return Trend.BETTER if self.difference < 0 else Trend.WORSE
@@ -69,7 +87,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceQuality:
-    """How the scores of one source fare: positives expected and found among its labels.
+    """Quality of the scores of one source: positives expected and found among its labels.
 
     `deviations` is their difference in standard deviations of what the scores allow.
     """
@@ -84,7 +102,7 @@ class SourceQuality:
 
     @property
     def differs(self) -> bool:
-        """Whether the scores do not mean here what they say."""
+        """Whether the scores are not calibrated in this source."""
         return abs(self.deviations) > SOURCE_LIMIT
 
 
@@ -111,24 +129,130 @@ class ScoreQuality:
     first: Comparison | None = None
 
 
-def cross_calibrated(raw: Floats, folds: Ints, positive: Flags) -> Floats:
-    """P(positive) of judged labels, (labels,), each by a map that its fold had no part in.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PastRound:
+    """A committed round, and its scores (`SCORE_RECORD`) unless their file is lost or empty."""
 
-    `raw` is what the heads claim, strictly between 0 and 1; all arrays are (labels,).
+    record: RoundRecord
+    model_path: Path
+    scores: NDArray[Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class QualityLabels:
+    """Labels that judge a round's scores, all arrays (labels,).
+
+    `members` are their positions among all human labels. `probability` is P(positive), of heads
+    and of a calibration that the label had no part in; `on_pool` says whether the labels are a
+    random sample of the pool.
+    """
+
+    members: IntArray
+    probability: FloatArray
+    raw: FloatArray
+    folds: IntArray
+    positive: BoolArray
+    on_pool: bool
+
+
+def quality_labels(records: NDArray[Any], human: HumanLabels) -> QualityLabels | None:
+    """The labels that judge these scores; None if they are too few or of one class.
+
+    A random sample of the pool judges if it is large enough, else the seeds do.
+    """
+    positions = positions_in(records["image_id"], human.image_ids)
+    scored = positions >= 0
+    scored[scored] = np.isfinite(records["raw"][positions[scored]])
+    # Labels from a contact sheet were not looked at one by one.
+    usable = scored & np.isin(human.standing, CLASS_CODES)
+    usable &= human.method != code_of(Method.SHEET)
+    sampled = usable & (human.origin == code_of(Origin.CALIBRATION))
+    sampled &= human.split == code_of(Split.CALIBRATION)
+    on_pool = bool(sampled.sum() >= SAMPLE_FOR_POOL)
+    judging = sampled if on_pool else usable & (human.origin == code_of(Origin.SEED))
+    members = np.flatnonzero(judging)
+    positive = human.standing[members] == POSITIVE_CODE
+    if len(members) < FEWEST or positive.all() or not positive.any():
+        return None
+    raw = records["raw"][positions[members]]
+    folds = records["fold"][positions[members]].astype(np.int64)
+    return QualityLabels(
+        members=members,
+        probability=cross_calibrated(raw, folds, positive),
+        raw=raw,
+        folds=folds,
+        positive=positive,
+        on_pool=on_pool,
+    )
+
+
+def measure_quality(
+    records: NDArray[Any],
+    human: HumanLabels,
+    source_names: Mapping[int, str],
+    last: PastRound | None,
+    first: PastRound | None,
+) -> ScoreQuality | None:
+    """What labels say of a round's scores; None if they are too few.
+
+    `last` and `first` are the round before and the first one of the lineage.
+    """
+    labels = quality_labels(records, human)
+    if labels is None:
+        return None
+    probability, positive = labels.probability, labels.positive
+    sources = [source_names.get(int(number), "") for number in human.source_ids[labels.members]]
+    implied = None
+    if not labels.on_pool:
+        unlabelled = records["probability"][~np.isin(records["image_id"], human.image_ids)]
+        unlabelled = unlabelled[np.isfinite(unlabelled)]
+        implied = pool_share(unlabelled, float(positive.mean())) if len(unlabelled) else None
+    return replace(
+        score_quality(probability, positive, on_pool=labels.on_pool),
+        pool_share=implied,
+        sources=source_qualities(probability, positive, np.array(sources, dtype=np.str_)),
+        last=_compared(last, human, labels),
+        first=_compared(first, human, labels),
+    )
+
+
+def _compared(
+    past: PastRound | None, human: HumanLabels, labels: QualityLabels
+) -> Comparison | None:
+    """The present round against a past one, on the labels that both have scored."""
+    if past is None or past.scores is None:
+        return None
+    positions = positions_in(past.scores["image_id"], human.image_ids[labels.members])
+    both = positions >= 0
+    both[both] = np.isfinite(past.scores["raw"][positions[both]])
+    positive, folds = labels.positive[both], labels.folds[both]
+    if both.sum() < FEWEST or positive.all() or not positive.any():
+        return None
+    now = labels.probability
+    if not both.all():
+        now = cross_calibrated(labels.raw[both], folds, positive)
+    before = cross_calibrated(past.scores["raw"][positions[both]], folds, positive)
+    return compare(past.record.round_id, now, before, positive)
+
+
+def cross_calibrated(raw: FloatArray, folds: IntArray, positive: BoolArray) -> FloatArray:
+    """P(positive) of labels, (labels,), each by a map that its fold had no part in.
+
+    `raw` is the heads' own probability, strictly between 0 and 1; all arrays are (labels,).
     """
     clipped = np.clip(raw, _SMALLEST, 1 - _SMALLEST)
     margins = np.log(clipped) - np.log1p(-clipped)
     probability = np.empty(len(margins))
     for fold in np.unique(folds):
-        others, own = folds != fold, folds == fold
-        nobody = np.zeros(int(others.sum()), dtype=np.int64)
-        fitted = calibrate_out_of_fold(margins[others], nobody, positive[others], 1)
+        rest, own = folds != fold, folds == fold
+        same_head = np.zeros(int(rest.sum()), dtype=np.int64)
+        fitted = calibrate_out_of_fold(margins[rest], same_head, positive[rest], 1)
         probability[own] = fitted.probabilities(margins[own, None])[:, 0]
     return probability
 
 
-def score_quality(probability: Floats, positive: Flags, *, on_pool: bool) -> ScoreQuality:
-    """How good cross-calibrated probabilities are; both arrays are (labels,), not empty."""
+def score_quality(probability: FloatArray, positive: BoolArray, *, on_pool: bool) -> ScoreQuality:
+    """Quality of cross-calibrated probabilities; both arrays are (labels,), not empty."""
     return ScoreQuality(
         labels=len(positive),
         on_pool=on_pool,
@@ -141,17 +265,17 @@ def score_quality(probability: Floats, positive: Flags, *, on_pool: bool) -> Sco
 
 
 def source_qualities(
-    probability: Floats, positive: Flags, sources: NDArray[np.str_]
+    probability: FloatArray, positive: BoolArray, sources: NDArray[np.str_]
 ) -> tuple[SourceQuality, ...]:
-    """The same for each source with at least `FEWEST` labels; all arrays are (labels,)."""
-    found = []
+    """Quality of the scores in each source with `FEWEST` labels or more; arrays are (labels,)."""
+    qualities = []
     for source in np.unique(sources):
         inside = sources == source
         if inside.sum() < FEWEST:
             continue
         p, y = probability[inside], positive[inside]
         spread = float(np.sqrt(np.maximum((p * (1 - p)).sum(), 1e-12)))
-        found.append(
+        qualities.append(
             SourceQuality(
                 source=str(source),
                 labels=len(p),
@@ -162,10 +286,10 @@ def source_qualities(
                 deviations=float((y.sum() - p.sum()) / spread),
             )
         )
-    return tuple(found)
+    return tuple(qualities)
 
 
-def compare(round_id: int, now: Floats, before: Floats, positive: Flags) -> Comparison:
+def compare(round_id: int, now: FloatArray, before: FloatArray, positive: BoolArray) -> Comparison:
     """This round's probabilities against those of round `round_id`, all (labels,)."""
     losses = log_losses(before, positive)
     differences = log_losses(now, positive) - losses
@@ -178,51 +302,97 @@ def compare(round_id: int, now: Floats, before: Floats, positive: Flags) -> Comp
     )
 
 
-def log_losses(probability: Floats, positive: Flags) -> Floats:
-    """-log of the probability of what turned out true, per label."""
+def log_losses(probability: FloatArray, positive: BoolArray) -> FloatArray:
+    """-log of the probability of the label, per label."""
     right = np.where(positive, probability, 1 - probability)
-    losses: Floats = -np.log(np.clip(right, _SMALLEST, 1.0))
+    losses: FloatArray = -np.log(np.clip(right, _SMALLEST, 1.0))
     return losses
 
 
-def advice(judgement: ScoreQuality) -> str:
+def advice(quality: ScoreQuality) -> str:
     """Whether another round can be expected to help, in one sentence."""
-    if judgement.last is None:
+    if quality.last is None:
         return (
             "Whether another round helps is known after the next one; in our trials the first"
             " round was as good as any, and more labels helped more."
         )
-    last, first = judgement.last, judgement.first
+    last, first = quality.last, quality.first
     if first is not None and first.verdict is Trend.WORSE:
         return (
             f"Round {first.round_id} was better (log loss {first.difference:+.4f} since then,"
             f" standard error {first.standard_error:.4f}): `curator rollback --to"
             f" {first.round_id}`, and label more instead."
         )
-    told = f"{last.difference:+.4f} against round {last.round_id}, standard error"
-    told = f"log loss {told} {last.standard_error:.4f}, {last.labels:,} labels"
+    change = (
+        f"log loss {last.difference:+.4f} against round {last.round_id}, standard error"
+        f" {last.standard_error:.4f}, {last.labels:,} labels"
+    )
     if last.verdict is Trend.BETTER:
-        return f"This round helped ({told}); another one may, too."
+        return f"This round helped ({change}); another one may, too."
     if last.verdict is Trend.WORSE:
         return (
-            f"This round did harm ({told}): `curator rollback --to {last.round_id}`, and label"
+            f"This round did harm ({change}): `curator rollback --to {last.round_id}`, and label"
             " more instead."
         )
-    return f"These labels show no gain from this round ({told}); new labels would help more."
+    return f"These labels show no gain from this round ({change}); new labels would help more."
 
 
-def as_kept(judgement: ScoreQuality | None) -> dict[str, Any] | None:
-    """A judgement as JSON, as the round's outcome keeps it."""
-    return None if judgement is None else asdict(judgement)
+def as_stored(quality: ScoreQuality | None) -> dict[str, Any] | None:
+    """As JSON, for the outcome of a round."""
+    return None if quality is None else asdict(quality)
 
 
-def from_kept(kept: dict[str, Any] | None) -> ScoreQuality | None:
-    """Read back what `as_kept` made; None for what another version kept in another form."""
-    if kept is None or kept.keys() != {one.name for one in fields(ScoreQuality)}:
+def from_stored(stored: dict[str, Any] | None) -> ScoreQuality | None:
+    """Read back what `as_stored` wrote; None for what another version stored in another form."""
+    if stored is None or stored.keys() != {field.name for field in fields(ScoreQuality)}:
         return None
-    values = dict(kept)
-    values["reliability"] = tuple(ReliabilityBin(**one) for one in kept["reliability"])
-    values["sources"] = tuple(SourceQuality(**one) for one in kept["sources"])
+    values = dict(stored)
+    values["reliability"] = tuple(ReliabilityBin(**row) for row in stored["reliability"])
+    values["sources"] = tuple(SourceQuality(**row) for row in stored["sources"])
     for name in ("last", "first"):
-        values[name] = None if kept[name] is None else Comparison(**kept[name])
+        values[name] = None if stored[name] is None else Comparison(**stored[name])
     return ScoreQuality(**values)
+
+
+def pool_share(probability: NDArray[np.floating], labelled_share: float) -> float:
+    """The share of positives among images with these scores, (images,).
+
+    `labelled_share` is that of the labels which the scores were calibrated on. Saerens, Latinne
+    and Decaestecker (2002), Neural Computation 14, eq. 2.9: expectation and maximisation. It
+    holds if the pool differs from the labels in its class shares alone, and not in what either
+    class looks like. Scores cannot show whether that is so, and so this share promotes nobody.
+    """
+    p = np.asarray(probability, dtype=np.float64)
+    before = float(np.clip(labelled_share, _SMALLEST_SHARE, 1 - _SMALLEST_SHARE))
+    share = before
+    for _ in range(_EM_STEPS):
+        positive = p * (share / before)
+        negative = (1 - p) * ((1 - share) / (1 - before))
+        total = positive + negative
+        following = float(np.mean(np.divide(positive, total, where=total > 0, out=p.copy())))
+        following = float(np.clip(following, _SMALLEST_SHARE, 1 - _SMALLEST_SHARE))
+        if abs(following - share) < _EM_TOLERANCE:
+            return following
+        share = following
+    return share
+
+
+def draw_calibration(
+    folder: Path, quality: ScoreQuality, round_id: int, classes: ClassesSettings
+) -> Path:
+    """Draw the reliability diagram of a round as a PNG in `folder`."""
+    bins = quality.reliability
+    measured = Line(
+        name=f"{quality.labels:,} labels",
+        x=tuple(bin.mean_probability for bin in bins),
+        y=tuple(bin.share_positive for bin in bins),
+        low=tuple(bin.low_share for bin in bins),
+        high=tuple(bin.high_share for bin in bins),
+    )
+    chart = Chart(
+        title=f"Round {round_id}: what scores say and what is found",
+        x_name=f"P({classes.positive})",
+        y_name=f"share {classes.positive}",
+        lines=(measured, Line(name="as it should be", x=(0.0, 1.0), y=(0.0, 1.0), dashed=True)),
+    )
+    return draw_charts(folder / f"calibration-{round_id}.png", (chart,))

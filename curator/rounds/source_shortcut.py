@@ -1,26 +1,41 @@
-"""When a classifier may have learned where images come from instead of what they show.
+"""Warnings when a classifier may have learned the source of images instead of their class.
 
-If one class was labelled in one source and the other class in another, everything that
-tells the sources apart tells the classes apart, too, and no label out of fold can say which
-of the two was learned. Three things are looked at: whether the sources of the pool itself
-carry labels of both classes, whether sources go with classes, and whether the labelled
-images of a class can be told from images of the pool that the scores put in that class. A
-random sample of the pool settles it: what fails there has failed.
+If one class was labelled in one source and the other class in another, everything that tells the
+sources apart tells the classes apart, too, and no out-of-fold error can show which of the two was
+learned. Three things are measured: whether the sources of the pool itself carry labels of both
+classes, whether sources go with classes, and whether a small head can tell the labelled images of
+a class from images of the pool that the scores put in that class. A random sample of the pool
+settles it: if the error is larger there than on the seeds, there is a warning, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.statistics.metrics import ErrorEstimate
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+from curator.base.arrays import (
+    CLASS_CODES,
+    POSITIVE_CODE,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    positions_in,
+)
+from curator.base.vocabulary import Method, Origin, Split, code_of
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.images import image_details
+from curator.catalogue.pool import HumanLabels
+from curator.catalogue.queues import random_without_human
+from curator.classifiers.heads.model import standardize
+from curator.classifiers.heads.pseudo_labels import human_weights
+from curator.classifiers.heads.solver import fit_heads
+from curator.classifiers.protocol import SAMPLE_FOR_POOL, RowSource
+from curator.settings.sections import ClassesSettings
+from curator.statistics.metrics import ErrorEstimate, error_estimate
 
 ENOUGH_AT_HOME = 20
 """Labels of a class from the pool's own sources that make a shortcut by source useless."""
@@ -30,6 +45,14 @@ ASSOCIATED = 0.5
 """Cramér's V of sources and classes from which on they go together."""
 TOLD_APART = 0.9
 """Area under the curve from which on labelled images are recognisably not of the pool."""
+SAMPLE_SIZE = 1_000
+"""Unlabelled images whose sources are looked up, at random."""
+
+_COMPARED = 300
+_FEWEST = 30
+_DETAILS = 500
+_PARTS = 5
+_REGULARIZATION = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +75,119 @@ class RoundWarning:
     cure: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PoolSample:
+    """A random sample of images without a human label, and their share in each source."""
+
+    image_ids: IntArray
+    shares: Mapping[int, float]
+
+
+def read_pool_sample(
+    catalogue: Catalogue, human: HumanLabels, source_names: Mapping[int, str], seed: int
+) -> PoolSample | None:
+    """A sample of the pool if sources go with classes so far that a warning may need it."""
+    teaching = _teaching(human)
+    positive = human.standing[teaching] == POSITIVE_CODE
+    if not go_together(human.source_ids[teaching], positive):
+        return None
+    image_ids = random_without_human(catalogue, size=SAMPLE_SIZE, seed=seed)
+    numbers = {name: number for number, name in source_names.items()}
+    shares: dict[int, float] = {}
+    for start in range(0, len(image_ids), _DETAILS):
+        chunk = image_ids[start : start + _DETAILS]
+        for image in image_details(catalogue, chunk).values():
+            if image.locations:
+                source = numbers[image.locations[0].source]
+                shares[source] = shares.get(source, 0.0) + 1 / len(image_ids)
+    return PoolSample(image_ids=np.array(image_ids, dtype=np.int64), shares=shares)
+
+
+def shortcut_warnings(
+    records: NDArray[Any],
+    human: HumanLabels,
+    features: RowSource,
+    feature_rows: IntArray,
+    sample: PoolSample | None,
+    source_names: Mapping[int, str],
+    classes: ClassesSettings,
+) -> tuple[RoundWarning, ...]:
+    """Reasons not to trust scores; `feature_rows` are those of the images of `records`."""
+    claimed = _raw_of(records, human.image_ids)
+    positive = human.standing == POSITIVE_CODE
+    wrong = (claimed > 0.5) != positive
+    # Labels from a contact sheet were not looked at one by one, so they measure nothing.
+    measuring = _of_a_class(human) & np.isfinite(claimed) & (human.method != code_of(Method.SHEET))
+    sampled = (human.origin == code_of(Origin.CALIBRATION)) & (
+        human.split == code_of(Split.CALIBRATION)
+    )
+    on_seeds = error_estimate(wrong[measuring & (human.origin == code_of(Origin.SEED))])
+    on_pool = error_estimate(wrong[measuring & sampled])
+    if fails_on_pool(on_seeds, on_pool):
+        warnings = [_failing(on_seeds, on_pool)]
+    elif on_pool.sample >= SAMPLE_FOR_POOL:
+        # A random sample of the pool is scored as well as the seeds: no shortcut was learned.
+        return ()
+    else:
+        warnings = []
+    if sample is None:
+        return tuple(warnings)
+    teaching = _teaching(human)
+    for suspected in suspicions(human.source_ids[teaching], positive[teaching], sample.shares):
+        labelled = teaching & (positive == suspected.positive)
+        labelled &= np.isin(human.source_ids, suspected.sources)
+        # Images of the pool that the scores put in the class, or the likeliest if they are few.
+        raw = _raw_of(records, sample.image_ids)
+        for_class = raw if suspected.positive else 1 - raw
+        count = int(np.clip((for_class > 0.5).sum(), _FEWEST, _COMPARED))
+        likeliest = np.argsort(-np.nan_to_num(for_class), kind="stable")[:count]
+        positions = positions_in(records["image_id"], sample.image_ids[likeliest])
+        pool_rows = feature_rows[positions[positions >= 0]]
+        labelled_rows = human.feature_rows[labelled][:_COMPARED]
+        if len(labelled_rows) < _FEWEST or len(pool_rows) < _FEWEST:
+            continue
+        area = separability(features.gather(labelled_rows), features.gather(pool_rows))
+        if area >= TOLD_APART:
+            warnings.append(_shortcut(suspected, area, source_names, classes))
+    return tuple(warnings)
+
+
+def _of_a_class(human: HumanLabels) -> BoolArray:
+    return np.isin(human.standing, CLASS_CODES) & (human.feature_rows >= 0)
+
+
+def _teaching(human: HumanLabels) -> BoolArray:
+    origins = [code_of(Origin.SEED), code_of(Origin.REVIEW)]
+    return _of_a_class(human) & np.isin(human.origin, origins)
+
+
+def _raw_of(records: NDArray[Any], image_ids: IntArray) -> FloatArray:
+    """Raw P(positive) of images, (images,), NaN without a score."""
+    positions = positions_in(records["image_id"], image_ids)
+    if not len(records):
+        return np.full(len(image_ids), np.nan)
+    return np.where(positions >= 0, records["raw"][positions], np.nan)
+
+
+def separability(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """The cross-fitted area under the curve of a head that tells two sets of features apart.
+
+    Raises LearnError if all features are the same.
+    """
+    x = np.concatenate([first, second]).astype(np.float32)
+    is_first = np.arange(len(x)) < len(first)
+    wide = x.astype(np.float64)
+    scale = standardize(len(x), wide.sum(axis=0), np.square(wide).sum(axis=0))
+    parts = np.arange(len(x)) % _PARTS
+    weights = human_weights(is_first, parts, _PARTS, balanced=True)
+    values = scale.apply(x)
+    heads = fit_heads(values, is_first, weights, regularization=_REGULARIZATION)
+    margins = heads.margins(values)[np.arange(len(x)), parts].astype(np.float64)
+    return area_under_curve(margins, is_first)
+
+
 def suspicions(
-    source_ids: Ints, positive: Flags, pool_shares: Mapping[int, float]
+    source_ids: IntArray, positive: BoolArray, pool_shares: Mapping[int, float]
 ) -> tuple[Suspicion, ...]:
     """Classes that may have been learned by their source.
 
@@ -63,37 +197,38 @@ def suspicions(
     if not go_together(source_ids, positive):
         return ()
     association = cramers_v(source_ids, positive)
-    shares = np.array([pool_shares.get(int(one), 0.0) for one in source_ids])
+    shares = np.array([pool_shares.get(int(number), 0.0) for number in source_ids])
     at_home = shares >= HOME_SHARE
-    found = []
+    suspected = []
     for side in (True, False):
         of_class = positive == side
         home = int((of_class & at_home).sum())
         if home < ENOUGH_AT_HOME and of_class.any():
             elsewhere = source_ids[of_class & ~at_home]
-            names, counts = np.unique(elsewhere, return_counts=True)
-            found.append(
+            numbers, counts = np.unique(elsewhere, return_counts=True)
+            order = np.argsort(-counts, kind="stable")
+            suspected.append(
                 Suspicion(
                     positive=side,
                     labels=int(of_class.sum()),
                     at_home=home,
-                    sources=tuple(int(one) for one in names[np.argsort(-counts, kind="stable")]),
+                    sources=tuple(numbers[order].tolist()),
                     association=association,
                 )
             )
-    return tuple(found)
+    return tuple(suspected)
 
 
-def go_together(source_ids: Ints, positive: Flags) -> bool:
+def go_together(source_ids: IntArray, positive: BoolArray) -> bool:
     """Whether sources go with classes so far that one might be learned for the other."""
     return cramers_v(source_ids, positive) >= ASSOCIATED
 
 
-def cramers_v(groups: Ints, positive: Flags) -> float:
+def cramers_v(groups: IntArray, positive: BoolArray) -> float:
     """How far groups go with two classes, 0 to 1. Cramér (1946), Mathematical Methods, ch. 21."""
-    _, place = np.unique(groups, return_inverse=True)
-    table = np.zeros((int(place.max(initial=-1)) + 1, 2))
-    np.add.at(table, (place, positive.astype(np.int64)), 1.0)
+    _, rows = np.unique(groups, return_inverse=True)
+    table = np.zeros((int(rows.max(initial=-1)) + 1, 2))
+    np.add.at(table, (rows, positive.astype(np.int64)), 1.0)
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / max(table.sum(), 1.0)
     if min(table.shape) < 2 or not (table.sum(axis=0) > 0).all():
         return 0.0
@@ -101,7 +236,7 @@ def cramers_v(groups: Ints, positive: Flags) -> float:
     return float(np.sqrt(squares.sum() / table.sum()))
 
 
-def area_under_curve(scores: Floats, positive: Flags) -> float:
+def area_under_curve(scores: FloatArray, positive: BoolArray) -> float:
     """The chance that a positive scores above a negative; ties count half.
 
     Mann and Whitney (1947), Annals of Mathematical Statistics 18.
@@ -109,8 +244,8 @@ def area_under_curve(scores: Floats, positive: Flags) -> float:
     from scipy.stats import rankdata
 
     ranks, count = rankdata(scores), int(positive.sum())
-    others = len(positive) - count
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / max(count * others, 1))
+    negatives = len(positive) - count
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / max(count * negatives, 1))
 
 
 def fails_on_pool(seeds: ErrorEstimate, sample: ErrorEstimate) -> bool:
@@ -119,3 +254,44 @@ def fails_on_pool(seeds: ErrorEstimate, sample: ErrorEstimate) -> bool:
     The 95% intervals must lie apart, which happens by chance in well under 1% of cases.
     """
     return sample.sample > 0 and sample.low > seeds.high
+
+
+def _shortcut(
+    suspected: Suspicion,
+    area: float,
+    source_names: Mapping[int, str],
+    classes: ClassesSettings,
+) -> RoundWarning:
+    name = classes.positive if suspected.positive else classes.negative
+    where = ", ".join(f"`{source_names[number]}`" for number in suspected.sources[:3])
+    return RoundWarning(
+        kind="shortcut",
+        problem=(
+            f"{suspected.labels - suspected.at_home:,} of {suspected.labels:,} labels `{name}` come"
+            f" from {where}, where hardly any unlabelled image lies, and these images can be told"
+            f" from those of the pool that the scores call `{name}` (area under the curve"
+            f" {area:.2f}). The classifier may have learned the source instead of the class, and"
+            " the measured error cannot show it."
+        ),
+        cure=(
+            "Label about 100 random images of the pool, then run `curator round` again: `curator"
+            " review random`, or `curator queue random --size 100 --output pool.csv` and `curator"
+            " label pool.csv --origin review`. `curator review calibration` (50 or more) measures"
+            " the error there."
+        ),
+    )
+
+
+def _failing(seeds: ErrorEstimate, sample: ErrorEstimate) -> RoundWarning:
+    return RoundWarning(
+        kind="fails-on-pool",
+        problem=(
+            f"On a random sample of the pool {sample.errors:,} of {sample.sample:,} labels are on"
+            f" the wrong side, on the seeds only {seeds.errors:,} of {seeds.sample:,}: the seeds do"
+            " not resemble the pool."
+        ),
+        cure=(
+            "Label about 100 random images of the pool to learn from, then run `curator round`"
+            " again: `curator review random`."
+        ),
+    )

@@ -21,7 +21,8 @@ from curator.audits.outlook import BestPlan, best_plan
 from curator.audits.plan import next_promise
 from curator.audits.test import AuditOutcome, close_audit
 from curator.rounds.gates import GateInputs, hold_back
-from curator.rounds.promotion import PoolLabel, RoundAction, ThresholdPolicy, decide
+from curator.rounds.promotion import PoolLabel, RoundAction, decide
+from curator.settings.sections import PromotionSettings
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -132,12 +133,12 @@ def nothing_learned(labels: int, images: int) -> PolicyOutcome:
     )
 
 
-def play_thresholds(rounds: Sequence[KnownScores], policy: ThresholdPolicy) -> PolicyOutcome:
+def play_thresholds(rounds: Sequence[KnownScores], thresholds: PromotionSettings) -> PolicyOutcome:
     """What stands promoted after these rounds."""
     truth, said = rounds[-1].truth, rounds[-1].judged_positive
     held = np.full(len(truth), PoolLabel.NOTHING, dtype=np.int8)
     for scores in rounds:
-        actions = decide(scores.probability, held, policy)
+        actions = decide(scores.probability, held, thresholds)
         hold_back(actions, scores.sights)
         held[actions == RoundAction.PROMOTE_POSITIVE] = PoolLabel.PROMOTED_POSITIVE
         held[actions == RoundAction.PROMOTE_NEGATIVE] = PoolLabel.PROMOTED_NEGATIVE

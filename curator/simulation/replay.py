@@ -8,24 +8,17 @@ forgotten. Nothing here knows a workspace, so nothing can be written to one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.classifiers.heads.frozen import (
-    Plan,
-    PoolSlice,
-    Scorer,
-    Survey,
-    Teacher,
-    TrainingLabels,
-    survey,
-    train,
-)
+from curator.base.arrays import positions_in
+from curator.classifiers.heads.features import PoolFeatures
+from curator.classifiers.heads.frozen import FrozenHeads, Teacher
 from curator.classifiers.heads.graph import nearest_distances
-from curator.classifiers.heads.neighbour_smoothing import FeatureSource
-from curator.classifiers.heads.neighbours import Neighbourhood, places_of
+from curator.classifiers.heads.neighbour_smoothing import Neighbourhood
+from curator.classifiers.protocol import PoolSlice, RowSource, TrainingInputs, TrainingLabels
 from curator.rounds.gates import LABEL_LIMIT, GateInputs, largest_usual_distance
 from curator.simulation.policies import KnownScores, draw_labels
 from curator.statistics.folds import fold_of, in_proportion_to_error, sampling_rank
@@ -62,7 +55,7 @@ class FeatureSpace:
 
 
 class SimulationRun:
-    """Plays rounds on a pool, with `around` where neighbours are heard.
+    """Plays rounds on a pool, with `neighbours` where scores are smoothed.
 
     With a `space`, gates learn how far images lie from what is labelled; beyond `distance`
     times the farthest usual they hold back. Raises LearnError if features are constant.
@@ -71,24 +64,23 @@ class SimulationRun:
     def __init__(
         self,
         pool: KnownPool,
-        features: FeatureSource,
-        plan: Plan,
-        around: Neighbourhood | None = None,
+        features: RowSource,
+        heads: FrozenHeads,
+        neighbours: Neighbourhood | None = None,
         space: FeatureSpace | None = None,
         distance: float = 0.0,
     ) -> None:
         self.pool = pool
-        self._features, self._plan, self._around = features, plan, around
-        self._distance = distance
-        asked = space is not None and distance > 0
-        self._vectors = space.vectors[places_of(space.rows, pool.rows)] if asked and space else None
-        nobody = np.zeros(len(pool), dtype=np.bool_)
-        alone = replace(plan, pseudo=None)
-        self._first = survey(self._slices(nobody, 0), features, None, alone)
+        self._heads, self._neighbours, self._distance = heads, neighbours, distance
+        self._vectors = None
+        if space is not None and distance > 0:
+            self._vectors = space.vectors[positions_in(space.rows, pool.rows)]
+        runs = [pool.rows[start : start + _SLICE] for start in range(0, len(pool), _SLICE)]
+        self._features = PoolFeatures(features, runs)
 
     def can_teach(self, places: Ints, said: Flags, *, seed: int) -> bool:
         """Whether every head would see both classes of these labels."""
-        folds = fold_of(self.pool.unit_keys[places], self._plan.heads, seed)
+        folds = fold_of(self.pool.unit_keys[places], self._heads.folds, seed)
         return all(len(np.unique(folds[side])) > 1 for side in (said, ~said))
 
     def draw(
@@ -127,12 +119,16 @@ class SimulationRun:
         teacher: Teacher | None = None
         labelled = np.zeros(len(self.pool), dtype=np.bool_)
         labelled[places] = True
-        labels = self._labels(places, said, seed)
+        inputs = TrainingInputs(
+            images=self._features,
+            fingerprint="",
+            labels=self._labels(places, said, seed),
+            slices=list(self._slices(labelled, seed)),
+            neighbours=self._neighbours,
+        )
         for _ in range(rounds):
-            surveyed = self._survey(labelled, teacher, seed)
-            trained = train(labels, self._features, surveyed, self._plan, {}, self._around)
-            scorer = Scorer(trained, surveyed, self._plan)
-            parts = [scorer.score(part) for part in self._slices(labelled, seed)]
+            trained = self._heads.fit(inputs, teacher)
+            parts = [trained.score(part) for part in inputs.slices]
             calibrated = np.concatenate([part[0] for part in parts])
             raw = np.concatenate([part[1] for part in parts])
             found.append(
@@ -144,10 +140,10 @@ class SimulationRun:
                     judged_raw=raw[places],
                     judged_positive=said,
                     sights=self._sights(places, labelled, seed),
-                    slips=trained.reading.wrong_share,
+                    slips=trained.weights.wrong_share,
                 )
             )
-            teacher = trained.as_teacher()
+            teacher = trained.as_previous()
         return found
 
     def _sights(self, places: Ints, labelled: Flags, seed: int) -> GateInputs:
@@ -161,18 +157,12 @@ class SimulationRun:
             limit=self._distance * usual,
         )
 
-    def _survey(self, labelled: Flags, teacher: Teacher | None, seed: int) -> Survey:
-        if teacher is None or self._plan.pseudo is None:
-            return self._first
-        scale = self._first.standardizer
-        return survey(self._slices(labelled, seed), self._features, teacher, self._plan, scale)
-
     def _slices(self, labelled: Flags, seed: int) -> Iterator[PoolSlice]:
         for start in range(0, len(self.pool), _SLICE):
             part = slice(start, start + _SLICE)
             yield PoolSlice(
                 rows=self.pool.rows[part],
-                folds=fold_of(self.pool.unit_keys[part], self._plan.heads, seed),
+                folds=fold_of(self.pool.unit_keys[part], self._heads.folds, seed),
                 ranks=sampling_rank(self.pool.unit_keys[part], seed),
                 teachable=~labelled[part],
                 taught=labelled[part],
@@ -182,10 +172,12 @@ class SimulationRun:
         everything = np.ones(len(places), dtype=np.bool_)
         return TrainingLabels(
             rows=self.pool.rows[places],
-            folds=fold_of(self.pool.unit_keys[places], self._plan.heads, seed),
+            units=self.pool.unit_keys[places],
+            folds=fold_of(self.pool.unit_keys[places], self._heads.folds, seed),
             positive=said,
             trains=everything,
             calibrates=everything,
             representative=everything,
             sampled=~everything,
+            set_aside=~everything,
         )

@@ -23,14 +23,13 @@ from curator.base.vocabulary import Label
 from curator.catalogue.features import list_feature_sets
 from curator.catalogue.pool import pool_chunks
 from curator.charts.lines import Chart, Line, draw_charts
-from curator.classifiers.devices import core_count
-from curator.classifiers.heads.frozen import use_threads
+from curator.classifiers.devices import choose_placement, core_count, use_threads
+from curator.classifiers.heads.frozen import FrozenHeads
 from curator.encoding.feature_set import FeatureSet, current_features, open_features
 from curator.errors import DataError, UsageError
 from curator.intake.answers import KnownLabels, read_known_labels
-from curator.rounds.neighbour_graph import required_graph, smoothing_graph
-from curator.rounds.run import plan_of
-from curator.rounds.score import policy_of, read_pool
+from curator.rounds.labels import read_pool
+from curator.rounds.neighbour_graph import pool_graph, uses_graph
 from curator.simulation.cache import RunCache
 from curator.simulation.policies import (
     AuditRules,
@@ -167,26 +166,34 @@ class _Stage:
         self.pool, self.without_truth = _known_pool(workspace, features, known)
         self._wish, self._workspace = wish, workspace
         _check_pool(self.pool.truth, wish, truth, workspace)
-        plan = plan_of(workspace.settings)
-        pool = read_pool(workspace, features.feature_set_id)
-        found = required_graph(workspace, features, pool, progress)
+        settings = workspace.settings
+        device = choose_placement(device=settings.runtime.device).device
+        pool = read_pool(workspace.catalogue, features.feature_set_id)
+        graph = None
+        if uses_graph(settings):
+            folder, threads = workspace.folder("graphs"), settings.runtime.threads
+            graph = pool_graph(folder, features, pool, threads, progress)
+        smoothed = graph is not None and settings.classifier.neighbour_share > 0
         self._rehearsal = SimulationRun(
             self.pool,
             features,
-            plan,
-            around=smoothing_graph(workspace, found),
-            space=FeatureSpace(rows=found.around.rows, vectors=found.vectors) if found else None,
+            FrozenHeads(settings, device),
+            neighbours=graph.neighbours if graph and smoothed else None,
+            space=FeatureSpace(rows=graph.neighbours.rows, vectors=graph.vectors)
+            if graph
+            else None,
             distance=workspace.settings.gates.distance,
         )
         self._kept = RunCache(
             workspace.folder("reports") / "simulations",
             (
                 features.fingerprint,
-                found and found.around.digest,
-                plan,
+                graph and graph.neighbours.digest,
+                device,
                 *(
                     section.model_dump(mode="json")
                     for section in (
+                        workspace.settings.classifier,
                         workspace.settings.promotion,
                         workspace.settings.gates,
                         workspace.settings.audit,
@@ -250,7 +257,7 @@ class _Stage:
         if setting.policy != "certified":
             raw = setting.policy == "raw"
             return play_thresholds(
-                [one.as_raw() if raw else one for one in found], policy_of(settings.promotion)
+                [one.as_raw() if raw else one for one in found], settings.promotion
             )
         sample = None if setting.decisions is None else setting.decisions - setting.seeds
         assert setting.max_error is not None

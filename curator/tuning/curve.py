@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from curator.base.progress import SILENT, Progress
 from curator.charts.lines import Chart, Line, draw_charts
-from curator.classifiers.devices import core_count
-from curator.classifiers.heads.frozen import use_threads
+from curator.classifiers.devices import core_count, use_threads
 from curator.errors import DataError
 from curator.tuning.trials import (
     StudyLabels,

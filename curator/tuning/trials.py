@@ -26,7 +26,6 @@ from curator.classifiers.networks.training_set import (
 )
 from curator.encoding.pixel_packs import network_request, pixel_input, ready_pixels
 from curator.errors import DataError
-from curator.rounds.networks import say_whose_code
 from curator.settings.file import check_settings
 from curator.settings.sections import Settings
 from curator.statistics.metrics import ErrorEstimate, error_estimate
@@ -154,13 +153,14 @@ def train_on(
     `changes` replace fields of the recipe. Raises DataError unless networks are trained
     here, and what training raises.
     """
+    from curator.classifiers.networks.classifier import announce_user_code
     from curator.classifiers.networks.network import build_network, parameter_count
     from curator.classifiers.networks.train import train_network
     from curator.classifiers.networks.training_set import training_set
 
     needs_networks(workspace.settings)
     request, pixels = network_request(workspace), pixel_input(workspace)
-    say_whose_code(workspace, request, progress)
+    announce_user_code(request, workspace.root, progress)
     ids = train.image_ids if validation is None else np.concatenate(
         [train.image_ids, validation.image_ids]
     )  # fmt: skip

@@ -23,8 +23,7 @@ import numpy as np
 from curator.base.files import replacing
 from curator.base.progress import SILENT, Progress, Stage
 from curator.charts.lines import Chart, Line, draw_charts
-from curator.classifiers.devices import core_count
-from curator.classifiers.heads.frozen import use_threads
+from curator.classifiers.devices import core_count, use_threads
 from curator.classifiers.quiet import quiet_libraries
 from curator.errors import DataError, LearnError, SettingsError, UsageError
 from curator.settings.file import as_toml, setting_keys, unknown_key, write_settings

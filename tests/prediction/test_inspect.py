@@ -78,9 +78,9 @@ def test_the_activation_map_is_that_of_the_formula() -> None:
     assert heat.max() == pytest.approx(1.0)
     assert heat.min() >= 0
     from curator.classifiers.networks.batch_loading import margins_of
-    from curator.rounds.networks import HeldPixels
+    from curator.classifiers.networks.classifier import PixelsInMemory
 
-    again = margins_of(network, HeldPixels(picture[None]), np.zeros(1, np.int64))
+    again = margins_of(network, PixelsInMemory(picture[None]), np.zeros(1, np.int64))
     assert odds == pytest.approx(float(again[0]), abs=1e-4)
 
 

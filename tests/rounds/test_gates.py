@@ -34,8 +34,8 @@ def test_images_unlike_anything_labelled_are_not_promoted_but_shown(tmp_path: Pa
     (with_gate,), (without,) = rounds(gated), rounds(open_)
     assert open_.promoted()[:60].sum() > 30
     assert not gated.promoted()[:60].any()
-    assert with_gate.held_back.distance >= open_.promoted()[:60].sum()
-    assert without.held_back.distance == 0
+    assert with_gate.counts.held_back.distance >= open_.promoted()[:60].sum()
+    assert without.counts.held_back.distance == 0
     usual = gated.promoted()[220:].sum()
     assert usual > 0.95 * open_.promoted()[220:].sum()
     ids = gated.image_ids()

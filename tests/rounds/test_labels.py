@@ -7,8 +7,9 @@ import pytest
 
 from curator.base.vocabulary import CurrentLabel, Method, Origin, Split, code_of
 from curator.catalogue.pool import HumanLabels, PoolChunk
+from curator.classifiers.heads.frozen import check_folds
 from curator.errors import DataError
-from curator.rounds.labels import check_labels, held, pool_slice, training_labels
+from curator.rounds.labels import check_labels, pool_labels, pool_slice, training_labels
 from curator.rounds.promotion import PoolLabel
 from curator.settings.sections import ClassesSettings
 from curator.statistics.folds import fold_of
@@ -116,7 +117,7 @@ def test_what_a_round_may_do_with_an_image(
 ) -> None:
     part = pool_slice(found, FOLDS, SEED)
     assert (part.teachable[0], part.taught[0]) == (teachable, taught)
-    assert held(found)[0] == code
+    assert pool_labels(found)[0] == code
 
 
 def human(*rows: tuple[CurrentLabel, Origin, Method, Split], feature_row: int = 0) -> HumanLabels:
@@ -152,6 +153,9 @@ def test_no_label_both_teaches_and_judges_for_the_pool() -> None:
         assert labels.representative[index] == (teaches and origin is Origin.SEED)
         sampled = origin is Origin.CALIBRATION and split is Split.CALIBRATION
         assert labels.sampled[index] == (sampled and method is not Method.SHEET)
+        aside = split is Split.CALIBRATION and method is not Method.SHEET
+        assert labels.set_aside[index] == aside
+    assert not (labels.trains & labels.set_aside).any()
 
 
 def test_unsure_conflicts_and_images_without_features_are_no_labels() -> None:
@@ -172,17 +176,17 @@ def test_a_class_within_one_fold_is_too_few_whatever_the_count() -> None:
     found.unit_keys[:30] = same
     labels = training_labels(found, FOLDS, SEED)
     with pytest.raises(DataError, match="All 30 images labelled good hang together in groups"):
-        check_labels(labels, FOLDS, ClassesSettings())
+        check_folds(labels, FOLDS, ClassesSettings())
     few = training_labels(
         human((CurrentLabel.POSITIVE, *seed), *[(CurrentLabel.NEGATIVE, *seed)] * 30), FOLDS, SEED
     )
     with pytest.raises(DataError, match="Only 1 image is labelled good, too few"):
-        check_labels(few, FOLDS, ClassesSettings())
+        check_folds(few, FOLDS, ClassesSettings())
 
 
 def test_a_class_without_labels_is_named_with_what_to_do() -> None:
     seed = (Origin.SEED, Method.SINGLE, Split.TRAIN)
     labels = training_labels(human(*[(CurrentLabel.POSITIVE, *seed)] * 30), FOLDS, SEED)
     with pytest.raises(DataError, match="No image that may be trained on is labelled bad") as said:
-        check_labels(labels, FOLDS, ClassesSettings())
+        check_labels(labels, 30, 100, ClassesSettings())
     assert "--label bad" in said.value.advice

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curator.rounds.promotion import PoolLabel, RoundAction, ThresholdPolicy, decide
+from curator.rounds.promotion import PoolLabel, RoundAction, decide
+from curator.settings.sections import PromotionSettings
 
-POLICY = ThresholdPolicy(promote_above=0.99, promote_below=0.03, revoke_below=0.9, revoke_above=0.2)
+POLICY = PromotionSettings(
+    promote_above=0.99, promote_below=0.03, revoke_below=0.9, revoke_above=0.2
+)
 
 
 @pytest.mark.parametrize(

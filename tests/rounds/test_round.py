@@ -56,12 +56,13 @@ def test_a_round_promotes_what_is_sure_and_is_right_about_it(pool: Pool) -> None
     (report,) = rounds(pool)
     promoted = pool.promoted()
     assert report.round_id == 1
-    assert report.human_positive + report.human_negative == 80
-    assert report.promoted_positive + report.promoted_negative == promoted.sum() > 120
+    assert report.training.human_positive + report.training.human_negative == 80
+    counts = report.counts
+    assert counts.promoted_positive + counts.promoted_negative == promoted.sum() > 120
     wrong = (pool.standing() == POSITIVE) != pool.truth
     assert wrong[promoted].mean() < 0.02
     assert report.coverage == pytest.approx(promoted.sum() / 320)
-    assert report.basis == "seeds"
+    assert report.training.basis == "seeds"
 
 
 def test_a_round_renews_groups_that_an_interrupted_add_left_stale(pool: Pool) -> None:
@@ -89,7 +90,7 @@ def test_a_label_that_arrives_while_a_round_scores_wins(pool: Pool) -> None:
     (report,) = run_rounds(pool.opened, progress=listener)
     assert not pool.promoted()[80:120].any()
     assert ((pool.standing()[80:120] == POSITIVE) != pool.truth[80:120]).all()
-    assert report.standing_promoted == pool.promoted().sum()
+    assert report.counts.standing_promoted == pool.promoted().sum()
 
 
 def test_a_label_that_arrives_between_scoring_and_commit_wins(pool: Pool) -> None:
@@ -110,7 +111,8 @@ def test_a_label_that_arrives_between_scoring_and_commit_wins(pool: Pool) -> Non
     (report,) = run_rounds(pool.opened, progress=AtTheEnd("score", lambda: None))
     assert reached
     assert not pool.promoted()[80:200].any()
-    assert report.promoted_positive + report.promoted_negative == pool.promoted().sum()
+    counts = report.counts
+    assert counts.promoted_positive + counts.promoted_negative == pool.promoted().sum()
 
 
 def test_a_promotion_that_new_labels_contradict_is_revoked(tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_a_promotion_that_new_labels_contradict_is_revoked(tmp_path: Path) -> No
     pool.label(range(60), lie=True)
     pool.label(range(60, 120), lie=True)
     reports = rounds(pool, 2)
-    assert sum(report.revoked for report in reports) > 100
+    assert sum(report.counts.revoked for report in reports) > 100
     unchanged = pool.promoted() & promoted & (np.arange(500) >= 120)
     right = (pool.standing() == POSITIVE) == pool.truth
     assert (right & unchanged).sum() < 0.1 * promoted.sum()
@@ -152,7 +154,8 @@ def test_blocked_images_are_not_promoted_again_without_a_look(pool: Pool) -> Non
     assert not pool.promoted().any()
     (report,) = rounds(pool)
     assert not (pool.promoted() & undone).any()
-    assert report.promoted_positive + report.promoted_negative == pool.promoted().sum()
+    counts = report.counts
+    assert counts.promoted_positive + counts.promoted_negative == pool.promoted().sum()
 
 
 def test_a_dry_run_tells_and_changes_nothing(pool: Pool) -> None:
@@ -162,8 +165,8 @@ def test_a_dry_run_tells_and_changes_nothing(pool: Pool) -> None:
     assert not pool.promoted().any()
     assert pool.api.status().rounds == []
     (done,) = rounds(pool)
-    assert planned.promoted_positive == done.promoted_positive
-    assert planned.promoted_negative == done.promoted_negative
+    assert planned.counts.promoted_positive == done.counts.promoted_positive
+    assert planned.counts.promoted_negative == done.counts.promoted_negative
 
 
 def test_until_stable_ends_when_little_changes_and_at_the_limit(tmp_path: Path) -> None:
@@ -197,17 +200,17 @@ def test_calibration_labels_never_teach_and_turn_scores_towards_the_pool(tmp_pat
     sample = np.setdiff1d(np.arange(700), [*positive[:40], *negative[:40]])[:150]
     pool.label(sample, origin=Origin.CALIBRATION, method=Method.BLIND)
     (calibrated,) = rounds(pool)
-    assert (seeds_only.basis, calibrated.basis) == ("seeds", "pool")
-    assert calibrated.human_positive + calibrated.human_negative == 80
-    assert calibrated.estimate.sample == 150
+    assert (seeds_only.training.basis, calibrated.training.basis) == ("seeds", "pool")
+    assert calibrated.training.human_positive + calibrated.training.human_negative == 80
+    assert calibrated.training.estimate.sample == 150
 
 
 def test_contact_sheet_decisions_train_but_do_not_judge(pool: Pool) -> None:
     pool.label(range(60))
     pool.label(range(60, 100), origin=Origin.REVIEW, method=Method.SHEET)
     (report,) = rounds(pool)
-    assert report.human_positive + report.human_negative == 100
-    assert report.estimate.sample == 60
+    assert report.training.human_positive + report.training.human_negative == 100
+    assert report.training.estimate.sample == 60
 
 
 def test_raw_scores_promote_by_what_the_heads_claim(tmp_path: Path) -> None:
@@ -234,7 +237,7 @@ def test_a_lost_model_is_said_and_the_round_goes_on(pool: Pool) -> None:
             notes.append(text)
 
     (report,) = run_rounds(pool.opened, progress=Listening("", lambda: None))
-    assert report.pseudo_positive == 0
+    assert report.training.pseudo_positive == 0
     assert any("people's labels alone" in note for note in notes)
 
 
@@ -242,10 +245,10 @@ def test_changed_folds_dismiss_the_teacher(pool: Pool) -> None:
     pool.change({"classifier.neighbour_share": "0"})
     pool.label(range(80))
     first, second = rounds(pool, 2)
-    assert first.pseudo_positive == 0 < second.pseudo_positive
+    assert first.training.pseudo_positive == 0 < second.training.pseudo_positive
     pool.change({"runtime.seed": "7"})
     (third,) = rounds(pool)
-    assert third.pseudo_positive == 0
+    assert third.training.pseudo_positive == 0
 
 
 def test_labels_that_cannot_train_get_a_sentence(tmp_path: Path) -> None:

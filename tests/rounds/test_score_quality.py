@@ -11,10 +11,11 @@ from curator.rounds.score_quality import (
     ScoreQuality,
     Trend,
     advice,
-    as_kept,
+    as_stored,
     compare,
     cross_calibrated,
-    from_kept,
+    from_stored,
+    pool_share,
     score_quality,
     source_qualities,
 )
@@ -130,9 +131,26 @@ def test_a_source_whose_scores_mean_something_else_is_found_and_others_are_not()
 def test_what_was_kept_is_read_back_and_other_forms_are_passed_over() -> None:
     raw, folds, positive = drawn(100, 5)
     found = score_quality(cross_calibrated(raw, folds, positive), positive, on_pool=True)
-    kept = as_kept(found)
+    kept = as_stored(found)
     assert kept is not None
-    assert from_kept(kept) == found
+    assert from_stored(kept) == found
     del kept["brier"]
-    assert from_kept(kept) is None
-    assert from_kept(None) is None
+    assert from_stored(kept) is None
+    assert from_stored(None) is None
+
+
+@pytest.mark.parametrize(("labelled", "pool"), [(0.9, 0.3), (0.5, 0.05), (0.1, 0.6), (0.4, 0.4)])
+def test_the_share_is_found_where_only_shares_differ(labelled: float, pool: float) -> None:
+    generator = np.random.default_rng(0)
+    positive = generator.random(20_000) < pool
+    evidence = np.where(positive, 2.0, -2.0) + 2 * generator.normal(size=20_000)
+    scores = sigmoid(evidence + np.log(labelled / (1 - labelled)))
+    assert pool_share(scores, labelled) == pytest.approx(pool, abs=0.02)
+    if labelled != pool:
+        assert abs(scores.mean() - pool) > 0.03
+
+
+def test_scores_of_one_kind_stay_in_range() -> None:
+    assert 0 < pool_share(np.zeros(10), 0.5) < 0.01
+    assert 0.99 < pool_share(np.ones(10), 0.5) < 1
+    assert pool_share(np.full(10, 0.5), 0.5) == pytest.approx(0.5)

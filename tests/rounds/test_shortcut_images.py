@@ -72,16 +72,16 @@ def wrong_side(workspace: WorkspaceApi) -> float:
 def test_a_duller_source_raises_the_alarm_and_labels_of_the_pool_cure_it(tmp_path: Path) -> None:
     spoilt, clean = built(tmp_path / "a", dull=True), built(tmp_path / "b", dull=False)
     (alarmed,), (calm,) = spoilt.round(), clean.round()
-    assert [alarm.kind for alarm in alarmed.alarms] == ["shortcut"]
-    assert calm.alarms == ()
-    assert alarmed.estimate.rate is not None
+    assert [alarm.kind for alarm in alarmed.warnings] == ["shortcut"]
+    assert calm.warnings == ()
+    assert alarmed.training.estimate.rate is not None
     damage, usual = wrong_side(spoilt), wrong_side(clean)
-    assert damage > alarmed.estimate.rate + 0.15
+    assert damage > alarmed.training.estimate.rate + 0.15
     assert damage > usual + 0.1
     street = sorted((tmp_path / "a" / "street").glob("*.jpg"))
     free = [path for path in street if int(path.stem[1:]) >= SEEDS]
     drawn = np.random.default_rng(0).permutation(len(free))[:100]
     label(spoilt, tmp_path / "more.csv", [free[place] for place in drawn])
     (cured,) = spoilt.round()
-    assert cured.alarms == ()
+    assert cured.warnings == ()
     assert wrong_side(spoilt) < damage - 0.1

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binom
 
 from curator.rounds.gates import GateInputs
-from curator.rounds.promotion import ThresholdPolicy
+from curator.settings.sections import PromotionSettings
 from curator.simulation.policies import (
     AuditRules,
     KnownScores,
@@ -21,7 +21,7 @@ from curator.simulation.policies import (
     ready_audit,
 )
 
-BARS = ThresholdPolicy(promote_above=0.9, promote_below=0.1, revoke_below=0.7, revoke_above=0.3)
+BARS = PromotionSettings(promote_above=0.9, promote_below=0.1, revoke_below=0.7, revoke_above=0.3)
 
 NOTHING_SEEN = GateInputs(distances=None, limit=1.0)
 

@@ -14,11 +14,11 @@ import sqlalchemy as sa
 
 from curator.base.progress import SILENT, Stage
 from curator.catalogue.pool import current_scores
+from curator.classifiers.heads.frozen import FrozenHeads
 from curator.encoding.feature_set import current_features
 from curator.errors import DataError, UsageError
-from curator.rounds.neighbour_graph import required_graph, smoothing_graph
-from curator.rounds.run import plan_of
-from curator.rounds.score import policy_of, read_pool
+from curator.rounds.labels import read_pool
+from curator.rounds.neighbour_graph import pool_graph
 from curator.simulation.policies import play_thresholds
 from curator.simulation.replay import FeatureSpace, KnownPool, SimulationRun
 from curator.simulation.simulate import SimulationRequest, simulate
@@ -65,29 +65,29 @@ def test_rehearsed_rounds_are_real_rounds(tmp_path: Path) -> None:
     ids, labelled = pool.image_ids(), np.arange(400) < 60
     features, settings = current_features(pool.opened), pool.opened.settings
     assert features is not None
-    real_pool = read_pool(pool.opened, features.feature_set_id)
+    real_pool = read_pool(pool.opened.catalogue, features.feature_set_id)
     (chunk,) = real_pool.chunks
     known = KnownPool(rows=chunk.feature_rows, unit_keys=chunk.unit_keys, truth=pool.truth)
-    found = required_graph(pool.opened, features, real_pool, SILENT)
-    assert found is not None
+    folder = pool.opened.folder("graphs")
+    graph = pool_graph(folder, features, real_pool, 0, SILENT)
+    assert graph is not None
     rehearsal = SimulationRun(
         known,
         features,
-        plan_of(settings),
-        around=smoothing_graph(pool.opened, found),
-        space=FeatureSpace(rows=found.around.rows, vectors=found.vectors),
+        FrozenHeads(settings),
+        neighbours=graph.neighbours,
+        space=FeatureSpace(rows=graph.neighbours.rows, vectors=graph.vectors),
         distance=settings.gates.distance,
     )
     played = rehearsal.rounds(np.arange(60), pool.truth[:60], rounds=2, seed=0)
-    policy = policy_of(settings.promotion)
     for number, scores in enumerate(played, 1):
         (report,) = pool.api.round()
         real = current_scores(pool.opened.catalogue, ids)
         assert scores.probability == pytest.approx(real[~labelled], abs=1e-9)
         assert scores.judged_probability == pytest.approx(real[labelled], abs=1e-9)
-        standing = play_thresholds(played[:number], policy)
-        assert standing.positive + standing.negative == report.standing_promoted > 0
-        assert sum(asdict(report.held_back).values()) > 0
+        standing = play_thresholds(played[:number], settings.promotion)
+        assert standing.positive + standing.negative == report.counts.standing_promoted > 0
+        assert sum(asdict(report.counts.held_back).values()) > 0
         assert standing.coverage == pytest.approx(report.coverage)
     assert not np.allclose(played[0].probability, played[1].probability)
 

@@ -9,15 +9,16 @@ which images there are: the same pool gives the same graph.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.base.arrays import FloatArray, IntArray
+from curator.classifiers.protocol import RowSource
 from curator.errors import LearnError
 
 Float32 = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 DIRECTIONS = 128
 """Most directions that features are projected on."""
@@ -30,13 +31,6 @@ _EXACT_UP_TO = 4_096
 _CELLS_SEARCHED = 8
 _ROUNDS_OF_CELLS = 10
 _ADDED_AT_ONCE = 8_192
-
-
-class Rows(Protocol):
-    """Where features are kept."""
-
-    def gather(self, rows: Ints) -> NDArray[np.floating]:
-        """The features of these rows, (rows, features), in the order given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +53,7 @@ class Projection:
         return projected
 
 
-def find_projection(features: Rows, rows: Ints) -> Projection:
+def find_projection(features: RowSource, rows: IntArray) -> Projection:
     """The leading directions of at most `SAMPLE` of these rows, evenly taken.
 
     Raises LearnError if a feature is not a finite number.
@@ -105,10 +99,10 @@ class NeighbourIndex:
             self._index.add(np.asarray(vectors[start : start + _ADDED_AT_ONCE], dtype=np.float32))
 
     def nearest(self, vectors: NDArray[np.floating], count: int) -> NDArray[np.int64]:
-        """The places of the `count` nearest vectors, (rows, count); -1 where there are fewer."""
-        _, found = self._index.search(np.asarray(vectors, dtype=np.float32), count)
-        places: NDArray[np.int64] = found
-        return places
+        """The positions of the `count` nearest vectors, (rows, count); -1 where there are fewer."""
+        _, positions = self._index.search(np.asarray(vectors, dtype=np.float32), count)
+        nearest: IntArray = positions
+        return nearest
 
     def nearest_of_own(
         self, vectors: NDArray[np.floating], first: int, count: int
@@ -117,30 +111,30 @@ class NeighbourIndex:
 
         (rows, count) int32. Where the cells searched hold fewer, the nearest one is repeated.
         """
-        found = self.nearest(vectors, count + 1)
-        own = found == (first + np.arange(len(found)))[:, None]
-        # Where an image did not find itself, the farthest one gives way.
+        positions = self.nearest(vectors, count + 1)
+        itself = (first + np.arange(len(positions)))[:, None]
+        own = positions == itself
+        # The search is approximate: where an image did not find itself, the farthest one goes.
         own[~own.any(axis=1), -1] = True
-        others = found[~own].reshape(len(found), count)
-        itself = (first + np.arange(len(found)))[:, None]
-        nearest = np.where(others[:, :1] < 0, itself, others[:, :1])
-        return np.where(others < 0, nearest, others).astype(np.int32)
+        neighbours = positions[~own].reshape(len(positions), count)
+        nearest = np.where(neighbours[:, :1] < 0, itself, neighbours[:, :1])
+        return np.where(neighbours < 0, nearest, neighbours).astype(np.int32)
 
 
 def nearest_distances(
-    vectors: NDArray[np.floating], known: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """How far each of `vectors` (images, d) lies from the nearest of `known` (n, d), exactly."""
+    vectors: NDArray[np.floating], references: NDArray[np.floating]
+) -> FloatArray:
+    """Distance of each of `vectors` (images, d) to the nearest of `references` (n, d), exactly."""
     import faiss
 
-    index = faiss.IndexFlatL2(known.shape[1])
-    index.add(np.asarray(known, dtype=np.float32))
-    found = np.empty(len(vectors))
+    index = faiss.IndexFlatL2(references.shape[1])
+    index.add(np.asarray(references, dtype=np.float32))
+    distances = np.empty(len(vectors))
     for start in range(0, len(vectors), _ADDED_AT_ONCE):
         part = np.asarray(vectors[start : start + _ADDED_AT_ONCE], dtype=np.float32)
         squares, _ = index.search(part, 1)
-        found[start : start + len(part)] = np.sqrt(np.maximum(squares[:, 0], 0.0))
-    return found
+        distances[start : start + len(part)] = np.sqrt(np.maximum(squares[:, 0], 0.0))
+    return distances
 
 
 def use_search_threads(count: int) -> None:

@@ -1,30 +1,32 @@
-"""What to make of human labels before heads are fitted: how strictly, and which to doubt.
+"""How strictly heads are fitted, and how much each human label counts, before heads are fitted.
 
-Both are read from heads that leave out two folds: what is decided for head k is asked of
-heads that saw neither fold k nor the label in question. So nothing that head k learns depends
-on fold k, and its margins there stay an honest judge. Such heads are many and their labels few;
-they are fitted at once, in the span of the labelled images.
+Both are measured by heads that leave out two folds: what is decided for head k comes from heads
+that saw neither fold k nor the label in question. So nothing that head k learns depends on fold
+k, and its margins there stay out of fold. There are many such heads and few labels; they are
+fitted at once, in the span of the labelled images.
+
+A label that such a head contradicts firmly is probably wrong. How firmly is not for the head
+alone to say: where classes overlap, contradictions are usual. So slope and intercept of the
+heads' log-odds are fitted together with the share of labels that are wrong whatever the image
+shows. Contradictions near the border raise the overlap, those far from it the share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.classifiers.heads.label_noise import (
-    LabelNoise,
-    estimate_label_noise,
-    largest_within_noise,
-)
+from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.classifiers.heads.pseudo_labels import class_weights
 from curator.classifiers.heads.solver import fit_heads
+from curator.settings.sections import ClassifierSettings
+from curator.statistics.calibration import sigmoid
 
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
 
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -34,9 +36,47 @@ USUAL_STRENGTH = 0.1
 CHOOSING = 500
 """So many labels, drawn at random, are enough to choose C by."""
 
-_LEAST_TRUST = 1e-3
+_LEAST_WEIGHT = 1e-3
 _JITTER = 1e-6
 _TOLERANCE = 1e-3
+
+# Standard deviations of the priors of log slope and intercept, and labels that the prior of the
+# share adds as right ones.
+_SLOPE_SPREAD, _INTERCEPT_SPREAD = 1.5, 2.0
+_RIGHT_BEFOREHAND = 10.0
+_FIRST_GUESS, _LARGEST_SHARE = 0.1, 0.4
+_STEPS = 60
+_LARGEST_MOVE = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelNoise:
+    """What was measured of human labels before heads were fitted.
+
+    `regularization` is the median C of the heads, `automatic` says whether labels chose it.
+    `wrong_share` is the share of labels that seem wrong, `doubted` the number of those that
+    are more likely wrong than right and hardly count in training.
+    """
+
+    regularization: float
+    automatic: bool
+    wrong_share: float
+    doubted: int
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is stored with a round."""
+        return {
+            "regularization": self.regularization,
+            "chosen": self.automatic,
+            "wrong_share": self.wrong_share,
+            "doubted": self.doubted,
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> LabelNoise:
+        """Read back what `as_json` wrote."""
+        values = dict(stored)
+        return cls(automatic=values.pop("chosen"), **values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,73 +84,91 @@ class TeachingLabels:
     """Human labels that train: standardised features (rows, features), the rest (rows,)."""
 
     features: Float32
-    positive: Flags
-    folds: Ints
-
-    def among(self, places: Ints) -> TeachingLabels:
-        """Some of them."""
-        return TeachingLabels(
-            features=self.features[places], positive=self.positive[places], folds=self.folds[places]
-        )
+    positive: BoolArray
+    folds: IntArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelWeights:
-    """What is made of labels: C of each head, (K,), and the trust in each label, (rows, K).
+    """C of each head, (K,), and the probability that each label is right, (rows, K).
 
-    `wrong_share` is the share of labels that are believed to be wrong, `doubted` the number
-    that are more likely wrong than right.
+    `wrong_share` is the share of labels that seem wrong, `doubted` the number that are more
+    likely wrong than right.
     """
 
-    strength: NDArray[np.float64]
+    strength: FloatArray
     trust: Float32
     wrong_share: float
     doubted: int
 
-    def told(self, *, chosen: bool) -> LabelNoise:
-        """In a few numbers; `chosen` says whether labels chose C."""
+    def noise(self, *, automatic: bool) -> LabelNoise:
+        """In a few numbers; `automatic` says whether labels chose C."""
         return LabelNoise(
             regularization=float(np.median(self.strength)),
-            chosen=chosen,
+            automatic=automatic,
             wrong_share=self.wrong_share,
             doubted=self.doubted,
         )
 
 
-def weigh_labels(
-    known: TeachingLabels, heads: int, *, strength: float | None, doubt: bool, balanced: bool
-) -> LabelWeights:
-    """Choose C where `strength` is None, and weigh labels where one may `doubt`.
+def weigh_labels(labels: TeachingLabels, settings: ClassifierSettings) -> LabelWeights:
+    """Choose C if the setting is `auto`, and weigh labels unless the setting `doubt` is off.
 
-    Heads that would see one class only have no say; where none has, C is `USUAL_STRENGTH`,
-    and everything is believed.
+    Heads that would see one class only do not count; where none counts, C is `USUAL_STRENGTH`,
+    and every label has its full weight.
     """
-    chosen = np.full(heads, USUAL_STRENGTH if strength is None else strength)
-    held = None
-    if strength is None:
-        few = len(known.positive) <= CHOOSING
-        some = known if few else known.among(_drawn(len(known.positive)))
-        asked = _held_out(some, heads, STRENGTHS, balanced)
-        for head in range(heads):
-            if asked.counted[:, head].any():
-                chosen[head] = STRENGTHS[_chosen(asked, some.positive, head)]
-        held = asked if few else None
-    if not doubt:
-        everything = np.ones((len(known.positive), heads), dtype=np.float32)
-        return LabelWeights(strength=chosen, trust=everything, wrong_share=0.0, doubted=0)
-    held = held or _held_out(known, heads, sorted(set(chosen.tolist())), balanced)
-    belief = estimate_label_noise(held.at(chosen), known.positive, held.counted)
-    return LabelWeights(
-        strength=chosen,
-        trust=np.maximum(belief.right, _LEAST_TRUST).astype(np.float32),
-        wrong_share=float(belief.wrong_share.mean()),
-        doubted=int((_mean_where(belief.right, held.counted) < 0.5).sum()),
+    heads, balanced = settings.folds, settings.class_weight == "balanced"
+    automatic = settings.regularization == "auto"
+    strength = np.full(
+        heads, USUAL_STRENGTH if settings.regularization == "auto" else settings.regularization
     )
+    held_out = None
+    if automatic:
+        few = len(labels.positive) <= CHOOSING
+        sample = labels if few else _drawn(labels)
+        compared = _fit_held_out(sample, heads, STRENGTHS, balanced)
+        for head in range(heads):
+            counted = compared.counted[:, head]
+            if counted.any():
+                side = np.where(sample.positive[counted], 1.0, -1.0)[:, None]
+                loss = np.logaddexp(0.0, -side * compared.margins[counted, head])
+                strength[head] = STRENGTHS[largest_within_noise(loss)]
+        held_out = compared if few else None
+    if not settings.doubt:
+        everything = np.ones((len(labels.positive), heads), dtype=np.float32)
+        return LabelWeights(strength=strength, trust=everything, wrong_share=0.0, doubted=0)
+    held_out = held_out or _fit_held_out(labels, heads, sorted(set(strength.tolist())), balanced)
+    columns = [held_out.strengths.index(value) for value in strength]
+    margins = held_out.margins[:, np.arange(heads), columns]
+    noise = estimate_label_noise(margins, labels.positive, held_out.counted)
+    return LabelWeights(
+        strength=strength,
+        trust=np.maximum(noise.right, _LEAST_WEIGHT).astype(np.float32),
+        wrong_share=float(noise.wrong_share.mean()),
+        doubted=int((_mean_where(noise.right, held_out.counted) < 0.5).sum()),
+    )
+
+
+def _drawn(labels: TeachingLabels) -> TeachingLabels:
+    count = len(labels.positive)
+    drawn = np.sort(np.random.default_rng(0).choice(count, CHOOSING, replace=False))
+    return TeachingLabels(
+        features=labels.features[drawn],
+        positive=labels.positive[drawn],
+        folds=labels.folds[drawn],
+    )
+
+
+def _mean_where(values: FloatArray, counted: BoolArray) -> FloatArray:
+    """The mean over the columns that count, (rows,); 1 where none does."""
+    columns = counted.sum(axis=1)
+    mean: FloatArray = (values * counted).sum(axis=1) / np.maximum(columns, 1)
+    return np.where(columns > 0, mean, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _HeldOut:
-    """What heads without fold k say of labels that they did not meet either.
+    """Margins of heads without fold k for labels that they were not taught either.
 
     `margins` are (rows, K, C) for the values of C in `strengths`; `counted`, (rows, K), says
     where there is such a head: never in fold k itself.
@@ -118,60 +176,38 @@ class _HeldOut:
 
     strengths: Sequence[float]
     margins: Float32
-    counted: Flags
-
-    def at(self, strength: NDArray[np.float64]) -> Float32:
-        """The margins under one C for each head, (rows, K)."""
-        places = [self.strengths.index(one) for one in strength]
-        found: Float32 = self.margins[:, np.arange(len(strength)), places]
-        return found
+    counted: BoolArray
 
 
-def _drawn(labels: int) -> Ints:
-    return np.sort(np.random.default_rng(0).choice(labels, CHOOSING, replace=False))
-
-
-def _chosen(asked: _HeldOut, positive: Flags, head: int) -> int:
-    counted = asked.counted[:, head]
-    side = np.where(positive[counted], 1.0, -1.0)[:, None]
-    return largest_within_noise(np.logaddexp(0.0, -side * asked.margins[counted, head]))
-
-
-def _mean_where(values: NDArray[np.float64], counted: Flags) -> NDArray[np.float64]:
-    """The mean over the columns that count, (rows,); 1 where none does."""
-    found = counted.sum(axis=1)
-    mean: NDArray[np.float64] = (values * counted).sum(axis=1) / np.maximum(found, 1)
-    return np.where(found > 0, mean, 1.0)
-
-
-def _held_out(
-    known: TeachingLabels, heads: int, strengths: Sequence[float], balanced: bool
+def _fit_held_out(
+    labels: TeachingLabels, heads: int, strengths: Sequence[float], balanced: bool
 ) -> _HeldOut:
     """Fit a head for each two folds that are left out and each C, all at once."""
-    margins = np.zeros((len(known.positive), heads, len(strengths)), dtype=np.float32)
-    counted = np.zeros((len(known.positive), heads), dtype=np.bool_)
-    pairs, weights = [], []
+    margins = np.zeros((len(labels.positive), heads, len(strengths)), dtype=np.float32)
+    counted = np.zeros((len(labels.positive), heads), dtype=np.bool_)
+    pairs, columns = [], []
     for pair in combinations(range(heads), 2):
-        seen = ~np.isin(known.folds, pair)
-        if known.positive[seen].any() and not known.positive[seen].all():
+        teaching = ~np.isin(labels.folds, pair)
+        if labels.positive[teaching].any() and not labels.positive[teaching].all():
             pairs.append(pair)
-            weights.append(seen)
+            columns.append(teaching)
     if not pairs:
         return _HeldOut(strengths=strengths, margins=margins, counted=counted)
-    each = class_weights(known.positive, np.stack(weights, axis=1), balanced=balanced)
-    space = _span(known.features)
+    weights = class_weights(labels.positive, np.stack(columns, axis=1), balanced=balanced)
+    space = _span(labels.features)
+    # C multiplies the weights in the objective, so heads with several C are one call at C = 1.
     fitted = fit_heads(
         space,
-        known.positive,
-        np.concatenate([each * strength for strength in strengths], axis=1),
+        labels.positive,
+        np.concatenate([weights * strength for strength in strengths], axis=1),
         regularization=1.0,
         tolerance=_TOLERANCE,
     )
-    said = fitted.margins(space).reshape(len(space), len(strengths), len(pairs))
-    for place, (one, other) in enumerate(pairs):
-        for fold, head in ((one, other), (other, one)):
-            rows = known.folds == fold
-            margins[rows, head] = said[rows, :, place]
+    all_margins = fitted.margins(space).reshape(len(space), len(strengths), len(pairs))
+    for index, (first, second) in enumerate(pairs):
+        for fold, head in ((first, second), (second, first)):
+            rows = labels.folds == fold
+            margins[rows, head] = all_margins[rows, :, index]
             counted[rows, head] = True
     return _HeldOut(strengths=strengths, margins=margins, counted=counted)
 
@@ -183,5 +219,87 @@ def _span(features: Float32) -> Float32:
         return features
     products = features.astype(np.float64) @ features.T.astype(np.float64)
     products[np.diag_indices(rows)] += _JITTER * max(products.trace() / rows, 1e-12)
-    found: Float32 = np.linalg.cholesky(products).astype(np.float32)
-    return found
+    coordinates: Float32 = np.linalg.cholesky(products).astype(np.float32)
+    return coordinates
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoiseEstimate:
+    """`wrong_share` is (columns,); `right`, (rows, columns), is the probability that each label
+    is right, 1 where a row does not count in a column."""
+
+    wrong_share: FloatArray
+    right: FloatArray
+
+
+def estimate_label_noise(
+    margins: NDArray[np.floating], positive: BoolArray, counted: BoolArray
+) -> NoiseEstimate:
+    """Compare labels with margins of heads that were not taught them.
+
+    `margins` and `counted` are (rows, columns), `positive` is (rows,). The posterior mode of
+    slope, intercept and share of wrong labels in each column, by expectation maximisation
+    (Dempster, Laird and Rubin, 1977). A label is flipped with the same probability whatever the
+    image, as in Bootkrajang and Kabán (2012), "Label-noise robust logistic regression".
+    """
+    m = np.where(counted, margins, 0.0).astype(np.float64)
+    side = np.where(positive, 1.0, -1.0)[:, None]
+    rows = counted.sum(axis=0)
+    log_slope, intercept = np.zeros(m.shape[1]), np.zeros(m.shape[1])
+    wrong_share = np.full(m.shape[1], _FIRST_GUESS)
+    for _ in range(_STEPS):
+        claimed = sigmoid(np.exp(log_slope) * m + intercept)
+        right = _right(claimed, side, wrong_share)
+        target = np.where(side > 0, right, 1 - right)
+        log_slope, intercept = _newton_step(log_slope, intercept, m, claimed, target, counted)
+        wrong = ((1 - right) * counted).sum(axis=0)
+        wrong_share = np.minimum(wrong / (rows + _RIGHT_BEFOREHAND), _LARGEST_SHARE)
+    claimed = sigmoid(np.exp(log_slope) * m + intercept)
+    right = np.where(counted, _right(claimed, side, wrong_share), 1.0)
+    return NoiseEstimate(wrong_share=wrong_share, right=right)
+
+
+def largest_within_noise(loss: FloatArray) -> int:
+    """The last of rising candidates whose mean loss is within one standard error of the least.
+
+    `loss` is (rows, candidates). The standard error is that of the difference to the best
+    candidate on the same rows.
+    """
+    best = int(loss.mean(axis=0).argmin())
+    behind = loss - loss[:, [best]]
+    noise = behind.std(axis=0) / np.sqrt(len(loss))
+    return int(np.flatnonzero(behind.mean(axis=0) <= noise).max())
+
+
+def _right(claimed: FloatArray, side: FloatArray, wrong_share: FloatArray) -> FloatArray:
+    """P(the label is right), by Bayes' rule."""
+    likelihood = np.where(side > 0, claimed, 1 - claimed)
+    believed = (1 - wrong_share) * likelihood
+    right: FloatArray = believed / np.maximum(believed + wrong_share * (1 - likelihood), 1e-300)
+    return right
+
+
+def _newton_step(
+    log_slope: FloatArray,
+    intercept: FloatArray,
+    m: FloatArray,
+    claimed: FloatArray,
+    target: FloatArray,
+    counted: BoolArray,
+) -> tuple[FloatArray, FloatArray]:
+    """One Newton step of every column towards the targets; moves are limited."""
+    residual = (claimed - target) * counted
+    curvature = claimed * (1 - claimed) * counted
+    lever = np.exp(log_slope) * m
+    slope_gradient = (residual * lever).sum(axis=0) + log_slope / _SLOPE_SPREAD**2
+    shift_gradient = residual.sum(axis=0) + intercept / _INTERCEPT_SPREAD**2
+    first = (curvature * lever**2).sum(axis=0) + 1 / _SLOPE_SPREAD**2
+    mixed = (curvature * lever).sum(axis=0)
+    second = curvature.sum(axis=0) + 1 / _INTERCEPT_SPREAD**2
+    determinant = first * second - mixed**2
+    slope_move = (second * slope_gradient - mixed * shift_gradient) / determinant
+    shift_move = (first * shift_gradient - mixed * slope_gradient) / determinant
+    return (
+        log_slope - np.clip(slope_move, -_LARGEST_MOVE, _LARGEST_MOVE),
+        intercept - np.clip(shift_move, -_LARGEST_MOVE, _LARGEST_MOVE),
+    )

@@ -1,73 +1,73 @@
-"""What heads say of the whole pool, each image heard together with its neighbours.
+"""Log-odds of the heads for the whole pool, each image averaged with its nearest neighbours.
 
-Margins are computed once a round, in blocks, on the device; after that scoring only looks
-them up. They take 20 bytes an image at five heads.
+Each head's probabilities are averaged over the nearest neighbours of an image, several times, and
+the log-odds of that average are blended with the head's own margin. Images of a cluster get
+similar scores, and an image whose neighbours disagree gets a less certain one. Every head is
+smoothed by itself, and no label enters except through the head, so a head that was not taught a
+fold stays so. Neighbours at random all have the same average, which leaves the ranking unchanged.
+
+Margins are computed once a round, in blocks, on the device. They take 20 bytes an image at five
+heads; scoring only looks them up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.classifiers.heads.neighbours import Neighbourhood, blend, neighbour_log_odds, places_of
+from curator.base.arrays import IntArray, positions_in
+from curator.classifiers.heads.features import to_device
 from curator.classifiers.heads.solver import LinearHeads, pad_columns
+from curator.classifiers.protocol import RowSource
 from curator.statistics.calibration import sigmoid
 
-if TYPE_CHECKING:
-    import torch
-
 Float32 = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
+STEPS = 3
 _BLOCK = 16_384
+_CHUNK = 65_536
+_SMALLEST = 1e-4
 
 
-class FeatureSource(Protocol):
-    """Where features are kept."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbourhood:
+    """The nearest neighbours of every image of a pool.
 
-    def gather(self, rows: Ints) -> NDArray[np.floating]:
-        """The features of these rows, (rows, features), in the order given."""
-
-
-class FeaturesInMemory:
-    """Features of a pool as float32, for rounds that follow one another.
-
-    Turning 16 bits into 32 takes longer than all that heads do with them.
+    `rows` (nodes,) are rising feature rows, one for each image; `graph` is (nodes, k), the
+    positions in `rows` of the nearest neighbours of each image, without itself. `digest` depends
+    on everything that it was made of.
     """
 
-    def __init__(self, features: FeatureSource, rows: Ints) -> None:
-        import torch
+    rows: IntArray
+    graph: NDArray[np.integer]
+    digest: str
 
-        self._rows = rows
-        width = features.gather(rows[:1]).shape[1]
-        values = torch.empty((len(rows), width), dtype=torch.float32)
-        for start in range(0, len(rows), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            values[part] = torch.from_numpy(features.gather(rows[part]))
-        self._values: Float32 = values.numpy()
-
-    def gather(self, rows: Ints) -> Float32:
-        """The features of these rows, (rows, features); a view where they follow one another.
-
-        Raises ValueError if a row is not in memory.
-        """
-        if len(rows):
-            first = int(np.searchsorted(self._rows, rows[0]))
-            part = slice(first, first + len(rows))
-            if np.array_equal(self._rows[part], rows):
-                return self._values[part]
-        places = places_of(self._rows, rows)
-        if len(places) and places.min() < 0:
-            raise ValueError("features that were not taken into memory")
-        return self._values[places]
+    def positions(self, rows: IntArray) -> IntArray:
+        """The position of each feature row, -1 where it is not in this pool."""
+        return positions_in(self.rows, rows)
 
 
-class Margins:
-    """Log-odds of all heads for raw features on the device."""
+@dataclass(frozen=True, slots=True, eq=False)
+class PoolMargins:
+    """Log-odds of K heads, (images, K), for the images with these rising feature rows."""
+
+    rows: IntArray
+    values: Float32
+
+    def at(self, rows: IntArray) -> Float32:
+        """The margins of feature rows, (rows, K). Raises ValueError if one is missing."""
+        positions = positions_in(self.rows, rows)
+        if (positions < 0).any():
+            raise ValueError(f"{int((positions < 0).sum())} images came after the pool was read")
+        margins: Float32 = self.values[positions]
+        return margins
+
+
+class HeadMargins:
+    """Computes log-odds of all heads from raw features, on the device."""
 
     def __init__(self, folded: LinearHeads, device: str) -> None:
         import torch
@@ -81,82 +81,88 @@ class Margins:
         """(rows, K) for raw features, (rows, features)."""
         values = to_device(features, self._device)
         margins = (values @ self._weights)[:, : self._heads] + self._bias
-        result: Float32 = margins.cpu().numpy()
-        return result
+        in_memory: Float32 = margins.cpu().numpy()
+        return in_memory
 
     def of_rows(
-        self, features: FeatureSource, rows: Ints, advance: Callable[[int], None]
+        self, features: RowSource, rows: IntArray, advance: Callable[[int], None]
     ) -> Float32:
         """(rows, K) for stored features, read in blocks."""
-        found = np.empty((len(rows), self._heads), dtype=np.float32)
+        margins = np.empty((len(rows), self._heads), dtype=np.float32)
         for start in range(0, len(rows), _BLOCK):
             part = rows[start : start + _BLOCK]
-            found[start : start + len(part)] = self(features.gather(part))
+            margins[start : start + len(part)] = self(features.gather(part))
             advance(len(part))
-        return found
-
-
-def to_device(features: NDArray[np.floating], device: str) -> torch.Tensor:
-    """Features as float32 on the device."""
-    import torch
-
-    return torch.as_tensor(np.ascontiguousarray(features)).to(device).float()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PoolMargins:
-    """Log-odds of K heads, (images, K), for the images with these rising feature rows.
-
-    Where neighbours were heard, `alone` and `around` (images,) are the mean probabilities of
-    the heads without them and of the neighbours without the image.
-    """
-
-    rows: Ints
-    values: Float32
-    alone: Float32 | None = None
-    around: Float32 | None = None
-
-    def at(self, rows: Ints) -> Float32:
-        """The margins of feature rows, (rows, K). Raises ValueError if one is not there."""
-        places = places_of(self.rows, rows)
-        if (places < 0).any():
-            raise ValueError(f"{int((places < 0).sum())} images came after the pool was read")
-        found: Float32 = self.values[places]
-        return found
-
-    def views(self, rows: Ints) -> list[Float32]:
-        """The unlike views of these images, (rows,) each; none where no neighbours were heard."""
-        places = places_of(self.rows, rows)
-        return [view[places] for view in (self.alone, self.around) if view is not None]
+        return margins
 
 
 def pool_margins(
     heads: LinearHeads,
-    features: FeatureSource,
-    rows: Ints,
-    around: Neighbourhood | None,
+    features: RowSource,
+    rows: IntArray,
+    neighbours: Neighbourhood | None,
     share: float,
     device: str,
     advance: Callable[[int], None] = lambda images: None,
 ) -> PoolMargins:
-    """What heads for raw features say of a pool whose rising feature rows are `rows`.
+    """Log-odds of heads for raw features, for a pool whose rising feature rows are `rows`.
 
-    With `around`, which these images must be part of, neighbours are heard with this `share`.
+    `neighbours`, which all these images must be part of, count with this `share`.
     """
-    if around is None or share == 0:
-        return PoolMargins(rows, Margins(heads, device).of_rows(features, rows, advance))
-    if (around.places(rows) < 0).any():
+    if neighbours is None or share == 0:
+        return PoolMargins(rows, HeadMargins(heads, device).of_rows(features, rows, advance))
+    if (neighbours.positions(rows) < 0).any():
         raise ValueError("the neighbours are those of another pool")
-    own = Margins(heads, device).of_rows(features, around.rows, advance)
-    neighbours = neighbour_log_odds(own, around.graph)
-    return PoolMargins(
-        around.rows, blend(own, neighbours, share), _mean_claim(own), _mean_claim(neighbours)
-    )
+    own = HeadMargins(heads, device).of_rows(features, neighbours.rows, advance)
+    smoothed = neighbour_log_odds(own, neighbours.graph)
+    return PoolMargins(neighbours.rows, blend(own, smoothed, share))
 
 
-def _mean_claim(margins: Float32) -> Float32:
-    """The mean probability over heads, (images,), of log-odds (images, K)."""
-    found = np.empty(len(margins), dtype=np.float32)
-    for start in range(0, len(margins), _BLOCK):
-        found[start : start + _BLOCK] = sigmoid(margins[start : start + _BLOCK]).mean(axis=1)
-    return found
+def blend(margins: NDArray[np.floating], neighbours: NDArray[np.floating], share: float) -> Float32:
+    """Log-odds of own and neighbours together, (rows, K); `share` is that of the neighbours."""
+    blended: Float32 = ((1 - share) * margins + share * neighbours).astype(np.float32)
+    return blended
+
+
+def neighbour_log_odds(
+    margins: NDArray[np.floating], graph: NDArray[np.integer], steps: int = STEPS
+) -> Float32:
+    """Log-odds of the mean probability of each image's neighbourhood, per head, (images, K).
+
+    `margins` is (images, K); `graph` is (images, k), the rows of each image's nearest
+    neighbours without itself. Beside the arguments two arrays of the result's size are in memory.
+    """
+    current = np.empty(margins.shape, dtype=np.float32)
+    for rows in _chunks(len(margins)):
+        current[rows] = sigmoid(margins[rows])
+    following = np.empty_like(current)
+    for step in range(steps):
+        for rows in _chunks(len(graph)):
+            total = _neighbour_sums(current, graph[rows])
+            # The first step leaves an image's own probability out, so that the average adds
+            # something to the margin; later steps average over image and neighbours.
+            if step > 0:
+                total += current[rows]
+            np.divide(total, graph.shape[1] + (step > 0), out=following[rows])
+        current, following = following, current
+    for rows in _chunks(len(margins)):
+        clipped = np.clip(current[rows].astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+        current[rows] = np.log(clipped) - np.log1p(-clipped)
+    return current
+
+
+def _neighbour_sums(values: Float32, graph: NDArray[np.integer]) -> Float32:
+    """The sum of the values (images, K) of each row's neighbours, (rows, K)."""
+    from scipy.sparse import csr_array
+
+    rows, count = graph.shape
+    ones = np.ones(graph.size, dtype=np.float32)
+    ends = np.arange(0, graph.size + 1, count, dtype=graph.dtype)
+    # A sparse product is several times faster than gathering (rows, k, K) and summing.
+    each = csr_array((ones, graph.ravel(), ends), shape=(rows, len(values)))
+    total: Float32 = each @ values
+    return total
+
+
+def _chunks(count: int) -> list[slice]:
+    return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]

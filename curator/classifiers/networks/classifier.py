@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from curator.base.arrays import IntArray
+from curator.base.progress import Progress
 from curator.classifiers.model_file import read_model_file
 from curator.classifiers.networks.batch_loading import PixelSource, margins_of
 from curator.classifiers.networks.network import (
@@ -73,8 +74,8 @@ class FinetunedClassifier:
         from safetensors.torch import save
 
         tensors = {
-            f"{place}.{name}": value.detach().cpu().contiguous()
-            for place, state in enumerate(self.states)
+            f"{index}.{name}": value.detach().cpu().contiguous()
+            for index, state in enumerate(self.states)
             for name, value in state.items()
         }
         tensors["log_slope"] = torch.from_numpy(self.calibration.log_slope)
@@ -90,6 +91,23 @@ class FinetunedClassifier:
         return bytes(save(tensors, metadata={"curator": json.dumps(described, sort_keys=True)}))
 
 
+def announce_user_code(request: NetworkRequest, folder: Path, progress: Progress) -> None:
+    """Say so before code of the user's is run."""
+    if request.is_user_code:
+        progress.note(f"Running your own code: `{request.model}`, looked for in {folder}.")
+
+
+@dataclass(frozen=True, slots=True)
+class PixelsInMemory:
+    """Pixels (rows, side, side, channels) in memory, read like a pack."""
+
+    pixels: NDArray[np.uint8]
+
+    def gather(self, rows: IntArray) -> NDArray[np.uint8]:
+        """These rows, (rows, side, side, channels)."""
+        return self.pixels[rows]
+
+
 def score_unseen_pixels(
     networks: list[PixelNetwork],
     calibration: CalibrationMap,
@@ -98,7 +116,7 @@ def score_unseen_pixels(
     device: str = "cpu",
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """P(positive), calibrated and raw, (rows,), of images that no network met: the means."""
-    margins = np.stack([margins_of(one, pixels, rows, device) for one in networks], axis=1)
+    margins = np.stack([margins_of(network, pixels, rows, device) for network in networks], axis=1)
     return calibration.probabilities(margins).mean(axis=1), sigmoid(margins).mean(axis=1)
 
 
@@ -117,8 +135,8 @@ def _from_description(described: dict[str, Any], tensors: State) -> FinetunedCla
     facts = described["pixels"]
     triples = {name: tuple(facts[name]) for name in ("mean", "deviation")}
     states = []
-    for place in range(described["networks"]):
-        start = f"{place}."
+    for index in range(described["networks"]):
+        start = f"{index}."
         states.append({k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
     return FinetunedClassifier(
         request=NetworkRequest(**described["request"]),

@@ -11,19 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from curator.classifiers.heads.frozen import (
-    Plan,
-    PoolSlice,
-    Scorer,
-    Trained,
-    TrainingLabels,
-    survey,
-    train,
-)
+from curator.classifiers.heads.frozen import FrozenHeads, TrainedHeads
 from curator.classifiers.heads.graph import NeighbourIndex, find_projection
-from curator.classifiers.heads.neighbours import Neighbourhood
-from curator.classifiers.heads.pseudo_labels import PseudoRule, human_weights
+from curator.classifiers.heads.neighbour_smoothing import Neighbourhood
+from curator.classifiers.heads.pseudo_labels import human_weights
 from curator.classifiers.heads.solver import fit_heads
+from curator.classifiers.protocol import PoolSlice, TrainingInputs, TrainingLabels
+from curator.settings.sections import ClassifierSettings, PromotionSettings, Settings
 from curator.statistics.bounds import clopper_pearson_interval
 from curator.statistics.calibration import sigmoid
 from curator.statistics.folds import fold_of, sampling_rank
@@ -60,16 +54,17 @@ class Loop:
         self.labelled = np.sort(generator.permutation(IMAGES)[:LABELS])
         self.is_labelled = np.isin(np.arange(IMAGES), self.labelled)
         self.folds = fold_of(np.arange(IMAGES), FOLDS, seed=draw)
-        self.plan = Plan(
-            heads=FOLDS, regularization=None, doubt=True, balanced=True,
-            pseudo=PseudoRule(above=0.99, below=0.03, limit=5_000), pseudo_share=None,
-            device="cpu", neighbour_share=0.6,
-        )  # fmt: skip
+        self.heads = FrozenHeads(
+            Settings(
+                classifier=ClassifierSettings(folds=FOLDS, pseudo_limit=5_000, neighbour_share=0.6),
+                promotion=PromotionSettings(promote_above=0.99, promote_below=0.03),
+            )
+        )
         everything = np.ones(LABELS, dtype=np.bool_)
         self.labels = TrainingLabels(
-            rows=self.labelled, folds=self.folds[self.labelled],
+            rows=self.labelled, units=self.labelled, folds=self.folds[self.labelled],
             positive=positive[self.labelled], trains=everything, calibrates=everything,
-            representative=everything, sampled=~everything,
+            representative=everything, sampled=~everything, set_aside=~everything,
         )  # fmt: skip
         rows = np.arange(IMAGES)
         self.pool = PoolSlice(
@@ -77,15 +72,20 @@ class Loop:
             teachable=~self.is_labelled, taught=self.is_labelled,
         )  # fmt: skip
 
-    def rounds(self) -> list[tuple[Trained, NDArray[np.float64]]]:
+    def rounds(self) -> list[tuple[TrainedHeads, NDArray[np.float64]]]:
         """Each round's training and P(positive) of every image."""
         done, teacher = [], None
+        inputs = TrainingInputs(
+            images=self.reader,
+            fingerprint="garments",
+            labels=self.labels,
+            slices=[self.pool],
+            neighbours=self.around,
+        )
         for _ in range(ROUNDS):
-            surveyed = survey([self.pool], self.reader, teacher, self.plan)
-            trained = train(self.labels, self.reader, surveyed, self.plan, {}, self.around)
-            scorer = Scorer(trained, surveyed, self.plan)
-            done.append((trained, scorer.score(self.pool)[0]))
-            teacher = trained.as_teacher()
+            trained = self.heads.fit(inputs, teacher)
+            done.append((trained, trained.score(self.pool)[0]))
+            teacher = trained.as_previous()
         return done
 
 
@@ -111,11 +111,11 @@ def test_the_estimated_error_follows_the_true_error_through_eight_rounds(
         for number, (trained, probability) in enumerate(loop.rounds()):
             own = trained.margins.values[np.arange(IMAGES), loop.folds]
             true_errors[number, draw] = ((own > 0) != positive)[unlabelled].mean()
-            wrong[number] += trained.estimate.errors
-            sample[number] += trained.estimate.sample
+            wrong[number] += trained.summary.estimate.errors
+            sample[number] += trained.summary.estimate.sample
             sure = unlabelled & ((probability > 0.99) | (probability < 0.03))
             assert ((probability > 0.5) != positive)[sure].mean() < 0.02
-        assert trained.pseudo_positive + trained.pseudo_negative > 500
+        assert trained.summary.pseudo_positive + trained.summary.pseudo_negative > 500
     for number in range(ROUNDS):
         low, high = clopper_pearson_interval(int(wrong[number]), int(sample[number]), 0.99)
         assert low <= true_errors[number].mean() <= high, number

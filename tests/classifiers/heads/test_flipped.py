@@ -5,14 +5,12 @@ Upper-body garments against the rest of Fashion-MNIST, 200 labels of which 20 ar
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from curator.rounds.run import plan_of
-from curator.settings.sections import Settings
+from curator.classifiers.heads.frozen import FrozenHeads
+from curator.settings.sections import ClassifierSettings, Settings
 from curator.simulation.policies import KnownScores, draw_labels
 from curator.simulation.replay import KnownPool, SimulationRun
 from tests.classifiers.conftest import GARMENTS
@@ -33,10 +31,11 @@ def test_flipped_seeds_are_shown_first_and_hardly_raise_the_error(
     features, truth = garments
     images, around = np.arange(GARMENTS), nearest(features)
     pool = KnownPool(rows=images, unit_keys=images, truth=truth)
-    usual = plan_of(Settings())
-    believing = replace(usual, regularization=1.0, doubt=False)
+    usual = Settings()
+    believing = Settings(classifier=ClassifierSettings(regularization=1.0, doubt=False))
     played, credulous = (
-        SimulationRun(pool, Kept(features), plan, around=around) for plan in (usual, believing)
+        SimulationRun(pool, Kept(features), FrozenHeads(settings), neighbours=around)
+        for settings in (usual, believing)
     )
     found, clean, lying, believed = [], [], [], []
     for draw in range(DRAWS):

@@ -10,19 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from curator.classifiers.heads.frozen import (
-    Plan,
-    PoolSlice,
-    Scorer,
-    TrainingLabels,
-    _training_set,
-    pseudo_shares,
-    recall,
-    survey,
-    train,
-)
+from curator.classifiers.heads.features import PoolFeatures
+from curator.classifiers.heads.frozen import FrozenHeads, Teacher, TrainedHeads
 from curator.classifiers.heads.label_weights import TeachingLabels, weigh_labels
-from curator.classifiers.heads.pseudo_labels import PseudoRule
+from curator.classifiers.protocol import PoolSlice, RowSource, TrainingInputs, TrainingLabels
+from curator.settings.sections import ClassifierSettings, PromotionSettings, Settings
 from curator.statistics.folds import fold_of, sampling_rank
 
 FEATURES, FOLDS, LABELS = 64, 5, 100
@@ -38,12 +30,17 @@ class Drawn:
         return waves.astype(np.float16)
 
 
-def plan(limit: int = 500) -> Plan:
-    return Plan(
-        heads=FOLDS, regularization=0.1, balanced=True,
-        pseudo=PseudoRule(above=0.9, below=0.1, limit=limit), pseudo_share=0.5,
-        device="cpu",
-    )  # fmt: skip
+def heads(limit: int = 500, **changes: object) -> FrozenHeads:
+    values = {
+        "folds": FOLDS, "regularization": 0.1, "doubt": False, "pseudo_weight": 0.5,
+        "pseudo_limit": limit, "neighbour_share": 0.0,
+    }  # fmt: skip
+    return FrozenHeads(
+        Settings(
+            classifier=ClassifierSettings.model_validate(values | changes),
+            promotion=PromotionSettings(promote_above=0.9, promote_below=0.1),
+        )
+    )
 
 
 def slices(count: int, size: int) -> Iterator[PoolSlice]:
@@ -59,20 +56,31 @@ def slices(count: int, size: int) -> Iterator[PoolSlice]:
 def labels() -> TrainingLabels:
     rows, everything = np.arange(LABELS), np.ones(LABELS, dtype=np.bool_)
     return TrainingLabels(
-        rows=rows, folds=fold_of(rows, FOLDS, 0), positive=rows % 2 == 0, trains=everything,
-        calibrates=everything, representative=everything, sampled=~everything,
+        rows=rows, units=rows, folds=fold_of(rows, FOLDS, 0), positive=rows % 2 == 0,
+        trains=everything, calibrates=everything, representative=everything,
+        sampled=~everything, set_aside=~everything,
     )  # fmt: skip
 
 
+def inputs(
+    parts: list[PoolSlice], said: TrainingLabels | None = None, features: RowSource | None = None
+) -> TrainingInputs:
+    return TrainingInputs(
+        images=features or Drawn(), fingerprint="drawn", labels=said or labels(), slices=parts
+    )
+
+
+def first_round(part: PoolSlice) -> TrainedHeads:
+    return heads().fit(inputs([part]), None)
+
+
 def two_rounds(count: int, size: int) -> NDArray[np.float64]:
-    teacher, scores = None, []
+    teacher, scores, parts = None, [], list(slices(count, size))
     for _ in range(2):
-        surveyed = survey(slices(count, size), Drawn(), teacher, plan())
-        trained = train(labels(), Drawn(), surveyed, plan(), {})
-        scorer = Scorer(trained, surveyed, plan())
-        scores = [scorer.score(part)[0] for part in slices(count, size)]
-        teacher = trained.as_teacher()
-    assert trained.pseudo_positive > 100
+        trained = heads().fit(inputs(parts), teacher)
+        scores = [trained.score(part)[0] for part in parts]
+        teacher = trained.as_previous()
+    assert trained.summary.pseudo_positive > 100
     return np.concatenate(scores)
 
 
@@ -87,12 +95,11 @@ def test_memory_grows_by_margins_alone() -> None:
     peaks = []
     for count in (20_000, 100_000):
         tracemalloc.start()
-        surveyed = survey(slices(count, 4_096), Drawn(), None, plan())
-        trained = train(labels(), Drawn(), surveyed, plan(), {})
-        again = survey(slices(count, 4_096), Drawn(), trained.as_teacher(), plan())
-        scorer = Scorer(train(labels(), Drawn(), again, plan(), {}), again, plan())
-        for part in slices(count, 4_096):
-            scorer.score(part)
+        parts = list(slices(count, 4_096))
+        trained = heads().fit(inputs(parts), None)
+        trained = heads().fit(inputs(parts), trained.as_previous())
+        for part in parts:
+            trained.score(part)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert (peaks[1] - peaks[0]) / 80_000 < 80 < FEATURES * 2
@@ -106,21 +113,24 @@ def test_a_round_reads_the_features_once() -> None:
             self.read += len(rows)
             return super().gather(rows)
 
-    features, part = Counted(), next(slices(2_000, 2_000))
-    surveyed = survey([part], features, None, plan())
-    trained = train(labels(), features, surveyed, plan(), {})
-    features.read = 0
-    again = survey([part], features, trained.as_teacher(), plan(), surveyed.standardizer)
-    second = train(labels(), features, again, plan(), {})
-    Scorer(second, again, plan()).score(part)
-    chosen = sum(len(again.sampler.sample(code)[0]) for code in (1, -1))
-    assert features.read == 2_000 + chosen + 2 * LABELS
+    counted, part = Counted(), next(slices(2_000, 2_000))
+    features = PoolFeatures(counted, [part.rows])
+    trained = heads().fit(inputs([part], features=features), None)
+    counted.read = 0
+    second = heads().fit(inputs([part], features=features), trained.as_previous())
+    second.score(part)
+    chosen = sum(len(second.sampler.sample(code)[0]) for code in (1, -1))
+    # The labels are weighed once; their margins are computed, too.
+    assert counted.read == 2_000 + chosen + 2 * LABELS
 
 
 def test_teachers_that_are_recalled_say_the_same_to_the_bit() -> None:
     part = next(slices(2_000, 2_000))
-    trained = train(labels(), Drawn(), survey([part], Drawn(), None, plan()), plan(), {})
-    again = recall(trained.classifier, Drawn(), part.rows, None, "cpu")
+    trained = first_round(part)
+    teacher = Teacher(classifier=trained.classifier)
+    again = heads().fit(inputs([part]), teacher).teacher
+    assert again is not None
+    assert again.margins is not None
     assert (again.margins.values == trained.margins.values).all()
     with pytest.raises(ValueError, match="1 images came after the pool was read"):
         again.margins.at(np.array([5, 2_000]))
@@ -130,102 +140,93 @@ def test_teachers_that_are_recalled_say_the_same_to_the_bit() -> None:
 def test_pseudo_labels_weigh_what_they_earn(noise: float, most: float) -> None:
     """Where the last heads were wrong about labels that they never met, they teach less."""
     part = next(slices(2_000, 2_000))
-    first = survey([part], Drawn(), None, plan())
-    teacher = train(labels(), Drawn(), first, plan(), {}).as_teacher()
-    surveyed = survey([part], Drawn(), teacher, plan())
+    teacher = first_round(part).as_previous()
+    sampler = heads().fit(inputs([part]), teacher).sampler
     said = labels()
     lies = np.random.default_rng(0).random(LABELS) < noise
     said = replace(said, positive=said.positive ^ lies)
-    free = replace(plan(), pseudo_share=None)
-    shares = pseudo_shares(said, teacher, free)
+    free = heads(pseudo_weight="auto")
+    shares = free.pseudo_shares(said, teacher)
     assert shares.max() <= most
     assert shares.min() >= 0.4 * most
-    assert (pseudo_shares(said, teacher, plan()) == 0.5).all()
+    assert (heads().pseudo_shares(said, teacher) == 0.5).all()
     everything = weigh_labels(
         TeachingLabels(features=np.zeros((LABELS, 1), dtype=np.float32), positive=said.positive,
               folds=said.folds),
-        FOLDS, strength=0.1, doubt=False, balanced=True,
+        ClassifierSettings(folds=FOLDS, regularization=0.1, doubt=False),
     )  # fmt: skip
-    _, _, weights = _training_set(said, everything, Drawn(), surveyed, free)
+    features = PoolFeatures(Drawn(), [part.rows])
+    _, _, weights = free.training_set(
+        said, everything, features, features.scale("cpu"), sampler, teacher
+    )
     human, pseudo = weights[:LABELS].sum(axis=0), weights[LABELS:]
-    counts = surveyed.sampler.counts().sum(axis=0)
+    counts = sampler.counts().sum(axis=0)
     assert pseudo.sum(axis=0) == pytest.approx(np.minimum(shares * human, counts), rel=0.02)
 
 
 def test_what_a_head_may_teach_itself_does_not_depend_on_its_own_fold() -> None:
     part = next(slices(2_000, 2_000))
-    first = survey([part], Drawn(), None, plan())
-    teacher = train(labels(), Drawn(), first, plan(), {}).as_teacher()
-    free, said = replace(plan(), pseudo_share=None), labels()
-    before = pseudo_shares(said, teacher, free)
+    teacher = first_round(part).as_previous()
+    free, said = heads(pseudo_weight="auto"), labels()
+    before = free.pseudo_shares(said, teacher)
     for fold in range(FOLDS):
         lies = replace(said, positive=said.positive ^ (said.folds == fold))
-        after = pseudo_shares(lies, teacher, free)
+        after = free.pseudo_shares(lies, teacher)
         assert after[fold] == before[fold]
         assert (np.delete(after, fold) < np.delete(before, fold)).all()
 
 
 def test_a_head_is_blind_to_its_fold_and_to_what_it_taught_itself() -> None:
     part = next(slices(2_000, 2_000))
-    first = survey([part], Drawn(), None, plan())
-    teacher = train(labels(), Drawn(), first, plan(), {}).as_teacher()
-    surveyed = survey([part], Drawn(), teacher, plan(limit=50))
-    trained = train(labels(), Drawn(), surveyed, plan(limit=50), {})
-    scorer = Scorer(trained, surveyed, plan(limit=50))
-    blind = scorer._blind(part)
+    trained = heads(limit=50).fit(inputs([part]), first_round(part).as_previous())
+    blind = trained.untaught(part)
     own = part.folds[:, None] == np.arange(FOLDS)
     assert blind[own].all()
     assert (blind[:LABELS] == own[:LABELS]).all()
     for code in (1, -1):
-        rows, member = surveyed.sampler.sample(code)
+        rows, member = trained.sampler.sample(code)
         assert not member[own[rows]].any()
         assert not blind[rows][member].any()
-    assert (~blind[LABELS:]).sum() == surveyed.sampler.counts().sum()
+    assert (~blind[LABELS:]).sum() == trained.sampler.counts().sum()
 
 
 def test_constant_margins_of_unlabelled_images_do_not_reach_other_rows() -> None:
     """Each image's score depends on its own features alone."""
     part = next(slices(1_000, 1_000))
-    surveyed = survey([part], Drawn(), None, plan())
-    trained = train(labels(), Drawn(), surveyed, plan(), {})
-    scorer = Scorer(trained, surveyed, plan())
-    whole = scorer.score(part)[0]
+    trained = first_round(part)
+    whole = trained.score(part)[0]
     for index in (0, 150, 999):
         alone = PoolSlice(
             rows=part.rows[[index]], folds=part.folds[[index]], ranks=part.ranks[[index]],
             teachable=part.teachable[[index]], taught=part.taught[[index]],
         )  # fmt: skip
-        assert scorer.score(alone)[0][0] == pytest.approx(whole[index], abs=1e-6)
+        assert trained.score(alone)[0][0] == pytest.approx(whole[index], abs=1e-6)
 
 
 def test_labels_that_are_the_same_are_read_once_and_others_anew() -> None:
-    chosen = replace(plan(), regularization=None, doubt=True)
+    automatic = heads(regularization="auto", doubt=True)
     part = next(slices(2_000, 2_000))
-    first = train(labels(), Drawn(), survey([part], Drawn(), None, chosen), chosen, {})
-    again = survey([part], Drawn(), first.as_teacher(), chosen)
-    assert train(labels(), Drawn(), again, chosen, {}).reading is first.reading
+    first = automatic.fit(inputs([part]), None)
+    teacher = first.as_previous()
+    assert automatic.fit(inputs([part]), teacher).weights is first.weights
     turned = replace(labels(), positive=labels().positive ^ (np.arange(LABELS) < 5))
-    other = train(turned, Drawn(), again, chosen, {})
-    assert other.reading is not first.reading
-    forgotten = replace(first.as_teacher(), read=None)
-    anew = train(labels(), Drawn(), survey([part], Drawn(), forgotten, chosen), chosen, {})
-    assert (anew.reading.trust == first.reading.trust).all()
-    assert (anew.reading.strength == first.reading.strength).all()
+    assert automatic.fit(inputs([part], turned), teacher).weights is not first.weights
+    anew = automatic.fit(inputs([part]), replace(teacher, weighed=None))
+    assert (anew.weights.trust == first.weights.trust).all()
+    assert (anew.weights.strength == first.weights.strength).all()
 
 
 def test_heads_go_on_from_those_of_the_last_round() -> None:
     """Taught the same again, they have nothing left to learn and stay what they are."""
-    alone = replace(plan(), pseudo=None)
+    alone = heads(pseudo_labels=False)
     part = next(slices(2_000, 2_000))
-    first = train(labels(), Drawn(), survey([part], Drawn(), None, alone), alone, {})
-    again = survey([part], Drawn(), first.as_teacher(), alone)
-    second = train(labels(), Drawn(), again, alone, {})
+    first = alone.fit(inputs([part]), None)
+    second = alone.fit(inputs([part]), first.as_previous())
     assert (second.classifier.heads.weights == first.classifier.heads.weights).all()
     moved = replace(
         first.classifier,
         heads=replace(first.classifier.heads, bias=first.classifier.heads.bias + 9),
     )
-    elsewhere = replace(again, teacher=replace(first.as_teacher(), classifier=moved))
-    third = train(labels(), Drawn(), elsewhere, alone, {})
+    third = alone.fit(inputs([part]), replace(first.as_previous(), classifier=moved))
     assert (third.classifier.heads.weights != first.classifier.heads.weights).any()
     assert third.margins.values == pytest.approx(first.margins.values, abs=0.05)

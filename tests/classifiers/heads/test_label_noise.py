@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from curator.classifiers.heads.label_noise import (
+from curator.classifiers.heads.label_weights import (
     LabelNoise,
     estimate_label_noise,
     largest_within_noise,
@@ -91,12 +91,12 @@ def test_the_last_candidate_within_noise_is_taken() -> None:
 
 
 def test_it_is_told_in_plain_words() -> None:
-    belief = LabelNoise(regularization=0.03, chosen=True, wrong_share=0.094, doubted=17)
+    belief = LabelNoise(regularization=0.03, automatic=True, wrong_share=0.094, doubted=17)
     told = " ".join(label_noise_sentences(belief))
     assert "C = 0.03, chosen by held-out labels" in told
     assert "about 9.4% look wrong" in told
     assert "17 hardly count" in told
-    as_set = LabelNoise(regularization=0.5, chosen=False, wrong_share=0.0, doubted=0)
+    as_set = LabelNoise(regularization=0.5, automatic=False, wrong_share=0.0, doubted=0)
     assert list(label_noise_sentences(as_set)) == [
         "Heads: C = 0.5, as set (classifier.regularization)."
     ]

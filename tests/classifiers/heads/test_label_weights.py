@@ -15,6 +15,7 @@ from curator.classifiers.heads.label_weights import (
     weigh_labels,
 )
 from curator.classifiers.heads.solver import fit_heads
+from curator.settings.sections import ClassifierSettings
 from curator.statistics.folds import fold_of
 
 FOLDS = 5
@@ -39,7 +40,10 @@ def drawn(
 def read(
     known: TeachingLabels, *, strength: float | None = None, doubt: bool = True
 ) -> LabelWeights:
-    return weigh_labels(known, FOLDS, strength=strength, doubt=doubt, balanced=True)
+    settings = ClassifierSettings(
+        folds=FOLDS, regularization="auto" if strength is None else strength, doubt=doubt
+    )
+    return weigh_labels(known, settings)
 
 
 def test_labels_that_lie_ask_for_a_stronger_penalty() -> None:
@@ -101,8 +105,8 @@ def test_heads_that_would_see_one_class_have_no_say() -> None:
     assert np.isfinite(found.trust).all()
     two = weigh_labels(
         TeachingLabels(features=features, positive=positive, folds=folds % 2),
-        2, strength=None, doubt=True, balanced=True,
-    )  # fmt: skip
+        ClassifierSettings(folds=2),
+    )
     assert (two.strength == USUAL_STRENGTH).all()
     assert (two.trust == 1).all()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from curator.classifiers.heads.neighbours import blend, neighbour_log_odds
+from curator.classifiers.heads.neighbour_smoothing import blend, neighbour_log_odds
 
 
 def logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,23 +6,24 @@ import numpy as np
 import pytest
 
 from curator.classifiers.heads.pseudo_labels import (
-    PseudoRule,
     PseudoSampler,
-    claims,
     human_weights,
+    pseudo_labels,
     pseudo_weight_per_image,
-    taken,
+    within_cuts,
 )
+from curator.settings.sections import PromotionSettings
 from curator.statistics.folds import fold_of, sampling_rank, share_rank
 
-RULE = PseudoRule(above=0.99, below=0.03, limit=50)
+THRESHOLDS = PromotionSettings(promote_above=0.99, promote_below=0.03)
 
 
 def test_a_head_claims_only_what_it_is_sure_of_outside_its_fold() -> None:
     margins = np.array([[9.0, 9.0], [-9.0, -9.0], [0.0, 9.0], [9.0, 9.0]])
     folds = np.array([0, 1, 0, 1])
     teachable = np.array([True, True, True, False])
-    assert claims(margins, folds, teachable, RULE).tolist() == [[0, 1], [-1, 0], [0, 1], [0, 0]]
+    codes = pseudo_labels(margins, folds, teachable, THRESHOLDS)
+    assert codes.tolist() == [[0, 1], [-1, 0], [0, 1], [0, 0]]
 
 
 def test_the_sample_is_the_same_in_chunks_and_in_one_piece() -> None:
@@ -36,7 +37,7 @@ def test_the_sample_is_the_same_in_chunks_and_in_one_piece() -> None:
         piece = slice(start, start + 128)
         pieces.offer(codes[piece], ranks[piece], rows[piece])
     assert pieces.cuts() == pytest.approx(whole.cuts())
-    chosen = taken(codes, ranks, whole.cuts())
+    chosen = within_cuts(codes, ranks, whole.cuts())
     assert ((chosen == 1).sum(axis=0) == 50).all()
     assert ((chosen == -1).sum(axis=0) == 50).all()
     assert (whole.counts() == 50).all()
@@ -50,7 +51,7 @@ def test_a_head_without_claims_takes_nothing() -> None:
     sampler = PseudoSampler(2, 5)
     codes = np.zeros((10, 2), dtype=np.int8)
     sampler.offer(codes, np.linspace(0, 0.9, 10), np.arange(10))
-    assert not taken(codes, np.linspace(0, 0.9, 10), sampler.cuts()).any()
+    assert not within_cuts(codes, np.linspace(0, 0.9, 10), sampler.cuts()).any()
     assert not sampler.counts().any()
     assert [len(part) for part in sampler.sample(1)] == [0, 0]
 

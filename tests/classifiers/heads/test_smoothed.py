@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from curator.classifiers.heads.frozen import (
-    Plan,
-    PoolSlice,
-    Scorer,
-    Trained,
-    TrainingLabels,
-    pseudo_shares,
-    score_unseen,
-    survey,
-    train,
-)
+from curator.classifiers.heads.frozen import FrozenHeads, TrainedHeads, score_unseen
 from curator.classifiers.heads.graph import NeighbourIndex
-from curator.classifiers.heads.neighbours import Neighbourhood
-from curator.classifiers.heads.pseudo_labels import PseudoRule
+from curator.classifiers.heads.neighbour_smoothing import Neighbourhood
+from curator.classifiers.protocol import PoolSlice, TrainingInputs, TrainingLabels
+from curator.settings.sections import ClassifierSettings, PromotionSettings, Settings
 from curator.statistics.folds import fold_of, sampling_rank
 
 IMAGES, LABELS, FOLDS = 1_500, 90, 5
@@ -58,18 +50,29 @@ def labels(positive: NDArray[np.bool_] | None = None, folds: int = FOLDS) -> Tra
     everything = np.ones(LABELS, dtype=np.bool_)
     rows = np.arange(LABELS)
     return TrainingLabels(
-        rows=rows, folds=fold_of(rows, folds, 0),
+        rows=rows, units=rows, folds=fold_of(rows, folds, 0),
         positive=HELD.positive[:LABELS] if positive is None else positive,
         trains=everything, calibrates=everything, representative=everything, sampled=~everything,
+        set_aside=~everything,
     )  # fmt: skip
 
 
-def plan(folds: int = FOLDS) -> Plan:
-    return Plan(
-        heads=folds, regularization=0.5, balanced=True,
-        pseudo=PseudoRule(above=0.9, below=0.1, limit=500), pseudo_share=0.5,
-        device="cpu", neighbour_share=0.6,
+def heads(folds: int = FOLDS, pseudo_weight: float | Literal["auto"] = 0.5) -> FrozenHeads:
+    return FrozenHeads(
+        Settings(
+            classifier=ClassifierSettings(
+                folds=folds, regularization=0.5, doubt=False, pseudo_weight=pseudo_weight,
+                pseudo_limit=500, neighbour_share=0.6,
+            ),
+            promotion=PromotionSettings(promote_above=0.9, promote_below=0.1),
+        )
     )  # fmt: skip
+
+
+def inputs(part: PoolSlice, taught: TrainingLabels, around: Neighbourhood | None) -> TrainingInputs:
+    return TrainingInputs(
+        images=HELD, fingerprint="held", labels=taught, slices=[part], neighbours=around
+    )
 
 
 def pool(count: int = IMAGES) -> PoolSlice:
@@ -82,31 +85,29 @@ def pool(count: int = IMAGES) -> PoolSlice:
 
 def chain(
     taught: TrainingLabels, around: Neighbourhood | None, rounds: int = 3, folds: int = FOLDS
-) -> tuple[Trained, Scorer]:
+) -> TrainedHeads:
     teacher, part = None, dataclasses.replace(pool(), folds=fold_of(np.arange(IMAGES), folds, 0))
     for _ in range(rounds):
-        surveyed = survey([part], HELD, teacher, plan(folds))
-        trained = train(taught, HELD, surveyed, plan(folds), {}, around)
-        scorer = Scorer(trained, surveyed, plan(folds))
-        teacher = trained.as_teacher()
-    return trained, scorer
+        trained = heads(folds).fit(inputs(part, taught, around), teacher)
+        teacher = trained.as_previous()
+    return trained
 
 
 def test_no_label_reaches_the_head_of_its_fold_not_even_through_the_graph() -> None:
     """Turn over all labels of one fold: what its head says stays as it was."""
     around, before = neighbourhood(), labels()
-    first = chain(before, around)[0].margins.values
+    first = chain(before, around).margins.values
     for fold in range(FOLDS):
         turned = np.where(before.folds == fold, ~before.positive, before.positive)
-        second = chain(labels(turned), around)[0].margins.values
+        second = chain(labels(turned), around).margins.values
         assert np.abs(second[:, fold] - first[:, fold]).max() < 1e-3
         assert np.abs(np.delete(second - first, fold, axis=1)).max() > 0.1
 
 
 def test_neighbours_that_know_are_heard_and_rank_better() -> None:
-    alone = chain(labels(), None, rounds=1)[1].score(pool())[0]
-    trained, scorer = chain(labels(), neighbourhood(), rounds=1)
-    together = scorer.score(pool())[0]
+    alone = chain(labels(), None, rounds=1).score(pool())[0]
+    trained = chain(labels(), neighbourhood(), rounds=1)
+    together = trained.score(pool())[0]
     assert trained.classifier.neighbour_share == 0.6
     wrong = [((p > 0.5) != HELD.positive)[LABELS:].mean() for p in (alone, together)]
     assert wrong[1] < 0.7 * wrong[0]
@@ -117,25 +118,25 @@ def test_neighbours_drawn_at_random_leave_the_ranking_as_it_was() -> None:
     generator = np.random.default_rng(5)
     graph = generator.integers(0, IMAGES, (IMAGES, 15)).astype(np.int32)
     around = Neighbourhood(rows=np.arange(IMAGES), graph=graph, digest="random")
-    blended = chain(labels(), around, rounds=1)[1].score(pool())[1]
-    alone = chain(labels(), None, rounds=1)[1].score(pool())[1]
+    blended = chain(labels(), around, rounds=1).score(pool())[1]
+    alone = chain(labels(), None, rounds=1).score(pool())[1]
     assert np.corrcoef(blended.argsort().argsort(), alone.argsort().argsort())[0, 1] > 0.99
 
 
 def test_images_outside_the_pool_are_scored_by_themselves() -> None:
-    trained, scorer = chain(labels(), neighbourhood(), rounds=1)
+    trained = chain(labels(), neighbourhood(), rounds=1)
     calibrated, raw = score_unseen(trained.classifier, HELD.features[LABELS:])
-    alone = chain(labels(), None, rounds=1)[1].score(pool())
+    alone = chain(labels(), None, rounds=1).score(pool())
     assert calibrated == pytest.approx(alone[0][LABELS:], abs=1e-5)
     assert raw == pytest.approx(alone[1][LABELS:], abs=1e-5)
-    assert np.abs(scorer.score(pool())[0][LABELS:] - calibrated).max() > 0.1
+    assert np.abs(trained.score(pool())[0][LABELS:] - calibrated).max() > 0.1
 
 
 @pytest.mark.parametrize("folds", [2, 3, 7])
 def test_any_number_of_folds_can_hear_neighbours(folds: int) -> None:
-    scorer = chain(labels(folds=folds), neighbourhood(), rounds=1, folds=folds)[1]
+    trained = chain(labels(folds=folds), neighbourhood(), rounds=1, folds=folds)
     part = dataclasses.replace(pool(), folds=fold_of(np.arange(IMAGES), folds, 0))
-    assert np.isfinite(scorer.score(part)[0]).all()
+    assert np.isfinite(trained.score(part)[0]).all()
 
 
 def test_neighbours_of_another_pool_are_refused() -> None:
@@ -144,14 +145,13 @@ def test_neighbours_of_another_pool_are_refused() -> None:
 
 
 def test_what_pseudo_labels_weigh_in_a_head_does_not_depend_on_its_fold() -> None:
-    earned = dataclasses.replace(plan(), pseudo_share=None)
+    earned = heads(pseudo_weight="auto")
     part, before = pool(), labels()
-    trained = train(before, HELD, survey([part], HELD, None, earned), earned, {}, neighbourhood())
-    teacher = trained.as_teacher()
-    first = pseudo_shares(before, teacher, earned)
+    teacher = earned.fit(inputs(part, before, neighbourhood()), None).as_previous()
+    first = earned.pseudo_shares(before, teacher)
     assert (first > 0).all()
     for fold in range(FOLDS):
         turned = np.where(before.folds == fold, ~before.positive, before.positive)
-        second = pseudo_shares(labels(turned), teacher, earned)
+        second = earned.pseudo_shares(labels(turned), teacher)
         assert second[fold] == first[fold]
         assert (np.delete(second, fold) < np.delete(first, fold)).all()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from curator.classifiers.networks import batch_loading
+from curator.classifiers.networks.classifier import PixelsInMemory
 from curator.classifiers.networks.network import (
     NetworkRequest,
     PixelNetwork,
@@ -28,7 +29,6 @@ from curator.classifiers.networks.training_step import (
     mixup,
 )
 from curator.errors import LearnError
-from curator.rounds.networks import HeldPixels
 from curator.settings.sections import TrainingSettings
 
 PLAIN = TrainingSettings(
@@ -257,7 +257,7 @@ def test_a_device_with_too_little_memory_is_said_with_its_cure(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Learner, "step", crowded)
-    pixels = HeldPixels(np.zeros((4, 8, 8, 3), np.uint8))
+    pixels = PixelsInMemory(np.zeros((4, 8, 8, 3), np.uint8))
     data = training_set(
         np.arange(4), np.arange(4) < 2, balanced=True, pseudo_share=0.0, human_share=0.5
     )

@@ -97,6 +97,11 @@ def networks(made: WorkspaceApi) -> list[dict[str, np.ndarray]]:
     return [{name: value.numpy() for name, value in state.items()} for state in found.states]
 
 
+def checkpoints(made: WorkspaceApi) -> list[str]:
+    folder = made._workspace.folder("models") / "training"
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
 def scores(made: WorkspaceApi) -> np.ndarray:
     opened = made._workspace
     ids = np.concatenate([chunk.image_ids for chunk in pool.pool_chunks(opened.catalogue, None)])
@@ -108,11 +113,11 @@ def test_rounds_promote_and_the_same_commands_give_the_same_scores(tmp_path: Pat
     for name in ("first", "second"):
         with workspace(tmp_path / name) as made:
             reports = list(made.round(rounds=2))
-            assert reports[0].pseudo_positive + reports[0].pseudo_negative == 0
-            assert reports[1].pseudo_positive + reports[1].pseudo_negative > 0
-            assert reports[0].promoted_positive > 0
+            assert reports[0].training.pseudo_positive + reports[0].training.pseudo_negative == 0
+            assert reports[1].training.pseudo_positive + reports[1].training.pseudo_negative > 0
+            assert reports[0].counts.promoted_positive > 0
             assert set(reports[0].seconds) >= {"pack", "survey", "train", "score", "commit"}
-            assert reports[0].estimate.sample == 40
+            assert reports[0].training.estimate.sample == 40
             found.append(scores(made))
     np.testing.assert_array_equal(found[0], found[1])
 
@@ -168,12 +173,12 @@ def test_what_networks_promoted_they_take_back_when_people_teach_otherwise(
     if judges == "halves":
         settings["splits.calibration_share"] = "0"
     with workspace(tmp_path, settings) as made:
-        promoted = made.round()[0].standing_promoted
+        promoted = made.round()[0].counts.standing_promoted
         assert promoted > 10
         for half in (0, 1):
             swap_labels(made, half, tmp_path)
         after = list(made.round(rounds=2))
-        assert sum(one.revoked for one in after) > 0.8 * promoted
+        assert sum(one.counts.revoked for one in after) > 0.8 * promoted
 
 
 def test_labels_set_aside_judge_one_network(tmp_path: Path) -> None:
@@ -183,8 +188,9 @@ def test_labels_set_aside_judge_one_network(tmp_path: Path) -> None:
         assert len(networks(made)) == 1
         human = pool.human_labels(made._workspace.catalogue, None)
         aside = int((human.split == 1).sum())
-        assert reports[0].estimate.sample == aside
-        assert reports[0].human_positive + reports[0].human_negative == 40 - aside
+        assert reports[0].training.estimate.sample == aside
+        training = reports[0].training
+        assert training.human_positive + training.human_negative == 40 - aside
         assert np.isfinite(scores(made)).all()
 
 
@@ -244,10 +250,12 @@ def test_a_round_that_was_cut_off_in_the_middle_of_a_network_goes_on_there(tmp_p
         with pytest.raises(KeyboardInterrupt):
             list(run_rounds(made._workspace, progress=Interrupting("Network 2, epoch 4")))
         assert rounds.head(made._workspace.catalogue) is None
+        assert checkpoints(made) == ["network-0.pt", "network-1.pt"]
         resumed = Interrupting()
         list(run_rounds(made._workspace, progress=resumed))
         epochs = [text.partition(":")[0] for text in resumed.told if text.startswith("Network")]
         assert epochs[0] == "Network 2, epoch 5"
+        assert not checkpoints(made), "a committed round leaves no checkpoints"
         np.testing.assert_array_equal(scores(made), whole)
 
 
@@ -288,5 +296,5 @@ def test_pixels_are_no_longer_read_from_the_files_once_they_are_packed(tmp_path:
         made.pack()
         for name in ("pool", "seeds"):
             shutil.rmtree(tmp_path / name)
-        assert made.round()[0].human_positive == 20
+        assert made.round()[0].training.human_positive == 20
         assert np.isfinite(scores(made)).all()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from curator.classifiers.encoders.weights import read_state
 from curator.classifiers.networks.batch_loading import margins_of
+from curator.classifiers.networks.classifier import PixelsInMemory
 from curator.classifiers.networks.network import (
     NetworkRequest,
     PixelNetwork,
@@ -26,7 +27,6 @@ from curator.classifiers.networks.training_set import (
 )
 from curator.classifiers.networks.training_state import EpochRecord, TrainedNetwork, load_checkpoint
 from curator.errors import LearnError
-from curator.rounds.networks import HeldPixels
 from curator.settings.sections import TrainingSettings
 
 pytestmark = pytest.mark.slow
@@ -35,14 +35,14 @@ REQUEST = NetworkRequest(model="faces_comics_mlp", image_size=16)
 RECIPE = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.003, patience=0, shift=0.05)
 
 
-def pictures(count: int = 120, seed: int = 0) -> tuple[HeldPixels, NDArray[np.bool_]]:
+def pictures(count: int = 120, seed: int = 0) -> tuple[PixelsInMemory, NDArray[np.bool_]]:
     """Noise with a bright left (positive) or right half, mirrored by nothing."""
     rng = np.random.default_rng(seed)
     positive = rng.random(count) < 0.5
     noise = rng.normal(100, 40, (count, 16, 16, 3))
     noise[positive, :8] += 60
     noise[~positive, 8:] += 60
-    return HeldPixels(noise.clip(0, 255).astype(np.uint8)), positive
+    return PixelsInMemory(noise.clip(0, 255).astype(np.uint8)), positive
 
 
 def labelled(rows: NDArray[np.int64], positive: NDArray[np.bool_]) -> TrainingSet:

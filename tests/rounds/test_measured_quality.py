@@ -11,9 +11,8 @@ from curator.base.vocabulary import CurrentLabel, Method, Origin, code_of
 from curator.catalogue.pool import pool_chunks
 from curator.catalogue.rounds import get_round
 from curator.review.queues import queue
-from curator.rounds.judge import draw_calibration
 from curator.rounds.run import RoundReport, run_rounds
-from curator.rounds.score_quality import from_kept
+from curator.rounds.score_quality import draw_calibration, from_stored
 from curator.rounds.source_shortcut import RoundWarning
 from tests.rounds.pool import Pool
 
@@ -28,25 +27,27 @@ def test_a_round_keeps_what_labels_say_of_it(tmp_path: Path) -> None:
     pool = Pool(tmp_path, size=400, distance=3.0)
     pool.label(range(120))
     first, second = rounds(pool, 2)
-    assert first.judgement is not None
-    assert second.judgement is not None
-    assert first.judgement.labels == 120
-    assert not first.judgement.on_pool
-    assert first.judgement.last is None
-    assert second.judgement.last is not None
-    assert second.judgement.last.round_id == 1
-    assert second.judgement.last == second.judgement.first
-    assert abs(second.judgement.last.difference) < 0.2
-    kept = from_kept(get_round(pool.opened.catalogue, 2).outcome["judgement"])
-    assert kept == second.judgement
-    drawn = draw_calibration(pool.opened, first.judgement, 1)
+    assert first.quality is not None
+    assert second.quality is not None
+    assert first.quality.labels == 120
+    assert not first.quality.on_pool
+    assert first.quality.last is None
+    assert second.quality.last is not None
+    assert second.quality.last.round_id == 1
+    assert second.quality.last == second.quality.first
+    assert abs(second.quality.last.difference) < 0.2
+    kept = from_stored(get_round(pool.opened.catalogue, 2).outcome["judgement"])
+    assert kept == second.quality
+    drawn = draw_calibration(
+        pool.opened.folder("reports"), first.quality, 1, pool.opened.settings.classes
+    )
     assert drawn.stat().st_size > 5_000
     sample = range(120, 240)
     pool.label(sample, origin=Origin.CALIBRATION, method=Method.BLIND)
     (third,) = rounds(pool)
-    assert third.judgement is not None
-    assert third.judgement.on_pool
-    assert third.judgement.labels == 120
+    assert third.quality is not None
+    assert third.quality.on_pool
+    assert third.quality.labels == 120
 
 
 def test_flipped_seeds_are_the_first_suspects(tmp_path: Path) -> None:
@@ -111,17 +112,17 @@ def shortcut(tmp_path: Path) -> Pool:
 
 def test_a_shortcut_is_found_and_labels_of_the_pool_cure_it(shortcut: Pool) -> None:
     (alarmed,) = rounds(shortcut)
-    assert kinds(alarmed.alarms) == ["shortcut"]
-    (alarm,) = alarmed.alarms
+    assert kinds(alarmed.warnings) == ["shortcut"]
+    (alarm,) = alarmed.warnings
     assert "100 of 100 labels `good` come from `away`" in alarm.problem
     assert "curator review random" in alarm.cure
-    assert alarmed.estimate.errors <= 2
+    assert alarmed.training.estimate.errors <= 2
     damage = side_error(shortcut)
     assert damage > 0.2
     unlabelled = np.flatnonzero(shortcut.standing() < 0)
     shortcut.label(unlabelled[:100], origin=Origin.REVIEW)
     (cured,) = rounds(shortcut)
-    assert cured.alarms == ()
+    assert cured.warnings == ()
     assert side_error(shortcut) < damage / 4
 
 
@@ -129,7 +130,7 @@ def test_a_random_sample_shows_the_damage(shortcut: Pool) -> None:
     sample = np.setdiff1d(np.flatnonzero(shortcut.standing() < 0), [])[:60]
     shortcut.label(sample, origin=Origin.CALIBRATION, method=Method.BLIND)
     (report,) = rounds(shortcut)
-    assert "fails-on-pool" in kinds(report.alarms)
+    assert "fails-on-pool" in kinds(report.warnings)
     assert promoted_error(shortcut) < 0.2
 
 
@@ -140,7 +141,7 @@ def test_seeds_from_other_folders_that_look_like_the_pool_raise_no_alarm(
     pool = Pool(tmp_path, size=600, distance=4.0, foreign=80, seed=seed)
     pool.label([*range(80), *np.flatnonzero(~pool.truth)[:80]])
     (report,) = rounds(pool)
-    assert report.alarms == ()
+    assert report.warnings == ()
 
 
 def test_seeds_with_other_class_shares_raise_no_alarm(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_seeds_with_other_class_shares_raise_no_alarm(tmp_path: Path) -> None:
     positive, negative = np.flatnonzero(pool.truth), np.flatnonzero(~pool.truth)
     pool.label([*positive[:50], *negative[:50]])
     (report,) = rounds(pool)
-    assert report.alarms == ()
+    assert report.warnings == ()
 
 
 def test_scores_are_for_the_pool_and_not_for_seeds_with_other_shares(tmp_path: Path) -> None:
@@ -164,18 +165,18 @@ def test_scores_are_for_the_pool_and_not_for_seeds_with_other_shares(tmp_path: P
     ids = pool.image_ids()
     expected = current_scores(pool.opened.catalogue, ids)[rest].mean()
     true_share = pool.truth[rest].mean()
-    assert alone.basis == "seeds"
+    assert alone.training.basis == "seeds"
     assert expected > true_share + 0.15
-    assert alone.judgement is not None
-    assert alone.judgement.positive_share == pytest.approx(0.9)
-    assert alone.judgement.pool_share == pytest.approx(true_share, abs=0.15)
+    assert alone.quality is not None
+    assert alone.quality.positive_share == pytest.approx(0.9)
+    assert alone.quality.pool_share == pytest.approx(true_share, abs=0.15)
     sample = np.random.default_rng(0).permutation(rest)[:150]
     pool.label(sample, origin=Origin.CALIBRATION, method=Method.BLIND)
     (sampled,) = rounds(pool)
     others = np.setdiff1d(rest, sample)
     expected = current_scores(pool.opened.catalogue, ids)[others].mean()
-    assert sampled.basis == "pool"
+    assert sampled.training.basis == "pool"
     assert expected == pytest.approx(pool.truth[others].mean(), abs=0.06)
-    assert sampled.judgement is not None
-    assert sampled.judgement.pool_share is None
-    assert sampled.judgement.calibration_error < 0.12
+    assert sampled.quality is not None
+    assert sampled.quality.pool_share is None
+    assert sampled.quality.calibration_error < 0.12

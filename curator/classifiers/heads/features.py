@@ -1,0 +1,97 @@
+"""The features of one pool: read from disk or held in memory, with their scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.base.arrays import IntArray
+from curator.classifiers.heads.model import Standardizer, standardize
+from curator.classifiers.protocol import RowSource
+
+if TYPE_CHECKING:
+    import torch
+
+_BLOCK = 16_384
+_SUM_ROWS = 512
+
+
+class PoolFeatures:
+    """Features of the images whose rows are `runs`, run by run.
+
+    With `in_memory` they are held there as float32, which pays for rounds that follow one
+    another: turning 16 bits into 32 takes longer than all that heads compute from them.
+    """
+
+    def __init__(
+        self,
+        source: RowSource,
+        runs: Sequence[IntArray],
+        *,
+        fingerprint: str = "",
+        in_memory: bool = False,
+    ) -> None:
+        self.fingerprint = fingerprint
+        self.rows: IntArray = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *runs]))
+        self._source, self._runs = source, runs
+        self._scale: Standardizer | None = None
+        self._values: NDArray[np.float32] | None = None
+        if in_memory:
+            self._values = _as_float32(source, self.rows)
+
+    def gather(self, rows: IntArray) -> NDArray[np.floating]:
+        """The features of these rows, (rows, features); a view where they follow one another.
+
+        Raises ValueError if a row is not in memory.
+        """
+        if self._values is None:
+            features: NDArray[np.floating] = self._source.gather(rows)
+            return features
+        if len(rows):
+            first = int(np.searchsorted(self.rows, rows[0]))
+            part = slice(first, first + len(rows))
+            if np.array_equal(self.rows[part], rows):
+                return self._values[part]
+        positions = np.searchsorted(self.rows, rows)
+        if not np.array_equal(self.rows[np.minimum(positions, len(self.rows) - 1)], rows):
+            raise ValueError("features that were not taken into memory")
+        return self._values[positions]
+
+    def scale(self, device: str) -> Standardizer:
+        """Centre and scale of the pool's features, computed once.
+
+        Raises LearnError if all features are constant.
+        """
+        if self._scale is None:
+            total, squares = np.zeros(1), np.zeros(1)
+            for run in self._runs:
+                values = to_device(self.gather(run), device)
+                # Sums of a few rows in float32, added up in float64: exact enough, and fast.
+                for start in range(0, len(values), _SUM_ROWS):
+                    block = values[start : start + _SUM_ROWS]
+                    total = total + block.sum(dim=0).double().cpu().numpy()
+                    squares = squares + block.square().sum(dim=0).double().cpu().numpy()
+            self._scale = standardize(len(self.rows), total, squares)
+        return self._scale
+
+
+def to_device(features: NDArray[np.floating], device: str) -> torch.Tensor:
+    """Features as float32 on the device."""
+    import torch
+
+    return torch.as_tensor(np.ascontiguousarray(features)).to(device).float()
+
+
+def _as_float32(source: RowSource, rows: IntArray) -> NDArray[np.float32]:
+    import torch
+
+    width = source.gather(rows[:1]).shape[1]
+    values = torch.empty((len(rows), width), dtype=torch.float32)
+    for start in range(0, len(rows), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        values[part] = torch.from_numpy(source.gather(rows[part]))
+    in_memory: NDArray[np.float32] = values.numpy()
+    return in_memory
