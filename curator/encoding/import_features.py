@@ -69,9 +69,7 @@ def import_features(
     image_ids = image_ids[order]
     _check_numbers(rows, array, progress)
     with lease(workspace.catalogue, "encode"):
-        record, is_complete = _feature_set(workspace, name, image_ids, rows, order)
-        if not is_complete:
-            _write(workspace, record, image_ids, rows, order, progress)
+        record, unchanged = _store(workspace, name, image_ids, rows, order, progress)
     without = catalogued.count_without_features(workspace.catalogue, record.feature_set_id)
     return FeatureImportReport(
         feature_set_id=record.feature_set_id,
@@ -79,7 +77,7 @@ def import_features(
         images=len(order),
         dimension=record.dimension,
         without=without,
-        unchanged=is_complete,
+        unchanged=unchanged,
     )
 
 
@@ -193,14 +191,15 @@ def _check_numbers(rows: NDArray[np.floating[Any]], array: Path, progress: Progr
             stage.advance(len(part))
 
 
-def _feature_set(
+def _store(
     workspace: Workspace,
     name: str,
     image_ids: IntArray,
     rows: NDArray[np.floating[Any]],
     order: IntArray,
+    progress: Progress,
 ) -> tuple[FeatureSetRecord, bool]:
-    """The set for these features, and whether it is complete already."""
+    """The set with the array rows `order`, and whether it was complete already."""
     catalogue, title = workspace.catalogue, IMPORTED + name
     content = hashlib.sha256(image_ids.astype("<i8").tobytes())
     for start in range(0, len(order), _CHUNK):
@@ -208,32 +207,22 @@ def _feature_set(
     digest = content.hexdigest()
     earlier = [record for record in catalogued.list_feature_sets(catalogue) if record.name == title]
     if earlier and earlier[-1].details["content"] == digest:
-        recorded = catalogued.row_count(catalogue, earlier[-1].feature_set_id)
-        stored = feature_file(workspace, earlier[-1]).stored_rows()
-        return earlier[-1], recorded == len(order) <= stored
-    # The number of earlier imports makes an import that is repeated later a set of its own.
-    identity = f"{title} {rows.shape[1]} {len(earlier)} {digest}"
-    record = catalogued.feature_set(
-        catalogue,
-        fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
-        name=title,
-        dimension=rows.shape[1],
-        details={"content": digest, "images": len(order)},
-    )
-    return record, False
-
-
-def _write(
-    workspace: Workspace,
-    record: FeatureSetRecord,
-    image_ids: IntArray,
-    rows: NDArray[np.floating[Any]],
-    order: IntArray,
-    progress: Progress,
-) -> None:
-    catalogue, set_id = workspace.catalogue, record.feature_set_id
+        record = earlier[-1]
+        recorded = catalogued.row_count(catalogue, record.feature_set_id)
+        if recorded == len(order) <= feature_file(workspace, record).stored_rows():
+            return record, True
+    else:
+        # The number of earlier imports makes an import that is repeated later a set of its own.
+        identity = f"{title} {rows.shape[1]} {len(earlier)} {digest}"
+        record = catalogued.feature_set(
+            catalogue,
+            fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
+            name=title,
+            dimension=rows.shape[1],
+            details={"content": digest, "images": len(order)},
+        )
+    file, set_id = feature_file(workspace, record), record.feature_set_id
     done = catalogued.end_row(catalogue, set_id)
-    file = feature_file(workspace, record)
     if file.stored_rows() < done:
         catalogued.forget_rows(catalogue, set_id)
         done = 0
@@ -246,3 +235,4 @@ def _write(
             written = writer.append(rows[order[part]].astype(np.float16))
             catalogued.record_rows(catalogue, set_id, image_ids[part], written)
             stage.advance(len(written))
+    return record, False

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from curator.classifiers.devices import choose_placement, worker_count
-from curator.classifiers.encoders.network_cache import CachedNetwork, NetworkCache
+from curator.classifiers.encoders.network_cache import CachedNetwork, load_network, store_network
 from curator.classifiers.encoders.openvino_engine import NotConvertible, OpenVinoEngine, converted
 from curator.classifiers.encoders.pipeline import EncodedChunk, Engine, Item, Load, encode_stream
 from curator.classifiers.encoders.weights import (
@@ -139,9 +139,10 @@ def open_encoder(
     workers = worker_count(runtime.workers)
     engine: Engine | None = None
     if placement.backend == "openvino":
-        cache = NetworkCache(cache_folder)
         try:
-            network = _converted(classifier.model, source, image_size, runtime.batch_size, cache)
+            network = _converted(
+                classifier.model, source, image_size, runtime.batch_size, cache_folder
+            )
         except NotConvertible:
             if runtime.backend == "openvino":
                 raise
@@ -187,7 +188,7 @@ def open_encoder(
 
 
 def _converted(
-    model: str, source: WeightSource, image_size: int, batch_size: int, cache: NetworkCache
+    model: str, source: WeightSource, image_size: int, batch_size: int, cache_folder: Path | None
 ) -> CachedNetwork:
     """The network for OpenVINO, from the cache if possible, which needs neither torch nor timm."""
     key = {
@@ -198,7 +199,7 @@ def _converted(
         "code": CODE_VERSION,
         "versions": {name: version(name) for name in ("openvino", "timm", "torch")},
     }
-    network = cache.load(key)
+    network = load_network(cache_folder, key)
     if network is None:
         from curator.classifiers.encoders.timm_models import build_encoder
 
@@ -206,7 +207,7 @@ def _converted(
         network = converted(
             built.module, image_size=image_size, batch_size=batch_size, facts=_facts(built)
         )
-        cache.store(key, network)
+        store_network(cache_folder, key, network)
     return network
 
 

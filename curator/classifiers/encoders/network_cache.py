@@ -35,63 +35,54 @@ class CachedNetwork:
     facts: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkCache:
-    """A folder of converted networks; without a folder nothing is stored.
+def load_network(folder: Path | None, key: Mapping[str, Any]) -> CachedNetwork | None:
+    """The network stored under `key`, None if there is none or it is damaged.
 
-    The key of a network consists of everything that its conversion depends on.
+    The key consists of everything that the conversion depends on.
     """
+    if folder is None:
+        return None
+    path = folder / _name(key)
+    try:
+        description = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
+        structure, weights = (path / _NETWORK).read_bytes(), (path / _WEIGHTS).read_bytes()
+        digests = (description[_NETWORK], description[_WEIGHTS])
+        facts: Mapping[str, Any] = description["facts"]
+    except (OSError, ValueError, KeyError):
+        return None
+    if digests != (_digest(structure), _digest(weights)):
+        return None
+    return CachedNetwork(structure=structure, weights=weights, facts=facts)
 
-    folder: Path | None
 
-    def load(self, key: Mapping[str, Any]) -> CachedNetwork | None:
-        """The network stored under `key`, None if there is none or it is damaged."""
-        if self.folder is None:
-            return None
-        path = self.folder / _name(key)
-        try:
-            description = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
-            structure, weights = (path / _NETWORK).read_bytes(), (path / _WEIGHTS).read_bytes()
-            digests = (description[_NETWORK], description[_WEIGHTS])
-            facts: Mapping[str, Any] = description["facts"]
-        except (OSError, ValueError, KeyError):
-            return None
-        if digests != (_digest(structure), _digest(weights)):
-            return None
-        return CachedNetwork(structure=structure, weights=weights, facts=facts)
-
-    def store(self, key: Mapping[str, Any], network: CachedNetwork) -> None:
-        """Store a network. If that fails, nothing is raised: it is converted again next time."""
-        if self.folder is None:
-            return
-        path = self.folder / _name(key)
-        description = {
-            _NETWORK: _digest(network.structure),
-            _WEIGHTS: _digest(network.weights),
-            "facts": dict(network.facts),
-        }
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".part-") as name:
-                part = Path(name)
-                (part / _NETWORK).write_bytes(network.structure)
-                (part / _WEIGHTS).write_bytes(network.weights)
-                text = json.dumps(description, indent=1, sort_keys=True)
-                (part / _DESCRIPTION).write_text(text, encoding="utf-8")
-                shutil.rmtree(path, ignore_errors=True)
-                os.rename(name, path)  # noqa: PTH104 - a folder, not a file
-                # TemporaryDirectory removes the folder of this name at the end.
-                part.mkdir()
-            self._remove_oldest()
-        except OSError:
-            return
-
-    def _remove_oldest(self) -> None:
-        assert self.folder is not None
-        stored = [path for path in self.folder.iterdir() if (path / _DESCRIPTION).exists()]
-        stored.sort(key=lambda path: (path / _DESCRIPTION).stat().st_mtime_ns)
-        for path in stored[:-_CACHE_SIZE]:
+def store_network(folder: Path | None, key: Mapping[str, Any], network: CachedNetwork) -> None:
+    """Store a network; without a folder, or if writing fails, it is converted again next time."""
+    if folder is None:
+        return
+    path = folder / _name(key)
+    description = {
+        _NETWORK: _digest(network.structure),
+        _WEIGHTS: _digest(network.weights),
+        "facts": dict(network.facts),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as name:
+            part = Path(name)
+            (part / _NETWORK).write_bytes(network.structure)
+            (part / _WEIGHTS).write_bytes(network.weights)
+            text = json.dumps(description, indent=1, sort_keys=True)
+            (part / _DESCRIPTION).write_text(text, encoding="utf-8")
             shutil.rmtree(path, ignore_errors=True)
+            os.rename(name, path)  # noqa: PTH104 - a folder, not a file
+            # TemporaryDirectory removes the folder of this name at the end.
+            part.mkdir()
+        stored = [entry for entry in folder.iterdir() if (entry / _DESCRIPTION).exists()]
+        stored.sort(key=lambda entry: (entry / _DESCRIPTION).stat().st_mtime_ns)
+        for oldest in stored[:-_CACHE_SIZE]:
+            shutil.rmtree(oldest, ignore_errors=True)
+    except OSError:
+        return
 
 
 def _name(key: Mapping[str, Any]) -> str:

@@ -64,13 +64,14 @@ def input_rule(model: str, source: WeightSource) -> InputRule:
     check_model(model)
     if source.kind == "bundled":
         return BUNDLED_RULE
-    configuration = timm.get_pretrained_cfg(model)
+    configuration: Any = timm.get_pretrained_cfg(model)
     if configuration is None:
         raise LearnError(
             f"timm does not say which input the model `{model}` expects.",
             "Choose a model that has pre-trained weights.",
         )
-    resolved = _resolved(configuration)
+    resolve: Any = resolve_data_config
+    resolved: dict[str, Any] = resolve(pretrained_cfg=configuration.to_dict())
     channels, height, width = resolved["input_size"]
     if configuration.input_size[0] != 3 or channels != 3 or height != width:
         raise LearnError(
@@ -83,13 +84,6 @@ def input_rule(model: str, source: WeightSource) -> InputRule:
         mean=tuple(255.0 * value for value in resolved["mean"]),
         deviation=tuple(255.0 * value for value in resolved["std"]),
     )
-
-
-def _resolved(configuration: Any) -> dict[str, Any]:
-    """timm's reading of a model's configuration: input size, mean, deviation."""
-    resolve: Any = resolve_data_config
-    resolved: dict[str, Any] = resolve(pretrained_cfg=configuration.to_dict())
-    return resolved
 
 
 def check_model(model: str) -> None:

@@ -1,10 +1,10 @@
 """Encoders through torch: on a CPU without OpenVINO, on CUDA, on Apple's GPU.
 
 On a CPU every worker computes with one thread of its own. On CUDA at most two batches
-are there at once, so that one is copied while the other is computed; when its memory
-does not suffice, the batch is halved for the rest of the run. On a GPU the last bits of
-a feature may depend on the size of the batch, and so on memory that others took; the
-difference is that of one rounding. On a CPU they depend on nothing.
+are on the device at once, so that one is copied while the other is computed; when its
+memory does not suffice, the batch is halved for the rest of the run. On a GPU the last
+bits of a feature may depend on the size of the batch, and so on memory that other
+programs use; the difference is that of one rounding. On a CPU they depend on nothing else.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class TorchEngine:
         self._precision = getattr(torch, precision)
         self._module = module.to(self._device).to(memory_format=torch.channels_last).eval()
         self._lock = threading.Lock()
-        self._turns = _turns(self._device)
+        self._streams = _streams(self._device)
         self._restore = _fix_arithmetic(self._device)
 
     def new_batch(self) -> PixelArray:
@@ -63,7 +63,7 @@ class TorchEngine:
 
         Raises LearnError if not even a single image fits into the device's memory.
         """
-        with self._turn():
+        with self._free_stream():
             while True:
                 size = self.part_size
                 # The handler ends before memory is freed: an exception holds on to tensors.
@@ -84,7 +84,7 @@ class TorchEngine:
         return np.concatenate(parts)
 
     def _halve(self, failed_size: int) -> None:
-        """Use smaller batches from now on, unless another thread has just seen to that."""
+        """Use smaller batches from now on, unless another thread has just halved them."""
         with self._lock:
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -99,54 +99,52 @@ class TorchEngine:
             self.part_size = failed_size // 2
 
     def _forward(self, pixels: PixelArray) -> NDArray[np.float32]:
-        with torch.inference_mode(), self._autocast():
+        autocast: AbstractContextManager[Any] = nullcontext()
+        if self._precision is not torch.float32:
+            autocast = torch.autocast(self._device.type, self._precision)
+        with torch.inference_mode(), autocast:
             source = torch.from_numpy(pixels)
             features = self._module(source.to(self._device, non_blocking=True))
             computed: NDArray[np.float32] = features.float().cpu().numpy()
         return computed
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self._precision is torch.float32:
-            return nullcontext()
-        return torch.autocast(self._device.type, self._precision)
-
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Wait for one of the device's streams, and use it; on a CPU there is no waiting."""
-        if self._turns is None:
+    def _free_stream(self) -> Iterator[None]:
+        """Wait for one of the device's streams and use it; on a CPU there is no waiting."""
+        if self._streams is None:
             yield
             return
-        stream = self._turns.get()
+        stream = self._streams.get()
         try:
             with nullcontext() if stream is None else torch.cuda.stream(stream):
                 yield
         finally:
-            self._turns.put(stream)
+            self._streams.put(stream)
 
     def close(self) -> None:
-        """Give back the device's memory and torch's former settings."""
+        """Release the device's memory and restore torch's settings."""
         self._module = torch.nn.Identity()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         self._restore()
 
 
-def _turns(device: torch.device) -> queue.SimpleQueue[Any] | None:
+def _streams(device: torch.device) -> queue.SimpleQueue[Any] | None:
     """The streams of a GPU, of which each serves one batch at a time; None on a CPU."""
     if device.type == "cpu":
         return None
-    turns: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    streams: queue.SimpleQueue[Any] = queue.SimpleQueue()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         for _ in range(_BATCHES_ON_DEVICE):
-            turns.put(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+            streams.put(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
     else:
-        turns.put(None)
-    return turns
+        streams.put(None)
+    return streams
 
 
 def _fix_arithmetic(device: torch.device) -> Callable[[], None]:
-    """Make torch compute the same way every time; returns what undoes that.
+    """Make torch compute the same way every time; returns a function that undoes it.
 
     On a CPU that is one thread for each caller. On CUDA it is cuDNN's deterministic
     algorithms, chosen by shape and not by a race, and no shortened float32.

@@ -14,7 +14,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from curator.classifiers.encoders.network_cache import CachedNetwork, NetworkCache
+from curator.classifiers.encoders.network_cache import (
+    CachedNetwork,
+    load_network,
+    store_network,
+)
 from curator.classifiers.encoders.openvino_engine import OpenVinoEngine
 from tests.classifiers.encoders.cases import encode_all, open_tiny, random_pixels
 from tests.support.encoder import IMAGE_SIZE, MODEL
@@ -98,17 +102,17 @@ def test_a_damaged_kept_network_is_made_again(tmp_path: Path, tiny_weights: Path
 
 def test_kept_networks_do_not_pile_up_and_never_stand_in_the_way(tmp_path: Path) -> None:
     network = CachedNetwork(structure=b"<xml/>", weights=b"123", facts={"dimension": 3})
-    cache = NetworkCache(tmp_path / "kept")
+    folder = tmp_path / "kept"
     for number in range(7):
-        cache.store({"number": number}, network)
-    assert cache.load({"number": 6}) == network
-    assert cache.load({"number": 0}) is None
-    assert len(list((tmp_path / "kept").iterdir())) == 4
+        store_network(folder, {"number": number}, network)
+    assert load_network(folder, {"number": 6}) == network
+    assert load_network(folder, {"number": 0}) is None
+    assert len(list(folder.iterdir())) == 4
     (tmp_path / "file").touch()
-    blocked = NetworkCache(tmp_path / "file")
-    blocked.store({"number": 1}, network)
-    assert blocked.load({"number": 1}) is None
-    assert NetworkCache(None).load({"number": 1}) is None
+    store_network(tmp_path / "file", {"number": 1}, network)
+    assert load_network(tmp_path / "file", {"number": 1}) is None
+    store_network(None, {"number": 1}, network)
+    assert load_network(None, {"number": 1}) is None
 
 
 def test_the_bindings_meet_arrays_before_there_are_workers(
