@@ -109,6 +109,12 @@ def test_a_class_has_its_own_frame_in_the_same_order() -> None:
         of_class(positives, positive=False)
 
 
+def test_a_class_frame_knows_the_share_of_the_other() -> None:
+    frame = frame_of(100)
+    assert of_class(frame, positive=True).other_share == pytest.approx(1 - frame.positive.mean())
+    assert frame.other_share is None
+
+
 def test_balanced_confidence_keeps_the_classes_in_proportion() -> None:
     generator = np.random.default_rng(1)
     positive = generator.random(1_000) < 0.1

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from curator.audits.plan import error_to_test
-from curator.audits.test import most_wrong_unseen
+from curator.audits.draw import draw_audit
+from curator.audits.plan import Promise, describe, error_to_test, restore, simple_random_plan
+from curator.audits.test import AuditOutcome, close_audit, most_wrong_unseen
+from curator.base.vocabulary import AuditKind
+from curator.errors import DataError
+from tests.audits.cases import frame_of
 
 
 @pytest.mark.parametrize(("size", "sample"), [(40, 10), (60, 45), (25, 24), (120, 30)])
@@ -81,3 +87,52 @@ def test_an_annotator_who_overlooks_errors_weakens_the_promise_as_stated() -> No
 def test_impossible_miss_rates_are_refused(overlooked: float) -> None:
     with pytest.raises(ValueError, match="overlooks"):
         error_to_test(0.01, overlooked)
+
+
+def test_the_bound_of_one_set_covers_the_truth_as_often_as_it_says() -> None:
+    size, sample, wrong = 400, 80, 24
+    frame = frame_of(size)
+    plan = simple_random_plan(frame, Promise(max_error=0.1, risk=0.1), sample)
+    truth = frame.positive.copy()
+    truth[np.random.default_rng(0).choice(size, wrong, replace=False)] ^= True
+    missed = 0
+    for attempt in range(600):
+        draw = draw_audit(frame, plan, seed=1, attempt=attempt)
+        outcomes = np.where(truth[draw.ranks], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
+        certified = close_audit(frame, plan, draw, outcomes.astype(np.int8)).certified
+        assert certified is not None
+        left = int((truth != frame.positive)[certified.ranks].sum())
+        assert len(set(certified.ranks) | set(draw.ranks)) == size
+        missed += left > certified.wrong
+    assert missed <= stats.binom.ppf(0.9999, 600, 0.1)
+
+
+def test_a_simple_random_plan_survives_being_stored_and_no_other_frame() -> None:
+    frame = frame_of(300)
+    plan = simple_random_plan(frame, Promise(max_error=0.1, risk=0.05), 60)
+    assert restore(json.loads(json.dumps(describe(plan))), frame, AuditKind.MEASURE) == plan
+    with pytest.raises(DataError, match="another frame"):
+        restore(describe(plan), frame_of(301), AuditKind.MEASURE)
+    with pytest.raises(DataError, match="another frame"):
+        restore(describe(plan), frame, AuditKind.PROMISE)
+    with pytest.raises(DataError, match="cannot be drawn"):
+        simple_random_plan(frame, plan.promise, 200)
+    draw = draw_audit(frame, plan, seed=0, attempt=1)
+    other = simple_random_plan(frame, plan.promise, 59)
+    with pytest.raises(DataError, match="another plan"):
+        close_audit(frame, other, draw, np.zeros(60, dtype=np.int8))
+
+
+def test_only_what_was_called_the_other_class_is_subtracted_from_the_bound() -> None:
+    frame = frame_of(400)
+    plan = simple_random_plan(frame, Promise(max_error=0.05, risk=0.05), 60)
+    draw = draw_audit(frame, plan, seed=0, attempt=1)
+    right = np.where(frame.positive[draw.ranks], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
+    unsure, wrong = right.astype(np.int8), right.astype(np.int8)
+    unsure[:4], wrong[:4] = AuditOutcome.UNSHOWABLE, 1 - right[:4]
+    refuted, doubted = (close_audit(frame, plan, draw, said) for said in (wrong, unsure))
+    assert refuted.errors == doubted.errors == 4
+    for result, others in ((refuted, 4), (doubted, 0)):
+        assert result.certified is not None
+        assert result.certified.wrong == most_wrong_unseen(400, 60, 4, 0.05, refuted=others)
+    assert most_wrong_unseen(400, 60, 4, 0.05, refuted=0) == 4 + most_wrong_unseen(400, 60, 4, 0.05)
