@@ -32,7 +32,7 @@ def pool(workspace: object, tmp_path: Path) -> Pool:
 
 def imported(pool: Pool, rows: list[tuple[int, str]], *, replace: bool = False) -> LabelReport:
     found = image_details(pool.workspace.catalogue, [one for one, _ in rows])
-    names = {one: details.places[0].path for one, details in found.items()}
+    names = {one: details.locations[0].path for one, details in found.items()}
     file = pool.workspace.root / "answers.csv"
     lines = [f"{names[one].decode()},{text}" for one, text in rows]
     file.write_text("\n".join(["path,label", *lines]) + "\n")
