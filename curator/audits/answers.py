@@ -11,30 +11,35 @@ from collections.abc import Sequence
 
 from curator.base.values import Decision, Problem
 from curator.catalogue import audits
+from curator.catalogue.engine import Catalogue
 from curator.errors import DataError
-from curator.workspace import Workspace
+from curator.settings.sections import ClassesSettings
 
 
 def answers_to_audit(
-    workspace: Workspace, decided: Sequence[tuple[int, Decision]], *, replace: bool
+    catalogue: Catalogue,
+    classes: ClassesSettings,
+    decisions: Sequence[tuple[int, Decision]],
+    *,
+    replace: bool,
 ) -> tuple[list[tuple[int, Decision]], list[Problem]]:
     """The decisions, each with its line, that are new to the open audit, and what is wrong.
 
     Raises DataError if no audit is open.
     """
-    record = audits.open_audit(workspace.catalogue)
+    record = audits.open_audit(catalogue)
     if record is None:
         raise DataError(
             "There is no open audit that these labels could answer.",
             "Open one with `curator audit`; labels of another kind have --origin seed, review or"
             " calibration.",
         )
-    answers = audits.answers_of(workspace.catalogue, record)
+    answers = audits.answers_of(catalogue, record)
     labels = dict(zip(answers.image_ids.tolist(), answers.labels, strict=True))
-    name_of = workspace.settings.classes.name_of
+    name_of = classes.name_of
     new: list[tuple[int, Decision]] = []
     problems: list[Problem] = []
-    for line, decision in decided:
+    for line, decision in decisions:
         if decision.image_id not in labels:
             text = f"this image was not drawn for audit {record.audit_id}"
             problems.append(Problem(line, text))

@@ -162,14 +162,14 @@ def abandon(workspace: Workspace) -> AuditRecord:
 
     Raises DataError if none is open.
     """
-    record = required(workspace)
+    record = required(workspace.catalogue)
     audits.abandon(workspace.catalogue, record.audit_id)
     return record
 
 
-def required(workspace: Workspace) -> AuditRecord:
+def required(catalogue: Catalogue) -> AuditRecord:
     """The open audit. Raises DataError if there is none."""
-    record = audits.open_audit(workspace.catalogue)
+    record = audits.open_audit(catalogue)
     if record is None:
         raise DataError(
             "There is no open audit.", "`curator audit` plans one, says what to expect, opens it."
@@ -177,9 +177,9 @@ def required(workspace: Workspace) -> AuditRecord:
     return record
 
 
-def refuse_open_audit(workspace: Workspace, what: str) -> None:
+def refuse_open_audit(catalogue: Catalogue, what: str) -> None:
     """Raises DataError while an audit is open: `what` would change what it is about."""
-    record = audits.open_audit(workspace.catalogue)
+    record = audits.open_audit(catalogue)
     if record is not None:
         raise DataError(
             f"Audit {record.audit_id} is open ({record.answered:,} of {record.sample:,} answered),"

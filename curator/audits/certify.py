@@ -111,7 +111,7 @@ def certify(workspace: Workspace, *, progress: Progress = SILENT) -> CertifyRepo
     """
     catalogue, settings = workspace.catalogue, workspace.settings
     with lease(catalogue, "round"):
-        closing = _gather(catalogue, required(workspace))
+        closing = _gather(catalogue, required(catalogue))
         result = close_audit(
             closing.frame,
             closing.plan,

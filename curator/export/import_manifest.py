@@ -99,7 +99,7 @@ def import_manifest(
         with ExitStack() as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             stack.enter_context(lease(workspace.catalogue, "round"))
-            refuse_open_audit(workspace, "a manifest")
+            refuse_open_audit(workspace.catalogue, "a manifest")
             with progress.stage("people's labels", rows, "rows") as stage:
                 entries = by_image(manifest.rows(), scratch)
                 restoring.record(_chunks(entries, stage), actor)

@@ -87,7 +87,9 @@ def label(
     by_line, problems = _decisions(content.answers, images, classes, origin)
     new_by_line = by_line
     if origin is Origin.AUDIT:
-        new_by_line, audit_problems = answers_to_audit(workspace, by_line, replace=replace)
+        new_by_line, audit_problems = answers_to_audit(
+            workspace.catalogue, classes, by_line, replace=replace
+        )
         problems += audit_problems
     if problems := sorted([*content.problems, *problems]):
         rows = len(content.answers) + len(content.problems)

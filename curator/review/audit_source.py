@@ -30,7 +30,7 @@ class AuditSource:
         self.origin = Origin.AUDIT
         self.blind = True
         self._catalogue = workspace.catalogue
-        self._record = required(workspace)
+        self._record = required(workspace.catalogue)
         self.explanation = (
             f"audit {self._record.audit_id}, {self._record.sample:,} images drawn at random; what"
             " you skip or cannot tell counts as wrong"

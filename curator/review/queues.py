@@ -274,7 +274,10 @@ _CHOOSERS: dict[str, Callable[[Request], list[int]]] = {
         ask.workspace.catalogue, size=ask.size, seed=ask.seed, leave_out=ask.leave_out
     ),
     "audit": lambda ask: audits.waiting_ids(
-        ask.workspace.catalogue, required(ask.workspace), size=ask.size, leave_out=ask.leave_out
+        ask.workspace.catalogue,
+        required(ask.workspace.catalogue),
+        size=ask.size,
+        leave_out=ask.leave_out,
     ),
     "quarantine": lambda ask: queues.quarantined(ask.workspace.catalogue, size=ask.size),
 }

@@ -34,7 +34,7 @@ def rollback(workspace: Workspace, *, to: int, block: bool, actor: str) -> Rollb
 
     catalogue = workspace.catalogue
     with lease(catalogue, "round"):
-        refuse_open_audit(workspace, "a rollback")
+        refuse_open_audit(catalogue, "a rollback")
         token = _stage_scores(workspace, to) if to else None
         try:
             return rounds.rollback(catalogue, to or None, block=block, actor=actor, token=token)

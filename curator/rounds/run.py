@@ -126,7 +126,7 @@ def run_rounds(
     count = 1 if dry_run else limits.max_rounds if until_stable else rounds
     with lease(workspace.catalogue, "round"):
         if not dry_run:
-            refuse_open_audit(workspace, "a round")
+            refuse_open_audit(workspace.catalogue, "a round")
         # An `add` that was killed may have left images that no group knows yet.
         regroup(workspace, progress=progress)
         try:

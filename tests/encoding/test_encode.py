@@ -59,7 +59,9 @@ def test_every_image_is_encoded_once_in_the_order_of_ids(ready: Workspace) -> No
     ids = np.concatenate(list(image_chunks(ready.catalogue)))
     with open_workspace_encoder(ready) as encoder:
         loader = pixel_loader(ready.settings, report.image_size or 0)
-        paths = [image_details(ready.catalogue, [one])[one].locations[0].path for one in ids.tolist()]
+        paths = [
+            image_details(ready.catalogue, [one])[one].locations[0].path for one in ids.tolist()
+        ]
         chunks = list(encoder.encode(paths, loader.load_path))
     expected = np.concatenate([chunk.features for chunk in chunks])
     assert stored(features).tobytes() == expected.tobytes()
