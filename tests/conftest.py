@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -56,3 +57,18 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     made = create_workspace(tmp_path / "workspace", positive="good", negative="bad", recipe=None)
     yield made
     made.catalogue.close()
+
+
+@pytest.fixture(scope="session")
+def labelled_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures and a workspace: 60 in the pool, 24 of them seed labels."""
+    from tests.support.labelled import make_labelled
+
+    return make_labelled(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def labelled(labelled_template: Path, tmp_path: Path) -> Path:
+    """A workspace of its own for each test; the pictures are shared, and never written."""
+    shutil.copytree(labelled_template / "ws", tmp_path / "ws")
+    return tmp_path / "ws"

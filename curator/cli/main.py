@@ -26,7 +26,6 @@ from curator.cli import (
     demo,
     export,
     intake,
-    look,
     maintenance,
     model,
     prediction,
@@ -75,7 +74,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     "Promise": (audits.audit, audits.certify),
     "Take away": (export.export, export.diff, export.import_),
-    "Look": (look.status, look.history, report.report),
+    "Look": (report.status, report.history, report.report),
     "Undo": (undo.rollback,),
     "Care": (intake.relocate, maintenance.verify, maintenance.doctor),
 }

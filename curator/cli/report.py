@@ -1,15 +1,262 @@
-"""The command `report`: the story of the curation as a page."""
+"""Commands that show what a workspace holds and change nothing: `status`, `history`, `report`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from curator.base.vocabulary import CurrentLabel, Origin
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Force, named_path
-from curator.cli.output import emit, emit_json, shown, size
+from curator.cli.output import (
+    count,
+    duration,
+    emit,
+    emit_json,
+    moment,
+    percent,
+    shown,
+    size,
+    strong,
+    table,
+)
+
+if TYPE_CHECKING:
+    from curator.catalogue.images import ImageDetails
+    from curator.catalogue.labels import HistoryEvent
+    from curator.report.history import History
+    from curator.report.status import Status
+    from curator.rounds.score_quality import ScoreQuality
+    from curator.settings.sections import ClassesSettings
+
+ROUNDS_SHOWN = 8
+
+
+def status(
+    context: typer.Context,
+    json: AsJson = False,
+) -> None:
+    """Show what the workspace holds, what its rounds did, and what to do next.
+
+    Example: curator status --json
+    """
+    from curator.report.status import status as workflow
+
+    with invocation(context).workspace() as workspace:
+        report = workflow(workspace)
+    if json:
+        emit_json(report.as_json())
+    else:
+        emit("\n".join(_status_lines(report)))
+
+
+def _status_lines(status: Status) -> Iterator[str]:
+    from curator.report.sentences import decisions_sentence
+
+    classes = status.settings.classes
+    yield strong(shown(str(status.root)))
+    yield f"  sorts images into `{shown(classes.positive)}` and `{shown(classes.negative)}`"
+    yield from (f"  now running: {name} ({holder})" for name, holder in status.busy.items())
+    yield ""
+    yield from _image_lines(status)
+    if status.counts.usable:
+        yield ""
+        yield _label_table(status)
+        if status.decisions:
+            yield f"{strong('People')}  {decisions_sentence(status.decisions, status.minutes)}"
+        yield ""
+        yield from _coverage_lines(status)
+    if status.rounds:
+        yield ""
+        yield from _round_lines(status)
+        yield from _score_lines(status)
+    yield ""
+    yield f"{strong('Next')}  {shown(status.advice())}"
+
+
+def _image_lines(status: Status) -> Iterator[str]:
+    counts = status.counts
+    files = [count(counts.locations, "file")]
+    if counts.duplicates:
+        files.append(count(counts.duplicates, "exact duplicate"))
+    if counts.missing:
+        files.append(f"{counts.missing:,} missing")
+    yield f"{strong('Images')}  {counts.images:,} ({', '.join(files)})"
+    for source in status.sources:
+        licence = f", licence {source.licence}" if source.licence else ""
+        yield f"  {shown(source.name)}: {shown(source.root)}{shown(licence)}"
+    if counts.quarantined:
+        total = sum(counts.quarantined.values())
+        reasons = ", ".join(
+            f"{reason} {number:,}" for reason, number in sorted(counts.quarantined.items())
+        )
+        yield f"{strong('Quarantine')}  {total:,} ({reasons})"
+    groups = [count(number, f"{kind} group") for kind, number in counts.groups.items() if number]
+    if groups:
+        yield f"{strong('Groups')}  {', '.join(groups)}"
+
+
+def _label_table(status: Status) -> str:
+    labels = status.counts.labels
+    origins = [origin for origin in Origin if any(by.get(origin) for by in labels.values())]
+    rows: list[list[object]] = []
+    for label in CurrentLabel:
+        by_origin = labels.get(label, {})
+        if by_origin or label in {CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE}:
+            numbers = [by_origin.get(origin, 0) for origin in origins]
+            rows.append([shown(status.name_of(label)), *numbers, sum(by_origin.values())])
+    blank = [""] * len(origins)
+    rows.append(["unlabelled", *blank, status.counts.unlabelled])
+    return table(["label", *origins, "all"], rows, indent="  ")
+
+
+def _coverage_lines(status: Status) -> Iterator[str]:
+    from curator.audits.certificate import certificate_sentence
+    from curator.report.sentences import PROVISIONAL, certificate_state, coverage_sentence
+
+    counts, audit = status.counts, status.audit
+    coverage = coverage_sentence(counts.promoted, counts.without_human, counts.coverage)
+    yield f"{strong('Coverage')}  {coverage}"
+    if counts.promoted and status.certificate is None:
+        yield f"  {PROVISIONAL}"
+    for certificate in status.certificates:
+        sentence = certificate_sentence(certificate, status.settings.classes)
+        frame = certificate.frame_digest[:12]
+        yield f"{strong('Certificate')}  {shown(sentence)}"
+        yield f"  {certificate_state(certificate)}; attempt {certificate.attempt}, frame {frame}"
+    if audit is not None:
+        yield (
+            f"{strong('Audit')}  {audit.audit_id} is open: {audit.answered:,} of"
+            f" {audit.sample:,} answered, {status.waiting:,} to go"
+        )
+    if counts.blocked:
+        yield f"  {count(counts.blocked, 'image')} wait for a look before any round promotes them"
+    if counts.withheld:
+        yield (
+            f"  {count(counts.withheld, 'image')} withheld from training: their groups span splits"
+        )
+
+
+def _round_lines(status: Status) -> Iterator[str]:
+    recent = status.rounds[-ROUNDS_SHOWN:]
+    hidden = len(status.rounds) - len(recent)
+    yield strong("Rounds") + (f"  the last {len(recent)} of {len(status.rounds)}" if hidden else "")
+    yield table(
+        ["round", "status", "promoted", "revoked", "coverage", "time"],
+        [
+            [
+                record.round_id,
+                record.status,
+                record.promoted_positive + record.promoted_negative,
+                record.revoked,
+                percent(record.coverage),
+                duration(record.seconds),
+            ]
+            for record in recent
+        ],
+    )
+
+
+def _score_lines(status: Status) -> Iterator[str]:
+    """What labels say of the current round's scores, and its warnings."""
+    from curator.report.sentences import scores_sentence
+    from curator.rounds.score_quality import advice, from_stored
+
+    record = status.current_round
+    if record is None:
+        return
+    quality = from_stored(record.outcome.get("judgement"))
+    if quality is not None:
+        yield f"{strong('Scores')}  of round {record.round_id}: {scores_sentence(quality)}"
+        yield from (f"  {line}" for line in quality_warnings(quality, status.settings.classes))
+        yield f"  {advice(quality)}"
+    for warning in record.outcome.get("alarms", []):
+        yield f"{strong('Alarm')}  {shown(warning['problem'])} {shown(warning['cure'])}"
+
+
+def quality_warnings(quality: ScoreQuality, classes: ClassesSettings) -> Iterator[str]:
+    """Class shares and sources in which the scores may be wrong."""
+    from curator.report.sentences import share_sentences, source_sentences
+
+    yield from map(shown, share_sentences(quality, classes.positive))
+    yield from map(shown, source_sentences(quality, classes.positive))
+
+
+def history(
+    context: typer.Context,
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="A path, or a SHA-256 or its beginning.")
+    ],
+    json: AsJson = False,
+) -> None:
+    """Show every label event of an image, and where it lies.
+
+    Example: curator history photos/0042.jpg
+    """
+    from curator.report.history import history as workflow
+
+    with invocation(context).workspace() as workspace:
+        report = workflow(workspace, image)
+        classes = workspace.settings.classes
+    if json:
+        emit_json(report.as_json())
+    else:
+        emit("\n".join(_history_lines(report, classes)))
+
+
+def _history_lines(history: History, classes: ClassesSettings) -> Iterator[str]:
+    image = history.image
+    yield strong(image.sha256.hex())
+    shape = f"{image.width}x{image.height} pixels, " if image.width else ""
+    kind = f"{image.format} {image.mode}, " if image.format else ""
+    yield f"  {shape}{kind}{size(image.size)}, added {moment(image.added_at)}"
+    for location in image.locations:
+        state = "" if location.state == "present" else f"  ({location.state})"
+        yield f"  {shown(location.path)}{state}"
+    if image.quarantine is not None:
+        yield f"  in quarantine: {image.quarantine}. {shown(image.detail)}".rstrip()
+    yield f"  {strong('now')} {_current_label(image, classes)}"
+    if image.split is not None and image.split != "train":
+        yield f"  never trained on: {image.split}"
+    if image.blocked:
+        yield "  no round may promote it before a person has looked"
+    yield ""
+    if history.events:
+        header = ["when", "event", "label", "origin", "how", "by", "round", "P", ""]
+        yield table(header, [_event_row(event, classes) for event in history.events])
+    else:
+        yield "No label event yet."
+
+
+def _current_label(image: ImageDetails, classes: ClassesSettings) -> str:
+    score = "" if image.score is None else f"; the current score is P = {image.score:.4f}"
+    if image.standing is None:
+        return f"unlabelled{score}"
+    promoted_in = f" in round {image.round}" if image.round is not None else ""
+    return f"{shown(classes.name_of(image.standing))} ({image.origin}{promoted_in}){score}"
+
+
+def _event_row(event: HistoryEvent, classes: ClassesSettings) -> list[object]:
+    remarks = [
+        *event.reasons,
+        *([event.note] if event.note else []),
+        *(["taken back"] if event.retracted else []),
+        *(["round undone"] if event.undone else []),
+    ]
+    return [
+        moment(event.made_at),
+        event.kind,
+        shown(classes.name_of(event.label)),
+        event.origin,
+        event.method,
+        shown(event.actor or "-"),
+        event.round,
+        None if event.probability is None else f"{event.probability:.4f}",
+        shown("; ".join(remarks)),
+    ]
 
 
 def report(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from curator.cli import show_judgement
 from curator.cli.output import count, percent, shown, strong
+from curator.cli.report import quality_warnings
 
 if TYPE_CHECKING:
     from curator.rounds.run import RoundReport
@@ -68,7 +68,7 @@ def verdict(report: RoundReport, classes: ClassesSettings) -> str:
     judged = report.quality
     if judged is not None:
         lines.append(f"Scores: {scores_sentence(judged)}.")
-        lines += show_judgement.doubts(judged, classes)
+        lines += quality_warnings(judged, classes)
         lines.append(advice(judged))
     lines += _held_back(report)
     lines += [

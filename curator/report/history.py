@@ -23,9 +23,10 @@ class History:
         """The content of `curator history --json`; paths are written as in a manifest."""
         image = asdict(self.image)
         image["sha256"] = self.image.sha256.hex()
-        image["places"] = image.pop("locations")
-        for location in image["places"]:
+        for location in image["locations"]:
             location["path"] = path_text(location["path"])
+        names = {"locations": "places"}
+        image = {names.get(name, name): value for name, value in image.items()}
         events = [asdict(event) for event in self.events]
         for event in events:
             del event["image_id"]  # it is the image's own

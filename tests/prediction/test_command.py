@@ -1,4 +1,4 @@
-"""`predict`, `evaluate` and `doctor`: they look, and leave the workspace as it is."""
+"""`predict` and `evaluate`: they read the workspace and leave it as it is."""
 
 from __future__ import annotations
 
@@ -113,24 +113,3 @@ def test_evaluate_refuses_bad_rows(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "truth.csv").write_text("path,label\na.jpg,excellent\n")
     refused = curator("-w", trained, "evaluate", tmp_path / "truth.csv", expect=3)
     assert "line 2" in refused.stderr
-
-
-def test_the_doctor_works_without_a_workspace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    said = curator("doctor").stdout
-    assert "python" in said
-    lines = curator("doctor", "--json").json()["lines"]
-    assert {"name", "health", "found", "advice"} == set(lines[0])
-
-
-def test_the_doctor_looks_at_the_workspace(labelled: Path) -> None:
-    assert "60 usable images" in curator("-w", labelled, "doctor").stdout
-
-
-def test_the_doctor_says_what_is_wrong_with_a_workspace(labelled: Path) -> None:
-    (labelled / "curator.toml").write_text("[classes\n")
-    ended = curator("-w", labelled, "doctor", expect=3)
-    assert "is not valid TOML" in ended.stdout
-    assert "FAIL" in ended.stdout
