@@ -24,19 +24,30 @@ FINISHED: tuple[str, ...] = (
     "api.py",
     "catalogue/manifest.py",
     "charts",
+    "classifiers/encoders",
     "cli/export.py",
     "cli/intake.py",
     "demo.py",
+    "encoding",
     "errors.py",
     "export",
+    "imaging",
     "intake",
     "report",
     "rounds",
+    "settings/file.py",
+    "settings/sections.py",
+    "storage",
+    "workspace.py",
 )
 
 
 # Keys of what a command prints as JSON, which are contracts.
-REPORTED = {("intake/add.py", "known"), ("export/import_manifest.py", "kept")}
+REPORTED = {
+    ("encoding/encode.py", "known"),
+    ("export/import_manifest.py", "kept"),
+    ("intake/add.py", "known"),
+}
 
 
 def modules(part: str = "") -> list[Path]:

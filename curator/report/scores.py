@@ -20,7 +20,6 @@ from curator.catalogue.pool import human_labels
 from curator.catalogue.rounds import RoundRecord, RoundStatus
 from curator.rounds.score_quality import QualityLabels, quality_labels
 from curator.statistics.metrics import ErrorEstimate, error_estimate
-from curator.storage.scores import read_scores
 from curator.workspace import Workspace
 
 BINS = 50
@@ -84,7 +83,7 @@ def scores_of(
     current = [r for r in rounds if r.status is not RoundStatus.ROLLED_BACK and r.score_digest]
     distributions, missing = [], []
     for record in current[-MOST_ROUNDS:]:
-        records = read_scores(workspace.folder("scores"), record.score_digest or "")
+        records = workspace.scores(record.score_digest)
         if records is None:
             missing.append(record.round_id)
             continue
@@ -121,7 +120,7 @@ def error_curve_of(
     """Coverage against estimated error in the current round, or why there is none."""
     if record is None:
         return None, "No round stands yet."
-    records = read_scores(workspace.folder("scores"), record.score_digest or "")
+    records = workspace.scores(record.score_digest)
     if records is None:
         return None, f"Round {record.round_id} has no scores here, so none can be given."
     scores = _without_human(records, human_ids, "probability")

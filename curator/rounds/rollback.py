@@ -72,12 +72,8 @@ def refresh_scores(workspace: Workspace, progress: Progress = SILENT) -> None:
 
 def _stage_scores(workspace: Workspace, number: int, progress: Progress = SILENT) -> str | None:
     """Stage the scores of round `number`; None if their file is lost."""
-    # Imported here, because `status` imports this module and seldom reads scores.
-    from curator.storage.scores import read_scores
-
     catalogue = workspace.catalogue
-    digest = rounds.get_round(catalogue, number).score_digest
-    scores = None if digest is None else read_scores(workspace.folder("scores"), digest)
+    scores = workspace.scores(rounds.get_round(catalogue, number).score_digest)
     if scores is None:
         return None
     token = rounds.begin_staging(catalogue)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,20 @@ from curator.catalogue.counts import counts
 from curator.catalogue.features import row_count
 from curator.catalogue.images import image_chunks, image_details
 from curator.catalogue.leases import lease
+from curator.classifiers.encoders.weights import DEFAULT_MODEL
 from curator.encoding import encode as encoding
 from curator.encoding.encode import encode, ready_features
-from curator.encoding.encoder_choice import open_workspace_encoder, pixel_loader
+from curator.encoding.encoder_choice import (
+    encoder_settings,
+    find_encoded,
+    open_workspace_encoder,
+    pixel_loader,
+)
 from curator.encoding.feature_set import current_features, feature_file
 from curator.encoding.new_files import encode_paths
 from curator.errors import BusyError, DataError, LearnError, StorageError
 from curator.maintenance.verify import verify
+from curator.settings.sections import ClassifierSettings
 from curator.workspace import Workspace, create_workspace
 from tests.support import images
 from tests.support.disk import files_no_larger_than
@@ -335,6 +343,19 @@ def test_a_weights_file_is_looked_for_from_the_workspace(ready: Workspace, weigh
     inside = with_tiny_encoder(ready, Path("own.safetensors"))
     assert encode(inside).encoded == 30
     assert encode(ready).encoded == 0
+
+
+def test_queues_use_the_default_encoder_where_networks_are_trained(workspace: Workspace) -> None:
+    """Model, weights and code of the settings are those of the network."""
+    classifier = ClassifierSettings(
+        kind="finetune", model="my_network:build", weights="scratch", image_size=64, fit="crop"
+    )
+    settings = workspace.settings.model_copy(update={"classifier": classifier})
+    networks = replace(workspace, settings=settings)
+    assert encoder_settings(networks) == ClassifierSettings(image_size=64, fit="crop")
+    assert find_encoded(networks) is None
+    with open_workspace_encoder(networks) as encoder:
+        assert (encoder.identity.model, encoder.identity.image_size) == (DEFAULT_MODEL, 64)
 
 
 def test_the_default_encoder_works_out_of_the_box_and_starts_quickly_again(
