@@ -87,10 +87,8 @@ def _test_error(made: WorkspaceApi, rate: float) -> float:
     changed = with_settings(made._workspace, {"training.learning_rate": rate})
     labels, seed = study_labels(changed), changed.settings.runtime.seed
     train, validation = labels.divided(changed.settings.training.validation_share or 0.2, seed)
-    outcome, _ = train_on(changed, train, validation, seed=seed)
-    _, trained = train_on(
-        changed, labels.train, None, seed=seed, epochs=outcome.best_epoch, patience=0
-    )
+    epochs = train_on(changed, train, validation, seed=seed).best_epoch
+    trained = train_on(changed, labels.train, None, seed=seed, epochs=epochs, patience=0)
     found = error_on(changed, trained, labels.test)
     return found.errors / found.sample
 
@@ -127,9 +125,9 @@ def _accuracy_at(made: WorkspaceApi, size: int, seed: int) -> float:
     labels = study_labels(made._workspace).train
     chosen = np.random.default_rng(seed).permutation(len(labels)) < size
     rest = labels.where(~chosen)
-    outcome, _ = train_on(made._workspace, labels.where(chosen), rest, seed=seed)
-    assert outcome.best.validation_error is not None
-    return 1 - outcome.best.validation_error
+    trained = train_on(made._workspace, labels.where(chosen), rest, seed=seed)
+    assert trained.best.validation_error is not None
+    return 1 - trained.best.validation_error
 
 
 def _workspace(folder: Path, labels: int, seed: int, *, test: float) -> WorkspaceApi:

@@ -1,9 +1,9 @@
-"""Looking for better settings: many trainings on the same labels, the best one applied.
+"""Search for better settings: many trainings on the same labels, the best one applied.
 
 Candidates are compared on validation labels only. The winner is then trained again on
-training and validation labels together, and the test split is looked at once, at the very
-end; what it said is kept, and a second look gives the same answer. Every trial is kept,
-so that an interrupted search goes on.
+training and validation labels together and evaluated once on the test split; the result is
+stored, so a second run gives the same answer. Every trial is stored in a journal, so an
+interrupted search continues.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -27,10 +28,10 @@ from curator.classifiers.devices import core_count, use_threads
 from curator.classifiers.quiet import quiet_libraries
 from curator.errors import DataError, LearnError, SettingsError, UsageError
 from curator.settings.file import as_toml, setting_keys, unknown_key, write_settings
+from curator.settings.sections import TuneSettings
 from curator.statistics.metrics import ErrorEstimate
 from curator.tuning.trials import (
     StudyLabels,
-    TrialResult,
     Value,
     error_on,
     needs_networks,
@@ -41,14 +42,21 @@ from curator.tuning.trials import (
 )
 from curator.workspace import Workspace
 
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+Candidate = dict[str, Value]
+Sampler = Literal["grid", "random", "tpe"]
+
 _JOURNAL = "trials.journal"
 _RESULT = "result.json"
-_SHOWN_LINES = 6
+_CHART_LINES = 6
+_SPACE_FORMS = "Write KEY=a,b,c, KEY=low..high, KEY=log:low..high or KEY=name_{a,b}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriedCandidate:
-    """One trial: its stage (from 1), the settings tried, and what came out on validation.
+    """One trial: its stage (from 1), its settings, and its figures on the validation labels.
 
     A trial that could not be trained has no figures, and `failed` says why.
     """
@@ -66,12 +74,11 @@ class TriedCandidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuneReport:
-    """What a search found.
+    """Result of a search.
 
-    `winner` are the settings that were best in the last stage. `test` is the winner's error
-    on the test split after training on everything else, None without a test split.
-    `finished` is False when the time was up first. `applied` says whether `curator.toml`
-    was changed.
+    `winner` are the best settings of the last stage. `test` is the winner's error on the test
+    split after training on all other labels, None without a test split. `finished` is False
+    if the time limit ended the search. `applied` says whether `curator.toml` was changed.
     """
 
     tried: tuple[TriedCandidate, ...]
@@ -98,58 +105,93 @@ def tune(
 ) -> TuneReport:
     """Search the settings that `space` (or `tune.space`) names.
 
-    What is not given is taken from the section `[tune]`. Raises UsageError or SettingsError
-    for a space that cannot be searched, DataError with too few labels.
+    Defaults come from the section `[tune]`. Raises UsageError or SettingsError for a space
+    that cannot be searched, DataError with too few labels.
     """
-    needs_networks(workspace.settings)
-    use_threads(workspace.settings.runtime.threads or core_count())
-    wanted = workspace.settings.tune
-    dimensions = _checked(workspace, parse_space(space or wanted.space))
-    kind = search or wanted.search
-    stages = _stages(workspace, kind, trials or wanted.trials)
+    settings = workspace.settings
+    needs_networks(settings)
+    use_threads(settings.runtime.threads or core_count())
+    dimensions = parse_space(space or settings.tune.space)
+    _check_space(workspace, dimensions)
+    kind = search or settings.tune.search
+    stages = _stages(settings.tune, kind, trials or settings.tune.trials)
     labels = study_labels(workspace)
     folder = _folder(workspace, dimensions, kind, stages, labels)
-    deadline = _deadline(wanted.minutes if minutes is None else minutes)
-    finished, searches = True, []
+    limit = settings.tune.minutes if minutes is None else minutes
+    deadline = time.monotonic() + 60 * limit if limit else float("inf")
+    candidate_count = combinations(dimensions)
+    searches: list[Search] = []
+    in_time = True
     with progress.stage("tune", sum(count for count, _ in stages), "trials") as stage:
-        preferred: list[Candidate] = []
+        best: list[Candidate] = []
         for number, (count, share) in enumerate(stages, 1):
-            sampler = _sampler(kind, number, dimensions, count)
-            seed = workspace.settings.runtime.seed
-            found = Search(folder / _JOURNAL, f"stage-{number}", dimensions, sampler, seed)
-            found.prefer(preferred)
-            wanted_count = _reachable(count, dimensions, preferred, number)
-            finished = _try_all(
-                workspace, labels, found, wanted_count, share, deadline, stage, progress
+            sampler = _sampler(kind, number, candidate_count, count)
+            journal = folder / _JOURNAL
+            stage_search = Search(
+                journal, f"stage-{number}", dimensions, sampler, settings.runtime.seed
             )
-            searches.append(found)
-            if not finished:
+            searches.append(stage_search)
+            # A later stage tries the best candidates of the one before, and no others.
+            stage_search.prefer(best)
+            possible = candidate_count or count if number == 1 else len(best)
+            in_time = _try_candidates(
+                workspace, labels, stage_search, min(count, possible), share, deadline, stage,
+                progress,
+            )  # fmt: skip
+            if not in_time:
                 break
-            best = _ranked(found.trials(), wanted.metric)
-            following = stages[number][0] if number < len(stages) else 0
-            preferred = [one.candidate for one in best[:following]]
-    return _report(workspace, labels, searches, stages, folder, finished, apply, progress)
+            next_count = stages[number][0] if number < len(stages) else 0
+            best = [dict(trial.params) for trial in _ranked(stage_search.trials())[:next_count]]
+    tried = [stage_search.trials() for stage_search in searches]
+    ranked = _ranked(tried[-1])
+    finished = in_time and len(tried) == len(stages) and bool(ranked)
+    winner = _tried(ranked[0], len(tried)) if ranked else None
+    test = None
+    if finished and winner:
+        test = _test_error(workspace, labels, winner, folder, progress)
+    plot = _plot(folder, [trial for trials_of_stage in tried for trial in trials_of_stage])
+    if apply:
+        if winner is None or not finished:
+            raise DataError(
+                "The search is not finished, so there is no winner to apply.",
+                "Run the same command again; it goes on where it was.",
+            )
+        changes = {key: as_toml(value) for key, value in winner.settings.items()}
+        write_settings(workspace.root, changes)
+    return TuneReport(
+        tried=tuple(
+            _tried(trial, number)
+            for number, trials_of_stage in enumerate(tried, 1)
+            for trial in trials_of_stage
+        ),
+        winner=winner.settings if winner else None,
+        validation_loss=winner.loss if winner else None,
+        validation_error=winner.error if winner else None,
+        test=test,
+        epochs=winner.best_epoch if winner and finished else None,
+        plot=plot,
+        folder=folder,
+        finished=finished,
+        applied=apply,
+    )
 
 
-def _checked(workspace: Workspace, space: tuple[Dimension, ...]) -> tuple[Dimension, ...]:
-    """`space`, of which every key is a setting and every end a value that it takes."""
-    known = set(setting_keys())
-    for one in space:
-        if one.key not in known:
-            raise unknown_key(one.key)
-        ends: tuple[Value, ...] = one.choices or (
-            (int(one.low), int(one.high)) if one.whole else (one.low, one.high)
-        )
-        for value in ends:
-            with_settings(workspace, {one.key: value})
-    return space
+def _check_space(workspace: Workspace, space: Sequence[Dimension]) -> None:
+    """Raise unless every key is a setting, and every choice or end of a range is allowed."""
+    keys = set(setting_keys())
+    for dimension in space:
+        if dimension.key not in keys:
+            raise unknown_key(dimension.key)
+        low, high = dimension.low, dimension.high
+        ends: tuple[Value, ...] = (int(low), int(high)) if dimension.whole else (low, high)
+        for value in dimension.choices or ends:
+            with_settings(workspace, {dimension.key: value})
 
 
-def _stages(workspace: Workspace, kind: str, trials: int) -> list[tuple[int, float]]:
-    """How many candidates on which share of the training labels, stage by stage."""
-    wanted = workspace.settings.tune
+def _stages(settings: TuneSettings, kind: str, trials: int) -> list[tuple[int, float]]:
+    """The number of candidates and the share of the training labels of each stage."""
     if kind == "staged":
-        return list(zip(wanted.candidates, wanted.shares, strict=True))
+        return list(zip(settings.candidates, settings.shares, strict=True))
     if kind not in ("random", "grid", "tpe"):
         raise UsageError(
             f"There is no search `{kind}`.", "Choose from staged, random, grid and tpe."
@@ -157,43 +199,30 @@ def _stages(workspace: Workspace, kind: str, trials: int) -> list[tuple[int, flo
     return [(trials, 1.0)]
 
 
-def _sampler(kind: str, stage: int, space: tuple[Dimension, ...], count: int) -> Sampler:
-    candidates = combinations(space)
-    if kind == "grid" and candidates is None:
+def _sampler(kind: str, stage: int, candidate_count: int | None, trials: int) -> Sampler:
+    if kind == "grid" and candidate_count is None:
         raise UsageError(
             "A grid needs a list of values for every setting, not a range.",
             "Write KEY=a,b,c, or search at random.",
         )
-    if kind == "grid" or (kind == "staged" and candidates is not None and candidates <= count):
+    all_can_be_tried = candidate_count is not None and candidate_count <= trials
+    if kind == "grid" or (kind == "staged" and all_can_be_tried):
         return "grid"
     return "tpe" if kind == "tpe" and stage == 1 else "random"
 
 
-def _reachable(
-    count: int, space: tuple[Dimension, ...], preferred: list[Candidate], stage: int
-) -> int:
-    """No more trials than there are candidates."""
-    if stage > 1:
-        return min(count, len(preferred))
-    return min(count, combinations(space) or count)
-
-
-def _deadline(minutes: float) -> float:
-    return time.monotonic() + 60 * minutes if minutes else float("inf")
-
-
 def _folder(
     workspace: Workspace,
-    space: tuple[Dimension, ...],
+    space: Sequence[Dimension],
     kind: str,
-    stages: list[tuple[int, float]],
+    stages: Sequence[tuple[int, float]],
     labels: StudyLabels,
 ) -> Path:
-    """Where this search is kept: another one if settings, labels or the space are others."""
-    searched = {one.key for one in space}
+    """The folder of this search; other settings, labels or spaces have other folders."""
+    searched = {dimension.key for dimension in space}
     settings = workspace.settings.model_dump(mode="json")
     facts = {
-        "space": [asdict(one) for one in space],
+        "space": [asdict(dimension) for dimension in space],
         "search": kind,
         "shares": [share for _, share in stages],
         "settings": {
@@ -209,7 +238,7 @@ def _folder(
     return folder
 
 
-def _try_all(
+def _try_candidates(
     workspace: Workspace,
     labels: StudyLabels,
     search: Search,
@@ -219,64 +248,53 @@ def _try_all(
     stage: Stage,
     progress: Progress,
 ) -> bool:
-    """Try candidates until there are `count`; False if the time was up first."""
+    """Try candidates until there are `count` trials; False if the deadline came first."""
     done = len(search.trials())
     stage.advance(min(done, count))
-    while done < count:
+    for _ in range(done, count):
         if time.monotonic() > deadline:
             return False
         candidate = search.ask()
+        name = _candidate_name(candidate)
         try:
-            outcome = _trial(workspace, labels, candidate, share)
+            changed = with_settings(workspace, candidate)
+            seed = changed.settings.runtime.seed
+            validation_share = changed.settings.training.validation_share or 0.2
+            train, validation = labels.divided(validation_share, seed)
+            train = subset(train, share, seed)
+            trained = train_on(changed, train, validation, seed=seed)
         except (LearnError, SettingsError) as error:
             search.fail(error.problem)
-            progress.note(f"{_named(candidate)}: {error.problem}")
+            progress.note(f"{name}: {error.problem}")
         else:
-            best = outcome.best
-            wanted = workspace.settings.tune.metric
-            value = best.validation_loss if wanted == "loss" else best.validation_error
-            assert value is not None
-            search.tell(value, _facts(outcome, labels, share, workspace))
-            progress.note(
-                f"{_named(candidate)}: validation loss {best.validation_loss:.4f}, error"
-                f" {best.validation_error:.1%}, {outcome.seconds:.1f} s."
+            best = trained.best
+            assert best.validation_loss is not None and best.validation_error is not None
+            by_loss = workspace.settings.tune.metric == "loss"
+            search.tell(
+                best.validation_loss if by_loss else best.validation_error,
+                {
+                    "history": [asdict(record) for record in trained.history],
+                    "best_epoch": trained.best_epoch,
+                    "seconds": trained.seconds,
+                    "parameters": trained.parameters,
+                    "labels": len(train),
+                },
             )
-        done += 1
+            progress.note(
+                f"{name}: validation loss {best.validation_loss:.4f}, error"
+                f" {best.validation_error:.1%}, {trained.seconds:.1f} s."
+            )
         stage.advance()
     return True
 
 
-def _trial(
-    workspace: Workspace, labels: StudyLabels, candidate: Candidate, share: float
-) -> TrialResult:
-    changed = with_settings(workspace, candidate)
-    seed, training = changed.settings.runtime.seed, changed.settings.training
-    train, validation = labels.divided(training.validation_share or 0.2, seed)
-    outcome, _ = train_on(changed, subset(train, share, seed), validation, seed=seed)
-    return outcome
+def _ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that were trained, best first; equal ones in the order of trying."""
+    trained = [trial for trial in trials if trial.value is not None]
+    return sorted(trained, key=lambda trial: (trial.value, trial.number))
 
 
-def _facts(
-    outcome: TrialResult, labels: StudyLabels, share: float, workspace: Workspace
-) -> dict[str, Any]:
-    training = workspace.settings.training
-    train, _ = labels.divided(training.validation_share or 0.2, workspace.settings.runtime.seed)
-    return {
-        "history": [asdict(record) for record in outcome.history],
-        "best_epoch": outcome.best_epoch,
-        "seconds": outcome.seconds,
-        "parameters": outcome.parameters,
-        "labels": len(subset(train, share, workspace.settings.runtime.seed)),
-    }
-
-
-def _ranked(trials: list[Trial], metric: str) -> list[Trial]:
-    """Those that were trained, best first; equals in the order of trying."""
-    trained = [one for one in trials if one.value is not None]
-    return sorted(trained, key=lambda one: (one.value, one.number))
-
-
-def _named(candidate: Mapping[str, Value]) -> str:
+def _candidate_name(candidate: Mapping[str, Value]) -> str:
     return ", ".join(
         f"{key.partition('.')[2]} {value:.3g}" if isinstance(value, float) else
         f"{key.partition('.')[2]} {value}"
@@ -284,92 +302,48 @@ def _named(candidate: Mapping[str, Value]) -> str:
     )  # fmt: skip
 
 
-def _report(
+def _test_error(
     workspace: Workspace,
     labels: StudyLabels,
-    searches: list[Search],
-    stages: list[tuple[int, float]],
-    folder: Path,
-    finished: bool,
-    apply: bool,
-    progress: Progress,
-) -> TuneReport:
-    tried = tuple(
-        _tried(trial, number)
-        for number, search in enumerate(searches, 1)
-        for trial in search.trials()
-    )
-    ranked = _ranked(searches[-1].trials(), workspace.settings.tune.metric) if searches else []
-    winner = ranked[0] if ranked else None
-    whole = finished and len(searches) == len(stages) and winner is not None
-    test, epochs = _judge(workspace, labels, winner, folder, progress) if whole else (None, None)
-    best = _tried(winner, len(searches)) if winner else None
-    plot = _plot(folder, [trial for search in searches for trial in search.trials()])
-    if apply:
-        _apply(workspace, winner, whole)
-    return TuneReport(
-        tried=tried,
-        winner=dict(winner.candidate) if winner else None,
-        validation_loss=best.loss if best else None,
-        validation_error=best.error if best else None,
-        test=test,
-        epochs=epochs,
-        plot=plot,
-        folder=folder,
-        finished=whole,
-        applied=apply,
-    )
-
-
-def _apply(workspace: Workspace, winner: Trial | None, whole: bool) -> None:
-    if winner is None or not whole:
-        raise DataError(
-            "The search is not finished, so there is no winner to apply.",
-            "Run the same command again; it goes on where it was.",
-        )
-    changes = {key: as_toml(value) for key, value in winner.candidate.items()}
-    write_settings(workspace.root, changes)
-
-
-def _judge(
-    workspace: Workspace,
-    labels: StudyLabels,
-    winner: Trial | None,
+    winner: TriedCandidate,
     folder: Path,
     progress: Progress,
-) -> tuple[ErrorEstimate | None, int]:
-    """Train the winner on all labels but the test split's, and look at these once."""
-    assert winner is not None
-    epochs = int(winner.facts["best_epoch"])
-    kept = folder / _RESULT
-    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else None
-    if known is not None and known["winner"] == winner.candidate:
-        return ErrorEstimate(**known["test"]), epochs
+) -> ErrorEstimate | None:
+    """Error on the test split of the winner, trained on all other labels; measured once."""
+    path = folder / _RESULT
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if stored is not None and stored["winner"] == winner.settings:
+        return ErrorEstimate(**stored["test"])
     if not len(labels.test):
         progress.note(
             "No label is in the test split, so nothing says how good the winner is on images that"
             " had no part in choosing it. Set splits.test_share before labelling."
         )
-        return None, epochs
-    changed = with_settings(workspace, winner.candidate)
-    seed = changed.settings.runtime.seed
-    _, trained = train_on(
-        changed, labels.train, None, seed=seed, progress=progress, epochs=epochs, patience=0
+        return None
+    changed = with_settings(workspace, winner.settings)
+    trained = train_on(
+        changed,
+        labels.train,
+        None,
+        seed=changed.settings.runtime.seed,
+        progress=progress,
+        epochs=winner.best_epoch,
+        patience=0,
     )
     test = error_on(changed, trained, labels.test, progress)
-    content = {"winner": winner.candidate, "epochs": epochs, "test": asdict(test)}
-    with replacing(kept) as stream:
+    content = {"winner": winner.settings, "epochs": winner.best_epoch, "test": asdict(test)}
+    with replacing(path) as stream:
         stream.write(json.dumps(content, indent=2).encode())
-    return test, epochs
+    return test
 
 
-def _tried(trial: Trial, stage: int) -> TriedCandidate:
-    facts = trial.facts
+def _tried(trial: FrozenTrial, stage: int) -> TriedCandidate:
+    facts = trial.user_attrs
     history = facts.get("history", [])
     best = history[facts["best_epoch"] - 1] if history else {}
     return TriedCandidate(
         stage=stage,
-        settings=dict(trial.candidate),
+        settings=dict(trial.params),
         labels=int(facts.get("labels", 0)),
         loss=best.get("validation_loss"),
         error=best.get("validation_error"),
@@ -380,50 +354,39 @@ def _tried(trial: Trial, stage: int) -> TriedCandidate:
     )
 
 
-def _plot(folder: Path, trials: list[Trial]) -> Path | None:
-    """Validation loss by epoch and by time, of the best few trials of all stages."""
-    trained = [one for one in trials if one.facts.get("history")]
+def _plot(folder: Path, trials: Sequence[FrozenTrial]) -> Path | None:
+    """Validation loss by epoch and by time, of the best trials of all stages."""
+    trained = [trial for trial in trials if trial.user_attrs.get("history")]
     if not trained:
         return None
-    shown = sorted(trained, key=lambda one: one.value or np.inf)[:_SHOWN_LINES]
-    return draw_charts(
-        folder / "loss.png", [loss_chart(shown, "epoch"), loss_chart(shown, "seconds")]
-    )
+    best = sorted(trained, key=lambda trial: trial.value or np.inf)[:_CHART_LINES]
+    charts = [loss_chart(best, "epoch"), loss_chart(best, "seconds")]
+    return draw_charts(folder / "loss.png", charts)
 
 
-def loss_chart(trials: Sequence[Trial], over: str) -> Chart:
-    """Validation loss of trials over `epoch` or over `seconds`.
+def loss_chart(trials: Sequence[FrozenTrial], over: Literal["epoch", "seconds"]) -> Chart:
+    """Validation loss of trials over epochs or over seconds.
 
-    Where stages taught with more labels than others, the lines say with how many.
+    The lines name the number of labels where it differs between stages.
     """
-    staged = len({one.facts.get("labels") for one in trials}) > 1
-    lines = tuple(
-        Line(
-            name=_named(one.candidate) + (f", {one.facts['labels']:,} labels" if staged else ""),
-            x=tuple(float(record[over]) for record in one.facts["history"]),
-            y=tuple(float(record["validation_loss"]) for record in one.facts["history"]),
+    staged = len({trial.user_attrs.get("labels") for trial in trials}) > 1
+    lines = []
+    for trial in trials:
+        history = trial.user_attrs["history"]
+        labels = f", {trial.user_attrs['labels']:,} labels" if staged else ""
+        lines.append(
+            Line(
+                name=_candidate_name(trial.params) + labels,
+                x=tuple(float(record[over]) for record in history),
+                y=tuple(float(record["validation_loss"]) for record in history),
+            )
         )
-        for one in trials
-    )
     return Chart(
         title=f"Validation loss by {'epoch' if over == 'epoch' else 'time'}",
         x_name=over,
         y_name="log loss",
-        lines=lines,
+        lines=tuple(lines),
     )
-
-
-Sampler = Literal["grid", "random", "tpe"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """One candidate that was tried: its settings, its value (None if it failed), and facts."""
-
-    number: int
-    candidate: Candidate
-    value: float | None
-    facts: Mapping[str, Any]
 
 
 class Search:
@@ -444,62 +407,52 @@ class Search:
                 storage=storage, study_name=name, direction="minimize", load_if_exists=True
             )
         self._sampler, self._seed = sampler, seed
-        self._distributions = {one.key: self._distribution(one) for one in space}
-        self._asked: Any = None
-        self._take_up_what_was_cut_off()
+        self._distributions = {dimension.key: self._distribution(dimension) for dimension in space}
+        self._running: Any = None
+        self._repeat_interrupted()
         if sampler == "grid":
-            names = [one.key for one in space]
-            values = itertools.product(*(one.choices for one in space))
+            names = [dimension.key for dimension in space]
+            values = itertools.product(*(dimension.choices for dimension in space))
             self.prefer([dict(zip(names, each, strict=True)) for each in values])
 
-    def trials(self) -> list[Trial]:
-        """Every trial that came to an end, in order."""
-        ended = (self._optuna.trial.TrialState.COMPLETE, self._optuna.trial.TrialState.PRUNED)
-        return [
-            Trial(
-                number=one.number,
-                candidate=dict(one.params),
-                value=one.value if one.state == ended[0] else None,
-                facts=dict(one.user_attrs),
-            )
-            for one in self._study.get_trials(deepcopy=False, states=ended)
-        ]
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial that ended, in order; one that failed has no value."""
+        state = self._optuna.trial.TrialState
+        return self._study.get_trials(deepcopy=False, states=(state.COMPLETE, state.PRUNED))
 
     def ask(self) -> Candidate:
-        """The next candidate; it counts once `tell` or `fail` was called."""
+        """The next candidate; it counts after `tell` or `fail`."""
+        samplers = self._optuna.samplers
+        kind = samplers.TPESampler if self._sampler == "tpe" else samplers.RandomSampler
         with quiet_libraries():
-            self._study.sampler = self._fresh_sampler()
-            self._asked = self._study.ask(self._distributions)
-        return dict(self._asked.params)
+            # A new sampler with a seed by trial: a resumed search draws what it would have drawn.
+            self._study.sampler = kind(self._seed + len(self._study.get_trials(deepcopy=False)))
+            self._running = self._study.ask(self._distributions)
+        return dict(self._running.params)
 
     def prefer(self, candidates: Sequence[Candidate]) -> None:
-        """Let these be asked next, unless they have been already."""
+        """Put these first, unless they were tried already."""
         for candidate in candidates:
             with quiet_libraries():
                 self._study.enqueue_trial(dict(candidate), skip_if_exists=True)
 
     def tell(self, value: float, facts: Mapping[str, Any]) -> None:
-        """What the candidate came to."""
+        """Record the value of the candidate, and facts about its training."""
         for name, fact in facts.items():
-            self._asked.set_user_attr(name, fact)
-        self._study.tell(self._asked, value)
+            self._running.set_user_attr(name, fact)
+        self._study.tell(self._running, value)
 
     def fail(self, reason: str) -> None:
-        """The candidate could not be trained; it is not tried again."""
-        self._asked.set_user_attr("failed", reason)
-        self._study.tell(self._asked, state=self._optuna.trial.TrialState.PRUNED)
+        """Record that the candidate could not be trained; it is not tried again."""
+        self._running.set_user_attr("failed", reason)
+        self._study.tell(self._running, state=self._optuna.trial.TrialState.PRUNED)
 
-    def _take_up_what_was_cut_off(self) -> None:
+    def _repeat_interrupted(self) -> None:
         state = self._optuna.trial.TrialState
-        for one in self._study.get_trials(deepcopy=False, states=(state.RUNNING,)):
-            self._study.tell(one.number, state=state.FAIL)
+        for trial in self._study.get_trials(deepcopy=False, states=(state.RUNNING,)):
+            self._study.tell(trial.number, state=state.FAIL)
             with quiet_libraries():
-                self._study.enqueue_trial(dict(one.params))
-
-    def _fresh_sampler(self) -> Any:
-        samplers = self._optuna.samplers
-        seed = self._seed + len(self._study.get_trials(deepcopy=False))
-        return (samplers.TPESampler if self._sampler == "tpe" else samplers.RandomSampler)(seed)
+                self._study.enqueue_trial(dict(trial.params))
 
     def _distribution(self, dimension: Dimension) -> Any:
         kinds = self._optuna.distributions
@@ -511,14 +464,9 @@ class Search:
         return kinds.FloatDistribution(dimension.low, dimension.high, log=dimension.logarithmic)
 
 
-_FORMS = "Write KEY=a,b,c, KEY=low..high, KEY=log:low..high or KEY=name_{a,b}."
-
-Candidate = dict[str, Value]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimension:
-    """One setting of a search: its `choices`, or, where these are empty, a range."""
+    """One setting of a search: its `choices`, or a range if there are none."""
 
     key: str
     choices: tuple[Value, ...] = ()
@@ -529,14 +477,16 @@ class Dimension:
 
 
 def parse_space(lines: Sequence[str]) -> tuple[Dimension, ...]:
-    """The dimensions that `KEY=VALUES` lines mean. Raises UsageError for what they cannot mean."""
+    """The dimensions of `KEY=VALUES` lines. Raises UsageError for a line that is not one."""
     dimensions = tuple(_dimension(line) for line in lines)
-    keys = [one.key for one in dimensions]
+    keys = [dimension.key for dimension in dimensions]
     twice = {key for key in keys if keys.count(key) > 1}
     if twice:
         raise UsageError(f"`{sorted(twice)[0]}` is in the search twice.", "Name it once.")
     if not dimensions:
-        raise UsageError("The search has nothing to go through.", f"{_FORMS} Or set tune.space.")
+        raise UsageError(
+            "The search has nothing to go through.", f"{_SPACE_FORMS} Or set tune.space."
+        )
     return dimensions
 
 
@@ -544,28 +494,20 @@ def _dimension(line: str) -> Dimension:
     key, equals, text = line.partition("=")
     key, text = key.strip(), text.strip()
     if not equals or not key or not text:
-        raise UsageError(f"`{line}` does not say what to search.", _FORMS)
-    if ".." in text:
-        return _range(key, text, line)
-    values = [value for part in _commas(text) for value in _braces(part)]
-    return Dimension(key=key, choices=tuple(_value(value) for value in values))
-
-
-def _range(key: str, text: str, line: str) -> Dimension:
+        raise UsageError(f"`{line}` does not say what to search.", _SPACE_FORMS)
+    if ".." not in text:
+        values = [value for part in _commas(text) for value in _braces(part)]
+        return Dimension(key=key, choices=tuple(_value(value) for value in values))
     logarithmic = text.startswith("log:")
     ends = text.removeprefix("log:").split("..")
     try:
         low, high = (float(end) for end in ends)
     except ValueError:
-        raise UsageError(f"`{line}` is not a range of numbers.", _FORMS) from None
+        raise UsageError(f"`{line}` is not a range of numbers.", _SPACE_FORMS) from None
     if not low < high or (logarithmic and low <= 0):
         raise UsageError(f"`{line}` is an empty range.", "Its first number must be the smaller.")
-    whole = all(_is_whole(end) for end in ends)
+    whole = all(end.strip().lstrip("-").isdigit() for end in ends)
     return Dimension(key=key, low=low, high=high, logarithmic=logarithmic, whole=whole)
-
-
-def _is_whole(text: str) -> bool:
-    return text.strip().lstrip("-").isdigit()
 
 
 def _commas(text: str) -> Iterator[str]:
@@ -600,7 +542,7 @@ def _value(text: str) -> Value:
 
 
 def combinations(space: Sequence[Dimension]) -> int | None:
-    """How many candidates the space has; None with a range."""
-    if any(not one.choices for one in space):
+    """The number of candidates of the space; None if a setting has a range."""
+    if any(not dimension.choices for dimension in space):
         return None
-    return len(list(itertools.product(*(one.choices for one in space))))
+    return math.prod(len(dimension.choices) for dimension in space)

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, create_trial
 
 from curator.classifiers.networks.training_set import nested_subset, validation_members
 from curator.errors import DataError, SettingsError, UsageError
 from curator.settings.file import read_settings
 from curator.tuning import tune as tuning
 from curator.tuning.curve import PowerLaw, _enough, curve_of_epochs, curve_of_sizes, fit_power_law
-from curator.tuning.tune import Trial, loss_chart, parse_space, tune
+from curator.tuning.tune import loss_chart, parse_space, tune
 from tests.classifiers.networks.pictures import labelled, picture_size
 from tests.support.command import curator
 
@@ -83,13 +85,17 @@ def test_staged_search_gives_fewer_candidates_more_labels(tmp_path: Path) -> Non
 def test_lines_of_a_candidate_in_several_stages_have_names_of_their_own() -> None:
     record = {"epoch": 1, "seconds": 0.5, "validation_loss": 0.4}
 
-    def trial(number: int, labels: int) -> Trial:
-        facts = {"labels": labels, "history": [record]}
-        return Trial(number=number, candidate={"a.b": 0.1}, value=0.4, facts=facts)
+    def trial(labels: int) -> FrozenTrial:
+        return create_trial(
+            params={"a.b": 0.1},
+            distributions={"a.b": FloatDistribution(0.0, 1.0)},
+            value=0.4,
+            user_attrs={"labels": labels, "history": [record]},
+        )
 
-    staged = loss_chart([trial(0, 1200), trial(1, 4800)], "epoch")
+    staged = loss_chart([trial(1200), trial(4800)], "epoch")
     assert [one.name for one in staged.lines] == ["b 0.1, 1,200 labels", "b 0.1, 4,800 labels"]
-    assert [one.name for one in loss_chart([trial(0, 1200)], "seconds").lines] == ["b 0.1"]
+    assert [one.name for one in loss_chart([trial(1200)], "seconds").lines] == ["b 0.1"]
 
 
 def test_a_candidate_that_cannot_be_trained_does_not_end_the_search(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from curator.base.files import replacing
 from curator.classifiers.encoders.weights import TORN
-from curator.classifiers.networks.network import PixelNetwork
+from curator.classifiers.networks.network import PixelNetwork, parameter_count
 from curator.classifiers.networks.training_step import Learner
 from curator.settings.sections import TrainingSettings
 
@@ -50,6 +50,20 @@ class TrainedNetwork:
     history: tuple[EpochRecord, ...]
     best_epoch: int
     images_per_second: float
+
+    @property
+    def best(self) -> EpochRecord:
+        """The epoch whose weights the network has."""
+        return self.history[self.best_epoch - 1]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training and validation, all epochs together."""
+        return self.history[-1].seconds
+
+    @property
+    def parameters(self) -> int:
+        return parameter_count(self.network)
 
 
 class TrainingState:
