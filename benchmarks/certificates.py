@@ -28,12 +28,12 @@ from scipy.stats import binom
 from benchmarks.pools import FOLDER, Task, parts, rehearsal, tasks, with_copies
 from benchmarks.report import Line, print_report
 from curator.classifiers.devices import use_threads
+from curator.settings.sections import AuditSettings, PromotionSettings
 from curator.simulation.policies import (
-    AuditRules,
     PolicyOutcome,
     draw_labels,
     nothing_learned,
-    play_certified,
+    play_audit,
     ready_audit,
 )
 from curator.simulation.replay import SimulationRun
@@ -144,9 +144,16 @@ def one_repetition(
     if not played_on.can_teach(places, said, seed=repetition):
         return [nothing_learned(condition.seeds, len(played_on.pool))] * audits
     (scores,) = played_on.rounds(places, said, rounds=1, seed=repetition)
-    rules = AuditRules(max_error=condition.max_error, balanced=condition.balanced)
-    ready = ready_audit(scores, rules, sample=condition.audit, seed=repetition)
-    return list(play_certified(ready, slips=0.0, seed=repetition, audits=audits, insist=True))
+    ready = ready_audit(
+        scores,
+        PromotionSettings(max_error=condition.max_error),
+        AuditSettings(ranking="balanced" if condition.balanced else "plain"),
+        sample=condition.audit,
+        seed=repetition,
+    )
+    return [
+        play_audit(ready, slips=0.0, seed=repetition, attempt=attempt) for attempt in range(audits)
+    ]
 
 
 def allowed(repetitions: int) -> int:

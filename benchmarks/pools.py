@@ -23,7 +23,7 @@ from curator.classifiers.heads.graph import NeighbourIndex, find_projection
 from curator.classifiers.heads.neighbour_smoothing import Neighbourhood
 from curator.rounds.neighbour_graph import NEIGHBOURS
 from curator.settings.sections import ClassifierSettings, RuntimeSettings, Settings
-from curator.simulation.replay import FeatureSpace, KnownPool, SimulationRun
+from curator.simulation.replay import KnownPool, SimulationRun
 from tests.support import fashion
 
 Ints = NDArray[np.int64]
@@ -87,18 +87,18 @@ def rehearsal(task: Task, settings: Settings | None = None) -> SimulationRun:
     chosen = settings or Settings()
     images = np.arange(len(task.truth))
     pool = KnownPool(rows=images, unit_keys=images, truth=task.truth)
-    space, around = map_of(task)
+    vectors, around = map_of(task)
     return SimulationRun(
         pool,
         task,
         FrozenHeads(chosen, choose_placement(device=chosen.runtime.device).device),
         neighbours=around if chosen.classifier.neighbour_share else None,
-        space=space,
+        vectors=vectors,
         distance=chosen.gates.distance,
     )
 
 
-def map_of(task: Task) -> tuple[FeatureSpace, Neighbourhood]:
+def map_of(task: Task) -> tuple[Float16, Neighbourhood]:
     """A task in few directions, and who lies near whom, found as a workspace finds it."""
     rows = np.arange(len(task.truth))
     projection = find_projection(task, rows)
@@ -108,7 +108,7 @@ def map_of(task: Task) -> tuple[FeatureSpace, Neighbourhood]:
     index = NeighbourIndex(vectors)
     graph = [index.nearest_of_own(vectors[part], int(part[0]), NEIGHBOURS) for part in blocks]
     around = Neighbourhood(rows=rows, graph=np.concatenate(graph), digest=task.name)
-    return FeatureSpace(rows=rows, vectors=vectors), around
+    return vectors, around
 
 
 def _clothes(folder: Path) -> tuple[Float16, NDArray[np.uint8]]:

@@ -22,7 +22,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,8 @@ from rich.table import Table
 from benchmarks.pools import FOLDER, NAMES, Task, parts, rehearsal, tasks
 from benchmarks.report import machine
 from curator.classifiers.devices import use_threads
-from curator.settings.sections import Settings
+from curator.settings.sections import AuditSettings, PromotionSettings, Settings
 from curator.simulation.policies import (
-    AuditRules,
     PolicyOutcome,
     draw_labels,
     nothing_learned,
@@ -220,7 +219,8 @@ class _Bench:
             return self._nothing(seeds, None, start)
         (scores,) = self._rehearsal.rounds(places, said, rounds=1, seed=repetition)
         if raw:
-            scores = scores.as_raw().without_distances()
+            ungated = replace(scores.gate_inputs, distances=None)
+            scores = replace(scores.as_raw(), gate_inputs=ungated)
         played = play_thresholds([scores], Settings().promotion)
         return Once(played=played, oracle=None, seconds=time.perf_counter() - start)
 
@@ -232,9 +232,17 @@ class _Bench:
         if not self._rehearsal.can_teach(places, said, seed=repetition):
             return [self._nothing(seeds, self._oracle(places, max_error), start)]
         (scores,) = self._rehearsal.rounds(places, said, rounds=1, seed=repetition)
-        rules = AuditRules(max_error=max_error)
-        ready = ready_audit(scores, rules, sample=budget - seeds, seed=repetition)
-        played = list(play_certified(ready, slips=0.0, seed=repetition, audits=audits))
+        ready = ready_audit(
+            scores,
+            PromotionSettings(max_error=max_error),
+            AuditSettings(),
+            sample=budget - seeds,
+            seed=repetition,
+        )
+        played = [
+            play_certified(ready, slips=0.0, seed=repetition, attempt=attempt)
+            for attempt in range(audits)
+        ]
         seconds = time.perf_counter() - start
         oracle = self._oracle(places, max_error)
         return [Once(played=one, oracle=oracle, seconds=seconds) for one in played]

@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from curator.maintenance.doctor import DoctorReport
     from curator.maintenance.verify import VerifyReport
     from curator.prediction.evaluate import Evaluation
-    from curator.prediction.inside import ImageInspection
-    from curator.prediction.inspect import Inspection
+    from curator.prediction.inspect import ImageInspection, Inspection
     from curator.prediction.model_export import ModelExportReport
     from curator.prediction.predict import Prediction
     from curator.report.history import History
@@ -298,9 +297,9 @@ class WorkspaceApi:
 
     def look_inside(self, image: str | Path) -> ImageInspection:
         """Feature maps and class activation of one image, as PNG files."""
-        from curator.prediction.inside import look_inside
+        from curator.prediction.inspect import inspect_image
 
-        return look_inside(self._workspace, str(image), progress=self.progress)
+        return inspect_image(self._workspace, str(image), progress=self.progress)
 
     def pack(self, *, rebuild: bool = False) -> PackReport:
         """Decode the pixels of all images once, and check every row."""
@@ -320,16 +319,17 @@ class WorkspaceApi:
 
         return evaluate(self._workspace, Path(truth), progress=self.progress)
 
-    def simulate(self, truth: str | Path, **wish: Any) -> Simulation:
-        """The whole process played with labels that you know; what settings would give.
+    def simulate(self, truth: str | Path, **request: Any) -> Simulation:
+        """Simulate the whole process with labels that you know: what settings would give.
 
-        `wish` are the fields of `curator.simulation.simulate.SimulationRequest`: seeds, policies,
-        max_errors, decisions, features, rounds, flipped, slips, repetitions.
+        `request` are the fields of `curator.simulation.simulate.SimulationRequest`: seeds,
+        policies, max_errors, decisions, features, rounds, flipped, slips, informative,
+        repetitions.
         """
         from curator.simulation.simulate import SimulationRequest, simulate
 
         return simulate(
-            self._workspace, Path(truth), SimulationRequest(**wish), progress=self.progress
+            self._workspace, Path(truth), SimulationRequest(**request), progress=self.progress
         )
 
     def doctor(self) -> DoctorReport:

@@ -27,7 +27,6 @@ from curator.cli import (
     export,
     intake,
     maintenance,
-    model,
     prediction,
     report,
     review,
@@ -69,7 +68,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         simulation.simulate,
         tuning.tune,
         tuning.curve,
-        tuning.inspect,
+        prediction.inspect,
         tuning.pack,
     ),
     "Promise": (audits.audit, audits.certify),
@@ -93,7 +92,9 @@ for _panel, _functions in _COMMANDS.items():
         app.command(_name, help=_help, rich_help_panel=_panel)(_function)
 
 _model = typer.Typer(no_args_is_help=True, help="The trained model itself.")
-_model.command("export", help=_reflowed(model.export.__doc__ or ""))(model.export)
+_model.command("export", help=_reflowed(prediction.export_model.__doc__ or ""))(
+    prediction.export_model
+)
 # Without a callback, Typer would make the only command of the group the group itself.
 _model.callback()(lambda: None)
 app.add_typer(_model, name="model", rich_help_panel="Take away")

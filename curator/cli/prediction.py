@@ -1,4 +1,4 @@
-"""Commands that use the current model without changing anything: `predict`, `evaluate`."""
+"""Commands that use the current model: `predict`, `evaluate`, `inspect`, `model export`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, named_path
-from curator.cli.output import count, emit, emit_json, emit_json_array, percent, shown, table
+from curator.cli.options import AsJson, Force, named_path
+from curator.cli.output import (
+    count,
+    emit,
+    emit_json,
+    emit_json_array,
+    percent,
+    shown,
+    size,
+    table,
+)
+from curator.errors import UsageError
 
 if TYPE_CHECKING:
     from curator.prediction.evaluate import Evaluation
+    from curator.prediction.inspect import ImageInspection, Inspection
     from curator.prediction.predict import Prediction
     from curator.settings.sections import ClassesSettings
     from curator.statistics.metrics import ErrorEstimate
+
+_SHOWN_MISTAKES = 10
 
 
 def predict(
@@ -45,14 +58,25 @@ def predict(
     with call.workspace() as workspace:
         names = workspace.settings.classes
         predictions = workflow(workspace, paths, progress=call.progress())
-        rows = (_prediction(one, names) for one in predictions)
+        rows = (_row(prediction, names) for prediction in predictions)
         if json:
             emit_json_array(rows)
             return
-        first = next(rows, None)  # what is wrong is said before anything is written
+        first = next(rows, None)  # an error comes before any output
         emit("path,probability,label,problem")
         for row in chain([] if first is None else [first], rows):
             emit(",".join(csv_cell(value) for value in row.values()))
+
+
+def _row(prediction: Prediction, classes: ClassesSettings) -> dict[str, Any]:
+    from curator.base.text import path_text
+
+    return {
+        "path": path_text(bytes(prediction.path)),
+        "probability": prediction.probability,
+        "label": None if prediction.label is None else classes.name_of(prediction.label),
+        "problem": None if prediction.problem is None else str(prediction.problem),
+    }
 
 
 def evaluate(
@@ -76,38 +100,27 @@ def evaluate(
 
     call = invocation(context)
     with call.workspace() as workspace:
-        found = workflow(workspace, truth, progress=call.progress())
+        evaluation = workflow(workspace, truth, progress=call.progress())
         classes = workspace.settings.classes
     if json:
-        emit_json({**asdict(found), "accuracy": found.confusion.accuracy})
+        emit_json({**asdict(evaluation), "accuracy": evaluation.confusion.accuracy})
     else:
-        emit("\n".join(_report(found, classes)))
+        emit("\n".join(_evaluation_lines(evaluation, classes)))
 
 
-def _prediction(one: Prediction, classes: ClassesSettings) -> dict[str, Any]:
-    from curator.base.text import path_text
-
-    return {
-        "path": path_text(bytes(one.path)),
-        "probability": one.probability,
-        "label": None if one.label is None else classes.name_of(one.label),
-        "problem": None if one.problem is None else str(one.problem),
-    }
-
-
-def _report(found: Evaluation, classes: ClassesSettings) -> Iterator[str]:
-    counts, good, bad = found.confusion, shown(classes.positive), shown(classes.negative)
-    images = count(found.catalogued + found.other, "image")
-    yield f"{images} compared, {found.other:,} of them not in the workspace."
+def _evaluation_lines(evaluation: Evaluation, classes: ClassesSettings) -> Iterator[str]:
+    counts, good, bad = evaluation.confusion, shown(classes.positive), shown(classes.negative)
+    images = count(evaluation.catalogued + evaluation.other, "image")
+    yield f"{images} compared, {evaluation.other:,} of them not in the workspace."
     for number, why in (
-        (found.unsure, "marked unsure"),
-        (found.unscored, "added after the last round (`curator round` scores them)"),
-        (found.unusable, "not to be scored"),
+        (evaluation.unsure, "marked unsure"),
+        (evaluation.unscored, "added after the last round (`curator round` scores them)"),
+        (evaluation.unusable, "not to be scored"),
     ):
         if number:
             yield f"  left out: {number:,} {why}"
-    yield f"Accuracy {percent(counts.accuracy, 2)}; {_error('error', found.error)}"
-    yield f"Beyond the thresholds: {_error('error', found.promoted_error)}"
+    yield f"Accuracy {percent(counts.accuracy, 2)}; {_error('error', evaluation.error)}"
+    yield f"Beyond the thresholds: {_error('error', evaluation.promoted_error)}"
     yield ""
     yield table(
         ["truth", f"taken for {good}", f"taken for {bad}"],
@@ -118,19 +131,20 @@ def _report(found: Evaluation, classes: ClassesSettings) -> Iterator[str]:
     )
     yield ""
     yield (
-        f"Calibration: expected error {found.calibration_error:.3f}, Brier score {found.brier:.4f}"
+        f"Calibration: expected error {evaluation.calibration_error:.3f}, Brier score"
+        f" {evaluation.brier:.4f}"
     )
     yield table(
         ["P from", "to", "images", "mean P", f"share {good}"],
         [
             [
-                f"{one.low:.1f}",
-                f"{one.high:.1f}",
-                one.count,
-                f"{one.mean_probability:.3f}",
-                f"{one.share_positive:.3f}",
+                f"{bin_.low:.1f}",
+                f"{bin_.high:.1f}",
+                bin_.count,
+                f"{bin_.mean_probability:.3f}",
+                f"{bin_.share_positive:.3f}",
             ]
-            for one in found.reliability
+            for bin_ in evaluation.reliability
         ],
     )
 
@@ -142,3 +156,128 @@ def _error(name: str, estimate: ErrorEstimate) -> str:
         f"{name} {percent(estimate.rate, 2)} ({estimate.errors:,} of {estimate.sample:,};"
         f" 95% interval {percent(estimate.low, 2)} to {percent(estimate.high, 2)})."
     )
+
+
+def inspect(
+    context: typer.Context,
+    image: Annotated[
+        str | None, typer.Argument(metavar="[IMAGE]", help="A path, or a SHA-256.")
+    ] = None,
+    band: Annotated[
+        str, typer.Option(metavar="LOW,HIGH", help="P(positive) that counts as uncertain.")
+    ] = "0.4,0.6",
+    json: AsJson = False,
+) -> None:
+    """Look at mistakes and doubts; for an IMAGE, at what the network sees in it.
+
+    Without an image: the confusion matrix, and a contact sheet of the labels that the
+    current scores contradict and of the images between LOW and HIGH. With one: the feature
+    maps of each convolution and where its answer comes from, as PNG.
+
+    Example: curator inspect photos/0042.jpg
+    """
+    from curator.prediction import inspect as inspection
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        names = workspace.settings.classes
+        if image is not None:
+            inspected = inspection.inspect_image(workspace, image, progress=call.progress())
+            if json:
+                emit_json(inspected)
+            else:
+                emit(_image_text(inspected, names))
+            return
+        report = inspection.inspect(workspace, band=_band(band), progress=call.progress())
+    if json:
+        emit_json(report)
+    else:
+        emit(_inspection_text(report, names))
+
+
+def _band(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"`{text}` is not a band.", "Write two numbers: --band 0.4,0.6") from None
+    if not 0 <= low < high <= 1:
+        raise UsageError(f"`{text}` is not a band within 0 to 1.", "Write --band 0.4,0.6")
+    return low, high
+
+
+def _inspection_text(report: Inspection, names: ClassesSettings) -> str:
+    """Confusion matrix, mistakes, and the uncertain band."""
+    matrix, positive, negative = report.confusion, shown(names.positive), shown(names.negative)
+    rows = [
+        (positive, matrix.true_positive, matrix.false_negative),
+        (negative, matrix.false_positive, matrix.true_negative),
+    ]
+    lines = [
+        table(("label", f"scored {positive}", f"scored {negative}"), rows),
+        "",
+        f"{count(len(report.mistakes), 'label')} on the other side of the score;"
+        f" {percent(matrix.accuracy, 2)} agree.",
+    ]
+    lines += [
+        f"  P = {mistake.probability:.3f}, labelled {shown(names.name_of(mistake.label))}:"
+        f" {shown(mistake.path)}"
+        for mistake in report.mistakes[:_SHOWN_MISTAKES]
+    ]
+    low, high = report.band
+    lines += [
+        f"Between {low:g} and {high:g}: {report.uncertain:,} of {report.pool:,} images,"
+        f" {report.uncertain_labelled:,} of them labelled. To leave such images out of manifests:"
+        f" curator config export.uncertain_from={low:g} export.uncertain_to={high:g}",
+        f"Contact sheet: {shown(report.sheet)}",
+    ]
+    return "\n".join(lines)
+
+
+def _image_text(inspected: ImageInspection, names: ClassesSettings) -> str:
+    likely = names.positive if inspected.probability > 0.5 else names.negative
+    lines = [
+        f"{shown(inspected.image)}: P({shown(names.positive)}) = {inspected.probability:.3f} as the"
+        f" network claims; {shown(likely)}."
+    ]
+    if inspected.activation is not None:
+        lines.append(f"What speaks for {shown(likely)}: {shown(inspected.activation)}")
+    else:
+        lines.append(shown(inspected.problem))
+    lines += [f"Feature maps: {shown(path)}" for path in inspected.maps]
+    return "\n".join(lines)
+
+
+def export_model(
+    context: typer.Context,
+    destination: Annotated[
+        Path,
+        typer.Argument(
+            parser=named_path, metavar="FILE", help="Ends in .onnx (ONNX) or .pt2 (torch.export)."
+        ),
+    ],
+    force: Force = False,
+    json: AsJson = False,
+) -> None:
+    """Write the current model as one file for use elsewhere: pixels in, P(positive) out.
+
+    Encoder, heads, calibration and normalisation are in it; its metadata says how an image
+    becomes pixels and what the classes are called. It scores as `curator predict` does.
+
+    Example: curator model export classifier.onnx
+    """
+    from curator.prediction import model_export
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        report = model_export.export_model(
+            workspace, destination, force=force, progress=call.progress()
+        )
+    if json:
+        emit_json(report)
+        return
+    facts = report.facts
+    shape = " × ".join(str(side) for side in facts["input"]["shape"])
+    emit(f"Wrote the model of round {facts['round']} to {shown(destination)} ({size(report.size)})")
+    emit(f"  input   {facts['input']['name']}: {facts['input']['type']}, {shape}")
+    for name, meaning in facts["outputs"].items():
+        emit(f"  output  {name}: {shown(meaning)}")

@@ -89,7 +89,7 @@ def simulate(
     from curator.simulation.simulate import SimulationRequest
     from curator.simulation.simulate import simulate as workflow
 
-    wish = SimulationRequest(
+    request = SimulationRequest(
         seeds=_numbers("--seeds", seeds, int),
         policies=tuple(name.strip() for name in policy.split(",") if name.strip()),
         max_errors=_numbers("--max-error", max_error, float),
@@ -103,13 +103,13 @@ def simulate(
     )
     call = invocation(context)
     with call.workspace() as workspace:
-        found = workflow(workspace, truth, wish, progress=call.progress())
+        simulation = workflow(workspace, truth, request, progress=call.progress())
         names = workspace.settings.classes
     if json:
-        emit_json(found)
+        emit_json(simulation)
     else:
-        emit("\n".join(_report(found, names)))
-    if not found.finished:
+        emit("\n".join(_report(simulation, names)))
+    if not simulation.finished:
         call.say("Interrupted. The same command goes on from here.")
         raise typer.Exit(INTERRUPTED)
 
@@ -124,27 +124,27 @@ def _numbers(option: str, text: str, kind: Callable[[str], Value]) -> tuple[Valu
         ) from None
 
 
-def _report(found: Simulation, names: ClassesSettings) -> Iterator[str]:
+def _report(simulation: Simulation, names: ClassesSettings) -> Iterator[str]:
     yield (
-        f"{count(found.images, 'image')} with known labels,"
-        f" {percent(found.positive / found.images)} {shown(names.positive)}."
+        f"{count(simulation.images, 'image')} with known labels,"
+        f" {percent(simulation.positive / simulation.images)} {shown(names.positive)}."
     )
     for number, what in (
-        (found.without_truth, "of the workspace that the file does not label"),
-        (found.unknown, "in the file that the workspace does not have"),
-        (found.unsure, "in the file marked unsure"),
+        (simulation.without_truth, "of the workspace that the file does not label"),
+        (simulation.unknown, "in the file that the workspace does not have"),
+        (simulation.unsure, "in the file marked unsure"),
     ):
         if number:
             yield f"  left out: {count(number, 'image')} {what}"
     yield ""
-    several = len({row.setting.features for row in found.rows}) > 1
-    repeated = len({row.setting.rounds for row in found.rows}) > 1
+    several = len({row.setting.features for row in simulation.rows}) > 1
+    repeated = len({row.setting.rounds for row in simulation.rows}) > 1
     header = ["policy", "seeds", "decisions", "coverage", "10-90%", "error"]
     header += [f"in {shown(names.positive)}", f"in {shown(names.negative)}"]
     header += ["issued", "false", "of oracle", "seconds"]
     header[1:1] = ["features"] * several + ["rounds"] * repeated
-    yield table(header, [_cells(row, several, repeated) for row in found.rows])
-    repetitions = min(row.repetitions for row in found.rows)
+    yield table(header, [_cells(row, several, repeated) for row in simulation.rows])
+    repetitions = min(row.repetitions for row in simulation.rows)
     yield ""
     yield (
         f"Means of {repetitions:,} rehearsals each (seconds: the median). Error is the true share"
@@ -153,8 +153,8 @@ def _report(found: Simulation, names: ClassesSettings) -> Iterator[str]:
         " to cut this ranking."
     )
     yield ""
-    yield found.advice
-    yield f"Plot: {shown(found.plot)}"
+    yield simulation.advice
+    yield f"Plot: {shown(simulation.plot)}"
 
 
 def _cells(row: SimulationOutcome, several: bool, repeated: bool) -> list[object]:

@@ -1,4 +1,4 @@
-"""Commands about networks: `pack`, `tune`, `curve`, `inspect`."""
+"""Commands that train networks on trial, and pack their pixels: `pack`, `tune`, `curve`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curator.cli import show_training
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, flag
-from curator.cli.output import emit, emit_json
-from curator.errors import UsageError
+from curator.cli.output import count, duration, emit, emit_json, percent, shown, size, table
 
 if TYPE_CHECKING:
+    from curator.encoding.pixel_packs import PackReport
     from curator.tuning.curve import EpochCurve, SizeCurve
+    from curator.tuning.tune import TuneReport
 
 
 class Searches(StrEnum):
@@ -46,15 +46,26 @@ def pack(
 
     Example: curator pack
     """
-    from curator.encoding.pixel_packs import pack as workflow
+    from curator.encoding import pixel_packs
 
     call = invocation(context)
     with call.workspace() as workspace:
-        report = workflow(workspace, rebuild=rebuild, progress=call.progress())
+        report = pixel_packs.pack(workspace, rebuild=rebuild, progress=call.progress())
     if json:
         emit_json(report)
     else:
-        emit(show_training.packed(report))
+        emit(_pack_text(report))
+
+
+def _pack_text(report: PackReport) -> str:
+    colour = "grey" if report.channels == 1 else "colour"
+    lines = [
+        f"{count(report.images, 'image')} packed at {report.side}×{report.side}, {colour},"
+        f" {report.codec}: {size(report.bytes)}; {report.added:,} new,"
+        f" in {duration(report.seconds)}."
+    ]
+    lines += [f"  {reason}: {lost:,} in quarantine" for reason, lost in report.quarantined.items()]
+    return "\n".join(lines)
 
 
 def tune(
@@ -88,11 +99,11 @@ def tune(
 
     Example: curator tune training.learning_rate=log:0.0001..0.1 --trials 12 --apply
     """
-    from curator.tuning.tune import tune as workflow
+    from curator.tuning import tune as tuning
 
     call = invocation(context)
     with call.workspace() as workspace:
-        report = workflow(
+        report = tuning.tune(
             workspace,
             space=space or (),
             search=None if search is None else str(search),
@@ -104,7 +115,63 @@ def tune(
     if json:
         emit_json(report)
     else:
-        emit(show_training.tuned(report))
+        emit(_tune_text(report))
+
+
+def _tune_text(report: TuneReport) -> str:
+    """A table of the trials, best first within each stage, and the winner in words."""
+    rows = []
+    ranked = sorted(
+        report.tried,
+        key=lambda trial: (trial.stage, trial.loss is None, trial.loss or 0.0),
+    )
+    for trial in ranked:
+        settings = ", ".join(
+            f"{key.partition('.')[2]}={value:.4g}" if isinstance(value, float)
+            else f"{key.partition('.')[2]}={value}"
+            for key, value in trial.settings.items()
+        )  # fmt: skip
+        rows.append(
+            (
+                trial.stage,
+                shown(settings),
+                trial.labels,
+                "-" if trial.loss is None else f"{trial.loss:.4f}",
+                percent(trial.error, 2),
+                trial.best_epoch,
+                f"{trial.seconds:.1f}",
+                trial.failed and shown(trial.failed),
+            )
+        )
+    header = ("stage", "settings", "labels", "loss", "error", "epoch", "seconds", "")
+    lines = [table(header, rows), "", *_winner(report)]
+    if report.plot is not None:
+        lines.append(f"Plots: {shown(report.plot)}")
+    return "\n".join(lines)
+
+
+def _winner(report: TuneReport) -> list[str]:
+    if report.winner is None:
+        return ["No candidate could be trained."]
+    settings = ", ".join(f"{key}={value}" for key, value in report.winner.items())
+    if not report.finished:
+        return [f"Time was up. Best so far: {settings}. Run it again to go on."]
+    lines = [
+        f"Winner: {settings}; validation loss {report.validation_loss:.4f}, error"
+        f" {percent(report.validation_error, 2)}."
+    ]
+    if report.test is not None:
+        lines.append(
+            f"On the test split, looked at once after training on everything else: error"
+            f" {percent(report.test.rate, 2)} ({percent(report.test.low, 2)} to"
+            f" {percent(report.test.high, 2)}, n = {report.test.sample:,})."
+        )
+    lines.append(
+        "Written into curator.toml."
+        if report.applied
+        else "Add --apply to write it into curator.toml."
+    )
+    return lines
 
 
 def curve(
@@ -133,67 +200,26 @@ def curve(
     from curator.tuning.curve import curve_of_epochs, curve_of_sizes
 
     call = invocation(context)
-    found: dict[str, EpochCurve | SizeCurve] = {}
+    curves: dict[str, EpochCurve | SizeCurve] = {}
     with call.workspace() as workspace:
         if what is not Curves.SIZES:
-            found["epochs"] = curve_of_epochs(
+            curves["epochs"] = curve_of_epochs(
                 workspace, epochs=epochs, repetitions=repetitions, progress=call.progress()
             )
             if not json:
-                emit(show_training.curved(found["epochs"]))
+                emit(_curve_text(curves["epochs"]))
         if what is not Curves.EPOCHS:
-            found["sizes"] = curve_of_sizes(
+            curves["sizes"] = curve_of_sizes(
                 workspace, sizes=sizes, repetitions=repetitions, progress=call.progress()
             )
             if not json:
-                emit(show_training.curved(found["sizes"]))
+                emit(_curve_text(curves["sizes"]))
     if json:
-        emit_json(found)
+        emit_json(curves)
 
 
-def inspect(
-    context: typer.Context,
-    image: Annotated[
-        str | None, typer.Argument(metavar="[IMAGE]", help="A path, or a SHA-256.")
-    ] = None,
-    band: Annotated[
-        str, typer.Option(metavar="LOW,HIGH", help="P(positive) that counts as uncertain.")
-    ] = "0.4,0.6",
-    json: AsJson = False,
-) -> None:
-    """Look at mistakes and doubts; for an IMAGE, at what the network sees in it.
+def _curve_text(curve: EpochCurve | SizeCurve) -> str:
+    from curator.charts.lines import chart_text
 
-    Without an image: the confusion matrix, and a contact sheet of the labels that the
-    current scores contradict and of the images between LOW and HIGH. With one: the feature
-    maps of each convolution and where its answer comes from, as PNG.
-
-    Example: curator inspect photos/0042.jpg
-    """
-    from curator.prediction import inside
-    from curator.prediction import inspect as workflow
-
-    call = invocation(context)
-    with call.workspace() as workspace:
-        names = workspace.settings.classes
-        if image is not None:
-            seen = inside.look_inside(workspace, image, progress=call.progress())
-            if json:
-                emit_json(seen)
-            else:
-                emit(show_training.looked_inside(seen, names))
-            return
-        found = workflow.inspect(workspace, band=_band(band), progress=call.progress())
-    if json:
-        emit_json(found)
-    else:
-        emit(show_training.inspected(found, names))
-
-
-def _band(text: str) -> tuple[float, float]:
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"`{text}` is not a band.", "Write two numbers: --band 0.4,0.6") from None
-    if not 0 <= low < high <= 1:
-        raise UsageError(f"`{text}` is not a band within 0 to 1.", "Write --band 0.4,0.6")
-    return low, high
+    drawn = [chart_text(chart) for chart in curve.charts]
+    return "\n\n".join([*drawn, curve.verdict, f"Plot: {shown(curve.plot)}"])

@@ -1,8 +1,8 @@
-"""How good the current model is on images whose labels are known.
+"""Error of the current model on images whose labels are known.
 
-An image of the catalogue is judged by its current score, which never comes from a head
-that was trained on its label; any other file is scored afresh. What counts is the bytes:
-a copy of an image that was trained on, wherever it lies, does not flatter the result.
+An image of the catalogue counts with its current score, which never comes from a head that
+was trained on its label; any other file is scored now. Images are identified by their bytes,
+so a copy of a training image does not make the error smaller.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curator.base.progress import SILENT, Progress
 from curator.base.text import path_bytes
@@ -40,11 +39,11 @@ from curator.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """The current model against known labels.
+    """The current model compared with known labels.
 
     `error` counts labels on the wrong side of P(positive) = 0.5, with an exact 95%
     interval; `promoted_error` the same among those beyond the promotion thresholds.
-    `catalogued` images were judged by their current score, `other` files scored afresh.
+    `catalogued` images count with their current score, `other` files were scored now.
     Left out are `unsure` rows, catalogued images that are `unscored` as they came after the
     last round, and `unusable` files.
     """
@@ -69,61 +68,41 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
     has been run.
     """
     current_model(workspace)
-    given = read_known_labels(workspace, truth)
-    known = given.labels
-    decided = [one for one in given.answers if known[one.line] is not Label.UNSURE]
-    elsewhere = [one for one in decided if one.line not in given.images]
-    images = given.images | _copies(workspace, elsewhere, truth)
-    inside = [one for one in decided if one.line in images]
-    outside = [one for one in decided if one.line not in images]
-    ids = np.array([images[one.line] for one in inside], dtype=np.int64)
+    file = read_known_labels(workspace, truth)
+    labels, line_count = file.labels, len(file.answers)
+    decided = [answer for answer in file.answers if labels[answer.line] is not Label.UNSURE]
+    elsewhere = [answer for answer in decided if answer.line not in file.images]
+    images = file.images | _copies(workspace, elsewhere, truth)
+    catalogued = [answer for answer in decided if answer.line in images]
+    other = [answer for answer in decided if answer.line not in images]
+    ids = np.array([images[answer.line] for answer in catalogued], dtype=np.int64)
     probability = np.concatenate(
         [
             pool.current_scores(workspace.catalogue, ids),
-            np.fromiter(_scores(workspace, outside, truth, progress), dtype=np.float64),
+            np.fromiter(_scores(workspace, other, truth, progress), dtype=np.float64),
         ]
     )
-    positive = np.array([known[one.line] is Label.POSITIVE for one in [*inside, *outside]])
+    positive = np.array(
+        [labels[answer.line] is Label.POSITIVE for answer in [*catalogued, *other]], np.bool_
+    )
     usable = np.isfinite(probability)
     if not usable.any():
         raise DataError(
-            f"None of the {len(given.answers)} rows of {truth} can be compared.",
+            f"None of the {line_count} rows of {truth} can be compared.",
             "They need a label of one of the two classes, and images that can be read.",
         )
-    counted = usable[: len(inside)].sum(), usable[len(inside) :].sum()
-    unscored = len(inside) - int(counted[0])
-    return _evaluation(
-        workspace,
-        probability[usable],
-        positive[usable].astype(np.bool_),
-        catalogued=int(counted[0]),
-        other=int(counted[1]),
-        unsure=len(given.answers) - len(decided),
-        unscored=unscored,
-        unusable=int((~usable).sum()) - unscored,
-    )
-
-
-def _evaluation(
-    workspace: Workspace,
-    probability: NDArray[np.float64],
-    positive: NDArray[np.bool_],
-    *,
-    catalogued: int,
-    other: int,
-    unsure: int,
-    unscored: int,
-    unusable: int,
-) -> Evaluation:
-    bars = workspace.settings.promotion
+    scored_catalogued = int(usable[: len(catalogued)].sum())
+    scored_other = int(usable[len(catalogued) :].sum())
+    probability, positive = probability[usable], positive[usable]
+    thresholds = workspace.settings.promotion
     wrong = (probability > 0.5) != positive
-    sure = (probability > bars.promote_above) | (probability < bars.promote_below)
+    sure = (probability > thresholds.promote_above) | (probability < thresholds.promote_below)
     return Evaluation(
-        catalogued=catalogued,
-        other=other,
-        unsure=unsure,
-        unscored=unscored,
-        unusable=unusable,
+        catalogued=scored_catalogued,
+        other=scored_other,
+        unsure=line_count - len(decided),
+        unscored=len(catalogued) - scored_catalogued,
+        unusable=len(other) - scored_other,
         error=error_estimate(wrong),
         promoted_error=error_estimate(wrong[sure]),
         confusion=confusion(probability > 0.5, positive),
@@ -134,27 +113,27 @@ def _evaluation(
 
 
 def _copies(workspace: Workspace, answers: list[Answer], truth: Path) -> dict[int, int]:
-    """Line → image id of files that lie elsewhere, but whose bytes are catalogued."""
+    """Line → image id of files elsewhere whose bytes are catalogued."""
     digests: dict[int, bytes] = {}
     for answer in answers:
         path = _file(answer, truth)
-        # A file that cannot be read is found out, and counted, when it is to be scored.
+        # A file that cannot be read is counted when it is scored.
         with contextlib.suppress(OSError):
             if path is not None:
                 with path.open("rb") as stream:
                     digests[answer.line] = hashlib.file_digest(stream, "sha256").digest()
-    known = find_by_sha256(workspace.catalogue, digests.values())
-    return {line: known[digest] for line, digest in digests.items() if digest in known}
+    image_ids = find_by_sha256(workspace.catalogue, digests.values())
+    return {line: image_ids[digest] for line, digest in digests.items() if digest in image_ids}
 
 
 def _scores(
     workspace: Workspace, answers: list[Answer], truth: Path, progress: Progress
 ) -> Iterator[float]:
     """P(positive) of files outside the catalogue; NaN where there is no such file."""
-    found = [_file(answer, truth) for answer in answers]
-    present = [path for path in found if path is not None]
+    paths = [_file(answer, truth) for answer in answers]
+    present = [path for path in paths if path is not None]
     predictions = iter(predict(workspace, present, progress=progress) if present else ())
-    for path in found:
+    for path in paths:
         probability = None if path is None else next(predictions).probability
         yield float("nan") if probability is None else probability
 

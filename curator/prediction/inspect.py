@@ -1,39 +1,45 @@
-"""Looking at mistakes, at doubts, and at what the network sees in one image.
+"""Mistakes and doubts of the current model, and what its network sees in one image.
 
-Scores are those of the current round, and none comes from a network or a head that was
-taught with the image's label; so what is called a mistake may as well be a wrong label.
+Scores are those of the current round: cross-validated, so none comes from a network or head
+that was trained on the image's label. A mistake may as well be a wrong label.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from curator.base.arrays import CLASS_CODES, POSITIVE_CODE, BoolArray, FloatArray, IntArray
 from curator.base.files import replacing
 from curator.base.progress import SILENT, Progress
-from curator.base.vocabulary import CurrentLabel, code_of
+from curator.base.vocabulary import CurrentLabel
 from curator.catalogue import pool
-from curator.catalogue.images import image_files
+from curator.catalogue.images import find_named_image, image_files
 from curator.charts.contact_sheet import SheetSection, Tile, contact_sheet
-from curator.errors import DataError
+from curator.charts.feature_maps import map_grid, overlay
+from curator.encoding.encoder_choice import encoder_settings
+from curator.encoding.pixel_packs import is_pack, spec_of
+from curator.errors import DataError, LearnError
 from curator.imaging.opening import open_within, read_file
 from curator.imaging.problems import ImageProblem
 from curator.prediction.predict import current_model
 from curator.rounds.labels import is_human
+from curator.statistics.folds import fold_of
 from curator.statistics.metrics import Confusion, confusion
+from curator.storage.pack import PackSpec, decode_square
 from curator.workspace import Workspace
 
 if TYPE_CHECKING:
-    pass
+    from curator.classifiers.networks.network import PixelNetwork
 
 SHOWN = 16
-"""Pictures in a strip of the contact sheet."""
+"""Images in a section of the contact sheet."""
 
 _TILE = 132
 
@@ -50,11 +56,11 @@ class InspectedLabel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """How the current scores compare with people's labels.
+    """The current scores compared with people's labels.
 
-    `mistakes` are labels on the other side of 0.5, the surest first. `uncertain` counts
-    all images of the pool whose P(positive) lies within `band`, and `uncertain_labelled`
-    those among them that people have labelled. `sheet` is the contact sheet.
+    `mistakes` are labels on the other side of 0.5, the most certain first. `uncertain` counts
+    all images of the pool whose P(positive) is within `band`, `uncertain_labelled` those of
+    them that people have labelled. `sheet` is the contact sheet.
     """
 
     confusion: Confusion
@@ -66,132 +72,207 @@ class Inspection:
     sheet: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInspection:
+    """PNG files of what the network sees in one image, and its P(positive), not calibrated.
+
+    `maps` are one file for each convolution, first to last. `activation` is None for a
+    network without convolutions, and `problem` then says so.
+    """
+
+    image: Path
+    probability: float
+    activation: Path | None
+    maps: tuple[Path, ...]
+    problem: str = ""
+
+
 def inspect(
     workspace: Workspace,
     *,
     band: tuple[float, float] = (0.4, 0.6),
     progress: Progress = SILENT,
 ) -> Inspection:
-    """Compare scores with labels and write the contact sheet of the worst.
+    """Compare scores with labels, and write a contact sheet of mistakes and uncertain images.
 
     Raises DataError before the first round or without labels.
     """
     current_model(workspace)
     human = pool.human_labels(workspace.catalogue, None)
-    classes = [code_of(CurrentLabel.POSITIVE), code_of(CurrentLabel.NEGATIVE)]
-    scored = pool.current_scores(workspace.catalogue, human.image_ids)
-    usable = np.isin(human.standing, classes) & np.isfinite(scored)
+    scores = pool.current_scores(workspace.catalogue, human.image_ids)
+    usable = np.isin(human.standing, CLASS_CODES) & np.isfinite(scores)
     if not usable.any():
         raise DataError(
             "No labelled image has a current score.", "Run `curator round`, then look again."
         )
-    ids, probability = human.image_ids[usable], scored[usable]
-    positive = human.standing[usable] == code_of(CurrentLabel.POSITIVE)
-    uncertain, labelled, size = _uncertain(workspace, band)
-    mistakes = _mistakes(workspace, ids, positive, probability)
+    probability, positive = scores[usable], human.standing[usable] == POSITIVE_CODE
+    mistakes = _mistakes(workspace, human.image_ids[usable], positive, probability)
+    low, high = band
+    uncertain = uncertain_labelled = size = 0
+    nearest: list[tuple[float, int, float]] = []
+    for chunk in pool.pool_chunks(workspace.catalogue, None):
+        scores = pool.current_scores(workspace.catalogue, chunk.image_ids)
+        within = (scores >= low) & (scores <= high)
+        size += int(np.isfinite(scores).sum())
+        uncertain += int(within.sum())
+        uncertain_labelled += int((within & is_human(chunk.standing, chunk.origin)).sum())
+        ids, values = chunk.image_ids[within].tolist(), scores[within].tolist()
+        from_half = np.abs(scores[within] - 0.5).tolist()
+        nearest = sorted([*nearest, *zip(from_half, ids, values, strict=True)])[:SHOWN]
+    names = workspace.settings.classes
+    sections = []
+    for label, other in (
+        (CurrentLabel.POSITIVE, names.negative),
+        (CurrentLabel.NEGATIVE, names.positive),
+    ):
+        wrong = [mistake for mistake in mistakes if mistake.label is label]
+        shown = [(mistake.image_id, mistake.probability) for mistake in wrong[:SHOWN]]
+        sections.append(
+            SheetSection(
+                heading=f"labelled {names.name_of(label)}, taken for {other}",
+                remark=f"{len(wrong)}, the surest first",
+                tiles=_tiles(workspace, shown),
+            )
+        )
+    sections.append(
+        SheetSection(
+            heading=f"P between {low:g} and {high:g}",
+            remark="nearest to undecided",
+            tiles=_tiles(workspace, [(image_id, score) for _, image_id, score in nearest]),
+        )
+    )
     sheet = workspace.folder("reports") / "inspect.png"
-    _write_png(sheet, _sheet(workspace, mistakes, band))
+    _write_png(sheet, contact_sheet(sections, tile_size=_TILE))
     return Inspection(
         confusion=confusion(probability > 0.5, positive.astype(np.bool_)),
         mistakes=mistakes,
         band=band,
         uncertain=uncertain,
-        uncertain_labelled=labelled,
+        uncertain_labelled=uncertain_labelled,
         pool=size,
         sheet=sheet,
     )
 
 
-def _uncertain(workspace: Workspace, band: tuple[float, float]) -> tuple[int, int, int]:
-    """Images within the band, those of them that people labelled, and all scored images."""
-    inside = labelled = size = 0
-    for chunk in pool.pool_chunks(workspace.catalogue, None):
-        found = pool.current_scores(workspace.catalogue, chunk.image_ids)
-        doubt = (found >= band[0]) & (found <= band[1])
-        size += int(np.isfinite(found).sum())
-        inside += int(doubt.sum())
-        labelled += int((doubt & is_human(chunk.standing, chunk.origin)).sum())
-    return inside, labelled, size
-
-
 def _mistakes(
-    workspace: Workspace,
-    ids: NDArray[np.int64],
-    positive: NDArray[np.bool_],
-    probability: NDArray[np.float64],
+    workspace: Workspace, image_ids: IntArray, positive: BoolArray, probability: FloatArray
 ) -> tuple[InspectedLabel, ...]:
     wrong = np.flatnonzero((probability > 0.5) != positive)
     wrong = wrong[np.argsort(-np.abs(probability[wrong] - 0.5), kind="stable")]
-    files = image_files(workspace.catalogue, ids[wrong].tolist())
+    files = image_files(workspace.catalogue, image_ids[wrong].tolist())
     return tuple(
         InspectedLabel(
-            image_id=int(ids[at]),
-            path=os.fsdecode(files[int(ids[at])].path) if int(ids[at]) in files else "",
-            label=CurrentLabel.POSITIVE if positive[at] else CurrentLabel.NEGATIVE,
-            probability=float(probability[at]),
+            image_id=image_id,
+            path=os.fsdecode(files[image_id].path) if image_id in files else "",
+            label=CurrentLabel.POSITIVE if is_positive else CurrentLabel.NEGATIVE,
+            probability=score,
         )
-        for at in wrong
-    )
-
-
-def _sheet(
-    workspace: Workspace, mistakes: tuple[InspectedLabel, ...], band: tuple[float, float]
-) -> Image.Image:
-    names = workspace.settings.classes
-    strips = []
-    for label in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE):
-        wrong = [one for one in mistakes if one.label is label]
-        other = CurrentLabel.NEGATIVE if label is CurrentLabel.POSITIVE else CurrentLabel.POSITIVE
-        heading = f"labelled {names.name_of(label)}, taken for {names.name_of(other)}"
-        strips.append(
-            SheetSection(
-                heading=heading,
-                remark=f"{len(wrong)}, the surest first",
-                tiles=_tiles(workspace, wrong[:SHOWN]),
-            )
-        )
-    doubtful = _doubtful(workspace, band)
-    strips.append(
-        SheetSection(
-            heading=f"P between {band[0]:g} and {band[1]:g}",
-            remark="nearest to undecided",
-            tiles=_tiles(workspace, doubtful),
+        for image_id, is_positive, score in zip(
+            image_ids[wrong].tolist(), positive[wrong], probability[wrong].tolist(), strict=True
         )
     )
-    return contact_sheet(strips, tile_size=_TILE)
 
 
-def _doubtful(workspace: Workspace, band: tuple[float, float]) -> list[InspectedLabel]:
-    """The images of the pool that are nearest to undecided, within the band."""
-    best: list[tuple[float, int, float]] = []
-    for chunk in pool.pool_chunks(workspace.catalogue, None):
-        found = pool.current_scores(workspace.catalogue, chunk.image_ids)
-        here = [
-            (abs(found[at] - 0.5), int(chunk.image_ids[at]), float(found[at]))
-            for at in np.flatnonzero((found >= band[0]) & (found <= band[1]))
-        ]
-        best = sorted(best + here)[:SHOWN]
-    return [
-        InspectedLabel(
-            image_id=image_id, path="", label=CurrentLabel.UNSURE, probability=probability
-        )
-        for _, image_id, probability in best
-    ]
-
-
-def _tiles(workspace: Workspace, judged: list[InspectedLabel]) -> tuple[Tile, ...]:
+def _tiles(workspace: Workspace, images: Sequence[tuple[int, float]]) -> tuple[Tile, ...]:
+    """Tiles of images, given by id and P(positive)."""
     ingest = workspace.settings.ingest
-    files = image_files(workspace.catalogue, [one.image_id for one in judged])
+    files = image_files(workspace.catalogue, [image_id for image_id, _ in images])
     tiles = []
-    for one in judged:
-        caption = (f"P = {one.probability:.3f}",)
+    for image_id, probability in images:
+        caption = (f"P = {probability:.3f}",)
         try:
-            data = read_file(files[one.image_id].path, ingest.max_bytes)
-            picture = open_within(data, _TILE, _TILE, ingest)
+            content = read_file(files[image_id].path, ingest.max_bytes)
+            picture = open_within(content, _TILE, _TILE, ingest)
         except (ImageProblem, KeyError):
             picture, caption = Image.new("RGB", (_TILE, _TILE), "#d3d7cf"), ("file is gone",)
         tiles.append(Tile(picture=picture, caption=caption))
     return tuple(tiles)
+
+
+def inspect_image(
+    workspace: Workspace, image: str, *, progress: Progress = SILENT
+) -> ImageInspection:
+    """Feature maps and class activation of one image, by path or SHA-256, as PNG files.
+
+    Raises DataError before the first round, if the image is unknown, or its file is missing.
+    """
+    from curator.classifiers.networks.gradcam import class_activation, feature_maps, log_odds_of
+
+    image_id = find_named_image(workspace.catalogue, image)
+    files = image_files(workspace.catalogue, [image_id])
+    if image_id not in files:
+        raise DataError("The file of this image is gone.", "Run `curator add` or `relocate`.")
+    path = Path(os.fsdecode(files[image_id].path))
+    network, spec = _network_for(workspace, image_id, progress)
+    ingest = workspace.settings.ingest
+    try:
+        pixels = decode_square(read_file(files[image_id].path, ingest.max_bytes), spec, ingest)
+    except ImageProblem as problem:
+        raise DataError(
+            f"{path} cannot be read: {problem.detail}.", "Run `curator add`."
+        ) from problem
+    folder = workspace.folder("reports") / f"image-{image_id}"
+    folder.mkdir(exist_ok=True)
+    maps = []
+    for number, output in enumerate(feature_maps(network, pixels), 1):
+        maps.append(folder / f"maps-{number:02d}-{output.name.replace('.', '-')}.png")
+        _write_png(maps[-1], map_grid(output.maps))
+    activation, problem_text = None, ""
+    try:
+        heat, odds = class_activation(network, pixels)
+    except LearnError as error:
+        odds, problem_text = log_odds_of(network, pixels), error.problem
+    else:
+        activation = folder / "activation.png"
+        _write_png(activation, overlay(pixels, heat))
+    return ImageInspection(
+        image=path,
+        probability=float(1 / (1 + np.exp(-np.clip(odds, -35, 35)))),
+        activation=activation,
+        maps=tuple(maps),
+        problem=problem_text,
+    )
+
+
+def _network_for(
+    workspace: Workspace, image_id: int, progress: Progress
+) -> tuple[PixelNetwork, PackSpec]:
+    """The network of the current round that scores this image, and its input.
+
+    Of two networks it is the one that was not trained on the image. For frozen features it is
+    the encoder with the mean of the heads as its last layer.
+    """
+    from curator.classifiers.heads.model import load_classifier
+    from curator.classifiers.networks.classifier import announce_user_code, load_finetuned
+    from curator.classifiers.networks.cross_fitting import QUARTERS, judging_network
+    from curator.classifiers.networks.gradcam import with_heads
+    from curator.classifiers.networks.network import NetworkRequest, build_network, resolve_input
+
+    model = current_model(workspace)
+    if is_pack(model.feature_set):
+        classifier = load_finetuned(model.path, model.digest)
+        announce_user_code(classifier.request, workspace.root, progress)
+        networks = classifier.networks(workspace.root)
+        unit = pool.unit_key(workspace.catalogue, image_id) or 0
+        seed = int(classifier.settings["seed"])
+        quarter = fold_of(np.array([unit], dtype=np.int64), QUARTERS, seed)
+        number = int(judging_network(quarter, len(networks))[0]) if len(networks) > 1 else 0
+        return networks[number], spec_of(model.feature_set)
+    identity = model.feature_set.details.get("identity")
+    if identity is None:
+        raise DataError(
+            "The current model rests on imported features, so there is no network to look into.",
+            "Set classifier.model to a model of timm and run `curator round`.",
+        )
+    request = NetworkRequest(
+        model=str(identity["model"]),
+        weights=encoder_settings(workspace).weights,
+        image_size=int(identity["image_size"]),
+    )
+    network = build_network(request, resolve_input(request), seed=0)
+    heads = load_classifier(model.path, model.digest).on_raw_features()
+    spec = PackSpec(side=network.pixels.side, channels=3, fit=workspace.settings.classifier.fit)
+    return with_heads(network, heads), spec
 
 
 def _write_png(path: Path, picture: Image.Image) -> None:

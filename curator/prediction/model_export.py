@@ -1,8 +1,8 @@
-"""The current model as one file, for use where there is no curator.
+"""The current model as one file, for use without curator.
 
-The file scores pixels as `predict` scores files: same encoder, heads and calibration. With
-it go the facts that a program needs to use it rightly: what the input is and how an image
-becomes it, the names of the classes, the thresholds, and what the probabilities rest on.
+The file scores pixels as `predict` scores files: same encoder, heads and calibration. Its
+metadata has the facts that a program needs: the input and how an image becomes it, the names
+of the classes, the thresholds, and the meaning of the probabilities.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from curator.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelExportReport:
-    """What was written; `facts` are also in the file, under `curator` in its metadata."""
+    """The written file; `facts` are also in it, under `curator` in its metadata."""
 
     destination: Path
     format: str
@@ -96,9 +96,9 @@ def _module(
         weights_digest=identity.weights_digest,
         image_size=identity.image_size,
     )
-    chosen = {"fit": identity.fit, "background": identity.background}
+    encoder_choices = {"fit": identity.fit, "background": identity.background}
     shape = (identity.image_size, identity.image_size, 3)
-    return module, shape, _preprocessing(workspace) | chosen
+    return module, shape, _preprocessing(workspace) | encoder_choices
 
 
 def _preprocessing(workspace: Workspace) -> dict[str, Any]:

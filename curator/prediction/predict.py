@@ -1,7 +1,7 @@
 """Scores of images that are not in the catalogue, by the model of the current round.
 
-Nothing is added and nothing is written. The encoder is the one that the model's features
-came from; no head met these images, so all of them have a say.
+Nothing is added and nothing is written. The encoder is the one of the model's features. No
+head was trained on these images, so the score is the mean over all heads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from curator.imaging.opening import read_file
 from curator.imaging.problems import ImageProblem
 from curator.intake.scan import walk
 from curator.rounds.promotion import PoolLabel, RoundAction, decide
-from curator.storage.pack import decode_square
+from curator.settings.sections import IngestSettings, PromotionSettings
+from curator.storage.pack import PackSpec, decode_square
 from curator.workspace import Workspace
 
 _SCORED_TOGETHER = 1_024
@@ -48,11 +49,11 @@ _LABELS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What the model says of one file.
+    """The scores of one file.
 
-    `probability` and `raw` are P(positive), calibrated and as the heads claim; None where
-    the file cannot be used, which `problem` then explains. `label` is the class that a
-    round would promote such an image to, None for one that it would leave to a person.
+    `probability` and `raw` are P(positive), calibrated and as the heads claim; None if the
+    file cannot be used, which `problem` then explains. `label` is the class that a round would
+    promote such an image to, None for one that it would leave to a person.
     """
 
     path: Path
@@ -66,19 +67,24 @@ class Prediction:
 def predict(
     workspace: Workspace, paths: Sequence[Path], *, progress: Progress = SILENT
 ) -> Iterator[Prediction]:
-    """Score files, and all files under folders, in the order given.
+    """Score files, and all files under folders, in their order.
 
     Raises DataError if a path does not exist or no round has been run, LearnError if the
-    model is lost.
+    model file is missing.
     """
     for path in paths:
         if not os.path.lexists(path):
             raise DataError(f"{path} does not exist.", "Check the path.")
     model = current_model(workspace)
     files = (file for path in paths for file in _files(path))
-    encoded, score = _means(workspace, model, files, progress)
-    while some := list(islice(encoded, _SCORED_TOGETHER)):
-        yield from _scored(workspace, score, some)
+    if is_pack(model.feature_set):
+        encoded = _pixels_of_files(files, spec_of(model.feature_set), workspace.settings.ingest)
+        score: Score = _network_scorer(workspace, model, progress)
+    else:
+        score = partial(score_unseen, load_classifier(model.path, model.digest))
+        encoded = encode_paths(workspace, files, feature_set=model.feature_set, progress=progress)
+    while batch := list(islice(encoded, _SCORED_TOGETHER)):
+        yield from _predictions(batch, score, workspace.settings.promotion)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,23 +112,10 @@ def current_model(workspace: Workspace) -> CurrentModel:
     )
 
 
-def _means(
-    workspace: Workspace, model: CurrentModel, files: Iterable[Path], progress: Progress
-) -> tuple[Iterator[EncodedPath], Score]:
-    """What the model needs to know of files, and how it scores that, by its kind."""
-    if is_pack(model.feature_set):
-        pixels = _pixels_of_files(workspace, files, model.feature_set)
-        return pixels, _network_scorer(workspace, model, progress)
-    classifier = load_classifier(model.path, model.digest)
-    features = encode_paths(workspace, files, feature_set=model.feature_set, progress=progress)
-    return features, partial(score_unseen, classifier)
-
-
 def _pixels_of_files(
-    workspace: Workspace, files: Iterable[Path], feature_set: FeatureSetRecord
+    files: Iterable[Path], spec: PackSpec, limits: IngestSettings
 ) -> Iterator[EncodedPath]:
-    """The pixels of files that are not in the catalogue, as the pack would hold them."""
-    spec, limits = spec_of(feature_set), workspace.settings.ingest
+    """The pixels of files that are not in the catalogue, as a pack would hold them."""
     for path in files:
         try:
             content = read_file(os.fsencode(path), limits.max_bytes)
@@ -158,37 +151,37 @@ def _files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for found in walk(os.fsencode(path.absolute())):
-        if hasattr(found, "size"):
-            yield path / os.fsdecode(found.path)
+    for entry in walk(os.fsencode(path.absolute())):
+        if hasattr(entry, "size"):
+            yield path / os.fsdecode(entry.path)
 
 
-def _scored(
-    workspace: Workspace, score: Score, encoded: Iterable[EncodedPath]
+def _predictions(
+    encoded: Sequence[EncodedPath], score: Score, promotion: PromotionSettings
 ) -> Iterator[Prediction]:
-    encoded = list(encoded)
-    readable = [one.features for one in encoded if one.features is not None]
+    readable = [file.features for file in encoded if file.features is not None]
     scores: Iterator[tuple[float, float, int]] = iter(())
     if readable:
         calibrated, raw = score(np.stack(readable))
-        deciding = raw if workspace.settings.promotion.score == "raw" else calibrated
-        held = np.full(len(readable), PoolLabel.NOTHING, dtype=np.int8)
-        actions = decide(deciding, held, workspace.settings.promotion)
+        deciding = raw if promotion.score == "raw" else calibrated
+        # A file outside the catalogue has no label, so a round could only promote it.
+        labels = np.full(len(readable), PoolLabel.NOTHING, dtype=np.int8)
+        actions = decide(deciding, labels, promotion)
         scores = zip(calibrated.tolist(), raw.tolist(), actions.tolist(), strict=True)
-    for one in encoded:
-        if one.problem is not None:
+    for file in encoded:
+        if file.problem is not None:
             yield Prediction(
-                path=one.path,
+                path=file.path,
                 probability=None,
                 raw=None,
                 label=None,
-                problem=one.problem.reason,
-                detail=one.problem.detail,
+                problem=file.problem.reason,
+                detail=file.problem.detail,
             )
             continue
         probability, claimed, action = next(scores)
         yield Prediction(
-            path=one.path,
+            path=file.path,
             probability=probability,
             raw=claimed,
             label=_LABELS.get(RoundAction(action)),

@@ -1,9 +1,9 @@
-"""Rehearsals that were played, kept so that none is played twice.
+"""Cache of simulation runs.
 
-One file for one set of conditions, a line for each rehearsal, written as soon as it is
-finished. The file's name is a digest of everything the outcome depends on but the setting
-and the number of the repetition, which stand on the line. A line that a kill cut short is
-passed over and played again. The folder can be deleted at any time.
+One file for one set of conditions, a line for each run, written as soon as it is finished.
+The file's name is a digest of everything the outcome depends on except the setting and the
+number of the repetition, which are on the line. A line that a kill cut short is ignored, and
+its run repeated. The folder can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _FORMAT = 1
 
 
 class RunCache:
-    """The rehearsals under the same conditions.
+    """The runs under the same conditions.
 
-    `conditions` must have a `repr` that says all of them; `arrays` are the pool.
+    `conditions` must have a complete `repr`; `arrays` are the pool.
     """
 
     def __init__(
@@ -39,19 +39,21 @@ class RunCache:
         for array in arrays:
             digest.update(np.ascontiguousarray(array).tobytes())
         self._path = folder / f"{digest.hexdigest()[:32]}.jsonl"
-        self._known = dict(_read(self._path)) if self._path.exists() else {}
+        self._runs = _read(self._path) if self._path.exists() else {}
 
     def get(self, setting: Setting, repetition: int) -> tuple[PolicyOutcome, float] | None:
-        """What came of a rehearsal, and its seconds; None if it was not played yet."""
-        return self._known.get(_key(setting, repetition))
+        """The outcome of a run and its seconds; None if it is missing."""
+        return self._runs.get(_key(setting, repetition))
 
-    def put(self, setting: Setting, repetition: int, played: PolicyOutcome, seconds: float) -> None:
-        """Keep a rehearsal, in memory and on disk."""
+    def put(
+        self, setting: Setting, repetition: int, outcome: PolicyOutcome, seconds: float
+    ) -> None:
+        """Store a run, in memory and on disk."""
         key = _key(setting, repetition)
-        self._known[key] = (played, seconds)
-        line = json.dumps({"key": key, "played": asdict(played), "seconds": seconds})
+        self._runs[key] = (outcome, seconds)
+        line = json.dumps({"key": key, "played": asdict(outcome), "seconds": seconds})
         with self._path.open("a", encoding="utf-8") as stream:
-            # A line of its own also after one that was cut short.
+            # The line break comes first, because the last line may be cut short.
             stream.write(f"\n{line}")
 
 
@@ -59,12 +61,12 @@ def _key(setting: Setting, repetition: int) -> str:
     return json.dumps([asdict(setting), repetition], sort_keys=True)
 
 
-def _read(path: Path) -> Sequence[tuple[str, tuple[PolicyOutcome, float]]]:
-    found = []
+def _read(path: Path) -> dict[str, tuple[PolicyOutcome, float]]:
+    runs = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            kept = json.loads(line)
-            found.append((kept["key"], (PolicyOutcome(**kept["played"]), float(kept["seconds"]))))
+            run = json.loads(line)
+            runs[run["key"]] = (PolicyOutcome(**run["played"]), float(run["seconds"]))
         except (ValueError, TypeError, KeyError):
             continue
-    return found
+    return runs

@@ -1,8 +1,8 @@
-"""Rounds rehearsed on one pool with one draw of labels after another.
+"""Rounds on one pool whose labels are known, for one draw of labels after another.
 
-What does not depend on labels is computed once: the scale of the features. Everything else
-is what a real round does, by the same functions, on labels that are drawn, said and
-forgotten. Nothing here knows a workspace, so nothing can be written to one.
+A simulated round calls the functions of a real one, on arrays in memory. Nothing here knows
+a workspace, so nothing can be written to one. The scale of the features does not depend on
+labels and is computed once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.arrays import positions_in
+from curator.base.arrays import BoolArray, IntArray
 from curator.classifiers.heads.features import PoolFeatures
 from curator.classifiers.heads.frozen import FrozenHeads, Teacher
 from curator.classifiers.heads.graph import nearest_distances
@@ -23,10 +23,6 @@ from curator.rounds.gates import LABEL_LIMIT, GateInputs, largest_usual_distance
 from curator.simulation.policies import KnownScores, draw_labels
 from curator.statistics.folds import fold_of, in_proportion_to_error, sampling_rank
 
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-
 _SLICE = 16_384
 
 
@@ -35,30 +31,23 @@ class KnownPool:
     """Images with features whose labels are known; all arrays (images,).
 
     `rows` are feature rows, `unit_keys` say which images belong together, and `truth` is
-    True where an image is positive.
+    True for a positive image.
     """
 
-    rows: Ints
-    unit_keys: Ints
-    truth: Flags
+    rows: IntArray
+    unit_keys: IntArray
+    truth: BoolArray
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FeatureSpace:
-    """Images in few directions: rising feature `rows` (n,) and their `vectors` (n, d)."""
-
-    rows: Ints
-    vectors: NDArray[np.floating]
-
-
 class SimulationRun:
-    """Plays rounds on a pool, with `neighbours` where scores are smoothed.
+    """Simulates rounds on a pool, with smoothed scores if there are `neighbours`.
 
-    With a `space`, gates learn how far images lie from what is labelled; beyond `distance`
-    times the farthest usual they hold back. Raises LearnError if features are constant.
+    `vectors` (images, d) are the images in few directions; with them, gates hold back images
+    farther from everything labelled than `distance` times the largest usual distance. Raises
+    LearnError if features are constant.
     """
 
     def __init__(
@@ -67,62 +56,73 @@ class SimulationRun:
         features: RowSource,
         heads: FrozenHeads,
         neighbours: Neighbourhood | None = None,
-        space: FeatureSpace | None = None,
+        vectors: NDArray[np.floating] | None = None,
         distance: float = 0.0,
     ) -> None:
         self.pool = pool
         self._heads, self._neighbours, self._distance = heads, neighbours, distance
-        self._vectors = None
-        if space is not None and distance > 0:
-            self._vectors = space.vectors[positions_in(space.rows, pool.rows)]
+        self._vectors = vectors if distance > 0 else None
         runs = [pool.rows[start : start + _SLICE] for start in range(0, len(pool), _SLICE)]
         self._features = PoolFeatures(features, runs)
 
-    def can_teach(self, places: Ints, said: Flags, *, seed: int) -> bool:
-        """Whether every head would see both classes of these labels."""
-        folds = fold_of(self.pool.unit_keys[places], self._heads.folds, seed)
-        return all(len(np.unique(folds[side])) > 1 for side in (said, ~said))
+    def can_teach(self, positions: IntArray, answers: BoolArray, *, seed: int) -> bool:
+        """Whether the labels of every head have both classes."""
+        folds = fold_of(self.pool.unit_keys[positions], self._heads.folds, seed)
+        return all(len(np.unique(folds[side])) > 1 for side in (answers, ~answers))
 
     def draw(
         self, count: int, flipped: float, *, informative: bool, seed: int
-    ) -> tuple[Ints, Flags]:
-        """A sample of `count` images, rising, and what a person says of them.
+    ) -> tuple[IntArray, BoolArray]:
+        """Positions of a sample of `count` images, ascending, and a person's answers.
 
-        The share `flipped` is labelled wrongly. With `informative` only the first half is
-        drawn at random, and the others in proportion to their expected error after a round
-        on that half, if it can teach; else at random, too.
+        The share `flipped` of the answers is wrong. With `informative` only the first half is
+        a random sample. The second is drawn in proportion to the expected error after a round
+        on the first, or at random if the first cannot train a classifier.
         """
         generator = np.random.default_rng([seed, 1])
         if not informative:
             return draw_labels(self.pool.truth, count, flipped, generator)
-        places, said = draw_labels(self.pool.truth, count // 2, flipped, generator)
-        rest = np.setdiff1d(np.arange(len(self.pool)), places)
+        first, first_answers = draw_labels(self.pool.truth, count // 2, flipped, generator)
+        rest = np.setdiff1d(np.arange(len(self.pool)), first)
         probability = np.full(len(rest), 0.5)
-        if self.can_teach(places, said, seed=seed):
-            (scores,) = self.rounds(places, said, rounds=1, seed=seed)
+        if self.can_teach(first, first_answers, seed=seed):
+            (scores,) = self.rounds(first, first_answers, rounds=1, seed=seed)
             probability = scores.probability
-        more = in_proportion_to_error(rest, probability, seed)[: count - len(places)]
-        answers = self.pool.truth[more]
-        wrong = generator.choice(len(more), round(flipped * len(more)), replace=False)
-        answers[wrong] = ~answers[wrong]
-        both = np.concatenate([places, more])
-        order = np.argsort(both)
-        return both[order], np.concatenate([said, answers])[order]
+        second = in_proportion_to_error(rest, probability, seed)[: count - len(first)]
+        second_answers = self.pool.truth[second]
+        wrong = generator.choice(len(second), round(flipped * len(second)), replace=False)
+        second_answers[wrong] = ~second_answers[wrong]
+        positions = np.concatenate([first, second])
+        order = np.argsort(positions)
+        return positions[order], np.concatenate([first_answers, second_answers])[order]
 
-    def rounds(self, places: Ints, said: Flags, *, rounds: int, seed: int) -> list[KnownScores]:
-        """The scores of each of these rounds after a person has labelled `places`.
+    def rounds(
+        self, positions: IntArray, answers: BoolArray, *, rounds: int, seed: int
+    ) -> list[KnownScores]:
+        """The scores of each of these rounds, trained on a person's answers at `positions`.
 
-        `said` (labels,) is what the person said, which need not be the truth. Raises
-        LearnError if a head would see one class only.
+        `answers` (labels,) need not be the truth. Raises LearnError if the labels of a head
+        have one class only.
         """
-        found: list[KnownScores] = []
+        scores: list[KnownScores] = []
         teacher: Teacher | None = None
         labelled = np.zeros(len(self.pool), dtype=np.bool_)
-        labelled[places] = True
+        labelled[positions] = True
+        every_label = np.ones(len(positions), dtype=np.bool_)
         inputs = TrainingInputs(
             images=self._features,
             fingerprint="",
-            labels=self._labels(places, said, seed),
+            labels=TrainingLabels(
+                rows=self.pool.rows[positions],
+                units=self.pool.unit_keys[positions],
+                folds=fold_of(self.pool.unit_keys[positions], self._heads.folds, seed),
+                positive=answers,
+                trains=every_label,
+                calibrates=every_label,
+                representative=every_label,
+                sampled=~every_label,
+                set_aside=~every_label,
+            ),
             slices=list(self._slices(labelled, seed)),
             neighbours=self._neighbours,
         )
@@ -131,25 +131,25 @@ class SimulationRun:
             parts = [trained.score(part) for part in inputs.slices]
             calibrated = np.concatenate([part[0] for part in parts])
             raw = np.concatenate([part[1] for part in parts])
-            found.append(
+            scores.append(
                 KnownScores(
                     probability=calibrated[~labelled],
                     raw=raw[~labelled],
                     truth=self.pool.truth[~labelled],
-                    judged_probability=calibrated[places],
-                    judged_raw=raw[places],
-                    judged_positive=said,
-                    sights=self._sights(places, labelled, seed),
-                    slips=trained.weights.wrong_share,
+                    label_probability=calibrated[positions],
+                    label_raw=raw[positions],
+                    label_positive=answers,
+                    gate_inputs=self._gate_inputs(positions, labelled, seed),
+                    label_noise=trained.weights.wrong_share,
                 )
             )
             teacher = trained.as_previous()
-        return found
+        return scores
 
-    def _sights(self, places: Ints, labelled: Flags, seed: int) -> GateInputs:
+    def _gate_inputs(self, positions: IntArray, labelled: BoolArray, seed: int) -> GateInputs:
         if self._vectors is None:
             return GateInputs(distances=None, limit=float("inf"))
-        compared = places[np.argsort(sampling_rank(places, seed))[:LABEL_LIMIT]]
+        compared = positions[np.argsort(sampling_rank(positions, seed))[:LABEL_LIMIT]]
         vectors = self._vectors[compared].astype(np.float32)
         usual = largest_usual_distance(vectors, self.pool.unit_keys[compared])
         return GateInputs(
@@ -157,7 +157,7 @@ class SimulationRun:
             limit=self._distance * usual,
         )
 
-    def _slices(self, labelled: Flags, seed: int) -> Iterator[PoolSlice]:
+    def _slices(self, labelled: BoolArray, seed: int) -> Iterator[PoolSlice]:
         for start in range(0, len(self.pool), _SLICE):
             part = slice(start, start + _SLICE)
             yield PoolSlice(
@@ -167,17 +167,3 @@ class SimulationRun:
                 teachable=~labelled[part],
                 taught=labelled[part],
             )
-
-    def _labels(self, places: Ints, said: Flags, seed: int) -> TrainingLabels:
-        everything = np.ones(len(places), dtype=np.bool_)
-        return TrainingLabels(
-            rows=self.pool.rows[places],
-            units=self.pool.unit_keys[places],
-            folds=fold_of(self.pool.unit_keys[places], self._heads.folds, seed),
-            positive=said,
-            trains=everything,
-            calibrates=everything,
-            representative=everything,
-            sampled=~everything,
-            set_aside=~everything,
-        )

@@ -1,10 +1,10 @@
-"""The whole process played with labels that are known, to choose settings before people decide.
+"""Simulation of the whole process with known labels, to choose settings before people decide.
 
 Seeds are drawn from the known labels, rounds trained, thresholds applied, audits planned,
-drawn, answered and closed, over and over, by the functions that rounds and certificates
-call. All of it happens on arrays in memory: no label, score or promotion of the workspace
-is touched. What is finished is kept in the reports folder, so an interrupted simulation
-goes on where it was, and one with more repetitions plays only those that are missing.
+drawn, answered and closed, many times, by the functions that rounds and certificates call.
+All of it happens on arrays in memory: no label, score or promotion of the workspace changes.
+Finished runs are cached in the reports folder, so an interrupted simulation continues, and
+one with more repetitions runs only those that are missing.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curator.audits.plan import Promise
+from curator.base.arrays import BoolArray, positions_in
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import Label
 from curator.catalogue.features import list_feature_sets
@@ -30,9 +30,9 @@ from curator.errors import DataError, UsageError
 from curator.intake.answers import KnownLabels, read_known_labels
 from curator.rounds.labels import read_pool
 from curator.rounds.neighbour_graph import pool_graph, uses_graph
+from curator.settings.sections import ClassesSettings
 from curator.simulation.cache import RunCache
 from curator.simulation.policies import (
-    AuditRules,
     KnownScores,
     PolicyOutcome,
     nothing_learned,
@@ -40,12 +40,9 @@ from curator.simulation.policies import (
     play_thresholds,
     ready_audit,
 )
-from curator.simulation.replay import FeatureSpace, KnownPool, SimulationRun
+from curator.simulation.replay import KnownPool, SimulationRun
 from curator.simulation.summary import Setting, SimulationOutcome, advise, summarise
 from curator.workspace import Workspace
-
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 POLICIES = ("raw", "calibrated", "certified")
 ALL_FEATURES = "all"
@@ -54,13 +51,13 @@ FEWEST_SEEDS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationRequest:
-    """What to play: every combination of these, `repetitions` times.
+    """What to simulate: every combination of these, `repetitions` times.
 
-    `decisions` are all that people may make, seeds and audit together; None lets each audit
+    `decisions` limits the human decisions, seeds and audit together; None lets each audit
     take as many as are worth it. `flipped` is the share of seed labels that are wrong,
-    `slips` the share of audit answers. With `informative` the second half of the seeds is
-    drawn as the queue of that name does. `features` are names of feature sets, `all`, or
-    nothing for those of the settings.
+    `slips` that of audit answers. With `informative` the second half of the seeds is drawn
+    like the queue of that name. `features` are names of feature sets, `all`, or nothing for
+    those of the settings.
     """
 
     seeds: tuple[int, ...] = (100, 200, 400)
@@ -77,12 +74,11 @@ class SimulationRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """What came of it.
+    """Result of a simulation on `images` images, `positive` of them positive.
 
-    `images` were played with, `positive` of them positive. `unknown` rows of the file are
-    about images that the workspace does not have, `unsure` rows name no class, and
-    `without_truth` images of the workspace are not in the file: all left out. `finished`
-    is False if it was interrupted.
+    Left out are `unknown` rows of the file about images that the workspace does not have,
+    `unsure` rows, and `without_truth` images of the workspace that are not in the file.
+    `finished` is False if it was interrupted.
     """
 
     images: int
@@ -100,48 +96,52 @@ class Simulation:
 def simulate(
     workspace: Workspace,
     truth: Path,
-    wish: SimulationRequest | None = None,
+    request: SimulationRequest | None = None,
     *,
     progress: Progress = SILENT,
 ) -> Simulation:
-    """Play every combination of a wish on the images of `truth`, a CSV file of known labels.
+    """Simulate every combination of a request on the images of `truth`, a CSV file of labels.
 
-    Raises UsageError for a wish that makes no sense, DataError for one that these images
-    cannot fulfil or if there are no features to play with, LearnError if these are broken.
-    Interrupted by the keyboard, it returns what is finished, if anything is.
+    Raises UsageError for a request that makes no sense, DataError for one that these images
+    cannot fulfil or if there are no features, LearnError if these are broken. Interrupted by
+    the keyboard, it returns what is finished, if there is anything.
     """
-    wish = wish or SimulationRequest()
-    _check(wish)
-    given = read_known_labels(workspace, truth)
-    known = _known_images(given, truth)
+    request = request or SimulationRequest()
+    _check_request(request)
+    file = read_known_labels(workspace, truth)
+    labels = _labels_by_image(file, truth)
     use_threads(workspace.settings.runtime.threads or core_count())
-    stages = [
-        _Stage(workspace, features, known, wish, truth, progress)
-        for features in _feature_sets(workspace, wish.features)
+    simulated = [
+        _SimulatedFeatures(workspace, features, labels, request, truth, progress)
+        for features in _feature_sets(workspace, request.features)
     ]
-    played = {setting: list[PolicyOutcome]() for stage in stages for setting in stage.settings()}
-    seconds = {setting: list[float]() for setting in played}
+    outcomes: dict[Setting, list[PolicyOutcome]] = {}
+    seconds: dict[Setting, list[float]] = {}
+    for features in simulated:
+        for setting in features.settings():
+            outcomes[setting], seconds[setting] = [], []
     finished = True
     try:
-        with progress.stage("simulate", wish.repetitions * len(stages), "repetitions") as bar:
-            for repetition in range(wish.repetitions):
-                for stage in stages:
-                    for setting, one, took in stage.play(repetition):
-                        played[setting].append(one)
-                        seconds[setting].append(took)
+        with progress.stage("simulate", request.repetitions * len(simulated), "repetitions") as bar:
+            for repetition in range(request.repetitions):
+                for features in simulated:
+                    for setting, outcome, duration in features.play(repetition):
+                        outcomes[setting].append(outcome)
+                        seconds[setting].append(duration)
                     bar.advance()
     except KeyboardInterrupt:
         finished = False
-        if not all(played.values()):
+        if not all(outcomes.values()):
             raise
-    rows = tuple(summarise(setting, played[setting], seconds[setting]) for setting in played)
+    rows = tuple(summarise(setting, outcomes[setting], seconds[setting]) for setting in outcomes)
     charts = charts_of(rows)
+    first = simulated[0]
     return Simulation(
-        images=len(stages[0].pool),
-        positive=int(stages[0].pool.truth.sum()),
-        unknown=len(given.answers) - len(given.images),
-        unsure=sum(label is Label.UNSURE for label in given.labels.values()),
-        without_truth=stages[0].without_truth,
+        images=len(first.pool),
+        positive=int(first.pool.truth.sum()),
+        unknown=len(file.answers) - len(file.images),
+        unsure=sum(label is Label.UNSURE for label in file.labels.values()),
+        without_truth=first.without_truth,
         rows=rows,
         advice=advise(rows, risk=1.0 - workspace.settings.promotion.confidence),
         plot=draw_charts(workspace.folder("reports") / "simulate.png", charts),
@@ -150,128 +150,121 @@ def simulate(
     )
 
 
-class _Stage:
-    """One set of features, on which every setting of a wish is played."""
+class _SimulatedFeatures:
+    """One feature set, on which every setting of a request is simulated."""
 
     def __init__(
         self,
         workspace: Workspace,
         features: FeatureSet,
-        known: dict[int, bool],
-        wish: SimulationRequest,
+        labels: dict[int, bool],
+        request: SimulationRequest,
         truth: Path,
         progress: Progress,
     ) -> None:
-        self.name = features.name
-        self.pool, self.without_truth = _known_pool(workspace, features, known)
-        self._wish, self._workspace = wish, workspace
-        _check_pool(self.pool.truth, wish, truth, workspace)
+        self._name, self._request, self._settings = features.name, request, workspace.settings
+        self.pool, self.without_truth = _known_pool(workspace, features, labels)
+        _check_pool(self.pool.truth, request, truth, workspace.settings.classes)
         settings = workspace.settings
         device = choose_placement(device=settings.runtime.device).device
-        pool = read_pool(workspace.catalogue, features.feature_set_id)
-        graph = None
+        neighbours = vectors = digest = None
         if uses_graph(settings):
+            pool = read_pool(workspace.catalogue, features.feature_set_id)
             folder, threads = workspace.folder("graphs"), settings.runtime.threads
             graph = pool_graph(folder, features, pool, threads, progress)
-        smoothed = graph is not None and settings.classifier.neighbour_share > 0
-        self._rehearsal = SimulationRun(
+            if graph is not None:
+                digest = graph.neighbours.digest
+                vectors = graph.vectors[positions_in(graph.neighbours.rows, self.pool.rows)]
+                if settings.classifier.neighbour_share > 0:
+                    neighbours = graph.neighbours
+        self._run = SimulationRun(
             self.pool,
             features,
             FrozenHeads(settings, device),
-            neighbours=graph.neighbours if graph and smoothed else None,
-            space=FeatureSpace(rows=graph.neighbours.rows, vectors=graph.vectors)
-            if graph
-            else None,
-            distance=workspace.settings.gates.distance,
+            neighbours=neighbours,
+            vectors=vectors,
+            distance=settings.gates.distance,
         )
-        self._kept = RunCache(
+        sections = (settings.classifier, settings.promotion, settings.gates, settings.audit)
+        self._cache = RunCache(
             workspace.folder("reports") / "simulations",
             (
                 features.fingerprint,
-                graph and graph.neighbours.digest,
+                digest,
                 device,
-                *(
-                    section.model_dump(mode="json")
-                    for section in (
-                        workspace.settings.classifier,
-                        workspace.settings.promotion,
-                        workspace.settings.gates,
-                        workspace.settings.audit,
-                    )
-                ),
-                (wish.flipped, wish.slips, workspace.settings.runtime.seed),
-                *(("informative",) if wish.informative else ()),
+                *(section.model_dump(mode="json") for section in sections),
+                (request.flipped, request.slips, settings.runtime.seed),
+                *(("informative",) if request.informative else ()),
             ),
             (self.pool.rows, self.pool.unit_keys, self.pool.truth),
         )
 
     def settings(self) -> Iterator[Setting]:
-        """All settings to be played, in the order of the table."""
-        wish = self._wish
-        for policy in wish.policies:
-            for max_error in wish.max_errors if policy == "certified" else (None,):
-                for seeds in wish.seeds:
-                    for rounds in wish.rounds:
+        """All settings, in the order of the table."""
+        request = self._request
+        for policy in request.policies:
+            certified = policy == "certified"
+            for max_error in request.max_errors if certified else (None,):
+                for seeds in request.seeds:
+                    for rounds in request.rounds:
                         yield Setting(
-                            features=self.name,
+                            features=self._name,
                             seeds=seeds,
                             rounds=rounds,
                             policy=policy,
                             max_error=max_error,
-                            decisions=wish.decisions if policy == "certified" else None,
+                            decisions=request.decisions if certified else None,
                         )
 
     def play(self, repetition: int) -> Iterator[tuple[Setting, PolicyOutcome, float]]:
-        """Every setting once; what was played before is read, not played again."""
-        for seeds in self._wish.seeds:
-            settings = [one for one in self.settings() if one.seeds == seeds]
-            missing = [one for one in settings if self._kept.get(one, repetition) is None]
+        """The outcome and the seconds of every setting, from the cache or simulated now."""
+        for seeds in self._request.seeds:
+            settings = [setting for setting in self.settings() if setting.seeds == seeds]
+            missing = [
+                setting for setting in settings if self._cache.get(setting, repetition) is None
+            ]
             if missing:
-                self._play(missing, seeds, repetition)
-            for one in settings:
-                found = self._kept.get(one, repetition)
-                assert found is not None
-                yield one, *found
+                self._simulate(missing, seeds, repetition)
+            for setting in settings:
+                cached = self._cache.get(setting, repetition)
+                assert cached is not None
+                yield setting, *cached
 
-    def _play(self, settings: Sequence[Setting], seeds: int, repetition: int) -> None:
+    def _simulate(self, settings: Sequence[Setting], seeds: int, repetition: int) -> None:
+        """Train rounds on one draw of seeds, and cache the outcomes of these settings."""
+        request, run = self._request, self._run
         start = time.perf_counter()
-        chance = [self._workspace.settings.runtime.seed, repetition, seeds]
-        seed = int(np.random.default_rng(chance).integers(2**31))
-        places, said = self._rehearsal.draw(
-            seeds, self._wish.flipped, informative=self._wish.informative, seed=seed
+        random_key = [self._settings.runtime.seed, repetition, seeds]
+        seed = int(np.random.default_rng(random_key).integers(2**31))
+        positions, answers = run.draw(
+            seeds, request.flipped, informative=request.informative, seed=seed
         )
-        found: list[KnownScores] = []
-        if self._rehearsal.can_teach(places, said, seed=seed):
-            most = max(self._wish.rounds)
-            found = self._rehearsal.rounds(places, said, rounds=most, seed=seed)
-        scored = time.perf_counter() - start
+        rounds: list[KnownScores] = []
+        if run.can_teach(positions, answers, seed=seed):
+            rounds = run.rounds(positions, answers, rounds=max(request.rounds), seed=seed)
+        training_seconds = time.perf_counter() - start
         for setting in settings:
-            begun = time.perf_counter()
-            one = self._one(setting, found[: setting.rounds], seed)
-            self._kept.put(setting, repetition, one, scored + time.perf_counter() - begun)
+            start = time.perf_counter()
+            outcome = self._outcome(setting, rounds[: setting.rounds], seed)
+            seconds = training_seconds + time.perf_counter() - start
+            self._cache.put(setting, repetition, outcome, seconds)
 
-    def _one(self, setting: Setting, found: list[KnownScores], seed: int) -> PolicyOutcome:
-        settings = self._workspace.settings
-        if not found:
+    def _outcome(self, setting: Setting, rounds: list[KnownScores], seed: int) -> PolicyOutcome:
+        promotion = self._settings.promotion
+        if not rounds:
             return nothing_learned(setting.seeds, len(self.pool))
-        if setting.policy != "certified":
+        if setting.max_error is None:
             raw = setting.policy == "raw"
-            return play_thresholds(
-                [one.as_raw() if raw else one for one in found], settings.promotion
-            )
-        sample = None if setting.decisions is None else setting.decisions - setting.seeds
-        assert setting.max_error is not None
-        scores = found[-1].as_raw() if settings.promotion.score == "raw" else found[-1]
-        rules = AuditRules(
-            max_error=setting.max_error,
-            confidence=settings.promotion.confidence,
-            reserve=settings.audit.reserve,
-            balanced=settings.audit.ranking == "balanced",
-            slips=settings.audit.slips,
-            overlooked=settings.audit.overlooked,
+            scores = [each.as_raw() if raw else each for each in rounds]
+            return play_thresholds(scores, promotion)
+        ready = ready_audit(
+            rounds[-1].as_raw() if promotion.score == "raw" else rounds[-1],
+            promotion.model_copy(update={"max_error": setting.max_error}),
+            self._settings.audit,
+            sample=None if setting.decisions is None else setting.decisions - setting.seeds,
+            seed=seed,
         )
-        ready = ready_audit(scores, rules, sample=sample, seed=seed)
-        return next(play_certified(ready, slips=self._wish.slips, seed=seed))
+        return play_certified(ready, slips=self._request.slips, seed=seed)
 
 
 def _feature_sets(workspace: Workspace, names: Sequence[str]) -> list[FeatureSet]:
@@ -284,53 +277,54 @@ def _feature_sets(workspace: Workspace, names: Sequence[str]) -> list[FeatureSet
             )
         return [current]
     records = list_feature_sets(workspace.catalogue)
-    known = {record.name: record for record in records}
+    by_name = {record.name: record for record in records}
     if ALL_FEATURES in names:
-        names = list(known)
-    missing = [name for name in names if name not in known]
+        names = list(by_name)
+    missing = [name for name in names if name not in by_name]
     if missing or not names:
-        there = ", ".join(known) or "none yet"
+        available = ", ".join(by_name) or "none yet"
         raise DataError(
             f"There are no features named {', '.join(missing) or 'anything'} in this workspace.",
-            f"There are: {there}. `curator encode` computes those of the settings.",
+            f"There are: {available}. `curator encode` computes those of the settings.",
         )
-    return [open_features(workspace, known[name]) for name in dict.fromkeys(names)]
+    return [open_features(workspace, by_name[name]) for name in dict.fromkeys(names)]
 
 
-def _known_images(given: KnownLabels, truth: Path) -> dict[int, bool]:
+def _labels_by_image(file: KnownLabels, truth: Path) -> dict[int, bool]:
     """Image id → whether it is positive. Raises DataError if rows contradict each other."""
-    known: dict[int, bool] = {}
-    for line, image in given.images.items():
-        label = given.labels[line]
+    labels: dict[int, bool] = {}
+    for line, image_id in file.images.items():
+        label = file.labels[line]
         if label is Label.UNSURE:
             continue
         positive = label is Label.POSITIVE
-        if known.setdefault(image, positive) != positive:
+        if labels.setdefault(image_id, positive) != positive:
             raise DataError(
                 f"{truth}: line {line} labels an image one way that an earlier line labels the"
                 " other way.",
                 "Mend one of the two rows.",
             )
-    if not known:
+    if not labels:
         raise DataError(
-            f"{truth}: none of its {len(given.answers):,} rows labels an image of this workspace.",
+            f"{truth}: none of its {len(file.answers):,} rows labels an image of this workspace.",
             "Rows need a path or sha256 of an image that was added, and one of the two classes.",
         )
-    return known
+    return labels
 
 
 def _known_pool(
-    workspace: Workspace, features: FeatureSet, known: dict[int, bool]
+    workspace: Workspace, features: FeatureSet, labels: dict[int, bool]
 ) -> tuple[KnownPool, int]:
-    """The images with features and a known label, and how many of the workspace have none."""
-    rows, units, truth, without = [], [], [], 0
+    """The images with features and a known label, and the number of those without."""
+    rows, units, truth, without_truth = [], [], [], 0
     for chunk in pool_chunks(workspace.catalogue, features.feature_set_id):
-        there = np.array([int(image) in known for image in chunk.image_ids], dtype=np.bool_)
-        there &= chunk.feature_rows < features.rows
-        without += int((~there).sum())
-        rows.append(chunk.feature_rows[there])
-        units.append(chunk.unit_keys[there])
-        truth.append(np.array([known[int(i)] for i in chunk.image_ids[there]], dtype=np.bool_))
+        usable = np.array([image_id in labels for image_id in chunk.image_ids.tolist()], np.bool_)
+        usable &= chunk.feature_rows < features.rows
+        without_truth += int((~usable).sum())
+        rows.append(chunk.feature_rows[usable])
+        units.append(chunk.unit_keys[usable])
+        image_ids = chunk.image_ids[usable].tolist()
+        truth.append(np.array([labels[image_id] for image_id in image_ids], np.bool_))
     if not sum(map(len, rows)):
         raise DataError(
             f"No image with a known label has features of {features.name}.",
@@ -339,50 +333,56 @@ def _known_pool(
     pool = KnownPool(
         rows=np.concatenate(rows), unit_keys=np.concatenate(units), truth=np.concatenate(truth)
     )
-    return pool, without
+    return pool, without_truth
 
 
-def _check(wish: SimulationRequest) -> None:
-    for max_error in wish.max_errors:
+def _check_request(request: SimulationRequest) -> None:
+    for max_error in request.max_errors:
         Promise(max_error=max_error, risk=0.05)
-    unknown = [policy for policy in wish.policies if policy not in POLICIES]
+    unknown = [policy for policy in request.policies if policy not in POLICIES]
     if unknown:
         raise UsageError(
             f"There is no policy `{unknown[0]}` to play.", f"There are: {', '.join(POLICIES)}."
         )
-    if not wish.seeds or min(wish.seeds) < FEWEST_SEEDS:
+    if not request.seeds or min(request.seeds) < FEWEST_SEEDS:
         raise UsageError(
-            f"{min(wish.seeds, default=0)} seeds cannot teach anything.",
+            f"{min(request.seeds, default=0)} seeds cannot teach anything.",
             f"Play with at least {FEWEST_SEEDS}: --seeds 100,200,400",
         )
-    if not wish.rounds or min(wish.rounds) < 1 or wish.repetitions < 1 or not wish.policies:
+    if (
+        not request.rounds
+        or min(request.rounds) < 1
+        or request.repetitions < 1
+        or not request.policies
+    ):
         raise UsageError(
             "Nothing would be played.", "Ask for at least one policy, round and repetition."
         )
-    for name, share in (("--flipped", wish.flipped), ("--slips", wish.slips)):
+    for name, share in (("--flipped", request.flipped), ("--slips", request.slips)):
         if not 0.0 <= share < 0.5:
             raise UsageError(
                 f"{name} {share:g} is not a share of wrong answers that can be played.",
                 "Give a number from 0 to below 0.5: at one half, answers say nothing.",
             )
-    if wish.decisions is not None and wish.decisions <= max(wish.seeds):
+    if request.decisions is not None and request.decisions <= max(request.seeds):
         raise UsageError(
-            f"{wish.decisions:,} decisions leave none for the audit after"
-            f" {max(wish.seeds):,} seeds.",
+            f"{request.decisions:,} decisions leave none for the audit after"
+            f" {max(request.seeds):,} seeds.",
             "Allow more with --decisions, or play with fewer seeds.",
         )
 
 
-def _check_pool(truth: Flags, wish: SimulationRequest, file: Path, workspace: Workspace) -> None:
-    names = workspace.settings.classes
+def _check_pool(
+    truth: BoolArray, request: SimulationRequest, file: Path, names: ClassesSettings
+) -> None:
     if truth.all() or not truth.any():
         raise DataError(
             f"{file}: all {len(truth):,} images that can be played with are"
             f" {names.positive if truth.all() else names.negative}.",
             "A simulation needs known labels of both classes.",
         )
-    most = max(wish.seeds)
-    audit = (wish.decisions or most) - most
+    most = max(request.seeds)
+    audit = (request.decisions or most) - most
     if most >= len(truth) / 2 or audit > (len(truth) - most) / 2:
         raise DataError(
             f"{file}: {len(truth):,} images with known labels are too few to play with"
@@ -392,7 +392,7 @@ def _check_pool(truth: Flags, wish: SimulationRequest, file: Path, workspace: Wo
 
 
 def charts_of(rows: Sequence[SimulationOutcome]) -> tuple[Chart, ...]:
-    """Coverage, and true error, against all that people decide."""
+    """Coverage and true error by human decisions, a line for each policy."""
     by_line: dict[str, list[SimulationOutcome]] = {}
     several = len({row.setting.features for row in rows}) > 1
     repeated = len({row.setting.rounds for row in rows}) > 1

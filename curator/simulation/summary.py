@@ -1,7 +1,7 @@
-"""What many rehearsals say: one row of figures per setting, and advice that follows from them.
+"""Figures of many simulation runs, one row per setting, and advice that follows from them.
 
-Means are over all rehearsals of a setting, those included in which nothing could be
-trained or certified: that is what somebody who follows the advice has to expect.
+Means are over all runs of a setting, including those that trained or certified nothing,
+because that is what somebody who follows the advice has to expect.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _SURPRISING = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What was rehearsed. `policy` is `raw`, `calibrated` or `certified`.
+    """One combination of a simulation. `policy` is `raw`, `calibrated` or `certified`.
 
-    `max_error` is None but for `certified`; `decisions` all that people may make there, None
-    for as many as the audit is worth.
+    `max_error` and `decisions` are for `certified` only; without `decisions` an audit takes as
+    many as are worth it.
     """
 
     features: str
@@ -36,13 +36,13 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationOutcome:
-    """The figures of one setting over `repetitions` rehearsals.
+    """The figures of one setting over `repetitions` runs.
 
     `decisions`, `coverage` and the errors are means; `low` and `high` are the 10% and 90%
-    quantiles of the coverage. Errors are those of rehearsals that promoted something, None
-    if none did. `issued` and `false` are shares of all rehearsals; `of_oracle` is the mean
-    coverage as a share of the mean of what the ranking allowed; `untrained` the share in
-    which the seeds could not teach. `seconds` is the median time of one.
+    quantiles of the coverage. Errors are those of runs that promoted something, None if none
+    did. `issued` and `false` are shares of all runs. `of_oracle` is the mean coverage / the
+    mean coverage of the oracle. `untrained` is the share of runs whose seeds had too few
+    images of a class. `seconds` is the median time of a run.
     """
 
     setting: Setting
@@ -62,35 +62,35 @@ class SimulationOutcome:
 
 
 def summarise(
-    setting: Setting, played: Sequence[PolicyOutcome], seconds: Sequence[float]
+    setting: Setting, outcomes: Sequence[PolicyOutcome], seconds: Sequence[float]
 ) -> SimulationOutcome:
-    """The figures of these rehearsals, of which there must be one at least."""
-    coverage = np.array([one.coverage for one in played])
-    oracles = [one.oracle for one in played if one.oracle is not None]
-    allowed = float(np.mean(oracles)) if oracles else 0.0
+    """The figures of these runs, at least one."""
+    coverage = np.array([run.coverage for run in outcomes])
+    oracles = [run.oracle for run in outcomes if run.oracle is not None]
+    oracle = float(np.mean(oracles)) if oracles else 0.0
     return SimulationOutcome(
         setting=setting,
-        repetitions=len(played),
-        decisions=float(np.mean([one.decisions for one in played])),
+        repetitions=len(outcomes),
+        decisions=float(np.mean([run.decisions for run in outcomes])),
         coverage=float(coverage.mean()),
         low=float(np.quantile(coverage, 0.1)),
         high=float(np.quantile(coverage, 0.9)),
-        error=_mean(one.error for one in played),
-        positive_error=_mean(one.positive_error for one in played),
-        negative_error=_mean(one.negative_error for one in played),
-        issued=float(np.mean([one.issued for one in played])),
-        false=float(np.mean([one.false for one in played])),
-        of_oracle=float(coverage.mean()) / allowed if allowed else None,
-        untrained=float(np.mean([not one.trained for one in played])),
+        error=_mean(run.error for run in outcomes),
+        positive_error=_mean(run.positive_error for run in outcomes),
+        negative_error=_mean(run.negative_error for run in outcomes),
+        issued=float(np.mean([run.issued for run in outcomes])),
+        false=float(np.mean([run.false for run in outcomes])),
+        of_oracle=float(coverage.mean()) / oracle if oracle else None,
+        untrained=float(np.mean([not run.trained for run in outcomes])),
         seconds=float(np.median(seconds)),
     )
 
 
 def advise(rows: Sequence[SimulationOutcome], *, risk: float) -> str:
-    """What to do, in sentences, for the figures at hand.
+    """Advice in sentences.
 
-    Of settings that cover about the most (within two points), the one with the fewest
-    decisions is advised. `risk` is how often a certificate may be false.
+    Of the settings whose coverage is within two points of the best, it names the one with the
+    fewest decisions. `risk` is the share of certificates that may be false.
     """
     several = len({row.setting.features for row in rows}) > 1
     errors = sorted({row.setting.max_error for row in rows if row.setting.max_error is not None})
@@ -113,18 +113,18 @@ def _for_promise(max_error: float, rows: Sequence[SimulationOutcome], several: b
         most = max(rows, key=lambda row: row.issued)
         return (
             f"{promise}: not with these features and so few labels; the best of what was tried"
-            f" ({_named(most.setting, several)}) got a certificate in {most.issued:.0%} of its"
+            f" ({_name(most.setting, several)}) got a certificate in {most.issued:.0%} of its"
             " rehearsals. Try more seeds, a stronger encoder, or a larger max_error."
         )
     best = max(row.coverage for row in issued)
-    chosen = min(
+    cheapest = min(
         (row for row in issued if row.coverage >= best - _AS_GOOD), key=lambda row: row.decisions
     )
-    audited = chosen.decisions - chosen.setting.seeds
+    audited = cheapest.decisions - cheapest.setting.seeds
     return (
-        f"{promise}: label {_named(chosen.setting, several)} and let the audit take about"
-        f" {_rounded(audited):,} more; that certified {chosen.coverage:.0%} of the rest on"
-        f" average, and anything at all in {chosen.issued:.0%} of rehearsals."
+        f"{promise}: label {_name(cheapest.setting, several)} and let the audit take about"
+        f" {_rounded(audited):,} more; that certified {cheapest.coverage:.0%} of the rest on"
+        f" average, and anything at all in {cheapest.issued:.0%} of rehearsals."
     )
 
 
@@ -134,11 +134,11 @@ def _of_thresholds(
     by_thresholds = [row for row in rows if row.setting.policy != "certified" and row.error]
     if by_thresholds:
         worst = max(by_thresholds, key=lambda row: row.error or 0.0)
-        found = worst.error or 0.0
-        broken = [limit for limit in errors if found > limit]
+        error = worst.error or 0.0
+        broken = [limit for limit in errors if error > limit]
         yield (
-            f"The thresholds as they are set promise nothing: with {_named(worst.setting, several)}"
-            f" and {worst.setting.policy} scores they covered {worst.coverage:.0%} with {found:.2%}"
+            f"The thresholds as they are set promise nothing: with {_name(worst.setting, several)}"
+            f" and {worst.setting.policy} scores they covered {worst.coverage:.0%} with {error:.2%}"
             f" wrong{f', more than {broken[-1]:.3g}' if broken else ''}."
         )
 
@@ -167,7 +167,7 @@ def _of_untrained(rows: Sequence[SimulationOutcome]) -> Iterator[str]:
         )
 
 
-def _named(setting: Setting, several: bool) -> str:
+def _name(setting: Setting, several: bool) -> str:
     rounds = f", {setting.rounds} rounds" if setting.rounds > 1 else ""
     features = f" ({setting.features})" if several else ""
     return f"{setting.seeds:,} seeds{rounds}{features}"
@@ -178,5 +178,5 @@ def _rounded(number: float) -> int:
 
 
 def _mean(values: Iterator[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return float(np.mean(there)) if there else None
+    numbers = [value for value in values if value is not None]
+    return float(np.mean(numbers)) if numbers else None

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from curator.catalogue.images import image_chunks, image_files
+from curator.catalogue.pool import unit_key
 from curator.classifiers.heads.solver import LinearHeads
 from curator.classifiers.networks.gradcam import class_activation, feature_maps, with_heads
 from curator.classifiers.networks.network import NetworkRequest, build_network, resolve_input
+from curator.encoding.pixel_packs import spec_of
 from curator.errors import LearnError
-from curator.prediction.inside import look_inside
-from curator.prediction.inspect import inspect
+from curator.imaging.opening import read_file
+from curator.prediction.inspect import inspect, inspect_image
+from curator.prediction.predict import current_model
+from curator.statistics.folds import fold_of
+from curator.storage.pack import decode_square
 from tests.classifiers.networks.pictures import labelled, picture_size
 from tests.support.command import curator
 
@@ -52,7 +59,7 @@ def test_a_manifest_leaves_the_uncertain_out_and_counts_them(tmp_path: Path) -> 
 def test_pictures_of_what_a_network_sees(tmp_path: Path, model: str) -> None:
     with labelled(tmp_path, {"classifier.model": model, "training.epochs": "1"}, each=20) as made:
         made.round()
-        seen = look_inside(made._workspace, str(tmp_path / "seeds" / "good" / "good-0003.png"))
+        seen = inspect_image(made._workspace, str(tmp_path / "seeds" / "good" / "good-0003.png"))
         assert 0 < seen.probability < 1
         if model == "faces_comics_mlp":
             assert seen.activation is None and "no convolution" in seen.problem
@@ -60,6 +67,43 @@ def test_pictures_of_what_a_network_sees(tmp_path: Path, model: str) -> None:
         assert seen.activation is not None and picture_size(seen.activation)[0] > 700
         assert len(seen.maps) == 3
         assert picture_size(seen.maps[0])[2] == "L"
+
+
+def test_the_network_that_judges_an_image_is_the_one_that_is_asked(tmp_path: Path) -> None:
+    """Two small convolutional networks, trained for an epoch, judge each other's half."""
+    from curator.classifiers.networks.classifier import load_finetuned
+    from curator.classifiers.networks.gradcam import log_odds_of
+
+    settings = {"classifier.model": "glasses_cnn_32", "training.epochs": "1"}
+    with labelled(tmp_path, settings, each=20) as made:
+        made.round()
+        opened = made._workspace
+        model = current_model(opened)
+        networks = load_finetuned(model.path, model.digest).networks(opened.root)
+        ids = [image_id for chunk in image_chunks(opened.catalogue) for image_id in chunk.tolist()]
+        judges = set()
+        for image_id, file in image_files(opened.catalogue, ids[:12]).items():
+            half = int(fold_of(np.array([unit_key(opened.catalogue, image_id)]), 4, 0)[0]) % 2
+            ingest = opened.settings.ingest
+            content = read_file(file.path, ingest.max_bytes)
+            odds = log_odds_of(
+                networks[half], decode_square(content, spec_of(model.feature_set), ingest)
+            )
+            inspected = inspect_image(opened, os.fsdecode(file.path))
+            assert inspected.probability == pytest.approx(1 / (1 + np.exp(-odds)))
+            judges.add(half)
+    assert judges == {0, 1}
+
+
+def test_an_encoder_and_its_heads_can_be_inspected_as_well(tmp_path: Path) -> None:
+    settings = {"classifier.kind": "frozen", "classifier.model": "tf_efficientnet_lite0"}
+    with labelled(tmp_path, settings, each=10) as made:
+        made.round()
+        inspected = inspect_image(
+            made._workspace, str(tmp_path / "seeds" / "good" / "good-0003.png")
+        )
+    assert inspected.activation is not None
+    assert len(inspected.maps) > 10
 
 
 def test_the_activation_map_is_that_of_the_formula() -> None:

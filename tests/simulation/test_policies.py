@@ -9,13 +9,15 @@ import pytest
 from scipy.stats import binom
 
 from curator.rounds.gates import GateInputs
-from curator.settings.sections import PromotionSettings
+from curator.settings.sections import AuditSettings, PromotionSettings
 from curator.simulation.policies import (
-    AuditRules,
     KnownScores,
+    PolicyOutcome,
+    ReadyAudit,
     draw_labels,
     nothing_learned,
     oracle_coverage,
+    play_audit,
     play_certified,
     play_thresholds,
     ready_audit,
@@ -37,11 +39,18 @@ def easy(size: int = 6_000, seed: int = 0) -> KnownScores:
         probability=probability,
         raw=probability,
         truth=positive ^ wrong,
-        judged_probability=probability[:300],
-        judged_raw=probability[:300],
-        judged_positive=(positive ^ wrong)[:300],
-        sights=NOTHING_SEEN,
+        label_probability=probability[:300],
+        label_raw=probability[:300],
+        label_positive=(positive ^ wrong)[:300],
+        gate_inputs=NOTHING_SEEN,
     )
+
+
+def repeated(ready: ReadyAudit, attempts: int, *, slips: float, seed: int) -> list[PolicyOutcome]:
+    return [
+        play_certified(ready, slips=slips, seed=seed, attempt=attempt)
+        for attempt in range(attempts)
+    ]
 
 
 def test_seeds_are_a_random_sample_and_flipped_as_asked() -> None:
@@ -60,10 +69,10 @@ def scored(probability: list[float], truth: list[bool], far: list[float]) -> Kno
         probability=p,
         raw=np.full(len(p), 0.5),
         truth=np.array(truth),
-        judged_probability=np.full(3, 0.9),
-        judged_raw=np.full(3, 0.5),
-        judged_positive=np.array([True, False, False]),
-        sights=GateInputs(distances=np.array(far), limit=1.0),
+        label_probability=np.full(3, 0.9),
+        label_raw=np.full(3, 0.5),
+        label_positive=np.array([True, False, False]),
+        gate_inputs=GateInputs(distances=np.array(far), limit=1.0),
     )
 
 
@@ -89,7 +98,7 @@ def test_gates_hold_back_what_they_hold_back_in_rounds() -> None:
     far = scored([0.95, 0.95, 0.05, 0.05, 0.5, 0.95], TRUTH, [2.0, 0.5, 2.0, 0.5, 0.0, 0.5])
     gated = play_thresholds([far], BARS)
     assert (gated.positive, gated.negative) == (2, 1)
-    open_ = play_thresholds([far.without_distances()], BARS)
+    open_ = play_thresholds([replace(far, gate_inputs=NOTHING_SEEN)], BARS)
     assert (open_.positive, open_.negative) == (3, 2)
 
 
@@ -110,8 +119,10 @@ def test_the_oracle_takes_the_largest_part_that_keeps_the_limit() -> None:
 
 
 def test_a_certificate_covers_less_than_the_oracle_and_counts_its_decisions() -> None:
-    ready = ready_audit(easy(), AuditRules(max_error=0.05), sample=400, seed=0)
-    for played in play_certified(ready, slips=0.0, seed=3, audits=5):
+    ready = ready_audit(
+        easy(), PromotionSettings(max_error=0.05), AuditSettings(), sample=400, seed=0
+    )
+    for played in repeated(ready, 5, slips=0.0, seed=3):
         assert played.decisions == 300 + ready.prepared.plan.sample  # type: ignore[union-attr]
         assert played.images == 6_000 - ready.prepared.plan.sample  # type: ignore[union-attr]
         assert played.issued
@@ -123,40 +134,49 @@ def test_a_certificate_covers_less_than_the_oracle_and_counts_its_decisions() ->
 def test_what_is_unlike_anything_labelled_is_never_certified_but_counts_as_left() -> None:
     scores = easy()
     far = np.where(np.arange(6_000) % 4 == 0, 2.0, 0.5)
-    gated = replace(scores, sights=replace(NOTHING_SEEN, distances=far))
-    ready = ready_audit(gated, AuditRules(max_error=0.05), sample=400, seed=0)
+    gated = replace(scores, gate_inputs=replace(NOTHING_SEEN, distances=far))
+    ready = ready_audit(
+        gated, PromotionSettings(max_error=0.05), AuditSettings(), sample=400, seed=0
+    )
     assert not (far[ready.frame.image_ids] > 1).any()
     assert ready.images == 6_000
     assert (ready.truth == scores.truth[ready.frame.image_ids]).all()
-    open_ = ready_audit(scores, AuditRules(max_error=0.05), sample=400, seed=0)
+    open_ = ready_audit(
+        scores, PromotionSettings(max_error=0.05), AuditSettings(), sample=400, seed=0
+    )
     assert ready.oracle == pytest.approx(0.75 * open_.oracle, abs=0.05)
-    (played,) = play_certified(ready, slips=0.0, seed=3)
+    played = play_certified(ready, slips=0.0, seed=3)
     assert played.images == 6_000 - ready.prepared.plan.sample  # type: ignore[union-attr]
     assert 0.3 < played.coverage <= 0.75
 
 
 def test_the_same_seed_plays_the_same_and_another_does_not() -> None:
-    ready = ready_audit(easy(), AuditRules(max_error=0.05), sample=400, seed=0)
-    some = [list(play_certified(ready, slips=0.01, seed=seed, audits=4)) for seed in (1, 1, 2)]
+    ready = ready_audit(
+        easy(), PromotionSettings(max_error=0.05), AuditSettings(), sample=400, seed=0
+    )
+    some = [repeated(ready, 4, slips=0.01, seed=seed) for seed in (1, 1, 2)]
     assert some[0] == some[1] != some[2]
 
 
 def test_slips_of_the_annotator_cost_coverage() -> None:
-    ready = ready_audit(easy(), AuditRules(max_error=0.05), sample=400, seed=0)
+    ready = ready_audit(
+        easy(), PromotionSettings(max_error=0.05), AuditSettings(), sample=400, seed=0
+    )
     coverage = [
-        np.mean([one.coverage for one in play_certified(ready, slips=s, seed=0, audits=20)])
-        for s in (0.0, 0.05)
+        np.mean([one.coverage for one in repeated(ready, 20, slips=s, seed=0)]) for s in (0.0, 0.05)
     ]
     assert coverage[1] < coverage[0] - 0.05
 
 
 def test_a_plan_that_is_not_worth_it_is_not_audited_unless_one_insists() -> None:
-    ready = ready_audit(easy(), AuditRules(max_error=0.01), sample=150, seed=0)
+    ready = ready_audit(
+        easy(), PromotionSettings(max_error=0.01), AuditSettings(), sample=150, seed=0
+    )
     assert not ready.prepared.worthwhile
-    (left,) = play_certified(ready, slips=0.0, seed=0)
+    left = play_certified(ready, slips=0.0, seed=0)
     assert (left.issued, left.decisions, left.coverage) == (False, 300, 0.0)
     # Insisting changes nothing where no plan can pass, and audits where one can.
-    (insisted,) = play_certified(ready, slips=0.0, seed=0, insist=True)
+    insisted = play_audit(ready, slips=0.0, seed=0)
     plan = ready.prepared.plan
     assert insisted.decisions == 300 + (plan.sample if plan else 0)
 
@@ -174,13 +194,15 @@ def test_on_a_pool_just_over_the_limit_false_certificates_are_seen_and_rare() ->
         probability=probability,
         raw=probability,
         truth=positive ^ wrong,
-        judged_probability=probability[:200],
-        judged_raw=probability[:200],
-        judged_positive=positive[:200],
-        sights=NOTHING_SEEN,
+        label_probability=probability[:200],
+        label_raw=probability[:200],
+        label_positive=positive[:200],
+        gate_inputs=NOTHING_SEEN,
     )
-    ready = ready_audit(scores, AuditRules(max_error=0.05), sample=300, seed=0)
-    played = list(play_certified(ready, slips=0.0, seed=0, audits=runs))
+    ready = ready_audit(
+        scores, PromotionSettings(max_error=0.05), AuditSettings(), sample=300, seed=0
+    )
+    played = repeated(ready, runs, slips=0.0, seed=0)
     false = sum(one.false for one in played)
     assert sum(one.issued for one in played) == false > 0
     assert false <= binom.ppf(0.9999, runs, 0.05)
@@ -189,23 +211,29 @@ def test_on_a_pool_just_over_the_limit_false_certificates_are_seen_and_rare() ->
 def test_an_annotator_who_overlooks_errors_costs_coverage_and_not_the_promise() -> None:
     """With `overlooked` the audit tests a smaller error; the promise it makes is the same."""
     plain, careful = (
-        ready_audit(easy(), AuditRules(max_error=0.05, overlooked=share), sample=400, seed=0)
+        ready_audit(
+            easy(),
+            PromotionSettings(max_error=0.05),
+            AuditSettings(overlooked=share),
+            sample=400,
+            seed=0,
+        )
         for share in (0.0, 0.4)
     )
     covered = [
-        np.mean([one.coverage for one in play_certified(ready, slips=0.0, seed=0, audits=10)])
+        np.mean([one.coverage for one in repeated(ready, 10, slips=0.0, seed=0)])
         for ready in (plain, careful)
     ]
     assert 0.0 < covered[1] < covered[0]
     assert careful.prepared.plan is not None
     assert careful.prepared.plan.promise.max_error == pytest.approx(0.03)
-    played = list(play_certified(careful, slips=0.0, seed=0, audits=10))
+    played = repeated(careful, 10, slips=0.0, seed=0)
     assert all(one.false == ((one.error or 0.0) > 0.05) for one in played)
 
 
 def test_raw_scores_decide_where_the_settings_say_so() -> None:
-    scores = replace(easy(), raw=np.full(6_000, 0.7), judged_raw=np.full(300, 0.7))
+    scores = replace(easy(), raw=np.full(6_000, 0.7), label_raw=np.full(300, 0.7))
     decided = scores.as_raw()
     assert (decided.probability == 0.7).all()
-    assert (decided.judged_probability == 0.7).all()
+    assert (decided.label_probability == 0.7).all()
     assert (decided.truth == scores.truth).all()

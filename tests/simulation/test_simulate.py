@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from curator.base.arrays import positions_in
 from curator.base.progress import SILENT, Stage
 from curator.catalogue.pool import current_scores
 from curator.classifiers.heads.frozen import FrozenHeads
@@ -20,7 +21,7 @@ from curator.errors import DataError, UsageError
 from curator.rounds.labels import read_pool
 from curator.rounds.neighbour_graph import pool_graph
 from curator.simulation.policies import play_thresholds
-from curator.simulation.replay import FeatureSpace, KnownPool, SimulationRun
+from curator.simulation.replay import KnownPool, SimulationRun
 from curator.simulation.simulate import SimulationRequest, simulate
 from tests.rounds.pool import Pool
 
@@ -76,7 +77,7 @@ def test_rehearsed_rounds_are_real_rounds(tmp_path: Path) -> None:
         features,
         FrozenHeads(settings),
         neighbours=graph.neighbours,
-        space=FeatureSpace(rows=graph.neighbours.rows, vectors=graph.vectors),
+        vectors=graph.vectors[positions_in(graph.neighbours.rows, known.rows)],
         distance=settings.gates.distance,
     )
     played = rehearsal.rounds(np.arange(60), pool.truth[:60], rounds=2, seed=0)
@@ -84,7 +85,7 @@ def test_rehearsed_rounds_are_real_rounds(tmp_path: Path) -> None:
         (report,) = pool.api.round()
         real = current_scores(pool.opened.catalogue, ids)
         assert scores.probability == pytest.approx(real[~labelled], abs=1e-9)
-        assert scores.judged_probability == pytest.approx(real[labelled], abs=1e-9)
+        assert scores.label_probability == pytest.approx(real[labelled], abs=1e-9)
         standing = play_thresholds(played[:number], settings.promotion)
         assert standing.positive + standing.negative == report.counts.standing_promoted > 0
         assert sum(asdict(report.counts.held_back).values()) > 0

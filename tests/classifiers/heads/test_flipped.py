@@ -44,7 +44,7 @@ def test_flipped_seeds_are_shown_first_and_hardly_raise_the_error(
         (honest,) = played.rounds(places, truth[places], rounds=1, seed=draw)
         (scores,) = played.rounds(places, said, rounds=1, seed=draw)
         (naive,) = credulous.rounds(places, said, rounds=1, seed=draw)
-        given = np.where(said, scores.judged_probability, 1 - scores.judged_probability)
+        given = np.where(said, scores.label_probability, 1 - scores.label_probability)
         found.append(flipped[np.argsort(given)[:SHOWN]].sum() / flipped.sum())
         clean.append(error(honest))
         lying.append(error(scores))

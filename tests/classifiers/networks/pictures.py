@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 
-from curator import workspace as workspaces
 from curator.api import WorkspaceApi, create_workspace, open_workspace
 from curator.settings.file import write_settings
 from tests.support import images
@@ -37,17 +34,6 @@ def labelled(
     made.add(seeds / "bad", label="bad")
     made.add(images.make_folder(folder / "pool", good=10, bad=10, seed=2))
     return made
-
-
-@contextmanager
-def after_a_round(folder: Path) -> Iterator[workspaces.Workspace]:
-    """A workspace with two small convolutional networks, trained for an epoch."""
-    settings = {"classifier.model": "glasses_cnn_32", "training.epochs": "1"}
-    with labelled(folder, settings, each=20) as made:
-        made.round()
-    opened = workspaces.open_workspace(folder / "workspace")
-    with opened.catalogue:
-        yield opened
 
 
 def picture_size(path: Path | None) -> tuple[int, int, str]:
