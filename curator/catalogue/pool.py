@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from curator.base.vocabulary import NO_CODE, CurrentLabel, Method, Origin, Split, code_of
-from curator.catalogue.bulk import CHUNK, Query, columns, within
+from curator.catalogue.bulk import CHUNK, Query, chunked, column, columns, within
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import (
     Block,
@@ -50,32 +50,32 @@ class PoolChunk:
     `origin`, `split`: int8 codes. `blocked`: bool.
     """
 
-    image_ids: NDArray[np.int64]
-    feature_rows: NDArray[np.int64]
-    standing: NDArray[np.int8]
-    origin: NDArray[np.int8]
-    unit_keys: NDArray[np.int64]
-    split: NDArray[np.int8]
-    blocked: NDArray[np.bool_]
+    image_ids: IntArray
+    feature_rows: IntArray
+    standing: CodeArray
+    origin: CodeArray
+    unit_keys: IntArray
+    split: CodeArray
+    blocked: BoolArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HumanLabels:
-    """All usable images with a standing human label (unsure and conflict included).
+    """All usable images with a current human label (unsure and conflict included).
 
     Arrays of one length, ordered by image id: `image_ids`, `feature_rows` (-1 where there
     is none), `unit_keys`, `source_ids` (of the first location, -1 without one): int64;
     `standing`, `origin`, `method`, `split`: int8 codes.
     """
 
-    image_ids: NDArray[np.int64]
-    feature_rows: NDArray[np.int64]
-    unit_keys: NDArray[np.int64]
-    source_ids: NDArray[np.int64]
-    standing: NDArray[np.int8]
-    origin: NDArray[np.int8]
-    method: NDArray[np.int8]
-    split: NDArray[np.int8]
+    image_ids: IntArray
+    feature_rows: IntArray
+    unit_keys: IntArray
+    source_ids: IntArray
+    standing: CodeArray
+    origin: CodeArray
+    method: CodeArray
+    split: CodeArray
 
 
 def pool_chunks(
@@ -131,18 +131,19 @@ def _code(words: sa.Column[Any], vocabulary: type[StrEnum]) -> sa.ColumnElement[
 
 
 def _pool_chunk(connection: Connection, query: Query) -> PoolChunk:
-    ids, places, standing, origin, units, split, blocked = columns(
+    arrays = columns(
         connection, query, np.int64, np.int64, np.int8, np.int8, np.int64, np.int8, np.bool_
     )
-    order = np.argsort(ids, kind="stable")
+    order = np.argsort(arrays[0], kind="stable")
+    ids, feature_rows, standing, origin, units, split, blocked = (each[order] for each in arrays)
     return PoolChunk(
-        image_ids=ids[order],
-        feature_rows=places[order],
-        standing=standing[order],
-        origin=origin[order],
-        unit_keys=units[order],
-        split=split[order],
-        blocked=blocked[order],
+        image_ids=ids,
+        feature_rows=feature_rows,
+        standing=standing,
+        origin=origin,
+        unit_keys=units,
+        split=split,
+        blocked=blocked,
     )
 
 
@@ -154,24 +155,27 @@ def pool_size(catalogue: Catalogue) -> int:
 
 
 def human_labels(catalogue: Catalogue, feature_set_id: int | None) -> HumanLabels:
-    """Every standing human label of a usable image, in one consistent view."""
+    """Every current human label of a usable image, in one consistent view."""
     with catalogue.read() as connection:
-        ids, places, units, sources, standing, origin, method, split = columns(
+        arrays = columns(
             connection,
             _select_human(feature_set_id),
             *(np.int64, np.int64, np.int64, np.int64),
             *(np.int8, np.int8, np.int8, np.int8),
         )
-    order = np.argsort(ids)
+    order = np.argsort(arrays[0])
+    ids, feature_rows, units, sources, standing, origin, method, split = (
+        each[order] for each in arrays
+    )
     return HumanLabels(
-        image_ids=ids[order],
-        feature_rows=places[order],
-        unit_keys=units[order],
-        source_ids=sources[order],
-        standing=standing[order],
-        origin=origin[order],
-        method=method[order],
-        split=split[order],
+        image_ids=ids,
+        feature_rows=feature_rows,
+        unit_keys=units,
+        source_ids=sources,
+        standing=standing,
+        origin=origin,
+        method=method,
+        split=split,
     )
 
 
@@ -204,25 +208,11 @@ def _select_human(feature_set_id: int | None) -> Query:
     )
 
 
-def labels_of(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.int8]:
-    """The standing code of each image in the order given; -1 for none or unknown."""
-    codes = np.full(len(image_ids), NO_CODE, dtype=np.int8)
-    query = sa.select(ImageState.c.image_id, _code(ImageState.c.standing, CurrentLabel))
-    with catalogue.read() as connection:
-        for start in range(0, len(image_ids), CHUNK):
-            some = image_ids[start : start + CHUNK].tolist()
-            rows = raw_rows(connection.execute(query.where(within(ImageState.c.image_id, some))))
-            found = dict(rows)
-            codes[start : start + CHUNK] = [found.get(image_id, NO_CODE) for image_id in some]
-    return codes
-
-
 def unit_key(catalogue: Catalogue, image_id: int) -> int | None:
     """The unit that an image belongs to; None for an image that is not in the pool."""
     query = sa.select(ImageState.c.unit_key).where(ImageState.c.image_id == image_id)
     with catalogue.read() as connection:
-        found: int | None = connection.execute(query).scalar_one_or_none()
-    return found
+        return connection.execute(query).scalar_one_or_none()
 
 
 NO_GENERATION = 0
@@ -234,19 +224,17 @@ def generation_now(connection: Connection) -> int:
     return connection.execute(sa.select(Head.c.generation_id)).scalar_one() or NO_GENERATION
 
 
-def current_scores(catalogue: Catalogue, image_ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def current_scores(catalogue: Catalogue, image_ids: IntArray) -> FloatArray:
     """P(positive) of these images in the current scores; NaN where there is none."""
-    scores = np.full(len(image_ids), np.nan, dtype=np.float64)
+    scores: list[float] = []
     with catalogue.read() as connection:
         of_now = ScoreRow.c.generation_id == generation_now(connection)
         query = sa.select(ScoreRow.c.image_id, ScoreRow.c.probability).where(of_now)
-        for start in range(0, len(image_ids), CHUNK):
-            some = image_ids[start : start + CHUNK].tolist()
-            found = dict(
-                raw_rows(connection.execute(query.where(within(ScoreRow.c.image_id, some))))
-            )
-            scores[start : start + CHUNK] = [found.get(image_id, np.nan) for image_id in some]
-    return scores
+        for ids in chunked(image_ids.tolist(), CHUNK):
+            in_chunk = query.where(within(ScoreRow.c.image_id, ids))
+            score_of = dict(raw_rows(connection.execute(in_chunk)))
+            scores += [score_of.get(image_id, np.nan) for image_id in ids]
+    return column(scores, np.float64)
 
 
 def has_scores(catalogue: Catalogue) -> bool:

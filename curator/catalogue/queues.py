@@ -7,16 +7,16 @@ reviewer asks; a rare filter may walk the pool once. Score means the current sco
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.arrays import IntArray
 from curator.base.vocabulary import (
     AuditState,
     CurrentLabel,
@@ -48,50 +48,76 @@ from curator.statistics.folds import in_proportion_to_error
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueFilter:
     """What a queue leaves out: skips of `session` in `queue`, living claims of other
-    sessions, images without a file in the source, and those of an open audit, which must
-    not be seen with their scores (unless `audited`).
+    sessions, and images of an open audit, which must not be seen with their scores (unless
+    `audited`).
     """
 
     session: str | None = None
     queue: str = ""
-    source_id: int | None = None
     audited: bool = False
 
 
 NO_FILTER = QueueFilter()
 
 
-_UNLABELLED = sa.text("image_state.standing IS NULL AND +image_state.usable = 1")
-_PROMOTED = sa.text("image_state.origin = 'promoted' AND +image_state.usable = 1")
-_WITHOUT_HUMAN = sa.text(
-    "(image_state.standing IS NULL OR image_state.origin = 'promoted') AND +image_state.usable = 1"
-)
-"""The plus signs keep the index on labels out, so that the one in order is walked."""
+class BaseQueue(StrEnum):
+    """Which images are looked through."""
 
-_LIES_IN = """EXISTS (
-    SELECT 1 FROM location WHERE location.image_id = image_state.image_id
-    AND +location.source_id = :source AND location.state <> 'changed')"""
-_DRAWN_AT_ONCE = 4_096
+    UNLABELLED = "unlabelled"
+    PROMOTED = "promoted"
+    WITHOUT_HUMAN = "without-human"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrowseQuery:
+    """A filter and an order; None filters nothing, the empty order is by id.
+
+    `side` is the class that an image has or leans to; `low` and `high` bound the score;
+    `order` is one of `score`, `-score`, `undecided`, `source`, `class`, `round`, `new`, `old`.
+    """
+
+    source_id: int | None = None
+    side: CurrentLabel | None = None
+    low: float | None = None
+    high: float | None = None
+    round: int | None = None
+    order: str | None = None
+
+
+_BASES = {
+    BaseQueue.UNLABELLED: "image_state.standing IS NULL",
+    BaseQueue.PROMOTED: "image_state.origin = 'promoted'",
+    BaseQueue.WITHOUT_HUMAN: "(image_state.standing IS NULL OR image_state.origin = 'promoted')",
+    BaseQueue.CONFLICT: "image_state.standing = 'conflict'",
+}
+# The plus sign keeps the index on labels out, so that the one in order is walked.
+_AND_USABLE = " AND +image_state.usable = 1"
+_UNLABELLED = sa.text(_BASES[BaseQueue.UNLABELLED] + _AND_USABLE)
+_PROMOTED = sa.text(_BASES[BaseQueue.PROMOTED] + _AND_USABLE)
+_WITHOUT_HUMAN = sa.text(_BASES[BaseQueue.WITHOUT_HUMAN] + _AND_USABLE)
+
+_CHECKED_AT_ONCE = 4_096
 FEW = 5_000
 """Unlabelled images that are sorted at once rather than looked for in all scores."""
 
-Condition = sa.ColumnElement[bool] | sa.TextClause
 
-
-def _left_in(leave_out: QueueFilter) -> list[Condition]:
-    conditions: list[Condition] = [] if leave_out.audited else [~in_open_audit()]
+def _passes(leave_out: QueueFilter) -> list[sa.ColumnElement[bool]]:
+    """Conditions on `image_state` for what a filter does not leave out."""
+    conditions: list[sa.ColumnElement[bool]] = [] if leave_out.audited else [~in_open_audit()]
     image_id = ImageState.c.image_id
-    claimed = sa.exists().where(Claim.c.image_id == image_id, Claim.c.expires_at > now())
     if leave_out.session is not None:
-        claimed = claimed.where(Claim.c.session != leave_out.session)
+        claimed = sa.exists().where(
+            Claim.c.image_id == image_id,
+            Claim.c.expires_at > now(),
+            Claim.c.session != leave_out.session,
+        )
         skipped = sa.exists().where(
             Skip.c.session == leave_out.session,
             Skip.c.queue == leave_out.queue,
             Skip.c.image_id == image_id,
         )
         conditions += [~skipped, ~claimed]
-    if leave_out.source_id is not None:
-        conditions.append(sa.text(_LIES_IN).bindparams(source=leave_out.source_id))
     return conditions
 
 
@@ -154,7 +180,7 @@ def _unlabelled_by(
             sa.select(ScoreRow.c.image_id.label("image_id"), value.label("value"))
             .join(ImageState, state.image_id == ScoreRow.c.image_id)
             .where(ScoreRow.c.generation_id == generation, value.is_not(None), _UNLABELLED)
-            .where(*_left_in(leave_out))
+            .where(*_passes(leave_out))
         )
     of_image = sa.and_(
         ScoreRow.c.generation_id == generation, ScoreRow.c.image_id == state.image_id
@@ -162,20 +188,21 @@ def _unlabelled_by(
     looked_up = sa.select(value).where(of_image).scalar_subquery()
     few = (
         sa.select(state.image_id.label("image_id"), looked_up.label("value"))
-        .where(state.usable == 1, state.standing.is_(None), *_left_in(leave_out))
+        .where(state.usable == 1, state.standing.is_(None), *_passes(leave_out))
         .subquery()
     )
     return sa.select(few.c.image_id, few.c.value).where(few.c.value.is_not(None))
 
 
 def _few_are_unlabelled(connection: Connection) -> bool:
-    some = (
+    unlabelled = (
         sa.select(ImageState.c.image_id)
         .where(ImageState.c.usable == 1, ImageState.c.standing.is_(None))
         .limit(FEW + 1)
         .subquery()
     )
-    return connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one() <= FEW
+    count = sa.select(sa.func.count()).select_from(unlabelled)
+    return connection.execute(count).scalar_one() <= FEW
 
 
 def _current(connection: Connection) -> int:
@@ -199,7 +226,7 @@ def _scored(generation: int) -> sa.Select[int]:
 def promoted(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
     """Images that stand promoted, those promoted with the least certainty first."""
     state = ImageState.c
-    query = sa.select(state.image_id).where(_PROMOTED, *_left_in(leave_out))
+    query = sa.select(state.image_id).where(_PROMOTED, *_passes(leave_out))
     with catalogue.read() as connection:
         ordered = query.order_by(state.certainty, state.image_id).limit(size)
         return list(connection.execute(ordered).scalars())
@@ -235,43 +262,42 @@ def informative(
     and nothing is never looked at. The same for the same seed and scores. Raises DataError if
     there are no scores yet.
     """
-    found: list[int] = []
     with catalogue.read() as connection:
         query = _scored(_current(connection)).add_columns(ScoreRow.c.probability)
         rows = raw_rows(connection.execute(query.where(_WITHOUT_HUMAN)))
         ids, probability = zip(*rows, strict=True) if rows else ((), ())
         order = in_proportion_to_error(column(ids, np.int64), column(probability, np.float64), seed)
-        for start in range(0, len(order), _DRAWN_AT_ONCE):
-            some = order[start : start + _DRAWN_AT_ONCE].tolist()
-            found += _kept(connection, some, _WITHOUT_HUMAN, leave_out)
-            if len(found) >= size:
-                break
-    return found[:size]
+        return _first_passing(connection, order, _WITHOUT_HUMAN, size, leave_out)
 
 
 def _drawn(
     catalogue: Catalogue, eligible: sa.TextClause, size: int, seed: int, leave_out: QueueFilter
 ) -> list[int]:
-    found: list[int] = []
     with catalogue.read() as connection:
         last = connection.execute(sa.select(sa.func.max(ImageState.c.image_id))).scalar_one() or 0
         order = np.random.default_rng(seed).permutation(last) + 1
-        for start in range(0, last, _DRAWN_AT_ONCE):
-            some = order[start : start + _DRAWN_AT_ONCE].tolist()
-            found += _kept(connection, some, eligible, leave_out)
-            if len(found) >= size:
-                break
-    return found[:size]
+        return _first_passing(connection, order, eligible, size, leave_out)
 
 
-def _kept(
-    connection: Connection, ids: list[int], eligible: sa.TextClause, leave_out: QueueFilter
+def _first_passing(
+    connection: Connection,
+    order: IntArray,
+    eligible: sa.TextClause,
+    size: int,
+    leave_out: QueueFilter,
 ) -> list[int]:
-    query = sa.select(ImageState.c.image_id).where(
-        within(ImageState.c.image_id, ids), eligible, *_left_in(leave_out)
-    )
-    kept = set(connection.execute(query).scalars())
-    return [image_id for image_id in ids if image_id in kept]
+    """The first `size` images of an order that are eligible and not left out."""
+    image_ids: list[int] = []
+    for start in range(0, len(order), _CHECKED_AT_ONCE):
+        chunk = order[start : start + _CHECKED_AT_ONCE].tolist()
+        query = sa.select(ImageState.c.image_id).where(
+            within(ImageState.c.image_id, chunk), eligible, *_passes(leave_out)
+        )
+        passing = set(connection.execute(query).scalars())
+        image_ids += [image_id for image_id in chunk if image_id in passing]
+        if len(image_ids) >= size:
+            break
+    return image_ids[:size]
 
 
 def suspects(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
@@ -305,7 +331,7 @@ def suspects(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FIL
                 state.origin.in_([origin for origin in Origin if origin is not Origin.PROMOTED]),
                 doubt > 0.5,
                 ~again,
-                *_left_in(leave_out),
+                *_passes(leave_out),
             )
         )
         ordered = query.order_by(doubt.desc(), state.image_id).limit(size)
@@ -317,7 +343,7 @@ def conflicts(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FI
     query = sa.select(ImageState.c.image_id).where(
         ImageState.c.standing == CurrentLabel.CONFLICT,
         ImageState.c.usable == 1,
-        *_left_in(leave_out),
+        *_passes(leave_out),
     )
     with catalogue.read() as connection:
         ordered = query.order_by(ImageState.c.image_id).limit(size)
@@ -335,97 +361,21 @@ def quarantined(catalogue: Catalogue, *, size: int, reason: Quarantine | None = 
         return list(connection.execute(ordered).scalars())
 
 
-def id_chunks(
-    catalogue: Catalogue,
-    *,
-    standing: Sequence[CurrentLabel | None] | None = None,
-    origins: Sequence[Origin] | None = None,
-    size: int = 65_536,
-) -> Iterator[NDArray[np.int64]]:
-    """Ids of usable images with one of these standings (None: unlabelled) and origins.
-
-    Ascending, in short transactions.
-    """
-    state = ImageState.c
-    query = sa.select(state.image_id).where(state.usable == 1).order_by(state.image_id)
-    if standing is not None:
-        words = [word for word in standing if word is not None]
-        unlabelled = [state.standing.is_(None)] if None in standing else []
-        query = query.where(sa.or_(state.standing.in_(words), *unlabelled))
-    if origins is not None:
-        query = query.where(state.origin.in_(list(origins)))
-    last = 0
-    while True:
-        with catalogue.read() as connection:
-            following = query.where(state.image_id > last).limit(size)
-            found = connection.execute(following).scalars().all()
-        if found:
-            yield column(found, np.int64)
-            last = found[-1]
-        if len(found) < size:
-            return
-
-
-def score_histogram(catalogue: Catalogue, *, bins: int = 20) -> NDArray[np.int64]:
+def score_histogram(catalogue: Catalogue, *, bins: int = 20) -> IntArray:
     """How many usable images have their current score in each of `bins` equal intervals."""
     histogram = np.zeros(bins, dtype=np.int64)
     with catalogue.read() as connection:
         generation = generation_now(connection)
         if generation == NO_GENERATION:
             return histogram
-        place = sa.cast(ScoreRow.c.probability * bins, sa.Integer)
+        bin_of_score = sa.cast(ScoreRow.c.probability * bins, sa.Integer)
         query = _scored(generation).where(ImageState.c.usable == 1)
-        counted = query.with_only_columns(place, sa.func.count(), maintain_column_froms=True)
-        for bin_, count in connection.execute(counted.group_by(place)):
-            histogram[min(bin_, bins - 1)] += count
+        counted = query.with_only_columns(bin_of_score, sa.func.count(), maintain_column_froms=True)
+        for index, count in connection.execute(counted.group_by(bin_of_score)):
+            histogram[min(index, bins - 1)] += count  # P = 1 belongs to the last bin
     return histogram
 
 
-def borderline_left(catalogue: Catalogue) -> int:
-    """How many usable, scored images have no standing label."""
-    with catalogue.read() as connection:
-        generation = generation_now(connection)
-        if generation == NO_GENERATION:
-            return 0
-        scored = sa.exists().where(
-            ScoreRow.c.generation_id == generation, ScoreRow.c.image_id == ImageState.c.image_id
-        )
-        query = sa.select(sa.func.count()).select_from(ImageState)
-        query = query.where(ImageState.c.usable == 1, ImageState.c.standing.is_(None), scored)
-        return connection.execute(query).scalar_one()
-
-
-class BaseQueue(StrEnum):
-    """Which images are looked through."""
-
-    UNLABELLED = "unlabelled"
-    PROMOTED = "promoted"
-    WITHOUT_HUMAN = "without-human"
-    CONFLICT = "conflict"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrowseQuery:
-    """A filter and an order; None filters nothing, the empty order is by id.
-
-    `side` is the class that an image has or leans to; `low` and `high` bound the score;
-    `order` is one of `score`, `-score`, `undecided`, `source`, `class`, `round`, `new`, `old`.
-    """
-
-    source_id: int | None = None
-    side: CurrentLabel | None = None
-    low: float | None = None
-    high: float | None = None
-    round: int | None = None
-    order: str | None = None
-
-
-_BASES = {
-    BaseQueue.UNLABELLED: "image_state.standing IS NULL",
-    BaseQueue.PROMOTED: "image_state.origin = 'promoted'",
-    BaseQueue.WITHOUT_HUMAN: "(image_state.standing IS NULL OR image_state.origin = 'promoted')",
-    BaseQueue.CONFLICT: "image_state.standing = 'conflict'",
-}
 _leaning_to = sa.case(
     (
         ImageState.c.standing.in_([CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE]),
@@ -444,23 +394,23 @@ def browse(
     size: int,
     leave_out: QueueFilter = NO_FILTER,
 ) -> list[int]:
-    """Usable images of the base that the look lets through, in its order."""
+    """Usable images of the base that pass the query, in its order."""
     with catalogue.read() as connection:
-        query = _looked(generation_now(connection), look)
-        query = query.where(ImageState.c.usable == 1, sa.text(_BASES[base]), *_free(leave_out))
+        query = _browsed(generation_now(connection), look)
+        query = query.where(ImageState.c.usable == 1, sa.text(_BASES[base]), *_passes(leave_out))
         return list(connection.execute(query.limit(size)).scalars())
 
 
 def matching(catalogue: Catalogue, image_ids: Sequence[int], look: BrowseQuery) -> list[int]:
-    """Those of the images that the look lets through; as given, or in the look's order."""
+    """Those of the images that pass the query; in its order, or in the order that they had."""
     with catalogue.read() as connection:
-        query = _looked(generation_now(connection), look)
+        query = _browsed(generation_now(connection), look)
         query = query.where(within(ImageState.c.image_id, image_ids))
-        found = list(connection.execute(query).scalars())
+        passing = list(connection.execute(query).scalars())
     if look.order is not None:
-        return found
-    kept = set(found)
-    return [image_id for image_id in image_ids if image_id in kept]
+        return passing
+    passing_ids = set(passing)
+    return [image_id for image_id in image_ids if image_id in passing_ids]
 
 
 def leaning(
@@ -471,25 +421,11 @@ def leaning(
         generation = generation_now(connection)
         if generation == NO_GENERATION:
             return []
-        inside = (
-            ScoreRow.c.probability >= 0.5
-            if side is CurrentLabel.POSITIVE
-            else ScoreRow.c.probability < 0.5
-        )
-        query = (
-            sa.select(ScoreRow.c.image_id)
-            .join(ImageState, ImageState.c.image_id == ScoreRow.c.image_id)
-            .where(
-                ScoreRow.c.generation_id == generation,
-                inside,
-                sa.text("+image_state.usable = 1"),
-                sa.text(_BASES[BaseQueue.WITHOUT_HUMAN]),
-                *_free(leave_out),
-            )
-            .order_by(ScoreRow.c.undecided.desc(), ScoreRow.c.image_id.desc())
-            .limit(size)
-        )
-        return list(connection.execute(query).scalars())
+        probability = ScoreRow.c.probability
+        in_class = probability >= 0.5 if side is CurrentLabel.POSITIVE else probability < 0.5
+        query = _scored(generation).where(in_class, _WITHOUT_HUMAN, *_passes(leave_out))
+        ordered = query.order_by(ScoreRow.c.undecided.desc(), ScoreRow.c.image_id.desc())
+        return list(connection.execute(ordered.limit(size)).scalars())
 
 
 def newest_event(catalogue: Catalogue) -> int:
@@ -507,75 +443,34 @@ def decisions_since(catalogue: Catalogue, event_id: int) -> int:
         return connection.execute(query).scalar_one()
 
 
-def waiting(catalogue: Catalogue, base: BaseQueue) -> int:
-    """How many usable images the base holds now."""
-    query = sa.select(sa.func.count()).select_from(ImageState)
-    with catalogue.read() as connection:
-        counted = query.where(ImageState.c.usable == 1, sa.text(_BASES[base]))
-        return connection.execute(counted).scalar_one()
-
-
-def _looked(generation: int | None, look: BrowseQuery) -> sa.Select[int]:
-    scored = sa.and_(
-        ScoreRow.c.generation_id == generation, ScoreRow.c.image_id == ImageState.c.image_id
+def _browsed(generation: int, look: BrowseQuery) -> sa.Select[int]:
+    """Images that pass a query, in its order."""
+    state, score = ImageState.c, ScoreRow.c
+    of_image = sa.and_(score.generation_id == generation, score.image_id == state.image_id)
+    query = sa.select(state.image_id).outerjoin(ScoreRow, of_image)
+    lies_in = sa.and_(
+        Location.c.image_id == state.image_id, Location.c.state != LocationState.CHANGED
     )
-    query = sa.select(ImageState.c.image_id).outerjoin(ScoreRow, scored)
     if look.source_id is not None:
-        query = query.where(sa.exists().where(_lies_in(look.source_id)))
+        query = query.where(sa.exists().where(lies_in, Location.c.source_id == look.source_id))
     if look.side is not None:
         query = query.where(_leaning_to == look.side)
     if look.low is not None:
-        query = query.where(ScoreRow.c.probability >= look.low)
+        query = query.where(score.probability >= look.low)
     if look.high is not None:
-        query = query.where(ScoreRow.c.probability <= look.high)
+        query = query.where(score.probability <= look.high)
     if look.round is not None:
-        query = query.where(ImageState.c.round_id == look.round)
-    return query.order_by(*_order(look.order), ImageState.c.image_id)
-
-
-def _lies_in(source_id: int) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        Location.c.image_id == ImageState.c.image_id,
-        Location.c.source_id == source_id,
-        Location.c.state != LocationState.CHANGED,
-    )
-
-
-def _order(order: str | None) -> list[Any]:
-    first_source = (
-        sa.select(sa.func.min(Location.c.source_id))
-        .where(
-            Location.c.image_id == ImageState.c.image_id, Location.c.state != LocationState.CHANGED
-        )
-        .scalar_subquery()
-    )
-    clauses: dict[str | None, list[Any]] = {
+        query = query.where(state.round_id == look.round)
+    first_source = sa.select(sa.func.min(Location.c.source_id)).where(lies_in).scalar_subquery()
+    orders: dict[str | None, list[Any]] = {
         None: [],
-        "score": [sa.nulls_last(ScoreRow.c.probability.asc())],
-        "-score": [sa.nulls_last(ScoreRow.c.probability.desc())],
-        "undecided": [sa.nulls_last(ScoreRow.c.undecided.asc())],
+        "score": [sa.nulls_last(score.probability.asc())],
+        "-score": [sa.nulls_last(score.probability.desc())],
+        "undecided": [sa.nulls_last(score.undecided.asc())],
         "source": [first_source],
         "class": [sa.nulls_last(_leaning_to.asc())],
-        "round": [sa.nulls_last(ImageState.c.round_id.asc())],
-        "new": [ImageState.c.image_id.desc()],
-        "old": [ImageState.c.image_id.asc()],
+        "round": [sa.nulls_last(state.round_id.asc())],
+        "new": [state.image_id.desc()],
+        "old": [state.image_id.asc()],
     }
-    return clauses[order]
-
-
-def _free(leave_out: QueueFilter) -> list[sa.ColumnElement[bool]]:
-    """Not of an open audit, neither skipped in this session nor claimed by another one."""
-    if leave_out.session is None:
-        return [~in_open_audit()]
-    image_id = ImageState.c.image_id
-    skipped = sa.exists().where(
-        Skip.c.session == leave_out.session,
-        Skip.c.queue == leave_out.queue,
-        Skip.c.image_id == image_id,
-    )
-    claimed = sa.exists().where(
-        Claim.c.image_id == image_id,
-        Claim.c.expires_at > now(),
-        Claim.c.session != leave_out.session,
-    )
-    return [~in_open_audit(), ~skipped, ~claimed]
+    return query.order_by(*orders[look.order], state.image_id)

@@ -166,10 +166,6 @@ def test_human_labels_come_as_arrays_in_order(catalogue: Catalogue) -> None:
         code_of(word) for word in (Split.TRAIN, Split.CALIBRATION, Split.TRAIN)
     ]
     assert human.source_ids.tolist() == [1, 1, 1]
-    assert pool.labels_of(catalogue, human.image_ids[::-1]).tolist() == [
-        code_of(word)
-        for word in (CurrentLabel.POSITIVE, CurrentLabel.UNSURE, CurrentLabel.NEGATIVE)
-    ]
 
 
 def test_no_labels_are_empty_arrays(catalogue: Catalogue) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +28,7 @@ from curator.catalogue import (
 )
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.groups import GroupRecord
-from curator.catalogue.queues import QueueFilter
+from curator.catalogue.queues import BaseQueue, BrowseQuery, QueueFilter
 from curator.errors import DataError
 from tests.catalogue.builders import (
     add_images,
@@ -57,7 +56,6 @@ def test_borderline_is_nearest_to_one_half(
     say(catalogue, [15, 17], "positive")
     assert queues.borderline(catalogue, size=3) == [16, 14, 18]
     assert set(queues.borderline(catalogue, size=100)) == set(ids) - {1, 15, 17, 19, 20}
-    assert queues.borderline_left(catalogue) == len(ids) - 5
 
 
 def test_sessions_do_not_meet(catalogue: Catalogue) -> None:
@@ -101,8 +99,8 @@ def test_queues_can_look_at_one_source(catalogue: Catalogue) -> None:
     scored(catalogue)
     other = sources.add_source(catalogue, name="other", root=b"/other").source_id
     files.record_files(catalogue, other, [inspected(b"x.png", b"content 4")])
-    some = QueueFilter(source_id=other)
-    assert queues.borderline(catalogue, size=9, leave_out=some) == [5]
+    in_source = BrowseQuery(source_id=other)
+    assert queues.browse(catalogue, BaseQueue.UNLABELLED, in_source, size=9) == [5]
 
 
 def test_the_least_certain_promotions_come_first(catalogue: Catalogue) -> None:
@@ -216,20 +214,6 @@ def test_a_broken_file_that_was_mended_leaves_quarantine(catalogue: Catalogue) -
     assert queues.quarantined(catalogue, size=9) == []
     numbers = counts.counts(catalogue)
     assert (numbers.quarantined, numbers.usable, numbers.gone) == ({}, 1, 1)
-
-
-def test_ids_come_in_chunks_by_standing_and_origin(catalogue: Catalogue) -> None:
-    scored(catalogue)
-    say(catalogue, [5, 6], "negative", origin=Origin.REVIEW)
-
-    def ids(**wanted: Any) -> list[int]:
-        return [i for chunk in queues.id_chunks(catalogue, size=2, **wanted) for i in chunk]
-
-    assert ids(standing=[CurrentLabel.NEGATIVE]) == [1, 5, 6]
-    assert ids(standing=[CurrentLabel.NEGATIVE], origins=[Origin.REVIEW]) == [5, 6]
-    assert ids(origins=[Origin.PROMOTED]) == [1, 19, 20]
-    assert ids(standing=[None, CurrentLabel.POSITIVE]) == [2, 3, 4, *range(7, 21)]
-    assert len(ids()) == 20
 
 
 def test_the_histogram_holds_every_score(catalogue: Catalogue) -> None:
