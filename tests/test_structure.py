@@ -22,7 +22,8 @@ FINISHED: tuple[str, ...] = (
     "__init__.py",
     "__main__.py",
     "api.py",
-    "catalogue/manifest.py",
+    "base",
+    "catalogue",
     "charts",
     "classifiers/encoders",
     "cli/export.py",
@@ -39,6 +40,7 @@ FINISHED: tuple[str, ...] = (
     "settings/sections.py",
     "storage",
     "workspace.py",
+    "statistics",
 )
 
 

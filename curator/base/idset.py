@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
+
+from curator.base.arrays import BoolArray, IntArray
 
 _GROWTH = 4_096
 
@@ -25,7 +26,7 @@ class IdSet:
             self._bits.extend(bytes(byte + 1 - len(self._bits) + _GROWTH))
         self._bits[byte] |= 1 << bit
 
-    def add_all(self, numbers: NDArray[np.int64]) -> None:
+    def add_all(self, numbers: IntArray) -> None:
         """Put an array of numbers in, (n,)."""
         if not len(numbers):
             return
@@ -36,13 +37,13 @@ class IdSet:
         masks = np.left_shift(1, numbers & 7).astype(np.uint8)
         np.bitwise_or.at(bits, numbers >> 3, masks)
 
-    def holds(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def holds(self, numbers: IntArray) -> BoolArray:
         """Which of an array of numbers are in it, (n,)."""
-        known = numbers >> 3 < len(self._bits)
+        inside = numbers >> 3 < len(self._bits)
         bits = np.frombuffer(self._bits, dtype=np.uint8)
-        found = np.zeros(len(numbers), dtype=np.bool_)
-        found[known] = (bits[numbers[known] >> 3] >> (numbers[known] & 7)) & 1 > 0
-        return found
+        contained = np.zeros(len(numbers), dtype=np.bool_)
+        contained[inside] = (bits[numbers[inside] >> 3] >> (numbers[inside] & 7)) & 1 > 0
+        return contained
 
     def __contains__(self, number: int) -> bool:
         byte, bit = divmod(number, 8)
@@ -53,12 +54,13 @@ class IdSet:
 
     def are(self, ids: Iterable[int]) -> bool:
         """Whether exactly these are in it."""
-        others = ids if isinstance(ids, IdSet) else IdSet(ids)
-        return self._bits.rstrip(b"\0") == others._bits.rstrip(b"\0")
+        compared = ids if isinstance(ids, IdSet) else IdSet(ids)
+        # Sets that grew differently end with different numbers of empty bytes.
+        return self._bits.rstrip(b"\0") == compared._bits.rstrip(b"\0")
 
     def __iter__(self) -> Iterator[int]:
         """The numbers, rising."""
-        for place, byte in enumerate(self._bits):
+        for index, byte in enumerate(self._bits):
             for bit in range(8 if byte else 0):
                 if byte >> bit & 1:
-                    yield 8 * place + bit
+                    yield 8 * index + bit

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.base.vocabulary import (
     AuditKind,
     AuditScope,
@@ -67,9 +67,9 @@ class NewAudit:
     max_error: float
     risk: float
     overlooked: float
-    image_ids: NDArray[np.int64]
-    strata: NDArray[np.int64]
-    inclusion_probability: NDArray[np.float64]
+    image_ids: IntArray
+    strata: IntArray
+    inclusion_probability: FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,14 +111,14 @@ class AuditAnswers:
     open: there was one, and then somebody said something else.
     """
 
-    image_ids: NDArray[np.int64]
-    strata: NDArray[np.int64]
-    inclusion_probability: NDArray[np.float64]
+    image_ids: IntArray
+    strata: IntArray
+    inclusion_probability: FloatArray
     labels: Sequence[Label | None]
-    event_ids: NDArray[np.int64]
-    skipped: NDArray[np.bool_]
-    unshowable: NDArray[np.bool_]
-    contradicted: NDArray[np.bool_]
+    event_ids: IntArray
+    skipped: BoolArray
+    unshowable: BoolArray
+    contradicted: BoolArray
 
     @property
     def answered(self) -> int:
@@ -134,7 +134,7 @@ class AuditAnswers:
 def list_audits(catalogue: Catalogue) -> list[AuditRecord]:
     """All audits, in the order in which they were opened."""
     with catalogue.read() as connection:
-        return _records(connection, sa.true())
+        return _records(connection)
 
 
 def open_audit(catalogue: Catalogue) -> AuditRecord | None:
@@ -212,13 +212,13 @@ def end(
     `tested`: a person may have taken one back, or said something else, meanwhile.
     """
     is_open = sa.and_(Audit.c.id == audit_id, Audit.c.state == AuditState.OPEN)
-    found = _records(connection, is_open)
-    if not found:
+    opened = _records(connection, is_open)
+    if not opened:
         raise BusyError(
             f"Audit {audit_id} is not open any more: another process has closed it.",
             "See `curator status`.",
         )
-    answers = _answers(connection, found[0])
+    answers = _answers(connection, opened[0])
     if tested is not None and not _same(answers, tested):
         raise BusyError(
             "Answers of the audit changed while it was tested.",
@@ -303,7 +303,7 @@ def waiting_ids(
         return list(connection.execute(query).scalars())
 
 
-def _records(connection: Connection, condition: sa.ColumnElement[bool]) -> list[AuditRecord]:
+def _records(connection: Connection, *conditions: sa.ColumnElement[bool]) -> list[AuditRecord]:
     query = (
         sa.select(
             *Audit.c,
@@ -311,7 +311,7 @@ def _records(connection: Connection, condition: sa.ColumnElement[bool]) -> list[
             AuditFrame.c.size.label("frame_size"),
         )
         .join(AuditFrame, AuditFrame.c.id == Audit.c.frame_id)
-        .where(condition)
+        .where(*conditions)
         .order_by(Audit.c.id)
     )
     return [_record(connection, row) for row in connection.execute(query).all()]
@@ -326,8 +326,8 @@ def _record(connection: Connection, row: Fetched) -> AuditRecord:
         frame_size=row.frame_size,
         round_id=design["round"],
         kind=AuditKind(design["kind"]),
-        scope=AuditScope(row.scope),
-        state=AuditState(row.state),
+        scope=row.scope,
+        state=row.state,
         attempt=row.attempt,
         seed=row.seed,
         max_error=row.max_error,
@@ -340,15 +340,17 @@ def _record(connection: Connection, row: Fetched) -> AuditRecord:
         opened_at=row.opened_at,
         closed_at=row.closed_at,
     )
-    mine = AuditItem.c.audit_id == row.id
-    done = (
+    answered = (
         _answered(record).correlate(AuditItem)
         if record.state is AuditState.OPEN
         else AuditItem.c.event_id.is_not(None)
     )
-    sample = sa.select(sa.func.count()).select_from(AuditItem).where(mine)
-    counted = [connection.execute(query).scalar_one() for query in (sample, sample.where(done))]
-    return replace(record, sample=counted[0], answered=counted[1])
+    drawn = sa.select(sa.func.count()).where(AuditItem.c.audit_id == row.id)
+    return replace(
+        record,
+        sample=connection.execute(drawn).scalar_one(),
+        answered=connection.execute(drawn.where(answered)).scalar_one(),
+    )
 
 
 def _answered(record: AuditRecord) -> sa.Exists:
@@ -441,38 +443,34 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
     )
 
 
-def _same(one: AuditAnswers, other: AuditAnswers) -> bool:
-    same_events = np.array_equal(one.event_ids, other.event_ids)
-    return same_events and _outcomes(one) == _outcomes(other)
+def _same(answers: AuditAnswers, other: AuditAnswers) -> bool:
+    same_events = np.array_equal(answers.event_ids, other.event_ids)
+    return same_events and _outcomes(answers) == _outcomes(other)
 
 
 def _outcomes(answers: AuditAnswers) -> list[str | None]:
-    outcomes: list[str | None] = []
-    for event_id, skipped, unshowable in zip(
-        answers.event_ids.tolist(), answers.skipped, answers.unshowable, strict=True
-    ):
-        if event_id:
-            outcomes.append("answered")
-        else:
-            outcomes.append("unshowable" if unshowable else "skipped" if skipped else None)
-    return outcomes
+    return [
+        "answered" if event_id else "unshowable" if unshowable else "skipped" if skipped else None
+        for event_id, skipped, unshowable in zip(
+            answers.event_ids.tolist(), answers.skipped, answers.unshowable, strict=True
+        )
+    ]
 
 
 def _items(audit_id: int, new: NewAudit) -> list[dict[str, Any]]:
+    drawn = zip(
+        new.image_ids.tolist(),
+        new.strata.tolist(),
+        new.inclusion_probability.tolist(),
+        strict=True,
+    )
     return [
         {
             "audit_id": audit_id,
             "position": position,
             "image_id": image_id,
-            "stratum": shell,
-            "inclusion_probability": chance,
+            "stratum": stratum,
+            "inclusion_probability": probability,
         }
-        for position, (image_id, shell, chance) in enumerate(
-            zip(
-                new.image_ids.tolist(),
-                new.strata.tolist(),
-                new.inclusion_probability.tolist(),
-                strict=True,
-            )
-        )
+        for position, (image_id, stratum, probability) in enumerate(drawn)
     ]

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.base.vocabulary import AuditKind, AuditScope, AuditState, Label, Origin
 from curator.catalogue import audits
 from curator.catalogue.audits import AuditAnswers
-from curator.catalogue.bulk import Fetched, Query, column, within
+from curator.catalogue.bulk import Fetched, Query, column, values_of, within
 from curator.catalogue.current_labels.sql import head_of, lineage_of
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
@@ -72,32 +72,22 @@ class NewCertificate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateRecord:
-    """A certificate that was issued, and whether it still holds for what stands promoted.
+class CertificateRecord(NewCertificate):
+    """A certificate that was issued, and whether it still holds for what is promoted.
 
     `stale` is None while it does; then `missing` certified images are not promoted any more,
     and `added` promoted ones are not certified.
     """
 
     certificate_id: int
-    audit_id: int
     attempt: int
     kind: AuditKind
     scope: AuditScope
     round_id: int | None
+    frame_id: int
     frame_digest: str
     frame_size: int
-    place_limit: int
-    certified: int
-    max_error: float
-    bound: float
-    wrong: int
-    confidence: float
-    sample: int
-    errors: int
-    claim: str
     risk: float
-    details: Mapping[str, Any]
     issued_at: datetime
     stale: Staleness | None
     missing: int = 0
@@ -149,18 +139,18 @@ def close_unproven(catalogue: Catalogue, audit_id: int, *, tested: AuditAnswers)
 def list_certificates(catalogue: Catalogue) -> list[CertificateRecord]:
     """All certificates, the newest first."""
     with catalogue.read() as connection:
-        return _records(connection, sa.true())
+        return _records(connection)
 
 
 def promoted_labels(
     catalogue: Catalogue, scope: AuditScope = AuditScope.ALL, *, usable_only: bool = True
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64]]:
+) -> tuple[IntArray, BoolArray, FloatArray]:
     """Images that stand promoted, by id; whether to the positive class; P(positive) then.
 
     Without `usable_only`, those that cannot be used at present are there, too.
     """
     state = ImageState.c
-    conditions = _stands_promoted(scope)[0 if usable_only else 1 :]
+    conditions = _is_promoted(scope)[0 if usable_only else 1 :]
     query = sa.select(state.image_id, state.standing, state.probability).where(*conditions)
     with catalogue.read() as connection:
         rows = raw_rows(connection.execute(query.order_by(state.image_id)))
@@ -169,13 +159,10 @@ def promoted_labels(
     return column(ids, np.int64), positive, column(probability, np.float64)
 
 
-def certified_labels(
-    catalogue: Catalogue, record: CertificateRecord
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def certified_labels(catalogue: Catalogue, record: CertificateRecord) -> tuple[IntArray, BoolArray]:
     """The images that a certificate is about, ordered by id, and whether they are positive."""
     with catalogue.read() as connection:
-        frame_id, left = _frame_and_left(connection, record.certificate_id)
-        query = _select_certified(frame_id, record.audit_id, record.place_limit, left)
+        query = _select_certified(record.frame_id, record.audit_id, record.place_limit, record.left)
         rows = raw_rows(connection.execute(query.order_by(FrameMember.c.image_id)))
     ids, words = zip(*rows, strict=True) if rows else ((), ())
     return column(ids, np.int64), column((word == Label.POSITIVE for word in words), np.bool_)
@@ -183,44 +170,38 @@ def certified_labels(
 
 def _issue(connection: Connection, new: NewCertificate, round_id: int | None) -> CertificateRecord:
     newest = connection.execute(sa.select(sa.func.max(LabelEvent.c.id))).scalar_one() or 0
+    values = values_of(new)
     details = {
-        **new.details,
-        "claim": new.claim,
-        "wrong": new.wrong,
-        "left": [int(one) for one in new.left],
+        **values.pop("details"),
+        "claim": values.pop("claim"),
+        "wrong": values.pop("wrong"),
+        "left": [int(image_id) for image_id in values.pop("left")],
         "last_event": newest,
     }
-    values = {
-        "audit_id": new.audit_id,
-        "round_id": round_id,
-        "place_limit": new.place_limit,
-        "certified": new.certified,
-        "max_error": new.max_error,
-        "bound": new.bound,
-        "confidence": new.confidence,
-        "sample": new.sample,
-        "errors": new.errors,
-        "state": "valid",
-        "stale_reason": "",
-        "issued_at": now(),
-    }
-    insert = sa.insert(Certificate).values(**values, details=details).returning(Certificate.c.id)
-    certificate_id = int(connection.execute(insert).scalar_one())
-    (record,) = _records(connection, Certificate.c.id == certificate_id, whole=True)
+    insert = sa.insert(Certificate).values(
+        **values,
+        round_id=round_id,
+        state="valid",
+        stale_reason="",
+        details=details,
+        issued_at=now(),
+    )
+    certificate_id: int = connection.execute(insert.returning(Certificate.c.id)).scalar_one()
+    this = Certificate.c.id == certificate_id
+    (record,) = _records(connection, this, whole=True)
     _, ids = _promoted(connection, record.scope)
     details |= {"exact": record.stale is None, "ids": ids}
-    kept = sa.update(Certificate).where(Certificate.c.id == certificate_id)
-    connection.execute(kept.values(details=details))
+    connection.execute(sa.update(Certificate).where(this).values(details=details))
     return record
 
 
 def _records(
-    connection: Connection, condition: sa.ColumnElement[bool], *, whole: bool = False
+    connection: Connection, *conditions: sa.ColumnElement[bool], whole: bool = False
 ) -> list[CertificateRecord]:
-    columns = [one for one in Certificate.c if one.name != "state"]
+    """Certificates, the newest first; `whole` compares all promoted images, not those since."""
     query = (
         sa.select(
-            *columns,
+            *Certificate.c,
             Audit.c.attempt,
             Audit.c.scope,
             Audit.c.design,
@@ -231,46 +212,47 @@ def _records(
         )
         .join(Audit, Audit.c.id == Certificate.c.audit_id)
         .join(AuditFrame, AuditFrame.c.id == Audit.c.frame_id)
-        .where(condition)
+        .where(*conditions)
         .order_by(Certificate.c.id.desc())
     )
-    standing = set(lineage_of(connection, head_of(connection)))
-    found: list[CertificateRecord] = []
-    claimed: set[tuple[AuditKind, AuditScope]] = set()
+    lineage = set(lineage_of(connection, head_of(connection)))
+    certificates: list[CertificateRecord] = []
+    newer: set[tuple[AuditKind, AuditScope]] = set()
     for row in connection.execute(query).all():
-        kind, scope = AuditKind(row.design["kind"]), AuditScope(row.scope)
-        later = (kind, scope) in claimed or (kind, AuditScope.ALL) in claimed
-        claimed.add((kind, scope))
-        found.append(_record(connection, row, standing, superseded=later, whole=whole))
-    return found
+        kind, scope = AuditKind(row.design["kind"]), row.scope
+        superseded = (kind, scope) in newer or (kind, AuditScope.ALL) in newer
+        newer.add((kind, scope))
+        certificates.append(_record(connection, row, lineage, superseded=superseded, whole=whole))
+    return certificates
 
 
 def _record(
-    connection: Connection, row: Fetched, standing: set[int], *, superseded: bool, whole: bool
+    connection: Connection, row: Fetched, lineage: set[int], *, superseded: bool, whole: bool
 ) -> CertificateRecord:
-    stale, missing, added = _compared(connection, row, standing, superseded, whole)
-    details = row.details
+    stale, missing, added = _compared(connection, row, lineage, superseded, whole)
     hidden = ("claim", "wrong", "left", "last_event", "exact", "ids")
     return CertificateRecord(
         certificate_id=row.id,
         audit_id=row.audit_id,
         attempt=row.attempt,
         kind=AuditKind(row.design["kind"]),
-        scope=AuditScope(row.scope),
+        scope=row.scope,
         round_id=row.round_id,
+        frame_id=row.frame_id,
         frame_digest=row.frame_digest,
         frame_size=row.frame_size,
         place_limit=row.place_limit,
         certified=row.certified,
+        left=row.details["left"],
         max_error=row.max_error,
         bound=row.bound,
-        wrong=details["wrong"],
+        wrong=row.details["wrong"],
         confidence=row.confidence,
         sample=row.sample,
         errors=row.errors,
-        claim=details["claim"],
+        claim=row.details["claim"],
         risk=row.level,
-        details={name: value for name, value in details.items() if name not in hidden},
+        details={name: value for name, value in row.details.items() if name not in hidden},
         issued_at=row.issued_at,
         stale=stale,
         missing=missing,
@@ -279,19 +261,18 @@ def _record(
 
 
 def _compared(
-    connection: Connection, row: Fetched, standing: set[int], superseded: bool, whole: bool
+    connection: Connection, row: Fetched, lineage: set[int], superseded: bool, whole: bool
 ) -> tuple[Staleness | None, int, int]:
     """Why a certificate is stale; certified images not promoted, and promoted not certified."""
     if row.design["kind"] == AuditKind.MISSED:
         return None, 0, 0  # about what images are, not about what stands
     if superseded:
         return Staleness.SUPERSEDED, 0, 0
-    if row.round_id is not None and row.round_id not in standing:
+    if row.round_id is not None and row.round_id not in lineage:
         return Staleness.ROLLED_BACK, 0, 0
-    scope = AuditScope(row.scope)
-    promoted, ids = _promoted(connection, scope)
+    promoted, ids = _promoted(connection, row.scope)
     since = None if whole else int(row.details["last_event"])
-    added = connection.execute(_count_added(row, scope, since)).scalar_one()
+    added = connection.execute(_count_added(row, since)).scalar_one()
     missing = row.certified - (promoted - added)
     # One that can be used again may stand where one that vanished stood, without an event.
     inexact = not whole and (not row.details["exact"] or row.details.get("ids", ids) != ids)
@@ -303,17 +284,17 @@ def _promoted(connection: Connection, scope: AuditScope) -> tuple[int, int]:
     """How many images stand promoted, and the sum of their ids."""
     state = ImageState.c
     query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(state.image_id), 0))
-    count, ids = connection.execute(query.where(*_stands_promoted(scope))).one()
+    count, ids = connection.execute(query.where(*_is_promoted(scope))).one()
     return int(count), int(ids)
 
 
-def _stands_promoted(scope: AuditScope) -> list[sa.ColumnElement[bool]]:
+def _is_promoted(scope: AuditScope) -> list[sa.ColumnElement[bool]]:
     words = [str(scope)] if scope is not AuditScope.ALL else [Label.POSITIVE, Label.NEGATIVE]
     state = ImageState.c
     return [state.usable == 1, state.standing.in_(words), state.origin == Origin.PROMOTED]
 
 
-def _count_added(row: Fetched, scope: AuditScope, since: int | None) -> sa.Select[int]:
+def _count_added(row: Fetched, since: int | None) -> sa.Select[int]:
     """Promoted images without this label in the certificate, of those with an event since."""
     state = ImageState.c
     certified = _select_certified(row.frame_id, row.audit_id, row.place_limit, row.details["left"])
@@ -321,7 +302,7 @@ def _count_added(row: Fetched, scope: AuditScope, since: int | None) -> sa.Selec
         FrameMember.c.image_id == state.image_id, FrameMember.c.label == state.standing
     ).correlate(ImageState)
     query = sa.select(sa.func.count()).select_from(ImageState)
-    query = query.where(*_stands_promoted(scope), ~covered.exists())
+    query = query.where(*_is_promoted(row.scope), ~covered.exists())
     if since is not None:
         touched = sa.select(LabelEvent.c.image_id).where(LabelEvent.c.id > since)
         query = query.where(state.image_id.in_(touched))
@@ -334,16 +315,6 @@ def _select_certified(frame_id: int, audit_id: int, limit: int, left: Sequence[i
         AuditItem.c.audit_id == audit_id, AuditItem.c.image_id == member.image_id
     )
     query: Query = sa.select(member.image_id, member.label).where(
-        member.frame_id == frame_id, member.place < limit, ~drawn
+        member.frame_id == frame_id, member.rank < limit, ~drawn
     )
     return query.where(~within(member.image_id, left)) if left else query
-
-
-def _frame_and_left(connection: Connection, certificate_id: int) -> tuple[int, list[int]]:
-    query = (
-        sa.select(Audit.c.frame_id, Certificate.c.details)
-        .join(Audit, Audit.c.id == Certificate.c.audit_id)
-        .where(Certificate.c.id == certificate_id)
-    )
-    frame_id, details = connection.execute(query).one()
-    return frame_id, list(details["left"])

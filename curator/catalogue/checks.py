@@ -1,7 +1,7 @@
-"""Does the catalogue still keep its promises? The queries behind `curator verify`.
+"""The checks of the database behind `curator verify`.
 
-What the catalogue keeps beside the events (standing labels, units, splits) is derived
-again by the pure rules in `core`, which share no code with the SQL that maintains it,
+What the catalogue stores beside the events (current labels, units, splits) is derived
+again by the rules in plain Python, which share no code with the SQL that maintains it,
 chunk by chunk, so that memory stays small. Each check stops listing after some findings
 and says how many more there are.
 """
@@ -27,12 +27,13 @@ from curator.catalogue.models import HeadMove, ImageState, LabelEvent
 from curator.catalogue.units import split_of
 
 CHUNK = 20_000
-_KINDS = {str(one): one for one in EventKind}
-_LABELS = {str(one): one for one in Label}
-_ORIGINS = {str(one): one for one in Origin}
-_METHODS = {str(one): one for one in Method}
-_STANDINGS = {str(one): one for one in CurrentLabel}
-_SPLITS = {str(one): one for one in Split}
+# Looking a word up is several times as quick as asking its enumeration.
+_KINDS = {str(word): word for word in EventKind}
+_LABELS = {str(word): word for word in Label}
+_ORIGINS = {str(word): word for word in Origin}
+_METHODS = {str(word): word for word in Method}
+_STANDINGS = {str(word): word for word in CurrentLabel}
+_SPLITS = {str(word): word for word in Split}
 _NONE: frozenset[Split] = frozenset()
 LISTED = 20
 """Findings that a check lists before it only counts."""
@@ -40,7 +41,7 @@ LISTED = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something that does not hold: which check, and a sentence with the place."""
+    """Something that does not hold: which check, and a sentence that names the row."""
 
     check: str
     text: str
@@ -49,7 +50,7 @@ class Finding:
 def check_catalogue(
     catalogue: Catalogue, *, advance: Callable[[int], None] = lambda images: None
 ) -> Iterator[Finding]:
-    """Run every check on the database; `advance` hears of images that were derived again."""
+    """Run every check on the database; `advance` is called with counts of images checked."""
     with catalogue.read() as connection:
         yield from limited("integrity", sqlite.integrity_problems(connection))
         yield from limited("references", sqlite.foreign_key_problems(connection))
@@ -165,15 +166,15 @@ def _standing_problems(catalogue: Catalogue, advance: Callable[[int], None]) -> 
                 for image_id, rows in groupby(_events(connection, first, last), itemgetter(0))
             }
             states = sa.select(*columns).where(state.image_id.between(first, last))
-            kept = sqlite.raw_rows(connection.execute(states))
-        for image_id, *stands in kept:
-            expected, found = derived.pop(image_id, None), _kept_label(*stands)
-            if found != expected:
+            stored = sqlite.raw_rows(connection.execute(states))
+        for image_id, *columns_of_label in stored:
+            expected, current = derived.pop(image_id, None), _stored_label(*columns_of_label)
+            if current != expected:
                 yield (
-                    f"Image {image_id} stands as {_words(found)}, but its events"
+                    f"Image {image_id} stands as {_words(current)}, but its events"
                     f" give {_words(expected)}."
                 )
-        advance(len(kept))
+        advance(len(stored))
 
 
 def _ranges(catalogue: Catalogue) -> Iterator[tuple[int, int]]:
@@ -217,7 +218,7 @@ def _facts(row: tuple[Any, ...]) -> EventFacts:
     )
 
 
-def _kept_label(
+def _stored_label(
     standing: str | None,
     origin: str,
     event_id: int,
@@ -246,7 +247,7 @@ SELECT DISTINCT m.image_id FROM membership m JOIN grouping v ON v.id = m.groupin
 WHERE v.is_current = 1 AND m.is_primary = 1 AND m.image_id BETWEEN :first AND :last
 """)
 
-_KEPT_SPLITS = sa.text("""
+_STORED_SPLITS = sa.text("""
 SELECT s.image_id, s.unit_key, s.split, s.pinned_split, s.pinned_key, i.sha256
 FROM image_state s JOIN image i ON i.id = s.image_id
 WHERE s.image_id BETWEEN :first AND :last
@@ -277,7 +278,7 @@ def _split_problems(catalogue: Catalogue) -> Iterator[str]:
             grouped = set(connection.execute(_GROUPED, chunk).scalars())
             own = _collected(sqlite.raw_rows(connection.execute(_UNIT_SPLITS, chunk)))
             near = _collected(sqlite.raw_rows(connection.execute(_NEAR_SPLITS, chunk)))
-            rows = sqlite.raw_rows(connection.execute(_KEPT_SPLITS, chunk))
+            rows = sqlite.raw_rows(connection.execute(_STORED_SPLITS, chunk))
         for image_id, unit_key, split, pinned, pinned_key, sha256 in rows:
             pin = None if pinned is None else _SPLITS[pinned]
             expected = split_of(pin, own.get(unit_key, _NONE), near.get(image_id, _NONE))

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 
+from curator.base.arrays import NEGATIVE_CODE, POSITIVE_CODE, CodeArray, IntArray
 from curator.base.vocabulary import (
     NO_CODE,
     CurrentLabel,
@@ -26,7 +27,7 @@ from curator.base.vocabulary import (
     Quarantine,
     code_of,
 )
-from curator.catalogue.bulk import column, columns
+from curator.catalogue.bulk import column, columns, records
 from curator.catalogue.current_labels.arrays import PeopleEvents
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import (
@@ -42,8 +43,6 @@ from curator.catalogue.models import (
 )
 from curator.catalogue.queues import in_open_audit
 from curator.catalogue.sqlite import raw_rows
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,24 +74,23 @@ def count_decisions(catalogue: Catalogue) -> int:
 def people_events(catalogue: Catalogue, *, imports: bool = True) -> PeopleEvents:
     """All events of people, in their order; without `imports` only those that took them time."""
     event = LabelEvent.c
-    chosen = (
+    fields = (
         event.id, event.image_id, event.target_id, event.kind, event.label, event.origin,
         event.method, sa.type_coerce(event.made_at, sa.BigInteger), event.session,
     )  # fmt: skip
-    # Each condition is literally that of a partial index.
-    conditions = ("label_event.kind = 'assert'", "label_event.target_id IS NOT NULL")
-    wanted = [] if imports else [event.method != Method.IMPORT]
+    query = sa.select(*fields)
+    if not imports:
+        query = query.where(event.method != Method.IMPORT)
     with catalogue.read() as connection:
         rows = [
             row
-            for condition in conditions
-            for row in raw_rows(
-                connection.execute(sa.select(*chosen).where(sa.text(condition), *wanted))
-            )
+            # Each condition is literally that of a partial index.
+            for condition in ("label_event.kind = 'assert'", "label_event.target_id IS NOT NULL")
+            for row in raw_rows(connection.execute(query.where(sa.text(condition))))
         ]
     rows.sort()
-    found: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(chosen)
-    ids, images, targets, kinds, labels, origins, methods, moments, sessions = found
+    turned: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(fields)
+    ids, images, targets, kinds, labels, origins, methods, moments, sessions = turned
     numbers: dict[Any, int] = {None: -1}
     return PeopleEvents(
         event_ids=column(ids, np.int64),
@@ -103,42 +101,44 @@ def people_events(catalogue: Catalogue, *, imports: bool = True) -> PeopleEvents
         origins=_codes(origins, Origin),
         methods=_codes(methods, Method),
         moments=column(moments, np.int64),
-        sessions=column((numbers.setdefault(one, len(numbers) - 1) for one in sessions), np.int64),
+        sessions=column(
+            (numbers.setdefault(session, len(numbers) - 1) for session in sessions), np.int64
+        ),
     )
 
 
-def _codes(words: Sequence[str], vocabulary: Any) -> NDArray[np.int8]:
+def _codes(words: Sequence[str], vocabulary: type[StrEnum]) -> CodeArray:
     codes = {str(word): code_of(word) for word in vocabulary}
     return column((codes[word] for word in words), np.int8)
 
 
-def round_events(catalogue: Catalogue, round_id: int) -> tuple[Ints, NDArray[np.int8]]:
+def round_events(catalogue: Catalogue, round_id: int) -> tuple[IntArray, CodeArray]:
     """Images that a round promoted or revoked; the class's `CurrentLabel` code, -1 for revoked."""
     event = LabelEvent.c
-    given = sa.case(
+    class_code = sa.case(
         (event.kind == EventKind.REVOKE, NO_CODE),
-        (event.label == Label.POSITIVE, code_of(CurrentLabel.POSITIVE)),
-        else_=code_of(CurrentLabel.NEGATIVE),
+        (event.label == Label.POSITIVE, POSITIVE_CODE),
+        else_=NEGATIVE_CODE,
     )
-    query = sa.select(event.image_id, given).where(event.round_id == round_id)
+    query = sa.select(event.image_id, class_code).where(event.round_id == round_id)
     with catalogue.read() as connection:
         images, codes = columns(connection, query, np.int64, np.int8)
     return images, codes
 
 
 def last_change(catalogue: Catalogue) -> datetime | None:
-    """When a person last said something or the head last moved; None before all that."""
+    """When a person last recorded an event or the head last moved; None before all that."""
     queries = (
         sa.select(LabelEvent.c.made_at).order_by(LabelEvent.c.id.desc()).limit(1),
         sa.select(HeadMove.c.moved_at).order_by(HeadMove.c.id.desc()).limit(1),
     )
     with catalogue.read() as connection:
-        found = [connection.execute(query).scalar_one_or_none() for query in queries]
-    return max((one for one in found if one is not None), default=None)
+        moments = [connection.execute(query).scalar_one_or_none() for query in queries]
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
-def current_promotions(catalogue: Catalogue, round_id: int) -> Ints:
-    """Usable images that stand promoted by a round, by id; none of an open audit."""
+def current_promotions(catalogue: Catalogue, round_id: int) -> IntArray:
+    """Usable images whose current promotion is of a round, by id; none of an open audit."""
     event, state = LabelEvent.c, ImageState.c
     query = (
         sa.select(event.image_id)
@@ -157,10 +157,10 @@ def revoked(catalogue: Catalogue, rounds: Sequence[int], *, size: int) -> list[t
     The newest first; each image once; none of an open audit.
     """
     event, state = LabelEvent.c, ImageState.c
-    found: dict[int, int] = {}
+    round_of: dict[int, int] = {}
     with catalogue.read() as connection:
         for round_id in sorted(rounds, reverse=True):
-            if len(found) >= size:
+            if len(round_of) >= size:
                 break
             query = (
                 sa.select(event.image_id)
@@ -172,8 +172,8 @@ def revoked(catalogue: Catalogue, rounds: Sequence[int], *, size: int) -> list[t
                 .limit(size)
             )
             for image_id in connection.execute(query).scalars():
-                found.setdefault(image_id, round_id)
-    return list(found.items())[:size]
+                round_of.setdefault(image_id, round_id)
+    return list(round_of.items())[:size]
 
 
 def near_duplicates(catalogue: Catalogue, *, groups: int, members: int) -> list[Likenesses]:
@@ -194,7 +194,7 @@ def near_duplicates(catalogue: Catalogue, *, groups: int, members: int) -> list[
             .order_by(size.desc(), member.group_id)
             .limit(groups)
         )
-        found = []
+        largest_groups = []
         for group_id, count in connection.execute(largest).all():
             first = (
                 sa.select(member.image_id)
@@ -205,14 +205,14 @@ def near_duplicates(catalogue: Catalogue, *, groups: int, members: int) -> list[
                 .limit(members)
             )
             ids = tuple(connection.execute(first).scalars())
-            found.append(Likenesses(image_ids=ids, size=count))
-    return found
+            largest_groups.append(Likenesses(image_ids=ids, size=count))
+    return largest_groups
 
 
 def labels_by_source(
     catalogue: Catalogue,
 ) -> dict[str, dict[tuple[CurrentLabel | None, Origin | None], int]]:
-    """Source → standing label and origin → usable images with a file there.
+    """Source → current label and origin → usable images with a file there.
 
     An image that lies in two sources counts in both.
     """
@@ -231,33 +231,32 @@ def labels_by_source(
         .where(state.usable == 1)
         .group_by(here.c.source_id, state.standing, state.origin)
     )
-    found: dict[str, dict[tuple[CurrentLabel | None, Origin | None], int]] = {}
+    counted: dict[str, dict[tuple[CurrentLabel | None, Origin | None], int]] = {}
     with catalogue.read() as connection:
         for source, standing, origin, count in connection.execute(query):
-            key = (CurrentLabel(standing) if standing else None, Origin(origin) if origin else None)
-            found.setdefault(source, {})[key] = count
-    return found
+            counted.setdefault(source, {})[standing, origin] = count
+    return counted
 
 
 def unusable(catalogue: Catalogue, *, size: int) -> list[Unusable]:
     """Some of what is in quarantine, in order of reason and path."""
-    read = (
+    images = (
         sa.select(
-            Location.c.path, Source.c.name, Image.c.quarantine.label("reason"), Image.c.detail
+            Location.c.path,
+            Source.c.name.label("source"),
+            Image.c.quarantine.label("reason"),
+            Image.c.detail,
         )
         .join(Image, Image.c.id == Location.c.image_id)
         .join(Source, Source.c.id == Location.c.source_id)
         .where(Image.c.quarantine.is_not(None), Location.c.state != LocationState.CHANGED)
     )
-    unread = (
+    unread_files = (
         sa.select(Location.c.path, Source.c.name, Location.c.quarantine, Location.c.detail)
         .join(Source, Source.c.id == Location.c.source_id)
         .where(Location.c.quarantine.is_not(None))
     )
-    both = sa.union_all(read, unread).subquery()
-    query = sa.select(both).order_by(both.c.reason, both.c.name, both.c.path).limit(size)
+    both = sa.union_all(images, unread_files).subquery()
+    query = sa.select(both).order_by(both.c.reason, both.c.source, both.c.path).limit(size)
     with catalogue.read() as connection:
-        return [
-            Unusable(path=path, source=name, reason=Quarantine(reason), detail=detail)
-            for path, name, reason, detail in connection.execute(query)
-        ]
+        return records(connection, query, Unusable)

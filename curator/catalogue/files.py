@@ -8,7 +8,7 @@ can read today comes out of quarantine. The pack files of previews belong to `st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -20,11 +20,11 @@ from curator.base.values import InspectedFile, PreviewPlace
 from curator.base.vocabulary import LocationState, Quarantine
 from curator.catalogue.bulk import (
     CHUNK,
-    Fetched,
     Query,
     chunked,
     own_unit_key,
     plain_text,
+    records,
     signed,
     within,
 )
@@ -38,7 +38,7 @@ CURRENT = sa.text("location.state <> 'changed'")
 LIES_SOMEWHERE = sa.exists().where(Location.c.image_id == Image.c.id, CURRENT)
 """Whether an image has a file, present or missing for now, that was not replaced by another."""
 
-_PATHS_AT_ONCE = 500
+_LOOKED_UP_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,51 +84,38 @@ def known_files(
 ) -> dict[bytes, KnownFile]:
     """What is catalogued (as present or missing) at these paths of a source."""
     with catalogue.read() as connection:
-        return _known(connection, source_id, paths)
+        return _known_files(connection, source_id, paths)
 
 
-def _known(
+def _known_files(
     connection: Connection, source_id: int, paths: Sequence[bytes]
 ) -> dict[bytes, KnownFile]:
-    found = {}
-    for some in chunked(paths, _PATHS_AT_ONCE):
-        query = _select_known().where(Location.c.source_id == source_id, Location.c.path.in_(some))
-        for row in connection.execute(query):
-            known = _known_file(row)
-            found[known.path] = known
-    return found
-
-
-def _select_known() -> Query:
-    return (
-        sa.select(
-            Location.c.id,
-            Location.c.path,
-            Location.c.size,
-            Location.c.mtime_ns,
-            Location.c.state,
-            Location.c.image_id,
-            Image.c.sha256,
-            sa.func.coalesce(Location.c.quarantine, Image.c.quarantine),
+    return {
+        file.path: file
+        for chunk in chunked(paths, _LOOKED_UP_AT_ONCE)
+        for file in records(
+            connection,
+            _KNOWN_FILES.where(Location.c.source_id == source_id, Location.c.path.in_(chunk)),
+            KnownFile,
         )
-        .select_from(Location)
-        .outerjoin(Image, Image.c.id == Location.c.image_id)
-        .where(CURRENT)
-    )
+    }
 
 
-def _known_file(row: Fetched) -> KnownFile:
-    location_id, path, size, mtime_ns, state, image_id, sha256, quarantine = row
-    return KnownFile(
-        location_id=location_id,
-        path=path,
-        size=size,
-        mtime_ns=mtime_ns,
-        state=LocationState(state),
-        image_id=image_id,
-        sha256=sha256,
-        quarantine=None if quarantine is None else Quarantine(quarantine),
+_KNOWN_FILES: Query = (
+    sa.select(
+        Location.c.id.label("location_id"),
+        Location.c.path,
+        Location.c.size,
+        Location.c.mtime_ns,
+        Location.c.state,
+        Location.c.image_id,
+        Image.c.sha256,
+        sa.func.coalesce(Location.c.quarantine, Image.c.quarantine).label("quarantine"),
     )
+    .select_from(Location)
+    .outerjoin(Image, Image.c.id == Location.c.image_id)
+    .where(CURRENT)
+)
 
 
 def walk_locations(
@@ -144,15 +131,15 @@ def walk_locations(
         yield from known_files(catalogue, source_id, [under]).values()
         after, before = under + b"/", under + b"0"  # "0" follows "/" in ASCII
     while True:
-        query = _select_known().where(Location.c.source_id == source_id, Location.c.path > after)
+        query = _KNOWN_FILES.where(Location.c.source_id == source_id, Location.c.path > after)
         if before is not None:
             query = query.where(Location.c.path < before)
         with catalogue.read() as connection:
-            rows = connection.execute(query.order_by(Location.c.path).limit(chunk)).all()
-        yield from map(_known_file, rows)
-        if len(rows) < chunk:
+            files = records(connection, query.order_by(Location.c.path).limit(chunk), KnownFile)
+        yield from files
+        if len(files) < chunk:
             return
-        after = rows[-1].path
+        after = files[-1].path
 
 
 def record_files(
@@ -167,14 +154,15 @@ def record_files(
     SHA-256 to the place of a preview that is on disk already. An image that was
     quarantined and is usable now comes out of quarantine, never the other way round.
     """
+    paths = [file.stamp.path for file in inspected]
     with catalogue.write() as connection:
-        images = record_images(connection, inspected, previews or {})
-        before = _known(connection, source_id, [file.stamp.path for file in inspected])
+        images = _record_images(connection, inspected, previews or {})
+        before = _known_files(connection, source_id, paths)
         _set_locations(connection, source_id, inspected, images, before)
-        held = {known.image_id for known in before.values() if known.image_id is not None}
-        refresh_usable(connection, sorted(held | (set(images.ids.values()) - images.added)))
-    seen: set[int] = set()
-    return [_outcome(file, images, before.get(file.stamp.path), seen) for file in inspected]
+        replaced = {file.image_id for file in before.values() if file.image_id is not None}
+        refresh_usable(connection, sorted(replaced | (set(images.ids.values()) - images.added)))
+    reported: set[int] = set()
+    return [_outcome(file, images, before.get(file.stamp.path), reported) for file in inspected]
 
 
 def _set_locations(
@@ -184,11 +172,11 @@ def _set_locations(
     images: RecordedImages,
     before: Mapping[bytes, KnownFile],
 ) -> None:
-    fresh, again = [], []
+    new_rows, changed_rows = [], []
     seen_at = now()
     for file in inspected:
         image_id = images.id_of(file)
-        known = before.get(file.stamp.path)
+        former = before.get(file.stamp.path)
         unread = file.sha256 is None
         values = {
             "size": file.stamp.size,
@@ -199,70 +187,59 @@ def _set_locations(
             "detail": plain_text(file.detail) if unread else "",
             "seen_at": seen_at,
         }
-        if known is not None and unread and known.image_id is not None:
+        if former is not None and unread and former.image_id is not None:
             # Its image is not forgotten: the file may become readable again.
-            again.append(
-                values
-                | {
-                    "state": LocationState.MISSING,
-                    "image_id": known.image_id,
-                    "at": known.location_id,
-                }
-            )
-        elif known is not None and known.image_id in (image_id, None):
-            again.append(values | {"at": known.location_id})
+            values |= {"state": LocationState.MISSING, "image_id": former.image_id}
+            changed_rows.append(values | {"at": former.location_id})
+        elif former is not None and former.image_id in (image_id, None):
+            changed_rows.append(values | {"at": former.location_id})
         else:
-            if known is not None:
-                _set_aside(connection, known, image_id)
-            fresh.append(values | {"source_id": source_id, "path": file.stamp.path})
-    if fresh:
-        connection.execute(sa.insert(Location), fresh)
-    if again:
-        place = sa.update(Location).where(Location.c.id == sa.bindparam("at"))
+            if former is not None:
+                _set_aside(connection, former, image_id)
+            new_rows.append(values | {"source_id": source_id, "path": file.stamp.path})
+    if new_rows:
+        connection.execute(sa.insert(Location), new_rows)
+    if changed_rows:
+        change = sa.update(Location).where(Location.c.id == sa.bindparam("at"))
         columns = ("size", "mtime_ns", "state", "image_id", "quarantine", "detail", "seen_at")
-        connection.execute(place.values({c: sa.bindparam(c) for c in columns}), again)
+        change = change.values({name: sa.bindparam(name) for name in columns})
+        connection.execute(change, changed_rows)
 
 
-def _set_aside(connection: Connection, known: KnownFile, image_id: int | None) -> None:
+def _set_aside(connection: Connection, former: KnownFile, image_id: int | None) -> None:
     """Keep what was at a path as `changed`, once for each image that was there."""
+    this = Location.c.id == former.location_id
     same_path = sa.and_(
-        Location.c.path == known.path,
-        Location.c.source_id
-        == sa.select(Location.c.source_id)
-        .where(Location.c.id == known.location_id)
-        .scalar_subquery(),
+        Location.c.path == former.path,
+        Location.c.source_id == sa.select(Location.c.source_id).where(this).scalar_subquery(),
         Location.c.state == LocationState.CHANGED,
-        Location.c.image_id.in_([image_id, known.image_id]),
+        Location.c.image_id.in_([image_id, former.image_id]),
     )
     connection.execute(sa.delete(Location).where(same_path))
-    connection.execute(
-        sa.update(Location)
-        .where(Location.c.id == known.location_id)
-        .values(state=LocationState.CHANGED)
-    )
+    connection.execute(sa.update(Location).where(this).values(state=LocationState.CHANGED))
 
 
 def _outcome(
-    file: InspectedFile, images: RecordedImages, known: KnownFile | None, seen: set[int]
+    file: InspectedFile, images: RecordedImages, former: KnownFile | None, reported: set[int]
 ) -> RecordedFile:
     image_id = images.id_of(file)
     reason = images.quarantine_of(file)
     changed = (
-        known is not None
+        former is not None
         and image_id is not None
-        and known.image_id is not None
-        and known.image_id != image_id
+        and former.image_id is not None
+        and former.image_id != image_id
     )
     if reason is not None:
         outcome = FileOutcome.QUARANTINED
-    elif image_id in images.added and image_id not in seen:
+    elif image_id in images.added and image_id not in reported:
         outcome = FileOutcome.ADDED
-    elif known is not None and known.image_id == image_id:
+    elif former is not None and former.image_id == image_id:
         outcome = FileOutcome.KNOWN
     else:
         outcome = FileOutcome.DUPLICATE
     if image_id is not None:
-        seen.add(image_id)
+        reported.add(image_id)
     return RecordedFile(
         path=file.stamp.path,
         image_id=image_id,
@@ -300,8 +277,8 @@ def mark_locations(catalogue: Catalogue, location_ids: Sequence[int], state: Loc
             here = within(Location.c.id, ids)
             change = sa.update(Location).where(here, Location.c.state != state)
             changed += connection.execute(change.values(state=state)).rowcount
-            held = connection.execute(sa.select(Location.c.image_id).where(here)).scalars()
-            refresh_usable(connection, [image_id for image_id in held if image_id is not None])
+            images = connection.execute(sa.select(Location.c.image_id).where(here)).scalars()
+            refresh_usable(connection, [image_id for image_id in images if image_id is not None])
     return changed
 
 
@@ -325,14 +302,11 @@ def quarantine_images(catalogue: Catalogue, reasons: Mapping[int, tuple[Quaranti
 
 def end_quarantine(catalogue: Catalogue, image_id: int, reason: Quarantine) -> bool:
     """Take an image out of the quarantine that it is in for this reason; whether it was."""
+    this = sa.and_(Image.c.id == image_id, Image.c.quarantine == reason)
     with catalogue.write() as connection:
-        held = sa.and_(Image.c.id == image_id, Image.c.quarantine == reason)
-        freed = connection.execute(sa.update(Image).where(held).values(quarantine=None, detail=""))
+        freed = connection.execute(sa.update(Image).where(this).values(quarantine=None, detail=""))
         refresh_usable(connection, [image_id])
     return freed.rowcount == 1
-
-
-_DIGESTS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,66 +326,79 @@ class RecordedImages:
         return file.quarantine if file.sha256 is None else self.reasons[file.sha256]
 
 
-def record_images(
+def _record_images(
     connection: Connection,
     inspected: Sequence[InspectedFile],
     previews: Mapping[bytes, PreviewPlace],
 ) -> RecordedImages:
     """Insert new images in the order of the files, and free those that are usable now."""
-    best = _best_look(inspected)
-    known = _stored(connection, list(best))
-    fresh = [file for digest, file in best.items() if digest not in known]
-    freed = [
-        file
+    best: dict[bytes, InspectedFile] = {}  # one file for each content, in order
+    for file in inspected:
+        if file.sha256 is not None:
+            former = best.get(file.sha256)
+            # A file that could be read as an image beats a copy that could not.
+            if former is None or (former.quarantine is not None and file.quarantine is None):
+                best[file.sha256] = file
+    stored = _stored_images(connection, best)
+    new = {digest: file for digest, file in best.items() if digest not in stored}
+    freed = {
+        digest: file
         for digest, file in best.items()
-        if digest in known and known[digest][1] is not None and file.quarantine is None
-    ]
-    if fresh:
-        connection.execute(sa.insert(Image), [_image_row(file) for file in fresh])
-    if freed:
-        _free(connection, freed)
-    stored = _stored(connection, list(best)) if fresh or freed else known
+        if digest in stored and stored[digest][1] is not None and file.quarantine is None
+    }
+    if new:
+        rows = [
+            _picture_values(file) | {"sha256": digest, "size": file.stamp.size, "added_at": now()}
+            for digest, file in new.items()
+        ]
+        connection.execute(sa.insert(Image), rows)
+    for digest, file in freed.items():
+        same = Image.c.sha256 == digest
+        connection.execute(sa.update(Image).where(same).values(**_picture_values(file)))
+    if new or freed:
+        stored = _stored_images(connection, best)
     ids = {digest: image_id for digest, (image_id, _) in stored.items()}
-    if fresh:
-        connection.execute(sa.insert(ImageState), [_state_row(file, ids) for file in fresh])
-    _store_pictures(connection, fresh + freed, ids, previews)
+    if new:
+        states = [
+            {
+                "image_id": ids[digest],
+                "usable": int(file.quarantine is None),
+                "unit_key": own_unit_key(digest),
+            }
+            for digest, file in new.items()
+        ]
+        connection.execute(sa.insert(ImageState), states)
+    seen_anew = new | freed
+    signatures = [
+        {"image_id": ids[digest], "signature": file.signature}
+        for digest, file in seen_anew.items()
+        if file.signature is not None
+    ]
+    if signatures:
+        connection.execute(insert_or_update(ImageSignature, "image_id", ["signature"]), signatures)
+    _store_previews(
+        connection,
+        {ids[digest]: previews[digest] for digest in seen_anew if digest in previews},
+    )
     return RecordedImages(
         ids=ids,
         reasons={digest: reason for digest, (_, reason) in stored.items()},
-        added=frozenset(ids[file.sha256] for file in fresh if file.sha256 is not None),
+        added=frozenset(ids[digest] for digest in new),
     )
 
 
-def _best_look(inspected: Sequence[InspectedFile]) -> dict[bytes, InspectedFile]:
-    """One file for each content, in order; a usable look beats one that failed."""
-    best: dict[bytes, InspectedFile] = {}
-    for file in inspected:
-        if file.sha256 is None:
-            continue
-        held = best.get(file.sha256)
-        if held is None or (held.quarantine is not None and file.quarantine is None):
-            best[file.sha256] = file
-    return best
-
-
-def _stored(
-    connection: Connection, digests: Sequence[bytes]
+def _stored_images(
+    connection: Connection, digests: Iterable[bytes]
 ) -> dict[bytes, tuple[int, Quarantine | None]]:
-    stored = {}
-    for some in chunked(digests, _DIGESTS_AT_ONCE):
-        query = sa.select(Image.c.sha256, Image.c.id, Image.c.quarantine).where(
-            Image.c.sha256.in_(some)
-        )
-        for digest, image_id, reason in connection.execute(query):
-            stored[digest] = (image_id, None if reason is None else Quarantine(reason))
-    return stored
+    query = sa.select(Image.c.sha256, Image.c.id, Image.c.quarantine)
+    return {
+        digest: (image_id, reason)
+        for chunk in chunked(digests, _LOOKED_UP_AT_ONCE)
+        for digest, image_id, reason in connection.execute(query.where(Image.c.sha256.in_(chunk)))
+    }
 
 
-def _image_row(file: InspectedFile) -> dict[str, Any]:
-    return _facts(file) | {"sha256": file.sha256, "size": file.stamp.size, "added_at": now()}
-
-
-def _facts(file: InspectedFile) -> dict[str, Any]:
+def _picture_values(file: InspectedFile) -> dict[str, Any]:
     perceptual_hash = file.perceptual_hash
     return {
         "width": file.width,
@@ -424,55 +411,15 @@ def _facts(file: InspectedFile) -> dict[str, Any]:
     }
 
 
-def _state_row(file: InspectedFile, ids: Mapping[bytes, int]) -> dict[str, Any]:
-    assert file.sha256 is not None
-    return {
-        "image_id": ids[file.sha256],
-        "usable": int(file.quarantine is None),
-        "unit_key": own_unit_key(file.sha256),
-    }
-
-
-def _free(connection: Connection, files: Sequence[InspectedFile]) -> None:
-    for file in files:
-        same = Image.c.sha256 == file.sha256
-        connection.execute(sa.update(Image).where(same).values(**_facts(file)))
-
-
-def _store_pictures(
-    connection: Connection,
-    files: Sequence[InspectedFile],
-    ids: Mapping[bytes, int],
-    previews: Mapping[bytes, PreviewPlace],
-) -> None:
-    grey, places = [], []
-    for file in files:
-        assert file.sha256 is not None
-        image_id = ids[file.sha256]
-        if file.signature is not None:
-            grey.append({"image_id": image_id, "signature": file.signature})
-        place = previews.get(file.sha256)
-        if place is not None:
-            places.append(preview_row(image_id, place))
-    if grey:
-        connection.execute(insert_or_update(ImageSignature, "image_id", ["signature"]), grey)
-    if places:
-        store_previews(connection, places)
-
-
-def preview_row(image_id: int, place: PreviewPlace) -> dict[str, Any]:
-    """A row of the table of previews."""
-    return {
-        "image_id": image_id,
-        "pack": place.pack,
-        "start": place.offset,
-        "length": place.length,
-    }
-
-
-def store_previews(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Store rows made by `preview_row`; a later place replaces an earlier one."""
-    connection.execute(insert_or_update(Preview, "image_id", ["pack", "start", "length"]), rows)
+def _store_previews(connection: Connection, previews: Mapping[int, PreviewPlace]) -> None:
+    """Store where previews (image id → location in a pack) lie; a later one replaces an earlier."""
+    rows = [
+        {"image_id": image_id, "pack": at.pack, "start": at.offset, "length": at.length}
+        for image_id, at in previews.items()
+    ]
+    if rows:
+        insert = insert_or_update(Preview, "image_id", ["pack", "start", "length"])
+        connection.execute(insert, rows)
 
 
 def preview_places(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, PreviewPlace]:
@@ -486,21 +433,20 @@ def preview_places(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, 
         }
 
 
-def record_previews(catalogue: Catalogue, places: Mapping[int, PreviewPlace]) -> None:
-    """Record previews that are on disk (image id → place); replaces former places."""
-    if places:
+def record_previews(catalogue: Catalogue, previews: Mapping[int, PreviewPlace]) -> None:
+    """Record previews that are on disk, by image id; replaces former ones."""
+    if previews:
         with catalogue.write() as connection:
-            store_previews(connection, [preview_row(i, place) for i, place in places.items()])
+            _store_previews(connection, previews)
 
 
 def preview_ends(catalogue: Catalogue) -> dict[int, int]:
     """For each pack, the byte after its last recorded preview; beyond lies only waste."""
-    last = sa.select(Preview.c.pack, sa.func.max(Preview.c.start).label("start")).group_by(
-        Preview.c.pack
-    )
-    ends = last.subquery()
-    query = sa.select(Preview.c.pack, Preview.c.start + Preview.c.length).join(
-        ends, sa.and_(ends.c.pack == Preview.c.pack, ends.c.start == Preview.c.start)
+    preview = Preview.c
+    last = sa.select(preview.pack, sa.func.max(preview.start).label("start"))
+    ends = last.group_by(preview.pack).subquery()
+    query = sa.select(preview.pack, preview.start + preview.length).join(
+        ends, sa.and_(ends.c.pack == preview.pack, ends.c.start == preview.start)
     )
     with catalogue.read() as connection:
         return dict(connection.execute(query).all())

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
 from curator.catalogue.bulk import Query, column, insert_columns
 from curator.catalogue.engine import Catalogue, now
@@ -43,22 +43,22 @@ class ScoredPool:
 
     `probability` and `raw` are P(positive), `distance` says how unlike anything labelled an
     image is (NaN: not measured). `human` images carry a label that a person gave
-    (`positive` says which; not `settled`: unsure or in conflict). `promoted` ones stand
-    promoted, to the class that `positive` says. `blocked` may not be promoted. `sheet`
+    (`positive` says which; not `settled`: unsure or in conflict). `promoted` ones are
+    promoted to the class that `positive` says. `blocked` may not be promoted. `sheet`
     marks labels given on a contact sheet.
     """
 
     round_id: int | None
-    image_ids: NDArray[np.int64]
-    probability: NDArray[np.float64]
-    raw: NDArray[np.float64]
-    distance: NDArray[np.float64]
-    human: NDArray[np.bool_]
-    settled: NDArray[np.bool_]
-    promoted: NDArray[np.bool_]
-    positive: NDArray[np.bool_]
-    blocked: NDArray[np.bool_]
-    sheet: NDArray[np.bool_]
+    image_ids: IntArray
+    probability: FloatArray
+    raw: FloatArray
+    distance: FloatArray
+    human: BoolArray
+    settled: BoolArray
+    promoted: BoolArray
+    positive: BoolArray
+    blocked: BoolArray
+    sheet: BoolArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +66,10 @@ class FrameRows:
     """A frame as it is kept: all arrays are (images,), in the order of their places."""
 
     digest: str
-    image_ids: NDArray[np.int64]
-    positive: NDArray[np.bool_]
-    probability: NDArray[np.float64]
-    strata: NDArray[np.int64]
+    image_ids: IntArray
+    positive: BoolArray
+    probability: FloatArray
+    strata: IntArray
 
 
 def scored_pool(catalogue: Catalogue) -> ScoredPool:
@@ -129,11 +129,10 @@ def keep_frame(
     """
     _drop_unfinished(catalogue)
     with catalogue.write() as connection:
-        known = connection.execute(
-            sa.select(AuditFrame.c.id).where(AuditFrame.c.digest == rows.digest)
-        ).scalar()
-        if known is not None:
-            return int(known)
+        same = sa.select(AuditFrame.c.id).where(AuditFrame.c.digest == rows.digest)
+        stored_id = connection.execute(same).scalar()
+        if stored_id is not None:
+            return stored_id
         values = {
             "digest": rows.digest,
             "size": len(rows.image_ids),
@@ -146,16 +145,16 @@ def keep_frame(
     words = np.where(rows.positive, Label.POSITIVE.value, Label.NEGATIVE.value).tolist()
     for start in range(0, len(rows.image_ids), CHUNK):
         end = min(start + CHUNK, len(rows.image_ids))
-        some = {
+        columns = {
             "frame_id": repeat(frame_id, end - start),
             "image_id": rows.image_ids[start:end].tolist(),
-            "place": range(start, end),
+            "rank": range(start, end),
             "shell": rows.strata[start:end].tolist(),
             "label": words[start:end],
             "probability": rows.probability[start:end].tolist(),
         }
         with catalogue.write() as connection:
-            insert_columns(connection, sa.insert(FrameMember), some)
+            insert_columns(connection, sa.insert(FrameMember), columns)
     return frame_id
 
 
@@ -168,9 +167,9 @@ def _drop_unfinished(catalogue: Catalogue) -> None:
         deleted, end = 1, 0
         while deleted:  # places have no gaps
             end += CHUNK
-            some = sa.and_(FrameMember.c.frame_id == frame_id, FrameMember.c.place < end)
+            members = sa.and_(FrameMember.c.frame_id == frame_id, FrameMember.c.rank < end)
             with catalogue.write() as connection:
-                deleted = connection.execute(sa.delete(FrameMember).where(some)).rowcount
+                deleted = connection.execute(sa.delete(FrameMember).where(members)).rowcount
         with catalogue.write() as connection:
             connection.execute(sa.delete(AuditFrame).where(AuditFrame.c.id == frame_id))
 
@@ -194,7 +193,7 @@ def frame_rows(catalogue: Catalogue, frame_id: int) -> FrameRows:
     query = (
         sa.select(member.image_id, member.label, member.probability, member.shell)
         .where(member.frame_id == frame_id)
-        .order_by(member.place)
+        .order_by(member.rank)
     )
     with catalogue.read() as connection:
         digest = connection.execute(
@@ -212,7 +211,7 @@ def frame_rows(catalogue: Catalogue, frame_id: int) -> FrameRows:
     )
 
 
-def unavailable(catalogue: Catalogue, frame_id: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def unavailable(catalogue: Catalogue, frame_id: int) -> tuple[BoolArray, BoolArray]:
     """Images of a frame that no round could promote now, in the order of places, (images,).
 
     A person has labelled them since, they are blocked, or cannot be used any more. The second
@@ -232,7 +231,7 @@ def unavailable(catalogue: Catalogue, frame_id: int) -> tuple[NDArray[np.bool_],
         .join(ImageState, state.image_id == member.image_id)
         .outerjoin(Block, Block.c.image_id == member.image_id)
         .where(member.frame_id == frame_id)
-        .order_by(member.place)
+        .order_by(member.rank)
     )
     with catalogue.read() as connection:
         rows = raw_rows(connection.execute(query))

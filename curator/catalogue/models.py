@@ -700,7 +700,7 @@ class FrameMemberColumns(TypedColumns):
 
     frame_id: Named[int] = Column(Key, ForeignKey("frame.id"))
     image_id: Named[int] = Column(Key, ForeignKey("image.id"))
-    place: Named[int] = Column(Key)
+    rank: Named[int] = Column("place", Key, key="rank")
     shell: Named[int] = Column(Key)
     label: Named[str]
     probability: Named[float]
@@ -711,7 +711,7 @@ FrameMember = Table(
     METADATA,
     FrameMemberColumns,
     PrimaryKeyConstraint("frame_id", "image_id"),
-    UniqueConstraint("frame_id", "place"),
+    UniqueConstraint("frame_id", "rank"),
     one_of("label", ("positive", "negative"), "label_known"),
     CheckConstraint("place >= 0 AND shell >= 0", name="place_not_negative"),
     CheckConstraint("probability BETWEEN 0 AND 1", name="probability_in_range"),

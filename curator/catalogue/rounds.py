@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from curator.base.vocabulary import EventKind, GroupKind, Label, Origin
-from curator.catalogue.bulk import Fetched, emptied, insert_columns, plain_text, touched
+from curator.catalogue.bulk import (
+    emptied,
+    insert_columns,
+    plain_text,
+    records,
+    touched,
+    values_of,
+)
 from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_current_labels
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
@@ -52,7 +59,7 @@ class RoundStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRound:
-    """What a round wants to be remembered for.
+    """What a round records of itself.
 
     `parent_id` is the head that it started from (None before the first round). `seed`
     fits in 64 bits. `settings` and `outcome` are JSON objects. Digests are hex text.
@@ -70,25 +77,16 @@ class NewRound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RoundRecord:
+class RoundRecord(NewRound):
     """A committed round. Coverage is promoted images / images without a human label."""
 
     round_id: int
-    parent_id: int | None
-    kind: str
     status: RoundStatus
-    seed: int
-    settings: Mapping[str, Any]
-    outcome: Mapping[str, Any]
-    feature_set_id: int | None
-    model_digest: str | None
-    score_digest: str | None
     promoted_positive: int
     promoted_negative: int
     revoked: int
     standing_promoted: int
     without_human: int
-    started_at: datetime
     finished_at: datetime
 
     @property
@@ -106,8 +104,8 @@ class RoundRecord:
 class RollbackResult:
     """What moving the head did.
 
-    `undone` are the rounds that no longer stand, `redone` those that stand again;
-    `changed` images have another standing label now; `blocked` joined the block list.
+    `undone` are the rounds that left the lineage of the head, `redone` those that joined it;
+    `changed` images have another current label now; `blocked` joined the block list.
     """
 
     from_id: int | None
@@ -120,19 +118,25 @@ class RollbackResult:
 
 
 def head(catalogue: Catalogue) -> int | None:
-    """The number of the round that stands, None before the first one."""
+    """The number of the current round, None before the first one."""
     with catalogue.read() as connection:
         return head_of(connection)
+
+
+def lineage(catalogue: Catalogue) -> list[int]:
+    """The rounds on the way to the head, first to last."""
+    with catalogue.read() as connection:
+        return lineage_of(connection, head_of(connection))
 
 
 def get_round(catalogue: Catalogue, round_id: int) -> RoundRecord:
     """One round. Raises DataError if there is none with this number."""
     with catalogue.read() as connection:
-        return _one_round(connection, round_id)
+        return _round(connection, round_id)
 
 
-def _one_round(connection: Connection, round_id: int) -> RoundRecord:
-    for record in _records(connection, Round.c.id == round_id):
+def _round(connection: Connection, round_id: int) -> RoundRecord:
+    for record in _rounds(connection, Round.c.id == round_id):
         return record
     raise DataError(f"There is no round {round_id}.", "`curator status` lists the rounds.")
 
@@ -140,229 +144,23 @@ def _one_round(connection: Connection, round_id: int) -> RoundRecord:
 def list_rounds(catalogue: Catalogue) -> list[RoundRecord]:
     """All rounds by number, also those rolled back."""
     with catalogue.read() as connection:
-        return _records(connection, sa.true())
+        return _rounds(connection)
 
 
-def _records(connection: Connection, condition: sa.ColumnElement[bool]) -> list[RoundRecord]:
+def _rounds(connection: Connection, *conditions: sa.ColumnElement[bool]) -> list[RoundRecord]:
     current = head_of(connection)
-    standing = set(lineage_of(connection, current))
-    columns = Round.c
-    rows = connection.execute(sa.select(*columns).where(condition).order_by(Round.c.id)).all()
-    return [_record(row, _status(row.id, current, standing)) for row in rows]
+    current_lineage = set(lineage_of(connection, current))
 
+    def record(*, round_id: int, **fields: Any) -> RoundRecord:
+        status = RoundStatus.ROLLED_BACK
+        if round_id in current_lineage:
+            status = RoundStatus.CURRENT if round_id == current else RoundStatus.STANDING
+        return RoundRecord(round_id=round_id, status=status, **fields)
 
-def _status(round_id: int, current: int | None, standing: set[int]) -> RoundStatus:
-    if round_id == current:
-        return RoundStatus.CURRENT
-    return RoundStatus.STANDING if round_id in standing else RoundStatus.ROLLED_BACK
-
-
-def _record(row: Fetched, status: RoundStatus) -> RoundRecord:
-    return RoundRecord(
-        round_id=row.id,
-        parent_id=row.parent_id,
-        kind=row.kind,
-        status=status,
-        seed=row.seed,
-        settings=row.settings,
-        outcome=row.outcome,
-        feature_set_id=row.feature_set_id,
-        model_digest=row.model_digest,
-        score_digest=row.score_digest,
-        promoted_positive=row.promoted_positive,
-        promoted_negative=row.promoted_negative,
-        revoked=row.revoked,
-        standing_promoted=row.standing_promoted,
-        without_human=row.without_human,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-    )
-
-
-def lineage(catalogue: Catalogue) -> list[int]:
-    """The rounds that stand, first to last."""
-    with catalogue.read() as connection:
-        return lineage_of(connection, head_of(connection))
-
-
-def commit_round(catalogue: Catalogue, token: str, new: NewRound) -> RoundRecord:
-    """Make the staged decisions the new head round, all or nothing.
-
-    Scores that were staged with them become current; otherwise those of an earlier round
-    stay so until `use_scores` (see `scores_behind`).
-    Promotions are dropped for images that a person labelled meanwhile, that are blocked
-    or cannot be used, or that stand promoted to this class already; revocations are
-    dropped for images that do not stand promoted. Raises BusyError if the head is no
-    longer `new.parent_id`.
-    """
-    with catalogue.write() as connection:
-        committed = commit_on(connection, token, new)
-    catalogue.checkpoint()
-    return committed
-
-
-def commit_on(connection: Connection, token: str, new: NewRound) -> RoundRecord:
-    """`commit_round` within a transaction that does more, such as issuing a certificate."""
-    if head_of(connection) != new.parent_id:
-        raise BusyError(
-            "Another process moved the head while this round was running.",
-            "Nothing of this round was kept; run it again.",
-        )
-    generation = generation_of(connection, token)
-    round_id = next_round_id(connection)
-    counts = count_decisions(connection, generation)
-    connection.execute(sa.insert(Round).values(**_round_row(connection, round_id, new, counts)))
-    promote_and_revoke(connection, generation, round_id)
-    settle_generation(connection, generation, round_id)
-    connection.execute(sa.update(Head).values(round_id=round_id))
-    if has_rows(connection, generation):
-        connection.execute(sa.update(Head).values(generation_id=generation))
-    _record_move(connection, "commit", new.parent_id, round_id, "round", 0)
-    return _one_round(connection, round_id)
-
-
-def scores_behind(catalogue: Catalogue) -> tuple[int, str] | None:
-    """The head round and the digest of its scores, if the current scores are others.
-
-    Rounds that change labels alone, such as the issue of a certificate, share the digest of
-    the round before.
-    """
-    scored = Round.alias()
-    query = (
-        sa.select(Round.c.id, Round.c.score_digest)
-        .join(Head, Head.c.round_id == Round.c.id)
-        .outerjoin(ScoreGeneration, ScoreGeneration.c.id == Head.c.generation_id)
-        .outerjoin(scored, scored.c.id == ScoreGeneration.c.round_id)
-        .where(Round.c.score_digest.is_not(None))
-        .where(sa.func.coalesce(scored.c.score_digest, "") != Round.c.score_digest)
-    )
-    with catalogue.read() as connection:
-        row = connection.execute(query).one_or_none()
-    return None if row is None else (row[0], str(row[1]))
-
-
-def use_scores(catalogue: Catalogue, round_id: int, token: str) -> bool:
-    """Make staged scores the current ones, if that round is still the head; whether it was."""
-    with catalogue.write() as connection:
-        if head_of(connection) != round_id:
-            return False
-        generation = generation_of(connection, token)
-        settle_generation(connection, generation, round_id)
-        connection.execute(sa.update(Head).values(generation_id=generation))
-    return True
-
-
-def _round_row(
-    connection: Connection, round_id: int, new: NewRound, counts: Mapping[str, int]
-) -> dict[str, Any]:
-    current = sa.select(Grouping.c.kind, Grouping.c.id).where(Grouping.c.is_current == 1)
-    groupings = dict(connection.execute(current).all())
-    return {
-        "id": round_id,
-        "parent_id": new.parent_id,
-        "kind": new.kind,
-        "seed": new.seed,
-        "settings": dict(new.settings),
-        "outcome": dict(new.outcome),
-        "feature_set_id": new.feature_set_id,
-        "model_digest": new.model_digest,
-        "score_digest": new.score_digest,
-        "perceptual_grouping_id": groupings.get(GroupKind.PERCEPTUAL),
-        "user_grouping_id": groupings.get(GroupKind.USER),
-        "started_at": new.started_at,
-        "finished_at": now(),
-        **counts,
-    }
-
-
-def _record_move(
-    connection: Connection,
-    kind: str,
-    before: int | None,
-    after: int | None,
-    actor: str,
-    blocked: int,
-) -> int:
-    row = {"kind": kind, "from_id": before, "to_id": after, "blocked": blocked}
-    insert = sa.insert(HeadMove).values(**row, actor=plain_text(actor), moved_at=now())
-    return int(connection.execute(insert.returning(HeadMove.c.id)).scalar_one())
-
-
-def rollback(
-    catalogue: Catalogue, to: int | None, *, block: bool, actor: str, token: str | None = None
-) -> RollbackResult:
-    """Move the head to round `to` (None or 0: before the first one).
-
-    Promotions stand again exactly as after that round, except where people labelled
-    since. With `block`, images that undone rounds had promoted and that do not stand
-    promoted now are not promoted again until a person labels them. `token` names staged
-    scores of round `to` that become current; without it there are no current scores.
-    Raises DataError if there is no such round.
-    """
-    target = to or None
-    with catalogue.write() as connection:
-        before = head_of(connection)
-        if target is not None:
-            _one_round(connection, target)
-        left, entered = lineage_of(connection, before), lineage_of(connection, target)
-        undone = tuple(sorted(set(left) - set(entered)))
-        redone = tuple(sorted(set(entered) - set(left)))
-        generation = None if token is None else generation_of(connection, token)
-        if generation is not None and target is not None:
-            settle_generation(connection, generation, target)
-        connection.execute(sa.update(Head).values(round_id=target, generation_id=generation))
-        _touch_rounds(connection, undone + redone)
-        changed = refresh_current_labels(connection)
-        blockable = _blockable(undone) if block else None
-        blocked = 0 if blockable is None else _count(connection, blockable)
-        move = _record_move(connection, "rollback", before, target, actor, blocked)
-        if blockable is not None:
-            _block(connection, blockable, move)
-    catalogue.checkpoint()
-    return RollbackResult(
-        from_id=before,
-        to_id=target,
-        undone=undone,
-        redone=redone,
-        changed=changed,
-        blocked=blocked,
-        scores_restored=generation is not None,
-    )
-
-
-def _touch_rounds(connection: Connection, rounds: tuple[int, ...]) -> None:
-    emptied(connection, touched)
-    images = sa.select(LabelEvent.c.image_id).where(LabelEvent.c.round_id.in_(rounds)).distinct()
-    connection.execute(sa.insert(touched).from_select(["image_id"], images))
-
-
-def _blockable(undone: tuple[int, ...]) -> sa.Select[int]:
-    return (
-        sa.select(LabelEvent.c.image_id)
-        .join(ImageState, ImageState.c.image_id == LabelEvent.c.image_id)
-        .where(
-            LabelEvent.c.round_id.in_(undone),
-            LabelEvent.c.kind == EventKind.PROMOTE,
-            ImageState.c.standing.is_(None),
-            LabelEvent.c.image_id.not_in(sa.select(Block.c.image_id)),
-        )
-        .distinct()
-    )
-
-
-def _count(connection: Connection, query: sa.Select[int]) -> int:
-    return connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
-
-
-def _block(connection: Connection, images: sa.Select[int], move: int) -> None:
-    rows = images.add_columns(sa.literal(move))
-    connection.execute(sa.insert(Block).from_select(["image_id", "move_id"], rows))
-
-
-def block_count(catalogue: Catalogue) -> int:
-    """How many images no round may promote at present."""
-    with catalogue.read() as connection:
-        return connection.execute(sa.select(sa.func.count()).select_from(Block)).scalar_one()
+    left_out = ("id", "perceptual_grouping_id", "user_grouping_id")
+    columns = [each for each in Round.c if each.name not in left_out]
+    query = sa.select(Round.c.id.label("round_id"), *columns).where(*conditions)
+    return records(connection, query.order_by(Round.c.id), record)
 
 
 _STAGED_AT_ONCE = 16_384
@@ -379,7 +177,7 @@ def begin_staging(catalogue: Catalogue) -> str:
     return token
 
 
-def generation_of(connection: Connection, token: str) -> int:
+def _generation_of(connection: Connection, token: str) -> int:
     """The generation behind a token. Raises CatalogueError if it was thrown away."""
     query = sa.select(ScoreGeneration.c.id).where(ScoreGeneration.c.token == token)
     generation = connection.execute(query).scalar()
@@ -443,10 +241,11 @@ def _stage(
     staged: Mapping[str, Sequence[Any]],
 ) -> None:
     for start in range(0, len(staged["image_id"]), _STAGED_AT_ONCE):
-        some = {name: values[start : start + _STAGED_AT_ONCE] for name, values in staged.items()}
+        end = start + _STAGED_AT_ONCE
+        chunk = {name: values[start:end] for name, values in staged.items()}
         with catalogue.write() as connection:
-            generation = generation_of(connection, token)
-            rows = {"generation_id": repeat(generation, len(some["image_id"])), **some}
+            generation = _generation_of(connection, token)
+            rows = {"generation_id": repeat(generation, len(chunk["image_id"])), **chunk}
             insert_columns(connection, insert, rows)
 
 
@@ -456,13 +255,8 @@ def _floats(values: NDArray[np.floating[Any]]) -> list[float]:
 
 
 def _or_none(values: NDArray[np.floating[Any]]) -> list[float | None]:
+    # NaN is the only number that differs from itself.
     return [None if value != value else value for value in _floats(values)]
-
-
-def has_rows(connection: Connection, generation: int) -> bool:
-    """Whether scores lie in a generation."""
-    some = sa.select(ScoreRow.c.image_id).where(ScoreRow.c.generation_id == generation).limit(1)
-    return connection.execute(some).first() is not None
 
 
 def discard_staging(catalogue: Catalogue, token: str) -> None:
@@ -498,10 +292,59 @@ def _delete_generation(catalogue: Catalogue, generation: int) -> None:
             with catalogue.write() as connection:
                 last = connection.execute(in_order.offset(_DELETED_AT_ONCE).limit(1)).scalar()
                 more = last is not None
-                chosen = sa.and_(of_generation, table.c.image_id < last) if more else of_generation
-                connection.execute(sa.delete(table).where(chosen))
+                rows = sa.and_(of_generation, table.c.image_id < last) if more else of_generation
+                connection.execute(sa.delete(table).where(rows))
     with catalogue.write() as connection:
         connection.execute(sa.delete(ScoreGeneration).where(ScoreGeneration.c.id == generation))
+
+
+def commit_round(catalogue: Catalogue, token: str, new: NewRound) -> RoundRecord:
+    """Make the staged decisions the new head round, all or nothing.
+
+    Scores that were staged with them become current; otherwise those of an earlier round
+    stay so until `use_scores` (see `scores_behind`).
+    Promotions are dropped for images that a person labelled meanwhile, that are blocked
+    or cannot be used, or that are promoted to this class already; revocations are
+    dropped for images that are not promoted. Raises BusyError if the head is no
+    longer `new.parent_id`.
+    """
+    with catalogue.write() as connection:
+        committed = commit_on(connection, token, new)
+    catalogue.checkpoint()
+    return committed
+
+
+def commit_on(connection: Connection, token: str, new: NewRound) -> RoundRecord:
+    """`commit_round` within a transaction that does more, such as issuing a certificate."""
+    if head_of(connection) != new.parent_id:
+        raise BusyError(
+            "Another process moved the head while this round was running.",
+            "Nothing of this round was kept; run it again.",
+        )
+    generation = _generation_of(connection, token)
+    # One more than any before, rolled back or not: a number is never given twice.
+    round_id = (connection.execute(sa.select(sa.func.max(Round.c.id))).scalar_one() or 0) + 1
+    current = sa.select(Grouping.c.kind, Grouping.c.id).where(Grouping.c.is_current == 1)
+    groupings = dict(connection.execute(current).all())
+    row = values_of(new) | _count_decisions(connection, generation)
+    row |= {"settings": dict(new.settings), "outcome": dict(new.outcome)}
+    insert = sa.insert(Round).values(
+        id=round_id,
+        perceptual_grouping_id=groupings.get(GroupKind.PERCEPTUAL),
+        user_grouping_id=groupings.get(GroupKind.USER),
+        finished_at=now(),
+        **row,
+    )
+    connection.execute(insert)
+    connection.execute(_EVENTS, {"generation": generation, "round": round_id, "made_at": now()})
+    connection.execute(_STANDING, {"round": round_id})
+    _settle_generation(connection, generation, round_id)
+    connection.execute(sa.update(Head).values(round_id=round_id))
+    scores = sa.select(ScoreRow.c.image_id).where(ScoreRow.c.generation_id == generation)
+    if connection.execute(scores.limit(1)).first() is not None:
+        connection.execute(sa.update(Head).values(generation_id=generation))
+    _record_move(connection, "commit", new.parent_id, round_id, "round", 0)
+    return _round(connection, round_id)
 
 
 _APPLYING = """
@@ -547,16 +390,13 @@ WHERE e.round_id = :round AND image_state.image_id = e.image_id
 """)
 
 
-def count_decisions(connection: Connection, generation: int) -> dict[str, int]:
+def _count_decisions(connection: Connection, generation: int) -> dict[str, int]:
     """The counts that a round's row keeps, as they will be once it is committed."""
     row = connection.execute(_COUNTS, {"generation": generation}).one()
     positive, negative, revoked, gained = row
-    query = (
-        sa.select(ImageState.c.origin, sa.func.count())
-        .where(ImageState.c.usable == 1)
-        .group_by(ImageState.c.origin)
-    )
-    before = dict(connection.execute(query).all())
+    origin = ImageState.c.origin
+    usable = sa.select(origin, sa.func.count()).where(ImageState.c.usable == 1)
+    before = dict(connection.execute(usable.group_by(origin)).all())
     return {
         "promoted_positive": positive,
         "promoted_negative": negative,
@@ -566,20 +406,115 @@ def count_decisions(connection: Connection, generation: int) -> dict[str, int]:
     }
 
 
-def promote_and_revoke(connection: Connection, generation: int, round_id: int) -> None:
-    """Write the events of a round, and what stands because of them."""
-    connection.execute(_EVENTS, {"generation": generation, "round": round_id, "made_at": now()})
-    connection.execute(_STANDING, {"round": round_id})
-
-
-def settle_generation(connection: Connection, generation: int, round_id: int) -> None:
-    """Bind staged scores to their round; the decisions have done their work."""
+def _settle_generation(connection: Connection, generation: int, round_id: int) -> None:
+    """Bind staged scores to their round, and drop the decisions that it has applied."""
     of_generation = ScoreGeneration.c.id == generation
     connection.execute(sa.update(ScoreGeneration).where(of_generation).values(round_id=round_id))
     decisions = StagedDecision.c.generation_id == generation
     connection.execute(sa.delete(StagedDecision).where(decisions))
 
 
-def next_round_id(connection: Connection) -> int:
-    """The number of the next round: one more than any before, rolled back or not."""
-    return (connection.execute(sa.select(sa.func.max(Round.c.id))).scalar_one() or 0) + 1
+def _record_move(
+    connection: Connection,
+    kind: str,
+    before: int | None,
+    after: int | None,
+    actor: str,
+    blocked: int,
+) -> int:
+    row = {"kind": kind, "from_id": before, "to_id": after, "blocked": blocked}
+    insert = sa.insert(HeadMove).values(**row, actor=plain_text(actor), moved_at=now())
+    return int(connection.execute(insert.returning(HeadMove.c.id)).scalar_one())
+
+
+def scores_behind(catalogue: Catalogue) -> tuple[int, str] | None:
+    """The head round and the digest of its scores, if the current scores are others.
+
+    Rounds that change labels alone, such as the issue of a certificate, share the digest of
+    the round before.
+    """
+    scored = Round.alias()
+    query = (
+        sa.select(Round.c.id, Round.c.score_digest)
+        .join(Head, Head.c.round_id == Round.c.id)
+        .outerjoin(ScoreGeneration, ScoreGeneration.c.id == Head.c.generation_id)
+        .outerjoin(scored, scored.c.id == ScoreGeneration.c.round_id)
+        .where(Round.c.score_digest.is_not(None))
+        .where(sa.func.coalesce(scored.c.score_digest, "") != Round.c.score_digest)
+    )
+    with catalogue.read() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else (row[0], str(row[1]))
+
+
+def use_scores(catalogue: Catalogue, round_id: int, token: str) -> bool:
+    """Make staged scores the current ones, if that round is still the head; whether it was."""
+    with catalogue.write() as connection:
+        if head_of(connection) != round_id:
+            return False
+        generation = _generation_of(connection, token)
+        _settle_generation(connection, generation, round_id)
+        connection.execute(sa.update(Head).values(generation_id=generation))
+    return True
+
+
+def rollback(
+    catalogue: Catalogue, to: int | None, *, block: bool, actor: str, token: str | None = None
+) -> RollbackResult:
+    """Move the head to round `to` (None or 0: before the first one).
+
+    Promotions are again exactly those after that round, except where people labelled
+    since. With `block`, images that undone rounds had promoted and that are not
+    promoted now are not promoted again until a person labels them. `token` names staged
+    scores of round `to` that become current; without it there are no current scores.
+    Raises DataError if there is no such round.
+    """
+    target = to or None
+    with catalogue.write() as connection:
+        before = head_of(connection)
+        if target is not None:
+            _round(connection, target)
+        left, entered = lineage_of(connection, before), lineage_of(connection, target)
+        undone = tuple(sorted(set(left) - set(entered)))
+        redone = tuple(sorted(set(entered) - set(left)))
+        generation = None if token is None else _generation_of(connection, token)
+        if generation is not None and target is not None:
+            _settle_generation(connection, generation, target)
+        connection.execute(sa.update(Head).values(round_id=target, generation_id=generation))
+        emptied(connection, touched)
+        of_rounds = LabelEvent.c.round_id.in_(undone + redone)
+        images = sa.select(LabelEvent.c.image_id).where(of_rounds).distinct()
+        connection.execute(sa.insert(touched).from_select(["image_id"], images))
+        changed = refresh_current_labels(connection)
+        # Which images to block is known only after labels were derived anew.
+        blockable = _blockable(undone if block else ())
+        count = sa.select(sa.func.count()).select_from(blockable.subquery())
+        blocked = connection.execute(count).scalar_one()
+        move = _record_move(connection, "rollback", before, target, actor, blocked)
+        rows = blockable.add_columns(sa.literal(move))
+        connection.execute(sa.insert(Block).from_select(["image_id", "move_id"], rows))
+    catalogue.checkpoint()
+    return RollbackResult(
+        from_id=before,
+        to_id=target,
+        undone=undone,
+        redone=redone,
+        changed=changed,
+        blocked=blocked,
+        scores_restored=generation is not None,
+    )
+
+
+def _blockable(undone: tuple[int, ...]) -> sa.Select[int]:
+    """Images that these rounds promoted and that have no label now."""
+    return (
+        sa.select(LabelEvent.c.image_id)
+        .join(ImageState, ImageState.c.image_id == LabelEvent.c.image_id)
+        .where(
+            LabelEvent.c.round_id.in_(undone),
+            LabelEvent.c.kind == EventKind.PROMOTE,
+            ImageState.c.standing.is_(None),
+            LabelEvent.c.image_id.not_in(sa.select(Block.c.image_id)),
+        )
+        .distinct()
+    )

@@ -1,4 +1,4 @@
-"""Everything that is only true of SQLite: pragmas, triggers, backups, its error messages.
+"""What is specific to SQLite: pragmas, triggers, backups, its error messages.
 
 Write transactions begin IMMEDIATE, so that a second writer waits its turn instead of
 failing; the write-ahead log lets readers go on meanwhile, and is kept short. Another
@@ -40,33 +40,12 @@ APPEND_ONLY = ("label_event", "round", "head_move")
 """Tables whose rows are never changed and never deleted."""
 
 _NETWORK_FILE_SYSTEMS = frozenset(
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "smb2",
-        "afs",
-        "9p",
-        "lustre",
-        "beegfs",
-        "glusterfs",
-        "fuse.glusterfs",
-        "fuse.sshfs",
-        "fuse.s3fs",
-        "fuse.rclone",
-        "ceph",
-        "fuse.ceph",
-        "gpfs",
-        "ncpfs",
-        "coda",
-        "pvfs2",
-        "orangefs",
-        "davfs",
-        "fuse.davfs",
-    ]
-)
+    {
+        "nfs", "nfs4", "cifs", "smb3", "smbfs", "smb2", "afs", "9p", "lustre", "beegfs",
+        "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.s3fs", "fuse.rclone", "ceph",
+        "fuse.ceph", "gpfs", "ncpfs", "coda", "pvfs2", "orangefs", "davfs", "fuse.davfs",
+    }
+)  # fmt: skip
 
 
 def make_engine(path: Path, *, read_only: bool, temporary: sa.MetaData | None = None) -> Engine:
@@ -310,13 +289,14 @@ def network_file_system(path: Path) -> str | None:
 
 def file_system(path: Path, mounts: str) -> str:
     """The type of the file system that a path lies on, given the system's list of mounts."""
-    place = path.resolve()
-    best, kind = -1, ""
+    resolved = path.resolve()
+    deepest, kind = -1, ""
     for line in mounts.splitlines():
         _, mount, fstype, *_ = line.split(" ")
+        # A space or a backslash in a mount point is written as an octal escape.
         folder = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), mount))
-        if place.is_relative_to(folder) and len(folder.parts) >= best:
-            best, kind = len(folder.parts), fstype
+        if resolved.is_relative_to(folder) and len(folder.parts) >= deepest:
+            deepest, kind = len(folder.parts), fstype
     return kind
 
 
@@ -335,16 +315,12 @@ def translated(path: Path | str) -> Iterator[None]:
         yield
     except CuratorError:
         raise
-    except sa.exc.DBAPIError as error:
-        known = _explain(path, error.orig)
-        if known is None:
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        explained = _explain(path, cause)
+        if explained is None:
             raise
-        raise known from error
-    except sqlite3.Error as error:
-        known = _explain(path, error)
-        if known is None:
-            raise
-        raise known from error
+        raise explained from error
 
 
 def _explain(path: Path | str, error: Any) -> CuratorError | None:

@@ -19,13 +19,13 @@ from itertools import chain
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.arrays import IntArray
 from curator.base.vocabulary import SPLIT_OF_ORIGIN, Split
 from curator.catalogue.bulk import (
     CHUNK,
-    Fetched,
+    chunked,
     column,
     derived_split,
     emptied,
@@ -43,12 +43,12 @@ from curator.statistics.folds import share_rank
 
 
 def unit_keys(
-    images: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    own_keys: NDArray[np.int64],
-    pinned_keys: NDArray[np.int64],
-    pinned_by: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    images: IntArray,
+    groups: IntArray,
+    own_keys: IntArray,
+    pinned_keys: IntArray,
+    pinned_by: IntArray,
+) -> tuple[IntArray, IntArray]:
     """The unit key of every image that is in a group: (image ids ascending, keys).
 
     One entry per primary membership, all arrays (m,) int64: image id, group id, the
@@ -67,9 +67,7 @@ def unit_keys(
     return members, key_of_component[component]
 
 
-def _components(
-    image_index: NDArray[np.int64], groups: NDArray[np.int64], image_count: int
-) -> NDArray[np.int64]:
+def _components(image_index: IntArray, groups: IntArray, image_count: int) -> IntArray:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -271,8 +269,6 @@ def refresh_splits(connection: Connection) -> int:
     return connection.execute(_KEEP).rowcount
 
 
-Ids = NDArray[np.int64]
-
 _MOVE = (
     sa.text("""
 DELETE FROM unit_of WHERE unit_key = (
@@ -286,33 +282,36 @@ WHERE image_id IN (SELECT image_id FROM unit_of)
 )
 
 
-def grouped_before(connection: Connection, grouping_id: int | None) -> Ids:
+def grouped_before(connection: Connection, grouping_id: int | None) -> IntArray:
     """The images in any role in a grouping, which is about to be superseded."""
     query = sa.select(Membership.c.image_id).where(Membership.c.grouping_id == grouping_id)
-    found = connection.execute(query).scalars()
-    return np.unique(np.fromiter(found, dtype=np.int64))
+    return np.unique(np.fromiter(connection.execute(query).scalars(), dtype=np.int64))
 
 
-def refresh_units(connection: Connection, former: Ids) -> int:
+def refresh_units(connection: Connection, former: IntArray) -> int:
     """Derive units and splits of all images in groups, now or before; how many moved."""
     images, keys = unit_keys(*_memberships(connection))
-    alone = np.setdiff1d(former, images)
+    ungrouped = np.setdiff1d(former, images)
     rows = zip(images.tolist(), keys.tolist(), strict=True)
     emptied(connection, unit_of)
     fill(connection, unit_of, ({"image_id": i, "unit_key": key} for i, key in rows))
-    fill(connection, unit_of, _own_units(connection, alone))
+    fill(connection, unit_of, _own_units(connection, ungrouped))
     moved = [connection.execute(statement).rowcount for statement in _MOVE][-1]
     current = sa.select(Grouping.c.id).where(Grouping.c.is_current == 1)
     near = sa.select(Membership.c.image_id).where(Membership.c.grouping_id.in_(current)).distinct()
     emptied(connection, touched)
     connection.execute(sa.insert(touched).from_select(["image_id"], near))
-    fill(connection, touched, _missing_from_touched(connection, former))
+    already = np.fromiter(connection.execute(sa.select(touched.c.image_id)).scalars(), np.int64)
+    missing = np.setdiff1d(former, already).tolist()
+    fill(connection, touched, ({"image_id": image_id} for image_id in missing))
     refresh_splits(connection)
     return moved
 
 
-def _memberships(connection: Connection) -> tuple[Ids, Ids, Ids, Ids, Ids]:
-    """Primary memberships as the arrays that `core.units.unit_keys` takes."""
+def _memberships(
+    connection: Connection,
+) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:
+    """Primary memberships as the arrays that `unit_keys` takes."""
     query = (
         sa.select(
             Membership.c.image_id,
@@ -326,31 +325,25 @@ def _memberships(connection: Connection) -> tuple[Ids, Ids, Ids, Ids, Ids]:
         .join(ImageState, ImageState.c.image_id == Membership.c.image_id)
         .where(Grouping.c.is_current == 1, Membership.c.is_primary == 1)
     )
-    facts = (_facts(row) for row in connection.execute(query))
-    flat = np.fromiter(chain.from_iterable(facts), dtype=np.int64).reshape(-1, 5)
+    numbers = (
+        (image_id, group_id, own_unit_key(sha256), pinned_key or 0, pinned_by or 0)
+        for image_id, group_id, sha256, pinned_key, pinned_by in connection.execute(query)
+    )
+    flat = np.fromiter(chain.from_iterable(numbers), dtype=np.int64).reshape(-1, 5)
     images, groups, own, pinned, by = np.ascontiguousarray(flat.T)
     return images, groups, own, pinned, by
 
 
-def _facts(row: Fetched) -> tuple[int, int, int, int, int]:
-    image_id, group_id, sha256, pinned_key, pinned_by = row
-    return image_id, group_id, own_unit_key(sha256), pinned_key or 0, pinned_by or 0
-
-
-def _own_units(connection: Connection, images: Ids) -> list[dict[str, int]]:
+def _own_units(connection: Connection, images: IntArray) -> list[dict[str, int]]:
     """The units of images that are in no group any more: what was pinned, or their own."""
     rows = []
     query = sa.select(Image.c.id, Image.c.sha256, ImageState.c.pinned_key).join(
         ImageState, ImageState.c.image_id == Image.c.id
     )
-    for start in range(0, len(images), CHUNK):
-        some = within(Image.c.id, images[start : start + CHUNK].tolist())
-        for image_id, sha256, pinned_key in connection.execute(query.where(some)):
+    for ids in chunked(images.tolist(), CHUNK):
+        for image_id, sha256, pinned_key in connection.execute(
+            query.where(within(Image.c.id, ids))
+        ):
             key = own_unit_key(sha256) if pinned_key is None else pinned_key
             rows.append({"image_id": image_id, "unit_key": key})
     return rows
-
-
-def _missing_from_touched(connection: Connection, former: Ids) -> list[dict[str, int]]:
-    now_in = np.fromiter(connection.execute(sa.select(touched.c.image_id)).scalars(), np.int64)
-    return [{"image_id": image_id} for image_id in np.setdiff1d(former, now_in).tolist()]

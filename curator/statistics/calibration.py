@@ -1,4 +1,4 @@
-"""From what a head says to what can be expected: probabilities mapped on human labels.
+"""Calibration: margins of heads mapped to probabilities on human labels.
 
 A map has two parameters per head, p = sigmoid(exp(a) * margin + b), so it is monotone and
 cannot follow noise. It is fitted, without class weights, on margins of images that never
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from curator.base.arrays import BoolArray, FloatArray, IntArray
 
 _SHARED_SPREAD = (1.0, 2.0)
 _HEAD_SPREAD = (0.25, 0.5)
@@ -28,21 +28,16 @@ _LARGEST_EXPONENT = 35.0
 class CalibrationMap:
     """One monotone map per head: `log_slope` and `intercept` are (K,) float64."""
 
-    log_slope: Floats
-    intercept: Floats
+    log_slope: FloatArray
+    intercept: FloatArray
 
-    def probabilities(self, margins: NDArray[np.floating]) -> Floats:
+    def probabilities(self, margins: NDArray[np.floating]) -> FloatArray:
         """P(positive) per head, (rows, K), for margins (rows, K)."""
         return sigmoid(np.exp(self.log_slope) * margins + self.intercept)
 
 
-def identity_map(heads: int) -> CalibrationMap:
-    """The map under which probabilities are those that the heads claim."""
-    return CalibrationMap(np.zeros(heads), np.zeros(heads))
-
-
 def calibrate_out_of_fold(
-    margins: NDArray[np.floating], folds: NDArray[np.int64], positive: NDArray[np.bool_], heads: int
+    margins: NDArray[np.floating], folds: IntArray, positive: BoolArray, heads: int
 ) -> CalibrationMap:
     """Maps from out-of-fold margins: row i was scored by head `folds[i]`, which it never taught.
 
@@ -57,7 +52,7 @@ def calibrate_out_of_fold(
 
 
 def calibrate_on_pool(
-    margins: NDArray[np.floating], positive: NDArray[np.bool_], start: CalibrationMap
+    margins: NDArray[np.floating], positive: BoolArray, start: CalibrationMap
 ) -> CalibrationMap:
     """Maps from a random sample of the pool that taught no head.
 
@@ -76,10 +71,10 @@ def calibrate_on_pool(
     return _as_map(fitted)
 
 
-def sigmoid(x: NDArray[np.floating]) -> Floats:
+def sigmoid(x: NDArray[np.floating]) -> FloatArray:
     """1 / (1 + exp(-x)) in float64, without overflow."""
     clipped = np.clip(np.asarray(x, dtype=np.float64), -_LARGEST_EXPONENT, _LARGEST_EXPONENT)
-    result: Floats = 1.0 / (1.0 + np.exp(-clipped))
+    result: FloatArray = 1.0 / (1.0 + np.exp(-clipped))
     return result
 
 
@@ -90,7 +85,7 @@ def _as_map(fitted: list[tuple[float, float]]) -> CalibrationMap:
 
 def _fit(
     margins: NDArray[np.floating],
-    positive: NDArray[np.bool_],
+    positive: BoolArray,
     *,
     centre: tuple[float, float],
     spread: tuple[float, float],
@@ -131,7 +126,11 @@ def _fit(
 
 
 def _penalised_loss(
-    point: Floats, margins: Floats, target: Floats, mean: Floats, precision: Floats
+    point: FloatArray,
+    margins: FloatArray,
+    target: FloatArray,
+    mean: FloatArray,
+    precision: FloatArray,
 ) -> float:
     z = np.exp(point[0]) * margins + point[1]
     loss = np.logaddexp(0.0, z) - target * z
@@ -139,13 +138,17 @@ def _penalised_loss(
 
 
 def _newton_step(
-    point: Floats, margins: Floats, target: Floats, mean: Floats, precision: Floats
-) -> Floats:
+    point: FloatArray,
+    margins: FloatArray,
+    target: FloatArray,
+    mean: FloatArray,
+    precision: FloatArray,
+) -> FloatArray:
     """A descent step: the Hessian's expected part (Gauss-Newton) plus the priors is positive."""
     scaled = np.exp(point[0]) * margins
     p = sigmoid(scaled + point[1])
     rows = np.stack([scaled, np.ones_like(scaled)])
     gradient = rows @ (p - target) + precision * (point - mean)
     curvature = (rows * (p * (1 - p))) @ rows.T + np.diag(precision)
-    step: Floats = -np.linalg.solve(curvature, gradient)
+    step: FloatArray = -np.linalg.solve(curvature, gradient)
     return step

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.base.arrays import BoolArray
 from curator.statistics.bounds import clopper_pearson_interval
 
 
@@ -62,14 +63,14 @@ class ReliabilityBin:
     high_share: float
 
 
-def error_estimate(wrong: NDArray[np.bool_], confidence: float = 0.95) -> ErrorEstimate:
+def error_estimate(wrong: BoolArray, confidence: float = 0.95) -> ErrorEstimate:
     """The share of True in `wrong`, with the Clopper-Pearson interval."""
     errors, sample = int(wrong.sum()), len(wrong)
     low, high = clopper_pearson_interval(errors, sample, confidence)
     return ErrorEstimate(errors=errors, sample=sample, low=low, high=high)
 
 
-def confusion(predicted: NDArray[np.bool_], positive: NDArray[np.bool_]) -> Confusion:
+def confusion(predicted: BoolArray, positive: BoolArray) -> Confusion:
     """Counts of predicted against true positives, both (rows,)."""
     return Confusion(
         true_positive=int((predicted & positive).sum()),
@@ -79,25 +80,25 @@ def confusion(predicted: NDArray[np.bool_], positive: NDArray[np.bool_]) -> Conf
     )
 
 
-def brier_score(probability: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
+def brier_score(probability: NDArray[np.floating], positive: BoolArray) -> float:
     """Mean squared difference of probability and outcome. Brier (1950), Mon. Weather Rev. 78."""
     return float(np.mean(np.square(probability - positive)))
 
 
 def reliability(
-    probability: NDArray[np.floating], positive: NDArray[np.bool_], bins: int = 10
+    probability: NDArray[np.floating], positive: BoolArray, bins: int = 10
 ) -> tuple[ReliabilityBin, ...]:
     """The reliability diagram over equal bins of probability; empty bins are left out."""
-    index = np.minimum((np.asarray(probability) * bins).astype(int), bins - 1)
-    found = []
-    for place in range(bins):
-        inside = index == place
+    index = np.minimum((np.asarray(probability) * bins).astype(int), bins - 1)  # P = 1: last bin
+    diagram = []
+    for number in range(bins):
+        inside = index == number
         if inside.any():
             estimate = error_estimate(positive[inside])
-            found.append(
+            diagram.append(
                 ReliabilityBin(
-                    low=place / bins,
-                    high=(place + 1) / bins,
+                    low=number / bins,
+                    high=(number + 1) / bins,
                     count=int(inside.sum()),
                     mean_probability=float(np.mean(probability[inside])),
                     share_positive=float(np.mean(positive[inside])),
@@ -105,16 +106,16 @@ def reliability(
                     high_share=estimate.high,
                 )
             )
-    return tuple(found)
+    return tuple(diagram)
 
 
 def expected_calibration_error(
-    probability: NDArray[np.floating], positive: NDArray[np.bool_], bins: int = 10
+    probability: NDArray[np.floating], positive: BoolArray, bins: int = 10
 ) -> float:
     """Mean gap of claim and outcome over the bins, weighted by count.
 
     Naeini, Cooper and Hauskrecht (2015), AAAI.
     """
     diagram = reliability(probability, positive, bins)
-    gaps = sum(one.count * abs(one.mean_probability - one.share_positive) for one in diagram)
+    gaps = sum(each.count * abs(each.mean_probability - each.share_positive) for each in diagram)
     return gaps / max(len(probability), 1)

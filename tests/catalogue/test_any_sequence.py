@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from curator.base.vocabulary import Label, Method, Origin
-from curator.catalogue import checks, labels, rounds
+from curator.catalogue import checks, counts, labels, rounds
 from curator.catalogue.engine import Catalogue
 from tests.catalogue.builders import add_images, decision, new_round, stage, standings
 
@@ -155,7 +155,7 @@ class AnySequence(RuleBasedStateMachine):
             assert standings(self.catalogue, IMAGES) == {
                 image: self._expected(image) for image in IMAGES
             }
-            assert rounds.block_count(self.catalogue) == len(self.blocked)
+            assert counts.counts(self.catalogue).blocked == len(self.blocked)
             assert rounds.lineage(self.catalogue) == self._line(self.head)
 
     def _expected(self, image: int) -> tuple[str, str] | None:

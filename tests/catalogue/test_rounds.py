@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curator.base.vocabulary import Label, Method, Quarantine
-from curator.catalogue import checks, files, labels, pool, rounds
+from curator.catalogue import checks, counts, files, labels, pool, rounds
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.rounds import RoundStatus
 from curator.errors import BusyError, CatalogueError, DataError
@@ -116,7 +116,7 @@ def test_blocked_images_wait_for_a_person(catalogue: Catalogue) -> None:
     run_round(catalogue, promote={2: POSITIVE, 3: POSITIVE, 4: POSITIVE}, revoke=[1])
     say(catalogue, 3, "positive", method=Method.SINGLE)
     result = rounds.rollback(catalogue, 1, block=True, actor="anna")
-    assert result.blocked == rounds.block_count(catalogue) == 2
+    assert result.blocked == counts.counts(catalogue).blocked == 2
     chunk = next(pool.pool_chunks(catalogue, None))
     assert chunk.image_ids[chunk.blocked].tolist() == [2, 4]
 

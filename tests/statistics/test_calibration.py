@@ -13,7 +13,6 @@ from curator.statistics.calibration import (
     CalibrationMap,
     calibrate_on_pool,
     calibrate_out_of_fold,
-    identity_map,
     sigmoid,
 )
 
@@ -93,7 +92,7 @@ def test_a_sample_of_the_pool_moves_probabilities_to_the_share_of_the_pool() -> 
     assert claimed == pytest.approx(pool_positive.mean(), abs=0.01)
 
 
-def test_the_identity_map_says_what_the_heads_say() -> None:
+def test_zeros_are_the_map_that_changes_nothing() -> None:
     margins = np.array([[0.0, 1.0], [-2.0, 50.0]])
-    assert identity_map(2).probabilities(margins) == pytest.approx(sigmoid(margins))
-    assert isinstance(identity_map(2), CalibrationMap)
+    unchanged = CalibrationMap(np.zeros(2), np.zeros(2))
+    assert unchanged.probabilities(margins) == pytest.approx(sigmoid(margins))

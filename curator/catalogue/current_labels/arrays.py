@@ -1,7 +1,7 @@
-"""What people had said by some moment, counted for all images at once.
+"""The human labels of all images at some moment: the rule as arithmetic on arrays.
 
-`core.standing` is the rule for one image; here it is arithmetic on arrays, so that the labels
-of each round can be counted again from the events. A test holds the two against each other.
+`rule.py` is the rule for one image; this form lets reports count the labels at each round again
+from the events. A test compares the two.
 """
 
 from __future__ import annotations
@@ -9,12 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from curator.base.arrays import BoolArray, CodeArray, IntArray
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, code_of
-
-Ints = NDArray[np.int64]
-Codes = NDArray[np.int8]
 
 _ASSERT = code_of(EventKind.ASSERT)
 _IMPORT = code_of(Method.IMPORT)
@@ -30,52 +27,53 @@ class PeopleEvents:
     number for each session, -1 for events of none.
     """
 
-    event_ids: Ints
-    image_ids: Ints
-    targets: Ints
-    kinds: Codes
-    labels: Codes
-    origins: Codes
-    methods: Codes
-    moments: Ints
-    sessions: Ints
+    event_ids: IntArray
+    image_ids: IntArray
+    targets: IntArray
+    kinds: CodeArray
+    labels: CodeArray
+    origins: CodeArray
+    methods: CodeArray
+    moments: IntArray
+    sessions: IntArray
 
     def until(self, moment: int) -> PeopleEvents:
         """Those made at or before a moment."""
         return self.where(self.moments <= moment)
 
-    def where(self, chosen: NDArray[np.bool_]) -> PeopleEvents:
-        """Those that a mask (n,) chooses."""
-        return PeopleEvents(**{name: getattr(self, name)[chosen] for name in self.__slots__})
+    def where(self, selection: BoolArray | IntArray) -> PeopleEvents:
+        """Those that a mask (n,) or an array of positions selects."""
+        return PeopleEvents(**{name: getattr(self, name)[selection] for name in self.__slots__})
 
 
-def current_labels_of_people(events: PeopleEvents) -> tuple[Ints, Codes, Codes]:
-    """Images with a standing human label, by id; its `CurrentLabel` code and its origin's code.
+def current_labels_of_people(events: PeopleEvents) -> tuple[IntArray, CodeArray, CodeArray]:
+    """Images with a current human label, by id; its `CurrentLabel` code and its origin's code.
 
-    The same as `core.standing.standing_label` says of each image's events of people.
+    The same as `current_labels.rule.current_label` gives for each image's events of people.
     """
-    taken_back = np.isin(events.event_ids, events.targets[events.targets > 0])
-    kept = events.where((events.kinds == _ASSERT) & ~taken_back)
-    order = np.lexsort((kept.event_ids, kept.image_ids))
-    kept = kept.where(order)  # type: ignore[arg-type]  # an order chooses as well as a mask
-    count = len(order)
+    retracted = np.isin(events.event_ids, events.targets[events.targets > 0])
+    asserted = events.where((events.kinds == _ASSERT) & ~retracted)
+    asserted = asserted.where(np.lexsort((asserted.event_ids, asserted.image_ids)))
+    count = len(asserted.image_ids)
     if not count:
-        return kept.image_ids, kept.labels, kept.origins
-    first = np.flatnonzero(np.r_[True, np.diff(kept.image_ids) != 0])
+        return asserted.image_ids, asserted.labels, asserted.origins
+    first = np.flatnonzero(np.r_[True, np.diff(asserted.image_ids) != 0])
     last = np.r_[first[1:], count] - 1
-    contradicted = _contradicted(kept, first, last)
-    standing = _STANDING_OF_LABEL[kept.labels[last]]
-    standing = np.where(contradicted, code_of(CurrentLabel.CONFLICT), standing).astype(np.int8)
-    return kept.image_ids[last], standing, kept.origins[last]
+    standing = _STANDING_OF_LABEL[asserted.labels[last]]
+    conflict = code_of(CurrentLabel.CONFLICT)
+    standing = np.where(_contradicted(asserted, first, last), conflict, standing).astype(np.int8)
+    return asserted.image_ids[last], standing, asserted.origins[last]
 
 
-def _contradicted(kept: PeopleEvents, first: Ints, last: Ints) -> NDArray[np.bool_]:
-    """Per image, whether the imports since anybody last looked name both classes."""
-    places = np.arange(len(kept.image_ids))
-    looked = np.where(kept.methods != _IMPORT, places, -1)
-    since = np.maximum(first, np.maximum.accumulate(looked)[last] + 1)
+def _contradicted(asserted: PeopleEvents, first: IntArray, last: IntArray) -> BoolArray:
+    """Per image, whether the imports since the last personal decision name both classes."""
+    positions = np.arange(len(asserted.image_ids))
+    personal = np.where(asserted.methods != _IMPORT, positions, -1)
+    # The latest personal decision up to each position may be another image's: hence `first`.
+    since = np.maximum(first, np.maximum.accumulate(personal)[last] + 1)
     both = np.ones(len(first), dtype=np.bool_)
     for label in (Label.POSITIVE, Label.NEGATIVE):
-        said = np.r_[0, np.cumsum(kept.labels == code_of(label))]
-        both &= said[last + 1] > said[since]
+        # The difference of two running counts is the count between them.
+        counts = np.r_[0, np.cumsum(asserted.labels == code_of(label))]
+        both &= counts[last + 1] > counts[since]
     return both

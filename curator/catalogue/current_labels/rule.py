@@ -1,8 +1,8 @@
-"""Which label stands for an image: the rule, in plain Python, over its events.
+"""The current label of an image: the rule in plain Python, over its events.
 
-People outrank rounds. The last word of a person counts, but imported lists that say both
-classes contradict each other until somebody looks. The catalogue keeps the same rule in
-SQL for speed; `curator verify` and the tests hold the two against each other.
+People outrank rounds. The last decision of a person counts, but imported lists that name both
+classes contradict each other until a person decides. The same rule is in `sql.py`, for speed,
+and in `arrays.py`, for all images at a past moment; `curator verify` and tests compare them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Orig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFacts:
-    """What the rule needs to know of one event; ids ascend in the order of events."""
+    """The fields of an event that the rule uses; ids ascend in the order of events."""
 
     event_id: int
     kind: EventKind
@@ -29,7 +29,7 @@ class EventFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedLabel:
-    """What stands, and the event that it rests on. Round and probability: promotions only."""
+    """A current label and the event that gave it. Round and probability: promotions only."""
 
     standing: CurrentLabel
     origin: Origin
@@ -39,9 +39,10 @@ class DerivedLabel:
 
 
 def current_label(events: Sequence[EventFacts], lineage: Set[int]) -> DerivedLabel | None:
-    """The standing label of one image, or None.
+    """The current label of one image, or None.
 
-    `events` are all events of the image in order; `lineage` holds the rounds that stand.
+    `events` are all events of the image in order; `lineage` holds the rounds on the way to
+    the head.
     """
     return _of_people(events) or _of_rounds(events, lineage)
 
@@ -64,13 +65,13 @@ def _of_people(events: Sequence[EventFacts]) -> DerivedLabel | None:
 
 
 def _contradicted(asserted: Sequence[EventFacts]) -> bool:
-    """Whether the imports since anybody last looked name both classes."""
-    said = set()
+    """Whether the imports since the last personal decision name both classes."""
+    labels = set()
     for event in reversed(asserted):
         if event.method is not Method.IMPORT:
             break
-        said.add(event.label)
-    return {Label.POSITIVE, Label.NEGATIVE} <= said
+        labels.add(event.label)
+    return {Label.POSITIVE, Label.NEGATIVE} <= labels
 
 
 def _of_rounds(events: Sequence[EventFacts], lineage: Set[int]) -> DerivedLabel | None:

@@ -1,8 +1,8 @@
-"""Keeping standing labels in step with the events, for a set of images at once.
+"""Current labels derived from the events in SQL, for a set of images at once.
 
-This is `core.standing`'s rule in SQL: a person's last word, unless imports since anybody
-looked name both classes; else the newest promotion or revocation of a round on the way
-to the head. It always derives from the events, never from what stood before.
+This is the rule of `rule.py`: a person's last decision, unless imports since the last personal
+one name both classes; else the newest promotion or revocation of a round on the way to the
+head. It always derives from the events, never from the label before.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ WHERE image_id IN (SELECT image_id FROM derived_label)
 
 
 def refresh_current_labels(connection: Connection) -> int:
-    """Derive the standing labels of the images in `touched`; how many changed."""
+    """Derive the current labels of the images in `touched`; how many changed."""
     rows = ({"id": round_id} for round_id in lineage_of(connection, head_of(connection)))
     fill(connection, emptied(connection, standing_round), rows)
     emptied(connection, derived_label)
@@ -76,7 +76,7 @@ def refresh_current_labels(connection: Connection) -> int:
 
 
 def head_of(connection: Connection) -> int | None:
-    """The round that stands."""
+    """The current round, None before the first one."""
     return connection.execute(sa.select(Head.c.round_id)).scalar_one()
 
 

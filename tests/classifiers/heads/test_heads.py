@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from curator.classifiers.heads.model import FrozenClassifier, load_classifier, standardize
 from curator.classifiers.heads.solver import fit_heads
 from curator.errors import LearnError
-from curator.statistics.calibration import CalibrationMap, identity_map
+from curator.statistics.calibration import CalibrationMap
 
 
 def draw(rows: int, features: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +103,7 @@ def test_a_classifier_survives_its_file_and_a_changed_file_does_not(tmp_path: Pa
     classifier = FrozenClassifier(
         standardizer=standard,
         heads=heads,
-        calibration=identity_map(3),
+        calibration=CalibrationMap(np.zeros(3), np.zeros(3)),
         alone=CalibrationMap(np.full(3, 0.5), np.full(3, -1.0)),
         settings={"folds": 3},
     )
