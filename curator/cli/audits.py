@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curator.cli import screen
 from curator.cli.invocation import Invocation, invocation
 from curator.cli.options import AsJson, flag
 from curator.cli.output import count, emit, emit_json, shown, table
@@ -115,14 +114,14 @@ def _answer(
     call: Invocation, workspace: Workspace, report: AuditReport, *, elsewhere: bool, plain: bool
 ) -> None:
     """Put the images before the person, or say how else they can be answered."""
-    from curator.cli.review import review_lines
+    from curator.cli.review import review_lines, review_on_screen, there_is_a_screen
     from curator.report.status import status
     from curator.review.filter import WHOLE
 
     if report.waiting and plain and not elsewhere:
         review_lines(call, workspace, "audit", None, WHOLE)
-    elif report.waiting and not elsewhere and screen.there_is_a_screen():
-        screen.review_on_screen(workspace, "audit", like=None, goal=report.waiting, view=WHOLE)
+    elif report.waiting and not elsewhere and there_is_a_screen():
+        review_on_screen(workspace, "audit", like=None, goal=report.waiting, view=WHOLE)
     elif report.waiting:
         audit_id = report.record.audit_id if report.record else None
         call.say(f"Audit {audit_id} is open: {count(report.waiting, 'image')} to look at.")

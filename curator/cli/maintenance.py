@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Annotated
 
 import typer
 
-from curator.cli import screen
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, flag
-from curator.cli.output import count, duration, emit, emit_json, shown
+from curator.cli.output import count, duration, emit, emit_json, narrate, shown
+from curator.cli.review import there_is_a_screen
 from curator.errors import CatalogueError, CuratorError, WorkspaceError
 
 _MARKS = {"ok": "ok  ", "warn": "mind", "fail": "FAIL"}
@@ -84,6 +85,22 @@ def doctor(context: typer.Context, json: AsJson = False) -> None:
             emit(f"{_MARKS[line.health]} {line.name:<10} {shown(line.finding)}")
             if line.advice:
                 emit(f"{'':<15}{shown(line.advice)}")
-        screen.try_terminal()
+        _try_terminal()
     if not report.healthy:
         raise WorkspaceError("Something stands in the way.", "Mend what is marked above.")
+
+
+def _try_terminal() -> None:
+    """Say what this terminal can show, and show it a picture; nothing where there is none."""
+    if not there_is_a_screen() or os.environ.get("TEXTUAL_DRIVER"):
+        return
+    from rich.console import Console
+
+    from curator.tui.pictures import try_out
+    from curator.tui.terminal import look_at_terminal
+
+    terminal = look_at_terminal(os.environ)
+    narrate(f"\nThis terminal: {terminal.description}.")
+    console = Console(stderr=True)
+    for part in try_out(terminal):
+        console.print(part)

@@ -1,24 +1,34 @@
-"""Commands that put images before a person: `queue` and the plain `review`."""
+"""Commands that put images before a person: `queue`, and `review` on a screen or line by line."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from curator.base.actor import current_user
-from curator.cli import complete, screen, show_review
+from curator.base.vocabulary import Label
+from curator.cli import complete
 from curator.cli.invocation import Invocation, invocation
 from curator.cli.options import AsJson, Force, flag, named_path
-from curator.cli.output import count, emit, emit_json, narrate
+from curator.cli.output import count, emit, emit_json, narrate, shown
 from curator.errors import UsageError
+from curator.settings.keys import resolve_keys
 
 if TYPE_CHECKING:
+    from curator.review.cards import ImageCard
     from curator.review.filter import QueueView
+    from curator.review.queues import QueueRow
     from curator.review.session import ReviewSession
+    from curator.settings.sections import ClassesSettings
     from curator.workspace import Workspace
+
+_LOOPBACK = "127.0.0.1"
 
 QueueName = Annotated[
     str,
@@ -79,12 +89,13 @@ def queue(
 
     Example: curator queue borderline --size 200 --output look.csv
     """
-    from curator.review import queues as workflow
-    from curator.review.mixing import EXPLANATION
+    from curator.review.queue_files import queue_csv, write_queue, write_tasks
+    from curator.review.queues import BORDERLINE_MIX
+    from curator.review.queues import queue as workflow
 
     call = invocation(context)
     with call.workspace() as workspace:
-        rows = workflow.queue(
+        rows = workflow(
             workspace,
             name,
             size=size,
@@ -94,20 +105,31 @@ def queue(
         )
         classes = workspace.settings.classes
     if name == "borderline":
-        call.say(f"borderline: {EXPLANATION}.")
+        call.say(f"borderline: {BORDERLINE_MIX}.")
     if output is not None and output.suffix.lower() == ".json":
-        from curator.review.label_studio import write_tasks
-
         beside = write_tasks(rows, output, classes, force=force, relative_to=relative_to)
         call.say(f"Wrote {count(len(rows), 'task')} for Label Studio to {output}.")
         call.say(f"{beside} is the labelling interface for the project.")
     elif output is not None:
-        workflow.write_queue(rows, output, force=force, relative_to=relative_to)
+        write_queue(rows, output, force=force, relative_to=relative_to)
         call.say(f"Wrote {count(len(rows), 'image')} to {output}.")
     if json:
-        emit_json([show_review.as_json(row) for row in rows])
+        emit_json([_as_json(row) for row in rows])
     elif output is None:
-        emit(workflow.queue_csv(rows, relative_to=relative_to).removesuffix("\n"))
+        emit(queue_csv(rows, relative_to=relative_to).removesuffix("\n"))
+
+
+def _as_json(row: QueueRow) -> dict[str, Any]:
+    """A row of a queue for `--json`; the path is written as in a manifest."""
+    from curator.base.text import path_text
+
+    return {
+        "path": path_text(row.path),
+        "sha256": row.sha256.hex(),
+        "probability": row.probability,
+        "suggestion": row.suggestion,
+        "quarantine": row.quarantine or None,
+    }
 
 
 def review(
@@ -135,26 +157,90 @@ def review(
     Example: curator review diverse
     """
     call = invocation(context)
-    if web:
-        _refuse_unknown(call, name, image, view)
-        screen.serve(call, name, image, address=address, goal=goal, view=view)
-        return
     with call.workspace() as workspace:
-        like = _image_id(workspace, image)
-        wanted = screen.wanted_view(workspace, view)
-        if screen.there_is_a_screen() and not plain:
-            screen.review_on_screen(workspace, name, like=like, goal=goal, view=wanted)
+        like, queue_view = _image_id(workspace, image), _read_view(workspace, view)
+        if web:
+            # What is wrong with the queue is said before a browser is asked to open it.
+            from curator.review.image_source import ImageSource
+
+            ImageSource(workspace, name, seed=0, like=like, view=queue_view)
+        elif there_is_a_screen() and not plain:
+            review_on_screen(workspace, name, like=like, goal=goal, view=queue_view)
         else:
-            review_lines(call, workspace, name, like, wanted)
+            review_lines(call, workspace, name, like, queue_view)
+    if web:
+        from curator.tui.serving import serve_review
+
+        host, port = host_and_port(address)
+        command = [sys.executable, "-m", "curator", "-w", str(call.root()), "review", name]
+        command += [image] if image else []
+        command += ["--goal", str(goal)] if goal else []
+        command += ["--filter", view] if view else []
+        serve_review(command, host=host, port=port, say=call.say)
 
 
-def _refuse_unknown(call: Invocation, name: str, image: str | None, view: str) -> None:
-    """Say what is wrong with a queue before a browser is asked to open it."""
-    from curator.review.image_source import open_image_source
+def there_is_a_screen() -> bool:
+    """Whether an interface can be drawn here: a terminal that can move its cursor."""
+    if os.environ.get("TEXTUAL_DRIVER"):  # served to a browser
+        return True
+    drawable = os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+    return drawable and sys.stdin.isatty() and sys.stderr.isatty()
 
-    with call.workspace() as workspace:
-        like, wanted = _image_id(workspace, image), screen.wanted_view(workspace, view)
-        open_image_source(workspace, name, seed=0, like=like, view=wanted)
+
+def _read_view(workspace: Workspace, text: str) -> QueueView:
+    """The filter and order that `--filter` asks for. Raises UsageError if it says neither."""
+    from curator.catalogue.sources import list_sources
+    from curator.review.filter import read_view
+
+    classes = workspace.settings.classes
+    sources = tuple(source.name for source in list_sources(workspace.catalogue))
+    try:
+        return read_view(text, classes, sources)
+    except ValueError as error:
+        raise UsageError(f"--filter: {error}.", "See docs/review.md.") from None
+
+
+def _image_id(workspace: Workspace, image: str | None) -> int | None:
+    if image is None:
+        return None
+    from curator.catalogue.images import find_named_image
+
+    return find_named_image(workspace.catalogue, image)
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """What HOST:PORT says; this computer alone, and port 0, where it says nothing.
+
+    Raises UsageError if it is no address.
+    """
+    bare = address.count(":") > 1 and not address.startswith("[")  # an IPv6 host and no port
+    alone = bare or address.endswith("]") or ":" not in address
+    host, _, port = (address, "", "") if alone else address.rpartition(":")
+    if port and not (port.isascii() and port.isdigit()):
+        raise UsageError(f"`{address}` is no address.", "Write HOST:PORT, as 127.0.0.1:8765.")
+    return host.removeprefix("[").removesuffix("]") or _LOOPBACK, int(port or 0)
+
+
+def review_on_screen(
+    workspace: Workspace, queue: str, *, like: int | None, goal: int | None, view: QueueView
+) -> None:
+    """Review until the person leaves, then say how it went."""
+    from curator.review.outcome import summary_lines
+    from curator.tui.start import run_review
+
+    classes = workspace.settings.classes
+    summary = run_review(
+        workspace,
+        queue,
+        actor=current_user(),
+        environment=os.environ,
+        like=like,
+        goal=goal,
+        view=view,
+    )
+    if not os.environ.get("TEXTUAL_DRIVER"):  # there standard output is the browser's
+        for line in summary_lines(summary, classes.name_of):
+            emit(shown(line))
 
 
 def review_lines(
@@ -163,24 +249,24 @@ def review_lines(
     """The plain review."""
     from curator.review.session import ReviewSession
 
-    keys = show_review.TypedAnswers(workspace.settings.classes, workspace.settings.review.keys)
+    keys = TypedAnswers(workspace.settings.classes, workspace.settings.review.keys)
     with ReviewSession(
         workspace, name, actor=current_user(), like=like, view=view, progress=call.progress()
-    ) as desk:
-        desk.current()  # a queue that cannot be had says so before the keys are explained
-        call.say(f"{desk.queue}: {desk.explanation}.")
+    ) as session:
+        session.current()  # a queue that cannot be had says so before the keys are explained
+        call.say(f"{session.queue}: {session.explanation}.")
         call.say(keys.explanation())
-        _ask(call, desk, keys)
-        emit(f"{count(desk.pace.decided, 'decision')} kept.")
+        _ask(call, session, keys)
+        emit(f"{count(session.pace.decided, 'decision')} kept.")
 
 
-def _ask(call: Invocation, desk: ReviewSession, keys: show_review.TypedAnswers) -> None:
+def _ask(call: Invocation, session: ReviewSession, keys: TypedAnswers) -> None:
     """Put image after image before the person until there is none or they have enough."""
-    from curator.review.sentences import NOTHING_TO_UNDO, meanwhile, taken_back
+    from curator.review.outcome import NOTHING_TO_UNDO, meanwhile, taken_back
 
-    name_of = desk.workspace.settings.classes.name_of
+    name_of = session.workspace.settings.classes.name_of
     number = 1
-    while (card := desk.current()) is not None:
+    while (card := session.current()) is not None:
         narrate(keys.announcement(card, number))
         try:
             answer = keys.read(_line(keys.prompt()))
@@ -190,22 +276,17 @@ def _ask(call: Invocation, desk: ReviewSession, keys: show_review.TypedAnswers) 
         if answer.move == "quit":
             return
         if answer.move == "undo":
-            undone = desk.undo()
+            undone = session.undo()
             call.say(NOTHING_TO_UNDO if undone is None else taken_back(undone, name_of))
             number -= undone is not None and not undone.earlier_session
         elif answer.move == "skip":
-            desk.skip()
+            session.skip()
             number += 1
         elif answer.label is not None:
-            verdict = desk.decide(answer.label, reasons=answer.reasons)
+            decision = session.decide(answer.label, reasons=answer.reasons)
             number += 1
-            if (news := desk.news_about(verdict)) is not None:
-                call.say(
-                    meanwhile(
-                        kind=news.kind, label=news.label, round=news.round, actor=news.actor,
-                        mine=verdict.label, name_of=name_of,
-                    )
-                )  # fmt: skip
+            if (news := session.news_about(decision)) is not None:
+                call.say(meanwhile(news, decision, name_of))
     call.say("The queue has nothing more.")
 
 
@@ -217,9 +298,105 @@ def _line(prompt: str) -> str:
     return sys.stdin.readline() or "quit"
 
 
-def _image_id(workspace: Workspace, image: str | None) -> int | None:
-    if image is None:
-        return None
-    from curator.catalogue.images import find_named_image
+Move = Literal["skip", "undo", "quit"]
 
-    return find_named_image(workspace.catalogue, image)
+
+@dataclass(frozen=True, slots=True)
+class TypedAnswer:
+    """What a line said: a label with its reasons, or a move."""
+
+    label: Label | None = None
+    reasons: tuple[str, ...] = ()
+    move: Move | None = None
+
+
+_ANSWERS = {
+    "positive": TypedAnswer(Label.POSITIVE),
+    "negative": TypedAnswer(Label.NEGATIVE),
+    "unsure": TypedAnswer(Label.UNSURE),
+    "skip": TypedAnswer(move="skip"),
+    "undo": TypedAnswer(move="undo"),
+    "quit": TypedAnswer(move="quit"),
+}
+"""What may be answered, by the name of the action that does it on the screen."""
+
+
+class TypedAnswers:
+    """The answers that a workspace understands: whole words, and the keys of the screen.
+
+    A key means here what it means there, whatever the classes are called; the user's own
+    keys (`review.keys`) count too, as far as one can type them into a line.
+    """
+
+    def __init__(self, classes: ClassesSettings, keys: Mapping[str, str]) -> None:
+        self._reasons = classes.reasons
+        self._names: dict[str, str] = {"positive": classes.positive, "negative": classes.negative}
+        keys_by_action = resolve_keys(keys)
+        self._keys = {name: _typed(keys_by_action[name]) for name in _ANSWERS}
+        self._words = {name: answer for name, answer in _ANSWERS.items() if name not in self._names}
+        self._words |= {name.casefold(): _ANSWERS[side] for side, name in self._names.items()}
+        self._letters = {key: _ANSWERS[name] for name, keys in self._keys.items() for key in keys}
+
+    def explanation(self) -> str:
+        """One line that says what may be answered."""
+        names = self._names | {"unsure": "not sure"}
+        words = [f"{self._shown(name)} = {names.get(name, name)}" for name in _ANSWERS]
+        reasons = [f"{number} {reason}" for number, reason in enumerate(self._reasons, 1)]
+        after = f" After a class, its reasons: {', '.join(reasons)}." if reasons else ""
+        return f"{', '.join(words)}.{after}"
+
+    def prompt(self) -> str:
+        """What stands before the answer."""
+        return "/".join(self._shown(name) for name in _ANSWERS) + "> "
+
+    def _shown(self, name: str) -> str:
+        keys = self._keys[name]
+        return (keys[0] if keys[0] != " " else "space") if keys else self._names.get(name, name)
+
+    def announcement(self, card: ImageCard, number: int) -> str:
+        """The lines that stand above the answer; of a blind card only where it lies."""
+        parts = []
+        if card.score is not None:
+            parts.append(f"P = {card.score:.3f}")
+        if card.standing is not None:
+            parts.append(f"now {shown(self._names.get(card.standing, card.standing))}")
+            parts[-1] += f" ({card.origin})"
+        elif card.suggestion is not None:
+            parts.append(f"perhaps {shown(self._names[card.suggestion])}")
+        return f"{number}. {shown(card.path)}" + (f"\n   {', '.join(parts)}" if parts else "")
+
+    def read(self, line: str) -> TypedAnswer:
+        """What `line` means. Raises UsageError if it means nothing."""
+        text = line.rstrip("\r\n")
+        text = text.strip() or text[:1]
+        whole = self._letters.get(text) or self._words.get(text.casefold())
+        if whole is not None:
+            return whole
+        for word, rest in _beginnings(text):
+            answer = self._letters.get(word) or self._words.get(word.casefold())
+            if answer is not None and answer.label is not None:
+                return TypedAnswer(answer.label, self._reasons_in(rest))
+        raise UsageError(f"`{text}` is no answer.", self.explanation())
+
+    def _reasons_in(self, text: str) -> tuple[str, ...]:
+        named = {str(number): reason for number, reason in enumerate(self._reasons, 1)}
+        parts = (part.strip() for part in text.split(","))
+        reasons = tuple(named.get(part, part) for part in parts if part)
+        unknown = [reason for reason in reasons if self._reasons and reason not in self._reasons]
+        if unknown:
+            raise UsageError(
+                f"There is no reason `{unknown[0]}`.", f"Known are {', '.join(self._reasons)}."
+            )
+        return reasons
+
+
+def _typed(keys: Sequence[str]) -> tuple[str, ...]:
+    """Those keys that one can type into a line."""
+    return tuple(" " if key == "space" else key for key in keys if len(key) == 1 or key == "space")
+
+
+def _beginnings(text: str) -> Iterator[tuple[str, str]]:
+    """Every way to cut `text` into an answer, of one or more words, and its reasons."""
+    words = text.split(" ")
+    for end in range(len(words) - 1, 0, -1):
+        yield " ".join(words[:end]), " ".join(words[end:])

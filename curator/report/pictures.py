@@ -105,7 +105,7 @@ def load_pictures(
     loaded = []
     try:
         for strip in strips:
-            cards = load_image_cards(workspace, strip.image_ids, why={}, blind=False)
+            cards = load_image_cards(workspace.catalogue, strip.image_ids, why={})
             tiles = []
             for image_id in strip.image_ids:
                 if image_id in cards:

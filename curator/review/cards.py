@@ -12,41 +12,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from curator.base.values import ImageFile, PreviewPlace
-from curator.base.vocabulary import CurrentLabel, GroupKind, Label, Origin, Quarantine, Split
+from curator.base.vocabulary import CurrentLabel, GroupKind, Label, Origin
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import preview_places
 from curator.catalogue.groups import groups_of, unit_mates
-from curator.catalogue.images import FileLocation, ImageDetails, image_details, image_files
-from curator.catalogue.labels import HistoryEvent, LabelRecord, current, history
-from curator.workspace import Workspace
+from curator.catalogue.images import ImageDetails, image_details, image_files
+from curator.catalogue.labels import HistoryEvent, current, history
 
 MATES = 6
 """Group mates that a card names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageCard:
-    """One image as a reviewer meets it.
+class ImageCard(ImageDetails):
+    """One image as a reviewer is shown it.
 
     `path` is absolute bytes, empty if no location is left. `event_id` is the event behind
-    the standing label when the card was loaded. `why` says why the image is in the queue.
+    the current label when the card was loaded. `why` says why the image is in the queue.
     """
 
-    image_id: int
-    sha256: bytes
     path: bytes
-    places: tuple[FileLocation, ...]
-    width: int | None
-    height: int | None
-    size: int
-    format: str
-    score: float | None
-    standing: CurrentLabel | None
-    origin: Origin | None
-    round: int | None
     event_id: int | None
-    split: Split | None
-    quarantine: Quarantine | None
-    detail: str
     file: ImageFile | None
     preview: PreviewPlace | None
     why: str = ""
@@ -54,18 +40,23 @@ class ImageCard:
 
     @property
     def suggestion(self) -> Label | None:
-        """The class that a round gave, else the likelier one, else nothing."""
-        if self.origin is Origin.PROMOTED and self.standing is not None:
-            return Label(self.standing)
-        if self.score is None or self.standing is CurrentLabel.CONFLICT:
-            return None
-        return Label.POSITIVE if self.score >= 0.5 else Label.NEGATIVE
+        """The class that curator leans to."""
+        return suggestion_for(self)
 
     @property
     def settled(self) -> bool:
         """Whether a person has labelled it, and nobody contradicts."""
         people = self.origin not in (None, Origin.PROMOTED)
         return people and self.standing is not CurrentLabel.CONFLICT
+
+
+def suggestion_for(image: ImageDetails) -> Label | None:
+    """The class that a round gave, else the likelier one, else nothing."""
+    if image.origin is Origin.PROMOTED and image.standing is not None:
+        return Label(image.standing)
+    if image.score is None or image.standing is CurrentLabel.CONFLICT:
+        return None
+    return Label.POSITIVE if image.score >= 0.5 else Label.NEGATIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,71 +73,51 @@ NO_CONTEXT = CardContext(mates=(), more_mates=False, user_group="", events=())
 
 
 def load_image_cards(
-    workspace: Workspace, image_ids: Sequence[int], *, why: Mapping[int, str], blind: bool
+    catalogue: Catalogue, image_ids: Sequence[int], *, why: Mapping[int, str]
 ) -> dict[int, ImageCard]:
     """The cards of these images; unknown ones are left out."""
-    catalogue = workspace.catalogue
-    details = image_details(catalogue, image_ids)
     labels = current(catalogue, image_ids)
     files = image_files(catalogue, image_ids)
     previews = preview_places(catalogue, image_ids)
-    return {
-        one: _card(
-            found, labels[one], files.get(one), previews.get(one), why=why.get(one, ""), blind=blind
+    cards = {}
+    for image_id, image in image_details(catalogue, image_ids).items():
+        file = files.get(image_id)
+        first = image.locations[0].path if image.locations else b""
+        cards[image_id] = ImageCard(
+            **{field.name: getattr(image, field.name) for field in dataclasses.fields(image)},
+            path=first if file is None else file.path,
+            event_id=labels[image_id].event_id,
+            file=file,
+            preview=previews.get(image_id),
+            why=why.get(image_id, ""),
         )
-        for one, found in details.items()
-    }
+    return cards
 
 
 def without_hints(card: ImageCard) -> ImageCard:
     """The card as somebody who labels blind may see it."""
     return dataclasses.replace(
-        card, score=None, standing=None, origin=None, round=None, split=None, why="", blind=True
+        card,
+        score=None,
+        probability=None,
+        standing=None,
+        origin=None,
+        round=None,
+        split=None,
+        why="",
+        blocked=False,
+        blind=True,
     )
 
 
-def load_context(workspace: Workspace, image_id: int) -> CardContext:
+def load_context(catalogue: Catalogue, image_id: int) -> CardContext:
     """The group mates and the history of one image."""
-    mates = unit_mates(workspace.catalogue, image_id, limit=MATES + 1)
-    groups = groups_of(workspace.catalogue, [image_id]).get(image_id, ())
-    named = [group.name for group in groups if group.kind is GroupKind.USER]
+    mates = unit_mates(catalogue, image_id, limit=MATES + 1)
+    groups = groups_of(catalogue, [image_id]).get(image_id, ())
+    user_groups = [group.name for group in groups if group.kind is GroupKind.USER]
     return CardContext(
         mates=tuple(mates[:MATES]),
         more_mates=len(mates) > MATES,
-        user_group=named[0] if named else "",
-        events=tuple(history(workspace.catalogue, image_id)),
-    )
-
-
-def _card(
-    image: ImageDetails,
-    label: LabelRecord,
-    file: ImageFile | None,
-    preview: PreviewPlace | None,
-    *,
-    why: str,
-    blind: bool,
-) -> ImageCard:
-    path = file.path if file is not None else (image.locations[0].path if image.locations else b"")
-    return ImageCard(
-        image_id=image.image_id,
-        sha256=image.sha256,
-        path=path,
-        places=image.locations,
-        width=image.width,
-        height=image.height,
-        size=image.size,
-        format=image.format or "",
-        score=image.score,
-        standing=image.standing,
-        origin=image.origin,
-        round=image.round,
-        event_id=label.event_id,
-        split=image.split,
-        quarantine=image.quarantine,
-        detail=image.detail,
-        file=file,
-        preview=preview,
-        why=why,
-        blind=blind,
+        user_group=user_groups[0] if user_groups else "",
+        events=tuple(history(catalogue, image_id)),
     )

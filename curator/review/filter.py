@@ -12,6 +12,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from curator.settings.sections import ClassesSettings
+
 Order = Literal["score", "-score", "source", "class", "round", "new", "old"]
 ORDERS: tuple[str, ...] = get_args(Order)
 
@@ -37,14 +39,13 @@ class QueueView:
         """Whether nothing is left out and nothing reordered."""
         return self == WHOLE
 
-    def describe(self, positive: str, negative: str) -> str:
+    def describe(self, classes: ClassesSettings) -> str:
         """The line of text that this view is read from."""
         parts = []
         if self.source is not None:
             parts.append(f"source:{shlex.quote(self.source)}")
         if self.side is not None:
-            name = positive if self.side == "positive" else negative
-            parts.append(f"class:{shlex.quote(name)}")
+            parts.append(f"class:{shlex.quote(classes.name_of(self.side))}")
         if self.low is not None or self.high is not None:
             low, high = self.low or 0.0, 1.0 if self.high is None else self.high
             parts.append(f"score:{low:g}-{high:g}")
@@ -58,44 +59,42 @@ class QueueView:
 WHOLE = QueueView()
 
 
-def read_view(text: str, *, positive: str, negative: str, sources: tuple[str, ...]) -> QueueView:
+def read_view(text: str, classes: ClassesSettings, sources: tuple[str, ...]) -> QueueView:
     """The view that a line asks for. Raises ValueError with a sentence that says what fails."""
     try:
         words = shlex.split(text)
     except ValueError:
         raise ValueError("a quotation mark is left open") from None
-    found: dict[str, str] = {}
+    parts: dict[str, str] = {}
     for word in words:
         key, sign, value = word.partition(":")
         if not sign or not value or key not in ("source", "class", "score", "round", "sort"):
             raise ValueError(f"`{word}` is not understood; write {EXAMPLE}")
-        found[key] = value
-    low, high = _score(found.get("score"))
+        parts[key] = value
+    low, high = _score(parts.get("score"))
     return QueueView(
-        source=_one_of(found.get("source"), sources, "source"),
-        side=_side(found.get("class"), positive, negative),
+        source=_one_of(parts.get("source"), sources, "source"),
+        side=_side(parts.get("class"), classes),
         low=low,
         high=high,
-        round=_round(found.get("round")),
-        order=_order(found.get("sort")),
+        round=_round(parts.get("round")),
+        order=_order(parts.get("sort")),
     )
 
 
-def _one_of(value: str | None, known: tuple[str, ...], what: str) -> str | None:
-    if value is None or value in known:
+def _one_of(value: str | None, choices: tuple[str, ...], what: str) -> str | None:
+    if value is None or value in choices:
         return value
-    near = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
-    hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known) or 'none'}"
+    near = difflib.get_close_matches(value, choices, n=1, cutoff=0.4)
+    hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(choices) or 'none'}"
     raise ValueError(f"there is no {what} `{value}`; {hint}")
 
 
-def _side(
-    value: str | None, positive: str, negative: str
-) -> Literal["positive", "negative"] | None:
-    name = _one_of(value, (positive, negative), "class")
+def _side(value: str | None, classes: ClassesSettings) -> Literal["positive", "negative"] | None:
+    name = _one_of(value, (classes.positive, classes.negative), "class")
     if name is None:
         return None
-    return "positive" if name == positive else "negative"
+    return "positive" if name == classes.positive else "negative"
 
 
 def _score(value: str | None) -> tuple[float | None, float | None]:

@@ -1,29 +1,34 @@
-"""Where a desk's images come from, and what an answer about them is.
+"""Where a session's images come from: a queue under a filter and an order, or a blind sample.
 
-A supply is a queue seen through a reviewer's filter and order, or a blind sample. It says
-which images come next, whether they are labelled blind, and what becomes of those that are
-skipped or cannot be shown. A desk asks it for a few hundred at a time.
+A source says which images come next, whether they are labelled blind, and what becomes of
+those that are skipped or cannot be shown. The open audit is one more queue: what is skipped
+there or cannot be shown is not replaced by another image, it counts as wrong unless somebody
+still answers it, and answers can be taken back only while that audit is open.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
+from curator.audits.audit import required
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import CurrentLabel, Origin, Quarantine
-from curator.catalogue import claims, queues
+from curator.catalogue import audits, claims, queues
 from curator.catalogue.files import end_quarantine, quarantine_images
 from curator.catalogue.queues import BaseQueue, BrowseQuery, QueueFilter
 from curator.catalogue.sources import find_source
 from curator.errors import UsageError
-from curator.review.audit_source import AuditSource
 from curator.review.cards import ImageCard
 from curator.review.filter import WHOLE, QueueView
-from curator.review.mixing import EXPLANATION
-from curator.review.mixture import borderline
-from curator.review.queues import BLIND_ORIGINS, QUEUES, Request, choose
+from curator.review.queues import (
+    BLIND_ORIGINS,
+    BORDERLINE_MIX,
+    QUEUES,
+    QueueRequest,
+    borderline,
+    choose,
+)
 from curator.settings.file import nearest
 from curator.workspace import Workspace
 
@@ -44,64 +49,12 @@ _BASES = {
 _ORDERED = {"borderline": "undecided", "promoted": "undecided"}
 
 
-class ImageSource(Protocol):
-    """What a desk needs of a queue or a sample."""
+class ImageSource:
+    """The images of one queue.
 
-    @property
-    def queue(self) -> str:
-        """Its name, under which claims and skips are kept."""
-
-    @property
-    def like(self) -> int | None:
-        """The image that it started from, for `similar`."""
-
-    @property
-    def view(self) -> QueueView:
-        """The filter and order in force; the empty one where none is allowed."""
-
-    @property
-    def origin(self) -> Origin:
-        """What decisions about its images are recorded as."""
-
-    @property
-    def blind(self) -> bool:
-        """Whether scores, classes, names and neighbours are hidden; decisions say so, too."""
-
-    @property
-    def explanation(self) -> str:
-        """What it holds, in a few words for the line above the picture."""
-
-    def find(self, size: int, leave_out: QueueFilter) -> Mapping[int, str]:
-        """Its first open images as of now, each with why it is there (or nothing).
-
-        Those that others have claimed and those skipped by this session may be left out.
-        Raises what is wrong with it, DataError or UsageError.
-        """
-
-    def is_settled(self, card: ImageCard) -> bool:
-        """Whether an image that was found need not be looked at any more."""
-
-    def page(self, side: CurrentLabel, size: int, leave_out: QueueFilter) -> Sequence[int]:
-        """Images that the current scores put in a class, for a contact sheet."""
-
-    def skip(self, image_id: int, *, actor: str, session: str) -> None:
-        """An image was left undecided."""
-
-    def unskip(self, image_id: int, *, session: str) -> None:
-        """That was taken back."""
-
-    def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> bool:
-        """An image cannot be shown; whether that was new."""
-
-    def put_back(self, image_id: int, reason: Quarantine) -> None:
-        """That was taken back."""
-
-    def may_undo(self, image_id: int) -> bool:
-        """Whether a decision of an earlier session about this image may be taken back here."""
-
-
-class QueueSource:
-    """The images of one queue. Raises UsageError if there is no such queue to review."""
+    Raises UsageError if there is no such queue to review, DataError if it is `audit` and none
+    is open.
+    """
 
     def __init__(
         self,
@@ -120,68 +73,35 @@ class QueueSource:
         self.origin = BLIND_ORIGINS.get(queue, Origin.REVIEW)
         self.blind = queue in BLIND_ORIGINS
         self._workspace = workspace
+        self._catalogue = workspace.catalogue
         self._seed = seed
         self._progress = progress
-        self._look = self._look_of(view)
+        self._audit = required(workspace.catalogue) if queue == "audit" else None
+        self._browse = self._browse_query()
         self._begun_at = queues.newest_event(workspace.catalogue) if queue == "suspect" else 0
 
     @property
     def explanation(self) -> str:
-        """What the queue holds."""
+        """What it holds, in a few words for the line above the picture."""
+        if self._audit is not None:
+            return (
+                f"audit {self._audit.audit_id}, {self._audit.sample:,} images drawn at random;"
+                " what you skip or cannot tell counts as wrong"
+            )
         if self.queue == "borderline" and self.view.is_empty:
-            return EXPLANATION
+            return BORDERLINE_MIX
         return REVIEWED[self.queue]
 
     def find(self, size: int, leave_out: QueueFilter) -> Mapping[int, str]:
-        """The first images of the queue, within the view."""
-        request = self._request(size, leave_out)
-        if not self.view.is_empty:
-            return dict.fromkeys(self._seen_through_view(request), "")
-        if self.queue == "borderline":
-            return borderline(request)
-        return dict.fromkeys(choose(self.queue, request), "")
+        """Its first open images as of now, each with why it is there (or nothing).
 
-    def is_settled(self, card: ImageCard) -> bool:
-        """Whether a person has labelled it; a suspect label must have been looked at since."""
-        if self.queue == "suspect":
-            return (card.event_id or 0) > self._begun_at
-        return card.settled
-
-    def page(self, side: CurrentLabel, size: int, leave_out: QueueFilter) -> Sequence[int]:
-        """Images that the current scores put in a class, surest first, within the view."""
-        catalogue = self._workspace.catalogue
-        if self.view.is_empty:
-            return queues.leaning(catalogue, side, size=size, leave_out=leave_out)
-        order = self.view.order or ("-score" if side is CurrentLabel.POSITIVE else "score")
-        look = dataclasses.replace(self._look, side=side, order=order)
-        return queues.browse(
-            catalogue, BaseQueue.WITHOUT_HUMAN, look, size=size, leave_out=leave_out
-        )
-
-    def skip(self, image_id: int, *, actor: str, session: str) -> None:
-        """It does not come again in this session."""
-        claims.skip(
-            self._workspace.catalogue, image_id, queue=self.queue, actor=actor, session=session
-        )
-
-    def unskip(self, image_id: int, *, session: str) -> None:
-        """It may come again."""
-        claims.unskip(self._workspace.catalogue, image_id, queue=self.queue, session=session)
-
-    def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> bool:
-        """Put it into quarantine."""
-        return quarantine_images(self._workspace.catalogue, {image_id: (reason, detail)}) == 1
-
-    def put_back(self, image_id: int, reason: Quarantine) -> None:
-        """Take it out of quarantine again."""
-        end_quarantine(self._workspace.catalogue, image_id, reason)
-
-    def may_undo(self, image_id: int) -> bool:
-        """One's own decisions can always be taken back."""
-        return True
-
-    def _request(self, size: int, leave_out: QueueFilter) -> Request:
-        return Request(
+        Raises DataError or UsageError where the queue has nothing to go by.
+        """
+        if self._audit is not None:
+            return dict.fromkeys(
+                audits.waiting_ids(self._catalogue, self._audit, size=size, leave_out=leave_out), ""
+            )
+        request = QueueRequest(
             workspace=self._workspace,
             size=size,
             seed=self._seed,
@@ -189,21 +109,77 @@ class QueueSource:
             leave_out=leave_out,
             progress=self._progress,
         )
+        if not self.view.is_empty:
+            return dict.fromkeys(self._through_view(request), "")
+        if self.queue == "borderline":
+            return borderline(request)
+        return dict.fromkeys(choose(self.queue, request), "")
 
-    def _seen_through_view(self, request: Request) -> Sequence[int]:
-        catalogue = self._workspace.catalogue
-        base = _BASES.get(self.queue)
-        if base is None:
-            wide = self._request(SIFTED, request.leave_out)
-            return queues.matching(catalogue, choose(self.queue, wide), self._look)
+    def is_settled(self, card: ImageCard) -> bool:
+        """Whether an image need not be looked at any more.
+
+        A suspect label must have been looked at since, and an audited image needs an answer
+        of its own.
+        """
+        if self._audit is not None:
+            return card.origin is Origin.AUDIT
+        if self.queue == "suspect":
+            return (card.event_id or 0) > self._begun_at
+        return card.settled
+
+    def page(self, side: CurrentLabel, size: int, leave_out: QueueFilter) -> Sequence[int]:
+        """Images that the current scores put in a class, surest first, within the view."""
+        if self._audit is not None:
+            raise UsageError("A blind sample has no contact sheet.", "Answer image by image.")
+        if self.view.is_empty:
+            return queues.leaning(self._catalogue, side, size=size, leave_out=leave_out)
+        order = self.view.order or ("-score" if side is CurrentLabel.POSITIVE else "score")
+        query = dataclasses.replace(self._browse, side=side, order=order)
         return queues.browse(
-            catalogue, base, self._look, size=request.size, leave_out=request.leave_out
+            self._catalogue, BaseQueue.WITHOUT_HUMAN, query, size=size, leave_out=leave_out
         )
 
-    def _look_of(self, view: QueueView) -> BrowseQuery:
-        source_id = None
+    def skip(self, image_id: int, *, actor: str, session: str) -> None:
+        """An image was left undecided: it does not come again in this session."""
+        claims.skip(self._catalogue, image_id, queue=self.queue, actor=actor, session=session)
+
+    def unskip(self, image_id: int, *, session: str) -> None:
+        """It may come again."""
+        claims.unskip(self._catalogue, image_id, queue=self.queue, session=session)
+
+    def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> bool:
+        """Put an image that cannot be shown into quarantine; whether that was new."""
+        return quarantine_images(self._catalogue, {image_id: (reason, detail)}) == 1
+
+    def put_back(self, image_id: int, reason: Quarantine) -> None:
+        """Take it out of quarantine again."""
+        end_quarantine(self._catalogue, image_id, reason)
+
+    def may_undo(self, image_id: int) -> bool:
+        """Whether a decision of an earlier session about this image may be taken back here.
+
+        In an audit only its own answers, and only while it is open.
+        """
+        if self._audit is None:
+            return True
+        still_open = audits.open_audit(self._catalogue)
+        if still_open is None or still_open.audit_id != self._audit.audit_id:
+            return False
+        return image_id in set(audits.answers_of(self._catalogue, still_open).image_ids.tolist())
+
+    def _through_view(self, request: QueueRequest) -> Sequence[int]:
+        base = _BASES.get(self.queue)
+        if base is None:
+            wide = dataclasses.replace(request, size=SIFTED)
+            return queues.matching(self._catalogue, choose(self.queue, wide), self._browse)
+        return queues.browse(
+            self._catalogue, base, self._browse, size=request.size, leave_out=request.leave_out
+        )
+
+    def _browse_query(self) -> BrowseQuery:
+        view, source_id = self.view, None
         if view.source is not None:
-            source = find_source(self._workspace.catalogue, view.source)
+            source = find_source(self._catalogue, view.source)
             if source is None:
                 raise UsageError(f"There is no source `{view.source}`.", "See `curator status`.")
             source_id = source.source_id
@@ -215,22 +191,6 @@ class QueueSource:
             round=view.round,
             order=view.order or _ORDERED.get(self.queue),
         )
-
-
-def open_image_source(
-    workspace: Workspace,
-    queue: str,
-    *,
-    seed: int,
-    like: int | None = None,
-    view: QueueView = WHOLE,
-    progress: Progress = SILENT,
-) -> ImageSource:
-    """The supply of this name. Raises UsageError if there is none that can be reviewed."""
-    if queue == "audit":
-        _refuse_unknown(queue, view)
-        return AuditSource(workspace)
-    return QueueSource(workspace, queue, seed=seed, like=like, view=view, progress=progress)
 
 
 def _refuse_unknown(queue: str, view: QueueView) -> None:

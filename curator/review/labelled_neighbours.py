@@ -1,6 +1,6 @@
 """The labelled images nearest to one image, of each class: why the model may think so.
 
-Nearness is the cosine of the current encoder's features, the same that the heads see.
+Nearness is the cosine of the current encoder's features, which the heads are fitted to.
 Only what is encoded already is compared, and of each class at most `EXAMPLES` images
 chosen at random, so that memory and time stay the same whatever has been labelled.
 """
@@ -8,7 +8,6 @@ chosen at random, so that memory and time stay the same whatever has been labell
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,14 +30,6 @@ STALE_AFTER = 20
 SIDES = (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledNeighbour:
-    """A labelled image near another one; `likeness` is a cosine, at most 1."""
-
-    image_id: int
-    likeness: float
-
-
 @dataclass(frozen=True, slots=True)
 class _Examples:
     ids: NDArray[np.int64]
@@ -55,8 +46,8 @@ class LabelledNeighbours:
         self._examples: dict[CurrentLabel, _Examples] = {}
         self._read_at: int | None = None
 
-    def nearest(self, image_id: int, count: int) -> dict[CurrentLabel, Sequence[LabelledNeighbour]]:
-        """The nearest labelled images of each class, nearest first; none without features."""
+    def nearest(self, image_id: int, count: int) -> dict[CurrentLabel, list[int]]:
+        """Ids of the nearest labelled images of each class; none without features."""
         with self._lock:
             self._read_again()
             features, examples = self._features, self._examples
@@ -83,24 +74,19 @@ class LabelledNeighbours:
         labels = human_labels(self._workspace.catalogue, features.feature_set_id)
         examples = {}
         for side in SIDES:
-            there = (labels.standing == code_of(side)) & (labels.feature_rows >= 0)
-            there &= labels.feature_rows < features.rows
-            ids, rows = labels.image_ids[there], labels.feature_rows[there]
-            chosen = np.argsort(sampling_rank(ids, 0), kind="stable")[:EXAMPLES]
-            if len(chosen):
-                near = unit_length(features.gather(rows[chosen]))
-                examples[side] = _Examples(ids[chosen], near)
+            encoded = (labels.standing == code_of(side)) & (labels.feature_rows >= 0)
+            encoded &= labels.feature_rows < features.rows
+            ids, rows = labels.image_ids[encoded], labels.feature_rows[encoded]
+            sample = np.argsort(sampling_rank(ids, 0), kind="stable")[:EXAMPLES]
+            if len(sample):
+                vectors = unit_length(features.gather(rows[sample]))
+                examples[side] = _Examples(ids[sample], vectors)
         return examples
 
 
 def _nearest(
     examples: _Examples, target: NDArray[np.float32], image_id: int, count: int
-) -> list[LabelledNeighbour]:
-    likeness = examples.features @ target
-    order = np.lexsort((examples.ids, -likeness))
-    found = [
-        LabelledNeighbour(image_id=int(examples.ids[place]), likeness=float(likeness[place]))
-        for place in order[: count + 1]
-        if examples.ids[place] != image_id
-    ]
-    return found[:count]
+) -> list[int]:
+    order = np.lexsort((examples.ids, -(examples.features @ target)))
+    nearest = [int(i) for i in examples.ids[order[: count + 1]]]
+    return [i for i in nearest if i != image_id][:count]  # an image is no neighbour of its own

@@ -1,21 +1,39 @@
-"""What came of a reviewer's keys: a decision, an undo, a session's end."""
+"""Results of a review: a decision, an undo, a whole session, and the sentences for them.
+
+Every front end says the same sentences; `name_of` gives the user's own name of a label.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from curator.base.vocabulary import Label
+from curator.base.vocabulary import EventKind, Label
+from curator.catalogue.labels import HistoryEvent
+
+NameOf = Callable[[str], str]
+
+NOTHING_TO_UNDO = "There is nothing of yours to take back."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedDecision:
-    """A decision that was recorded; `seen_event` stood when the image was put out."""
+    """A decision that was recorded; `seen_event` was current when the image was put out."""
 
     image_id: int
     label: Label
     event_id: int
     seen_event: int | None
+
+
+def meanwhile(news: HistoryEvent, decision: RecordedDecision, name_of: NameOf) -> str:
+    """That a round or somebody else labelled an image while it was looked at."""
+    who = f"round {news.round}" if news.round is not None else (news.actor or "somebody")
+    if news.kind is EventKind.REVOKE:
+        deed = "took its own label back from the last image"
+    else:
+        deed = f"called the last image {name_of(news.label)}"
+    return f"Meanwhile {who} {deed}. Your {name_of(decision.label)} stands."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +47,21 @@ class Undone:
     label: str
     set_aside: bool = False
     earlier_session: bool = False
+
+
+def taken_back(undone: Undone, name_of: NameOf) -> str:
+    """What an undo has done."""
+    if len(undone.image_ids) > 1:
+        what = f"a page of {len(undone.image_ids)} taken back"
+    elif undone.label:
+        what = f"{name_of(undone.label)} taken back"
+    elif undone.set_aside:
+        what = "out of quarantine again"
+    else:
+        what = "back to what you skipped"
+    if undone.earlier_session:
+        what += ", from an earlier session"
+    return f"{what[:1].upper()}{what[1:]}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +84,30 @@ class SessionSummary:
     minutes: float
     per_minute: float | None
     longest_streak: int
+
+
+def summary_lines(summary: SessionSummary, name_of: NameOf) -> list[str]:
+    """The session in sentences."""
+    if not summary.decided:
+        lines = ["No decision stands from this session."]
+    else:
+        noun = "decision" if summary.decided == 1 else "decisions"
+        by_label = ", ".join(f"{n:,} {name_of(label)}" for label, n in summary.by_label.items())
+        lines = [f"{summary.decided:,} {noun} kept: {by_label}."]
+    if summary.per_minute is not None:
+        lines.append(
+            f"{summary.per_minute:.0f} a minute over {summary.minutes:.1f} minutes of looking;"
+            f" {summary.longest_streak:,} without a pause."
+        )
+    if summary.against_model:
+        lines.append(f"{summary.against_model:,} against what the model leaned to.")
+    if summary.corrected:
+        lines.append(f"{summary.corrected:,} labels that a round had given were corrected.")
+    counts = (
+        (summary.skipped, "skipped"),
+        (summary.flagged, "flagged"),
+        (summary.undone, "taken back"),
+        (summary.set_aside, "set aside in quarantine"),
+    )
+    rest = ", ".join(f"{number:,} {what}" for number, what in counts if number)
+    return [*lines, f"{rest[:1].upper()}{rest[1:]}."] if rest else lines

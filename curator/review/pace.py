@@ -1,13 +1,16 @@
-"""How a session is going: how many, how fast, how long without a pause, how long still.
+"""How a session is going: how many, how fast, how long without a pause, what else was done.
 
 Only time spent looking counts: a gap longer than `PAUSE_SECONDS` is a pause. The clock is
-handed in, in seconds, so that everything here can be played through.
+handed in, in seconds, so that a test can run it.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+
+from curator.base.vocabulary import Label
+from curator.review.outcome import SessionSummary
 
 PAUSE_SECONDS = 60.0
 """A longer gap between two decisions was a pause, not work."""
@@ -17,7 +20,7 @@ _RECENT = 30
 
 @dataclass(slots=True)
 class Pace:
-    """The rhythm of one session. Times are those of one steady clock, in seconds."""
+    """Decisions and rhythm of one session. Times are those of one steady clock, in seconds."""
 
     started_at: float
     goal: int | None = None
@@ -26,6 +29,8 @@ class Pace:
     longest_streak: int = 0
     working_seconds: float = 0.0
     by_label: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    """What else was done, by the name of the summary's field."""
     _labels: list[str] = field(default_factory=list)
     _last: float | None = None
     _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_RECENT))
@@ -44,6 +49,16 @@ class Pace:
         self._labels.extend([label] * count)
         self.streak = count if paused else self.streak + count
         self.longest_streak = max(self.longest_streak, self.streak)
+
+    def compare(self, label: Label, suggestion: Label | None, *, promoted: bool) -> None:
+        """Compare an open decision with what the model leaned to, or a round had promoted.
+
+        Blind decisions are not compared: how often the model was contradicted says what must
+        not be known before a sample is complete.
+        """
+        if label is not Label.UNSURE and suggestion not in (None, label):
+            self.counts["against_model"] += 1
+            self.counts["corrected"] += promoted
 
     def undo_last(self, count: int) -> None:
         """Take the last `count` decisions out of the count; that ends the streak."""
@@ -74,3 +89,20 @@ class Pace:
         if self.goal is None or not rate:
             return None
         return max(0, self.goal - self.decided) / rate * 60.0
+
+    def summary(self, queue: str) -> SessionSummary:
+        """How the session went so far; `queue` is the one it is on."""
+        return SessionSummary(
+            queue=queue,
+            decided=self.decided,
+            by_label={label: number for label, number in self.by_label.items() if number},
+            skipped=self.counts["skipped"],
+            flagged=self.counts["flagged"],
+            undone=self.counts["undone"],
+            set_aside=self.counts["set_aside"],
+            against_model=self.counts["against_model"],
+            corrected=self.counts["corrected"],
+            minutes=self.working_seconds / 60,
+            per_minute=self.overall_per_minute,
+            longest_streak=self.longest_streak,
+        )

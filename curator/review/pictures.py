@@ -101,9 +101,9 @@ class Pictures:
             return None
 
     def _open_whole(self, card: ImageCard) -> Image.Image:
-        known = self._whole
-        if known is not None and known[0] == card.image_id:
-            return known[1]
+        last = self._whole
+        if last is not None and last[0] == card.image_id:
+            return last[1]
         whole = open_within(self._read(card, _against(card)), WHOLE, WHOLE, self._ingest)
         self._whole = (card.image_id, whole)
         return whole
@@ -136,8 +136,8 @@ def _against(card: ImageCard) -> str:
     if card.file is None:
         return NO_FILE
     try:
-        found = os.stat(card.file.path)  # noqa: PTH116 - paths are bytes
-        if (found.st_size, found.st_mtime_ns) == (card.file.size, card.file.mtime_ns):
+        state = os.stat(card.file.path)  # noqa: PTH116 - paths are bytes
+        if (state.st_size, state.st_mtime_ns) == (card.file.size, card.file.mtime_ns):
             return ""
         with open(card.file.path, "rb") as stream:  # noqa: PTH123 - paths are bytes
             same = hashlib.file_digest(stream, "sha256").digest() == card.sha256

@@ -8,33 +8,27 @@ same queue.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curator.audits.audit import required
-from curator.base.files import check_destination, replacing
 from curator.base.progress import SILENT, Progress
-from curator.base.text import csv_cell, path_text, relative_path
 from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, code_of
 from curator.catalogue import audits, queues
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details, unread_files
 from curator.catalogue.pool import has_scores, pool_chunks
 from curator.catalogue.queues import NO_FILTER, QueueFilter
+from curator.encoding.feature_set import FeatureSet, current_features
 from curator.errors import DataError, UsageError
-from curator.review.mixture import borderline
+from curator.review.cards import suggestion_for
 from curator.review.selection import SAMPLE_LIMIT, farthest, nearest, random_sample, spread
 from curator.settings.sections import ClassesSettings
 from curator.workspace import Workspace
-
-if TYPE_CHECKING:
-    from curator.encoding.feature_set import FeatureSet
 
 QUEUES: dict[str, str] = {
     "diverse": "spread over feature space; needs no model, for the first labels",
@@ -58,15 +52,13 @@ BLIND_ORIGINS = {"calibration": Origin.CALIBRATION, "audit": Origin.AUDIT}
 USUAL_SIZE = 100
 """Images of a queue when nobody says how many; an audit is always handed out whole."""
 
-KNOWN_LIMIT = 16_384
-"""Most labelled images that others are compared with; a random sample beyond that."""
+LABELLED_LIMIT = 16_384
+"""Most labelled images that unlabelled ones are compared with; a random sample beyond that."""
 
 _IN_FEATURE_SPACE = ("diverse", "similar", "unfamiliar")
 """Queues that look through the pool itself; the others are asked of the catalogue."""
 
 WHOLE_AUDIT = 1_000_000_000
-_EXTRA = ("quarantine", "labelled")
-"""Columns that are there where a row has something to say in them."""
 
 _CHUNK = 8_192
 _DETAILS = 500
@@ -95,7 +87,7 @@ class QueueRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class QueueRequest:
     """What is asked of a queue; `like` is the image that `similar` starts from."""
 
     workspace: Workspace
@@ -122,7 +114,7 @@ def queue(
     """
     if size is not None and size < 1:
         raise UsageError(f"A queue of {size} images is none.", "Give --size a number above 0.")
-    request = Request(
+    request = QueueRequest(
         workspace=workspace,
         size=size or (WHOLE_AUDIT if name == "audit" else USUAL_SIZE),
         seed=workspace.settings.runtime.seed if seed is None else seed,
@@ -133,7 +125,7 @@ def queue(
     return rows + _unread(request, request.size - len(rows)) if name == "quarantine" else rows
 
 
-def choose(name: str, request: Request) -> list[int]:
+def choose(name: str, request: QueueRequest) -> list[int]:
     """The ids of a queue's first images. Raises as `queue` does."""
     if name not in _CHOOSERS:
         raise UsageError(f"There is no queue `{name}`.", f"Choose from {', '.join(QUEUES)}.")
@@ -141,7 +133,7 @@ def choose(name: str, request: Request) -> list[int]:
         return _CHOOSERS[name](request)
     audited = queues.audited_ids(request.workspace.catalogue)
     wider = replace(request, size=request.size + len(audited))
-    return [one for one in _CHOOSERS[name](wider) if one not in audited][: request.size]
+    return [i for i in _CHOOSERS[name](wider) if i not in audited][: request.size]
 
 
 def queue_rows(
@@ -151,61 +143,108 @@ def queue_rows(
     rows: list[QueueRow] = []
     for start in range(0, len(image_ids), _DETAILS):
         part = image_ids[start : start + _DETAILS]
-        found = image_details(workspace.catalogue, part)
-        known = [found[one] for one in part if one in found]
-        rows += [_row(image, workspace.settings.classes, blind=blind) for image in known]
+        details = image_details(workspace.catalogue, part)
+        images = [details[image_id] for image_id in part if image_id in details]
+        rows += [_row(image, workspace.settings.classes, blind=blind) for image in images]
     return rows
 
 
-def queue_csv(rows: Sequence[QueueRow], *, relative_to: Path | None = None) -> str:
-    """The rows as CSV, with an empty column `label` to be filled in and imported again."""
-    folder = None if relative_to is None else os.fsencode(relative_to.absolute())
-    extra = [name for name in _EXTRA if any(getattr(row, name) for row in rows)]
-    hints = [] if any(row.blind for row in rows) else ["probability", "suggestion"]
-    lines = [["path", "sha256", *hints, "label", *extra]]
-    for row in rows:
-        path = path_text(relative_path(row.path, folder))
-        told = [getattr(row, name) for name in hints]
-        cells = [path, row.sha256.hex(), *told, None]
-        cells += [getattr(row, name) for name in extra]
-        lines.append([csv_cell(cell) for cell in cells])
-    return "".join(",".join(line) + "\n" for line in lines)
+class MixReason(StrEnum):
+    """Why an image is in the queue `borderline`, as a reviewer reads it."""
+
+    UNCERTAIN = "least certain"
+    DIVERSE = "unlike the others here"
+    RANDOM = "drawn at random"
 
 
-def write_queue(
-    rows: Sequence[QueueRow],
-    destination: Path,
-    *,
-    force: bool = False,
-    relative_to: Path | None = None,
-) -> None:
-    """Write `queue_csv` to a file. Raises StorageError if it exists or cannot be written."""
-    check_destination(destination, force=force)
-    with replacing(destination) as stream:
-        stream.write(queue_csv(rows, relative_to=relative_to).encode())
+PATTERN = (
+    MixReason.UNCERTAIN, MixReason.UNCERTAIN, MixReason.UNCERTAIN, MixReason.DIVERSE,
+    MixReason.UNCERTAIN, MixReason.UNCERTAIN, MixReason.DIVERSE, MixReason.UNCERTAIN,
+    MixReason.UNCERTAIN, MixReason.RANDOM,
+)  # fmt: skip
+"""Out of ten images seven are the least certain, two diverse, and one is random."""
+
+BORDERLINE_MIX = "of ten images 7 are the least certain, 2 unlike the others, 1 is drawn at random"
+
+MIXED_FROM = 1_200
+"""Least certain images among which diverse ones are chosen."""
 
 
-def _features(request: Request) -> FeatureSet:
+def mix(
+    uncertain: Sequence[int], diverse: Sequence[int], random: Sequence[int], size: int
+) -> dict[int, MixReason]:
+    """At most `size` images after `PATTERN` with why, each once, each part in its own order.
+
+    A part that has run out gives its turns to the least certain, then to the others.
+    """
+    parts = {
+        MixReason.UNCERTAIN: iter(uncertain),
+        MixReason.DIVERSE: iter(diverse),
+        MixReason.RANDOM: iter(random),
+    }
+    mixed: dict[int, MixReason] = {}
+    for turn in range(size):
+        for why in (PATTERN[turn % len(PATTERN)], *MixReason):
+            image_id = next((i for i in parts[why] if i not in mixed), None)
+            if image_id is not None:
+                mixed[image_id] = why
+                break
+        else:
+            return mixed
+    return mixed
+
+
+def borderline(request: QueueRequest) -> dict[int, str]:
+    """The first images of the mixture with why each is in it (nothing for the least certain).
+
+    The least certain alone are often many pictures of one difficulty, and an error that the
+    model is sure of never comes up among them. Without features for the scored images the
+    diverse ones give their turns to the least certain. Raises DataError if there are no
+    scores yet.
+    """
+    catalogue, size = request.workspace.catalogue, request.size
+    near = queues.borderline(catalogue, size=max(size, MIXED_FROM), leave_out=request.leave_out)
+    random = queues.random_unlabelled(
+        catalogue, size=max(1, size // 5), seed=request.seed, leave_out=request.leave_out
+    )
+    mixed = mix(near, _diverse_among(request, near[:MIXED_FROM]), random, size)
+    return {i: "" if why is MixReason.UNCERTAIN else why for i, why in mixed.items()}
+
+
+def _diverse_among(request: QueueRequest, image_ids: list[int]) -> list[int]:
+    features = current_features(request.workspace)
+    if features is None:
+        return []
+    ids = np.array(sorted(image_ids), dtype=np.int64)
+    rows = rows_of(request.workspace.catalogue, features.feature_set_id, ids)
+    encoded = (rows >= 0) & (rows < features.rows)
+    ids, rows = ids[encoded], rows[encoded]
+    if not len(ids):
+        return []
+    vectors = features.gather(rows)
+    none = np.empty((0, features.dimension), dtype=vectors.dtype)
+    size = min(len(ids), max(1, request.size // 4))
+    return [int(i) for i in spread(ids, vectors, none, size, request.seed).ids]
+
+
+def _features(request: QueueRequest) -> FeatureSet:
     """The pool's features, after encoding what is new."""
     from curator.encoding.encode import ready_features
 
     return ready_features(request.workspace, request.progress)
 
 
-def _diverse(request: Request) -> list[int]:
+def _diverse(request: QueueRequest) -> list[int]:
     features = _features(request)
     catalogue = request.workspace.catalogue
-    known = _sample(request, features, KNOWN_LIMIT, _human)
+    labelled = _sample(request, features, LABELLED_LIMIT, _human)
     ids = np.sort(_sample(request, features, SAMPLE_LIMIT, _unlabelled))
-    rows = rows_of(catalogue, features.feature_set_id, ids)
-    known_rows = rows_of(catalogue, features.feature_set_id, known)
-    chosen = spread(
-        ids, features.gather(rows), features.gather(known_rows), request.size, request.seed
-    )
-    return [int(one) for one in chosen.ids]
+    vectors = features.gather(rows_of(catalogue, features.feature_set_id, ids))
+    references = features.gather(rows_of(catalogue, features.feature_set_id, labelled))
+    return [int(i) for i in spread(ids, vectors, references, request.size, request.seed).ids]
 
 
-def _similar(request: Request) -> list[int]:
+def _similar(request: QueueRequest) -> list[int]:
     if request.like is None:
         raise UsageError("`similar` needs an image to start from.", "Name one: queue similar IMAGE")
     features = _features(request)
@@ -217,15 +256,17 @@ def _similar(request: Request) -> list[int]:
         )
     target = features.gather(row)[0]
 
-    def others(standing: Codes, origin: Codes, ids: Ids) -> NDArray[np.bool_]:
-        chosen: NDArray[np.bool_] = ~_human(standing, origin, ids) & (ids != request.like)
-        return chosen
+    def chunks() -> Iterator[tuple[Ids, NDArray[np.floating]]]:
+        catalogue = request.workspace.catalogue
+        for chunk in pool_chunks(catalogue, features.feature_set_id, size=_CHUNK):
+            human = _human(chunk.standing, chunk.origin)
+            candidates = ~human & (chunk.image_ids != request.like)
+            yield chunk.image_ids[candidates], features.gather(chunk.feature_rows[candidates])
 
-    found = nearest(target, _feature_chunks(request, features, others), request.size)
-    return [int(one) for one in found.ids]
+    return [int(i) for i in nearest(target, chunks(), request.size).ids]
 
 
-def _unfamiliar(request: Request) -> list[int]:
+def _unfamiliar(request: QueueRequest) -> list[int]:
     if has_scores(request.workspace.catalogue):
         measured = queues.unfamiliar(
             request.workspace.catalogue, size=request.size, leave_out=request.leave_out
@@ -234,23 +275,23 @@ def _unfamiliar(request: Request) -> list[int]:
             return measured
     features = _features(request)
     catalogue = request.workspace.catalogue
-    known = _sample(request, features, KNOWN_LIMIT, _human)
-    if not len(known):
+    labelled = _sample(request, features, LABELLED_LIMIT, _human)
+    if not len(labelled):
         raise DataError(
             "Nothing is labelled yet, so everything is equally unfamiliar.",
             "Start with `curator queue diverse`.",
         )
-    references = features.gather(rows_of(catalogue, features.feature_set_id, known))
+    references = features.gather(rows_of(catalogue, features.feature_set_id, labelled))
     ids = np.sort(_sample(request, features, SAMPLE_LIMIT, _unlabelled))
     rows = rows_of(catalogue, features.feature_set_id, ids)
     parts = (
         (ids[start : start + _CHUNK], features.gather(rows[start : start + _CHUNK]))
         for start in range(0, len(ids), _CHUNK)
     )
-    return [int(one) for one in farthest(references, parts, request.size).ids]
+    return [int(i) for i in farthest(references, parts, request.size).ids]
 
 
-_CHOOSERS: dict[str, Callable[[Request], list[int]]] = {
+_CHOOSERS: dict[str, Callable[[QueueRequest], list[int]]] = {
     "diverse": _diverse,
     "similar": _similar,
     "borderline": lambda ask: list(borderline(ask)),
@@ -284,49 +325,43 @@ _CHOOSERS: dict[str, Callable[[Request], list[int]]] = {
 
 Ids = NDArray[np.int64]
 Codes = NDArray[np.int8]
-Wanted = Callable[[Codes, Codes, Ids], NDArray[np.bool_]]
+Belongs = Callable[[Codes, Codes], NDArray[np.bool_]]
 
 
-def _unlabelled(standing: Codes, origin: Codes, ids: Ids) -> NDArray[np.bool_]:
+def _unlabelled(standing: Codes, origin: Codes) -> NDArray[np.bool_]:
     unlabelled: NDArray[np.bool_] = standing == NO_CODE
     return unlabelled
 
 
-def _human(standing: Codes, origin: Codes, ids: Ids) -> NDArray[np.bool_]:
+def _human(standing: Codes, origin: Codes) -> NDArray[np.bool_]:
     human: NDArray[np.bool_] = (standing != NO_CODE) & (origin != code_of(Origin.PROMOTED))
     return human
 
 
-def _sample(request: Request, features: FeatureSet, limit: int, wanted: Wanted) -> Ids:
+def _sample(request: QueueRequest, features: FeatureSet, limit: int, belongs: Belongs) -> Ids:
+    """At most `limit` images of the pool for which `belongs` holds, drawn at random."""
     chunks = (
-        chunk.image_ids[wanted(chunk.standing, chunk.origin, chunk.image_ids)]
+        chunk.image_ids[belongs(chunk.standing, chunk.origin)]
         for chunk in pool_chunks(request.workspace.catalogue, features.feature_set_id)
     )
     return random_sample(chunks, limit, request.seed)
 
 
-def _feature_chunks(
-    request: Request, features: FeatureSet, wanted: Wanted
-) -> Iterator[tuple[Ids, NDArray[np.floating]]]:
-    for chunk in pool_chunks(request.workspace.catalogue, features.feature_set_id, size=_CHUNK):
-        chosen = wanted(chunk.standing, chunk.origin, chunk.image_ids)
-        yield chunk.image_ids[chosen], features.gather(chunk.feature_rows[chosen])
-
-
 def _row(image: ImageDetails, classes: ClassesSettings, *, blind: bool) -> QueueRow:
+    leaning = suggestion_for(image)
     return QueueRow(
         image_id=image.image_id,
         path=image.locations[0].path if image.locations else b"",
         sha256=image.sha256,
         probability=None if blind else image.score,
-        suggestion="" if blind else _suggestion(image, classes),
+        suggestion="" if blind or leaning is None else classes.name_of(leaning),
         quarantine=str(image.quarantine or ""),
         labelled="" if blind else _labelled(image, classes),
         blind=blind,
     )
 
 
-def _unread(request: Request, size: int) -> list[QueueRow]:
+def _unread(request: QueueRequest, size: int) -> list[QueueRow]:
     """Files that are counted with what is in quarantine, but of which nothing is known."""
     files = unread_files(request.workspace.catalogue, size=max(size, 0))
     return [
@@ -347,12 +382,3 @@ def _labelled(image: ImageDetails, classes: ClassesSettings) -> str:
     if image.standing is None or not a_class or image.origin is Origin.PROMOTED:
         return ""
     return classes.name_of(image.standing)
-
-
-def _suggestion(image: ImageDetails, classes: ClassesSettings) -> str:
-    """The class that a round gave, else the likelier one, else nothing."""
-    if image.origin is Origin.PROMOTED and image.standing is not None:
-        return classes.name_of(image.standing)
-    if image.score is None or image.standing is CurrentLabel.CONFLICT:
-        return ""
-    return classes.positive if image.score >= 0.5 else classes.negative

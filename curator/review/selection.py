@@ -23,7 +23,7 @@ FeatureChunk = tuple[Ids, NDArray[np.floating]]
 SAMPLE_LIMIT = 32_768
 """Most images that `diverse` and `unfamiliar` choose from; a random sample beyond that."""
 
-_KNOWN_BLOCK = 2_048
+_REFERENCE_BLOCK = 2_048
 _CANDIDATES = 4
 
 
@@ -41,11 +41,11 @@ def random_sample(chunks: Iterable[Ids], size: int, seed: int) -> Ids:
     The ids of the smallest rank are kept, so that the sample does not depend on how the
     pool was cut into chunks, and stays as it is when others join or leave the pool.
     """
-    kept = np.empty(0, dtype=np.int64)
+    sample = np.empty(0, dtype=np.int64)
     for chunk in chunks:
-        kept = np.concatenate([kept, chunk])
-        kept = kept[np.lexsort((kept, sampling_rank(kept, seed)))][:size]
-    return kept
+        ids = np.concatenate([sample, chunk])
+        sample = ids[np.lexsort((ids, sampling_rank(ids, seed)))][:size]
+    return sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +66,38 @@ def nearest(query: NDArray[np.floating], chunks: Iterable[FeatureChunk], size: i
     return best
 
 
-def farthest(known: NDArray[np.floating], chunks: Iterable[FeatureChunk], size: int) -> Ranked:
-    """The `size` images whose nearest neighbour among `known`, (m, d), is farthest away.
+def farthest(references: NDArray[np.floating], chunks: Iterable[FeatureChunk], size: int) -> Ranked:
+    """The `size` images whose nearest neighbour among `references`, (m, d), is farthest away.
 
-    Without any known image, all distances are infinite and the smallest ids come first.
+    Without any reference, all distances are infinite and the smallest ids come first.
     """
-    references = unit_length(known)
+    targets = unit_length(references)
     best = _nothing()
     for ids, features in chunks:
-        distances = _distance_to_nearest(unit_length(features), references)
+        distances = _distance_to_nearest(unit_length(features), targets)
         best = _first(best, Ranked(ids, distances), size, descending=True)
     return best
 
 
 def spread(
-    ids: Ids, features: NDArray[np.floating], known: NDArray[np.floating], size: int, seed: int
+    ids: Ids,
+    features: NDArray[np.floating],
+    references: NDArray[np.floating],
+    size: int,
+    seed: int,
 ) -> Ranked:
-    """Choose `size` of the images so that they cover feature space, away from `known`.
+    """Choose `size` of the images so that they cover feature space, away from `references`.
 
     The first `n` of the result are themselves a spread choice of `n`. `features` is
-    (n, d), `known` (m, d) and possibly empty. This is greedy k-means++ seeding (Arthur and
+    (n, d), `references` (m, d) and possibly empty. This is greedy k-means++ seeding (Arthur and
     Vassilvitskii 2007): each step draws four candidates with a probability proportional
-    to their squared distance from all chosen and known images, and keeps the one that
+    to their squared distance from all chosen and reference images, and keeps the one that
     brings the pool nearest; unlike the farthest-first rule, that does not collect
     outliers. Images that coincide with chosen ones come last, in order of id.
     """
     rows = unit_length(features)
     random = np.random.default_rng(seed)
-    squared = 2 * _distance_to_nearest(rows, unit_length(known))
+    squared = 2 * _distance_to_nearest(rows, unit_length(references))
     free = np.ones(len(ids), dtype=bool)
     picked = np.empty(min(size, len(ids)), dtype=np.int64)
     distances = np.empty(len(picked), dtype=np.float32)
@@ -102,9 +106,9 @@ def spread(
         away = np.maximum(2 - 2 * (rows[candidates] @ rows.T), 0)
         remaining = np.minimum(squared, away)
         best = int(np.argmin(remaining.sum(axis=1, dtype=np.float64)))
-        place = candidates[best]
-        picked[rank], distances[rank] = place, squared[place] / 2
-        free[place] = False
+        row = candidates[best]
+        picked[rank], distances[rank] = row, squared[row] / 2
+        free[row] = False
         squared = remaining[best]
     return Ranked(ids[picked], distances)
 
@@ -112,7 +116,7 @@ def spread(
 def _draw(
     squared: Floats, free: NDArray[np.bool_], random: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Candidates for the next place; only the first free one if all coincide with chosen ones."""
+    """Candidates for the next choice; only the first free one if all coincide with chosen ones."""
     weights = np.where(np.isinf(squared), 1, squared).astype(np.float64)
     # Below this two float32 unit vectors cannot be told from equal ones.
     weights[~free | (weights <= 1e-5)] = 0
@@ -127,8 +131,8 @@ def _draw(
 
 def _distance_to_nearest(rows: Floats, references: Floats) -> Floats:
     similarity = np.full(len(rows), -np.inf, dtype=np.float32)
-    for start in range(0, len(references), _KNOWN_BLOCK):
-        block = rows @ references[start : start + _KNOWN_BLOCK].T
+    for start in range(0, len(references), _REFERENCE_BLOCK):
+        block = rows @ references[start : start + _REFERENCE_BLOCK].T
         similarity = np.maximum(similarity, block.max(axis=1))
     return np.float32(1) - similarity
 

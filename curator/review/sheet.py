@@ -17,9 +17,9 @@ class Sheet:
         self._count = count
         self._marks: dict[int, Label | None] = {}
 
-    def mark(self, place: int) -> Label | None:
-        """What the image at `place` will be called; None if it is left out."""
-        return self._marks.get(place, self.label)
+    def mark(self, tile: int) -> Label | None:
+        """What the image at `tile` will be called; None if it is left out."""
+        return self._marks.get(tile, self.label)
 
     def set_mark(self, label: Label | None) -> None:
         """Mark the focused image; its page's own class takes the mark away."""

@@ -1,6 +1,6 @@
-"""The order of one reviewer's work: what came, what is before their eyes, what comes.
+"""The images of one reviewer in order: those done, the current one, those to come.
 
-A trail never holds an image twice. Deciding goes on to the next image that is still open,
+No image is in it twice. Deciding goes on to the next image that is still open,
 moving looks at others without settling anything, and going back undoes the newest step,
 whatever it was: one image or a whole page. It holds ids only, and of the past only the
 newest, so that a session may last as long as it likes.
@@ -19,7 +19,7 @@ PAST_LIMIT = 2_000
 
 @dataclass(frozen=True, slots=True)
 class UndoStep:
-    """One thing that was done: its images, the events that record it (none for a skip).
+    """One thing that was done: its images, and the events that record it (none for a skip).
 
     `set_aside` is the reason why its image was put into quarantine.
     """
@@ -32,7 +32,7 @@ class UndoStep:
 
 
 class UndoHistory:
-    """The images of a session, with the place where the reviewer is."""
+    """The images of a session, with the position of the reviewer, and the steps to undo."""
 
     def __init__(self) -> None:
         self._order: list[int] = []
@@ -53,7 +53,7 @@ class UndoHistory:
 
     def add(self, image_ids: Iterable[int]) -> list[int]:
         """Put images at the end; which of them are new."""
-        new = [one for one in dict.fromkeys(image_ids) if one not in self._seen]
+        new = [i for i in dict.fromkeys(image_ids) if i not in self._seen]
         self._order += new
         self._seen.update(new)
         self._trim()
@@ -71,7 +71,7 @@ class UndoHistory:
 
     def open_count(self) -> int:
         """How many images from here on are not settled."""
-        return sum(one not in self._settled for one in self._order[self._at :])
+        return sum(i not in self._settled for i in self._order[self._at :])
 
     def move(self, step: int) -> bool:
         """Look at a neighbour without deciding; False at either end."""
@@ -136,9 +136,9 @@ class UndoHistory:
 
     def clear_coming(self) -> None:
         """Forget what has not been settled, as when another queue is chosen."""
-        coming = [one for one in self._order[self._at :] if one not in self._settled]
+        coming = [i for i in self._order[self._at :] if i not in self._settled]
         self._seen.difference_update(coming)
-        self._order = [one for one in self._order if one in self._settled]
+        self._order = [i for i in self._order if i in self._settled]
         self._at = len(self._order)
 
     def _advance(self) -> None:

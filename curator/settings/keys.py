@@ -1,4 +1,4 @@
-"""Everything a reviewer can do, and the keys for it: the one list that all else follows.
+"""Everything a reviewer can do, and the keys for it.
 
 Footer, help, command palette, `docs/review.md` and the settings under `review.keys` are
 made from it. A key means one thing on a screen; what a key may be called is what Textual
@@ -14,7 +14,7 @@ from enum import StrEnum
 
 
 class ScreenName(StrEnum):
-    """The screens of the review, by what they show."""
+    """The screens of the review."""
 
     SINGLE = "one image"
     SHEET = "contact sheet"
@@ -49,7 +49,7 @@ class KeyAction:
     label: str
     meaning: str
     group: KeyGroup
-    places: tuple[ScreenName, ...] = EVERYWHERE
+    screens: tuple[ScreenName, ...] = EVERYWHERE
     blind: bool = True
     footer: int = 0
 
@@ -61,7 +61,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="{positive}",
         meaning="Call the image {positive}, and go on to the next.",
         group=KeyGroup.DECIDE,
-        places=LOOKING,
+        screens=LOOKING,
         footer=1,
     ),
     KeyAction(
@@ -70,7 +70,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="{negative}",
         meaning="Call the image {negative}, and go on to the next.",
         group=KeyGroup.DECIDE,
-        places=LOOKING,
+        screens=LOOKING,
         footer=2,
     ),
     KeyAction(
@@ -79,7 +79,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="not sure",
         meaning="Say that you cannot tell. That is a decision, too, and it is kept.",
         group=KeyGroup.DECIDE,
-        places=LOOKING,
+        screens=LOOKING,
         footer=3,
     ),
     KeyAction(
@@ -88,7 +88,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="reason",
         meaning="Add or drop a reason (classes.reasons) before you decide.",
         group=KeyGroup.DECIDE,
-        places=(ScreenName.SINGLE,),
+        screens=(ScreenName.SINGLE,),
     ),
     KeyAction(
         name="skip",
@@ -96,7 +96,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="skip",
         meaning="Leave the image undecided; it does not come again in this session.",
         group=KeyGroup.DECIDE,
-        places=LOOKING,
+        screens=LOOKING,
         footer=4,
     ),
     KeyAction(
@@ -106,7 +106,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         meaning="Take the last decision back: a whole page on the sheet; without limit, and"
         " also what you decided in earlier sessions.",
         group=KeyGroup.DECIDE,
-        places=LOOKING,
+        screens=LOOKING,
         footer=5,
     ),
     KeyAction(
@@ -115,7 +115,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="flag",
         meaning="Mark the image with a note for somebody to look at. It is not a label.",
         group=KeyGroup.DECIDE,
-        places=LOOKING,
+        screens=LOOKING,
         footer=12,
     ),
     KeyAction(
@@ -124,7 +124,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="quarantine",
         meaning="Set aside an image that cannot be shown, with the reason found; u takes it out.",
         group=KeyGroup.DECIDE,
-        places=(ScreenName.SINGLE,),
+        screens=(ScreenName.SINGLE,),
     ),
     KeyAction(
         name="accept",
@@ -132,7 +132,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="accept page",
         meaning="Call every image on the page what its heading says, but the marked ones.",
         group=KeyGroup.DECIDE,
-        places=(ScreenName.SHEET,),
+        screens=(ScreenName.SHEET,),
         blind=False,
         footer=6,
     ),
@@ -142,7 +142,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="mark",
         meaning="Mark an exception on the page: the other class, then left out, then back.",
         group=KeyGroup.DECIDE,
-        places=(ScreenName.SHEET,),
+        screens=(ScreenName.SHEET,),
         blind=False,
         footer=7,
     ),
@@ -152,7 +152,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="left",
         meaning="The image before; to the left on the sheet and in a zoomed image.",
         group=KeyGroup.MOVE,
-        places=LOOKING,
+        screens=LOOKING,
     ),
     KeyAction(
         name="right",
@@ -160,7 +160,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="right",
         meaning="The image after, without deciding; to the right on the sheet and when zoomed.",
         group=KeyGroup.MOVE,
-        places=LOOKING,
+        screens=LOOKING,
     ),
     KeyAction(
         name="up",
@@ -182,7 +182,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="other class",
         meaning="Turn the contact sheet to the other class.",
         group=KeyGroup.MOVE,
-        places=(ScreenName.SHEET,),
+        screens=(ScreenName.SHEET,),
         blind=False,
         footer=8,
     ),
@@ -193,7 +193,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         meaning="A contact sheet of images that the model puts in one class; back with the"
         " same key.",
         group=KeyGroup.LOOK,
-        places=LOOKING,
+        screens=LOOKING,
         blind=False,
         footer=9,
     ),
@@ -203,7 +203,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="zoom",
         meaning="Closer, in steps up to the image's own pixels, and back; arrows move.",
         group=KeyGroup.LOOK,
-        places=LOOKING,
+        screens=LOOKING,
         footer=10,
     ),
     KeyAction(
@@ -212,7 +212,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="history",
         meaning="Everything that was ever said about the image; back with the same key.",
         group=KeyGroup.LOOK,
-        places=(*LOOKING, ScreenName.HISTORY),
+        screens=(*LOOKING, ScreenName.HISTORY),
         blind=False,
         footer=11,
     ),
@@ -222,7 +222,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="more like it",
         meaning="Go on with the images most like this one.",
         group=KeyGroup.LOOK,
-        places=LOOKING,
+        screens=LOOKING,
         blind=False,
         footer=13,
     ),
@@ -232,7 +232,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="open",
         meaning="Open the file in the system's viewer.",
         group=KeyGroup.LOOK,
-        places=LOOKING,
+        screens=LOOKING,
     ),
     KeyAction(
         name="filter",
@@ -240,7 +240,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="filter",
         meaning="Filter and sort what comes by source, score, class and round.",
         group=KeyGroup.LOOK,
-        places=LOOKING,
+        screens=LOOKING,
         blind=False,
         footer=14,
     ),
@@ -250,7 +250,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="dashboard",
         meaning="Counts, rounds and what to do next; back with the same key.",
         group=KeyGroup.LOOK,
-        places=(*LOOKING, ScreenName.DASHBOARD),
+        screens=(*LOOKING, ScreenName.DASHBOARD),
         blind=False,
         footer=15,
     ),
@@ -260,7 +260,7 @@ ACTIONS: tuple[KeyAction, ...] = (
         label="count again",
         meaning="Count again what the dashboard shows.",
         group=KeyGroup.LOOK,
-        places=(ScreenName.DASHBOARD,),
+        screens=(ScreenName.DASHBOARD,),
         blind=False,
         footer=16,
     ),
@@ -337,33 +337,33 @@ def resolve_keys(changes: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     Raises ValueError with a sentence if an action is unknown or fixed, a key is empty, or
     one key would mean two things on the same screen.
     """
-    known = {action.name: action for action in ACTIONS}
+    actions = {action.name: action for action in ACTIONS}
     for name in changes:
         if name in REMOVED:
             raise ValueError(f"the action `{name}` was removed: {REMOVED[name]}; delete the line")
-        if name not in known:
-            near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+        if name not in actions:
+            near = difflib.get_close_matches(name, list(actions), n=1, cutoff=0.5)
             hint = f"; did you mean `{near[0]}`?" if near else ""
             raise ValueError(f"there is no action `{name}`{hint}")
         if name in FIXED:
             raise ValueError(f"the keys of `{name}` cannot be changed")
-    chosen = {name: action.keys for name, action in known.items()}
+    keys_by_action = {name: action.keys for name, action in actions.items()}
     for name, text in changes.items():
         keys = tuple(part for part in text.replace(",", " ").split() if part)
         if not keys:
             raise ValueError(f"`{name}` needs a key")
-        chosen[name] = keys
-    _refuse_clashes(chosen)
-    return chosen
+        keys_by_action[name] = keys
+    _refuse_clashes(keys_by_action)
+    return keys_by_action
 
 
-def _refuse_clashes(chosen: Mapping[str, tuple[str, ...]]) -> None:
-    for place in ScreenName:
+def _refuse_clashes(keys_by_action: Mapping[str, tuple[str, ...]]) -> None:
+    for screen in ScreenName:
         meaning: dict[str, str] = {}
         for action in ACTIONS:
-            if place not in action.places:
+            if screen not in action.screens:
                 continue
-            for key in chosen[action.name]:
+            for key in keys_by_action[action.name]:
                 if key in meaning:
                     raise ValueError(
                         f"the key `{key}` would mean both `{meaning[key]}` and `{action.name}`"

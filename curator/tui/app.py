@@ -1,13 +1,18 @@
-"""The review in a terminal: one application over the desk, thin by intention.
+"""The review in a terminal: one application over a review session.
 
-It decides nothing: keys become calls of the desk, and what the desk hands out is shown.
+It decides nothing: keys become calls of the session, and what the session hands out is shown.
 A key counts only if it was pressed while the picture that it is about could be seen.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -20,20 +25,17 @@ from curator.review.cards import ImageCard
 from curator.review.filter import WHOLE, read_view
 from curator.review.image_source import REVIEWED
 from curator.review.outcome import SessionSummary
-from curator.settings.keys import ACTIONS, resolve_keys
-from curator.tui.backstage import Preparation
-from curator.tui.cells import Depth, depth_of
-from curator.tui.keys import keymap, shown_keys
+from curator.settings.keys import ACTIONS, find_action, resolve_keys
 from curator.tui.lines import Inks, ground_code, inks_of
-from curator.tui.outside import open_outside
-from curator.tui.screens.ask import AskScreen
-from curator.tui.screens.filter import FilterScreen
+from curator.tui.preparation import Preparation
+from curator.tui.screens.ask import AskScreen, FilterScreen
+from curator.tui.screens.base import shown_keys
 from curator.tui.screens.single import SingleScreen
 from curator.tui.screens.summary import SummaryScreen
-from curator.tui.terminal import HALF_CELLS, Graphics, terminal_is_gone
+from curator.tui.terminal import HALF_CELLS, Depth, Graphics, depth_of, terminal_is_gone
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from textual.actions import ActionParseResult
     from textual.dom import DOMNode
@@ -60,7 +62,7 @@ class ReviewApp(App[SessionSummary]):
 
     def __init__(
         self,
-        backstage: Preparation,
+        preparation: Preparation,
         *,
         graphics: Graphics = HALF_CELLS,
         theme: str = "",
@@ -68,15 +70,15 @@ class ReviewApp(App[SessionSummary]):
         in_browser: bool = False,
     ) -> None:
         super().__init__()
-        self.backstage = backstage
-        self.desk = backstage.desk
+        self.preparation = preparation
+        self.session = preparation.session
+        self.class_names = preparation.workspace.settings.classes
         self.graphics = graphics
         self.in_browser = in_browser
-        self.keys = resolve_keys(backstage.workspace.settings.review.keys)
+        self.keys = resolve_keys(preparation.workspace.settings.review.keys)
         self._depth = depth
         self._wanted_theme = theme
         self._key_pressed_at = 0.0
-        self._pending_error: CuratorError | None = None
 
     @property
     def depth(self) -> Depth:
@@ -116,7 +118,7 @@ class ReviewApp(App[SessionSummary]):
         waiting for its keys would burn a core for ever.
         """
         if terminal_is_gone():
-            self.exit(self.desk.summary())
+            self.exit(self.session.summary())
 
     async def on_event(self, event: events.Event) -> None:
         """Remember when a key was pressed, before anything else is done with it."""
@@ -146,8 +148,7 @@ class ReviewApp(App[SessionSummary]):
 
     def label_name(self, text: str) -> str:
         """A text of the registry with the user's class names in it."""
-        names = self.backstage.names
-        return text.format(positive=names.positive, negative=names.negative)
+        return text.format(positive=self.class_names.positive, negative=self.class_names.negative)
 
     def complain(self, error: CuratorError) -> None:
         """Show what went wrong and what to do."""
@@ -156,7 +157,7 @@ class ReviewApp(App[SessionSummary]):
     async def action_quit(self) -> None:
         """Leave by way of the summary; from there for good."""
         if isinstance(self.screen, SummaryScreen):
-            self.exit(self.desk.summary())
+            self.exit(self.session.summary())
         else:
             self.push_screen(SummaryScreen())
 
@@ -193,7 +194,7 @@ class ReviewApp(App[SessionSummary]):
     async def choose_queue(self, queue: str, like: int | None = None) -> None:
         """Go on with another queue; if it has nothing to go by, say so and stay."""
         try:
-            await self.backstage.at_desk(self.desk.choose, queue, like=like, view=WHOLE)
+            await self.preparation.in_session(self.session.choose, queue, like=like, view=WHOLE)
         except CuratorError as error:
             self.complain(error)
             return
@@ -201,7 +202,7 @@ class ReviewApp(App[SessionSummary]):
 
     def open_outside(self, card: ImageCard) -> str:
         """Open the file of a card in the system's viewer; what to tell the reviewer."""
-        links = self.backstage.workspace.folder("opened")
+        links = self.preparation.workspace.folder("opened")
         return open_outside(card, in_browser=self.in_browser, folder=links)
 
     def ask_flag(self, card: ImageCard) -> None:
@@ -211,7 +212,7 @@ class ReviewApp(App[SessionSummary]):
             if note is None:
                 return
             try:
-                await self.backstage.at_desk(self.desk.flag, card.image_id, note)
+                await self.preparation.in_session(self.session.flag, card.image_id, note)
             except CuratorError as error:
                 self.complain(error)
             else:
@@ -221,26 +222,70 @@ class ReviewApp(App[SessionSummary]):
 
     def ask_filter(self, then: Callback) -> None:
         """Ask for a filter and an order of the queue, and go on with `then`."""
-        names, desk = self.backstage.names, self.desk
-        sources = self.backstage.sources()
+        sources = self.preparation.source_names()
 
         async def apply(text: str | None) -> None:
             if text is None:
                 return
-            view = read_view(
-                text, positive=names.positive, negative=names.negative, sources=sources
-            )
+            view = read_view(text, self.class_names, sources)
+            source = self.session.source
             try:
-                await self.backstage.at_desk(desk.choose, desk.queue, like=desk.like, view=view)
+                await self.preparation.in_session(
+                    self.session.choose, source.queue, like=source.like, view=view
+                )
             except CuratorError as error:
                 self.complain(error)
             await then()
 
-        now = desk.view.describe(names.positive, names.negative)
-        self.push_screen(FilterScreen(now, sources), apply)
+        line = self.session.source.view.describe(self.class_names)
+        self.push_screen(FilterScreen(line, sources), apply)
 
     async def return_to_single(self) -> None:
         """Close whatever lies over the one-image screen and show its image anew."""
         while not isinstance(self.screen, SingleScreen):
             await self.pop_screen()
         await self.screen.show_current()
+
+
+def keymap(keys_by_action: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """A user's keys as Textual takes them: binding id and keys with commas."""
+    return {
+        name: ",".join(keys)
+        for name, keys in keys_by_action.items()
+        if keys != find_action(name).keys
+    }
+
+
+def open_outside(card: ImageCard, *, in_browser: bool, folder: Path) -> str:
+    """Open the file of a card in the system's viewer; what to tell the reviewer.
+
+    A viewer shows the name of what it opens, and a name may tell the class: of a blind card
+    it gets a link in `folder` that is named by nothing but the content.
+    """
+    if in_browser:
+        return "The file lies on the computer that runs curator; it cannot be opened from here."
+    if card.file is None:
+        return "There is no file to open."
+    opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
+    path = _nameless(card, folder) if card.blind else card.file.path
+    try:
+        viewer = subprocess.Popen(
+            [opener.encode(), path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError:
+        return f"There is no `{opener}` on this computer to open it with."
+    threading.Thread(target=viewer.wait, name="viewer", daemon=True).start()
+    return "Opened in the system's viewer."
+
+
+def _nameless(card: ImageCard, folder: Path) -> bytes:
+    assert card.file is not None
+    suffix = Path(os.fsdecode(card.file.path)).suffix
+    link = folder / f"{card.sha256.hex()[:12]}{suffix}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.fsdecode(card.file.path))
+    return os.fsencode(link)

@@ -1,4 +1,4 @@
-"""Lines of text for the terminal: a few named inks, and rows cut to a width.
+"""Lines of text for the terminal: a few named inks, rows cut to a width, and their widget.
 
 Widgets that change with every image draw their own lines, because that is many times
 quicker than laying out renderables. Text of the user's (file names, notes) is escaped
@@ -16,7 +16,9 @@ from rich.color import Color as RichColour
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color, ColorParseError
+from textual.geometry import Region
 from textual.strip import Strip
+from textual.widget import Widget
 
 Piece = tuple[str, Style]
 
@@ -124,6 +126,45 @@ def spread_out(left: Sequence[Piece], right: Sequence[Piece], width: int, ground
     room = max(0, width - right_length)
     start = row(left, room, ground)
     return Strip.join([start, row(right, width - room, ground)])
+
+
+class TextLines(Widget):
+    """Shows the strips that it is given, each already as wide as the widget.
+
+    Styles, filters and caches of Textual are passed over: the strips are what reaches the
+    terminal. What is missing is filled with blanks.
+    """
+
+    DEFAULT_CSS = "TextLines { background: $background; }"
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._strips: Sequence[Strip] = ()
+
+    @property
+    def strips(self) -> Sequence[Strip]:
+        """What is shown."""
+        return self._strips
+
+    def show(self, strips: Sequence[Strip]) -> None:
+        """Show these lines from the next refresh on; the same lines cost nothing."""
+        if strips is not self._strips:
+            self._strips = strips
+            self.refresh()
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The lines within `crop`; rows as wide as the widget pass uncut."""
+        width = self.size.width
+        blank = Strip.blank(width, self.visual_style.rich_style)
+        rows = []
+        for number in crop.line_range:
+            strip = self._strips[number] if number < len(self._strips) else blank
+            if strip.cell_length != width:
+                strip = strip.adjust_cell_length(width, self.visual_style.rich_style)
+            if crop.column_span != (0, width):
+                strip = strip.crop(*crop.column_span)
+            rows.append(strip)
+        return rows
 
 
 def _colour(variables: Mapping[str, str], name: str) -> RichColour:

@@ -17,9 +17,8 @@ from curator.errors import UsageError
 from curator.review.filter import WHOLE, QueueView
 from curator.review.session import ReviewSession
 from curator.tui.app import ReviewApp
-from curator.tui.backstage import Preparation
-from curator.tui.cells import Depth
-from curator.tui.terminal import HALF_CELLS, Graphics, Terminal, look_at_terminal
+from curator.tui.preparation import Preparation
+from curator.tui.terminal import HALF_CELLS, Depth, Graphics, Terminal, look_at_terminal
 from curator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -50,25 +49,25 @@ def run_review(
     """
     in_browser = bool(environment.get("TEXTUAL_DRIVER"))
     review = workspace.settings.review
-    terminal = look_at_terminal(environment, wanted=review.pictures)
+    terminal = look_at_terminal(environment, pictures=review.pictures)
     if not in_browser and terminal.obstacle:
         raise UsageError(
             f"The review cannot be shown: {terminal.obstacle}.",
             "Run it in a terminal, or label with `curator queue` and `curator label`.",
         )
-    desk = ReviewSession(
+    session = ReviewSession(
         workspace, queue, actor=actor, like=like, seed=seed, view=view, goal=goal or review.goal
     )
     try:
         workspace.catalogue.expect_many_writes()
-        desk.refill()  # what is wrong with the queue is said before the screen is taken over
+        session.refill()  # what is wrong with the queue is said before the screen is taken over
     except BaseException:
-        desk.close()
+        session.close()
         raise
-    backstage = Preparation(workspace, desk)
+    preparation = Preparation(workspace, session)
     try:
         app = ReviewApp(
-            backstage,
+            preparation,
             graphics=HALF_CELLS if in_browser else _ready(terminal.graphics),
             theme=review.theme,
             depth=_depth(terminal, in_browser=in_browser),
@@ -77,8 +76,8 @@ def run_review(
         with _calm():
             app.run()
     finally:
-        summary = desk.summary()
-        backstage.close()
+        summary = session.summary()
+        preparation.close()
     return summary
 
 

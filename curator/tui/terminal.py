@@ -17,10 +17,10 @@ import time
 import tty
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
+from rich.color import ColorSystem
 from rich.console import Console
-
-from curator.tui.cells import Depth, depth_of
 
 SMALLEST = (60, 18)
 """Columns and rows below which the interface asks for more room."""
@@ -29,6 +29,28 @@ _PATIENCE = 0.25
 _KITTY_QUERY = "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"
 _CELL_QUERY = "\x1b[16t"
 _ATTRIBUTES_QUERY = "\x1b[c"
+
+
+class Depth(StrEnum):
+    """How many colours the terminal has."""
+
+    TRUE = "truecolor"
+    PALETTE = "256 colours"
+    NONE = "no colours"
+
+
+_DEPTHS = {
+    ColorSystem.TRUECOLOR: Depth.TRUE,
+    ColorSystem.EIGHT_BIT: Depth.PALETTE,
+}
+
+
+def depth_of(system: ColorSystem | None) -> Depth:
+    """The depth that goes with a colour system of Rich.
+
+    A terminal that announces 16 colours may print the codes of 256 as text, so it gets none.
+    """
+    return Depth.NONE if system is None else _DEPTHS.get(system, Depth.NONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +94,14 @@ class Terminal:
         return self.columns >= SMALLEST[0] and self.rows >= SMALLEST[1]
 
     @property
+    def description(self) -> str:
+        """What it can show, in a phrase."""
+        inside = f" inside {self.inside}" if self.inside else ""
+        room = "" if self.large_enough else "; too small for the review"
+        size = f"{self.columns}×{self.rows}"
+        return f"pictures in {self.graphics.name}, {self.depth}{inside}, {size}{room}"
+
+    @property
     def obstacle(self) -> str:
         """Why there can be no interface here; empty if there can."""
         if not self.interactive:
@@ -79,8 +109,8 @@ class Terminal:
         return ""
 
 
-def look_at_terminal(environment: Mapping[str, str], *, wanted: str = "auto") -> Terminal:
-    """Look at the terminal of this process; `wanted` is `auto` or `halfcell`.
+def look_at_terminal(environment: Mapping[str, str], *, pictures: str = "auto") -> Terminal:
+    """Look at the terminal of this process; `pictures` is `auto` or `halfcell`.
 
     Asks it about graphics only where an answer can be expected. Textual draws on standard
     error, so that and the keyboard have to be a terminal; textual-image asks and
@@ -94,13 +124,13 @@ def look_at_terminal(environment: Mapping[str, str], *, wanted: str = "auto") ->
     graphics = HALF_CELLS
     output = sys.__stdout__
     pixels_arrive = output is not None and output.isatty()
-    if interactive and wanted == "auto" and not inside and pixels_arrive:
+    if interactive and pictures == "auto" and not inside and pixels_arrive:
         graphics = ask_graphics()
     return Terminal(
         interactive=interactive,
         columns=console.size.width,
         rows=console.size.height,
-        depth=Depth.NONE if environment.get("NO_COLOR") else _depth(console),
+        depth=Depth.NONE if environment.get("NO_COLOR") else depth_of(console._color_system),
         graphics=graphics,
         inside=inside,
     )
@@ -135,10 +165,6 @@ def read_answers(answers: str) -> Graphics:
     size = re.search(r"\x1b\[6;(\d+);(\d+)t", answers)
     cell = (int(size[2]), int(size[1])) if size else Graphics().cell
     return Graphics(kitty=kitty and not sixel, sixel=sixel, cell=cell)
-
-
-def _depth(console: Console) -> Depth:
-    return depth_of(console._color_system)
 
 
 def _ask(question: str) -> str:

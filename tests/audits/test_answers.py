@@ -14,7 +14,8 @@ from curator.catalogue.images import image_details
 from curator.catalogue.labels import current
 from curator.errors import DataError
 from curator.intake.label import LabelReport, label
-from curator.review.queues import queue, queue_csv
+from curator.review.queue_files import queue_csv
+from curator.review.queues import queue
 from curator.review.session import ReviewSession
 from tests.support.audited import Pool, make_pool
 from tests.support.filled import decide

@@ -14,7 +14,7 @@ from curator.catalogue import labels
 from curator.catalogue.event_reads import count_decisions
 from curator.errors import DataError
 from curator.intake.label import label
-from curator.review.label_studio import write_tasks
+from curator.review.queue_files import write_tasks
 from curator.review.queues import queue
 from curator.workspace import Workspace
 from tests.support.filled import fill, promote

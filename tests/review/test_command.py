@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from curator.base.vocabulary import Label
-from curator.cli.show_review import TypedAnswer, TypedAnswers
+from curator.cli.review import TypedAnswer, TypedAnswers
 from curator.errors import UsageError
 from curator.settings.sections import ClassesSettings
 from tests.support.command import Outcome, curator

@@ -1,4 +1,4 @@
-"""Trail, mixture, view and pace: the pure parts of a session."""
+"""Undo history, mixture, view and pace: the pure parts of a session."""
 
 from __future__ import annotations
 
@@ -8,64 +8,66 @@ from hypothesis import strategies as st
 
 from curator.base.vocabulary import Label
 from curator.review.filter import WHOLE, QueueView, read_view
-from curator.review.mixing import PATTERN, MixReason, mix
 from curator.review.pace import PAUSE_SECONDS, Pace
+from curator.review.queues import PATTERN, MixReason, mix
 from curator.review.sheet import Sheet
 from curator.review.undo import PAST_LIMIT, UndoHistory
+from curator.settings.sections import ClassesSettings
 
 
-def test_a_trail_goes_on_to_what_is_open_and_back_to_what_was_done() -> None:
-    trail = UndoHistory()
-    assert trail.add([1, 2, 3, 2]) == [1, 2, 3]
-    trail.settle([1], [10])
-    assert trail.current == 2
-    assert trail.move(-1)
-    assert trail.is_settled
-    trail.settle([1], [11])
-    assert trail.current == 2
-    assert trail.back() is not None
-    assert trail.current == 1
-    assert trail.ahead(5) == [1, 2, 3]
+def test_a_history_goes_on_to_what_is_open_and_back_to_what_was_done() -> None:
+    undo = UndoHistory()
+    assert undo.add([1, 2, 3, 2]) == [1, 2, 3]
+    undo.settle([1], [10])
+    assert undo.current == 2
+    assert undo.move(-1)
+    assert undo.is_settled
+    undo.settle([1], [11])
+    assert undo.current == 2
+    assert undo.back() is not None
+    assert undo.current == 1
+    assert undo.ahead(5) == [1, 2, 3]
 
 
 def test_a_page_is_settled_and_opened_again_without_moving_away() -> None:
-    trail = UndoHistory()
-    trail.add([1, 2, 3])
-    trail.settle_page([2, 9], [20, 21])
-    assert trail.current == 1
-    trail.settle([1], [22])
-    assert trail.current == 3
-    trail.back()
-    step = trail.back()
+    undo = UndoHistory()
+    undo.add([1, 2, 3])
+    undo.settle_page([2, 9], [20, 21])
+    assert undo.current == 1
+    undo.settle([1], [22])
+    assert undo.current == 3
+    undo.back()
+    step = undo.back()
     assert step is not None
     assert step.event_ids == (20, 21)
-    assert trail.ahead(9) == [1, 2, 3]
+    assert undo.ahead(9) == [1, 2, 3]
 
 
-def test_a_trail_keeps_only_the_newest_of_the_past() -> None:
-    trail = UndoHistory()
+def test_a_history_keeps_only_the_newest_of_the_past() -> None:
+    undo = UndoHistory()
     for image_id in range(PAST_LIMIT + 500):
-        trail.add([image_id])
-        trail.settle([image_id], [image_id])
-    assert len(trail._order) <= PAST_LIMIT + 1
-    assert trail.add([3]) == []
+        undo.add([image_id])
+        undo.settle([image_id], [image_id])
+    assert len(undo._order) <= PAST_LIMIT + 1
+    assert undo.add([3]) == []
 
 
 def test_another_queue_forgets_what_was_to_come() -> None:
-    trail = UndoHistory()
-    trail.add([1, 2, 3])
-    trail.settle([1], [1])
-    trail.clear_coming()
-    assert trail.current is None
-    assert trail.add([3, 4]) == [3, 4]
-    assert trail.back() is not None
-    assert trail.current == 1
+    undo = UndoHistory()
+    undo.add([1, 2, 3])
+    undo.settle([1], [1])
+    undo.clear_coming()
+    assert undo.current is None
+    assert undo.add([3, 4]) == [3, 4]
+    assert undo.back() is not None
+    assert undo.current == 1
 
 
 def test_borderline_is_mixed_as_it_says() -> None:
     mixed = mix(range(100), range(200, 300), range(400, 500), 20)
-    assert [one.why for one in mixed] == [*PATTERN, *PATTERN]
-    assert [one.image_id for one in mixed if one.why is MixReason.UNCERTAIN] == list(range(14))
+    assert list(mixed.values()) == [*PATTERN, *PATTERN]
+    uncertain = [image_id for image_id, why in mixed.items() if why is MixReason.UNCERTAIN]
+    assert uncertain == list(range(14))
 
 
 @given(
@@ -75,14 +77,17 @@ def test_borderline_is_mixed_as_it_says() -> None:
 def test_a_mixture_loses_nothing_and_repeats_nothing(
     uncertain: list[int], diverse: list[int], random: list[int], size: int
 ) -> None:
-    mixed = [one.image_id for one in mix(uncertain, diverse, random, size)]
+    mixed = list(mix(uncertain, diverse, random, size))
     everything = set(uncertain) | set(diverse) | set(random)
     assert len(mixed) == len(set(mixed)) == min(size, len(everything))
     assert set(mixed) <= everything
 
 
+CLASSES = ClassesSettings(positive="good", negative="not good")
+
+
 def read(text: str) -> QueueView:
-    return read_view(text, positive="good", negative="not good", sources=("web", "my photos"))
+    return read_view(text, CLASSES, ("web", "my photos"))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +97,7 @@ def read(text: str) -> QueueView:
 )  # fmt: skip
 def test_a_view_says_the_line_that_it_was_read_from(text: str) -> None:
     view = read(text)
-    assert view.describe("good", "not good") == text
+    assert view.describe(CLASSES) == text
     assert view.is_empty == (view == WHOLE) == (text == "")
 
 

@@ -19,7 +19,8 @@ from curator.encoding.import_features import import_features
 from curator.errors import DataError, StorageError, UsageError
 from curator.intake.add import add
 from curator.intake.label import label
-from curator.review.queues import QueueRow, queue, queue_csv, write_queue
+from curator.review.queue_files import queue_csv, write_queue
+from curator.review.queues import QueueRow, queue
 from curator.workspace import Workspace, create_workspace, open_workspace
 from tests.support.filled import decide, fill, promote
 

@@ -1,4 +1,4 @@
-"""The desk without a screen: blind and open work kept apart, nothing lost between sessions."""
+"""The session without a screen: blind and open work kept apart, nothing lost between sessions."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def pool(workspace: Workspace, tmp_path: Path) -> list[int]:
     return list(ids.values())
 
 
-def card_id(desk: ReviewSession) -> int:
-    card = desk.current()
+def card_id(session: ReviewSession) -> int:
+    card = session.current()
     assert card is not None
     return card.image_id
 
 
 @pytest.mark.slow
 def test_a_blind_card_carries_no_hint(workspace: Workspace, pool: list[int]) -> None:
-    with ReviewSession(workspace, "calibration", actor="anna") as desk:
+    with ReviewSession(workspace, "calibration", actor="anna") as session:
         for _ in range(30):
-            card = desk.current()
+            card = session.current()
             assert card is not None
             assert (card.score, card.standing, card.origin, card.round, card.why) == (
                 None, None, None, None, "",
             )  # fmt: skip
             assert card.suggestion is None
-            desk.decide(Label.NEGATIVE)
-        summary = desk.summary()
+            session.decide(Label.NEGATIVE)
+        summary = session.summary()
     assert summary.decided == 30
     assert (summary.against_model, summary.corrected) == (0, 0)
     event = history(workspace.catalogue, card.image_id)[-1]
@@ -61,20 +61,20 @@ def test_a_blind_card_carries_no_hint(workspace: Workspace, pool: list[int]) -> 
 def test_undo_never_leads_from_blind_work_into_open_work(
     workspace: Workspace, pool: list[int]
 ) -> None:
-    with ReviewSession(workspace, "calibration", actor="anna") as desk:
-        blind = card_id(desk)
-        desk.decide(Label.POSITIVE)
-        desk.choose("borderline")
-        assert desk.undo() is None
-        assert desk.move(-1) is None
-        opened = card_id(desk)
-        desk.decide(Label.NEGATIVE)
-        desk.choose("calibration")
-        undone = desk.undo()
+    with ReviewSession(workspace, "calibration", actor="anna") as session:
+        blind = card_id(session)
+        session.decide(Label.POSITIVE)
+        session.choose("borderline")
+        assert session.undo() is None
+        assert session.move(-1) is None
+        opened = card_id(session)
+        session.decide(Label.NEGATIVE)
+        session.choose("calibration")
+        undone = session.undo()
         assert undone is not None
         assert undone.image_ids == (blind,)
-        assert card_id(desk) == blind
-        assert desk.undo() is None
+        assert card_id(session) == blind
+        assert session.undo() is None
     found = current(workspace.catalogue, [blind, opened])
     assert found[blind].origin in (None, Origin.PROMOTED)
     assert found[opened].origin is Origin.REVIEW
@@ -83,47 +83,47 @@ def test_undo_never_leads_from_blind_work_into_open_work(
 def test_undo_of_earlier_sessions_stays_with_the_same_kind_of_work(
     workspace: Workspace, pool: list[int]
 ) -> None:
-    with ReviewSession(workspace, "borderline", actor="anna") as desk:
-        opened = card_id(desk)
-        desk.decide(Label.NEGATIVE)
-    with ReviewSession(workspace, "calibration", actor="anna") as desk:
-        assert desk.undo() is None
-    with ReviewSession(workspace, "random", actor="anna") as desk:
-        undone = desk.undo()
+    with ReviewSession(workspace, "borderline", actor="anna") as session:
+        opened = card_id(session)
+        session.decide(Label.NEGATIVE)
+    with ReviewSession(workspace, "calibration", actor="anna") as session:
+        assert session.undo() is None
+    with ReviewSession(workspace, "random", actor="anna") as session:
+        undone = session.undo()
         assert undone is not None
         assert (undone.image_ids, undone.earlier_session) == ((opened,), True)
     assert history(workspace.catalogue, opened)[-1].kind is EventKind.RETRACT
 
 
 def test_a_blind_sample_has_no_contact_sheet(workspace: Workspace, pool: list[int]) -> None:
-    with ReviewSession(workspace, "calibration", actor="anna") as desk:
-        card = desk.current()
+    with ReviewSession(workspace, "calibration", actor="anna") as session:
+        card = session.current()
         assert card is not None
         with pytest.raises(UsageError, match="no contact sheet"):
-            desk.decide_page([(card, Label.POSITIVE)])
+            session.decide_page([(card, Label.POSITIVE)])
 
 
 def test_a_skip_that_is_taken_back_is_forgotten(workspace: Workspace, pool: list[int]) -> None:
-    with ReviewSession(workspace, "borderline", actor="anna") as desk:
-        first = card_id(desk)
-        desk.skip()
+    with ReviewSession(workspace, "borderline", actor="anna") as session:
+        first = card_id(session)
+        session.skip()
         assert _skips(workspace) == [first]
-        assert desk.undo() is not None
-        assert card_id(desk) == first
-        assert desk.summary().skipped == 0
+        assert session.undo() is not None
+        assert card_id(session) == first
+        assert session.summary().skipped == 0
     assert _skips(workspace) == []
 
 
 def test_a_filter_keeps_the_least_certain_first(workspace: Workspace, pool: list[int]) -> None:
     with ReviewSession(
         workspace, "borderline", actor="anna", view=QueueView(side="positive")
-    ) as desk:
+    ) as session:
         scores = []
         for _ in range(5):
-            card = desk.current()
+            card = session.current()
             assert card is not None
             scores.append(card.score)
-            desk.skip()
+            session.skip()
     assert scores == [pytest.approx(0.5 + 0.008 * step) for step in range(5)]
 
 
@@ -133,16 +133,16 @@ def test_suspect_labels_come_although_a_person_gave_them(
     """Corrected or confirmed, each is asked about once."""
     decide(workspace, [pool[0], pool[49]], Label.NEGATIVE)
     decide(workspace, [pool[5]], Label.POSITIVE)
-    with ReviewSession(workspace, "suspect", actor="anna") as desk:
-        card = desk.current()
+    with ReviewSession(workspace, "suspect", actor="anna") as session:
+        card = session.current()
         assert card is not None
         assert (card.image_id, card.standing, card.origin) == (pool[49], "negative", Origin.SEED)
-        desk.decide(Label.POSITIVE)
-        assert card_id(desk) == pool[5]
-        desk.decide(Label.POSITIVE)
-        assert desk.current() is None
-    with ReviewSession(workspace, "suspect", actor="ben") as desk:
-        assert desk.current() is None
+        session.decide(Label.POSITIVE)
+        assert card_id(session) == pool[5]
+        session.decide(Label.POSITIVE)
+        assert session.current() is None
+    with ReviewSession(workspace, "suspect", actor="ben") as session:
+        assert session.current() is None
 
 
 @pytest.mark.slow
@@ -175,8 +175,8 @@ def test_after_a_kill_it_goes_on_at_the_very_next_image(
         killed = ReviewSession(workspace, "borderline", actor="anna")
     card_id(killed)
     killed.decide(Label.NEGATIVE)
-    with ReviewSession(workspace, "borderline", actor="bert") as desk:
-        assert card_id(desk) == card_id(killed)
+    with ReviewSession(workspace, "borderline", actor="bert") as session:
+        assert card_id(session) == card_id(killed)
 
 
 def _skips(workspace: Workspace) -> list[int]:

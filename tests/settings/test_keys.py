@@ -7,7 +7,7 @@ import pytest
 from curator.errors import SettingsError
 from curator.settings.file import parse_settings
 from curator.settings.keys import ACTIONS, ScreenName, find_action, resolve_keys
-from curator.tui.keys import bindings_for
+from curator.tui.screens.base import bindings_for
 from curator.tui.screens.sheet import SheetScreen
 from curator.tui.screens.single import SingleScreen
 
@@ -28,13 +28,13 @@ def test_the_keys_that_practised_hands_expect() -> None:
 def test_every_action_of_a_screen_can_be_carried_out_there() -> None:
     for place, screen in ((ScreenName.SINGLE, SingleScreen), (ScreenName.SHEET, SheetScreen)):
         for action in ACTIONS:
-            if place in action.places and action.name != "palette":
+            if place in action.screens and action.name != "palette":
                 assert hasattr(screen, f"action_{action.name}"), (place, action.name)
 
 
 def test_bindings_carry_the_ids_that_settings_change() -> None:
     ids = {binding.id for binding in bindings_for(ScreenName.SINGLE)}  # type: ignore[union-attr]
-    names = {action.name for action in ACTIONS if ScreenName.SINGLE in action.places}
+    names = {action.name for action in ACTIONS if ScreenName.SINGLE in action.screens}
     assert names - {"palette", "reason"} <= ids
 
 

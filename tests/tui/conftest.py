@@ -21,9 +21,9 @@ from curator.intake.add import add
 from curator.review.session import ReviewSession
 from curator.settings.keys import ScreenName
 from curator.tui.app import ReviewApp
-from curator.tui.backstage import Preparation
-from curator.tui.cells import Depth
+from curator.tui.preparation import Preparation
 from curator.tui.screens.single import SingleScreen
+from curator.tui.terminal import Depth
 from curator.workspace import Workspace, create_workspace, open_workspace
 from tests.support import images
 from tests.support.filled import promote
@@ -45,12 +45,12 @@ class Reviewer:
 
     @property
     def workspace(self) -> Workspace:
-        return self.app.backstage.workspace
+        return self.app.preparation.workspace
 
     async def press(self, *keys: str) -> None:
         for key in keys:
             await self.seen()
-            Reviewer.pressed.add((getattr(self.app.screen, "PLACE", None), key))
+            Reviewer.pressed.add((getattr(self.app.screen, "SCREEN", None), key))
             await self.pilot.press(key)
         await self.seen()
 
@@ -157,17 +157,17 @@ def seat(scored: Workspace) -> Seat:
         size: tuple[int, int] = (120, 40),
         depth: Depth = Depth.TRUE,
         workspace: Workspace = scored,
-        **desk_options: Any,
+        **options: Any,
     ) -> AsyncIterator[Reviewer]:
-        desk = ReviewSession(workspace, queue, actor=actor, **desk_options)
-        backstage = Preparation(workspace, desk)
-        app = ReviewApp(backstage, depth=depth)
+        session = ReviewSession(workspace, queue, actor=actor, **options)
+        preparation = Preparation(workspace, session)
+        app = ReviewApp(preparation, depth=depth)
         try:
             async with app.run_test(size=size, notifications=True) as pilot:
                 reviewer = Reviewer(app, pilot)
                 await reviewer.seen()
                 yield reviewer
         finally:
-            backstage.close()
+            preparation.close()
 
     return sit

@@ -56,7 +56,7 @@ async def test_every_answer_belongs_to_the_audit(seat: Seat, audited: Workspace)
             assert isinstance(reviewer.app.screen, SingleScreen)
             await reviewer.press(key)
         assert reviewer.card_id == drawn[4]
-        assert reviewer.app.desk.summary().against_model == 0
+        assert reviewer.app.session.summary().against_model == 0
     now = answers(audited)
     assert now.labels[:5] == [Label.POSITIVE, Label.NEGATIVE, Label.UNSURE, None, None]
     assert now.skipped.tolist()[:5] == [False, False, False, True, False]
@@ -119,8 +119,8 @@ def test_images_of_an_open_audit_do_not_come_with_their_scores(
     if name == "unfamiliar":
         decide(audited, others[:1], Label.POSITIVE)
     if name == "contact sheet":
-        with ReviewSession(audited, "promoted", actor="anna") as desk:
-            seen = {card.image_id for card in desk.page(CurrentLabel.POSITIVE, IMAGES)}
+        with ReviewSession(audited, "promoted", actor="anna") as session:
+            seen = {card.image_id for card in session.page(CurrentLabel.POSITIVE, IMAGES)}
     else:
         seen = {row.image_id for row in queue(audited, name, size=IMAGES, like=others[0])}
     assert not seen & drawn

@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from curator.tui.ahead import Ahead
-from curator.tui.cells import Depth, depth_of, picture_strips
-from curator.tui.frames import Canvas, half_cell_rows
-from curator.tui.plots import bar, columns, curve
-from curator.tui.terminal import read_answers
+from curator.tui.pictures import Canvas, half_cell_rows, picture_strips
+from curator.tui.preparation import Ahead
+from curator.tui.screens.dashboard import bar, columns, curve
+from curator.tui.terminal import Depth, depth_of, read_answers
 
 PIXELS = np.array(
     [[[252, 0, 0], [252, 0, 0], [0, 0, 252]], [[252, 0, 0], [0, 252, 0], [0, 0, 252]]],
@@ -112,12 +111,12 @@ def test_work_ahead_stays_within_its_bounds_and_is_done_once() -> None:
         return number * 2
 
     ahead: Ahead[int, int] = Ahead(make, keep=5, workers=1)
-    ahead.want(range(4))
-    ahead.want([100, 101])  # what has not begun is dropped
+    ahead.prepare(range(4))
+    ahead.prepare([100, 101])  # what has not begun is dropped
     gate.set()
     assert ahead.get(101).result(10) == 202
     for start in range(200, 260):
-        ahead.want([start])
+        ahead.prepare([start])
         ahead.get(start).result(10)
     assert len(ahead) <= 6
     assert ahead.ready(259) == 518

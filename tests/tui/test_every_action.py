@@ -63,7 +63,7 @@ def checked(test: Test) -> Callable[..., None]:
 
 
 def test_no_action_is_left_out() -> None:
-    registry = {(action.name, place) for action in ACTIONS for place in action.places}
+    registry = {(action.name, place) for action in ACTIONS for place in action.screens}
     assert registry == SHOWN
 
 
@@ -198,7 +198,8 @@ async def test_looking_around_from_one_image(
         assert (screen.card.score or 1) <= 0.2
         start = reviewer.card_id
         await reviewer.press("s")
-        assert (reviewer.app.desk.queue, reviewer.app.desk.like) == ("similar", start)
+        source = reviewer.app.session.source
+        assert (source.queue, source.like) == ("similar", start)
         assert reviewer.card_id != start
         await reviewer.press("x")
     assert flags(scored) == [(first, "look at the edge")]
@@ -364,7 +365,11 @@ async def test_more_like_an_image_of_the_sheet_and_leaving_from_there(
         image_id = page(reviewer)[0]
         await reviewer.press("s")
         assert isinstance(reviewer.app.screen, SingleScreen)
-        assert (reviewer.app.desk.queue, reviewer.app.desk.like) == ("similar", image_id)
+        source = reviewer.app.session.source
+        assert (source.queue, source.like) == (
+            "similar",
+            image_id,
+        )
         await reviewer.press("g", "q")
         assert isinstance(reviewer.app.screen, SummaryScreen)
     assert events(scored) == 0

@@ -14,7 +14,7 @@ from PIL import Image
 from curator.base.actor import current_user
 from curator.catalogue.images import image_files
 from curator.catalogue.labels import own_decisions
-from curator.tui.trial import test_picture
+from curator.tui.pictures import trial_picture
 from curator.workspace import Workspace
 from tests.support.command import CHECKOUT
 from tests.tui.drawing_terminal import (
@@ -132,7 +132,7 @@ def test_doctor_tries_such_a_terminal(
     pictures = decode(terminal.written)
     assert len(pictures) == (protocol is not Protocol.NONE)
     for picture in pictures:
-        assert unlike(picture, test_picture()) < 12
+        assert unlike(picture, trial_picture()) < 12
 
 
 @pytest.mark.parametrize(

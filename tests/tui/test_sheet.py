@@ -58,7 +58,7 @@ async def test_a_page_that_failed_is_recorded_once_when_tried_again(
         await reviewer.press("g", "space")
         ids = page(reviewer)
         with monkeypatch.context() as patch:
-            patch.setattr(reviewer.app.desk, "skip_on_page", full)
+            patch.setattr(reviewer.app.session, "skip_on_page", full)
             await reviewer.press("enter")
             assert "Make room on it." in reviewer.text()
             assert page(reviewer) == ids
@@ -112,7 +112,7 @@ async def test_promoted_images_are_corrected_on_the_sheet(seat: Seat, scored: Wo
         await reviewer.press("g")
         ids = page(reviewer)
         await reviewer.press("m", "enter")
-        assert reviewer.app.desk.summary().corrected == 1
+        assert reviewer.app.session.summary().corrected == 1
     assert labels.current(scored.catalogue, ids)[ids[0]].standing is CurrentLabel.NEGATIVE
 
 

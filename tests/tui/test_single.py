@@ -14,10 +14,10 @@ from curator.catalogue.checks import check_catalogue
 from curator.catalogue.images import image_details
 from curator.catalogue.models import Flag, Skip
 from curator.errors import StorageError
-from curator.review import session as desks
-from curator.tui.cells import Depth
+from curator.review import session as sessions
 from curator.tui.screens.single import SingleScreen
 from curator.tui.screens.summary import SummaryScreen
+from curator.tui.terminal import Depth
 from curator.workspace import Workspace
 from tests.tui.conftest import Reviewer, Seat, played
 
@@ -93,7 +93,7 @@ async def test_undo_without_limit_writes_its_own_events(seat: Seat, scored: Work
         await reviewer.press("u")
         assert reviewer.card_id == seen[0]
         await reviewer.press("u")
-        assert reviewer.app.desk.pace.decided == 0
+        assert reviewer.app.session.pace.decided == 0
     kinds = [event.kind for event in labels.history(scored.catalogue, seen[0])]
     assert kinds == [EventKind.ASSERT, EventKind.RETRACT]
     assert standing(scored, seen[0]) is None
@@ -266,7 +266,7 @@ async def test_a_picture_that_vanished_says_why_and_can_be_set_aside(
         assert reviewer.card_id == image_id
         assert quarantine_of(scored, image_id) is None
         await reviewer.press("Q", "space")
-        assert reviewer.app.desk.summary().set_aside == 1
+        assert reviewer.app.session.summary().set_aside == 1
     assert labels.history(scored.catalogue, image_id) == []
     assert quarantine_of(scored, image_id) is Quarantine.VANISHED
     assert not list(check_catalogue(scored.catalogue))
@@ -291,7 +291,7 @@ async def test_a_full_disk_is_told_and_the_key_can_be_pressed_again(
         await reviewer.press("a")
         image_id = reviewer.card_id
         with monkeypatch.context() as patch:
-            patch.setattr(reviewer.app.desk, work, full)
+            patch.setattr(reviewer.app.session, work, full)
             await reviewer.press(*keys.split())
             assert "Make room on it." in reviewer.text()
             assert reviewer.card_id == image_id
@@ -313,7 +313,7 @@ async def test_an_undo_that_failed_is_still_the_next_to_undo(
         second = reviewer.card_id
         await reviewer.press("a")
         with monkeypatch.context() as patch:
-            patch.setattr(desks, "retract", full)
+            patch.setattr(sessions, "retract", full)
             await reviewer.press("u")
         await reviewer.press("u")
         assert reviewer.card_id == second

@@ -18,8 +18,8 @@ from PIL import Image
 from curator.base.actor import current_user
 from curator.base.vocabulary import Label, Method
 from curator.catalogue.labels import own_decisions
-from curator.cli.screen import host_and_port
-from curator.tui.doors import is_loopback, listen
+from curator.cli.review import host_and_port
+from curator.tui.serving import is_loopback, listen
 from curator.workspace import Workspace
 from tests.support.command import curator
 from tests.support.needs import need_program

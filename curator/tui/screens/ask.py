@@ -1,14 +1,20 @@
-"""One question, one line of answer."""
+"""One question, one line of answer; for the filter it is checked while it is typed."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
+
+from curator.review.filter import EXAMPLE, ORDERS, read_view
+from curator.tui.lines import safe
+
+if TYPE_CHECKING:
+    from curator.tui.app import ReviewApp
 
 
 class AskScreen(ModalScreen[str | None]):
@@ -51,3 +57,40 @@ class AskScreen(ModalScreen[str | None]):
     def action_leave(self) -> None:
         """No answer."""
         self.dismiss(None)
+
+
+class FilterScreen(AskScreen):
+    """Asks for a view; gives back a line that can be read as one, or None."""
+
+    def __init__(self, line: str, sources: tuple[str, ...]) -> None:
+        super().__init__("Filter and sort", EXAMPLE, line)
+        self._sources = sources
+
+    def compose(self) -> ComposeResult:
+        """The line, what is wrong with it, and what it may say."""
+        classes = cast("ReviewApp", self.app).class_names
+        with Vertical() as box:
+            box.border_title = self._question
+            yield Input(self._answer, placeholder=self._hint)
+            yield Static("", id="problem", markup=False)
+            yield Static(
+                f"source:  {safe(', '.join(self._sources)) or 'none yet'}\n"
+                f"class:   {safe(classes.positive)} or {safe(classes.negative)}\n"
+                "score:   a range of P, as 0.2-0.6\n"
+                "round:   promoted by this round\n"
+                f"sort:    {', '.join(ORDERS)}\n"
+                "⏎ applies it, an empty line shows all again, esc goes back",
+                markup=False,
+            )
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Say at once what cannot be understood."""
+        self.query_one("#problem", Static).update(self.problem_with(event.value))
+
+    def problem_with(self, answer: str) -> str:
+        """What of the line cannot be understood."""
+        try:
+            read_view(answer, cast("ReviewApp", self.app).class_names, self._sources)
+        except ValueError as error:
+            return f"✗ {error}"
+        return ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from curator.settings.keys import ScreenName, find_action
+from curator.settings.keys import ACTIONS, KeyAction, ScreenName, find_action, key_sign
 from curator.tui.terminal import SMALLEST
 
 if TYPE_CHECKING:
@@ -15,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class ReviewScreen(Screen[None]):
-    """A full screen of the review; `PLACE` says which."""
+    """A full screen of the review; `SCREEN` says which."""
 
-    PLACE: ClassVar[ScreenName]
+    SCREEN: ClassVar[ScreenName]
 
     @property
     def review(self) -> ReviewApp:
@@ -51,10 +53,10 @@ class ReviewScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Actions that tell what is hidden do not exist while somebody labels blind."""
         try:
-            known = find_action(action)
+            key_action = find_action(action)
         except KeyError:
             return True
-        return known.blind or not self.review.desk.blind
+        return key_action.blind or not self.review.session.blind
 
     def redraw(self) -> None:
         """Draw everything anew; screens that keep drawn lines replace this."""
@@ -64,7 +66,7 @@ class ReviewScreen(Screen[None]):
         """All keys of this screen."""
         from curator.tui.screens.help import HelpScreen
 
-        self.app.push_screen(HelpScreen(self.PLACE))
+        self.app.push_screen(HelpScreen(self.SCREEN))
 
     async def action_quit(self) -> None:
         """Leave with a summary."""
@@ -74,3 +76,27 @@ class ReviewScreen(Screen[None]):
         """Back to where one came from."""
         if len(self.app.screen_stack) > 2:
             self.app.pop_screen()
+
+
+def bindings_for(screen: ScreenName) -> list[BindingType]:
+    """The bindings of a screen; a user's own keys are laid over them by their ids."""
+    bindings: list[BindingType] = []
+    for action in ACTIONS:
+        if screen not in action.screens or action.name == "palette":
+            continue
+        if action.name == "reason":
+            bindings += [
+                Binding(key, f"reason({key})", action.label, show=False, id=f"reason-{key}")
+                for key in action.keys
+            ]
+        else:
+            keys = ",".join(action.keys)
+            bindings.append(Binding(keys, action.name, action.label, show=False, id=action.name))
+    return bindings
+
+
+def shown_keys(action: KeyAction, keys: Mapping[str, tuple[str, ...]]) -> str:
+    """The keys of an action as a person reads them."""
+    if action.name == "reason":
+        return "1-9"
+    return " ".join(key_sign(key) for key in keys[action.name])

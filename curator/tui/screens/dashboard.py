@@ -1,4 +1,4 @@
-"""Where the workspace stands: labels, coverage and error by round, scores, what next."""
+"""The state of the workspace: labels, coverage and error by round, scores, what next."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ from curator.catalogue.queues import score_histogram
 from curator.catalogue.rounds import RoundRecord, RoundStatus
 from curator.report.status import Status, status
 from curator.settings.keys import ScreenName
-from curator.tui.keys import bindings_for
-from curator.tui.lines import safe
-from curator.tui.plots import bar, columns, curve
-from curator.tui.screens.base import ReviewScreen
+from curator.tui.lines import TextLines, safe
+from curator.tui.screens.base import ReviewScreen, bindings_for
 from curator.tui.widgets.bars import KeyBar, headline
-from curator.tui.widgets.lines import TextLines
 from curator.workspace import Workspace
 
 _BINS = 40
 _PLOT_HEIGHT = 5
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_COLUMN = " ▁▂▃▄▅▆▇█"
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+"""Bits of a Braille character: four rows of two dots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ def count_board(workspace: Workspace) -> Board:
 class DashboardScreen(ReviewScreen):
     """Counts and plots; counted again whenever it is opened or `r` is pressed."""
 
-    PLACE = ScreenName.DASHBOARD
+    SCREEN = ScreenName.DASHBOARD
     BINDINGS: ClassVar[list[BindingType]] = bindings_for(ScreenName.DASHBOARD)
     CSS = """
     DashboardScreen #headline { height: 1; dock: top; }
@@ -73,13 +75,13 @@ class DashboardScreen(ReviewScreen):
     async def action_recount(self) -> None:
         """Count again and draw."""
         app = self.review
-        board = await app.backstage.at_desk(count_board, app.backstage.workspace)
+        board = await app.preparation.in_session(count_board, app.preparation.workspace)
         line = headline(
-            "dashboard", str(board.status.root), app.desk.pace, self.size.width, self.inks
+            "dashboard", str(board.status.root), app.session.pace, self.size.width, self.inks
         )
         self.query_one("#headline", TextLines).show([line])
         self.query_one(KeyBar).show_keys(
-            self.PLACE, app.keys, app.label_name, self.inks, blind=False
+            self.SCREEN, app.keys, app.label_name, self.inks, blind=False
         )
         parts = list(board_parts(board, self.size.width - 4))
         self.query_one("#board", Static).update(Stack(*parts))
@@ -117,17 +119,17 @@ def board_parts(board: Board, width: int) -> Iterator[RenderableType]:
         f"{counts.coverage:.1%} of what no person has labelled ",
         bar(counts.coverage, max(10, min(30, width - 50))),
     )
-    standing = [one for one in now.rounds if one.status is not RoundStatus.ROLLED_BACK]
-    if standing:
+    rounds = [r for r in now.rounds if r.status is not RoundStatus.ROLLED_BACK]
+    if rounds:
         yield Text("\nBy round", style="bold")
-        yield _curves(standing, width)
+        yield _curves(rounds, width)
     if any(board.histogram):
         yield _scores(board, width)
 
 
 def _labels(now: Status, width: int) -> Table:
     labels = now.counts.labels
-    origins = [one for one in Origin if any(labels[side].get(one) for side in labels)]
+    origins = [o for o in Origin if any(labels[side].get(o) for side in labels)]
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("label")
     for origin in origins:
@@ -136,13 +138,13 @@ def _labels(now: Status, width: int) -> Table:
     room = width - 22 - 10 * len(origins)
     if room >= 8:
         table.add_column("")
-    most = max([sum(found.values()) for found in labels.values()] or [1]) or 1
+    most = max([sum(by_origin.values()) for by_origin in labels.values()] or [1]) or 1
     for side in CurrentLabel:
-        found = labels.get(side, {})
-        if not found and side not in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE):
+        by_origin = labels.get(side, {})
+        if not by_origin and side not in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE):
             continue
-        total = sum(found.values())
-        cells = [safe(now.name_of(side)), *(f"{found.get(one, 0):,}" for one in origins)]
+        total = sum(by_origin.values())
+        cells = [safe(now.name_of(side)), *(f"{by_origin.get(origin, 0):,}" for origin in origins)]
         cells.append(f"{total:,}")
         if room >= 8:
             cells.append(bar(total / most, min(30, room)))
@@ -154,9 +156,9 @@ def _curves(rounds: Sequence[RoundRecord], width: int) -> Table:
     """Coverage and the upper bound of the estimated error, side by side where there is room."""
     wide = width >= 76
     plot_width = min(40, (width - 28) // 2 if wide else width - 14)
-    coverage = [one.coverage for one in rounds]
-    bounds = [_bound(one) for one in rounds]
-    top = max([one for one in bounds if one is not None] or [0.0]) or 0.01
+    coverage = [r.coverage for r in rounds]
+    bounds = [_bound(r) for r in rounds]
+    top = max([bound for bound in bounds if bound is not None] or [0.0]) or 0.01
     table = Table.grid(padding=(0, 3))
     first = _plot("coverage", coverage, plot_width, _round_up(max(coverage, default=0.0)), rounds)
     second = _plot("error, upper bound of the estimate", bounds, plot_width, top, rounds)
@@ -180,9 +182,9 @@ def _plot(
     top: float,
     rounds: Sequence[RoundRecord],
 ) -> Text:
-    known = [value for value in values if value is not None]
-    text = Text(f"{title}{f', now {known[-1]:.1%}' if known else ': not measured'}\n")
-    if not known:
+    measured = [value for value in values if value is not None]
+    text = Text(f"{title}{f', now {measured[-1]:.1%}' if measured else ': not measured'}\n")
+    if not measured:
         return text
     lines = curve(values, width, _PLOT_HEIGHT, top)
     scale = [f"{top:6.1%}", *[" " * 6] * (_PLOT_HEIGHT - 2), "  0.0%"]
@@ -194,9 +196,9 @@ def _plot(
     return text
 
 
-def _bound(one: RoundRecord) -> float | None:
+def _bound(record: RoundRecord) -> float | None:
     """The upper end of the interval in which the error lay, as the round estimated it."""
-    estimate = one.outcome.get("estimate") or {}
+    estimate = record.outcome.get("estimate") or {}
     return estimate.get("high") if estimate.get("sample") else None
 
 
@@ -211,3 +213,57 @@ def _scores(board: Board, width: int) -> Text:
     left, right = f"0 {safe(names.negative)}", f"{safe(names.positive)} 1"
     text.append(f"{left}{right.rjust(max(1, wide - len(left)))}", style="dim")
     return text
+
+
+def bar(share: float, width: int) -> str:
+    """A horizontal bar of `width` cells, filled to `share`, to an eighth of a cell."""
+    eighths = round(min(1.0, max(0.0, share)) * width * 8)
+    full, rest = divmod(eighths, 8)
+    return (("█" * full) + (_EIGHTHS[rest] if rest else "")).ljust(width)
+
+
+def columns(values: Sequence[float], height: int) -> list[str]:
+    """A histogram: one column of cells for each value, the highest `height` cells high."""
+    top = max([*values, 0.0]) or 1.0
+    # What is there at all is seen, however small it is beside the highest.
+    eighths = [max(1, round(value / top * height * 8)) if value else 0 for value in values]
+    return [
+        "".join(_COLUMN[min(8, max(0, each - level * 8))] for each in eighths)
+        for level in reversed(range(height))
+    ]
+
+
+def curve(values: Sequence[float | None], width: int, height: int, top: float) -> list[str]:
+    """A line through the values, from 0 to `top`, on `width` by `height` cells.
+
+    None leaves a gap. A single value is one dot.
+    """
+    cells = [[0] * width for _ in range(height)]
+    last = max(1, len(values) - 1)
+    points = [
+        (
+            round(number / last * (width * 2 - 1)),
+            round((1 - min(1.0, value / top if top else 0.0)) * (height * 4 - 1)),
+        )
+        if value is not None
+        else None
+        for number, value in enumerate(values)
+    ]
+    before: tuple[int, int] | None = None
+    for point in points:
+        if point is not None:
+            for x, y in _between(before or point, point):
+                cells[y // 4][x // 2] |= _DOTS[y % 4][x % 2]
+        before = point
+    return ["".join(chr(0x2800 + bits) for bits in line) for line in cells]
+
+
+def _between(start: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]:
+    steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)
+    return [
+        (
+            round(start[0] + (end[0] - start[0]) * step / steps),
+            round(start[1] + (end[1] - start[1]) * step / steps),
+        )
+        for step in range(steps + 1)
+    ]

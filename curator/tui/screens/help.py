@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from curator.settings.keys import ACTIONS, KeyAction, KeyGroup, ScreenName
-from curator.tui.keys import shown_keys
+from curator.tui.screens.base import shown_keys
 
 if TYPE_CHECKING:
     from curator.tui.app import ReviewApp
@@ -37,14 +37,14 @@ class HelpScreen(ModalScreen[None]):
     HelpScreen Static { width: 100%; }
     """
 
-    def __init__(self, place: ScreenName) -> None:
+    def __init__(self, screen_name: ScreenName) -> None:
         super().__init__()
-        self._place = place
+        self._screen_name = screen_name
 
     def compose(self) -> ComposeResult:
         """The page."""
         with VerticalScroll() as page:
-            page.border_title = f"Keys: {self._place}"
+            page.border_title = f"Keys: {self._screen_name}"
             page.border_subtitle = "esc closes"
             for part in self._parts():
                 yield Static(part)
@@ -52,7 +52,7 @@ class HelpScreen(ModalScreen[None]):
     def _parts(self) -> Iterator[Text | Table]:
         app = cast("ReviewApp", self.app)
         for group in KeyGroup:
-            actions = [one for one in ACTIONS if one.group is group and self._is_here(one)]
+            actions = [a for a in ACTIONS if a.group is group and self._is_here(a)]
             if not actions:
                 continue
             yield Text(f"\n{group}", style="bold")
@@ -69,8 +69,8 @@ class HelpScreen(ModalScreen[None]):
         )
 
     def _is_here(self, action: KeyAction) -> bool:
-        blind = cast("ReviewApp", self.app).desk.blind
-        return self._place in action.places and (action.blind or not blind)
+        blind = cast("ReviewApp", self.app).session.blind
+        return self._screen_name in action.screens and (action.blind or not blind)
 
     def action_scroll(self, lines: int) -> None:
         """Scroll by a line."""

@@ -15,17 +15,15 @@ from textual.widgets import Static
 from curator.catalogue.labels import HistoryEvent
 from curator.review.cards import CardContext, ImageCard, load_context
 from curator.settings.keys import ScreenName
-from curator.tui.keys import bindings_for
-from curator.tui.lines import safe
-from curator.tui.screens.base import ReviewScreen
+from curator.tui.lines import TextLines, safe
+from curator.tui.screens.base import ReviewScreen, bindings_for
 from curator.tui.widgets.bars import KeyBar, headline
-from curator.tui.widgets.lines import TextLines
 
 
 class HistoryScreen(ReviewScreen):
     """The image's places and its label events, the newest first."""
 
-    PLACE = ScreenName.HISTORY
+    SCREEN = ScreenName.HISTORY
     BINDINGS: ClassVar[list[BindingType]] = bindings_for(ScreenName.HISTORY)
     CSS = """
     HistoryScreen #headline { height: 1; dock: top; }
@@ -41,7 +39,7 @@ class HistoryScreen(ReviewScreen):
         """Headline, page, keys; the page is filled as soon as the catalogue has answered."""
         yield TextLines(id="headline")
         with VerticalScroll(can_focus=False):
-            yield Static(id="places")
+            yield Static(id="locations")
             yield Static(id="events")
         yield KeyBar()
 
@@ -55,12 +53,14 @@ class HistoryScreen(ReviewScreen):
 
     async def _fill(self) -> None:
         app, inks, width = self.review, self.inks, self.size.width
-        line = headline("history", safe(self._card.path), app.desk.pace, width, inks)
+        line = headline("history", safe(self._card.path), app.session.pace, width, inks)
         self.query_one("#headline", TextLines).show([line])
-        self.query_one(KeyBar).show_keys(self.PLACE, app.keys, app.label_name, inks, blind=False)
-        backstage = app.backstage
-        context = await backstage.at_desk(load_context, backstage.workspace, self._card.image_id)
-        self.query_one("#places", Static).update(Text("\n".join(self._places(context))))
+        self.query_one(KeyBar).show_keys(self.SCREEN, app.keys, app.label_name, inks, blind=False)
+        preparation = app.preparation
+        context = await preparation.in_session(
+            load_context, preparation.workspace.catalogue, self._card.image_id
+        )
+        self.query_one("#locations", Static).update(Text("\n".join(self._locations(context))))
         self.query_one("#events", Static).update(self._events(context))
 
     async def action_history(self) -> None:
@@ -75,12 +75,12 @@ class HistoryScreen(ReviewScreen):
         """Scroll up."""
         self.query_one(VerticalScroll).scroll_relative(y=-3, animate=False)
 
-    def _places(self, context: CardContext) -> Iterator[str]:
+    def _locations(self, context: CardContext) -> Iterator[str]:
         card = self._card
         yield f"sha256 {card.sha256.hex()}"
-        for place in card.places:
-            state = "" if place.state == "present" else f" ({place.state})"
-            yield f"{safe(place.source)}: {safe(place.path)}{state}"
+        for location in card.locations:
+            state = "" if location.state == "present" else f" ({location.state})"
+            yield f"{safe(location.source)}: {safe(location.path)}{state}"
         if context.mates:
             more = " and more" if context.more_mates else ""
             yield f"belongs with {len(context.mates)}{more} others"
@@ -99,7 +99,6 @@ class HistoryScreen(ReviewScreen):
         return table
 
     def _cells(self, event: HistoryEvent) -> list[Text]:
-        names = self.review.backstage.names
         who = f"round {event.round}" if event.round is not None else event.actor or "?"
         remarks = [
             *event.reasons,
@@ -112,7 +111,7 @@ class HistoryScreen(ReviewScreen):
             for cell in (
                 event.made_at.astimezone().strftime("%Y-%m-%d %H:%M"),
                 event.kind,
-                names.of(event.label),
+                self.review.class_names.name_of(event.label),
                 event.origin,
                 event.method,
                 who,

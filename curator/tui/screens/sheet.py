@@ -19,15 +19,13 @@ from textual.strip import Strip
 from curator.base.vocabulary import CurrentLabel, Label
 from curator.errors import CuratorError
 from curator.review.cards import ImageCard
-from curator.review.sentences import NOTHING_TO_UNDO, taken_back
+from curator.review.outcome import NOTHING_TO_UNDO, taken_back
 from curator.review.sheet import Sheet
 from curator.settings.keys import ScreenName, key_sign
-from curator.tui.frames import Canvas
-from curator.tui.keys import bindings_for
-from curator.tui.lines import Piece, row, safe, shortened
-from curator.tui.screens.base import ReviewScreen
+from curator.tui.lines import Piece, TextLines, row, safe, shortened
+from curator.tui.pictures import Canvas
+from curator.tui.screens.base import ReviewScreen, bindings_for
 from curator.tui.widgets.bars import KeyBar, headline
-from curator.tui.widgets.lines import TextLines
 from curator.tui.widgets.panel import label_ink
 
 TILES = ((16, 7), (20, 9), (28, 13), (44, 20))
@@ -60,7 +58,7 @@ def grid_for(columns: int, rows: int, zoom: int) -> Grid:
 class SheetScreen(ReviewScreen):
     """Pages of tiles; `side` is the class that they are said to be."""
 
-    PLACE = ScreenName.SHEET
+    SCREEN = ScreenName.SHEET
     BINDINGS: ClassVar[list[BindingType]] = bindings_for(ScreenName.SHEET)
     CSS = """
     SheetScreen #headline { height: 2; dock: top; }
@@ -125,40 +123,40 @@ class SheetScreen(ReviewScreen):
         self._grid = grid_for(tiles.size.width, tiles.size.height, self._zoom)
         app = self.review
         try:
-            found = await app.backstage.at_desk(
-                app.desk.page, CurrentLabel(self._side), 2 * self._grid.count
+            cards = await app.preparation.in_session(
+                app.session.page, CurrentLabel(self._side), 2 * self._grid.count
             )
         except CuratorError as error:
             app.complain(error)
-            found = []
-        self._cards = found[: self._grid.count]
+            cards = []
+        self._cards = cards[: self._grid.count]
         self._sheet = Sheet(label=self._side, count=len(self._cards))
         self._thumbs = {}
         self._loading += 1
         self._empty = not self._cards
         self._draw()
-        self._fill(self._loading, found)
+        self._fill(self._loading, cards)
 
     @work
-    async def _fill(self, turn: int, found: list[ImageCard]) -> None:
+    async def _fill(self, turn: int, cards: list[ImageCard]) -> None:
         """Make the tiles ready, those of this page first; then a key counts."""
         canvas = Canvas(self._grid.columns, self._grid.rows, self.review.depth, self.review.ground)
-        backstage = self.review.backstage
+        preparation = self.review.preparation
         for start in range(0, len(self._cards), self._grid.across):
             line = self._cards[start : start + self._grid.across]
-            made = await asyncio.gather(
-                *(asyncio.to_thread(backstage.thumb, card, canvas) for card in line)
+            thumbs = await asyncio.gather(
+                *(asyncio.to_thread(preparation.thumb, card, canvas) for card in line)
             )
             if turn != self._loading:
                 return
-            for card, strips in zip(line, made, strict=True):
+            for card, strips in zip(line, thumbs, strict=True):
                 self._thumbs[card.image_id] = list(strips)
             self._draw()
         self._drawn_turn = turn
         if self.is_current:
             self.call_after_refresh(self._seen, turn)
-        for card in found[len(self._cards) :]:
-            await asyncio.to_thread(backstage.thumb, card, canvas)
+        for card in cards[len(self._cards) :]:
+            await asyncio.to_thread(preparation.thumb, card, canvas)
 
     def _seen(self, turn: int) -> None:
         if turn == self._loading:
@@ -171,13 +169,12 @@ class SheetScreen(ReviewScreen):
 
     def _draw(self) -> None:
         app, inks, width = self.review, self.inks, self.size.width
-        name = safe(app.backstage.names.of(self._side))
-        names = app.backstage.names
-        viewed = app.desk.view.describe(names.positive, names.negative)
+        name = safe(app.class_names.name_of(self._side))
+        viewed = app.session.source.view.describe(app.class_names)
         title = f"contact sheet: {name}  {viewed}".rstrip()
-        first = headline(title, "surest first", app.desk.pace, width, inks)
+        first = headline(title, "surest first", app.session.pace, width, inks)
         self.query_one("#headline", TextLines).show([first, self._instruction(name, width)])
-        self.query_one(KeyBar).show_keys(self.PLACE, app.keys, app.label_name, inks, blind=False)
+        self.query_one(KeyBar).show_keys(self.SCREEN, app.keys, app.label_name, inks, blind=False)
         strips: list[Strip] = []
         for line in range(self._grid.down):
             strips += self._tile_row(line)
@@ -225,7 +222,7 @@ class SheetScreen(ReviewScreen):
         if mark is None:
             text, ink = "left out", inks.warning
         else:
-            name = safe(self.review.backstage.names.of(mark))
+            name = safe(self.review.class_names.name_of(mark))
             sign = "✓" if mark is self._side else "✗"
             text, ink = f"{sign} {name}", label_ink(mark, inks)
         if mark is self._side:
@@ -243,8 +240,8 @@ class SheetScreen(ReviewScreen):
 
     @property
     def _counts(self) -> bool:
-        seen = self._visible_since
-        return bool(self._cards) and seen is not None and self.review.key_pressed_at >= seen
+        since = self._visible_since
+        return bool(self._cards) and since is not None and self.review.key_pressed_at >= since
 
     def _focused(self) -> ImageCard | None:
         return self._cards[self._sheet.focus] if self._cards else None
@@ -255,7 +252,7 @@ class SheetScreen(ReviewScreen):
             return
         self._visible_since = None
         sheet, cards, app = self._sheet, self._cards, self.review
-        verdicts = [
+        decisions = [
             (card, label)
             for tile, card in enumerate(cards)
             if (label := sheet.mark(tile)) is not None
@@ -263,8 +260,8 @@ class SheetScreen(ReviewScreen):
         left_out = [card.image_id for tile, card in enumerate(cards) if sheet.mark(tile) is None]
         try:
             # Decisions last: what fails before them can be tried again and records nothing twice.
-            await app.backstage.at_desk(app.desk.skip_on_page, left_out)
-            await app.backstage.at_desk(app.desk.decide_page, verdicts)
+            await app.preparation.in_session(app.session.skip_on_page, left_out)
+            await app.preparation.in_session(app.session.decide_page, decisions)
         except CuratorError as error:
             app.complain(error)
             self._visible_since = time.monotonic()
@@ -299,11 +296,11 @@ class SheetScreen(ReviewScreen):
 
     async def action_undo(self) -> None:
         """Take the last page back, or whatever was decided last."""
-        undone = await self.review.backstage.at_desk(self.review.desk.undo)
+        undone = await self.review.preparation.in_session(self.review.session.undo)
         if undone is None:
             self.notify(NOTHING_TO_UNDO)
             return
-        self.notify(taken_back(undone, self.review.backstage.names.of), markup=False, timeout=3)
+        self.notify(taken_back(undone, self.review.class_names.name_of), markup=False, timeout=3)
         await self._turn()
 
     def action_left(self) -> None:

@@ -16,18 +16,14 @@ from textual.strip import Strip
 from curator.base.vocabulary import Label
 from curator.errors import CuratorError
 from curator.review.cards import ImageCard
-from curator.review.outcome import RecordedDecision
-from curator.review.sentences import NOTHING_TO_UNDO, meanwhile, taken_back
+from curator.review.outcome import NOTHING_TO_UNDO, RecordedDecision, meanwhile, taken_back
 from curator.settings.keys import ScreenName
-from curator.tui.backstage import PreparedScreen, Viewport
-from curator.tui.frames import Canvas
-from curator.tui.keys import bindings_for
-from curator.tui.lines import row, safe
-from curator.tui.screens.base import ReviewScreen
+from curator.tui.lines import TextLines, row, safe
+from curator.tui.pictures import Canvas
+from curator.tui.preparation import PreparedScreen, Viewport
+from curator.tui.screens.base import ReviewScreen, bindings_for
 from curator.tui.widgets.bars import KeyBar, headline
-from curator.tui.widgets.lines import TextLines
-from curator.tui.widgets.picture import Picture
-from curator.tui.zoom import Zoom
+from curator.tui.widgets.picture import Picture, Zoom
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,9 +33,9 @@ _LULL = 0.3
 
 
 class SingleScreen(ReviewScreen):
-    """Shows the desk's current image and turns keys into decisions."""
+    """Shows the session's current image and turns keys into decisions."""
 
-    PLACE = ScreenName.SINGLE
+    SCREEN = ScreenName.SINGLE
     BINDINGS: ClassVar[list[BindingType]] = bindings_for(ScreenName.SINGLE)
     CSS = """
     SingleScreen #headline { height: 1; dock: top; }
@@ -53,7 +49,7 @@ class SingleScreen(ReviewScreen):
         self.card: ImageCard | None = None
         self.prepared: PreparedScreen | None = None
         self._visible_since: float | None = None
-        self._told = False
+        self._has_text = False
         self._reasons: list[str] = []
         self._zoom = Zoom()
 
@@ -69,7 +65,7 @@ class SingleScreen(ReviewScreen):
     @property
     def settled(self) -> bool:
         """Whether the picture, or a sentence in its place, is on the screen."""
-        return self._visible_since is not None or self._told
+        return self._visible_since is not None or self._has_text
 
     @property
     def _is_there(self) -> bool:
@@ -89,18 +85,18 @@ class SingleScreen(ReviewScreen):
         panel = self.query_one("#panel")
         panel.display = not self.too_small
         panel.styles.width = panel_width(self.size.width, self.size.height)
-        self._reason_line().display = bool(self.review.backstage.names.reasons)
-        self.call_after_refresh(self._stage_is_set)
+        self._reason_line().display = bool(self.review.class_names.reasons)
+        self.call_after_refresh(self._viewport_is_set)
 
-    async def _stage_is_set(self) -> None:
+    async def _viewport_is_set(self) -> None:
         if not self._is_there:
             return
         if self.too_small:
             self._visible_since = None
-            self._told = True
+            self._has_text = True
             self.query_one(Picture).say(self.small_text(), self.inks.warning)
             return
-        self.review.backstage.set_stage(self._stage())
+        self.review.preparation.set_viewport(self._viewport())
         if self.card is None:
             await self.show_current()
         else:
@@ -108,9 +104,9 @@ class SingleScreen(ReviewScreen):
 
     def redraw(self) -> None:
         """Draw everything anew in the present theme."""
-        self.call_after_refresh(self._stage_is_set)
+        self.call_after_refresh(self._viewport_is_set)
 
-    def _stage(self) -> Viewport:
+    def _viewport(self) -> Viewport:
         picture, panel = self.query_one(Picture).size, self.query_one("#panel").size
         app = self.review
         return Viewport(
@@ -120,9 +116,9 @@ class SingleScreen(ReviewScreen):
         )
 
     async def show_current(self) -> None:
-        """Show what the desk has in front now, or say that there is nothing more."""
+        """Show what the session has in front now, or say that there is nothing more."""
         try:
-            card = await self.review.backstage.at_desk(self.review.desk.current)
+            card = await self.review.preparation.in_session(self.review.session.current)
         except CuratorError as error:
             self.card = None
             self._say([error.problem, error.advice])
@@ -135,7 +131,7 @@ class SingleScreen(ReviewScreen):
         if self.card is None or card is None or card.image_id != self.card.image_id:
             self._reasons.clear()
         self.card, self.prepared, self._visible_since = card, None, None
-        self._told = False
+        self._has_text = False
         self._zoom.out()
         if card is None:
             self._say(
@@ -145,10 +141,10 @@ class SingleScreen(ReviewScreen):
                 ]
             )
             return
-        backstage = self.review.backstage
-        if not backstage.is_ready(card):
+        preparation = self.review.preparation
+        if not preparation.is_ready(card):
             self._draw_lines()
-        prepared = await backstage.prepared(card)
+        prepared = await preparation.prepared(card)
         if self.card is card and self._is_there:
             self._draw(prepared)
             if self.is_current:  # under another screen it is not seen; `on_screen_resume` follows
@@ -176,7 +172,7 @@ class SingleScreen(ReviewScreen):
         """From now on keys are about this picture; the next ones can be made ready."""
         if self.card is card:
             self._visible_since = time.monotonic()
-            self.review.backstage.look_ahead()
+            self.review.preparation.look_ahead()
             if self.review.graphics.kitty:
                 self.set_timer(_LULL, partial(self._prepare_next, card))
 
@@ -185,32 +181,33 @@ class SingleScreen(ReviewScreen):
         """While a picture is looked at, the terminal can take in the next one."""
         if self.card is not card:
             return
-        following = await self.review.backstage.next_frame()
+        following = await self.review.preparation.next_frame()
         if following is not None and self.card is card and self._is_there:
             self.query_one(Picture).prepare(following)
 
     def _say(self, sentences: list[str]) -> None:
         if not self._is_there:
             return
-        self._told = True
+        self._has_text = True
         self.query_one(Picture).say(sentences, self.inks.plain)
         self.query_one("#panel", TextLines).show([])
         self._draw_lines()
 
     def _draw_lines(self) -> None:
         app, inks = self.review, self.inks
-        desk = app.desk
-        names = app.backstage.names
-        viewed = desk.view.describe(names.positive, names.negative)
-        title = f"{desk.queue}  {viewed}".rstrip()
+        session = app.session
+        viewed = session.source.view.describe(app.class_names)
+        title = f"{session.queue}  {viewed}".rstrip()
         extra = ""
         if self._zoom.is_on:
             extra = f"zoom {self._zoom.times:g}×: arrows move, z closer, esc back"
-        line = headline(title, desk.explanation, desk.pace, self.size.width, inks, extra=extra)
+        line = headline(
+            title, session.explanation, session.pace, self.size.width, inks, extra=extra
+        )
         self.query_one("#headline", TextLines).show([line])
         self._reason_line().show([self._reason_strip()])
         self.query_one(KeyBar).show_keys(
-            self.PLACE, app.keys, app.label_name, inks, blind=desk.blind
+            self.SCREEN, app.keys, app.label_name, inks, blind=session.blind
         )
 
     def _reason_line(self) -> TextLines:
@@ -219,13 +216,13 @@ class SingleScreen(ReviewScreen):
     def _reason_strip(self) -> Strip:
         inks = self.inks
         pieces = [(" why? ", inks.muted)]
-        for number, reason in enumerate(self.review.backstage.names.reasons[:9], start=1):
-            chosen = reason in self._reasons
+        for number, reason in enumerate(self.review.class_names.reasons[:9], start=1):
+            selected = reason in self._reasons
             pieces.append((f" {number} ", inks.key))
             pieces.append(
                 (
-                    f"{'[' if chosen else ' '}{safe(reason)}{']' if chosen else ' '}",
-                    inks.marked if chosen else inks.plain,
+                    f"{'[' if selected else ' '}{safe(reason)}{']' if selected else ' '}",
+                    inks.marked if selected else inks.plain,
                 )
             )
         return row(pieces, self.size.width, inks.ground)
@@ -247,38 +244,33 @@ class SingleScreen(ReviewScreen):
                 severity="warning",
             )
             return
-        verdict = await self._settle(self.review.desk.decide, label, reasons=tuple(self._reasons))
+        decision = await self._settle(
+            self.review.session.decide, label, reasons=tuple(self._reasons)
+        )
         await self.show_current()
-        self._tell_news(verdict)
+        self._announce_news(decision)
 
     async def _settle(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Deal with the image at the desk; if that fails it can be tried again.
+        """Deal with the image at the session; if that fails it can be tried again.
 
         Keys that were pressed meanwhile do not count for whatever shows then.
         """
         self._visible_since = None
         try:
-            return await self.review.backstage.at_desk(work, *args, **kwargs)
+            return await self.review.preparation.in_session(work, *args, **kwargs)
         except CuratorError:
             self._visible_since = time.monotonic()
             raise
 
     @work
-    async def _tell_news(self, verdict: RecordedDecision) -> None:
+    async def _announce_news(self, decision: RecordedDecision) -> None:
         """Say what others said about the image meanwhile; the decision stands."""
         app = self.review
-        news = await app.backstage.at_desk(app.desk.news_about, verdict)
+        news = await app.preparation.in_session(app.session.news_about, decision)
         if news is None:
             return
-        told = meanwhile(
-            kind=news.kind,
-            label=news.label,
-            round=news.round,
-            actor=news.actor,
-            mine=verdict.label,
-            name_of=app.backstage.names.of,
-        )
-        self.notify(told, title="Changed meanwhile", markup=False, timeout=8)
+        sentence = meanwhile(news, decision, app.class_names.name_of)
+        self.notify(sentence, title="Changed meanwhile", markup=False, timeout=8)
 
     async def action_positive(self) -> None:
         """Call the image positive."""
@@ -294,7 +286,7 @@ class SingleScreen(ReviewScreen):
 
     def action_reason(self, number: int) -> None:
         """Add or drop a reason for the coming decision."""
-        reasons = self.review.backstage.names.reasons
+        reasons = self.review.class_names.reasons
         if number > len(reasons):
             self.notify("There is no such reason: the list is the setting classes.reasons.")
             return
@@ -308,18 +300,18 @@ class SingleScreen(ReviewScreen):
     async def action_skip(self) -> None:
         """Leave the image undecided."""
         if self._counts:
-            await self._settle(self.review.desk.skip)
+            await self._settle(self.review.session.skip)
             await self.show_current()
 
     async def action_undo(self) -> None:
         """Take the last decision back."""
-        undone = await self.review.backstage.at_desk(self.review.desk.undo)
+        undone = await self.review.preparation.in_session(self.review.session.undo)
         if undone is None:
             self.notify(NOTHING_TO_UNDO)
             return
         await self.show_current()
-        told = taken_back(undone, self.review.backstage.names.of)
-        self.notify(told, markup=False, timeout=3)
+        sentence = taken_back(undone, self.review.class_names.name_of)
+        self.notify(sentence, markup=False, timeout=3)
 
     async def action_left(self) -> None:
         """The image before, or to the left in a zoomed one."""
@@ -342,7 +334,7 @@ class SingleScreen(ReviewScreen):
             self._zoom.move(*direction)
             await self._draw_zoomed()
         elif step:
-            card = await self.review.backstage.at_desk(self.review.desk.move, step)
+            card = await self.review.preparation.in_session(self.review.session.move, step)
             if card is not None:
                 await self._show(card)
 
@@ -360,9 +352,9 @@ class SingleScreen(ReviewScreen):
         if not self._zoom.is_on:
             self._draw(prepared)
             return
-        backstage = self.review.backstage
-        region, canvas = self._zoom.region, self._stage().picture
-        drawn = await backstage.at_desk(backstage.close_up, card, region, canvas)
+        preparation = self.review.preparation
+        region, canvas = self._zoom.region, self._viewport().picture
+        drawn = await preparation.in_session(preparation.close_up, card, region, canvas)
         if drawn is not None:
             self.query_one(Picture).show(drawn)
         self._draw_lines()
@@ -421,7 +413,7 @@ class SingleScreen(ReviewScreen):
         if shot.reason is None:
             self.notify("This picture can be shown. Call it what it is, or flag it with f.")
             return
-        await self._settle(self.review.desk.set_aside, card.image_id, shot.reason, shot.problem)
+        await self._settle(self.review.session.set_aside, card.image_id, shot.reason, shot.problem)
         await self.show_current()
 
     async def on_screen_resume(self) -> None:

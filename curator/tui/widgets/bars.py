@@ -11,8 +11,7 @@ from textual.strip import Strip
 
 from curator.review.pace import Pace
 from curator.settings.keys import ACTIONS, KeyAction, ScreenName, key_sign
-from curator.tui.lines import Inks, Piece, row, safe, shortened, spread_out
-from curator.tui.widgets.lines import TextLines
+from curator.tui.lines import Inks, Piece, TextLines, row, safe, shortened, spread_out
 
 
 def headline(
@@ -32,12 +31,12 @@ def headline(
     room = width - sum(cell_len(text) for text, _ in right) - 2
     shown_title = shortened(title, max(8, room))
     left: list[Piece] = [(f" {shown_title}", inks.accent)]
-    told = extra or explanation
+    text = extra or explanation
     spare = room - cell_len(shown_title) - 2
-    if told and spare > 12:
+    if text and spare > 12:
         left.append(
             (
-                f"  {told if cell_len(told) <= spare else told[: spare - 1] + '…'}",
+                f"  {text if cell_len(text) <= spare else text[: spare - 1] + '…'}",
                 inks.warning if extra else inks.muted,
             )
         )
@@ -68,21 +67,21 @@ class KeyBar(TextLines):
 
     def show_keys(
         self,
-        place: ScreenName,
+        screen: ScreenName,
         keys: Mapping[str, tuple[str, ...]],
         names: Callable[[str], str],
         inks: Inks,
         *,
         blind: bool,
     ) -> None:
-        """Draw the keys of `place`; `names` fills the user's class names in."""
+        """Draw the keys of `screen`; `names` fills the user's class names in."""
         width = self.size.width
-        wanted = [
+        actions = [
             action
             for action in sorted(ACTIONS, key=lambda action: action.footer)
-            if action.footer and place in action.places and (action.blind or not blind)
+            if action.footer and screen in action.screens and (action.blind or not blind)
         ]
-        pieces, self._entries = fitting_keys(wanted, keys, names, inks, width)
+        pieces, self._entries = fitting_keys(actions, keys, names, inks, width)
         self.show([row(pieces, width, inks.ground)])
 
     async def on_click(self, event: events.Click) -> None:
@@ -107,18 +106,18 @@ def fitting_keys(
     lengths = {name: cell_len(key) + cell_len(label) + 3 for name, (key, label) in texts.items()}
     last = [action for action in actions if action.name in ("help", "quit")]
     room = width - sum(lengths[action.name] for action in last)
-    chosen = []
+    fitting = []
     for action in actions:
         if action in last:
             continue
         if lengths[action.name] > room:
             break
         room -= lengths[action.name]
-        chosen.append(action)
+        fitting.append(action)
     pieces: list[Piece] = []
     entries: list[_Entry] = []
     at = 0
-    for action in [*chosen, *last]:
+    for action in [*fitting, *last]:
         key, label = texts[action.name]
         pieces += [(f" {key}", inks.key), (f" {label} ", inks.plain)]
         entries.append(_Entry(action, at, at + lengths[action.name]))

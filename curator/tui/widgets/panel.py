@@ -1,6 +1,6 @@
-"""What stands beside the picture: score, names, reasons, group, neighbours, history.
+"""The panel beside the picture: score, names, reasons, group, neighbours, history.
 
-A pure function from what is known to lines of text and small pictures, made together
+A pure function from card and context to lines of text and small pictures, made together
 with the picture and off the interface's thread. Labelling blind, the card carries none of
 the hints, so they cannot be drawn.
 """
@@ -8,7 +8,6 @@ the hints, so they cannot be drawn.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from rich.style import Style
 from textual.strip import Strip
@@ -16,32 +15,12 @@ from textual.strip import Strip
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Origin
 from curator.catalogue.labels import HistoryEvent
 from curator.review.cards import CardContext, ImageCard
-from curator.tui.cells import blank_strip
-from curator.tui.frames import Canvas
+from curator.settings.sections import Settings
 from curator.tui.lines import Inks, Piece, row, safe, shortened, wrapped
+from curator.tui.pictures import Canvas, blank_strip
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
-    """The user's words and limits that the panel speaks in."""
-
-    positive: str
-    negative: str
-    reasons: tuple[str, ...]
-    promote_above: float
-    promote_below: float
-
-    def of(self, label: str) -> str:
-        """The user's name for a class; other words stay."""
-        return {"positive": self.positive, "negative": self.negative}.get(label, label)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thumb:
-    """A small picture of half cells with how like it is."""
-
-    strips: Sequence[Strip]
-    likeness: float
+Thumb = Sequence[Strip]
+"""A small picture in half cells."""
 
 
 def label_ink(label: str, inks: Inks) -> Style:
@@ -52,8 +31,9 @@ def label_ink(label: str, inks: Inks) -> Style:
 class Panel:
     """Draws the panel for one size."""
 
-    def __init__(self, names: Names, inks: Inks, canvas: Canvas) -> None:
-        self.names = names
+    def __init__(self, settings: Settings, inks: Inks, canvas: Canvas) -> None:
+        self._classes = settings.classes
+        self._promotion = settings.promotion
         self.inks = inks
         self.canvas = canvas
         self._width = canvas.columns - 2
@@ -66,9 +46,9 @@ class Panel:
         remark: str,
     ) -> list[Strip]:
         """All lines, the most important first, cut at the canvas's height."""
-        made: list[Strip] = []
+        lines: list[Strip] = []
         for block in (
-            self._standing(card),
+            self._current(card),
             self._remark(remark),
             self._names(card),
             self._neighbours(thumbs),
@@ -76,15 +56,15 @@ class Panel:
             self._history(context, card),
         ):
             part = list(block)
-            if part and made:
-                made.append(self._line())
-            made += part
-        return made[: self.canvas.rows]
+            if part and lines:
+                lines.append(self._line())
+            lines += part
+        return lines[: self.canvas.rows]
 
     def _line(self, *pieces: Piece) -> Strip:
         return row([(" ", self.inks.ground), *pieces], self.canvas.columns, self.inks.ground)
 
-    def _standing(self, card: ImageCard) -> Iterator[Strip]:
+    def _current(self, card: ImageCard) -> Iterator[Strip]:
         inks = self.inks
         if card.blind:
             yield self._line(("blind", inks.strong), (": what do you see?", inks.plain))
@@ -94,7 +74,7 @@ class Panel:
                 yield self._line((text, inks.muted))
             return
         if card.standing is not None:
-            name = shortened(safe(self.names.of(card.standing)), self._width - 16)
+            name = shortened(safe(self._classes.name_of(card.standing)), self._width - 16)
             pieces = [("now ", inks.muted), (name, label_ink(card.standing, inks))]
             where = f" round {card.round}" if card.origin is Origin.PROMOTED else f" {card.origin}"
             yield self._line(*pieces, (where, inks.muted))
@@ -108,7 +88,7 @@ class Panel:
 
     def _score(self, score: float, suggestion: Label | None) -> Iterator[Strip]:
         inks = self.inks
-        leaning = "" if suggestion is None else safe(self.names.of(suggestion))
+        leaning = "" if suggestion is None else safe(self._classes.name_of(suggestion))
         ink = inks.muted if suggestion is None else label_ink(suggestion, inks)
         yield self._line(
             (f"P {score:.3f}", inks.strong),
@@ -116,7 +96,7 @@ class Panel:
             (shortened(leaning, max(4, self._width - 12)), ink),
         )
         yield self._line(*self._bar(score, self._width))
-        left, right = safe(self.names.negative), safe(self.names.positive)
+        left, right = safe(self._classes.negative), safe(self._classes.positive)
         room = max(1, self._width - len(left) - len(right))
         yield self._line((f"{left}{' ' * room}{right}"[: self._width], inks.muted))
 
@@ -124,7 +104,7 @@ class Panel:
         """The score from 0 to 1 with the two thresholds marked by `┊`."""
         inks = self.inks
         cells = [("─", inks.muted)] * width
-        for threshold in (self.names.promote_below, self.names.promote_above):
+        for threshold in (self._promotion.promote_below, self._promotion.promote_above):
             cells[min(width - 1, int(threshold * width))] = ("┊", inks.accent)
         cells[min(width - 1, int(score * width))] = ("●", inks.strong)
         return cells
@@ -144,30 +124,30 @@ class Panel:
         size = f"{card.width}×{card.height}" if card.width else "size unknown"
         kind = f" {card.format}" if card.format else ""
         yield self._line((f"{size}{kind}, {_bytes(card.size)}", inks.muted))
-        sources = sorted({place.source for place in card.places})
+        sources = sorted({location.source for location in card.locations})
         if sources:
-            more = f", {len(card.places)} places" if len(card.places) > 1 else ""
+            more = f", {len(card.locations)} places" if len(card.locations) > 1 else ""
             text = f"source {safe(', '.join(sources))}{more}"
             yield self._line((shortened(text, self._width), inks.muted))
 
     def _neighbours(self, thumbs: Mapping[CurrentLabel, Sequence[Thumb]]) -> Iterator[Strip]:
         blank = False
-        for side, found in thumbs.items():
-            if not found:
+        for side, nearest in thumbs.items():
+            if not nearest:
                 continue
             if blank:
                 yield self._line()
             blank = True
-            name = shortened(safe(self.names.of(side)), self._width - 10)
+            name = shortened(safe(self._classes.name_of(side)), self._width - 10)
             yield self._line(("nearest ", self.inks.muted), (name, label_ink(side, self.inks)))
-            yield from self._thumb_rows(found)
+            yield from self._thumb_rows(nearest)
 
-    def _thumb_rows(self, found: Sequence[Thumb]) -> Iterator[Strip]:
+    def _thumb_rows(self, thumbs: Sequence[Thumb]) -> Iterator[Strip]:
         gap = blank_strip(1, self.canvas.ground, self.canvas.depth)
-        for number in range(len(found[0].strips)):
+        for number in range(len(thumbs[0])):
             strips = [gap]
-            for thumb in found:
-                strips += [thumb.strips[number], gap]
+            for thumb in thumbs:
+                strips += [thumb[number], gap]
             joined = Strip.join(strips)
             yield joined.adjust_cell_length(self.canvas.columns, self.inks.ground)
 
@@ -194,7 +174,7 @@ class Panel:
         inks = self.inks
         who = f"round {event.round}" if event.round is not None else safe(event.actor or "?")
         verb = {EventKind.RETRACT: "took back ", EventKind.REVOKE: "revoked "}.get(event.kind, "")
-        name = safe(self.names.of(event.label))
+        name = safe(self._classes.name_of(event.label))
         gone = event.retracted or event.undone
         ink = inks.muted if gone or verb else label_ink(event.label, inks)
         when = event.made_at.astimezone().strftime(" %d.%m. %H:%M")
