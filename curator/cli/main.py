@@ -34,7 +34,6 @@ from curator.cli import (
     setup,
     simulation,
     tuning,
-    undo,
 )
 from curator.cli.invocation import Invocation
 from curator.cli.options import flag, named_path
@@ -74,7 +73,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Promise": (audits.audit, audits.certify),
     "Take away": (export.export, export.diff, export.import_),
     "Look": (report.status, report.history, report.report),
-    "Undo": (undo.rollback,),
+    "Undo": (rounds.rollback,),
     "Care": (intake.relocate, maintenance.verify, maintenance.doctor),
 }
 

@@ -1,20 +1,24 @@
-"""Commands that train and judge: `encode`, `round`, `predict`, `evaluate`."""
+"""Commands that train and take back: `encode`, `round`, `rollback`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curator.cli import show_rounds
+from curator.base.actor import current_user
 from curator.cli.invocation import Invocation, invocation
 from curator.cli.options import AsJson, flag, named_path
-from curator.cli.output import count, duration, emit, emit_json, shown
+from curator.cli.output import count, duration, emit, emit_json, percent, shown, strong
+from curator.cli.report import quality_warnings
 from curator.errors import UsageError
 
 if TYPE_CHECKING:
     from curator.rounds.run import RoundReport
+    from curator.settings.sections import ClassesSettings
     from curator.workspace import Workspace
 
 
@@ -120,9 +124,10 @@ def round(
     from curator.rounds.run import run_rounds
 
     call = invocation(context)
+    reports: list[RoundReport] = []
     with call.workspace() as workspace:
-        table = show_rounds.RoundTable(workspace.settings.classes)
-        reports: list[RoundReport] = []
+        classes = workspace.settings.classes
+        table = RoundTable(classes)
         for report in run_rounds(
             workspace,
             rounds=rounds,
@@ -135,21 +140,136 @@ def round(
                     emit(table.header())
                 emit(table.row(report))
             reports.append(report)
-        drawn = _calibration_plot(workspace, reports[-1])
-        classes = workspace.settings.classes
+        diagram = _draw_diagram(workspace, reports[-1])
     if json:
-        emit_json([show_rounds.as_json(report) for report in reports])
+        emit_json([_as_json(report) for report in reports])
     else:
-        emit(show_rounds.verdict(reports[-1], classes))
-        if drawn is not None:
-            emit(f"Reliability diagram: {shown(str(drawn))}")
+        emit("\n".join(_after_round(reports[-1], classes)))
+        if diagram is not None:
+            emit(f"Reliability diagram: {shown(str(diagram))}")
 
 
-def _calibration_plot(workspace: Workspace, report: RoundReport) -> Path | None:
-    """The reliability diagram of a committed round that labels could judge."""
+def _draw_diagram(workspace: Workspace, report: RoundReport) -> Path | None:
+    """The reliability diagram of a committed round, if there are enough labels."""
     if report.quality is None or report.round_id is None:
         return None
     from curator.rounds.score_quality import draw_calibration
 
     folder = workspace.folder("reports")
     return draw_calibration(folder, report.quality, report.round_id, workspace.settings.classes)
+
+
+class RoundTable:
+    """Column widths are fixed by the header, so that lines can be printed one by one."""
+
+    def __init__(self, classes: ClassesSettings) -> None:
+        columns = (
+            "round",
+            "labels",
+            "pseudo-labels",
+            f"+{shown(classes.positive)}",
+            f"+{shown(classes.negative)}",
+            "revoked",
+            "coverage",
+            "borderline",
+            "log loss",
+        )
+        self._columns = columns
+        self._widths = [max(len(column), 7) for column in columns]
+
+    def header(self) -> str:
+        """The line of column names."""
+        return strong(f"{self._line(self._columns)}  seconds")
+
+    def row(self, report: RoundReport) -> str:
+        """One round."""
+        values = (
+            "dry run" if report.round_id is None else str(report.round_id),
+            f"{report.training.human_positive + report.training.human_negative:,}",
+            f"{report.training.pseudo_positive + report.training.pseudo_negative:,}",
+            f"{report.counts.promoted_positive:,}",
+            f"{report.counts.promoted_negative:,}",
+            f"{report.counts.revoked:,}",
+            percent(report.coverage),
+            f"{report.undecided:,}",
+            "-" if report.quality is None else f"{report.quality.log_loss:.4f}",
+        )
+        stages = ", ".join(f"{name} {spent:.1f}" for name, spent in report.seconds.items())
+        return f"{self._line(values)}  {sum(report.seconds.values()):.1f} ({stages})"
+
+    def _line(self, values: tuple[str, ...]) -> str:
+        return "  ".join(
+            value.rjust(width) for value, width in zip(values, self._widths, strict=True)
+        )
+
+
+def _after_round(report: RoundReport, classes: ClassesSettings) -> Iterator[str]:
+    """Error, label noise, score quality, what was held back, and warnings."""
+    from curator.report.sentences import error_sentence, label_noise_sentences, scores_sentence
+    from curator.rounds.score_quality import advice
+
+    training, quality, held_back = report.training, report.quality, report.counts.held_back
+    yield error_sentence(training.estimate, on_pool=training.basis == "pool")
+    if training.label_belief is not None:
+        yield from label_noise_sentences(training.label_belief)
+    if quality is not None:
+        yield f"Scores: {scores_sentence(quality)}."
+        yield from quality_warnings(quality, classes)
+        yield advice(quality)
+    if held_back.distance:
+        yield (
+            f"Held back: {count(held_back.distance, 'image')} unlike anything labelled, however"
+            " sure; look at them with `curator review unfamiliar` (gates.distance)."
+        )
+    for warning in report.warnings:
+        yield f"{strong('Alarm')}  {shown(warning.problem)} {shown(warning.cure)}"
+
+
+def _as_json(report: RoundReport) -> dict[str, Any]:
+    """One round for `--json`."""
+    counts, outcome = report.counts, report.outcome()
+    del outcome["usual_distance"]
+    return {
+        "round_id": report.round_id,
+        **outcome,
+        **asdict(counts),
+        "promoted": counts.promoted_positive + counts.promoted_negative,
+        "coverage": report.coverage,
+        "borderline": report.undecided,
+    }
+
+
+def rollback(
+    context: typer.Context,
+    to: Annotated[
+        int, typer.Option(metavar="N", min=0, help="The round to go back to; 0 is before all.")
+    ],
+    block: Annotated[
+        bool,
+        flag("--block", help="Nothing that the undone rounds promoted is promoted again unseen."),
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Undo later rounds: exactly the labels that stood after round N stand again.
+
+    What people said since stays as it is. Nothing is deleted: a rolled back round can be
+    returned to in the same way.
+
+    Example: curator rollback --to 2 --block
+    """
+    from curator.rounds.rollback import rollback as workflow
+
+    with invocation(context).workspace() as workspace:
+        report = workflow(workspace, to=to, block=block, actor=current_user())
+    if json:
+        emit_json(report)
+        return
+    state = f"after round {report.to_id}" if report.to_id else "before the first round"
+    emit(f"The workspace stands as it did {state}: {count(report.changed, 'label')} changed.")
+    for word, rounds in (("Undone", report.undone), ("Standing again", report.redone)):
+        if rounds:
+            emit(f"{word}: {', '.join(f'round {number}' for number in rounds)}.")
+    if report.blocked:
+        emit(f"{count(report.blocked, 'image')} will not be promoted before a person has looked.")
+    if report.to_id and not report.scores_restored:
+        emit("The scores of that round are not at hand: run `curator round` for new ones.")

@@ -18,6 +18,7 @@ from curator.catalogue.pool import HumanLabels
 from curator.classifiers.heads.graph import nearest_distances
 from curator.rounds.neighbour_graph import PoolGraph
 from curator.rounds.promotion import HeldBack, RoundAction
+from curator.settings.sections import GatesSettings
 from curator.statistics.folds import sampling_rank
 
 LABEL_LIMIT = 4_096
@@ -68,9 +69,18 @@ class LabelDistances:
 
 
 def label_distances(
-    graph: PoolGraph, human: HumanLabels, seed: int, previous: LabelDistances | None
-) -> LabelDistances:
-    """Distances of the pool from its labelled images, or `previous` if they are the same."""
+    graph: PoolGraph | None,
+    human: HumanLabels,
+    settings: GatesSettings,
+    seed: int,
+    previous: LabelDistances | None,
+) -> LabelDistances | None:
+    """Distances of the pool from its labelled images, or `previous` if they are the same.
+
+    None if the settings do not need them, and in a tiny pool, which has no graph.
+    """
+    if graph is None or settings.distance == 0:
+        return None
     nodes = graph.neighbours.positions(human.feature_rows)
     labelled = np.flatnonzero(np.isin(human.standing, CLASS_CODES) & (nodes >= 0))
     labelled = labelled[np.argsort(sampling_rank(human.image_ids[labelled], seed))[:LABEL_LIMIT]]

@@ -44,13 +44,18 @@ class Pool:
     def __len__(self) -> int:
         return sum(len(chunk.image_ids) for chunk in self.chunks)
 
+    @property
+    def rows(self) -> IntArray:
+        """The feature row of each image, in order of image ids."""
+        nothing = np.empty(0, dtype=np.int64)
+        return np.concatenate([nothing, *(chunk.feature_rows for chunk in self.chunks)])
+
     def by_rows(self) -> tuple[IntArray, IntArray]:
         """All feature rows, rising, and the ids of their images."""
         nothing = np.empty(0, dtype=np.int64)
-        rows = np.concatenate([nothing, *(chunk.feature_rows for chunk in self.chunks)])
         image_ids = np.concatenate([nothing, *(chunk.image_ids for chunk in self.chunks)])
-        order = np.argsort(rows)
-        return rows[order], image_ids[order]
+        order = np.argsort(self.rows)
+        return self.rows[order], image_ids[order]
 
     def slices(self, folds: int, seed: int) -> list[PoolSlice]:
         """What heads may do with the images, run by run."""

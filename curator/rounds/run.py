@@ -172,22 +172,26 @@ def run_round(
     checkpoints = workspace.folder("models") / _CHECKPOINTS
 
     # Compute: only values from here on.
-    neighbours, distances, gate = None, None, GateInputs()
-    if graph and settings.classifier.neighbour_share > 0:
-        neighbours = graph.neighbours
     with clock.stage("survey"):
+        smoothing = settings.classifier.neighbour_share > 0
         training = training_inputs(
-            inputs, neighbours, previous, folds=classifier.folds, seed=seed, more_rounds=more_rounds
+            inputs,
+            graph.neighbours if graph and smoothing else None,
+            previous,
+            folds=classifier.folds,
+            seed=seed,
+            more_rounds=more_rounds,
         )
         teacher = load_teacher(classifier, inputs, training, previous, seed=seed, progress=progress)
     with clock.stage("train"):
         trained = classifier.fit(training, teacher, progress, checkpoints=checkpoints)
-    rows = np.concatenate([part.rows for part in training.slices])
     with clock.stage("score"):
-        if graph and settings.gates.distance > 0:
-            last_distances = previous.distances if previous else None
-            distances = label_distances(graph, inputs.human, seed, last_distances)
-            gate = distances.gate(rows, settings.gates.distance)
+        distances = label_distances(
+            graph, inputs.human, settings.gates, seed, previous.distances if previous else None
+        )
+        gate = GateInputs()
+        if distances:
+            gate = distances.gate(inputs.pool.rows, settings.gates.distance)
         records = score_pool(trained, inputs.pool, training.slices, gate.distances, progress)
         decisions = decide_pool(records, inputs.pool, settings.promotion, gate)
     with clock.stage("judge"):
@@ -197,17 +201,21 @@ def run_round(
         warnings: tuple[RoundWarning, ...] = ()
         if isinstance(images, FeatureSet):
             warnings = shortcut_warnings(
-                records, inputs.human, images, rows, inputs.pool_sample, inputs.source_names,
+                records,
+                inputs.human,
+                images,
+                inputs.pool.rows,
+                inputs.pool_sample,
+                inputs.source_names,
                 settings.classes,
-            )  # fmt: skip
-    usual = distances.usual if distances and np.isfinite(distances.usual) else None
+            )
     report = RoundReport(
         round_id=None,
         training=trained.summary,
         counts=decisions.counts,
         quality=quality,
         warnings=warnings,
-        usual_distance=usual,
+        usual_distance=distances.usual if distances and np.isfinite(distances.usual) else None,
         seconds=clock.seconds,
     )
     if dry_run:
@@ -215,12 +223,11 @@ def run_round(
 
     # Commit.
     with clock.stage("commit"):
-        record, model_digest = _commit(
-            workspace, inputs, trained.save(), records, decisions, report, started_at, progress
-        )
-        # Only now: a round that is interrupted continues from its checkpoints.
+        model = trained.save()
+        record = _commit(workspace, inputs, model, records, decisions, report, started_at, progress)
+        # Not before the commit: a round that is interrupted continues from its checkpoints.
         shutil.rmtree(checkpoints, ignore_errors=True)
-    committed = replace(
+    report = replace(
         report,
         round_id=record.round_id,
         # The committed figures, because people may have labelled meanwhile.
@@ -234,10 +241,10 @@ def run_round(
         ),
         seconds=dict(clock.seconds),
     )
-    return committed, PreviousRound(
+    return report, PreviousRound(
         images=training.images,
-        graph_digest=neighbours.digest if neighbours else None,
-        model_digest=model_digest,
+        graph_digest=training.neighbours.digest if training.neighbours else None,
+        model_digest=record.model_digest,
         model=trained.as_previous(),
         distances=distances,
     )
@@ -252,13 +259,12 @@ def _commit(
     report: RoundReport,
     started_at: datetime,
     progress: Progress,
-) -> tuple[RoundRecord, str]:
+) -> RoundRecord:
     """Write model and scores, stage the decisions, and make all of it true in one transaction."""
     catalogue = workspace.catalogue
     with ScoreWriter(workspace.folder("scores")) as writer:
         writer.append(records)
         score_digest = writer.finish()
-    model_digest = write_model_file(workspace.folder("models"), model)
     token = catalogued.begin_staging(catalogue)
     thresholds = workspace.settings.promotion
     acted = np.flatnonzero(decisions.actions != RoundAction.KEEP)
@@ -291,7 +297,7 @@ def _commit(
         outcome=report.outcome(),
         started_at=started_at,
         feature_set_id=inputs.images.feature_set_id,
-        model_digest=model_digest,
+        model_digest=write_model_file(workspace.folder("models"), model),
         score_digest=score_digest,
     )
-    return catalogued.commit_round(catalogue, token, new), model_digest
+    return catalogued.commit_round(catalogue, token, new)

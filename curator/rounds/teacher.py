@@ -38,7 +38,7 @@ class PreviousRound:
 
     images: RowSource
     graph_digest: str | None
-    model_digest: str
+    model_digest: str | None
     model: Any
     distances: LabelDistances | None
 
