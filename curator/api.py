@@ -1,7 +1,7 @@
 """curator from Python: a workspace whose methods are the workflows.
 
 Each method calls one workflow and returns its frozen report. Nothing is printed; give a
-`progress` to hear about long work. Problems that the caller can act on are raised as
+`progress` to follow long work. Problems that the caller can act on are raised as
 `curator.CuratorError`.
 """
 
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 class WorkspaceApi:
     """An open workspace. Close it, or use it in a `with` statement.
 
-    `progress` listens to every method that takes long.
+    `progress` is told of the stages of every long method.
     """
 
     def __init__(self, workspace: opened.Workspace, *, progress: Progress = SILENT) -> None:
@@ -62,7 +62,6 @@ class WorkspaceApi:
         self.progress = progress
 
     def __enter__(self) -> WorkspaceApi:
-        """The workspace itself."""
         return self
 
     def __exit__(
@@ -71,21 +70,17 @@ class WorkspaceApi:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it."""
         self.close()
 
     def close(self) -> None:
-        """Let go of the catalogue."""
         self._workspace.catalogue.close()
 
     @property
     def root(self) -> Path:
-        """The workspace's folder."""
         return self._workspace.root
 
     @property
     def settings(self) -> Settings:
-        """What `curator.toml` said when the workspace was opened."""
         return self._workspace.settings
 
     def status(self) -> Status:
@@ -170,7 +165,7 @@ class WorkspaceApi:
         like: str | Path | None = None,
         seed: int | None = None,
     ) -> list[QueueRow]:
-        """The images that are worth a look, best first; `like` is for `similar`."""
+        """The images of a review queue, best first; `like` is for `similar`."""
         from curator.review.queues import queue
 
         return queue(
@@ -201,7 +196,7 @@ class WorkspaceApi:
         )
 
     def group(self, file: str | Path | None = None, *, by: str | None = None) -> GroupReport:
-        """Say which images belong together: by a CSV file, or by a regular expression."""
+        """Group images that belong together: by a CSV file, or by a regular expression."""
         from curator.intake.user_groups import group_by_csv, group_by_pattern
 
         if by is not None and file is None:
@@ -211,7 +206,7 @@ class WorkspaceApi:
         raise UsageError("Groups come from a CSV file or from `by`.", "Give one of them.")
 
     def relocate(self, source: str, root: str | Path) -> RelocateReport:
-        """Say that a source's folder has moved to `root`; nothing is read again."""
+        """Record that a source's folder has moved to `root`; nothing is read again."""
         from curator.intake.sources import relocate
 
         return relocate(self._workspace, source=source, root=Path(root), progress=self.progress)
@@ -290,7 +285,7 @@ class WorkspaceApi:
         )
 
     def inspect(self, *, band: tuple[float, float] = (0.4, 0.6)) -> Inspection:
-        """Confusion, mistakes and doubts of the current round, with a contact sheet."""
+        """Confusion, errors and borderline images of the current round, with a contact sheet."""
         from curator.prediction.inspect import inspect
 
         return inspect(self._workspace, band=band, progress=self.progress)
@@ -333,7 +328,7 @@ class WorkspaceApi:
         )
 
     def doctor(self) -> DoctorReport:
-        """A look at the machine and this workspace before something goes wrong."""
+        """Check the machine and this workspace before something goes wrong."""
         from curator.maintenance.doctor import doctor
 
         return doctor(self._workspace)
@@ -376,7 +371,7 @@ class WorkspaceApi:
         )
 
     def abandon_audit(self) -> AuditRecord:
-        """Give the open audit up; its answers stay labels, what it spent stays spent."""
+        """Close the open audit without a test; its answers stay labels, its risk stays spent."""
         from curator.audits.audit import abandon
 
         return abandon(self._workspace)

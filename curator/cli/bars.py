@@ -64,7 +64,7 @@ class _BarStage:
 
 
 class _Rate(progress.ProgressColumn):
-    """Units per second, while they can be known."""
+    """Units per second, once there is a rate."""
 
     def render(self, task: progress.Task) -> Text:
         rate = task.finished_speed or task.speed

@@ -69,6 +69,6 @@ class Invocation:
 
 def invocation(context: typer.Context) -> Invocation:
     """The options before the command that `context` runs."""
-    found = context.find_root().obj
-    assert isinstance(found, Invocation)
-    return found
+    options = context.find_root().obj
+    assert isinstance(options, Invocation)
+    return options

@@ -42,7 +42,7 @@ from curator.errors import CuratorError, StorageError
 
 INTERRUPTED = 130
 
-_USERS_TROUBLE = {
+_REMEDIES = {
     errno.ENOSPC: "Make room on the disk, then run the same command to go on.",
     errno.EDQUOT: "Make room in your quota, then run the same command to go on.",
     errno.EROFS: "Its file system is read-only: choose a folder that can be written.",
@@ -99,8 +99,8 @@ _model.callback()(lambda: None)
 app.add_typer(_model, name="model", rich_help_panel="Take away")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         emit(f"curator {__version__}")
         raise typer.Exit
 
@@ -122,7 +122,11 @@ def options(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", metavar="", callback=_version, is_eager=True, help="Print the version."
+            "--version",
+            metavar="",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version.",
         ),
     ] = False,
 ) -> None:
@@ -158,10 +162,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except OSError as error:
-        if error.errno not in _USERS_TROUBLE:
+        if error.errno not in _REMEDIES:
             raise
-        place = os.fsdecode(error.filename) if error.filename else "A file"
-        return _explain(StorageError(f"{place}: {error.strerror}.", _USERS_TROUBLE[error.errno]))
+        path = os.fsdecode(error.filename) if error.filename else "A file"
+        return _explain(StorageError(f"{path}: {error.strerror}.", _REMEDIES[error.errno]))
     if code == INTERRUPTED:
         narrate("\nInterrupted. What was finished is saved; run the same command to go on.")
     return int(code or 0)

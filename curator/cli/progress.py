@@ -2,7 +2,7 @@
 
 On a terminal each stage is a bar with its rate and the time left; anywhere else it is a
 plain line now and then, so that a log stays readable. Work reports to both through
-`core.progress`, from any thread, and knows neither.
+`curator.base.progress`, from any thread, and knows neither.
 """
 
 from __future__ import annotations

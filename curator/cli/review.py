@@ -13,9 +13,8 @@ import typer
 
 from curator.base.actor import current_user
 from curator.base.vocabulary import Label
-from curator.cli import complete
 from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, Force, flag, named_path
+from curator.cli.options import AsJson, Force, complete_queue, flag, named_path
 from curator.cli.output import count, emit, emit_json, narrate, shown
 from curator.errors import UsageError
 from curator.settings.keys import resolve_keys
@@ -36,7 +35,7 @@ QueueName = Annotated[
         metavar="QUEUE",
         help="diverse, similar, borderline, informative, unfamiliar, promoted, random, suspect,"
         " conflict, calibration, audit, quarantine.",
-        autocompletion=complete.queue_names,
+        autocompletion=complete_queue,
     ),
 ]
 ReviewQueue = Annotated[
@@ -45,7 +44,7 @@ ReviewQueue = Annotated[
         metavar="QUEUE",
         help="diverse, similar, borderline, informative, unfamiliar, promoted, random, conflict,"
         " calibration, audit.",
-        autocompletion=complete.queue_names,
+        autocompletion=complete_queue,
     ),
 ]
 LikeImage = Annotated[

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from curator.cli import complete
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, named_path
+from curator.cli.options import AsJson, complete_recipe, complete_setting, named_path
 from curator.cli.output import emit, emit_json, shown, strong
 from curator.errors import UsageError
 
@@ -31,7 +30,7 @@ def init(
         typer.Option(
             metavar="NAME",
             help="Begin with the settings of a recipe that comes with curator.",
-            autocompletion=complete.recipe_names,
+            autocompletion=complete_recipe,
         ),
     ] = None,
 ) -> None:
@@ -62,7 +61,7 @@ def config(
         typer.Argument(
             metavar="[KEY | KEY=VALUE]...",
             help="A setting or a section to show, or a setting to change.",
-            autocompletion=complete.setting_keys,
+            autocompletion=complete_setting,
         ),
     ] = None,
     json: AsJson = False,
@@ -75,16 +74,16 @@ def config(
     from curator.settings.file import section_models, setting_keys, write_settings
 
     root = invocation(context).root()
-    asked = settings or []
-    changes = dict(entry.split("=", 1) for entry in asked if "=" in entry)
-    keys = [entry for entry in asked if "=" not in entry]
+    arguments = settings or []
+    changes = dict(entry.split("=", 1) for entry in arguments if "=" in entry)
+    keys = [entry for entry in arguments if "=" not in entry]
     if changes and keys:
         raise UsageError(
             f"`{keys[0]}` is neither a change nor asked for alone.",
             "To change a setting write KEY=VALUE, without spaces around the sign.",
         )
-    known = set(setting_keys())
-    if len(keys) == 2 and keys[0] in known and keys[1] not in known | set(section_models()):
+    all_keys = set(setting_keys())
+    if len(keys) == 2 and keys[0] in all_keys and keys[1] not in all_keys | set(section_models()):
         raise UsageError(
             f"`{keys[1]}` is not a setting.",
             f"To change {keys[0]} write `curator config {shlex.join(['='.join(keys)])}`.",
