@@ -61,7 +61,7 @@ def suggestion_for(image: ImageDetails) -> Label | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardContext:
-    """What else is known about an image: its group, and what was said about it."""
+    """Context of an image: its group mates and its label events."""
 
     mates: tuple[int, ...]
     more_mates: bool

@@ -101,7 +101,6 @@ class ReviewSession:
 
     @property
     def queue(self) -> str:
-        """The name of the queue."""
         return self.source.queue
 
     @property
@@ -224,7 +223,6 @@ class ReviewSession:
             self._history.settle([image_id], [])
 
     def skip_on_page(self, image_ids: Sequence[int]) -> None:
-        """Leave images of a contact sheet undecided for this session."""
         with self._lock:
             for image_id in image_ids:
                 self.source.skip(image_id, actor=self.actor, session=self.session)
@@ -292,7 +290,6 @@ class ReviewSession:
             return [self._claims.card(i) for i in image_ids if i in self._claims]
 
     def summary(self) -> SessionSummary:
-        """How the session went so far."""
         return self.pace.summary(self.queue)
 
     def _open(self, queue: str, like: int | None, view: QueueView) -> SessionClaims:

@@ -87,7 +87,6 @@ class ReviewApp(App[SessionSummary]):
 
     @property
     def inks(self) -> Inks:
-        """The inks of the present theme."""
         return inks_of(self.theme_variables)
 
     @property
@@ -132,7 +131,7 @@ class ReviewApp(App[SessionSummary]):
         default_namespace: DOMNode | None = None,
         namespaces: Mapping[str, DOMNode] | None = None,
     ) -> bool:
-        """Do what a key means; what the catalogue or the disk refuses is told, and one goes on."""
+        """Do what a key means; an error of the catalogue or the disk is shown, and it goes on."""
         try:
             return await super().run_action(action, default_namespace, namespaces)
         except CuratorError as error:

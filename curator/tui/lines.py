@@ -143,7 +143,6 @@ class TextLines(Widget):
 
     @property
     def strips(self) -> Sequence[Strip]:
-        """What is shown."""
         return self._strips
 
     def show(self, strips: Sequence[Strip]) -> None:

@@ -52,7 +52,7 @@ class Viewport:
 
 @dataclass(frozen=True, slots=True)
 class PreparationRequest:
-    """A card on a viewport; what was said about the image meanwhile makes it another request."""
+    """A card on a viewport; a label event in between makes it another request."""
 
     image_id: int
     event_id: int | None
@@ -130,7 +130,6 @@ class Preparation:
         return None if shot.pixels is None else frame(shot.pixels, canvas)
 
     def source_names(self) -> tuple[str, ...]:
-        """The names of all sources."""
         return tuple(source.name for source in list_sources(self.workspace.catalogue))
 
     async def next_frame(self) -> RenderedFrame | None:
@@ -245,7 +244,6 @@ class Ahead(Generic[Key, Product]):
             self._futures.pop(key, None)
 
     def clear(self) -> None:
-        """Forget everything."""
         with self._lock:
             for future in self._futures.values():
                 future.cancel()

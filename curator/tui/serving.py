@@ -145,7 +145,6 @@ class ReviewServer(Server):
         self._page = Template((files("curator.tui") / "web_page" / "index.html").read_text())
 
     async def application(self) -> web.Application:
-        """The web application, guarded."""
         application = await self._make_app()
         application.middlewares.append(self._access.guard(_headers))
         return application

@@ -63,12 +63,10 @@ class Graphics:
 
     @property
     def draws_pixels(self) -> bool:
-        """Whether the terminal draws real pixels."""
         return self.kitty or self.sixel
 
     @property
     def name(self) -> str:
-        """In words."""
         if self.kitty:
             return "Kitty graphics"
         return "Sixel" if self.sixel else "half cells"
@@ -90,7 +88,6 @@ class Terminal:
 
     @property
     def large_enough(self) -> bool:
-        """Whether the interface fits."""
         return self.columns >= SMALLEST[0] and self.rows >= SMALLEST[1]
 
     @property

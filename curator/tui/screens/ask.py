@@ -37,7 +37,6 @@ class AskScreen(ModalScreen[str | None]):
         self._answer = answer
 
     def compose(self) -> ComposeResult:
-        """Question, line, hint."""
         with Vertical() as box:
             box.border_title = self._question
             yield Input(self._answer, placeholder=self._hint)
@@ -48,14 +47,12 @@ class AskScreen(ModalScreen[str | None]):
         return ""
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """The answer is given."""
         if self.problem_with(event.value):
             self.app.bell()
         else:
             self.dismiss(event.value.strip())
 
     def action_leave(self) -> None:
-        """No answer."""
         self.dismiss(None)
 
 
@@ -67,7 +64,6 @@ class FilterScreen(AskScreen):
         self._sources = sources
 
     def compose(self) -> ComposeResult:
-        """The line, what is wrong with it, and what it may say."""
         classes = cast("ReviewApp", self.app).class_names
         with Vertical() as box:
             box.border_title = self._question

@@ -23,12 +23,10 @@ class ReviewScreen(Screen[None]):
 
     @property
     def review(self) -> ReviewApp:
-        """The application."""
         return cast("ReviewApp", self.app)
 
     @property
     def inks(self) -> Inks:
-        """The inks of the present theme."""
         return self.review.inks
 
     @property
@@ -42,7 +40,6 @@ class ReviewScreen(Screen[None]):
         return True
 
     def small_text(self) -> list[str]:
-        """What to say then."""
         return [
             "The window is too small.",
             f"It has {self.size.width}×{self.size.height} cells;",
@@ -63,17 +60,14 @@ class ReviewScreen(Screen[None]):
         self.refresh()
 
     def action_help(self) -> None:
-        """All keys of this screen."""
         from curator.tui.screens.help import HelpScreen
 
         self.app.push_screen(HelpScreen(self.SCREEN))
 
     async def action_quit(self) -> None:
-        """Leave with a summary."""
         await self.review.action_quit()
 
     async def action_back(self) -> None:
-        """Back to where one came from."""
         if len(self.app.screen_stack) > 2:
             self.app.pop_screen()
 

@@ -62,18 +62,15 @@ class DashboardScreen(ReviewScreen):
     """
 
     def compose(self) -> ComposeResult:
-        """Headline, page, keys."""
         yield TextLines(id="headline")
         with VerticalScroll(can_focus=False):
             yield Static(id="board")
         yield KeyBar()
 
     async def on_resize(self) -> None:
-        """Draw for the new width."""
         self.call_after_refresh(self.action_recount)
 
     async def action_recount(self) -> None:
-        """Count again and draw."""
         app = self.review
         board = await app.preparation.in_session(count_board, app.preparation.workspace)
         line = headline(
@@ -87,19 +84,15 @@ class DashboardScreen(ReviewScreen):
         self.query_one("#board", Static).update(Stack(*parts))
 
     def redraw(self) -> None:
-        """Draw in the new theme."""
         self.call_after_refresh(self.action_recount)
 
     async def action_dashboard(self) -> None:
-        """Back to where one came from."""
         await self.action_back()
 
     def action_down(self) -> None:
-        """Scroll down."""
         self.query_one(VerticalScroll).scroll_relative(y=3, animate=False)
 
     def action_up(self) -> None:
-        """Scroll up."""
         self.query_one(VerticalScroll).scroll_relative(y=-3, animate=False)
 
 

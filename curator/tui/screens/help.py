@@ -42,7 +42,6 @@ class HelpScreen(ModalScreen[None]):
         self._screen_name = screen_name
 
     def compose(self) -> ComposeResult:
-        """The page."""
         with VerticalScroll() as page:
             page.border_title = f"Keys: {self._screen_name}"
             page.border_subtitle = "esc closes"
@@ -73,5 +72,4 @@ class HelpScreen(ModalScreen[None]):
         return self._screen_name in action.screens and (action.blind or not blind)
 
     def action_scroll(self, lines: int) -> None:
-        """Scroll by a line."""
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

@@ -1,4 +1,4 @@
-"""Everything that was ever said about one image, and where it lies."""
+"""The history of one image: its label events, and the locations of its file."""
 
 from __future__ import annotations
 
@@ -44,11 +44,9 @@ class HistoryScreen(ReviewScreen):
         yield KeyBar()
 
     def on_resize(self) -> None:
-        """Draw for the new width."""
         self.call_after_refresh(self._fill)
 
     def redraw(self) -> None:
-        """Draw in the new theme."""
         self.call_after_refresh(self._fill)
 
     async def _fill(self) -> None:
@@ -64,15 +62,12 @@ class HistoryScreen(ReviewScreen):
         self.query_one("#events", Static).update(self._events(context))
 
     async def action_history(self) -> None:
-        """Back to where one came from."""
         await self.action_back()
 
     def action_down(self) -> None:
-        """Scroll down."""
         self.query_one(VerticalScroll).scroll_relative(y=3, animate=False)
 
     def action_up(self) -> None:
-        """Scroll up."""
         self.query_one(VerticalScroll).scroll_relative(y=-3, animate=False)
 
     def _locations(self, context: CardContext) -> Iterator[str]:

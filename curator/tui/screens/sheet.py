@@ -43,7 +43,6 @@ class Grid:
 
     @property
     def count(self) -> int:
-        """Tiles on a page."""
         return self.across * self.down
 
 
@@ -79,14 +78,12 @@ class SheetScreen(ReviewScreen):
         self._drawn_turn = -1
 
     def compose(self) -> ComposeResult:
-        """Headline, tiles, keys."""
         yield TextLines(id="headline")
         yield TextLines(id="tiles")
         yield KeyBar()
 
     @property
     def cards(self) -> list[ImageCard]:
-        """The images on the page."""
         return self._cards
 
     @property
@@ -100,11 +97,9 @@ class SheetScreen(ReviewScreen):
         return self._visible_since is not None or self._empty
 
     def on_resize(self, event: events.Resize) -> None:
-        """As many tiles as fit now."""
         self.call_after_refresh(self._turn)
 
     def redraw(self) -> None:
-        """Draw in the new theme."""
         self.call_after_refresh(self._turn)
 
     async def _turn(self) -> None:
@@ -279,19 +274,15 @@ class SheetScreen(ReviewScreen):
         self._draw()
 
     def action_positive(self) -> None:
-        """Mark the image as positive."""
         self._set(Label.POSITIVE)
 
     def action_negative(self) -> None:
-        """Mark the image as negative."""
         self._set(Label.NEGATIVE)
 
     def action_unsure(self) -> None:
-        """Mark the image as one that nobody can tell."""
         self._set(Label.UNSURE)
 
     def action_skip(self) -> None:
-        """Leave the image out of the page."""
         self._set(None)
 
     async def action_undo(self) -> None:
@@ -304,19 +295,15 @@ class SheetScreen(ReviewScreen):
         await self._turn()
 
     def action_left(self) -> None:
-        """The tile to the left."""
         self._move(-1)
 
     def action_right(self) -> None:
-        """The tile to the right."""
         self._move(1)
 
     def action_up(self) -> None:
-        """The tile above."""
         self._move(-self._grid.across)
 
     def action_down(self) -> None:
-        """The tile below."""
         self._move(self._grid.across)
 
     def _move(self, step: int) -> None:
@@ -324,7 +311,6 @@ class SheetScreen(ReviewScreen):
         self._draw()
 
     def on_click(self, event: events.Click) -> None:
-        """A click marks a tile."""
         tiles = self.query_one("#tiles", TextLines)
         if event.widget is not tiles:
             return
@@ -335,7 +321,6 @@ class SheetScreen(ReviewScreen):
             self.action_mark()
 
     async def action_other_class(self) -> None:
-        """Turn to the other class."""
         self._side = Label.NEGATIVE if self._side is Label.POSITIVE else Label.POSITIVE
         await self._turn()
 
@@ -345,27 +330,22 @@ class SheetScreen(ReviewScreen):
         await self._turn()
 
     async def action_sheet(self) -> None:
-        """Back to one image."""
         await self.action_back()
 
     def action_flag(self) -> None:
-        """Mark the image with a note."""
         card = self._focused()
         if card is not None:
             self.review.ask_flag(card)
 
     def action_filter(self) -> None:
-        """Filter what comes."""
         self.review.ask_filter(self._turn)
 
     async def action_similar(self) -> None:
-        """Go on with the images most like this one."""
         card = self._focused()
         if card is not None:
             await self.review.choose_queue("similar", like=card.image_id)
 
     def action_history(self) -> None:
-        """Everything that was ever said about the image."""
         from curator.tui.screens.history import HistoryScreen
 
         card = self._focused()
@@ -373,13 +353,11 @@ class SheetScreen(ReviewScreen):
             self.app.push_screen(HistoryScreen(card))
 
     def action_dashboard(self) -> None:
-        """Counts, rounds and what to do next."""
         from curator.tui.screens.dashboard import DashboardScreen
 
         self.app.push_screen(DashboardScreen())
 
     def action_open(self) -> None:
-        """Open the file in the system's viewer."""
         card = self._focused()
         if card is not None:
             self.notify(self.review.open_outside(card), markup=False)

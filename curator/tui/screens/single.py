@@ -54,7 +54,6 @@ class SingleScreen(ReviewScreen):
         self._zoom = Zoom()
 
     def compose(self) -> ComposeResult:
-        """Headline, picture and panel, reasons, keys."""
         yield TextLines(id="headline")
         with Horizontal(id="body"):
             yield Picture(self.review.graphics, id="picture")
@@ -73,7 +72,6 @@ class SingleScreen(ReviewScreen):
         return bool(self.query(Picture)) and bool(self.query(KeyBar))
 
     def on_mount(self) -> None:
-        """Begin with the size that there is."""
         self._lay_out()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -103,7 +101,6 @@ class SingleScreen(ReviewScreen):
             await self._show(self.card)
 
     def redraw(self) -> None:
-        """Draw everything anew in the present theme."""
         self.call_after_refresh(self._viewport_is_set)
 
     def _viewport(self) -> Viewport:
@@ -273,15 +270,12 @@ class SingleScreen(ReviewScreen):
         self.notify(sentence, title="Changed meanwhile", markup=False, timeout=8)
 
     async def action_positive(self) -> None:
-        """Call the image positive."""
         await self._decide(Label.POSITIVE)
 
     async def action_negative(self) -> None:
-        """Call the image negative."""
         await self._decide(Label.NEGATIVE)
 
     async def action_unsure(self) -> None:
-        """Say that one cannot tell."""
         await self._decide(Label.UNSURE)
 
     def action_reason(self, number: int) -> None:
@@ -298,13 +292,11 @@ class SingleScreen(ReviewScreen):
         self._draw_lines()
 
     async def action_skip(self) -> None:
-        """Leave the image undecided."""
         if self._counts:
             await self._settle(self.review.session.skip)
             await self.show_current()
 
     async def action_undo(self) -> None:
-        """Take the last decision back."""
         undone = await self.review.preparation.in_session(self.review.session.undo)
         if undone is None:
             self.notify(NOTHING_TO_UNDO)
@@ -366,41 +358,34 @@ class SingleScreen(ReviewScreen):
             await self._draw_zoomed()
 
     def action_flag(self) -> None:
-        """Mark the image with a note."""
         if self.card is not None:
             self.review.ask_flag(self.card)
 
     def action_filter(self) -> None:
-        """Filter and sort what comes."""
         self.review.ask_filter(self.show_current)
 
     async def action_similar(self) -> None:
-        """Go on with the images most like this one."""
         if self.card is not None:
             await self.review.choose_queue("similar", like=self.card.image_id)
 
     def action_history(self) -> None:
-        """Everything that was ever said about the image."""
         from curator.tui.screens.history import HistoryScreen
 
         if self.card is not None:
             self.app.push_screen(HistoryScreen(self.card))
 
     def action_sheet(self) -> None:
-        """A contact sheet of images that the model puts in one class."""
         from curator.tui.screens.sheet import SheetScreen
 
         side = None if self.card is None else self.card.suggestion
         self.app.push_screen(SheetScreen(side or Label.POSITIVE))
 
     def action_dashboard(self) -> None:
-        """Counts, rounds and what to do next."""
         from curator.tui.screens.dashboard import DashboardScreen
 
         self.app.push_screen(DashboardScreen())
 
     def action_open(self) -> None:
-        """Open the file in the system's viewer."""
         if self.card is not None:
             self.notify(self.review.open_outside(self.card), markup=False)
 

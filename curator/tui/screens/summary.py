@@ -33,7 +33,6 @@ class SummaryScreen(ModalScreen[None]):
     """
 
     def compose(self) -> ComposeResult:
-        """The summary."""
         with Vertical() as box:
             box.border_title = "Your session"
             box.border_subtitle = "q leaves, esc goes back"

@@ -57,7 +57,6 @@ class Picture(Container):
             yield self._pixels
 
     def show(self, frame: RenderedFrame) -> None:
-        """Show a picture."""
         pixels = self._pixels
         if frame.pixels is None or pixels is None:
             self._hide_pixels()
@@ -101,14 +100,12 @@ class Pixels(Widget):
         self.encoded: Encoded | None = None
 
     def show(self, encoded: Encoded) -> None:
-        """Show another picture."""
         self.encoded = encoded
         self.display = True
         self.styles.width, self.styles.height = encoded.columns, encoded.rows
         self.refresh()
 
     def hide(self) -> None:
-        """Show nothing."""
         self.encoded = None
         self.display = False
 
@@ -212,7 +209,6 @@ class Zoom:
 
     @property
     def region(self) -> Region:
-        """The part that is seen."""
         return Region(*self._centre, 1 / self.times)
 
     def closer(self) -> None:
