@@ -102,6 +102,7 @@ class SessionClaims:
 
     def renew(self, image_ids: Sequence[int]) -> None:
         """Claim again what is still to come, now and then; after a pause others may have it."""
+        # A renewal is one more write, so it is not made at every key.
         if self._clock() - self._claimed_at > CLAIM_SECONDS / 4:
             self._claimed_at = self._clock()
             self.claim(image_ids)

@@ -38,6 +38,8 @@ SIFTED = 4_096
 REVIEWED = {name: text for name, text in QUEUES.items() if name != "quarantine"}
 """The queues that can be reviewed."""
 
+# Queues that the catalogue can browse: a filter becomes a part of the query. Of the others,
+# most of which come from feature space, the first images are filtered.
 _BASES = {
     "borderline": BaseQueue.UNLABELLED,
     "informative": BaseQueue.WITHOUT_HUMAN,

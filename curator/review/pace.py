@@ -40,6 +40,7 @@ class Pace:
         before = self.started_at if self._last is None else self._last
         gap = max(0.0, at - before)
         paused = gap > PAUSE_SECONDS
+        # Of a pause, its first minute may have been spent looking at the image.
         spent = PAUSE_SECONDS if paused else gap
         self._last = at
         self.working_seconds += spent

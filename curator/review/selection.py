@@ -97,6 +97,7 @@ def spread(
     """
     rows = unit_length(features)
     random = np.random.default_rng(seed)
+    # Between unit vectors the squared Euclidean distance is twice the cosine distance.
     squared = 2 * _distance_to_nearest(rows, unit_length(references))
     free = np.ones(len(ids), dtype=bool)
     picked = np.empty(min(size, len(ids)), dtype=np.int64)

@@ -258,6 +258,7 @@ def _runs(above: list[int], below: list[int]) -> Iterator[Run]:
 
 def _sequence(runs: Merged) -> str:
     """The bytes of a row; a colour that stays is not said again."""
+    # Bytes are what a slow line costs, so only colours that change are sent.
     parts: list[str] = []
     upper = lower = None
     for length, top, bottom in runs:
@@ -282,6 +283,7 @@ def _true_inks(codes: Codes) -> Codes:
 def _palette_inks(codes: Codes) -> Codes:
     """The nearest of the 6x6x6 cube and the 24 greys of a 256-colour terminal."""
     channels = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)
+    # xterm's palette: 16 to 231 are a cube of these steps, 232 to 255 the greys 8, 18, ... 238.
     steps = np.array([0, 95, 135, 175, 215, 255])
     index = np.abs(channels[..., None] - steps).argmin(axis=-1)
     cube_error = ((steps[index] - channels) ** 2).sum(axis=-1)

@@ -80,6 +80,7 @@ class Preparation:
         self.session = session
         self.pictures = Pictures(workspace)
         self.neighbours = LabelledNeighbours(workspace)
+        # One thread: whatever keys ask for happens in the order in which they were pressed.
         self._session_thread = ThreadPoolExecutor(1, thread_name_prefix="session")
         self._search_thread = ThreadPoolExecutor(1, thread_name_prefix="search")
         self._ahead: Ahead[PreparationRequest, PreparedScreen] = Ahead(self._prepare, keep=KEPT)
