@@ -35,6 +35,7 @@ class RunCache:
         self, folder: Path, conditions: tuple[object, ...], arrays: Sequence[NDArray[Any]]
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        # Another version of curator may train or plan otherwise, so its runs are not reused.
         digest = hashlib.sha256(repr((_FORMAT, __version__, conditions)).encode())
         for array in arrays:
             digest.update(np.ascontiguousarray(array).tobytes())

@@ -180,6 +180,7 @@ def ready_audit(
         miss_rate=audit.overlooked,
     )
     gates = scores.gate_inputs
+    # A certificate never covers images unlike anything labelled; they stay in the pool.
     near = np.full(len(scores.truth), True)
     if gates.distances is not None:
         near = gates.distances <= gates.limit

@@ -111,7 +111,7 @@ class SimulationRun:
         every_label = np.ones(len(positions), dtype=np.bool_)
         inputs = TrainingInputs(
             images=self._features,
-            fingerprint="",
+            fingerprint="",  # no model file is written
             labels=TrainingLabels(
                 rows=self.pool.rows[positions],
                 units=self.pool.unit_keys[positions],

@@ -234,6 +234,7 @@ class _SimulatedFeatures:
         """Train rounds on one draw of seeds, and cache the outcomes of these settings."""
         request, run = self._request, self._run
         start = time.perf_counter()
+        # Every policy and promise gets the same seeds and rounds, so their outcomes compare.
         random_key = [self._settings.runtime.seed, repetition, seeds]
         seed = int(np.random.default_rng(random_key).integers(2**31))
         positions, answers = run.draw(

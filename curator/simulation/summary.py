@@ -14,8 +14,12 @@ import numpy as np
 from curator.simulation.policies import PolicyOutcome
 
 _AS_GOOD = 0.02
+"""Difference in coverage from the best that does not count."""
+
 _MORE_OFTEN_THAN_NOT = 0.5
+
 _SURPRISING = 0.01
+"""Probability of so many false certificates below which the advice names them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

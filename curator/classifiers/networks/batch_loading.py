@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from curator.base.arrays import IntArray
 from curator.classifiers.networks.network import PixelNetwork
 from curator.classifiers.networks.training_set import LabelledRows
+from curator.classifiers.protocol import RowSource
 
 SCORING_BATCH = 64
 """Images per forward pass outside training; fixed, so that scores repeat to the bit."""
@@ -24,13 +25,6 @@ SCORING_BATCH = 64
 _BATCHES_AHEAD = 2
 
 Pixels = NDArray[np.uint8]
-
-
-class PixelSource(Protocol):
-    """Decoded pixels by row."""
-
-    def gather(self, rows: IntArray) -> Pixels:
-        """The pixels of these rows, (rows, S, S, channels), in the same order."""
 
 
 class Batch(NamedTuple):
@@ -42,7 +36,7 @@ class Batch(NamedTuple):
 
 def margins_of(
     network: PixelNetwork,
-    pixels: PixelSource,
+    pixels: RowSource,
     rows: IntArray,
     device: str = "cpu",
     *,
@@ -67,7 +61,7 @@ def margins_of(
 
 
 def validated(
-    network: torch.nn.Module, pixels: PixelSource, validation: LabelledRows | None, device: str
+    network: torch.nn.Module, pixels: RowSource, validation: LabelledRows | None, device: str
 ) -> tuple[float | None, float | None]:
     """Log loss and share of errors on labels that do not train the network; None without any.
 
@@ -84,7 +78,7 @@ def validated(
 
 
 def loaded(
-    batches: Iterable[Batch], pixels: PixelSource, device: str, *, padded: bool = False
+    batches: Iterable[Batch], pixels: RowSource, device: str, *, padded: bool = False
 ) -> Iterator[tuple[IntArray, torch.Tensor]]:
     """The positions of each batch with its pixels on the device.
 

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from curator.base.arrays import IntArray
 from curator.base.progress import Progress
 from curator.classifiers.model_file import read_model_file
-from curator.classifiers.networks.batch_loading import PixelSource, margins_of
+from curator.classifiers.networks.batch_loading import margins_of
 from curator.classifiers.networks.network import (
     NetworkRequest,
     PixelInput,
     PixelNetwork,
     rebuild_network,
 )
+from curator.classifiers.protocol import RowSource
 from curator.errors import LearnError
 from curator.statistics.calibration import CalibrationMap, sigmoid
 
@@ -111,7 +112,7 @@ class PixelsInMemory:
 def score_unseen_pixels(
     networks: list[PixelNetwork],
     calibration: CalibrationMap,
-    pixels: PixelSource,
+    pixels: RowSource,
     rows: IntArray,
     device: str = "cpu",
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

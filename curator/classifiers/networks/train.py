@@ -17,7 +17,6 @@ import numpy as np
 from curator.classifiers.encoders.weights import state_digest
 from curator.classifiers.networks.batch_loading import (
     Batch,
-    PixelSource,
     loaded,
     validated,
 )
@@ -30,6 +29,7 @@ from curator.classifiers.networks.training_set import (
 )
 from curator.classifiers.networks.training_state import EpochRecord, TrainedNetwork, TrainingState
 from curator.classifiers.networks.training_step import Examples, Learner, learning_rate
+from curator.classifiers.protocol import RowSource
 from curator.classifiers.quiet import quiet_libraries
 from curator.errors import LearnError
 from curator.settings.sections import TrainingSettings
@@ -44,7 +44,7 @@ _CHECK_EVERY = 25
 def train_network(
     network: PixelNetwork,
     data: TrainingSet,
-    pixels: PixelSource,
+    pixels: RowSource,
     training: TrainingSettings,
     *,
     validation: LabelledRows | None = None,
@@ -90,7 +90,7 @@ def train_network(
 def _train_epoch(
     learner: Learner,
     data: TrainingSet,
-    pixels: PixelSource,
+    pixels: RowSource,
     training: TrainingSettings,
     *,
     seed: int,
