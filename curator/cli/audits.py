@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from curator.base.text import count
 from curator.cli.invocation import Invocation, invocation
 from curator.cli.options import AsJson, flag
-from curator.cli.output import count, emit, emit_json, shown, table
+from curator.cli.output import emit, emit_json, shown, table
 from curator.errors import UsageError
 
 if TYPE_CHECKING:

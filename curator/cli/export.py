@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curator.base.actor import current_user
+from curator.base.text import count, percent
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Force, flag, named_path
-from curator.cli.output import count, emit, emit_json, percent, shown, table
+from curator.cli.output import emit, emit_json, shown, table
 
 if TYPE_CHECKING:
     from curator.export.diff import Difference

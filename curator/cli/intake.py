@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from curator.base.actor import current_user
-from curator.base.text import path_text
+from curator.base.text import count, duration, path_text
 from curator.base.vocabulary import Origin
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, flag, named_path
-from curator.cli.output import count, duration, emit, emit_json, shown
+from curator.cli.output import emit, emit_json, shown
 from curator.errors import UsageError
 
 if TYPE_CHECKING:

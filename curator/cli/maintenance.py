@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from curator.base.text import count, duration
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, flag
-from curator.cli.output import count, duration, emit, emit_json, narrate, shown
+from curator.cli.output import emit, emit_json, narrate, shown
 from curator.cli.review import there_is_a_screen
 from curator.errors import CatalogueError, CuratorError, WorkspaceError
 

@@ -20,12 +20,7 @@ from typing import Any, TextIO
 
 import typer
 
-from curator.base.text import count, duration, percent, printable
-
-__all__ = [
-    "count", "duration", "emit", "emit_json", "emit_json_array", "may_colour", "moment",
-    "narrate", "percent", "shown", "size", "strong", "table",
-]  # fmt: skip
+from curator.base.text import printable
 
 
 def shown(text: str | bytes | Path) -> str:

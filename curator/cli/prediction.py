@@ -10,18 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from curator.base.text import count, percent
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Force, named_path
-from curator.cli.output import (
-    count,
-    emit,
-    emit_json,
-    emit_json_array,
-    percent,
-    shown,
-    size,
-    table,
-)
+from curator.cli.output import emit, emit_json, emit_json_array, shown, size, table
 from curator.errors import UsageError
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from curator.base.progress import SILENT, Progress, Stage
-from curator.cli.output import duration, narrate, shown
+from curator.base.text import duration
+from curator.cli.output import narrate, shown
 
 LINE_SECONDS = 10.0
 """How often a long stage reports where there is no terminal."""

@@ -8,21 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from curator.base.text import count, duration, percent
 from curator.base.vocabulary import CurrentLabel, Origin
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Force, named_path
-from curator.cli.output import (
-    count,
-    duration,
-    emit,
-    emit_json,
-    moment,
-    percent,
-    shown,
-    size,
-    strong,
-    table,
-)
+from curator.cli.output import emit, emit_json, moment, shown, size, strong, table
 
 if TYPE_CHECKING:
     from curator.catalogue.images import ImageDetails

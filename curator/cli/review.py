@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from curator.base.actor import current_user
+from curator.base.text import count
 from curator.base.vocabulary import Label
 from curator.cli.invocation import Invocation, invocation
 from curator.cli.options import AsJson, Force, complete_queue, flag, named_path
-from curator.cli.output import count, emit, emit_json, narrate, shown
+from curator.cli.output import emit, emit_json, narrate, shown
 from curator.errors import UsageError
 from curator.settings.keys import resolve_keys
 

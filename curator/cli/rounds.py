@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curator.base.actor import current_user
+from curator.base.text import count, duration, percent
 from curator.cli.invocation import Invocation, invocation
 from curator.cli.options import AsJson, flag, named_path
-from curator.cli.output import count, duration, emit, emit_json, percent, shown, strong
+from curator.cli.output import emit, emit_json, shown, strong
 from curator.cli.report import quality_warnings
 from curator.errors import UsageError
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from curator.base.text import count, percent
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, named_path
-from curator.cli.output import count, emit, emit_json, percent, shown, table
+from curator.cli.output import emit, emit_json, shown, table
 from curator.errors import UsageError
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from curator.base.text import count, duration, percent
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, flag
-from curator.cli.output import count, duration, emit, emit_json, percent, shown, size, table
+from curator.cli.output import emit, emit_json, shown, size, table
 
 if TYPE_CHECKING:
     from curator.encoding.pixel_packs import PackReport

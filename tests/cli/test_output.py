@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curator.base.progress import SILENT
+from curator.base.text import duration
 from curator.cli import output
 from curator.cli.progress import ProgressLines, progress_for, underway
 
@@ -57,7 +58,7 @@ def test_a_table_aligns_numbers_right_and_words_left() -> None:
     [(8.24, "8.2 s"), (59.99, "60.0 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
 def test_durations_have_two_units(seconds: float, expected: str) -> None:
-    assert output.duration(seconds) == expected
+    assert duration(seconds) == expected
 
 
 @pytest.mark.parametrize(
