@@ -282,7 +282,7 @@ def people_figure(report: ReportData, styles: Styles) -> Figure:
 
 
 def rounds_figure(report: ReportData, styles: Styles) -> Figure:
-    """What record round promoted and revoked."""
+    """What each round promoted and revoked."""
     title, rounds, classes = "Promoted and revoked", report.status.rounds, report.classes
     if not rounds:
         return Figure(key="rounds", title=title, caption="No round has run yet.")
@@ -309,12 +309,11 @@ def rounds_figure(report: ReportData, styles: Styles) -> Figure:
     rows: list[Sequence[Cell]] = []
     for record in rounds:
         quality = score_quality_of_round(record)
+        kind = "" if record.kind == "train" else f" ({record.kind})"
         rows.append(
             (
                 str(record.round_id),
-                str(record.status)
-                if record.kind == "train"
-                else f"{record.status} ({record.kind})",
+                f"{record.status}{kind}",
                 record.promoted_positive,
                 record.promoted_negative,
                 record.revoked,
