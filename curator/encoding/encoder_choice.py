@@ -60,9 +60,9 @@ def find_encoded(workspace: Workspace) -> FeatureSetRecord | None:
     """
     catalogue, settings = workspace.catalogue, workspace.settings
     classifier, runtime = encoder_settings(workspace), settings.runtime
-    newest_first = catalogued.list_feature_sets(catalogue)[::-1]
+    records = catalogued.list_feature_sets(catalogue)
     if classifier.model.startswith(IMPORTED):
-        for record in newest_first:
+        for record in reversed(records):
             # An import that was interrupted has fewer rows than images and does not count.
             if record.name == classifier.model and record.details["images"] == (
                 catalogued.row_count(catalogue, record.feature_set_id)
@@ -70,11 +70,11 @@ def find_encoded(workspace: Workspace) -> FeatureSetRecord | None:
                 return record
         return None
     request = _request(classifier, settings.ingest.background)
-    request["image_size"] = _settled_size(classifier, newest_first[::-1])
+    request["image_size"] = _settled_size(classifier, records)
     placement = choose_placement(
         device=runtime.device, backend=runtime.backend, precision=runtime.precision
     )
-    for record in newest_first:
+    for record in reversed(records):
         identity = record.details.get("identity", {})
         computed = record.details.get("request", {}) | {"image_size": identity.get("image_size")}
         ran_on = tuple(identity.get(name) for name in ("device", "backend", "precision"))

@@ -146,6 +146,7 @@ class FeatureWriter:
             write_synced(self._data, _bytes_of(stored))
             self._append_sum(first, count, _digest(stored))
         except OSError as error:
+            # Gives the space of rows that were written in part back to a full disk.
             with contextlib.suppress(OSError):
                 self._data.truncate(first * self._file.row_bytes)
             raise cannot_write(self._file.path, error) from error
@@ -176,6 +177,7 @@ class FeatureWriter:
         """Drop checksums of rows that were cut off, and add those that are missing."""
         sums, checked = 0, 0
         for start, count, _ in _read_sums(self._file.sums_path):
+            # A checksum counts only if those before it cover all rows before its own.
             if start != checked or start + count > self._rows:
                 break
             sums, checked = sums + 1, start + count

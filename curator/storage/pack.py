@@ -105,7 +105,6 @@ class PixelPack:
 
     @property
     def bytes_on_disk(self) -> int:
-        """Size of pixels and index."""
         return int(len(self._data) + self._index.nbytes)
 
     def rows_of(self, sha256s: Sequence[bytes]) -> IntArray:
@@ -113,6 +112,7 @@ class PixelPack:
         if not len(sha256s) or not len(self._index):
             return np.full(len(sha256s), -1, dtype=np.int64)
         keys = np.frombuffer(b"".join(sha256s), dtype="S32")
+        # A key beyond the last one is compared with the last one, and differs.
         position = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
         is_packed = self._sorted[position] == keys
         rows: IntArray = np.where(is_packed, self._order[position], -1).astype(np.int64)
@@ -245,6 +245,7 @@ class _Writer:
             entry["digest"] = np.frombuffer(_digest(data), dtype=np.uint8)
             entry["offset"], entry["length"] = self._end, len(data)
             self._end += len(data)
+        # Pixels first: a row that the index names has its bytes on the disk.
         write_synced(self._pixels, b"".join(data for _, data in rows))
         write_synced(self._index, entries.tobytes())
 

@@ -62,6 +62,7 @@ class RowFile:
                     stream.flush()
                     os.fsync(stream.fileno())
                     done += len(rows)
+                    # The marker follows the rows to the disk: whatever it counts exists.
                     with replacing(self._marker) as marker:
                         marker.write(str(done).encode())
                     advance(len(rows))

@@ -65,6 +65,7 @@ class ScoreWriter:
         complete = self._part.with_suffix(".whole")
         try:
             with complete.open("w+b") as whole:
+                # The header has the number of records, which is known only now.
                 header = {
                     "descr": SCORE_RECORD.descr,
                     "fortran_order": False,

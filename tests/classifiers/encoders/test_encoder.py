@@ -11,10 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from curator.base.arrays import PixelArray
-from curator.base.vocabulary import Quarantine
 from curator.classifiers.encoders.encoder import EncoderIdentity, open_encoder
-from curator.classifiers.encoders.pipeline import encode_chunk, encode_stream
+from curator.classifiers.encoders.pipeline import encode_chunk
 from curator.classifiers.encoders.weights import (
     BUNDLED_RULE,
     SMALLEST,
@@ -22,12 +20,9 @@ from curator.classifiers.encoders.weights import (
     bundled_weights,
     read_state,
 )
-from curator.errors import LearnError
-from curator.imaging.problems import Unreadable
 from curator.settings.sections import ClassifierSettings, RuntimeSettings
 from tests.classifiers.encoders.cases import (
     PHOTOGRAPHS,
-    counted,
     encode_all,
     open_tiny,
     photographs,
@@ -208,63 +203,3 @@ def test_automatic_sizes_of_well_known_pools() -> None:
     sizes = {side: automatic_size(BUNDLED_RULE, side) for side in (24, 28, 32, 64, 112, 300)}
     assert sizes == {24: 64, 28: 64, 32: 64, 64: 128, 112: 224, 300: 224}
     assert automatic_size(BUNDLED_RULE, None) == 224
-
-
-class FakeEngine:
-    """An engine whose feature is the mean of an image."""
-
-    batch_size, image_size = 4, 2
-
-    def __init__(self, value: float = 1.0) -> None:
-        self.value = value
-        self.batches = 0
-
-    def new_batch(self) -> PixelArray:
-        return np.zeros((4, 2, 2, 3), np.uint8)
-
-    def run(self, pixels: PixelArray) -> NDArray[np.float32]:
-        assert pixels.shape == (4, 2, 2, 3)
-        self.batches += 1
-        means: NDArray[np.float32] = pixels.reshape(4, -1).mean(axis=1, dtype=np.float32)[:, None]
-        return np.where(means > 0, self.value * np.maximum(means, 1), 0).astype(np.float32)
-
-    def close(self) -> None: ...
-
-
-def grey(level: int) -> PixelArray:
-    return np.full((2, 2, 3), level, np.uint8)
-
-
-def test_a_stream_keeps_the_order_and_takes_no_more_than_it_needs() -> None:
-    seen: list[int] = []
-    stream = encode_stream(FakeEngine(), counted(range(100), seen), grey, workers=2)
-    first = next(stream)
-    assert first.items == (0, 1, 2, 3)
-    assert len(seen) <= 4 * 2 * 2
-    rest = [item for chunk in stream for item in chunk.items]
-    assert rest == list(range(4, 100))
-
-
-def test_what_cannot_be_read_is_reported_and_the_others_are_encoded() -> None:
-    bad = Unreadable(reason=Quarantine.TRUNCATED, detail="cut off")
-    chunk = encode_chunk(FakeEngine(), [5, 6, 7], lambda item: bad if item == 6 else grey(item))
-    assert chunk.problems == {1: bad}
-    assert chunk.readable().tolist() == [0, 2]
-    assert chunk.features[:, 0].tolist() == [5.0, 0.0, 7.0]
-
-
-def test_an_error_in_a_worker_ends_the_stream_and_reaches_the_caller() -> None:
-    def load(item: int) -> PixelArray:
-        if item == 9:
-            raise RuntimeError("a bug")
-        return grey(item)
-
-    stream = encode_stream(FakeEngine(), range(1_000), load, workers=2)
-    with pytest.raises(RuntimeError, match="a bug"):
-        list(stream)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
-def test_features_that_are_no_numbers_are_refused(value: float) -> None:
-    with pytest.raises(LearnError, match="not numbers"):
-        encode_chunk(FakeEngine(value), [1], grey)
