@@ -102,7 +102,7 @@ def current_model(workspace: Workspace) -> CurrentModel:
     record = None if head is None else rounds.get_round(workspace.catalogue, head)
     if record is None or record.model_digest is None:
         raise DataError("No round has trained a model yet.", "Run `curator round` first.")
-    path = workspace.folder("models") / f"{record.model_digest}.safetensors"
+    path = workspace.model_path(record.model_digest)
     for feature_set in list_feature_sets(workspace.catalogue):
         if feature_set.feature_set_id == record.feature_set_id:
             return CurrentModel(path=path, digest=record.model_digest, feature_set=feature_set)
