@@ -78,7 +78,8 @@ class ReviewApp(App[SessionSummary]):
         self.keys = resolve_keys(preparation.workspace.settings.review.keys)
         self._depth = depth
         self._wanted_theme = theme
-        self._key_pressed_at = 0.0
+        self.key_pressed_at = 0.0
+        """When the key that is being handled was pressed, on the monotonic clock."""
 
     @property
     def depth(self) -> Depth:
@@ -93,11 +94,6 @@ class ReviewApp(App[SessionSummary]):
     def ground(self) -> int:
         """The theme's background as a 24-bit number."""
         return ground_code(self.theme_variables)
-
-    @property
-    def key_pressed_at(self) -> float:
-        """When the key that is being handled was pressed, on the monotonic clock."""
-        return self._key_pressed_at
 
     def on_mount(self) -> None:
         """Lay the user's keys over the default ones and show the first image."""
@@ -122,7 +118,7 @@ class ReviewApp(App[SessionSummary]):
     async def on_event(self, event: events.Event) -> None:
         """Remember when a key was pressed, before anything else is done with it."""
         if isinstance(event, events.Key):
-            self._key_pressed_at = event.time
+            self.key_pressed_at = event.time
         await super().on_event(event)
 
     async def run_action(
@@ -179,7 +175,7 @@ class ReviewApp(App[SessionSummary]):
 
     def _runner(self, screen: Screen[object], name: str) -> Callback:
         async def run() -> None:
-            self._key_pressed_at = time.monotonic()
+            self.key_pressed_at = time.monotonic()
             await screen.run_action(name)
 
         return run

@@ -139,16 +139,12 @@ class TextLines(Widget):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._strips: Sequence[Strip] = ()
-
-    @property
-    def strips(self) -> Sequence[Strip]:
-        return self._strips
+        self.strips: Sequence[Strip] = ()
 
     def show(self, strips: Sequence[Strip]) -> None:
         """Show these lines from the next refresh on; the same lines cost nothing."""
-        if strips is not self._strips:
-            self._strips = strips
+        if strips is not self.strips:
+            self.strips = strips
             self.refresh()
 
     def render_lines(self, crop: Region) -> list[Strip]:
@@ -157,7 +153,7 @@ class TextLines(Widget):
         blank = Strip.blank(width, self.visual_style.rich_style)
         rows = []
         for number in crop.line_range:
-            strip = self._strips[number] if number < len(self._strips) else blank
+            strip = self.strips[number] if number < len(self.strips) else blank
             if strip.cell_length != width:
                 strip = strip.adjust_cell_length(width, self.visual_style.rich_style)
             if crop.column_span != (0, width):

@@ -18,7 +18,7 @@ from curator.review.filter import WHOLE, QueueView
 from curator.review.session import ReviewSession
 from curator.tui.app import ReviewApp
 from curator.tui.preparation import Preparation
-from curator.tui.terminal import HALF_CELLS, Depth, Graphics, Terminal, look_at_terminal
+from curator.tui.terminal import HALF_CELLS, Depth, Graphics, look_at_terminal
 from curator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ def run_review(
     in_browser = bool(environment.get("TEXTUAL_DRIVER"))
     review = workspace.settings.review
     terminal = look_at_terminal(environment, pictures=review.pictures)
-    if not in_browser and terminal.obstacle:
+    if not in_browser and not terminal.interactive:
         raise UsageError(
-            f"The review cannot be shown: {terminal.obstacle}.",
+            "The review cannot be shown: this is not a terminal that can be drawn on.",
             "Run it in a terminal, or label with `curator queue` and `curator label`.",
         )
     session = ReviewSession(
@@ -70,7 +70,7 @@ def run_review(
             preparation,
             graphics=HALF_CELLS if in_browser else _ready(terminal.graphics),
             theme=review.theme,
-            depth=_depth(terminal, in_browser=in_browser),
+            depth=Depth.TRUE if in_browser else terminal.depth,
             in_browser=in_browser,
         )
         with _calm():
@@ -79,10 +79,6 @@ def run_review(
         summary = session.summary()
         preparation.close()
     return summary
-
-
-def _depth(terminal: Terminal, *, in_browser: bool) -> Depth:
-    return Depth.TRUE if in_browser else terminal.depth
 
 
 def _ready(graphics: Graphics) -> Graphics:

@@ -98,13 +98,6 @@ class Terminal:
         size = f"{self.columns}×{self.rows}"
         return f"pictures in {self.graphics.name}, {self.depth}{inside}, {size}{room}"
 
-    @property
-    def obstacle(self) -> str:
-        """Why there can be no interface here; empty if there can."""
-        if not self.interactive:
-            return "this is not a terminal that can be drawn on"
-        return ""
-
 
 def look_at_terminal(environment: Mapping[str, str], *, pictures: str = "auto") -> Terminal:
     """Look at the terminal of this process; `pictures` is `auto` or `halfcell`.

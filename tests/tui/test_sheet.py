@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def page(reviewer: Reviewer) -> list[int]:
     screen = reviewer.app.screen
     assert isinstance(screen, SheetScreen)
-    return [card.image_id for card in screen._cards]
+    return [card.image_id for card in screen.cards]
 
 
 def newest(workspace: Workspace, image_id: int) -> tuple[Label, Method, Origin]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
 from textual.screen import Screen
 
 from curator.settings.keys import ACTIONS, KeyAction, ScreenName, find_action, key_sign
@@ -70,6 +71,31 @@ class ReviewScreen(Screen[None]):
     async def action_back(self) -> None:
         if len(self.app.screen_stack) > 2:
             self.app.pop_screen()
+
+
+class PageScreen(ReviewScreen):
+    """A page of text under a headline; it is filled anew for another size or theme."""
+
+    DEFAULT_CSS = """
+    PageScreen #headline { height: 1; dock: top; }
+    PageScreen Static { width: 100%; }
+    """
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.fill)
+
+    def redraw(self) -> None:
+        self.call_after_refresh(self.fill)
+
+    async def fill(self) -> None:
+        """Read what the page shows, and draw it."""
+        raise NotImplementedError
+
+    def action_down(self) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=3, animate=False)
+
+    def action_up(self) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=-3, animate=False)
 
 
 def bindings_for(screen: ScreenName) -> list[BindingType]:

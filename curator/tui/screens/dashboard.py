@@ -21,7 +21,7 @@ from curator.catalogue.rounds import RoundRecord, RoundStatus
 from curator.report.status import Status, status
 from curator.settings.keys import ScreenName
 from curator.tui.lines import TextLines, safe
-from curator.tui.screens.base import ReviewScreen, bindings_for
+from curator.tui.screens.base import PageScreen, bindings_for
 from curator.tui.widgets.bars import KeyBar, headline
 from curator.workspace import Workspace
 
@@ -50,15 +50,14 @@ def count_board(workspace: Workspace) -> Board:
     )
 
 
-class DashboardScreen(ReviewScreen):
+class DashboardScreen(PageScreen):
     """Counts and plots; counted again whenever it is opened or `r` is pressed."""
 
     SCREEN = ScreenName.DASHBOARD
     BINDINGS: ClassVar[list[BindingType]] = bindings_for(ScreenName.DASHBOARD)
     CSS = """
-    DashboardScreen #headline { height: 1; dock: top; }
     DashboardScreen VerticalScroll { padding: 0 1; background: $background; }
-    DashboardScreen Static { width: 100%; margin-bottom: 1; }
+    DashboardScreen Static { margin-bottom: 1; }
     """
 
     def compose(self) -> ComposeResult:
@@ -67,10 +66,10 @@ class DashboardScreen(ReviewScreen):
             yield Static(id="board")
         yield KeyBar()
 
-    async def on_resize(self) -> None:
-        self.call_after_refresh(self.action_recount)
-
     async def action_recount(self) -> None:
+        await self.fill()
+
+    async def fill(self) -> None:
         app = self.review
         board = await app.preparation.in_session(count_board, app.preparation.workspace)
         line = headline(
@@ -83,17 +82,8 @@ class DashboardScreen(ReviewScreen):
         parts = list(board_parts(board, self.size.width - 4))
         self.query_one("#board", Static).update(Stack(*parts))
 
-    def redraw(self) -> None:
-        self.call_after_refresh(self.action_recount)
-
     async def action_dashboard(self) -> None:
         await self.action_back()
-
-    def action_down(self) -> None:
-        self.query_one(VerticalScroll).scroll_relative(y=3, animate=False)
-
-    def action_up(self) -> None:
-        self.query_one(VerticalScroll).scroll_relative(y=-3, animate=False)
 
 
 def board_parts(board: Board, width: int) -> Iterator[RenderableType]:

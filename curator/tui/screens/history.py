@@ -16,19 +16,17 @@ from curator.catalogue.labels import HistoryEvent
 from curator.review.cards import CardContext, ImageCard, load_context
 from curator.settings.keys import ScreenName
 from curator.tui.lines import TextLines, safe
-from curator.tui.screens.base import ReviewScreen, bindings_for
+from curator.tui.screens.base import PageScreen, bindings_for
 from curator.tui.widgets.bars import KeyBar, headline
 
 
-class HistoryScreen(ReviewScreen):
+class HistoryScreen(PageScreen):
     """The image's places and its label events, the newest first."""
 
     SCREEN = ScreenName.HISTORY
     BINDINGS: ClassVar[list[BindingType]] = bindings_for(ScreenName.HISTORY)
     CSS = """
-    HistoryScreen #headline { height: 1; dock: top; }
     HistoryScreen VerticalScroll { height: 1fr; padding: 1 2; background: $background; }
-    HistoryScreen Static { width: 100%; }
     """
 
     def __init__(self, card: ImageCard) -> None:
@@ -43,13 +41,7 @@ class HistoryScreen(ReviewScreen):
             yield Static(id="events")
         yield KeyBar()
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._fill)
-
-    def redraw(self) -> None:
-        self.call_after_refresh(self._fill)
-
-    async def _fill(self) -> None:
+    async def fill(self) -> None:
         app, inks, width = self.review, self.inks, self.size.width
         line = headline("history", safe(self._card.path), app.session.pace, width, inks)
         self.query_one("#headline", TextLines).show([line])
@@ -63,12 +55,6 @@ class HistoryScreen(ReviewScreen):
 
     async def action_history(self) -> None:
         await self.action_back()
-
-    def action_down(self) -> None:
-        self.query_one(VerticalScroll).scroll_relative(y=3, animate=False)
-
-    def action_up(self) -> None:
-        self.query_one(VerticalScroll).scroll_relative(y=-3, animate=False)
 
     def _locations(self, context: CardContext) -> Iterator[str]:
         card = self._card

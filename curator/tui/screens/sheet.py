@@ -68,8 +68,8 @@ class SheetScreen(ReviewScreen):
         super().__init__()
         self._side = side
         self._zoom = 1
-        self._cards: list[ImageCard] = []
-        self._sheet = Sheet(label=side, count=0)
+        self.cards: list[ImageCard] = []
+        self.sheet = Sheet(label=side, count=0)
         self._grid = Grid(1, 1, 1, 1)
         self._thumbs: dict[int, list[Strip]] = {}
         self._visible_since: float | None = None
@@ -81,15 +81,6 @@ class SheetScreen(ReviewScreen):
         yield TextLines(id="headline")
         yield TextLines(id="tiles")
         yield KeyBar()
-
-    @property
-    def cards(self) -> list[ImageCard]:
-        return self._cards
-
-    @property
-    def sheet(self) -> Sheet:
-        """What they are going to be called, and which of them is in focus."""
-        return self._sheet
 
     @property
     def settled(self) -> bool:
@@ -124,11 +115,11 @@ class SheetScreen(ReviewScreen):
         except CuratorError as error:
             app.complain(error)
             cards = []
-        self._cards = cards[: self._grid.count]
-        self._sheet = Sheet(label=self._side, count=len(self._cards))
+        self.cards = cards[: self._grid.count]
+        self.sheet = Sheet(label=self._side, count=len(self.cards))
         self._thumbs = {}
         self._loading += 1
-        self._empty = not self._cards
+        self._empty = not self.cards
         self._draw()
         self._fill(self._loading, cards)
 
@@ -137,8 +128,8 @@ class SheetScreen(ReviewScreen):
         """Make the tiles ready, those of this page first; then a key counts."""
         canvas = Canvas(self._grid.columns, self._grid.rows, self.review.depth, self.review.ground)
         preparation = self.review.preparation
-        for start in range(0, len(self._cards), self._grid.across):
-            line = self._cards[start : start + self._grid.across]
+        for start in range(0, len(self.cards), self._grid.across):
+            line = self.cards[start : start + self._grid.across]
             thumbs = await asyncio.gather(
                 *(asyncio.to_thread(preparation.thumb, card, canvas) for card in line)
             )
@@ -150,7 +141,7 @@ class SheetScreen(ReviewScreen):
         self._drawn_turn = turn
         if self.is_current:
             self.call_after_refresh(self._seen, turn)
-        for card in cards[len(self._cards) :]:
+        for card in cards[len(self.cards) :]:
             await asyncio.to_thread(preparation.thumb, card, canvas)
 
     def _seen(self, turn: int) -> None:
@@ -173,17 +164,17 @@ class SheetScreen(ReviewScreen):
         strips: list[Strip] = []
         for line in range(self._grid.down):
             strips += self._tile_row(line)
-        if not self._cards:
+        if not self.cards:
             text = f" No image without a human label is put in {name} by the current scores."
             strips = [row([(text, inks.plain)], width, inks.ground)]
         self.query_one("#tiles", TextLines).show(strips)
 
     def _instruction(self, name: str, width: int) -> Strip:
         inks, keys = self.inks, self.review.keys
-        accepted, marked = self._sheet.accepted_count, self._sheet.marked_count
+        accepted, marked = self.sheet.accepted_count, self.sheet.marked_count
         pieces: list[Piece] = [
             (f" {key_sign(keys['accept'][0])}", inks.key),
-            (f" calls {accepted} of these {len(self._cards)} ", inks.plain),
+            (f" calls {accepted} of these {len(self.cards)} ", inks.plain),
             (name, label_ink(self._side, inks)),
             (f"; {marked} marked" if marked else "; mark the exceptions with ", inks.plain),
         ]
@@ -195,14 +186,14 @@ class SheetScreen(ReviewScreen):
         grid, ground = self._grid, self.inks.ground
         width = self.size.width
         start = line * grid.across
-        tiles = range(start, min(start + grid.across, len(self._cards)))
+        tiles = range(start, min(start + grid.across, len(self.cards)))
         blank = Strip.blank(grid.columns, ground)
         gap = Strip.blank(1, ground)
         strips = []
         for number in range(grid.rows):
             parts = []
             for tile in tiles:
-                thumb = self._thumbs.get(self._cards[tile].image_id)
+                thumb = self._thumbs.get(self.cards[tile].image_id)
                 parts += [thumb[number] if thumb else blank, gap]
             strips.append(Strip.join(parts).adjust_cell_length(width, ground))
         captions = [part for tile in tiles for part in (self._caption(tile), gap)]
@@ -210,10 +201,10 @@ class SheetScreen(ReviewScreen):
         return strips
 
     def _caption(self, tile: int) -> Strip:
-        inks, card = self.inks, self._cards[tile]
-        focused = tile == self._sheet.focus
+        inks, card = self.inks, self.cards[tile]
+        focused = tile == self.sheet.focus
         pointer = "▸" if focused else " "
-        mark = self._sheet.mark(tile)
+        mark = self.sheet.mark(tile)
         if mark is None:
             text, ink = "left out", inks.warning
         else:
@@ -236,17 +227,17 @@ class SheetScreen(ReviewScreen):
     @property
     def _counts(self) -> bool:
         since = self._visible_since
-        return bool(self._cards) and since is not None and self.review.key_pressed_at >= since
+        return bool(self.cards) and since is not None and self.review.key_pressed_at >= since
 
     def _focused(self) -> ImageCard | None:
-        return self._cards[self._sheet.focus] if self._cards else None
+        return self.cards[self.sheet.focus] if self.cards else None
 
     async def action_accept(self) -> None:
         """Record the page and turn to the next."""
         if not self._counts:
             return
         self._visible_since = None
-        sheet, cards, app = self._sheet, self._cards, self.review
+        sheet, cards, app = self.sheet, self.cards, self.review
         decisions = [
             (card, label)
             for tile, card in enumerate(cards)
@@ -264,13 +255,13 @@ class SheetScreen(ReviewScreen):
         await self._turn()
 
     def _set(self, label: Label | None) -> None:
-        self._sheet.set_mark(label)
-        self._sheet.move(1)
+        self.sheet.set_mark(label)
+        self.sheet.move(1)
         self._draw()
 
     def action_mark(self) -> None:
         """The other class, then left out, then back."""
-        self._sheet.cycle()
+        self.sheet.cycle()
         self._draw()
 
     def action_positive(self) -> None:
@@ -307,7 +298,7 @@ class SheetScreen(ReviewScreen):
         self._move(self._grid.across)
 
     def _move(self, step: int) -> None:
-        self._sheet.move(step)
+        self.sheet.move(step)
         self._draw()
 
     def on_click(self, event: events.Click) -> None:
@@ -316,8 +307,8 @@ class SheetScreen(ReviewScreen):
             return
         across = event.x // (self._grid.columns + 1)
         tile = event.y // (self._grid.rows + 1) * self._grid.across + across
-        if across < self._grid.across and tile < len(self._cards):
-            self._sheet.focus = tile
+        if across < self._grid.across and tile < len(self.cards):
+            self.sheet.focus = tile
             self.action_mark()
 
     async def action_other_class(self) -> None:
