@@ -15,7 +15,7 @@ error would be too small.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -104,20 +104,17 @@ class TrainingLabels:
 class TrainingInputs:
     """What a classifier is trained on: images, human labels, and the pool in slices.
 
-    `fingerprint` names the features or pixels, `neighbours` is the pool's neighbour graph where
+    `fingerprint` names the features or pixels. `slices` are iterated several times and need not be
+    in memory; they have `image_count` images. `neighbours` is the pool's neighbour graph where
     scores are smoothed.
     """
 
     images: RowSource
     fingerprint: str
     labels: TrainingLabels
-    slices: Sequence[PoolSlice]
+    slices: Iterable[PoolSlice]
+    image_count: int
     neighbours: Neighbourhood | None = None
-
-    @property
-    def image_count(self) -> int:
-        """Images in the pool."""
-        return sum(len(part.rows) for part in self.slices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

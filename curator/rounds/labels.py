@@ -6,6 +6,7 @@ so that no label both teaches a head and judges it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,9 +58,19 @@ class Pool:
         order = np.argsort(self.rows)
         return self.rows[order], image_ids[order]
 
-    def slices(self, folds: int, seed: int) -> list[PoolSlice]:
-        """What heads may do with the images, run by run."""
-        return [pool_slice(chunk, folds, seed) for chunk in self.chunks]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSlices:
+    """What heads may do with the images of a pool, run by run."""
+
+    pool: Pool
+    folds: int
+    seed: int
+
+    def __iter__(self) -> Iterator[PoolSlice]:
+        # Made anew each time: in memory they would take as much again as the pool.
+        for chunk in self.pool.chunks:
+            yield pool_slice(chunk, self.folds, self.seed)
 
 
 def read_pool(catalogue: Catalogue, feature_set_id: int) -> Pool:

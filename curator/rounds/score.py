@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class RoundDecisions:
 def score_pool(
     trained: TrainedClassifier[Any],
     pool: Pool,
-    slices: Sequence[PoolSlice],
+    slices: Iterable[PoolSlice],
     distances: FloatArray | None,
     progress: Progress,
 ) -> NDArray[Any]:

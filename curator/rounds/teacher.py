@@ -22,6 +22,7 @@ from curator.encoding.feature_set import FeatureSet
 from curator.errors import LearnError
 from curator.rounds.gates import LabelDistances
 from curator.rounds.inputs import RoundInputs
+from curator.rounds.labels import PoolSlices
 from curator.rounds.score_quality import PastRound
 from curator.statistics.folds import fold_of
 
@@ -59,7 +60,7 @@ def training_inputs(
     more_rounds: bool,
 ) -> TrainingInputs:
     """What the classifier is trained on; with `more_rounds`, small features stay in memory."""
-    slices, images = inputs.pool.slices(folds, seed), inputs.images
+    images = inputs.images
     source: RowSource = images
     if isinstance(images, FeatureSet):
         rows, _ = inputs.pool.by_rows()
@@ -72,13 +73,14 @@ def training_inputs(
         ):
             source = last
         else:
-            runs = [part.rows for part in slices]
+            runs = [chunk.feature_rows for chunk in inputs.pool.chunks]
             source = PoolFeatures(images, runs, fingerprint=images.fingerprint, in_memory=in_memory)
     return TrainingInputs(
         images=source,
         fingerprint=images.fingerprint,
         labels=inputs.labels,
-        slices=slices,
+        slices=PoolSlices(pool=inputs.pool, folds=folds, seed=seed),
+        image_count=len(inputs.pool),
         neighbours=neighbours,
     )
 

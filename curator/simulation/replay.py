@@ -124,6 +124,7 @@ class SimulationRun:
                 set_aside=~every_label,
             ),
             slices=list(self._slices(labelled, seed)),
+            image_count=len(self.pool),
             neighbours=self._neighbours,
         )
         for _ in range(rounds):

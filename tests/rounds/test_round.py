@@ -93,6 +93,20 @@ def test_a_label_that_arrives_while_a_round_scores_wins(pool: Pool) -> None:
     assert report.counts.standing_promoted == pool.promoted().sum()
 
 
+def test_a_round_measures_itself_by_the_labels_that_it_began_with(pool: Pool) -> None:
+    """One snapshot: what arrives while heads are trained judges the next round, not this one."""
+    pool.label(range(80))
+    listener = Interrupting("train", lambda: pool.label(range(80, 120), lie=True))
+    (first,) = run_rounds(pool.opened, progress=listener)
+    assert first.quality is not None
+    assert first.quality.labels == 80
+    assert first.training.estimate.sample == 80
+    assert not pool.promoted()[80:120].any()
+    (second,) = rounds(pool)
+    assert second.quality is not None
+    assert second.quality.labels == 120
+
+
 def test_a_label_that_arrives_between_scoring_and_commit_wins(pool: Pool) -> None:
     pool.label(range(80))
     reached = []

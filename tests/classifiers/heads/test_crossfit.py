@@ -80,6 +80,7 @@ class Loop:
             fingerprint="garments",
             labels=self.labels,
             slices=[self.pool],
+            image_count=IMAGES,
             neighbours=self.around,
         )
         for _ in range(ROUNDS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -62,11 +62,27 @@ def labels() -> TrainingLabels:
     )  # fmt: skip
 
 
+class Slices:
+    """Slices of a pool that are made when they are asked for."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self.count, self.size = count, size
+
+    def __iter__(self) -> Iterator[PoolSlice]:
+        return slices(self.count, self.size)
+
+
 def inputs(
-    parts: list[PoolSlice], said: TrainingLabels | None = None, features: RowSource | None = None
+    parts: Iterable[PoolSlice],
+    said: TrainingLabels | None = None,
+    features: RowSource | None = None,
 ) -> TrainingInputs:
     return TrainingInputs(
-        images=features or Drawn(), fingerprint="drawn", labels=said or labels(), slices=parts
+        images=features or Drawn(),
+        fingerprint="drawn",
+        labels=said or labels(),
+        slices=parts,
+        image_count=0,
     )
 
 
@@ -95,7 +111,7 @@ def test_memory_grows_by_margins_alone() -> None:
     peaks = []
     for count in (20_000, 100_000):
         tracemalloc.start()
-        parts = list(slices(count, 4_096))
+        parts = Slices(count, 4_096)
         trained = heads().fit(inputs(parts), None)
         trained = heads().fit(inputs(parts), trained.as_previous())
         for part in parts:

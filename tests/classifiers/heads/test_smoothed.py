@@ -71,7 +71,12 @@ def heads(folds: int = FOLDS, pseudo_weight: float | Literal["auto"] = 0.5) -> F
 
 def inputs(part: PoolSlice, taught: TrainingLabels, around: Neighbourhood | None) -> TrainingInputs:
     return TrainingInputs(
-        images=HELD, fingerprint="held", labels=taught, slices=[part], neighbours=around
+        images=HELD,
+        fingerprint="held",
+        labels=taught,
+        slices=[part],
+        image_count=len(part.rows),
+        neighbours=around,
     )
 
 
