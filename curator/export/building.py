@@ -77,10 +77,10 @@ class Building:
                         os.mkdir(part, dir_fd=above)
                 at = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
             except NotADirectoryError:
-                raise _planted(self.root.joinpath(*parts)) from None
+                raise _obstacle_error(self.root.joinpath(*parts)) from None
             except OSError as error:
                 if os.path.islink(self.root.joinpath(*parts)):  # noqa: PTH114
-                    raise _planted(self.root.joinpath(*parts)) from error
+                    raise _obstacle_error(self.root.joinpath(*parts)) from error
                 raise
             finally:
                 os.close(above)
@@ -153,7 +153,7 @@ class Building:
         return former if former is not None and former.exists() else None
 
     def close(self) -> None:
-        """Let go of the folders."""
+        """Close the descriptors of the folders."""
         self._close_folders()
         os.close(self._root)
 
@@ -298,7 +298,7 @@ def _locked(destination: Path) -> Iterator[None]:
 
 
 def _cleared(root: Path, purpose: str) -> bool:
-    """Whether `root` can be gone on with; whatever cannot, and is ours, is removed."""
+    """Whether `root` can be continued; if not, and curator made it, it is removed."""
     if not os.path.lexists(root):
         return False
     former_purpose = _purpose_of(root)
@@ -327,7 +327,7 @@ def _purpose_of(root: Path) -> str | None:
         return "" if ours else None
 
 
-def _planted(path: Path) -> StorageError:
+def _obstacle_error(path: Path) -> StorageError:
     return StorageError(
         f"{path} is in the way: it should be a folder.", "Remove it, then run the export again."
     )

@@ -24,7 +24,7 @@ from curator.export.rows import ExportFile, sorted_on_disk
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f/\\<>:"|?*%\u2028\u2029\ud800-\udfff]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?\Z", re.IGNORECASE)
-_TOLD_APART = re.compile(r"-[0-9a-f]{12}\Z")
+_HASH_ENDING = re.compile(r"-[0-9a-f]{12}\Z")
 _LONGEST = 120
 
 SUFFIXES = {
@@ -95,8 +95,8 @@ def tree_plan(folder_of: Mapping[str | None, str], *, divided: bool) -> Plan:
     def planned(file: ExportFile) -> PlannedFile:
         class_folder = folder_of[file.row.label]
         stem = file_stem(file.path)
-        if looks_told_apart(stem):
-            stem = told_apart(stem, file.row.sha256)
+        if ends_like_a_hash(stem):
+            stem = with_hash(stem, file.row.sha256)
         return PlannedFile(
             f"{_part(file, divided)}/{class_folder}" if divided else class_folder,
             stem + suffix_of(file.format),
@@ -104,7 +104,7 @@ def tree_plan(folder_of: Mapping[str | None, str], *, divided: bool) -> Plan:
         )
 
     def plan(files: Iterable[ExportFile], scratch: Path) -> Iterator[PlannedFile]:
-        return _names_told_apart(_sorted(map(planned, files), scratch, key=_by_name))
+        return _distinct_names(_sorted(map(planned, files), scratch, key=_by_name))
 
     return plan
 
@@ -164,7 +164,7 @@ def _by_hash(planned: PlannedFile) -> tuple[str, str]:
     return planned.folder, planned.file.row.sha256
 
 
-def _names_told_apart(in_name_order: Iterable[PlannedFile]) -> Iterator[PlannedFile]:
+def _distinct_names(in_name_order: Iterable[PlannedFile]) -> Iterator[PlannedFile]:
     """Files that share a name get one that says which image it is."""
     for _, group in groupby(in_name_order, key=lambda planned: _by_name(planned)[:2]):
         namesakes = iter(group)
@@ -175,7 +175,7 @@ def _names_told_apart(in_name_order: Iterable[PlannedFile]) -> Iterator[PlannedF
         # Not as a list: any number of images may share a name.
         for planned in chain((first, second), namesakes):
             stem, _, suffix = planned.name.rpartition(".")
-            name = f"{told_apart(stem, planned.file.row.sha256)}.{suffix}"
+            name = f"{with_hash(stem, planned.file.row.sha256)}.{suffix}"
             yield planned._replace(name=name)
 
 
@@ -204,14 +204,14 @@ def file_stem(path: str) -> str:
     return safe_name(stem if dot and stem.strip(".") else last, "image")
 
 
-def told_apart(stem: str, sha256: str) -> str:
+def with_hash(stem: str, sha256: str) -> str:
     """`stem` with the beginning of the image's hash, for one that has namesakes."""
     return f"{stem}-{sha256[:12]}"
 
 
-def looks_told_apart(stem: str) -> bool:
-    """Whether a stem ends like one of `told_apart`, and so may not be used as it is."""
-    return bool(_TOLD_APART.search(stem))
+def ends_like_a_hash(stem: str) -> bool:
+    """Whether a stem ends like one of `with_hash`, and so may not be used as it is."""
+    return bool(_HASH_ENDING.search(stem))
 
 
 def collision_key(name: str) -> str:

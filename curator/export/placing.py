@@ -1,7 +1,7 @@
 """Bringing one image's file to its place in a folder that is being made.
 
-The file is read and compared with its SHA-256, so that what stands there is the image
-meant and no other. Folders are entered by descriptor and without following links, so that
+The file is read and compared with its SHA-256, so that what is placed is that image
+and no other. Folders are entered by descriptor and without following links, so that
 nothing outside the destination can be touched whatever somebody plants in it. A source
 is opened for reading only.
 """
@@ -110,7 +110,7 @@ class Placer:
     def place(self, file: bytes, folder: int, name: str, sha256: bytes) -> Trouble | None:
         """Put the image at `file` into `folder` (a descriptor) as `name`.
 
-        What stands there already from an interrupted run is kept if it is that image.
+        A file from an interrupted run stays if it is that image.
         Raises StorageError if the way that was asked for does not work here, OSError if
         nothing can be written.
         """
@@ -119,16 +119,16 @@ class Placer:
                 stream = stack.enter_context(opened(file))
             except OSError as error:
                 return trouble_of(error)
-            if _stands(folder, name, sha256, file, self._way):
+            if _is_placed(folder, name, sha256, file, self._way):
                 self.placed["kept"] += 1
                 return None
             try:
-                return self._bring(stream, file, folder, name, sha256)
+                return self._place_file(stream, file, folder, name, sha256)
             except SourceError:
                 _remove(folder, _part_name(name))
                 return Trouble.UNREADABLE
 
-    def _bring(
+    def _place_file(
         self, stream: FileIO, file: bytes, folder: int, name: str, sha256: bytes
     ) -> Trouble | None:
         _remove(folder, name)
@@ -140,7 +140,7 @@ class Placer:
             except OSError as error:
                 _remove(folder, part)
                 if error.errno in _NOT_HERE and way is not Way.COPY:
-                    self._cannot(way, stream, error)
+                    self._note_unsupported(way, stream, error)
                     continue
                 raise
             if digest != sha256:
@@ -158,7 +158,7 @@ class Placer:
         best = self._best.get(os.fstat(stream.fileno()).st_dev, Way.REFLINK)
         return ways[ways.index(best) :]
 
-    def _cannot(self, way: Way, stream: FileIO, error: OSError) -> None:
+    def _note_unsupported(self, way: Way, stream: FileIO, error: OSError) -> None:
         if self._way is not Way.AUTO:
             raise StorageError(
                 f"Files cannot be put there as {way}s: {error.strerror}.",
@@ -175,7 +175,7 @@ def _part_name(name: str) -> str:
 
 
 def _put(way: Way, stream: FileIO, file: bytes, folder: int, name: str) -> bytes:
-    """Make `name` in `folder`; the SHA-256 of what stands there now."""
+    """Make `name` in `folder`; the SHA-256 of its content."""
     if way is Way.SYMLINK:
         os.symlink(os.path.abspath(file), name, dir_fd=folder)  # noqa: PTH100 - bytes
         return _digest(stream)
@@ -205,7 +205,7 @@ def _digest(stream: FileIO, copy: FileIO | None = None) -> bytes:
     return digest.digest()
 
 
-def _stands(folder: int, name: str, sha256: bytes, file: bytes, way: Way) -> bool:
+def _is_placed(folder: int, name: str, sha256: bytes, file: bytes, way: Way) -> bool:
     """Whether `name` is there, in the way asked for, and holds the image."""
     try:
         there = os.stat(name, dir_fd=folder, follow_symlinks=False)

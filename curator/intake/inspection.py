@@ -39,7 +39,7 @@ _HEAD_BYTES = 65_536
 _PIECE_BYTES = 4_194_304
 _BIG_FILE_BYTES = 64_000_000
 _COMPARED_SIDE = 384
-"""Near-duplicates are told from at least this many pixels, whatever previews are kept."""
+"""Near-duplicates are compared at this many pixels at least, whatever the preview size."""
 
 _big_file = threading.Lock()
 
