@@ -38,7 +38,7 @@ def human_work(events: PeopleEvents) -> tuple[HumanWork, ...]:
             if not selected.any():
                 continue
             imported = method is Method.IMPORT
-            sessions = 0 if imported else len(np.unique(asserted.sessions[selected]))
+            sessions = 0 if imported else len(set(asserted.sessions[selected].tolist()))
             rows.append(
                 HumanWork(
                     origin=origin,
@@ -65,7 +65,8 @@ def _minutes(asserted: PeopleEvents) -> Mapping[tuple[int, int], float]:
     """
     seconds: Counter[tuple[int, int]] = Counter()
     timed = asserted.where((asserted.methods != code_of(Method.IMPORT)) & (asserted.sessions >= 0))
-    for session in np.unique(timed.sessions):
+    # A set, because `np.unique` imports `numpy.ma`, which `status` would wait for.
+    for session in sorted(set(timed.sessions.tolist())):
         events = timed.where(timed.sessions == session)
         order = np.argsort(events.moments, kind="stable")
         pace = Pace(started_at=float(events.moments[order[0]]) / 1e6)

@@ -17,10 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import tomlkit
 from pydantic import BaseModel, ValidationError
-from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import Table
 
 from curator.base.files import replacing
 from curator.errors import CuratorError, SettingsError, UsageError
@@ -158,6 +155,8 @@ def value_of(settings: Settings, key: str) -> Any:
 
 def as_toml(value: Any) -> str:
     """A setting's value as TOML."""
+    import tomlkit
+
     if isinstance(value, dict):
         table = tomlkit.inline_table()
         table.update(value)
@@ -173,16 +172,18 @@ def change_settings(text: str, changes: Mapping[str, str], where: str) -> str:
     between them as a list where the setting is one. Raises SettingsError if a key is
     unknown or the result would not be valid.
     """
+    import tomlkit
+
     try:
         document = tomlkit.parse(text)
-    except TOMLKitError as error:
+    except tomlkit.exceptions.TOMLKitError as error:
         raise SettingsError(f"{where} is not valid TOML: {error}.", "Mend that line.") from error
     for key, value in changes.items():
         section, name = _split(key)
         if section not in document:
             document.add(section, tomlkit.table())
         table = document[section]
-        if not isinstance(table, Table):
+        if not isinstance(table, tomlkit.items.Table):
             raise SettingsError(f"{where}: `{section}` is not a section.", f"Write [{section}].")
         table[name] = _parse_value(value, is_list=describe_setting(key).values == "a list")
     changed = tomlkit.dumps(document)

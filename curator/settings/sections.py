@@ -4,9 +4,7 @@ The string under each field is its documentation: `curator config` prints it and
 `docs/settings.md` is made from it.
 """
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -34,7 +32,7 @@ class ClassesSettings(_Section):
     """Tags that a decision may carry, in the order of the keys 1 to 9."""
 
     @model_validator(mode="after")
-    def _distinct(self) -> ClassesSettings:
+    def _distinct(self) -> Self:
         reserved = {"unsure", "conflict"}
         if self.positive == self.negative or reserved & {self.positive, self.negative}:
             raise ValueError("the two classes need two names, and neither may be 'unsure'")
@@ -127,7 +125,7 @@ class PromotionSettings(_Section):
     """Promoted negatives that rise above this P(positive) lose their label."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> PromotionSettings:
+    def _ordered(self) -> Self:
         ordered = (self.promote_below, self.revoke_above, self.revoke_below, self.promote_above)
         if list(ordered) != sorted(ordered) or self.promote_below == self.promote_above:
             raise ValueError(
@@ -269,7 +267,7 @@ class TuneSettings(_Section):
     """What is made small on the validation labels."""
 
     @model_validator(mode="after")
-    def _stages(self) -> TuneSettings:
+    def _stages(self) -> Self:
         if len(self.candidates) != len(self.shares) or not self.candidates:
             raise ValueError("tune.candidates and tune.shares need one number for each stage")
         if list(self.shares) != sorted(self.shares):
@@ -290,7 +288,7 @@ class ReviewSettings(_Section):
     """Other keys for actions (`docs/review.md` lists them), as `positive = "p"`."""
 
     @model_validator(mode="after")
-    def _keys_are_clear(self) -> ReviewSettings:
+    def _keys_are_clear(self) -> Self:
         resolve_keys(self.keys)
         return self
 
