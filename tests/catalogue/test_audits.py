@@ -74,7 +74,7 @@ def test_a_frame_that_was_left_unfinished_is_thrown_away(catalogue: Catalogue) -
     run_round(catalogue, scores={image: image / 32 for image in ids})
     first = frames.keep_frame(catalogue, rows_of(ids), round_id=1, details={})
     with catalogue.write() as connection:
-        connection.execute(sa.delete(FrameMember).where(FrameMember.c.place > 5))
+        connection.execute(sa.delete(FrameMember).where(FrameMember.c.rank > 5))
     with pytest.raises(BusyError, match="threw this frame away"):
         audits.begin_audit(catalogue, first, new_audit(DRAWN, 1))
     assert audits.list_audits(catalogue) == []
