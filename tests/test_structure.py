@@ -27,7 +27,9 @@ FINISHED: tuple[str, ...] = (
     "catalogue",
     "charts",
     "classifiers/encoders",
+    "classifiers/heads",
     "classifiers/networks",
+    "classifiers/protocol.py",
     "cli",
     "demo.py",
     "encoding",
@@ -44,11 +46,11 @@ FINISHED: tuple[str, ...] = (
     "settings/keys.py",
     "settings/sections.py",
     "simulation",
+    "statistics",
     "storage",
     "tui",
     "tuning",
     "workspace.py",
-    "statistics",
 )
 
 

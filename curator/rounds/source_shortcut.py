@@ -63,7 +63,6 @@ class Suspicion:
     labels: int
     at_home: int
     sources: tuple[int, ...]
-    association: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +195,6 @@ def suspicions(
     """
     if not go_together(source_ids, positive):
         return ()
-    association = cramers_v(source_ids, positive)
     shares = np.array([pool_shares.get(int(number), 0.0) for number in source_ids])
     at_home = shares >= HOME_SHARE
     suspected = []
@@ -213,7 +211,6 @@ def suspicions(
                     labels=int(of_class.sum()),
                     at_home=home,
                     sources=tuple(numbers[order].tolist()),
-                    association=association,
                 )
             )
     return tuple(suspected)
