@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -102,3 +103,21 @@ def test_local_names_say_what_they_hold(part: str) -> None:
 def test_the_guard_would_notice() -> None:
     source = "def f(found, *, rows):\n    for one in rows:\n        _kept: int = one\n"
     assert vague_names(source) == [(1, "found"), (2, "one"), (3, "_kept")]
+
+
+def test_the_page_of_the_architecture_names_files_that_exist() -> None:
+    page = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([a-z_]+(?:/[a-z_]+)*(?:\.py|/))", page)
+    missing = [
+        name
+        for name in named
+        if not (CHECKOUT / name).exists() and not (PACKAGE / name).exists()
+    ]
+    assert len(named) > 30
+    assert not missing
+
+
+def test_every_folder_of_the_package_stands_in_the_tree() -> None:
+    page = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders == set(re.findall(r"^  ([a-z]+)/ ", page, flags=re.MULTILINE))
