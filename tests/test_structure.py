@@ -7,8 +7,6 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-import pytest
-
 from tests.support.command import CHECKOUT
 
 PACKAGE = CHECKOUT / "curator"
@@ -18,43 +16,6 @@ VAGUE = {
     "heard", "far", "around", "others", "asked", "kept", "meant", "said", "taken", "made", "seen",
 }  # fmt: skip
 
-# Folders and modules without vague names. Add yours when `vague_names` finds nothing in it.
-FINISHED: tuple[str, ...] = (
-    "__init__.py",
-    "__main__.py",
-    "api.py",
-    "audits",
-    "base",
-    "catalogue",
-    "charts",
-    "classifiers/encoders",
-    "classifiers/heads",
-    "classifiers/networks",
-    "classifiers/protocol.py",
-    "cli",
-    "demo.py",
-    "encoding",
-    "errors.py",
-    "export",
-    "imaging",
-    "intake",
-    "maintenance",
-    "prediction",
-    "report",
-    "review",
-    "rounds",
-    "settings/file.py",
-    "settings/keys.py",
-    "settings/sections.py",
-    "simulation",
-    "statistics",
-    "storage",
-    "tui",
-    "tuning",
-    "workspace.py",
-)
-
-
 # Keys of what a command prints as JSON, which are contracts.
 REPORTED = {
     ("encoding/encode.py", "known"),
@@ -63,9 +24,8 @@ REPORTED = {
 }
 
 
-def modules(part: str = "") -> list[Path]:
-    root = PACKAGE / part
-    return sorted(root.rglob("*.py")) if root.is_dir() else [root]
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
 
 
 def vague_names(source: str) -> list[tuple[int, str]]:
@@ -89,11 +49,10 @@ def test_a_class_name_occurs_once() -> None:
     assert not twice
 
 
-@pytest.mark.parametrize("part", FINISHED)
-def test_local_names_say_what_they_hold(part: str) -> None:
+def test_local_names_say_what_they_hold() -> None:
     vague = [
         f"{path.relative_to(CHECKOUT)}:{line} {name}"
-        for path in modules(part)
+        for path in modules()
         for line, name in vague_names(path.read_text())
         if (path.relative_to(PACKAGE).as_posix(), name) not in REPORTED
     ]
@@ -109,9 +68,7 @@ def test_the_page_of_the_architecture_names_files_that_exist() -> None:
     page = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
     named = re.findall(r"`([a-z_]+(?:/[a-z_]+)*(?:\.py|/))", page)
     missing = [
-        name
-        for name in named
-        if not (CHECKOUT / name).exists() and not (PACKAGE / name).exists()
+        name for name in named if not (CHECKOUT / name).exists() and not (PACKAGE / name).exists()
     ]
     assert len(named) > 30
     assert not missing
