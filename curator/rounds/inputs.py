@@ -14,6 +14,7 @@ from typing import Any
 
 from curator.base.progress import Progress
 from curator.catalogue import rounds
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.pool import HumanLabels, human_labels, pool_size
 from curator.catalogue.sources import list_sources
 from curator.classifiers.devices import choose_placement
@@ -85,34 +86,32 @@ def read_inputs(
 
     Raises DataError, saying what to do, if nothing can be learned or nothing is left to promote.
     """
-    catalogue, settings = workspace.catalogue, workspace.settings
+    settings = workspace.settings
     seed, set_id = settings.runtime.seed, images.feature_set_id
-    # The rounds and the human labels before the pool: an image that is labelled in between then
-    # only loses its pseudo-label. The other way round it would be both a human label and an image
-    # that heads may teach themselves with.
-    head, lineage = rounds.head(catalogue), rounds.lineage(catalogue)
-    human = human_labels(catalogue, set_id)
-    labels = training_labels(human, classifier.folds, seed)
-    check_labels(labels, len(human.image_ids), pool_size(catalogue), settings.classes)
-    pool = read_pool(catalogue, set_id)
-    names = {source.source_id: source.name for source in list_sources(catalogue)}
-    return RoundInputs(
-        images=images,
-        human=human,
-        labels=labels.among(pool.by_rows()[0]),
-        pool=pool,
-        last=None if head is None else _past_round(workspace, head),
-        first=None if head is None else _past_round(workspace, lineage[0]),
-        source_names=names,
-        # Whether pixels show their source cannot be measured this way.
-        pool_sample=read_pool_sample(catalogue, human, names, seed)
-        if isinstance(images, FeatureSet)
-        else None,
-    )
+    with workspace.catalogue.snapshot() as catalogue:
+        human = human_labels(catalogue, set_id)
+        labels = training_labels(human, classifier.folds, seed)
+        check_labels(labels, len(human.image_ids), pool_size(catalogue), settings.classes)
+        pool = read_pool(catalogue, set_id)
+        names = {source.source_id: source.name for source in list_sources(catalogue)}
+        head, lineage = rounds.head(catalogue), rounds.lineage(catalogue)
+        return RoundInputs(
+            images=images,
+            human=human,
+            labels=labels.among(pool.by_rows()[0]),
+            pool=pool,
+            last=None if head is None else _past_round(workspace, catalogue, head),
+            first=None if head is None else _past_round(workspace, catalogue, lineage[0]),
+            source_names=names,
+            # Whether pixels show their source cannot be measured this way.
+            pool_sample=read_pool_sample(catalogue, human, names, seed)
+            if isinstance(images, FeatureSet)
+            else None,
+        )
 
 
-def _past_round(workspace: Workspace, round_id: int) -> PastRound:
-    record = rounds.get_round(workspace.catalogue, round_id)
+def _past_round(workspace: Workspace, catalogue: Catalogue, round_id: int) -> PastRound:
+    record = rounds.get_round(catalogue, round_id)
     scores = workspace.scores(record.score_digest)
     return PastRound(
         record=record,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,16 @@ import sqlalchemy as sa
 
 from curator.base.progress import SILENT, Stage
 from curator.base.vocabulary import CurrentLabel, GroupKind, Method, Origin, Quarantine, code_of
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.groups import current_grouping
 from curator.catalogue.models import ImageState
 from curator.errors import DataError, LearnError
 from curator.intake.near_duplicates import regroup
 from curator.maintenance.verify import verify
+from curator.rounds import inputs as rounds_inputs
+from curator.rounds import labels
+from curator.rounds import run as rounds_run
 from curator.rounds.run import RoundReport, run_rounds
 from tests.rounds.pool import Pool
 
@@ -105,6 +110,28 @@ def test_a_round_measures_itself_by_the_labels_that_it_began_with(pool: Pool) ->
     (second,) = rounds(pool)
     assert second.quality is not None
     assert second.quality.labels == 120
+
+
+def test_labels_and_pool_are_read_as_one_state(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image labelled between the two would be a human label and a pseudo-label at once."""
+    pool.label(range(80))
+    inputs: list[rounds_inputs.RoundInputs] = []
+
+    def label_then_read(catalogue: Catalogue, feature_set_id: int) -> labels.Pool:
+        pool.label(range(80, 120))
+        return labels.read_pool(catalogue, feature_set_id)
+
+    def keep(*arguments: Any) -> rounds_inputs.RoundInputs:
+        inputs.append(rounds_inputs.read_inputs(*arguments))
+        return inputs[0]
+
+    monkeypatch.setattr(rounds_inputs, "read_pool", label_then_read)
+    monkeypatch.setattr(rounds_run, "read_inputs", keep)
+    rounds(pool)
+    labelled = sum(
+        int(labels.is_human(part.standing, part.origin).sum()) for part in inputs[0].pool.chunks
+    )
+    assert labelled == len(inputs[0].human.image_ids) == 80
 
 
 def test_a_label_that_arrives_between_scoring_and_commit_wins(pool: Pool) -> None:
