@@ -24,6 +24,7 @@ from curator.base.files import cannot_write, replacing, resource_folder
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import CurrentLabel, Origin
 from curator.catalogue.counts import counts
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.manifest import manifest_columns
 from curator.catalogue.rounds import list_rounds
 from curator.charts.contact_sheet import SheetSection, Tile, contact_sheet
@@ -317,7 +318,7 @@ def _curate(
     label(workspace, seeds, origin=Origin.SEED, actor=current_user())
     for report in run_rounds(workspace, until_stable=True, progress=progress):
         progress.note(f"round {report.round_id}: coverage {report.coverage:.1%}")
-    images = _rated(workspace, ratings)
+    images = _rated(workspace.catalogue, ratings)
     sheet = contact_sheet(_strips(images, workspace.settings.classes, cells))
     with replacing(_picture(workspace)) as stream:
         sheet.save(stream, "PNG", optimize=True)
@@ -335,7 +336,7 @@ def _copy(data: Traversable, names: Sequence[str], cells: Path, progress: Progre
 
 
 def _report(workspace: Workspace, ratings: dict[str, float], manifest: Path) -> DemoReport:
-    images = _rated(workspace, ratings)
+    images = _rated(workspace.catalogue, ratings)
     classes, counted = workspace.settings.classes, counts(workspace.catalogue)
     rounds = list_rounds(workspace.catalogue)
     return DemoReport(
@@ -355,10 +356,10 @@ def _report(workspace: Workspace, ratings: dict[str, float], manifest: Path) -> 
     )
 
 
-def _rated(workspace: Workspace, ratings: dict[str, float]) -> list[RatedImage]:
+def _rated(catalogue: Catalogue, ratings: dict[str, float]) -> list[RatedImage]:
     """The cells without a human label, in order of their names."""
     images = []
-    for batch in manifest_columns(workspace.catalogue, include_unlabelled=True):
+    for batch in manifest_columns(catalogue, include_unlabelled=True):
         rows = zip(batch.paths, batch.label, batch.origin, batch.probability, strict=True)
         for path, current, origin, probability in rows:
             if origin not in (None, Origin.PROMOTED):

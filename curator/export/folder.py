@@ -23,6 +23,7 @@ from curator.base.files import cannot_write
 from curator.base.progress import Progress, Stage
 from curator.base.text import path_bytes
 from curator.base.vocabulary import CurrentLabel
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.sources import list_sources
 from curator.errors import UsageError
 from curator.export.building import ABOUT, MANIFEST, Building, building, check_folder
@@ -77,7 +78,7 @@ def export_folder(
     way = _way(request)
     destination = request.destination.absolute()
     check_folder(destination, force=request.force)
-    _note_own_sources(workspace, destination, progress)
+    _note_own_sources(workspace.catalogue, destination, progress)
     if request.shard_bytes < _MIN_SHARD:
         raise UsageError(
             f"Shards of {request.shard_bytes:,} bytes are too small.",
@@ -136,10 +137,10 @@ def _way(request: ExportRequest) -> Way:
         ) from None
 
 
-def _note_own_sources(workspace: Workspace, destination: Path, progress: Progress) -> None:
+def _note_own_sources(catalogue: Catalogue, destination: Path, progress: Progress) -> None:
     """An export among the images that are curated would be curated itself."""
     path = os.fsencode(destination) + b"/"
-    for source in list_sources(workspace.catalogue):
+    for source in list_sources(catalogue):
         if path.startswith(source.root.rstrip(b"/") + b"/"):
             progress.note(
                 f"{destination.name} lies in the source {source.name}: the next `curator add` of"

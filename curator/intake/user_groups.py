@@ -17,6 +17,7 @@ from pathlib import Path
 
 from curator.base.values import Problem
 from curator.base.vocabulary import GroupKind
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import walk_locations
 from curator.catalogue.groups import GroupRecord, current_grouping, replace_grouping
 from curator.catalogue.pool import pool_size
@@ -74,7 +75,7 @@ def group_by_csv(workspace: Workspace, file: Path) -> GroupReport:
             f"{shown_problems(problems)}{more}\n",
             "Mend these rows, or `curator add` the images that are missing, then try again.",
         )
-    return _replace(workspace, named, {"file": str(file.absolute())})
+    return _replace(workspace.catalogue, named, {"file": str(file.absolute())})
 
 
 def group_by_pattern(workspace: Workspace, pattern: str) -> GroupReport:
@@ -92,13 +93,13 @@ def group_by_pattern(workspace: Workspace, pattern: str) -> GroupReport:
             f"`{pattern}` is not a regular expression: {error}.",
             r"For a folder per person, try '/([^/]+)/[^/]+$'.",
         ) from error
-    named = list(_captured(workspace, compiled))
+    named = list(_captured(workspace.catalogue, compiled))
     if not named:
         raise DataError(
             f"`{pattern}` matches no path in the catalogue, so there would be no groups.",
             "Paths are absolute: `curator queue random --size 5` shows some.",
         )
-    return _replace(workspace, named, {_PATTERN: pattern})
+    return _replace(workspace.catalogue, named, {_PATTERN: pattern})
 
 
 def refresh_user_groups(workspace: Workspace) -> None:
@@ -106,33 +107,33 @@ def refresh_user_groups(workspace: Workspace) -> None:
     standing = current_grouping(workspace.catalogue, GroupKind.USER)
     pattern = None if standing is None else standing.details.get(_PATTERN)
     if isinstance(pattern, str):
-        named = list(_captured(workspace, re.compile(pattern)))
-        _replace(workspace, named, {_PATTERN: pattern})
+        named = list(_captured(workspace.catalogue, re.compile(pattern)))
+        _replace(workspace.catalogue, named, {_PATTERN: pattern})
 
 
-def _captured(workspace: Workspace, pattern: re.Pattern[str]) -> Iterator[tuple[str, int]]:
+def _captured(catalogue: Catalogue, pattern: re.Pattern[str]) -> Iterator[tuple[str, int]]:
     which = "group" if "group" in pattern.groupindex else min(pattern.groups, 1)
-    for source in list_sources(workspace.catalogue):
-        for file in walk_locations(workspace.catalogue, source.source_id):
+    for source in list_sources(catalogue):
+        for file in walk_locations(catalogue, source.source_id):
             match = pattern.search(os.fsdecode(os.path.join(source.root, file.path)))
             if match is not None and match[which] and file.image_id is not None:
                 yield match[which], file.image_id
 
 
 def _replace(
-    workspace: Workspace, named: Iterable[tuple[str, int]], details: dict[str, str]
+    catalogue: Catalogue, named: Iterable[tuple[str, int]], details: dict[str, str]
 ) -> GroupReport:
     members, merged = _merged(named)
     records = (
         GroupRecord(name=printable(name), primary=tuple(sorted(members[name])))
         for name in sorted(members)
     )
-    report = replace_grouping(workspace.catalogue, GroupKind.USER, records, details=details)
+    report = replace_grouping(catalogue, GroupKind.USER, records, details=details)
     images = sum(len(ids) for ids in members.values())
     return GroupReport(
         groups=len(members),
         images=images,
-        unmatched=max(0, pool_size(workspace.catalogue) - images),
+        unmatched=max(0, pool_size(catalogue) - images),
         merged=merged,
         withheld=report.withheld,
         changed=report.changed,

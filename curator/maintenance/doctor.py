@@ -22,6 +22,7 @@ from curator.base.version import __version__
 from curator.base.vocabulary import LocationState
 from curator.catalogue import features, leases
 from curator.catalogue.counts import counts, source_counts
+from curator.catalogue.engine import Catalogue
 from curator.classifiers import devices
 from curator.classifiers.encoders.weights import DEFAULT_MODEL, bundled_weights
 from curator.errors import CuratorError
@@ -243,7 +244,7 @@ def _workspace(workspace: Workspace) -> Iterator[DoctorLine]:
         yield DoctorLine("images", Health.WARN, finding, advice)
     else:
         yield DoctorLine("images", Health.OK, finding)
-    yield from _sources(workspace)
+    yield from _sources(workspace.catalogue)
     sets = features.list_feature_sets(workspace.catalogue)
     rows = sum(features.row_count(workspace.catalogue, record.feature_set_id) for record in sets)
     yield DoctorLine("features", Health.OK, f"{rows:,} features of {len(sets)} encoders")
@@ -262,8 +263,8 @@ def _writable(workspace: Workspace) -> DoctorLine:
     return DoctorLine("workspace", Health.WARN, f"{workspace.root} cannot be written", advice)
 
 
-def _sources(workspace: Workspace) -> Iterator[DoctorLine]:
-    for source in source_counts(workspace.catalogue):
+def _sources(catalogue: Catalogue) -> Iterator[DoctorLine]:
+    for source in source_counts(catalogue):
         root = os.fsdecode(source.root).encode("utf-8", "backslashreplace").decode()
         finding = f"`{source.name}` at {root}"
         if not os.path.isdir(source.root):  # noqa: PTH112 - the path is bytes

@@ -77,7 +77,7 @@ def verify(
     findings += limited("previews", _preview_problems(workspace))
     if files:
         with progress.stage("reading files again", tally.locations, unit="files") as stage:
-            findings += limited("files", _file_problems(workspace, stage))
+            findings += limited("files", _file_problems(workspace.catalogue, stage))
     return VerifyReport(
         findings=tuple(findings),
         images=tally.images,
@@ -227,8 +227,7 @@ def _preview_problems(workspace: Workspace) -> Iterator[str]:
         )
 
 
-def _file_problems(workspace: Workspace, stage: Stage) -> Iterator[str]:
-    catalogue = workspace.catalogue
+def _file_problems(catalogue: Catalogue, stage: Stage) -> Iterator[str]:
     for source in sources.list_sources(catalogue):
         for location in files.walk_locations(catalogue, source.source_id):
             stage.advance()

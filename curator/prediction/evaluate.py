@@ -20,6 +20,7 @@ from curator.base.progress import SILENT, Progress
 from curator.base.text import path_bytes
 from curator.base.vocabulary import Label
 from curator.catalogue import pool
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.images import find_by_sha256
 from curator.errors import DataError
 from curator.intake.answers import Answer, read_known_labels
@@ -72,7 +73,7 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
     labels, line_count = file.labels, len(file.answers)
     decided = [answer for answer in file.answers if labels[answer.line] is not Label.UNSURE]
     elsewhere = [answer for answer in decided if answer.line not in file.images]
-    images = file.images | _copies(workspace, elsewhere, truth)
+    images = file.images | _copies(workspace.catalogue, elsewhere, truth)
     catalogued = [answer for answer in decided if answer.line in images]
     other = [answer for answer in decided if answer.line not in images]
     ids = np.array([images[answer.line] for answer in catalogued], dtype=np.int64)
@@ -112,7 +113,7 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
     )
 
 
-def _copies(workspace: Workspace, answers: list[Answer], truth: Path) -> dict[int, int]:
+def _copies(catalogue: Catalogue, answers: list[Answer], truth: Path) -> dict[int, int]:
     """Line → image id of files elsewhere whose bytes are catalogued."""
     digests: dict[int, bytes] = {}
     for answer in answers:
@@ -122,7 +123,7 @@ def _copies(workspace: Workspace, answers: list[Answer], truth: Path) -> dict[in
             if path is not None:
                 with path.open("rb") as stream:
                     digests[answer.line] = hashlib.file_digest(stream, "sha256").digest()
-    image_ids = find_by_sha256(workspace.catalogue, digests.values())
+    image_ids = find_by_sha256(catalogue, digests.values())
     return {line: image_ids[digest] for line, digest in digests.items() if digest in image_ids}
 
 

@@ -20,6 +20,7 @@ from curator.base.files import replacing
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import CurrentLabel
 from curator.catalogue import pool
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.images import find_named_image, image_files
 from curator.charts.contact_sheet import SheetSection, Tile, contact_sheet
 from curator.charts.feature_maps import map_grid, overlay
@@ -106,7 +107,7 @@ def inspect(
             "No labelled image has a current score.", "Run `curator round`, then look again."
         )
     probability, positive = scores[usable], human.standing[usable] == POSITIVE_CODE
-    mistakes = _mistakes(workspace, human.image_ids[usable], positive, probability)
+    mistakes = _mistakes(workspace.catalogue, human.image_ids[usable], positive, probability)
     low, high = band
     uncertain = uncertain_labelled = size = 0
     nearest: list[tuple[float, int, float]] = []
@@ -155,11 +156,11 @@ def inspect(
 
 
 def _mistakes(
-    workspace: Workspace, image_ids: IntArray, positive: BoolArray, probability: FloatArray
+    catalogue: Catalogue, image_ids: IntArray, positive: BoolArray, probability: FloatArray
 ) -> tuple[InspectedLabel, ...]:
     wrong = np.flatnonzero((probability > 0.5) != positive)
     wrong = wrong[np.argsort(-np.abs(probability[wrong] - 0.5), kind="stable")]
-    files = image_files(workspace.catalogue, image_ids[wrong].tolist())
+    files = image_files(catalogue, image_ids[wrong].tolist())
     return tuple(
         InspectedLabel(
             image_id=image_id,

@@ -18,6 +18,7 @@ from curator.base.progress import Stage
 from curator.base.text import printable
 from curator.base.vocabulary import CurrentLabel, EventKind, Origin
 from curator.catalogue import event_reads, queues
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.labels import HistoryEvent, history
 from curator.catalogue.pool import has_scores
 from curator.catalogue.rounds import RoundRecord, RoundStatus
@@ -89,11 +90,11 @@ def picture_strips(workspace: Workspace, rounds: Sequence[RoundRecord]) -> list[
     """Which images are shown, and under which heading; without their pictures."""
     return [
         *_surest(workspace),
-        _borderline(workspace),
+        _borderline(workspace.catalogue),
         _latest_promotions(workspace, rounds),
-        _suspects(workspace),
-        _revoked(workspace, rounds),
-        *_near_duplicates(workspace),
+        _suspects(workspace.catalogue),
+        _revoked(workspace.catalogue, rounds),
+        *_near_duplicates(workspace.catalogue),
     ]
 
 
@@ -131,13 +132,13 @@ def _surest(workspace: Workspace) -> Iterator[ThumbnailStrip]:
         )
 
 
-def _borderline(workspace: Workspace) -> ThumbnailStrip:
-    scored = has_scores(workspace.catalogue)
+def _borderline(catalogue: Catalogue) -> ThumbnailStrip:
+    scored = has_scores(catalogue)
     return ThumbnailStrip(
         key="borderline",
         heading="Most borderline",
         remark="neither promoted nor labelled, nearest to undecided",
-        image_ids=queues.borderline(workspace.catalogue, size=TILES) if scored else [],
+        image_ids=queues.borderline(catalogue, size=TILES) if scored else [],
         empty="Nothing that was scored is without a label." if scored else _NOT_SCORED,
     )
 
@@ -164,22 +165,22 @@ def _latest_promotions(workspace: Workspace, rounds: Sequence[RoundRecord]) -> T
     )
 
 
-def _suspects(workspace: Workspace) -> ThumbnailStrip:
-    scored = has_scores(workspace.catalogue)
-    image_ids = queues.suspects(workspace.catalogue, size=TILES) if scored else []
+def _suspects(catalogue: Catalogue) -> ThumbnailStrip:
+    scored = has_scores(catalogue)
+    image_ids = queues.suspects(catalogue, size=TILES) if scored else []
     return ThumbnailStrip(
         key="suspects",
         heading="Suspects",
         remark="labels of people that the scores contradict, the boldest contradiction first",
         image_ids=image_ids,
         empty="The scores contradict no label of a person." if scored else _NOT_SCORED,
-        notes={each: _last_note(history(workspace.catalogue, each)) for each in image_ids},
+        notes={each: _last_note(history(catalogue, each)) for each in image_ids},
     )
 
 
-def _revoked(workspace: Workspace, rounds: Sequence[RoundRecord]) -> ThumbnailStrip:
+def _revoked(catalogue: Catalogue, rounds: Sequence[RoundRecord]) -> ThumbnailStrip:
     current = [each.round_id for each in rounds if each.status is not RoundStatus.ROLLED_BACK]
-    revoked = event_reads.revoked(workspace.catalogue, current, size=TILES)
+    revoked = event_reads.revoked(catalogue, current, size=TILES)
     return ThumbnailStrip(
         key="revoked",
         heading="Revoked",
@@ -190,8 +191,8 @@ def _revoked(workspace: Workspace, rounds: Sequence[RoundRecord]) -> ThumbnailSt
     )
 
 
-def _near_duplicates(workspace: Workspace) -> Iterator[ThumbnailStrip]:
-    groups = event_reads.near_duplicates(workspace.catalogue, groups=GROUPS, members=MATES)
+def _near_duplicates(catalogue: Catalogue) -> Iterator[ThumbnailStrip]:
+    groups = event_reads.near_duplicates(catalogue, groups=GROUPS, members=MATES)
     for number, group in enumerate(groups, 1):
         yield ThumbnailStrip(
             key=f"near-duplicates-{number}",

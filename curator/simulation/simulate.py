@@ -20,6 +20,7 @@ from curator.audits.plan import Promise
 from curator.base.arrays import BoolArray, positions_in
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import Label
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import list_feature_sets
 from curator.catalogue.pool import pool_chunks
 from curator.charts.lines import Chart, Line, draw_charts
@@ -163,7 +164,7 @@ class _SimulatedFeatures:
         progress: Progress,
     ) -> None:
         self._name, self._request, self._settings = features.name, request, workspace.settings
-        self.pool, self.without_truth = _known_pool(workspace, features, labels)
+        self.pool, self.without_truth = _known_pool(workspace.catalogue, features, labels)
         _check_pool(self.pool.truth, request, truth, workspace.settings.classes)
         settings = workspace.settings
         device = choose_placement(device=settings.runtime.device).device
@@ -314,11 +315,11 @@ def _labels_by_image(file: KnownLabels, truth: Path) -> dict[int, bool]:
 
 
 def _known_pool(
-    workspace: Workspace, features: FeatureSet, labels: dict[int, bool]
+    catalogue: Catalogue, features: FeatureSet, labels: dict[int, bool]
 ) -> tuple[KnownPool, int]:
     """The images with features and a known label, and the number of those without."""
     rows, units, truth, without_truth = [], [], [], 0
-    for chunk in pool_chunks(workspace.catalogue, features.feature_set_id):
+    for chunk in pool_chunks(catalogue, features.feature_set_id):
         usable = np.array([image_id in labels for image_id in chunk.image_ids.tolist()], np.bool_)
         usable &= chunk.feature_rows < features.rows
         without_truth += int((~usable).sum())

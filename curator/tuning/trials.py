@@ -17,6 +17,7 @@ from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import Origin, Split, code_of
 from curator.catalogue import features as catalogued
 from curator.catalogue import pool
+from curator.catalogue.engine import Catalogue
 from curator.classifiers.devices import choose_placement
 from curator.classifiers.networks.training_set import (
     LabelledRows,
@@ -146,7 +147,7 @@ def train_on(
     samples = [train] if validation is None else [train, validation]
     image_ids = np.concatenate([sample.image_ids for sample in samples])
     packed = ready_pixels(workspace, pixels, progress, only=image_ids)
-    labels, *validates = (_labelled_rows(workspace, packed, sample) for sample in samples)
+    labels, *validates = (_labelled_rows(workspace.catalogue, packed, sample) for sample in samples)
     training = settings.training.model_copy(update=changes)
     return train_network(
         build_network(request, pixels, seed=seed),
@@ -172,15 +173,15 @@ def error_on(
     from curator.classifiers.networks.batch_loading import margins_of
 
     packed = ready_pixels(workspace, pixel_input(workspace), progress, only=test.image_ids)
-    labels = _labelled_rows(workspace, packed, test)
+    labels = _labelled_rows(workspace.catalogue, packed, test)
     device = choose_placement(device=workspace.settings.runtime.device, backend="torch").device
     margins = margins_of(trained.network, packed, labels.rows, device)
     return error_estimate((margins > 0) != labels.positive)
 
 
-def _labelled_rows(workspace: Workspace, packed: PackedPixels, sample: TrialSample) -> LabelledRows:
+def _labelled_rows(catalogue: Catalogue, packed: PackedPixels, sample: TrialSample) -> LabelledRows:
     """The rows of the images that could be packed, and their classes."""
-    rows = catalogued.rows_of(workspace.catalogue, packed.feature_set_id, sample.image_ids)
+    rows = catalogued.rows_of(catalogue, packed.feature_set_id, sample.image_ids)
     return LabelledRows(rows=rows[rows >= 0], positive=sample.positive[rows >= 0])
 
 
