@@ -7,6 +7,7 @@ what they work with only when they run, so that help and completion come at once
 
 from __future__ import annotations
 
+import copy
 import errno
 import inspect
 import os
@@ -150,8 +151,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, previous)
 
 
+def _requested(arguments: Sequence[str]) -> typer.Typer:
+    """The application with the one command that is asked for, or with all of them.
+
+    Typer builds every option of every command at each start, which takes longer than `status`.
+    """
+    words = iter(arguments)
+    for word in words:
+        if word in {"-w", "--workspace"}:
+            next(words, None)
+        elif not word.startswith("-"):
+            single = copy.copy(app)
+            single.registered_groups = []
+            single.registered_commands = [
+                command for command in app.registered_commands if command.name == word
+            ]
+            return single if single.registered_commands else app
+    return app
+
+
 def _run(arguments: Sequence[str] | None) -> int:
-    command = typer.main.get_command(app)
+    # The shell's completion names what it wants in the environment.
+    completes = "_CURATOR_COMPLETE" in os.environ
+    words = sys.argv[1:] if arguments is None else arguments
+    command = typer.main.get_command(app if completes else _requested(words))
     try:
         code = command.main(args=arguments, prog_name="curator", standalone_mode=False)
     except CuratorError as error:

@@ -233,3 +233,33 @@ def test_storage_errors_have_their_code() -> None:
 def test_quiet_says_nothing(tmp_path: Path) -> None:
     process = start_curator("-q", "init", tmp_path / "ws")
     assert process.communicate(timeout=60) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "commands"),
+    [
+        (["status"], ["status"]),
+        (["-w", "add", "status", "--json"], ["status"]),
+        (["--workspace=x", "-q", "history", "add"], ["history"]),
+        (["--workspace", "x", "import", "status"], ["import"]),
+        (["stauts", "status"], COMMANDS),
+        (["model", "export"], COMMANDS),
+        (["--help"], COMMANDS),
+        ([], COMMANDS),
+    ],
+)
+def test_only_the_requested_command_is_built(words: list[str], commands: list[str]) -> None:
+    built = entry._requested(words).registered_commands
+    assert sorted(command.name or "" for command in built) == commands
+
+
+@pytest.mark.parametrize("name", ["status", "export", "add"])
+def test_a_command_built_alone_helps_as_in_the_whole(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = typer.main.get_command(entry.app)
+    whole.main([name, "--help"], prog_name="curator", standalone_mode=False)
+    expected = capsys.readouterr().out
+    assert f"curator {name}" in expected
+    assert entry.main([name, "--help"]) == 0
+    assert capsys.readouterr().out == expected
