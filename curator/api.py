@@ -73,6 +73,7 @@ class WorkspaceApi:
         self.close()
 
     def close(self) -> None:
+        """Close the catalogue; leaving a `with` block does the same."""
         self._workspace.catalogue.close()
 
     @property

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.base.progress import Progress
 from curator.statistics.calibration import (
+    SAMPLE_FOR_POOL,
     CalibrationMap,
     calibrate_on_pool,
     calibrate_out_of_fold,
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 
 Basis = Literal["pool", "seeds"]
 Needs = Literal["features", "pixels"]
-
-SAMPLE_FOR_POOL = 50
-"""Labels of a random sample from which on probabilities count as calibrated for the pool."""
 
 
 class RowSource(Protocol):

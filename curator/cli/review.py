@@ -18,7 +18,6 @@ from curator.cli.invocation import Invocation, invocation
 from curator.cli.options import AsJson, Force, complete_queue, flag, named_path
 from curator.cli.output import emit, emit_json, narrate, shown
 from curator.errors import UsageError
-from curator.settings.keys import resolve_keys
 
 if TYPE_CHECKING:
     from curator.review.cards import ImageCard
@@ -331,6 +330,8 @@ class TypedAnswers:
     def __init__(self, classes: ClassesSettings, keys: Mapping[str, str]) -> None:
         self._reasons = classes.reasons
         self._names: dict[str, str] = {"positive": classes.positive, "negative": classes.negative}
+        from curator.settings.keys import resolve_keys
+
         keys_by_action = resolve_keys(keys)
         self._keys = {name: _typed(keys_by_action[name]) for name in _ANSWERS}
         self._words = {name: answer for name, answer in _ANSWERS.items() if name not in self._names}

@@ -29,10 +29,8 @@ from curator.base.arrays import (
 from curator.base.vocabulary import Method, Origin, Split, code_of
 from curator.catalogue.pool import HumanLabels
 from curator.catalogue.rounds import RoundRecord
-from curator.charts.lines import Chart, Line, draw_charts
-from curator.classifiers.protocol import SAMPLE_FOR_POOL
 from curator.settings.sections import ClassesSettings
-from curator.statistics.calibration import calibrate_out_of_fold
+from curator.statistics.calibration import SAMPLE_FOR_POOL, calibrate_out_of_fold
 from curator.statistics.metrics import (
     ReliabilityBin,
     brier_score,
@@ -381,6 +379,8 @@ def draw_calibration(
     folder: Path, quality: ScoreQuality, round_id: int, classes: ClassesSettings
 ) -> Path:
     """Draw the reliability diagram of a round as a PNG in `folder`."""
+    from curator.charts.lines import Chart, Line, draw_charts
+
     bins = quality.reliability
     measured = Line(
         name=f"{quality.labels:,} labels",

@@ -33,8 +33,9 @@ from curator.catalogue.queues import random_without_human
 from curator.classifiers.heads.model import standardize
 from curator.classifiers.heads.pseudo_labels import human_weights
 from curator.classifiers.heads.solver import fit_heads
-from curator.classifiers.protocol import SAMPLE_FOR_POOL, RowSource
+from curator.classifiers.protocol import RowSource
 from curator.settings.sections import ClassesSettings
+from curator.statistics.calibration import SAMPLE_FOR_POOL
 from curator.statistics.metrics import ErrorEstimate, error_estimate
 
 ENOUGH_AT_HOME = 20

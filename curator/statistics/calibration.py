@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from curator.base.arrays import BoolArray, FloatArray, IntArray
 
+SAMPLE_FOR_POOL = 50
+"""Labels of a random sample from which on probabilities count as calibrated for the pool."""
+
 _SHARED_SPREAD = (1.0, 2.0)
 _HEAD_SPREAD = (0.25, 0.5)
 _POOL_SPREAD = (0.5, 2.0)
