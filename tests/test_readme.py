@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from curator.cli.main import app
+from curator.cli.main import application
 from tests.support.command import CHECKOUT
 from tests.support.images import make_folder
 
@@ -68,7 +68,7 @@ def test_the_tour(tmp_path: Path) -> None:
 def test_the_table_names_every_command() -> None:
     table = README.split("## Commands", 1)[1].split("\n## ", 1)[0]
     described = set(re.findall(r"^\| `(\w+)", table, flags=re.MULTILINE))
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(application())
     assert described == set(command.commands)
 
 
@@ -79,7 +79,7 @@ def test_the_table_names_every_command() -> None:
 )
 def test_every_command_that_is_mentioned_exists(page: Path) -> None:
     """Also those in running text, with every option that they are shown with."""
-    commands = typer.main.get_command(app).commands
+    commands = typer.main.get_command(application()).commands
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     mentions = re.findall(r"`curator ([^`]+)`", text)

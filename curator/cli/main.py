@@ -1,20 +1,20 @@
 """The command `curator`: its options, its commands, and how a command ends.
 
 Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 something about the data or the workspace;
-130 interrupted, with everything finished so far saved. Command modules are loaded here,
-what they work with only when they run, so that help and completion come at once.
+130 interrupted, with everything finished so far saved. Modules of commands are loaded when
+their command is asked for, and what they work with only when they run.
 """
 
 from __future__ import annotations
 
-import copy
 import errno
 import inspect
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Annotated
@@ -22,20 +22,6 @@ from typing import Annotated
 import typer
 
 from curator.base.version import __version__
-from curator.cli import (
-    audits,
-    demo,
-    export,
-    intake,
-    maintenance,
-    prediction,
-    report,
-    review,
-    rounds,
-    setup,
-    simulation,
-    tuning,
-)
 from curator.cli.invocation import Invocation
 from curator.cli.options import flag, named_path
 from curator.cli.output import emit, narrate, shown
@@ -52,31 +38,30 @@ _REMEDIES = {
 }
 """What to do about refusals of the operating system that no workflow has explained."""
 
-app = typer.Typer(
-    name="curator",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Start": (setup.init, setup.config, demo.demo),
-    "Images and labels": (intake.add, intake.label, intake.group, review.queue, review.review),
-    "Train": (rounds.encode, rounds.round, prediction.predict, prediction.evaluate),
-    "Improve": (
-        simulation.simulate,
-        tuning.tune,
-        tuning.curve,
-        prediction.inspect,
-        tuning.pack,
+_COMMANDS: dict[str, tuple[str, ...]] = {
+    "Start": ("setup.init", "setup.config", "demo.demo"),
+    "Images and labels": (
+        "intake.add",
+        "intake.label",
+        "intake.group",
+        "review.queue",
+        "review.review",
     ),
-    "Promise": (audits.audit, audits.certify),
-    "Take away": (export.export, export.diff, export.import_),
-    "Look": (report.status, report.history, report.report),
-    "Undo": (rounds.rollback,),
-    "Care": (intake.relocate, maintenance.verify, maintenance.doctor),
+    "Train": ("rounds.encode", "rounds.round", "prediction.predict", "prediction.evaluate"),
+    "Improve": (
+        "simulation.simulate",
+        "tuning.tune",
+        "tuning.curve",
+        "prediction.inspect",
+        "tuning.pack",
+    ),
+    "Promise": ("audits.audit", "audits.certify"),
+    "Take away": ("export.export", "export.diff", "export.import_"),
+    "Look": ("report.status", "report.history", "report.report"),
+    "Undo": ("rounds.rollback",),
+    "Care": ("intake.relocate", "maintenance.verify", "maintenance.doctor"),
 }
+"""Help panel → module and function of its commands; modules are loaded when they are needed."""
 
 
 def _reflowed(text: str) -> str:
@@ -85,19 +70,44 @@ def _reflowed(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-for _panel, _functions in _COMMANDS.items():
-    for _function in _functions:
-        _help = _reflowed(_function.__doc__ or "")
-        _name = _function.__name__.rstrip("_")
-        app.command(_name, help=_help, rich_help_panel=_panel)(_function)
+def application(name: str | None = None) -> typer.Typer:
+    """The command line with the command `name` alone, or with all commands.
 
-_model = typer.Typer(no_args_is_help=True, help="The trained model itself.")
-_model.command("export", help=_reflowed(prediction.export_model.__doc__ or ""))(
-    prediction.export_model
-)
-# Without a callback, Typer would make the only command of the group the group itself.
-_model.callback()(lambda: None)
-app.add_typer(_model, name="model", rich_help_panel="Take away")
+    To load and build all thirty at each start would take longer than `status` itself.
+    """
+    app = typer.Typer(
+        name="curator",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(options)
+    for panel, paths in _COMMANDS.items():
+        for path in paths:
+            if name is None or name == _name_of(path):
+                module, _, attribute = path.partition(".")
+                function = getattr(import_module(f"curator.cli.{module}"), attribute)
+                text = _reflowed(function.__doc__ or "")
+                app.command(_name_of(path), help=text, rich_help_panel=panel)(function)
+    if name is None or name == "model":
+        from curator.cli.prediction import export_model
+
+        model = typer.Typer(no_args_is_help=True, help="The trained model itself.")
+        model.command("export", help=_reflowed(export_model.__doc__ or ""))(export_model)
+        # Without a callback, Typer would make the only command of the group the group itself.
+        model.callback()(lambda: None)
+        app.add_typer(model, name="model", rich_help_panel="Take away")
+    return app
+
+
+def command_names() -> list[str]:
+    """The commands in the order of the help, without the group `model`."""
+    return [_name_of(path) for paths in _COMMANDS.values() for path in paths]
+
+
+def _name_of(path: str) -> str:
+    return path.partition(".")[2].rstrip("_")
 
 
 def _print_version(requested: bool) -> None:
@@ -106,7 +116,6 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     context: typer.Context,
     workspace: Annotated[
@@ -151,30 +160,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _requested(arguments: Sequence[str]) -> typer.Typer:
-    """The application with the one command that is asked for, or with all of them.
-
-    Typer builds every option of every command at each start, which takes longer than `status`.
-    """
-    words = iter(arguments)
-    for word in words:
+def _requested(words: Sequence[str]) -> str | None:
+    """The command that is asked for; None where there is none of that name."""
+    remaining = iter(words)
+    for word in remaining:
         if word in {"-w", "--workspace"}:
-            next(words, None)
+            next(remaining, None)
         elif not word.startswith("-"):
-            single = copy.copy(app)
-            single.registered_groups = []
-            single.registered_commands = [
-                command for command in app.registered_commands if command.name == word
-            ]
-            return single if single.registered_commands else app
-    return app
+            return word if word in {*command_names(), "model"} else None
+    return None
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    # The shell's completion names what it wants in the environment.
-    completes = "_CURATOR_COMPLETE" in os.environ
     words = sys.argv[1:] if arguments is None else arguments
-    command = typer.main.get_command(app if completes else _requested(words))
+    # The shell's completion says in the environment what it wants.
+    completes = "_CURATOR_COMPLETE" in os.environ
+    command = typer.main.get_command(application(None if completes else _requested(words)))
     try:
         code = command.main(args=arguments, prog_name="curator", standalone_mode=False)
     except CuratorError as error:
