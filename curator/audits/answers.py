@@ -7,7 +7,7 @@ so that an interrupted import can be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from curator.base.values import Decision, Problem
 from curator.catalogue import audits
@@ -19,7 +19,7 @@ from curator.settings.sections import ClassesSettings
 def answers_to_audit(
     catalogue: Catalogue,
     classes: ClassesSettings,
-    decisions: Sequence[tuple[int, Decision]],
+    decisions: Iterable[tuple[int, Decision]],
     *,
     replace: bool,
 ) -> tuple[list[tuple[int, Decision]], list[Problem]]:

@@ -7,17 +7,17 @@ shown as an escape.
 In a manifest, which is UTF-8, a name that is valid UTF-8 is written as it is. One that is not
 is written as `file:` and the percent-encoded bytes (as in RFC 8089), for example
 `file:/data/caf%E9.jpg`; so is a name that itself begins with `file:`, so that reading back is
-never ambiguous.
+never ambiguous. A relative path that a spreadsheet would take for a formula begins with `./`,
+so that it still names its file.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-_QUOTED_IN_CSV = re.compile(r'[,"\r\n]|\A\s|\s\Z')
+from curator.base.csv_files import needs_guard
 
 
 def printable(text: str | bytes | Path) -> str:
@@ -46,15 +46,6 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def csv_cell(value: object) -> str:
-    """One cell of a CSV file: nothing for None, quoted only where it has to be.
-
-    A carriage return is quoted too, which the csv module of older Pythons leaves out.
-    """
-    text = "" if value is None else repr(value) if isinstance(value, float) else str(value)
-    return '"' + text.replace('"', '""') + '"' if _QUOTED_IN_CSV.search(text) else text
-
-
 _MARK = "file:"
 
 
@@ -64,7 +55,9 @@ def path_text(path: bytes) -> str:
         text = path.decode("utf-8")
     except UnicodeDecodeError:
         return _MARK + quote_from_bytes(path, safe="/")
-    return _MARK + quote_from_bytes(path, safe="/") if text.startswith(_MARK) else text
+    if text.startswith(_MARK) or _has_dot(text):
+        return _MARK + quote_from_bytes(path, safe="/")
+    return f"./{text}" if needs_guard(text) else text
 
 
 def path_bytes(text: str) -> bytes:
@@ -75,7 +68,13 @@ def path_bytes(text: str) -> bytes:
     """
     if text.startswith(_MARK):
         return unquote_to_bytes(text.removeprefix(_MARK))
-    return text.encode("utf-8", "surrogateescape")
+    plain = text.removeprefix("./") if _has_dot(text) else text
+    return plain.encode("utf-8", "surrogateescape")
+
+
+def _has_dot(text: str) -> bool:
+    """Whether `./` keeps the text from being a formula."""
+    return text.startswith("./") and needs_guard(text[2:])
 
 
 def relative_path(absolute: bytes, folder: bytes | None) -> bytes:

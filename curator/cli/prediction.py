@@ -43,7 +43,7 @@ def predict(
 
     Example: curator predict new-photos > scores.csv
     """
-    from curator.base.text import csv_cell
+    from curator.base.csv_files import csv_cell
     from curator.prediction.predict import predict as workflow
 
     call = invocation(context)

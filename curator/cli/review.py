@@ -333,7 +333,16 @@ class TypedAnswers:
         from curator.settings.keys import resolve_keys
 
         keys_by_action = resolve_keys(keys)
-        self._keys = {name: _typed(keys_by_action[name]) for name in _ANSWERS}
+        # A class may be called `x`: then `x` is that class, whatever the key does on the screen.
+        names = {name.casefold(): side for side, name in self._names.items()}
+        self._keys = {
+            action: tuple(
+                key
+                for key in _typed(keys_by_action[action])
+                if names.get(key.casefold(), action) == action
+            )
+            for action in _ANSWERS
+        }
         self._words = {name: answer for name, answer in _ANSWERS.items() if name not in self._names}
         self._words |= {name.casefold(): _ANSWERS[side] for side, name in self._names.items()}
         self._letters = {key: _ANSWERS[name] for name, keys in self._keys.items() for key in keys}

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.arrays import IntArray
+from curator.base.csv_files import opened_csv
 from curator.base.progress import SILENT, Progress
 from curator.catalogue import features as catalogued
 from curator.catalogue.engine import Catalogue
@@ -132,9 +133,9 @@ def _read_index(catalogue: Catalogue, index: Path, count: int) -> IntArray:
 
 def _index_lines(index: Path) -> Iterator[tuple[int, bytes | str]]:
     """Line number, and SHA-256 (bytes) or path (text), of each row."""
-    try:
-        with index.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
+    with opened_csv(index) as stream:
+        reader = csv.DictReader(stream, strict=True)
+        try:
             columns = reader.fieldnames or ()
             key = next((name for name in ("sha256", "path") if name in columns), None)
             if key is None:
@@ -145,10 +146,8 @@ def _index_lines(index: Path) -> Iterator[tuple[int, bytes | str]]:
             for row in reader:
                 text = row[key] or ""
                 yield reader.line_num, _digest_bytes(text) if key == "sha256" else text
-    except OSError as error:
-        raise DataError(f"{index} cannot be read: {error.strerror}.", "Name a CSV.") from error
-    except csv.Error as error:
-        raise DataError(f"{index} is not a plain CSV: {error}.", "Save it as CSV.") from error
+        except csv.Error as error:
+            raise DataError(f"{index} is not a plain CSV: {error}.", "Save it as CSV.") from error
 
 
 def _digest_bytes(text: str) -> bytes | str:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from curator.base.text import csv_cell
+from curator.base.csv_files import csv_cell, needs_guard
 from curator.errors import UsageError
 from curator.export.rows import COLUMNS, ManifestColumns, regrouped
 
@@ -104,9 +104,9 @@ def _each_once(values: Sequence[str | int | None]) -> list[str]:
 def _quoted_all(texts: Sequence[str]) -> Sequence[str]:
     """Cells of a column of names; mostly there is nothing to quote in all of it."""
     joined = "\n".join(texts)
-    plain = not ('"' in joined or "," in joined or "\r" in joined)
+    plain = not any(mark in joined for mark in ',;"\t\r')
     plain = plain and joined.count("\n") == len(texts) - 1
-    if plain and all(text == text.strip() for text in texts):
+    if plain and all(text == text.strip() and not needs_guard(text) for text in texts):
         return texts
     return list(map(csv_cell, texts))
 

@@ -25,6 +25,8 @@ from curator.export.rows import ExportFile, sorted_on_disk
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f/\\<>:"|?*%\u2028\u2029\ud800-\udfff]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?\Z", re.IGNORECASE)
 _HASH_ENDING = re.compile(r"-[0-9a-f]{12}\Z")
+_LEADING = " .-~'=+@\uff1d\uff0b\uff0d\uff20"
+"""What a name may not begin with: hidden files, options, homes, and formulas of spreadsheets."""
 _LONGEST = 120
 
 SUFFIXES = {
@@ -184,7 +186,7 @@ def safe_name(text: str, fallback: str) -> str:
     plain = _UNSAFE.sub("_", unicodedata.normalize("NFC", text))
     while len(plain.encode()) > _LONGEST:
         plain = plain[:-1]
-    plain = plain.strip(" ").rstrip(".").lstrip(".-~")
+    plain = plain.strip(" ").rstrip(".").lstrip(_LEADING)
     if _RESERVED.match(plain):
         plain = f"_{plain}"
     return plain or fallback

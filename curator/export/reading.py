@@ -17,6 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from curator.base.csv_files import cell_text, opened_csv
 from curator.errors import DataError
 from curator.export.building import ABOUT, MANIFEST
 from curator.export.rows import COLUMNS, ManifestRow, sorted_on_disk
@@ -113,13 +114,18 @@ def _about(sidecar: Path) -> Mapping[str, Any] | None:
 
 
 def _csv_rows(file: Path) -> Iterator[Values]:
-    try:
-        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
+    with opened_csv(file) as stream:
+        reader = csv.DictReader(stream, strict=True)
+        try:
             _check_columns(file, reader.fieldnames or ())
-            yield from reader
-    except (csv.Error, OSError) as error:
-        raise DataError(f"{file} cannot be read: {error}.", "Export it again.") from error
+            for row in reader:
+                # Too many cells are under no name, too few are None; paths are never guarded.
+                yield {
+                    name: cell_text(value) if isinstance(value, str) and name != "path" else value
+                    for name, value in row.items()
+                }
+        except csv.Error as error:
+            raise DataError(f"{file} cannot be read: {error}.", "Export it again.") from error
 
 
 def _json_rows(file: Path) -> Iterator[Values]:

@@ -2,22 +2,28 @@
 
 Every row of a CSV, or task of a Label Studio export (JSON, full or minimal), becomes an answer, an
 unanswered row or a problem with its number; what to do about problems is for the caller, who
-records nothing while there is one. Byte order marks, Windows line ends and semicolons or tabs
-between cells are understood, because spreadsheets write them. Skipped tasks are unanswered;
-people who disagree on one task are a problem to be settled in Label Studio. A file of known
-labels, which simulations and evaluations need, is read the same way and never imported.
+records nothing while there is one. A CSV is read row by row, so that its size does not matter.
+Byte order marks, Windows line ends and semicolons or tabs between cells are understood, because
+spreadsheets write them. Skipped tasks are unanswered; people who disagree on one task are a problem
+to be settled in Label Studio. A file of known labels, which simulations and evaluations need, is
+read the same way and never imported.
 """
 
 from __future__ import annotations
 
 import csv
+import heapq
 import itertools
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from curator.base.csv_files import cell_text, opened_csv
 from curator.base.values import Problem
 from curator.base.vocabulary import Label
 from curator.catalogue.engine import Catalogue
@@ -30,54 +36,62 @@ REASON_SEPARATOR = "|"
 SHOWN = 20
 """Most problems that are spelled out; the rest are counted."""
 
+_AT_ONCE = 10_000
+"""Rows whose images are looked up together."""
+
 _DELIMITERS = (",", ";", "\t")
 _IDENTITIES = ("sha256", "path")
 _LABEL_STUDIO = "an export of Label Studio (JSON or JSON-MIN)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """One answered row: which image, and what was said about it, still as text.
+class Answer(NamedTuple):
+    """One row: which image, and what was said about it, still as text.
 
     At least one of `sha256` (32 bytes) and `path` is given; where both are, the bytes of
-    the image decide, not its name.
+    the image decide, not its name. An empty `label` is no answer yet.
     """
 
     line: int
     sha256: bytes | None
     path: str | None
     label: str
-    reasons: tuple[str, ...]
-    note: str
+    reasons: tuple[str, ...] = ()
+    note: str = ""
 
     def shown_image(self) -> str:
         """The image for a message."""
         return f"`{self.sha256.hex() if self.sha256 else printable(self.path or '')}`"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerFile:
-    """What a file said: answers, rows whose label is empty, and rows that make no sense.
+class Problems:
+    """All that speaks against importing a file: the first in full, the rest as their lines.
 
-    `unit` is what `line` counts: lines of a CSV, tasks of a JSON file.
+    A file of a million rows may be wrong in each of them, so only lines are kept, 8 bytes each.
     """
 
-    answers: list[Answer]
-    unanswered: int
-    problems: list[Problem]
-    unit: str = "line"
+    def __init__(self) -> None:
+        self._first: list[Problem] = []
+        self._lines = array("q")
 
-    @classmethod
-    def of_rows(cls, rows: Iterable[Answer | Problem], unit: str = "line") -> AnswerFile:
-        """The rows of a file, each in its kind."""
-        rows = list(rows)
-        answers = [row for row in rows if isinstance(row, Answer)]
-        return cls(
-            answers=[answer for answer in answers if answer.label],
-            unanswered=sum(not answer.label for answer in answers),
-            problems=[row for row in rows if isinstance(row, Problem)],
-            unit=unit,
-        )
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def add(self, line: int, text: str) -> None:
+        """Count a problem."""
+        self._lines.append(line)
+        # Sorted by line: what is noticed late may belong before what was noticed first.
+        if len(self._first) < SHOWN or line <= self._first[-1].line:
+            self._first = heapq.nsmallest(SHOWN, [*self._first, Problem(line, text)])
+
+    def line_count(self) -> int:
+        """How many lines have a problem."""
+        return len(np.unique(np.frombuffer(self._lines, np.int64)))
+
+    def shown(self, unit: str = "line") -> str:
+        """The first problems for a message, a line each, and how many more there are."""
+        lines = [f"\n  {unit} {problem.line}: {problem.text}" for problem in self._first]
+        rest = len(self) - len(lines)
+        return "".join(lines) + (f"\n  and {rest} more" if rest else "") + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +106,8 @@ class KnownLabels:
     images: dict[int, int]
 
 
-def read_answers(file: Path, *, column: str = "label") -> AnswerFile:
-    """Read a CSV with a header, a column `label`, and a column `path` or `sha256`.
+def read_answers(file: Path, *, column: str = "label") -> Iterator[Answer | Problem]:
+    """The rows of a CSV with a header, a column `label`, and a column `path` or `sha256`.
 
     Another `column` may be what is asked for; its cells are the answers' `label`.
     `reasons` (separated by `|`) and `note` are read where they are there; other columns
@@ -101,15 +115,13 @@ def read_answers(file: Path, *, column: str = "label") -> AnswerFile:
     """
     rows = _csv_rows(file, column)
     header = _header(next(rows, None), file, column)
-    return AnswerFile.of_rows(
-        _csv_answer(line, cells, header, column)
-        for line, cells in rows
-        if any(cell.strip() for cell in cells)
-    )
+    for line, cells in rows:
+        if any(cell.strip() for cell in cells):
+            yield _csv_answer(line, cells, header, column)
 
 
-def read_annotations(file: Path) -> AnswerFile:
-    """Read an export of Label Studio. Raises DataError if the file is no such thing at all."""
+def read_annotations(file: Path) -> Iterator[Answer | Problem]:
+    """The tasks of a Label Studio export. Raises DataError if the file is no such thing at all."""
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -118,31 +130,46 @@ def read_annotations(file: Path) -> AnswerFile:
         raise DataError(f"{file} is not JSON: {error}.", f"Import {_LABEL_STUDIO}.") from error
     if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
         raise DataError(f"{file} is not a list of tasks.", f"Import {_LABEL_STUDIO}.")
-    return AnswerFile.of_rows(
-        (_task_answer(number, task) for number, task in enumerate(content, start=1)), unit="task"
-    )
+    for number, task in enumerate(content, start=1):
+        yield _task_answer(number, task)
+
+
+def with_images(
+    catalogue: Catalogue, rows: Iterable[Answer | Problem], file: Path
+) -> Iterator[tuple[Answer | Problem, int | None]]:
+    """Each row with the id of its image, None where no image is known; so many at a time."""
+    remaining = iter(rows)
+    while chunk := list(itertools.islice(remaining, _AT_ONCE)):
+        answers = [row for row in chunk if isinstance(row, Answer)]
+        images = images_of_answers(catalogue, answers, file)
+        for row in chunk:
+            yield row, images.get(row.line)
 
 
 def read_known_labels(workspace: Workspace, file: Path) -> KnownLabels:
     """Read a CSV file with `path` or `sha256`, and `label`. Raises DataError naming bad rows."""
-    content, classes = read_answers(file), workspace.settings.classes
+    classes = workspace.settings.classes
+    answers: list[Answer] = []
     labels: dict[int, Label] = {}
-    problems = []
-    for answer in content.answers:
-        label = parse_label(answer.label, positive=classes.positive, negative=classes.negative)
-        if label is None:
-            problems.append(Problem(answer.line, f"there is no label `{printable(answer.label)}`"))
-        else:
-            labels[answer.line] = label
+    unreadable, unknown = Problems(), Problems()
+    for row in read_answers(file):
+        if isinstance(row, Problem):
+            unreadable.add(row.line, row.text)
+        elif row.label:
+            answers.append(row)
+            label = parse_label(row.label, positive=classes.positive, negative=classes.negative)
+            if label is None:
+                unknown.add(row.line, f"there is no label `{printable(row.label)}`")
+            else:
+                labels[row.line] = label
     # Labels that do not exist come first: they make all of the file suspect.
-    if problems := problems or content.problems:
+    if problems := unknown or unreadable:
         rows = "1 row" if len(problems) == 1 else f"{len(problems):,} rows"
         raise DataError(
-            f"{file}: {rows} cannot be understood:{shown_problems(problems)}\n",
-            "Mend these rows.",
+            f"{file}: {rows} cannot be understood:{problems.shown()}", "Mend these rows."
         )
-    images = images_of_answers(workspace.catalogue, content.answers, file)
-    return KnownLabels(answers=content.answers, labels=labels, images=images)
+    images = images_of_answers(workspace.catalogue, answers, file)
+    return KnownLabels(answers=answers, labels=labels, images=images)
 
 
 def parse_label(text: str, *, positive: str, negative: str) -> Label | None:
@@ -175,11 +202,6 @@ def images_of_answers(
     return image_ids
 
 
-def shown_problems(problems: Sequence[Problem], unit: str = "line") -> str:
-    """The first problems for a message, a line each."""
-    return "".join(f"\n  {unit} {problem.line}: {problem.text}" for problem in problems[:SHOWN])
-
-
 def printable(text: str) -> str:
     """`text` for a message: bytes that are no characters, and line ends, are shown escaped."""
     escaped = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -188,24 +210,19 @@ def printable(text: str) -> str:
 
 def _csv_rows(file: Path, column: str) -> Iterator[tuple[int, list[str]]]:
     """The rows with the number of the line that each begins on."""
-    try:
-        with file.open("rb") as raw:
-            if raw.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-                raise DataError(f"{file} is UTF-16.", "Save it as CSV in UTF-8.")
-        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            delimiter = _delimiter(stream.readline(), column)
-            stream.seek(0)
-            reader = csv.reader(stream, delimiter=delimiter, strict=True)
-            begins = 1
+    with opened_csv(file) as stream:
+        first_line = stream.readline()
+        delimiter = _delimiter(first_line, column)
+        reader = csv.reader(itertools.chain([first_line], stream), delimiter=delimiter, strict=True)
+        begins = 1
+        try:
             for cells in reader:
                 yield begins, cells
                 begins = reader.line_num + 1
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}.", "Name a CSV file.") from error
-    except csv.Error as error:
-        raise DataError(
-            f"{file}, line {reader.line_num}: {error}.", "Save it as plain CSV in UTF-8."
-        ) from error
+        except csv.Error as error:
+            raise DataError(
+                f"{file}, line {reader.line_num}: {error}.", "Save it as plain CSV in UTF-8."
+            ) from error
 
 
 def _delimiter(first_line: str, column: str) -> str:
@@ -249,14 +266,14 @@ def _csv_answer(
         sha256 = b""
     if sha256 is not None and len(sha256) != 32:
         return Problem(line, f"`{printable(digest)}` is not a SHA-256 of 64 hexadecimal digits")
-    reasons = (reason.strip() for reason in row.get("reasons", "").split(REASON_SEPARATOR))
+    reasons = cell_text(row.get("reasons", "")).split(REASON_SEPARATOR)
     return Answer(
         line=line,
         sha256=sha256,
         path=path or None,
-        label=row[column].strip(),
-        reasons=tuple(dict.fromkeys(reason for reason in reasons if reason)),
-        note=row.get("note", "").strip(),
+        label=cell_text(row[column].strip()),
+        reasons=tuple(dict.fromkeys(reason.strip() for reason in reasons if reason.strip())),
+        note=cell_text(row.get("note", "").strip()),
     )
 
 

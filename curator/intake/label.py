@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import difflib
 import os
+from array import array
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+
+import numpy as np
 
 from curator.audits.answers import answers_to_audit
 from curator.base.values import Decision, Problem
@@ -27,14 +30,13 @@ from curator.catalogue.files import KnownFile, RecordedFile
 from curator.catalogue.labels import current, record_decisions
 from curator.errors import DataError, UsageError
 from curator.intake.answers import (
-    SHOWN,
     Answer,
-    images_of_answers,
+    Problems,
     parse_label,
     printable,
     read_annotations,
     read_answers,
-    shown_problems,
+    with_images,
 )
 from curator.intake.sources import is_at_or_under, shown
 from curator.settings.sections import ClassesSettings
@@ -81,23 +83,25 @@ def label(
     back, so that the file settles them; without it, imports that contradict each other
     make a conflict. Raises DataError, and records nothing, if any row cannot be used.
     """
-    content = read_annotations(file) if file.suffix.lower() == ".json" else read_answers(file)
+    is_json = file.suffix.lower() == ".json"
+    rows = read_annotations(file) if is_json else read_answers(file)
     classes = workspace.settings.classes
-    images = images_of_answers(workspace.catalogue, content.answers, file)
-    by_line, problems = _decisions(content.answers, images, classes, origin)
-    new_by_line = by_line
+    content = _FileOfLabels(classes)
+    for row, image_id in with_images(workspace.catalogue, rows, file):
+        content.take(row, image_id)
+    decisions = content.decisions(origin)
+    problems = content.problems
     if origin is Origin.AUDIT:
-        new_by_line, audit_problems = answers_to_audit(
-            workspace.catalogue, classes, by_line, replace=replace
+        by_line, audit_problems = answers_to_audit(
+            workspace.catalogue, classes, decisions, replace=replace
         )
-        problems += audit_problems
-    if problems := sorted([*content.problems, *problems]):
-        rows = len(content.answers) + len(content.problems)
-        lines = len({problem.line for problem in problems})
-        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        for problem in audit_problems:
+            problems.add(problem.line, problem.text)
+        decisions = iter(by_line)
+    if problems:
         raise DataError(
-            f"{file}: {lines} of {rows} rows cannot be imported, so none was:"
-            f"{shown_problems(problems, content.unit)}{more}\n",
+            f"{file}: {problems.line_count()} of {content.rows} rows cannot be imported, so none"
+            f" was:{problems.shown('task' if is_json else 'line')}",
             "Mend these rows, or `curator add` the images that are missing, and import it again.",
         )
     if not content.answers:
@@ -106,60 +110,120 @@ def label(
         )
     recorded = record_decisions(
         workspace.catalogue,
-        [decision for _, decision in new_by_line],
+        (decision for _, decision in decisions),
         actor=actor,
         splits=workspace.settings.splits,
         seed=workspace.settings.runtime.seed,
         replace=replace,
     )
-    labels = Counter(classes.name_of(decision.label) for _, decision in by_line)
+    labels = content.images_by_label()
     return LabelReport(
         file=file,
-        answers=len(content.answers),
+        answers=content.answers,
         unanswered=content.unanswered,
         recorded=recorded.recorded,
         # An answer that the open audit holds already is not recorded a second time.
-        unchanged=recorded.unchanged + len(by_line) - len(new_by_line),
+        unchanged=sum(labels.values()) - recorded.recorded,
         retracted=recorded.retracted,
         conflicts=recorded.conflicts,
-        labels=dict(sorted(labels.items())),
+        labels=dict(sorted((classes.name_of(label), number) for label, number in labels.items())),
     )
 
 
-def _decisions(
-    answers: Sequence[Answer], images: Mapping[int, int], classes: ClassesSettings, origin: Origin
-) -> tuple[list[tuple[int, Decision]], list[Problem]]:
-    """One decision per image with its line, and all that speaks against importing the file."""
-    blind = origin in (Origin.CALIBRATION, Origin.AUDIT)
-    method = Method.BLIND if blind else Method.IMPORT
-    decided: dict[int, tuple[int, Decision]] = {}
-    problems: list[Problem] = []
-    for answer in answers:
-        image_id = images.get(answer.line)
-        label = parse_label(answer.label, positive=classes.positive, negative=classes.negative)
+_LABELS = tuple(Label)
+
+
+class _FileOfLabels:
+    """What a file says about each image: 9 bytes an image, so that a million rows fit.
+
+    Reasons and notes are kept as they are. `problems` is all that speaks against an import.
+    """
+
+    def __init__(self, classes: ClassesSettings) -> None:
+        self.problems = Problems()
+        self.answers = 0
+        self.unanswered = 0
+        self.rows = 0
+        self._classes = classes
+        # By image id: the line of its first answer (0: none yet), and the label there.
+        self._lines = array("q", [0])
+        self._labels = bytearray(1)
+        self._remarks: dict[int, tuple[tuple[str, ...], str]] = {}
+        self._label_of_word: dict[str, Label] = {}
+
+    def take(self, row: Answer | Problem, image_id: int | None) -> None:
+        """The next row of the file."""
+        if isinstance(row, Problem):
+            self.rows += 1
+            self.problems.add(row.line, row.text)
+            return
+        if not row.label:
+            self.unanswered += 1
+            return
+        self.rows += 1
+        self.answers += 1
+        label = self._label(row)
         if image_id is None:
-            problems.append(Problem(answer.line, f"{answer.shown_image()} is not in the catalogue"))
+            self.problems.add(row.line, f"{row.shown_image()} is not in the catalogue")
+        if row.reasons:
+            for text in _unknown_reasons(row, self._classes):
+                self.problems.add(row.line, text)
+        if image_id is not None and label is not None:
+            self._decide(row, image_id, label)
+
+    def _label(self, row: Answer) -> Label | None:
+        label = self._label_of_word.get(row.label)
         if label is None:
-            problems.append(Problem(answer.line, _no_label(answer.label, classes)))
-        problems += _unknown_reasons(answer, classes)
-        if image_id is None or label is None:
-            continue
-        earlier = decided.get(image_id)
-        if earlier is None:
+            positive, negative = self._classes.positive, self._classes.negative
+            label = parse_label(row.label, positive=positive, negative=negative)
+            if label is None:
+                self.problems.add(row.line, _no_label(row.label, self._classes))
+            else:
+                self._label_of_word[row.label] = label
+        return label
+
+    def _decide(self, row: Answer, image_id: int, label: Label) -> None:
+        if image_id >= len(self._lines):
+            # Doubled, so that growing costs nothing per row.
+            missing = max(2 * len(self._lines), image_id + 1) - len(self._lines)
+            self._lines.frombytes(bytes(8 * missing))
+            self._labels.extend(bytes(missing))
+        line = self._lines[image_id]
+        if not line:
+            self._lines[image_id] = row.line
+            self._labels[image_id] = _LABELS.index(label)
+            if row.reasons or row.note:
+                self._remarks[image_id] = (row.reasons, row.note)
+        elif (earlier := _LABELS[self._labels[image_id]]) is not label:
+            name_of = self._classes.name_of
+            text = (
+                f"{row.shown_image()} is {name_of(label)} here, but line {line} says"
+                f" {name_of(earlier)}"
+            )
+            self.problems.add(row.line, text)
+
+    def decisions(self, origin: Origin) -> Iterator[tuple[int, Decision]]:
+        """One decision for each image, with its line, in the order of the file."""
+        method = Method.BLIND if origin in (Origin.CALIBRATION, Origin.AUDIT) else Method.IMPORT
+        lines = np.frombuffer(self._lines, np.int64)
+        images = np.flatnonzero(lines)
+        for image_id in images[np.argsort(lines[images])].tolist():
+            reasons, note = self._remarks.get(image_id, ((), ""))
             decision = Decision(
                 image_id=image_id,
-                label=label,
+                label=_LABELS[self._labels[image_id]],
                 origin=origin,
                 method=method,
-                reasons=answer.reasons,
-                note=answer.note,
+                reasons=reasons,
+                note=note,
             )
-            decided[image_id] = (answer.line, decision)
-        elif earlier[1].label != label:
-            other = f"line {earlier[0]} says {classes.name_of(earlier[1].label)}"
-            text = f"{answer.shown_image()} is {classes.name_of(label)} here, but {other}"
-            problems.append(Problem(answer.line, text))
-    return list(decided.values()), problems
+            yield self._lines[image_id], decision
+
+    def images_by_label(self) -> dict[Label, int]:
+        """How many images have each label that occurs."""
+        numbers = np.frombuffer(self._labels, np.uint8)[np.frombuffer(self._lines, np.int64) > 0]
+        counts = np.bincount(numbers, minlength=len(_LABELS)).tolist()
+        return {label: number for label, number in zip(_LABELS, counts, strict=True) if number}
 
 
 def _no_label(text: str, classes: ClassesSettings) -> str:
@@ -169,13 +233,13 @@ def _no_label(text: str, classes: ClassesSettings) -> str:
     return f"there is no label `{printable(text)}`; {hint}"
 
 
-def _unknown_reasons(answer: Answer, classes: ClassesSettings) -> list[Problem]:
-    """Reasons outside the user's list; without a list, any reason will do."""
+def _unknown_reasons(answer: Answer, classes: ClassesSettings) -> list[str]:
+    """What is wrong with reasons outside the user's list; without a list, any reason will do."""
     if not classes.reasons:
         return []
     reasons = ", ".join(classes.reasons)
     return [
-        Problem(answer.line, f"there is no reason `{printable(reason)}`; known are {reasons}")
+        f"there is no reason `{printable(reason)}`; known are {reasons}"
         for reason in answer.reasons
         if reason not in classes.reasons
     ]

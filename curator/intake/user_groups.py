@@ -23,13 +23,7 @@ from curator.catalogue.groups import GroupRecord, current_grouping, replace_grou
 from curator.catalogue.pool import pool_size
 from curator.catalogue.sources import list_sources
 from curator.errors import DataError, UsageError
-from curator.intake.answers import (
-    SHOWN,
-    images_of_answers,
-    printable,
-    read_answers,
-    shown_problems,
-)
+from curator.intake.answers import Answer, Problems, printable, read_answers, with_images
 from curator.workspace import Workspace
 
 _PATTERN = "pattern"
@@ -57,22 +51,22 @@ def group_by_csv(workspace: Workspace, file: Path) -> GroupReport:
 
     Raises DataError, and changes nothing, if any row cannot be used.
     """
-    content = read_answers(file, column="group")
-    images = images_of_answers(workspace.catalogue, content.answers, file)
-    problems = list(content.problems)
-    named = []
-    for answer in content.answers:
-        if answer.line in images:
-            named.append((answer.label, images[answer.line]))
+    named: list[tuple[str, int]] = []
+    problems, rows = Problems(), 0
+    for row, image_id in with_images(workspace.catalogue, read_answers(file, column="group"), file):
+        if isinstance(row, Answer) and not row.label:
+            continue
+        rows += 1
+        if isinstance(row, Problem):
+            problems.add(row.line, row.text)
+        elif image_id is None:
+            problems.add(row.line, f"{row.shown_image()} is not in the catalogue")
         else:
-            text = f"{answer.shown_image()} is not in the catalogue"
-            problems.append(Problem(answer.line, text))
-    if problems := sorted(problems):
-        rows = len(content.answers) + len(content.problems)
-        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+            named.append((row.label, image_id))
+    if problems:
         raise DataError(
             f"{file}: {len(problems)} of {rows} rows cannot be used, so no group was changed:"
-            f"{shown_problems(problems)}{more}\n",
+            f"{problems.shown()}",
             "Mend these rows, or `curator add` the images that are missing, then try again.",
         )
     return _replace(workspace.catalogue, named, {"file": str(file.absolute())})

@@ -15,8 +15,9 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 from xml.sax.saxutils import quoteattr
 
+from curator.base.csv_files import csv_cell
 from curator.base.files import check_destination, replacing
-from curator.base.text import csv_cell, path_text, relative_path
+from curator.base.text import path_text, relative_path
 from curator.review.queues import QueueRow
 from curator.settings.sections import ClassesSettings
 

@@ -4,6 +4,7 @@ The string under each field is its documentation: `curator config` prints it and
 `docs/settings.md` is made from it.
 """
 
+import unicodedata
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,6 +15,16 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1)]
 PositiveCount = Annotated[int, Field(ge=1)]
+
+
+_RESERVED_NAMES = ("unsure", "conflict", "unlabelled", "skip", "undo", "quit")
+"""What a label, a folder of an export or an answer in a review can be beside the two classes."""
+_RENAME = "Choose another name in curator.toml; labels belong to the class and stay"
+
+
+def _folded(name: str) -> str:
+    """The same for names that differ in case, width or Unicode form alone."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", name).casefold())
 
 
 class _Section(BaseModel):
@@ -32,10 +43,29 @@ class ClassesSettings(_Section):
     """Tags that a decision may carry, in the order of the keys 1 to 9."""
 
     @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        reserved = {"unsure", "conflict"}
-        if self.positive == self.negative or reserved & {self.positive, self.negative}:
-            raise ValueError("the two classes need two names, and neither may be 'unsure'")
+    def _unmistakable(self) -> Self:
+        """Refuse names that a person, a CSV or a folder could mistake for something else.
+
+        A person types them without regard to case, and files go through systems that change the
+        Unicode form; `positive` and `negative` always name the classes themselves.
+        """
+        for side, name in (("positive", self.positive), ("negative", self.negative)):
+            other = {"positive": "negative", "negative": "positive"}[side]
+            if not name.strip() or name != name.strip() or not name.isprintable():
+                raise ValueError(
+                    f"the name of the {side} class is {name!r}: blank, with spaces at an end, or"
+                    f" with characters that cannot be seen. {_RENAME}"
+                )
+            if _folded(name) in (*_RESERVED_NAMES, other):
+                raise ValueError(
+                    f"the {side} class cannot be called `{name}`: that word means something else"
+                    f" to curator. {_RENAME}"
+                )
+        if _folded(self.positive) == _folded(self.negative):
+            raise ValueError(
+                f"the classes `{self.positive}` and `{self.negative}` need names that differ in"
+                f" more than case. {_RENAME}"
+            )
         return self
 
     def name_of(self, label: str) -> str:

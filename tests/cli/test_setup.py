@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from curator.workspace import recipes
 from tests.support.command import curator, run_curator
@@ -37,6 +38,27 @@ def test_init_in_a_folder_that_holds_images_leaves_them_alone(tmp_path: Path) ->
     assert (tmp_path / "a.jpg").read_bytes() == b"mine"
 
 
+def test_a_workspace_with_names_that_are_refused_now_keeps_its_labels_under_new_ones(
+    workspace: Path, tmp_path: Path
+) -> None:
+    photo = tmp_path / "photos" / "a.png"
+    photo.parent.mkdir()
+    Image.new("RGB", (64, 64), "red").save(photo)
+    curator("-w", workspace, "add", photo.parent, "--label", "good")
+    settings = workspace / "curator.toml"
+    named = settings.read_text()
+    settings.write_text(named.replace('"good"', '"Bad"'))
+    refused = curator("-w", workspace, "status", expect=3)
+    assert "curator.toml" in refused.stderr
+    assert "labels belong to the class and stay" in refused.stderr
+    unchanged = settings.read_text()
+    curator("-w", workspace, "config", "classes.negative=BAD", expect=3)
+    assert settings.read_text() == unchanged
+    settings.write_text(named.replace('"good"', '"fine"'))
+    labels = curator("-w", workspace, "status", "--json").json()["labels"]
+    assert labels["fine"]["seed"] == 1
+
+
 @pytest.mark.parametrize("remains", ["curator.toml", ".curator"])
 def test_init_never_touches_a_workspace(workspace: Path, remains: str) -> None:
     for name in {"curator.toml", ".curator"} - {remains}:
@@ -50,9 +72,21 @@ def test_init_never_touches_a_workspace(workspace: Path, remains: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--positive", "bad"], "the two classes need two names"),
+        (["--positive", "bad"], "`bad` and `bad` need names that differ in more than case"),
+        (["--positive", "Ja", "--negative", "ja"], "differ in more than case"),
+        (["--positive", "caf\u00e9", "--negative", "cafe\u0301"], "differ in more than case"),
+        (["--positive", "\uff21", "--negative", "a"], "differ in more than case"),
         (["--positive", ""], "classes.positive"),
-        (["--negative", "unsure"], "neither may be 'unsure'"),
+        (["--positive", "  "], "blank"),
+        (["--negative", "bad "], "spaces at an end"),
+        (["--negative", "b\u200bad"], "cannot be seen"),
+        (["--negative", "two\nlines"], "cannot be seen"),
+        (["--negative", "unsure"], "that word means something else"),
+        (["--negative", "Unsure"], "that word means something else"),
+        (["--negative", "unlabelled"], "that word means something else"),
+        (["--positive", "negative"], "that word means something else"),
+        (["--negative", "Positive"], "that word means something else"),
+        (["--negative", "undo"], "that word means something else"),
     ],
 )
 def test_init_refuses_names_that_cannot_be_told_apart(

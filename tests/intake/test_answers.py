@@ -29,10 +29,7 @@ def test_all_columns(tmp_path: Path) -> None:
         ",b.jpg,,,,\n"
         ",b c.jpg,unsure,,,\n",
     )
-    content = read_answers(file)
-    assert content.problems == []
-    assert content.unanswered == 1
-    assert content.answers == [
+    assert list(read_answers(file)) == [
         Answer(
             line=2,
             sha256=bytes.fromhex(DIGEST),
@@ -41,7 +38,8 @@ def test_all_columns(tmp_path: Path) -> None:
             reasons=("profile", "several faces"),
             note="left, below",
         ),
-        Answer(line=5, sha256=None, path="b c.jpg", label="unsure", reasons=(), note=""),
+        Answer(line=4, sha256=None, path="b.jpg", label=""),
+        Answer(line=5, sha256=None, path="b c.jpg", label="unsure"),
     ]
 
 
@@ -59,8 +57,8 @@ def test_all_columns(tmp_path: Path) -> None:
     ],
 )
 def test_what_spreadsheets_make_of_it(tmp_path: Path, content: str) -> None:
-    answers = read_answers(write(tmp_path, content)).answers
-    assert [(answer.path, answer.label) for answer in answers] == [
+    answers = read_answers(write(tmp_path, content))
+    assert [(answer.path, answer.label) for answer in answers if isinstance(answer, Answer)] == [
         ("a.jpg", "good"),
         ("b.jpg", "bad"),
     ]
@@ -68,15 +66,17 @@ def test_what_spreadsheets_make_of_it(tmp_path: Path, content: str) -> None:
 
 def test_lines_are_counted_through_quoted_line_ends(tmp_path: Path) -> None:
     file = write(tmp_path, 'path,label\n"two\nlines.jpg",good\nx.jpg,y.jpg,good\n,bad\n')
-    content = read_answers(file)
-    assert [answer.line for answer in content.answers] == [2]
-    assert [problem.line for problem in content.problems] == [4, 5]
-    assert "3 cells where the header has 2" in content.problems[0].text
+    answer, *problems = read_answers(file)
+    assert isinstance(answer, Answer)
+    assert [row.line for row in (answer, *problems)] == [2, 4, 5]
+    assert isinstance(problems[0], Problem)
+    assert "3 cells where the header has 2" in problems[0].text
 
 
 def test_names_in_another_encoding_keep_their_bytes(tmp_path: Path) -> None:
-    content = read_answers(write(tmp_path, b"path,label\ncaf\xe9.jpg,good\n"))
-    path = content.answers[0].path
+    (answer,) = read_answers(write(tmp_path, b"path,label\ncaf\xe9.jpg,good\n"))
+    assert isinstance(answer, Answer)
+    path = answer.path
     assert path is not None
     assert path.encode("utf-8", "surrogateescape") == b"caf\xe9.jpg"
     assert printable(path) == "caf\\xe9.jpg"
@@ -84,9 +84,8 @@ def test_names_in_another_encoding_keep_their_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("digest", ["xyz", "ab", "ab" * 33, "zz" * 32])
 def test_a_digest_that_is_none(tmp_path: Path, digest: str) -> None:
-    content = read_answers(write(tmp_path, f"sha256,label\n{digest},good\n"))
-    assert content.answers == []
-    assert content.problems == [Problem(2, f"`{digest}` is not a SHA-256 of 64 hexadecimal digits")]
+    rows = list(read_answers(write(tmp_path, f"sha256,label\n{digest},good\n")))
+    assert rows == [Problem(2, f"`{digest}` is not a SHA-256 of 64 hexadecimal digits")]
 
 
 @pytest.mark.parametrize(
@@ -103,12 +102,12 @@ def test_a_digest_that_is_none(tmp_path: Path, digest: str) -> None:
 )
 def test_files_that_cannot_be_read(tmp_path: Path, content: str | bytes, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
-        read_answers(write(tmp_path, content))
+        list(read_answers(write(tmp_path, content)))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No such file"):
-        read_answers(tmp_path / "none.csv")
+        list(read_answers(tmp_path / "none.csv"))
 
 
 @pytest.mark.parametrize(

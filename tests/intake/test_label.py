@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Orig
 from curator.catalogue.labels import current, history
 from curator.errors import DataError
 from curator.intake.label import LabelReport, label
+from curator.review.queue_files import write_queue
+from curator.review.queues import QueueRow
 from curator.workspace import Workspace, open_workspace
 from tests.support.filled import decide, fill, promote
 
@@ -146,6 +150,63 @@ def test_only_the_first_twenty_mistakes_are_spelled_out(
         imported("path,label\n" + rows)
     assert caught.value.problem.count("is not in the catalogue") == 20
     assert "and 30 more" in caught.value.problem
+
+
+def test_a_mistake_at_the_end_of_a_long_file_imports_nothing(
+    workspace: Workspace, ids: dict[str, int], imported: Import
+) -> None:
+    rows = "a.jpg,good,good\n" * 25_000 + "a.jpg,bad,\nb.jpg,bad,\n"
+    with pytest.raises(DataError) as caught:
+        imported("path,label,reasons\n" + rows)
+    assert "1 of 25002 rows cannot be imported, so none was" in caught.value.problem
+    assert "line 25002: `a.jpg` is bad here, but line 2 says good" in caught.value.problem
+    assert standing(workspace, ids["a.jpg"]) is None
+    report = imported("path,label,reasons\n" + rows.replace("a.jpg,bad", "a.jpg,good"))
+    assert (report.answers, report.recorded) == (25_002, 2)
+
+
+def test_memory_does_not_grow_with_the_rows_of_a_file(
+    ids: dict[str, int], imported: Import, photos: Path
+) -> None:
+    def peak(count: int) -> int:
+        content = b"path,label\n" + b"a.jpg,good\nsub/c.jpg,bad\nb.jpg,\n" * (count // 3)
+        tracemalloc.start()
+        imported(content)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most - len(content)
+
+    peak(30_000)  # imports of modules are not counted
+    assert peak(300_000) < peak(30_000) + 2_000_000
+
+
+def test_labels_that_a_spreadsheet_would_compute_come_back(
+    workspace: Workspace, photos: Path
+) -> None:
+    names = ["=cmd|x.jpg", "+1+1.jpg", "-a.jpg", "@sum.jpg", "\ttab.jpg", "'=q.jpg", "plain.jpg"]
+    ids = fill(workspace, photos, names)
+    queue = photos / "queue.csv"
+    rows = [
+        QueueRow(
+            image_id=ids[name],
+            path=os.fsencode(photos / name),
+            sha256=hashlib.sha256(name.encode()).digest(),
+            probability=None,
+            suggestion="",
+        )
+        for name in names
+    ]
+    write_queue(rows, queue, relative_to=photos)
+    with queue.open(newline="") as stream:
+        written = list(csv.DictReader(stream))
+    assert not [row for row in written if row["path"].startswith(tuple("=+-@\t\r"))]
+    with queue.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, ["path", "label"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(row | {"label": "good"} for row in written)
+    report = label(workspace, queue, actor="anna")
+    assert report.recorded == len(names)
+    assert all(standing(workspace, ids[name]) is CurrentLabel.POSITIVE for name in names)
 
 
 def test_the_same_image_twice_with_one_label_counts_once(

@@ -168,6 +168,16 @@ def test_a_key_means_the_same_in_a_line_as_on_the_screen(tmp_path: Path) -> None
         own.read("a")
 
 
+def test_a_class_that_is_called_like_a_key_is_that_class(tmp_path: Path) -> None:
+    letters = TypedAnswers(ClassesSettings(positive="X", negative="n"), {})
+    assert letters.read("x").label is Label.POSITIVE
+    assert letters.read("n torn") == TypedAnswer(Label.NEGATIVE, ("torn",))
+    assert letters.read("unsure").label is Label.UNSURE
+    assert letters.read("a").label is Label.POSITIVE
+    assert "x = " not in letters.explanation().replace("X = ", "")
+    assert "unsure = not sure" in letters.explanation()
+
+
 def test_reasons_stay_with_the_decision(labelled: Path, answer: Review) -> None:
     answer(labelled, "random", text="x too dark, blurred\n")
     rows = curator("-q", "-w", labelled, "queue", "random", "--size", "100", "--json").json()
