@@ -14,17 +14,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from math import ceil
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from curator.base.vocabulary import Quarantine
 from curator.imaging.guard import one_big_at_a_time, pillow_guard, readable_formats
+from curator.imaging.jpeg import decode_strictly
 from curator.imaging.modes import Colour, to_rgb
 from curator.imaging.problems import DECODER_ERRORS, ImageProblem, problem_of
 from curator.imaging.structure import check_jpeg_headers, check_structure, signature_name
@@ -45,8 +44,6 @@ _TRANSPOSITIONS = {
 _SIDEWAYS = (5, 6, 7, 8)
 _JPEGS = ("JPEG", "MPO")
 _REDUCING_GAP = 2.0
-_COLOUR_SPACES = {"RGB": "RGB", "L": "GRAY"}
-_END_OF_IMAGE, _START_OF_SCAN = b"\xff\xd9", b"\xff\xda"
 
 
 def parse_colour(text: str) -> Colour:
@@ -144,7 +141,7 @@ def decode_whole(data: bytes, ingest: IngestSettings, *, cover: int | None = Non
     check_structure(data)
     with _opened(data, ingest) as image:
         file_format, mode = image.format or "", image.mode
-        pixels = _strict_jpeg(data, image, cover) if file_format in _JPEGS else None
+        pixels = decode_strictly(data, image, cover) if file_format in _JPEGS else None
         if pixels is None:
             image.load()
             pixels = to_rgb(image, parse_colour(ingest.background))
@@ -153,45 +150,6 @@ def decode_whole(data: bytes, ingest: IngestSettings, *, cover: int | None = Non
             width, height = height, width
         pixels = _upright(pixels, image)
     return WholeImage(pixels=pixels, width=width, height=height, format=file_format, mode=mode)
-
-
-def _strict_jpeg(data: bytes, image: Image.Image, cover: int | None) -> Image.Image | None:
-    """The pixels of a JPEG as RGB, or None where Pillow should decode it.
-
-    `image` is the same file, opened by Pillow and not loaded. All compressed data are
-    read; with `cover`, the picture is only rebuilt at the smallest scale in eighths whose
-    longer side has at least that many pixels. Raises ImageProblem (`truncated`) if the
-    compressed data end early.
-    """
-    # libjpeg only warns when the data end early, fills the rest with grey, and Pillow ignores
-    # the warning. Here the same decoder, with the same pixels to the bit, treats warnings as
-    # errors. Only an early end is refused: of others, such as a few bytes of junk that many
-    # cameras write, Pillow decides.
-    space = _COLOUR_SPACES.get(image.mode)
-    scale = 1.0 if cover is None else min(1.0, cover / max(image.size))
-    try:
-        if space is None:
-            # CMYK is converted by Pillow; this only looks for the end of the data.
-            simplejpeg.decode_jpeg(data, "CMYK", min_factor=8, strict=True)
-            return None
-        pixels = simplejpeg.decode_jpeg(
-            data,
-            space,
-            fastdct=False,
-            fastupsample=False,
-            min_width=ceil(image.width * scale),
-            min_height=ceil(image.height * scale),
-            strict=True,
-        )
-    except ValueError as error:
-        has_end = data.rfind(_END_OF_IMAGE) > data.rfind(_START_OF_SCAN)
-        if "premature end" in str(error).lower() or not has_end:
-            detail = f"the JPEG data end early ({error})"
-            raise ImageProblem(Quarantine.TRUNCATED, detail) from error
-        return None
-    if space == "GRAY":
-        return Image.fromarray(np.squeeze(pixels, axis=2)).convert("RGB")
-    return Image.fromarray(pixels)
 
 
 def open_square(data: bytes, side: int, fit: Fit, ingest: IngestSettings) -> NDArray[np.uint8]:

@@ -116,6 +116,86 @@ def test_junk_before_the_end_marker_is_forgiven() -> None:
     assert reason(encoded("JPEG")[:-2] + b"\x01\x02\x03" + END_OF_IMAGE) is None
 
 
+def jpeg(**options: object) -> bytes:
+    return encode(photograph(320, 240), "JPEG", **options)
+
+
+ENCODINGS = [
+    {}, {"quality": 50}, {"quality": 98, "subsampling": 0}, {"optimize": True},
+    {"progressive": True}, {"quality": 97, "progressive": True}, {"restart_marker_rows": 1},
+    {"restart_marker_blocks": 4, "quality": 95},
+]  # fmt: skip
+VIDEO = b"\0\0\0\x18ftypmp42" + np.random.default_rng(0).bytes(300_000)
+"""What follows in a motion photo; holds every marker of a JPEG."""
+
+
+def headers_end(data: bytes) -> int:
+    position = data.index(b"\xff\xda")
+    return position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+
+
+@pytest.mark.parametrize("options", ENCODINGS)
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("filling", [b"\0", b"\xff", b"\xde\xad\xbe\xef", b"other text, "])
+def test_a_jpeg_whose_end_was_replaced_is_refused_whatever_the_decoder_makes_of_it(
+    options: dict[str, object], share: float, filling: bytes
+) -> None:
+    data = jpeg(**options)
+    begin = headers_end(data)
+    begin += int((len(data) - begin) * share)
+    lost = len(data) - 2 - begin
+    replaced = data[:begin] + (filling * (lost // len(filling) + 1))[:lost] + END_OF_IMAGE
+    assert reason(replaced) in (Quarantine.TRUNCATED, Quarantine.CORRUPT)
+    assert reason(replaced + VIDEO) in (Quarantine.TRUNCATED, Quarantine.CORRUPT)
+
+
+@pytest.mark.parametrize("options", ENCODINGS)
+@pytest.mark.parametrize(
+    "junk", [bytes(900), b"\xff" * 900, b"\x11\x22\x33\x44\x55\x66" * 20, b"Maker notes, end. " * 9]
+)
+@pytest.mark.parametrize("picture", ["photograph", "flat"])
+def test_junk_behind_a_whole_picture_is_forgiven_whatever_follows(
+    options: dict[str, object], junk: bytes, picture: str
+) -> None:
+    image = photograph(320, 240) if picture == "photograph" else Image.new("RGB", (320, 240), "red")
+    data = encode(image, "JPEG", **options)[:-2] + junk + END_OF_IMAGE
+    assert reason(data) is None
+    assert reason(data + VIDEO) is None
+
+
+def test_what_was_lost_in_the_middle_is_missed_at_the_end() -> None:
+    refused = 0
+    rng = np.random.default_rng(0)
+    data = jpeg(quality=95)
+    begin = headers_end(data)
+    for _ in range(40):
+        place = int(rng.integers(begin, len(data) - 4096))
+        for middle in (b"", bytes(2048), rng.bytes(2048)):
+            refused += reason(data[:place] + middle + data[place + 2048 :]) is not None
+    assert refused >= 118  # of 120: the decoder may fall into step by chance
+
+
+def test_a_progressive_jpeg_without_its_last_scans_is_truncated() -> None:
+    data = jpeg(progressive=True)
+    begin = data.index(b"\xff\xda") + 2
+    while (scan := data.find(b"\xff\xda", begin)) > 0:
+        assert reason(data[:scan] + END_OF_IMAGE) == Quarantine.TRUNCATED
+        begin = scan + 2
+
+
+def test_odd_headers_hide_no_missing_data() -> None:
+    data = jpeg()
+    end_of_first = 4 + int.from_bytes(data[4:6], "big")
+    for odd in (
+        data.replace(b"JFIF\0\1", b"JFIF\0\7"),
+        data[:end_of_first] + b"junk" + data[end_of_first:],
+        data.replace(b"\x11\3\x11\0\x3f\0", b"\x11\3\x11\0\0\0"),
+    ):
+        assert odd != data
+        assert reason(odd) is None
+        assert reason(odd[: len(odd) * 2 // 3] + END_OF_IMAGE) == Quarantine.TRUNCATED
+
+
 @pytest.mark.parametrize("file_format", ["JPEG", "JPEG progressive", "JPEG grey"])
 def test_the_strict_decoder_gives_pillows_pixels(file_format: str) -> None:
     data = encoded(file_format)
