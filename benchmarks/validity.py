@@ -29,7 +29,7 @@ from curator.audits.plan import (
     next_promise,
 )
 from curator.audits.planner import choose_plan
-from curator.audits.test import AuditOutcome, close_audit, most_wrong_unseen
+from curator.audits.test import AuditOutcome, close_audit, most_wrong
 from curator.base.arrays import BoolArray, IntArray
 from curator.base.vocabulary import AuditScope
 from tests.audits.cases import adversary
@@ -246,7 +246,7 @@ def whole_frame(runs: int) -> float:
     """The worst over true numbers of the chance that the bound for the unseen is too low."""
     size, sample = 8_000, 400
     generator = np.random.default_rng(9)
-    bounds = np.array([most_wrong_unseen(size, sample, errors, RISK) for errors in range(sample)])
+    bounds = np.array([most_wrong(size, sample, errors, RISK) - errors for errors in range(sample)])
     worst = 0.0
     for wrong in (24, 60, 150, 400):
         found = generator.hypergeometric(wrong, size - wrong, sample, size=runs)

@@ -28,7 +28,7 @@ from curator.audits.plan import (
     next_promise,
     simple_random_plan,
 )
-from curator.audits.test import most_wrong_unseen
+from curator.audits.test import most_wrong
 from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.base.progress import SILENT, Progress
 from curator.base.text import count
@@ -419,7 +419,7 @@ def _plan_bound(
     expected_errors = round(float(frame.estimated_error.mean()) * sample)
     unseen = len(frame) - sample
     clean, likely = (
-        most_wrong_unseen(len(frame), sample, errors, promise.risk) / unseen
+        (most_wrong(len(frame), sample, errors, promise.risk) - errors) / unseen
         for errors in (0, expected_errors)
     )
     name = settings.classes.name_of(str(scope))

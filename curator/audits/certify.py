@@ -23,7 +23,6 @@ from curator.audits.test import (
     AuditOutcome,
     AuditResult,
     CertifiedSet,
-    can_still_pass,
     close_audit,
 )
 from curator.base.arrays import BoolArray, CodeArray, FloatArray, IntArray
@@ -85,8 +84,8 @@ class CertifyReport:
 class _Closing:
     """An audit with everything that its test and its commit need, read once.
 
-    `left` and `called_other` are (images,), see `close_audit`. `promoted_ids` (rising),
-    `promoted_positive` and `promoted_probability` are the promoted labels of the audit's scope.
+    `left` is (images,), see `close_audit`. `promoted_ids` (rising), `promoted_positive` and
+    `promoted_probability` are the promoted labels of the audit's scope.
     """
 
     record: AuditRecord
@@ -97,7 +96,6 @@ class _Closing:
     answers: AuditAnswers
     outcomes: CodeArray
     left: BoolArray
-    called_other: BoolArray
     promoted_ids: IntArray
     promoted_positive: BoolArray
     promoted_probability: FloatArray
@@ -118,7 +116,6 @@ def certify(workspace: Workspace, *, progress: Progress = SILENT) -> CertifyRepo
             closing.draw,
             closing.outcomes,
             left=closing.left,
-            called_other=closing.called_other,
             miss_rate=closing.record.overlooked,
         )
         committed, certificate = _commit(catalogue, settings, closing, result, progress)
@@ -151,13 +148,13 @@ def _gather(catalogue: Catalogue, record: AuditRecord) -> _Closing:
     outcomes = outcomes_of(answers)
     frame, plan, draw = drawn_again(record, rows)
     if answers.waiting:
-        raise _unfinished(record, answers, can_pass=can_still_pass(frame, plan, draw, outcomes))
+        raise _unfinished(record, answers)
     if not np.array_equal(draw.image_ids, answers.image_ids):
         raise DataError(
             f"The images of audit {record.audit_id} are not those that were drawn.",
             "`curator verify` says more; restore the workspace from a backup.",
         )
-    left, called_other = frames.unavailable(catalogue, record.frame_id)
+    left = frames.unavailable(catalogue, record.frame_id)
     if record.kind is AuditKind.MISSED:
         # It is about what images are, not about what is promoted: images labelled since stay in.
         left = np.zeros(len(frame), dtype=np.bool_)
@@ -173,7 +170,6 @@ def _gather(catalogue: Catalogue, record: AuditRecord) -> _Closing:
         answers=answers,
         outcomes=outcomes,
         left=left,
-        called_other=called_other,
         promoted_ids=ids,
         promoted_positive=positive,
         promoted_probability=probability,
@@ -219,13 +215,8 @@ def outcomes_of(answers: AuditAnswers) -> CodeArray:
     return np.array(outcomes, dtype=np.int8)
 
 
-def _unfinished(record: AuditRecord, answers: AuditAnswers, *, can_pass: bool) -> DataError:
-    spare = (
-        ""
-        if can_pass
-        else " It cannot pass any more, whatever they turn out to be: `curator audit --abandon`"
-        " spares you the rest."
-    )
+def _unfinished(record: AuditRecord, answers: AuditAnswers) -> DataError:
+    # Nothing is said about how it stands: who can still take answers back must not know.
     again = int(answers.contradicted.sum())
     changed = (
         f" {count(again, 'image')} called something else since the answer: answer again."
@@ -236,7 +227,7 @@ def _unfinished(record: AuditRecord, answers: AuditAnswers, *, can_pass: bool) -
         f"{answers.waiting:,} of the {record.sample:,} images of audit {record.audit_id} have no"
         f" answer yet, so nothing was tested.{changed}",
         "Go on with `curator audit`, or `curator queue audit` and `curator label FILE --origin"
-        f" audit`. An image that you skip, or cannot tell, counts as wrong.{spare}",
+        " audit`. An image that you skip, or cannot tell, counts as wrong.",
     )
 
 
@@ -335,7 +326,6 @@ def _new_certificate(
                     "allowed": tested.step.allowed,
                     "critical": tested.step.critical,
                     "errors": tested.errors,
-                    "refuted": tested.refuted,
                     "passed": tested.passed,
                 }
                 for tested in result.steps
@@ -379,9 +369,8 @@ def _explain(
     wrong = f"{certificate.wrong:,} ({certificate.bound:.2%})"
     if record.kind is AuditKind.PROMISE:
         return (
-            f"At most {certificate.max_error:.3g} of the {certificate.certified:,} certified labels"
-            f" are wrong, {confidence}: {unconfirmed} audited ones were not confirmed, so at most"
-            f" {wrong} of those that nobody has seen are wrong."
+            f"At most {wrong} of the {certificate.certified:,} certified labels, which nobody has"
+            f" seen, are wrong, {confidence}; {unconfirmed} audited ones were not confirmed."
         )
     bounded = (
         f"{unconfirmed} audited images were not confirmed. At most {wrong} of the"

@@ -17,6 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ LARGEST_SHARE = 0.5
 
 _SMALLEST_RISK = 1e-6
 _ROUNDING = 1e-9
+_FINEST_SHARE = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,16 @@ def error_to_test(max_error: float, miss_rate: float) -> float:
     """
     if not 0.0 <= miss_rate < 1.0:
         raise ValueError(f"an annotator who overlooks {miss_rate} of the errors")
-    return max_error * (1.0 - miss_rate)
+    return float(exact_share(max_error) * (1 - exact_share(miss_rate)))
+
+
+def exact_share(share: float) -> Fraction:
+    """The decimal that a float stands for: 0.1 is 1/10, and 0.03 * 0.82 is 123/5000.
+
+    A count of images must not depend on the last bit of a float: 41 / (1 - 0.18) is 50 images,
+    and 49.99999999999999 as a float.
+    """
+    return Fraction(share).limit_denominator(_FINEST_SHARE)
 
 
 class Design(StrEnum):
@@ -288,7 +299,8 @@ def exact_tests(sizes: IntArray, drawn: IntArray, promise: Promise) -> tuple[Int
 
 def allowed_wrong(unseen: IntArray, max_error: float) -> IntArray:
     """The most wrong labels that the promise allows among so many images, (sets,)."""
-    allowed: IntArray = np.floor(max_error * unseen + _ROUNDING).astype(np.int64)
+    share = exact_share(max_error)
+    allowed: IntArray = unseen * share.numerator // share.denominator
     return allowed
 
 

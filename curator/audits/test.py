@@ -5,9 +5,9 @@ class, unsure, skipped, not showable. Nothing is replaced, nothing is looked at 
 test runs its steps once, from strict to loose, and ends at the first failure; a simple random
 sample bounds the error of the rest of its set.
 
-Images may leave the frame between draw and test: a person labels them, or files vanish. While
-the test holds, every set that passed has no more wrong labels than it was allowed; what follows
-for the images that are left is plain counting, and no new test is made.
+Images may leave the frame between draw and test, because their files vanish. While the test
+holds, every set that passed has no more wrong labels than it was allowed, so no more are wrong
+among those that are left, and no new test is made.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ import numpy as np
 
 from curator.audits.draw import AuditDraw
 from curator.audits.frame import Frame, certified_set_digest, check_same_frame
-from curator.audits.plan import AuditPlan, AuditStep, Design
+from curator.audits.plan import AuditPlan, AuditStep, Design, exact_share
 from curator.base.arrays import BoolArray, CodeArray, IntArray
 from curator.errors import DataError
-
-_ROUNDING = 1e-9
 
 
 class AuditOutcome(IntEnum):
@@ -39,14 +37,10 @@ class AuditOutcome(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """A step that was tested.
-
-    Of the `errors`, which are all that was not confirmed, `refuted` were called the other class.
-    """
+    """A step that was tested; `errors` are all that was not confirmed."""
 
     step: AuditStep
     errors: int
-    refuted: int
     passed: bool
 
 
@@ -97,16 +91,14 @@ def close_audit(
     outcomes: CodeArray,
     *,
     left: BoolArray | None = None,
-    called_other: BoolArray | None = None,
     miss_rate: float = 0.0,
 ) -> AuditResult:
     """Test a nested plan, or bound the rest of a simple random sample.
 
-    `outcomes` is (sample,) of `AuditOutcome` in the order of the draw. `left` and
-    `called_other`, both (images,), mark images that cannot be promoted any more, and those of
-    them that a person has called the other class. The plan was made for an annotator who
-    overlooks the share `miss_rate` of the wrong labels. Raises DataError if an image is still
-    open, or if frame, plan and draw do not belong together.
+    `outcomes` is (sample,) of `AuditOutcome` in the order of the draw. `left`, (images,), marks
+    images that cannot be promoted any more. The plan was made for an annotator who overlooks
+    the share `miss_rate` of the wrong labels. Raises DataError if an image is still open, or if
+    frame, plan and draw do not belong together.
     """
     check_same_frame(frame, plan.frame_digest)
     if draw.plan_digest != plan.digest:
@@ -124,64 +116,48 @@ def close_audit(
         )
     positive = frame.positive[draw.ranks]
     wrong = outcomes != _confirming(positive)
-    # Called the other class: wrong labels that have left the set. What nobody could settle counts
-    # as wrong in the test, but may be right, so nothing is subtracted for it.
-    refuted = outcomes == _confirming(~positive)
     errors = int(wrong.sum())
     audited = np.zeros(len(frame), dtype=np.bool_)
     audited[draw.ranks] = True
-    nowhere = np.zeros(len(frame), dtype=np.bool_)
-    gone = ~audited & (nowhere if left is None else left)
+    gone = np.zeros(len(frame), dtype=np.bool_) if left is None else left & ~audited
+    noticed = 1 - exact_share(miss_rate)
     if plan.design is Design.SIMPLE_RANDOM:
-        called = int(refuted.sum())
-        at_most = most_wrong_unseen(
-            len(frame), plan.sample, errors, plan.promise.risk, refuted=called
-        )
-        # Those that the annotator may have overlooked, and none of those that were found.
-        at_most = int((at_most + called) / (1.0 - miss_rate)) - called
-        at_most = min(at_most, int((~audited & ~gone).sum()))
+        # Called the other class: they have left, and a bound on all that would be called so
+        # holds for the rest without them. What nobody could settle may be right and stays in.
+        called = int((outcomes == _confirming(~positive)).sum())
+        whole = most_wrong(len(frame), plan.sample, errors, plan.promise.risk)
+        unseen = int((~audited & ~gone).sum())
+        at_most = min(int(whole / noticed) - called, unseen)
         rest = _certified_set(frame, len(frame), at_most, plan.sample, errors, audited, gone)
         return AuditResult(errors=errors, steps=(), certified=rest, widest=rest)
 
-    steps = _run_steps(plan, draw, wrong, refuted)
-    promised = plan.promise.max_error / (1.0 - miss_rate)
-    refuted_gone = gone & (nowhere if called_other is None else called_other)
+    steps = _run_steps(plan, draw, wrong)
     certified: CertifiedSet | None = None
     widest: CertifiedSet | None = None
     for result in reversed([result for result in steps if result.passed]):
         step = result.step
-        # At most `allowed` labels are wrong that the annotator would call wrong, so in total at
-        # most this many. Those called the other class have left the set and are subtracted; what
-        # was unsure, skipped or not to be shown may have been right and is not.
-        at_most = int(step.allowed / (1.0 - miss_rate) + _ROUNDING)
-        # The test of an annotator who overlooks errors is about those that are noticed, so wrong
-        # labels that were found elsewhere may be among the overlooked ones.
-        elsewhere = 0 if miss_rate else int(refuted_gone[: step.size].sum())
-        at_most = max(at_most - result.refuted - elsewhere, 0)
+        # `allowed` counts wrong labels that the annotator would notice. Nothing is subtracted
+        # for those that were found: a right label called wrong would be subtracted, too.
+        at_most = int(step.allowed / noticed)
         candidate = _certified_set(
             frame, step.size, at_most, step.drawn, result.errors, audited, gone
         )
         if not len(candidate.ranks):
             continue
         widest = widest or candidate
-        if candidate.bound <= promised + _ROUNDING:
+        if at_most * noticed <= exact_share(plan.promise.max_error) * len(candidate.ranks):
             certified = candidate
             break
     return AuditResult(errors=errors, steps=steps, certified=certified, widest=widest)
 
 
-def _run_steps(
-    plan: AuditPlan, draw: AuditDraw, wrong: BoolArray, refuted: BoolArray
-) -> tuple[StepResult, ...]:
+def _run_steps(plan: AuditPlan, draw: AuditDraw, wrong: BoolArray) -> tuple[StepResult, ...]:
     """The steps of a nested test, from strict to loose, up to the first that fails."""
     results = []
     for step in plan.steps:
-        inside = draw.ranks < step.size
-        errors = int(wrong[inside].sum())
+        errors = int(wrong[draw.ranks < step.size].sum())
         passed = errors <= step.critical
-        results.append(
-            StepResult(step=step, errors=errors, refuted=int(refuted[inside].sum()), passed=passed)
-        )
+        results.append(StepResult(step=step, errors=errors, passed=passed))
         if not passed:
             # A larger set may pass by chance: to go on would break the promised risk.
             break
@@ -211,40 +187,24 @@ def _certified_set(
     )
 
 
-def can_still_pass(frame: Frame, plan: AuditPlan, draw: AuditDraw, outcomes: CodeArray) -> bool:
-    """Whether an audit can still certify anything if every open image turns out right.
-
-    If not, the remaining decisions can be spared.
-    """
-    if plan.design is Design.SIMPLE_RANDOM:
-        return True
-    wrong = (outcomes != AuditOutcome.OPEN) & (outcomes != _confirming(frame.positive[draw.ranks]))
-    first = plan.steps[0]
-    return int(wrong[draw.ranks < first.size].sum()) <= first.critical
-
-
-def most_wrong_unseen(
-    size: int, sample: int, errors: int, risk: float, *, refuted: int | None = None
-) -> int:
-    """Upper bound on the wrong labels among the images of a set that a sample did not show.
+def most_wrong(size: int, sample: int, errors: int, risk: float) -> int:
+    """Upper bound on the wrong labels of a set, those in its sample among them.
 
     Inverts the exact hypergeometric tails: every number of wrong images in the set that
     would give so few errors with a chance of at most `risk` is excluded (Buonaccorsi, 1987,
-    The American Statistician 41). Of the `errors`, `refuted` (default: all) are known to
-    be wrong and have left the set; the others were not confirmed, but may be right. Raises
-    ValueError unless 0 <= refuted <= errors <= sample <= size and 0 < risk < 1.
+    The American Statistician 41). Raises ValueError unless 0 <= errors <= sample <= size and
+    0 < risk < 1.
     """
     from scipy.stats import hypergeom
 
-    departed = errors if refuted is None else refuted
-    if not 0 <= departed <= errors <= sample <= size or not 0.0 < risk < 1.0:
+    if not 0 <= errors <= sample <= size or not 0.0 < risk < 1.0:
         raise ValueError(f"{errors} errors in {sample} of {size} images at a risk of {risk}")
     low, high = errors, size - sample + errors
     while low < high:
         middle = (low + high + 1) // 2
         likely = float(hypergeom.cdf(errors, size, middle, sample)) > risk
         low, high = (middle, high) if likely else (low, middle - 1)
-    return min(low - departed, size - sample)
+    return low
 
 
 def _confirming(positive: BoolArray) -> CodeArray:

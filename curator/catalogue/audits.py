@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from curator.base.arrays import BoolArray, FloatArray, IntArray
+from curator.base.text import count
 from curator.base.vocabulary import (
     AuditKind,
     AuditScope,
@@ -28,7 +29,7 @@ from curator.base.vocabulary import (
     LocationState,
     Origin,
 )
-from curator.catalogue.bulk import CHUNK, Fetched, chunked, column
+from curator.catalogue.bulk import CHUNK, Fetched, batch, chunked, column
 from curator.catalogue.current_labels.sql import head_of
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.frames import check_whole
@@ -37,6 +38,7 @@ from curator.catalogue.models import (
     AuditFrame,
     AuditItem,
     Claim,
+    FrameMember,
     ImageState,
     LabelEvent,
     LabelEventColumns,
@@ -44,7 +46,7 @@ from curator.catalogue.models import (
     Skip,
 )
 from curator.catalogue.queues import NO_FILTER, QueueFilter
-from curator.errors import BusyError
+from curator.errors import BusyError, DataError
 
 QUEUE = "audit"
 """The queue in which an audit is answered."""
@@ -238,6 +240,37 @@ def end(
     )
     connection.execute(update, rows)
     connection.execute(sa.update(Audit).where(is_open).values(state=state, closed_at=now()))
+
+
+def refuse_frame(connection: Connection) -> None:
+    """Raises DataError if decisions of `batch` are about the open audit and are no answers to it.
+
+    A label from elsewhere would change what the audit is about, in a way that its draw knows
+    nothing of. The database decides, in the transaction of the labels: no audit can be opened
+    between looking and recording.
+    """
+    opened = _records(connection, Audit.c.state == AuditState.OPEN)
+    if not opened:
+        return
+    record, item = opened[0], AuditItem.c
+    is_drawn = sa.exists().where(
+        item.audit_id == record.audit_id, item.image_id == batch.c.image_id
+    )
+    query = (
+        sa.select(sa.func.count())
+        .select_from(batch)
+        .join(FrameMember, FrameMember.c.image_id == batch.c.image_id)
+        .where(FrameMember.c.frame_id == record.frame_id)
+        .where(sa.or_(batch.c.origin != Origin.AUDIT, ~is_drawn))
+    )
+    refused = connection.execute(query).scalar_one()
+    if refused:
+        raise DataError(
+            f"{count(refused, 'decision')} would change labels that audit {record.audit_id} is"
+            f" about, which is open ({record.answered:,} of {record.sample:,} answered).",
+            "Nothing was recorded. Finish the audit with `curator audit` and `curator certify`, or"
+            " give it up with `curator audit --abandon`; then record them.",
+        )
 
 
 def answers_of(catalogue: Catalogue, record: AuditRecord) -> AuditAnswers:

@@ -211,22 +211,15 @@ def frame_rows(catalogue: Catalogue, frame_id: int) -> FrameRows:
     )
 
 
-def unavailable(catalogue: Catalogue, frame_id: int) -> tuple[BoolArray, BoolArray]:
+def unavailable(catalogue: Catalogue, frame_id: int) -> BoolArray:
     """Images of a frame that no round could promote now, in the order of places, (images,).
 
-    A person has labelled them since, they are blocked, or cannot be used any more. The second
-    array marks those of them that stand as the other class.
+    A person has labelled them since, they are blocked, or cannot be used any more.
     """
     member, state = FrameMember.c, ImageState.c
     people = sa.and_(state.standing.is_not(None), state.origin != Origin.PROMOTED)
-    gone = sa.or_(state.usable == 0, people, Block.c.image_id.is_not(None))
-    other = sa.and_(
-        people,
-        state.standing.in_([CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE]),
-        state.standing != member.label,
-    )
     query = (
-        sa.select(gone, other)
+        sa.select(sa.or_(state.usable == 0, people, Block.c.image_id.is_not(None)))
         .select_from(FrameMember)
         .join(ImageState, state.image_id == member.image_id)
         .outerjoin(Block, Block.c.image_id == member.image_id)
@@ -235,5 +228,4 @@ def unavailable(catalogue: Catalogue, frame_id: int) -> tuple[BoolArray, BoolArr
     )
     with catalogue.read() as connection:
         rows = raw_rows(connection.execute(query))
-    left, wrong = zip(*rows, strict=True) if rows else ((), ())
-    return column(map(bool, left), np.bool_), column(map(bool, wrong), np.bool_)
+    return column((bool(left) for (left,) in rows), np.bool_)

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 
 from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split
+from curator.catalogue import audits
 from curator.catalogue.bulk import (
     CHUNK,
     Query,
@@ -173,11 +174,13 @@ def record_decisions(
     nothing. With `replace`, current human labels of these images that say otherwise are
     retracted first, so that an import settles instead of contradicting. The first human
     label of a unit pins its split; `splits` and `seed` may set its unit aside. Images leave
-    the block list. Raises DataError if an image id is unknown or an origin is not a person's.
+    the block list. Raises DataError if an image id is unknown, an origin is not a person's, or
+    an image is in the frame of the open audit and this is no answer that it asks for.
     """
     with catalogue.write() as connection:
         count = fill(connection, emptied(connection, batch), map(_batch_row, enumerate(decisions)))
         _refuse_unknown(connection)
+        audits.refuse_frame(connection)
         emptied(connection, touched)
         images = sa.select(batch.c.image_id).distinct()
         connection.execute(sa.insert(touched).from_select(["image_id"], images))
@@ -239,8 +242,8 @@ def retract(
 ) -> int:
     """Take back human decisions; returns how many were not taken back before.
 
-    Raises DataError if an id is no human decision. The label before (an earlier decision, else
-    a promotion) is then current again.
+    Raises DataError if an id is no human decision, or as `record_decisions` does for the open
+    audit. The label before (an earlier decision, else a promotion) is then current again.
     """
     ids_to_retract = sorted(set(event_ids))
     with catalogue.write() as connection:
@@ -256,6 +259,21 @@ def retract(
                 f"Event {missing[0]} is not a decision of a person.",
                 "Only decisions of people can be taken back; rounds are rolled back.",
             )
+        fill(
+            connection,
+            emptied(connection, batch),
+            (
+                {
+                    "position": position,
+                    "image_id": event.image_id,
+                    "label": event.label,
+                    "origin": event.origin,
+                    "method": event.method,
+                }
+                for position, event in enumerate(events.values())
+            ),
+        )
+        audits.refuse_frame(connection)
         who = _who(actor, session)
         rows = [
             {

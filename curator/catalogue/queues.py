@@ -8,7 +8,7 @@ reviewer asks; a rare filter may walk the pool once. Score means the current sco
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -48,13 +48,11 @@ from curator.statistics.folds import in_proportion_to_error
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueFilter:
     """What a queue leaves out: skips of `session` in `queue`, living claims of other
-    sessions, and images of an open audit, which must not be seen with their scores (unless
-    `audited`).
+    sessions, and images of an open audit, which must not be seen with their scores.
     """
 
     session: str | None = None
     queue: str = ""
-    audited: bool = False
 
 
 NO_FILTER = QueueFilter()
@@ -104,7 +102,7 @@ FEW = 5_000
 
 def _passes(leave_out: QueueFilter) -> list[sa.ColumnElement[bool]]:
     """Conditions on `image_state` for what a filter does not leave out."""
-    conditions: list[sa.ColumnElement[bool]] = [] if leave_out.audited else [~in_open_audit()]
+    conditions: list[sa.ColumnElement[bool]] = [~in_open_audit()]
     image_id = ImageState.c.image_id
     if leave_out.session is not None:
         claimed = sa.exists().where(
@@ -128,17 +126,6 @@ def in_open_audit() -> sa.Exists:
         Audit.c.id == AuditItem.c.audit_id,
         Audit.c.state == AuditState.OPEN,
     )
-
-
-def audited_ids(catalogue: Catalogue) -> set[int]:
-    """The images drawn for the audit that is open; none without one."""
-    query = (
-        sa.select(AuditItem.c.image_id)
-        .join(Audit, Audit.c.id == AuditItem.c.audit_id)
-        .where(Audit.c.state == AuditState.OPEN)
-    )
-    with catalogue.read() as connection:
-        return set(connection.execute(query).scalars())
 
 
 def borderline(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
@@ -246,11 +233,8 @@ def random_unlabelled(
 def random_without_human(
     catalogue: Catalogue, *, size: int, seed: int, leave_out: QueueFilter = NO_FILTER
 ) -> list[int]:
-    """A uniform random sample of images without a human label (`calibration`), promoted or not.
-
-    It is labelled blind, so images of an open audit may be in it.
-    """
-    return _drawn(catalogue, _WITHOUT_HUMAN, size, seed, replace(leave_out, audited=True))
+    """A uniform random sample of images without a human label (`calibration`), promoted or not."""
+    return _drawn(catalogue, _WITHOUT_HUMAN, size, seed, leave_out)
 
 
 def informative(

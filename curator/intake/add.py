@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from curator.audits.audit import refuse_open_audit
 from curator.base.progress import SILENT, Progress, Stage
 from curator.base.values import FileStamp, InspectedFile, PreviewPlace
 from curator.base.vocabulary import Label, LocationState, Quarantine
@@ -119,7 +120,8 @@ def add(
     `label` (a class name) makes everything readable there a seed label, also what was
     known before; `subfolders_are_classes` takes the label from the subfolder. `rehash`
     reads every file again. Raises UsageError for a label that is no class, DataError if
-    a path does not exist or nothing at all was readable, BusyError if an `add` is running.
+    a path does not exist, nothing at all was readable, or labels are given while an audit is
+    open; BusyError if an `add` is running.
     """
     started = time.monotonic()
     state_folder = workspace.root / STATE_FOLDER
@@ -127,6 +129,8 @@ def add(
     rules = label_rules(
         workspace.settings.classes, resolved, label=label, by_subfolder=subfolders_are_classes
     )
+    if rules:
+        refuse_open_audit(workspace.catalogue, "labels by folder")
     terms = WalkTerms(name=source, licence=licence, attribution=attribution)
     labels = FolderLabels(workspace, rules, actor)
     with (

@@ -28,6 +28,7 @@ from curator.review.queues import (
     QueueRequest,
     borderline,
     choose,
+    refuse_while_audited,
 )
 from curator.settings.file import nearest
 from curator.workspace import Workspace
@@ -55,7 +56,7 @@ class ImageSource:
     """The images of one queue.
 
     Raises UsageError if there is no such queue to review, DataError if it is `audit` and none
-    is open.
+    is open, or if an audit is open that is about the images of another queue.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class ImageSource:
         progress: Progress = SILENT,
     ) -> None:
         _refuse_unknown(queue, view)
+        refuse_while_audited(workspace, queue)
         self.queue = queue
         self.like = like
         self.view = view

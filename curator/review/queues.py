@@ -9,13 +9,13 @@ same queue.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.audits.audit import required
+from curator.audits.audit import refuse_open_audit, required
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, code_of
 from curator.catalogue import audits, queues
@@ -55,8 +55,8 @@ USUAL_SIZE = 100
 LABELLED_LIMIT = 16_384
 """Most labelled images that unlabelled ones are compared with; a random sample beyond that."""
 
-_IN_FEATURE_SPACE = ("diverse", "similar", "unfamiliar")
-"""Queues that look through the pool itself; the others are asked of the catalogue."""
+_BESIDE_AUDITS = ("audit", "suspect", "conflict", "quarantine")
+"""Queues that can be used while an audit is open: of images that are in no frame."""
 
 WHOLE_AUDIT = 1_000_000_000
 
@@ -114,6 +114,7 @@ def queue(
     """
     if size is not None and size < 1:
         raise UsageError(f"A queue of {size} images is none.", "Give --size a number above 0.")
+    refuse_while_audited(workspace, name)
     request = QueueRequest(
         workspace=workspace,
         size=size or (WHOLE_AUDIT if name == "audit" else USUAL_SIZE),
@@ -129,11 +130,16 @@ def choose(name: str, request: QueueRequest) -> list[int]:
     """The ids of a queue's first images. Raises as `queue` does."""
     if name not in _CHOOSERS:
         raise UsageError(f"There is no queue `{name}`.", f"Choose from {', '.join(QUEUES)}.")
-    if name not in _IN_FEATURE_SPACE:
-        return _CHOOSERS[name](request)
-    audited = queues.audited_ids(request.workspace.catalogue)
-    wider = replace(request, size=request.size + len(audited))
-    return [i for i in _CHOOSERS[name](wider) if i not in audited][: request.size]
+    return _CHOOSERS[name](request)
+
+
+def refuse_while_audited(workspace: Workspace, name: str) -> None:
+    """Raises DataError for a queue whose images the open audit is about, if there is one.
+
+    Their labels would be refused one by one, and to see them with their scores would spoil it.
+    """
+    if name in QUEUES and name not in _BESIDE_AUDITS:
+        refuse_open_audit(workspace.catalogue, f"labels from the queue `{name}`")
 
 
 def queue_rows(

@@ -18,7 +18,6 @@ from curator.review.queue_files import queue_csv
 from curator.review.queues import queue
 from curator.review.session import ReviewSession
 from tests.support.audited import Pool, make_pool
-from tests.support.filled import decide
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +56,7 @@ def test_the_queue_is_the_whole_draw_and_says_nothing_else(pool: Pool) -> None:
 
 
 def test_a_calibration_sample_is_blind_as_csv_too(pool: Pool) -> None:
+    abandon(pool.workspace)
     rows = queue(pool.workspace, "calibration", size=20)
     assert len(rows) == 20
     assert queue_csv(rows).splitlines()[0] == "path,sha256,label"
@@ -110,9 +110,8 @@ def test_without_an_open_audit_there_is_nothing_to_answer(pool: Pool) -> None:
         queue(pool.workspace, "audit")
 
 
-def test_a_label_from_elsewhere_is_no_blind_answer(pool: Pool) -> None:
+def test_what_is_skipped_does_not_come_again_and_is_still_open(pool: Pool) -> None:
     first, second = waiting(pool)[:2]
-    decide(pool.workspace, [first], Label.POSITIVE, Origin.REVIEW)
     with ReviewSession(pool.workspace, "audit", actor="anna") as desk:
         card = desk.current()
         assert card is not None

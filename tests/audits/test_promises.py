@@ -94,7 +94,6 @@ def test_a_restated_bound_is_true_whenever_the_steps_that_passed_are(
         draw,
         outcomes[draw.ranks].astype(np.int8),
         left=left,
-        called_other=wrong,
         miss_rate=overlooked,
     )
     for one in (verdict.certified, verdict.widest):

@@ -12,7 +12,7 @@ from scipy import stats
 
 from curator.audits.draw import draw_audit
 from curator.audits.plan import Promise, describe, error_to_test, restore, simple_random_plan
-from curator.audits.test import AuditOutcome, close_audit, most_wrong_unseen
+from curator.audits.test import AuditOutcome, close_audit, most_wrong
 from curator.base.vocabulary import AuditKind
 from curator.errors import DataError
 from tests.audits.cases import frame_of
@@ -21,7 +21,7 @@ from tests.audits.cases import frame_of
 @pytest.mark.parametrize(("size", "sample"), [(40, 10), (60, 45), (25, 24), (120, 30)])
 def test_the_bound_covers_every_number_of_wrong_labels(size: int, sample: int) -> None:
     """For each true number, the chance that the bound for the unseen is too low is within risk."""
-    bounds = [most_wrong_unseen(size, sample, errors, 0.1) for errors in range(sample + 1)]
+    bounds = [most_wrong(size, sample, errors, 0.1) - errors for errors in range(sample + 1)]
     worst = 0.0
     for wrong in range(size + 1):
         chances = stats.hypergeom.pmf(np.arange(sample + 1), size, wrong, sample)
@@ -34,7 +34,7 @@ def test_the_bound_covers_every_number_of_wrong_labels(size: int, sample: int) -
 def test_the_bound_is_where_the_tail_meets_the_risk(size: int, data: st.DataObject) -> None:
     sample = data.draw(st.integers(1, size - 1))
     errors = data.draw(st.integers(0, sample))
-    wrong = most_wrong_unseen(size, sample, errors, 0.05)
+    wrong = most_wrong(size, sample, errors, 0.05) - errors
     whole = wrong + errors
     assert stats.hypergeom.cdf(errors, size, whole, sample) > 0.05
     if wrong < size - sample:
@@ -43,16 +43,16 @@ def test_the_bound_is_where_the_tail_meets_the_risk(size: int, data: st.DataObje
 
 def test_a_large_frame_has_the_bound_of_clopper_and_pearson() -> None:
     unseen = 2_000_000 - 299
-    bound = most_wrong_unseen(2_000_000, 299, 0, 0.05) / unseen
+    bound = most_wrong(2_000_000, 299, 0, 0.05) / unseen
     assert bound == pytest.approx(0.00997, abs=2e-5)
-    assert most_wrong_unseen(500, 500, 3, 0.05) == 0
-    assert most_wrong_unseen(500, 0, 0, 0.05) == 500
+    assert most_wrong(500, 500, 3, 0.05) == 3
+    assert most_wrong(500, 0, 0, 0.05) == 500
 
 
 @pytest.mark.parametrize(("size", "sample", "errors"), [(10, 11, 0), (10, 5, 6), (10, 5, -1)])
 def test_impossible_counts_are_refused(size: int, sample: int, errors: int) -> None:
     with pytest.raises(ValueError, match="errors in"):
-        most_wrong_unseen(size, sample, errors, 0.05)
+        most_wrong(size, sample, errors, 0.05)
 
 
 @given(st.floats(0.001, 0.3), st.floats(0.0, 0.5))
@@ -73,7 +73,7 @@ def test_an_annotator_who_overlooks_errors_weakens_the_promise_as_stated() -> No
     found = generator.hypergeometric(wrong, size - wrong, sample, size=runs)
     noticed = generator.binomial(found, 2 / 3)
     passed = np.array(
-        [most_wrong_unseen(size, sample, n, 0.05) <= 0.03 * (size - sample) for n in range(20)]
+        [most_wrong(size, sample, n, 0.05) - n <= 0.03 * (size - sample) for n in range(20)]
     )
     certified = passed[np.minimum(noticed, 19)]
     left = (wrong - found) / (size - sample)
@@ -130,9 +130,24 @@ def test_only_what_was_called_the_other_class_is_subtracted_from_the_bound() -> 
     right = np.where(frame.positive[draw.ranks], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
     unsure, wrong = right.astype(np.int8), right.astype(np.int8)
     unsure[:4], wrong[:4] = AuditOutcome.UNSHOWABLE, 1 - right[:4]
-    refuted, doubted = (close_audit(frame, plan, draw, said) for said in (wrong, unsure))
-    assert refuted.errors == doubted.errors == 4
-    for result, others in ((refuted, 4), (doubted, 0)):
+    called, doubted = (close_audit(frame, plan, draw, said) for said in (wrong, unsure))
+    assert called.errors == doubted.errors == 4
+    for result, others in ((called, 4), (doubted, 0)):
         assert result.certified is not None
-        assert result.certified.wrong == most_wrong_unseen(400, 60, 4, 0.05, refuted=others)
-    assert most_wrong_unseen(400, 60, 4, 0.05, refuted=0) == 4 + most_wrong_unseen(400, 60, 4, 0.05)
+        assert result.certified.wrong == most_wrong(400, 60, 4, 0.05) - others
+
+
+@given(st.data())
+def test_slips_never_make_the_bound_of_one_set_too_low(data: st.DataObject) -> None:
+    """Exact: each number found gets the number of slips that does the most harm."""
+    size, risk = data.draw(st.integers(10, 60)), 0.1
+    sample = data.draw(st.integers(1, size // 2))
+    wrong = data.draw(st.integers(0, size))
+    bounds = [most_wrong(size, sample, errors, risk) for errors in range(sample + 1)]
+    false = 0.0
+    for found in range(min(wrong, sample) + 1):
+        chance = float(stats.hypergeom.pmf(found, size, wrong, sample))
+        slipped = range(sample - found + 1)
+        too_low = any(bounds[found + slips] - (found + slips) < wrong - found for slips in slipped)
+        false += chance * too_low
+    assert false <= risk + 1e-9

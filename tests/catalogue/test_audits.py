@@ -7,13 +7,22 @@ import pytest
 import sqlalchemy as sa
 
 from curator.audits.frame import frame_digest
-from curator.base.vocabulary import AuditKind, AuditScope, AuditState, Label, Method, Origin
+from curator.base.vocabulary import (
+    AuditKind,
+    AuditScope,
+    AuditState,
+    Label,
+    Method,
+    Origin,
+    Quarantine,
+)
 from curator.catalogue import audits, claims, frames, labels
 from curator.catalogue.audits import NewAudit
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.files import quarantine_images
 from curator.catalogue.frames import FrameRows
 from curator.catalogue.models import AuditFrame, FrameMember
-from curator.errors import BusyError
+from curator.errors import BusyError, DataError
 from tests.catalogue.builders import add_images, run_round, say
 
 pytestmark = pytest.mark.slow
@@ -102,24 +111,28 @@ def test_one_audit_is_open_at_a_time_and_about_the_head(
 def test_an_answer_is_blind_newer_than_the_audit_and_stands(
     catalogue: Catalogue, opened: audits.AuditRecord
 ) -> None:
-    say(catalogue, 3, Label.POSITIVE, origin=Origin.REVIEW, method=Method.SINGLE)
     assert audits.waiting_ids(catalogue, opened, size=None) == DRAWN
     blind(catalogue, 3, Label.NEGATIVE)
     blind(catalogue, 3, Label.UNSURE)
-    blind(catalogue, 2, Label.POSITIVE)  # not drawn
     answers = audits.answers_of(catalogue, opened)
     assert answers.labels == [Label.UNSURE, None, None]
     assert (answers.answered, answers.waiting) == (1, 2)
     newest = labels.history(catalogue, 3)[-1]
     labels.retract(catalogue, [newest.event_id], actor="tester")
     assert audits.answers_of(catalogue, opened).labels[0] == Label.NEGATIVE
-    say(catalogue, 3, Label.POSITIVE, origin=Origin.REVIEW, method=Method.SINGLE)
-    contradicted = audits.answers_of(catalogue, opened)
-    assert (contradicted.labels[0], contradicted.contradicted[0]) == (None, True)
-    assert audits.waiting_ids(catalogue, opened, size=None) == DRAWN
+
+
+def test_no_other_label_of_its_frame_is_recorded_or_taken_back(
+    catalogue: Catalogue, opened: audits.AuditRecord
+) -> None:
+    (outside,) = add_images(catalogue, 1, start=10)
+    say(catalogue, outside, Label.POSITIVE, origin=Origin.REVIEW, method=Method.SINGLE)
+    labels.retract(catalogue, [labels.history(catalogue, outside)[-1].event_id], actor="tester")
     blind(catalogue, 3, Label.NEGATIVE)
-    again = audits.answers_of(catalogue, opened)
-    assert (again.labels[0], again.contradicted.any()) == (Label.NEGATIVE, False)
+    for image_id, origin in ((2, Origin.AUDIT), (2, Origin.SEED), (3, Origin.REVIEW)):
+        with pytest.raises(DataError, match="1 decision would change labels that audit 1"):
+            say(catalogue, image_id, Label.POSITIVE, origin=origin, method=Method.BLIND)
+    assert audits.answers_of(catalogue, opened).labels == [Label.NEGATIVE, None, None]
 
 
 def test_answers_of_an_earlier_audit_are_none_of_the_next(
@@ -150,11 +163,10 @@ def test_what_is_kept_at_the_end_does_not_change_any_more(
 def test_what_cannot_be_promoted_any_more_is_known(
     catalogue: Catalogue, opened: audits.AuditRecord
 ) -> None:
-    say(catalogue, 10, Label.POSITIVE)  # place 0, and so it is in the frame
-    say(catalogue, 9, Label.POSITIVE)  # place 1, the other class there
-    left, wrong = frames.unavailable(catalogue, opened.frame_id)
-    assert np.flatnonzero(left).tolist() == [0, 1]
-    assert np.flatnonzero(wrong).tolist() == [1]
+    blind(catalogue, 5, Label.POSITIVE)  # place 5
+    quarantine_images(catalogue, {9: (Quarantine.VANISHED, "")})  # place 1
+    left = frames.unavailable(catalogue, opened.frame_id)
+    assert np.flatnonzero(left).tolist() == [1, 5]
 
 
 def test_the_scored_pool_says_who_said_what(catalogue: Catalogue) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from curator.audits.audit import audit
-from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
-from curator.catalogue import audits, labels, rounds
-from curator.catalogue.queues import audited_ids
+from curator.base.vocabulary import Label, Method, Origin
+from curator.catalogue import audits, labels
+from curator.errors import DataError
 from curator.review.queues import QUEUES, queue
 from curator.review.session import ReviewSession
 from curator.tui.screens.single import SingleScreen
 from curator.workspace import Workspace
-from tests.support.filled import decide, promote
+from tests.support.filled import promote
 from tests.tui.conftest import IMAGES, Reviewer, Seat, played
 
 pytestmark = pytest.mark.slow
@@ -84,44 +82,28 @@ async def test_what_cannot_be_shown_is_told_and_kept(
     assert now.unshowable[now.image_ids.tolist().index(first)]
 
 
-def take_back(workspace: Workspace) -> None:
-    """A round that is not sure of anything any more, and revokes what stood."""
-    catalogue = workspace.catalogue
-    ids = np.arange(1, IMAGES + 1)
-    scores = np.linspace(0.3, 0.7, IMAGES)
-    token = rounds.begin_staging(catalogue)
-    rounds.stage_scores(catalogue, token, ids, scores, scores)
-    no = np.zeros(IMAGES, dtype=bool)
-    rounds.stage_decisions(catalogue, token, ids, promote=no, positive=~no, probabilities=scores)
-    new = rounds.NewRound(
-        parent_id=rounds.head(catalogue), seed=0, settings={}, outcome={},
-        started_at=datetime.now(UTC),
-    )  # fmt: skip
-    rounds.commit_round(catalogue, token, new)
+OF_THE_POOL = [
+    name for name in QUEUES if name not in ("audit", "suspect", "conflict", "quarantine")
+]
 
 
-OPEN_TO_SCORES = [name for name in QUEUES if name not in ("audit", "calibration", "quarantine")]
-
-
-@pytest.mark.parametrize("name", [*OPEN_TO_SCORES, "contact sheet"])
-def test_images_of_an_open_audit_do_not_come_with_their_scores(
+@pytest.mark.parametrize("name", OF_THE_POOL)
+def test_the_pool_is_not_shown_with_its_scores_while_an_audit_is_open(
     audited: Workspace, name: str
 ) -> None:
-    drawn = audited_ids(audited.catalogue)
-    others = sorted(set(range(1, IMAGES + 1)) - drawn)
-    assert len(drawn) == DRAWN
-    if name in ("suspect", "conflict"):  # a person has spoken about all of them
-        decide(audited, range(1, IMAGES + 1), Label.NEGATIVE)
-        if name == "conflict":
-            decide(audited, range(1, IMAGES + 1), Label.POSITIVE)
-    elif name not in ("promoted", "contact sheet"):  # nobody has, and no round either
-        take_back(audited)
-    if name == "unfamiliar":
-        decide(audited, others[:1], Label.POSITIVE)
-    if name == "contact sheet":
-        with ReviewSession(audited, "promoted", actor="anna") as session:
-            seen = {card.image_id for card in session.page(CurrentLabel.POSITIVE, IMAGES)}
-    else:
-        seen = {row.image_id for row in queue(audited, name, size=IMAGES, like=others[0])}
-    assert not seen & drawn
-    assert len(seen) >= len(others) - 1
+    with pytest.raises(DataError, match=f"labels from the queue `{name}`"):
+        queue(audited, name, size=IMAGES, like=1)
+    with pytest.raises(DataError, match="Audit 1 is open"):
+        ReviewSession(audited, name, actor="anna", like=1)
+
+
+@played
+async def test_a_review_that_was_open_before_says_why_nothing_is_recorded(
+    seat: Seat, featured: Workspace
+) -> None:
+    promote(featured, dict.fromkeys(range(1, IMAGES + 1), 0.999))
+    async with seat("promoted", workspace=featured) as reviewer:
+        audit(featured, size=DRAWN, anyway=True)
+        await reviewer.press("a")
+        assert "audit 1 is about" in reviewer.text()
+    assert labels.own_decisions(featured.catalogue, "anna") == []
