@@ -199,7 +199,12 @@ def _heads_accuracy(request: NetworkRequest, drawn: Drawn, count: int, rest: Row
     x = _features(request, drawn)
     z = standardize(len(x), x.sum(0).astype(float), np.square(x).sum(0).astype(float)).apply(x)
     positive, folds = drawn.positive[:count], np.arange(count) % HEADS
-    known = TeachingLabels(features=z[:count], positive=positive, folds=folds)
+    known = TeachingLabels(
+        features=z[:count],
+        positive=positive,
+        folds=folds,
+        confirmed=np.zeros(count, dtype=np.bool_),
+    )
     reading = weigh_labels(known, ClassifierSettings(folds=HEADS))
     weights = reading.trust * (folds[:, None] != np.arange(HEADS))
     fitted = fit_heads(z[:count], positive, weights, regularization=reading.strength)

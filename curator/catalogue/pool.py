@@ -16,7 +16,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from curator.base.arrays import BoolArray, CodeArray, FloatArray, IntArray
-from curator.base.vocabulary import NO_CODE, CurrentLabel, Method, Origin, Split, code_of
+from curator.base.vocabulary import (
+    NO_CODE,
+    CurrentLabel,
+    EventKind,
+    Method,
+    Origin,
+    Split,
+    code_of,
+)
 from curator.catalogue.bulk import CHUNK, Query, chunked, column, columns, within
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import (
@@ -47,13 +55,14 @@ class PoolChunk:
     """A run of usable images, all arrays of one length n.
 
     `image_ids`, `feature_rows` (-1 where there is none), `unit_keys`: int64. `standing`,
-    `origin`, `split`: int8 codes. `blocked`: bool.
+    `origin`, `first_origin` (see `HumanLabels`), `split`: int8 codes. `blocked`: bool.
     """
 
     image_ids: IntArray
     feature_rows: IntArray
     standing: CodeArray
     origin: CodeArray
+    first_origin: CodeArray
     unit_keys: IntArray
     split: CodeArray
     blocked: BoolArray
@@ -65,7 +74,13 @@ class HumanLabels:
 
     Arrays of one length, ordered by image id: `image_ids`, `feature_rows` (-1 where there
     is none), `unit_keys`, `source_ids` (of the first location, -1 without one): int64;
-    `standing`, `origin`, `method`, `split`: int8 codes.
+    `standing`, `first_origin`, `first_method`, `split`: int8 codes; `confirmed`: bool.
+
+    The newest label says which class an image has. What it may measure depends on how the image
+    was chosen for its first label, taken back or not: that origin and method do not change when
+    somebody labels the image again. An image that was answered in an audit has the origin
+    `audit`, whatever came before. `confirmed`: a person has looked at the image by itself and
+    given it the class that an earlier label gave it.
     """
 
     image_ids: IntArray
@@ -73,9 +88,10 @@ class HumanLabels:
     unit_keys: IntArray
     source_ids: IntArray
     standing: CodeArray
-    origin: CodeArray
-    method: CodeArray
+    first_origin: CodeArray
+    first_method: CodeArray
     split: CodeArray
+    confirmed: BoolArray
 
 
 def pool_chunks(
@@ -107,11 +123,13 @@ def _select_pool(feature_set_id: int | None, with_features_only: bool) -> Query:
             sa.func.coalesce(FeatureRow.c.array_row, -1),
             _code(state.standing, CurrentLabel),
             _code(state.origin, Origin),
+            _first_origin(),
             state.unit_key,
             _code(state.split, Split),
             Block.c.image_id.is_not(None),
         )
         .select_from(ImageState)
+        .outerjoin(_FIRST, _FIRST.c.id == state.pinned_by)
         .join(FeatureRow, of_image, isouter=not with_features_only)
         .outerjoin(Block, Block.c.image_id == state.image_id)
         .where(IS_USABLE)
@@ -132,15 +150,20 @@ def _code(words: sa.Column[Any], vocabulary: type[StrEnum]) -> sa.ColumnElement[
 
 def _pool_chunk(connection: Connection, query: Query) -> PoolChunk:
     arrays = columns(
-        connection, query, np.int64, np.int64, np.int8, np.int8, np.int64, np.int8, np.bool_
+        connection,
+        query,
+        *(np.int64, np.int64, np.int8, np.int8, np.int8, np.int64, np.int8, np.bool_),
     )
     order = np.argsort(arrays[0], kind="stable")
-    ids, feature_rows, standing, origin, units, split, blocked = (each[order] for each in arrays)
+    ids, feature_rows, standing, origin, first_origin, units, split, blocked = (
+        each[order] for each in arrays
+    )
     return PoolChunk(
         image_ids=ids,
         feature_rows=feature_rows,
         standing=standing,
         origin=origin,
+        first_origin=first_origin,
         unit_keys=units,
         split=split,
         blocked=blocked,
@@ -161,10 +184,10 @@ def human_labels(catalogue: Catalogue, feature_set_id: int | None) -> HumanLabel
             connection,
             _select_human(feature_set_id),
             *(np.int64, np.int64, np.int64, np.int64),
-            *(np.int8, np.int8, np.int8, np.int8),
+            *(np.int8, np.int8, np.int8, np.int8, np.bool_),
         )
     order = np.argsort(arrays[0])
-    ids, feature_rows, units, sources, standing, origin, method, split = (
+    ids, feature_rows, units, sources, standing, origin, method, split, confirmed = (
         each[order] for each in arrays
     )
     return HumanLabels(
@@ -173,9 +196,51 @@ def human_labels(catalogue: Catalogue, feature_set_id: int | None) -> HumanLabel
         unit_keys=units,
         source_ids=sources,
         standing=standing,
-        origin=origin,
-        method=method,
+        first_origin=origin,
+        first_method=method,
         split=split,
+        confirmed=confirmed,
+    )
+
+
+_FIRST = LabelEvent.alias("first_event")
+"""The event of an image's first human label, as `image_state.pinned_by` records it."""
+
+
+def _first_origin() -> sa.ColumnElement[int]:
+    """The code of the origin of an image's first human label; `audit` if an audit asked for it."""
+    event = LabelEvent.alias()
+    audited = sa.exists().where(
+        event.c.image_id == ImageState.c.image_id,
+        event.c.kind == EventKind.ASSERT,
+        event.c.origin == Origin.AUDIT,
+    )
+    return sa.case(
+        # First, so that events are looked for only where there is a label.
+        (_FIRST.c.id.is_(None), NO_CODE),
+        (audited, code_of(Origin.AUDIT)),
+        else_=_code(_FIRST.c.origin, Origin),
+    )
+
+
+def is_confirmed() -> sa.ColumnElement[bool]:
+    """Whether a person looked at an image by itself and repeated a label that it had.
+
+    For a query over `image_state` joined with the `label_event` of the current label. Labels
+    that were taken back do not count.
+    """
+    before, retraction = LabelEvent.alias(), LabelEvent.alias()
+    current = LabelEvent.c
+    return sa.and_(
+        ImageState.c.standing == current.label,
+        current.method.in_([Method.SINGLE, Method.BLIND]),
+        sa.exists().where(
+            before.c.image_id == ImageState.c.image_id,
+            before.c.kind == EventKind.ASSERT,
+            before.c.label == current.label,
+            before.c.id < current.id,
+            ~sa.exists().where(retraction.c.target_id == before.c.id),
+        ),
     )
 
 
@@ -197,12 +262,14 @@ def _select_human(feature_set_id: int | None) -> Query:
             state.unit_key,
             sa.func.coalesce(source, -1),
             _code(state.standing, CurrentLabel),
-            _code(state.origin, Origin),
-            _code(LabelEvent.c.method, Method),
+            _first_origin(),
+            _code(_FIRST.c.method, Method),
             _code(state.split, Split),
+            is_confirmed(),
         )
         .select_from(ImageState)
         .join(LabelEvent, LabelEvent.c.id == state.event_id)
+        .join(_FIRST, _FIRST.c.id == state.pinned_by)
         .outerjoin(FeatureRow, of_image)
         .where(state.usable == 1, state.standing.in_(list(CurrentLabel)), state.origin.in_(people))
     )

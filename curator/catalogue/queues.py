@@ -39,7 +39,7 @@ from curator.catalogue.models import (
     ScoreRow,
     Skip,
 )
-from curator.catalogue.pool import NO_GENERATION, generation_now
+from curator.catalogue.pool import NO_GENERATION, generation_now, is_confirmed
 from curator.catalogue.sqlite import raw_rows
 from curator.errors import DataError
 from curator.statistics.folds import in_proportion_to_error
@@ -287,10 +287,10 @@ def _first_passing(
 def suspects(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
     """Human labels that the current scores contradict, the boldest contradiction first.
 
-    A score never comes from a head that was trained on the label. Labels that people gave
-    twice the same way are settled and left out. Raises DataError if there are no scores yet.
+    A score never comes from a head that was trained on the label. Labels that a person looked at
+    and repeated are settled and left out. Raises DataError if there are no scores yet.
     """
-    state, event = ImageState.c, LabelEvent.c
+    state = ImageState.c
     with catalogue.read() as connection:
         generation = _current(connection)
         of_image = sa.and_(
@@ -300,21 +300,16 @@ def suspects(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FIL
             (state.standing == CurrentLabel.POSITIVE, 1 - ScoreRow.c.probability),
             else_=ScoreRow.c.probability,
         )
-        again = sa.exists().where(
-            event.image_id == state.image_id,
-            event.kind == EventKind.ASSERT,
-            event.label == state.standing,
-            event.id != state.event_id,
-        )
         query = (
             sa.select(state.image_id)
             .join(ScoreRow, of_image)
+            .join(LabelEvent, LabelEvent.c.id == state.event_id)
             .where(
                 state.usable == 1,
                 state.standing.in_([CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE]),
                 state.origin.in_([origin for origin in Origin if origin is not Origin.PROMOTED]),
                 doubt > 0.5,
-                ~again,
+                ~is_confirmed(),
                 *_passes(leave_out),
             )
         )

@@ -68,6 +68,7 @@ class PoolSlice:
 class TrainingLabels:
     """Human labels, all arrays (rows,); no label both trains and belongs to `sampled`.
 
+    `confirmed`: a person has looked twice, so training does not doubt the label.
     `trains` may teach heads; `calibrates` may calibrate the head of its fold, out of fold;
     `representative` counts in the out-of-fold error; `sampled` is a random sample of the pool;
     `set_aside` is kept from training by the setting `splits.calibration_share` or sampled.
@@ -77,6 +78,7 @@ class TrainingLabels:
     units: IntArray
     folds: IntArray
     positive: BoolArray
+    confirmed: BoolArray
     trains: BoolArray
     calibrates: BoolArray
     representative: BoolArray

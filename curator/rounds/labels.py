@@ -82,12 +82,14 @@ def pool_slice(chunk: PoolChunk, folds: int, seed: int) -> PoolSlice:
     """What heads may do with a run of images."""
     human = is_human(chunk.standing, chunk.origin)
     trainable = (chunk.split == NO_CODE) | (chunk.split == code_of(Split.TRAIN))
+    # An answer of an audit that was taken back leaves an image that an audit has drawn.
+    audited = chunk.first_origin == code_of(Origin.AUDIT)
     return PoolSlice(
         rows=chunk.feature_rows,
         folds=fold_of(chunk.unit_keys, folds, seed),
         ranks=sampling_rank(chunk.unit_keys, seed),
-        teachable=~human & ~chunk.blocked & trainable,
-        taught=human & _teaches(chunk.standing, chunk.origin, chunk.split),
+        teachable=~human & ~chunk.blocked & trainable & ~audited,
+        taught=human & _teaches(chunk.standing, chunk.first_origin, chunk.split),
     )
 
 
@@ -102,18 +104,23 @@ def pool_labels(chunk: PoolChunk) -> CodeArray:
 
 
 def training_labels(human: HumanLabels, folds: int, seed: int) -> TrainingLabels:
-    """Positive and negative labels that have features or pixels, and what each may be used for."""
+    """Positive and negative labels that have features or pixels, and what each may be used for.
+
+    That follows from how each image was chosen for its first label. So who confirms labels that
+    scores contradict takes none of them out of an estimate or a calibration.
+    """
     usable = np.isin(human.standing, CLASS_CODES) & (human.feature_rows >= 0)
-    split, origin = human.split[usable], human.origin[usable]
+    split, origin = human.split[usable], human.first_origin[usable]
     teaches = _teaches(human.standing[usable], origin, split)
     # Decisions on a contact sheet train, but judge nothing: nobody looked at them one by one.
-    looked_at = human.method[usable] != code_of(Method.SHEET)
+    looked_at = human.first_method[usable] != code_of(Method.SHEET)
     set_aside = (split == code_of(Split.CALIBRATION)) & looked_at
     return TrainingLabels(
         rows=human.feature_rows[usable],
         units=human.unit_keys[usable],
         folds=fold_of(human.unit_keys[usable], folds, seed),
         positive=human.standing[usable] == POSITIVE_CODE,
+        confirmed=human.confirmed[usable],
         trains=teaches,
         calibrates=teaches & looked_at,
         # Reviewed images were selected because they are uncertain, so their error is too large.
@@ -148,7 +155,7 @@ def is_human(standing: CodeArray, origin: CodeArray) -> BoolArray:
     return human
 
 
-def _teaches(standing: CodeArray, origin: CodeArray, split: CodeArray) -> BoolArray:
-    a_class, teaching = np.isin(standing, CLASS_CODES), np.isin(origin, _TEACHING_ORIGINS)
+def _teaches(standing: CodeArray, first_origin: CodeArray, split: CodeArray) -> BoolArray:
+    a_class, teaching = np.isin(standing, CLASS_CODES), np.isin(first_origin, _TEACHING_ORIGINS)
     teaches: BoolArray = a_class & teaching & (split == code_of(Split.TRAIN))
     return teaches

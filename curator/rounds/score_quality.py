@@ -163,11 +163,11 @@ def quality_labels(records: NDArray[Any], human: HumanLabels) -> QualityLabels |
     scored[scored] = np.isfinite(records["raw"][positions[scored]])
     # Labels from a contact sheet were not looked at one by one.
     usable = scored & np.isin(human.standing, CLASS_CODES)
-    usable &= human.method != code_of(Method.SHEET)
-    sampled = usable & (human.origin == code_of(Origin.CALIBRATION))
+    usable &= human.first_method != code_of(Method.SHEET)
+    sampled = usable & (human.first_origin == code_of(Origin.CALIBRATION))
     sampled &= human.split == code_of(Split.CALIBRATION)
     on_pool = bool(sampled.sum() >= SAMPLE_FOR_POOL)
-    judging = sampled if on_pool else usable & (human.origin == code_of(Origin.SEED))
+    judging = sampled if on_pool else usable & (human.first_origin == code_of(Origin.SEED))
     members = np.flatnonzero(judging)
     positive = human.standing[members] == POSITIVE_CODE
     if len(members) < FEWEST or positive.all() or not positive.any():

@@ -117,11 +117,13 @@ def shortcut_warnings(
     positive = human.standing == POSITIVE_CODE
     wrong = (claimed > 0.5) != positive
     # Labels from a contact sheet were not looked at one by one, so they measure nothing.
-    measuring = _of_a_class(human) & np.isfinite(claimed) & (human.method != code_of(Method.SHEET))
-    sampled = (human.origin == code_of(Origin.CALIBRATION)) & (
+    measuring = (
+        _of_a_class(human) & np.isfinite(claimed) & (human.first_method != code_of(Method.SHEET))
+    )
+    sampled = (human.first_origin == code_of(Origin.CALIBRATION)) & (
         human.split == code_of(Split.CALIBRATION)
     )
-    on_seeds = error_estimate(wrong[measuring & (human.origin == code_of(Origin.SEED))])
+    on_seeds = error_estimate(wrong[measuring & (human.first_origin == code_of(Origin.SEED))])
     on_pool = error_estimate(wrong[measuring & sampled])
     if fails_on_pool(on_seeds, on_pool):
         warnings = [_failing(on_seeds, on_pool)]
@@ -158,7 +160,7 @@ def _of_a_class(human: HumanLabels) -> BoolArray:
 
 def _teaching(human: HumanLabels) -> BoolArray:
     origins = [code_of(Origin.SEED), code_of(Origin.REVIEW)]
-    return _of_a_class(human) & np.isin(human.origin, origins)
+    return _of_a_class(human) & np.isin(human.first_origin, origins)
 
 
 def _raw_of(records: NDArray[Any], image_ids: IntArray) -> FloatArray:

@@ -117,6 +117,7 @@ class SimulationRun:
                 units=self.pool.unit_keys[positions],
                 folds=fold_of(self.pool.unit_keys[positions], self._heads.folds, seed),
                 positive=answers,
+                confirmed=~every_label,
                 trains=every_label,
                 calibrates=every_label,
                 representative=every_label,

@@ -86,7 +86,7 @@ def study_labels(workspace: Workspace) -> StudyLabels:
         positive=human.standing == POSITIVE_CODE,
         units=human.unit_keys,
     )
-    trains = usable & (human.split == code_of(Split.TRAIN)) & np.isin(human.origin, origins)
+    trains = usable & (human.split == code_of(Split.TRAIN)) & np.isin(human.first_origin, origins)
     tests = usable & (human.split == code_of(Split.TEST))
     labels = StudyLabels(train=everything.where(trains), test=everything.where(tests))
     names = workspace.settings.classes

@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -22,17 +23,21 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from numpy.typing import NDArray
 
 from curator.base.vocabulary import Label, Method, Origin
-from curator.catalogue import checks, counts, labels, rounds
+from curator.catalogue import checks, counts, labels, pool, rounds
 from curator.catalogue.engine import Catalogue
+from curator.classifiers.protocol import TrainingLabels
+from curator.rounds.labels import training_labels
 from tests.catalogue.builders import add_images, decision, new_round, stage, standings
 
 IMAGES = list(range(1, 6))
 images = st.sampled_from(IMAGES)
 words = st.sampled_from(list(Label))
 classes = st.sampled_from([Label.POSITIVE, Label.NEGATIVE])
-origins = st.sampled_from([Origin.SEED, Origin.REVIEW, Origin.AUDIT])
+RANDOM = Origin.CALIBRATION
+origins = st.sampled_from([Origin.SEED, Origin.REVIEW, RANDOM, Origin.AUDIT])
 methods = st.sampled_from([Method.SINGLE, Method.SHEET, Method.BLIND])
 
 
@@ -56,6 +61,8 @@ class AnySequence(RuleBasedStateMachine):
         self.catalogue = Catalogue.open(self.folder / "catalogue.sqlite")
         add_images(self.catalogue, len(IMAGES))
         self.said: dict[int, list[Said]] = {image: [] for image in IMAGES}
+        self.first: dict[int, tuple[Origin, Method]] = {}
+        self.audited: set[int] = set()
         self.pictures: dict[int, dict[int, Label]] = {0: {}}
         self.parents: dict[int, int] = {}
         self.head = 0
@@ -77,6 +84,7 @@ class AnySequence(RuleBasedStateMachine):
         report = labels.record_decisions(self.catalogue, [given], actor="anna")
         assert report.last_event_id is not None
         self.said[image].append(Said(report.last_event_id, label, origin, by_import=False))
+        self._chosen(image, origin, method)
         self.blocked.discard(image)
 
     @rule(some=st.lists(images, unique=True, min_size=1), label=words, replace=st.booleans())
@@ -87,6 +95,8 @@ class AnySequence(RuleBasedStateMachine):
         fresh = [image for image in some if not self._repeats(image, label, replace)]
         retracted = sum(len(self.said[image]) for image in fresh) if replace else 0
         assert (report.recorded, report.retracted) == (len(fresh), retracted)
+        for image in some:
+            self._chosen(image, Origin.SEED, Method.IMPORT)
         for place, image in enumerate(fresh, start=1):
             if replace:
                 self.said[image].clear()
@@ -157,6 +167,49 @@ class AnySequence(RuleBasedStateMachine):
             }
             assert counts.counts(self.catalogue).blocked == len(self.blocked)
             assert rounds.lineage(self.catalogue) == self._line(self.head)
+
+    @invariant()
+    def what_labels_may_measure_depends_on_how_their_images_were_first_chosen(self) -> None:
+        if not hasattr(self, "catalogue"):
+            return
+        human = pool.human_labels(self.catalogue, None)
+        human.feature_rows[:] = human.image_ids
+        usable = training_labels(human, 5, 0)
+        purposes = dict(
+            zip(
+                usable.rows.tolist(),
+                zip(*(column.tolist() for column in self._purposes(usable)), strict=True),
+                strict=True,
+            )
+        )
+        for image, allowed in purposes.items():
+            origin, method = self.first[image]
+            looked_at = method is not Method.SHEET
+            if image in self.audited:
+                assert allowed == (False, False, False, False, looked_at and origin is RANDOM)
+                continue
+            teaches = origin in (Origin.SEED, Origin.REVIEW)
+            assert allowed == (
+                teaches,
+                teaches and looked_at,
+                origin is Origin.SEED,
+                origin is RANDOM and looked_at,
+                origin is RANDOM and looked_at,
+            )
+
+    def _purposes(self, usable: TrainingLabels) -> tuple[NDArray[np.bool_], ...]:
+        return (
+            usable.trains,
+            usable.calibrates,
+            usable.representative,
+            usable.sampled,
+            usable.set_aside,
+        )
+
+    def _chosen(self, image: int, origin: Origin, method: Method) -> None:
+        self.first.setdefault(image, (origin, method))
+        if origin is Origin.AUDIT:
+            self.audited.add(image)
 
     def _expected(self, image: int) -> tuple[str, str] | None:
         if self.said[image]:

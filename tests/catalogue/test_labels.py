@@ -159,7 +159,7 @@ def test_human_labels_come_as_arrays_in_order(catalogue: Catalogue) -> None:
         code_of(word)
         for word in (CurrentLabel.NEGATIVE, CurrentLabel.UNSURE, CurrentLabel.POSITIVE)
     ]
-    assert human.method.tolist() == [
+    assert human.first_method.tolist() == [
         code_of(word) for word in (Method.IMPORT, Method.BLIND, Method.SHEET)
     ]
     assert human.split.tolist() == [

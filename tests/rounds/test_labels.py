@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curator.base.vocabulary import CurrentLabel, Method, Origin, Split, code_of
+from curator.base.vocabulary import NO_CODE, CurrentLabel, Method, Origin, Split, code_of
 from curator.catalogue.pool import HumanLabels, PoolChunk
 from curator.classifiers.heads.frozen import check_folds
 from curator.errors import DataError
@@ -29,6 +29,10 @@ def chunk(
         feature_rows=np.array([3]),
         standing=np.array([code_of(standing)], dtype=np.int8),
         origin=np.array([code_of(origin)], dtype=np.int8),
+        # No human label has the origin of a promotion.
+        first_origin=np.array(
+            [NO_CODE if origin is Origin.PROMOTED else code_of(origin)], dtype=np.int8
+        ),
         unit_keys=np.array([123]),
         split=np.array([code_of(split)], dtype=np.int8),
         blocked=np.array([blocked]),
@@ -130,9 +134,10 @@ def human(*rows: tuple[CurrentLabel, Origin, Method, Split], feature_row: int = 
         unit_keys=np.arange(count) * 1_000,
         source_ids=np.ones(count, dtype=np.int64),
         standing=codes[0],
-        origin=codes[1],
-        method=codes[2],
+        first_origin=codes[1],
+        first_method=codes[2],
         split=codes[3],
+        confirmed=np.zeros(count, dtype=np.bool_),
     )
 
 

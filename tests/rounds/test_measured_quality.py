@@ -180,3 +180,36 @@ def test_scores_are_for_the_pool_and_not_for_seeds_with_other_shares(tmp_path: P
     assert sampled.quality is not None
     assert sampled.quality.pool_share is None
     assert sampled.quality.calibration_error < 0.12
+
+
+def test_confirming_labels_leaves_every_estimate_as_it_was(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, size=600, distance=2.5)
+    pool.label(range(150))
+    pool.label(range(150, 250), origin=Origin.CALIBRATION, method=Method.BLIND)
+    # Training must not change either, so that the same errors are measured.
+    pool.change({"classifier.doubt": "false"})
+    (before,) = rounds(pool)
+    contradicted = {row.image_id for row in queue(pool.opened, "suspect", size=100)}
+    indices = np.flatnonzero(np.isin(pool.image_ids(), list(contradicted)))
+    assert (indices < 150).sum() >= 5
+    assert (indices >= 150).sum() >= 5
+    pool.label(indices, origin=Origin.REVIEW)
+    assert not queue(pool.opened, "suspect", size=100)
+    pool.api.rollback(to=0)
+    (after,) = rounds(pool)
+    assert after.training == before.training
+    assert after.quality == before.quality
+    assert after.counts == before.counts
+
+
+def test_a_confirmed_label_is_not_doubted(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, size=400, distance=6.0)
+    pool.label(range(10, 150))
+    pool.label(range(10), lie=True)
+    (before,) = rounds(pool)
+    assert before.training.label_belief is not None
+    assert before.training.label_belief.doubted >= 8
+    pool.label(range(10), lie=True, origin=Origin.REVIEW)
+    (after,) = rounds(pool)
+    assert after.training.label_belief is not None
+    assert after.training.label_belief.doubted == 0

@@ -255,6 +255,7 @@ class FrozenHeads:
                 features=scale.apply(features.gather(labels.rows[trains])),
                 positive=labels.positive[trains],
                 folds=labels.folds[trains],
+                confirmed=labels.confirmed[trains],
             ),
             self._settings.classifier,
         )

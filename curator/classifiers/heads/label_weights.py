@@ -86,6 +86,7 @@ class TeachingLabels:
     features: Float32
     positive: BoolArray
     folds: IntArray
+    confirmed: BoolArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -140,7 +141,9 @@ def weigh_labels(labels: TeachingLabels, settings: ClassifierSettings) -> LabelW
     held_out = held_out or _fit_held_out(labels, heads, sorted(set(strength.tolist())), balanced)
     columns = [held_out.strengths.index(value) for value in strength]
     margins = held_out.margins[:, np.arange(heads), columns]
-    noise = estimate_label_noise(margins, labels.positive, held_out.counted)
+    noise = estimate_label_noise(
+        margins, labels.positive, held_out.counted, confirmed=labels.confirmed
+    )
     return LabelWeights(
         strength=strength,
         trust=np.maximum(noise.right, _LEAST_WEIGHT).astype(np.float32),
@@ -156,6 +159,7 @@ def _drawn(labels: TeachingLabels) -> TeachingLabels:
         features=labels.features[drawn],
         positive=labels.positive[drawn],
         folds=labels.folds[drawn],
+        confirmed=labels.confirmed[drawn],
     )
 
 
@@ -233,29 +237,31 @@ class NoiseEstimate:
 
 
 def estimate_label_noise(
-    margins: NDArray[np.floating], positive: BoolArray, counted: BoolArray
+    margins: NDArray[np.floating], positive: BoolArray, counted: BoolArray, *, confirmed: BoolArray
 ) -> NoiseEstimate:
     """Compare labels with margins of heads that were not taught them.
 
-    `margins` and `counted` are (rows, columns), `positive` is (rows,). The posterior mode of
+    `margins` and `counted` are (rows, columns), `positive` and `confirmed` are (rows,). A confirmed
+    label is right, whatever its margin: it shows how classes overlap. The posterior mode of
     slope, intercept and share of wrong labels in each column, by expectation maximisation
     (Dempster, Laird and Rubin, 1977). A label is flipped with the same probability whatever the
     image, as in Bootkrajang and Kabán (2012), "Label-noise robust logistic regression".
     """
     m = np.where(counted, margins, 0.0).astype(np.float64)
     side = np.where(positive, 1.0, -1.0)[:, None]
-    rows = counted.sum(axis=0)
+    rows = (counted & ~confirmed[:, None]).sum(axis=0)
     log_slope, intercept = np.zeros(m.shape[1]), np.zeros(m.shape[1])
     wrong_share = np.full(m.shape[1], _FIRST_GUESS)
     for _ in range(_STEPS):
         claimed = sigmoid(np.exp(log_slope) * m + intercept)
-        right = _right(claimed, side, wrong_share)
+        right = np.where(confirmed[:, None], 1.0, _right(claimed, side, wrong_share))
         target = np.where(side > 0, right, 1 - right)
         log_slope, intercept = _newton_step(log_slope, intercept, m, claimed, target, counted)
         wrong = ((1 - right) * counted).sum(axis=0)
         wrong_share = np.minimum(wrong / (rows + _RIGHT_BEFOREHAND), _LARGEST_SHARE)
     claimed = sigmoid(np.exp(log_slope) * m + intercept)
-    right = np.where(counted, _right(claimed, side, wrong_share), 1.0)
+    doubtful = counted & ~confirmed[:, None]
+    right = np.where(doubtful, _right(claimed, side, wrong_share), 1.0)
     return NoiseEstimate(wrong_share=wrong_share, right=right)
 
 

@@ -63,8 +63,9 @@ class Loop:
         everything = np.ones(LABELS, dtype=np.bool_)
         self.labels = TrainingLabels(
             rows=self.labelled, units=self.labelled, folds=self.folds[self.labelled],
-            positive=positive[self.labelled], trains=everything, calibrates=everything,
-            representative=everything, sampled=~everything, set_aside=~everything,
+            positive=positive[self.labelled], confirmed=~everything, trains=everything,
+            calibrates=everything, representative=everything, sampled=~everything,
+            set_aside=~everything,
         )  # fmt: skip
         rows = np.arange(IMAGES)
         self.pool = PoolSlice(

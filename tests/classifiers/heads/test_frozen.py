@@ -57,7 +57,8 @@ def labels() -> TrainingLabels:
     rows, everything = np.arange(LABELS), np.ones(LABELS, dtype=np.bool_)
     return TrainingLabels(
         rows=rows, units=rows, folds=fold_of(rows, FOLDS, 0), positive=rows % 2 == 0,
-        trains=everything, calibrates=everything, representative=everything,
+        confirmed=~everything, trains=everything, calibrates=everything,
+        representative=everything,
         sampled=~everything, set_aside=~everything,
     )  # fmt: skip
 
@@ -168,7 +169,7 @@ def test_pseudo_labels_weigh_what_they_earn(noise: float, most: float) -> None:
     assert (heads().pseudo_shares(said, teacher) == 0.5).all()
     everything = weigh_labels(
         TeachingLabels(features=np.zeros((LABELS, 1), dtype=np.float32), positive=said.positive,
-              folds=said.folds),
+              folds=said.folds, confirmed=said.confirmed),
         ClassifierSettings(folds=FOLDS, regularization=0.1, doubt=False),
     )  # fmt: skip
     features = PoolFeatures(Drawn(), [part.rows])

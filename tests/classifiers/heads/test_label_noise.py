@@ -28,10 +28,13 @@ def drawn(wrong_share: float, spread: float, seed: int, rows: int = 600) -> tupl
     return margins, positive ^ flipped
 
 
-def one_column(margins: Floats, positive: Flags) -> tuple[float, Floats]:
+def one_column(
+    margins: Floats, positive: Flags, confirmed: Flags | None = None
+) -> tuple[float, Floats]:
     found = estimate_label_noise(
-        margins[:, None], positive, np.ones((len(margins), 1), dtype=np.bool_)
-    )
+        margins[:, None], positive, np.ones((len(margins), 1), dtype=np.bool_),
+        confirmed=np.zeros(len(margins), dtype=np.bool_) if confirmed is None else confirmed,
+    )  # fmt: skip
     return float(found.wrong_share[0]), found.right[:, 0]
 
 
@@ -74,7 +77,10 @@ def test_what_does_not_count_in_a_column_changes_nothing_there() -> None:
     margins, positive = drawn(0.1, 5.0, 4)
     counted = np.ones((len(margins), 2), dtype=np.bool_)
     counted[:200, 1] = False
-    both = estimate_label_noise(np.stack([margins, margins], axis=1), positive, counted)
+    both = estimate_label_noise(
+        np.stack([margins, margins], axis=1), positive, counted,
+        confirmed=np.zeros(len(margins), dtype=np.bool_),
+    )  # fmt: skip
     share, right = one_column(margins[200:], positive[200:])
     assert both.wrong_share[1] == pytest.approx(share)
     assert both.right[200:, 1] == pytest.approx(right)
@@ -100,3 +106,14 @@ def test_it_is_told_in_plain_words() -> None:
     assert list(label_noise_sentences(as_set)) == [
         "Heads: C = 0.5, as set (classifier.regularization)."
     ]
+
+
+def test_a_confirmed_label_is_not_doubted_and_says_nothing_of_the_others() -> None:
+    margins, positive = drawn(0.1, 10.0, 4)
+    before, right = one_column(margins, positive)
+    boldest = int(right.argmin())
+    confirmed = np.arange(len(margins)) == boldest
+    share, after = one_column(margins, positive, confirmed)
+    assert right[boldest] < 0.01
+    assert after[boldest] == 1
+    assert share <= before

@@ -32,8 +32,9 @@ def drawn(
     wrong = generator.random(rows) < flipped
     folds = fold_of(np.arange(rows), FOLDS, 0)
     known = TeachingLabels(
-        features=features.astype(np.float32), positive=positive ^ wrong, folds=folds
-    )
+        features=features.astype(np.float32), positive=positive ^ wrong, folds=folds,
+        confirmed=np.zeros(rows, dtype=np.bool_),
+    )  # fmt: skip
     return known, wrong
 
 
@@ -71,8 +72,9 @@ def test_what_is_decided_for_a_head_does_not_depend_on_its_fold() -> None:
     for fold in range(FOLDS):
         own = known.folds == fold
         turned = TeachingLabels(
-            features=known.features, positive=known.positive ^ own, folds=known.folds
-        )
+            features=known.features, positive=known.positive ^ own, folds=known.folds,
+            confirmed=known.confirmed,
+        )  # fmt: skip
         after = read(turned)
         assert after.strength[fold] == before.strength[fold]
         assert after.trust[:, fold] == pytest.approx(before.trust[:, fold], abs=0.02)
@@ -100,11 +102,12 @@ def test_heads_that_would_see_one_class_have_no_say() -> None:
     features = generator.normal(0, 1, (20, 5)).astype(np.float32)
     positive, folds = np.zeros(20, dtype=np.bool_), np.arange(20) % FOLDS
     positive[:2] = True
-    known = TeachingLabels(features=features, positive=positive, folds=folds)
+    nobody = np.zeros(20, dtype=np.bool_)
+    known = TeachingLabels(features=features, positive=positive, folds=folds, confirmed=nobody)
     found = read(known)
     assert np.isfinite(found.trust).all()
     two = weigh_labels(
-        TeachingLabels(features=features, positive=positive, folds=folds % 2),
+        TeachingLabels(features=features, positive=positive, folds=folds % 2, confirmed=nobody),
         ClassifierSettings(folds=2),
     )
     assert (two.strength == USUAL_STRENGTH).all()

@@ -52,7 +52,8 @@ def labels(positive: NDArray[np.bool_] | None = None, folds: int = FOLDS) -> Tra
     return TrainingLabels(
         rows=rows, units=rows, folds=fold_of(rows, folds, 0),
         positive=HELD.positive[:LABELS] if positive is None else positive,
-        trains=everything, calibrates=everything, representative=everything, sampled=~everything,
+        confirmed=~everything, trains=everything, calibrates=everything,
+        representative=everything, sampled=~everything,
         set_aside=~everything,
     )  # fmt: skip
 
