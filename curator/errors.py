@@ -8,6 +8,7 @@ CuratorError                 exit code 3 unless noted
 ├── WorkspaceError           no workspace here, one that is broken, read-only, newer or busy
 │   ├── SettingsError        curator.toml does not say something curator understands
 │   ├── CatalogueError       the catalogue cannot be opened, migrated or trusted
+│   │   └── LostCatalogueError   it is missing, empty, damaged or another workspace's
 │   └── BusyError            another process holds the lease on this workspace
 ├── DataError                files, CSV rows or labels that cannot be used as they are
 ├── LearnError               a classifier cannot be trained or an encoder cannot be loaded
@@ -47,6 +48,16 @@ class SettingsError(WorkspaceError):
 
 class CatalogueError(WorkspaceError):
     """The catalogue cannot be opened, migrated or trusted."""
+
+
+class LostCatalogueError(CatalogueError):
+    """The catalogue is missing, empty, damaged or another workspace's: a backup is needed."""
+
+    def __init__(self, problem: str, advice: str = "") -> None:
+        super().__init__(
+            problem,
+            advice or "`curator backup --list` lists the backups, `curator restore` restores one.",
+        )
 
 
 class BusyError(WorkspaceError):

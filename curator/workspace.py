@@ -8,13 +8,14 @@ it, each in a folder of its own. Nothing here touches a source image.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curator.base.files import cannot_write, replacing, resource_folder
-from curator.errors import UsageError, WorkspaceError
+from curator.base.text import count
+from curator.errors import LostCatalogueError, UsageError, WorkspaceError
 from curator.settings.file import (
     FILE_NAME,
     as_toml,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 STATE_FOLDER = ".curator"
 CATALOGUE_NAME = "catalogue.sqlite"
+IDENTITY_NAME = "workspace-id"
+"""The file in `.curator/` that holds what the catalogue calls its workspace, too."""
 
 STARTER = """\
 # What you decided about this workspace. `curator config` lists every setting with its
@@ -89,6 +92,7 @@ def create_workspace(
     do not fit. Raises WorkspaceError if there is a workspace already, UsageError if the
     recipe is unknown, StorageError if the folder cannot be written.
     """
+    from curator.catalogue.backups import make_backup
     from curator.catalogue.engine import Catalogue
 
     folder = folder.absolute()
@@ -107,6 +111,9 @@ def create_workspace(
     except OSError as error:
         raise cannot_write(folder / STATE_FOLDER, error) from error
     catalogue = Catalogue.create(folder / STATE_FOLDER / CATALOGUE_NAME)
+    _check_identity(folder, catalogue)
+    if settings.backup.keep:
+        make_backup(catalogue.path, "init", settings.backup)
     with replacing(folder / FILE_NAME) as stream:
         stream.write(text.encode())
     return Workspace(folder, settings, catalogue)
@@ -127,12 +134,13 @@ def find_workspace(start: Path) -> Path:
     )
 
 
-def open_workspace(folder: Path) -> Workspace:
+def open_workspace(folder: Path, notify: Callable[[str], None] = lambda text: None) -> Workspace:
     """Open the workspace in `folder`; an older catalogue is migrated after a backup.
 
     What cannot be written is opened for looking only. `catalogue.warnings` says what the
-    user should know. Raises WorkspaceError (or one of its kinds) if the workspace is
-    missing, broken or newer than this curator.
+    user should know, `notify` is told what is waited for. Raises WorkspaceError (or one of its
+    kinds) if the workspace is missing, broken or newer than this curator; LostCatalogueError,
+    with what is left of it, if its catalogue is missing, empty, damaged or another workspace's.
     """
     from curator.catalogue.engine import Catalogue
 
@@ -145,7 +153,69 @@ def open_workspace(folder: Path) -> Workspace:
     settings = read_settings(folder / FILE_NAME)
     path = folder / STATE_FOLDER / CATALOGUE_NAME
     writable = os.access(path.parent, os.W_OK) and (os.access(path, os.W_OK) or not path.exists())
-    return Workspace(folder, settings, Catalogue.open(path, read_only=not writable))
+    try:
+        catalogue = Catalogue.open(path, read_only=not writable, notify=notify)
+        try:
+            _check_identity(folder, catalogue)
+        except BaseException:
+            catalogue.close()
+            raise
+    except LostCatalogueError as error:
+        raise LostCatalogueError(error.problem, what_is_left(folder)) from error
+    return Workspace(folder, settings, catalogue)
+
+
+def read_identity(folder: Path) -> str | None:
+    """What `.curator/workspace-id` says, None if there is none."""
+    try:
+        return (folder / STATE_FOLDER / IDENTITY_NAME).read_text(encoding="utf-8").strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def _check_identity(folder: Path, catalogue: Catalogue) -> None:
+    """Raises LostCatalogueError if the catalogue is another workspace's; names what has no name.
+
+    A workspace from before there were identities gets one, in the catalogue and beside it.
+    """
+    from curator.catalogue.identity import catalogue_identity
+
+    beside = read_identity(folder)
+    identity = catalogue_identity(catalogue, beside)
+    if beside is not None and identity not in (None, beside):
+        raise LostCatalogueError(
+            f"{catalogue.path} is the catalogue of another workspace ({identity}); this one is"
+            f" {beside}."
+        )
+    if beside is None and identity is not None and not catalogue.read_only:
+        with replacing(folder / STATE_FOLDER / IDENTITY_NAME) as stream:
+            stream.write(f"{identity}\n".encode())
+
+
+def what_is_left(folder: Path) -> str:
+    """What lies in `.curator/` beside a catalogue that cannot be used, and what to do."""
+    from curator.catalogue.backups import UNUSABLE, list_backups
+
+    state = folder / STATE_FOLDER
+    backups = [b for b in list_backups(state / CATALOGUE_NAME) if b.reason != UNUSABLE]
+    parts = []
+    for part in sorted(state.iterdir()):
+        files = [file for file in part.rglob("*") if file.is_file()] if part.is_dir() else []
+        if files and part.name != "backups":
+            parts.append(f"{part.name} ({sum(file.stat().st_size for file in files) / 1e6:.1f} MB)")
+    left = f"Left in {state}: {', '.join(parts) or 'no arrays'}"
+    if backups:
+        newest = f"{backups[0].made_at.astimezone():%Y-%m-%d %H:%M}"
+        return (
+            f"{left}; {count(len(backups), 'backup')} of the catalogue, the newest of {newest}."
+            " `curator backup --list` lists them; `curator restore` restores the newest, and says"
+            " before what it would lose."
+        )
+    return (
+        f"{left}; no backup of the catalogue. Restore the file from your own backup with `curator"
+        " restore FILE`. Without one, make a new workspace with `curator init`, add the images"
+        " with `curator add`, and bring labels back from a manifest with `curator import`."
+    )
 
 
 def recipes() -> Mapping[str, Path]:

@@ -30,6 +30,7 @@ from curator.base.vocabulary import (
     Origin,
 )
 from curator.catalogue.bulk import CHUNK, Fetched, batch, chunked, column
+from curator.catalogue.claims import is_claimed
 from curator.catalogue.current_labels.sql import head_of
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.frames import check_whole
@@ -323,7 +324,7 @@ def waiting_ids(
     if leave_out.session is not None:
         claimed = sa.exists().where(
             Claim.c.image_id == item.image_id,
-            Claim.c.expires_at > now(),
+            is_claimed(),
             Claim.c.session != leave_out.session,
         )
         skipped = sa.exists().where(

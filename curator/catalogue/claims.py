@@ -1,7 +1,9 @@
 """Claims, skips and flags: what several reviewers need to work at once.
 
 A claim says that an image is before somebody's eyes; it expires by itself, and ends with
-a decision about the image or with the process that made it.
+a decision about the image or with the process that made it. Claims keep two people from
+looking at the same image, no more: where clocks differ by so much that a claim seems to expire
+later than any can, it does not count.
 """
 
 from __future__ import annotations
@@ -17,6 +19,15 @@ from curator.catalogue.leases import session_is_dead
 from curator.catalogue.models import Claim, Flag, Skip
 from curator.catalogue.sqlite import insert_or_ignore
 
+CLAIM_SECONDS = 600.0
+"""How long a claim lasts that is not renewed."""
+
+
+def is_claimed() -> sa.ColumnElement[bool]:
+    """Whether a claim counts now: not expired, nor from a clock that is far ahead."""
+    moment = now()
+    return Claim.c.expires_at.between(moment, moment + timedelta(seconds=2 * CLAIM_SECONDS))
+
 
 def claim(
     catalogue: Catalogue,
@@ -25,7 +36,7 @@ def claim(
     queue: str,
     actor: str,
     session: str,
-    seconds: float = 600.0,
+    seconds: float = CLAIM_SECONDS,
 ) -> list[int]:
     """Claim those of these images that no other session holds; returns them in order."""
     if not image_ids:
@@ -35,7 +46,7 @@ def claim(
     rows = [{"image_id": image_id, "expires_at": until, **terms} for image_id in image_ids]
     of_these = within(Claim.c.image_id, image_ids)
     with catalogue.write() as connection:
-        over = sa.or_(Claim.c.expires_at <= now(), Claim.c.session == terms["session"])
+        over = sa.or_(~is_claimed(), Claim.c.session == terms["session"])
         connection.execute(sa.delete(Claim).where(of_these, over))
         connection.execute(insert_or_ignore(Claim), rows)
         mine = sa.select(Claim.c.image_id).where(of_these, Claim.c.session == terms["session"])
@@ -59,6 +70,14 @@ def release_the_dead(catalogue: Catalogue) -> int:
     with catalogue.read() as connection:
         sessions = connection.execute(sa.select(Claim.c.session).distinct()).scalars().all()
     return sum(release(catalogue, session=name) for name in sessions if session_is_dead(name))
+
+
+def live_sessions(catalogue: Catalogue) -> list[tuple[str, str]]:
+    """Actor and name of the sessions that have images before them and are not known to be dead."""
+    query = sa.select(Claim.c.actor, Claim.c.session).where(is_claimed()).distinct()
+    with catalogue.read() as connection:
+        sessions = connection.execute(query).all()
+    return [(actor, session) for actor, session in sessions if not session_is_dead(session)]
 
 
 def skip(catalogue: Catalogue, image_id: int, *, queue: str, actor: str, session: str) -> None:

@@ -15,15 +15,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, make_url
 
 from curator.base.files import resource_folder
 from curator.catalogue import sqlite
 from curator.catalogue.bulk import temporary
-from curator.errors import CatalogueError, StorageError
+from curator.catalogue.models import Lease
+from curator.catalogue.sqlite import Notify, silent
+from curator.errors import BusyError, CatalogueError, LostCatalogueError, StorageError
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest schema revision; `db/versions` ends with it."""
+BACKUP_FOLDER = "backups"
+"""Beside the catalogue; `curator backup` and `curator restore` look there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,62 +53,80 @@ class Catalogue:
 
     `read()` and `write()` give connections inside a transaction that ends with the block:
     committed when it ends well, rolled back when it raises. May be shared by threads;
-    each block has a connection of its own.
+    each block has a connection of its own. `notify` is told what is waited for. While
+    this process holds leases (their tokens are in `held_leases`), no write is committed after one
+    of them was ended. `has_written` says whether anything was committed through this object.
     """
 
     def __init__(
-        self, engine: Engine, path: Path, *, read_only: bool, warnings: tuple[str, ...]
+        self,
+        engine: Engine,
+        path: Path,
+        *,
+        read_only: bool,
+        warnings: tuple[str, ...] = (),
+        notify: Notify = silent,
     ) -> None:
         self.engine = engine
         self.path = path
         self.read_only = read_only
         self.warnings = warnings
+        self.notify = notify
+        self.held_leases: set[str] = set()
+        self.has_written = False
 
     @classmethod
-    def create(cls, where: Path | str, *, schema: Schema | None = None) -> Catalogue:
+    def create(
+        cls, where: Path | str, *, schema: Schema | None = None, notify: Notify = silent
+    ) -> Catalogue:
         """Make a new catalogue. Raises CatalogueError if there is something already."""
         path, schema = _path_of(where), schema or current_schema()
-        if path.exists() and sqlite.read_revision(path) is not None:
+        if path.exists() and sqlite.read_revision(path, notify) is not None:
             raise CatalogueError(
                 f"{path} exists already.", "Open it, or choose another folder for a new workspace."
             )
         sqlite.make_folder(path.parent)
         with sqlite.translated(path):
-            engine = sqlite.make_engine(path, read_only=False, temporary=temporary)
+            engine = sqlite.make_engine(path, notify, read_only=False, temporary=temporary)
             try:
                 _upgrade(engine, schema)
             except BaseException:
                 engine.dispose()
                 raise
-        return cls(engine, path, read_only=False, warnings=_warnings(path))
+        return cls(engine, path, read_only=False, warnings=_warnings(path), notify=notify)
 
     @classmethod
     def open(
-        cls, where: Path | str, *, read_only: bool = False, schema: Schema | None = None
+        cls,
+        where: Path | str,
+        *,
+        read_only: bool = False,
+        schema: Schema | None = None,
+        notify: Notify = silent,
     ) -> Catalogue:
         """Open an existing catalogue, and bring an older one up to date after a backup.
 
         Where the file or its folder cannot be written it is opened for reading, and a
-        warning says so. Raises CatalogueError if it is missing, damaged, no catalogue, or
-        newer than this curator; StorageError if it would have to be migrated and cannot be
-        written.
+        warning says so. Raises LostCatalogueError if it is missing, empty, damaged or no
+        catalogue, CatalogueError if it is newer than this curator; StorageError if it would have
+        to be migrated and cannot be written.
         """
         path, schema = _path_of(where), schema or current_schema()
         if not path.is_file():
-            raise CatalogueError(
-                f"There is no catalogue at {path}.",
-                "Restore it from `.curator/backups`, or make a workspace with `curator init`.",
-            )
+            raise LostCatalogueError(f"There is no catalogue at {path}.")
         warnings = list(_warnings(path))
         if not read_only and not sqlite.is_writable(path):
             read_only = True
             warnings.append(f"{path} cannot be written; it is opened for reading only.")
-        revision = sqlite.read_revision(path)
+        revision = sqlite.read_revision(path, notify)
+        if revision is None:
+            # A new schema in it would pass for a workspace that never had an image.
+            raise LostCatalogueError(f"The catalogue {path} is empty: it has no tables.")
         if revision != schema.revision:
-            warnings += _migrate(path, revision, schema, read_only)
+            warnings += _migrate(path, revision, schema, read_only, notify)
         with sqlite.translated(path):
-            engine = sqlite.make_engine(path, read_only=read_only, temporary=temporary)
-        return cls(engine, path, read_only=read_only, warnings=tuple(warnings))
+            engine = sqlite.make_engine(path, notify, read_only=read_only, temporary=temporary)
+        return cls(engine, path, read_only=read_only, warnings=tuple(warnings), notify=notify)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -122,7 +145,22 @@ class Catalogue:
         with sqlite.translated(self.path), self.engine.connect() as plain:
             connection = plain.execution_options(curator_write=True)
             with connection.begin():
+                self._check_leases(connection)
                 yield connection
+        self.has_written = True
+
+    def _check_leases(self, connection: Connection) -> None:
+        """Raises BusyError if a lease that this process works under was ended by another one."""
+        if not self.held_leases:
+            return
+        theirs = Lease.c.token.in_(self.held_leases)
+        held_tokens = set(connection.execute(sa.select(Lease.c.token).where(theirs)).scalars())
+        if held_tokens != self.held_leases:
+            raise BusyError(
+                f"Another process has ended the lease of this one on {self.path}: this one gave no"
+                " sign of life, or `curator doctor --release` was called.",
+                "What was committed before is kept, nothing of this step. Run the command again.",
+            )
 
     @contextmanager
     def snapshot(self) -> Iterator[Catalogue]:
@@ -186,6 +224,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def backup_path(path: Path, reason: str) -> Path:
+    """Where a backup of the catalogue at `path` that is made now belongs."""
+    name = f"{path.stem}-{now():%Y%m%dT%H%M%S%f}-{reason}{path.suffix}"
+    return path.parent / BACKUP_FOLDER / name
+
+
 def _path_of(where: Path | str) -> Path:
     if isinstance(where, Path):
         return where
@@ -212,39 +256,36 @@ def _warnings(path: Path) -> tuple[str, ...]:
     )
 
 
-def _migrate(path: Path, revision: str | None, schema: Schema, read_only: bool) -> list[str]:
-    if revision is not None and revision not in schema.known_revisions():
+def _migrate(
+    path: Path, revision: str, schema: Schema, read_only: bool, notify: Notify
+) -> list[str]:
+    if revision not in schema.known_revisions():
         if revision.isdigit() and revision > schema.revision:
             raise CatalogueError(
                 f"{path} was written by a newer curator: its schema is {revision}, and this one"
                 f" knows {schema.revision}.",
                 "Use that curator, or a newer one.",
             )
-        raise CatalogueError(
-            f"{path} has the schema {revision!r}, which no curator has written.",
-            "Restore the catalogue from `.curator/backups` or your own backup.",
+        raise LostCatalogueError(
+            f"{path} has the schema {revision!r}, which no curator has written."
         )
     if read_only:
         raise StorageError(
             f"{path} has an older schema and has to be migrated, but it cannot be written here.",
             "Make the workspace writable and run any command once.",
         )
-    notes = []
-    if revision is not None:
-        stamp = now().strftime("%Y%m%dT%H%M%S%f")
-        copy = path.parent / "backups" / f"{path.stem}-schema-{revision}-{stamp}{path.suffix}"
-        sqlite.copy_database(path, copy)
-        notes.append(
-            f"The catalogue was brought from schema {revision} to {schema.revision};"
-            f" {copy} is a copy from before."
-        )
+    copy = backup_path(path, f"schema-{revision}")
+    sqlite.copy_database(path, copy)
     with sqlite.translated(path):
-        engine = sqlite.make_engine(path, read_only=False)
+        engine = sqlite.make_engine(path, notify, read_only=False)
         try:
             _upgrade(engine, schema)
         finally:
             engine.dispose()
-    return notes
+    return [
+        f"The catalogue was brought from schema {revision} to {schema.revision};"
+        f" {copy} is a copy from before."
+    ]
 
 
 def _upgrade(engine: Engine, schema: Schema) -> None:

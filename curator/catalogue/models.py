@@ -607,12 +607,28 @@ class LeaseColumns(TypedColumns):
     process_started: Named[float]
     acquired_at: Named[datetime] = Column(Moment)
     heartbeat_at: Named[datetime] = Column(Moment)
+    computer: Named[str | None]
 
 
 Lease = Table(
     "lease",
     METADATA,
     LeaseColumns,
+)
+
+
+class WorkspaceIdentityColumns(TypedColumns):
+    """The workspace that the catalogue belongs to; `.curator/workspace-id` holds the same."""
+
+    id: Named[int] = Column(Key, primary_key=True)
+    identity: Named[str]
+
+
+WorkspaceIdentity = Table(
+    "workspace_identity",
+    METADATA,
+    WorkspaceIdentityColumns,
+    CheckConstraint("id = 1", name="only_one"),
 )
 
 

@@ -26,7 +26,8 @@ from curator.base.vocabulary import (
     Quarantine,
 )
 from curator.catalogue.bulk import Query, column, within
-from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.claims import is_claimed
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import LIES_SOMEWHERE
 from curator.catalogue.models import (
     Audit,
@@ -107,7 +108,7 @@ def _passes(leave_out: QueueFilter) -> list[sa.ColumnElement[bool]]:
     if leave_out.session is not None:
         claimed = sa.exists().where(
             Claim.c.image_id == image_id,
-            Claim.c.expires_at > now(),
+            is_claimed(),
             Claim.c.session != leave_out.session,
         )
         skipped = sa.exists().where(

@@ -11,10 +11,10 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -22,13 +22,23 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.schema import CreateTable
 
-from curator.base.files import cannot_write
-from curator.errors import BusyError, CatalogueError, CuratorError, StorageError
+from curator.base.files import cannot_write, sync_folder
+from curator.errors import (
+    BusyError,
+    CatalogueError,
+    CuratorError,
+    LostCatalogueError,
+    StorageError,
+)
+
+T = TypeVar("T")
 
 APPLICATION_ID = 0x43555241
 """Marks a SQLite file as a catalogue of curator ("CURA")."""
-BUSY_SECONDS = 120
-"""How long a writer waits for another one; the commit of a huge round takes seconds."""
+BUSY_SECONDS = 600.0
+"""How long a lock is waited for; the commit of a huge round takes seconds."""
+NOTICE_SECONDS = 1.0
+"""After so long it is said who holds the lock."""
 CACHE_KILOBYTES = 65_536
 """Pages of the database that a connection keeps in memory."""
 WAL_LIMIT = 64 * 1024 * 1024
@@ -48,11 +58,22 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 )  # fmt: skip
 
 
-def make_engine(path: Path, *, read_only: bool, temporary: sa.MetaData | None = None) -> Engine:
+Notify = Callable[[str], None]
+"""Told a sentence about what is waited for."""
+
+
+def silent(text: str) -> None:
+    """Tell nobody."""
+
+
+def make_engine(
+    path: Path, notify: Notify, *, read_only: bool, temporary: sa.MetaData | None = None
+) -> Engine:
     """An engine on one catalogue file, with pragmas and transactions set up.
 
     Connections that may write have the `temporary` tables. With `read_only` nothing is
-    ever written, not even a lock file where the folder does not allow it.
+    ever written, not even a lock file where the folder does not allow it. `notify` is told whom
+    a writer waits for.
     """
     query = {"uri": "true"}
     if read_only:
@@ -65,8 +86,71 @@ def make_engine(path: Path, *, read_only: bool, temporary: sa.MetaData | None = 
     if temporary is not None and not read_only:
         tables = [str(CreateTable(t).compile(engine)) for t in temporary.sorted_tables]
         event.listen(engine, "connect", lambda raw, _: [raw.execute(table) for table in tables])
-    event.listen(engine, "begin", _begin)
+
+    def begin(connection: Connection) -> None:
+        if not connection.get_execution_options().get("curator_write", False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        raw = connection.connection.dbapi_connection
+        assert raw is not None
+        _patiently(raw, path, notify, lambda: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+
+    event.listen(engine, "begin", begin)
     return engine
+
+
+def _patiently(raw: Any, path: Path, notify: Notify, act: Callable[[], T]) -> T:
+    """What `act` gives on this connection; if it waits long for a lock, say who holds it."""
+    try:
+        raw.execute(f"PRAGMA busy_timeout = {round(min(NOTICE_SECONDS, BUSY_SECONDS) * 1000)}")
+        try:
+            return act()
+        except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
+            cause: Any = error.orig if isinstance(error, sa.exc.OperationalError) else error
+            if cause.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+        notify(f"{path} is locked by {_lock_holder(path)}. Waiting up to {BUSY_SECONDS:.0f} s.")
+        raw.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+        return act()
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+
+
+def _lock_holder(path: Path) -> str:
+    """Who keeps others from writing, as well as this computer can tell."""
+    import psutil
+
+    # SQLite locks byte 120 of the index of the log while it writes, and bytes from 2**30 on of
+    # the database itself where somebody wants it alone. (To open these files here would end the
+    # locks of this process.)
+    inodes: dict[str, int] = {}
+    for file, lowest in ((path.with_name(path.name + "-shm"), 120), (path, 1 << 30)):
+        with suppress(OSError):
+            inodes[str(file.stat().st_ino)] = lowest
+    locks = Path("/proc/locks").read_text() if Path("/proc/locks").is_file() else ""
+    for lock in re.finditer(r": POSIX +\S+ +WRITE (\d+) \w+:\w+:(\d+) (\d+) (\w+)$", locks, re.M):
+        pid, inode, first, last = int(lock[1]), lock[2], int(lock[3]), lock[4]
+        if inode not in inodes:
+            continue
+        lowest = inodes[inode]
+        if (last != "EOF" and int(last) < lowest) or (lowest == 120 < first):
+            continue
+        if pid == os.getpid():
+            return "another thread of this process"
+        with suppress(psutil.Error):
+            words = psutil.Process(pid).cmdline()
+            return f"process {pid} ({' '.join(words)[-100:]})"
+        return f"process {pid}"
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(f"file:{_uri_path(path)}?mode=ro", uri=True)) as look,
+    ):
+        leases = look.execute("SELECT name, pid, host FROM lease").fetchall()
+        if leases:
+            return "another process, perhaps " + ", ".join(
+                f"`{name}` (process {pid} on {host})" for name, pid, host in leases
+            )
+    return "another process"
 
 
 def make_folder(folder: Path) -> None:
@@ -111,11 +195,6 @@ def _prepare_read_only(connection: sqlite3.Connection, record: object) -> None:
     connection.execute(f"PRAGMA cache_size = {-CACHE_KILOBYTES}")
 
 
-def _begin(connection: Connection) -> None:
-    write = connection.get_execution_options().get("curator_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
 def raw_rows(result: sa.CursorResult[*tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """All rows as the driver gives them, without SQLAlchemy's types and names."""
     rows = [] if result.cursor is None else list(result.cursor.fetchall())
@@ -151,22 +230,25 @@ def suspend_foreign_keys(connection: Connection) -> None:
     raw.execute("PRAGMA foreign_keys = OFF")
 
 
-def read_revision(path: Path) -> str | None:
+def read_revision(path: Path, notify: Notify = silent) -> str | None:
     """The schema revision written in a catalogue file, None if the file is empty.
 
-    Looks without writing. Raises CatalogueError when the file is not a catalogue, or does not
-    record exactly one revision.
+    Looks without writing. Raises LostCatalogueError when the file is not a catalogue, or does
+    not record exactly one revision.
     """
     with translated(path), closing(_look(path)) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        names = _patiently(
+            connection,
+            path,
+            notify,
+            lambda: connection.execute("SELECT name FROM sqlite_master").fetchall(),
+        )
+        tables = {name for (name,) in names}
         if not tables:
             return None
         mark = connection.execute("PRAGMA application_id").fetchone()[0]
         if mark != APPLICATION_ID:
-            raise CatalogueError(
-                f"{path} is a database, but not a catalogue of curator.",
-                "Restore the catalogue from `.curator/backups`, or check the path.",
-            )
+            raise LostCatalogueError(f"{path} is a database, but not a catalogue of curator.")
         if "alembic_version" not in tables:
             raise _no_revision(path, "is missing")
         revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
@@ -176,9 +258,8 @@ def read_revision(path: Path) -> str | None:
 
 
 def _no_revision(path: Path, reason: str) -> CatalogueError:
-    return CatalogueError(
-        f"{path} does not say which schema it has: its table `alembic_version` {reason}.",
-        "Restore the catalogue from `.curator/backups` or your own backup.",
+    return LostCatalogueError(
+        f"{path} does not say which schema it has: its table `alembic_version` {reason}."
     )
 
 
@@ -189,10 +270,22 @@ def _look(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{_uri_path(path)}?{mode}", uri=True, timeout=BUSY_SECONDS)
 
 
+def look_at(path: Path, *, beside: Path | None = None) -> sqlite3.Connection:
+    """A connection that only looks; another database that nobody has open is attached `beside`."""
+    connection = _look(path)
+    connection.execute("PRAGMA query_only = ON")
+    if beside is not None:
+        connection.execute(
+            "ATTACH DATABASE ? AS beside", [f"file:{_uri_path(beside)}?mode=ro&immutable=1"]
+        )
+    return connection
+
+
 def copy_database(path: Path, destination: Path) -> None:
     """A consistent copy of a catalogue, also while others write; never overwrites.
 
-    Written under another name, flushed to disk, and then renamed.
+    Written under another name, checked, flushed to disk, and then renamed. Raises
+    LostCatalogueError, and keeps nothing, if what was copied is damaged.
     """
     if destination.exists():
         raise StorageError(f"{destination} exists already.", "Move it away and try again.")
@@ -205,12 +298,33 @@ def copy_database(path: Path, destination: Path) -> None:
             closing(_look(path)) as source,
             closing(sqlite3.connect(partial)) as target,
         ):
-            source.backup(target, pages=4096)
+            target.execute("PRAGMA journal_mode = OFF")
+            target.execute("PRAGMA synchronous = OFF")
+            # At once: in steps it would begin anew whenever somebody writes meanwhile.
+            source.backup(target)
+        problems = file_problems(partial)
+        if problems:
+            raise LostCatalogueError(f"{path} is damaged: {problems[0]}.")
         with partial.open("rb") as copy:
             os.fsync(copy.fileno())
         partial.rename(destination)
+        sync_folder(destination.parent)
     except OSError as error:
         raise cannot_write(destination, error) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def file_problems(path: Path) -> list[str]:
+    """What a quick check finds wrong with a database file that nobody has open."""
+    uri = f"file:{_uri_path(path)}?mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            rows = connection.execute("PRAGMA quick_check(1)").fetchall()
+    except sqlite3.DatabaseError as error:
+        return [str(error)]
+    return [str(text) for (text,) in rows if text != "ok"]
 
 
 def checkpoint(engine: Engine) -> None:
@@ -337,14 +451,12 @@ def _explain(path: Path | str, error: Any) -> CuratorError | None:
         )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return BusyError(
-            f"{path} is held by another process for more than {BUSY_SECONDS} s.",
-            "Wait until it has finished, then try again.",
+            f"{path} has been locked for more than {BUSY_SECONDS:.0f} s by"
+            f" {_lock_holder(Path(path))}.",
+            "Wait until that process has finished or end it, then run the command again.",
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return CatalogueError(
-            f"{path} is damaged: {text}.",
-            "Restore it from `.curator/backups` or your own backup.",
-        )
+        return LostCatalogueError(f"{path} is damaged: {text}.")
     if code == sqlite3.SQLITE_CANTOPEN:
         return CatalogueError(
             f"{path} cannot be opened: {text}.", "Check that it exists and may be read."

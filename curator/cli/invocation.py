@@ -13,7 +13,7 @@ import typer
 from curator.base.progress import Progress
 from curator.cli.output import narrate, shown
 from curator.cli.progress import progress_for
-from curator.errors import WorkspaceError
+from curator.errors import CuratorError, WorkspaceError
 
 if TYPE_CHECKING:
     from curator.workspace import Workspace
@@ -38,12 +38,24 @@ class Invocation:
         from curator.rounds.rollback import catch_up
         from curator.workspace import open_workspace
 
-        workspace = open_workspace(self.root())
+        workspace = open_workspace(self.root(), self.say)
         with workspace.catalogue:
             catch_up(workspace)
             for warning in workspace.catalogue.warnings:
                 self.say(warning)
             yield workspace
+            self._back_up(workspace)
+
+    def _back_up(self, workspace: Workspace) -> None:
+        """The backup on schedule. If it fails, the command has still done what it did."""
+        if not workspace.catalogue.has_written:
+            return
+        from curator.maintenance.backup import scheduled_backup
+
+        try:
+            scheduled_backup(workspace)
+        except CuratorError as error:
+            narrate(shown(f"There is no new backup. {error.problem} {error.advice}"))
 
     def expects_workspace(self) -> bool:
         """Whether there should be a workspace: one was named, or there is one above."""

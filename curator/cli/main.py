@@ -59,7 +59,13 @@ _COMMANDS: dict[str, tuple[str, ...]] = {
     "Take away": ("export.export", "export.diff", "export.import_"),
     "Look": ("report.status", "report.history", "report.report"),
     "Undo": ("rounds.rollback",),
-    "Care": ("intake.relocate", "maintenance.verify", "maintenance.doctor"),
+    "Care": (
+        "intake.relocate",
+        "maintenance.verify",
+        "maintenance.doctor",
+        "maintenance.backup",
+        "maintenance.restore",
+    ),
 }
 """Help panel → module and function of its commands; modules are loaded when they are needed."""
 

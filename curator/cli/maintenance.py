@@ -1,20 +1,26 @@
-"""Commands that look after a workspace and its machine: `verify`, `doctor`."""
+"""Commands that look after a workspace and its machine: `verify`, `doctor`, `backup`, `restore`."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from typing import Annotated
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curator.base.text import count, duration
-from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, flag
-from curator.cli.output import emit, emit_json, narrate, shown
+from curator.cli.invocation import Invocation, invocation
+from curator.cli.options import AsJson, Yes, flag, named_path
+from curator.cli.output import emit, emit_json, moment, narrate, shown, size, table
 from curator.cli.review import there_is_a_screen
-from curator.errors import CatalogueError, CuratorError, WorkspaceError
+from curator.errors import CatalogueError, CuratorError, UsageError, WorkspaceError
 
+if TYPE_CHECKING:
+    from curator.maintenance.backup import RestorePlan
+
+_LISTED = 20
 _MARKS = {"ok": "ok  ", "warn": "mind", "fail": "FAIL"}
 
 
@@ -48,21 +54,35 @@ def verify(
         raise CatalogueError(
             f"{count(len(report.findings), 'thing')} in {root}"
             f" {'does' if len(report.findings) == 1 else 'do'} not hold.",
-            "Copies of older catalogues lie in `.curator/backups`.",
+            "`curator backup --list` lists the backups, `curator restore` restores one.",
         )
     call.say("Everything holds.")
 
 
-def doctor(context: typer.Context, json: AsJson = False) -> None:
+def doctor(
+    context: typer.Context,
+    release: Annotated[
+        bool, flag("--release", help="End leases whose holders are dead: says whose, and asks.")
+    ] = False,
+    yes: Yes = False,
+    json: AsJson = False,
+) -> None:
     """Look at the machine, the terminal and the workspace before something goes wrong.
 
-    Works without a workspace, too. Ends with 3 if something stands in the way.
+    Works without a workspace, too. Ends with 3 if something stands in the way. A command that
+    adds, encodes or trains holds a lease, so that no two do the same; --release ends one that a
+    computer left which is gone. A process that still runs can commit nothing more without it.
 
     Example: curator doctor
+
+    Example: curator doctor --release
     """
     from curator.maintenance.doctor import doctor as workflow
 
     call = invocation(context)
+    if release:
+        _release(call, yes=yes, json=json)
+        return
     with contextlib.ExitStack() as stack:
         workspace, problem = None, None
         try:
@@ -89,6 +109,140 @@ def doctor(context: typer.Context, json: AsJson = False) -> None:
         _try_terminal()
     if not report.healthy:
         raise WorkspaceError("Something stands in the way.", "Mend what is marked above.")
+
+
+def _release(call: Invocation, *, yes: bool, json: bool) -> None:
+    """End the leases that the user wants to end."""
+    from curator.catalogue.leases import end_lease, list_leases
+
+    with call.workspace() as workspace:
+        holders, ended = list_leases(workspace.catalogue), []
+        for holder in holders:
+            question = (
+                f"`{holder.name}` is held by {holder.text}; last sign of life"
+                f" {moment(holder.heartbeat_at)} by that computer's clock. End this lease?"
+            )
+            if (yes or _agreed(shown(question))) and end_lease(workspace.catalogue, holder):
+                ended.append(holder)
+    if json:
+        emit_json({"leases": holders, "ended": [holder.name for holder in ended]})
+        return
+    for holder in ended:
+        emit(f"Ended: `{holder.name}` of {shown(holder.text)}.")
+    if not holders:
+        emit("Nobody holds a lease.")
+
+
+def backup(
+    context: typer.Context,
+    only_list: Annotated[
+        bool, flag("--list", help="List the backups that there are, and make none.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Back up the catalogue now, also while others work, and list the backups.
+
+    Backups lie in `.curator/backups`. They are made by themselves, too: on a schedule
+    (backup.every_hours) and before steps that change much; backup.keep of each kind are kept.
+    Those that this command makes stay until you delete them. The arrays beside the catalogue are
+    not in a backup: they are computed again.
+
+    Example: curator backup --list
+    """
+    from curator.catalogue.backups import MANUAL, list_backups, make_backup
+    from curator.workspace import CATALOGUE_NAME, STATE_FOLDER
+
+    call, new = invocation(context), None
+    path = call.root().absolute() / STATE_FOLDER / CATALOGUE_NAME
+    if not only_list:
+        with call.workspace() as workspace:
+            new = make_backup(workspace.catalogue.path, MANUAL, workspace.settings.backup)
+    backups = list_backups(path)
+    if json:
+        emit_json({"made": new, "backups": backups})
+        return
+    if new is not None:
+        call.say(f"Written and checked: {new.path}")
+    if not backups:
+        emit("There is no backup yet: `curator backup` makes one.")
+        return
+    rows = [[record.path.name, moment(record.made_at), size(record.bytes)] for record in backups]
+    emit(table(["backup", "made", "size"], rows))
+
+
+def restore(
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=named_path,
+            metavar="[BACKUP]",
+            help="A name of `curator backup --list`, or a file; the newest if not given.",
+        ),
+    ] = None,
+    yes: Yes = False,
+    json: AsJson = False,
+) -> None:
+    """Put a backup in the place of the catalogue, after saying what would be lost.
+
+    What is there is backed up before. Images, arrays and manifests are not touched; what audits
+    have spent of the confidence stays spent. Labels that would be lost are listed.
+
+    Example: curator restore
+    """
+    from curator.maintenance.backup import plan_restore
+    from curator.maintenance.backup import restore as workflow
+
+    call = invocation(context)
+    plan = plan_restore(call.root().absolute(), file)
+    for line in _restore_lines(plan):
+        narrate(shown(line))
+    if not yes and not _agreed(f"Restore {shown(plan.backup.name)}?"):
+        call.say("Nothing was changed.")
+        return
+    report = workflow(plan)
+    if json:
+        emit_json(report)
+        return
+    emit(f"Restored {shown(plan.backup)}.")
+    if report.saved is not None:
+        emit(f"What was there before: {shown(report.saved)}")
+    call.say("Next: `curator verify`, and `curator add` for images that were added since.")
+
+
+def _agreed(question: str) -> bool:
+    """The answer of a person. Raises UsageError where nobody can be asked."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        raise UsageError(
+            "Nobody answered, and nothing was changed.", "Add --yes to do it without a question."
+        ) from None
+
+
+def _restore_lines(plan: RestorePlan) -> Iterator[str]:
+    """What a restore would lose."""
+    lost = plan.losses
+    if lost is None:
+        yield f"{plan.problem} What was done since the backup cannot be known."
+        return
+    if lost.nothing:
+        yield "Nothing would be lost: the backup holds all that the catalogue holds."
+        return
+    yield f"{plan.backup.name} does not hold, and these would be lost:"
+    yield f"  {count(len(lost.labels), 'decision')} of people"
+    for label in lost.labels[:_LISTED]:
+        yield f"    {label.path}: {label.label} ({label.origin}, {label.actor or 'unknown'})"
+    if len(lost.labels) > _LISTED:
+        yield f"    and {len(lost.labels) - _LISTED:,} more (--json lists all of them)"
+    yield f"  {count(lost.promotions, 'promotion')}, {count(lost.images, 'image')}"
+    for name, numbers in (
+        ("Rounds", lost.rounds), ("Audits", lost.audits), ("Certificates", lost.certificates)
+    ):  # fmt: skip
+        if numbers:
+            yield f"  {name} {', '.join(map(str, numbers))}"
+    if lost.audits:
+        yield "  What these audits spent of the confidence stays spent."
 
 
 def _try_terminal() -> None:

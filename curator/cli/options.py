@@ -28,6 +28,7 @@ def flag(*names: str, help: str) -> Any:
 
 
 AsJson = Annotated[bool, flag("--json", help="Print JSON.")]
+Yes = Annotated[bool, flag("--yes", help="Do not ask.")]
 Force = Annotated[bool, flag("--force", help="Overwrite a file that exists.")]
 
 

@@ -26,6 +26,7 @@ from curator.base.progress import SILENT, Progress, Stage
 from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin, Split
 from curator.catalogue import rounds
+from curator.catalogue.backups import backup_before
 from curator.catalogue.images import find_by_sha256
 from curator.catalogue.labels import LabelRecord, current, record_decisions
 from curator.catalogue.leases import lease
@@ -100,6 +101,7 @@ def import_manifest(
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             stack.enter_context(lease(workspace.catalogue, "round"))
             refuse_open_audit(workspace.catalogue, "a manifest")
+            backup_before(workspace.catalogue, "import", workspace.settings.backup)
             with progress.stage("people's labels", rows, "rows") as stage:
                 entries = by_image(manifest.rows(), scratch)
                 restoring.record(_chunks(entries, stage), actor)

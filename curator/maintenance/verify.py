@@ -38,6 +38,7 @@ from curator.catalogue.audits import AuditAnswers, AuditRecord
 from curator.catalogue.certificates import CertificateRecord
 from curator.catalogue.checks import Finding, check_catalogue, limited
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.restoring import LOST_FRAME
 from curator.encoding.pixel_packs import is_pack, pack_problems
 from curator.errors import DataError, StorageError
 from curator.storage.features import FeatureFile, FeatureReader
@@ -103,6 +104,8 @@ def _problems_of(
     catalogue: Catalogue, record: AuditRecord, certificate: CertificateRecord | None
 ) -> Iterator[str]:
     name = f"Audit {record.audit_id}"
+    if record.frame_digest.startswith(LOST_FRAME):
+        return
     try:
         frame, plan, draw = drawn_again(record, frames.frame_rows(catalogue, record.frame_id))
     except DataError as error:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from curator.catalogue import claims
+from curator.catalogue.claims import CLAIM_SECONDS
 from curator.catalogue.labels import current
 from curator.catalogue.queues import QueueFilter
 from curator.review.cards import ImageCard, load_image_cards
 from curator.review.image_source import ImageSource
 from curator.workspace import Workspace
 
-CLAIM_SECONDS = 600.0
 SEARCH = 240
 """Images that a queue is asked for at a time."""
 ENOUGH = 24
@@ -97,7 +97,6 @@ class SessionClaims:
             queue=self.source.queue,
             actor=self._actor,
             session=self._session,
-            seconds=CLAIM_SECONDS,
         )
 
     def renew(self, image_ids: Sequence[int]) -> None:

@@ -29,12 +29,14 @@ def rollback(workspace: Workspace, *, to: int, block: bool, actor: str) -> Rollb
     has labelled it. Raises DataError if there is no such round or an audit is open, BusyError
     while a round is running.
     """
-    # Imported here, because `status` imports this module and needs no audits.
+    # Imported here, because `status` imports this module and needs neither.
     from curator.audits.audit import refuse_open_audit
+    from curator.catalogue.backups import backup_before
 
     catalogue = workspace.catalogue
     with lease(catalogue, "round"):
         refuse_open_audit(catalogue, "a rollback")
+        backup_before(catalogue, "rollback", workspace.settings.backup)
         token = _stage_scores(workspace, to) if to else None
         try:
             return rounds.rollback(catalogue, to or None, block=block, actor=actor, token=token)

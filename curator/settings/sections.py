@@ -332,6 +332,15 @@ class ExportSettings(_Section):
     """The end of that band; equal numbers leave nothing out."""
 
 
+class BackupSettings(_Section):
+    """Backups of the catalogue in `.curator/backups`, each checked after it was written."""
+
+    every_hours: Annotated[float, Field(ge=0.0)] = 1.0
+    """A command that wrote makes a backup at its end if the last is older; 0 makes none."""
+    keep: Count = 3
+    """Backups kept of each kind: on schedule, before a step, before a restore; 0 makes none."""
+
+
 class RuntimeSettings(_Section):
     """The machine, and chance."""
 
@@ -368,6 +377,7 @@ class Settings(_Section):
     tune: TuneSettings = TuneSettings()
     export: ExportSettings = ExportSettings()
     review: ReviewSettings = ReviewSettings()
+    backup: BackupSettings = BackupSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
 

@@ -298,22 +298,6 @@ def test_a_held_lease_is_heard_of(catalogue: Catalogue, monkeypatch: pytest.Monk
             pytest.fail("no heartbeat")
 
 
-@pytest.mark.parametrize(("minutes", "lives"), [(1, True), (60, False)])
-def test_a_holder_on_another_computer_lives_while_it_is_heard(
-    catalogue: Catalogue, minutes: int, lives: bool
-) -> None:
-    heard = int((time.time() - 60 * minutes) * 1e6)
-    row = ("round", "token", "elsewhere", 1, 0.0, heard, heard)
-    with catalogue.write() as connection:
-        connection.exec_driver_sql("INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    if lives:
-        with pytest.raises(BusyError, match="on elsewhere"):
-            leases.lease(catalogue, "round").__enter__()
-    else:
-        with leases.lease(catalogue, "round") as mine:
-            assert mine.pid == os.getpid()
-
-
 @pytest.mark.slow
 def test_tampering_is_found(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 6)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -12,9 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from curator.base.files import resource_folder
-from curator.catalogue import counts, sqlite
+from curator.catalogue import counts, leases, sqlite
 from curator.catalogue.engine import REVISION, Catalogue, Schema
-from curator.errors import BusyError, CatalogueError, StorageError
+from curator.errors import BusyError, CatalogueError, LostCatalogueError, StorageError
 from tests.catalogue.builders import add_images, say, standings
 
 _NEXT = f"{int(REVISION) + 1:04}"
@@ -106,12 +110,12 @@ def test_a_newer_catalogue_is_refused(
     assert refused.value.advice
 
 
-def test_an_empty_file_becomes_a_catalogue(tmp_path: Path) -> None:
+def test_an_empty_file_is_refused_and_stays_empty(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.sqlite"
     path.touch()
-    with Catalogue.open(path) as opened:
-        assert counts.counts(opened).images == 0
-        assert not (tmp_path / "backups").exists()
+    with pytest.raises(LostCatalogueError, match="is empty"):
+        Catalogue.open(path)
+    assert not path.stat().st_size
 
 
 def test_creating_over_a_catalogue_is_refused(catalogue: Catalogue) -> None:
@@ -149,7 +153,7 @@ def test_another_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     [
         ("DROP TABLE alembic_version", "`alembic_version` is missing"),
         ("DELETE FROM alembic_version", "`alembic_version` has 0 rows"),
-        ("INSERT INTO alembic_version VALUES ('0002')", "`alembic_version` has 2 rows"),
+        ("INSERT INTO alembic_version VALUES ('9999')", "`alembic_version` has 2 rows"),
         ("UPDATE alembic_version SET version_num = 'fig'", "the schema 'fig'"),
         ("UPDATE alembic_version SET version_num = '0000'", "the schema '0000'"),
     ],
@@ -180,6 +184,27 @@ def test_a_damaged_file_is_a_clear_error(catalogue: Catalogue, tmp_path: Path) -
         Catalogue.open(path)
 
 
+_AS_OF_0001 = """
+    DROP TABLE workspace_identity;
+    ALTER TABLE lease DROP COLUMN computer;
+    UPDATE alembic_version SET version_num = '0001';
+"""
+
+
+def test_the_schema_before_identities_is_migrated_with_its_rows(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 3)
+    say(catalogue, ids, "positive")
+    before = standings(catalogue, ids)
+    with leases.lease(catalogue, "add") as held:
+        catalogue.close()
+        with closing(sqlite3.connect(catalogue.path)) as plain, plain:
+            plain.executescript(_AS_OF_0001)
+        with Catalogue.open(catalogue.path) as migrated:
+            assert standings(migrated, ids) == before
+            (old,) = leases.list_leases(migrated)
+            assert (old.token, old.computer) == (held.token, None)
+
+
 def test_a_lock_that_is_never_released_is_a_clear_error(
     catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,10 +212,45 @@ def test_a_lock_that_is_never_released_is_a_clear_error(
     with (
         Catalogue.open(catalogue.path) as hasty,
         catalogue.write(),
-        pytest.raises(BusyError, match="another process"),
+        pytest.raises(BusyError, match="another thread of this process"),
         hasty.write(),
     ):
         pass
+
+
+_HOLD = """
+import sqlite3, sys
+raw = sqlite3.connect(sys.argv[1], isolation_level=None)
+raw.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.readline()
+raw.execute("COMMIT")
+"""
+
+
+@pytest.mark.slow
+def test_a_locked_catalogue_is_waited_for_and_its_holder_named_once(catalogue: Catalogue) -> None:
+    sentences: list[str] = []
+    with Catalogue.open(catalogue.path, notify=sentences.append) as waiting:
+        holder = subprocess.Popen(
+            [sys.executable, "-c", _HOLD, catalogue.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with ThreadPoolExecutor(1) as pool:
+            written = pool.submit(add_images, waiting, 1)
+            until = time.monotonic() + 60
+            while not sentences and time.monotonic() < until:
+                time.sleep(0.1)
+            holder.communicate("\n")
+            assert written.result(timeout=60) == [1]
+        add_images(waiting, 1, start=1)
+    (sentence,) = sentences
+    assert "is locked by" in sentence
+    if Path("/proc/locks").exists():
+        assert f"process {holder.pid} (" in sentence
 
 
 def test_a_backup_is_a_whole_catalogue_and_never_overwrites(

@@ -1,0 +1,185 @@
+"""Putting a backup in the place of a catalogue, and what that would lose.
+
+What audits have spent of the confidence is carried over: an audit that the backup does not know,
+or knows as open, is entered there as abandoned. Its frame, draw and answers are not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from curator.base.files import sync_folder
+from curator.catalogue import sqlite
+from curator.catalogue.engine import Catalogue
+
+LOST_FRAME = "lost-"
+"""Begins the digest of the frame of an audit of which only the spent risk was carried over."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostLabel:
+    """A decision of a person that a restore would lose."""
+
+    path: str
+    label: str
+    origin: str
+    actor: str | None
+    made_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """What the catalogue holds and the backup does not; ids of rounds, audits and certificates."""
+
+    images: int = 0
+    labels: tuple[LostLabel, ...] = ()
+    promotions: int = 0
+    rounds: tuple[int, ...] = ()
+    audits: tuple[int, ...] = ()
+    certificates: tuple[int, ...] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the backup holds all of it."""
+        return self == Losses()
+
+
+def read_backup_identity(backup: Path) -> str | None:
+    """The workspace that a backup names as its own; None if it is from before they had names."""
+    with sqlite.translated(backup), closing(sqlite.look_at(backup)) as connection:
+        table = "SELECT 1 FROM sqlite_master WHERE name = 'workspace_identity'"
+        if connection.execute(table).fetchone() is None:
+            return None
+        row = connection.execute("SELECT identity FROM workspace_identity").fetchone()
+        return None if row is None else str(row[0])
+
+
+def losses(path: Path, backup: Path) -> Losses:
+    """What would be lost if `backup` took the place of the catalogue at `path`."""
+    with sqlite.translated(path), closing(sqlite.look_at(path, beside=backup)) as connection:
+
+        def lost(table: str, *same: str, columns: str = "old.id", more: str = "1") -> list[Any]:
+            agree = " AND ".join(f"new.{name} IS old.{name}" for name in ("id", *same))
+            return connection.execute(
+                f"SELECT {columns} FROM main.{table} old WHERE {more} AND NOT EXISTS"  # noqa: S608
+                f" (SELECT 1 FROM beside.{table} new WHERE {agree}) ORDER BY old.id"
+            ).fetchall()
+
+        path_query = (
+            "(SELECT s.root || '/' || l.path FROM main.location l JOIN main.source s"
+            " ON s.id = l.source_id WHERE l.image_id = old.image_id LIMIT 1)"
+        )
+        label_rows = lost(
+            "label_event",
+            *("image_id", "kind", "made_at"),
+            columns=f"{path_query}, old.label, old.origin, old.actor, old.made_at",
+            more="old.kind = 'assert'",
+        )
+        promoted = lost("label_event", "image_id", "kind", "made_at", more="old.kind = 'promote'")
+        return Losses(
+            images=len(lost("image", "sha256")),
+            labels=tuple(
+                LostLabel(
+                    path=os.fsdecode(where or b"").encode("utf-8", "backslashreplace").decode(),
+                    label=label,
+                    origin=origin,
+                    actor=actor,
+                    made_at=_EPOCH + timedelta(microseconds=made_at),
+                )
+                for where, label, origin, actor, made_at in label_rows
+            ),
+            promotions=len(promoted),
+            rounds=tuple(number for (number,) in lost("round", "finished_at")),
+            audits=tuple(number for (number,) in lost("audit", "opened_at")),
+            certificates=tuple(number for (number,) in lost("certificate", "issued_at")),
+        )
+
+
+def replace_catalogue(path: Path, backup: Path, *, identity: str, forget: bool) -> None:
+    """Put a copy of `backup` in the place of the catalogue at `path`, in one step.
+
+    An older schema is migrated in the copy. Leases and claims in it are ended, and it becomes the
+    workspace's own (`identity`). With `forget` the present catalogue is not asked what audits
+    spent: it cannot be read, or is another workspace's.
+    """
+    folder = path.parent / "restoring"
+    shutil.rmtree(folder, ignore_errors=True)
+    sqlite.make_folder(folder)
+    copy = folder / path.name
+    try:
+        sqlite.copy_database(backup, copy)
+        Catalogue.open(copy).close()
+        with sqlite.translated(copy), closing(sqlite3.connect(copy)) as connection, connection:
+            connection.execute("DELETE FROM lease")
+            connection.execute("DELETE FROM claim")
+            connection.execute("DELETE FROM workspace_identity")
+            connection.execute("INSERT INTO workspace_identity VALUES (1, ?)", [identity])
+            if not forget:
+                _carry_spent_risk(connection, path)
+        with sqlite.translated(path):
+            _put(copy, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _carry_spent_risk(connection: sqlite3.Connection, present: Path) -> None:
+    """Enter the audits of the catalogue at `present` that the copy does not know as abandoned."""
+    with closing(sqlite.look_at(present)) as look:
+        look.row_factory = sqlite3.Row
+        audits = [dict(row) for row in look.execute("SELECT * FROM audit ORDER BY id")]
+    own = {row[1] for row in connection.execute("PRAGMA table_info(audit)")}
+    for audit in audits:
+        same = [audit["opened_at"], audit["seed"], audit["level"]]
+        match = connection.execute(
+            "SELECT id, state FROM audit WHERE (opened_at, seed, level) = (?, ?, ?)", same
+        ).fetchone()
+        if match is None:
+            frame = connection.execute(
+                "INSERT INTO frame (digest, size, round_id, details, made_at)"
+                " VALUES (?, 1, NULL, '{}', ?)",
+                [f"{LOST_FRAME}{audit['opened_at']}-{audit['id']}", audit["opened_at"]],
+            ).lastrowid
+            values = {name: audit[name] for name in audit.keys() & own - {"id"}}
+            values |= {"frame_id": frame, "state": "abandoned"}
+            values["closed_at"] = audit["closed_at"] or audit["opened_at"]
+            names = ", ".join(values)
+            marks = ", ".join("?" * len(values))
+            connection.execute(
+                f"INSERT INTO audit ({names}) VALUES ({marks})",  # noqa: S608 - own columns
+                list(values.values()),
+            )
+        elif match[1] == "open" and audit["state"] != "open":
+            # Its verdict is known by now: to answer it again would be to look twice.
+            connection.execute(
+                "UPDATE audit SET state = 'abandoned', closed_at = ? WHERE id = ?",
+                [audit["closed_at"], match[0]],
+            )
+
+
+def _put(copy: Path, path: Path) -> None:
+    """Make the catalogue at `path` what `copy` is; who has it open sees the new state."""
+    try:
+        with (
+            closing(sqlite3.connect(copy)) as source,
+            closing(sqlite3.connect(path, timeout=sqlite.BUSY_SECONDS)) as target,
+        ):
+            source.backup(target)
+            target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise
+    # Nobody can use what lies there. Its log must go first: SQLite would apply it to the new file.
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    os.replace(copy, path)  # noqa: PTH105
+    sync_folder(path.parent)

@@ -1,0 +1,248 @@
+"""Backups that are made by themselves, refused catalogues, and what a restore keeps and loses."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from curator.audits.audit import abandon, audit
+from curator.base.vocabulary import AuditState
+from curator.catalogue import labels
+from curator.catalogue.audits import list_audits
+from curator.catalogue.backups import MANUAL, SCHEDULED, backup_is_due, list_backups, make_backup
+from curator.catalogue.engine import Catalogue
+from curator.errors import LostCatalogueError
+from curator.maintenance.backup import plan_restore, restore
+from curator.maintenance.verify import verify
+from curator.report.status import status
+from curator.settings.sections import BackupSettings
+from curator.workspace import Workspace, open_workspace
+from tests.support.audited import make_pool, with_settings
+from tests.support.command import curator
+
+COMMANDS = (
+    ("status",), ("verify",), ("add", "."), ("round",), ("review", "random", "--plain"),
+    ("queue", "random"), ("export", "out.csv"), ("label", "labels.csv"), ("report",), ("backup",),
+    ("rollback", "--to", "0"), ("audit", "--dry-run"), ("import", "m.csv"), ("encode",),
+    ("doctor", "--release"),
+)  # fmt: skip
+
+
+@pytest.fixture
+def filled(tmp_path: Path, picture_folder: Callable[..., Path]) -> Path:
+    """A workspace with four images and their labels."""
+    root = tmp_path / "ws"
+    curator("init", root)
+    pictures = picture_folder(good=2, bad=2)
+    curator("-w", root, "add", pictures / "good", "--label", "good")
+    curator("-w", root, "add", pictures / "bad", "--label", "bad")
+    return root
+
+
+def _catalogue(root: Path) -> Path:
+    return root / ".curator" / "catalogue.sqlite"
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _exchange(path: Path) -> None:
+    other = path.parents[2] / "other"
+    curator("init", other)
+    shutil.copyfile(_catalogue(other), path)
+
+
+def _garble(path: Path) -> None:
+    path.write_bytes(b"\xff" * 40_000)
+
+
+def _truncate(path: Path) -> None:
+    with path.open("r+b") as stream:
+        stream.truncate(8_192)
+
+
+LOSSES: dict[str, Callable[[Path], None]] = {
+    "empty": _empty, "missing": Path.unlink, "foreign": _exchange, "garbled": _garble,
+    "cut": _truncate,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", LOSSES)
+def test_a_lost_catalogue_is_refused_by_every_command_and_restored(
+    filled: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.chdir(filled)
+    before = curator("status", "--json").json()
+    curator("backup")
+    path = _catalogue(filled)
+    LOSSES[how](path)
+    lost = path.read_bytes() if path.exists() else None
+    for command in COMMANDS:
+        ended = curator(*command, expect=3)
+        assert "curator restore" in ended.stderr, command
+        assert how == "cut" or "3 backups" in ended.stderr, command
+        assert (path.read_bytes() if path.exists() else None) == lost, command
+    assert "curator restore" in curator("doctor", expect=3).stdout
+    assert len(curator("backup", "--list", "--json").json()["backups"]) == 3
+    restored = curator("restore", "--yes")
+    assert "cannot be known" in restored.stderr
+    assert curator("status", "--json").json() == before
+    assert curator("verify", "--json").json()["findings"] == []
+    unusable = list((filled / ".curator" / "backups").glob("*-unusable.sqlite"))
+    assert [file.read_bytes() for file in unusable] == ([lost] if lost else [])
+
+
+def test_a_workspace_from_before_identities_gets_one(filled: Path) -> None:
+    identity = filled / ".curator" / "workspace-id"
+    identity.unlink()
+    with closing(sqlite3.connect(_catalogue(filled))) as plain, plain:
+        plain.execute("DELETE FROM workspace_identity")
+    open_workspace(filled).catalogue.close()
+    name = identity.read_text()
+    open_workspace(filled).catalogue.close()
+    assert identity.read_text() == name
+    with closing(sqlite3.connect(_catalogue(filled))) as plain:
+        assert (
+            plain.execute("SELECT identity FROM workspace_identity").fetchone()[0] == name.strip()
+        )
+
+
+def test_backups_are_made_at_first_on_schedule_and_before_steps_and_a_few_are_kept(
+    filled: Path,
+) -> None:
+    path, settings = _catalogue(filled), BackupSettings(keep=2)
+
+    def reasons() -> list[str]:
+        return sorted(backup.reason for backup in list_backups(path))
+
+    assert reasons() == ["init", SCHEDULED]
+    manifest = filled / "manifest.csv"
+    curator("-w", filled, "export", manifest)
+    curator("-w", filled, "import", manifest)
+    assert reasons() == ["before-import", "init", SCHEDULED]
+    assert not backup_is_due(path, settings)
+    newest = next(backup for backup in list_backups(path) if backup.reason == SCHEDULED)
+    for moment, due in (
+        (datetime.now(UTC) - timedelta(hours=2), True),
+        (datetime.now(UTC) + timedelta(days=365), True),
+        (datetime.now(UTC) - timedelta(minutes=50), False),
+    ):
+        name = f"catalogue-{moment:%Y%m%dT%H%M%S%f}-scheduled.sqlite"
+        newest = next(backup for backup in list_backups(path) if backup.reason == SCHEDULED)
+        newest.path.rename(newest.path.with_name(name))
+        assert backup_is_due(path, settings) is due
+    assert not backup_is_due(path, BackupSettings(keep=0))
+    assert not backup_is_due(path, BackupSettings(every_hours=0.0))
+    for _ in range(3):
+        make_backup(path, SCHEDULED, settings)
+        make_backup(path, "manual", settings)
+    kept = reasons()
+    assert kept == ["before-import", "init", *["manual"] * 3, *[SCHEDULED] * 2]
+
+
+def test_a_damaged_catalogue_replaces_no_backup(filled: Path) -> None:
+    path = _catalogue(filled)
+    before = list_backups(path)
+    content = bytearray(path.read_bytes())
+    content[8_192:40_960] = b"\xa5" * 32_768
+    path.write_bytes(content)
+    with pytest.raises(LostCatalogueError, match="damaged"):
+        make_backup(path, SCHEDULED, BackupSettings(keep=1))
+    assert list_backups(path) == before
+
+
+def test_a_restore_lists_what_it_loses_and_asks(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curator("-w", filled, "backup")
+    more = tmp_path / "more.csv"
+    picture = next((tmp_path / "pictures" / "good").iterdir())
+    more.write_text(f"path,label\n{picture},bad\n")
+    curator("-w", filled, "label", more, "--replace")
+    with_label = curator("-w", filled, "status", "--json").json()
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert "--yes" in curator("-w", filled, "restore", expect=2).stderr  # nobody answers
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    asked = curator("-w", filled, "restore")
+    assert "Nothing was changed" in asked.stderr
+    assert "1 decision of people" in asked.stderr
+    assert f"{picture}: negative (seed" in asked.stderr
+    assert curator("-w", filled, "status", "--json").json() == with_label
+
+    report = curator("-w", filled, "restore", "--yes", "--json").json()
+    (lost,) = report["plan"]["losses"]["labels"]
+    assert (lost["path"], lost["label"]) == (str(picture), "negative")
+    assert curator("-w", filled, "status", "--json").json() != with_label
+    # What was there before is a backup as any other.
+    again = curator("-w", filled, "restore", Path(report["saved"]).name, "--yes")
+    assert "Nothing would be lost" in again.stderr
+    assert curator("-w", filled, "status", "--json").json() == with_label
+
+
+def test_a_backup_that_is_damaged_or_anothers_is_not_restored(filled: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    curator("init", other)
+    before = _catalogue(filled).read_bytes()
+    foreign = curator("-w", filled, "restore", _catalogue(other), "--yes", expect=3)
+    assert "another workspace" in foreign.stderr
+    (init,) = (b for b in list_backups(_catalogue(filled)) if b.reason == "init")
+    _truncate(init.path)
+    assert "damaged" in curator("-w", filled, "restore", init.path, "--yes", expect=3).stderr
+    assert _catalogue(filled).read_bytes() == before
+
+
+def test_a_restore_gives_back_no_risk_that_audits_have_spent(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    pool = make_pool(workspace, tmp_path)
+    thrifty = with_settings(pool.workspace, audit={"reserve": 0.5})
+    catalogue, root = workspace.catalogue, workspace.root
+    audit(thrifty, size=1_400, anyway=True)
+    with_open = make_backup(catalogue.path, MANUAL, BackupSettings()).path
+    abandon(thrifty)
+    audit(thrifty, size=1_400, anyway=True)
+    before = [record.risk for record in list_audits(catalogue)]
+    assert len(before) == 2
+
+    plan = plan_restore(root, with_open)
+    assert plan.losses is not None
+    assert plan.losses.audits == (2,)
+    restore(plan)
+    after = list_audits(catalogue)
+    assert [record.risk for record in after] == before
+    # What was closed since must not be answered a second time.
+    assert {record.state for record in after} == {AuditState.ABANDONED}
+    assert verify(workspace).findings == ()
+    status(workspace)
+    assert audit(thrifty, size=400, dry_run=True).promise.spent == pytest.approx(sum(before))
+    restore(plan_restore(root, with_open))
+    assert len(list_audits(catalogue)) == 2
+    # Restored from where the catalogue cannot be read, at least nothing else is touched.
+    ledger = root / ".curator" / "ledger"
+    ledger.write_text("spent")
+    catalogue.close()
+    catalogue.path.write_bytes(b"")
+    restore(plan_restore(root, None))
+    assert ledger.read_text() == "spent"
+
+
+def test_who_has_the_catalogue_open_sees_what_was_restored(filled: Path) -> None:
+    """A file that was only renamed into place would leave others writing into the old one."""
+    curator("-w", filled, "backup")
+    with open_workspace(filled).catalogue as watching:
+        before = labels.current(watching, [1, 2])
+        with Catalogue.open(watching.path) as other, other.write() as connection:
+            connection.exec_driver_sql("UPDATE image_state SET probability = 0.5")
+        assert labels.current(watching, [1, 2]) != before
+        curator("-w", filled, "restore", "--yes")
+        assert labels.current(watching, [1, 2]) == before
