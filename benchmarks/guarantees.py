@@ -32,7 +32,7 @@ from rich.table import Table
 
 from benchmarks.pools import FOLDER, NAMES, parts, rehearsal, tasks
 from benchmarks.report import machine
-from curator.audits.test import most_wrong_unseen
+from curator.audits.test import most_wrong
 from curator.base.arrays import BoolArray
 from curator.classifiers.devices import use_threads
 from curator.settings.sections import AuditSettings, PromotionSettings
@@ -75,7 +75,7 @@ def pac_labels(wrong: BoolArray, sample: np.ndarray, max_error: float) -> int:
     allowed = int(max_error * images)
     # The bound depends on the errors of the sample alone, and these rise with the threshold.
     proved = [
-        most_wrong_unseen(images, len(sample), count, RISK, refuted=0) <= allowed
+        most_wrong(images, len(sample), count, RISK) <= allowed
         for count in range(int(errors[-1]) + 1)
     ]
     highest = proved.index(False) - 1 if False in proved else len(proved) - 1
