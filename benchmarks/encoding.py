@@ -30,7 +30,7 @@ from curator.classifiers.devices import core_count
 from curator.classifiers.encoders.encoder import Encoder, open_encoder
 from curator.classifiers.encoders.pipeline import PixelLoader, encode_stream
 from curator.settings.sections import ClassifierSettings, IngestSettings, RuntimeSettings
-from curator.storage.features import FeatureFile, FeatureWriter
+from curator.storage.rows import RowFile, RowWriter, contents_of
 from tests.classifiers.encoders.cases import PHOTOGRAPHS
 
 SIDE = 224
@@ -161,16 +161,17 @@ def forward_alone(encoder: Encoder, count: int) -> None:
 
 def whole_pipeline(encoder: Encoder, loader: PixelLoader, paths: list[Path], folder: Path) -> None:
     """From files to features on the disk."""
-    file = FeatureFile(folder=folder, fingerprint="0" * 64, dimension=encoder.identity.dimension)
+    shape = (encoder.identity.dimension,)
+    file = RowFile(path=folder / "features.f16", dtype="<f2", shape=shape, mend="")
 
     def load(path: Path) -> PixelArray:
         pixels = loader.load_path(str(path).encode())
         assert isinstance(pixels, np.ndarray)
         return pixels
 
-    with FeatureWriter(file, 0) as writer:
+    with RowWriter(file, 0, np.empty(0, np.int64)) as writer:
         chunks = encode_stream(encoder.engine, paths, load, workers=encoder.workers)
-        writer.append(np.concatenate([chunk.features for chunk in chunks]))
+        writer.append(contents_of(np.concatenate([chunk.features for chunk in chunks])))
 
 
 def plain_loop(folder: Path, batch_size: int) -> Callable[[], None]:

@@ -18,6 +18,8 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ from curator.classifiers.networks.batch_loading import Batch, loaded
 from curator.classifiers.networks.training_set import epoch_batches, training_set
 from curator.classifiers.networks.training_step import augmentation
 from curator.settings.sections import IngestSettings, TrainingSettings
-from curator.storage.pack import PackSpec, PixelPack, build_pack
+from curator.storage.pack import PackSpec, packed_row
+from curator.storage.rows import RowReader, RowWriter
 
 SIDE = 64
 BATCH = 64
@@ -59,9 +62,14 @@ def _measured(name: str, root: Path, folder: Path, repeats: int) -> list[Line]:
     files = _files(root)
     started = time.perf_counter()
     spec, cores = PackSpec(side=SIDE, channels=3), os.cpu_count() or 1
-    build_pack(folder, spec, files, ingest=IngestSettings(), workers=cores)
+    row_of: Any = partial(packed_row, spec=spec, ingest=IngestSettings())
+    with (
+        ThreadPoolExecutor(cores) as pool,
+        RowWriter(spec.row_file(folder), 0, np.empty(0, np.int64)) as writer,
+    ):
+        _, digests = writer.append(list(pool.map(row_of, files)))
     building = time.perf_counter() - started
-    pack = PixelPack(folder, spec)
+    pack = RowReader(spec.row_file(folder), digests)
     packed = [_seconds(lambda: _from_pack(pack)) for _ in range(repeats)]
     lines = [
         Line(name=f"{name}: build the pack", median=building, unit="s", n=1),
@@ -96,9 +104,9 @@ def _seconds(work: Callable[[], int]) -> float:
     return time.perf_counter() - started
 
 
-def _from_pack(pack: PixelPack) -> int:
+def _from_pack(pack: RowReader) -> int:
     """An epoch as training reads it."""
-    rows = np.arange(len(pack))
+    rows = np.arange(pack.rows)
     data = training_set(rows, rows % 2 == 0, balanced=True, pseudo_share=0.0, human_share=0.5)
     augment, seen = augmentation(RECIPE, 3), 0
     batches = (

@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from curator.errors import StorageError, UsageError
+
+NO_FOLLOW = os.O_CLOEXEC | os.O_NOFOLLOW
+"""Flags for files under `.curator/`: none of them may be a symbolic link."""
 
 
 @contextmanager
@@ -26,7 +28,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
     try:
         try:
-            with temporary.open("wb") as stream:
+            with opened(temporary, "wb") as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -46,13 +48,24 @@ def cannot_write(path: Path, error: OSError) -> StorageError:
     )
 
 
-def write_synced(stream: FileIO, content: bytes | memoryview) -> None:
-    """Write everything to an unbuffered file, and wait until it is on the disk."""
+def opened(path: Path, mode: str = "rb") -> BinaryIO:
+    """A file under `.curator/` in a binary mode; a symbolic link is not followed.
+
+    Raises OSError.
+    """
+    return cast("BinaryIO", open(path, mode, opener=_no_follow))
+
+
+def _no_follow(path: str, flags: int) -> int:
+    return os.open(path, flags | NO_FOLLOW, 0o666)
+
+
+def write_all(descriptor: int, content: bytes | memoryview, offset: int) -> None:
+    """Write everything at an offset; the system may write less at once, as on a full disk."""
     rest = memoryview(content)
     while rest:
-        # The system may write less at once, for instance when the disk fills up.
-        rest = rest[stream.write(rest) or 0 :]
-    os.fsync(stream.fileno())
+        written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written
 
 
 def sync_folder(folder: Path) -> None:

@@ -46,11 +46,15 @@ class InspectedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewPlace:
-    """Where a stored preview lies: pack number, byte offset, byte length."""
+    """Where a stored preview lies: pack number, byte offset, byte length.
+
+    `digest` is that of its bytes, None where it is older than digests.
+    """
 
     pack: int
     offset: int
     length: int
+    digest: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

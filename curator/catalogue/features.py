@@ -1,6 +1,7 @@
-"""Which rows of the feature stores belong to which images.
+"""Which rows of the feature stores belong to which images, and the digests of their bytes.
 
-A row is recorded only after its bytes are on disk, so what the catalogue names exists.
+A row is recorded only after its bytes are on disk, so what the catalogue names exists; the
+digest says whether it is still what was written.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from curator.base.arrays import IntArray
 from curator.base.vocabulary import LocationState
-from curator.catalogue.bulk import CHUNK, chunked, column, plain_text, records, within
+from curator.catalogue.bulk import CHUNK, chunked, column, columns, plain_text, records, within
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.models import FeatureRow, FeatureSetRow, ImageState, Location
+from curator.catalogue.models import FeatureBlock, FeatureRow, FeatureSetRow, ImageState, Location
 from curator.catalogue.pool import IS_USABLE
 from curator.catalogue.sqlite import insert_or_ignore
 from curator.errors import DataError
+
+_BLOCK_ROWS = 1_024
+"""Rows whose digests stand in one record; never to be changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +91,16 @@ def list_feature_sets(catalogue: Catalogue) -> list[FeatureSetRecord]:
 
 
 def record_rows(
-    catalogue: Catalogue, feature_set_id: int, image_ids: IntArray, rows: IntArray
+    catalogue: Catalogue,
+    feature_set_id: int,
+    image_ids: IntArray,
+    rows: IntArray,
+    digests: NDArray[np.uint64],
 ) -> int:
     """Record that these array rows, already on disk, hold these images' features.
 
-    Images that have a row keep it. Returns how many were recorded.
+    `digests` are those of the rows' bytes. Images that have a row keep it. Returns how many
+    were recorded.
     """
     recorded = 0
     pairs = zip(image_ids.tolist(), rows.tolist(), strict=True)
@@ -101,14 +111,76 @@ def record_rows(
                 for image_id, row in chunk
             ]
             recorded += connection.execute(insert_or_ignore(FeatureRow), values).rowcount
+        _set_digests(connection, feature_set_id, rows, digests)
     return recorded
 
 
-def forget_rows(catalogue: Catalogue, feature_set_id: int) -> int:
-    """Forget all rows of a set, because its file is lost or is not to be trusted."""
+def record_digests(
+    catalogue: Catalogue, feature_set_id: int, rows: IntArray, digests: NDArray[np.uint64]
+) -> None:
+    """Record digests of rows that have none because they are older than digests."""
     with catalogue.write() as connection:
-        of_set = FeatureRow.c.feature_set_id == feature_set_id
-        return connection.execute(sa.delete(FeatureRow).where(of_set)).rowcount
+        _set_digests(connection, feature_set_id, rows, digests)
+
+
+def _set_digests(
+    connection: Connection, feature_set_id: int, rows: IntArray, digests: NDArray[np.uint64]
+) -> None:
+    numbers = rows // _BLOCK_ROWS
+    for number in np.unique(numbers).tolist():
+        this = sa.and_(
+            FeatureBlock.c.feature_set_id == feature_set_id, FeatureBlock.c.number == number
+        )
+        stored = connection.execute(sa.select(FeatureBlock.c.digests).where(this)).scalar()
+        block = np.zeros(_BLOCK_ROWS, "<u8")
+        if stored is not None:
+            block[: len(stored) // 8] = np.frombuffer(stored, "<u8")
+        in_block = numbers == number
+        block[rows[in_block] % _BLOCK_ROWS] = digests[in_block]
+        values = {"number": number, "digests": block.tobytes(), "feature_set_id": feature_set_id}
+        connection.execute(sa.delete(FeatureBlock).where(this))
+        connection.execute(sa.insert(FeatureBlock).values(values))
+
+
+def row_digests(catalogue: Catalogue, feature_set_id: int) -> NDArray[np.uint64]:
+    """The digest of each row up to the last recorded one.
+
+    0 for a row that no image refers to, and for one that was recorded before digests were.
+    """
+    query = sa.select(FeatureBlock.c.number, FeatureBlock.c.digests)
+    digests = np.zeros(end_row(catalogue, feature_set_id), np.uint64)
+    with catalogue.read() as connection:
+        of_set = FeatureBlock.c.feature_set_id == feature_set_id
+        for number, stored in connection.execute(query.where(of_set)):
+            run = digests[number * _BLOCK_ROWS :][: len(stored) // 8]
+            run[:] = np.frombuffer(stored, "<u8")[: len(run)]
+    return digests
+
+
+def free_rows(catalogue: Catalogue, feature_set_id: int) -> IntArray:
+    """Rows before the last recorded one that no image refers to, rising."""
+    end = end_row(catalogue, feature_set_id)
+    if row_count(catalogue, feature_set_id) == end:
+        return np.empty(0, np.int64)
+    query = sa.select(FeatureRow.c.array_row).where(FeatureRow.c.feature_set_id == feature_set_id)
+    with catalogue.read() as connection:
+        (rows,) = columns(connection, query, np.int64)
+    return np.setdiff1d(np.arange(end), rows)
+
+
+def forget_rows(catalogue: Catalogue, feature_set_id: int, rows: IntArray | None = None) -> int:
+    """Forget these rows of a set, or all, because they are lost or not to be trusted."""
+    forgotten, of_set = 0, FeatureRow.c.feature_set_id == feature_set_id
+    with catalogue.write() as connection:
+        if rows is None:
+            blocks = FeatureBlock.c.feature_set_id == feature_set_id
+            connection.execute(sa.delete(FeatureBlock).where(blocks))
+            return connection.execute(sa.delete(FeatureRow).where(of_set)).rowcount
+        for chunk in chunked(rows.tolist(), CHUNK):
+            deleted = sa.delete(FeatureRow).where(of_set, within(FeatureRow.c.array_row, chunk))
+            forgotten += connection.execute(deleted).rowcount
+        _set_digests(connection, feature_set_id, rows, np.zeros(len(rows), np.uint64))
+    return forgotten
 
 
 def row_count(catalogue: Catalogue, feature_set_id: int) -> int:

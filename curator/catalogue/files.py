@@ -414,22 +414,32 @@ def _picture_values(file: InspectedFile) -> dict[str, Any]:
 def _store_previews(connection: Connection, previews: Mapping[int, PreviewPlace]) -> None:
     """Store where previews (image id → location in a pack) lie; a later one replaces an earlier."""
     rows = [
-        {"image_id": image_id, "pack": at.pack, "start": at.offset, "length": at.length}
+        {
+            "image_id": image_id,
+            "pack": at.pack,
+            "start": at.offset,
+            "length": at.length,
+            "digest": None if at.digest is None else signed(at.digest),
+        }
         for image_id, at in previews.items()
     ]
     if rows:
-        insert = insert_or_update(Preview, "image_id", ["pack", "start", "length"])
+        insert = insert_or_update(Preview, "image_id", ["pack", "start", "length", "digest"])
         connection.execute(insert, rows)
 
 
 def preview_places(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, PreviewPlace]:
     """The preview of each image that has one."""
-    query = sa.select(Preview.c.image_id, Preview.c.pack, Preview.c.start, Preview.c.length)
+    query = sa.select(*Preview.c).where(within(Preview.c.image_id, image_ids))
     with catalogue.read() as connection:
-        rows = connection.execute(query.where(within(Preview.c.image_id, image_ids)))
         return {
-            image_id: PreviewPlace(pack=pack, offset=start, length=length)
-            for image_id, pack, start, length in rows
+            row.image_id: PreviewPlace(
+                pack=row.pack,
+                offset=row.start,
+                length=row.length,
+                digest=None if row.digest is None else row.digest % (1 << 64),
+            )
+            for row in connection.execute(query)
         }
 
 
@@ -438,15 +448,3 @@ def record_previews(catalogue: Catalogue, previews: Mapping[int, PreviewPlace]) 
     if previews:
         with catalogue.write() as connection:
             _store_previews(connection, previews)
-
-
-def preview_ends(catalogue: Catalogue) -> dict[int, int]:
-    """For each pack, the byte after its last recorded preview; beyond lies only waste."""
-    preview = Preview.c
-    last = sa.select(preview.pack, sa.func.max(preview.start).label("start"))
-    ends = last.group_by(preview.pack).subquery()
-    query = sa.select(preview.pack, preview.start + preview.length).join(
-        ends, sa.and_(ends.c.pack == preview.pack, ends.c.start == preview.start)
-    )
-    with catalogue.read() as connection:
-        return dict(connection.execute(query).all())

@@ -207,12 +207,16 @@ ImageSignature = Table(
 
 
 class PreviewColumns(TypedColumns):
-    """Where an image's stored preview lies: pack file, offset, length."""
+    """Where an image's stored preview lies: pack file, offset, length, and the digest of its bytes.
+
+    Previews from before digests were recorded have none.
+    """
 
     image_id: Named[int] = Column(Key, ForeignKey("image.id"), primary_key=True)
     pack: Named[int] = Column(Key)
     start: Named[int] = Column(Key)
     length: Named[int] = Column(Key)
+    digest: Named[int | None] = Column(Key)
 
 
 Preview = Table(
@@ -440,6 +444,24 @@ FeatureRow = Table(
     PrimaryKeyConstraint("feature_set_id", "image_id"),
     UniqueConstraint("feature_set_id", "array_row"),
     CheckConstraint("array_row >= 0", name="row_not_negative"),
+    sqlite_with_rowid=False,
+)
+
+
+class FeatureBlockColumns(TypedColumns):
+    """Digests of a run of array rows, eight bytes each, by the number of the run."""
+
+    feature_set_id: Named[int] = Column(Key, ForeignKey("feature_set.id"))
+    number: Named[int] = Column(Key)
+    digests: Named[bytes] = Column(LargeBinary)
+
+
+FeatureBlock = Table(
+    "feature_block",
+    METADATA,
+    FeatureBlockColumns,
+    PrimaryKeyConstraint("feature_set_id", "number"),
+    CheckConstraint("number >= 0", name="number_not_negative"),
     sqlite_with_rowid=False,
 )
 

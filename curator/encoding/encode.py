@@ -24,7 +24,7 @@ from curator.catalogue import features as catalogued
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.files import quarantine_images
-from curator.catalogue.images import image_chunks, image_files
+from curator.catalogue.images import image_chunks
 from curator.catalogue.leases import lease
 from curator.catalogue.pool import pool_size
 from curator.classifiers.encoders.encoder import Encoder
@@ -38,10 +38,17 @@ from curator.encoding.encoder_choice import (
     open_workspace_encoder,
     pixel_loader,
 )
-from curator.encoding.feature_set import FeatureSet, feature_file, open_features
+from curator.encoding.stored_rows import (
+    StoredRows,
+    files_of,
+    forget_damaged,
+    open_rows,
+    open_writer,
+    row_file,
+)
 from curator.errors import DataError, StorageError
 from curator.imaging.problems import Unreadable
-from curator.storage.features import FeatureWriter
+from curator.storage.rows import RowWriter, contents_of
 from curator.workspace import Workspace
 
 FLUSH_ROWS = 1_024
@@ -109,46 +116,66 @@ def encode(
     without images or when a source's folder is missing, LearnError if the encoder cannot
     be opened, StorageError if the disk is full, BusyError if another process encodes.
     """
-    started = time.perf_counter()
-    catalogue, model = workspace.catalogue, encoder_settings(workspace).model
-    check_pool(catalogue)
-    record = find_encoded(workspace)
-    if model.startswith(IMPORTED):
-        if record is None:
-            raise DataError(
-                f"classifier.model is `{model}`, but no features of that name were imported.",
-                "Import them with `curator encode --from`, or choose a model of timm.",
-            )
-        open_features(workspace, record)
-        missing = catalogued.count_without_features(catalogue, record.feature_set_id)
-        if missing:
-            progress.note(f"{missing:,} images have no features in `{model}`; they are left out.")
-    elif record is None or not _is_complete(workspace, record):
-        progress.note(f"Opening the encoder {workspace.settings.classifier.model}.")
-        with open_workspace_encoder(workspace) as encoder:
-            if dry_run:
-                return _dry_run(workspace, encoder, started)
-            with lease(catalogue, "encode"):
-                return _encode_missing(workspace, encoder, started, progress)
-    return _report(catalogue, record, started, dry_run=dry_run)
+    return _encode(workspace, progress, dry_run=dry_run)[0]
 
 
-def ready_features(workspace: Workspace, progress: Progress = SILENT) -> FeatureSet:
+def ready_features(workspace: Workspace, progress: Progress = SILENT) -> StoredRows:
     """The current encoder's features of every usable image; missing ones are computed.
 
     Raises what `encode` raises.
     """
-    report = encode(workspace, progress=progress)
+    report, stored = _encode(workspace, progress, dry_run=False)
+    if stored is not None:
+        return stored
     record = catalogued.find_feature_set(workspace.catalogue, report.fingerprint)
     assert record is not None
-    return open_features(workspace, record)
+    return open_rows(workspace, record)
 
 
-def _is_complete(workspace: Workspace, record: FeatureSetRecord) -> bool:
-    recorded = catalogued.end_row(workspace.catalogue, record.feature_set_id)
-    if feature_file(workspace, record).stored_rows() < recorded:
-        return False
-    return catalogued.count_without_features(workspace.catalogue, record.feature_set_id) == 0
+def _encode(
+    workspace: Workspace, progress: Progress, *, dry_run: bool
+) -> tuple[EncodeReport, StoredRows | None]:
+    """The report, and the features where none had to be computed."""
+    started = time.perf_counter()
+    catalogue, model = workspace.catalogue, encoder_settings(workspace).model
+    check_pool(catalogue)
+    record = find_encoded(workspace)
+    if record is None and model.startswith(IMPORTED):
+        raise DataError(
+            f"classifier.model is `{model}`, but no features of that name were imported.",
+            "Import them with `curator encode --from`, or choose a model of timm.",
+        )
+    if record is not None:
+        stored = _checked(workspace, record, progress)
+        missing = catalogued.count_without_features(catalogue, record.feature_set_id)
+        imported = model.startswith(IMPORTED)
+        if missing and imported:
+            progress.note(f"{missing:,} images have no features in `{model}`; they are left out.")
+        if imported or not missing:
+            return _report(catalogue, record, started, dry_run=dry_run), stored
+    progress.note(f"Opening the encoder {workspace.settings.classifier.model}.")
+    with open_workspace_encoder(workspace) as encoder:
+        if dry_run:
+            return _dry_run(workspace, encoder, started), None
+        with lease(catalogue, "encode"):
+            return _encode_missing(workspace, encoder, started, progress), None
+
+
+def _checked(workspace: Workspace, record: FeatureSetRecord, progress: Progress) -> StoredRows:
+    """The rows of a set, without those that are not what was written.
+
+    Raises DamagedRowsError if such rows were imported, because nothing computes them again.
+    """
+    stored = open_rows(workspace, record)
+    damaged = stored.reader.damaged()
+    if stored.reader.has_digests or not stored.reader.rows:
+        if not len(damaged):
+            return stored
+        if record.name.startswith(IMPORTED):
+            raise stored.reader.error(damaged)
+    with lease(workspace.catalogue, "encode"):
+        forget_damaged(workspace, stored, progress)
+    return _checked(workspace, record, progress)
 
 
 def _encode_missing(
@@ -162,23 +189,19 @@ def _encode_missing(
         dimension=identity.dimension,
         details=feature_set_details(workspace, identity),
     )
-    set_id, file = record.feature_set_id, feature_file(workspace, record)
-    recorded = catalogued.end_row(catalogue, set_id)
-    if file.stored_rows() < recorded:
-        progress.note("Some features are lost from the disk; all are computed again.")
-        catalogued.forget_rows(catalogue, set_id)
-        recorded = 0
+    forget_damaged(workspace, open_rows(workspace, record), progress)
+    set_id, file = record.feature_set_id, row_file(workspace, record)
     missing = catalogued.count_without_features(catalogue, set_id)
     estimate = EncodeEstimate(images=missing, bytes=missing * file.row_bytes)
-    free = shutil.disk_usage(file.folder).free
+    free = shutil.disk_usage(file.path.parent).free
     if free < estimate.bytes:
         raise StorageError(
             f"The features of {missing:,} images take {estimate.bytes / 1e6:,.0f} MB, and "
-            f"only {free / 1e6:,.0f} MB are free in {file.folder}.",
+            f"only {free / 1e6:,.0f} MB are free in {file.path.parent}.",
             "Make room, then run it again.",
         )
     loader = pixel_loader(workspace.settings, identity.image_size)
-    with FeatureWriter(file, recorded) as writer, progress.stage("encode", missing) as stage:
+    with open_writer(workspace, record) as writer, progress.stage("encode", missing) as stage:
         recorder = _Recorder(catalogue, set_id, writer)
         begun, done = time.perf_counter(), 0
         chunks = encoder.encode(_missing_files(catalogue, set_id), loader.load_file)
@@ -209,15 +232,7 @@ def _encode_missing(
 def _missing_files(catalogue: Catalogue, set_id: int) -> Iterator[ImageFile]:
     """A file for each image without features, by id."""
     for ids in catalogued.images_without_features(catalogue, set_id, size=_IDS_AT_ONCE):
-        yield from _files(catalogue, ids.tolist())
-
-
-def _files(catalogue: Catalogue, image_ids: list[int]) -> Iterator[ImageFile]:
-    """A file for each image, in this order; an empty path for an image without a file."""
-    files = image_files(catalogue, image_ids)
-    for image_id in image_ids:
-        lost = ImageFile(image_id=image_id, sha256=b"", path=b"", size=0, mtime_ns=0)
-        yield files.get(image_id, lost)
+        yield from files_of(catalogue, ids.tolist())
 
 
 def _with_alternate_files(
@@ -242,7 +257,7 @@ def _with_alternate_files(
 class _Recorder:
     """Collects chunks and writes them to disk and then to the catalogue, in order."""
 
-    def __init__(self, catalogue: Catalogue, set_id: int, writer: FeatureWriter) -> None:
+    def __init__(self, catalogue: Catalogue, set_id: int, writer: RowWriter) -> None:
         self.encoded = 0
         self.quarantined: Counter[Quarantine] = Counter()
         self._catalogue, self._set_id, self._writer = catalogue, set_id, writer
@@ -266,8 +281,9 @@ class _Recorder:
         if ids:
             features = np.concatenate([chunk.features[chunk.readable()] for chunk in waiting])
             # The rows are synced before they are recorded: whatever the catalogue names exists.
-            rows = self._writer.append(features)
-            catalogued.record_rows(self._catalogue, self._set_id, np.array(ids, np.int64), rows)
+            rows, digests = self._writer.append(contents_of(features))
+            image_ids = np.array(ids, np.int64)
+            catalogued.record_rows(self._catalogue, self._set_id, image_ids, rows, digests)
             self.encoded += len(ids)
         problems = {
             chunk.items[i].image_id: (problem.reason, problem.detail)
@@ -286,7 +302,7 @@ def _dry_run(workspace: Workspace, encoder: Encoder, started: float) -> EncodeRe
     missing = catalogued.count_without_features(catalogue, set_id)
     estimate = EncodeEstimate(images=missing, bytes=2 * missing * identity.dimension)
     files = (
-        (file for ids in image_chunks(catalogue) for file in _files(catalogue, ids.tolist()))
+        (file for ids in image_chunks(catalogue) for file in files_of(catalogue, ids.tolist()))
         if set_id is None
         else _missing_files(catalogue, set_id)
     )

@@ -27,9 +27,9 @@ from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.images import find_by_sha256, images_by_path
 from curator.catalogue.leases import lease
 from curator.encoding.encoder_choice import IMPORTED
-from curator.encoding.feature_set import feature_file
+from curator.encoding.stored_rows import open_rows, open_writer
 from curator.errors import DataError, UsageError
-from curator.storage.features import FeatureWriter
+from curator.storage.rows import contents_of
 from curator.workspace import Workspace
 
 _CHUNK = 10_000
@@ -207,8 +207,10 @@ def _store(
     earlier = [record for record in catalogued.list_feature_sets(catalogue) if record.name == title]
     if earlier and earlier[-1].details["content"] == digest:
         record = earlier[-1]
-        recorded = catalogued.row_count(catalogue, record.feature_set_id)
-        if recorded == len(order) <= feature_file(workspace, record).stored_rows():
+        reader = open_rows(workspace, record).reader
+        if not reader.has_digests or len(reader.damaged()):
+            catalogued.forget_rows(catalogue, record.feature_set_id)
+        elif catalogued.row_count(catalogue, record.feature_set_id) == len(order):
             return record, True
     else:
         # The number of earlier imports makes an import that is repeated later a set of its own.
@@ -220,18 +222,16 @@ def _store(
             dimension=rows.shape[1],
             details={"content": digest, "images": len(order)},
         )
-    file, set_id = feature_file(workspace, record), record.feature_set_id
+    set_id = record.feature_set_id
     done = catalogued.end_row(catalogue, set_id)
-    if file.stored_rows() < done:
-        catalogued.forget_rows(catalogue, set_id)
-        done = 0
     with (
-        FeatureWriter(file, done) as writer,
+        open_writer(workspace, record) as writer,
         progress.stage("import features", len(order) - done) as stage,
     ):
         for start in range(done, len(order), _CHUNK):
             part = slice(start, start + _CHUNK)
-            written = writer.append(rows[order[part]].astype(np.float16))
-            catalogued.record_rows(catalogue, set_id, image_ids[part], written)
+            contents = contents_of(rows[order[part]].astype("<f2"))
+            written, digests = writer.append(contents)
+            catalogued.record_rows(catalogue, set_id, image_ids[part], written, digests)
             stage.advance(len(written))
     return record, False

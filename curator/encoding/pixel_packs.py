@@ -1,53 +1,53 @@
 """The decoded pixels of a workspace, packed once and read in every epoch.
 
-A pack is to networks what features are to heads: in the catalogue it is a set of features
-whose numbers are pixels, and a row is recorded only when its bytes are on disk. The size
-of `auto` is decided once, by the images that exist when the first pack is made, because
-images that come later must not make it worthless.
+The size of `auto` is decided once, by the images that exist when the first pack is made,
+because images that come later must not make it worthless.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curator.base.arrays import IntArray, PixelArray
+from curator.base.arrays import IntArray
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import Quarantine
 from curator.catalogue import features as catalogued
 from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.files import quarantine_images
-from curator.catalogue.images import image_files, small_side_quantile
+from curator.catalogue.images import small_side_quantile
 from curator.catalogue.leases import lease
 from curator.catalogue.pool import pool_size
 from curator.classifiers.devices import worker_count
 from curator.classifiers.encoders.weights import POOL_SHARE
 from curator.encoding.alternate_files import alternate_files, check_pool, check_sources
-from curator.imaging.opening import parse_colour
-from curator.storage.pack import (
-    PackDamageError,
-    PackSpec,
-    PixelPack,
-    build_pack,
-    choose_codec,
-    remove_pack,
+from curator.encoding.stored_rows import (
+    PIXELS,
+    StoredRows,
+    files_of,
+    forget_damaged,
+    is_pack,
+    open_rows,
+    open_writer,
 )
+from curator.imaging.opening import parse_colour
+from curator.imaging.problems import Unreadable
+from curator.storage.pack import PackSpec, choose_codec, packed_row
+from curator.storage.rows import RowWriter
 from curator.workspace import Workspace
 
 if TYPE_CHECKING:
     from curator.classifiers.networks.network import NetworkRequest, PixelInput
 
-PIXELS = "pixels"
-"""The kind, in its details, of a set of features that is a pack."""
-
-_IDS_AT_ONCE = 1_024
+_AT_ONCE = 256
+"""Images that are decoded, written and recorded together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class PackReport:
     """A pack: its format, how many images it holds, how many are new, and its bytes on disk.
 
     `quarantined` counts, by reason, images that could not be read any more. `rebuilt` is
-    set if an earlier pack was damaged and has been made again.
+    set if damaged rows of an earlier pack, or all of them, have been made again.
     """
 
     side: int
@@ -67,35 +67,6 @@ class PackReport:
     seconds: float
     quarantined: Mapping[Quarantine, int]
     rebuilt: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PackedPixels:
-    """A pack opened for reading: its record in the catalogue, and its pixels."""
-
-    record: FeatureSetRecord
-    pack: PixelPack
-
-    @property
-    def feature_set_id(self) -> int:
-        return self.record.feature_set_id
-
-    @property
-    def fingerprint(self) -> str:
-        return self.record.fingerprint
-
-    @property
-    def rows(self) -> int:
-        return len(self.pack)
-
-    def gather(self, rows: IntArray) -> PixelArray:
-        """The pixels of these rows, (rows, side, side, channels)."""
-        return self.pack.gather(rows)
-
-
-def is_pack(record: FeatureSetRecord) -> bool:
-    """Whether a set of features is a pack of pixels."""
-    return record.details.get("kind") == PIXELS
 
 
 def network_request(workspace: Workspace) -> NetworkRequest:
@@ -131,29 +102,25 @@ def pixel_input(workspace: Workspace) -> PixelInput:
 def pack(workspace: Workspace, *, rebuild: bool = False, progress: Progress = SILENT) -> PackReport:
     """Pack the pixels of all images for the network of the settings, and check every row.
 
-    A damaged pack is made again. Raises DataError without images or when a source's folder
-    is missing, LearnError if there is no such network, StorageError if the disk is full.
+    Damaged rows are made again, with `rebuild` all of them. Raises DataError without images
+    or when a source's folder is missing, LearnError if there is no such network, StorageError
+    if the disk is full.
     """
     started = time.perf_counter()
     spec = pack_spec(workspace, pixel_input(workspace))
-    stored = PixelPack(_folder(workspace, spec), spec)
-    rebuilt = stored.folder.exists() and (rebuild or _is_damaged(stored, progress))
-    if rebuilt:
-        progress.note("The packed pixels are made again.")
-        catalogued.forget_rows(workspace.catalogue, _record(workspace, spec).feature_set_id)
-        remove_pack(stored.folder)
-    before = len(PixelPack(stored.folder, spec))
-    packed, quarantined = _pack_missing(workspace, spec, None, progress)
+    packing = _Packing(workspace, spec, progress)
+    packed = packing.pack(None, rebuild=rebuild)
+    file = packed.reader.file
     return PackReport(
         side=spec.side,
         channels=spec.channels,
         codec=spec.codec,
-        images=packed.rows,
-        added=packed.rows - before,
-        bytes=packed.pack.bytes_on_disk,
+        images=catalogued.row_count(workspace.catalogue, packed.feature_set_id),
+        added=packing.added,
+        bytes=file.bytes_on_disk(),
         seconds=time.perf_counter() - started,
-        quarantined=quarantined,
-        rebuilt=rebuilt,
+        quarantined=packing.quarantined,
+        rebuilt=packing.rebuilt,
     )
 
 
@@ -163,12 +130,12 @@ def ready_pixels(
     progress: Progress = SILENT,
     *,
     only: IntArray | None = None,
-) -> PackedPixels:
+) -> StoredRows:
     """The pack for networks that take `pixels`, with every usable image, or `only` these ids.
 
-    Missing images are decoded now. Raises what `pack` raises.
+    Missing images are decoded now, and damaged rows again. Raises what `pack` raises.
     """
-    return _pack_missing(workspace, pack_spec(workspace, pixels), only, progress)[0]
+    return _Packing(workspace, pack_spec(workspace, pixels), progress).pack(only)
 
 
 def pack_spec(workspace: Workspace, pixels: PixelInput) -> PackSpec:
@@ -184,32 +151,6 @@ def pack_spec(workspace: Workspace, pixels: PixelInput) -> PackSpec:
     return choose_codec(spec, pool_size(workspace.catalogue), settings.pack.max_bytes)
 
 
-def spec_of(record: FeatureSetRecord) -> PackSpec:
-    """The format of a pack, from its record in the catalogue."""
-    facts = {name: record.details[name] for name in PackSpec.__dataclass_fields__}
-    return PackSpec(**{**facts, "background": tuple(facts["background"])})
-
-
-def pack_problems(workspace: Workspace, record: FeatureSetRecord, rows: int) -> Iterator[str]:
-    """What is wrong with a pack of which the catalogue has recorded `rows` rows, as sentences."""
-    spec = spec_of(record)
-    stored = PixelPack(_folder(workspace, spec), spec)
-    if len(stored) < rows:
-        yield (
-            f"{stored.folder} holds {len(stored):,} of {rows:,} rows of pixels. Run `curator pack`."
-        )
-        return
-    try:
-        for _ in stored.check():
-            pass
-    except PackDamageError as error:
-        yield str(error)
-
-
-def _folder(workspace: Workspace, spec: PackSpec) -> Path:
-    return workspace.folder("pixels") / spec.name()
-
-
 def _record(workspace: Workspace, spec: PackSpec) -> FeatureSetRecord:
     details: dict[str, Any] = {"kind": PIXELS, "for": workspace.settings.classifier.model}
     return catalogued.feature_set(
@@ -221,47 +162,93 @@ def _record(workspace: Workspace, spec: PackSpec) -> FeatureSetRecord:
     )
 
 
-def _is_damaged(stored: PixelPack, progress: Progress) -> bool:
-    try:
-        with progress.stage("check pixels", len(stored)) as stage:
-            for count in stored.check():
-                stage.advance(count)
-    except PackDamageError as error:
-        progress.note(error.problem)
-        return True
-    return False
+class _Packing:
+    """Brings a pack up to date, and counts what it did."""
 
+    def __init__(self, workspace: Workspace, spec: PackSpec, progress: Progress) -> None:
+        self._workspace, self._spec, self._progress = workspace, spec, progress
+        self.quarantined: Counter[Quarantine] = Counter()
+        self.added = 0
+        self.rebuilt = False
 
-def _pack_missing(
-    workspace: Workspace, spec: PackSpec, only: IntArray | None, progress: Progress
-) -> tuple[PackedPixels, Counter[Quarantine]]:
-    """Pack all images, or `only` these, that the pack lacks; it, and what went to quarantine."""
-    catalogue, folder = workspace.catalogue, _folder(workspace, spec)
-    quarantined: Counter[Quarantine] = Counter()
-    check_pool(catalogue)
-    with lease(catalogue, "pack"):
-        record = _record(workspace, spec)
-        set_id = record.feature_set_id
-        if catalogued.end_row(catalogue, set_id) > len(PixelPack(folder, spec)):
-            progress.note("The packed pixels are not what they were; they are made again.")
-            catalogued.forget_rows(catalogue, set_id)
-            remove_pack(folder)
-        if only is None:
-            total = catalogued.count_without_features(catalogue, set_id)
-            chunks = catalogued.images_without_features(catalogue, set_id, size=_IDS_AT_ONCE)
-        else:
-            ids = np.unique(only)
-            ids = ids[catalogued.rows_of(catalogue, set_id, ids) < 0]
-            total = len(ids)
-            starts = range(0, total, _IDS_AT_ONCE)
-            chunks = (ids[start : start + _IDS_AT_ONCE] for start in starts)
-        if total:
-            _announce(spec, total, workspace.settings.pack.max_bytes, progress)
-            with progress.stage("pack pixels", total) as stage:
+    def pack(self, only: IntArray | None, *, rebuild: bool = False) -> StoredRows:
+        """Pack all images, or `only` these, that the pack lacks or holds damaged."""
+        workspace, catalogue, spec = self._workspace, self._workspace.catalogue, self._spec
+        check_pool(catalogue)
+        with lease(catalogue, "pack"):
+            record = _record(workspace, spec)
+            set_id = record.feature_set_id
+            stored = open_rows(workspace, record)
+            self._forget_damaged(stored, only, rebuild=rebuild)
+            if only is None:
+                total = catalogued.count_without_features(catalogue, set_id)
+                chunks = catalogued.images_without_features(catalogue, set_id, size=_AT_ONCE)
+            else:
+                ids = np.unique(only)
+                ids = ids[catalogued.rows_of(catalogue, set_id, ids) < 0]
+                total = len(ids)
+                starts = range(0, total, _AT_ONCE)
+                chunks = (ids[start : start + _AT_ONCE] for start in starts)
+            if not total:
+                return stored
+            _announce(spec, total, workspace.settings.pack.max_bytes, self._progress)
+            with (
+                ThreadPoolExecutor(worker_count(workspace.settings.runtime.workers)) as pool,
+                open_writer(workspace, record) as writer,
+                self._progress.stage("pack pixels", total) as stage,
+            ):
                 for chunk in chunks:
-                    reasons = _pack_chunk(workspace, set_id, spec, chunk, stage.advance)
-                    quarantined.update(reasons)
-    return PackedPixels(record, PixelPack(folder, spec)), quarantined
+                    self._pack_chunk(pool, writer, set_id, chunk.tolist())
+                    stage.advance(len(chunk))
+        return open_rows(workspace, record)
+
+    def _forget_damaged(self, stored: StoredRows, only: IntArray | None, *, rebuild: bool) -> None:
+        catalogue, reader = self._workspace.catalogue, stored.reader
+        # A pack from before digests were recorded cannot be compared with anything.
+        if reader.rows and (rebuild or not reader.has_digests):
+            self._progress.note("The packed pixels are made again.")
+            catalogued.forget_rows(catalogue, stored.feature_set_id)
+            reader.file.remove()
+            self.rebuilt = True
+            return
+        rows = None
+        if only is not None:
+            rows = catalogued.rows_of(catalogue, stored.feature_set_id, only)
+            rows = rows[rows >= 0]
+        if forget_damaged(self._workspace, stored, self._progress, rows):
+            self.rebuilt = True
+
+    def _pack_chunk(
+        self, pool: ThreadPoolExecutor, writer: RowWriter, set_id: int, ids: list[int]
+    ) -> None:
+        """Pack these images, record their rows, and quarantine those that no file gives."""
+        catalogue = self._workspace.catalogue
+        files = list(files_of(catalogue, ids))
+        row_of = partial(packed_row, spec=self._spec, ingest=self._workspace.settings.ingest)
+        contents = dict(zip(ids, pool.map(row_of, files), strict=True))
+        tried = [
+            (file, content)
+            for file, content in zip(files, contents.values(), strict=True)
+            if isinstance(content, Unreadable)
+        ]
+        lost = [file for file, _ in tried]
+        for image_id, alternates in alternate_files(catalogue, lost).items():
+            for file in alternates:
+                content = row_of(file)
+                if not isinstance(content, Unreadable):
+                    contents[image_id] = content
+                    break
+                tried.append((file, content))
+        problems = {i: row for i, row in contents.items() if isinstance(row, Unreadable)}
+        if problems:
+            check_sources(catalogue, [(file.path, problem) for file, problem in tried])
+        packed = {i: row for i, row in contents.items() if not isinstance(row, Unreadable)}
+        if packed:
+            rows, digests = writer.append(list(packed.values()))
+            catalogued.record_rows(catalogue, set_id, np.array(list(packed)), rows, digests)
+        quarantine_images(catalogue, {i: (row.reason, row.detail) for i, row in problems.items()})
+        self.added += len(packed)
+        self.quarantined.update(problem.reason for problem in problems.values())
 
 
 def _announce(spec: PackSpec, images: int, budget: int, progress: Progress) -> None:
@@ -275,34 +262,3 @@ def _announce(spec: PackSpec, images: int, budget: int, progress: Progress) -> N
             f"Raw pixels would take more than pack.max_bytes ({budget / 1e9:g} GB), so they are"
             f" kept as JPEGs of quality {spec.quality}: smaller, lossy, and slower to read."
         )
-
-
-def _pack_chunk(
-    workspace: Workspace,
-    set_id: int,
-    spec: PackSpec,
-    ids: IntArray,
-    advance: Callable[[int], None],
-) -> list[Quarantine]:
-    """Pack these images, record their rows, and quarantine those that no file gives."""
-    catalogue, folder = workspace.catalogue, _folder(workspace, spec)
-    build = partial(build_pack, folder, spec, ingest=workspace.settings.ingest)
-    files = image_files(catalogue, ids.tolist())
-    ordered = [files[image_id] for image_id in ids.tolist() if image_id in files]
-    sha256s = [file.sha256 for file in ordered]
-    # A run that was interrupted may have packed images without recording their rows.
-    packed = PixelPack(folder, spec).rows_of(sha256s) >= 0
-    missing = [file for file, is_packed in zip(ordered, packed, strict=True) if not is_packed]
-    workers = worker_count(workspace.settings.runtime.workers)
-    problems = build(missing, workers=workers, advance=advance)
-    if problems:
-        unreadable = [files[image_id] for image_id in problems]
-        for image_id, alternates in alternate_files(catalogue, unreadable).items():
-            if any(not build([file], workers=1) for file in alternates):
-                del problems[image_id]
-        check_sources(catalogue, [(files[i].path, problem) for i, problem in problems.items()])
-    rows = PixelPack(folder, spec).rows_of(sha256s)
-    image_ids = np.array([file.image_id for file in ordered], dtype=np.int64)
-    catalogued.record_rows(catalogue, set_id, image_ids[rows >= 0], rows[rows >= 0])
-    quarantine_images(catalogue, {i: (lost.reason, lost.detail) for i, lost in problems.items()})
-    return [problem.reason for problem in problems.values()]

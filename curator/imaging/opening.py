@@ -8,6 +8,7 @@ Size limits are checked on the header, before a pixel is decoded.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
 from curator.imaging.guard import one_big_at_a_time, pillow_guard, readable_formats
 from curator.imaging.jpeg import decode_strictly
@@ -80,6 +82,30 @@ def read_file(path: bytes | str | Path, max_bytes: int) -> bytes:
                 return stream.read(max_bytes)
     except OSError as error:
         raise reading_problem(error) from error
+
+
+def read_catalogued(file: ImageFile, max_bytes: int) -> bytes:
+    """The bytes of a catalogued image, never those of another image at its path.
+
+    Raises ImageProblem as `read_file` does; `vanished` if the image has no file any more.
+    """
+    if not file.path:
+        raise ImageProblem(Quarantine.VANISHED, "no file of this image is left")
+    data = read_file(file.path, max_bytes)
+    # A file with another size or time may hold another image: compare the bytes then.
+    if not _is_unchanged(file) and hashlib.sha256(data).digest() != file.sha256:
+        detail = "its file holds another image now; add it again"
+        raise ImageProblem(Quarantine.VANISHED, detail)
+    return data
+
+
+def _is_unchanged(file: ImageFile) -> bool:
+    """Whether size and time are the catalogued ones; called after reading, not before."""
+    try:
+        status = os.stat(file.path)  # noqa: PTH116 - the path is bytes
+    except OSError:
+        return False
+    return status.st_size == file.size and status.st_mtime_ns == file.mtime_ns
 
 
 @contextmanager

@@ -379,7 +379,7 @@ def _size(size: float) -> str:
 def store_new_previews(
     catalogue: Catalogue, store: PreviewStore, chunk: Sequence[InspectedFile]
 ) -> dict[bytes, PreviewPlace]:
-    """Append and sync the previews of contents that have none; SHA-256 → place.
+    """Append and sync the previews of contents that have none, or a damaged one; SHA-256 → place.
 
     Images that were catalogued without a preview get theirs recorded here; new images
     get it from whoever records them. Raises StorageError.
@@ -390,9 +390,9 @@ def store_new_previews(
         if file.sha256 is not None and file.preview is not None
     }
     image_ids = find_by_sha256(catalogue, list(fresh))
-    with_preview = preview_places(catalogue, list(image_ids.values()))
+    stored_previews = preview_places(catalogue, list(image_ids.values()))
     for digest, image_id in image_ids.items():
-        if image_id in with_preview:
+        if image_id in stored_previews and store.read(stored_previews[image_id]) is not None:
             del fresh[digest]
     stored = dict(zip(fresh, store.append(list(fresh.values())), strict=True))
     store.sync()

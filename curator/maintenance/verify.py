@@ -1,9 +1,9 @@
 """`curator verify`: the catalogue against its own promises, its files, and the sources.
 
 Labels are derived again from their events, audits from their frames, seeds and answers;
-digests of model and score files are computed again, and with `files` every source image is
-read and hashed anew. Nothing is repaired and nothing is written: the report says what does not
-hold, and what to do.
+digests of model and score files, features, pixels and previews are computed again, and with
+`files` every source image is read and hashed anew. Nothing is repaired and nothing is written:
+the report says what does not hold, and what to do.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from curator.catalogue import (
     features,
     files,
     frames,
+    images,
     rounds,
     sources,
 )
@@ -39,9 +40,9 @@ from curator.catalogue.certificates import CertificateRecord
 from curator.catalogue.checks import Finding, check_catalogue, limited
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.restoring import LOST_FRAME
-from curator.encoding.pixel_packs import is_pack, pack_problems
-from curator.errors import DataError, StorageError
-from curator.storage.features import FeatureFile, FeatureReader
+from curator.encoding.stored_rows import open_rows
+from curator.errors import DataError
+from curator.storage.previews import PreviewStore
 from curator.workspace import Workspace
 
 _READ_BYTES = 1 << 20
@@ -74,7 +75,7 @@ def verify(
         findings = list(check_catalogue(catalogue, advance=stage.advance))
     findings += limited("audits", _audit_problems(catalogue))
     findings += limited("models and scores", _digest_problems(workspace))
-    findings += limited("features", _feature_problems(workspace))
+    findings += limited("features and pixels", _row_problems(workspace))
     findings += limited("previews", _preview_problems(workspace))
     if files:
         with progress.stage("reading files again", tally.locations, unit="files") as stage:
@@ -192,41 +193,29 @@ def _differs(path: Path | bytes, digest: str) -> str | None:
     return None if sha256.hexdigest() == digest else "holds other bytes than were recorded"
 
 
-def _feature_problems(workspace: Workspace) -> Iterator[str]:
-    catalogue = workspace.catalogue
-    for record in features.list_feature_sets(catalogue):
-        rows = features.end_row(catalogue, record.feature_set_id)
-        file = FeatureFile(
-            folder=workspace.folder("features"),
-            fingerprint=record.fingerprint,
-            dimension=record.dimension,
-        )
-        if rows == 0:
-            continue
-        if is_pack(record):
-            yield from pack_problems(workspace, record, rows)
-            continue
-        try:
-            damaged = FeatureReader(file, rows).check()
-        except StorageError as error:
-            yield str(error)
-            continue
-        for chunk in damaged:
+def _row_problems(workspace: Workspace) -> Iterator[str]:
+    for record in features.list_feature_sets(workspace.catalogue):
+        reader = open_rows(workspace, record).reader
+        damaged = reader.damaged()
+        if len(damaged):
+            yield str(reader.error(damaged))
+        elif reader.rows and not reader.has_digests:
             yield (
-                f"{file.path}: rows {chunk.start:,} to {chunk.stop - 1:,} are not what was written."
-                f" Delete the file and run `curator encode`."
+                f"The {reader.rows:,} rows of {reader.file.path} were written before digests were"
+                f" kept, and cannot be compared with anything. {reader.file.mend}"
             )
 
 
 def _preview_problems(workspace: Workspace) -> Iterator[str]:
-    folder = workspace.folder("previews")
-    packs = sorted(path for path in folder.iterdir() if path.is_file())
-    sizes = {path: path.stat().st_size for path in packs}
-    ends = files.preview_ends(workspace.catalogue)
-    if ends and sum(sizes.values()) < sum(ends.values()):
+    damaged = 0
+    with PreviewStore(workspace.folder("previews")) as previews:
+        for ids in images.image_chunks(workspace.catalogue, usable_only=False):
+            positions = files.preview_places(workspace.catalogue, ids.tolist())
+            damaged += sum(previews.read(position) is None for position in positions.values())
+    if damaged:
         yield (
-            f"{folder} holds less than the {sum(ends.values()):,} bytes of previews that were"
-            " recorded. Run `curator add` with `--rehash` to make them again."
+            f"{damaged:,} previews in {workspace.folder('previews')} are not what was written, and"
+            " are not shown. Run `curator add` with `--rehash` to make them again."
         )
 
 

@@ -25,7 +25,7 @@ from curator.catalogue.images import find_named_image, image_files
 from curator.charts.contact_sheet import SheetSection, Tile, contact_sheet
 from curator.charts.feature_maps import map_grid, overlay
 from curator.encoding.encoder_choice import encoder_settings
-from curator.encoding.pixel_packs import is_pack, spec_of
+from curator.encoding.stored_rows import is_pack, spec_of
 from curator.errors import DataError, LearnError
 from curator.imaging.opening import open_within, read_file
 from curator.imaging.problems import ImageProblem

@@ -19,7 +19,7 @@ from curator.base.version import __version__
 from curator.catalogue.rounds import head
 from curator.classifiers.encoders.encoder import EncoderIdentity
 from curator.classifiers.heads.model import load_classifier
-from curator.encoding.pixel_packs import is_pack
+from curator.encoding.stored_rows import is_pack
 from curator.errors import DataError
 from curator.prediction.predict import CurrentModel, current_model
 from curator.workspace import Workspace

@@ -26,7 +26,7 @@ from curator.classifiers.devices import choose_placement
 from curator.classifiers.heads.frozen import score_unseen
 from curator.classifiers.heads.model import load_classifier
 from curator.encoding.new_files import EncodedPath, encode_paths
-from curator.encoding.pixel_packs import is_pack, spec_of
+from curator.encoding.stored_rows import is_pack, spec_of
 from curator.errors import DataError
 from curator.imaging.opening import read_file
 from curator.imaging.problems import ImageProblem

@@ -17,7 +17,7 @@ from curator.base.vocabulary import CurrentLabel, code_of
 from curator.catalogue import queues
 from curator.catalogue.features import rows_of
 from curator.catalogue.pool import human_labels
-from curator.encoding.feature_set import FeatureSet, current_features
+from curator.encoding.stored_rows import StoredRows, current_features
 from curator.review.selection import unit_length
 from curator.statistics.folds import sampling_rank
 from curator.workspace import Workspace
@@ -42,7 +42,7 @@ class LabelledNeighbours:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._lock = threading.Lock()
-        self._features: FeatureSet | None = None
+        self._features: StoredRows | None = None
         self._examples: dict[CurrentLabel, _Examples] = {}
         self._read_at: int | None = None
 
@@ -70,7 +70,7 @@ class LabelledNeighbours:
         if self._features is not None:
             self._examples = self._read_examples(self._features)
 
-    def _read_examples(self, features: FeatureSet) -> dict[CurrentLabel, _Examples]:
+    def _read_examples(self, features: StoredRows) -> dict[CurrentLabel, _Examples]:
         labels = human_labels(self._workspace.catalogue, features.feature_set_id)
         examples = {}
         for side in SIDES:

@@ -23,7 +23,7 @@ from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details, unread_files
 from curator.catalogue.pool import has_scores, pool_chunks
 from curator.catalogue.queues import NO_FILTER, QueueFilter
-from curator.encoding.feature_set import FeatureSet, current_features
+from curator.encoding.stored_rows import StoredRows, current_features
 from curator.errors import DataError, UsageError
 from curator.review.cards import suggestion_for
 from curator.review.selection import SAMPLE_LIMIT, farthest, nearest, random_sample, spread
@@ -233,7 +233,7 @@ def _diverse_among(request: QueueRequest, image_ids: list[int]) -> list[int]:
     return [int(i) for i in spread(ids, vectors, none, size, request.seed).ids]
 
 
-def _features(request: QueueRequest) -> FeatureSet:
+def _features(request: QueueRequest) -> StoredRows:
     """The pool's features, after encoding what is new."""
     from curator.encoding.encode import ready_features
 
@@ -344,7 +344,7 @@ def _human(standing: Codes, origin: Codes) -> NDArray[np.bool_]:
     return human
 
 
-def _sample(request: QueueRequest, features: FeatureSet, limit: int, belongs: Belongs) -> Ids:
+def _sample(request: QueueRequest, features: StoredRows, limit: int, belongs: Belongs) -> Ids:
     """At most `limit` images of the pool for which `belongs` holds, drawn at random."""
     chunks = (
         chunk.image_ids[belongs(chunk.standing, chunk.origin)]

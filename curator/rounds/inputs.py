@@ -21,13 +21,12 @@ from curator.classifiers.devices import choose_placement
 from curator.classifiers.heads.frozen import FrozenHeads
 from curator.classifiers.protocol import Classifier, TrainingLabels
 from curator.encoding.encode import ready_features
-from curator.encoding.feature_set import FeatureSet
 from curator.encoding.pixel_packs import (
-    PackedPixels,
     network_request,
     pixel_input,
     ready_pixels,
 )
+from curator.encoding.stored_rows import StoredRows
 from curator.rounds.labels import Pool, check_labels, read_pool, training_labels
 from curator.rounds.score_quality import PastRound
 from curator.rounds.source_shortcut import PoolSample, read_pool_sample
@@ -43,7 +42,7 @@ class RoundInputs:
     `pool_sample` is there only if a warning about sources may need it.
     """
 
-    images: FeatureSet | PackedPixels
+    images: StoredRows
     human: HumanLabels
     labels: TrainingLabels
     pool: Pool
@@ -72,7 +71,7 @@ def classifier_for(workspace: Workspace, progress: Progress) -> Classifier[Any]:
 
 def prepare_images(
     workspace: Workspace, classifier: Classifier[Any], progress: Progress
-) -> FeatureSet | PackedPixels:
+) -> StoredRows:
     """Features or pixels of every image; what is missing is computed now."""
     if classifier.needs == "pixels":
         return ready_pixels(workspace, pixel_input(workspace), progress)
@@ -80,7 +79,7 @@ def prepare_images(
 
 
 def read_inputs(
-    workspace: Workspace, classifier: Classifier[Any], images: FeatureSet | PackedPixels
+    workspace: Workspace, classifier: Classifier[Any], images: StoredRows
 ) -> RoundInputs:
     """Read everything that a round is computed from.
 
@@ -105,7 +104,7 @@ def read_inputs(
             source_names=names,
             # Whether pixels show their source cannot be measured this way.
             pool_sample=read_pool_sample(catalogue, human, names, seed)
-            if isinstance(images, FeatureSet)
+            if not images.holds_pixels
             else None,
         )
 

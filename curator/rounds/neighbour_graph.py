@@ -1,24 +1,25 @@
 """The neighbour graph of the pool, stored on disk and computed again when the pool has changed.
 
 It depends on the features and on which images there are, and its folder is named by a digest of
-both. An interrupted computation continues. For each set of features only the graph of the present
-pool stays on disk.
+both. An interrupted computation continues, and what is damaged is computed again. For each set of
+features only the graph of the present pool stays on disk.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.files import replacing
 from curator.base.progress import Progress
 from curator.classifiers.devices import core_count
 from curator.classifiers.heads.graph import (
+    DIRECTIONS,
     RECIPE,
     NeighbourIndex,
     Projection,
@@ -26,10 +27,10 @@ from curator.classifiers.heads.graph import (
     use_search_threads,
 )
 from curator.classifiers.heads.neighbour_smoothing import Neighbourhood
-from curator.encoding.feature_set import FeatureSet
+from curator.encoding.stored_rows import StoredRows
 from curator.rounds.labels import Pool
 from curator.settings.sections import Settings
-from curator.storage.rowfile import RowFile
+from curator.storage.blockfile import BlockFile
 
 NEIGHBOURS = 15
 """Neighbours of each image; fewer blur less, more reach into other clusters."""
@@ -56,7 +57,7 @@ def uses_graph(settings: Settings) -> bool:
 
 
 def pool_graph(
-    folder: Path, features: FeatureSet, pool: Pool, threads: int, progress: Progress
+    folder: Path, features: StoredRows, pool: Pool, threads: int, progress: Progress
 ) -> PoolGraph | None:
     """The pool's graph, from `folder` or computed now; None in a tiny pool.
 
@@ -71,33 +72,37 @@ def pool_graph(
     prefix = features.fingerprint[:_NAME_LENGTH]
     own = folder / f"{prefix}-{digest[:_NAME_LENGTH]}"
     own.mkdir(exist_ok=True)
-    projection = _projection(own / "projection.npz", features, rows)
-    vectors = RowFile(own / "vectors.f16", projection.directions.shape[1], "<f2")
-    graph = RowFile(own / "graph.i32", NEIGHBOURS, "<i4")
-    if graph.rows() < len(rows):
-        with progress.stage("neighbours", 2 * len(rows)) as stage:
-            vectors.fill(
-                len(rows),
-                _BLOCK,
-                lambda at, count: projection.apply(features.gather(rows[at : at + count])),
-                stage.advance,
-            )
-            projected = vectors.read(len(rows))
-            index = NeighbourIndex(projected)
-            graph.fill(
-                len(rows),
-                _BLOCK,
-                lambda at, count: index.nearest_of_own(projected[at : at + count], at, NEIGHBOURS),
-                stage.advance,
-            )
+    projection = _projection(own / "projection.f32", features, rows, digest)
+    width = projection.directions.shape[1]
+    vectors = BlockFile(own / "vectors.f16", width, "<f2", _BLOCK, digest)
+    graph = BlockFile(own / "graph.i32", NEIGHBOURS, "<i4", _BLOCK, digest)
+    count = len(rows)
+    intact = [file.intact_rows(count, progress.note) for file in (vectors, graph)]
+    is_complete = intact == [count, count]
+    with nullcontext() if is_complete else progress.stage("neighbours", 2 * count) as stage:
+        advance = stage.advance if stage else lambda rows: None
+        projected = vectors.fill(
+            count,
+            lambda at, size: projection.apply(features.gather(rows[at : at + size])),
+            advance,
+        )
+        index: NeighbourIndex | None = None
+
+        def nearest(at: int, size: int) -> NDArray[np.int32]:
+            nonlocal index
+            index = index or NeighbourIndex(projected)
+            return index.nearest_of_own(projected[at : at + size], at, NEIGHBOURS)
+
+        neighbours = graph.fill(count, nearest, advance)
+    if not is_complete:
         # Graphs of a pool that has changed since.
         for other in folder.glob(f"{prefix}-*"):
             if other != own:
                 shutil.rmtree(other, ignore_errors=True)
     return PoolGraph(
         projection=projection,
-        vectors=vectors.read(len(rows)),
-        neighbours=Neighbourhood(rows=rows, graph=graph.read(len(rows)), digest=digest),
+        vectors=projected,
+        neighbours=Neighbourhood(rows=rows, graph=neighbours, digest=digest),
     )
 
 
@@ -109,10 +114,17 @@ def _digest(fingerprint: str, rows: NDArray[np.int64], image_ids: NDArray[np.int
     return digest.hexdigest()
 
 
-def _projection(path: Path, features: FeatureSet, rows: NDArray[np.int64]) -> Projection:
-    if not path.exists():
+def _projection(
+    path: Path, features: StoredRows, rows: NDArray[np.int64], digest: str
+) -> Projection:
+    """The mean in the first column, the directions in the others."""
+
+    def find(at: int, size: int) -> NDArray[np.float32]:
         projection = find_projection(features, rows)
-        with replacing(path) as stream:
-            np.savez(stream, mean=projection.mean, directions=projection.directions)
-    with np.load(path, allow_pickle=False) as arrays:
-        return Projection(mean=arrays["mean"], directions=arrays["directions"])
+        return np.column_stack([projection.mean, projection.directions])
+
+    count, width = features.dimension, min(features.dimension, DIRECTIONS)
+    stored = BlockFile(path, width + 1, "<f4", count, digest).fill(count, find, lambda rows: None)
+    return Projection(
+        mean=np.ascontiguousarray(stored[:, 0]), directions=np.ascontiguousarray(stored[:, 1:])
+    )

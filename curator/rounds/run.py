@@ -26,7 +26,6 @@ from curator.catalogue.rounds import NewRound, RoundRecord
 from curator.classifiers.devices import core_count, use_threads
 from curator.classifiers.model_file import write_model_file
 from curator.classifiers.protocol import TrainingSummary
-from curator.encoding.feature_set import FeatureSet
 from curator.intake.near_duplicates import regroup
 from curator.rounds.gates import GateInputs, label_distances
 from curator.rounds.inputs import RoundInputs, classifier_for, prepare_images, read_inputs
@@ -165,7 +164,7 @@ def run_round(
     with clock.stage("survey"):
         inputs = read_inputs(workspace, classifier, images)
     graph = None
-    if isinstance(images, FeatureSet) and uses_graph(settings):
+    if not images.holds_pixels and uses_graph(settings):
         folder, threads = workspace.folder("graphs"), settings.runtime.threads
         with clock.stage("neighbours"):
             graph = pool_graph(folder, images, inputs.pool, threads, progress)
@@ -199,7 +198,7 @@ def run_round(
             records, inputs.human, inputs.source_names, inputs.last, inputs.first
         )
         warnings: tuple[RoundWarning, ...] = ()
-        if isinstance(images, FeatureSet):
+        if not images.holds_pixels:
             warnings = shortcut_warnings(
                 records,
                 inputs.human,

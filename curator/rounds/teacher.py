@@ -18,7 +18,6 @@ from curator.catalogue.pool import HumanLabels
 from curator.classifiers.heads.features import PoolFeatures
 from curator.classifiers.heads.neighbour_smoothing import Neighbourhood
 from curator.classifiers.protocol import Classifier, RowSource, TrainingInputs
-from curator.encoding.feature_set import FeatureSet
 from curator.errors import LearnError
 from curator.rounds.gates import LabelDistances
 from curator.rounds.inputs import RoundInputs
@@ -62,7 +61,7 @@ def training_inputs(
     """What the classifier is trained on; with `more_rounds`, small features stay in memory."""
     images = inputs.images
     source: RowSource = images
-    if isinstance(images, FeatureSet):
+    if not images.holds_pixels:
         rows, _ = inputs.pool.by_rows()
         in_memory = more_rounds and len(rows) * images.dimension * 4 <= HELD_BYTES
         last = previous.images if previous else None

@@ -26,7 +26,7 @@ from curator.catalogue.pool import pool_chunks
 from curator.charts.lines import Chart, Line, draw_charts
 from curator.classifiers.devices import choose_placement, core_count, use_threads
 from curator.classifiers.heads.frozen import FrozenHeads
-from curator.encoding.feature_set import FeatureSet, current_features, open_features
+from curator.encoding.stored_rows import StoredRows, current_features, open_rows
 from curator.errors import DataError, UsageError
 from curator.intake.answers import KnownLabels, read_known_labels
 from curator.rounds.labels import read_pool
@@ -157,7 +157,7 @@ class _SimulatedFeatures:
     def __init__(
         self,
         workspace: Workspace,
-        features: FeatureSet,
+        features: StoredRows,
         labels: dict[int, bool],
         request: SimulationRequest,
         truth: Path,
@@ -269,7 +269,7 @@ class _SimulatedFeatures:
         return play_certified(ready, slips=self._request.slips, seed=seed)
 
 
-def _feature_sets(workspace: Workspace, names: Sequence[str]) -> list[FeatureSet]:
+def _feature_sets(workspace: Workspace, names: Sequence[str]) -> list[StoredRows]:
     if not names:
         current = current_features(workspace)
         if current is None:
@@ -289,7 +289,7 @@ def _feature_sets(workspace: Workspace, names: Sequence[str]) -> list[FeatureSet
             f"There are no features named {', '.join(missing) or 'anything'} in this workspace.",
             f"There are: {available}. `curator encode` computes those of the settings.",
         )
-    return [open_features(workspace, by_name[name]) for name in dict.fromkeys(names)]
+    return [open_rows(workspace, by_name[name]) for name in dict.fromkeys(names)]
 
 
 def _labels_by_image(file: KnownLabels, truth: Path) -> dict[int, bool]:
@@ -315,7 +315,7 @@ def _labels_by_image(file: KnownLabels, truth: Path) -> dict[int, bool]:
 
 
 def _known_pool(
-    catalogue: Catalogue, features: FeatureSet, labels: dict[int, bool]
+    catalogue: Catalogue, features: StoredRows, labels: dict[int, bool]
 ) -> tuple[KnownPool, int]:
     """The images with features and a known label, and the number of those without."""
     rows, units, truth, without_truth = [], [], [], 0

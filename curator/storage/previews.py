@@ -2,7 +2,8 @@
 
 Packs are only ever appended to, so a position that the catalogue has recorded stays valid.
 What is appended must be synced before its position is recorded; killed in between, the
-bytes at the end of a pack are unused. A lost preview can be made again from its image.
+bytes at the end of a pack are unused. A preview is compared with its digest when it is read,
+and one that is lost or damaged can be made again from its image.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from curator.base.files import cannot_write, sync_folder
+from curator.base.files import NO_FOLLOW, cannot_write, sync_folder, write_all
 from curator.base.values import PreviewPlace
+from curator.storage.rows import row_digest
 
 PACK_BYTES = 256_000_000
 """A pack that has reached this size is not appended to any more."""
@@ -50,7 +52,13 @@ class PreviewStore:
         positions = []
         for preview in previews:
             self._open_writer()
-            positions.append(PreviewPlace(pack=self._pack, offset=self._end, length=len(preview)))
+            position = PreviewPlace(
+                pack=self._pack,
+                offset=self._end,
+                length=len(preview),
+                digest=row_digest(preview),
+            )
+            positions.append(position)
             self._write(preview)
         return positions
 
@@ -64,14 +72,18 @@ class PreviewStore:
             raise cannot_write(self._path(self._pack), error) from error
 
     def read(self, position: PreviewPlace) -> bytes | None:
-        """The JPEG at a position, None if it is lost and has to be made again."""
+        """The JPEG at a position, None if it is lost or not the one that was written there."""
         try:
             descriptor = self._reader(position.pack)
             content = os.pread(descriptor, position.length, position.offset)
         except OSError:
             return None
-        is_complete = len(content) == position.length and content.startswith(_JPEG_START)
-        return content if is_complete else None
+        if position.digest is None:
+            # Older than digests: no more is known of it.
+            intact = len(content) == position.length and content.startswith(_JPEG_START)
+        else:
+            intact = row_digest(content) == position.digest
+        return content if intact else None
 
     def close(self) -> None:
         """Close all packs."""
@@ -87,7 +99,7 @@ class PreviewStore:
     def _reader(self, pack: int) -> int:
         with self._lock:
             if pack not in self._readers:
-                self._readers[pack] = os.open(self._path(pack), os.O_RDONLY | os.O_CLOEXEC)
+                self._readers[pack] = os.open(self._path(pack), os.O_RDONLY | NO_FOLLOW)
             return self._readers[pack]
 
     def _open_writer(self) -> None:
@@ -101,7 +113,7 @@ class PreviewStore:
             self._open_pack(self._pack + 1)
 
     def _open_pack(self, pack: int) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | NO_FOLLOW
         try:
             self._writer = os.open(self._path(pack), flags, 0o666)
             self._pack, self._end = pack, os.fstat(self._writer).st_size
@@ -111,14 +123,11 @@ class PreviewStore:
 
     def _write(self, preview: bytes) -> None:
         assert self._writer is not None
-        rest = memoryview(preview)
         try:
-            while rest:
-                written = os.pwrite(self._writer, rest, self._end)
-                self._end += written
-                rest = rest[written:]
+            write_all(self._writer, preview, self._end)
         except OSError as error:
             raise cannot_write(self._path(self._pack), error) from error
+        self._end += len(preview)
 
     def _close_writer(self) -> None:
         if self._writer is not None:

@@ -24,7 +24,8 @@ from curator.classifiers.networks.training_set import (
     nested_subset,
     validation_members,
 )
-from curator.encoding.pixel_packs import PackedPixels, network_request, pixel_input, ready_pixels
+from curator.encoding.pixel_packs import network_request, pixel_input, ready_pixels
+from curator.encoding.stored_rows import StoredRows
 from curator.errors import DataError
 from curator.settings.file import check_settings
 from curator.settings.sections import Settings
@@ -179,7 +180,7 @@ def error_on(
     return error_estimate((margins > 0) != labels.positive)
 
 
-def _labelled_rows(catalogue: Catalogue, packed: PackedPixels, sample: TrialSample) -> LabelledRows:
+def _labelled_rows(catalogue: Catalogue, packed: StoredRows, sample: TrialSample) -> LabelledRows:
     """The rows of the images that could be packed, and their classes."""
     rows = catalogued.rows_of(catalogue, packed.feature_set_id, sample.image_ids)
     return LabelledRows(rows=rows[rows >= 0], positive=sample.positive[rows >= 0])

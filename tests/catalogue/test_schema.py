@@ -7,11 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from curator.base.files import resource_folder
-from curator.catalogue.engine import REVISION, Catalogue
+from curator.base.values import PreviewPlace
+from curator.catalogue.engine import REVISION, Catalogue, Schema
+from curator.catalogue.features import (
+    feature_set,
+    forget_rows,
+    free_rows,
+    record_digests,
+    record_rows,
+    row_digests,
+)
+from curator.catalogue.files import preview_places
 from curator.catalogue.models import METADATA
 from tests.catalogue.builders import add_images, run_round, say
 
@@ -40,6 +51,42 @@ def test_migrations_make_the_models(catalogue: Catalogue) -> None:
 def test_the_newest_migration_is_the_revision_of_the_code() -> None:
     files = sorted(path.name for path in (resource_folder("db") / "versions").glob("*.py"))
     assert files[-1].split("_")[0] == REVISION
+
+
+def test_digests_come_to_rows_and_previews_of_before(tmp_path: Path) -> None:
+    """What was stored under schema 0002 has no digests, and gets them when it is compared."""
+    path = tmp_path / "catalogue.sqlite"
+    with Catalogue.create(
+        path, schema=Schema(revision="0002", folder=resource_folder("db"))
+    ) as old:
+        (image_id,) = add_images(old, 1)
+        with old.write() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO feature_set VALUES (1, 'ab', 'model', 4, '{}', 0);"
+            )
+            for table, row in (("feature_row", "(1, 1, 0)"), ("preview", "(1, 0, 10, 20)")):
+                connection.exec_driver_sql(f"INSERT INTO {table} VALUES {row}")  # noqa: S608
+    with Catalogue.open(path) as catalogue:
+        assert row_digests(catalogue, 1).tolist() == [0]
+        record_digests(catalogue, 1, np.array([0]), np.array([1 << 63], np.uint64))
+        assert row_digests(catalogue, 1).tolist() == [1 << 63]
+        place = PreviewPlace(pack=0, offset=10, length=20, digest=None)
+        assert preview_places(catalogue, [image_id]) == {image_id: place}
+
+
+def test_rows_keep_their_digests_until_they_are_forgotten(catalogue: Catalogue) -> None:
+    ids = np.array(add_images(catalogue, 2_500))
+    record = feature_set(catalogue, fingerprint="ab", name="model", dimension=4)
+    set_id, rows = record.feature_set_id, np.arange(2_500)
+    digests = (rows.astype(np.uint64) + 7) << np.uint64(50)
+    for part in (slice(0, 1_500), slice(1_500, 2_500)):
+        assert record_rows(catalogue, set_id, ids[part], rows[part], digests[part]) > 0
+    np.testing.assert_array_equal(row_digests(catalogue, set_id), digests)
+    assert forget_rows(catalogue, set_id, np.array([3, 1_024, 2_400])) == 3
+    assert free_rows(catalogue, set_id).tolist() == [3, 1_024, 2_400]
+    assert np.flatnonzero(row_digests(catalogue, set_id) == 0).tolist() == [3, 1_024, 2_400]
+    assert forget_rows(catalogue, set_id) == 2_497
+    assert len(row_digests(catalogue, set_id)) == len(free_rows(catalogue, set_id)) == 0
 
 
 def test_the_drawing_shows_every_table_and_column() -> None:

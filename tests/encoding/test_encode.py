@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curator.base.arrays import Float16Array, IntArray
+from curator.base.arrays import IntArray
 from curator.base.vocabulary import Quarantine
 from curator.catalogue.counts import counts
 from curator.catalogue.features import row_count
@@ -31,8 +33,8 @@ from curator.encoding.encoder_choice import (
     open_workspace_encoder,
     pixel_loader,
 )
-from curator.encoding.feature_set import current_features, feature_file
 from curator.encoding.new_files import encode_paths
+from curator.encoding.stored_rows import current_features, row_file
 from curator.errors import BusyError, DataError, LearnError, StorageError
 from curator.maintenance.verify import verify
 from curator.settings.sections import ClassifierSettings
@@ -41,6 +43,7 @@ from tests.support import images
 from tests.support.disk import files_no_larger_than
 from tests.support.encoded import (
     BATCH,
+    Telling,
     add_folder,
     by_image,
     features_of,
@@ -73,7 +76,7 @@ def test_every_image_is_encoded_once_in_the_order_of_ids(ready: Workspace) -> No
         chunks = list(encoder.encode(paths, loader.load_path))
     expected = np.concatenate([chunk.features for chunk in chunks])
     assert stored(features).tobytes() == expected.tobytes()
-    assert features.reader.check() == []
+    assert not len(features.reader.damaged())
     again = encode(ready)
     assert (again.encoded, again.known) == (0, 30)
     assert again.feature_set_id == report.feature_set_id
@@ -160,7 +163,7 @@ def test_killed_at_random_instants_and_run_again_it_gives_the_same_bits(
     assert 0 < rows[-1] < 500
     assert rows == sorted(rows)
     features = features_of(killed)
-    assert features.reader.check() == []
+    assert not len(features.reader.damaged())
     whole = fresh(tmp_path / "whole", weights, many)
     assert by_image(killed, features) == by_image(whole, features_of(whole))
     assert stored(features).tobytes() == stored(features_of(whole)).tobytes()
@@ -200,22 +203,92 @@ def test_what_cannot_be_read_any_more_is_quarantined_and_the_rest_is_encoded(
     assert encode(ready).encoded == 1
 
 
-def test_lost_features_are_computed_again(ready: Workspace) -> None:
+def test_damaged_features_are_computed_again_in_their_places(ready: Workspace) -> None:
+    """Only the rows that differ, and to the same bits: nothing behind them moves."""
     first = features_of(ready)
-    before = by_image(ready, first)
-    path = feature_file(ready, first.record).path
-    os.truncate(path, path.stat().st_size // 2)
+    before, rows = by_image(ready, first), stored(first)
+    file = row_file(ready, first.record)
+    content = file.path.read_bytes()
+    swapped = rows.copy()
+    swapped[[3, 4]] = swapped[[4, 3]]
+    damages = {
+        15: content[: len(content) // 2],  # cut in the middle
+        1: b"\xff" + content[1:],
+        2: swapped.tobytes(),
+        30: rows[::-1].tobytes(),
+        0: content + b"more",
+    }
+    for count, damaged in damages.items():
+        file.path.write_bytes(damaged)
+        opened = current_features(ready)
+        assert opened is not None
+        if count:
+            (finding,) = verify(ready).findings
+            assert f"{count} of 30 rows of {file.path}" in finding.text
+            with pytest.raises(StorageError, match="curator encode"):
+                opened.gather(np.arange(30))
+        notes = Notes()
+        report = encode(ready, progress=notes)
+        assert (report.known, report.encoded) == (30 - count, count)
+        assert any(f"{count} of 30 rows" in note for note in notes.texts) == (count > 0)
+        assert file.path.read_bytes()[: len(content)] == content
+        assert by_image(ready, ready_features(ready)) == before
+        assert verify(ready).clean
+    file.path.unlink()
+    assert encode(ready).encoded == 30
+    assert file.path.read_bytes() == content
+
+
+def test_where_the_sources_are_gone_damaged_features_are_not_used(
+    ready: Workspace, pictures: Path
+) -> None:
+    first = features_of(ready)
+    file = row_file(ready, first.record)
+    with file.path.open("r+b") as stream:
+        stream.write(bytes(2 * file.row_bytes))
+    pictures.rename(pictures.with_name("unmounted"))
+    with pytest.raises(DataError, match="missing or empty") as caught:
+        ready_features(ready)
+    assert "Mount it" in caught.value.advice
+    kept = current_features(ready)
+    assert kept is not None
+    assert len(by_image(ready, kept)) == 28
+    pictures.with_name("unmounted").rename(pictures)
+    assert encode(ready).encoded == 2
+
+
+def test_features_from_before_digests_are_compared_with_their_checksums(ready: Workspace) -> None:
+    first = features_of(ready)
+    file, catalogue = row_file(ready, first.record), ready.catalogue
+    content = file.path.read_bytes()
+    sums = file.path.with_suffix(".sums")
+    with catalogue.write() as connection:
+        connection.exec_driver_sql("DELETE FROM feature_block")
+    half = 10 * file.row_bytes
+    parts = (0, 10, content[:half]), (10, 20, content[half:])
+    entries = [
+        struct.pack("<QQ16s", first, count, hashlib.blake2b(part, digest_size=16).digest())
+        for first, count, part in parts
+    ]
+    sums.write_bytes(b"".join(entries) + b"torn")
+    file.path.write_bytes(content[:half] + b"\xff" + content[half + 1 :])
     assert not verify(ready).clean
-    with pytest.raises(StorageError, match="curator encode"):
-        current_features(ready)
-    assert encode(ready).encoded == 30
-    assert by_image(ready, ready_features(ready)) == before
-    with path.open("r+b") as stream:
-        stream.write(b"\xff\xff")
-    assert ready_features(ready).reader.check() == [range(30)]
-    path.unlink()
-    assert encode(ready).encoded == 30
+    assert encode(ready).encoded == 20
+    assert file.path.read_bytes() == content
+    assert not sums.exists()
     assert verify(ready).clean
+
+
+class Notes(Telling):
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+    def advance(self, count: int = 1) -> None: ...
 
 
 def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
@@ -226,30 +299,30 @@ def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
         encode(ready, progress=Stops(1))
     begun = current_features(ready)
     assert begun is not None
-    full = feature_file(ready, begun.record).path
+    full = row_file(ready, begun.record).path
     with no_room_in(full, monkeypatch), pytest.raises(StorageError, match="cannot be written"):
         encode(ready)
     kept = current_features(ready)
     assert kept is not None
     assert kept.rows == begun.rows == row_count(ready.catalogue, begun.feature_set_id)
     assert encode(ready).encoded == 30 - begun.rows
-    assert ready_features(ready).reader.check() == []
+    assert verify(ready).clean
 
 
 @contextmanager
 def no_room_in(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The file cannot grow; everything else can."""
-    from curator.storage import features
+    from curator.storage.rows import Content, DigestArray, RowWriter
 
-    original = features.FeatureWriter.append
+    original = RowWriter.append
     size = path.stat().st_size
 
-    def append(writer: features.FeatureWriter, rows: Float16Array) -> IntArray:
+    def append(writer: RowWriter, contents: Sequence[Content]) -> tuple[IntArray, DigestArray]:
         with files_no_larger_than(size + 10):
-            return original(writer, rows)
+            return original(writer, contents)
 
     with monkeypatch.context() as patched:
-        patched.setattr(features.FeatureWriter, "append", append)
+        patched.setattr(RowWriter, "append", append)
         yield
 
 

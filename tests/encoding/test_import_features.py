@@ -13,9 +13,9 @@ from curator.catalogue.features import list_feature_sets
 from curator.catalogue.images import image_chunks, image_details
 from curator.encoding import import_features as import_module
 from curator.encoding.encode import encode, ready_features
-from curator.encoding.feature_set import current_features, feature_file
 from curator.encoding.import_features import import_features
 from curator.encoding.new_files import encode_paths
+from curator.encoding.stored_rows import current_features, row_file
 from curator.errors import CuratorError, DataError, UsageError
 from curator.workspace import Workspace
 from tests.support import images
@@ -126,11 +126,16 @@ def test_a_lost_file_is_made_again_by_the_same_import(
     import_features(filled, name="mine", **paths(written))
     current = ready_features(filled)
     before = by_image(filled, current)
-    feature_file(filled, current.record).path.unlink()
-    with pytest.raises(CuratorError, match="0 of 12 rows"):
-        encode(filled)
-    assert not import_features(filled, name="mine", **paths(written)).unchanged
-    assert by_image(filled, ready_features(filled)) == before
+    path = row_file(filled, current.record).path
+    content = path.read_bytes()
+    for count, damaged in ((12, b""), (1, content[:-1]), (1, b"\xff" + content[1:])):
+        path.write_bytes(damaged)
+        with pytest.raises(CuratorError, match=f"{count} of 12 rows") as caught:
+            encode(filled)
+        assert "curator encode --from" in caught.value.advice
+        assert not import_features(filled, name="mine", **paths(written)).unchanged
+        assert by_image(filled, ready_features(filled)) == before
+        assert import_features(filled, name="mine", **paths(written)).unchanged
 
 
 def test_unknown_images_are_reported_with_their_lines_and_nothing_is_imported(

@@ -16,7 +16,7 @@ from curator.base.arrays import positions_in
 from curator.base.progress import SILENT, Stage
 from curator.catalogue.pool import current_scores
 from curator.classifiers.heads.frozen import FrozenHeads
-from curator.encoding.feature_set import current_features
+from curator.encoding.stored_rows import current_features
 from curator.errors import DataError, UsageError
 from curator.rounds.labels import read_pool
 from curator.rounds.neighbour_graph import pool_graph

@@ -1,4 +1,4 @@
-"""The pixel pack: the same bytes however it was built, and never a wrong pixel."""
+"""Packed pixels: what every other use of an image sees, raw or as JPEGs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
+from curator.base.arrays import PixelArray
 from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
 from curator.imaging.opening import open_square
+from curator.imaging.problems import Unreadable
 from curator.settings.sections import IngestSettings
-from curator.storage import pack as packing
-from curator.storage.pack import PackDamageError, PackSpec, PixelPack, build_pack, choose_codec
+from curator.storage.pack import PackSpec, choose_codec, packed_row
+from curator.storage.rows import RowReader, RowWriter
 from tests.support import images
 
 INGEST = IngestSettings()
@@ -36,28 +37,25 @@ def files(folder: Path, count: int = 12) -> list[ImageFile]:
     ]
 
 
-def build(
-    folder: Path, some: list[ImageFile], spec: PackSpec = SPEC, workers: int = 2
-) -> PixelPack:
-    assert not build_pack(folder, spec, some, ingest=INGEST, workers=workers)
-    return PixelPack(folder, spec)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+def build(folder: Path, some: list[ImageFile], spec: PackSpec = SPEC) -> PixelArray:
+    """The pixels of all files, written to a pack and read from it."""
+    contents = []
+    for file in some:
+        content = packed_row(file, spec=spec, ingest=INGEST)
+        assert not isinstance(content, Unreadable)
+        contents.append(content)
+    with RowWriter(spec.row_file(folder), 0, np.empty(0, np.int64)) as writer:
+        rows, digests = writer.append(contents)
+    return RowReader(spec.row_file(folder), digests).gather(rows)
 
 
 def test_a_row_is_the_image_as_every_other_use_sees_it(tmp_path: Path) -> None:
     some = files(tmp_path / "pictures")
-    pack = build(tmp_path / "pack", some)
-    rows = pack.rows_of([one.sha256 for one in reversed(some)])
-    assert rows.tolist() == list(range(len(some)))[::-1]
-    pixels = pack.gather(rows)
+    pixels = build(tmp_path / "pack", some)
     assert pixels.dtype == np.uint8 and pixels.shape == (12, 24, 24, 3)
-    for place, one in enumerate(reversed(some)):
-        data = Path(os.fsdecode(one.path)).read_bytes()
+    for place, file in enumerate(some):
+        data = Path(os.fsdecode(file.path)).read_bytes()
         np.testing.assert_array_equal(pixels[place], open_square(data, 24, "squash", INGEST))
-    assert pack.rows_of([b"\0" * 32]).tolist() == [-1]
 
 
 def test_grey_is_the_luminance_that_pillow_gives(tmp_path: Path) -> None:
@@ -65,51 +63,8 @@ def test_grey_is_the_luminance_that_pillow_gives(tmp_path: Path) -> None:
     grey = build(tmp_path / "grey", some, PackSpec(side=24, channels=1))
     colour = build(tmp_path / "rgb", some)
     for row in range(4):
-        expected = Image.fromarray(colour.gather(np.array([row]))[0]).convert("L")
-        np.testing.assert_array_equal(grey.gather(np.array([row]))[0, ..., 0], np.asarray(expected))
-
-
-def test_interrupted_anywhere_it_goes_on_to_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    some = files(tmp_path / "pictures")
-    monkeypatch.setattr(packing, "_AT_ONCE", 4)
-    whole = tmp_path / "whole"
-    build(whole, some)
-    cut = tmp_path / "cut"
-    build(cut, some[:4])
-    # A build that died after pixels were written, and in the middle of writing the index.
-    with (cut / "pixels.u8").open("ab") as stream:
-        stream.write(b"half a row")
-    with (cut / "index.bin").open("ab") as stream:
-        stream.write(b"half an entry")
-    held = PixelPack(cut, SPEC)
-    assert len(held) == 4
-    rest = [one for one, row in zip(some, held.rows_of([f.sha256 for f in some]), strict=True)
-            if row < 0]  # fmt: skip
-    build(cut, rest, workers=1)
-    assert content(cut) == content(whole)
-
-
-def test_lost_pixels_are_not_believed(tmp_path: Path) -> None:
-    some = files(tmp_path / "pictures")
-    build(tmp_path / "pack", some)
-    os.truncate(tmp_path / "pack" / "pixels.u8", 5 * SPEC.row_bytes + 7)
-    assert len(PixelPack(tmp_path / "pack", SPEC)) == 5
-
-
-def test_a_changed_byte_is_noticed_before_it_is_used(tmp_path: Path) -> None:
-    pack = build(tmp_path / "pack", files(tmp_path / "pictures"))
-    path = tmp_path / "pack" / "pixels.u8"
-    data = bytearray(path.read_bytes())
-    data[3 * SPEC.row_bytes + 11] ^= 1
-    path.write_bytes(data)
-    pack = PixelPack(tmp_path / "pack", SPEC)
-    pack.gather(np.array([0, 1, 2, 4]))
-    with pytest.raises(PackDamageError, match=r"Row 3 .* damaged.*curator pack"):
-        pack.gather(np.array([3]))
-    with pytest.raises(PackDamageError):
-        list(pack.check())
+        expected = Image.fromarray(colour[row]).convert("L")
+        np.testing.assert_array_equal(grey[row, ..., 0], np.asarray(expected))
 
 
 def test_jpegs_take_over_beyond_the_budget_and_look_alike(tmp_path: Path) -> None:
@@ -118,12 +73,12 @@ def test_jpegs_take_over_beyond_the_budget_and_look_alike(tmp_path: Path) -> Non
     small = choose_codec(wanted, 1000, 10**6)
     assert small.codec == "jpeg"
     some = files(tmp_path / "pictures", 6)
-    raw, jpeg = build(tmp_path / "raw", some, wanted), build(tmp_path / "jpeg", some, small)
-    assert jpeg.bytes_on_disk < raw.bytes_on_disk
-    rows = np.arange(6)
-    distance = np.abs(raw.gather(rows).astype(int) - jpeg.gather(rows)).mean()
+    raw, jpeg = build(tmp_path, some, wanted), build(tmp_path, some, small)
+    sizes = [spec.row_file(tmp_path).bytes_on_disk() for spec in (small, wanted)]
+    assert sizes[0] < sizes[1]
+    distance = np.abs(raw.astype(int) - jpeg).mean()
     assert 0 < distance < 6
-    assert raw.spec.name() != jpeg.spec.name()
+    assert wanted.name() != small.name()
 
 
 def test_a_name_tells_packs_apart_that_hold_other_bytes() -> None:
@@ -143,9 +98,6 @@ def test_files_that_cannot_be_packed_are_told_with_their_reason(tmp_path: Path) 
     Path(os.fsdecode(some[1].path)).unlink()
     changed = Path(os.fsdecode(some[3].path))
     changed.write_bytes(Path(os.fsdecode(some[4].path)).read_bytes())
-    lost = build_pack(tmp_path / "pack", SPEC, some, ingest=INGEST, workers=2)
-    assert {image_id: problem.reason for image_id, problem in lost.items()} == {
-        some[1].image_id: Quarantine.VANISHED,
-        some[3].image_id: Quarantine.CHANGING,
-    }
-    assert len(PixelPack(tmp_path / "pack", SPEC)) == 4
+    for file in (some[1], some[3]):
+        row = packed_row(file, spec=SPEC, ingest=INGEST)
+        assert isinstance(row, Unreadable) and row.reason is Quarantine.VANISHED

@@ -17,7 +17,7 @@ from curator.catalogue.features import rows_of
 from curator.catalogue.images import find_by_paths, image_chunks
 from curator.encoding import encode as encoding
 from curator.encoding.encode import encode
-from curator.encoding.feature_set import FeatureSet, open_features
+from curator.encoding.stored_rows import StoredRows, open_rows
 from curator.intake.add import add
 from curator.settings.sections import ClassifierSettings, RuntimeSettings
 from curator.workspace import Workspace, open_workspace
@@ -49,23 +49,23 @@ def add_folder(workspace: Workspace, folder: Path) -> None:
     add(workspace, [folder])
 
 
-def features_of(workspace: Workspace, progress: Progress = SILENT) -> FeatureSet:
+def features_of(workspace: Workspace, progress: Progress = SILENT) -> StoredRows:
     """Encode what is missing, and open the result."""
     report = encode(workspace, progress=progress)
     assert report.feature_set_id is not None
     return report_set(workspace, report.fingerprint)
 
 
-def report_set(workspace: Workspace, fingerprint: str) -> FeatureSet:
+def report_set(workspace: Workspace, fingerprint: str) -> StoredRows:
     """The set with this fingerprint."""
     from curator.catalogue.features import find_feature_set
 
     record = find_feature_set(workspace.catalogue, fingerprint)
     assert record is not None
-    return open_features(workspace, record)
+    return open_rows(workspace, record)
 
 
-def by_image(workspace: Workspace, features: FeatureSet) -> dict[int, bytes]:
+def by_image(workspace: Workspace, features: StoredRows) -> dict[int, bytes]:
     """Image id → the bits of its features, for all usable images that have any."""
     found = {}
     for ids in image_chunks(workspace.catalogue):
@@ -82,9 +82,9 @@ def image_id(workspace: Workspace, path: Path) -> int:
     return find_by_paths(workspace.catalogue, [raw])[raw]
 
 
-def stored(features: FeatureSet) -> NDArray[np.float16]:
+def stored(features: StoredRows) -> NDArray[np.float16]:
     """All rows on disk, in their order."""
-    return np.concatenate([part for _, part in features.reader.chunks(1_000)])
+    return features.gather(np.arange(features.rows))
 
 
 class Telling:

@@ -8,8 +8,6 @@ pixels in between. Chunks come back in order, whichever worker finishes first.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,9 +20,8 @@ from numpy.typing import NDArray
 
 from curator.base.arrays import Float16Array, PixelArray
 from curator.base.values import ImageFile
-from curator.base.vocabulary import Quarantine
 from curator.errors import LearnError
-from curator.imaging.opening import Fit, open_square, read_file
+from curator.imaging.opening import Fit, open_square, read_catalogued, read_file
 from curator.imaging.problems import ImageProblem, Unreadable
 from curator.imaging.structure import check_structure
 from curator.settings.sections import IngestSettings
@@ -74,26 +71,11 @@ class PixelLoader:
 
     def load_file(self, file: ImageFile) -> PixelArray | Unreadable:
         """The pixels of a catalogued image, never those of another image at its path."""
-        if not file.path:
-            return Unreadable(Quarantine.VANISHED, "no file of this image is left")
         try:
-            data = read_file(file.path, self.ingest.max_bytes)
-            # A file with another size or time may hold another image: compare the bytes then.
-            if not _is_unchanged(file) and hashlib.sha256(data).digest() != file.sha256:
-                detail = "its file holds another image now; add it again"
-                return Unreadable(Quarantine.VANISHED, detail)
+            data = read_catalogued(file, self.ingest.max_bytes)
             return open_square(data, self.side, self.fit, self.ingest)
         except ImageProblem as problem:
             return problem.as_value()
-
-
-def _is_unchanged(file: ImageFile) -> bool:
-    """Whether size and time are the catalogued ones; called after reading, not before."""
-    try:
-        status = os.stat(file.path)  # noqa: PTH116 - the path is bytes
-    except OSError:
-        return False
-    return status.st_size == file.size and status.st_mtime_ns == file.mtime_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
