@@ -454,12 +454,18 @@ class WorkspaceApi:
         return None if image is None else find_named_image(self._workspace.catalogue, str(image))
 
 
-def open_workspace(folder: Path) -> WorkspaceApi:
-    """Open the workspace at `folder` or at the nearest folder above it."""
+def open_workspace(folder: Path, *, trust: bool = False) -> WorkspaceApi:
+    """Open the workspace at `folder` or at the nearest folder above it.
+
+    `trust` agrees to the code in it, as it is now.
+    """
+    from curator.classifiers.user_code import code_of
     from curator.rounds.rollback import catch_up
     from curator.workspace import find_workspace, open_workspace
 
     workspace = open_workspace(find_workspace(folder))
+    if trust:
+        code_of(workspace.root).trust()
     catch_up(workspace)
     return WorkspaceApi(workspace)
 

@@ -35,6 +35,12 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.fixture(autouse=True)
+def state_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test agrees to is not agreed to by whoever runs the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture
 def picture_folder(tmp_path: Path) -> Callable[..., Path]:
     """Makes a folder of synthetic pictures: `picture_folder(good=6, bad=6, seed=1)`."""

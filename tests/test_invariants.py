@@ -11,7 +11,8 @@ TABLE = (ROOT / "docs" / "invariants.md").read_text(encoding="utf-8")
 
 def test_every_invariant_names_tests_that_exist() -> None:
     rows = re.findall(r"^\| (\d+) \|.*$", TABLE, flags=re.MULTILINE)
-    assert [int(row) for row in rows] == list(range(1, 16))
+    assert len(rows) >= 18
+    assert [int(row) for row in rows] == list(range(1, len(rows) + 1))
     for line in TABLE.splitlines():
         if not line.startswith("|") or line.startswith(("|---", "| | what", "| what is")):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,13 +34,18 @@ class Invocation:
         return self.folder or find_workspace(Path.cwd())
 
     @contextmanager
-    def workspace(self) -> Iterator[Workspace]:
-        """The open workspace; what the user should know about it is said once."""
+    def workspace(self, *, trust: bool | None = None) -> Iterator[Workspace]:
+        """The open workspace; what the user should know about it is said once.
+
+        `trust`: whether its code was agreed to with `--trust`; None for a command that runs none.
+        """
         from curator.rounds.rollback import catch_up
         from curator.workspace import open_workspace
 
         workspace = open_workspace(self.root(), self.say)
         with workspace.catalogue:
+            if trust is not None:
+                self._ask_about_code(workspace, agreed=trust)
             catch_up(workspace)
             for warning in workspace.catalogue.warnings:
                 self.say(warning)
@@ -56,6 +62,31 @@ class Invocation:
             scheduled_backup(workspace)
         except CuratorError as error:
             narrate(shown(f"There is no new backup. {error.problem} {error.advice}"))
+
+    def _ask_about_code(self, workspace: Workspace, *, agreed: bool) -> None:
+        """Have the user agree to code that came with the workspace, once for each state of it.
+
+        Raises LearnError if they do not, and nobody agreed before.
+        """
+        from curator.classifiers.user_code import code_of
+
+        classifier = workspace.settings.classifier
+        model = classifier.model
+        names_code = classifier.kind == "finetune" and ":" in model
+        if not agreed and not names_code:
+            return  # a model of an earlier round may be code too: it is refused where it is made
+        code = code_of(workspace.root)
+        if not code.files or code.is_trusted:
+            return
+        if not agreed:
+            if code.file_of(model.partition(":")[0].partition(".")[0]) is None:
+                return  # an installed module
+            if not (sys.stdin.isatty() and sys.stderr.isatty()):
+                raise code.refusal(model)
+            narrate(shown(code.describe(model)))
+            if not typer.confirm("Have you read it, and shall it run?", err=True):
+                raise code.refusal(model)
+        code.trust()
 
     def expects_workspace(self) -> bool:
         """Whether there should be a workspace: one was named, or there is one above."""

@@ -29,6 +29,7 @@ def flag(*names: str, help: str) -> Any:
 
 AsJson = Annotated[bool, flag("--json", help="Print JSON.")]
 Yes = Annotated[bool, flag("--yes", help="Do not ask.")]
+Trust = Annotated[bool, flag("--trust", help="Agree to the code in this workspace, as it is now.")]
 Force = Annotated[bool, flag("--force", help="Overwrite a file that exists.")]
 
 

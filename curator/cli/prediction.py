@@ -12,7 +12,7 @@ import typer
 
 from curator.base.text import count, percent
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, Force, named_path
+from curator.cli.options import AsJson, Force, Trust, named_path
 from curator.cli.output import emit, emit_json, emit_json_array, shown, size, table
 from curator.errors import UsageError
 
@@ -34,6 +34,7 @@ def predict(
             parser=named_path, metavar="PATH...", help="Files, and folders with all in them."
         ),
     ],
+    trust: Trust = False,
     json: AsJson = False,
 ) -> None:
     """Score images with the current model, without adding them, as CSV.
@@ -47,7 +48,7 @@ def predict(
     from curator.prediction.predict import predict as workflow
 
     call = invocation(context)
-    with call.workspace() as workspace:
+    with call.workspace(trust=trust) as workspace:
         names = workspace.settings.classes
         predictions = workflow(workspace, paths, progress=call.progress())
         rows = (_row(prediction, names) for prediction in predictions)
@@ -79,6 +80,7 @@ def evaluate(
             parser=named_path, metavar="TRUTH.csv", help="Columns: path or sha256, and label."
         ),
     ],
+    trust: Trust = False,
     json: AsJson = False,
 ) -> None:
     """Compare the current model with labels that you know: accuracy, confusion, calibration.
@@ -91,7 +93,7 @@ def evaluate(
     from curator.prediction.evaluate import evaluate as workflow
 
     call = invocation(context)
-    with call.workspace() as workspace:
+    with call.workspace(trust=trust) as workspace:
         evaluation = workflow(workspace, truth, progress=call.progress())
         classes = workspace.settings.classes
     if json:
@@ -158,6 +160,7 @@ def inspect(
     band: Annotated[
         str, typer.Option(metavar="LOW,HIGH", help="P(positive) that counts as uncertain.")
     ] = "0.4,0.6",
+    trust: Trust = False,
     json: AsJson = False,
 ) -> None:
     """Look at mistakes and doubts; for an IMAGE, at what the network sees in it.
@@ -171,7 +174,7 @@ def inspect(
     from curator.prediction import inspect as inspection
 
     call = invocation(context)
-    with call.workspace() as workspace:
+    with call.workspace(trust=trust) as workspace:
         names = workspace.settings.classes
         if image is not None:
             inspected = inspection.inspect_image(workspace, image, progress=call.progress())
@@ -248,6 +251,7 @@ def export_model(
         ),
     ],
     force: Force = False,
+    trust: Trust = False,
     json: AsJson = False,
 ) -> None:
     """Write the current model as one file for use elsewhere: pixels in, P(positive) out.
@@ -260,7 +264,7 @@ def export_model(
     from curator.prediction import model_export
 
     call = invocation(context)
-    with call.workspace() as workspace:
+    with call.workspace(trust=trust) as workspace:
         report = model_export.export_model(
             workspace, destination, force=force, progress=call.progress()
         )

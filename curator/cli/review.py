@@ -171,11 +171,12 @@ def review(
         from curator.tui.serving import serve_review
 
         host, port = host_and_port(address)
-        command = [sys.executable, "-m", "curator", "-w", str(call.root()), "review", name]
-        command += [image] if image else []
-        command += ["--goal", str(goal)] if goal else []
-        command += ["--filter", view] if view else []
-        serve_review(command, host=host, port=port, say=call.say)
+        arguments = ["-w", str(call.root().absolute()), "review", name]
+        arguments += [image] if image else []
+        arguments += ["--goal", str(goal)] if goal else []
+        arguments += ["--filter", view] if view else []
+        sessions = workspace.settings.review.sessions
+        serve_review(arguments, host=host, port=port, sessions=sessions, say=call.say)
 
 
 def there_is_a_screen() -> bool:

@@ -12,7 +12,7 @@ import typer
 from curator.base.actor import current_user
 from curator.base.text import count, duration, percent
 from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, flag, named_path
+from curator.cli.options import AsJson, Trust, flag, named_path
 from curator.cli.output import emit, emit_json, shown, strong
 from curator.cli.report import quality_warnings
 from curator.errors import UsageError
@@ -113,6 +113,7 @@ def round(
     dry_run: Annotated[
         bool, flag("--dry-run", help="Say what one round would do, and keep nothing of it.")
     ] = False,
+    trust: Trust = False,
     json: AsJson = False,
 ) -> None:
     """Train on the labels, score every image, promote what is sure, revoke what is not.
@@ -126,7 +127,7 @@ def round(
 
     call = invocation(context)
     reports: list[RoundReport] = []
-    with call.workspace() as workspace:
+    with call.workspace(trust=trust) as workspace:
         classes = workspace.settings.classes
         table = RoundTable(classes)
         for report in run_rounds(

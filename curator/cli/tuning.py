@@ -9,7 +9,7 @@ import typer
 
 from curator.base.text import count, duration, percent
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, flag
+from curator.cli.options import AsJson, Trust, flag
 from curator.cli.output import emit, emit_json, shown, size, table
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def tune(
     apply: Annotated[
         bool, flag("--apply", help="Write the winner's settings into curator.toml.")
     ] = False,
+    trust: Trust = False,
     json: AsJson = False,
 ) -> None:
     """Search better settings for training, on people's labels alone.
@@ -103,7 +104,7 @@ def tune(
     from curator.tuning import tune as tuning
 
     call = invocation(context)
-    with call.workspace() as workspace:
+    with call.workspace(trust=trust) as workspace:
         report = tuning.tune(
             workspace,
             space=space or (),
@@ -190,6 +191,7 @@ def curve(
     sizes: Annotated[
         int, typer.Option(metavar="N", min=2, help="How many sizes, each half of the next.")
     ] = 5,
+    trust: Trust = False,
     json: AsJson = False,
 ) -> None:
     """Show how error falls with epochs and with labels, and say how much is enough.
@@ -202,7 +204,7 @@ def curve(
 
     call = invocation(context)
     curves: dict[str, EpochCurve | SizeCurve] = {}
-    with call.workspace() as workspace:
+    with call.workspace(trust=trust) as workspace:
         if what is not Curves.SIZES:
             curves["epochs"] = curve_of_epochs(
                 workspace, epochs=epochs, repetitions=repetitions, progress=call.progress()

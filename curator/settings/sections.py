@@ -314,6 +314,8 @@ class ReviewSettings(_Section):
     """`auto`: real pixels where the terminal draws them (Kitty, Sixel), else half cells."""
     theme: str = "textual-dark"
     """Colours of the interface; the palette (ctrl+p) lists all themes."""
+    sessions: PositiveCount = 8
+    """Most people who review at once through one `--web`; each has a process of their own."""
     keys: dict[str, str] = {}
     """Other keys for actions (`docs/review.md` lists them), as `positive = "p"`."""
 

@@ -1,168 +1,146 @@
-"""The review in a browser, served from this computer, and who may connect.
+"""The review in a browser: each visitor has a session of their own, a process as on a terminal.
 
-Every visitor gets a session of their own, a process as on a terminal. The page brings its
-own font and script; its content policy forbids requests to anywhere else. A page of some
-other site cannot connect from the visitor's browser, because the host and the origin of
-every request are checked; and where the server can be reached over a network, nothing is
-answered without the token of the address that was printed.
+The page brings its own font and script; its content policy forbids requests to anywhere else.
+A session ends with its visitor: when the page is closed, or does not answer any more.
 """
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
-import secrets
-import shlex
-import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import sysconfig
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from string import Template
 from typing import Any
-from urllib.parse import urlsplit
+from weakref import WeakSet
 
-from aiohttp import web
-from textual_serve.server import Server
+from aiohttp import WSCloseCode, web
+from textual_serve.app_service import AppService
+from textual_serve.server import Server, to_int
 
-from curator.errors import UsageError
+from curator.web.access import ServerAccess, listen
 
 TITLE = "curator review"
-DEFAULT_PORT = 8765
 FONT_SIZE = 10
 
-TOKEN_COOKIE = "curator-token"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class ServerAccess:
-    """Checks who may use the server at `host` and `port`; an empty token asks for none."""
-
-    def __init__(self, host: str, port: int, token: str) -> None:
-        self.host = host
-        self.port = port
-        self._token = token
-
-    @classmethod
-    def at(cls, host: str, port: int) -> ServerAccess:
-        """The check for an address: with a token wherever other computers reach it."""
-        return cls(host, port, "" if is_loopback(host) else secrets.token_urlsafe(18))
-
-    @property
-    def is_guarded(self) -> bool:
-        """Whether other computers can reach the server."""
-        return bool(self._token)
-
-    @property
-    def address(self) -> str:
-        """What to open in a browser."""
-        name = f"[{self.host}]" if ":" in self.host else self.host
-        secret = f"?token={self._token}" if self._token else ""
-        return f"http://{name}:{self.port}/{secret}"
-
-    def admit(self, response: web.Response) -> None:
-        """Move the token from the address into a cookie of this session."""
-        if self._token:
-            response.set_cookie(TOKEN_COOKIE, self._token, httponly=True, samesite="Strict")
-
-    def guard(self, headers: Callable[[str], Mapping[str, str]]) -> Any:
-        """The middleware that checks every request; `headers` (of a host) go with each answer."""
-
-        @web.middleware
-        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if not self._is_known_host(request.host) or not _is_own_origin(request):
-                raise web.HTTPForbidden(text="This address is not served here.")
-            if self._token and not self._has_token(request):
-                raise web.HTTPForbidden(text="Open the address with its token.")
-            response = await handler(request)
-            if not response.prepared:
-                response.headers.update(headers(request.host))
-            return response
-
-        return guard
-
-    def _is_known_host(self, host: str) -> bool:
-        """A name that some other site made point here is not answered."""
-        name = urlsplit(f"//{host}").hostname or ""
-        if name in (self.host, "localhost"):
-            return True
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return bool(self._token)  # a name of this computer's; the token is asked for
-        return address.is_loopback or bool(self._token)
-
-    def _has_token(self, request: web.Request) -> bool:
-        token = request.query.get("token") or request.cookies.get(TOKEN_COOKIE, "")
-        return hmac.compare_digest(token.encode(), self._token.encode())
+HEARTBEAT_SECONDS = 15.0
+"""A page that does not answer within half of this has left."""
+LEAVING_SECONDS = 5.0
+"""How long a review may take to end, before it is ended; every decision is kept by then."""
+_LARGEST_SIDE = 1_000
+_LARGEST_MESSAGE = 1 << 20
 
 
-def _is_own_origin(request: web.Request) -> bool:
-    origin = request.headers.get("Origin")
-    return origin is None or urlsplit(origin).netloc == request.host
+class ReviewProcess(AppService):
+    """The review of one visitor: a process that takes no code from the current folder."""
+
+    async def _open_app_process(self, width: int = 80, height: int = 24) -> Process:
+        environment = self._build_environment(width=width, height=height)
+        self._process = process = await asyncio.create_subprocess_exec(
+            *self.command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={**environment, **own_code(environment)},
+        )
+        self._stdin = process.stdin
+        return process
+
+    async def stop(self) -> None:
+        """Ask the review to end; one that is busy with something longer is ended."""
+        process = self._process
+        if process is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(super().stop(), LEAVING_SECONDS)
+        for ending in (None, signal.SIGTERM, signal.SIGKILL):
+            if ending is not None and process.returncode is None:
+                process.send_signal(ending)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), LEAVING_SECONDS)
+                return
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this computer reaches what listens at `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections at `host`; port 0 takes the usual one or a free one.
-
-    Raises UsageError if nothing can listen there.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    candidates = [port] if port else [DEFAULT_PORT, 0]
-    for number in candidates:
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, number))
-            listener.listen()  # at once: the address is told before the server runs
-        except OSError as error:
-            listener.close()
-            if number == candidates[-1]:
-                raise UsageError(
-                    f"Nothing can listen at {host}:{port}: {error.strerror}.",
-                    "Choose another one with --address HOST:PORT.",
-                ) from None
-        else:
-            return listener
-    raise AssertionError("every port was tried")
+def own_code(environment: Mapping[str, str]) -> dict[str, str]:
+    """What to set so that a child finds this curator, and nothing in the folder it starts in."""
+    entries = environment.get("PYTHONPATH", "").split(os.pathsep)
+    folder = str(Path(__file__).resolve().parents[2])
+    if folder not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        entries.insert(0, folder)
+    # An empty or relative entry is the current folder, or one in it.
+    absolute = [entry for entry in dict.fromkeys(entries) if Path(entry).is_absolute()]
+    return {"PYTHONPATH": os.pathsep.join(absolute), "PYTHONSAFEPATH": "1"}
 
 
 class ReviewServer(Server):
     """textual-serve with a page of our own and an access check on every request."""
 
     def __init__(self, command: Sequence[str], access: ServerAccess) -> None:
-        super().__init__(shlex.join(command), host=access.host, port=access.port, title=TITLE)
+        super().__init__(TITLE, host=access.host, port=access.port, title=TITLE)
+        self._command = command
         self._access = access
         self._page = Template((files("curator.tui") / "web_page" / "index.html").read_text())
+        self._open: WeakSet[web.WebSocketResponse] = WeakSet()
 
     async def application(self) -> web.Application:
         application = await self._make_app()
-        application.middlewares.append(self._access.guard(_headers))
+        self._access.protect(application, _headers)
         return application
 
     async def on_startup(self, app: web.Application) -> None:
         """Nothing is printed here: the address is said by whoever started the server."""
 
+    async def on_shutdown(self, app: web.Application) -> None:
+        """End the sessions, which end their processes."""
+        for websocket in list(self._open):
+            await websocket.close(code=WSCloseCode.GOING_AWAY)
+
     async def handle_index(self, request: web.Request) -> Any:
-        """The page; the token moves from the address into a cookie of this session."""
-        size = request.query.get("fontsize", "")
+        """The page, where there is room for one more session."""
+        async with self._access.session():
+            pass
+        size = to_int(request.query.get("fontsize", ""), FONT_SIZE)
         page = self._page.substitute(
             title=TITLE,
-            font_size=int(size) if size.isdigit() and 4 <= int(size) <= 40 else FONT_SIZE,
+            font_size=size if 4 <= size <= 40 else FONT_SIZE,
             websocket=f"ws://{request.host}/ws",
         )
-        response = web.Response(text=page, content_type="text/html")
-        self._access.admit(response)
-        return response
+        return web.Response(text=page, content_type="text/html")
+
+    async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
+        """One visitor's session, from the opening of the page to its end."""
+        async with self._access.session():
+            websocket = web.WebSocketResponse(
+                heartbeat=HEARTBEAT_SECONDS, max_msg_size=_LARGEST_MESSAGE
+            )
+            await websocket.prepare(request)
+            self._open.add(websocket)
+            review = ReviewProcess(
+                self._command,  # type: ignore[arg-type]  # a list, because it needs no shell
+                write_bytes=websocket.send_bytes,
+                write_str=websocket.send_str,
+                close=websocket.close,  # type: ignore[arg-type]  # its result is not used
+                download_manager=self.download_manager,
+            )
+            try:
+                await review.start(_side(request, "width", 80), _side(request, "height", 24))
+                await self._process_messages(websocket, review)
+            except (ValueError, LookupError, TypeError, AttributeError, AssertionError):
+                # What a page of ours never sends: no message, or one without what it needs.
+                await websocket.close(code=WSCloseCode.POLICY_VIOLATION)
+            finally:
+                await review.stop()
+            return websocket
+
+
+def _side(request: web.Request, name: str, usual: int) -> int:
+    return min(max(to_int(request.query.get(name, ""), usual), 1), _LARGEST_SIDE)
 
 
 def _headers(host: str) -> dict[str, str]:
@@ -179,20 +157,18 @@ def _headers(host: str) -> dict[str, str]:
 
 
 def serve_review(
-    command: Sequence[str], *, host: str, port: int, say: Callable[[str], None]
+    arguments: Sequence[str], *, host: str, port: int, sessions: int, say: Callable[[str], None]
 ) -> None:
-    """Serve `command`, a review, until interrupted; `port` 0 takes the usual one or a free one.
+    """Serve `curator ARGUMENTS`, a review, until interrupted; port 0 takes the usual or a free one.
 
-    Raises UsageError if nothing can listen there.
+    At most `sessions` people review at once. Raises UsageError if nothing can listen there.
     """
     listener = listen(host, port)
-    access = ServerAccess.at(host, listener.getsockname()[1])
-    server = ReviewServer(command, access)
+    access = ServerAccess(host, listener.getsockname()[1], sessions=sessions)
+    server = ReviewServer([sys.executable, "-P", "-m", "curator", *arguments], access)
     say(f"The review is at {access.address}")
-    if access.is_guarded:
-        say(
-            "Whoever has this address can label: it is not encrypted, so use it in a network"
-            " that you trust."
-        )
+    say("Whoever has this address can label in your name.")
+    if access.is_public:
+        say("It is not encrypted, so use it in a network that you trust.")
     say("Ctrl+C ends it; what was decided is kept.")
     web.run_app(server.application(), sock=listener, print=None, access_log=None)

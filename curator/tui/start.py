@@ -7,10 +7,14 @@ is calmed while images flow: a full collection in the middle of a picture is fel
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from curator.errors import UsageError
@@ -48,6 +52,8 @@ def run_review(
     anything is drawn.
     """
     in_browser = bool(environment.get("TEXTUAL_DRIVER"))
+    if in_browser:
+        Thread(target=_end_with_the_server, args=(os.getppid(),), daemon=True).start()
     review = workspace.settings.review
     terminal = look_at_terminal(environment, pictures=review.pictures)
     if not in_browser and not terminal.interactive:
@@ -93,6 +99,13 @@ def _ready(graphics: Graphics) -> Graphics:
 
     cell = get_cell_size()
     return replace(graphics, cell=(cell.width, cell.height))
+
+
+def _end_with_the_server(server: int) -> None:
+    """End this process when its server is gone: killed, it could not say that the visitor left."""
+    while os.getppid() == server:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

@@ -41,16 +41,19 @@ def curator(*arguments: str | Path, expect: int = 0) -> Outcome:
 
 
 def start_curator(
-    *arguments: str | Path, cwd: Path | None = None, **environment: str
+    *arguments: str | Path,
+    cwd: Path | None = None,
+    terminal: int | None = None,
+    **environment: str,
 ) -> subprocess.Popen[str]:
-    """Start a command as a process of its own, with its streams in pipes."""
+    """Start a command as a process of its own, with its streams in pipes, or at a terminal."""
     return subprocess.Popen(
         [sys.executable, "-m", "curator", *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT), **environment},
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if terminal is None else terminal,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.PIPE if terminal is None else terminal,
         text=True,
         errors="surrogateescape",
     )

@@ -16,12 +16,15 @@ from tests.support.command import CHECKOUT
 
 
 @contextmanager
-def serving(root: Path, *arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(
+    root: Path, *arguments: str, cwd: Path = CHECKOUT, **changes: str
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The command of the workspace at `root`; the address that it says, and its process."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TEXTUAL")}
+    environment |= {"PYTHONPATH": str(CHECKOUT)} | changes
     process = subprocess.Popen(
         [sys.executable, "-m", "curator", "-w", str(root), *arguments],
-        cwd=CHECKOUT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        cwd=cwd, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
         env=environment,
     )  # fmt: skip
     said: list[str] = []

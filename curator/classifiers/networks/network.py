@@ -2,15 +2,12 @@
 
 Its input is pixels from 0 to 1, its output the log-odds of the positive class, whatever the
 network's own outputs are. Weights fit exactly or are refused. A network of the user's
-(`module:function`) is code that is run; the caller announces it first.
+(`module:function`) is code: one that lies in the workspace is run only if its user has agreed.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +22,7 @@ from curator.classifiers.encoders.weights import (
     read_state,
 )
 from curator.classifiers.quiet import quiet_libraries
+from curator.classifiers.user_code import code_of, importable
 from curator.errors import LearnError
 
 with quiet_libraries():
@@ -275,9 +273,13 @@ def _user_network(request: NetworkRequest, pixels: PixelInput, filled: bool) -> 
 
 def _called(request: NetworkRequest) -> nn.Module:
     module_name, _, function_name = request.model.partition(":")
-    with _importable(request.code_folder):
+    code = None if request.code_folder is None else code_of(request.code_folder)
+    if code is None or code.file_of(module_name.partition(".")[0]) is None:
+        code = None  # an installed module, which imports nothing from the workspace
+    elif not code.is_trusted:
+        raise code.refusal(request.model)
+    with importable(code):
         try:
-            _forget_namesakes(module_name, request.code_folder)
             function = getattr(importlib.import_module(module_name), function_name)
             network = function()
         except Exception as error:  # it is the user's code that failed, in whatever way
@@ -293,31 +295,6 @@ def _called(request: NetworkRequest) -> nn.Module:
             "Let it return the network itself.",
         )
     return network
-
-
-def _forget_namesakes(module_name: str, folder: Path | None) -> None:
-    """Unload modules of other folders that have the name of a module in `folder`."""
-    first = module_name.partition(".")[0]
-    here = folder is not None and ((folder / f"{first}.py").is_file() or (folder / first).is_dir())
-    if folder is None or not here:
-        return
-    importlib.invalidate_caches()
-    for name in [name for name in sys.modules if name.partition(".")[0] == first]:
-        origin = getattr(sys.modules[name], "__file__", None)
-        if origin is not None and folder.resolve() not in Path(origin).resolve().parents:
-            del sys.modules[name]
-
-
-@contextmanager
-def _importable(folder: Path | None) -> Iterator[None]:
-    if folder is None:
-        yield
-        return
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
 
 
 def _try_out(network: PixelNetwork, request: NetworkRequest) -> None:

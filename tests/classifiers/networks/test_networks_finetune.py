@@ -18,6 +18,7 @@ from curator.classifiers.networks.network import (
     rebuild_network,
     resolve_input,
 )
+from curator.classifiers.user_code import code_of
 from curator.errors import LearnError
 
 pytestmark = pytest.mark.slow
@@ -92,6 +93,8 @@ def a_number():
 
 
 def built(request: NetworkRequest, seed: int = 0) -> torch.nn.Module:
+    if request.code_folder is not None:
+        code_of(request.code_folder).trust()
     return build_network(request, resolve_input(request), seed=seed)
 
 

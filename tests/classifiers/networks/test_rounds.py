@@ -275,7 +275,7 @@ def test_a_discriminator_of_the_users_is_trained_asked_and_looked_into(tmp_path:
         code: dict[str, Any] = {}
         exec(DISCRIMINATOR, code)
         save_file(code["discriminator"]().state_dict(), root / "gan.safetensors")
-    done = curator("-w", root, "round", "--rounds", "2", "--json")
+    done = curator("-w", root, "round", "--rounds", "2", "--json", "--trust")
     assert "Running your own code: `my_gan:discriminator`" in done.stderr
     assert done.json()[0]["estimate"]["errors"] < 12
     said = curator("-w", root, "predict", tmp_path / "pool", "--json").json()

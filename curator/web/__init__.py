@@ -1,0 +1,1 @@
+"""What serves pages needs: who may connect, and how many."""
