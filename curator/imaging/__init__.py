@@ -16,5 +16,6 @@ Whatever Pillow reads becomes RGB with 8 bits a channel, and this is what it cos
   rest is resized bicubically: close to, but not the same as, resizing the whole picture.
 
 Left out are formats that Pillow can only name, and those it hands to other programs (EPS,
-WMF, MPEG and the weather and HDF5 stubs): they count as `unsupported`.
+WMF, MPEG and the weather and HDF5 stubs). Pictures of kinds that are not read, camera raw among
+them, count as `unsupported`, each with its name.
 """

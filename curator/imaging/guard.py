@@ -8,6 +8,7 @@ library finds Pillow as it left it.
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import warnings
@@ -16,6 +17,8 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 
 from PIL import Image, ImageFile
+
+from curator.imaging.libtiff import catch_tiff_errors
 
 BIG_PIXELS = 40_000_000
 """Images with more pixels are decoded one at a time, so that memory stays bounded."""
@@ -75,6 +78,11 @@ def one_big_at_a_time(pixels: int) -> Iterator[None]:
 
 def _enter() -> None:
     _restore.enter_context(_silence())
+    _restore.enter_context(catch_tiff_errors())
+    # Without a handler of the program, Python prints Pillow's errors on stderr.
+    logger = logging.getLogger("PIL.TiffImagePlugin")
+    _restore.callback(logger.setLevel, logger.level)
+    logger.setLevel(logging.CRITICAL)
     _restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     _restore.callback(setattr, ImageFile, "LOAD_TRUNCATED_IMAGES", ImageFile.LOAD_TRUNCATED_IMAGES)
     ImageFile.LOAD_TRUNCATED_IMAGES = False

@@ -26,9 +26,16 @@ from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
 from curator.imaging.guard import one_big_at_a_time, pillow_guard, readable_formats
 from curator.imaging.jpeg import decode_strictly
+from curator.imaging.kinds import other_kind, raw_of, unread_variant
+from curator.imaging.libtiff import is_about_pixels, tiff_messages
 from curator.imaging.modes import Colour, to_rgb
 from curator.imaging.problems import DECODER_ERRORS, ImageProblem, problem_of
-from curator.imaging.structure import check_jpeg_headers, check_structure, signature_name
+from curator.imaging.structure import (
+    check_jpeg_headers,
+    check_structure,
+    signature_name,
+    without_text,
+)
 from curator.settings.sections import IngestSettings
 
 Fit = Literal["squash", "crop", "pad"]
@@ -45,6 +52,8 @@ _TRANSPOSITIONS = {
 }
 _SIDEWAYS = (5, 6, 7, 8)
 _JPEGS = ("JPEG", "MPO")
+_HEAD_BYTES = 65_536
+_UNKNOWN = "no image format that curator knows"
 _REDUCING_GAP = 2.0
 
 
@@ -136,25 +145,32 @@ def reading_problem(error: OSError) -> ImageProblem:
     return ImageProblem(reason, error.strerror or str(error))
 
 
-def could_be_image(head: bytes) -> bool:
-    """Whether a file that begins with `head` (64 KiB or all of it) is worth decoding."""
+def problem_of_head(head: bytes) -> ImageProblem | None:
+    """Why a file that begins with `head` (64 KiB or all of it) is not worth decoding, if so."""
+    kind = other_kind(head)
+    if (
+        kind is not None
+        and kind.reason is Quarantine.UNSUPPORTED
+        and not kind.detail.startswith("HEIF")
+    ):
+        return kind
     if signature_name(head[:32]) is not None:
-        return True
+        return None
     without_magic = []
     for name in readable_formats():
         accept = Image.OPEN[name][1]
         if accept is None:
             without_magic.append(name)
         elif accept(head[:16]) is True:
-            return True
+            return None
     with pillow_guard(max_pixels=1):
         try:
             Image.open(BytesIO(head), formats=without_magic).close()
         except Image.DecompressionBombError:
-            return True
+            return None
         except DECODER_ERRORS:
-            return False
-    return True
+            return kind or ImageProblem(Quarantine.NOT_AN_IMAGE, _UNKNOWN)
+    return None
 
 
 def decode_whole(data: bytes, ingest: IngestSettings, *, cover: int | None = None) -> WholeImage:
@@ -218,9 +234,10 @@ def _opened(data: bytes, ingest: IngestSettings) -> Iterator[Image.Image]:
     """The image behind `data`, its size within the limits; what fails is an ImageProblem."""
     if not data:
         raise ImageProblem(Quarantine.EMPTY, "the file has no bytes")
-    with pillow_guard(ingest.max_pixels):
+    with pillow_guard(ingest.max_pixels), tiff_messages() as messages:
         try:
-            with Image.open(BytesIO(data), formats=readable_formats()) as image:
+            with Image.open(BytesIO(without_text(data)), formats=readable_formats()) as image:
+                _refuse_raw(image, data)
                 pixels = image.width * image.height
                 if pixels > ingest.max_pixels:
                     detail = f"{image.width:,} x {image.height:,} pixels"
@@ -230,23 +247,49 @@ def _opened(data: bytes, ingest: IngestSettings) -> Iterator[Image.Image]:
         except UnidentifiedImageError:
             raise _unidentified(data) from None
         except DECODER_ERRORS as error:
-            raise problem_of(error) from error
+            raise _undecoded(data, error, messages) from error
+        if any(is_about_pixels(message) for message in messages):
+            # libtiff goes on after an error, with pixels missing.
+            raise ImageProblem(Quarantine.CORRUPT, "; ".join(messages))
+
+
+def _refuse_raw(image: Image.Image, data: bytes) -> None:
+    """Of raw files of cameras that are TIFFs, Pillow would open the small preview."""
+    if image.format == "TIFF":
+        raw = raw_of(getattr(image, "tag_v2", {}))
+        kind = other_kind(data[:_HEAD_BYTES]) if raw is None else None
+        if raw is not None or kind is not None:
+            raise kind or ImageProblem(Quarantine.UNSUPPORTED, raw or "")
+
+
+def _undecoded(data: bytes, error: Exception, messages: list[str]) -> ImageProblem:
+    """Why a file failed that Pillow had recognised, with what libtiff said of it."""
+    problem = problem_of(error)
+    if problem.reason is Quarantine.CORRUPT:
+        name = signature_name(data[:32]) or ""
+        is_missing = any("not configured" in message for message in messages)
+        variant = (
+            unread_variant(name, data) if is_missing or name not in ("TIFF", "BIGTIFF") else None
+        )
+        if variant is not None:
+            return variant
+    if messages:
+        return ImageProblem(problem.reason, f"{problem.detail} ({'; '.join(messages)})")
+    return problem
 
 
 def _unidentified(data: bytes) -> ImageProblem:
     name = signature_name(data[:32])
     if name is None:
-        return ImageProblem(Quarantine.NOT_AN_IMAGE, "no image format that curator knows")
-    if name in ("HEIF", "EPS"):
-        cure = "install pillow-heif to read it" if name == "HEIF" else "convert it to PNG"
-        return ImageProblem(Quarantine.UNSUPPORTED, f"{name}: {cure}")
+        return other_kind(data[:_HEAD_BYTES]) or ImageProblem(Quarantine.NOT_AN_IMAGE, _UNKNOWN)
     try:
         check_structure(data)
         if name == "JPEG":
             check_jpeg_headers(data)
     except ImageProblem as problem:
         return problem
-    return ImageProblem(Quarantine.CORRUPT, f"begins like {name}, but has no valid header")
+    damaged = ImageProblem(Quarantine.CORRUPT, f"begins like {name}, but has no valid header")
+    return other_kind(data[:_HEAD_BYTES]) or unread_variant(name, data) or damaged
 
 
 def _small_rgb(image: Image.Image, needed: tuple[int, int], ingest: IngestSettings) -> Image.Image:

@@ -71,6 +71,17 @@ _TRUNCATED_WORDS = (
 )
 
 
+_UNSUPPORTED_WORDS = (
+    "cannot find loader",
+    "support not installed",
+    "unsupported bmp",
+    "unsupported bitcount",
+    "unsupported pixel format",
+    "unimplemented",
+    "not configured",
+)
+
+
 def problem_of(error: BaseException) -> ImageProblem:
     """The reason that lies behind a decoder's exception."""
     detail = " ".join(str(error).split())[:200] or type(error).__name__
@@ -80,6 +91,6 @@ def problem_of(error: BaseException) -> ImageProblem:
         return ImageProblem(Quarantine.TOO_LARGE, "decoding needs more memory than there is")
     if isinstance(error, EOFError) or any(word in detail.lower() for word in _TRUNCATED_WORDS):
         return ImageProblem(Quarantine.TRUNCATED, detail)
-    if "cannot find loader" in detail or "support not installed" in detail:
-        return ImageProblem(Quarantine.UNSUPPORTED, detail)
+    if any(word in detail.lower() for word in _UNSUPPORTED_WORDS):
+        return ImageProblem(Quarantine.UNSUPPORTED, f"{detail}: convert it to PNG or JPEG")
     return ImageProblem(Quarantine.CORRUPT, detail)

@@ -14,6 +14,8 @@ from curator.base.vocabulary import Quarantine
 from curator.imaging.problems import ImageProblem
 
 PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_MOST_TEXT_BYTES = 1_000_000
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
@@ -61,6 +63,46 @@ def _check_png(data: bytes) -> None:
         if name == b"IEND":
             return
         position = end
+
+
+def without_text(data: bytes) -> bytes:
+    """A PNG without its texts and colour profile, which are not used; other files as they are.
+
+    Pillow unpacks these chunks, and refuses a file in which they are large. A text that may
+    tell the orientation is kept, unless it unpacks to more than Pillow takes.
+    """
+    if not data.startswith(PNG):
+        return data
+    dropped, position = [], len(PNG)
+    while position + 12 <= len(data):
+        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        name = data[position + 4 : position + 8]
+        if name == b"iCCP" or (
+            name in _PNG_TEXTS and not _tells_orientation(name, data[position + 8 : end - 4])
+        ):
+            dropped.append((position, end))
+        position = end
+    if not dropped:
+        return data
+    begins = [0, *(end for _, end in dropped)]
+    ends = [*(begin for begin, _ in dropped), len(data)]
+    return b"".join(data[begin:end] for begin, end in zip(begins, ends, strict=True))
+
+
+def _tells_orientation(name: bytes, body: bytes) -> bool:
+    """Whether a text chunk holds EXIF or XMP, of at most a size that Pillow unpacks."""
+    keyword, _, text = body.partition(b"\0")
+    if keyword not in (b"XML:com.adobe.xmp", b"Raw profile type exif"):
+        return False
+    is_packed = name == b"zTXt" or (name == b"iTXt" and text[:1] == b"\1")
+    if not is_packed:
+        return len(text) < _MOST_TEXT_BYTES
+    packed = text[1:] if name == b"zTXt" else text[2:].split(b"\0", 2)[-1]
+    try:
+        unpacked = zlib.decompressobj().decompress(packed, _MOST_TEXT_BYTES)
+    except zlib.error:
+        return False
+    return len(unpacked) < _MOST_TEXT_BYTES
 
 
 def _check_gif(data: bytes) -> None:

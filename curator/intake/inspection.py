@@ -23,9 +23,9 @@ from curator.base.values import FileStamp, InspectedFile
 from curator.base.vocabulary import Quarantine
 from curator.imaging.opening import (
     check_size,
-    could_be_image,
     decode_whole,
     open_regular,
+    problem_of_head,
     reading_problem,
     shrunk,
 )
@@ -59,11 +59,11 @@ def inspect_file(root: bytes, stamp: FileStamp, ingest: IngestSettings) -> Inspe
 
 
 def _decode(
-    stamp: FileStamp, sha256: bytes, content: bytes | None, ingest: IngestSettings
+    stamp: FileStamp, sha256: bytes, content: bytes | ImageProblem, ingest: IngestSettings
 ) -> InspectedFile:
+    if isinstance(content, ImageProblem):
+        return _unusable(stamp, sha256, content)
     try:
-        if content is None:
-            raise ImageProblem(Quarantine.NOT_AN_IMAGE, "no image format that curator knows")
         cover = max(ingest.preview_size, _COMPARED_SIDE)
         whole = decode_whole(content, ingest, cover=cover)
     except ImageProblem as problem:
@@ -99,10 +99,10 @@ def _unusable(stamp: FileStamp, sha256: bytes | None, problem: ImageProblem) -> 
 
 def _read_at_rest(
     path: bytes, stamp: FileStamp, max_bytes: int
-) -> tuple[FileStamp, bytes, bytes | None]:
+) -> tuple[FileStamp, bytes, bytes | ImageProblem]:
     """Stamp, SHA-256 and content of a file that was the same before and after it was read.
 
-    The content is None if it cannot be an image.
+    Instead of the content there is a problem if it cannot be an image.
 
     Raises ImageProblem for what is not read or never comes to rest, and OSError.
     """
@@ -121,19 +121,20 @@ def _read_at_rest(
     raise ImageProblem(Quarantine.CHANGING, f"changed while it was read, {_ATTEMPTS} times")
 
 
-def _read(descriptor: int, size: int) -> tuple[bytes, int, bytes | None]:
-    """SHA-256, number of bytes, and the bytes themselves if they could be an image."""
+def _read(descriptor: int, size: int) -> tuple[bytes, int, bytes | ImageProblem]:
+    """SHA-256, number of bytes, and the bytes themselves, or why they are no image."""
     with open(descriptor, "rb", buffering=0, closefd=False) as stream:
         head = stream.read(_HEAD_BYTES)
         stream.seek(0)
-        if size <= _HEAD_BYTES or could_be_image(head):
+        problem = None if size <= _HEAD_BYTES else problem_of_head(head)
+        if problem is None:
             data = stream.readall()
             return hashlib.sha256(data).digest(), len(data), data
         digest, count = hashlib.sha256(), 0
         while piece := stream.read(_PIECE_BYTES):
             digest.update(piece)
             count += len(piece)
-        return digest.digest(), count, None
+        return digest.digest(), count, problem
 
 
 def _stamp_now(path: bytes, stamp: FileStamp) -> FileStamp:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from curator.base.values import FileStamp, InspectedFile
 from curator.base.vocabulary import Quarantine
+from curator.imaging.problems import ImageProblem
 from curator.intake import inspection
 from curator.intake.inspection import inspect_file
 from curator.intake.near_duplicates import SIGNATURE_BYTES
@@ -97,19 +98,19 @@ def test_a_large_file_that_is_no_image_is_hashed_without_being_held(
 ) -> None:
     content = bytes(30_000_000)
     (pictures / "video").write_bytes(b"\0\0\1\xba" + content)
-    held: list[bytes | None] = []
+    held: list[bool] = []
     read = inspection._read
 
-    def spy(descriptor: int, size: int) -> tuple[bytes, int, bytes | None]:
+    def spy(descriptor: int, size: int) -> tuple[bytes, int, bytes | ImageProblem]:
         answer = read(descriptor, size)
-        held.append(answer[2])
+        held.append(isinstance(answer[2], bytes))
         return answer
 
     monkeypatch.setattr(inspection, "_read", spy)
     file = look(pictures / "video")
-    assert file.quarantine is Quarantine.NOT_AN_IMAGE
+    assert (file.quarantine, file.detail) == (Quarantine.NOT_AN_IMAGE, "a video (MPEG)")
     assert file.sha256 == hashlib.sha256(b"\0\0\1\xba" + content).digest()
-    assert held == [None]
+    assert held == [False]
 
 
 def test_what_vanished_is_vanished_and_a_link_to_nothing_unreadable(pictures: Path) -> None:
@@ -139,7 +140,7 @@ def meddle(
     read = inspection._read
     left = times
 
-    def write_then_read(descriptor: int, size: int) -> tuple[bytes, int, bytes | None]:
+    def write_then_read(descriptor: int, size: int) -> tuple[bytes, int, bytes | ImageProblem]:
         nonlocal left
         answer = read(descriptor, size)
         if left:
