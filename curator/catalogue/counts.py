@@ -30,10 +30,11 @@ class Counts:
 
     `images` counts all images, `usable` those not in quarantine (the pool). `labels` is
     standing → origin → count over usable images. `quarantined` counts images by reason,
-    and files that could not even be read. `duplicates` are present locations beyond the
-    first of their image. `without_human` = unlabelled + promoted. `gone` are images of
-    which no file is left, since other bytes lie at their paths now. `groups` is the number
-    of current groups by kind.
+    and files that could not even be read. `other_files` lie among the images and are none
+    (texts, sounds); no other number counts them. `locations` are files of images,
+    `duplicates` those present beyond the first of their image. `without_human` =
+    unlabelled + promoted. `gone` are images of which no file is left, since other bytes lie at
+    their paths now. `groups` is the number of current groups by kind.
     """
 
     images: int
@@ -47,6 +48,7 @@ class Counts:
     without_human: int
     promoted: int
     quarantined: Mapping[Quarantine, int]
+    other_files: int
     blocked: int
     withheld: int
     groups: Mapping[GroupKind, int]
@@ -61,7 +63,9 @@ def counts(catalogue: Catalogue) -> Counts:
     """Everything `status` counts, in one consistent view."""
     with catalogue.read() as connection:
         labels, unlabelled, unusable = _labels(connection)
-        quarantined_images = _by_reason(connection, Image.c.quarantine, LIES_SOMEWHERE)
+        is_image = Image.c.quarantine != Quarantine.NOT_AN_IMAGE
+        quarantined_images = _by_reason(connection, Image.c.quarantine, is_image, LIES_SOMEWHERE)
+        others = _count_others(connection)
         locations: dict[LocationState, int] = {}
         for by_state in _location_states(connection).values():
             for state, count in by_state.items():
@@ -75,18 +79,20 @@ def counts(catalogue: Catalogue) -> Counts:
     promoted = sum(by_origin.get(Origin.PROMOTED, 0) for by_origin in labels.values())
     usable = unlabelled + sum(sum(by_origin.values()) for by_origin in labels.values())
     quarantined = Counter(quarantined_images) + Counter(unread_files)
+    unusable -= others.contents
     return Counts(
         images=usable + unusable,
         usable=usable,
         gone=unusable - sum(quarantined_images.values()),
-        locations=sum(locations.values()) - locations.get(LocationState.CHANGED, 0),
-        duplicates=duplicates,
-        missing=locations.get(LocationState.MISSING, 0),
+        locations=sum(locations.values()) - locations.get(LocationState.CHANGED, 0) - others.files,
+        duplicates=duplicates - others.duplicates,
+        missing=locations.get(LocationState.MISSING, 0) - others.missing,
         labels=labels,
         unlabelled=unlabelled,
         without_human=unlabelled + promoted,
         promoted=promoted,
         quarantined={reason: quarantined[reason] for reason in Quarantine if reason in quarantined},
+        other_files=others.files,
         blocked=blocked,
         withheld=withheld,
         groups=groups,
@@ -126,6 +132,39 @@ def _by_reason(
     query = sa.select(reason, sa.func.count()).where(reason.is_not(None), *conditions)
     counted = connection.execute(query.group_by(reason))
     return {word: count for word, count in counted if word is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _OtherFiles:
+    """What is no image: distinct contents, files, those missing, and present beyond the first."""
+
+    contents: int
+    files: int
+    missing: int
+    duplicates: int
+
+
+def _count_others(connection: Connection) -> _OtherFiles:
+    state = Location.c.state
+    number = sa.func.count().filter
+    each = (
+        sa.select(
+            number(state != LocationState.CHANGED).label("files"),
+            number(state == LocationState.MISSING).label("missing"),
+            number(state == LocationState.PRESENT).label("present"),
+        )
+        .select_from(Image)
+        .outerjoin(Location, Location.c.image_id == Image.c.id)
+        .where(Image.c.quarantine == Quarantine.NOT_AN_IMAGE)
+        .group_by(Image.c.id)
+        .subquery()
+    )
+    total = sa.func.sum
+    more = sa.case((each.c.present > 1, each.c.present - 1), else_=0)
+    query = sa.select(sa.func.count(), total(each.c.files), total(each.c.missing), total(more))
+    return _OtherFiles(
+        *(number or 0 for number in connection.execute(query.select_from(each)).one())
+    )
 
 
 def _location_states(connection: Connection) -> dict[int, dict[LocationState, int]]:

@@ -239,7 +239,7 @@ def labels_by_source(
 
 
 def unusable(catalogue: Catalogue, *, size: int) -> list[Unusable]:
-    """Some of what is in quarantine, in order of reason and path."""
+    """Some of what is in quarantine, in order of reason and path; nothing that is no image."""
     images = (
         sa.select(
             Location.c.path,
@@ -249,7 +249,10 @@ def unusable(catalogue: Catalogue, *, size: int) -> list[Unusable]:
         )
         .join(Image, Image.c.id == Location.c.image_id)
         .join(Source, Source.c.id == Location.c.source_id)
-        .where(Image.c.quarantine.is_not(None), Location.c.state != LocationState.CHANGED)
+        .where(
+            Image.c.quarantine != Quarantine.NOT_AN_IMAGE,
+            Location.c.state != LocationState.CHANGED,
+        )
     )
     unread_files = (
         sa.select(Location.c.path, Source.c.name, Location.c.quarantine, Location.c.detail)

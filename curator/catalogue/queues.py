@@ -331,13 +331,14 @@ def conflicts(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FI
 
 
 def quarantined(catalogue: Catalogue, *, size: int, reason: Quarantine | None = None) -> list[int]:
-    """Images in quarantine that still lie somewhere, as far as is known, by id."""
+    """What is in quarantine and still lies somewhere, by id; files that are no images come last."""
     query = sa.select(Image.c.id).where(Image.c.quarantine.is_not(None), LIES_SOMEWHERE)
     if reason is not None:
         query = query.where(Image.c.quarantine == reason)
     with catalogue.read() as connection:
         # The plus sign makes SQLite sort the few instead of walking all images by id.
-        ordered = query.order_by(sa.text("+image.id")).limit(size)
+        is_none = Image.c.quarantine == Quarantine.NOT_AN_IMAGE
+        ordered = query.order_by(is_none, sa.text("+image.id")).limit(size)
         return list(connection.execute(ordered).scalars())
 
 

@@ -99,6 +99,7 @@ def _added(report: AddReport, classes: ClassesSettings) -> Iterator[str]:
         ("changed", report.changed, "another image now lies under a known path"),
         ("missing", report.missing, "known files that are gone"),
         ("quarantined", quarantined, _reasons(report.quarantined)),
+        ("other files", report.other_files, "no images"),
         ("ignored", sum(report.ignored.values()), _reasons(report.ignored)),
     ):
         if number or name == "added":

@@ -5,6 +5,8 @@ Completion must be quick and must never fail: nothing here opens a catalogue.
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +21,17 @@ def named_path(text: str) -> Path:
     """
     if not text:
         raise typer.BadParameter("the path is empty; write . for the current folder.")
+    try:
+        os.lstat(text)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            size = len(os.fsencode(text))
+            raise typer.BadParameter(
+                f"the path is longer than the system allows ({size:,} bytes): {text[:60]}..."
+                " Change into a folder nearer by, or give the file a shorter name."
+            ) from None
+    except ValueError:
+        pass  # a NUL; the workflow says so
     return Path(text)
 
 

@@ -84,6 +84,8 @@ def _image_lines(status: Status) -> Iterator[str]:
             f"{reason} {number:,}" for reason, number in sorted(counts.quarantined.items())
         )
         yield f"{strong('Quarantine')}  {total:,} ({reasons})"
+    if counts.other_files:
+        yield f"{strong('Other files')}  {counts.other_files:,} (no images; not counted above)"
     groups = [count(number, f"{kind} group") for kind, number in counts.groups.items() if number]
     if groups:
         yield f"{strong('Groups')}  {', '.join(groups)}"

@@ -87,8 +87,7 @@ def read_file(path: bytes | str | Path, max_bytes: int) -> bytes:
         with open_regular(path) as descriptor:
             size = os.fstat(descriptor).st_size
             check_size(size, max_bytes)
-            with open(descriptor, "rb", closefd=False) as stream:
-                return stream.read(max_bytes)
+            return read_bytes(descriptor, size)
     except OSError as error:
         raise reading_problem(error) from error
 
@@ -117,6 +116,18 @@ def _is_unchanged(file: ImageFile) -> bool:
     return status.st_size == file.size and status.st_mtime_ns == file.mtime_ns
 
 
+def read_bytes(descriptor: int, most: int) -> bytes:
+    """At most so many bytes from where the descriptor stands.
+
+    Raises BlockingIOError for a file of the kernel that looks regular and gives nothing.
+    """
+    pieces = []
+    while most > 0 and (piece := os.read(descriptor, most)):
+        pieces.append(piece)
+        most -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
 @contextmanager
 def open_regular(path: bytes | str | Path) -> Iterator[int]:
     """A descriptor of a regular file. Raises OSError, EINVAL for what is not a file."""
@@ -142,6 +153,10 @@ def reading_problem(error: OSError) -> ImageProblem:
     """The reason behind a file that cannot be read."""
     gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
     reason = Quarantine.VANISHED if gone else Quarantine.UNREADABLE
+    if error.errno == errno.EAGAIN:
+        return ImageProblem(reason, "it gives no data: a device or a file of the kernel")
+    if error.errno == errno.ENAMETOOLONG:
+        return ImageProblem(reason, "the path is longer than the system allows")
     return ImageProblem(reason, error.strerror or str(error))
 
 

@@ -77,11 +77,12 @@ class AddReport:
     """What `add` found and did.
 
     `files` were looked at; of these `added` are new images, `known` were catalogued,
-    `duplicates` are further locations of an image, and those in `quarantined` (by reason)
-    cannot be used. `changed` files hold another image than before, `missing` ones are
-    gone since; both are counted once, when it is noticed. `ignored` counts paths that
-    were not looked at, by reason. `labelled` are labels newly recorded; `labels_kept`
-    images kept what a person decided about them one by one; `conflicts` stand contradicted.
+    `duplicates` are further locations of an image, those in `quarantined` (by reason)
+    cannot be used, and `other_files` are no images. `changed` files hold another image than
+    before, `missing` ones are gone since; both are counted once, when it is noticed.
+    `ignored` counts paths that were not looked at, by reason. `labelled` are labels newly
+    recorded; `labels_kept` images kept what a person decided about them one by one;
+    `conflicts` stand contradicted.
     """
 
     files: int
@@ -93,6 +94,7 @@ class AddReport:
     near_duplicate_groups: int
     near_duplicate_images: int
     quarantined: Mapping[Quarantine, int]
+    other_files: int
     ignored: Mapping[str, int]
     labelled: Mapping[Label, int]
     labels_kept: int
@@ -158,6 +160,7 @@ def add(
         near_duplicate_groups=near.groups,
         near_duplicate_images=near.images,
         quarantined=dict(sorted(counts.quarantined.items())),
+        other_files=counts.other_files,
         ignored=dict(sorted(counts.ignored.items())),
         labelled=dict(sorted((+labels.recorded).items())),
         labels_kept=len(labels.unchanged),
@@ -276,6 +279,7 @@ class AddCounts:
     changed: int = 0
     missing: int = 0
     quarantined: Counter[Quarantine] = field(default_factory=Counter)
+    other_files: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
     unreadable_folders: list[bytes] = field(default_factory=list)
 
@@ -287,7 +291,7 @@ class AddCounts:
     @property
     def settled(self) -> int:
         """How many files are dealt with; others are being read."""
-        return self.readable + self.quarantined.total()
+        return self.readable + self.quarantined.total() + self.other_files
 
     def count_catalogued(self, file: KnownFile) -> None:
         """A file that was catalogued and did not have to be read."""
@@ -295,20 +299,27 @@ class AddCounts:
         if file.quarantine is None:
             self.catalogued += 1
         else:
-            self.quarantined[file.quarantine] += 1
+            self._count_unusable(file.quarantine)
 
     def count_recorded(self, files: Iterable[RecordedFile]) -> None:
         """Files that were read and are recorded now."""
         for file in files:
             self.changed += file.changed
             if file.quarantine is not None:
-                self.quarantined[file.quarantine] += 1
+                self._count_unusable(file.quarantine)
             elif file.outcome is FileOutcome.ADDED:
                 self.added += 1
             elif file.outcome is FileOutcome.KNOWN:
                 self.catalogued += 1
             else:
                 self.duplicates += 1
+
+    def _count_unusable(self, reason: Quarantine) -> None:
+        """An image that cannot be used, or a file that is none."""
+        if reason is Quarantine.NOT_AN_IMAGE:
+            self.other_files += 1
+        else:
+            self.quarantined[reason] += 1
 
     def count_skipped(self, root: bytes, skipped: Skipped) -> None:
         """A path that was not looked at."""
@@ -405,6 +416,8 @@ def store_new_previews(
 def _nothing_readable(paths: Sequence[bytes], counts: AddCounts) -> DataError:
     where = ", ".join(shown(path) for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
     reasons = Counter({reason.value: count for reason, count in counts.quarantined.items()})
+    if counts.other_files:
+        reasons[Quarantine.NOT_AN_IMAGE.value] = counts.other_files
     if counts.unreadable_folders:
         reasons["unreadable folder"] = len(counts.unreadable_folders)
     if not reasons:

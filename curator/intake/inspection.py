@@ -26,6 +26,7 @@ from curator.imaging.opening import (
     decode_whole,
     open_regular,
     problem_of_head,
+    read_bytes,
     reading_problem,
     shrunk,
 )
@@ -123,18 +124,17 @@ def _read_at_rest(
 
 def _read(descriptor: int, size: int) -> tuple[bytes, int, bytes | ImageProblem]:
     """SHA-256, number of bytes, and the bytes themselves, or why they are no image."""
-    with open(descriptor, "rb", buffering=0, closefd=False) as stream:
-        head = stream.read(_HEAD_BYTES)
-        stream.seek(0)
-        problem = None if size <= _HEAD_BYTES else problem_of_head(head)
-        if problem is None:
-            data = stream.readall()
-            return hashlib.sha256(data).digest(), len(data), data
-        digest, count = hashlib.sha256(), 0
-        while piece := stream.read(_PIECE_BYTES):
-            digest.update(piece)
-            count += len(piece)
-        return digest.digest(), count, problem
+    head = os.pread(descriptor, _HEAD_BYTES, 0)
+    problem = None if size <= _HEAD_BYTES else problem_of_head(head)
+    # A file that grows, or has another size than it says, is noticed by one byte more.
+    if problem is None:
+        data = read_bytes(descriptor, size + 1)
+        return hashlib.sha256(data).digest(), len(data), data
+    digest, count = hashlib.sha256(), 0
+    while piece := read_bytes(descriptor, min(_PIECE_BYTES, size + 1 - count)):
+        digest.update(piece)
+        count += len(piece)
+    return digest.digest(), count, problem
 
 
 def _stamp_now(path: bytes, stamp: FileStamp) -> FileStamp:

@@ -10,6 +10,7 @@ silently passed. Size and modification time decide whether a file has to be read
 # ruff: noqa: PTH112, PTH114, PTH116, PTH118
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +33,7 @@ class SkipReason(StrEnum):
     SPECIAL = "special"  # a pipe, a socket or a device
     LOOP = "loop"  # a link to a folder that is walked anyway
     UNREADABLE_FOLDER = "unreadable-folder"
+    PATH_TOO_LONG = "path-too-long"  # longer than the system allows
     OWN = "own"  # the workspace's own files, or those of another source
 
 
@@ -114,8 +116,10 @@ class _Walk:
             self._open.append(replace(folder, names=iter(_sorted_names(whole))))
         except (FileNotFoundError, NotADirectoryError):
             return
-        except OSError:
-            yield Skipped(path=path, why=SkipReason.UNREADABLE_FOLDER)
+        except OSError as error:
+            is_long = error.errno == errno.ENAMETOOLONG
+            why = SkipReason.PATH_TOO_LONG if is_long else SkipReason.UNREADABLE_FOLDER
+            yield Skipped(path=path, why=why)
 
     def _bar(self, folder: _Folder) -> SkipReason | None:
         """Why a folder must not be walked, None if it may be.
@@ -178,7 +182,9 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 def _look(root: bytes, path: bytes) -> FileStamp | Skipped:
     try:
         status = os.stat(os.path.join(root, path))
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return Skipped(path=path, why=SkipReason.PATH_TOO_LONG)
         return FileStamp(path=path, size=0, mtime_ns=0)
     if not stat.S_ISREG(status.st_mode):
         return Skipped(path=path, why=SkipReason.SPECIAL)

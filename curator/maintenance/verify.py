@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.restoring import LOST_FRAME
 from curator.encoding.stored_rows import open_rows
 from curator.errors import DataError
+from curator.imaging.opening import open_regular
 from curator.storage.previews import PreviewStore
 from curator.workspace import Workspace
 
@@ -183,7 +185,7 @@ def _differs(path: Path | bytes, digest: str) -> str | None:
     """Why the file does not have this SHA-256, None if it does."""
     sha256 = hashlib.sha256()
     try:
-        with open(path, "rb") as stream:  # noqa: PTH123 - a path may be bytes
+        with open_regular(path) as descriptor, FileIO(descriptor, closefd=False) as stream:
             while block := stream.read(_READ_BYTES):
                 sha256.update(block)
     except FileNotFoundError:

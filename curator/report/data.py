@@ -194,6 +194,7 @@ class ReportData:
             "negative": self.classes.negative,
             "changed_at": None if self.changed_at is None else self.changed_at.isoformat(),
             "images": counts.images,
+            "other_files": counts.other_files,
             "usable": counts.usable,
             "labelled": counts.usable - counts.without_human,
             "promoted": counts.promoted,

@@ -112,6 +112,7 @@ class Status:
             "locations": self.counts.locations,
             "missing": self.counts.missing,
             "quarantined": {str(reason): n for reason, n in self.counts.quarantined.items()},
+            "other_files": self.counts.other_files,
             "labels": {
                 self.name_of(standing): {str(origin): n for origin, n in origins.items()}
                 for standing, origins in self.counts.labels.items()

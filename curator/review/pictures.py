@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from curator.base.vocabulary import Quarantine
-from curator.imaging.opening import open_within, read_file, shrunk
+from curator.imaging.opening import open_regular, open_within, read_file, shrunk
 from curator.imaging.problems import ImageProblem
 from curator.review.cards import ImageCard
 from curator.workspace import Workspace
@@ -139,11 +139,16 @@ def _against(card: ImageCard) -> str:
         state = os.stat(card.file.path)  # noqa: PTH116 - paths are bytes
         if (state.st_size, state.st_mtime_ns) == (card.file.size, card.file.mtime_ns):
             return ""
-        with open(card.file.path, "rb") as stream:  # noqa: PTH123 - paths are bytes
-            same = hashlib.file_digest(stream, "sha256").digest() == card.sha256
+        # Another size is another image: it is not read, and what is no file is never waited on.
+        same = state.st_size == card.file.size and _has_digest(card.file.path, card.sha256)
     except OSError as error:
         return f"the file cannot be read ({error.strerror})"
     return "" if same else "another image lies there now: run `curator add` again"
+
+
+def _has_digest(path: bytes, sha256: bytes) -> bool:
+    with open_regular(path) as descriptor, open(descriptor, "rb", closefd=False) as stream:
+        return hashlib.file_digest(stream, "sha256").digest() == sha256
 
 
 def _crop(whole: Image.Image, region: Region, width: int, height: int) -> Image.Image:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from curator.audits.audit import refuse_open_audit, required
 from curator.base.progress import SILENT, Progress
-from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, code_of
+from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, Quarantine, code_of
 from curator.catalogue import audits, queues
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details, unread_files
@@ -123,7 +123,11 @@ def queue(
         progress=progress,
     )
     rows = queue_rows(workspace, choose(name, request), blind=name in BLIND_ORIGINS)
-    return rows + _unread(request, request.size - len(rows)) if name == "quarantine" else rows
+    if name == "quarantine":
+        rows += _unread(request, request.size)
+        # Files that are no images may be many: what should be looked at comes before them.
+        rows.sort(key=lambda row: row.quarantine == Quarantine.NOT_AN_IMAGE)
+    return rows[: request.size]
 
 
 def choose(name: str, request: QueueRequest) -> list[int]:
@@ -369,7 +373,7 @@ def _row(image: ImageDetails, classes: ClassesSettings, *, blind: bool) -> Queue
 
 def _unread(request: QueueRequest, size: int) -> list[QueueRow]:
     """Files that are counted with what is in quarantine, but of which nothing is known."""
-    files = unread_files(request.workspace.catalogue, size=max(size, 0))
+    files = unread_files(request.workspace.catalogue, size=size)
     return [
         QueueRow(
             image_id=0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from curator.catalogue.sources import list_sources
 from curator.errors import BusyError, DataError, UsageError
 from curator.intake import inspection
 from curator.intake.add import AddReport, add
+from curator.review.queues import queue
 from curator.storage.previews import PreviewStore
 from curator.workspace import STATE_FOLDER, Workspace
 from tests.imaging.pictures import encode, photograph, png_claiming
@@ -64,9 +66,10 @@ def test_a_folder_of_everything(workspace: Workspace, pictures: Path, save: Save
     report = add(workspace, [pictures])
     assert outcome(report) == {"files": 8, "added": 2, "duplicates": 1}
     assert report.quarantined == {
-        Quarantine.EMPTY: 1, Quarantine.NOT_AN_IMAGE: 1, Quarantine.TRUNCATED: 1,
+        Quarantine.EMPTY: 1, Quarantine.TRUNCATED: 1,
         Quarantine.TOO_LARGE: 1, Quarantine.UNREADABLE: 1,
     }  # fmt: skip
+    assert report.other_files == 1
     assert report.ignored == {"hidden": 1, "loop": 1, "special": 1}
     assert report.sources == ("pictures",)
     numbers = counts(workspace.catalogue)
@@ -106,6 +109,71 @@ def test_the_same_bytes_have_one_preview(workspace: Workspace, pictures: Path, s
     assert sum(path.stat().st_size for path in workspace.folder("previews").iterdir()) == size
 
 
+def test_what_is_no_image_is_counted_apart_and_all_numbers_add_up(
+    workspace: Workspace, pictures: Path, save: Save
+) -> None:
+    for seed in range(3):
+        save(f"{seed}.jpg", seed)
+    (pictures / "copy.jpg").write_bytes((pictures / "0.jpg").read_bytes())
+    (pictures / "empty.jpg").touch()
+    for number in range(20):
+        (pictures / f"{number}.txt").write_text(f"notes {number % 15}\n")
+        (pictures / f"{number}.mp3").write_bytes(b"ID3\3" + bytes([number]) * 90_000)
+
+    def check(report: AddReport, images: int, files: int, others: int) -> None:
+        quarantined = sum(report.quarantined.values())
+        seen = report.added + report.known + report.duplicates + quarantined + report.other_files
+        assert seen == report.files
+        numbers = counts(workspace.catalogue)
+        assert numbers.other_files == others
+        assert numbers.images == numbers.usable + sum(numbers.quarantined.values()) == images
+        assert (numbers.locations, numbers.duplicates, numbers.gone) == (files, 1, 0)
+        assert Quarantine.NOT_AN_IMAGE not in numbers.quarantined
+
+    check(add(workspace, [pictures]), images=4, files=5, others=40)
+    check(add(workspace, [pictures]), images=4, files=5, others=40)
+    # A text that becomes an image, and files that go.
+    (pictures / "0.txt").write_bytes(encode(photograph(seed=9), "JPEG"))
+    for number in range(1, 9):
+        (pictures / f"{number}.mp3").unlink()
+    (pictures / "2.jpg").unlink()
+    report = add(workspace, [pictures])
+    assert counts(workspace.catalogue).missing == 1
+    check(report, images=5, files=6, others=39)
+    rows = queue(workspace, "quarantine", size=5)
+    assert [row.quarantine for row in rows] == ["empty", *["not-an-image"] * 4]
+
+
+@pytest.mark.parametrize("target", ["/dev/null", "/dev/zero", "/dev/tty", "/dev/full", "pipe"])
+def test_a_link_to_no_file_is_passed_over_and_counted(
+    workspace: Workspace, pictures: Path, save: Save, tmp_path: Path, target: str
+) -> None:
+    save("a.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    (pictures / "link.jpg").symlink_to(target if target[0] == "/" else tmp_path / target)
+    report = add(workspace, [pictures])
+    assert (report.files, report.added, report.ignored) == (1, 1, {"special": 1})
+
+
+def test_a_file_of_the_kernel_does_not_end_the_run(
+    workspace: Workspace, pictures: Path, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save("a.jpg")
+    (pictures / "environ").symlink_to("/proc/self/environ")
+    (pictures / "memory").symlink_to("/proc/self/mem")
+    assert add(workspace, [pictures]).quarantined == {
+        Quarantine.CHANGING: 1, Quarantine.UNREADABLE: 1,
+    }  # fmt: skip
+
+    def nothing_yet(descriptor: int, most: int, offset: int) -> bytes:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    # What /proc/kmsg does; not everybody may open that one.
+    monkeypatch.setattr(inspection.os, "pread", nothing_yet)
+    report = add(workspace, [pictures], rehash=True)
+    assert report.quarantined == {Quarantine.UNREADABLE: 3}
+
+
 def test_a_second_run_reads_nothing(
     workspace: Workspace, pictures: Path, save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +185,7 @@ def test_a_second_run_reads_nothing(
     monkeypatch.setattr(inspection, "_read_at_rest", pytest.fail)
     report = add(workspace, [pictures])
     assert outcome(report) == {"files": 5, "known": 4}
-    assert report.quarantined == {Quarantine.NOT_AN_IMAGE: 1}
+    assert (report.quarantined, report.other_files) == ({}, 1)
     assert catalogued(workspace) == before
 
 

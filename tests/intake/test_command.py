@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -30,9 +31,9 @@ def test_add_prints_its_tally(workspace: Path, pictures: Path) -> None:
     shutil.copy(pictures / "good" / "good-0000.png", pictures / "copy.png")
     said = curator("-w", workspace, "add", pictures).stdout
     lines = dict(line.split()[:2] for line in said.splitlines()[1:])
-    assert lines == {"added": "7", "duplicates": "1", "quarantined": "2"}
+    assert lines == {"added": "7", "duplicates": "1", "quarantined": "1", "other": "files"}
     assert "empty 1" in said
-    assert "not-an-image 1" in said
+    assert re.search(r"other files +1  \(no images\)", said)
 
 
 def test_add_as_json_keeps_standard_output_clean(workspace: Path, pictures: Path) -> None:
@@ -161,3 +162,15 @@ def test_relocate_refuses_with_a_hint(
     curator("-w", workspace, "add", pictures)
     refused = curator("-w", workspace, "relocate", source, pictures.parent / root, expect=3)
     assert says in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["add {}", "label {}", "group {}", "predict {}", "export {}", "relocate x {}", "init {}"],
+)
+def test_a_path_that_is_too_long_is_called_that(workspace: Path, command: str) -> None:
+    for path in ("a" * 300, "/tmp/" + "b/" * 2500):
+        words = [path if word == "{}" else word for word in command.split()]
+        refused = curator("-w", workspace, *words, expect=2).stderr
+        assert "longer than the system allows" in " ".join(refused.split())
+    assert "longer than" in curator("-w", "a" * 300, "status", expect=2).stderr

@@ -212,3 +212,20 @@ def test_a_very_deep_tree_is_walked_without_recursion(tmp_path: Path) -> None:
     finally:
         # Python's own removal of trees is recursive.
         subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
+
+
+def test_a_path_that_is_too_long_is_counted_as_that(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=here)
+        deeper = os.open("d" * 250, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    (tmp_path / "a").touch()
+    try:
+        listed = list(walk(os.fsencode(tmp_path)))
+        assert [each.path for each in listed if isinstance(each, FileStamp)] == [b"a"]
+        assert [each.why for each in listed if isinstance(each, Skipped)] == ["path-too-long"]
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / ("d" * 250)], check=True)
