@@ -65,7 +65,7 @@ def counts(catalogue: Catalogue) -> Counts:
         labels, unlabelled, unusable = _labels(connection)
         is_image = Image.c.quarantine != Quarantine.NOT_AN_IMAGE
         quarantined_images = _by_reason(connection, Image.c.quarantine, is_image, LIES_SOMEWHERE)
-        others = _count_others(connection)
+        other_files = _count_other_files(connection)
         locations: dict[LocationState, int] = {}
         for by_state in _location_states(connection).values():
             for state, count in by_state.items():
@@ -79,20 +79,22 @@ def counts(catalogue: Catalogue) -> Counts:
     promoted = sum(by_origin.get(Origin.PROMOTED, 0) for by_origin in labels.values())
     usable = unlabelled + sum(sum(by_origin.values()) for by_origin in labels.values())
     quarantined = Counter(quarantined_images) + Counter(unread_files)
-    unusable -= others.contents
+    unusable -= other_files.contents
     return Counts(
         images=usable + unusable,
         usable=usable,
         gone=unusable - sum(quarantined_images.values()),
-        locations=sum(locations.values()) - locations.get(LocationState.CHANGED, 0) - others.files,
-        duplicates=duplicates - others.duplicates,
-        missing=locations.get(LocationState.MISSING, 0) - others.missing,
+        locations=sum(locations.values())
+        - locations.get(LocationState.CHANGED, 0)
+        - other_files.files,
+        duplicates=duplicates - other_files.duplicates,
+        missing=locations.get(LocationState.MISSING, 0) - other_files.missing,
         labels=labels,
         unlabelled=unlabelled,
         without_human=unlabelled + promoted,
         promoted=promoted,
         quarantined={reason: quarantined[reason] for reason in Quarantine if reason in quarantined},
-        other_files=others.files,
+        other_files=other_files.files,
         blocked=blocked,
         withheld=withheld,
         groups=groups,
@@ -144,7 +146,7 @@ class _OtherFiles:
     duplicates: int
 
 
-def _count_others(connection: Connection) -> _OtherFiles:
+def _count_other_files(connection: Connection) -> _OtherFiles:
     state = Location.c.state
     number = sa.func.count().filter
     each = (
