@@ -7,6 +7,7 @@ Each method calls one workflow and returns its frozen report. Nothing is printed
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from curator.base.actor import current_user
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import Origin
-from curator.errors import UsageError
+from curator.errors import CuratorError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from curator.audits.audit import AuditReport
     from curator.audits.certify import CertifyReport
     from curator.catalogue.audits import AuditRecord
+    from curator.catalogue.backups import BackupRecord
     from curator.catalogue.rounds import RollbackResult
     from curator.encoding.encode import EncodeReport
     from curator.encoding.import_features import FeatureImportReport
@@ -73,8 +75,24 @@ class WorkspaceApi:
         self.close()
 
     def close(self) -> None:
-        """Close the catalogue; leaving a `with` block does the same."""
+        """Close the catalogue, after a backup if one is due; leaving a `with` block does the same.
+
+        A backup that cannot be made is a warning.
+        """
+        from curator.maintenance.backup import scheduled_backup
+
+        try:
+            scheduled_backup(self._workspace)
+        except CuratorError as error:
+            warnings.warn(f"No backup was made. {error}", stacklevel=2)
         self._workspace.catalogue.close()
+
+    def backup(self) -> BackupRecord:
+        """Back up the catalogue now; this backup stays until you delete it."""
+        from curator.catalogue.backups import MANUAL, make_backup
+
+        path, settings = self._workspace.catalogue.path, self._workspace.settings.backup
+        return make_backup(path, MANUAL, settings)
 
     @property
     def root(self) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -174,7 +174,8 @@ class Catalogue:
     def checkpoint(self) -> None:
         """Bring the write-ahead log back to a small size; call after bulk work."""
         if not self.read_only:
-            with sqlite.translated(self.path):
+            # Without room for it the log stays long, and nothing that it holds is lost.
+            with suppress(StorageError), sqlite.translated(self.path):
                 sqlite.checkpoint(self.engine)
 
     def expect_many_writes(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -46,7 +47,7 @@ from curator.catalogue.models import (
     ScoreRow,
     StagedDecision,
 )
-from curator.errors import BusyError, CatalogueError, DataError
+from curator.errors import BusyError, CatalogueError, DataError, StorageError
 
 
 class RoundStatus(StrEnum):
@@ -278,9 +279,13 @@ def clean_scores(catalogue: Catalogue) -> int:
         current = sa.select(Head.c.generation_id).where(Head.c.generation_id.is_not(None))
         query = sa.select(ScoreGeneration.c.id).where(ScoreGeneration.c.id.not_in(current))
         stale = connection.execute(query).scalars().all()
-    for generation in stale:
-        _delete_generation(catalogue, generation)
-    return len(stale)
+    cleaned = 0
+    # What there is no room to delete now goes with the next call: it must not fail a commit.
+    with suppress(StorageError):
+        for generation in stale:
+            _delete_generation(catalogue, generation)
+            cleaned += 1
+    return cleaned
 
 
 def _delete_generation(catalogue: Catalogue, generation: int) -> None:

@@ -136,6 +136,7 @@ def export(
     call = invocation(context)
     with call.workspace() as workspace:
         report = workflow(workspace, request, call.progress())
+    call.kept.append(f"{destination} is written.")
     if json:
         emit_json(report)
     else:

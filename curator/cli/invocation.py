@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """The options that hold for every command."""
+    """The options that hold for every command.
+
+    `kept` collects sentences about what is committed or written: whatever fails after it, the
+    user is told that it stays.
+    """
 
     folder: Path | None
     quiet: bool
+    kept: list[str] = field(default_factory=list)
 
     def root(self) -> Path:
         """The workspace's folder: as given, or found above the current one."""
@@ -50,6 +55,8 @@ class Invocation:
             for warning in workspace.catalogue.warnings:
                 self.say(warning)
             yield workspace
+            if workspace.catalogue.has_written:
+                self.kept.append("What this command did is committed; `curator status` shows it.")
             self._back_up(workspace)
 
     def _back_up(self, workspace: Workspace) -> None:
@@ -60,8 +67,8 @@ class Invocation:
 
         try:
             scheduled_backup(workspace)
-        except CuratorError as error:
-            narrate(shown(f"There is no new backup. {error.problem} {error.advice}"))
+        except (CuratorError, OSError) as error:
+            narrate(shown(f"No backup was made, all else is done. {error}"))
 
     def _ask_about_code(self, workspace: Workspace, *, agreed: bool) -> None:
         """Have the user agree to code that came with the workspace, once for each state of it.

@@ -24,7 +24,7 @@ import typer
 from curator.base.version import __version__
 from curator.cli.invocation import Invocation
 from curator.cli.options import flag, named_path
-from curator.cli.output import emit, narrate, shown
+from curator.cli.output import NOBODY_READS, emit, narrate, shown
 from curator.errors import CuratorError, StorageError
 
 INTERRUPTED = 130
@@ -150,7 +150,8 @@ def options(
 
     Start with `curator init DIR`, then `add`, `label` or `review`, `round` and `export`.
     """
-    context.obj = Invocation(folder=workspace, quiet=quiet)
+    kept = [] if context.obj is None else context.obj
+    context.obj = Invocation(folder=workspace, quiet=quiet, kept=kept)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -182,10 +183,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     # The shell's completion says in the environment what it wants.
     completes = "_CURATOR_COMPLETE" in os.environ
     command = typer.main.get_command(application(None if completes else _requested(words)))
+    kept: list[str] = []
     try:
-        code = command.main(args=arguments, prog_name="curator", standalone_mode=False)
+        code = command.main(args=arguments, prog_name="curator", standalone_mode=False, obj=kept)
     except CuratorError as error:
-        return _explain(error)
+        return _explain(error, kept)
     except typer.TyperException as error:
         _show_usage(error)
         return error.exit_code
@@ -195,14 +197,21 @@ def _run(arguments: Sequence[str] | None) -> int:
         if error.errno not in _REMEDIES:
             raise
         path = os.fsdecode(error.filename) if error.filename else "A file"
-        return _explain(StorageError(f"{path}: {error.strerror}.", _REMEDIES[error.errno]))
+        remedy = _REMEDIES[error.errno]
+        if kept:
+            remedy = "Only what came after this failed:"
+        return _explain(StorageError(f"{path}: {error.strerror}.", remedy), kept)
+    if code == NOBODY_READS:
+        # Nothing is wrong with `curator queue | head`; with an answer that was lost there is.
+        unread = StorageError("Nobody read the output to its end.", "Nothing else is wrong:")
+        return _explain(unread, kept) if kept else 0
     if code == INTERRUPTED:
         narrate("\nInterrupted. What was finished is saved; run the same command to go on.")
     return int(code or 0)
 
 
-def _explain(error: CuratorError) -> int:
-    for line in (f"curator: {error.problem}", error.advice):
+def _explain(error: CuratorError, kept: Sequence[str] = ()) -> int:
+    for line in (f"curator: {error.problem}", error.advice, *kept):
         if line:
             narrate("\n".join(shown(part) for part in line.split("\n")))
     return error.exit_code

@@ -22,6 +22,9 @@ import typer
 
 from curator.base.text import printable
 
+NOBODY_READS = 141
+"""Exit code of a command whose output nobody reads any more, as a shell gives for SIGPIPE."""
+
 
 def shown(text: str | bytes | Path) -> str:
     """A name as it may be printed: whatever is not printable is escaped with a backslash."""
@@ -29,13 +32,13 @@ def shown(text: str | bytes | Path) -> str:
 
 
 def emit(text: str, end: str = "\n") -> None:
-    """Print one piece of data. Ends the command quietly if nobody reads any more."""
+    """Print one piece of data. Ends the command if nobody reads any more (`NOBODY_READS`)."""
     try:
         sys.stdout.write(f"{text}{end}")
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
-        raise typer.Exit(0) from None
+        raise typer.Exit(NOBODY_READS) from None
     except OSError as error:
         _forget_stdout()
         raise OSError(error.errno, error.strerror, "Standard output") from error

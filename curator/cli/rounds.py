@@ -15,7 +15,7 @@ from curator.cli.invocation import Invocation, invocation
 from curator.cli.options import AsJson, Trust, flag, named_path
 from curator.cli.output import emit, emit_json, shown, strong
 from curator.cli.report import quality_warnings
-from curator.errors import UsageError
+from curator.errors import CuratorError, UsageError
 
 if TYPE_CHECKING:
     from curator.rounds.run import RoundReport
@@ -137,12 +137,18 @@ def round(
             dry_run=dry_run,
             progress=call.progress(),
         ):
+            if report.round_id is not None:
+                call.kept.append(f"Round {report.round_id} is committed and stays.")
             if not json:
                 if not reports:
                     emit(table.header())
                 emit(table.row(report))
             reports.append(report)
-        diagram = _draw_diagram(workspace, reports[-1])
+        diagram = None
+        try:
+            diagram = _draw_diagram(workspace, reports[-1])
+        except (CuratorError, OSError) as error:
+            call.say(f"The reliability diagram is missing; all else is done. {error}")
     if json:
         emit_json([_as_json(report) for report in reports])
     else:

@@ -248,11 +248,12 @@ def _workspace(workspace: Workspace) -> Iterator[DoctorLine]:
     sets = features.list_feature_sets(workspace.catalogue)
     rows = sum(features.row_count(workspace.catalogue, record.feature_set_id) for record in sets)
     yield DoctorLine("features", Health.OK, f"{rows:,} features of {len(sets)} encoders")
-    for name in ("add", "encode", "round"):
-        holder = leases.lease_holder(workspace.catalogue, name)
-        if holder is not None:
-            finding = f"`{name}` runs as process {holder.pid} on {holder.host}"
-            yield DoctorLine("running", Health.OK, finding)
+    for holder in leases.list_leases(workspace.catalogue):
+        finding = f"`{holder.name}` runs as {holder.text}"
+        advice = ""
+        if holder.computer != leases.own_computer():
+            advice = "If that computer is gone, `curator doctor --release` ends its lease."
+        yield DoctorLine("running", Health.OK, finding, advice)
 
 
 def _writable(workspace: Workspace) -> DoctorLine:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from curator.base.progress import SILENT, Progress
 from curator.catalogue import rounds
 from curator.catalogue.leases import lease, lease_holder
-from curator.errors import BusyError
+from curator.errors import BusyError, StorageError
 
 if TYPE_CHECKING:
     from curator.catalogue.rounds import RollbackResult
@@ -58,18 +58,31 @@ def catch_up(workspace: Workspace) -> None:
             refresh_scores(workspace)
     except BusyError:
         return
+    except StorageError:
+        # There is no room for the lease. Looking needs neither.
+        return
 
 
 def refresh_scores(workspace: Workspace, progress: Progress = SILENT) -> None:
-    """Bring the scores up to date; the caller holds the lease `round`."""
-    behind = rounds.scores_behind(workspace.catalogue)
+    """Bring the scores up to date; the caller holds the lease `round`.
+
+    Where there is no room for them, the catalogue is told, and the next command does it.
+    """
+    catalogue = workspace.catalogue
+    behind = rounds.scores_behind(catalogue)
     if behind is None:
         return
     number, _ = behind
-    token = _stage_scores(workspace, number, progress)
-    if token is not None:
-        rounds.use_scores(workspace.catalogue, number, token)
-    rounds.clean_scores(workspace.catalogue)
+    try:
+        token = _stage_scores(workspace, number, progress)
+        if token is not None:
+            rounds.use_scores(catalogue, number, token)
+        rounds.clean_scores(catalogue)
+    except StorageError as error:
+        catalogue.notify(
+            f"{error.problem} Round {number} is committed; the next command brings the scores that"
+            " are shown up to date."
+        )
 
 
 def _stage_scores(workspace: Workspace, number: int, progress: Progress = SILENT) -> str | None:

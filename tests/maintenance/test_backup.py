@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from curator.api import WorkspaceApi
 from curator.audits.audit import abandon, audit
 from curator.base.vocabulary import AuditState
 from curator.catalogue import labels
@@ -148,6 +149,19 @@ def test_backups_are_made_at_first_on_schedule_and_before_steps_and_a_few_are_ke
         make_backup(path, "manual", settings)
     kept = reasons()
     assert kept == ["before-import", "init", *["manual"] * 3, *[SCHEDULED] * 2]
+
+
+def test_from_python_too_a_backup_is_made_when_one_is_due(filled: Path) -> None:
+    path = _catalogue(filled)
+    for backup in list_backups(path):
+        backup.path.unlink()
+    with WorkspaceApi(open_workspace(filled)) as api:
+        api.add(filled.parent / "pictures")  # it was added before: nothing but locations is written
+    assert [backup.reason for backup in list_backups(path)] == [SCHEDULED]
+    with WorkspaceApi(open_workspace(filled)) as api:
+        api.status()
+        assert api.backup().path.exists()
+    assert [backup.reason for backup in list_backups(path)] == [MANUAL, SCHEDULED]
 
 
 def test_a_damaged_catalogue_replaces_no_backup(filled: Path) -> None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from curator.catalogue.bulk import values_of
+from curator.catalogue.leases import LeaseRecord
+from curator.catalogue.models import Lease
+from curator.workspace import open_workspace
 from tests.support.command import curator
 
 pytestmark = pytest.mark.slow
@@ -30,3 +38,25 @@ def test_the_doctor_says_what_is_wrong_with_a_workspace(labelled: Path) -> None:
     ended = curator("-w", labelled, "doctor", expect=3)
     assert "is not valid TOML" in ended.stdout
     assert "FAIL" in ended.stdout
+
+
+def test_the_doctor_says_whose_lease_it_is_asks_and_ends_it(
+    labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = datetime.now(UTC) + timedelta(days=365)
+    theirs = LeaseRecord(
+        name="round", token="theirs", host="gone", pid=77, process_started=1.0, acquired_at=ahead,
+        heartbeat_at=ahead, computer="another",
+    )  # fmt: skip
+    with open_workspace(labelled).catalogue as catalogue, catalogue.write() as connection:
+        connection.execute(sa.insert(Lease).values(**values_of(theirs)))
+    assert "doctor --release" in curator("-w", labelled, "doctor").stdout
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    asked = curator("-w", labelled, "doctor", "--release")
+    assert "process 77 on gone" in asked.stderr
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert "Ended: `round`" in curator("-w", labelled, "doctor", "--release").stdout
+    assert curator("-w", labelled, "doctor", "--release", "--json").json() == {
+        "leases": [],
+        "ended": [],
+    }
