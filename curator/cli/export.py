@@ -136,7 +136,7 @@ def export(
     call = invocation(context)
     with call.workspace() as workspace:
         report = workflow(workspace, request, call.progress())
-    call.kept.append(f"{destination} is written.")
+    call.finished_work.append(f"{destination} is written.")
     if json:
         emit_json(report)
     else:

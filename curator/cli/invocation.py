@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 class Invocation:
     """The options that hold for every command.
 
-    `kept` collects sentences about what is committed or written: whatever fails after it, the
-    user is told that it stays.
+    `finished_work` collects sentences about what is committed or written: whatever fails after
+    it, the user is told that it stays.
     """
 
     folder: Path | None
     quiet: bool
-    kept: list[str] = field(default_factory=list)
+    finished_work: list[str] = field(default_factory=list)
 
     def root(self) -> Path:
         """The workspace's folder: as given, or found above the current one."""
@@ -56,7 +56,9 @@ class Invocation:
                 self.say(warning)
             yield workspace
             if workspace.catalogue.has_written:
-                self.kept.append("What this command did is committed; `curator status` shows it.")
+                self.finished_work.append(
+                    "What this command did is committed; `curator status` shows it."
+                )
             self._back_up(workspace)
 
     def _back_up(self, workspace: Workspace) -> None:

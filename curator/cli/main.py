@@ -150,8 +150,8 @@ def options(
 
     Start with `curator init DIR`, then `add`, `label` or `review`, `round` and `export`.
     """
-    kept = [] if context.obj is None else context.obj
-    context.obj = Invocation(folder=workspace, quiet=quiet, kept=kept)
+    finished_work = [] if context.obj is None else context.obj
+    context.obj = Invocation(folder=workspace, quiet=quiet, finished_work=finished_work)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -183,11 +183,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     # The shell's completion says in the environment what it wants.
     completes = "_CURATOR_COMPLETE" in os.environ
     command = typer.main.get_command(application(None if completes else _requested(words)))
-    kept: list[str] = []
+    finished_work: list[str] = []
     try:
-        code = command.main(args=arguments, prog_name="curator", standalone_mode=False, obj=kept)
+        code = command.main(
+            args=arguments, prog_name="curator", standalone_mode=False, obj=finished_work
+        )
     except CuratorError as error:
-        return _explain(error, kept)
+        return _explain(error, finished_work)
     except typer.TyperException as error:
         _show_usage(error)
         return error.exit_code
@@ -198,20 +200,20 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise
         path = os.fsdecode(error.filename) if error.filename else "A file"
         remedy = _REMEDIES[error.errno]
-        if kept:
+        if finished_work:
             remedy = "Only what came after this failed:"
-        return _explain(StorageError(f"{path}: {error.strerror}.", remedy), kept)
+        return _explain(StorageError(f"{path}: {error.strerror}.", remedy), finished_work)
     if code == NOBODY_READS:
         # Nothing is wrong with `curator queue | head`; with an answer that was lost there is.
         unread = StorageError("Nobody read the output to its end.", "Nothing else is wrong:")
-        return _explain(unread, kept) if kept else 0
+        return _explain(unread, finished_work) if finished_work else 0
     if code == INTERRUPTED:
         narrate("\nInterrupted. What was finished is saved; run the same command to go on.")
     return int(code or 0)
 
 
-def _explain(error: CuratorError, kept: Sequence[str] = ()) -> int:
-    for line in (f"curator: {error.problem}", error.advice, *kept):
+def _explain(error: CuratorError, finished_work: Sequence[str] = ()) -> int:
+    for line in (f"curator: {error.problem}", error.advice, *finished_work):
         if line:
             narrate("\n".join(shown(part) for part in line.split("\n")))
     return error.exit_code

@@ -157,7 +157,7 @@ def backup(
     if not only_list:
         with call.workspace() as workspace:
             new = make_backup(workspace.catalogue.path, MANUAL, workspace.settings.backup)
-        call.kept.append(f"{new.path} is written.")
+        call.finished_work.append(f"{new.path} is written.")
     backups = list_backups(path)
     if json:
         emit_json({"made": new, "backups": backups})
@@ -202,7 +202,7 @@ def restore(
         call.say("Nothing was changed.")
         return
     report = workflow(plan)
-    call.kept.append(f"{plan.backup} is restored.")
+    call.finished_work.append(f"{plan.backup} is restored.")
     if json:
         emit_json(report)
         return

@@ -268,7 +268,7 @@ def export_model(
         report = model_export.export_model(
             workspace, destination, force=force, progress=call.progress()
         )
-    call.kept.append(f"{destination} is written.")
+    call.finished_work.append(f"{destination} is written.")
     if json:
         emit_json(report)
         return

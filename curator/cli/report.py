@@ -281,7 +281,7 @@ def report(
             emit_json(collect_report(workspace, call.progress()).as_json())
             return
         written = workflow(workspace, destination, force=force, progress=call.progress())
-        call.kept.append(f"{written.destination} is written.")
+        call.finished_work.append(f"{written.destination} is written.")
     if json:
         emit_json(written.contents.as_json())
     else:

@@ -138,7 +138,7 @@ def round(
             progress=call.progress(),
         ):
             if report.round_id is not None:
-                call.kept.append(f"Round {report.round_id} is committed and stays.")
+                call.finished_work.append(f"Round {report.round_id} is committed and stays.")
             if not json:
                 if not reports:
                     emit(table.header())
