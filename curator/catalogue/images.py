@@ -8,6 +8,7 @@ written leads to nothing.
 from __future__ import annotations
 
 import os
+import stat
 import string
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class FileLocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDetails:
-    """One image with its current label and all its locations, changed ones last."""
+    """One image with its current label and all its locations, those where it lies now first."""
 
     image_id: int
     sha256: bytes
@@ -99,34 +100,86 @@ class HashChunk:
 
 
 def image_files(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, ImageFile]:
-    """A present file for each image that has one: the smallest absolute path.
+    """A file for each image: the smallest absolute path at which it lies now.
 
-    Images without a present location are left out.
+    The disk is asked only about images with several locations, or with none that was present
+    when `add` last looked. An image that lies nowhere now has the smallest path at which it was
+    present then; without one it is left out.
     """
     query: Query = (
         sa.select(
             Location.c.image_id,
             Image.c.sha256,
+            Image.c.size,
             Source.c.root,
             Location.c.path,
             Location.c.size,
             Location.c.mtime_ns,
+            Location.c.state,
         )
         .join(Image, Image.c.id == Location.c.image_id)
         .join(Source, Source.c.id == Location.c.source_id)
-        .where(Location.c.state == LocationState.PRESENT)
+        .where(CURRENT)
     )
-    files: dict[int, ImageFile] = {}
+    candidates: dict[int, list[tuple[ImageFile, int, LocationState]]] = {}
     with catalogue.read() as connection:
         for ids in chunked(image_ids, CHUNK):
             for row in connection.execute(query.where(within(Location.c.image_id, ids))):
-                image_id, sha256, root, relative, size, mtime_ns = row
-                path = absolute(root, relative)
-                if image_id not in files or path < files[image_id].path:
-                    files[image_id] = ImageFile(
-                        image_id=image_id, sha256=sha256, path=path, size=size, mtime_ns=mtime_ns
-                    )
+                image_id, sha256, image_size, root, relative, size, mtime_ns, state = row
+                file = ImageFile(
+                    image_id=image_id,
+                    sha256=sha256,
+                    path=absolute(root, relative),
+                    size=size,
+                    mtime_ns=mtime_ns,
+                )
+                candidates.setdefault(image_id, []).append((file, image_size, state))
+    files = {}
+    for image_id, of_image in candidates.items():
+        of_image.sort(key=lambda candidate: candidate[0].path)
+        present = [file for file, _, state in of_image if state is LocationState.PRESENT]
+        if len(of_image) > 1 or not present:
+            lying = (file for file, size, _ in of_image if lies_at(file.path, size))
+            best = next(lying, present[0] if present else None)
+        else:
+            best = present[0]
+        if best is not None:
+            files[image_id] = best
     return files
+
+
+def images_on_disk(
+    catalogue: Catalogue, image_ids: Sequence[int], *, sources: Sequence[str] = ()
+) -> set[int]:
+    """Those of these images that lie at one of their locations now; of `sources`, if any."""
+    query: Query = (
+        sa.select(Location.c.image_id, Source.c.root, Location.c.path, Image.c.size)
+        .join(Image, Image.c.id == Location.c.image_id)
+        .join(Source, Source.c.id == Location.c.source_id)
+        .where(CURRENT)
+    )
+    if sources:
+        query = query.where(Source.c.name.in_(list(sources)))
+    with catalogue.read() as connection:
+        rows = [
+            row
+            for ids in chunked(image_ids, CHUNK)
+            for row in connection.execute(query.where(within(Location.c.image_id, ids)))
+        ]
+    lying: set[int] = set()
+    for image_id, root, relative, size in rows:
+        if image_id not in lying and lies_at(absolute(root, relative), size):
+            lying.add(image_id)
+    return lying
+
+
+def lies_at(path: bytes, size: int) -> bool:
+    """Whether a regular file of `size` bytes lies at an absolute path now."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - the path is bytes
+    except OSError:
+        return False
+    return status.st_size == size and stat.S_ISREG(status.st_mode)
 
 
 def unread_files(catalogue: Catalogue, *, size: int) -> list[tuple[bytes, Quarantine]]:
@@ -151,15 +204,15 @@ def absolute(root: bytes, relative: bytes) -> bytes:
 def image_details(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, ImageDetails]:
     """Everything about these images, by id; unknown ids are left out."""
     details: dict[int, ImageDetails] = {}
-    with catalogue.read() as connection:
-        for ids in chunked(image_ids, CHUNK):
+    for ids in chunked(image_ids, CHUNK):
+        with catalogue.read() as connection:
             locations = _locations(connection, ids)
-            for row in connection.execute(_DETAILS.where(within(Image.c.id, ids))).mappings():
-                image_id = row["image_id"]
-                fields = {**row, "blocked": row["blocked"] is not None}
-                details[image_id] = ImageDetails(
-                    **fields, locations=tuple(locations.get(image_id, ()))
-                )
+            rows = connection.execute(_DETAILS.where(within(Image.c.id, ids))).mappings().all()
+        for row in rows:
+            image_id = row["image_id"]
+            fields = {**row, "blocked": row["blocked"] is not None}
+            in_order = _in_order(locations.get(image_id, []), row["size"])
+            details[image_id] = ImageDetails(**fields, locations=in_order)
     return details
 
 
@@ -197,7 +250,7 @@ _DETAILS: Query = (
 
 
 def _locations(connection: Connection, image_ids: Sequence[int]) -> dict[int, list[FileLocation]]:
-    """All locations of these images in order of their paths, changed ones last."""
+    """All locations of these images, in no order."""
     query: Query = sa.select(
         Location.c.image_id,
         Location.c.id,
@@ -213,9 +266,22 @@ def _locations(connection: Connection, image_ids: Sequence[int]) -> dict[int, li
             location_id=location_id, source=source, path=absolute(root, relative), state=state
         )
         locations.setdefault(image_id, []).append(location)
-    for of_image in locations.values():
-        of_image.sort(key=lambda at: (at.state is LocationState.CHANGED, at.path, at.location_id))
     return locations
+
+
+def _in_order(locations: Sequence[FileLocation], size: int) -> tuple[FileLocation, ...]:
+    """Where an image of `size` bytes lies now, then where it lay when `add` last looked.
+
+    Each in order of paths; places where another image lies since come last.
+    """
+
+    def rank(location: FileLocation) -> tuple[bool, bool, bytes, int]:
+        is_changed = location.state is LocationState.CHANGED
+        # One location needs no order, so the disk is not asked about it.
+        is_gone = len(locations) > 1 and not is_changed and not lies_at(location.path, size)
+        return is_changed, is_gone, location.path, location.location_id
+
+    return tuple(sorted(locations, key=rank))
 
 
 def find_by_paths(catalogue: Catalogue, paths: Sequence[bytes]) -> dict[bytes, int]:

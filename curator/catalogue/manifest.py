@@ -43,8 +43,9 @@ class LocationArrays:
     stay together share a unit key, and `grouped` tells whether the unit has another image.
     `label` and `origin` are None without a label. `probability` is P(positive) at promotion for
     promoted images, else the current round's score where there is one. `user_group` is the name
-    of the user's own group. `size` in bytes, `mtime_ns` and `format` (the decoder's name, as in
-    `JPEG`) are those that `add` recorded; empty unless they were requested.
+    of the user's own group. `size` is that of the image in bytes; `present` is False for files that
+    were missing when `add` last looked. `mtime_ns` and `format` (the decoder's name, as in `JPEG`)
+    are those that `add` recorded; empty unless they were requested.
     """
 
     source: str
@@ -62,7 +63,8 @@ class LocationArrays:
     split: Sequence[str | None]
     width: Sequence[int | None]
     height: Sequence[int | None]
-    size: Sequence[int] = ()
+    size: Sequence[int]
+    present: BoolArray
     mtime_ns: Sequence[int] = ()
     format: Sequence[str | None] = ()
 
@@ -114,11 +116,11 @@ def manifest_columns(
     include_unlabelled: bool = False,
     with_files: bool = False,
 ) -> Iterator[LocationArrays]:
-    """One row per present location of each usable image that matches, some thousands at a time.
+    """One row per location of each usable image that matches, some thousands at a time.
 
     Sources come in order of their roots and their rows in order of path bytes, so all rows are
-    in order of their absolute paths where `sources_lie_apart`. `with_files` adds size,
-    modification time and format. Holds one read transaction until the iterator is exhausted or
+    in order of their absolute paths where `sources_lie_apart`. `with_files` adds modification
+    time and format. Holds one read transaction until the iterator is exhausted or
     closed; others may write meanwhile. Memory: what is given out, and a number for each unit
     that holds several images.
     """
@@ -145,7 +147,7 @@ def count_manifest_rows(
         sa.select(sa.func.count())
         .select_from(ImageState)
         .join(Location, Location.c.image_id == ImageState.c.image_id)
-        .where(*_matching(labels, origins, include_unlabelled))
+        .where(CURRENT, *_matching(labels, origins, include_unlabelled))
     )
     with catalogue.read() as connection:
         return connection.execute(query).scalar_one()
@@ -178,7 +180,7 @@ def _matching(
         labelled = sa.and_(labelled, ImageState.c.origin.in_(list(origins)))
     if include_unlabelled:
         labelled = sa.or_(labelled, ImageState.c.standing.is_(None))
-    return [ImageState.c.usable == 1, Location.c.state == LocationState.PRESENT, labelled]
+    return [ImageState.c.usable == 1, labelled]
 
 
 def _shared_units(connection: Connection) -> IntArray:
@@ -199,7 +201,7 @@ def _select(connection: Connection, with_files: bool) -> Query:
         )
         .scalar_subquery()
     )
-    files = (Image.c.size, Location.c.mtime_ns, Image.c.format) if with_files else ()
+    files = (Location.c.mtime_ns, Image.c.format) if with_files else ()
     return (
         sa.select(
             state.image_id,
@@ -214,6 +216,8 @@ def _select(connection: Connection, with_files: bool) -> Query:
             state.split,
             Image.c.width,
             Image.c.height,
+            Image.c.size,
+            Location.c.state == LocationState.PRESENT,
             *files,
         )
         .select_from(Location)
@@ -247,8 +251,8 @@ def _columns(
 ) -> LocationArrays:
     by_column: list[Sequence[Any]] = list(zip(*rows, strict=True))
     image_ids, units, paths, sha256, label, origin, probability, round_ids = by_column[:8]
-    user_group, split, width, height, *files = by_column[8:]
-    size, mtime_ns, format = files or ((), (), ())
+    user_group, split, width, height, size, present, *files = by_column[8:]
+    mtime_ns, format = files or ((), ())
     unit_keys = np.array(units, dtype=np.int64)
     return LocationArrays(
         source=source,
@@ -267,6 +271,7 @@ def _columns(
         width=width,
         height=height,
         size=size,
+        present=np.array(present, dtype=np.bool_),
         mtime_ns=mtime_ns,
         format=format,
     )

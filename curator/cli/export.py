@@ -143,6 +143,13 @@ def export(
         _print_report(report, destination, divided=divide is not None)
 
 
+_REASONS_OF_ROWS = (
+    "vanished", "unreadable", "changed", "provisional",
+    "other-source", "other-split", "other-round", "less-probable", "uncertain",
+)  # fmt: skip
+"""Why an image with the right label may be left out all the same."""
+
+
 def _print_report(report: ExportReport, destination: Path, *, divided: bool) -> None:
     images = count(report.images, "image")
     emit(f"Wrote {count(report.rows, 'row')} ({images}) to {shown(destination)}")
@@ -163,8 +170,17 @@ def _print_report(report: ExportReport, destination: Path, *, divided: bool) -> 
     left_out = ", ".join(f"{number:,} {why}" for why, number in report.left_out.items() if number)
     if left_out:
         emit(f"Left out: {left_out}.")
+    if report.absent:
+        emit(
+            f"The files of {count(report.absent, 'row')} are gone, or hold another image now."
+            " If a folder has moved: `curator relocate SOURCE NEW_ROOT`; `curator doctor` looks."
+        )
     if not report.rows:
-        emit("Nothing is in it: no image has such a label yet. See `curator status`.")
+        if any(report.left_out.get(why) for why in _REASONS_OF_ROWS):
+            emit("Nothing is in it: all that has such a label was left out, as said above.")
+        else:
+            missing = ", or its file is missing" if report.left_out["missing"] else ""
+            emit(f"Nothing is in it: no image has such a label yet{missing}. See `curator status`.")
     certificate = report.certificate
     if certificate is not None:
         emit(

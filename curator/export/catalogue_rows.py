@@ -1,7 +1,8 @@
 """The rows of an export: read from the catalogue as columns, filtered, in order of their paths.
 
 Rows stream some thousand at a time from one consistent view of the catalogue. Each row that a
-filter leaves out is counted under its reason. Where the catalogue gives rows in the order in which
+filter leaves out is counted under its reason. A file that is gone has no row if another file of
+the same image is there. Where the catalogue gives rows in the order in which
 they are written, batches pass without an object for each row; otherwise rows are sorted on disk.
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 from curator.base.arrays import BoolArray, FloatArray
 from curator.base.text import path_text
 from curator.base.vocabulary import CurrentLabel, Origin
-from curator.catalogue.images import absolute
+from curator.catalogue.images import absolute, images_on_disk, lies_at
 from curator.catalogue.manifest import (
     LocationArrays,
     count_manifest_rows,
@@ -53,6 +54,8 @@ class ExportRows:
 
     Paths are written relative to `relative_to`. With `check`, each file is read and left out if
     it is not the image any more. `left_out` counts locations by the reason why they have no row.
+    `absent` rows name a file that is gone, because all files of their image are; `returned` ones a
+    file that was missing when `add` last looked.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class ExportRows:
         check: bool = False,
     ) -> None:
         self.left_out: Counter[str] = Counter()
+        self.absent = self.returned = 0
         self._catalogue = workspace.catalogue
         self._settings = workspace.settings
         self._selection = selection
@@ -174,7 +178,7 @@ class ExportRows:
             with_files=with_files,
         )
         for locations in batches:
-            mask = self._filtered(locations)
+            mask = self._on_disk(locations, self._filtered(locations))
             unchecked = len(locations.paths)
             for row in np.flatnonzero(mask).tolist() if self._check else ():
                 path = absolute(locations.root, locations.paths[row])
@@ -189,6 +193,35 @@ class ExportRows:
             elif mask.any():
                 yield locations.where(mask)
             advance(unchecked)
+
+    def _on_disk(self, locations: LocationArrays, mask: BoolArray) -> BoolArray:
+        """The rows of a mask (n,) whose file is there; those of an image without any stay.
+
+        Which files an image has is asked again for each of its rows, so that none is left out
+        because of a file that vanishes meanwhile.
+        """
+        rows = np.flatnonzero(mask)
+        paths = (absolute(locations.root, locations.paths[row]) for row in rows.tolist())
+        sizes = (locations.size[row] for row in rows.tolist())
+        there = np.fromiter(map(lies_at, paths, sizes), np.bool_, len(rows))
+        self.returned += int(np.count_nonzero(there & ~locations.present[rows]))
+        gone = rows[~there]
+        if not len(gone):
+            return mask
+        on_disk = images_on_disk(
+            self._catalogue,
+            locations.image_ids[gone].tolist(),
+            sources=self._selection.filters.sources,
+        )
+        elsewhere = np.isin(locations.image_ids[gone], sorted(on_disk))
+        was_present = locations.present[gone]
+        self.left_out["gone-but-elsewhere"] += int(np.count_nonzero(elsewhere & was_present))
+        stay = was_present & ~elsewhere
+        if not self._check:  # else they are left out, and counted there
+            self.absent += int(np.count_nonzero(stay))
+        mask = mask.copy()
+        mask[gone[~stay]] = False
+        return mask
 
     def _filtered(self, locations: LocationArrays) -> BoolArray:
         """Which rows no filter leaves out, (n,); each row is counted under the first that does."""

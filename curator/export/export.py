@@ -30,10 +30,11 @@ class ExportReport:
     """What was written, and what was left out and why.
 
     `labels` is the user's label → origin → rows, `splits` split → label → rows; `images`
-    counts distinct images among the rows, `unlabelled` rows without a label. `left_out`
+    counts distinct images among the rows, `unlabelled` rows without a label, `absent` rows of a
+    manifest whose file is gone, as all others of the image are. `left_out`
     counts images that have no row, by why: their label, `other-origin`, `unlabelled`,
-    `quarantined`; and files: `missing`, `vanished`,
-    `unreadable`, `changed`, or passed over by a filter.
+    `quarantined`; and files: `missing`, `vanished`, `unreadable`, `changed`,
+    `gone-but-elsewhere` (another file of the image has a row), or passed over by a filter.
     `digest` is the SHA-256 of the manifest in hexadecimal. `placed` says how many files
     came to a folder in which way. `certificate` is what is promised for the promoted
     labels, or None; `certificate_note` why none holds for them.
@@ -46,6 +47,7 @@ class ExportReport:
     images: int
     labels: dict[str, dict[str, int]]
     unlabelled: int
+    absent: int
     splits: dict[str, dict[str, int]]
     left_out: dict[str, int]
     digest: str
@@ -80,6 +82,7 @@ def export(
         images=manifest["images"],
         labels=about["labels"],
         unlabelled=about["unlabelled"],
+        absent=manifest["absent"],
         splits=about["splits"],
         left_out=about["left_out"],
         digest=manifest["sha256"],
@@ -112,7 +115,7 @@ def _export_manifest(
             workspace,
             selection,
             counts,
-            rows.left_out,
+            rows,
             name=destination.name,
             format=format,
             relative_to=relative_to,

@@ -43,7 +43,7 @@ from curator.export.layouts import (
     shard_plan,
     tree_plan,
 )
-from curator.export.placing import Placer, Way
+from curator.export.placing import Placer, Trouble, Way
 from curator.export.rows import ExportCounts, ExportFile, in_columns, in_order
 from curator.export.shards import Shard, facts_of, write_shard
 from curator.export.sidecar import about_export, digest_of, short, sidecar_bytes
@@ -109,9 +109,7 @@ def export_folder(
                 write_csv(counts.counted(in_columns(in_path_order)), stream)
                 digest, size = digest_of(stream), stream.tell()
         rows.left_out.update(contents.troubles)
-        about = about_export(
-            workspace, selection, counts, rows.left_out, name=MANIFEST, format=format
-        )
+        about = about_export(workspace, selection, counts, rows, name=MANIFEST, format=format)
         about["manifest"]["sha256"] = digest
         # The folder may be given away: it does not say where the images lay.
         about["sources"] = short(about)["sources"]
@@ -229,13 +227,7 @@ class _FolderContents:
 
     def _place_files(self, plan: Iterable[PlannedFile], stage: Stage) -> Iterator[ExportFile]:
         for planned in plan:
-            file = planned.file
-            trouble = self.placer.place(
-                path_bytes(file.path),
-                self._folder.folder(tuple(planned.folder.split("/"))),
-                planned.name,
-                bytes.fromhex(file.row.sha256),
-            )
+            trouble = self._place(planned)
             stage.advance()
             if trouble is not None:
                 self.troubles[trouble] += 1
@@ -246,6 +238,21 @@ class _FolderContents:
             part, _, class_folder = planned.folder.rpartition("/")
             self._classes_of_part.setdefault(part, set()).add(class_folder)
             yield planned.at_new_path()
+
+    def _place(self, planned: PlannedFile) -> Trouble | None:
+        """Place the first file that is the image; the trouble with the first one if none is."""
+        troubles = []
+        for path in planned.file.paths():
+            trouble = self.placer.place(
+                path_bytes(path),
+                self._folder.folder(tuple(planned.folder.split("/"))),
+                planned.name,
+                bytes.fromhex(planned.file.row.sha256),
+            )
+            if trouble is None:
+                return None
+            troubles.append(trouble)
+        return troubles[0]
 
     def _with_metadata(self, files: Iterator[ExportFile]) -> Iterator[ExportFile]:
         """The files as they are; each part gets a `metadata.jsonl` that says what they are.

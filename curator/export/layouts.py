@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ _HASH_ENDING = re.compile(r"-[0-9a-f]{12}\Z")
 _LEADING = " .-~'=+@\uff1d\uff0b\uff0d\uff20"
 """What a name may not begin with: hidden files, options, homes, and formulas of spreadsheets."""
 _LONGEST = 120
+_MOST_OTHERS = 16
 
 SUFFIXES = {
     "AVIF": ".avif", "BMP": ".bmp", "GIF": ".gif", "HEIF": ".heic", "ICO": ".ico",
@@ -79,16 +80,18 @@ Plan = Callable[[Iterable[ExportFile], Path], Iterator[PlannedFile]]
 
 
 def one_per_image(files: Iterable[ExportFile], scratch: Path) -> Iterator[ExportFile]:
-    """The first location of each image."""
+    """The first location of each image, with its other ones."""
 
     def key(file: ExportFile) -> tuple[int, str, str]:
         return file.image_id, file.path, file.source
 
-    previous = None
-    for file in sorted_on_disk(files, scratch, key=key, restore=ExportFile.restored):
-        if file.image_id != previous:
-            yield file
-        previous = file.image_id
+    in_order = sorted_on_disk(files, scratch, key=key, restore=ExportFile.restored)
+    for _, of_image in groupby(in_order, key=lambda file: file.image_id):
+        first = next(of_image)
+        # Not as a list: a blank picture may have any number of locations.
+        other_paths = dict.fromkeys(file.path for file in islice(of_image, _MOST_OTHERS))
+        other_paths.pop(first.path, None)
+        yield first._replace(other_paths=tuple(other_paths))
 
 
 def tree_plan(folder_of: Mapping[str | None, str], *, divided: bool) -> Plan:

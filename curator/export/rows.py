@@ -60,7 +60,8 @@ class ExportFile(NamedTuple):
 
     `path` is the absolute path as text of `paths.path_text`, `size` in bytes, `mtime_ns`
     when it was last changed as far as the catalogue knows; `format` is the decoder's name
-    of the format, and images with the same `unit` must stay together.
+    of the format, and images with the same `unit` must stay together. `other_paths` are further
+    paths of the image.
     """
 
     row: ManifestRow
@@ -71,12 +72,18 @@ class ExportFile(NamedTuple):
     mtime_ns: int
     format: str | None
     unit: int
+    other_paths: tuple[str, ...] = ()
 
     @classmethod
     def restored(cls, values: list[Any]) -> ExportFile:
         """The file that JSON made a list of."""
         row, *rest = values
-        return cls(ManifestRow._make(row), *rest)
+        file = cls(ManifestRow._make(row), *rest)
+        return file._replace(other_paths=tuple(file.other_paths))
+
+    def paths(self) -> tuple[str, ...]:
+        """Where the image may lie, in the order in which to look."""
+        return self.path, *self.other_paths
 
 
 COLUMNS = ManifestRow._fields

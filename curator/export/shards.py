@@ -49,11 +49,15 @@ def write_shard(
     written = 0
     for key, file in samples:
         start = stream.tell()
-        trouble = _add_picture(stream, key, file)
-        if trouble is not None:
+        for path in file.paths():
+            trouble = _add_picture(stream, key, file, path_bytes(path))
+            if trouble is None:
+                troubles.pop(key, None)
+                break
             stream.seek(start)
             stream.truncate()
-            troubles[key] = trouble
+            troubles.setdefault(key, trouble)
+        if key in troubles:
             continue
         if file.row.label in class_of:
             _add(stream, f"{key}.cls", str(class_of[file.row.label]).encode())
@@ -76,11 +80,11 @@ def facts_of(file: ExportFile) -> dict[str, Any]:
     return facts | {"source": file.source}
 
 
-def _add_picture(stream: BinaryIO, key: str, file: ExportFile) -> Trouble | None:
+def _add_picture(stream: BinaryIO, key: str, file: ExportFile, path: bytes) -> Trouble | None:
     digest, size = hashlib.sha256(), 0
     with ExitStack() as stack:
         try:
-            source = stack.enter_context(opened(path_bytes(file.path)))
+            source = stack.enter_context(opened(path))
         except OSError as error:
             return trouble_of(error)
         stream.write(_header(f"{key}{suffix_of(file.format)}", file.size))

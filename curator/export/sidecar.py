@@ -23,7 +23,9 @@ from curator.base.version import __version__
 from curator.base.vocabulary import CurrentLabel, LocationState, Origin
 from curator.catalogue.counts import counts, source_counts
 from curator.catalogue.rounds import RoundRecord, get_round, head
+from curator.export.catalogue_rows import ExportRows
 from curator.export.filters import Selection
+from curator.export.formats import Format
 from curator.export.rows import ExportCounts
 from curator.settings.sections import Settings
 from curator.workspace import Workspace
@@ -50,7 +52,7 @@ def about_export(
     workspace: Workspace,
     selection: Selection,
     tally: ExportCounts,
-    rows_left_out: Mapping[str, int],
+    rows: ExportRows,
     *,
     name: str,
     format: str,
@@ -58,7 +60,8 @@ def about_export(
 ) -> dict[str, Any]:
     """Everything but the digest of the manifest, which is not known yet.
 
-    `rows_left_out` are those of the catalogue's rows that a filter or a check left out, by why.
+    `rows` counts the catalogue's rows that were left out, and those whose file is gone; in a
+    folder (`format`) there are none of these.
     """
     settings = workspace.settings
     round_id = head(workspace.catalogue)
@@ -72,12 +75,13 @@ def about_export(
             "format": format,
             "rows": tally.rows,
             "images": tally.images,
+            "absent": 0 if Format(format).is_folder else rows.absent,
             "relative_to": None if relative_to is None else path_text(os.fsencode(relative_to)),
         },
         "labels": tally.by_label(),
         "unlabelled": tally.unlabelled,
         "splits": tally.by_part(),
-        "left_out": _left_out(workspace, selection, rows_left_out),
+        "left_out": _left_out(workspace, selection, rows),
         "filters": selection.filters.as_facts(),
         "division": None
         if division is None
@@ -161,9 +165,7 @@ def _certificate(selection: Selection, tally: ExportCounts) -> tuple[Any, str]:
     )
 
 
-def _left_out(
-    workspace: Workspace, selection: Selection, rows: Mapping[str, int]
-) -> dict[str, int]:
+def _left_out(workspace: Workspace, selection: Selection, rows: ExportRows) -> dict[str, int]:
     """Why → how many: images by their label, then `rows` that were looked at and left out."""
     pool, classes = counts(workspace.catalogue), workspace.settings.classes
     left_out = {} if selection.filters.include_unlabelled else {"unlabelled": pool.unlabelled}
@@ -176,8 +178,8 @@ def _left_out(
             of_other_origin = sum(by_origin.values()) - of_selected
             left_out["other-origin"] = left_out.get("other-origin", 0) + of_other_origin
     left_out["quarantined"] = sum(pool.quarantined.values())
-    left_out["missing"] = pool.missing
-    return left_out | {why: number for why, number in sorted(rows.items()) if number}
+    left_out["missing"] = pool.missing - rows.returned
+    return left_out | {why: number for why, number in sorted(rows.left_out.items()) if number}
 
 
 def _thresholds(settings: Settings, current_round: RoundRecord | None) -> Any:
