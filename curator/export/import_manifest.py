@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from curator.audits.audit import refuse_open_audit
 from curator.base.files import cannot_write
@@ -35,6 +36,7 @@ from curator.export.diff import warn_if_changed
 from curator.export.reading import Manifest, by_image, open_manifest
 from curator.export.rows import ManifestRow
 from curator.intake.answers import parse_label, printable
+from curator.settings.sections import PromotionSettings
 from curator.workspace import Workspace
 
 SHOWN = 20
@@ -94,6 +96,7 @@ def import_manifest(
     manifest = open_manifest(path)
     warn_if_changed(manifest, progress)
     words = _Words(workspace, manifest)
+    _check_thresholds(manifest)
     rows = _check(manifest, words, progress)
     restoring = _Restoring(workspace, words)
     try:
@@ -103,10 +106,10 @@ def import_manifest(
             refuse_open_audit(workspace.catalogue, "a manifest")
             backup_before(workspace.catalogue, "import", workspace.settings.backup)
             with progress.stage("people's labels", rows, "rows") as stage:
-                entries = by_image(manifest.rows(), scratch)
+                entries = by_image(manifest.rows(), scratch, manifest=manifest)
                 restoring.record(_chunks(entries, stage), actor)
             with progress.stage("promotions", rows, "rows") as stage:
-                entries = by_image(manifest.rows(), scratch)
+                entries = by_image(manifest.rows(), scratch, manifest=manifest)
                 restoring.promote(_chunks(entries, stage), manifest)
     except OSError as error:
         raise cannot_write(Path(tempfile.gettempdir()), error) from error
@@ -119,7 +122,7 @@ class _Words:
     def __init__(self, workspace: Workspace, manifest: Manifest) -> None:
         own = workspace.settings.classes
         about = manifest.about or {}
-        former = about.get("classes", {})
+        former = about.get("classes") or {}
         self._own = {"positive": own.positive, "negative": own.negative}
         self._former = {
             str(former[label]): Label(label)
@@ -144,27 +147,55 @@ class _Words:
 
 def _check(manifest: Manifest, words: _Words, progress: Progress) -> int:
     """Read every row before anything is changed; how many there are."""
-    number = 0
+    rows = 0
     with progress.stage("read", None, "rows") as stage:
-        for number, row in enumerate(manifest.rows(), 1):
+        for where, row in manifest.numbered_rows():
+            rows += 1
             stage.advance()
-            if row.label is None:
-                continue
-            try:
-                words.label(row.label)
-                Origin(row.origin or "")
-            except KeyError:
+            problem = _problem(row, words)
+            if problem is not None:
+                text, advice = problem
                 raise DataError(
-                    f"{manifest.file}, row {number}: there is no label `{printable(row.label)}`.",
-                    f"Known are {', '.join(words.all)}. Nothing was restored.",
-                ) from None
-            except ValueError:
-                raise DataError(
-                    f"{manifest.file}, row {number}: there is no origin"
-                    f" `{printable(row.origin or '')}`.",
-                    f"Known are {', '.join(Origin)}. Nothing was restored.",
-                ) from None
-    return number
+                    f"{manifest.file}, {where}: {text}.", f"{advice} Nothing was restored."
+                )
+    return rows
+
+
+def _problem(row: ManifestRow, words: _Words) -> tuple[str, str] | None:
+    """What is wrong with a row, and what to do about it; None if nothing is."""
+    if (row.label is None) != (row.origin is None):
+        which = "a label without an origin" if row.origin is None else "an origin without a label"
+        return f"it has {which}", "Export it again."
+    if row.label is None or row.origin is None:
+        return None
+    if row.origin not in set(Origin):
+        return f"there is no origin `{printable(row.origin)}`", f"Known are {', '.join(Origin)}."
+    try:
+        label = words.label(row.label)
+    except KeyError:
+        return f"there is no label `{printable(row.label)}`", f"Known are {', '.join(words.all)}."
+    if row.origin == Origin.PROMOTED and label not in (Label.POSITIVE, Label.NEGATIVE):
+        return f"no round promotes an image to `{printable(row.label)}`", "Export it again."
+    return None
+
+
+def _check_thresholds(manifest: Manifest) -> None:
+    """Those of the sidecar become those of a round, so they must be some."""
+    thresholds = (manifest.about or {}).get("thresholds") or {}
+    try:
+        PromotionSettings.model_validate(
+            {
+                name: thresholds[name]
+                for name in PromotionSettings.model_fields
+                if name in thresholds
+            }
+        )
+    except ValidationError as error:
+        why = error.errors()[0]["msg"]
+        raise DataError(
+            f"The `thresholds` in the sidecar of {manifest.file} make no sense: {why}.",
+            "Restore the sidecar, or move it away. Nothing was restored.",
+        ) from error
 
 
 def _chunks(images: Iterator[Sequence[ManifestRow]], stage: Stage) -> Iterator[list[ManifestRow]]:
@@ -259,7 +290,7 @@ class _Restoring:
                 outcome={
                     "imported": {
                         "manifest": printable(manifest.file.name),
-                        "sha256": about.get("manifest", {}).get("sha256"),
+                        "sha256": (about.get("manifest") or {}).get("sha256"),
                         "rounds": self._missed.rounds,
                     }
                 },

@@ -18,14 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from curator.base.csv_files import cell_text, opened_csv
+from curator.base.text import printable
 from curator.errors import DataError
 from curator.export.building import ABOUT, MANIFEST
 from curator.export.rows import COLUMNS, ManifestRow, sorted_on_disk
 from curator.export.sidecar import sidecar_path
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_NUMBERS = {"probability": float, "round": int, "width": int, "height": int}
+_WHOLE = ("round", "width", "height")
+_LARGEST = 1 << 31
 _BATCH = 10_000
+_MOST_LINES = 3
+_AGAIN = "Export it again."
 
 Values = Mapping[str, Any]
 
@@ -43,28 +47,37 @@ class Manifest:
 
     def rows(self) -> Iterator[ManifestRow]:
         """All rows in order. Raises DataError, with the line, for one that makes no sense."""
-        number = 0
-        for number, row in enumerate(_READERS[_suffix(self.file)](self.file), 1):
-            yield _manifest_row(self.file, number, row)
-        if number == 0 and self.about is None and self.file.stat().st_size == 0:
+        return (row for _, row in self.numbered_rows())
+
+    def numbered_rows(self) -> Iterator[tuple[str, ManifestRow]]:
+        """All rows in order with where each is, as in `line 3`. Raises as `rows` does."""
+        if self.about is None and self.file.stat().st_size == 0:
             raise DataError(f"{self.file} is empty.", "Name a file that `export` wrote.")
+        for where, values in _READERS[_suffix(self.file)](self.file):
+            yield where, _manifest_row(self.file, where, values)
 
 
-def by_image(rows: Iterable[ManifestRow], scratch: Path) -> Iterator[Sequence[ManifestRow]]:
+def by_image(
+    rows: Iterable[ManifestRow], scratch: Path, *, manifest: Manifest | None = None
+) -> Iterator[Sequence[ManifestRow]]:
     """The rows of each image in order of their paths, by SHA-256; sorted in `scratch`.
 
-    Raises DataError if two rows of an image say different things.
+    Raises DataError if rows of an image say different things, with the lines of the `manifest`.
     """
     by_hash = sorted_on_disk(
         rows, scratch, key=lambda row: (row.sha256, row.path), restore=ManifestRow._make
     )
     for sha256, rows_of_image in groupby(by_hash, key=lambda row: row.sha256):
-        first, *more = same_image = list(rows_of_image)
-        for row in more:
-            if (row.label, row.origin) != (first.label, first.origin):
+        same_image = list(rows_of_image)
+        for name in ("label", "origin", "probability", "round"):
+            values = sorted({str(getattr(row, name)) for row in same_image})
+            if len(values) > 1:
+                numbered = () if manifest is None else manifest.numbered_rows()
+                lines = [where for where, row in numbered if row.sha256 == sha256]
+                at = f"{manifest.file}, {', '.join(lines[:_MOST_LINES])}: " if manifest else ""
                 raise DataError(
-                    f"The manifest says two things of the image {sha256[:16]}…: {first.label} and"
-                    f" {row.label}.",
+                    f"{at}The manifest says two things of the image {sha256[:16]}…: {name}"
+                    f" {printable(values[0])} and {printable(values[1])}.",
                     "Nothing was done with it; export it again.",
                 )
         yield same_image
@@ -87,7 +100,7 @@ def open_manifest(path: Path) -> Manifest:
             f"Its name must end in one of {', '.join(_READERS)}.",
         )
     about = _about(sidecar)
-    recorded = None if about is None else about.get("manifest", {}).get("sha256")
+    recorded = None if about is None else (about.get("manifest") or {}).get("sha256")
     changed = False
     if recorded is not None:
         with file.open("rb") as stream:
@@ -100,59 +113,87 @@ def _suffix(file: Path) -> str:
 
 
 def _about(sidecar: Path) -> Mapping[str, Any] | None:
+    advice = "Restore it, or move it away."
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{sidecar} cannot be read: {error}.", "Restore it, or move it away."
-        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{sidecar} cannot be read: {error}.", advice) from error
     if not isinstance(content, dict):
-        raise DataError(f"{sidecar} is no sidecar of a manifest.", "Restore it, or move it away.")
+        raise DataError(f"{sidecar} is no sidecar of a manifest.", advice)
+    for name in ("manifest", "classes", "thresholds", "division"):
+        if not isinstance(content.get(name) or {}, dict):
+            raise DataError(f"{sidecar}: `{name}` is no object.", advice)
+    classes = [(content.get("classes") or {}).get(name) for name in ("positive", "negative")]
+    if classes != [None, None] and not (
+        all(isinstance(name, str) for name in classes) and classes[0] != classes[1]
+    ):
+        raise DataError(f"{sidecar}: `classes` does not name two classes.", advice)
     return content
 
 
-def _csv_rows(file: Path) -> Iterator[Values]:
+def _csv_rows(file: Path) -> Iterator[tuple[str, Values]]:
     with opened_csv(file) as stream:
-        reader = csv.DictReader(stream, strict=True)
+        reader = csv.reader(stream, strict=True)
+        line = 1
         try:
-            _check_columns(file, reader.fieldnames or ())
-            for row in reader:
-                # Too many cells are under no name, too few are None; paths are never guarded.
-                yield {
-                    name: cell_text(value) if isinstance(value, str) and name != "path" else value
-                    for name, value in row.items()
-                }
+            names = next(reader, [])
+            _check_columns(file, names)
+            line = reader.line_num + 1
+            for cells in reader:
+                if len(cells) != len(names):
+                    why = f"it has {len(cells)} cells where the header has {len(names)}"
+                    raise _bad_row(file, f"line {line}", why)
+                # Paths are never guarded.
+                pairs = zip(names, cells, strict=True)
+                values = {name: cell if name == "path" else cell_text(cell) for name, cell in pairs}
+                yield f"line {line}", values
+                line = reader.line_num + 1
         except csv.Error as error:
-            raise DataError(f"{file} cannot be read: {error}.", "Export it again.") from error
+            raise DataError(f"{file}, line {line}: {error}.", _AGAIN) from error
 
 
-def _json_rows(file: Path) -> Iterator[Values]:
+def _json_rows(file: Path) -> Iterator[tuple[str, Values]]:
+    names = None
     try:
-        with file.open(encoding="utf-8") as stream:
+        with file.open("rb") as stream:
             for number, line in enumerate(stream, 1):
-                row = json.loads(line)
+                where = f"line {number}"
+                try:
+                    row = json.loads(line.decode("utf-8"))
+                except UnicodeDecodeError as error:
+                    raise _bad_row(file, where, "it is not UTF-8") from error
+                except (ValueError, RecursionError) as error:
+                    raise _bad_row(file, where, f"it is no JSON ({error})") from error
                 if not isinstance(row, dict):
-                    raise _bad_row(file, number, "it is no object")
-                if number == 1:
-                    _check_columns(file, row)
-                yield row
-    except (ValueError, OSError) as error:
-        raise DataError(f"{file} cannot be read: {error}.", "Export it again.") from error
+                    raise _bad_row(file, where, "it is no object")
+                if names is None:
+                    names = set(row)
+                    _check_columns(file, list(row))
+                elif missing := sorted(names - set(row)):
+                    raise _bad_row(file, where, f"`{printable(missing[0])}` is missing")
+                yield where, row
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}.", _AGAIN) from error
 
 
-def _parquet_rows(file: Path) -> Iterator[Values]:
+def _parquet_rows(file: Path) -> Iterator[tuple[str, Values]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    number = 0
     try:
         with pq.ParquetFile(file) as opened:
             _check_columns(file, opened.schema_arrow.names)
             for batch in opened.iter_batches(batch_size=_BATCH):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file} cannot be read: {error}.", "Export it again.") from error
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", row
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{file}, after row {number:,}, cannot be read: {error}.", _AGAIN
+        ) from error
 
 
 _READERS = {
@@ -163,30 +204,58 @@ _READERS = {
 }
 
 
-def _check_columns(file: Path, names: Any) -> None:
-    missing = [name for name in ("sha256", "label") if name not in names]
-    if missing:
-        raise DataError(
-            f"{file} is no manifest: it has no column `{missing[0]}`.",
-            "Name a file that `export` wrote.",
-        )
+def _check_columns(file: Path, names: Sequence[str]) -> None:
+    for name in ("sha256", "label"):
+        if name not in names:
+            raise DataError(
+                f"{file} is no manifest: it has no column `{name}`.",
+                "Name a file that `export` wrote.",
+            )
+    for name in COLUMNS:
+        if names.count(name) > 1:
+            raise DataError(f"{file} has the column `{name}` twice.", _AGAIN)
 
 
-def _manifest_row(file: Path, number: int, row: Values) -> ManifestRow:
-    values = {name: _value(file, number, name, row.get(name)) for name in COLUMNS}
+def _manifest_row(file: Path, where: str, row: Values) -> ManifestRow:
+    values = {name: _value(file, where, name, row.get(name)) for name in COLUMNS}
     if not _SHA256.match(values["sha256"] or ""):
-        raise _bad_row(file, number, "its `sha256` is not 64 hexadecimal digits")
+        raise _bad_row(file, where, "its `sha256` is not 64 hexadecimal digits")
     return ManifestRow(**(values | {"path": values["path"] or ""}))
 
 
-def _value(file: Path, number: int, name: str, value: Any) -> Any:
+def _value(file: Path, where: str, name: str, value: Any) -> Any:
     if value is None or value == "":
         return None
+    if name == "probability":
+        number = _number(value)
+        if number is None or not 0 <= number <= 1:
+            raise _bad_row(file, where, "its `probability` is no number from 0 to 1")
+        return number
+    if name in _WHOLE:
+        number = _number(value)
+        # Other programs write a column of whole numbers with gaps as 1.0, 2.0.
+        if number is None or not number.is_integer() or not 0 < number < _LARGEST:
+            raise _bad_row(file, where, f"its `{name}` is no whole number above 0")
+        return int(number)
+    if not isinstance(value, str):
+        raise _bad_row(file, where, f"its `{name}` is no text")
+    if "\0" in value:
+        raise _bad_row(file, where, f"its `{name}` holds a NUL byte")
     try:
-        return _NUMBERS[name](value) if name in _NUMBERS else str(value)
-    except (ValueError, TypeError):
-        raise _bad_row(file, number, f"its `{name}` is no number") from None
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _bad_row(file, where, f"its `{name}` is not UTF-8") from None
+    return value
 
 
-def _bad_row(file: Path, number: int, why: str) -> DataError:
-    return DataError(f"{file}, row {number}, makes no sense: {why}.", "Export it again.")
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _bad_row(file: Path, where: str, why: str) -> DataError:
+    return DataError(f"{file}, {where}, makes no sense: {why}.", _AGAIN)
