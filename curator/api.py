@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from curator.export.export import ExportReport
     from curator.export.import_manifest import ImportReport
     from curator.intake.add import AddReport
+    from curator.intake.drop import DropReport
     from curator.intake.label import LabelReport
-    from curator.intake.sources import RelocateReport
+    from curator.intake.relocate import RelocateReport
     from curator.intake.user_groups import GroupReport
     from curator.maintenance.doctor import DoctorReport
     from curator.maintenance.verify import VerifyReport
@@ -225,10 +226,19 @@ class WorkspaceApi:
         raise UsageError("Groups come from a CSV file or from `by`.", "Give one of them.")
 
     def relocate(self, source: str, root: str | Path) -> RelocateReport:
-        """Record that a source's folder has moved to `root`; nothing is read again."""
-        from curator.intake.sources import relocate
+        """Record that a source's folder has moved to `root`; nothing is read again.
+
+        What was added there meanwhile becomes part of the source.
+        """
+        from curator.intake.relocate import relocate
 
         return relocate(self._workspace, source=source, root=Path(root), progress=self.progress)
+
+    def drop(self, source: str, *, dry_run: bool = False) -> DropReport:
+        """Take a source out: its images leave the pool unless they lie elsewhere, labels stay."""
+        from curator.intake.drop import drop
+
+        return drop(self._workspace, source=source, dry_run=dry_run, progress=self.progress)
 
     def encode(self, *, dry_run: bool = False) -> EncodeReport:
         """Compute the features of images that have none; a dry run only estimates."""

@@ -81,7 +81,7 @@ def stale_sentence(record: CertificateRecord) -> str:
     if record.stale is Staleness.ROLLED_BACK:
         return f"round {record.round_id}, which it belongs to, was rolled back"
     changes = (
-        (record.missing, "certified images are not promoted any more"),
+        (record.missing, "certified images are not promoted, or not in the pool, any more"),
         (record.added, "promoted images are not certified"),
     )
     reasons = [f"{number:,} {change}" for number, change in changes if number]

@@ -8,7 +8,7 @@ can read today comes out of quarantine. The pack files of previews belong to `st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -63,8 +63,8 @@ class FileOutcome(StrEnum):
     """What recording one inspected file did."""
 
     ADDED = "added"  # a new image
-    KNOWN = "known"  # this image lay at this path already
-    DUPLICATE = "duplicate"  # an image that has another location, or had one
+    KNOWN = "known"  # this image lay at this path already, or had no file any more
+    DUPLICATE = "duplicate"  # an image that has another location
     QUARANTINED = "quarantined"  # cannot be used; see its reason
 
 
@@ -84,12 +84,13 @@ def known_files(
 ) -> dict[bytes, KnownFile]:
     """What is catalogued (as present or missing) at these paths of a source."""
     with catalogue.read() as connection:
-        return _known_files(connection, source_id, paths)
+        return files_at(connection, source_id, paths)
 
 
-def _known_files(
+def files_at(
     connection: Connection, source_id: int, paths: Sequence[bytes]
 ) -> dict[bytes, KnownFile]:
+    """`known_files` within a transaction."""
     return {
         file.path: file
         for chunk in chunked(paths, _LOOKED_UP_AT_ONCE)
@@ -157,12 +158,20 @@ def record_files(
     paths = [file.stamp.path for file in inspected]
     with catalogue.write() as connection:
         images = _record_images(connection, inspected, previews or {})
-        before = _known_files(connection, source_id, paths)
+        before = files_at(connection, source_id, paths)
+        located = _lying(connection, set(images.ids.values()) - images.added)
         _set_locations(connection, source_id, inspected, images, before)
         replaced = {file.image_id for file in before.values() if file.image_id is not None}
         refresh_usable(connection, sorted(replaced | (set(images.ids.values()) - images.added)))
-    reported: set[int] = set()
-    return [_outcome(file, images, before.get(file.stamp.path), reported) for file in inspected]
+    return [_outcome(file, images, before.get(file.stamp.path), located) for file in inspected]
+
+
+def _lying(connection: Connection, image_ids: Set[int]) -> set[int]:
+    """Those of these images that have a file, present or missing for now."""
+    query = sa.select(Location.c.image_id).where(
+        within(Location.c.image_id, sorted(image_ids)), CURRENT
+    )
+    return {image_id for image_id in connection.execute(query).scalars() if image_id is not None}
 
 
 def _set_locations(
@@ -220,7 +229,7 @@ def _set_aside(connection: Connection, former: KnownFile, image_id: int | None) 
 
 
 def _outcome(
-    file: InspectedFile, images: RecordedImages, former: KnownFile | None, reported: set[int]
+    file: InspectedFile, images: RecordedImages, former: KnownFile | None, located: set[int]
 ) -> RecordedFile:
     image_id = images.id_of(file)
     reason = images.quarantine_of(file)
@@ -232,14 +241,14 @@ def _outcome(
     )
     if reason is not None:
         outcome = FileOutcome.QUARANTINED
-    elif image_id in images.added and image_id not in reported:
+    elif image_id in images.added and image_id not in located:
         outcome = FileOutcome.ADDED
-    elif former is not None and former.image_id == image_id:
+    elif image_id not in located or (former is not None and former.image_id == image_id):
         outcome = FileOutcome.KNOWN
     else:
         outcome = FileOutcome.DUPLICATE
     if image_id is not None:
-        reported.add(image_id)
+        located.add(image_id)
     return RecordedFile(
         path=file.stamp.path,
         image_id=image_id,
@@ -271,14 +280,19 @@ def mark_locations(catalogue: Catalogue, location_ids: Sequence[int], state: Loc
 
     An image none of whose files is there any more, nor missing for now, leaves the pool.
     """
-    changed = 0
     with catalogue.write() as connection:
-        for ids in chunked(location_ids, CHUNK):
-            here = within(Location.c.id, ids)
-            change = sa.update(Location).where(here, Location.c.state != state)
-            changed += connection.execute(change.values(state=state)).rowcount
-            images = connection.execute(sa.select(Location.c.image_id).where(here)).scalars()
-            refresh_usable(connection, [image_id for image_id in images if image_id is not None])
+        return set_states(connection, location_ids, state)
+
+
+def set_states(connection: Connection, location_ids: Sequence[int], state: LocationState) -> int:
+    """`mark_locations` within a transaction."""
+    changed = 0
+    for ids in chunked(location_ids, CHUNK):
+        here = within(Location.c.id, ids)
+        change = sa.update(Location).where(here, Location.c.state != state)
+        changed += connection.execute(change.values(state=state)).rowcount
+        images = connection.execute(sa.select(Location.c.image_id).where(here)).scalars()
+        refresh_usable(connection, [image_id for image_id in images if image_id is not None])
     return changed
 
 

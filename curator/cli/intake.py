@@ -1,7 +1,10 @@
-"""Commands that bring images and people's labels in: `add`, `label`, `group`, `relocate`."""
+"""Commands for what comes in (`add`, `label`, `group`) and for sources (`relocate`, `drop`)."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +17,13 @@ from curator.base.text import count, duration, path_text
 from curator.base.vocabulary import Origin
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, flag, named_path
-from curator.cli.output import emit, emit_json, shown
+from curator.cli.output import emit, emit_json, narrate, shown
 from curator.errors import UsageError
 
 if TYPE_CHECKING:
     from curator.intake.add import AddReport
+    from curator.intake.drop import DropReport
+    from curator.intake.relocate import RelocateReport
     from curator.settings.sections import ClassesSettings
 
 PeoplesOrigin = Literal["seed", "review", "calibration", "audit"]
@@ -58,6 +63,7 @@ def add(
     Example: curator add examples/good --label good
     """
     from curator.intake.add import add as workflow
+    from curator.intake.relocate import relocate as relocate_source
 
     call = invocation(context)
     with call.workspace() as workspace:
@@ -74,10 +80,20 @@ def add(
             progress=call.progress(),
         )
         names = workspace.settings.classes
-    if json:
-        emit_json(_added_json(report, names))
-    else:
+        if json:
+            emit_json(_added_json(report, names))
+            return
         emit("\n".join(_added(report, names)))
+        asks = sys.stdin.isatty() and sys.stderr.isatty() and not call.quiet
+        for moved in report.moved:
+            old, new = shown(moved.old_root), shown(moved.new_root)
+            emit(f"{new} looks like the source {shown(moved.name)}: nothing is left at {old}.")
+            if asks and typer.confirm("Has it moved here (relocate)?", default=True, err=True):
+                root = Path(os.fsdecode(moved.new_root))
+                _print_relocated(relocate_source(workspace, source=moved.name, root=root))
+            else:
+                command = shlex.join(["curator", "relocate", shown(moved.name), new])
+                emit(f"  If it has moved there: {command}")
 
 
 def _added_json(report: AddReport, classes: ClassesSettings) -> dict[str, Any]:
@@ -85,6 +101,14 @@ def _added_json(report: AddReport, classes: ClassesSettings) -> dict[str, Any]:
     return {
         **asdict(report),
         "labelled": {classes.name_of(label): n for label, n in report.labelled.items()},
+        "moved": [
+            {
+                "name": moved.name,
+                "old_root": path_text(moved.old_root),
+                "new_root": path_text(moved.new_root),
+            }
+            for moved in report.moved
+        ],
         "unreadable_folders": [path_text(folder) for folder in report.unreadable_folders],
     }
 
@@ -229,9 +253,11 @@ def relocate(
 ) -> None:
     """Say that a source's folder has moved; labels and features stay, nothing is read again.
 
+    If the new folder was added meanwhile, what is catalogued there becomes part of the source.
+
     Example: curator relocate photos /mnt/new-disk/photos
     """
-    from curator.intake.sources import relocate as workflow
+    from curator.intake.relocate import relocate as workflow
 
     call = invocation(context)
     with call.workspace() as workspace:
@@ -239,8 +265,67 @@ def relocate(
     if json:
         roots = {"old_root": path_text(report.old_root), "new_root": path_text(report.new_root)}
         emit_json({**asdict(report), **roots})
-        return
+    else:
+        _print_relocated(report)
+
+
+def _print_relocated(report: RelocateReport) -> None:
     emit(f"{shown(report.source)} moved from {shown(report.old_root)} to {shown(report.new_root)}.")
     emit(f"  {count(report.present, 'file')} there, {report.missing:,} missing")
+    for name in report.merged:
+        emit(f"  what was added there as {shown(name)} is part of it now")
     if report.changed:
-        emit(f"  {report.changed:,} of another size: curator add {shown(report.new_root)}")
+        add = shlex.join(["curator", "add", shown(report.new_root)])
+        emit(f"  {report.changed:,} of another size: {add}")
+
+
+def drop(
+    context: typer.Context,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Its name, as `status` shows it.")
+    ],
+    dry_run: Annotated[bool, flag("--dry-run", help="Only say what would go.")] = False,
+    yes: Annotated[bool, flag("--yes", help="Do not ask.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Take a source out of the catalogue; its files are not touched.
+
+    Images that lie in no other source leave the pool, with their promotions. Labels and their
+    history stay: add the folder again, and its images come back with them.
+
+    Example: curator drop photos --dry-run
+    """
+    from curator.intake.drop import drop as workflow
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        report = workflow(workspace, source=source, dry_run=True)
+        if not (dry_run or yes):
+            if not (sys.stdin.isatty() and sys.stderr.isatty()):
+                raise UsageError(
+                    f"Nobody can be asked whether to drop `{report.source}`.",
+                    "Add --yes to drop it, or --dry-run to see what would go.",
+                )
+            narrate("\n".join(_dropped(report)))
+            typer.confirm("Drop it?", abort=True, err=True)
+        if not dry_run:
+            report = workflow(workspace, source=source, progress=call.progress())
+    if json:
+        emit_json({**asdict(report), "root": path_text(report.root)})
+    else:
+        emit("\n".join(_dropped(report)))
+
+
+def _dropped(report: DropReport) -> Iterator[str]:
+    verb = "would be dropped" if report.dry_run else "was dropped"
+    yield f"The source {shown(report.source)} ({count(report.files, 'file')}) {verb}."
+    yield (
+        f"  {count(report.images, 'image')} of it in no other source: {report.labelled:,} labelled"
+        f" by people, {report.promoted:,} promoted"
+    )
+    if report.stale_certificates:
+        does = "would not hold" if report.dry_run else "does not hold"
+        yield f"  {count(report.stale_certificates, 'certificate')} {does} any more"
+    if not report.dry_run:
+        add = shlex.join(["curator", "add", "--source", shown(report.source), shown(report.root)])
+        yield f"  labels and history are kept; to bring the images back: {add}"

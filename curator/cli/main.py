@@ -61,6 +61,7 @@ _COMMANDS: dict[str, tuple[str, ...]] = {
     "Undo": ("rounds.rollback",),
     "Care": (
         "intake.relocate",
+        "intake.drop",
         "maintenance.verify",
         "maintenance.doctor",
         "maintenance.backup",

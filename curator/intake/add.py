@@ -44,6 +44,7 @@ from curator.intake.inspection import inspect_file
 from curator.intake.label import FolderLabels, label_rules
 from curator.intake.near_duplicates import regroup
 from curator.intake.parallel import ordered_map
+from curator.intake.relocate import MovedSource, moved_sources
 from curator.intake.scan import (
     MissingFile,
     Skipped,
@@ -53,7 +54,14 @@ from curator.intake.scan import (
     count_files,
     walk,
 )
-from curator.intake.sources import SourceWalk, WalkTerms, plan, resolve, shown
+from curator.intake.sources import (
+    SourceWalk,
+    WalkTerms,
+    is_at_or_under,
+    plan,
+    resolve,
+    shown,
+)
 from curator.intake.user_groups import refresh_user_groups
 from curator.storage.previews import PreviewStore
 from curator.workspace import STATE_FOLDER, Workspace
@@ -83,6 +91,7 @@ class AddReport:
     `ignored` counts paths that were not looked at, by reason. `labelled` are labels newly
     recorded; `labels_kept` images kept what a person decided about them one by one;
     `conflicts` stand contradicted.
+    `moved` are other sources whose images seem to lie now where these files are.
     """
 
     files: int
@@ -100,6 +109,7 @@ class AddReport:
     labels_kept: int
     conflicts: int
     sources: tuple[str, ...]
+    moved: tuple[MovedSource, ...]
     unreadable_folders: tuple[bytes, ...]
     seconds: float
 
@@ -166,6 +176,11 @@ def add(
         labels_kept=len(labels.unchanged),
         conflicts=len(labels.conflicts),
         sources=tuple(dict.fromkeys(job.source.name for job in jobs)),
+        moved=tuple(
+            source
+            for source in moved_sources(workspace.catalogue)
+            if any(is_at_or_under(source.new_root, job.source.root) for job in jobs)
+        ),
         unreadable_folders=tuple(counts.unreadable_folders),
         seconds=time.monotonic() - started,
     )

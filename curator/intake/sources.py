@@ -1,37 +1,23 @@
-"""From the paths that a user names to sources; and sources whose folder has moved.
+"""From the paths that a user names to sources, and the walks that `add` makes.
 
-A file belongs to one source only. A path under a known source uses that source; a folder
-that holds known sources leaves their folders to them and walks them as well. When a source has
-moved, the new folder is looked at first: one that holds none of its files is refused, because a
-typing error must not lose a whole source.
+A file belongs to one source only, the innermost. A path under a known source uses that source; a
+folder that holds known sources leaves their folders to them and walks them as well.
 """
 
 # Names are bytes here, which pathlib does not take.
-# ruff: noqa: PTH100, PTH112, PTH116, PTH118, PTH119, PTH120
+# ruff: noqa: PTH100, PTH112, PTH118, PTH119, PTH120
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curator.base.progress import SILENT, Progress
-from curator.base.vocabulary import LocationState
 from curator.catalogue.engine import Catalogue
-from curator.catalogue.files import KnownFile, mark_locations, walk_locations
-from curator.catalogue.leases import lease
-from curator.catalogue.sources import (
-    SourceRecord,
-    add_source,
-    find_source,
-    list_sources,
-    relocate_source,
-)
+from curator.catalogue.sources import SourceRecord, add_source, find_source, list_sources
 from curator.errors import DataError
 from curator.intake.answers import printable
 from curator.settings.file import FILE_NAME
-from curator.workspace import STATE_FOLDER, Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,92 +169,13 @@ def _free_name(sources: Sequence[SourceRecord], root: bytes) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelocateReport:
-    """Where a source was and is, and how many of its files are `present` there.
-
-    `changed` files are there with another size; `add` will read them again.
-    """
-
-    source: str
-    old_root: bytes
-    new_root: bytes
-    present: int
-    missing: int
-    changed: int
-
-
-def relocate(
-    workspace: Workspace, *, source: str, root: Path, progress: Progress = SILENT
-) -> RelocateReport:
-    """Say that the source `source` now lies at `root`.
-
-    Files that are not there become `missing`, those that are there again `present`.
-    Raises DataError if there is no such source or folder, if another source has that
-    folder, or if none of the source's files is there; BusyError while an `add` runs.
-    """
-    catalogue = workspace.catalogue
-    record = find_source(catalogue, source)
+def named_source(catalogue: Catalogue, name: str) -> SourceRecord:
+    """The source of this name. Raises DataError, which names those that there are."""
+    record = find_source(catalogue, name)
     if record is None:
         names = ", ".join(f"`{existing.name}`" for existing in list_sources(catalogue))
         raise DataError(
-            f"There is no source `{source}`.",
+            f"There is no source `{name}`.",
             f"Known are {names}." if names else "`curator add` makes the first one.",
         )
-    (new_root,) = resolve([root], workspace.root / STATE_FOLDER)
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder.", "Name the folder that holds the files now.")
-    _refuse_overlap(catalogue, record, new_root)
-    with lease(catalogue, "add"):
-        present: list[int] = []
-        missing: list[int] = []
-        changed = 0
-        with progress.stage("looking for files", unit="files") as stage:
-            for file, size in _sizes(catalogue, record, new_root):
-                stage.advance()
-                if size is None:
-                    missing.append(file.location_id)
-                    continue
-                present.append(file.location_id)
-                changed += size != file.size
-        if missing and not present:
-            raise DataError(
-                f"None of the {len(missing):,} files of `{source}` is at {shown(new_root)}.",
-                f"Name the folder that corresponds to {shown(record.root)}.",
-            )
-        relocate_source(catalogue, record.source_id, new_root)
-        mark_locations(catalogue, present, LocationState.PRESENT)
-        mark_locations(catalogue, missing, LocationState.MISSING)
-    return RelocateReport(
-        source=record.name,
-        old_root=record.root,
-        new_root=new_root,
-        present=len(present),
-        missing=len(missing),
-        changed=changed,
-    )
-
-
-def _refuse_overlap(catalogue: Catalogue, record: SourceRecord, new_root: bytes) -> None:
-    """A file must not come to belong to two sources."""
-    for other in list_sources(catalogue):
-        if other.source_id == record.source_id or is_at_or_under(record.root, other.root):
-            continue
-        if is_at_or_under(new_root, other.root):
-            raise DataError(
-                f"{shown(new_root)} lies in the source `{other.name}`.",
-                "Two sources cannot share files: choose another folder.",
-            )
-
-
-def _sizes(
-    catalogue: Catalogue, record: SourceRecord, new_root: bytes
-) -> Iterator[tuple[KnownFile, int | None]]:
-    """Every known file with its size under the new root, None if it is not there."""
-    for file in walk_locations(catalogue, record.source_id):
-        try:
-            status = os.stat(os.path.join(new_root, file.path))
-        except OSError:
-            yield file, None
-        else:
-            yield file, status.st_size if stat.S_ISREG(status.st_mode) else None
+    return record

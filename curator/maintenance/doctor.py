@@ -10,6 +10,7 @@ import importlib.util
 import locale
 import os
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,8 @@ from curator.catalogue.engine import Catalogue
 from curator.classifiers import devices
 from curator.classifiers.encoders.weights import DEFAULT_MODEL, bundled_weights
 from curator.errors import CuratorError
+from curator.intake.relocate import moved_sources
+from curator.intake.sources import shown
 from curator.workspace import Workspace
 
 _GIGABYTE = 1_000_000_000
@@ -265,11 +268,17 @@ def _writable(workspace: Workspace) -> DoctorLine:
 
 
 def _sources(catalogue: Catalogue) -> Iterator[DoctorLine]:
+    moved = {source.name: source.new_root for source in moved_sources(catalogue)}
     for source in source_counts(catalogue):
         root = os.fsdecode(source.root).encode("utf-8", "backslashreplace").decode()
         finding = f"`{source.name}` at {root}"
-        if not os.path.isdir(source.root):  # noqa: PTH112 - the path is bytes
-            advice = f"Mount it, or `curator relocate {source.name} FOLDER`."
+        name = shlex.quote(source.name)
+        if source.name in moved:
+            folder = shlex.quote(shown(moved[source.name]))
+            advice = f"Its images lie in {folder}: `curator relocate {name} {folder}`."
+            yield DoctorLine("source", Health.FAIL, f"{finding} is not there", advice)
+        elif not os.path.isdir(source.root):  # noqa: PTH112 - the path is bytes
+            advice = f"Mount it, or `curator relocate {name} FOLDER`, or `curator drop {name}`."
             yield DoctorLine("source", Health.FAIL, f"{finding} is not there", advice)
         elif missing := source.locations.get(LocationState.MISSING, 0):
             advice = f"`curator add {root}` looks again."

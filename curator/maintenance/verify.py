@@ -231,4 +231,7 @@ def _file_problems(catalogue: Catalogue, stage: Stage) -> Iterator[str]:
             problem = _differs(path, location.sha256.hex())
             if problem is not None:
                 shown = os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
-                yield f"{shown} {problem}. Run `curator add` on it."
+                yield (
+                    f"{shown} {problem}. Run `curator add` on the source `{source.name}`, or"
+                    " `curator relocate` if its folder has moved."
+                )

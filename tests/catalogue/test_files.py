@@ -58,7 +58,7 @@ def test_a_changed_file_is_a_new_image_and_the_old_one_is_remembered(
     assert len(labels.history(catalogue, 1)) == 1
 
     (back,) = files.record_files(catalogue, source_id, [inspected(b"a.png", b"old")])
-    assert _outcomes([back]) == [(FileOutcome.DUPLICATE, 1, True)]
+    assert _outcomes([back]) == [(FileOutcome.KNOWN, 1, True)]
     assert [p.state for p in images.image_details(catalogue, [1])[1].locations] == [
         LocationState.PRESENT
     ]
@@ -240,9 +240,9 @@ def test_only_sources_without_files_are_forgotten(catalogue: Catalogue) -> None:
 def test_a_source_moves_with_all_its_files(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 2)
     source = sources.list_sources(catalogue)[0]
-    moved = sources.relocate_source(catalogue, source.source_id, b"/new/place")
-    assert moved.root == b"/new/place"
+    sources.relocate_source(catalogue, source.source_id, b"/new/place", present=[], missing=[])
+    assert sources.list_sources(catalogue)[0].root == b"/new/place"
     assert images.image_files(catalogue, ids)[ids[0]].path == b"/new/place/00000.png"
     sources.add_source(catalogue, name="other", root=b"/other")
     with pytest.raises(DataError, match="root of the source `other`"):
-        sources.relocate_source(catalogue, source.source_id, b"/other")
+        sources.relocate_source(catalogue, source.source_id, b"/other", present=[], missing=[])

@@ -13,7 +13,7 @@ from curator.catalogue.sources import find_source
 from curator.errors import DataError
 from curator.intake import inspection
 from curator.intake.add import add
-from curator.intake.sources import relocate
+from curator.intake.relocate import relocate
 from curator.workspace import Workspace
 from tests.intake.conftest import Save
 
@@ -79,5 +79,5 @@ def test_two_sources_never_share_a_folder(workspace: Workspace, pictures: Path, 
     save("a/1.jpg", 1)
     save("b/1.jpg", 2)
     add(workspace, [pictures / "a", pictures / "b"])
-    with pytest.raises(DataError, match="lies in the source `b`"):
+    with pytest.raises(DataError, match="lies in the source `b`, which holds only 0 of the 1"):
         relocate(workspace, source="a", root=pictures / "b")
