@@ -14,6 +14,8 @@ so that it still names its file.
 from __future__ import annotations
 
 import os
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -24,6 +26,16 @@ def printable(text: str | bytes | Path) -> str:
     """A name as it may be shown: whatever is not printable is escaped with a backslash."""
     plain = os.fsdecode(text)
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in plain)
+
+
+def same_text(name: str, names: Iterable[str]) -> str | None:
+    """`name` among `names`, else the only one that is the same text in another Unicode form."""
+    choices = list(names)
+    if name in choices:
+        return name
+    text = unicodedata.normalize("NFC", name)
+    alike = [choice for choice in choices if unicodedata.normalize("NFC", choice) == text]
+    return alike[0] if len(alike) == 1 else None
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

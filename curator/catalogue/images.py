@@ -1,8 +1,7 @@
 """Images: what they are, where they lie, and how to find one by path or SHA-256.
 
-A path in a file of the user that does not start at the root is looked up from the folder of
-that file, then from the current folder. Links are followed only where the path as it is
-written leads to nothing.
+Names are bytes, and the same word can be several of them: what a person writes is looked up as it
+is written first, then as another program may have written it (`PathFinder`).
 """
 
 from __future__ import annotations
@@ -10,10 +9,13 @@ from __future__ import annotations
 import os
 import stat
 import string
-from collections.abc import Iterable, Iterator, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import sqlalchemy as sa
@@ -48,6 +50,7 @@ from curator.catalogue.models import (
 from curator.catalogue.pool import IS_USABLE, id_ranges
 from curator.errors import DataError
 
+_FORMS: tuple[Literal["NFC"], Literal["NFD"]] = ("NFC", "NFD")
 _PREFIX_DIGITS = 6
 _PATHS_AT_ONCE = 500
 
@@ -313,24 +316,117 @@ def find_by_sha256(catalogue: Catalogue, digests: Iterable[bytes]) -> dict[bytes
     return images
 
 
-def images_by_path(catalogue: Catalogue, names: Iterable[str], file: Path) -> dict[str, int]:
-    """Path as written in `file` → image id, for the paths at which an image lies."""
-    raw = {name: path_bytes(name) for name in set(names)}
-    raw = {name: path for name, path in raw.items() if b"\0" not in path}
-    image_ids: dict[str, int] = {}
-    for follow in (os.path.normpath, os.path.realpath):
-        for folder in (file.absolute().parent, Path.cwd()):
-            start = os.fsencode(folder)
-            absolute_paths = {
-                name: follow(os.path.join(start, path))  # noqa: PTH118 (bytes)
-                for name, path in raw.items()
-                if name not in image_ids
+class PathFinder:
+    """The images that a user means by paths, in a file or on the command line.
+
+    A relative path is looked up from each of `folders` in turn. Where nothing lies at a path as it
+    is written, links are followed; then backslashes are taken for slashes; then a path that is the
+    same text in another Unicode form will do. `ambiguous` are names that mean several images in
+    that way, with the paths of these.
+    """
+
+    def __init__(self, catalogue: Catalogue, folders: Sequence[Path]) -> None:
+        self.ambiguous: dict[str, tuple[bytes, ...]] = {}
+        self._catalogue = catalogue
+        self._folders = [os.fsencode(folder.absolute()) for folder in folders]
+
+    def find(self, names: Iterable[str]) -> dict[str, int]:
+        """Name as it is written → image id, for the names that mean one image."""
+        paths = {name: path_bytes(name) for name in set(names)}
+        paths = {name: path for name, path in paths.items() if b"\0" not in path}
+        image_ids = self._exact(paths)
+        slashed = {
+            name: path.replace(b"\\", b"/")
+            for name, path in paths.items()
+            if name not in image_ids and b"\\" in path
+        }
+        image_ids |= self._exact(slashed)
+        unknown = {
+            name: slashed.get(name, path) for name, path in paths.items() if name not in image_ids
+        }
+        return image_ids | self._in_another_form(unknown)
+
+    def _exact(self, paths: Mapping[str, bytes]) -> dict[str, int]:
+        image_ids: dict[str, int] = {}
+        for follow in (os.path.normpath, os.path.realpath):
+            for folder in self._folders:
+                absolute_paths = {
+                    name: follow(os.path.join(folder, path))  # noqa: PTH118 (bytes)
+                    for name, path in paths.items()
+                    if name not in image_ids
+                }
+                at_path = find_by_paths(self._catalogue, sorted(set(absolute_paths.values())))
+                image_ids |= {
+                    name: at_path[path] for name, path in absolute_paths.items() if path in at_path
+                }
+        return image_ids
+
+    def _in_another_form(self, paths: Mapping[str, bytes]) -> dict[str, int]:
+        """Exact look-ups do where all of a file's name is NFC or all of it NFD."""
+        image_ids: dict[str, int] = {}
+        for folder in self._folders:
+            texts = {
+                # A folder is a source's only without links.
+                name: _canonical(os.path.normpath(os.path.join(os.path.realpath(folder), path)))  # noqa: PTH118 (bytes)
+                for name, path in paths.items()
+                if name not in image_ids and name not in self.ambiguous
             }
-            at_path = find_by_paths(catalogue, sorted(set(absolute_paths.values())))
-            image_ids |= {
-                name: at_path[path] for name, path in absolute_paths.items() if path in at_path
+            texts = {name: text for name, text in texts.items() if not text.isascii()}
+            spellings = {
+                root
+                + unicodedata.normalize(form, text.removeprefix(root_text)).encode(
+                    "utf-8", "surrogateescape"
+                ): text
+                for text in texts.values()
+                for root, root_text in self._roots
+                if text.startswith(root_text)
+                for form in _FORMS
             }
-    return image_ids
+            images_of: dict[str, dict[bytes, int]] = {}
+            for path, image_id in find_by_paths(self._catalogue, list(spellings)).items():
+                images_of.setdefault(spellings[path], {})[path] = image_id
+            for name, text in texts.items():
+                images = images_of.get(text) or self._mixed_forms.get(text, {})
+                if len(set(images.values())) > 1:
+                    self.ambiguous[name] = tuple(sorted(images))
+                elif images:
+                    image_ids[name] = next(iter(images.values()))
+        return image_ids
+
+    @cached_property
+    def _roots(self) -> list[tuple[bytes, str]]:
+        """The folder of each source with a slash, and as text in NFC."""
+        with self._catalogue.read() as connection:
+            roots = connection.execute(sa.select(Source.c.root)).scalars().all()
+        return [(absolute(root, b""), _canonical(absolute(root, b""))) for root in roots]
+
+    @cached_property
+    def _mixed_forms(self) -> dict[str, dict[bytes, int]]:
+        """Files whose names are in no one form: rare, and no look-up finds them."""
+        query = (
+            sa.select(Source.c.root, Location.c.path, Location.c.image_id)
+            .join(Source, Source.c.id == Location.c.source_id)
+            .where(CURRENT)
+        )
+        mixed: dict[str, dict[bytes, int]] = {}
+        with self._catalogue.read() as connection:
+            for root, relative, image_id in connection.execute(query):
+                if image_id is None or relative.isascii():
+                    continue
+                text = os.fsdecode(relative)
+                if not any(unicodedata.is_normalized(form, text) for form in _FORMS):
+                    path = absolute(root, relative)
+                    mixed.setdefault(_canonical(path), {})[path] = image_id
+        return mixed
+
+
+def _canonical(path: bytes) -> str:
+    return unicodedata.normalize("NFC", path.decode("utf-8", "surrogateescape"))
+
+
+def finder_for_file(catalogue: Catalogue, file: Path) -> PathFinder:
+    """Finds what a file of the user names: from the folder of the file, then the current one."""
+    return PathFinder(catalogue, [file.absolute().parent, Path.cwd()])
 
 
 def find_named_image(catalogue: Catalogue, image: str) -> int:
@@ -339,20 +435,26 @@ def find_named_image(catalogue: Catalogue, image: str) -> int:
     A relative path is looked up from the current folder; a path as a manifest writes it
     is understood too. Raises DataError if none or several match.
     """
-    path = os.path.join(os.fsencode(Path.cwd()), path_bytes(image))  # noqa: PTH118 (bytes)
-    return find_image(catalogue, image, path=os.path.normpath(path))
+    finder = PathFinder(catalogue, [Path.cwd()])
+    image_ids = finder.find([image])
+    if image in image_ids:
+        return image_ids[image]
+    if image in finder.ambiguous:
+        raise DataError(several_forms(image, finder.ambiguous[image]), "Name one by its SHA-256.")
+    return find_image(catalogue, image)
 
 
-def find_image(catalogue: Catalogue, text: str, *, path: bytes | None = None) -> int:
-    """The one image that a user means by `text`.
+def several_forms(name: str, paths: Sequence[bytes]) -> str:
+    """That a name means several files, which are shown so that they can be told apart."""
+    listed = " and ".join(ascii(os.fsdecode(path)) for path in paths)
+    return f"`{plain_text(name)}` may be {listed}, which differ only in their Unicode form."
 
-    Tried in turn: `path` (the absolute path that the text stands for), a SHA-256 or a
-    prefix of at least 6 hex digits. Raises DataError if none or several match.
+
+def find_image(catalogue: Catalogue, text: str) -> int:
+    """The one image whose SHA-256 is `text`, or begins with it (at least 6 hex digits).
+
+    Raises DataError if none or several match.
     """
-    if path is not None:
-        at_path = find_by_paths(catalogue, [path])
-        if at_path:
-            return at_path[path]
     digits = text.strip().lower()
     hexadecimal = digits and all(digit in string.hexdigits for digit in digits)
     if hexadecimal and _PREFIX_DIGITS <= len(digits) <= 64:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from curator.base.text import same_text
 from curator.base.vocabulary import CurrentLabel, LocationState, Origin
 from curator.catalogue.bulk import CHUNK, Query, plain_text, records, within
 from curator.catalogue.engine import Catalogue, now
@@ -97,9 +98,9 @@ def read_sources(connection: Connection, *conditions: sa.ColumnElement[bool]) ->
 
 
 def find_source(catalogue: Catalogue, name: str) -> SourceRecord | None:
-    """The source with this name."""
-    with catalogue.read() as connection:
-        return next(iter(read_sources(connection, Source.c.name == plain_text(name))), None)
+    """The source with this name, in whatever Unicode form it is written."""
+    sources = {source.name: source for source in list_sources(catalogue)}
+    return sources.get(same_text(plain_text(name), sources) or "")
 
 
 def list_sources(catalogue: Catalogue) -> list[SourceRecord]:

@@ -24,7 +24,7 @@ from curator.base.progress import SILENT, Progress
 from curator.catalogue import features as catalogued
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import FeatureSetRecord
-from curator.catalogue.images import find_by_sha256, images_by_path
+from curator.catalogue.images import find_by_sha256, finder_for_file, several_forms
 from curator.catalogue.leases import lease
 from curator.encoding.encoder_choice import IMPORTED
 from curator.encoding.stored_rows import open_rows, open_writer
@@ -102,6 +102,7 @@ def _read_index(catalogue: Catalogue, index: Path, count: int) -> IntArray:
     image_ids: list[int] = []
     problems: list[str] = []
     lines = _index_lines(index)
+    finder = finder_for_file(catalogue, index)
     unknown = 0
     while chunk := list(islice(lines, _CHUNK)):
         names = [name for _, name in chunk]
@@ -109,14 +110,17 @@ def _read_index(catalogue: Catalogue, index: Path, count: int) -> IntArray:
         paths = [name for name in names if isinstance(name, str)]
         ids: dict[bytes | str, int] = {}
         ids.update(find_by_sha256(catalogue, digests).items())
-        ids.update(images_by_path(catalogue, paths, index).items())
+        ids.update(finder.find(paths).items())
         for line, name in chunk:
             image_id = ids.get(name, -1)
             image_ids.append(image_id)
             if image_id < 0:
                 unknown += 1
                 if len(problems) < _SHOWN:
-                    problems.append(f"\n  line {line}: {_shown(name)} is not in the catalogue")
+                    paths_of = finder.ambiguous.get(name, ()) if isinstance(name, str) else ()
+                    is_unknown = f"{_shown(name)} is not in the catalogue"
+                    text = several_forms(str(name), paths_of) if paths_of else is_unknown
+                    problems.append(f"\n  line {line}: {text}")
     if len(image_ids) != count:
         raise DataError(
             f"{index} has {len(image_ids):,} rows, and the array has {count:,}.",

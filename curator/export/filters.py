@@ -6,7 +6,7 @@ Nothing is written before every word is known to mean something here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from curator.audits.certificate import CertifiedImages, ExportableLabels
 from curator.base.arrays import IntArray
+from curator.base.text import same_text
 from curator.base.vocabulary import CurrentLabel, Origin, Split
 from curator.catalogue.manifest import CLASSES
 from curator.catalogue.rounds import list_rounds
@@ -142,8 +143,9 @@ def select(workspace: Workspace, request: ExportRequest) -> Selection:
     label_words |= {settings.classes.name_of(label): label for label in CurrentLabel}
     labels = set(_meanings(filters.labels, label_words, "label"))
     origins = _meanings(filters.origins, {str(origin): origin for origin in Origin}, "origin")
-    sources = {source.name: source for source in list_sources(catalogue)}
-    _meanings(filters.sources, sources, "source")
+    names = {source.name: source.name for source in list_sources(catalogue)}
+    words = [same_text(word, names) or word for word in filters.sources]
+    filters = replace(filters, sources=_meanings(words, names, "source"))
     _meanings(filters.splits, {str(split): split for split in Split}, "split")
     rounds = {record.round_id: record for record in list_rounds(catalogue)}
     _meanings(filters.rounds, rounds, "round")

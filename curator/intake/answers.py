@@ -15,6 +15,7 @@ import csv
 import heapq
 import itertools
 import json
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from curator.base.csv_files import cell_text, opened_csv
+from curator.base.text import same_text
 from curator.base.values import Problem
 from curator.base.vocabulary import Label
 from curator.catalogue.engine import Catalogue
-from curator.catalogue.images import find_by_sha256, images_by_path
+from curator.catalogue.images import PathFinder, find_by_sha256, finder_for_file, several_forms
 from curator.errors import DataError
 from curator.workspace import Workspace
 
@@ -39,6 +41,7 @@ SHOWN = 20
 _AT_ONCE = 10_000
 """Rows whose images are looked up together."""
 
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _DELIMITERS = (",", ";", "\t")
 _IDENTITIES = ("sha256", "path")
 _LABEL_STUDIO = "an export of Label Studio (JSON or JSON-MIN)"
@@ -61,6 +64,13 @@ class Answer(NamedTuple):
     def shown_image(self) -> str:
         """The image for a message."""
         return f"`{self.sha256.hex() if self.sha256 else printable(self.path or '')}`"
+
+    def unknown_image(self) -> str:
+        """That the image is not in the catalogue, for a message."""
+        text = f"{self.shown_image()} is not in the catalogue"
+        if self.sha256 is None and _WINDOWS_PATH.match(self.path or ""):
+            text += ": it begins with a drive of Windows; write it relative to the file's folder"
+        return text
 
 
 class Problems:
@@ -137,13 +147,20 @@ def read_annotations(file: Path) -> Iterator[Answer | Problem]:
 def with_images(
     catalogue: Catalogue, rows: Iterable[Answer | Problem], file: Path
 ) -> Iterator[tuple[Answer | Problem, int | None]]:
-    """Each row with the id of its image, None where no image is known; so many at a time."""
+    """Each row with the id of its image, None where no image is known; so many at a time.
+
+    An answer whose path may be several images comes as a problem.
+    """
+    finder = finder_for_file(catalogue, file)
     remaining = iter(rows)
     while chunk := list(itertools.islice(remaining, _AT_ONCE)):
         answers = [row for row in chunk if isinstance(row, Answer)]
-        images = images_of_answers(catalogue, answers, file)
+        images = _images_of(catalogue, answers, finder)
         for row in chunk:
-            yield row, images.get(row.line)
+            if isinstance(row, Answer) and row.label and (text := _ambiguity(row, finder)):
+                yield Problem(row.line, text), None
+            else:
+                yield row, images.get(row.line)
 
 
 def read_known_labels(workspace: Workspace, file: Path) -> KnownLabels:
@@ -162,13 +179,17 @@ def read_known_labels(workspace: Workspace, file: Path) -> KnownLabels:
                 unknown.add(row.line, f"there is no label `{printable(row.label)}`")
             else:
                 labels[row.line] = label
+    finder = finder_for_file(workspace.catalogue, file)
+    images = _images_of(workspace.catalogue, answers, finder)
+    for row in answers if finder.ambiguous else ():
+        if text := _ambiguity(row, finder):
+            unreadable.add(row.line, text)
     # Labels that do not exist come first: they make all of the file suspect.
     if problems := unknown or unreadable:
         rows = "1 row" if len(problems) == 1 else f"{len(problems):,} rows"
         raise DataError(
             f"{file}: {rows} cannot be understood:{problems.shown()}", "Mend these rows."
         )
-    images = images_of_answers(workspace.catalogue, answers, file)
     return KnownLabels(answers=answers, labels=labels, images=images)
 
 
@@ -179,6 +200,7 @@ def parse_label(text: str, *, positive: str, negative: str) -> Label | None:
     `positive`, `negative` and `unsure`.
     """
     own = {positive: Label.POSITIVE, negative: Label.NEGATIVE}
+    text = same_text(text, own) or text
     if text in own:
         return own[text]
     folded = {name.casefold(): label for name, label in own.items()}
@@ -187,19 +209,24 @@ def parse_label(text: str, *, positive: str, negative: str) -> Label | None:
     return {str(label): label for label in Label}.get(text.casefold())
 
 
-def images_of_answers(
-    catalogue: Catalogue, answers: Sequence[Answer], file: Path
+def _images_of(
+    catalogue: Catalogue, answers: Sequence[Answer], finder: PathFinder
 ) -> dict[int, int]:
     """Line → image id for each answer whose image is known."""
     by_digest = find_by_sha256(catalogue, {answer.sha256 for answer in answers if answer.sha256})
-    paths = {answer.path for answer in answers if answer.path and not answer.sha256}
-    by_path = images_by_path(catalogue, paths, file)
+    by_path = finder.find(answer.path for answer in answers if answer.path and not answer.sha256)
     image_ids: dict[int, int] = {}
     for answer in answers:
         image_id = by_digest.get(answer.sha256) if answer.sha256 else by_path.get(answer.path or "")
         if image_id is not None:
             image_ids[answer.line] = image_id
     return image_ids
+
+
+def _ambiguity(answer: Answer, finder: PathFinder) -> str:
+    """Why a path does not say which image is meant; empty if it does."""
+    paths = () if answer.sha256 else finder.ambiguous.get(answer.path or "", ())
+    return several_forms(printable(answer.path or ""), paths) if paths else ""
 
 
 def printable(text: str) -> str:

@@ -164,7 +164,7 @@ class _FileOfLabels:
         self.answers += 1
         label = self._label(row)
         if image_id is None:
-            self.problems.add(row.line, f"{row.shown_image()} is not in the catalogue")
+            self.problems.add(row.line, row.unknown_image())
         if row.reasons:
             for text in _unknown_reasons(row, self._classes):
                 self.problems.add(row.line, text)

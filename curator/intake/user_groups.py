@@ -60,7 +60,7 @@ def group_by_csv(workspace: Workspace, file: Path) -> GroupReport:
         if isinstance(row, Problem):
             problems.add(row.line, row.text)
         elif image_id is None:
-            problems.add(row.line, f"{row.shown_image()} is not in the catalogue")
+            problems.add(row.line, row.unknown_image())
         else:
             named.append((row.label, image_id))
     if problems:

@@ -12,6 +12,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from curator.base.text import same_text
 from curator.settings.sections import ClassesSettings
 
 Order = Literal["score", "-score", "source", "class", "round", "new", "old"]
@@ -83,8 +84,10 @@ def read_view(text: str, classes: ClassesSettings, sources: tuple[str, ...]) -> 
 
 
 def _one_of(value: str | None, choices: tuple[str, ...], what: str) -> str | None:
-    if value is None or value in choices:
+    if value is None:
         return value
+    if (meaning := same_text(value, choices)) is not None:
+        return meaning
     near = difflib.get_close_matches(value, choices, n=1, cutoff=0.4)
     hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(choices) or 'none'}"
     raise ValueError(f"there is no {what} `{value}`; {hint}")

@@ -91,7 +91,7 @@ def _plans(catalogue: Catalogue) -> Iterator[list[str]]:
         lambda c: labels.own_decisions(c, "tester"),
         lambda c: images.image_details(c, [1]),
         lambda c: images.find_by_paths(c, [ROOT + b"/00001.png"]),
-        lambda c: images.find_image(c, "abcdef01", path=ROOT + b"/00001.png"),
+        lambda c: images.find_named_image(c, (ROOT + b"/00001.png").decode()),
         lambda c: list(files.walk_locations(c, 1)),
         lambda c: groups.groups_of(c, [1]),
         lambda c: groups.unit_mates(c, 1),
