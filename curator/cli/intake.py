@@ -16,7 +16,7 @@ from curator.base.actor import current_user
 from curator.base.text import count, duration, path_text
 from curator.base.vocabulary import Origin
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, flag, named_path
+from curator.cli.options import AsJson, Yes, agreed, flag, named_path
 from curator.cli.output import emit, emit_json, narrate, shown
 from curator.errors import UsageError
 
@@ -285,7 +285,7 @@ def drop(
         str, typer.Argument(metavar="SOURCE", help="Its name, as `status` shows it.")
     ],
     dry_run: Annotated[bool, flag("--dry-run", help="Only say what would go.")] = False,
-    yes: Annotated[bool, flag("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     json: AsJson = False,
 ) -> None:
     """Take a source out of the catalogue; its files are not touched.
@@ -301,13 +301,10 @@ def drop(
     with call.workspace() as workspace:
         report = workflow(workspace, source=source, dry_run=True)
         if not (dry_run or yes):
-            if not (sys.stdin.isatty() and sys.stderr.isatty()):
-                raise UsageError(
-                    f"Nobody can be asked whether to drop `{report.source}`.",
-                    "Add --yes to drop it, or --dry-run to see what would go.",
-                )
             narrate("\n".join(_dropped(report)))
-            typer.confirm("Drop it?", abort=True, err=True)
+            if not agreed(f"Drop {shown(report.source)}?"):
+                emit("Nothing was changed.")
+                return
         if not dry_run:
             report = workflow(workspace, source=source, progress=call.progress())
     if json:

@@ -12,10 +12,10 @@ import typer
 
 from curator.base.text import count, duration
 from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, Yes, flag, named_path
+from curator.cli.options import AsJson, Yes, agreed, flag, named_path
 from curator.cli.output import emit, emit_json, moment, narrate, shown, size, table
 from curator.cli.review import there_is_a_screen
-from curator.errors import CatalogueError, CuratorError, UsageError, WorkspaceError
+from curator.errors import CatalogueError, CuratorError, WorkspaceError
 
 if TYPE_CHECKING:
     from curator.maintenance.backup import RestorePlan
@@ -122,7 +122,7 @@ def _release(call: Invocation, *, yes: bool, json: bool) -> None:
                 f"`{holder.name}` is held by {holder.text}; last sign of life"
                 f" {moment(holder.heartbeat_at)} by that computer's clock. End this lease?"
             )
-            if (yes or _agreed(shown(question))) and end_lease(workspace.catalogue, holder):
+            if (yes or agreed(shown(question))) and end_lease(workspace.catalogue, holder):
                 ended.append(holder)
     if json:
         emit_json({"leases": holders, "ended": [holder.name for holder in ended]})
@@ -198,7 +198,7 @@ def restore(
     plan = plan_restore(call.root().absolute(), file)
     for line in _restore_lines(plan):
         narrate(shown(line))
-    if not yes and not _agreed(f"Restore {shown(plan.backup.name)}?"):
+    if not yes and not agreed(f"Restore {shown(plan.backup.name)}?"):
         call.say("Nothing was changed.")
         return
     report = workflow(plan)
@@ -210,16 +210,6 @@ def restore(
     if report.saved is not None:
         emit(f"What was there before: {shown(report.saved)}")
     call.say("Next: `curator verify`, and `curator add` for images that were added since.")
-
-
-def _agreed(question: str) -> bool:
-    """The answer of a person. Raises UsageError where nobody can be asked."""
-    try:
-        return typer.confirm(question, err=True)
-    except typer.Abort:
-        raise UsageError(
-            "Nobody answered, and nothing was changed.", "Add --yes to do it without a question."
-        ) from None
 
 
 def _restore_lines(plan: RestorePlan) -> Iterator[str]:

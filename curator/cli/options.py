@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from curator.errors import UsageError
+
 
 def named_path(text: str) -> Path:
     """What a path on the command line stands for; refuses the empty one.
@@ -44,6 +46,16 @@ AsJson = Annotated[bool, flag("--json", help="Print JSON.")]
 Yes = Annotated[bool, flag("--yes", help="Do not ask.")]
 Trust = Annotated[bool, flag("--trust", help="Agree to the code in this workspace, as it is now.")]
 Force = Annotated[bool, flag("--force", help="Overwrite a file that exists.")]
+
+
+def agreed(question: str) -> bool:
+    """The answer of a person. Raises UsageError where nobody can be asked."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        raise UsageError(
+            "Nobody answered, and nothing was changed.", "Add --yes to do it without a question."
+        ) from None
 
 
 def complete_recipe(incomplete: str) -> list[str]:

@@ -8,6 +8,7 @@ from curator.audits.audit import refuse_open_audit
 from curator.audits.certificate import current_certificates
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import AuditKind, AuditScope
+from curator.catalogue.backups import backup_before
 from curator.catalogue.leases import lease
 from curator.catalogue.sources import drop_source
 from curator.intake.near_duplicates import regroup
@@ -48,6 +49,8 @@ def drop(
         record = named_source(catalogue, source)
         refuse_open_audit(catalogue, "dropping a source")
         valid = [record for record in current_certificates(catalogue) if record.stale is None]
+        if not dry_run:
+            backup_before(catalogue, "drop", workspace.settings.backup)
         dropped = drop_source(catalogue, record.source_id, dry_run=dry_run)
         if not dry_run:
             regroup(workspace, progress=progress)

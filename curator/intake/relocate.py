@@ -18,6 +18,7 @@ from pathlib import Path
 
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import LocationState
+from curator.catalogue.backups import backup_before
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import KnownFile, walk_locations
 from curator.catalogue.images import image_details, lies_at
@@ -90,6 +91,8 @@ def relocate(
                 f"None of the {len(missing):,} files of `{record.name}` is at {shown(new_root)}.",
                 f"Name the folder that corresponds to {shown(record.root)}.",
             )
+        if merged:
+            backup_before(catalogue, "relocate", workspace.settings.backup)
         by_state = relocate_source(
             catalogue, record.source_id, new_root, present=present, missing=missing, moves=moves
         )

@@ -23,7 +23,7 @@ from curator.report.history import history as report_history
 from curator.workspace import Workspace
 from tests.intake.conftest import Save
 from tests.support.audited import answer, make_pool
-from tests.support.command import curator
+from tests.support.command import curator, run_curator
 from tests.support.exported import export
 from tests.support.filled import decide, fill, promote
 
@@ -116,10 +116,11 @@ def test_the_command_previews_asks_and_says(workspace: Workspace, ids: dict[str,
     preview = curator("-w", root, "drop", "a", "--dry-run").stdout
     assert "would be dropped" in preview
     assert "3 images of it in no other source: 1 labelled by people, 1 promoted" in preview
-    refused = curator("-w", root, "drop", "a", expect=2).stderr
+    refused = run_curator("-w", root, "drop", "a", expect=2).stderr
     assert "--yes" in refused
     assert "Known are `a`, `b`" in curator("-w", root, "drop", "c", "--yes", expect=3).stderr
     assert len(list_sources(workspace.catalogue)) == 2
     report = curator("-w", root, "drop", "a", "--yes", "--json").json()
     assert (report["files"], report["images"], report["dry_run"]) == (4, 3, False)
+    assert "before-drop" in curator("-w", root, "backup", "--list").stdout
     assert report["root"].endswith("/a")
