@@ -20,8 +20,8 @@ from PIL import Image, ImageFile
 
 from curator.imaging.libtiff import catch_tiff_errors
 
-BIG_PIXELS = 40_000_000
-"""Images with more pixels are decoded one at a time, so that memory stays bounded."""
+BIG_BYTES = 400_000_000
+"""Images that need more memory are decoded one at a time."""
 
 _LEFT_OUT = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 _FIRST = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
@@ -70,9 +70,9 @@ def pillow_guard(max_pixels: int) -> Iterator[None]:
 
 
 @contextmanager
-def one_big_at_a_time(pixels: int) -> Iterator[None]:
-    """Wait for one's turn if `pixels` is large; small images never wait."""
-    with _big if pixels > BIG_PIXELS else nullcontext():
+def one_big_at_a_time(needed_bytes: int) -> Iterator[None]:
+    """Wait for one's turn if much memory is needed; small images never wait."""
+    with _big if needed_bytes > BIG_BYTES else nullcontext():
         yield
 
 

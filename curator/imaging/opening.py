@@ -28,7 +28,7 @@ from curator.imaging.guard import one_big_at_a_time, pillow_guard, readable_form
 from curator.imaging.jpeg import decode_strictly
 from curator.imaging.kinds import other_kind, raw_of, unread_variant
 from curator.imaging.libtiff import is_about_pixels, tiff_messages
-from curator.imaging.modes import Colour, to_rgb
+from curator.imaging.modes import Colour, decoding_bytes, to_rgb
 from curator.imaging.problems import DECODER_ERRORS, ImageProblem, problem_of
 from curator.imaging.structure import (
     check_jpeg_headers,
@@ -257,7 +257,13 @@ def _opened(data: bytes, ingest: IngestSettings) -> Iterator[Image.Image]:
                 if pixels > ingest.max_pixels:
                     detail = f"{image.width:,} x {image.height:,} pixels"
                     raise ImageProblem(Quarantine.TOO_LARGE, detail)
-                with one_big_at_a_time(pixels):
+                needed = decoding_bytes(image)
+                if needed > ingest.max_memory:
+                    detail = f"decoding needs about {needed / 1e9:.1f} GB of memory"
+                    raise ImageProblem(
+                        Quarantine.TOO_LARGE, f"{detail}; ingest.max_memory allows less"
+                    )
+                with one_big_at_a_time(needed):
                     yield image
         except UnidentifiedImageError:
             raise _unidentified(data) from None

@@ -78,6 +78,8 @@ class IngestSettings(_Section):
 
     max_pixels: PositiveCount = 250_000_000
     """Images with more pixels are quarantined as `too-large` before they are decoded."""
+    max_memory: PositiveCount = 2_000_000_000
+    """Images that need more bytes to decode and convert are quarantined as `too-large` before."""
     max_bytes: PositiveCount = 2_000_000_000
     """Files with more bytes are quarantined as `too-large` before they are read."""
     background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#ffffff"
