@@ -427,6 +427,7 @@ class WorkspaceApi:
         divide: str | None = None,
         files: str = "auto",
         shard_bytes: int = 1_000_000_000,
+        convert: str | None = None,
         check: bool = False,
         relative_to: str | Path | None = None,
         provisional: bool = False,
@@ -457,6 +458,7 @@ class WorkspaceApi:
             relative_to=None if relative_to is None else Path(relative_to),
             files=files,
             shard_bytes=shard_bytes,
+            convert=convert,
             check=check,
             force=force,
         )

@@ -88,6 +88,14 @@ def export(
     shard_size: Annotated[
         int, typer.Option(metavar="MB", help="Size of a WebDataset shard.", min=1)
     ] = 1_000,
+    convert: Annotated[
+        str | None,
+        typer.Option(
+            metavar="png|jpeg",
+            help="In a folder: convert HEIC, AVIF, QOI and what else its readers do not decode.",
+            show_default="leave them as they are",
+        ),
+    ] = None,
     check: Annotated[
         bool,
         flag("--check", help="Read each file and leave out what is not the image any more."),
@@ -130,6 +138,7 @@ def export(
         relative_to=relative_to,
         files=files,
         shard_bytes=shard_size * 1_000_000,
+        convert=convert,
         check=check,
         force=force,
     )

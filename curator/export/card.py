@@ -92,6 +92,7 @@ def features_of(
     kinds |= {"probability": "float64"} if scored else {}
     kinds |= {"round": "int64", "group": "string", "split": "string"}
     kinds |= {"width": "int64", "height": "int64", "source": "string"}
+    kinds |= {"converted_from": "string"} if "converted" in about else {}
     omitted = frozenset() if labelled else OF_LABELS
     return [{"name": name, "dtype": kind} for name, kind in kinds.items() if name not in omitted]
 
@@ -105,6 +106,9 @@ def _text(about: Mapping[str, Any], name: str) -> Iterator[str]:
         f" with curator {about['versions']['curator']}. `manifest.csv` has a row for each with"
         " its SHA-256, `curator.json` says how it came about."
     )
+    if about.get("converted"):
+        kinds = ", ".join(f"{number:,} of {name}" for name, number in about["converted"].items())
+        yield f"Images converted for this export: {plain(kinds)}. Their SHA-256 is the original's."
     yield from ["", "## Labels", "", "| label | origin | images |", "|---|---|---|"]
     for label, origins in about["labels"].items():
         for origin, count in origins.items():

@@ -72,7 +72,8 @@ class ExportRequest:
 
     `format` follows from the suffix of `destination` where it is None. `divide` (`80/10/10`)
     makes train, validation and test parts. Paths in a manifest are relative to `relative_to`.
-    `files` and `shard_bytes` say how images come to a folder. `check` makes a manifest open each
+    `files` and `shard_bytes` say how images come to a folder, `convert` what those are converted
+    to that its readers do not decode. `check` makes a manifest open each
     file and leave out what is not the image any more; folders always do.
     """
 
@@ -83,6 +84,7 @@ class ExportRequest:
     relative_to: Path | None = None
     files: str = Way.AUTO
     shard_bytes: int = SHARD_BYTES
+    convert: str | None = None
     check: bool = False
     force: bool = False
 

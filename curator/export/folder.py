@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from curator.base.files import cannot_write
 from curator.base.progress import Progress, Stage
-from curator.base.text import path_bytes
+from curator.base.text import count, path_bytes
 from curator.base.vocabulary import CurrentLabel
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.sources import list_sources
@@ -29,11 +29,18 @@ from curator.errors import UsageError
 from curator.export.building import ABOUT, MANIFEST, Building, building, check_folder
 from curator.export.card import OF_LABELS, card, class_names, features_of
 from curator.export.catalogue_rows import ExportRows, counted_files
+from curator.export.converting import (
+    READERS,
+    ImageTarget,
+    converted,
+    image_target,
+    is_read,
+    with_target,
+)
 from curator.export.croissant import croissant
 from curator.export.filters import ExportRequest, Selection
 from curator.export.formats import Format, write_csv
 from curator.export.layouts import (
-    TORCHVISION_READS,
     UNLABELLED,
     Plan,
     PlannedFile,
@@ -47,7 +54,7 @@ from curator.export.placing import Placer, Trouble, Way
 from curator.export.rows import ExportCounts, ExportFile, in_columns, in_order
 from curator.export.shards import Shard, facts_of, write_shard
 from curator.export.sidecar import about_export, digest_of, short, sidecar_bytes
-from curator.settings.sections import ClassesSettings
+from curator.settings.sections import ClassesSettings, IngestSettings
 from curator.workspace import Workspace
 
 README = "README.md"
@@ -75,7 +82,7 @@ def export_folder(
 
     Gives what the folder says about itself, and how many files came to it in which way.
     """
-    way = _way(request)
+    way, target = _way(request), image_target(request.convert)
     destination = request.destination.absolute()
     check_folder(destination, force=request.force)
     _note_own_sources(workspace.catalogue, destination, progress)
@@ -91,7 +98,10 @@ def export_folder(
         try:
             plan = stack.enter_context(tempfile.TemporaryFile(dir=scratch))
             with progress.stage("plan", rows.total(), "rows") as stage:
-                images = one_per_image(rows.files(stage.advance, scratch), scratch)
+                images = (
+                    with_target(file, format, target)
+                    for file in one_per_image(rows.files(stage.advance, scratch), scratch)
+                )
                 layout = _layout(format, classes, request.shard_bytes, is_divided=is_divided)
                 summary = _write_plan(layout(images, scratch), plan)
         except OSError as error:
@@ -100,7 +110,8 @@ def export_folder(
         folder = stack.enter_context(building(destination, purpose))
         if folder.resumed:
             progress.note(f"Going on with {folder.root.name}, which was interrupted.")
-        contents = _FolderContents(folder, format, classes, summary, Placer(way))
+        ingest = workspace.settings.ingest
+        contents = _FolderContents(folder, format, classes, summary, Placer(way), ingest, target)
         with progress.stage("files", summary.files, "images") as stage:
             planned = (PlannedFile.restored(json.loads(line)) for line in plan)
             files = counted_files(contents.make(planned, stage), counts)
@@ -205,6 +216,8 @@ class _FolderContents:
         classes: ClassesSettings,
         plan: _PlanSummary,
         placer: Placer,
+        ingest: IngestSettings,
+        target: ImageTarget | None,
     ) -> None:
         self.troubles: Counter[str] = Counter()
         self.placer = placer
@@ -215,7 +228,10 @@ class _FolderContents:
         self._files: list[str] = []
         self._shards: list[Shard] = []
         self._suffixes: set[str] = set()
-        self._unread_by_torchvision = 0
+        self._ingest = ingest
+        self._target = target
+        self._converted: Counter[str] = Counter()
+        self._unread: Counter[str] = Counter()
         self._classes_of_part: dict[str, set[str]] = {}
 
     def make(self, plan: Iterable[PlannedFile], stage: Stage) -> Iterator[ExportFile]:
@@ -227,6 +243,7 @@ class _FolderContents:
 
     def _place_files(self, plan: Iterable[PlannedFile], stage: Stage) -> Iterator[ExportFile]:
         for planned in plan:
+            file = planned.file
             trouble = self._place(planned)
             stage.advance()
             if trouble is not None:
@@ -234,25 +251,36 @@ class _FolderContents:
                 continue
             suffix = "." + planned.name.rpartition(".")[2]
             self._suffixes.add(suffix)
-            self._unread_by_torchvision += suffix not in TORCHVISION_READS
+            self._count_format(file)
             part, _, class_folder = planned.folder.rpartition("/")
             self._classes_of_part.setdefault(part, set()).add(class_folder)
             yield planned.at_new_path()
 
     def _place(self, planned: PlannedFile) -> Trouble | None:
         """Place the first file that is the image; the trouble with the first one if none is."""
+        file = planned.file
+        folder = self._folder.folder(tuple(planned.folder.split("/")))
         troubles = []
-        for path in planned.file.paths():
-            trouble = self.placer.place(
-                path_bytes(path),
-                self._folder.folder(tuple(planned.folder.split("/"))),
-                planned.name,
-                bytes.fromhex(planned.file.row.sha256),
-            )
+        for path in map(path_bytes, file.paths()):
+            trouble: Trouble | None = None
+            if file.converted_from is None:
+                digest = bytes.fromhex(file.row.sha256)
+                trouble = self.placer.place(path, folder, planned.name, digest)
+            elif isinstance(content := converted(file, path, self._ingest), Trouble):
+                trouble = content
+            else:
+                self.placer.place_content(content, folder, planned.name)
             if trouble is None:
                 return None
             troubles.append(trouble)
         return troubles[0]
+
+    def _count_format(self, file: ExportFile) -> None:
+        """Count what was converted, and what readers of this export will not decode."""
+        if file.converted_from is not None:
+            self._converted[file.converted_from] += 1
+        elif not is_read(self._format, file):
+            self._unread[file.format or "unknown"] += 1
 
     def _with_metadata(self, files: Iterator[ExportFile]) -> Iterator[ExportFile]:
         """The files as they are; each part gets a `metadata.jsonl` that says what they are.
@@ -271,6 +299,8 @@ class _FolderContents:
                     facts = {"file_name": file.row.path.partition("/")[2], **facts_of(file)}
                     facts |= {name: facts[name] or "" for name in ("origin", "group", "split")}
                     facts["round"] = facts["round"] or 0
+                    if self._target is not None:
+                        facts.setdefault("converted_from", "")
                     facts = {name: value for name, value in facts.items() if name not in omitted}
                     stream.write(json.dumps(facts, ensure_ascii=False).encode() + b"\n")
                     yield file
@@ -290,7 +320,13 @@ class _FolderContents:
             else:
                 with self._folder.new_file(name) as stream:
                     pairs = ((planned.name, planned.file) for planned in samples)
-                    shard = write_shard(name, pairs, self._class_numbers, stream)
+                    shard = write_shard(
+                        name,
+                        pairs,
+                        self._class_numbers,
+                        stream,
+                        lambda file, path: converted(file, path, self._ingest),
+                    )
                 with self._folder.new_file(_RECORDS, f"{name}.json") as stream:
                     stream.write(json.dumps(asdict(shard)).encode())
             self._shards.append(shard)
@@ -301,11 +337,15 @@ class _FolderContents:
                 if trouble is not None:
                     self.troubles[trouble] += 1
                 else:
+                    self._count_format(planned.file)
                     yield planned.at_new_path()
 
     def describe(self, name: str, about: dict[str, Any], *, manifest_bytes: int) -> None:
         """Write what goes beside the images: the card, the description, and `about` itself."""
         name = name.encode("utf-8", "replace").decode()
+        if self._target is not None:
+            about["converted"] = dict(sorted(self._converted.items()))
+            about["converted_to"] = self._target.value
         if self._format is not Format.IMAGEFOLDER:
             features = None
             if self._format is Format.HUGGINGFACE:
@@ -345,10 +385,14 @@ class _FolderContents:
                 f"{number:,} files {_TROUBLES[trouble]}; they were left out. `curator add` brings"
                 " the catalogue up to date."
             )
-        if self._format is Format.IMAGEFOLDER and self._unread_by_torchvision:
+        if self._unread:
+            formats = ", ".join(
+                f"{number:,} {name}" for name, number in sorted(self._unread.items())
+            )
             yield (
-                f"{self._unread_by_torchvision:,} images are in a format that torchvision's"
-                " ImageFolder passes over."
+                f"{READERS[self._format][0]} does not decode {count(self._unread.total(), 'image')}"
+                f" of this export ({formats}). Export again with --convert png (lossless) or"
+                " --convert jpeg."
             )
         if not is_divided or self._format not in (Format.IMAGEFOLDER, Format.CROISSANT):
             return

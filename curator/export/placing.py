@@ -27,6 +27,7 @@ from curator.errors import StorageError
 _CHUNK = 1 << 20
 _REFLINK = 0x40049409  # FICLONE of linux/fs.h
 _PART = ".placing"
+_CONVERSION = "conversion"
 
 _NOT_HERE = {
     errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS,
@@ -105,7 +106,7 @@ class Placer:
     @property
     def made_copies(self) -> bool:
         """Whether some of the files may be new data, perhaps made by an interrupted run."""
-        return bool(self.placed[Way.COPY] or self.placed["kept"])
+        return any(self.placed[way] for way in (Way.COPY, "kept", _CONVERSION))
 
     def place(self, file: bytes, folder: int, name: str, sha256: bytes) -> Trouble | None:
         """Put the image at `file` into `folder` (a descriptor) as `name`.
@@ -127,6 +128,16 @@ class Placer:
             except SourceError:
                 _remove(folder, _part_name(name))
                 return Trouble.UNREADABLE
+
+    def place_content(self, content: bytes, folder: int, name: str) -> None:
+        """Write a converted image into `folder` (a descriptor) as `name`."""
+        part = _part_name(name)
+        _remove(folder, part)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(part, flags, 0o666, dir_fd=folder), "wb") as target:  # noqa: PTH123
+            target.write(content)
+        os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+        self.placed[_CONVERSION] += 1
 
     def _place_file(
         self, stream: FileIO, file: bytes, folder: int, name: str, sha256: bytes

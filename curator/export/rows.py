@@ -61,7 +61,8 @@ class ExportFile(NamedTuple):
     `path` is the absolute path as text of `paths.path_text`, `size` in bytes, `mtime_ns`
     when it was last changed as far as the catalogue knows; `format` is the decoder's name
     of the format, and images with the same `unit` must stay together. `other_paths` are further
-    paths of the image.
+    paths of the image. `converted_from` is the format of these files where the export converts
+    them to `format`.
     """
 
     row: ManifestRow
@@ -73,6 +74,7 @@ class ExportFile(NamedTuple):
     format: str | None
     unit: int
     other_paths: tuple[str, ...] = ()
+    converted_from: str | None = None
 
     @classmethod
     def restored(cls, values: list[Any]) -> ExportFile:

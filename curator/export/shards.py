@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -22,6 +22,9 @@ from curator.export.rows import ExportFile
 from curator.export.sidecar import digest_of
 
 _BLOCK = 512
+
+Convert = Callable[[ExportFile, bytes], bytes | Trouble]
+"""The content of a file that is to be converted, by one of its paths; or why there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +43,11 @@ def write_shard(
     samples: Iterable[tuple[str, ExportFile]],
     class_of: Mapping[str | None, int],
     stream: BinaryIO,
+    convert: Convert,
 ) -> Shard:
     """Write (key, file) pairs to `stream`, open for reading and writing.
+
+    `convert` makes the content of files that are to be converted.
 
     A file that is gone, or is not the image any more, leaves no trace in the shard.
     """
@@ -50,7 +56,7 @@ def write_shard(
     for key, file in samples:
         start = stream.tell()
         for path in file.paths():
-            trouble = _add_picture(stream, key, file, path_bytes(path))
+            trouble = _add_picture(stream, key, file, path_bytes(path), convert)
             if trouble is None:
                 troubles.pop(key, None)
                 break
@@ -77,10 +83,23 @@ def facts_of(file: ExportFile) -> dict[str, Any]:
     """What goes beside an image: its row without a path of this machine, and its source."""
     facts: dict[str, Any] = file.row._asdict()
     del facts["path"]
-    return facts | {"source": file.source}
+    origin = {} if file.converted_from is None else {"converted_from": file.converted_from}
+    return facts | {"source": file.source} | origin
 
 
-def _add_picture(stream: BinaryIO, key: str, file: ExportFile, path: bytes) -> Trouble | None:
+def _add_picture(
+    stream: BinaryIO,
+    key: str,
+    file: ExportFile,
+    path: bytes,
+    convert: Convert,
+) -> Trouble | None:
+    if file.converted_from is not None:
+        content = convert(file, path)
+        if isinstance(content, Trouble):
+            return content
+        _add(stream, f"{key}{suffix_of(file.format)}", content)
+        return None
     digest, size = hashlib.sha256(), 0
     with ExitStack() as stack:
         try:

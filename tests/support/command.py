@@ -63,7 +63,7 @@ def run_curator(
     *arguments: str | Path, cwd: Path | None = None, expect: int = 0, **environment: str
 ) -> Outcome:
     """Run a command as a process of its own. Fails the test unless it ends with `expect`."""
-    process = start_curator(*arguments, cwd=cwd, **environment)
+    process = start_curator(*arguments, cwd=cwd, terminal=None, **environment)
     stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == expect, f"exit code {process.returncode}\n{stdout}\n{stderr}"
     return Outcome(process.returncode, stdout, stderr)
