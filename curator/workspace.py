@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 STATE_FOLDER = ".curator"
 CATALOGUE_NAME = "catalogue.sqlite"
+OPENED = "opened"
+"""The folder with links to images that the system's viewer shows."""
 IDENTITY_NAME = "workspace-id"
 """The file in `.curator/` that holds what the catalogue calls its workspace, too."""
 
@@ -150,6 +152,7 @@ def open_workspace(folder: Path, notify: Callable[[str], None] = lambda text: No
             f"{folder} is not a workspace: it has no {STATE_FOLDER} folder.",
             f"Make it one with `curator init {folder}`.",
         )
+    _refuse_links(folder)
     settings = read_settings(folder / FILE_NAME)
     path = folder / STATE_FOLDER / CATALOGUE_NAME
     writable = os.access(path.parent, os.W_OK) and (os.access(path, os.W_OK) or not path.exists())
@@ -163,6 +166,37 @@ def open_workspace(folder: Path, notify: Callable[[str], None] = lambda text: No
     except LostCatalogueError as error:
         raise LostCatalogueError(error.problem, what_is_left(folder)) from error
     return Workspace(folder, settings, catalogue)
+
+
+def _refuse_links(root: Path) -> None:
+    """Raises WorkspaceError if `.curator` or something in it is a symbolic link or a device.
+
+    A workspace may come from a stranger, and curator would write to the target of a link.
+    Who can put links there while curator runs can also run it, so looking once is enough; files
+    that are appended to are opened with O_NOFOLLOW on top.
+    """
+    state_folder = root / STATE_FOLDER
+    if state_folder.is_symlink():
+        raise WorkspaceError(
+            f"{state_folder} is a symbolic link, which curator does not follow.",
+            f"To keep it on another disk, move all of {root} there and link to that folder:"
+            f" `mv {root} /DISK/{root.name} && ln -s /DISK/{root.name} {root}`.",
+        )
+    folders = [os.fspath(state_folder)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    # Links for the system's viewer; curator writes through none of them.
+                    if entry.path != os.fspath(state_folder / OPENED):
+                        folders.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    kind = "a symbolic link" if entry.is_symlink() else "neither file nor folder"
+                    raise WorkspaceError(
+                        f"{entry.path} is {kind}, and curator writes through nothing like that.",
+                        "If you trust where it leads, put the file itself in its place; else"
+                        " delete it. What curator can compute again it will.",
+                    )
 
 
 def read_identity(folder: Path) -> str | None:

@@ -99,6 +99,12 @@ def load_teacher(
     record = inputs.last.record
     if record.model_digest is None or record.feature_set_id != inputs.images.feature_set_id:
         return None
+    if inputs.last.scores is None:
+        progress.note(
+            f"The scores of round {record.round_id} are lost or not what was written, so nobody"
+            " knows what its model was taught. This round learns from people's labels alone."
+        )
+        return None
     try:
         model = classifier.load(inputs.last.model_path, record.model_digest)
     except LearnError as error:

@@ -2,8 +2,8 @@
 
 One file for one set of conditions, a line for each run, written as soon as it is finished.
 The file's name is a digest of everything the outcome depends on except the setting and the
-number of the repetition, which are on the line. A line that a kill cut short is ignored, and
-its run repeated. The folder can be deleted at any time.
+number of the repetition, which are on the line. A line that a kill cut short, or that is not
+what was written, is ignored and its run repeated. The folder can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.base.files import opened
+from curator.base.sealed import seal_line, unsealed_line
 from curator.base.version import __version__
 from curator.simulation.policies import PolicyOutcome
 from curator.simulation.summary import Setting
@@ -53,9 +55,9 @@ class RunCache:
         key = _key(setting, repetition)
         self._runs[key] = (outcome, seconds)
         line = json.dumps({"key": key, "played": asdict(outcome), "seconds": seconds})
-        with self._path.open("a", encoding="utf-8") as stream:
+        with opened(self._path, "ab") as stream:
             # The line break comes first, because the last line may be cut short.
-            stream.write(f"\n{line}")
+            stream.write(f"\n{seal_line(self._path.stem, line)}".encode())
 
 
 def _key(setting: Setting, repetition: int) -> str:
@@ -64,10 +66,11 @@ def _key(setting: Setting, repetition: int) -> str:
 
 def _read(path: Path) -> dict[str, tuple[PolicyOutcome, float]]:
     runs = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
+    with opened(path) as stream:
+        text = stream.read().decode("utf-8", "replace")
+    for sealed in text.split("\n"):
+        line = unsealed_line(path.stem, sealed)
+        if line is not None:
             run = json.loads(line)
             runs[run["key"]] = (PolicyOutcome(**run["played"]), float(run["seconds"]))
-        except (ValueError, TypeError, KeyError):
-            continue
     return runs

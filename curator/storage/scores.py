@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.base.files import opened
 from curator.errors import StorageError
 
 SCORE_RECORD = np.dtype(
@@ -45,7 +46,7 @@ class ScoreWriter:
         self._count = 0
 
     def __enter__(self) -> ScoreWriter:
-        self._file = self._part.open("w+b")
+        self._file = opened(self._part, "w+b")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,7 +65,7 @@ class ScoreWriter:
         """Sync the file to disk and name it; returns its SHA-256 in hex."""
         complete = self._part.with_suffix(".whole")
         try:
-            with complete.open("w+b") as whole:
+            with opened(complete, "w+b") as whole:
                 # The header has the number of records, which is known only now.
                 header = {
                     "descr": SCORE_RECORD.descr,
@@ -76,8 +77,7 @@ class ScoreWriter:
                 shutil.copyfileobj(self._file, whole, _COPY_BYTES)
                 whole.flush()
                 os.fsync(whole.fileno())
-                whole.seek(0)
-                digest = hashlib.file_digest(whole, "sha256").hexdigest()
+            digest = _file_digest(complete)
             complete.replace(_path(self._folder, digest))
         except OSError as error:
             complete.unlink(missing_ok=True)
@@ -90,12 +90,20 @@ def _path(folder: Path, digest: str) -> Path:
 
 
 def read_scores(folder: Path, digest: str) -> NDArray[Any] | None:
-    """The records of a round, memory-mapped; None if the file is lost."""
+    """The records of a round, memory-mapped; None if the file is lost or not what was written."""
     path = _path(folder, digest)
-    if not path.exists():
+    try:
+        if _file_digest(path) != digest:
+            return None
+    except OSError:
         return None
-    records = np.load(path, mmap_mode="r", allow_pickle=False)
-    return records if records.dtype == SCORE_RECORD else None
+    records: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return records
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _not_written(folder: Path, error: OSError) -> StorageError:

@@ -33,6 +33,7 @@ from curator.tui.screens.base import shown_keys
 from curator.tui.screens.single import SingleScreen
 from curator.tui.screens.summary import SummaryScreen
 from curator.tui.terminal import HALF_CELLS, Depth, Graphics, depth_of, terminal_is_gone
+from curator.workspace import OPENED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -197,7 +198,7 @@ class ReviewApp(App[SessionSummary]):
 
     def open_outside(self, card: ImageCard) -> str:
         """Open the file of a card in the system's viewer; what to tell the reviewer."""
-        links = self.preparation.workspace.folder("opened")
+        links = self.preparation.workspace.folder(OPENED)
         return open_outside(card, in_browser=self.in_browser, folder=links)
 
     def ask_flag(self, card: ImageCard) -> None:

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from curator.base.files import replacing
 from curator.base.progress import SILENT, Progress, Stage
+from curator.base.sealed import Note, cut_to_seal, read_sealed, seal_file, write_sealed
+from curator.catalogue.leases import lease
 from curator.charts.lines import Chart, Line, draw_charts
 from curator.classifiers.devices import core_count, use_threads
 from curator.classifiers.quiet import quiet_libraries
@@ -49,7 +50,7 @@ Candidate = dict[str, Value]
 Sampler = Literal["grid", "random", "tpe"]
 
 _JOURNAL = "trials.journal"
-_RESULT = "result.json"
+_RESULT = "result"
 _CHART_LINES = 6
 _SPACE_FORMS = "Write KEY=a,b,c, KEY=low..high, KEY=log:low..high or KEY=name_{a,b}."
 
@@ -122,14 +123,18 @@ def tune(
     candidate_count = combinations(dimensions)
     searches: list[Search] = []
     in_time = True
-    with progress.stage("tune", sum(count for count, _ in stages), "trials") as stage:
+    with (
+        lease(workspace.catalogue, "tune"),
+        progress.stage("tune", sum(count for count, _ in stages), "trials") as stage,
+    ):
         best: list[Candidate] = []
         for number, (count, share) in enumerate(stages, 1):
             sampler = _sampler(kind, number, candidate_count, count)
             journal = folder / _JOURNAL
             stage_search = Search(
-                journal, f"stage-{number}", dimensions, sampler, settings.runtime.seed
-            )
+                journal, f"stage-{number}", dimensions, sampler, settings.runtime.seed,
+                progress.note,
+            )  # fmt: skip
             searches.append(stage_search)
             # A later stage tries the best candidates of the one before, and no others.
             stage_search.prefer(best)
@@ -311,7 +316,8 @@ def _test_error(
 ) -> ErrorEstimate | None:
     """Error on the test split of the winner, trained on all other labels; measured once."""
     path = folder / _RESULT
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    content = read_sealed(path, folder.name, progress.note)
+    stored = None if content is None else json.loads(content)
     if stored is not None and stored["winner"] == winner.settings:
         return ErrorEstimate(**stored["test"])
     if not len(labels.test):
@@ -331,9 +337,8 @@ def _test_error(
         patience=0,
     )
     test = error_on(changed, trained, labels.test, progress)
-    content = {"winner": winner.settings, "epochs": winner.best_epoch, "test": asdict(test)}
-    with replacing(path) as stream:
-        stream.write(json.dumps(content, indent=2).encode())
+    result = {"winner": winner.settings, "epochs": winner.best_epoch, "test": asdict(test)}
+    write_sealed(path, folder.name, json.dumps(result).encode())
     return test
 
 
@@ -393,8 +398,10 @@ class Search:
     """One stage of a search, named `name`, in the journal file at `path`."""
 
     def __init__(
-        self, path: Path, name: str, space: Sequence[Dimension], sampler: Sampler, seed: int
-    ) -> None:
+        self, path: Path, name: str, space: Sequence[Dimension], sampler: Sampler, seed: int,
+        note: Note,
+    ) -> None:  # fmt: skip
+        self._path = path
         with quiet_libraries():
             import optuna
             from optuna.storages import JournalStorage
@@ -402,6 +409,7 @@ class Search:
 
             optuna.logging.set_verbosity(optuna.logging.ERROR)
             self._optuna = optuna
+            cut_to_seal(path, note)
             storage = JournalStorage(JournalFileBackend(str(path)))
             self._study = optuna.create_study(
                 storage=storage, study_name=name, direction="minimize", load_if_exists=True
@@ -414,6 +422,7 @@ class Search:
             names = [dimension.key for dimension in space]
             values = itertools.product(*(dimension.choices for dimension in space))
             self.prefer([dict(zip(names, each, strict=True)) for each in values])
+        seal_file(path)
 
     def trials(self) -> list[FrozenTrial]:
         """Every trial that ended, in order; one that failed has no value."""
@@ -441,11 +450,13 @@ class Search:
         for name, fact in facts.items():
             self._running.set_user_attr(name, fact)
         self._study.tell(self._running, value)
+        seal_file(self._path)
 
     def fail(self, reason: str) -> None:
         """Record that the candidate could not be trained; it is not tried again."""
         self._running.set_user_attr("failed", reason)
         self._study.tell(self._running, state=self._optuna.trial.TrialState.PRUNED)
+        seal_file(self._path)
 
     def _repeat_interrupted(self) -> None:
         state = self._optuna.trial.TrialState

@@ -46,13 +46,25 @@ def load_network(folder: Path | None, key: Mapping[str, Any]) -> CachedNetwork |
     try:
         description = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
         structure, weights = (path / _NETWORK).read_bytes(), (path / _WEIGHTS).read_bytes()
-        digests = (description[_NETWORK], description[_WEIGHTS])
         facts: Mapping[str, Any] = description["facts"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError):
         return None
-    if digests != (_digest(structure), _digest(weights)):
+    # The key is part of it: the network of another encoder is not taken for this one's.
+    if description != _described(key, structure, weights, facts):
         return None
     return CachedNetwork(structure=structure, weights=weights, facts=facts)
+
+
+def _described(
+    key: Mapping[str, Any], structure: bytes, weights: bytes, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    described = {
+        "key": _name(key),
+        _NETWORK: _digest(structure),
+        _WEIGHTS: _digest(weights),
+        "facts": dict(facts),
+    }
+    return described | {"digest": _digest(json.dumps(described, sort_keys=True).encode())}
 
 
 def store_network(folder: Path | None, key: Mapping[str, Any], network: CachedNetwork) -> None:
@@ -60,11 +72,7 @@ def store_network(folder: Path | None, key: Mapping[str, Any], network: CachedNe
     if folder is None:
         return
     path = folder / _name(key)
-    description = {
-        _NETWORK: _digest(network.structure),
-        _WEIGHTS: _digest(network.weights),
-        "facts": dict(network.facts),
-    }
+    description = _described(key, network.structure, network.weights, network.facts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as name:

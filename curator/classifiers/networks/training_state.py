@@ -6,15 +6,14 @@ All of it is written to a checkpoint after every epoch, so that an interrupted t
 from __future__ import annotations
 
 import copy
-import pickle
+import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from curator.base.files import replacing
-from curator.classifiers.encoders.weights import TORN
+from curator.base.sealed import read_sealed, write_sealed
 from curator.classifiers.networks.network import PixelNetwork, parameter_count
 from curator.classifiers.networks.training_step import Learner
 from curator.settings.sections import TrainingSettings
@@ -111,7 +110,6 @@ class TrainingState:
         if checkpoint is None:
             return
         state = {
-            "key": self._key,
             "history": [asdict(epoch) for epoch in self.history],
             "network": learner.network.state_dict(),
             "averaged": learner.averaged.state_dict() if learner.averaged else {},
@@ -120,8 +118,9 @@ class TrainingState:
             "scaler": learner.scaler.state_dict(),
             "effort": [self._images, self._training_seconds],
         }
-        with replacing(checkpoint) as stream:
-            torch.save(state, stream)
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_sealed(checkpoint, self._key, content.getvalue())
 
     def resume(self, checkpoint: Path | None) -> None:
         """Continue the training of the checkpoint, if it is this one."""
@@ -152,10 +151,8 @@ class TrainingState:
 
 def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
     """The state of the training with this key; None without a checkpoint that can be used."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    content = read_sealed(path, key)
+    if content is None:
         return None
-    except (OSError, pickle.UnpicklingError, *TORN):
-        return None  # damaged: the training starts again
-    return state if isinstance(state, dict) and state.get("key") == key else None
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state

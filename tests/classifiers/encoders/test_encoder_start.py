@@ -100,6 +100,23 @@ def test_a_damaged_kept_network_is_made_again(tmp_path: Path, tiny_weights: Path
     assert features() == right
 
 
+def test_the_kept_network_of_another_encoder_is_not_taken(tmp_path: Path) -> None:
+    """Whole and unchanged, but in the folder of this one."""
+    network = CachedNetwork(structure=b"<xml/>", weights=b"123", facts={"dimension": 3})
+    other = CachedNetwork(structure=b"<xml/>", weights=b"321", facts={"dimension": 3})
+    store_network(tmp_path, {"model": "a"}, network)
+    (own,) = tmp_path.iterdir()
+    store_network(tmp_path, {"model": "b"}, other)
+    (foreign,) = (folder for folder in tmp_path.iterdir() if folder != own)
+    for file in foreign.iterdir():
+        (own / file.name).write_bytes(file.read_bytes())
+    assert load_network(tmp_path, {"model": "a"}) is None
+    store_network(tmp_path, {"model": "a"}, network)
+    described = own / "encoder.json"
+    described.write_text(described.read_text().replace('"dimension": 3', '"dimension": 4'))
+    assert load_network(tmp_path, {"model": "a"}) is None
+
+
 def test_kept_networks_do_not_pile_up_and_never_stand_in_the_way(tmp_path: Path) -> None:
     network = CachedNetwork(structure=b"<xml/>", weights=b"123", facts={"dimension": 3})
     folder = tmp_path / "kept"

@@ -139,6 +139,17 @@ def test_a_damaged_checkpoint_is_no_matter(tmp_path: Path) -> None:
     assert_same(train(checkpoint=path), train())
 
 
+def test_a_changed_byte_of_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    """Also one within the weights, which torch would read."""
+    path = tmp_path / "network.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(stop_after=3, checkpoint=path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    assert_same(train(checkpoint=path), train())
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("zipped", [True, False])
 def test_no_damage_to_a_checkpoint_or_to_weights_ends_in_a_traceback(
