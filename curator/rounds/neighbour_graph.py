@@ -72,7 +72,7 @@ def pool_graph(
     prefix = features.fingerprint[:_NAME_LENGTH]
     own = folder / f"{prefix}-{digest[:_NAME_LENGTH]}"
     own.mkdir(exist_ok=True)
-    projection = _projection(own / "projection.f32", features, rows, digest)
+    projection = _projection(own / "projection.f32", features, rows, digest, progress)
     width = projection.directions.shape[1]
     vectors = BlockFile(own / "vectors.f16", width, "<f2", _BLOCK, digest)
     graph = BlockFile(own / "graph.i32", NEIGHBOURS, "<i4", _BLOCK, digest)
@@ -115,7 +115,7 @@ def _digest(fingerprint: str, rows: NDArray[np.int64], image_ids: NDArray[np.int
 
 
 def _projection(
-    path: Path, features: StoredRows, rows: NDArray[np.int64], digest: str
+    path: Path, features: StoredRows, rows: NDArray[np.int64], digest: str, progress: Progress
 ) -> Projection:
     """The mean in the first column, the directions in the others."""
 
@@ -124,7 +124,9 @@ def _projection(
         return np.column_stack([projection.mean, projection.directions])
 
     count, width = features.dimension, min(features.dimension, DIRECTIONS)
-    stored = BlockFile(path, width + 1, "<f4", count, digest).fill(count, find, lambda rows: None)
+    file = BlockFile(path, width + 1, "<f4", count, digest)
+    file.intact_rows(count, progress.note)
+    stored = file.fill(count, find, lambda rows: None)
     return Projection(
         mean=np.ascontiguousarray(stored[:, 0]), directions=np.ascontiguousarray(stored[:, 1:])
     )
