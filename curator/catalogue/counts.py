@@ -33,8 +33,8 @@ class Counts:
     and files that could not even be read. `other_files` lie among the images and are none
     (texts, sounds); no other number counts them. `locations` are files of images,
     `duplicates` those present beyond the first of their image. `without_human` =
-    unlabelled + promoted. `gone` are images of which no file is left, since other bytes lie at
-    their paths now. `groups` is the number of current groups by kind.
+    unlabelled + promoted. `gone` are images of which no file is left: other bytes lie at their
+    paths now, or their source was dropped. `groups` is the number of current groups by kind.
     """
 
     images: int

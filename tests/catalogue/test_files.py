@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from curator.base.values import PreviewPlace
@@ -166,7 +168,7 @@ def test_images_are_found_by_path_and_hash(catalogue: Catalogue, source_id: int)
     assert images.find_by_sha256(catalogue, [*digests, sha(b"?")]) == dict(
         zip(digests, [1, 2, 3], strict=True)
     )
-    assert images.find_named_image(catalogue, paths[1].decode()) == 2
+    assert images.find_named_image(catalogue, os.fsdecode(paths[1])) == 2
     assert images.find_image(catalogue, digests[2].hex()[:8].upper()) == 3
     assert images.find_image(catalogue, digests[2].hex()) == 3
     for text in ("nothing.png", digests[0].hex()[:5], "abcdef", ""):
