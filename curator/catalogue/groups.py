@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from curator.base.arrays import IntArray
 from curator.base.vocabulary import GroupKind, Origin
 from curator.catalogue.bulk import CHUNK, chunked, plain_text, records, within
 from curator.catalogue.counts import count_withheld
@@ -22,6 +24,7 @@ from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Grouping, ImageGroup, ImageState, Membership, Round
 from curator.catalogue.units import grouped_before, refresh_units
 from curator.errors import DataError
+from curator.settings.sections import SplitsSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +87,23 @@ class GroupMate:
     representative_id: int | None
 
 
+_UNITS_RULE = b"units 2\n"
+"""Changes whenever other units follow from the same groups, so that they are derived again."""
+
+
 def replace_grouping(
     catalogue: Catalogue,
     kind: GroupKind,
     groups: Iterable[GroupRecord],
     *,
     details: Mapping[str, Any] | None = None,
+    splits: SplitsSettings | None = None,
+    seed: int = 0,
 ) -> GroupingReport:
     """Make `groups` the current grouping of its kind, and derive units and splits anew.
 
-    One transaction. Groups of one image need not be given. A grouping equal to the
+    One transaction. Groups of one image need not be given. Images that leave a unit are pinned
+    as if labelled now, with the shares of `splits` and `seed`. A grouping equal to the
     current one changes nothing but its details. Memberships of superseded versions are
     kept only where a round ran under them. Raises DataError if an image is primary in two
     groups.
@@ -115,7 +125,7 @@ def replace_grouping(
             grouping = new
             former = grouped_before(connection, before[0].grouping_id if before else None)
             _make_current(connection, kind, grouping_id)
-            moved = refresh_units(connection, former)
+            moved = refresh_units(connection, former, splits, seed)
             _drop_superseded(connection)
         withheld_images = connection.execute(count_withheld()).scalar_one()
     if not same:
@@ -139,7 +149,7 @@ def _insert_grouping(
     inserted = connection.execute(sa.insert(Grouping).values(**row).returning(Grouping.c.id))
     grouping_id = int(inserted.scalar_one())
     last = connection.execute(sa.select(sa.func.max(ImageGroup.c.id))).scalar_one() or 0
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(_UNITS_RULE)
     group_count = member_count = 0
     for chunk in chunked(groups, CHUNK):
         numbered = list(enumerate(chunk, start=last + 1 + group_count))
@@ -275,6 +285,27 @@ def groups_of(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, tuple
                 )
                 mates[image_id] = (*mates.get(image_id, ()), mate)
     return mates
+
+
+CONTRADICTED = """
+SELECT s.image_id FROM membership m CROSS JOIN image_state s
+WHERE s.image_id = m.image_id AND m.is_primary = 1 AND s.usable = 1
+  AND s.standing IN ('positive', 'negative') AND s.origin <> 'promoted'
+  AND m.group_id IN (
+    SELECT m.group_id FROM grouping v CROSS JOIN membership m CROSS JOIN image_state s
+    WHERE v.kind = 'perceptual' AND v.is_current = 1
+      AND m.grouping_id = v.id AND m.is_primary = 1
+      AND s.image_id = m.image_id AND s.usable = 1
+      AND s.standing IN ('positive', 'negative') AND s.origin <> 'promoted'
+    GROUP BY m.group_id HAVING min(s.standing) <> max(s.standing))
+"""
+"""Images that people labelled, of near-duplicates that people labelled both ways."""
+
+
+def contradicted(connection: Connection) -> IntArray:
+    """The ids of labelled images whose near-duplicates have the other label, ascending."""
+    ids = connection.execute(sa.text(CONTRADICTED)).scalars()
+    return np.sort(np.fromiter(ids, dtype=np.int64))
 
 
 def unit_mates(catalogue: Catalogue, image_id: int, *, limit: int = 100) -> list[int]:

@@ -1,12 +1,14 @@
 """Units, images that must stay together, and the splits that they are pinned to.
 
-A unit is a connected component over groups and never spans two folds or splits. Its key must
-not change when the grouping is computed again: the first human label of a member pins it, and
-before that the smallest hash among the members decides.
+A unit is a connected component over groups and never spans two folds or splits. Its key is that
+of one of its members, so that two units never share one. It does not change while a unit grows: the
+first human label of a member pins it, and before that the smallest hash among the members decides.
 
 A pin is a fact about an image. From the pins follow the splits of everything in the same
 unit, and of images that lie near a second group: an image between two splits is
-withheld from training, and so is a training label whose unit meets another split.
+withheld from training, and so is a training label whose unit meets another split. A pin that an
+image has only because of its unit is given anew when the unit is taken apart, but never to an image
+whose label may have taught: it stays with training.
 
 Units are derived from arrays of one number per membership, so memory is that of the groups
 and not of the pool; images without a group are never touched.
@@ -14,7 +16,7 @@ and not of the pool; images without a group are never touched.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from itertools import chain
 
 import numpy as np
@@ -53,7 +55,8 @@ def unit_keys(
 
     One entry per primary membership, all arrays (m,) int64: image id, group id, the
     image's own key (first 64 bits of its hash, signed), its pinned key, and the event that
-    pinned it (0 if it is not pinned). The key of the earliest pin wins; without one, the
+    pinned it (0 if it is not pinned). The earliest pin decides whose key is that of a member; else,
+    where what gave the key has left, the own key of the image pinned first; without any pin the
     smallest own key when read as unsigned.
     """
     members, first, image_index = np.unique(images, return_index=True, return_inverse=True)
@@ -61,9 +64,12 @@ def unit_keys(
         return members, members.copy()
     component = _components(image_index, groups, len(members))
     own, pins, by = own_keys[first], pinned_keys[first], pinned_by[first]
-    order = np.lexsort((own.view(np.uint64), by, by == 0, component))
-    leaders = order[np.unique(component[order], return_index=True)[1]]
-    key_of_component = np.where(by[leaders] > 0, pins[leaders], own[leaders])
+    order = np.argsort(own)
+    namesake = order[np.searchsorted(own[order], pins).clip(max=len(own) - 1)]
+    is_inside = (by > 0) & (own[namesake] == pins) & (component[namesake] == component)
+    ranked = np.lexsort((own.view(np.uint64), by, by == 0, ~is_inside, component))
+    leaders = ranked[np.unique(component[ranked], return_index=True)[1]]
+    key_of_component = np.where(is_inside[leaders], pins[leaders], own[leaders])
     return members, key_of_component[component]
 
 
@@ -288,24 +294,76 @@ def grouped_before(connection: Connection, grouping_id: int | None) -> IntArray:
     return np.unique(np.fromiter(connection.execute(query).scalars(), dtype=np.int64))
 
 
-def refresh_units(connection: Connection, former: IntArray) -> int:
-    """Derive units and splits of all images in groups, now or before; how many moved."""
+def refresh_units(
+    connection: Connection, former: IntArray, splits: SplitsSettings | None, seed: int
+) -> int:
+    """Derive units, pins and splits of all images in groups, now or before; how many moved."""
     images, keys = unit_keys(*_memberships(connection))
-    ungrouped = np.setdiff1d(former, images)
+    # Labelled images may have a key that an older version left them with.
+    pinned = sa.text("SELECT image_id FROM image_state WHERE pinned_split IS NOT NULL")
+    labelled = np.fromiter(connection.execute(pinned).scalars(), dtype=np.int64)
+    ungrouped = np.setdiff1d(np.union1d(former, labelled), images)
     rows = zip(images.tolist(), keys.tolist(), strict=True)
     emptied(connection, unit_of)
     fill(connection, unit_of, ({"image_id": i, "unit_key": key} for i, key in rows))
     fill(connection, unit_of, _own_units(connection, ungrouped))
     moved = [connection.execute(statement).rowcount for statement in _MOVE][-1]
+    released = _release_pins(connection)
     current = sa.select(Grouping.c.id).where(Grouping.c.is_current == 1)
     near = sa.select(Membership.c.image_id).where(Membership.c.grouping_id.in_(current)).distinct()
     emptied(connection, touched)
     connection.execute(sa.insert(touched).from_select(["image_id"], near))
     already = np.fromiter(connection.execute(sa.select(touched.c.image_id)).scalars(), np.int64)
-    missing = np.setdiff1d(former, already).tolist()
+    missing = np.setdiff1d(np.union1d(former, ungrouped), already).tolist()
     fill(connection, touched, ({"image_id": image_id} for image_id in missing))
     refresh_splits(connection)
+    if len(released):
+        emptied(connection, touched)
+        fill(connection, touched, ({"image_id": image_id} for image_id in released.tolist()))
+        pin_first_labels(connection, splits, seed)
     return moved
+
+
+_PINNED = sa.text("""
+SELECT image_id, unit_key, pinned_key, pinned_by, pinned_split FROM image_state
+WHERE pinned_split IS NOT NULL ORDER BY pinned_by
+""")
+
+_HAS_TAUGHT = sa.text("""
+SELECT t.image_id FROM touched t CROSS JOIN image_state s
+WHERE s.image_id = t.image_id AND s.pinned_split = 'train' AND EXISTS (
+    SELECT 1 FROM label_event e
+    WHERE e.image_id = t.image_id AND e.kind = 'assert' AND e.origin IN ('seed', 'review'))
+""")
+
+_UNPIN = sa.text("""
+UPDATE image_state SET pinned_split = NULL, pinned_key = NULL, pinned_by = NULL
+WHERE image_id IN (SELECT image_id FROM touched)
+""")
+
+
+def _release_pins(connection: Connection) -> IntArray:
+    """Unpin the images that were pinned by a unit they have left; which these are.
+
+    An image bound its unit if it was pinned first, with the same key and split. An image whose
+    label may have taught keeps its pin to training, or it could measure what it taught.
+    """
+    bound: list[int] = []
+    first_of_key: set[tuple[int, str]] = set()
+    first_of_unit: set[tuple[int, str]] = set()
+    for image_id, unit_key, pinned_key, _, split in connection.execute(_PINNED):
+        if (pinned_key, split) in first_of_key and (unit_key, split) not in first_of_unit:
+            bound.append(image_id)
+        first_of_key.add((pinned_key, split))
+        first_of_unit.add((unit_key, split))
+    emptied(connection, touched)
+    fill(connection, touched, ({"image_id": image_id} for image_id in bound))
+    taught = set(connection.execute(_HAS_TAUGHT).scalars())
+    released = [image_id for image_id in bound if image_id not in taught]
+    emptied(connection, touched)
+    fill(connection, touched, ({"image_id": image_id} for image_id in released))
+    connection.execute(_UNPIN)
+    return np.array(released, dtype=np.int64)
 
 
 def _memberships(
@@ -334,16 +392,9 @@ def _memberships(
     return images, groups, own, pinned, by
 
 
-def _own_units(connection: Connection, images: IntArray) -> list[dict[str, int]]:
-    """The units of images that are in no group any more: what was pinned, or their own."""
-    rows = []
-    query = sa.select(Image.c.id, Image.c.sha256, ImageState.c.pinned_key).join(
-        ImageState, ImageState.c.image_id == Image.c.id
-    )
+def _own_units(connection: Connection, images: IntArray) -> Iterator[dict[str, int]]:
+    """The units of images that are in no group: their own."""
+    query = sa.select(Image.c.id, Image.c.sha256)
     for ids in chunked(images.tolist(), CHUNK):
-        for image_id, sha256, pinned_key in connection.execute(
-            query.where(within(Image.c.id, ids))
-        ):
-            key = own_unit_key(sha256) if pinned_key is None else pinned_key
-            rows.append({"image_id": image_id, "unit_key": key})
-    return rows
+        for image_id, sha256 in connection.execute(query.where(within(Image.c.id, ids))):
+            yield {"image_id": image_id, "unit_key": own_unit_key(sha256)}

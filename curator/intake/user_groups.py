@@ -69,7 +69,7 @@ def group_by_csv(workspace: Workspace, file: Path) -> GroupReport:
             f"{problems.shown()}",
             "Mend these rows, or `curator add` the images that are missing, then try again.",
         )
-    return _replace(workspace.catalogue, named, {"file": str(file.absolute())})
+    return _replace(workspace, named, {"file": str(file.absolute())})
 
 
 def group_by_pattern(workspace: Workspace, pattern: str) -> GroupReport:
@@ -93,7 +93,7 @@ def group_by_pattern(workspace: Workspace, pattern: str) -> GroupReport:
             f"`{pattern}` matches no path in the catalogue, so there would be no groups.",
             "Paths are absolute: `curator queue random --size 5` shows some.",
         )
-    return _replace(workspace.catalogue, named, {_PATTERN: pattern})
+    return _replace(workspace, named, {_PATTERN: pattern})
 
 
 def refresh_user_groups(workspace: Workspace) -> None:
@@ -102,7 +102,7 @@ def refresh_user_groups(workspace: Workspace) -> None:
     pattern = None if standing is None else standing.details.get(_PATTERN)
     if isinstance(pattern, str):
         named = list(_captured(workspace.catalogue, re.compile(pattern)))
-        _replace(workspace.catalogue, named, {_PATTERN: pattern})
+        _replace(workspace, named, {_PATTERN: pattern})
 
 
 def _captured(catalogue: Catalogue, pattern: re.Pattern[str]) -> Iterator[tuple[str, int]]:
@@ -115,14 +115,22 @@ def _captured(catalogue: Catalogue, pattern: re.Pattern[str]) -> Iterator[tuple[
 
 
 def _replace(
-    catalogue: Catalogue, named: Iterable[tuple[str, int]], details: dict[str, str]
+    workspace: Workspace, named: Iterable[tuple[str, int]], details: dict[str, str]
 ) -> GroupReport:
     members, merged = _merged(named)
     records = (
         GroupRecord(name=printable(name), primary=tuple(sorted(members[name])))
         for name in sorted(members)
     )
-    report = replace_grouping(catalogue, GroupKind.USER, records, details=details)
+    catalogue, settings = workspace.catalogue, workspace.settings
+    report = replace_grouping(
+        catalogue,
+        GroupKind.USER,
+        records,
+        details=details,
+        splits=settings.splits,
+        seed=settings.runtime.seed,
+    )
     images = sum(len(ids) for ids in members.values())
     return GroupReport(
         groups=len(members),

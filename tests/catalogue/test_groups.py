@@ -185,6 +185,57 @@ def test_a_unit_that_comes_to_span_splits_keeps_pins_and_withholds_its_training_
     assert not list(checks.check_catalogue(catalogue))
 
 
+def test_a_unit_that_is_taken_apart_lets_its_images_go(catalogue: Catalogue) -> None:
+    add_images(catalogue, 8)
+    groups.replace_grouping(catalogue, PERCEPTUAL, [_group("a", 1, 2, 3, 4, 5)])
+    say(catalogue, 2, "positive", origin=Origin.SEED)
+    say(catalogue, 3, "negative", origin=Origin.SEED)
+    say(catalogue, 4, "positive", origin=Origin.CALIBRATION)
+    assert _splits(catalogue, 1, 2, 3, 4, 5) == [Split.TRAIN] * 5
+    groups.replace_grouping(catalogue, PERCEPTUAL, [_group("b", 1, 5)])
+    assert {image: _units(catalogue)[image] for image in (2, 3, 4)} == {
+        i: _own(i) for i in (2, 3, 4)
+    }
+    assert _splits(catalogue, 1, 2, 3, 4, 5) == [
+        None,
+        Split.TRAIN,
+        Split.TRAIN,
+        Split.CALIBRATION,
+        None,
+    ]
+    assert not list(checks.check_catalogue(catalogue))
+
+
+def test_what_has_taught_never_measures_whatever_the_groups(catalogue: Catalogue) -> None:
+    add_images(catalogue, 4)
+    groups.replace_grouping(catalogue, PERCEPTUAL, [_group("a", 1, 2, 3)])
+    say(catalogue, 1, "positive", origin=Origin.SEED)
+    say(catalogue, 2, "positive", origin=Origin.CALIBRATION)
+    say(catalogue, 2, "positive", origin=Origin.REVIEW)
+    groups.replace_grouping(catalogue, PERCEPTUAL, [])
+    assert _splits(catalogue, 2) == [Split.TRAIN], "its review taught: it may not calibrate now"
+    say(catalogue, 3, "negative", origin=Origin.CALIBRATION)
+    groups.replace_grouping(catalogue, USER, [_group("film", 1, 3)])
+    assert _splits(catalogue, 1, 3) == [Split.WITHHELD, Split.CALIBRATION]
+    assert not list(checks.check_catalogue(catalogue))
+
+
+def test_a_seed_that_was_bound_to_calibration_trains_once_it_is_free(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 40)
+    groups.replace_grouping(catalogue, PERCEPTUAL, [_group("a", *ids)])
+    say(catalogue, 1, "positive", origin=Origin.CALIBRATION)
+    say(catalogue, ids[1:], "positive", origin=Origin.SEED)
+    assert set(_splits(catalogue, *ids)) == {Split.CALIBRATION}
+    shares = SplitsSettings(test_share=0.5)
+    groups.replace_grouping(catalogue, PERCEPTUAL, [], splits=shares, seed=1)
+    assert _splits(catalogue, 1) == [Split.CALIBRATION], "it bound the others: its pin is its own"
+    drawn = _splits(catalogue, *ids[1:])
+    assert set(drawn) == {Split.TRAIN, Split.TEST}
+    below = share_rank(np.array([_own(i) for i in ids[1:]]), 1) < 0.5
+    assert [split is Split.TEST for split in drawn] == below.tolist()
+    assert not list(checks.check_catalogue(catalogue))
+
+
 def test_shares_set_whole_units_aside_by_chance_that_repeats(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 300)
     some = [_group(f"g{i}", *ids[3 * i : 3 * i + 3]) for i in range(100)]
@@ -209,21 +260,25 @@ def test_blind_labels_are_not_shared_out(catalogue: Catalogue) -> None:
 
 @given(
     st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), unique=True, min_size=1),
-    st.dictionaries(st.integers(0, 12), st.integers(1, 50)),
+    st.dictionaries(st.integers(0, 12), st.tuples(st.integers(1, 50), st.integers(0, 14))),
 )
 def test_unit_keys_equal_a_plain_search(
-    pairs: list[tuple[int, int]], pinned: dict[int, int]
+    pairs: list[tuple[int, int]], pinned: dict[int, tuple[int, int]]
 ) -> None:
-    """Against a flood fill, with keys that are negative as signed numbers, too."""
-    own = {image: (image * 0x9E3779B97F4A7C15 + 1) % (1 << 64) for image in range(13)}
+    """Against a flood fill, with keys that are negative as signed numbers, too.
+
+    `pinned` maps an image to when it was pinned and whose key it got, members of its unit or not.
+    """
+    own = {image: (image * 0x9E3779B97F4A7C15 + 1) % (1 << 64) for image in range(15)}
     signed = {image: key - (1 << 64) if key >> 63 else key for image, key in own.items()}
+    moment = {image: 100 * when + image for image, (when, _) in pinned.items()}
     images, numbers = (np.array(values, dtype=np.int64) for values in zip(*pairs, strict=True))
     members, keys = unit_keys(
         images,
         numbers,
         np.array([signed[i] for i, _ in pairs]),
-        np.array([1000 + i if i in pinned else 0 for i, _ in pairs]),
-        np.array([100 * pinned[i] + i if i in pinned else 0 for i, _ in pairs]),
+        np.array([signed[pinned[i][1]] if i in pinned else 0 for i, _ in pairs]),
+        np.array([moment.get(i, 0) for i, _ in pairs]),
     )
     for image, key in zip(members.tolist(), keys.tolist(), strict=True):
         unit, edge = {image}, {image}
@@ -231,12 +286,15 @@ def test_unit_keys_equal_a_plain_search(
             held = {group for member, group in pairs if member in edge}
             edge = {member for member, group in pairs if group in held} - unit
             unit |= edge
-        labelled = [member for member in unit if member in pinned]
-        if labelled:
-            first = min(labelled, key=lambda member: 100 * pinned[member] + member)
-            assert key == 1000 + first
+        labelled = sorted(unit & pinned.keys(), key=moment.__getitem__)
+        inside = [member for member in labelled if pinned[member][1] in unit]
+        if inside:
+            assert key == signed[pinned[inside[0]][1]]
+        elif labelled:
+            assert key == signed[labelled[0]]
         else:
             assert key == signed[min(unit, key=own.__getitem__)]
+        assert key in {signed[member] for member in unit}, "two units may share a key"
 
 
 def test_the_rule_for_splits() -> None:
