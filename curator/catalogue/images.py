@@ -48,6 +48,7 @@ from curator.catalogue.models import (
     Source,
 )
 from curator.catalogue.pool import IS_USABLE, id_ranges
+from curator.catalogue.sqlite import insert_or_update
 from curator.errors import DataError
 
 _FORMS: tuple[Literal["NFC"], Literal["NFD"]] = ("NFC", "NFD")
@@ -522,6 +523,14 @@ def signatures(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, byte
             in_chunk = query.where(within(ImageSignature.c.image_id, ids))
             small_pictures.update(connection.execute(in_chunk).all())
     return small_pictures
+
+
+def store_signatures(catalogue: Catalogue, new: Mapping[int, bytes]) -> None:
+    """Replace the signatures of these images: image id → signature."""
+    if new:
+        rows = [{"image_id": i, "signature": content} for i, content in new.items()]
+        with catalogue.write() as connection:
+            connection.execute(insert_or_update(ImageSignature, "image_id", ["signature"]), rows)
 
 
 def small_side_quantile(catalogue: Catalogue, *, share: float = 0.5) -> int | None:

@@ -27,6 +27,7 @@ from curator.base.vocabulary import (
 )
 from curator.catalogue.bulk import CHUNK, Query, chunked, column, columns, within
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.groups import contradicted
 from curator.catalogue.models import (
     Block,
     FeatureRow,
@@ -104,12 +105,15 @@ def pool_chunks(
     """All usable images in order of ids, at most `size` a chunk, in short transactions.
 
     Without a feature set (None) or with `with_features_only=False`, images without a
-    feature row are there too.
+    feature row are there too. Near-duplicates labelled both ways are conflicts.
     """
     query = _select_pool(feature_set_id, with_features_only and feature_set_id is not None)
+    with catalogue.read() as connection:
+        conflicts = contradicted(connection)
     for inside in id_ranges(catalogue, size):
         with catalogue.read() as connection:
             chunk = _pool_chunk(connection, query.where(inside))
+        chunk.standing[np.isin(chunk.image_ids, conflicts)] = code_of(CurrentLabel.CONFLICT)
         if len(chunk.image_ids):
             yield chunk
 
@@ -178,7 +182,10 @@ def pool_size(catalogue: Catalogue) -> int:
 
 
 def human_labels(catalogue: Catalogue, feature_set_id: int | None) -> HumanLabels:
-    """Every current human label of a usable image, in one consistent view."""
+    """Every current human label of a usable image, in one consistent view.
+
+    Near-duplicates labelled both ways are conflicts: nobody knows which label is right.
+    """
     with catalogue.read() as connection:
         arrays = columns(
             connection,
@@ -186,6 +193,8 @@ def human_labels(catalogue: Catalogue, feature_set_id: int | None) -> HumanLabel
             *(np.int64, np.int64, np.int64, np.int64),
             *(np.int8, np.int8, np.int8, np.int8, np.bool_),
         )
+        conflicts = contradicted(connection)
+    arrays[4][np.isin(arrays[0], conflicts)] = code_of(CurrentLabel.CONFLICT)
     order = np.argsort(arrays[0])
     ids, feature_rows, units, sources, standing, origin, method, split, confirmed = (
         each[order] for each in arrays

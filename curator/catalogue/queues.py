@@ -29,6 +29,7 @@ from curator.catalogue.bulk import Query, column, within
 from curator.catalogue.claims import is_claimed
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import LIES_SOMEWHERE
+from curator.catalogue.groups import CONTRADICTED
 from curator.catalogue.models import (
     Audit,
     AuditItem,
@@ -88,7 +89,8 @@ _BASES = {
     BaseQueue.UNLABELLED: "image_state.standing IS NULL",
     BaseQueue.PROMOTED: "image_state.origin = 'promoted'",
     BaseQueue.WITHOUT_HUMAN: "(image_state.standing IS NULL OR image_state.origin = 'promoted')",
-    BaseQueue.CONFLICT: "image_state.standing = 'conflict'",
+    BaseQueue.CONFLICT: "(image_state.standing = 'conflict'"
+    f" OR image_state.image_id IN ({CONTRADICTED}))",
 }
 # The plus sign keeps the index on labels out, so that the one in order is walked.
 _AND_USABLE = " AND +image_state.usable = 1"
@@ -319,15 +321,17 @@ def suspects(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FIL
 
 
 def conflicts(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
-    """Images whose human labels contradict each other, by id."""
-    query = sa.select(ImageState.c.image_id).where(
-        ImageState.c.standing == CurrentLabel.CONFLICT,
-        ImageState.c.usable == 1,
-        *_passes(leave_out),
-    )
+    """Images whose human labels contradict each other or those of near-duplicates, by id.
+
+    Near-duplicates come one after the other, after the images that are contradicted themselves.
+    """
+    state, of_copies = ImageState.c, sa.text(f"image_state.image_id IN ({CONTRADICTED})")
+    query = sa.select(state.image_id).where(state.usable == 1, *_passes(leave_out))
+    own = query.where(state.standing == CurrentLabel.CONFLICT).order_by(state.image_id)
+    copies = query.where(of_copies).order_by(state.unit_key, state.image_id)
     with catalogue.read() as connection:
-        ordered = query.order_by(ImageState.c.image_id).limit(size)
-        return list(connection.execute(ordered).scalars())
+        ids = list(connection.execute(own.limit(size)).scalars())
+        return ids + list(connection.execute(copies.limit(size - len(ids))).scalars())
 
 
 def quarantined(catalogue: Catalogue, *, size: int, reason: Quarantine | None = None) -> list[int]:

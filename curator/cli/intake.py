@@ -135,12 +135,24 @@ def _added(report: AddReport, classes: ClassesSettings) -> Iterator[str]:
     if report.conflicts:
         yield f"  {count(report.conflicts, 'image')} labelled both ways: curator review conflict"
     if report.near_duplicate_groups:
-        yield (
-            f"  {count(report.near_duplicate_images, 'image')} are near-duplicates, in"
-            f" {count(report.near_duplicate_groups, 'group')}"
-        )
+        yield near_duplicates(report.near_duplicate_images, report.near_duplicate_groups)
+    if report.near_duplicates_dissolved:
+        yield dissolved_groups(report.near_duplicates_dissolved)
     for folder in report.unreadable_folders:
         yield f"  no right to read the folder {shown(folder)}"
+
+
+def near_duplicates(images: int, groups: int) -> str:
+    """How many near-duplicates there are, as `add` and `config` say it."""
+    return f"  {count(images, 'image')} are near-duplicates, in {count(groups, 'group')}"
+
+
+def dissolved_groups(images: int) -> str:
+    """How many images look the same in groups that are too large."""
+    return (
+        f"  {count(images, 'image')} look the same in groups too large for copies, so they are not"
+        " grouped (duplicates.largest_group)"
+    )
 
 
 def _reasons(reasons: Mapping[Any, int]) -> str:

@@ -68,12 +68,16 @@ def config(
 ) -> None:
     """Show settings, or change them in curator.toml with its comments kept.
 
+    A change of `duplicates` takes effect at once: near-duplicates are grouped again.
+
     Examples: curator config promotion; curator config promotion.promote_above=0.98
     """
+    from curator.cli.intake import dissolved_groups, near_duplicates
     from curator.maintenance.config import show_settings
     from curator.settings.file import section_models, setting_keys, write_settings
 
-    root = invocation(context).root()
+    call = invocation(context)
+    root = call.root()
     arguments = settings or []
     changes = dict(entry.split("=", 1) for entry in arguments if "=" in entry)
     keys = [entry for entry in arguments if "=" not in entry]
@@ -90,6 +94,13 @@ def config(
         )
     if changes:
         write_settings(root, changes)
+    near = None
+    if any(key.startswith("duplicates.") for key in changes):
+        from curator.intake.near_duplicates import regroup
+
+        # At once: whoever changes these wants other groups, not a surprise at the next round.
+        with call.workspace() as workspace:
+            near = regroup(workspace, progress=call.progress())
     rows = show_settings(root, list(changes) or keys)
     if json:
         emit_json(rows)
@@ -99,3 +110,7 @@ def config(
         emit(strong(shown(line)) if row.value != row.default else shown(line))
         if keys or changes:
             emit(f"    {row.meaning} Takes {row.values}; default {row.default}.")
+    if near is not None:
+        emit(near_duplicates(near.images, near.groups))
+        if near.dissolved:
+            emit(dissolved_groups(near.dissolved))

@@ -70,7 +70,7 @@ CHUNK_FILES = 512
 CHUNK_SECONDS = 2.0
 """A chunk is recorded when it has this many files, or when this much time has passed."""
 
-CATALOGUE_BYTES = 1_500
+CATALOGUE_BYTES = 5_300
 """What an image takes in the catalogue with its indexes and its signature, about."""
 
 SAMPLE_FILES = 10
@@ -102,6 +102,7 @@ class AddReport:
     missing: int
     near_duplicate_groups: int
     near_duplicate_images: int
+    near_duplicates_dissolved: int
     quarantined: Mapping[Quarantine, int]
     other_files: int
     ignored: Mapping[str, int]
@@ -169,6 +170,7 @@ def add(
         missing=counts.missing,
         near_duplicate_groups=near.groups,
         near_duplicate_images=near.images,
+        near_duplicates_dissolved=near.dissolved,
         quarantined=dict(sorted(counts.quarantined.items())),
         other_files=counts.other_files,
         ignored=dict(sorted(counts.ignored.items())),

@@ -31,7 +31,12 @@ from curator.imaging.opening import (
     shrunk,
 )
 from curator.imaging.problems import ImageProblem
-from curator.intake.near_duplicates import perceptual_hash, shrunk_for_comparing, signature
+from curator.intake.likeness import (
+    compared_side,
+    perceptual_hash,
+    shrunk_for_comparing,
+    signature,
+)
 from curator.settings.sections import IngestSettings
 
 _ATTEMPTS = 3
@@ -39,8 +44,6 @@ _PAUSE_SECONDS = 0.05
 _HEAD_BYTES = 65_536
 _PIECE_BYTES = 4_194_304
 _BIG_FILE_BYTES = 64_000_000
-_COMPARED_SIDE = 384
-"""Near-duplicates are compared at this many pixels at least, whatever the preview size."""
 
 _big_file = threading.Lock()
 
@@ -65,11 +68,9 @@ def _decode(
     if isinstance(content, ImageProblem):
         return _unusable(stamp, sha256, content)
     try:
-        cover = max(ingest.preview_size, _COMPARED_SIDE)
-        whole = decode_whole(content, ingest, cover=cover)
+        whole = decode_whole(content, ingest, cover=compared_side(ingest))
     except ImageProblem as problem:
         return _unusable(stamp, sha256, problem)
-    small = shrunk_for_comparing(whole.pixels)
     return InspectedFile(
         stamp=stamp,
         sha256=sha256,
@@ -77,8 +78,8 @@ def _decode(
         height=whole.height,
         format=whole.format,
         mode=whole.mode,
-        perceptual_hash=perceptual_hash(small),
-        signature=signature(small),
+        perceptual_hash=perceptual_hash(shrunk_for_comparing(whole.pixels)),
+        signature=signature(whole.pixels),
         preview=encode_preview(whole.pixels, ingest.preview_size, ingest.preview_quality),
     )
 

@@ -1,128 +1,56 @@
-"""Near-duplicates: what pictures are compared by, and groups of those that are alike.
+"""Near-duplicates: groups of pictures that are the same picture.
 
-The 64-bit pHash proposes pairs (a radius search that is not quadratic). It says which of the low
-frequencies of a 32x32 grey picture lie above their median, bit for bit as the library imagehash
-does, in half the time. It is blunt: many a garment has an unlike one nearby. A signature confirms
-them: a 16x16 grey picture, shifted and scaled to mean 0 and standard deviation 1, with the mean
-colour beside it. Scaling by its own contrast makes it insensitive to brightness and sharp on
-pictures with little contrast; triangle filtering makes it insensitive to resizing.
-
-Pictures are grouped in the order of their SHA-256: one that is near no representative becomes a
-representative, the others belong to the nearest one. So all members of a group are near its
-representative, and the result depends on the set of pictures alone, not on the order in which
-they were added. A picture near several representatives is recorded with each of them. Groups are
-computed again from the whole set whenever it changed.
+Pairs are proposed by pHash, a radius search that is not quadratic, and confirmed by signatures
+(`likeness.py`). Pictures are grouped in the order of their SHA-256: one that is near no
+representative becomes a representative, the others belong to the nearest one. So all members of a
+group are near its representative, and the result depends on the set of pictures alone, not on the
+order in which they were added. A picture near several representatives is recorded with each of
+them. Groups are computed again from the whole set whenever it changed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
+import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from curator.base.arrays import BoolArray, IntArray
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import GroupKind
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.groups import GroupRecord, current_grouping, replace_grouping
-from curator.catalogue.images import hash_chunks, image_chunks, signatures
+from curator.catalogue.images import (
+    ImageDetails,
+    hash_chunks,
+    image_chunks,
+    image_details,
+    signatures,
+    store_signatures,
+)
+from curator.imaging.opening import decode_whole, read_file
+from curator.imaging.problems import ImageProblem
+from curator.intake.likeness import (
+    OUTLINE_SIDE,
+    OUTLINE_STEPS,
+    SIGNATURE_BYTES,
+    compared_side,
+    near,
+    outlines,
+    signature,
+)
+from curator.intake.parallel import ordered_map
 from curator.settings.sections import DuplicatesSettings
 from curator.workspace import STATE_FOLDER, Workspace
 
-SIDE = 16
-STEPS = 32
-"""Signature values per standard deviation."""
-COLOUR_BYTES = 3
-SIGNATURE_BYTES = COLOUR_BYTES + SIDE * SIDE
-
-FLAT_CONTRAST = 2.0
-"""Grey levels of standard deviation below which a picture counts as flat."""
-MEAN_TOLERANCE = 32
-"""Grey levels by which the mean brightness of near-duplicates may differ."""
-HUE_TOLERANCE = 12
-"""Levels by which the mean colours may differ once brightness is taken out."""
-
-_SMALL_SIDE = 128
-_HASH_SIDE, _OVERSAMPLING = 8, 4
-
-
-def shrunk_for_comparing(pixels: Image.Image) -> Image.Image:
-    """The picture with a shorter side of 128 to 255 pixels where it is larger."""
-    factor = min(pixels.size) // _SMALL_SIDE
-    return pixels.reduce(factor) if factor > 1 else pixels
-
-
-def perceptual_hash(small: Image.Image) -> int:
-    """The 64-bit pHash of a picture as an unsigned integer.
-
-    Krawetz (2011), "Looks like it", with the median over all 64 coefficients.
-    """
-    side = _HASH_SIDE * _OVERSAMPLING
-    grey = small.convert("L").resize((side, side), Image.Resampling.LANCZOS)
-    values = np.asarray(grey, dtype=np.float64)
-    waves = _low_waves()
-    # Without BLAS, whose threads cost more than this product; rounded, so that the noise of
-    # arithmetic stays out of flat pictures.
-    rows = np.einsum("wi,ij->wj", waves, values)
-    frequencies = np.round(np.einsum("wj,vj->wv", rows, waves), 6)
-    middle = np.partition(frequencies, (31, 32), axis=None)
-    bits = np.packbits(frequencies > (middle[31] + middle[32]) / 2)
-    return int.from_bytes(bits.tobytes(), "big")
-
-
-@cache
-def _low_waves() -> NDArray[np.float64]:
-    """The first eight rows of the cosine transform (type II, not normalised), (8, 32)."""
-    from scipy.fft import dct
-
-    whole = dct(np.eye(_HASH_SIDE * _OVERSAMPLING), axis=0)
-    return np.asarray(whole[:_HASH_SIDE], dtype=np.float64)
-
-
-def signature(small: Image.Image) -> bytes:
-    """Mean red, green and blue, then 16x16 values of the normalised grey picture.
-
-    259 bytes: three unsigned, then signed ones in steps of 1/32 standard deviation.
-    """
-    triangle = Image.Resampling.BILINEAR
-    grey = small.convert("L").convert("F")
-    values = np.asarray(grey.resize((SIDE, SIDE), triangle)).ravel()
-    centred = values - values.sum() / values.size
-    contrast = max(math.sqrt(np.square(centred).sum() / values.size), FLAT_CONTRAST)
-    steps = np.rint(centred * (STEPS / contrast)).clip(-127, 127).astype(np.int8)
-    colour = small.resize((1, 1), Image.Resampling.BOX)
-    return bytes(colour.tobytes() + steps.tobytes())
-
-
-def near(
-    first: NDArray[np.uint8], second: NDArray[np.uint8], tolerance: float
-) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Whether signatures are near each other row by row, and their distances.
-
-    Both have shape (n, 259). The distance is the root mean square of the difference in
-    standard deviations; it is sqrt(2 (1 - r)) for pictures with correlation r.
-    """
-    steps = first[:, COLOUR_BYTES:].view(np.int8).astype(np.int16)
-    steps -= second[:, COLOUR_BYTES:].view(np.int8)
-    squares = np.einsum("ij,ij->i", steps, steps, dtype=np.int64)
-    distance = np.sqrt(squares / (SIDE * SIDE)).astype(np.float32) / STEPS
-    colour = first[:, :COLOUR_BYTES].astype(np.int16) - second[:, :COLOUR_BYTES]
-    brightness = colour.mean(axis=1)
-    hue = np.abs(colour - brightness[:, None]).max(axis=1)
-    same_colour = (np.abs(brightness) <= MEAN_TOLERANCE) & (hue <= HUE_TOLERANCE)
-    return (distance <= tolerance) & same_colour, distance
-
-
-ALGORITHM = "phash64-signature16-leaders-1"
+ALGORITHM = "phash64-local40-leaders-2"
 """Changes whenever the same pictures would be grouped otherwise."""
 
 SAME_HASH_LIMIT = 256
@@ -130,6 +58,15 @@ SAME_HASH_LIMIT = 256
 
 A bound on the work where thousands of unlike pictures (blank scans) have equal hashes.
 """
+
+NEAREST_LIMIT = 16
+"""Most representatives that a picture is compared with in full, those most like it.
+
+A bound on the work where thousands of pictures by one camera resemble each other.
+"""
+
+OUTLINE_TOLERANCE = 0.35
+"""Root mean square by which 10x10 outlines may differ; a crop of 2% moves them by up to 0.2."""
 
 _CHUNK = 1024
 _MOST_FOUND = 2_000_000
@@ -165,20 +102,23 @@ def find_groups(
     sha256: NDArray[np.uint8],
     hashes: NDArray[np.uint64],
     signatures: NDArray[np.uint8],
+    duplicates: DuplicatesSettings,
     *,
-    radius: int,
-    tolerance: float,
     advance: Advance = lambda count: None,
 ) -> list[NearGroup]:
     """All groups of two or more near-duplicates, by the SHA-256 of their representatives.
 
-    `sha256` has shape (n, 32), `hashes` (n,), `signatures` (n, 259) and may be a memory
-    map; SHA-256s are distinct. `radius` is in bits, 0 to 8, `tolerance` in standard
-    deviations. `advance` gets the number of pictures that were dealt with.
+    `sha256` has shape (n, 32), `hashes` (n,), `signatures` (n, 4050) and may be a memory
+    map; SHA-256s are distinct. `advance` gets the number of pictures that were dealt with.
     """
     words = np.ascontiguousarray(sha256).view(">u8")
     order = np.lexsort(words.T[::-1])
-    ranked = _Ranked(hashes[order], signatures, order, tolerance, _Index(radius))
+    shapes = np.empty((len(order), OUTLINE_SIDE * OUTLINE_SIDE), np.int8)
+    for start in range(0, len(order), _SIGNATURES_AT_ONCE):
+        rows = order[start : start + _SIGNATURES_AT_ONCE]
+        shapes[start : start + _SIGNATURES_AT_ONCE] = outlines(signatures[rows])
+    index = _Index(duplicates.hash_radius)
+    ranked = _Ranked(hashes[order], signatures, shapes, order, duplicates, index)
     leads = _choose_representatives(ranked, advance)
     pairs = _attach(ranked, np.flatnonzero(~leads))
     return list(_groups(pairs, order))
@@ -238,25 +178,45 @@ class _Ranked:
 
     hashes: NDArray[np.uint64]
     signatures: NDArray[np.uint8]
+    outlines: NDArray[np.int8]
     order: IntArray
-    tolerance: float
+    duplicates: DuplicatesSettings
     index: _Index
 
-    def confirm(self, first: IntArray, second: IntArray) -> _Pairs:
-        """Those of the proposed pairs whose signatures are near."""
+    def confirm(self, picture: IntArray, other: IntArray) -> _Pairs:
+        """Those of the proposed pairs whose signatures are near.
+
+        Of the others that are proposed for a picture, the few most like it are looked at.
+        """
+        picture, other = self._most_alike(picture, other)
         rows: list[IntArray] = []
-        distances: list[NDArray[np.float32]] = []
-        for start in range(0, len(first), _PAIRS_AT_ONCE):
+        differences: list[NDArray[np.float32]] = []
+        for start in range(0, len(picture), _PAIRS_AT_ONCE):
             chunk = slice(start, start + _PAIRS_AT_ONCE)
-            left = self.signatures[self.order[first[chunk]]]
-            right = self.signatures[self.order[second[chunk]]]
-            are_near, distance = near(left, right, self.tolerance)
+            left = self.signatures[self.order[picture[chunk]]]
+            right = self.signatures[self.order[other[chunk]]]
+            are_near, difference = near(left, right, self.duplicates)
             rows.append(start + np.flatnonzero(are_near))
-            distances.append(distance[are_near])
+            differences.append(difference[are_near])
         if not rows:
-            return _Pairs(first[:0], second[:0], np.empty(0, np.float32))
+            return _Pairs(picture[:0], other[:0], np.empty(0, np.float32))
         confirmed = np.concatenate(rows)
-        return _Pairs(first[confirmed], second[confirmed], np.concatenate(distances))
+        return _Pairs(picture[confirmed], other[confirmed], np.concatenate(differences))
+
+    def _most_alike(self, picture: IntArray, other: IntArray) -> tuple[IntArray, IntArray]:
+        squares = np.empty(len(picture), np.int64)
+        for start in range(0, len(picture), _PAIRS_AT_ONCE):
+            chunk = slice(start, start + _PAIRS_AT_ONCE)
+            steps = self.outlines[picture[chunk]].astype(np.int16)
+            steps -= self.outlines[other[chunk]]
+            squares[chunk] = np.einsum("ij,ij->i", steps, steps, dtype=np.int64)
+        limit = (OUTLINE_TOLERANCE * OUTLINE_STEPS * OUTLINE_SIDE) ** 2
+        rows = np.flatnonzero(squares <= limit)
+        rows = rows[np.lexsort((other[rows], squares[rows], picture[rows]))]
+        _, first, counts = np.unique(picture[rows], return_index=True, return_counts=True)
+        rank = np.arange(len(rows)) - np.repeat(first, counts)
+        rows = rows[rank < NEAREST_LIMIT]
+        return picture[rows], other[rows]
 
     def near_representatives(self, positions: IntArray) -> Iterator[_Pairs]:
         """Confirmed pairs (position, representative) of these positions, in portions."""
@@ -273,22 +233,29 @@ def _choose_representatives(ranked: _Ranked, advance: Advance) -> BoolArray:
         for pairs in ranked.near_representatives(positions):
             leads[pairs.first] = False
         rest = positions[leads[positions]]
-        within = _pairs_within(ranked, rest)
-        for first, second in zip(within.first.tolist(), within.second.tolist(), strict=True):
-            if leads[first]:
-                leads[second] = False
+        _choose_within(ranked, rest, leads)
         new_leads = rest[leads[rest]]
         ranked.index.add(new_leads, ranked.hashes[new_leads])
         advance(len(positions))
     return leads
 
 
-def _pairs_within(ranked: _Ranked, positions: IntArray) -> _Pairs:
-    """Confirmed pairs among a few positions, the earlier one first, ascending."""
+def _choose_within(ranked: _Ranked, positions: IntArray, leads: BoolArray) -> None:
+    """Choose among a few positions, in their order; a few at once, as the earlier ones decide."""
     hashes = ranked.hashes[positions]
     differing_bits = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
-    first, second = np.nonzero(np.triu(differing_bits <= ranked.index.radius, k=1))
-    return ranked.confirm(positions[first], positions[second])
+    later, earlier = np.nonzero(np.tril(differing_bits <= ranked.index.radius, k=-1))
+    edges = np.searchsorted(later, np.arange(0, len(positions) + NEAREST_LIMIT, NEAREST_LIMIT))
+    for start, end in pairwise(edges.tolist()):
+        proposed = leads[positions[earlier[start:end]]]
+        if not proposed.any():
+            continue
+        first = positions[later[start:end][proposed]]
+        second = positions[earlier[start:end][proposed]]
+        pairs = ranked.confirm(first, second)
+        for picture, lead in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
+            if leads[lead]:
+                leads[picture] = False
 
 
 def _attach(ranked: _Ranked, members: IntArray) -> _Pairs:
@@ -327,32 +294,47 @@ def _as_bytes(hashes: NDArray[np.uint64]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegroupReport:
-    """The current near-duplicates: groups of two or more, and the images in them."""
+    """The current near-duplicates: groups of two or more, and the images in them.
+
+    `dissolved` images look the same in groups that were too large to be copies.
+    """
 
     groups: int
     images: int
+    dissolved: int
     recomputed: bool
 
 
 def regroup(workspace: Workspace, *, progress: Progress = SILENT) -> RegroupReport:
     """Bring the groups of near-duplicates up to date; quick if they are.
 
-    They follow from the usable images and the settings `duplicates.*` alone.
+    They follow from the usable images and the settings `duplicates.*` alone. Signatures that an
+    older version made are made again from the files.
     """
-    catalogue = workspace.catalogue
-    inputs = _inputs(catalogue, workspace.settings.duplicates)
+    catalogue, settings = workspace.catalogue, workspace.settings
+    inputs = _inputs(catalogue, settings.duplicates)
     current = current_grouping(catalogue, GroupKind.PERCEPTUAL)
     if current is not None and dict(current.details).get("inputs") == inputs:
         return RegroupReport(
             groups=current.groups,
             images=int(current.details.get("images", current.members)),
+            dissolved=int(current.details.get("dissolved", 0)),
             recomputed=False,
         )
-    groups = list(_find(workspace, progress)) if workspace.settings.duplicates.enabled else []
+    groups, dissolved = _find(workspace, progress) if settings.duplicates.enabled else ([], 0)
     images = len({image_id for group in groups for image_id in (*group.primary, *group.secondary)})
-    details = {"inputs": inputs, "images": images}
-    report = replace_grouping(catalogue, GroupKind.PERCEPTUAL, groups, details=details)
-    return RegroupReport(groups=report.grouping.groups, images=images, recomputed=True)
+    details = {"inputs": inputs, "images": images, "dissolved": dissolved}
+    report = replace_grouping(
+        catalogue,
+        GroupKind.PERCEPTUAL,
+        groups,
+        details=details,
+        splits=settings.splits,
+        seed=settings.runtime.seed,
+    )
+    return RegroupReport(
+        groups=report.grouping.groups, images=images, dissolved=dissolved, recomputed=True
+    )
 
 
 def _inputs(catalogue: Catalogue, duplicates: DuplicatesSettings) -> dict[str, Any]:
@@ -362,58 +344,94 @@ def _inputs(catalogue: Catalogue, duplicates: DuplicatesSettings) -> dict[str, A
         pool.update(image_ids.astype("<i8").tobytes())
     return {
         "algorithm": ALGORITHM,
-        "enabled": duplicates.enabled,
-        "hash_radius": duplicates.hash_radius,
-        "pixel_tolerance": duplicates.pixel_tolerance,
+        **duplicates.model_dump(),
         "pool": pool.hexdigest(),
     }
 
 
-def _find(workspace: Workspace, progress: Progress) -> Iterator[GroupRecord]:
+def _find(workspace: Workspace, progress: Progress) -> tuple[list[GroupRecord], int]:
+    """The groups to record, and how many images were in groups that were too large."""
     duplicates = workspace.settings.duplicates
     chunks = list(hash_chunks(workspace.catalogue))
     if not chunks:
-        return
+        return [], 0
     image_ids = np.concatenate([chunk.image_ids for chunk in chunks])
     sha256 = np.concatenate([chunk.sha256 for chunk in chunks])
     hashes = np.concatenate([chunk.hashes for chunk in chunks])
-    with (
-        tempfile.TemporaryFile(dir=workspace.root / STATE_FOLDER) as scratch,
-        progress.stage("near-duplicates", total=len(image_ids)) as stage,
-    ):
-        pictures = np.memmap(
-            scratch, dtype=np.uint8, mode="w+", shape=(len(image_ids), SIGNATURE_BYTES)
-        )
-        signed = _load_signatures(workspace.catalogue, image_ids, pictures)
-        groups = find_groups(
-            sha256[signed],
-            hashes[signed],
-            pictures if signed.all() else pictures[signed],
-            radius=duplicates.hash_radius,
-            tolerance=duplicates.pixel_tolerance,
-            advance=stage.advance,
-        )
+    shape = (len(image_ids), SIGNATURE_BYTES)
+    with tempfile.TemporaryFile(dir=workspace.root / STATE_FOLDER) as scratch:
+        pictures = np.memmap(scratch, dtype=np.uint8, mode="w+", shape=shape)
+        signed = _load_signatures(workspace, image_ids, pictures, progress)
+        with progress.stage("near-duplicates", total=len(image_ids)) as stage:
+            groups = find_groups(
+                sha256[signed],
+                hashes[signed],
+                pictures if signed.all() else pictures[signed],
+                duplicates,
+                advance=stage.advance,
+            )
     image_ids, sha256 = image_ids[signed], sha256[signed]
-    for group in groups:
-        yield GroupRecord(
+    records = [
+        GroupRecord(
             name=sha256[group.representative].tobytes().hex()[:16],
             primary=tuple(image_ids[list(group.members)].tolist()),
             secondary=tuple(image_ids[list(group.secondary)].tolist()),
             representative_id=int(image_ids[group.representative]),
         )
+        for group in groups
+        if len(group.members) <= duplicates.largest_group
+    ]
+    too_large = (len(g.members) for g in groups if len(g.members) > duplicates.largest_group)
+    return records, sum(too_large)
 
 
 def _load_signatures(
-    catalogue: Catalogue, image_ids: IntArray, pictures: NDArray[np.uint8]
+    workspace: Workspace, image_ids: IntArray, pictures: NDArray[np.uint8], progress: Progress
 ) -> BoolArray:
-    """Fill in the signatures row by row; which images have one."""
+    """Fill in the signatures row by row; which images have one.
+
+    Those that are missing, or of the form of an older version, are made from the images' files.
+    An image whose files are gone is compared with nothing.
+    """
     signed = np.zeros(len(image_ids), np.bool_)
-    for start in range(0, len(image_ids), _SIGNATURES_AT_ONCE):
-        chunk = image_ids[start : start + _SIGNATURES_AT_ONCE].tolist()
-        stored = signatures(catalogue, chunk)
-        for row, image_id in enumerate(chunk, start=start):
+
+    def fill(rows: IntArray, stored: Mapping[int, bytes]) -> None:
+        for row, image_id in zip(rows.tolist(), image_ids[rows].tolist(), strict=True):
             content = stored.get(image_id, b"")
             if len(content) == SIGNATURE_BYTES:
                 pictures[row] = np.frombuffer(content, np.uint8)
                 signed[row] = True
+
+    for start in range(0, len(image_ids), _SIGNATURES_AT_ONCE):
+        rows = np.arange(start, min(start + _SIGNATURES_AT_ONCE, len(image_ids)))
+        fill(rows, signatures(workspace.catalogue, image_ids[rows].tolist()))
+    unsigned = np.flatnonzero(~signed)
+    if len(unsigned):
+        with progress.stage("compare images", total=len(unsigned)) as stage:
+            for start in range(0, len(unsigned), _CHUNK):
+                rows = unsigned[start : start + _CHUNK]
+                fill(rows, _renewed_signatures(workspace, image_ids[rows].tolist()))
+                stage.advance(len(rows))
     return signed
+
+
+def _renewed_signatures(workspace: Workspace, image_ids: list[int]) -> dict[int, bytes]:
+    """Make and store the signatures of these images, as far as their files are there."""
+    ingest = workspace.settings.ingest
+
+    def sign(image: ImageDetails) -> tuple[int, bytes]:
+        for location in image.locations:
+            try:
+                content = read_file(location.path, ingest.max_bytes)
+                if hashlib.sha256(content).digest() == image.sha256:
+                    whole = decode_whole(content, ingest, cover=compared_side(ingest))
+                    return image.image_id, signature(whole.pixels)
+            except ImageProblem:
+                continue
+        return image.image_id, b""
+
+    details = image_details(workspace.catalogue, image_ids)
+    workers = workspace.settings.runtime.workers or os.cpu_count() or 1
+    renewed = {i: content for i, content in ordered_map(sign, details.values(), workers) if content}
+    store_signatures(workspace.catalogue, renewed)
+    return renewed

@@ -82,7 +82,9 @@ class ImageSource:
         self._progress = progress
         self._audit = required(workspace.catalogue) if queue == "audit" else None
         self._browse = self._browse_query()
-        self._begun_at = queues.newest_event(workspace.catalogue) if queue == "suspect" else 0
+        self._begun_at = (
+            queues.newest_event(workspace.catalogue) if queue in ("suspect", "conflict") else 0
+        )
 
     @property
     def explanation(self) -> str:
@@ -122,13 +124,15 @@ class ImageSource:
     def is_settled(self, card: ImageCard) -> bool:
         """Whether an image need not be looked at any more.
 
-        A suspect label must have been looked at since, and an audited image needs an answer
-        of its own.
+        A suspect label, or one that a near-duplicate contradicts, must have been looked at
+        since, and an audited image needs an answer of its own.
         """
         if self._audit is not None:
             return card.origin is Origin.AUDIT
         if self.queue == "suspect":
             return (card.event_id or 0) > self._begun_at
+        if self.queue == "conflict":
+            return card.settled and (card.event_id or 0) > self._begun_at
         return card.settled
 
     def page(self, side: CurrentLabel, size: int, leave_out: QueueFilter) -> Sequence[int]:

@@ -39,7 +39,7 @@ QUEUES: dict[str, str] = {
     "promoted": "labelled by rounds, the least certain first",
     "random": "a random sample of the unlabelled images",
     "suspect": "labels of people that scores contradict, the boldest contradiction first",
-    "conflict": "labelled both ways by people",
+    "conflict": "labelled both ways by people, one image or near-duplicates",
     "calibration": "a random sample of the pool, blind, to calibrate scores",
     "audit": "the images of the open audit, blind",
     "quarantine": "cannot be used",

@@ -27,7 +27,7 @@ from curator.encoding.pixel_packs import (
     ready_pixels,
 )
 from curator.encoding.stored_rows import StoredRows
-from curator.rounds.labels import Pool, check_labels, read_pool, training_labels
+from curator.rounds.labels import Pool, check_groups, check_labels, read_pool, training_labels
 from curator.rounds.score_quality import PastRound
 from curator.rounds.source_shortcut import PoolSample, read_pool_sample
 from curator.workspace import Workspace
@@ -90,7 +90,8 @@ def read_inputs(
     with workspace.catalogue.snapshot() as catalogue:
         human = human_labels(catalogue, set_id)
         labels = training_labels(human, classifier.folds, seed)
-        check_labels(labels, len(human.image_ids), pool_size(catalogue), settings.classes)
+        check_labels(labels, human, pool_size(catalogue), settings.classes)
+        check_groups(catalogue, labels, human, settings.classes)
         pool = read_pool(catalogue, set_id)
         names = {source.source_id: source.name for source in list_sources(catalogue)}
         head, lineage = rounds.head(catalogue), rounds.lineage(catalogue)

@@ -19,8 +19,18 @@ from curator.base.arrays import (
     CodeArray,
     IntArray,
 )
-from curator.base.vocabulary import NO_CODE, Method, Origin, Split, code_of
+from curator.base.text import count
+from curator.base.vocabulary import (
+    NO_CODE,
+    CurrentLabel,
+    GroupKind,
+    Method,
+    Origin,
+    Split,
+    code_of,
+)
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.groups import groups_of
 from curator.catalogue.pool import HumanLabels, PoolChunk, pool_chunks
 from curator.classifiers.protocol import PoolSlice, TrainingLabels
 from curator.errors import DataError
@@ -131,21 +141,57 @@ def training_labels(human: HumanLabels, folds: int, seed: int) -> TrainingLabels
 
 
 def check_labels(
-    labels: TrainingLabels, human_count: int, pool_size: int, classes: ClassesSettings
+    labels: TrainingLabels, human: HumanLabels, pool_size: int, classes: ClassesSettings
 ) -> None:
     """Raise DataError, saying what to do, if a class has no label or no image is left."""
     sides = {classes.positive: labels.positive, classes.negative: ~labels.positive}
     missing = [name for name, side in sides.items() if not (labels.trains & side).any()]
     if missing:
+        withheld = int((human.split == code_of(Split.WITHHELD)).sum())
+        conflicts = int((human.standing == code_of(CurrentLabel.CONFLICT)).sum())
+        reasons, advice = "", ""
+        if withheld:
+            reasons += f" {withheld:,} labelled images are withheld: their groups span splits."
+        if conflicts:
+            reasons += f" {conflicts:,} images or near-duplicates are labelled both ways."
+            advice = " Settle those labelled both ways: `curator review conflict`."
         raise DataError(
-            f"No image that may be trained on is labelled {' or '.join(missing)}.",
+            f"No image that may be trained on is labelled {' or '.join(missing)}.{reasons}",
             f"Label some: `curator add FOLDER --label {missing[0]}`, `curator label FILE.csv`, or"
-            " `curator review diverse`.",
+            f" `curator review diverse`.{advice}",
         )
-    if human_count == pool_size:
+    if len(human.image_ids) == pool_size:
         raise DataError(
             f"People have labelled all {pool_size:,} images; there is nothing left to promote.",
             "Write the manifest with `curator export clean.csv`, or add more images.",
+        )
+
+
+def check_groups(
+    catalogue: Catalogue, labels: TrainingLabels, human: HumanLabels, classes: ClassesSettings
+) -> None:
+    """Raise DataError, saying what to do, if groups tie all labels of a class to one fold."""
+    for name, side in ((classes.positive, labels.positive), (classes.negative, ~labels.positive)):
+        members = labels.trains & side
+        units = np.unique(labels.units[members])
+        if len(units) == members.sum() or len(np.unique(labels.folds[members])) >= 2:
+            continue
+        image_ids = human.image_ids[np.isin(human.unit_keys, units)].tolist()
+        mates = [mate for own in groups_of(catalogue, image_ids).values() for mate in own]
+        kinds = {mate.kind for mate in mates if mate.primary}
+        advice = f"Label {name} images of other groups: `curator review diverse`."
+        if GroupKind.PERCEPTUAL in kinds:
+            advice += (
+                " If near-duplicates are different images to you, take their groups apart:"
+                " `curator config duplicates.enabled=false`."
+            )
+        if GroupKind.USER in kinds:
+            advice += " Or give smaller groups of your own: `curator group`."
+        raise DataError(
+            f"All {count(int(members.sum()), 'image')} labelled {name} are tied together, in"
+            f" {count(len(units), 'group')}, so nothing could be trained without them and judged"
+            " by them.",
+            advice,
         )
 
 

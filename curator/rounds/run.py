@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from curator.audits.audit import refuse_open_audit
 from curator.base.progress import SILENT, Progress
+from curator.base.vocabulary import CurrentLabel, code_of
 from curator.catalogue import rounds as catalogued
 from curator.catalogue.leases import lease
 from curator.catalogue.rounds import NewRound, RoundRecord
@@ -35,7 +36,12 @@ from curator.rounds.rollback import refresh_scores
 from curator.rounds.score import RoundDecisions, decide_pool, score_pool
 from curator.rounds.score_quality import ScoreQuality, as_stored, measure_quality
 from curator.rounds.source_shortcut import RoundWarning, shortcut_warnings
-from curator.rounds.teacher import PreviousRound, load_teacher, training_inputs
+from curator.rounds.teacher import (
+    PreviousRound,
+    load_teacher,
+    training_inputs,
+    withheld_digest,
+)
 from curator.storage.scores import ScoreWriter
 from curator.workspace import Workspace
 
@@ -163,6 +169,12 @@ def run_round(
     use_threads(settings.runtime.threads or core_count())
     with clock.stage("survey"):
         inputs = read_inputs(workspace, classifier, images)
+    conflicts = int((inputs.human.standing == code_of(CurrentLabel.CONFLICT)).sum())
+    if conflicts:
+        progress.note(
+            f"Not trained on, as they or near-duplicates are labelled both ways: {conflicts:,}"
+            " images. Settle them: curator review conflict"
+        )
     graph = None
     if not images.holds_pixels and uses_graph(settings):
         folder, threads = workspace.folder("graphs"), settings.runtime.threads
@@ -293,7 +305,7 @@ def _commit(
         parent_id=inputs.last.record.round_id if inputs.last else None,
         seed=workspace.settings.runtime.seed,
         settings=workspace.settings.model_dump(mode="json"),
-        outcome=report.outcome(),
+        outcome=report.outcome() | {"withheld": withheld_digest(inputs.human)},
         started_at=started_at,
         feature_set_id=inputs.images.feature_set_id,
         model_digest=write_model_file(workspace.folder("models"), model),

@@ -1,12 +1,14 @@
 """Whether the last round's classifier may teach this one, and what stays in memory between rounds.
 
 A head may teach its successor only while every human label still lies in the fold that it had
-when the head was trained. Otherwise the successor would learn, through pseudo-labels, from labels
-that it is judged on.
+when the head was trained, and the same labels are withheld because their groups span splits.
+Otherwise the successor would learn, through pseudo-labels, from labels that it is judged on, or
+from near-duplicates of images that measure it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from curator.base.arrays import positions_in
 from curator.base.progress import Progress
+from curator.base.vocabulary import Split, code_of
 from curator.catalogue.pool import HumanLabels
 from curator.classifiers.heads.features import PoolFeatures
 from curator.classifiers.heads.neighbour_smoothing import Neighbourhood
@@ -123,10 +126,16 @@ def load_teacher(
 
 
 def same_folds(last: PastRound, human: HumanLabels, folds: int, seed: int) -> bool:
-    """Whether every human label lies in the fold that it had in the last round."""
-    if last.scores is None:
+    """Whether every human label lies in the fold that it had, and those withheld were so then."""
+    if last.scores is None or last.record.outcome.get("withheld", "") != withheld_digest(human):
         return False
     positions = positions_in(last.scores["image_id"], human.image_ids)
     scored = positions >= 0
     now = fold_of(human.unit_keys[scored], folds, seed)
     return bool(np.array_equal(last.scores["fold"][positions[scored]], now))
+
+
+def withheld_digest(human: HumanLabels) -> str:
+    """Names the set of labelled images that are withheld from training; empty if there is none."""
+    withheld = human.image_ids[human.split == code_of(Split.WITHHELD)]
+    return hashlib.sha256(withheld.astype("<i8").tobytes()).hexdigest() if len(withheld) else ""

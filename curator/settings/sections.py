@@ -95,10 +95,14 @@ class DuplicatesSettings(_Section):
 
     enabled: bool = True
     """Whether near-duplicates are looked for at all."""
-    hash_radius: Annotated[int, Field(ge=0, le=8)] = 5
+    hash_radius: Annotated[int, Field(ge=0, le=8)] = 8
     """Perceptual hashes that differ in at most this many of 64 bits propose a pair."""
     pixel_tolerance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.08
     """Root mean square by which two small grey pictures may differ, in units of their contrast."""
+    local_tolerance: Annotated[float, Field(ge=0.0, le=255.0)] = 4.0
+    """Grey levels by which any part of two small pictures may differ, a fortieth of a side wide."""
+    largest_group: Annotated[int, Field(ge=2)] = 10
+    """Groups of more pictures are dissolved: a camera that does not move, rather than copies."""
 
 
 class ClassifierSettings(_Section):

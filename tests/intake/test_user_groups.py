@@ -11,7 +11,12 @@ import pytest
 from curator.base.vocabulary import GroupKind, Quarantine
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.groups import current_grouping, groups_of
-from curator.catalogue.images import find_by_paths, image_details
+from curator.catalogue.images import (
+    find_by_paths,
+    image_details,
+    signatures,
+    store_signatures,
+)
 from curator.errors import DataError, UsageError
 from curator.intake import near_duplicates
 from curator.intake.add import add
@@ -166,3 +171,33 @@ def test_an_empty_workspace_has_no_groups(workspace: Workspace) -> None:
 def _with(workspace: Workspace, **changes: object) -> object:
     duplicates = workspace.settings.duplicates.model_copy(update=changes)
     return workspace.settings.model_copy(update={"duplicates": duplicates})
+
+
+def test_signatures_of_an_older_version_are_made_again(copies: Workspace) -> None:
+    fresh = signatures(copies.catalogue, [1, 2, 3, 4])
+    store_signatures(copies.catalogue, dict.fromkeys((1, 2, 3, 4), bytes(259)))
+    wider = replace(copies, settings=_with(copies, pixel_tolerance=0.081))
+    assert regroup(wider).groups == 2
+    assert signatures(copies.catalogue, [1, 2, 3, 4]) == fresh
+
+
+def test_images_whose_files_are_gone_are_compared_with_nothing(
+    copies: Workspace, pictures: Path
+) -> None:
+    store_signatures(copies.catalogue, dict.fromkeys((1, 2, 3, 4), bytes(259)))
+    (pictures / "0.png").unlink()
+    wider = replace(copies, settings=_with(copies, pixel_tolerance=0.081))
+    assert regroup(wider).groups == 1
+
+
+def test_groups_too_large_for_copies_are_dissolved_and_said(copies: Workspace) -> None:
+    picture = photograph(200, 150, 0)
+    folder = copies.root.parent / "more"
+    folder.mkdir()
+    for quality in range(60, 72):
+        (folder / f"{quality}.jpg").write_bytes(encode(picture, "JPEG", quality=quality))
+    report = add(copies, [folder])
+    assert report.near_duplicate_groups == 1
+    assert report.near_duplicates_dissolved > 10
+    wider = replace(copies, settings=_with(copies, largest_group=20))
+    assert (regroup(wider).groups, regroup(wider).dissolved) == (2, 0)

@@ -180,7 +180,7 @@ def test_a_class_within_one_fold_is_too_few_whatever_the_count() -> None:
     found = human(*[(CurrentLabel.POSITIVE, *seed)] * 30, *[(CurrentLabel.NEGATIVE, *seed)] * 30)
     found.unit_keys[:30] = same
     labels = training_labels(found, FOLDS, SEED)
-    with pytest.raises(DataError, match="All 30 images labelled good hang together in groups"):
+    with pytest.raises(DataError, match="30 images are labelled good"):
         check_folds(labels, FOLDS, ClassesSettings())
     few = training_labels(
         human((CurrentLabel.POSITIVE, *seed), *[(CurrentLabel.NEGATIVE, *seed)] * 30), FOLDS, SEED
@@ -191,7 +191,17 @@ def test_a_class_within_one_fold_is_too_few_whatever_the_count() -> None:
 
 def test_a_class_without_labels_is_named_with_what_to_do() -> None:
     seed = (Origin.SEED, Method.SINGLE, Split.TRAIN)
-    labels = training_labels(human(*[(CurrentLabel.POSITIVE, *seed)] * 30), FOLDS, SEED)
+    found = human(*[(CurrentLabel.POSITIVE, *seed)] * 30)
+    labels = training_labels(found, FOLDS, SEED)
     with pytest.raises(DataError, match="No image that may be trained on is labelled bad") as said:
-        check_labels(labels, 30, 100, ClassesSettings())
+        check_labels(labels, found, 100, ClassesSettings())
     assert "--label bad" in said.value.advice
+    withheld = human(
+        *[(CurrentLabel.POSITIVE, *seed)] * 3,
+        (CurrentLabel.NEGATIVE, Origin.SEED, Method.SINGLE, Split.WITHHELD),
+        (CurrentLabel.CONFLICT, Origin.SEED, Method.SINGLE, Split.TRAIN),
+    )
+    labels = training_labels(withheld, FOLDS, SEED)
+    with pytest.raises(DataError, match=r"1 labelled images are withheld.* labelled both") as said:
+        check_labels(labels, withheld, 100, ClassesSettings())
+    assert "curator review conflict" in said.value.advice

@@ -322,12 +322,6 @@ def check_folds(labels: TrainingLabels, heads: int, classes: ClassesSettings) ->
         count = int(members.sum())
         if len(np.unique(labels.folds[members])) >= 2:
             continue
-        if count >= 2 * heads:
-            raise DataError(
-                f"All {count} images labelled {name} hang together in groups, so no"
-                f" head of {heads} could be trained without some of them.",
-                f"Label {name} images of other groups, or give smaller groups: `curator group`.",
-            )
         raise DataError(
             f"Only {'1 image is' if count == 1 else f'{count} images are'}"
             f" labelled {name}, too few to train"
