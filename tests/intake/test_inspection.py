@@ -16,7 +16,7 @@ from curator.base.vocabulary import Quarantine
 from curator.imaging.problems import ImageProblem
 from curator.intake import inspection
 from curator.intake.inspection import inspect_file
-from curator.intake.near_duplicates import SIGNATURE_BYTES
+from curator.intake.likeness import SIGNATURE_BYTES
 from curator.settings.sections import IngestSettings
 from tests.imaging.pictures import encode, photograph, png_claiming
 from tests.intake.conftest import Save
