@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator.base.vocabulary import GroupKind, Label, Origin, Split
@@ -258,6 +258,7 @@ def test_blind_labels_are_not_shared_out(catalogue: Catalogue) -> None:
     assert set(_splits(catalogue, *ids)) == {Split.TEST}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), unique=True, min_size=1),
     st.dictionaries(st.integers(0, 12), st.tuples(st.integers(1, 50), st.integers(0, 14))),
