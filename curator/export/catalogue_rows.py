@@ -200,10 +200,11 @@ class ExportRows:
         Which files an image has is asked again for each of its rows, so that none is left out
         because of a file that vanishes meanwhile.
         """
-        rows = np.flatnonzero(mask)
-        paths = (absolute(locations.root, locations.paths[row]) for row in rows.tolist())
-        sizes = (locations.size[row] for row in rows.tolist())
-        there = np.fromiter(map(lies_at, paths, sizes), np.bool_, len(rows))
+        rows, root = np.flatnonzero(mask), absolute(locations.root, b"")
+        there = np.array(
+            [lies_at(root + locations.paths[row], locations.size[row]) for row in rows.tolist()],
+            dtype=np.bool_,
+        )
         self.returned += int(np.count_nonzero(there & ~locations.present[rows]))
         gone = rows[~there]
         if not len(gone):
