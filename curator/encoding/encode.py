@@ -42,6 +42,7 @@ from curator.encoding.stored_rows import (
     StoredRows,
     files_of,
     forget_damaged,
+    is_pack,
     open_rows,
     open_writer,
     row_file,
@@ -116,7 +117,13 @@ def encode(
     without images or when a source's folder is missing, LearnError if the encoder cannot
     be opened, StorageError if the disk is full, BusyError if another process encodes.
     """
-    return _encode(workspace, progress, dry_run=dry_run)[0]
+    report = _encode(workspace, progress, dry_run=dry_run)[0]
+    for record in [] if dry_run else catalogued.list_feature_sets(workspace.catalogue):
+        # Damaged rows of other encoders are forgotten, too, so that `verify` holds afterwards.
+        is_other = record.feature_set_id != report.feature_set_id
+        if is_other and not is_pack(record) and not record.name.startswith(IMPORTED):
+            _checked(workspace, record, progress)
+    return report
 
 
 def ready_features(workspace: Workspace, progress: Progress = SILENT) -> StoredRows:

@@ -110,6 +110,12 @@ def pack(workspace: Workspace, *, rebuild: bool = False, progress: Progress = SI
     spec = pack_spec(workspace, pixel_input(workspace))
     packing = _Packing(workspace, spec, progress)
     packed = packing.pack(None, rebuild=rebuild)
+    # Damaged rows of other packs are forgotten, too, so that `verify` holds afterwards.
+    with lease(workspace.catalogue, "pack"):
+        for record in catalogued.list_feature_sets(workspace.catalogue):
+            other = open_rows(workspace, record)
+            if is_pack(record) and record != packed.record and other.reader.has_digests:
+                forget_damaged(workspace, other, progress)
     file = packed.reader.file
     return PackReport(
         side=spec.side,

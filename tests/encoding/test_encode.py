@@ -239,6 +239,16 @@ def test_damaged_features_are_computed_again_in_their_places(ready: Workspace) -
     assert file.path.read_bytes() == content
 
 
+def test_damaged_features_of_another_encoder_are_forgotten(ready: Workspace, weights: Path) -> None:
+    file = row_file(ready, features_of(ready).record)
+    with file.path.open("r+b") as stream:
+        stream.write(bytes(file.row_bytes))
+    other = with_tiny_encoder(ready, weights, fit="pad")
+    encode(other)
+    assert verify(other).clean
+    assert encode(ready).encoded == 1
+
+
 def test_where_the_sources_are_gone_damaged_features_are_not_used(
     ready: Workspace, pictures: Path
 ) -> None:
