@@ -138,9 +138,9 @@ def _carry_spent_risk(connection: sqlite3.Connection, present: Path) -> None:
         audits = [dict(row) for row in look.execute("SELECT * FROM audit ORDER BY id")]
     own = {row[1] for row in connection.execute("PRAGMA table_info(audit)")}
     for audit in audits:
-        same = [audit["opened_at"], audit["seed"], audit["level"]]
+        same = [audit["opened_at"], audit["level"]]
         match = connection.execute(
-            "SELECT id, state FROM audit WHERE (opened_at, seed, level) = (?, ?, ?)", same
+            "SELECT id, state FROM audit WHERE (opened_at, level) = (?, ?)", same
         ).fetchone()
         if match is None:
             frame = connection.execute(
