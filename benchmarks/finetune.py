@@ -204,6 +204,7 @@ def _heads_accuracy(request: NetworkRequest, drawn: Drawn, count: int, rest: Row
         positive=positive,
         folds=folds,
         confirmed=np.zeros(count, dtype=np.bool_),
+        measures=np.ones(count, dtype=np.bool_),
     )
     reading = weigh_labels(known, ClassifierSettings(folds=HEADS))
     weights = reading.trust * (folds[:, None] != np.arange(HEADS))

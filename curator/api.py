@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from curator.base.actor import current_user
 from curator.base.progress import SILENT, Progress
-from curator.base.vocabulary import Origin
+from curator.base.vocabulary import Origin, read_origin
 from curator.errors import CuratorError, UsageError
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class WorkspaceApi:
         return label(
             self._workspace,
             Path(file),
-            origin=Origin(origin),
+            origin=read_origin(origin),
             replace=replace,
             actor=current_user(),
         )
@@ -261,7 +261,12 @@ class WorkspaceApi:
         )
 
     def round(
-        self, *, rounds: int = 1, until_stable: bool = False, dry_run: bool = False
+        self,
+        *,
+        rounds: int = 1,
+        until_stable: bool = False,
+        dry_run: bool = False,
+        accept_warning: bool = False,
     ) -> list[RoundReport]:
         """Run rounds: train, score, promote and revoke; what each of them did."""
         from curator.rounds.run import run_rounds
@@ -272,6 +277,7 @@ class WorkspaceApi:
                 rounds=rounds,
                 until_stable=until_stable,
                 dry_run=dry_run,
+                accept_warning=accept_warning,
                 progress=self.progress,
             )
         )

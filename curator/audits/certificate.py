@@ -68,6 +68,7 @@ def certificate_json(record: CertificateRecord, classes: ClassesSettings) -> dic
         "risk": record.risk,
         "design": record.details.get("design", ""),
         "overlooked": record.details.get("overlooked", 0.0),
+        "warnings": record.details.get("warnings", []),
         "frame_sha256": record.frame_digest,
         "frame_size": record.frame_size,
         "claim_sha256": record.claim,

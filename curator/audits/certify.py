@@ -35,7 +35,12 @@ from curator.catalogue.certificates import CertificateRecord, NewCertificate
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.frames import FrameRows
 from curator.catalogue.leases import lease
-from curator.catalogue.rounds import NewRound, RoundRecord
+from curator.catalogue.rounds import (
+    NewRound,
+    RoundRecord,
+    list_rounds,
+    standing_warnings,
+)
 from curator.errors import DataError
 from curator.settings.sections import Settings
 from curator.workspace import Workspace
@@ -45,7 +50,16 @@ _OUTCOMES = {
     Label.POSITIVE: AuditOutcome.POSITIVE,
     Label.UNSURE: AuditOutcome.UNSURE,
 }
-_OF_THE_SCORES = ("estimate", "basis", "label_belief", "judgement", "alarms", "usual_distance")
+_OF_THE_SCORES = (
+    "estimate",
+    "basis",
+    "label_belief",
+    "judgement",
+    "alarms",
+    "error",
+    "accepted_warning",
+    "usual_distance",
+)
 """What a round's outcome says about its scores, which are those of the audited round."""
 
 
@@ -244,7 +258,8 @@ def _commit(
     if certified is None:
         certificates.close_unproven(catalogue, record.audit_id, tested=answers)
         return None, None
-    certificate = _new_certificate(closing, result, certified)
+    warnings = standing_warnings(list_rounds(catalogue))
+    certificate = _new_certificate(closing, result, certified, warnings)
     if record.kind is not AuditKind.PROMISE:
         return None, certificates.issue(catalogue, certificate, tested=answers)
     with progress.stage("certify", len(certified.ranks)):
@@ -312,7 +327,7 @@ def _promoted_so(closing: _Closing, ids: IntArray, positive: BoolArray) -> BoolA
 
 
 def _new_certificate(
-    closing: _Closing, result: AuditResult, certified: CertifiedSet
+    closing: _Closing, result: AuditResult, certified: CertifiedSet, warnings: list[str]
 ) -> NewCertificate:
     record = closing.record
     if closing.plan.design is Design.NESTED_TEST:
@@ -345,7 +360,12 @@ def _new_certificate(
         sample=certified.sample,
         errors=certified.errors,
         claim=certified.digest,
-        details=details | {"estimate": certified.estimate, "overlooked": record.overlooked},
+        details={
+            **details,
+            "estimate": certified.estimate,
+            "overlooked": record.overlooked,
+            "warnings": warnings,
+        },
     )
 
 

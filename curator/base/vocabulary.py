@@ -31,13 +31,21 @@ class CurrentLabel(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where a label comes from; all but `PROMOTED` are people."""
+    """Where a label comes from; all but `PROMOTED` are people.
+
+    `CALIBRATION` is what the queue `random` gives; the word is that of earlier versions.
+    """
 
     SEED = "seed"
     REVIEW = "review"
     CALIBRATION = "calibration"
     AUDIT = "audit"
     PROMOTED = "promoted"
+
+
+def read_origin(word: str) -> Origin:
+    """The origin that a user names; `random` is what the queue of that name gives."""
+    return Origin.CALIBRATION if word == "random" else Origin(word)
 
 
 class EventKind(StrEnum):

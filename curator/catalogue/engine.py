@@ -25,7 +25,7 @@ from curator.catalogue.models import Lease
 from curator.catalogue.sqlite import Notify, silent
 from curator.errors import BusyError, CatalogueError, LostCatalogueError, StorageError
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest schema revision; `db/versions` ends with it."""
 BACKUP_FOLDER = "backups"
 """Beside the catalogue; `curator backup` and `curator restore` look there."""

@@ -64,11 +64,15 @@ class Unusable:
 
 
 def count_decisions(catalogue: Catalogue) -> int:
-    """How many decisions people ever made or imported; from an index alone."""
-    of_people = sa.text("label_event.kind = 'assert'")
-    query = sa.select(sa.func.count()).select_from(LabelEvent).where(of_people)
+    """How many decisions of people stand, made or imported; from indexes alone."""
+    # Each condition is literally that of a partial index; a decision is taken back once at most.
+    asserted, retracted = (
+        sa.select(sa.func.count()).select_from(LabelEvent).where(sa.text(condition))
+        for condition in ("label_event.kind = 'assert'", "label_event.target_id IS NOT NULL")
+    )
     with catalogue.read() as connection:
-        return connection.execute(query).scalar_one()
+        decisions = connection.execute(asserted).scalar_one()
+        return decisions - connection.execute(retracted).scalar_one()
 
 
 def people_events(catalogue: Catalogue, *, imports: bool = True) -> PeopleEvents:

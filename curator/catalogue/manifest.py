@@ -41,11 +41,11 @@ class LocationArrays:
 
     `paths` are bytes relative to `root`. `image_ids` and `unit_keys` are int64; images that must
     stay together share a unit key, and `grouped` tells whether the unit has another image.
-    `label` and `origin` are None without a label. `probability` is P(positive) at promotion for
-    promoted images, else the current round's score where there is one. `user_group` is the name
-    of the user's own group. `size` is that of the image in bytes; `present` is False for files that
-    were missing when `add` last looked. `mtime_ns` and `format` (the decoder's name, as in `JPEG`)
-    are those that `add` recorded; empty unless they were requested.
+    `label` and `origin` are None without a label. `probability` is the current P(positive) where
+    there is one, `promoted_probability` that at promotion for promoted images. `user_group` is the
+    name of the user's own group. `size` is that of the image in bytes; `present` is False for files
+    that were missing when `add` last looked. `mtime_ns` and `format` (the decoder's name, as in
+    `JPEG`) are those that `add` recorded; empty unless they were requested.
     """
 
     source: str
@@ -56,6 +56,7 @@ class LocationArrays:
     label: Sequence[str | None]
     origin: Sequence[str | None]
     probability: Sequence[float | None]
+    promoted_probability: Sequence[float | None]
     round: Sequence[int | None]
     user_group: Sequence[str | None]
     unit_keys: IntArray
@@ -192,7 +193,6 @@ def _shared_units(connection: Connection) -> IntArray:
 
 def _select(connection: Connection, with_files: bool) -> Query:
     state = ImageState.c
-    # A subquery is evaluated only where the label holds no probability; a join always would be.
     score = (
         sa.select(ScoreRow.c.probability)
         .where(
@@ -210,7 +210,8 @@ def _select(connection: Connection, with_files: bool) -> Query:
             Image.c.sha256,
             state.standing,
             state.origin,
-            sa.func.coalesce(state.probability, score),
+            score,
+            state.probability,
             state.round_id,
             _user_group(connection),
             state.split,
@@ -250,8 +251,9 @@ def _columns(
     rows: Sequence[Sequence[object]], source: str, root: bytes, shared_units: IntArray
 ) -> LocationArrays:
     by_column: list[Sequence[Any]] = list(zip(*rows, strict=True))
-    image_ids, units, paths, sha256, label, origin, probability, round_ids = by_column[:8]
-    user_group, split, width, height, size, present, *files = by_column[8:]
+    image_ids, units, paths, sha256, label, origin, probability = by_column[:7]
+    promoted_probability, round_ids, user_group, split, width, height = by_column[7:13]
+    size, present, *files = by_column[13:]
     mtime_ns, format = files or ((), ())
     unit_keys = np.array(units, dtype=np.int64)
     return LocationArrays(
@@ -263,6 +265,7 @@ def _columns(
         label=label,
         origin=origin,
         probability=probability,
+        promoted_probability=promoted_probability,
         round=round_ids,
         user_group=user_group,
         unit_keys=unit_keys,

@@ -713,6 +713,43 @@ Flag = Table(
 )
 
 
+class RandomDrawColumns(TypedColumns):
+    """A random order of the images that had no human label: a seed, and where the pool ended."""
+
+    id: Named[int] = Column(Key, primary_key=True)
+    seed: Named[int] = Column(Key)
+    newest_image_id: Named[int] = Column(Key)
+    frame_size: Named[int] = Column(Key)
+    made_at: Named[datetime] = Column(Moment)
+
+
+RandomDraw = Table(
+    "random_draw",
+    METADATA,
+    RandomDrawColumns,
+    CheckConstraint("newest_image_id >= 0 AND frame_size >= 0", name="frame_not_negative"),
+)
+
+
+class RandomDrawMemberColumns(TypedColumns):
+    """An image that a draw has handed out, and its place in the draw's order."""
+
+    draw_id: Named[int] = Column(Key, ForeignKey("random_draw.id"))
+    image_id: Named[int] = Column(Key, ForeignKey("image.id"))
+    position: Named[int] = Column("place", Key, key="position")
+
+
+RandomDrawMember = Table(
+    "random_draw_member",
+    METADATA,
+    RandomDrawMemberColumns,
+    PrimaryKeyConstraint("draw_id", "image_id"),
+    CheckConstraint("place >= 0", name="place_not_negative"),
+    Index("ix_random_draw_member_image", "image_id"),
+    sqlite_with_rowid=False,
+)
+
+
 class AuditFrameColumns(TypedColumns):
     """A frozen, ranked set of images with the labels that a round means for them."""
 

@@ -6,7 +6,7 @@ scores are those of the round that the head points at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -35,8 +35,10 @@ from curator.catalogue.models import (
     ImageState,
     LabelEvent,
     Location,
+    RandomDrawMember,
     ScoreRow,
 )
+from curator.catalogue.random_draws import count_unanswered, covering_draws
 from curator.catalogue.sqlite import raw_rows
 
 IS_USABLE = ImageState.c.usable + 0 == 1
@@ -75,13 +77,14 @@ class HumanLabels:
 
     Arrays of one length, ordered by image id: `image_ids`, `feature_rows` (-1 where there
     is none), `unit_keys`, `source_ids` (of the first location, -1 without one): int64;
-    `standing`, `first_origin`, `first_method`, `split`: int8 codes; `confirmed`: bool.
+    `standing`, `first_origin`, `first_method`, `split`: int8 codes; `sampled`, `confirmed`: bool.
 
     The newest label says which class an image has. What it may measure depends on how the image
     was chosen for its first label, taken back or not: that origin and method do not change when
     somebody labels the image again. An image that was answered in an audit has the origin
     `audit`, whatever came before. `confirmed`: a person has looked at the image by itself and
-    given it the class that an earlier label gave it.
+    given it the class that an earlier label gave it. `sampled`: the image belongs to a random draw
+    that speaks for the pool as it is now; `unanswered` images of such draws were passed over.
     """
 
     image_ids: IntArray
@@ -92,7 +95,9 @@ class HumanLabels:
     first_origin: CodeArray
     first_method: CodeArray
     split: CodeArray
+    sampled: BoolArray
     confirmed: BoolArray
+    unanswered: int
 
 
 def pool_chunks(
@@ -187,16 +192,18 @@ def human_labels(catalogue: Catalogue, feature_set_id: int | None) -> HumanLabel
     Near-duplicates labelled both ways are conflicts: nobody knows which label is right.
     """
     with catalogue.read() as connection:
+        draws = covering_draws(connection)
+        unanswered = count_unanswered(connection, draws) if draws else 0
         arrays = columns(
             connection,
-            _select_human(feature_set_id),
+            _select_human(feature_set_id, draws),
             *(np.int64, np.int64, np.int64, np.int64),
-            *(np.int8, np.int8, np.int8, np.int8, np.bool_),
+            *(np.int8, np.int8, np.int8, np.int8, np.bool_, np.bool_),
         )
         conflicts = contradicted(connection)
     arrays[4][np.isin(arrays[0], conflicts)] = code_of(CurrentLabel.CONFLICT)
     order = np.argsort(arrays[0])
-    ids, feature_rows, units, sources, standing, origin, method, split, confirmed = (
+    ids, feature_rows, units, sources, standing, origin, method, split, sampled, confirmed = (
         each[order] for each in arrays
     )
     return HumanLabels(
@@ -208,7 +215,9 @@ def human_labels(catalogue: Catalogue, feature_set_id: int | None) -> HumanLabel
         first_origin=origin,
         first_method=method,
         split=split,
+        sampled=sampled,
         confirmed=confirmed,
+        unanswered=unanswered,
     )
 
 
@@ -253,7 +262,7 @@ def is_confirmed() -> sa.ColumnElement[bool]:
     )
 
 
-def _select_human(feature_set_id: int | None) -> Query:
+def _select_human(feature_set_id: int | None, draws: Sequence[int]) -> Query:
     state = ImageState.c
     source = (
         sa.select(Location.c.source_id)
@@ -264,6 +273,9 @@ def _select_human(feature_set_id: int | None) -> Query:
     )
     of_image = _feature_row_of(feature_set_id)
     people = [origin for origin in Origin if origin is not Origin.PROMOTED]
+    drawn = sa.exists().where(
+        RandomDrawMember.c.image_id == state.image_id, RandomDrawMember.c.draw_id.in_(draws)
+    )
     return (
         sa.select(
             state.image_id,
@@ -274,6 +286,7 @@ def _select_human(feature_set_id: int | None) -> Query:
             _first_origin(),
             _code(_FIRST.c.method, Method),
             _code(state.split, Split),
+            sa.and_(_FIRST.c.origin == Origin.CALIBRATION, drawn),
             is_confirmed(),
         )
         .select_from(ImageState)

@@ -42,6 +42,7 @@ from curator.catalogue.models import (
     Skip,
 )
 from curator.catalogue.pool import NO_GENERATION, generation_now, is_confirmed
+from curator.catalogue.random_draws import open_draw, record_members
 from curator.catalogue.sqlite import raw_rows
 from curator.errors import DataError
 from curator.statistics.folds import in_proportion_to_error
@@ -233,11 +234,28 @@ def random_unlabelled(
     return _drawn(catalogue, _UNLABELLED, size, seed, leave_out)
 
 
-def random_without_human(
+def draw_random(
     catalogue: Catalogue, *, size: int, seed: int, leave_out: QueueFilter = NO_FILTER
 ) -> list[int]:
-    """A uniform random sample of images without a human label (`calibration`), promoted or not."""
-    return _drawn(catalogue, _WITHOUT_HUMAN, size, seed, leave_out)
+    """A uniform random sample of the images without a human label, promoted or not.
+
+    The draw is recorded (`random_draws`): it goes on where it was, and what was passed over comes
+    again first.
+    """
+    with catalogue.write() as connection:
+        draw_id, newest = open_draw(connection, seed)
+        order = np.random.default_rng(seed).permutation(newest) + 1
+        image_ids = _first_passing(connection, order, _WITHOUT_HUMAN, size, leave_out)
+        positions = np.empty(newest + 1, dtype=np.int64)
+        positions[order] = np.arange(newest)
+        members = zip(positions[image_ids].tolist(), image_ids, strict=True)
+        record_members(connection, draw_id, members)
+    return image_ids
+
+
+def random_without_human(catalogue: Catalogue, *, size: int, seed: int) -> list[int]:
+    """A uniform random sample of the images without a human label that nobody is shown."""
+    return _drawn(catalogue, _WITHOUT_HUMAN, size, seed, NO_FILTER)
 
 
 def informative(

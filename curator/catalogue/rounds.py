@@ -130,6 +130,27 @@ def lineage(catalogue: Catalogue) -> list[int]:
         return lineage_of(connection, head_of(connection))
 
 
+def measured_round(rounds: Sequence[RoundRecord]) -> RoundRecord | None:
+    """The newest of these rounds that is on the way to the head and has trained a classifier.
+
+    Rounds that certify or import change labels alone; what was measured before still holds.
+    """
+    trained = (each for each in reversed(rounds) if each.kind == "train" and each.model_digest)
+    return next((each for each in trained if each.status is not RoundStatus.ROLLED_BACK), None)
+
+
+def standing_warnings(rounds: Sequence[RoundRecord]) -> list[str]:
+    """Warnings of the measured round, in sentences, and whether they were accepted."""
+    record = measured_round(rounds)
+    if record is None:
+        return []
+    accepted = " Promotions were made in spite of it (--accept-warning)."
+    return [
+        f"{warning['problem']}{accepted if record.outcome.get('accepted_warning') else ''}"
+        for warning in record.outcome.get("alarms", [])
+    ]
+
+
 def get_round(catalogue: Catalogue, round_id: int) -> RoundRecord:
     """One round. Raises DataError if there is none with this number."""
     with catalogue.read() as connection:

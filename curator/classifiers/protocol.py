@@ -66,12 +66,12 @@ class PoolSlice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingLabels:
-    """Human labels, all arrays (rows,); no label both trains and belongs to `sampled`.
+    """Human labels, all arrays (rows,). No head is trained on the labels of its own fold.
 
     `confirmed`: a person has looked twice, so training does not doubt the label.
     `trains` may teach heads; `calibrates` may calibrate the head of its fold, out of fold;
     `representative` counts in the out-of-fold error; `sampled` is a random sample of the pool;
-    `set_aside` is kept from training by the setting `splits.calibration_share` or sampled.
+    `set_aside` judges where one network learns from all other labels (`training.judges`).
     """
 
     rows: IntArray
@@ -222,11 +222,13 @@ def calibrate(
     """Maps from margins (rows, K) to probabilities, one for each head, and whose labels made them.
 
     Head `judges[i]` was not taught label i, so its margin there is honest. A random sample of the
-    pool, if it is large enough, was taught to no head and moves the maps to the pool's shares.
+    pool, if it is large enough, moves all maps to the pool's shares.
     """
-    used, heads = labels.calibrates, margins.shape[1]
+    heads, sampled = margins.shape[1], labels.sampled
     own = margins[np.arange(len(margins)), judges]
+    on_pool = int(sampled.sum()) >= SAMPLE_FOR_POOL
+    used = labels.calibrates & ~sampled if on_pool else labels.calibrates
     maps = calibrate_out_of_fold(own[used], judges[used], labels.positive[used], heads)
-    if int(labels.sampled.sum()) < SAMPLE_FOR_POOL:
+    if not on_pool:
         return maps, "seeds"
-    return calibrate_on_pool(margins[labels.sampled], labels.positive[labels.sampled], maps), "pool"
+    return calibrate_on_pool(own[sampled], judges[sampled], labels.positive[sampled], maps), "pool"

@@ -12,7 +12,7 @@ from curator.base.actor import current_user
 from curator.base.text import count, percent
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Force, flag, named_path
-from curator.cli.output import emit, emit_json, shown, table
+from curator.cli.output import emit, emit_json, shown, strong, table
 
 if TYPE_CHECKING:
     from curator.export.diff import Difference
@@ -199,6 +199,8 @@ def _print_report(report: ExportReport, destination: Path, *, divided: bool) -> 
         )
     if report.certificate_note:
         emit(f"No certificate holds for the promoted labels: {shown(report.certificate_note)}.")
+    for warning in report.warnings:
+        emit(f"{strong('Warning')}  {shown(warning)}")
     emit(f"How it came about: {shown(report.sidecar)}")
 
 

@@ -14,7 +14,7 @@ import typer
 
 from curator.base.actor import current_user
 from curator.base.text import count, duration, path_text
-from curator.base.vocabulary import Origin
+from curator.base.vocabulary import read_origin
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Yes, agreed, flag, named_path
 from curator.cli.output import emit, emit_json, narrate, shown
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from curator.intake.relocate import RelocateReport
     from curator.settings.sections import ClassesSettings
 
-PeoplesOrigin = Literal["seed", "review", "calibration", "audit"]
+PeoplesOrigin = Literal["seed", "review", "random", "calibration", "audit"]
 
 
 def add(
@@ -185,7 +185,7 @@ def label(
 
     with invocation(context).workspace() as workspace:
         report = workflow(
-            workspace, file, origin=Origin(origin), replace=replace, actor=current_user()
+            workspace, file, origin=read_origin(origin), replace=replace, actor=current_user()
         )
     if json:
         emit_json(report)

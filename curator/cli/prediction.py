@@ -56,6 +56,10 @@ def predict(
             emit_json_array(rows)
             return
         first = next(rows, None)  # an error comes before any output
+        call.say(
+            "P is that of the heads alone. Scores of images in the pool also rest on their"
+            " neighbours there, and may differ: `curator history IMAGE`."
+        )
         emit("path,probability,label,problem")
         for row in chain([] if first is None else [first], rows):
             emit(",".join(csv_cell(value) for value in row.values()))
@@ -232,8 +236,10 @@ def _image_text(inspected: ImageInspection, names: ClassesSettings) -> str:
     likely = names.positive if inspected.probability > 0.5 else names.negative
     lines = [
         f"{shown(inspected.image)}: P({shown(names.positive)}) = {inspected.probability:.3f} as the"
-        f" network claims; {shown(likely)}."
+        f" network alone claims, without calibration and neighbours; {shown(likely)}."
     ]
+    if inspected.score is not None:
+        lines.append(f"The score that rounds and `history` use is {inspected.score:.3f}.")
     if inspected.activation is not None:
         lines.append(f"What speaks for {shown(likely)}: {shown(inspected.activation)}")
     else:

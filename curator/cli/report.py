@@ -119,6 +119,8 @@ def _coverage_lines(status: Status) -> Iterator[str]:
         frame = certificate.frame_digest[:12]
         yield f"{strong('Certificate')}  {shown(sentence)}"
         yield f"  {certificate_state(certificate)}; attempt {certificate.attempt}, frame {frame}"
+        for warning in certificate.details.get("warnings", []):
+            yield f"  issued under a warning: {shown(warning)}"
     if audit is not None:
         yield (
             f"{strong('Audit')}  {audit.audit_id} is open: {audit.answered:,} of"
@@ -134,8 +136,11 @@ def _coverage_lines(status: Status) -> Iterator[str]:
 
 def _round_lines(status: Status) -> Iterator[str]:
     recent = status.rounds[-ROUNDS_SHOWN:]
+    current = status.current_round
+    if current is not None and current not in recent:  # after a rollback
+        recent = [current, *recent[1:]]
     hidden = len(status.rounds) - len(recent)
-    yield strong("Rounds") + (f"  the last {len(recent)} of {len(status.rounds)}" if hidden else "")
+    yield strong("Rounds") + (f"  {len(recent)} of {len(status.rounds)}" if hidden else "")
     yield table(
         ["round", "status", "promoted", "revoked", "coverage", "time"],
         [
@@ -154,19 +159,29 @@ def _round_lines(status: Status) -> Iterator[str]:
 
 def _score_lines(status: Status) -> Iterator[str]:
     """What labels say of the current round's scores, and its warnings."""
-    from curator.report.sentences import scores_sentence
+    from curator.report.sentences import (
+        below_upper_sentence,
+        error_sentence,
+        scores_sentence,
+    )
     from curator.rounds.score_quality import advice, from_stored
 
-    record = status.current_round
+    record = status.measured_round
     if record is None:
         return
+    if below := below_upper_sentence(record):
+        yield below
+    if status.error is not None:
+        yield shown(error_sentence(status.error))
     quality = from_stored(record.outcome.get("judgement"))
     if quality is not None:
         yield f"{strong('Scores')}  of round {record.round_id}: {scores_sentence(quality)}"
         yield from (f"  {line}" for line in quality_warnings(quality, status.settings.classes))
         yield f"  {advice(quality)}"
     for warning in record.outcome.get("alarms", []):
-        yield f"{strong('Alarm')}  {shown(warning['problem'])} {shown(warning['cure'])}"
+        yield f"{strong('Warning')}  {shown(warning['problem'])} {shown(warning['cure'])}"
+    if record.outcome.get("accepted_warning"):
+        yield "  accepted: promotions were made in spite of it (--accept-warning)"
 
 
 def quality_warnings(quality: ScoreQuality, classes: ClassesSettings) -> Iterator[str]:
@@ -219,6 +234,11 @@ def _history_lines(history: History, classes: ClassesSettings) -> Iterator[str]:
     if history.events:
         header = ["when", "event", "label", "origin", "how", "by", "round", "P", ""]
         yield table(header, [_event_row(event, classes) for event in history.events])
+        yield ""
+        yield (
+            "P of an event is the score at that moment. `predict` and `inspect` score an image"
+            " without its neighbours in the pool, so theirs may differ."
+        )
     else:
         yield "No label event yet."
 

@@ -114,12 +114,16 @@ def round(
         bool, flag("--dry-run", help="Say what one round would do, and keep nothing of it.")
     ] = False,
     trust: Trust = False,
+    accept_warning: Annotated[
+        bool, flag("--accept-warning", help="Promote although a warning says to wait; recorded.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Train on the labels, score every image, promote what is sure, revoke what is not.
 
     Images that are new are encoded first. Each round is kept as a whole or not at all;
-    interrupted, run it again.
+    interrupted, run it again. When the labels may be misleading, a warning names the remedy and
+    nothing is promoted until it is done.
 
     Example: curator round --until-stable
     """
@@ -135,6 +139,7 @@ def round(
             rounds=rounds,
             until_stable=until_stable,
             dry_run=dry_run,
+            accept_warning=accept_warning,
             progress=call.progress(),
         ):
             if report.round_id is not None:
@@ -217,7 +222,7 @@ def _after_round(report: RoundReport, classes: ClassesSettings) -> Iterator[str]
     from curator.rounds.score_quality import advice
 
     training, quality, held_back = report.training, report.quality, report.counts.held_back
-    yield error_sentence(training.estimate, on_pool=training.basis == "pool")
+    yield error_sentence(report.error)
     if training.label_belief is not None:
         yield from label_noise_sentences(training.label_belief)
     if quality is not None:
@@ -230,7 +235,14 @@ def _after_round(report: RoundReport, classes: ClassesSettings) -> Iterator[str]
             " sure; look at them with `curator review unfamiliar` (gates.distance)."
         )
     for warning in report.warnings:
-        yield f"{strong('Alarm')}  {shown(warning.problem)} {shown(warning.cure)}"
+        yield f"{strong('Warning')}  {shown(warning.problem)} {shown(warning.cure)}"
+    if held_back.warning:
+        yield (
+            f"{count(held_back.warning, 'promotion')} wait for that. `--accept-warning` makes them"
+            " all the same, and records it."
+        )
+    if report.accepted:
+        yield "Promotions were made in spite of the warning (--accept-warning); that is recorded."
 
 
 def _as_json(report: RoundReport) -> dict[str, Any]:

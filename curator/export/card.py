@@ -18,7 +18,8 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*\Z")
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 
-OF_LABELS = frozenset({"label", "origin", "round"})
+PROBABILITIES = ("probability", "promoted_probability")
+OF_LABELS = frozenset({"label", "origin", "promoted_probability", "round"})
 """ManifestColumns that images without a label do not have."""
 
 
@@ -81,15 +82,15 @@ def _configuration(name: str, parts: Sequence[str]) -> dict[str, Any]:
 
 
 def features_of(
-    about: Mapping[str, Any], *, scored: bool, labelled: bool = True
+    about: Mapping[str, Any], probabilities: Sequence[str], *, labelled: bool = True
 ) -> list[dict[str, Any]]:
-    """The columns and their types; probabilities and labels only if they are there."""
+    """The columns and their types; `probabilities` and labels only if they are there."""
     classes = class_names(about)
     labels = [*classes, *(label for label in about["labels"] if label not in classes)]
     names = {str(number): name for number, name in enumerate(labels)}
     kinds: dict[str, Any] = {"image": "image", "label": {"class_label": {"names": names}}}
     kinds |= dict.fromkeys(("sha256", "origin"), "string")
-    kinds |= {"probability": "float64"} if scored else {}
+    kinds |= dict.fromkeys(probabilities, "float64")
     kinds |= {"round": "int64", "group": "string", "split": "string"}
     kinds |= {"width": "int64", "height": "int64", "source": "string"}
     kinds |= {"converted_from": "string"} if "converted" in about else {}
@@ -115,7 +116,10 @@ def _text(about: Mapping[str, Any], name: str) -> Iterator[str]:
             yield f"| {plain(label)} | {origin} | {count:,} |"
     if about["unlabelled"]:
         yield f"| (none) | | {about['unlabelled']:,} |"
-    yield from ["", _promise(about), "", "## Sources", ""]
+    yield from ["", _promise(about), ""]
+    for warning in about["warnings"]:
+        yield from [f"**Warning.** {plain(warning)}", ""]
+    yield from ["## Sources", ""]
     yield "| source | images | licence | attribution |"
     yield "|---|---|---|---|"
     for source in about["sources"]:

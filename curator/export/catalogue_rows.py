@@ -268,6 +268,7 @@ class ExportRows:
             label=[self._label_names[label] for label in locations.label],
             origin=locations.origin,
             probability=locations.probability,
+            promoted_probability=locations.promoted_probability,
             round=locations.round,
             group=_group_names(locations),
             split=locations.split if division is None else division.part_of(locations.unit_keys),

@@ -13,7 +13,11 @@ from typing import Any
 from curator.export.building import MANIFEST
 from curator.export.rows import COLUMNS
 
-_TYPES = {"probability": "sc:Float", "round": "sc:Integer"}
+_TYPES = {
+    "probability": "sc:Float",
+    "promoted_probability": "sc:Float",
+    "round": "sc:Integer",
+}
 _TYPES |= {"width": "sc:Integer", "height": "sc:Integer"}
 _SPEC = "http://mlcommons.org/croissant/1.0"
 

@@ -37,7 +37,8 @@ class ExportReport:
     `gone-but-elsewhere` (another file of the image has a row), or passed over by a filter.
     `digest` is the SHA-256 of the manifest in hexadecimal. `placed` says how many files
     came to a folder in which way. `certificate` is what is promised for the promoted
-    labels, or None; `certificate_note` why none holds for them.
+    labels, or None; `certificate_note` why none holds for them. `warnings` are reasons not to trust
+    the promoted labels.
     """
 
     destination: Path
@@ -54,6 +55,7 @@ class ExportReport:
     placed: dict[str, int]
     certificate: Any
     certificate_note: str
+    warnings: list[str]
 
 
 def export(
@@ -89,6 +91,7 @@ def export(
         placed=placed,
         certificate=about["certificate"],
         certificate_note=about["certificate_note"],
+        warnings=about["warnings"],
     )
 
 

@@ -27,7 +27,7 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.sources import list_sources
 from curator.errors import UsageError
 from curator.export.building import ABOUT, MANIFEST, Building, building, check_folder
-from curator.export.card import OF_LABELS, card, class_names, features_of
+from curator.export.card import OF_LABELS, PROBABILITIES, card, class_names, features_of
 from curator.export.catalogue_rows import ExportRows, counted_files
 from curator.export.converting import (
     READERS,
@@ -173,18 +173,19 @@ def _layout(
 
 @dataclass(slots=True, kw_only=True)
 class _PlanSummary:
-    """What a plan comes to: its digest, its files, and which parts have scores."""
+    """What a plan comes to: its digest, its files, and which parts have scores and promotions."""
 
     digest: str = ""
     files: int = 0
     parts: set[str] = field(default_factory=set)
-    scored_parts: set[str] = field(default_factory=set)
+    parts_with: dict[str, set[str]] = field(
+        default_factory=lambda: {column: set() for column in PROBABILITIES}
+    )
 
-    @property
-    def is_scored(self) -> bool:
-        """Whether every part with labels has scores."""
-        labelled = self.parts - {UNLABELLED}
-        return bool(labelled) and labelled <= self.scored_parts
+    def columns(self, *, labelled: bool) -> list[str]:
+        """The probabilities that every part with labels has, or the part without labels."""
+        parts = self.parts - {UNLABELLED} if labelled else self.parts & {UNLABELLED}
+        return [name for name, having in self.parts_with.items() if parts and parts <= having]
 
 
 def _write_plan(plan: Iterable[PlannedFile], stream: IO[bytes]) -> _PlanSummary:
@@ -196,8 +197,9 @@ def _write_plan(plan: Iterable[PlannedFile], stream: IO[bytes]) -> _PlanSummary:
         part = planned.folder.partition("/")[0]
         summary.files += 1
         summary.parts.add(part)
-        if planned.file.row.probability is not None:
-            summary.scored_parts.add(part)
+        for column, having in summary.parts_with.items():
+            if getattr(planned.file.row, column) is not None:
+                having.add(part)
     stream.seek(0)
     summary.digest = digest.hexdigest()
     return summary
@@ -292,8 +294,7 @@ class _FolderContents:
         """
         for part, of_part in groupby(files, key=lambda file: file.row.path.partition("/")[0]):
             omitted = set(OF_LABELS) if part == UNLABELLED else set()
-            if not self._is_scored(labelled=part != UNLABELLED):
-                omitted.add("probability")
+            omitted |= set(PROBABILITIES) - set(self._plan.columns(labelled=part != UNLABELLED))
             with self._folder.new_file(part, METADATA) as stream:
                 for file in of_part:
                     facts = {"file_name": file.row.path.partition("/")[2], **facts_of(file)}
@@ -305,9 +306,6 @@ class _FolderContents:
                     stream.write(json.dumps(facts, ensure_ascii=False).encode() + b"\n")
                     yield file
             self._files.append(f"{part}/{METADATA}")
-
-    def _is_scored(self, *, labelled: bool) -> bool:
-        return self._plan.is_scored if labelled else UNLABELLED in self._plan.scored_parts
 
     def _make_shards(self, plan: Iterable[PlannedFile], stage: Stage) -> Iterator[ExportFile]:
         """Write the shards that are not there yet; the files that are in one."""
@@ -350,9 +348,9 @@ class _FolderContents:
             features = None
             if self._format is Format.HUGGINGFACE:
                 features = {
-                    "default": features_of(about, scored=self._is_scored(labelled=True)),
+                    "default": features_of(about, self._plan.columns(labelled=True)),
                     UNLABELLED: features_of(
-                        about, scored=self._is_scored(labelled=False), labelled=False
+                        about, self._plan.columns(labelled=False), labelled=False
                     ),
                 }
             self._write_text(README, card(about, name, features))

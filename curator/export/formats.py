@@ -83,6 +83,7 @@ def write_csv(batches: Iterable[ManifestColumns], stream: BinaryIO, about: About
             _each_once(batch.label),
             _each_once(batch.origin),
             ["" if value is None else repr(value) for value in batch.probability],
+            ["" if value is None else repr(value) for value in batch.promoted_probability],
             _each_once(batch.round),
             _quoted_all([name or "" for name in batch.group]),
             _each_once(batch.split),
@@ -131,7 +132,8 @@ def write_parquet(batches: Iterable[ManifestColumns], stream: BinaryIO, about: A
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {"probability": pa.float64(), "round": pa.int64()}
+    types = {"probability": pa.float64(), "promoted_probability": pa.float64()}
+    types |= {"round": pa.int64()}
     types |= {"width": pa.int64(), "height": pa.int64()}
     schema = pa.schema(
         [

@@ -336,9 +336,13 @@ class _Restoring:
         positive = [self._words.label(row.label or "") is Label.POSITIVE for row, _ in new]
         for is_positive in positive:
             self._count_restored(Label.POSITIVE if is_positive else Label.NEGATIVE, Origin.PROMOTED)
-        # A promotion without a probability counts as certain.
+        # Manifests of earlier versions have the probability of a promotion as `probability`. A
+        # promotion without any counts as certain.
         probabilities = [
-            float(is_positive) if row.probability is None else row.probability
+            next(
+                (p for p in (row.promoted_probability, row.probability) if p is not None),
+                float(is_positive),
+            )
             for (row, _), is_positive in zip(new, positive, strict=True)
         ]
         rounds.stage_decisions(

@@ -69,7 +69,7 @@ def by_image(
     )
     for sha256, rows_of_image in groupby(by_hash, key=lambda row: row.sha256):
         same_image = list(rows_of_image)
-        for name in ("label", "origin", "probability", "round"):
+        for name in ("label", "origin", "probability", "promoted_probability", "round"):
             values = sorted({str(getattr(row, name)) for row in same_image})
             if len(values) > 1:
                 numbered = () if manifest is None else manifest.numbered_rows()
@@ -226,10 +226,10 @@ def _manifest_row(file: Path, where: str, row: Values) -> ManifestRow:
 def _value(file: Path, where: str, name: str, value: Any) -> Any:
     if value is None or value == "":
         return None
-    if name == "probability":
+    if name in ("probability", "promoted_probability"):
         number = _number(value)
         if number is None or not 0 <= number <= 1:
-            raise _bad_row(file, where, "its `probability` is no number from 0 to 1")
+            raise _bad_row(file, where, f"its `{name}` is no number from 0 to 1")
         return number
     if name in _WHOLE:
         number = _number(value)

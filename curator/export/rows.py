@@ -38,7 +38,8 @@ class ManifestRow(NamedTuple):
     """One location as it is written. The fields are the columns, in their order.
 
     `path` is text made by `paths.path_text`, `sha256` 64 hexadecimal digits, `label` the
-    user's name of the class. `probability` is P(positive); it, `round`, `group` and
+    user's name of the class. `probability` is the current P(positive), `promoted_probability` that
+    of the moment when a round gave the label; they, `round`, `group` and
     `split` are None where there is none, label and origin without a label. Width and
     height are pixels after EXIF orientation.
     """
@@ -48,6 +49,7 @@ class ManifestRow(NamedTuple):
     label: str | None
     origin: str | None
     probability: float | None
+    promoted_probability: float | None
     round: int | None
     group: str | None
     split: str | None
@@ -99,6 +101,7 @@ class ManifestColumns(NamedTuple):
     label: Sequence[str | None]
     origin: Sequence[str | None]
     probability: Sequence[float | None]
+    promoted_probability: Sequence[float | None]
     round: Sequence[int | None]
     group: Sequence[str | None]
     split: Sequence[str | None]

@@ -22,7 +22,13 @@ from curator.base.text import path_text
 from curator.base.version import __version__
 from curator.base.vocabulary import CurrentLabel, LocationState, Origin
 from curator.catalogue.counts import counts, source_counts
-from curator.catalogue.rounds import RoundRecord, get_round, head
+from curator.catalogue.rounds import (
+    RoundRecord,
+    get_round,
+    head,
+    list_rounds,
+    standing_warnings,
+)
 from curator.export.catalogue_rows import ExportRows
 from curator.export.filters import Selection
 from curator.export.formats import Format
@@ -90,6 +96,7 @@ def about_export(
         "thresholds": _thresholds(settings, current_round),
         "certificate": certificate,
         "certificate_note": certificate_note,
+        "warnings": standing_warnings(list_rounds(workspace.catalogue)) if tally.promoted else [],
         "round": None if current_round is None else _round(current_round),
         "settings": settings.model_dump(mode="json"),
         "versions": library_versions(),
@@ -118,6 +125,7 @@ def short(about: Mapping[str, Any]) -> dict[str, Any]:
     return {key: about[key] for key in shared} | {
         "certificate": about["certificate"],
         "certificate_note": about["certificate_note"],
+        "warnings": about["warnings"],
         "sources": sources,
         "curator": about["versions"]["curator"],
     }

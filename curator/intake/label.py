@@ -15,7 +15,7 @@ import difflib
 import os
 from array import array
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -26,8 +26,10 @@ import numpy as np
 from curator.audits.answers import answers_to_audit
 from curator.base.values import Decision, Problem
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import KnownFile, RecordedFile
 from curator.catalogue.labels import current, record_decisions
+from curator.catalogue.random_draws import drawn_among
 from curator.errors import DataError, UsageError
 from curator.intake.answers import (
     Answer,
@@ -47,6 +49,22 @@ LabelRules = Sequence[tuple[bytes, Label]]
 
 _AT_ONCE = 2_000
 _PERSONAL = (Method.SINGLE, Method.SHEET, Method.BLIND)
+
+
+def _drawn_at_random(
+    catalogue: Catalogue, decisions: Iterable[tuple[int, Decision]], problems: Problems
+) -> list[tuple[int, Decision]]:
+    """The decisions with their lines; an image that no random draw has handed out is a problem."""
+    by_line = list(decisions)
+    drawn = drawn_among(catalogue, [decision.image_id for _, decision in by_line])
+    for line, decision in by_line:
+        if decision.image_id not in drawn:
+            problems.add(
+                line,
+                "this image was not drawn at random (`curator queue random` draws), so its label"
+                " cannot measure an error; bring it in with --origin review",
+            )
+    return by_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +109,8 @@ def label(
         content.take(row, image_id)
     decisions = content.decisions(origin)
     problems = content.problems
+    if origin is Origin.CALIBRATION:
+        decisions = iter(_drawn_at_random(workspace.catalogue, decisions, problems))
     if origin is Origin.AUDIT:
         by_line, audit_problems = answers_to_audit(
             workspace.catalogue, classes, decisions, replace=replace

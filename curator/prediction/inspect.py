@@ -78,11 +78,13 @@ class ImageInspection:
     """PNG files of what the network sees in one image, and its P(positive), not calibrated.
 
     `maps` are one file for each convolution, first to last. `activation` is None for a
-    network without convolutions, and `problem` then says so.
+    network without convolutions, and `problem` then says so. `score` is the current P(positive) of
+    the image in the pool, None without one.
     """
 
     image: Path
     probability: float
+    score: float | None
     activation: Path | None
     maps: tuple[Path, ...]
     problem: str = ""
@@ -226,9 +228,11 @@ def inspect_image(
     else:
         activation = folder / "activation.png"
         _write_png(activation, overlay(pixels, heat))
+    score = pool.current_scores(workspace.catalogue, np.array([image_id], dtype=np.int64))[0]
     return ImageInspection(
         image=path,
         probability=float(1 / (1 + np.exp(-np.clip(odds, -35, 35)))),
+        score=None if np.isnan(score) else float(score),
         activation=activation,
         maps=tuple(maps),
         problem=problem_text,

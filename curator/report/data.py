@@ -202,7 +202,7 @@ class ReportData:
             "coverage": counts.coverage,
             "asked": list(sentences.task_sentences(self.status)),
             "came_out": list(sentences.outcome_sentences(self.status)),
-            "alarms": warnings_of(self.status.current_round),
+            "alarms": warnings_of(self.status.measured_round),
             "next": self.status.advice(),
             "pool": [
                 {
@@ -332,8 +332,12 @@ def score_quality_of_round(record: RoundRecord | None) -> ScoreQuality | None:
 
 def warnings_of(record: RoundRecord | None) -> list[str]:
     """The warnings of a round, each with its remedy."""
-    warnings = [] if record is None else record.outcome.get("alarms", [])
-    return [f"{warning['problem']} {warning['cure']}" for warning in warnings]
+    if record is None:
+        return []
+    accepted = " It was accepted: promotions were made all the same."
+    end = accepted if record.outcome.get("accepted_warning") else ""
+    alarms = record.outcome.get("alarms", [])
+    return [f"{warning['problem']} {warning['cure']}{end}" for warning in alarms]
 
 
 def files_of(source: SourceCount) -> int:

@@ -120,6 +120,8 @@ def error_curve_of(
     """Coverage against estimated error in the current round, or why there is none."""
     if record is None:
         return None, "No round stands yet."
+    if any(each.get("holds") for each in record.outcome.get("alarms", [])):
+        return None, "A warning says that the error of the pool is unknown."
     records = workspace.scores(record.score_digest)
     if records is None:
         return None, f"Round {record.round_id} has no scores here, so none can be given."

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from curator.classifiers.heads.label_weights import LabelNoise
     from curator.report.scores import ErrorCurve
     from curator.report.status import Status
+    from curator.rounds.pool_error import PoolError
     from curator.rounds.score_quality import ScoreQuality
-    from curator.statistics.metrics import ErrorEstimate
 
 PROVISIONAL = "provisional: no certificate speaks about their error yet"
 """Said of promoted labels without an audit."""
@@ -49,9 +49,9 @@ def task_sentences(status: Status) -> Iterator[str]:
 def outcome_sentences(status: Status) -> Iterator[str]:
     """What came out: labels of people, coverage, expected and measured errors."""
     from curator.classifiers.heads.label_weights import LabelNoise
-    from curator.statistics.metrics import ErrorEstimate
 
     counts, record = status.counts, status.current_round
+    measured = status.measured_round
     if not counts.usable:
         yield "There is no image yet that can be used."
         return
@@ -66,17 +66,17 @@ def outcome_sentences(status: Status) -> Iterator[str]:
     coverage = coverage_sentence(counts.promoted, counts.without_human, counts.coverage)
     yield f"Coverage is {coverage}; {count(counts.unlabelled, 'image')} stay unlabelled."
     expected = record.outcome.get("expected_errors")
-    if expected is not None and record.standing_promoted:
+    alarms = [] if measured is None else measured.outcome.get("alarms", [])
+    warned = any(each.get("holds") for each in alarms)
+    if expected is not None and record.standing_promoted and not warned:
         yield (
             f"By the scores' own doubts about {expected:,.0f} of the"
             f" {record.standing_promoted:,} labels that stood promoted after round"
             f" {record.round_id} are wrong ({percent(expected / record.standing_promoted, 2)})."
         )
-    estimate = record.outcome.get("estimate")
-    if estimate is not None:
-        on_pool = record.outcome.get("basis") == "pool"
-        yield error_sentence(ErrorEstimate(**estimate), on_pool=on_pool)
-    noise = record.outcome.get("label_belief")
+    if status.error is not None:
+        yield error_sentence(status.error)
+    noise = None if measured is None else measured.outcome.get("label_belief")
     if noise is not None:
         yield from label_noise_sentences(LabelNoise.from_json(noise))
 
@@ -144,6 +144,18 @@ def error_curve_basis(curve: ErrorCurve) -> str:
     )
 
 
+def below_upper_sentence(record: RoundRecord) -> str:
+    """How many promoted labels would not be given again; empty where a round did not count."""
+    below = record.outcome.get("below_upper")
+    if not below:
+        return ""
+    return (
+        f"{below:,} of the {record.standing_promoted:,} labels promoted after round"
+        f" {record.round_id} do not pass the threshold any more at which a label is given; they"
+        " are kept until they cross the lower one (promotion.revoke_below, revoke_above)."
+    )
+
+
 def coverage_sentence(promoted: int, without_human: int, coverage: float) -> str:
     """Coverage with the numbers behind it."""
     return (
@@ -180,19 +192,33 @@ def label_noise_sentences(noise: LabelNoise) -> Iterator[str]:
         )
 
 
-def error_sentence(estimate: ErrorEstimate, *, on_pool: bool) -> str:
-    """Out-of-fold error with its 95% interval, and whether it holds for the pool."""
-    if not estimate.sample:
-        return "No label was set aside to measure the error on."
-    measured = (
-        f"Error on {estimate.sample:,} labels that the judging head had not seen:"
-        f" {percent(estimate.rate)} ({percent(estimate.low)} to {percent(estimate.high)})."
-    )
-    if on_pool:
-        return f"{measured} They are a random sample of the pool."
+def error_sentence(error: PoolError) -> str:
+    """The error of the pool if it is known; if not, what is known, and how to make it known."""
+    on_labels = error.labels
+    interval = f"95% interval {percent(on_labels.low)} to {percent(on_labels.high)}"
+    measured = f"{percent(on_labels.rate)}" if on_labels.sample else ""
+    if error.pool is not None:
+        sentence = (
+            f"Error on the pool: {measured} ({interval}), measured on {on_labels.sample:,} labels"
+            " of a random sample by heads that were not trained on them"
+        )
+        if error.with_undecided is not None:
+            images = count(error.undecided, "image")
+            sentence += (
+                f"; {percent(error.with_undecided.rate)} if the {images} of the sample that nobody"
+                " decided count as wrong"
+            )
+        return f"{sentence}."
+    if error.shortcut:
+        return (
+            "Error: unknown for the pool. A class may have been learned by its source, and the"
+            " labels there are cannot show that."
+        )
+    of_seeds = f"; {measured} on your seeds ({interval}, {on_labels.sample:,} labels)"
+    so_far = f", {error.random_labels:,} so far" if error.random_labels else ""
     return (
-        f"{measured} These labels are no random sample, so scores are uncalibrated for the"
-        " pool and the error there may be another."
+        f"Error: unknown for the pool{of_seeds if measured else ''}. 50 labels of a random sample"
+        f" measure it{so_far}: `curator review random`."
     )
 
 
@@ -206,7 +232,7 @@ def share_sentences(quality: ScoreQuality, positive: str) -> Iterator[str]:
             f"Of the labels {percent(quality.positive_share)} are {positive}; if the pool differs"
             f" in nothing but its shares, about {percent(implied)} of it is. Scores take the"
             " labels' shares for granted until a random sample of the pool says otherwise:"
-            " `curator review calibration` (50 or more)."
+            " `curator review random` (50 or more)."
         )
 
 

@@ -24,8 +24,9 @@ from curator.catalogue.certificates import CertificateRecord
 from curator.catalogue.counts import Counts, SourceCount, counts, human_counts, source_counts
 from curator.catalogue.event_reads import count_decisions, people_events
 from curator.catalogue.leases import lease_holder
-from curator.catalogue.rounds import RoundRecord, RoundStatus, list_rounds
+from curator.catalogue.rounds import RoundRecord, RoundStatus, list_rounds, measured_round
 from curator.report.work import total_minutes
+from curator.rounds.pool_error import PoolError
 from curator.settings.sections import Settings
 from curator.workspace import Workspace
 
@@ -35,8 +36,8 @@ class Status:
     """A workspace in numbers; `busy` names work that runs in it now, with its process.
 
     `certificates` are the newest of every kind and scope, those that hold first. `audit` is
-    the open one, of whose images `waiting` want an answer. `decisions` are all that people
-    ever made or imported, `minutes` those that they spent looking.
+    the open one, of whose images `waiting` want an answer. `decisions` are those of
+    people, made or imported, that were not taken back, `minutes` those that they spent looking.
     """
 
     root: Path
@@ -60,6 +61,26 @@ class Status:
     def current_round(self) -> RoundRecord | None:
         """The current round, None before the first or after a rollback to 0."""
         return next((each for each in self.rounds if each.status is RoundStatus.CURRENT), None)
+
+    @property
+    def measured_round(self) -> RoundRecord | None:
+        """The round whose classifier and scores are current; a certificate's round has none."""
+        return measured_round(self.rounds)
+
+    @property
+    def error(self) -> PoolError | None:
+        """What is known of the error of the current scores."""
+        record = self.measured_round
+        return None if record is None else PoolError.from_outcome(record.outcome)
+
+    @property
+    def remedy(self) -> str:
+        """The command that a warning waits for; empty if promotions wait for nothing."""
+        record = self.measured_round
+        if record is None or record.outcome.get("accepted_warning"):
+            return ""
+        warnings = record.outcome.get("alarms", [])
+        return next((each["command"] for each in warnings if each.get("holds")), "")
 
     @property
     def certificate(self) -> CertificateRecord | None:
@@ -95,6 +116,11 @@ class Status:
             return "Settle the images that people labelled both ways: curator review conflict"
         if self.current_round is None:
             return "Train and promote: curator round --until-stable"
+        if self.remedy:
+            return (
+                "Promotions wait because of a warning. Do what it says, then run `curator round`"
+                f" again: {self.remedy}"
+            )
         if self.is_provisional and self.counts.promoted:
             return "Prove what rounds promoted: curator audit"
         if self.settings.promotion.policy == "certified" and self._is_proven:
@@ -124,6 +150,7 @@ class Status:
             "blocked": self.counts.blocked,
             "withheld": self.counts.withheld,
             "groups": dict(self.counts.groups),
+            "error": None if self.error is None else self.error.as_json(),
             "rounds": [_round_json(each) for each in self.rounds],
             "certificate": None
             if self.certificate is None
@@ -182,5 +209,8 @@ def _round_json(each: RoundRecord) -> dict[str, Any]:
         "seconds": each.seconds,
         "label_belief": each.outcome.get("label_belief"),
         "judgement": each.outcome.get("judgement"),
+        "error": each.outcome.get("error"),
         "alarms": each.outcome.get("alarms", []),
+        "below_upper": each.outcome.get("below_upper"),
+        "accepted_warning": each.outcome.get("accepted_warning", False),
     }

@@ -15,7 +15,10 @@ from curator.review.pace import Pace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HumanWork:
-    """Decisions of one origin and method; minutes are None for imports."""
+    """Decisions of one origin and method that stand, and those that were taken back.
+
+    Minutes are those of both, None for imports.
+    """
 
     origin: Origin
     method: Method
@@ -43,7 +46,7 @@ def human_work(events: PeopleEvents) -> tuple[HumanWork, ...]:
                 HumanWork(
                     origin=origin,
                     method=method,
-                    decisions=int(selected.sum()),
+                    decisions=int((selected & ~taken_back).sum()),
                     taken_back=int((selected & taken_back).sum()),
                     sessions=sessions,
                     minutes=None if imported else minutes.get(codes, 0.0),

@@ -18,6 +18,7 @@ from curator.catalogue.files import preview_places
 from curator.catalogue.groups import groups_of, unit_mates
 from curator.catalogue.images import ImageDetails, image_details, image_files
 from curator.catalogue.labels import HistoryEvent, current, history
+from curator.catalogue.queues import newest_event
 
 MATES = 6
 """Group mates that a card names."""
@@ -28,11 +29,13 @@ class ImageCard(ImageDetails):
     """One image as a reviewer is shown it.
 
     `path` is absolute bytes, empty if no location is left. `event_id` is the event behind
-    the current label when the card was loaded. `why` says why the image is in the queue.
+    the current label when the card was loaded, `newest_event` the newest one in the catalogue at
+    that moment. `why` says why the image is in the queue.
     """
 
     path: bytes
     event_id: int | None
+    newest_event: int
     file: ImageFile | None
     preview: PreviewPlace | None
     why: str = ""
@@ -76,6 +79,8 @@ def load_image_cards(
     catalogue: Catalogue, image_ids: Sequence[int], *, why: Mapping[int, str]
 ) -> dict[int, ImageCard]:
     """The cards of these images; unknown ones are left out."""
+    # Before everything else: what is newer has not been seen on the card.
+    newest = newest_event(catalogue)
     labels = current(catalogue, image_ids)
     files = image_files(catalogue, image_ids)
     previews = preview_places(catalogue, image_ids)
@@ -87,6 +92,7 @@ def load_image_cards(
             **{field.name: getattr(image, field.name) for field in dataclasses.fields(image)},
             path=first if file is None else file.path,
             event_id=labels[image_id].event_id,
+            newest_event=newest,
             file=file,
             preview=previews.get(image_id),
             why=why.get(image_id, ""),

@@ -24,6 +24,7 @@ from curator.review.filter import WHOLE, QueueView
 from curator.review.queues import (
     BLIND_ORIGINS,
     BORDERLINE_MIX,
+    FORMER_NAMES,
     QUEUES,
     QueueRequest,
     borderline,
@@ -45,9 +46,7 @@ _BASES = {
     "borderline": BaseQueue.UNLABELLED,
     "informative": BaseQueue.WITHOUT_HUMAN,
     "promoted": BaseQueue.PROMOTED,
-    "random": BaseQueue.UNLABELLED,
     "conflict": BaseQueue.CONFLICT,
-    "calibration": BaseQueue.WITHOUT_HUMAN,
 }
 _ORDERED = {"borderline": "undecided", "promoted": "undecided"}
 
@@ -69,6 +68,7 @@ class ImageSource:
         view: QueueView = WHOLE,
         progress: Progress = SILENT,
     ) -> None:
+        queue = FORMER_NAMES.get(queue, queue)
         _refuse_unknown(queue, view)
         refuse_while_audited(workspace, queue)
         self.queue = queue
@@ -137,7 +137,7 @@ class ImageSource:
 
     def page(self, side: CurrentLabel, size: int, leave_out: QueueFilter) -> Sequence[int]:
         """Images that the current scores put in a class, surest first, within the view."""
-        if self._audit is not None:
+        if self.blind:
             raise UsageError("A blind sample has no contact sheet.", "Answer image by image.")
         if self.view.is_empty:
             return queues.leaning(self._catalogue, side, size=size, leave_out=leave_out)

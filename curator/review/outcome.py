@@ -18,12 +18,12 @@ NOTHING_TO_UNDO = "There is nothing of yours to take back."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedDecision:
-    """A decision that was recorded; `seen_event` was current when the image was put out."""
+    """A decision that was recorded; `seen_event` was the newest event when the card was loaded."""
 
     image_id: int
     label: Label
     event_id: int
-    seen_event: int | None
+    seen_event: int
 
 
 def meanwhile(news: HistoryEvent, decision: RecordedDecision, name_of: NameOf) -> str:

@@ -37,16 +37,18 @@ QUEUES: dict[str, str] = {
     "informative": "drawn in proportion to their expected error: for further seeds before an audit",
     "unfamiliar": "unlike anything that people labelled",
     "promoted": "labelled by rounds, the least certain first",
-    "random": "a random sample of the unlabelled images",
+    "random": "a random sample of the images without a human label, blind, to measure the error",
     "suspect": "labels of people that scores contradict, the boldest contradiction first",
     "conflict": "labelled both ways by people, one image or near-duplicates",
-    "calibration": "a random sample of the pool, blind, to calibrate scores",
     "audit": "the images of the open audit, blind",
     "quarantine": "cannot be used",
 }
 """The queues and what each is for, in the order in which they are offered."""
 
-BLIND_ORIGINS = {"calibration": Origin.CALIBRATION, "audit": Origin.AUDIT}
+FORMER_NAMES = {"calibration": "random"}
+"""Names that queues had in earlier versions, and their names now."""
+
+BLIND_ORIGINS = {"random": Origin.CALIBRATION, "audit": Origin.AUDIT}
 """Queues that are labelled blind, and the origin of their answers."""
 
 USUAL_SIZE = 100
@@ -112,6 +114,7 @@ def queue(
     Raises UsageError for a queue that does not exist or a missing `like`, DataError where
     the queue has nothing to go by yet (no scores, no labels).
     """
+    name = FORMER_NAMES.get(name, name)
     if size is not None and size < 1:
         raise UsageError(f"A queue of {size} images is none.", "Give --size a number above 0.")
     refuse_while_audited(workspace, name)
@@ -312,7 +315,7 @@ _CHOOSERS: dict[str, Callable[[QueueRequest], list[int]]] = {
     "promoted": lambda ask: queues.promoted(
         ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out
     ),
-    "random": lambda ask: queues.random_unlabelled(
+    "random": lambda ask: queues.draw_random(
         ask.workspace.catalogue, size=ask.size, seed=ask.seed, leave_out=ask.leave_out
     ),
     "suspect": lambda ask: queues.suspects(
@@ -320,9 +323,6 @@ _CHOOSERS: dict[str, Callable[[QueueRequest], list[int]]] = {
     ),
     "conflict": lambda ask: queues.conflicts(
         ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out
-    ),
-    "calibration": lambda ask: queues.random_without_human(
-        ask.workspace.catalogue, size=ask.size, seed=ask.seed, leave_out=ask.leave_out
     ),
     "audit": lambda ask: audits.waiting_ids(
         ask.workspace.catalogue,

@@ -198,7 +198,7 @@ class ReviewSession:
             self._history.settle([card.image_id], [event_id], label)
             self._count([(card, label)])
             return RecordedDecision(
-                image_id=card.image_id, label=label, event_id=event_id, seen_event=card.event_id
+                image_id=card.image_id, label=label, event_id=event_id, seen_event=card.newest_event
             )
 
     def decide_page(self, decisions: Sequence[tuple[ImageCard, Label]]) -> None:
@@ -268,14 +268,16 @@ class ReviewSession:
     def news_about(self, decision: RecordedDecision) -> HistoryEvent | None:
         """What a round or somebody else said about an image while it was looked at.
 
-        The decision stands all the same; labelling blind, nothing is said.
+        The decision stands all the same; labelling blind, nothing is said, and nothing of events
+        that do not stand any more.
         """
         if self.blind:
             return None
         news = [
             event
             for event in history(self.workspace.catalogue, decision.image_id)
-            if (decision.seen_event or 0) < event.event_id < decision.event_id
+            if decision.seen_event < event.event_id < decision.event_id
+            and not (event.retracted or event.undone)
             and event.session != self.session
             and event.kind in (EventKind.PROMOTE, EventKind.REVOKE, EventKind.ASSERT)
         ]

@@ -1,7 +1,8 @@
 """From the catalogue's codes to what a classifier may do with each image.
 
 One place decides which human labels teach, which judge, and which images may get a pseudo-label,
-so that no label both teaches a head and judges it.
+so that no label both teaches a head and judges it. A label of a random draw teaches the heads of
+the other folds and judges the head of its own.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from curator.statistics.folds import fold_of, sampling_rank
 CHUNK_IMAGES = 16_384
 
 _TEACHING_ORIGINS = [code_of(Origin.SEED), code_of(Origin.REVIEW)]
+_RANDOM = code_of(Origin.CALIBRATION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,7 @@ def training_labels(human: HumanLabels, folds: int, seed: int) -> TrainingLabels
     # Decisions on a contact sheet train, but judge nothing: nobody looked at them one by one.
     looked_at = human.first_method[usable] != code_of(Method.SHEET)
     set_aside = (split == code_of(Split.CALIBRATION)) & looked_at
+    drawn = (split == code_of(Split.CALIBRATION)) & (origin == _RANDOM)
     return TrainingLabels(
         rows=human.feature_rows[usable],
         units=human.unit_keys[usable],
@@ -135,7 +138,7 @@ def training_labels(human: HumanLabels, folds: int, seed: int) -> TrainingLabels
         calibrates=teaches & looked_at,
         # Reviewed images were selected because they are uncertain, so their error is too large.
         representative=teaches & (origin == code_of(Origin.SEED)),
-        sampled=set_aside & (origin == code_of(Origin.CALIBRATION)),
+        sampled=drawn & looked_at & human.sampled[usable],
         set_aside=set_aside,
     )
 
@@ -202,6 +205,7 @@ def is_human(standing: CodeArray, origin: CodeArray) -> BoolArray:
 
 
 def _teaches(standing: CodeArray, first_origin: CodeArray, split: CodeArray) -> BoolArray:
-    a_class, teaching = np.isin(standing, CLASS_CODES), np.isin(first_origin, _TEACHING_ORIGINS)
-    teaches: BoolArray = a_class & teaching & (split == code_of(Split.TRAIN))
+    teaching = np.isin(first_origin, _TEACHING_ORIGINS) & (split == code_of(Split.TRAIN))
+    drawn = (first_origin == _RANDOM) & (split == code_of(Split.CALIBRATION))
+    teaches: BoolArray = np.isin(standing, CLASS_CODES) & (teaching | drawn)
     return teaches

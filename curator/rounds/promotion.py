@@ -38,9 +38,10 @@ class RoundAction(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldBack:
-    """How many promotions each gate held back."""
+    """How many promotions each gate held back, and how many wait because of a warning."""
 
     distance: int = 0
+    warning: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ class RoundCounts:
     """What the decisions of a round add up to, before anything else changed the labels.
 
     `expected_errors` is the sum over promoted images of the probability that the label is wrong.
+    `below_upper` promoted images do not pass the threshold any more at which a label is given, but
+    still that at which it is kept.
     """
 
     promoted_positive: int
@@ -56,6 +59,7 @@ class RoundCounts:
     standing_promoted: int
     without_human: int
     expected_errors: float
+    below_upper: int
     held_back: HeldBack
 
 
@@ -84,6 +88,7 @@ def count_actions(
     *,
     without_human: int,
     held_back: HeldBack,
+    thresholds: PromotionSettings,
 ) -> RoundCounts:
     """What these actions come to; arrays as in `decide`."""
     gained_positive = actions == RoundAction.PROMOTE_POSITIVE
@@ -98,5 +103,9 @@ def count_actions(
         standing_promoted=int(positive.sum() + negative.sum()),
         without_human=without_human,
         expected_errors=float((1 - probability[positive]).sum() + probability[negative].sum()),
+        below_upper=int(
+            (positive & ~(probability > thresholds.promote_above)).sum()
+            + (negative & ~(probability < thresholds.promote_below)).sum()
+        ),
         held_back=held_back,
     )

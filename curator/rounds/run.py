@@ -31,8 +31,10 @@ from curator.intake.near_duplicates import regroup
 from curator.rounds.gates import GateInputs, label_distances
 from curator.rounds.inputs import RoundInputs, classifier_for, prepare_images, read_inputs
 from curator.rounds.neighbour_graph import pool_graph, uses_graph
+from curator.rounds.pool_error import PoolError, pool_error
 from curator.rounds.promotion import PoolLabel, RoundAction, RoundCounts
 from curator.rounds.rollback import refresh_scores
+from curator.rounds.scene_copies import copies_warnings
 from curator.rounds.score import RoundDecisions, decide_pool, score_pool
 from curator.rounds.score_quality import ScoreQuality, as_stored, measure_quality
 from curator.rounds.source_shortcut import RoundWarning, shortcut_warnings
@@ -53,16 +55,19 @@ _STAGED_AT_ONCE = 16_384
 class RoundReport:
     """What one round did, or would do (`round_id` is None after a dry run).
 
-    `quality` is what labels say of the scores, None where they are too few; `warnings` are
-    reasons not to trust them. `usual_distance` is the largest distance among labelled images,
-    None where it is not known. `seconds` maps stages to durations.
+    `quality` is what labels say of the scores, None where they are too few, `error` what is known
+    of their error; `warnings` are reasons not to trust them, `accepted` says that promotions were
+    made in spite of one that holds them. `usual_distance` is the largest distance among labelled
+    images, None where it is not known. `seconds` maps stages to durations.
     """
 
     round_id: int | None
     training: TrainingSummary
     counts: RoundCounts
     quality: ScoreQuality | None
+    error: PoolError
     warnings: tuple[RoundWarning, ...]
+    accepted: bool
     usual_distance: float | None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -90,9 +95,12 @@ class RoundReport:
         return {
             **asdict(self.training),
             "expected_errors": self.counts.expected_errors,
+            "below_upper": self.counts.below_upper,
             "label_belief": noise.as_json() if noise else None,
             "judgement": as_stored(self.quality),
+            "error": self.error.as_json(),
             "alarms": [asdict(warning) for warning in self.warnings],
+            "accepted_warning": self.accepted,
             "held_back": asdict(self.counts.held_back),
             "usual_distance": self.usual_distance,
             "seconds": self.seconds,
@@ -118,13 +126,15 @@ def run_rounds(
     rounds: int = 1,
     until_stable: bool = False,
     dry_run: bool = False,
+    accept_warning: bool = False,
     progress: Progress = SILENT,
 ) -> Iterator[RoundReport]:
     """Run rounds and yield the report of each as soon as it is committed.
 
     With `until_stable` it ends when a round changes no more than `rounds.stable_share` of
     the pool, at the latest after `rounds.max_rounds` rounds. A dry run computes one round
-    and stores nothing of it but the features. Raises DataError or LearnError if nothing can
+    and stores nothing of it but the features. With `accept_warning`, a warning that would hold
+    promotions back is recorded and does not. Raises DataError or LearnError if nothing can
     be trained, DataError while an audit is open, BusyError if another process runs a round here.
     """
     limits, previous = workspace.settings.rounds, None
@@ -137,7 +147,12 @@ def run_rounds(
         try:
             for number in range(1, count + 1):
                 report, previous = run_round(
-                    workspace, previous, progress, dry_run=dry_run, more_rounds=number < count
+                    workspace,
+                    previous,
+                    progress,
+                    dry_run=dry_run,
+                    accept_warning=accept_warning,
+                    more_rounds=number < count,
                 )
                 yield report
                 if until_stable and report.changed_share <= limits.stable_share:
@@ -152,6 +167,7 @@ def run_round(
     progress: Progress,
     *,
     dry_run: bool,
+    accept_warning: bool,
     more_rounds: bool,
 ) -> tuple[RoundReport, PreviousRound | None]:
     """One round, from labels to promotions. Nothing is visible before `_commit`.
@@ -204,11 +220,7 @@ def run_round(
         if distances:
             gate = distances.gate(inputs.pool.rows, settings.gates.distance)
         records = score_pool(trained, inputs.pool, training.slices, gate.distances, progress)
-        decisions = decide_pool(records, inputs.pool, settings.promotion, gate)
     with clock.stage("judge"):
-        quality = measure_quality(
-            records, inputs.human, inputs.source_names, inputs.last, inputs.first
-        )
         warnings: tuple[RoundWarning, ...] = ()
         if not images.holds_pixels:
             warnings = shortcut_warnings(
@@ -220,12 +232,29 @@ def run_round(
                 inputs.source_names,
                 settings.classes,
             )
+            if graph is not None:
+                warnings += copies_warnings(inputs.labels, images, graph, settings.classifier)
+        holding = any(warning.holds for warning in warnings)
+        decisions = decide_pool(
+            records, inputs.pool, settings.promotion, gate, hold=holding and not accept_warning
+        )
+        quality = measure_quality(
+            records, inputs.human, inputs.source_names, inputs.last, inputs.first
+        )
+        error = pool_error(
+            trained.summary.estimate,
+            inputs.human,
+            on_pool=trained.summary.basis == "pool",
+            shortcut=any(warning.kind == "shortcut" for warning in warnings),
+        )
     report = RoundReport(
         round_id=None,
         training=trained.summary,
         counts=decisions.counts,
         quality=quality,
+        error=error,
         warnings=warnings,
+        accepted=holding and accept_warning,
         usual_distance=distances.usual if distances and np.isfinite(distances.usual) else None,
         seconds=clock.seconds,
     )

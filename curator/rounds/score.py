@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from curator.base.progress import Progress
 from curator.classifiers.protocol import PoolSlice, TrainedClassifier
 from curator.rounds.gates import GateInputs, hold_back
 from curator.rounds.labels import Pool, is_human, pool_labels
-from curator.rounds.promotion import RoundCounts, count_actions, decide
+from curator.rounds.promotion import RoundAction, RoundCounts, count_actions, decide
 from curator.settings.sections import PromotionSettings
 from curator.storage.scores import SCORE_RECORD
 
@@ -54,9 +54,17 @@ def score_pool(
 
 
 def decide_pool(
-    records: NDArray[Any], pool: Pool, promotion: PromotionSettings, gate: GateInputs
+    records: NDArray[Any],
+    pool: Pool,
+    promotion: PromotionSettings,
+    gate: GateInputs,
+    *,
+    hold: bool,
 ) -> RoundDecisions:
-    """Thresholds, then gates; writes the actions into the records, too."""
+    """Thresholds, then gates; writes the actions into the records, too.
+
+    With `hold`, which a warning asks for, nothing is promoted; revocations go on.
+    """
     probability: FloatArray = np.ascontiguousarray(
         records["raw" if promotion.score == "raw" else "probability"]
     )
@@ -65,8 +73,17 @@ def decide_pool(
     human = sum(int(is_human(chunk.standing, chunk.origin).sum()) for chunk in pool.chunks)
     actions = decide(probability, labels, promotion)
     held_back = hold_back(actions, gate)
+    if hold:
+        promotes = np.isin(actions, (RoundAction.PROMOTE_POSITIVE, RoundAction.PROMOTE_NEGATIVE))
+        actions[promotes] = RoundAction.KEEP
+        held_back = replace(held_back, warning=int(promotes.sum()))
     records["action"] = actions
     counts = count_actions(
-        probability, labels, actions, without_human=len(pool) - human, held_back=held_back
+        probability,
+        labels,
+        actions,
+        without_human=len(pool) - human,
+        held_back=held_back,
+        thresholds=promotion,
     )
     return RoundDecisions(labels=labels, actions=actions, probability=probability, counts=counts)

@@ -164,8 +164,7 @@ def quality_labels(records: NDArray[Any], human: HumanLabels) -> QualityLabels |
     # Labels from a contact sheet were not looked at one by one.
     usable = scored & np.isin(human.standing, CLASS_CODES)
     usable &= human.first_method != code_of(Method.SHEET)
-    sampled = usable & (human.first_origin == code_of(Origin.CALIBRATION))
-    sampled &= human.split == code_of(Split.CALIBRATION)
+    sampled = usable & human.sampled & (human.split == code_of(Split.CALIBRATION))
     on_pool = bool(sampled.sum() >= SAMPLE_FOR_POOL)
     judging = sampled if on_pool else usable & (human.first_origin == code_of(Origin.SEED))
     members = np.flatnonzero(judging)

@@ -68,11 +68,17 @@ class Suspicion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundWarning:
-    """Something wrong with the labels that scores cannot show, and what to do about it."""
+    """Something wrong with the labels that scores cannot show, and what to do about it.
+
+    `command` is the next step; with `holds`, promotions wait until it is done or the warning is
+    accepted.
+    """
 
     kind: str
     problem: str
     cure: str
+    command: str = ""
+    holds: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,13 +126,12 @@ def shortcut_warnings(
     measuring = (
         _of_a_class(human) & np.isfinite(claimed) & (human.first_method != code_of(Method.SHEET))
     )
-    sampled = (human.first_origin == code_of(Origin.CALIBRATION)) & (
-        human.split == code_of(Split.CALIBRATION)
-    )
+    sampled = human.sampled & (human.split == code_of(Split.CALIBRATION))
     on_seeds = error_estimate(wrong[measuring & (human.first_origin == code_of(Origin.SEED))])
     on_pool = error_estimate(wrong[measuring & sampled])
     if fails_on_pool(on_seeds, on_pool):
-        warnings = [_failing(on_seeds, on_pool)]
+        # With a sample of this size scores are calibrated on it, and thresholds mean what they say.
+        warnings = [_failing(on_seeds, on_pool, holds=on_pool.sample < SAMPLE_FOR_POOL)]
     elif on_pool.sample >= SAMPLE_FOR_POOL:
         # A random sample of the pool is scored as well as the seeds: no shortcut was learned.
         return ()
@@ -159,7 +164,7 @@ def _of_a_class(human: HumanLabels) -> BoolArray:
 
 
 def _teaching(human: HumanLabels) -> BoolArray:
-    origins = [code_of(Origin.SEED), code_of(Origin.REVIEW)]
+    origins = [code_of(Origin.SEED), code_of(Origin.REVIEW), code_of(Origin.CALIBRATION)]
     return _of_a_class(human) & np.isin(human.first_origin, origins)
 
 
@@ -276,13 +281,14 @@ def _shortcut(
         cure=(
             "Label about 100 random images of the pool, then run `curator round` again: `curator"
             " review random`, or `curator queue random --size 100 --output pool.csv` and `curator"
-            " label pool.csv --origin review`. `curator review calibration` (50 or more) measures"
-            " the error there."
+            " label pool.csv --origin random`. They train, and 50 or more measure the error there."
         ),
+        command="curator review random",
+        holds=True,
     )
 
 
-def _failing(seeds: ErrorEstimate, sample: ErrorEstimate) -> RoundWarning:
+def _failing(seeds: ErrorEstimate, sample: ErrorEstimate, *, holds: bool) -> RoundWarning:
     return RoundWarning(
         kind="fails-on-pool",
         problem=(
@@ -291,7 +297,9 @@ def _failing(seeds: ErrorEstimate, sample: ErrorEstimate) -> RoundWarning:
             " not resemble the pool."
         ),
         cure=(
-            "Label about 100 random images of the pool to learn from, then run `curator round`"
-            " again: `curator review random`."
+            "Label about 100 random images of the pool, then run `curator round` again: `curator"
+            " review random`."
         ),
+        command="curator review random",
+        holds=holds,
     )

@@ -55,23 +55,20 @@ def calibrate_out_of_fold(
 
 
 def calibrate_on_pool(
-    margins: NDArray[np.floating], positive: BoolArray, start: CalibrationMap
+    margins: NDArray[np.floating], folds: IntArray, positive: BoolArray, start: CalibrationMap
 ) -> CalibrationMap:
-    """Maps from a random sample of the pool that taught no head.
+    """`start`, from labels of another kind, moved to a random sample of the pool.
 
-    `margins` is (rows, K), `positive` (rows,). `start`, from out-of-fold margins, says
-    what to believe where the sample is silent.
+    All arrays are (rows,): row i was scored by head `folds[i]`, which it never taught. One change
+    of slope and intercept for all heads, since each head judges only its own fold of the sample;
+    it is small where the sample is silent.
     """
-    fitted = [
-        _fit(
-            margins[:, head],
-            positive,
-            centre=(float(start.log_slope[head]), float(start.intercept[head])),
-            spread=_POOL_SPREAD,
-        )
-        for head in range(margins.shape[1])
-    ]
-    return _as_map(fitted)
+    scale = np.exp(start.log_slope)
+    claimed = scale[folds] * margins + start.intercept[folds]
+    log_slope, intercept = _fit(claimed, positive, centre=(0.0, 0.0), spread=_POOL_SPREAD)
+    return CalibrationMap(
+        start.log_slope + log_slope, np.exp(log_slope) * start.intercept + intercept
+    )
 
 
 def sigmoid(x: NDArray[np.floating]) -> FloatArray:

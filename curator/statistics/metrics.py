@@ -65,7 +65,11 @@ class ReliabilityBin:
 
 def error_estimate(wrong: BoolArray, confidence: float = 0.95) -> ErrorEstimate:
     """The share of True in `wrong`, with the Clopper-Pearson interval."""
-    errors, sample = int(wrong.sum()), len(wrong)
+    return error_from_counts(int(wrong.sum()), len(wrong), confidence)
+
+
+def error_from_counts(errors: int, sample: int, confidence: float = 0.95) -> ErrorEstimate:
+    """`errors` wrong answers in a sample, with the Clopper-Pearson interval."""
     low, high = clopper_pearson_interval(errors, sample, confidence)
     return ErrorEstimate(errors=errors, sample=sample, low=low, high=high)
 

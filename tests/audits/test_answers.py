@@ -55,9 +55,9 @@ def test_the_queue_is_the_whole_draw_and_says_nothing_else(pool: Pool) -> None:
     assert len(queue(pool.workspace, "audit", size=7)) == 7
 
 
-def test_a_calibration_sample_is_blind_as_csv_too(pool: Pool) -> None:
+def test_a_random_sample_is_blind_as_csv_too(pool: Pool) -> None:
     abandon(pool.workspace)
-    rows = queue(pool.workspace, "calibration", size=20)
+    rows = queue(pool.workspace, "random", size=20)
     assert len(rows) == 20
     assert queue_csv(rows).splitlines()[0] == "path,sha256,label"
 

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from numpy.typing import NDArray
 
 from curator.base.vocabulary import Label, Method, Origin
-from curator.catalogue import checks, counts, labels, pool, rounds
+from curator.catalogue import checks, counts, labels, pool, random_draws, rounds
 from curator.catalogue.engine import Catalogue
 from curator.classifiers.protocol import TrainingLabels
 from curator.rounds.labels import training_labels
@@ -60,6 +60,9 @@ class AnySequence(RuleBasedStateMachine):
         shutil.copyfile(_empty_file(), self.folder / "catalogue.sqlite")
         self.catalogue = Catalogue.open(self.folder / "catalogue.sqlite")
         add_images(self.catalogue, len(IMAGES))
+        with self.catalogue.write() as connection:
+            draw_id, _ = random_draws.open_draw(connection, 0)
+            random_draws.record_members(connection, draw_id, enumerate(IMAGES))
         self.said: dict[int, list[Said]] = {image: [] for image in IMAGES}
         self.first: dict[int, tuple[Origin, Method]] = {}
         self.audited: set[int] = set()
@@ -188,7 +191,7 @@ class AnySequence(RuleBasedStateMachine):
             if image in self.audited:
                 assert allowed == (False, False, False, False, looked_at and origin is RANDOM)
                 continue
-            teaches = origin in (Origin.SEED, Origin.REVIEW)
+            teaches = origin in (Origin.SEED, Origin.REVIEW, RANDOM)
             assert allowed == (
                 teaches,
                 teaches and looked_at,

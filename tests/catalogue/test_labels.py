@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split, code_of
-from curator.catalogue import checks, labels, pool
+from curator.catalogue import checks, event_reads, labels, pool
 from curator.catalogue.engine import Catalogue
 from curator.errors import DataError
+from curator.report.work import human_work
 from tests.catalogue.builders import add_images, decision, run_round, say, standings
 
 
@@ -171,3 +172,16 @@ def test_human_labels_come_as_arrays_in_order(catalogue: Catalogue) -> None:
 def test_no_labels_are_empty_arrays(catalogue: Catalogue) -> None:
     assert pool.human_labels(catalogue, None).image_ids.tolist() == []
     assert list(pool.pool_chunks(catalogue, None)) == []
+
+
+def test_decisions_that_were_taken_back_are_not_counted(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 5)
+    say(catalogue, ids, "positive")
+    last = say(catalogue, ids[0], "negative", method=Method.SINGLE).last_event_id
+    assert last is not None
+    assert event_reads.count_decisions(catalogue) == 6
+    labels.retract(catalogue, [last, 1, 2], actor="anna")
+    assert event_reads.count_decisions(catalogue) == 3
+    work = human_work(event_reads.people_events(catalogue))
+    assert sum(row.decisions for row in work) == 3
+    assert sum(row.taken_back for row in work) == 3

@@ -16,7 +16,8 @@ import pytest
 import sqlalchemy as sa
 
 from curator.base.files import resource_folder
-from curator.catalogue import counts, leases, sqlite
+from curator.base.vocabulary import Method, Origin
+from curator.catalogue import counts, leases, pool, sqlite
 from curator.catalogue.engine import REVISION, Catalogue, Schema
 from curator.errors import BusyError, CatalogueError, LostCatalogueError, StorageError
 from tests.catalogue.builders import add_images, say, standings
@@ -185,6 +186,10 @@ def test_a_damaged_file_is_a_clear_error(catalogue: Catalogue, tmp_path: Path) -
 
 
 _AS_OF_0001 = """
+    DROP TABLE random_draw_member;
+    DROP TABLE random_draw;
+    DROP TABLE feature_block;
+    ALTER TABLE preview DROP COLUMN digest;
     DROP TABLE workspace_identity;
     ALTER TABLE lease DROP COLUMN computer;
     UPDATE alembic_version SET version_num = '0001';
@@ -302,3 +307,32 @@ def test_room_is_made_in_the_log_and_nothing_else_is_changed(
 def test_room_in_the_log_is_not_waited_for(catalogue: Catalogue, tmp_path: Path) -> None:
     with catalogue.write(), Catalogue.open(tmp_path / "catalogue.sqlite") as other:
         other.expect_many_writes()
+
+
+def test_samples_of_earlier_versions_go_on_measuring_the_pool_that_they_were_drawn_from(
+    tmp_path: Path,
+) -> None:
+    """From schema 0003 with rows: `calibration` labels of two pools, the second twice as large."""
+    folder = tmp_path / "db"
+    shutil.copytree(resource_folder("db"), folder)
+    for migration in (folder / "versions").glob("*.py"):
+        if migration.name > "0004":
+            migration.unlink()
+    path = tmp_path / "old.sqlite"
+    # What reads the newer tables cannot run yet, so rows are written and nothing is asked.
+    with Catalogue.create(path, schema=Schema(revision="0003", folder=folder)) as old:
+        first = add_images(old, 40)
+        say(old, first[:3], "positive", origin=Origin.CALIBRATION, method=Method.BLIND)
+        later = add_images(old, 40, start=40)
+        say(old, later[:2], "negative", origin=Origin.CALIBRATION, method=Method.BLIND)
+        say(old, later[2], "negative", origin=Origin.REVIEW, method=Method.SINGLE)
+    with Catalogue.open(path) as migrated:
+        with migrated.read() as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT newest_image_id, frame_size FROM random_draw ORDER BY id"
+            ).all()
+            assert [tuple(row) for row in rows] == [(40, 40), (80, 77)]
+        human = pool.human_labels(migrated, None)
+        sampled = human.image_ids[human.sampled].tolist()
+        assert sampled == later[:2]  # the first frame is half of the pool
+        assert human.unanswered == 0

@@ -190,7 +190,7 @@ def test_random_is_uniform_repeats_and_goes_on(catalogue: Catalogue) -> None:
 def test_calibration_draws_promoted_images_too(catalogue: Catalogue) -> None:
     scored(catalogue)
     say(catalogue, 10, "positive")
-    drawn = queues.random_without_human(catalogue, size=99, seed=0)
+    drawn = queues.draw_random(catalogue, size=99, seed=0)
     assert sorted(drawn) == [image for image in range(1, 21) if image != 10]
 
 

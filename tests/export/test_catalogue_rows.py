@@ -65,11 +65,10 @@ def pool(workspace: Workspace, tmp_path: Path) -> Workspace:
 _QUERY = """
     SELECT source.name, source.root, location.path, hex(image.sha256), image.width, image.height,
         state.standing, state.origin, state.round_id, state.unit_key, state.split,
-        coalesce(state.probability, (
-            SELECT probability FROM score
+        (SELECT probability FROM score
             WHERE image_id = state.image_id
-                AND generation_id = (SELECT generation_id FROM head)
-        )),
+                AND generation_id = (SELECT generation_id FROM head)),
+        state.probability,
         (SELECT image_group.name FROM image_group
             JOIN membership ON membership.group_id = image_group.id
             JOIN grouping ON grouping.id = membership.grouping_id
@@ -100,7 +99,7 @@ def expected_rows(
     with closing(sqlite3.connect(pool.root / STATE_FOLDER / CATALOGUE_NAME)) as connection:
         for values in connection.execute(_QUERY):
             source, root, relative, sha256, width, height, *values = values
-            label, origin, round_id, unit, split, probability, group, mates = values
+            label, origin, round_id, unit, split, probability, at_promotion, group, mates = values
             is_labelled, is_promoted = label is not None, origin == "promoted"
             of_label = probability
             if probability is not None and label == "negative":
@@ -133,8 +132,8 @@ def expected_rows(
                 (rank,) = division_rank(np.array([unit]), pool.settings.runtime.seed)
                 split = PARTS[2 - (rank >= shares[0]) - (rank >= sum(shares))]
             row = ManifestRow(
-                path_text(path), sha256.lower(), names.get(label), origin, probability, round_id,
-                group, split, width, height,
+                path_text(path), sha256.lower(), names.get(label), origin, probability,
+                at_promotion, round_id, group, split, width, height,
             )  # fmt: skip
             rank_in_unit = (
                 2 if not is_labelled else is_promoted, -width * height, row.sha256, row.path

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from curator.base.vocabulary import GroupKind, Label, Method, Origin
 from curator.catalogue.groups import GroupRecord, replace_grouping
+from curator.catalogue.images import find_by_sha256
+from curator.catalogue.labels import current
+from curator.catalogue.pool import current_scores
 from curator.errors import DataError
+from curator.export.diff import diff
 from curator.export.filters import Filters
 from curator.export.import_manifest import import_manifest
 from curator.maintenance.verify import verify
@@ -89,6 +96,38 @@ def test_labels_and_origins_come_back(
         export(one, tmp_path / f"{name}.jsonl", filters=Filters(labels=["good", "bad", "unsure"]))
     assert labels(tmp_path / "one.jsonl") == labels(tmp_path / "two.jsonl")
     assert verify(other).clean
+
+
+def test_both_probabilities_come_back_also_from_a_manifest_of_an_earlier_version(
+    workspace: Workspace, ids: dict[str, int], fresh: Callable[..., Workspace], tmp_path: Path
+) -> None:
+    promoted = [image for image, record in current(workspace.catalogue, list(ids.values())).items()
+                if record.origin is Origin.PROMOTED]  # fmt: skip
+    # A later round scores them lower and keeps their labels.
+    promote(workspace, dict.fromkeys(promoted, 0.95))
+    export(workspace, tmp_path / "new.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "new.csv").read_text(encoding="utf-8"))))
+    given = [row for row in rows if row["origin"] == "promoted"]
+    assert {row["probability"] for row in given} == {"0.95"}
+    assert {row["promoted_probability"] for row in given} == {"0.999", "0.004"}
+    old = [name for name in rows[0] if name != "promoted_probability"]
+    with (tmp_path / "old.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, old, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(
+            row | {"probability": row["promoted_probability"] or row["probability"]} for row in rows
+        )
+    for name, score in (("new", 0.95), ("old", None)):
+        other = fresh()
+        import_manifest(other, tmp_path / f"{name}.csv", actor="tester")
+        found = find_by_sha256(other.catalogue, [bytes.fromhex(row["sha256"]) for row in given])
+        at_promotion = {
+            record.probability for record in current(other.catalogue, list(found.values())).values()
+        }
+        assert at_promotion == {0.999, 0.004}
+        now = current_scores(other.catalogue, np.array(list(found.values())))
+        assert set(now) == ({score} if score else {0.999, 0.004})
+    assert diff(tmp_path / "old.csv", tmp_path / "new.csv").same == len(rows)
 
 
 def test_repeated_it_changes_nothing(

@@ -30,7 +30,7 @@ def items(count: int) -> Iterator[ExportFile]:
         label = "good" if scrambled % 3 else "bad"
         path = f"/photos/{scrambled % 100}/{name}"
         yield ExportFile(
-            row=ManifestRow(path, digest, label, "seed", 0.5, None, None, "train", 64, 48),
+            row=ManifestRow(path, digest, label, "seed", 0.5, None, None, None, "train", 64, 48),
             image_id=scrambled + 1,
             path=path,
             source="photos",

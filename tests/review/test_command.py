@@ -66,15 +66,15 @@ def test_queue_prints_csv_that_comes_back_through_label(labelled: Path, tmp_path
     listed = curator("-q", "-w", labelled, "queue", "random", "--size", "5")
     rows = list(csv.DictReader(io.StringIO(listed.stdout)))
     assert len(rows) == 5
-    assert set(rows[0]) >= {"path", "sha256", "probability", "suggestion", "label"}
+    assert list(rows[0]) == ["path", "sha256", "label"]
     for row in rows:
         row["label"] = Path(row["path"]).parent.name
     with (tmp_path / "answered.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    curator("-w", labelled, "label", tmp_path / "answered.csv", "--origin", "review")
-    assert sum(origins.get("review", 0) for origins in labels_of(labelled).values()) == 5
+    curator("-w", labelled, "label", tmp_path / "answered.csv", "--origin", "random")
+    assert sum(origins.get("calibration", 0) for origins in labels_of(labelled).values()) == 5
 
 
 def test_queue_writes_a_file_and_never_over_one(labelled: Path, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_the_plain_review_labels_blind_where_that_is_asked_for(
 
 
 def test_the_plain_review_understands_a_filter(labelled: Path, answer: Review) -> None:
-    ended = answer(labelled, "random", "--filter", "source:nowhere", text="", expect=2)
+    ended = answer(labelled, "diverse", "--filter", "source:nowhere", text="", expect=2)
     assert "there is no source `nowhere`" in ended.stderr
-    ended = answer(labelled, "random", "--filter", "sort:new", text="good\n")
+    ended = answer(labelled, "diverse", "--filter", "sort:new", text="good\n")
     assert "1 decision kept" in ended.stdout

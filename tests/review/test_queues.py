@@ -125,7 +125,11 @@ def test_queues_of_the_catalogue(pool: Workspace, ids: list[int]) -> None:
     assert len({row.image_id for row in random}) == 10
     assert queue(pool, "random", size=10) == random
     assert queue(pool, "random", size=10, seed=9) != random
-    assert all(0.1 <= (row.probability or 0) <= 0.9 for row in random)
+    assert all(row.blind and row.probability is None and not row.suggestion for row in random)
+    everything = queue(pool, "random", size=100)
+    assert {row.image_id for row in promoted} < {row.image_id for row in everything}
+    # The name of earlier versions.
+    assert queue(pool, "calibration", size=10) == random
 
 
 def test_borderline_has_a_few_diverse_and_random_ones_in_it(

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks.review_queue import hold_session, make_workspace
-from curator.base.vocabulary import EventKind, Label, Method, Origin
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin
 from curator.catalogue import leases
 from curator.catalogue.labels import current, history
 from curator.catalogue.models import Skip
@@ -41,7 +41,7 @@ def card_id(session: ReviewSession) -> int:
 
 @pytest.mark.slow
 def test_a_blind_card_carries_no_hint(workspace: Workspace, pool: list[int]) -> None:
-    with ReviewSession(workspace, "calibration", actor="anna") as session:
+    with ReviewSession(workspace, "random", actor="anna") as session:
         for _ in range(30):
             card = session.current()
             assert card is not None
@@ -61,7 +61,7 @@ def test_a_blind_card_carries_no_hint(workspace: Workspace, pool: list[int]) -> 
 def test_undo_never_leads_from_blind_work_into_open_work(
     workspace: Workspace, pool: list[int]
 ) -> None:
-    with ReviewSession(workspace, "calibration", actor="anna") as session:
+    with ReviewSession(workspace, "random", actor="anna") as session:
         blind = card_id(session)
         session.decide(Label.POSITIVE)
         session.choose("borderline")
@@ -69,7 +69,7 @@ def test_undo_never_leads_from_blind_work_into_open_work(
         assert session.move(-1) is None
         opened = card_id(session)
         session.decide(Label.NEGATIVE)
-        session.choose("calibration")
+        session.choose("random")
         undone = session.undo()
         assert undone is not None
         assert undone.image_ids == (blind,)
@@ -86,9 +86,9 @@ def test_undo_of_earlier_sessions_stays_with_the_same_kind_of_work(
     with ReviewSession(workspace, "borderline", actor="anna") as session:
         opened = card_id(session)
         session.decide(Label.NEGATIVE)
-    with ReviewSession(workspace, "calibration", actor="anna") as session:
-        assert session.undo() is None
     with ReviewSession(workspace, "random", actor="anna") as session:
+        assert session.undo() is None
+    with ReviewSession(workspace, "promoted", actor="anna") as session:
         undone = session.undo()
         assert undone is not None
         assert (undone.image_ids, undone.earlier_session) == ((opened,), True)
@@ -96,9 +96,11 @@ def test_undo_of_earlier_sessions_stays_with_the_same_kind_of_work(
 
 
 def test_a_blind_sample_has_no_contact_sheet(workspace: Workspace, pool: list[int]) -> None:
-    with ReviewSession(workspace, "calibration", actor="anna") as session:
+    with ReviewSession(workspace, "random", actor="anna") as session:
         card = session.current()
         assert card is not None
+        with pytest.raises(UsageError, match="no contact sheet"):
+            session.page(CurrentLabel.POSITIVE, 5)
         with pytest.raises(UsageError, match="no contact sheet"):
             session.decide_page([(card, Label.POSITIVE)])
 
@@ -185,7 +187,7 @@ def _skips(workspace: Workspace) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("queue", ["borderline", "random", "calibration"])
+@pytest.mark.parametrize("queue", ["borderline", "random"])
 def test_a_long_queue_takes_no_more_memory_than_a_short_one(tmp_path: Path, queue: str) -> None:
     """Ten times as many images, and less than twenty bytes for each of the others."""
     peaks = []

@@ -22,6 +22,7 @@ from curator.base.vocabulary import Label, Method, Origin
 from curator.catalogue.files import record_files
 from curator.catalogue.labels import record_decisions
 from curator.catalogue.pool import pool_chunks
+from curator.catalogue.random_draws import open_draw, record_members
 from curator.catalogue.sources import add_source
 from curator.encoding.import_features import import_features
 from curator.settings.file import write_settings
@@ -36,18 +37,23 @@ class Pool:
     def __init__(
         self, folder: Path, *, size: int = 400, distance: float = 4.0, seed: int = 0,
         share: float = 0.5, settings: dict[str, str] | None = None, foreign: int = 0,
-        style: float = 0.0,
+        style: float = 0.0, scenes: int = 0,
     ) -> None:  # fmt: skip
         """Draw the pool; its first `foreign` images are positive, lie in a source of their own
-        and differ from all others by `style`.
+        and differ from all others by `style`. With `scenes`, the first third are frames of that
+        many scenes, which hardly differ from each other.
         """
         generator = np.random.default_rng(seed)
         self.truth: NDArray[np.bool_] = generator.random(size) < share
         self.truth[:foreign] = True
+        frames = size // 3 if scenes else 0
+        scene = np.arange(frames) % max(scenes, 1)
+        self.truth[:frames] = self.truth[scene]
         centre = np.where(self.truth, distance / 2, -distance / 2)[:, None]
         features = generator.normal(0, 1, (size, DIMENSIONS))
         features[:, :1] += centre
         features[:foreign, 1] += style
+        features[:frames] = features[scene] + generator.normal(0, 0.02, (frames, DIMENSIONS))
         names = [
             f"{'away' if index < foreign else 'pictures'}/{index:05d}.png" for index in range(size)
         ]
@@ -122,7 +128,13 @@ class Pool:
             )
             for index in indices
         ]
-        record_decisions(self.opened.catalogue, decisions, actor="tester", session="test")
+        catalogue = self.opened.catalogue
+        if origin is Origin.CALIBRATION:
+            with catalogue.write() as connection:
+                draw_id, _ = open_draw(connection, 0)
+                ids_drawn = [decision.image_id for decision in decisions]
+                record_members(connection, draw_id, enumerate(ids_drawn))
+        record_decisions(catalogue, decisions, actor="tester", session="test")
 
     def standing(self) -> NDArray[np.int8]:
         """The standing code of every image, in the order of the truth."""

@@ -8,6 +8,7 @@ import pytest
 from curator.base.vocabulary import NO_CODE, CurrentLabel, Method, Origin, Split, code_of
 from curator.catalogue.pool import HumanLabels, PoolChunk
 from curator.classifiers.heads.frozen import check_folds
+from curator.classifiers.heads.pseudo_labels import human_weights
 from curator.errors import DataError
 from curator.rounds.labels import check_labels, pool_labels, pool_slice, training_labels
 from curator.rounds.promotion import PoolLabel
@@ -87,7 +88,7 @@ def chunk(
         (
             chunk(CurrentLabel.POSITIVE, Origin.CALIBRATION, Split.CALIBRATION),
             False,
-            False,
+            True,
             PoolLabel.UNTOUCHABLE,
         ),
         (
@@ -137,11 +138,13 @@ def human(*rows: tuple[CurrentLabel, Origin, Method, Split], feature_row: int = 
         first_origin=codes[1],
         first_method=codes[2],
         split=codes[3],
+        sampled=codes[1] == code_of(Origin.CALIBRATION),
         confirmed=np.zeros(count, dtype=np.bool_),
+        unanswered=0,
     )
 
 
-def test_no_label_both_teaches_and_judges_for_the_pool() -> None:
+def test_no_label_both_teaches_and_judges_a_head() -> None:
     rows = [
         (standing, origin, method, split)
         for standing in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
@@ -150,17 +153,18 @@ def test_no_label_both_teaches_and_judges_for_the_pool() -> None:
         for split in Split
     ]
     labels = training_labels(human(*rows), FOLDS, SEED)
-    assert not (labels.trains & labels.sampled).any()
+    trains = labels.trains
+    weights = human_weights(labels.positive[trains], labels.folds[trains], FOLDS, balanced=False)
+    assert (weights[np.arange(trains.sum()), labels.folds[trains]] == 0).all()
     for index, (_, origin, method, split) in enumerate(rows):
-        teaches = split is Split.TRAIN and origin in (Origin.SEED, Origin.REVIEW)
+        drawn = origin is Origin.CALIBRATION and split is Split.CALIBRATION
+        teaches = (split is Split.TRAIN and origin in (Origin.SEED, Origin.REVIEW)) or drawn
         assert labels.trains[index] == teaches
         assert labels.calibrates[index] == (teaches and method is not Method.SHEET)
         assert labels.representative[index] == (teaches and origin is Origin.SEED)
-        sampled = origin is Origin.CALIBRATION and split is Split.CALIBRATION
-        assert labels.sampled[index] == (sampled and method is not Method.SHEET)
+        assert labels.sampled[index] == (drawn and method is not Method.SHEET)
         aside = split is Split.CALIBRATION and method is not Method.SHEET
         assert labels.set_aside[index] == aside
-    assert not (labels.trains & labels.set_aside).any()
 
 
 def test_unsure_conflicts_and_images_without_features_are_no_labels() -> None:

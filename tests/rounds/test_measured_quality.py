@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from curator.base.vocabulary import CurrentLabel, Method, Origin, code_of
-from curator.catalogue.pool import pool_chunks
+from curator.base.values import Decision
+from curator.base.vocabulary import CurrentLabel, Label, Method, Origin, code_of
+from curator.catalogue.labels import record_decisions
+from curator.catalogue.pool import current_scores, human_labels, pool_chunks
+from curator.catalogue.random_draws import covering_draws
 from curator.catalogue.rounds import get_round
+from curator.report.sentences import error_sentence
+from curator.report.status import status
 from curator.review.queues import queue
+from curator.rounds.pool_error import PoolError
 from curator.rounds.run import RoundReport, run_rounds
 from curator.rounds.score_quality import draw_calibration, from_stored
 from curator.rounds.source_shortcut import RoundWarning
+from tests.catalogue.builders import add_images
 from tests.rounds.pool import Pool
+from tests.support.command import curator
 
 pytestmark = pytest.mark.slow
 
@@ -85,8 +94,6 @@ def promoted_error(pool: Pool) -> float:
 
 def side_error(pool: Pool) -> float:
     """The share of unlabelled images on the wrong side of the current scores."""
-    from curator.catalogue.pool import current_scores
-
     human = np.concatenate(
         [
             (chunk.standing >= 0) & (chunk.origin != code_of(Origin.PROMOTED))
@@ -126,12 +133,40 @@ def test_a_shortcut_is_found_and_labels_of_the_pool_cure_it(shortcut: Pool) -> N
     assert side_error(shortcut) < damage / 4
 
 
-def test_a_random_sample_shows_the_damage(shortcut: Pool) -> None:
-    sample = np.setdiff1d(np.flatnonzero(shortcut.standing() < 0), [])[:60]
+def test_a_random_sample_trains_and_so_it_is_the_cure(shortcut: Pool) -> None:
+    rounds(shortcut)
+    damage = side_error(shortcut)
+    sample = np.flatnonzero(shortcut.standing() < 0)[:100]
     shortcut.label(sample, origin=Origin.CALIBRATION, method=Method.BLIND)
     (report,) = rounds(shortcut)
-    assert "fails-on-pool" in kinds(report.warnings)
-    assert promoted_error(shortcut) < 0.2
+    assert not any(warning.holds for warning in report.warnings)
+    assert side_error(shortcut) < damage / 4
+    assert report.error.pool is not None
+    assert report.error.pool.low <= side_error(shortcut) <= report.error.pool.high
+
+
+def test_a_warning_holds_promotions_until_it_is_accepted(shortcut: Pool) -> None:
+    (held,) = rounds(shortcut)
+    assert held.counts.held_back.warning > 300
+    assert not shortcut.promoted().any()
+    assert held.error.pool is None
+    assert held.error.shortcut
+    assert "unknown for the pool" in error_sentence(held.error)
+    assert "%" not in error_sentence(held.error)
+    now = status(shortcut.opened)
+    assert now.advice().endswith("curator review random")
+    (accepted,) = run_rounds(shortcut.opened, accept_warning=True)
+    assert accepted.accepted
+    assert accepted.counts.held_back.warning == 0
+    assert shortcut.promoted().sum() > 300
+    assert accepted.error.pool is None
+    now = status(shortcut.opened)
+    assert now.remedy == ""
+    assert now.as_json()["rounds"][-1]["accepted_warning"]
+    exported = shortcut.api.export(shortcut.api.root / "clean.csv")
+    assert "--accept-warning" in exported.warnings[0]
+    about = json.loads(exported.sidecar.read_text(encoding="utf-8"))
+    assert about["warnings"] == exported.warnings
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -154,8 +189,6 @@ def test_seeds_with_other_class_shares_raise_no_alarm(tmp_path: Path) -> None:
 
 def test_scores_are_for_the_pool_and_not_for_seeds_with_other_shares(tmp_path: Path) -> None:
     """Nine good seeds for each bad one, in a pool of which three tenths are good."""
-    from curator.catalogue.pool import current_scores
-
     pool = Pool(tmp_path, size=1_200, distance=2.5, share=0.3)
     positive, negative = np.flatnonzero(pool.truth), np.flatnonzero(~pool.truth)
     seeds = np.concatenate([positive[:180], negative[:20]])
@@ -213,3 +246,116 @@ def test_a_confirmed_label_is_not_doubted(tmp_path: Path) -> None:
     (after,) = rounds(pool)
     assert after.training.label_belief is not None
     assert after.training.label_belief.doubted == 0
+
+
+def test_until_a_random_sample_measures_it_the_error_of_the_pool_is_unknown(
+    tmp_path: Path,
+) -> None:
+    pool = Pool(tmp_path, size=500, distance=3.0)
+    pool.label(range(100))
+    (seeds,) = rounds(pool)
+    said = error_sentence(seeds.error)
+    assert said.startswith("Error: unknown for the pool; ")
+    assert "on your seeds" in said
+    assert "`curator review random`" in said
+    assert seeds.outcome()["error"]["pool"] is None
+    pool.label(range(100, 149), origin=Origin.CALIBRATION, method=Method.BLIND)
+    (few,) = rounds(pool)
+    assert "49 so far" in error_sentence(few.error)
+    pool.label([149], origin=Origin.CALIBRATION, method=Method.BLIND)
+    (enough,) = rounds(pool)
+    assert error_sentence(enough.error).startswith("Error on the pool: ")
+    assert PoolError.from_outcome(enough.outcome()) == enough.error
+
+
+def test_what_nobody_decided_is_counted_with_the_random_sample(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, size=500, distance=3.0)
+    pool.label(range(100))
+    drawn = [row.image_id for row in queue(pool.opened, "random", size=80)]
+    decisions = [
+        Decision(
+            image_id=image_id,
+            label=Label.UNSURE
+            if place % 20 == 1
+            else Label.POSITIVE
+            if pool.truth[image_id - 1]
+            else Label.NEGATIVE,
+            origin=Origin.CALIBRATION,
+            method=Method.BLIND,
+        )
+        for place, image_id in enumerate(drawn)
+        if place not in (3, 5)
+    ]
+    record_decisions(pool.opened.catalogue, decisions, actor="anna")
+    (report,) = rounds(pool)
+    error = report.error
+    assert error.pool is not None
+    assert (error.pool.sample, error.random_labels, error.undecided) == (74, 74, 6)
+    assert error.with_undecided is not None
+    assert error.with_undecided.errors == error.pool.errors + 6
+    assert "if the 6 images of the sample that nobody decided" in error_sentence(error)
+
+
+def test_a_label_measures_only_the_frame_of_its_draw(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, size=500, distance=3.0)
+    pool.label(range(100))
+    drawn = [row.image_id for row in queue(pool.opened, "random", size=60)]
+    pool.label([image_id - 1 for image_id in drawn], origin=Origin.CALIBRATION)
+    catalogue = pool.opened.catalogue
+    assert human_labels(catalogue, None).sampled.sum() == 60
+    add_images(catalogue, 15)
+    assert human_labels(catalogue, None).sampled.sum() == 60
+    add_images(catalogue, 25, start=15)
+    assert human_labels(catalogue, None).sampled.sum() == 0
+    # Another draw begins, and it holds the new images, too.
+    queue(pool.opened, "random", size=400)
+    with catalogue.read() as connection:
+        assert len(covering_draws(connection)) == 1
+
+
+def test_copies_of_one_scene_in_several_folds_are_noticed(tmp_path: Path) -> None:
+    """Twenty scenes with fifteen frames each, and a pool of other scenes."""
+    pool = Pool(tmp_path, size=900, distance=2.0, scenes=20)
+    pool.label(range(300))
+    (report,) = rounds(pool)
+    assert report.training.estimate.errors <= 6
+    assert side_error(pool) > 0.1
+    assert kinds(report.warnings) == ["copies"]
+    assert "curator group" in report.warnings[0].cure
+    assert report.counts.held_back.warning == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pictures_of_their_own_raise_no_warning_of_copies(tmp_path: Path, seed: int) -> None:
+    pool = Pool(tmp_path, size=600, distance=2.0, seed=seed)
+    pool.label(range(300))
+    (report,) = rounds(pool)
+    assert report.warnings == ()
+
+
+def test_status_shows_the_current_round_after_a_long_way_back(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, size=200, distance=4.0)
+    pool.label(range(60))
+    rounds(pool, 10)
+    pool.api.rollback(to=1)
+    shown = curator("-w", pool.api.root, "status").stdout
+    assert "current" in shown
+    (current,) = [line for line in shown.splitlines() if "current" in line and "rolled" not in line]
+    assert current.split()[0] == "1"
+    assert status(pool.opened).measured_round is not None
+
+
+def test_promotions_below_the_upper_threshold_are_counted(tmp_path: Path) -> None:
+    wide = {"promotion.revoke_below": "0.5", "promotion.revoke_above": "0.5"}
+    pool = Pool(tmp_path, size=400, distance=3.0, settings=wide)
+    pool.label(range(60))
+    rounds(pool)
+    pool.label(range(60, 70), lie=True)
+    (report,) = rounds(pool)
+    promoted, ids = pool.promoted(), pool.image_ids()
+    scores = current_scores(pool.opened.catalogue, ids)
+    positive = pool.standing() == code_of(CurrentLabel.POSITIVE)
+    below = promoted & np.where(positive, scores <= 0.99, scores >= 0.03)
+    assert report.counts.below_upper == below.sum() > 0
+    shown = curator("-w", pool.api.root, "status").stdout
+    assert f"{below.sum():,} of the {promoted.sum():,} labels promoted after round 2" in shown

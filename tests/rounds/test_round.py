@@ -233,7 +233,7 @@ def test_the_same_commands_give_the_same_manifest(tmp_path: Path) -> None:
     assert manifests[0].count(b"\n") > 60
 
 
-def test_calibration_labels_never_teach_and_turn_scores_towards_the_pool(tmp_path: Path) -> None:
+def test_random_labels_teach_other_heads_and_turn_scores_towards_the_pool(tmp_path: Path) -> None:
     pool = Pool(tmp_path, size=700, distance=4.0, share=0.2)
     positive, negative = np.flatnonzero(pool.truth), np.flatnonzero(~pool.truth)
     pool.label([*positive[:40], *negative[:40]])
@@ -242,8 +242,10 @@ def test_calibration_labels_never_teach_and_turn_scores_towards_the_pool(tmp_pat
     pool.label(sample, origin=Origin.CALIBRATION, method=Method.BLIND)
     (calibrated,) = rounds(pool)
     assert (seeds_only.training.basis, calibrated.training.basis) == ("seeds", "pool")
-    assert calibrated.training.human_positive + calibrated.training.human_negative == 80
+    assert calibrated.training.human_positive + calibrated.training.human_negative == 230
     assert calibrated.training.estimate.sample == 150
+    assert calibrated.error.pool == calibrated.training.estimate
+    assert seeds_only.error.pool is None
 
 
 def test_contact_sheet_decisions_train_but_do_not_judge(pool: Pool) -> None:

@@ -86,10 +86,10 @@ def test_a_sample_of_the_pool_moves_probabilities_to_the_share_of_the_pool() -> 
     start = calibrate_out_of_fold(seeds, np.arange(200) % 2, seed_positive, 2)
     pool, pool_positive = draw(6, 2_000, 1.0, -3.0)
     both = np.stack([pool, pool], axis=1)
-    found = calibrate_on_pool(both, pool_positive, start)
+    found = calibrate_on_pool(pool, np.arange(2_000) % 2, pool_positive, start)
     claimed = found.probabilities(both).mean(axis=0)
     assert start.probabilities(both).mean() > 0.45
-    assert claimed == pytest.approx(pool_positive.mean(), abs=0.01)
+    assert claimed == pytest.approx(pool_positive.mean(), abs=0.02)
 
 
 def test_zeros_are_the_map_that_changes_nothing() -> None:

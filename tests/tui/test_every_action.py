@@ -218,7 +218,7 @@ def path_of(reviewer: Reviewer) -> str:
 async def test_a_viewer_is_told_no_name_of_a_blind_image(
     seat: Seat, scored: Workspace, opened: Path
 ) -> None:
-    async with seat("calibration") as reviewer:
+    async with seat("random") as reviewer:
         original = Path(path_of(reviewer))
         await reviewer.press("o")
         link = await opens(reviewer, opened)

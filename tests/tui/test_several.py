@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin
 from curator.catalogue import labels
 from curator.catalogue.checks import check_catalogue
 from curator.catalogue.engine import Catalogue
-from curator.catalogue.labels import HistoryEvent, own_decisions
+from curator.catalogue.labels import HistoryEvent, own_decisions, record_decisions
 from curator.catalogue.models import Claim
 from curator.catalogue.rounds import list_rounds
+from curator.rounds.rollback import rollback
 from curator.workspace import Workspace, open_workspace
 from tests.reliability import ready
 from tests.support.command import CHECKOUT, run_curator
@@ -139,6 +141,28 @@ async def test_what_a_round_says_meanwhile_is_told_and_the_decision_stands(
     assert labels.current(scored.catalogue, [image_id])[image_id].standing is CurrentLabel.NEGATIVE
     kinds = [event.kind for event in labels.history(scored.catalogue, image_id)]
     assert kinds == [EventKind.PROMOTE, EventKind.ASSERT]
+
+
+@played
+async def test_what_does_not_stand_any_more_is_no_news(seat: Seat, scored: Workspace) -> None:
+    """Rounds and labels from before the session, rolled back or taken back, and one after it."""
+    promote(scored, dict.fromkeys(range(1, IMAGES + 1), 0.999))
+    rollback(scored, to=1, block=False, actor="tester")
+    async with seat() as reviewer:
+        image_id = reviewer.card_id
+        recorded = record_decisions(
+            scored.catalogue,
+            [Decision(image_id=image_id, label=Label.POSITIVE, origin=Origin.REVIEW,
+                      method=Method.IMPORT)],
+            actor="tester",
+        )  # fmt: skip
+        assert recorded.last_event_id is not None
+        labels.retract(scored.catalogue, [recorded.last_event_id], actor="tester")
+        await reviewer.press("x")
+        await reviewer.press("i")
+        assert "Changed meanwhile" not in reviewer.text()
+    kinds = [event.kind for event in labels.history(scored.catalogue, image_id)]
+    assert kinds == [EventKind.PROMOTE, EventKind.ASSERT, EventKind.RETRACT, EventKind.ASSERT]
 
 
 @played

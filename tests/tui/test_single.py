@@ -402,7 +402,7 @@ async def test_without_colours_shades_show_the_picture(seat: Seat) -> None:
 
 @played
 async def test_calibration_is_blind(seat: Seat, scored: Workspace) -> None:
-    async with seat("calibration") as reviewer:
+    async with seat("random") as reviewer:
         text = reviewer.text()
         assert "blind" in text
         assert "P 0" not in text

@@ -106,7 +106,7 @@ async def test_one_image(seat: Seat, size: tuple[int, int]) -> None:
 
 @played
 async def test_one_image_blind(seat: Seat) -> None:
-    async with seat("calibration", size=(80, 24)) as reviewer:
+    async with seat("random", size=(80, 24)) as reviewer:
         compare("blind-80x24", looks(reviewer))
 
 

@@ -256,6 +256,7 @@ class FrozenHeads:
                 positive=labels.positive[trains],
                 folds=labels.folds[trains],
                 confirmed=labels.confirmed[trains],
+                measures=(labels.representative | labels.sampled)[trains],
             ),
             self._settings.classifier,
         )
@@ -281,7 +282,7 @@ class FrozenHeads:
         each = pseudo_weight_per_image(
             weights.sum(axis=0),
             sampler.counts(),
-            share=self.pseudo_shares(labels, teacher),
+            share=self.pseudo_shares(label_weights, teacher),
             balanced=self._balanced,
         )
         rows, targets, parts = [labels.rows[trains]], [labels.positive[trains]], [weights]
@@ -293,26 +294,23 @@ class FrozenHeads:
         x = scale.apply(features.gather(np.concatenate(rows)))
         return x, np.concatenate(targets), np.concatenate(parts).astype(np.float32)
 
-    def pseudo_shares(self, labels: TrainingLabels, teacher: Teacher | None) -> FloatArray:
+    def pseudo_shares(self, weights: LabelWeights, teacher: Teacher | None) -> FloatArray:
         """Total weight of pseudo-labels in each head, (K,), in multiples of the human labels.
 
-        With `classifier.pseudo_weight = "auto"` it follows from the out-of-fold error of the
-        teachers; pure pseudo-labels sharpen a classifier, impure ones outvote the labels.
+        With `classifier.pseudo_weight = "auto"` it follows from the error of heads that leave out
+        two folds: pure pseudo-labels sharpen a classifier, impure ones outvote the labels.
         """
         share = self._settings.classifier.pseudo_weight
         if teacher is None or share != "auto" or not self._settings.classifier.pseudo_labels:
             return np.full(self.folds, 0.0 if share == "auto" else share)
-        assert teacher.margins is not None
-        margins = teacher.margins.at(labels.rows)
-        own = margins[np.arange(len(margins)), labels.folds]
-        wrong = (own > 0) != labels.positive
-        shares = []
-        for head in range(self.folds):
-            # The share of head k must not depend on fold k either. A random sample of the pool
-            # is left out, since it measures the error later.
-            counted = labels.representative & (labels.folds != head)
-            shares.append(earned_share(int(wrong[counted].sum()), int(counted.sum())))
-        return np.array(shares)
+        # The errors of the teachers would not do: teacher j was trained on the labels of fold k,
+        # so its errors would tell head k about them.
+        return np.array(
+            [
+                earned_share(int(wrong), int(labels))
+                for wrong, labels in zip(weights.errors, weights.measured, strict=True)
+            ]
+        )
 
 
 def check_folds(labels: TrainingLabels, heads: int, classes: ClassesSettings) -> None:

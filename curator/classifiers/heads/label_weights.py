@@ -81,24 +81,32 @@ class LabelNoise:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TeachingLabels:
-    """Human labels that train: standardised features (rows, features), the rest (rows,)."""
+    """Human labels that train: standardised features (rows, features), the rest (rows,).
+
+    `measures` marks labels that count in an error: seeds and a random sample.
+    """
 
     features: Float32
     positive: BoolArray
     folds: IntArray
     confirmed: BoolArray
+    measures: BoolArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelWeights:
     """C of each head, (K,), and the probability that each label is right, (rows, K).
 
+    `errors` of `measured` labels, both (K,), are on the wrong side for heads that were trained
+    neither on fold k nor on the fold of the label: what head k may know of how good heads are.
     `wrong_share` is the share of labels that seem wrong, `doubted` the number that are more
     likely wrong than right.
     """
 
     strength: FloatArray
     trust: Float32
+    errors: IntArray
+    measured: IntArray
     wrong_share: float
     doubted: int
 
@@ -135,18 +143,30 @@ def weigh_labels(labels: TeachingLabels, settings: ClassifierSettings) -> LabelW
                 loss = np.logaddexp(0.0, -side * compared.margins[counted, head])
                 strength[head] = STRENGTHS[largest_within_noise(loss)]
         held_out = compared if few else None
-    if not settings.doubt:
-        everything = np.ones((len(labels.positive), heads), dtype=np.float32)
-        return LabelWeights(strength=strength, trust=everything, wrong_share=0.0, doubted=0)
     held_out = held_out or _fit_held_out(labels, heads, sorted(set(strength.tolist())), balanced)
     columns = [held_out.strengths.index(value) for value in strength]
     margins = held_out.margins[:, np.arange(heads), columns]
+    measured = held_out.counted & labels.measures[:, None]
+    wrong = measured & ((margins > 0) != labels.positive[:, None])
+    errors, measured_labels = wrong.sum(axis=0), measured.sum(axis=0)
+    if not settings.doubt:
+        everything = np.ones((len(labels.positive), heads), dtype=np.float32)
+        return LabelWeights(
+            strength=strength,
+            trust=everything,
+            errors=errors,
+            measured=measured_labels,
+            wrong_share=0.0,
+            doubted=0,
+        )
     noise = estimate_label_noise(
         margins, labels.positive, held_out.counted, confirmed=labels.confirmed
     )
     return LabelWeights(
         strength=strength,
         trust=np.maximum(noise.right, _LEAST_WEIGHT).astype(np.float32),
+        errors=errors,
+        measured=measured_labels,
         wrong_share=float(noise.wrong_share.mean()),
         doubted=int((_mean_where(noise.right, held_out.counted) < 0.5).sum()),
     )
@@ -160,6 +180,7 @@ def _drawn(labels: TeachingLabels) -> TeachingLabels:
         positive=labels.positive[drawn],
         folds=labels.folds[drawn],
         confirmed=labels.confirmed[drawn],
+        measures=labels.measures[drawn],
     )
 
 

@@ -163,7 +163,12 @@ class CrossFittedNetworks:
         labels, training = inputs.labels, self._settings.training
         if training.judges == "set-aside":
             # One network learns from all labels for training, so only other labels may judge it.
-            labels = replace(labels, calibrates=labels.set_aside, representative=labels.set_aside)
+            labels = replace(
+                labels,
+                trains=labels.trains & ~labels.set_aside,
+                calibrates=labels.set_aside,
+                representative=labels.set_aside,
+            )
         self._check_judges(labels)
         if checkpoints is not None:
             checkpoints.mkdir(exist_ok=True)
@@ -235,7 +240,7 @@ class CrossFittedNetworks:
             raise LearnError(
                 f"training.judges is `set-aside`, but only {count} labels are set aside from"
                 f" training; {FEWEST_SET_ASIDE} of both classes are needed.",
-                "Label some with `curator review calibration`, set splits.calibration_share before"
+                "Label some with `curator review random`, set splits.calibration_share before"
                 " you label, or set training.judges to `halves`.",
             )
 

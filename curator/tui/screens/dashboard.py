@@ -18,7 +18,9 @@ from textual.widgets import Static
 from curator.base.vocabulary import CurrentLabel, Origin
 from curator.catalogue.queues import score_histogram
 from curator.catalogue.rounds import RoundRecord, RoundStatus
+from curator.report.sentences import error_sentence
 from curator.report.status import Status, status
+from curator.rounds.pool_error import PoolError
 from curator.settings.keys import ScreenName
 from curator.tui.lines import TextLines, safe
 from curator.tui.screens.base import PageScreen, bindings_for
@@ -106,6 +108,8 @@ def board_parts(board: Board, width: int) -> Iterator[RenderableType]:
     if rounds:
         yield Text("\nBy round", style="bold")
         yield _curves(rounds, width)
+        if now.error is not None:
+            yield Text(f"\n{error_sentence(now.error)}")
     if any(board.histogram):
         yield _scores(board, width)
 
@@ -144,7 +148,7 @@ def _curves(rounds: Sequence[RoundRecord], width: int) -> Table:
     top = max([bound for bound in bounds if bound is not None] or [0.0]) or 0.01
     table = Table.grid(padding=(0, 3))
     first = _plot("coverage", coverage, plot_width, _round_up(max(coverage, default=0.0)), rounds)
-    second = _plot("error, upper bound of the estimate", bounds, plot_width, top, rounds)
+    second = _plot("error of the pool, upper bound", bounds, plot_width, top, rounds)
     if wide:
         table.add_row(first, second)
     else:
@@ -180,9 +184,9 @@ def _plot(
 
 
 def _bound(record: RoundRecord) -> float | None:
-    """The upper end of the interval in which the error lay, as the round estimated it."""
-    estimate = record.outcome.get("estimate") or {}
-    return estimate.get("high") if estimate.get("sample") else None
+    """The upper end of the pool's error as the round estimated it; None where it was unknown."""
+    error = PoolError.from_outcome(record.outcome)
+    return None if error is None or error.pool is None else error.pool.high
 
 
 def _scores(board: Board, width: int) -> Text:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from curator.classifiers.heads.features import PoolFeatures
 from curator.classifiers.heads.frozen import FrozenHeads, Teacher, TrainedHeads
-from curator.classifiers.heads.label_weights import TeachingLabels, weigh_labels
 from curator.classifiers.protocol import PoolSlice, RowSource, TrainingInputs, TrainingLabels
 from curator.settings.sections import ClassifierSettings, PromotionSettings, Settings
 from curator.statistics.folds import fold_of, sampling_rank
@@ -163,18 +162,14 @@ def test_pseudo_labels_weigh_what_they_earn(noise: float, most: float) -> None:
     lies = np.random.default_rng(0).random(LABELS) < noise
     said = replace(said, positive=said.positive ^ lies)
     free = heads(pseudo_weight="auto")
-    shares = free.pseudo_shares(said, teacher)
+    weighed = free.fit(inputs([part], said), None).weights
+    shares = free.pseudo_shares(weighed, teacher)
     assert shares.max() <= most
     assert shares.min() >= 0.4 * most
-    assert (heads().pseudo_shares(said, teacher) == 0.5).all()
-    everything = weigh_labels(
-        TeachingLabels(features=np.zeros((LABELS, 1), dtype=np.float32), positive=said.positive,
-              folds=said.folds, confirmed=said.confirmed),
-        ClassifierSettings(folds=FOLDS, regularization=0.1, doubt=False),
-    )  # fmt: skip
+    assert (heads().pseudo_shares(weighed, teacher) == 0.5).all()
     features = PoolFeatures(Drawn(), [part.rows])
     _, _, weights = free.training_set(
-        said, everything, features, features.scale("cpu"), sampler, teacher
+        said, weighed, features, features.scale("cpu"), sampler, teacher
     )
     human, pseudo = weights[:LABELS].sum(axis=0), weights[LABELS:]
     counts = sampler.counts().sum(axis=0)
@@ -185,10 +180,11 @@ def test_what_a_head_may_teach_itself_does_not_depend_on_its_own_fold() -> None:
     part = next(slices(2_000, 2_000))
     teacher = first_round(part).as_previous()
     free, said = heads(pseudo_weight="auto"), labels()
-    before = free.pseudo_shares(said, teacher)
+    before = free.pseudo_shares(free.fit(inputs([part], said), None).weights, teacher)
     for fold in range(FOLDS):
         lies = replace(said, positive=said.positive ^ (said.folds == fold))
-        after = free.pseudo_shares(lies, teacher)
+        weighed = free.fit(inputs([part], lies), None).weights
+        after = free.pseudo_shares(weighed, teacher)
         assert after[fold] == before[fold]
         assert (np.delete(after, fold) < np.delete(before, fold)).all()
 

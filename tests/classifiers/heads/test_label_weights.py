@@ -33,7 +33,7 @@ def drawn(
     folds = fold_of(np.arange(rows), FOLDS, 0)
     known = TeachingLabels(
         features=features.astype(np.float32), positive=positive ^ wrong, folds=folds,
-        confirmed=np.zeros(rows, dtype=np.bool_),
+        confirmed=np.zeros(rows, dtype=np.bool_), measures=np.ones(rows, dtype=np.bool_),
     )  # fmt: skip
     return known, wrong
 
@@ -73,7 +73,7 @@ def test_what_is_decided_for_a_head_does_not_depend_on_its_fold() -> None:
         own = known.folds == fold
         turned = TeachingLabels(
             features=known.features, positive=known.positive ^ own, folds=known.folds,
-            confirmed=known.confirmed,
+            confirmed=known.confirmed, measures=known.measures,
         )  # fmt: skip
         after = read(turned)
         assert after.strength[fold] == before.strength[fold]
@@ -103,11 +103,19 @@ def test_heads_that_would_see_one_class_have_no_say() -> None:
     positive, folds = np.zeros(20, dtype=np.bool_), np.arange(20) % FOLDS
     positive[:2] = True
     nobody = np.zeros(20, dtype=np.bool_)
-    known = TeachingLabels(features=features, positive=positive, folds=folds, confirmed=nobody)
+    known = TeachingLabels(
+        features=features, positive=positive, folds=folds, confirmed=nobody, measures=~nobody
+    )
     found = read(known)
     assert np.isfinite(found.trust).all()
     two = weigh_labels(
-        TeachingLabels(features=features, positive=positive, folds=folds % 2, confirmed=nobody),
+        TeachingLabels(
+            features=features,
+            positive=positive,
+            folds=folds % 2,
+            confirmed=nobody,
+            measures=~nobody,
+        ),
         ClassifierSettings(folds=2),
     )
     assert (two.strength == USUAL_STRENGTH).all()

@@ -1,0 +1,129 @@
+"""Random draws: which images were drawn, in which order, from which frame.
+
+A draw puts the images without a human label in a random order and records every image that it
+hands out with its place. Its frame ends at the newest image of that moment: a label measures the
+images that its draw could have handed out, and no image that was added later. A draw serves as
+long as its frame holds nearly the whole pool (`COVERING`); then another one begins, and labels of
+the earlier one measure no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from curator.base.vocabulary import Origin
+from curator.catalogue.bulk import CHUNK, chunked, within
+from curator.catalogue.engine import Catalogue, now
+from curator.catalogue.models import (
+    Image,
+    ImageState,
+    LabelEvent,
+    RandomDraw,
+    RandomDrawMember,
+)
+from curator.catalogue.sqlite import insert_or_ignore
+
+COVERING = 0.95
+"""Share of the images without a human label that a draw's frame must hold to speak for all."""
+
+WITHOUT_HUMAN = sa.or_(ImageState.c.standing.is_(None), ImageState.c.origin == Origin.PROMOTED)
+
+
+def covering_draws(connection: Connection) -> list[int]:
+    """The draws whose labels measure the images that have no human label now."""
+    draw = RandomDraw.c
+    rows = connection.execute(sa.select(draw.id, draw.newest_image_id).order_by(draw.id)).all()
+    if not rows:
+        return []
+    pool = (
+        sa.select(sa.func.count())
+        .select_from(ImageState)
+        .where(ImageState.c.usable == 1, WITHOUT_HUMAN)
+    )
+    size = connection.execute(pool).scalar_one()
+    newest = _newest_image(connection)
+    covering = []
+    for draw_id, last in rows:
+        added = 0
+        if last < newest:
+            added = connection.execute(pool.where(ImageState.c.image_id > last)).scalar_one()
+        if size - added >= COVERING * size:
+            covering.append(draw_id)
+    return covering
+
+
+def open_draw(connection: Connection, seed: int) -> tuple[int, int]:
+    """The draw to go on with, or a new one: its id, and the newest image of its frame."""
+    draw = RandomDraw.c
+    covering = covering_draws(connection)
+    query = sa.select(draw.id, draw.newest_image_id).where(draw.id.in_(covering))
+    row = connection.execute(query.where(draw.seed == seed).order_by(draw.id.desc())).first()
+    if row is not None:
+        return row.id, row.newest_image_id
+    frame = sa.select(sa.func.count()).where(ImageState.c.usable == 1, WITHOUT_HUMAN)
+    newest = _newest_image(connection)
+    values = {
+        "seed": seed,
+        "newest_image_id": newest,
+        "frame_size": connection.execute(frame).scalar_one(),
+        "made_at": now(),
+    }
+    insert = sa.insert(RandomDraw).values(**values).returning(draw.id)
+    return int(connection.execute(insert).scalar_one()), newest
+
+
+def record_members(
+    connection: Connection, draw_id: int, members: Iterable[tuple[int, int]]
+) -> None:
+    """Record images that a draw hands out, each with its place in the draw's order."""
+    rows = [
+        {"draw_id": draw_id, "position": position, "image_id": image_id}
+        for position, image_id in members
+    ]
+    for chunk in chunked(rows, CHUNK):
+        connection.execute(insert_or_ignore(RandomDrawMember), chunk)
+
+
+def drawn_among(catalogue: Catalogue, image_ids: Sequence[int]) -> set[int]:
+    """Those of the images that some draw has handed out."""
+    member = RandomDrawMember.c.image_id
+    with catalogue.read() as connection:
+        return {
+            image_id
+            for ids in chunked(image_ids, CHUNK)
+            for image_id in connection.execute(
+                sa.select(member).where(within(member, ids))
+            ).scalars()
+        }
+
+
+def count_unanswered(connection: Connection, draws: Sequence[int]) -> int:
+    """Images that were passed over: drawn before an image that was answered, and not answered.
+
+    Rows of a CSV that stay blank and images that a reviewer skips are not missing at random, so
+    they are counted with the sample.
+    """
+    state, member, first = ImageState.c, RandomDrawMember.c, LabelEvent.c
+    answered = sa.and_(~WITHOUT_HUMAN, first.origin == Origin.CALIBRATION)
+    members = (
+        sa.select(member.draw_id, member.position, answered.label("answered"))
+        .select_from(RandomDrawMember)
+        .join(ImageState, state.image_id == member.image_id)
+        .outerjoin(LabelEvent, first.id == state.pinned_by)
+        .where(member.draw_id.in_(draws), state.usable == 1)
+    )
+    last: dict[int, int] = {}
+    open_positions: list[tuple[int, int]] = []
+    for draw_id, position, is_answered in connection.execute(members):
+        if is_answered:
+            last[draw_id] = max(position, last.get(draw_id, -1))
+        else:
+            open_positions.append((draw_id, position))
+    return sum(position < last.get(draw_id, -1) for draw_id, position in open_positions)
+
+
+def _newest_image(connection: Connection) -> int:
+    return connection.execute(sa.select(sa.func.max(Image.c.id))).scalar_one() or 0
