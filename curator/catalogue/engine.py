@@ -23,10 +23,26 @@ from curator.catalogue import sqlite
 from curator.catalogue.bulk import temporary
 from curator.catalogue.models import Lease
 from curator.catalogue.sqlite import Notify, silent
-from curator.errors import BusyError, CatalogueError, LostCatalogueError, StorageError
+from curator.errors import (
+    BusyError,
+    CatalogueError,
+    CuratorError,
+    LostCatalogueError,
+    StorageError,
+)
 
 REVISION = "0004"
 """The newest schema revision; `db/versions` ends with it."""
+_UNEXPECTED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    sa.exc.SQLAlchemyError,
+)
+"""What code raises that was given something it cannot be given."""
 BACKUP_FOLDER = "backups"
 """Beside the catalogue; `curator backup` and `curator restore` look there."""
 
@@ -201,7 +217,14 @@ class Catalogue:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # What fails on a damaged file fails anywhere, and is no bug: the file is looked at then.
+        problems = []
+        if isinstance(error, _UNEXPECTED):
+            with suppress(CuratorError), self.read() as connection:
+                problems = sqlite.integrity_problems(connection)
         self.close()
+        if problems:
+            raise LostCatalogueError(f"{self.path} is damaged: {problems[0]}.") from error
 
 
 class _Snapshot(Catalogue):

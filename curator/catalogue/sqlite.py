@@ -81,7 +81,18 @@ def make_engine(
         if not os.access(path.parent, os.W_OK) and not _wal_in_use(path):
             query["immutable"] = "1"
     url = URL.create("sqlite", database=f"file:{_uri_path(path)}", query=query)
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    def deserialize(text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise LostCatalogueError(
+                f"{path} is damaged: a value is not JSON any more ({error})."
+            ) from error
+
+    engine = sa.create_engine(
+        url, connect_args={"timeout": BUSY_SECONDS}, json_deserializer=deserialize
+    )
     event.listen(engine, "connect", _prepare_read_only if read_only else _prepare)
     if temporary is not None and not read_only:
         tables = [str(CreateTable(t).compile(engine)) for t in temporary.sorted_tables]
@@ -455,7 +466,8 @@ def _explain(path: Path | str, error: Any) -> CuratorError | None:
             f" {_lock_holder(Path(path))}.",
             "Wait until that process has finished or end it, then run the command again.",
         )
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    # Text that is not UTF-8 any more has no code of its own.
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "Could not decode" in text:
         return LostCatalogueError(f"{path} is damaged: {text}.")
     if code == sqlite3.SQLITE_CANTOPEN:
         return CatalogueError(

@@ -336,3 +336,33 @@ def test_samples_of_earlier_versions_go_on_measuring_the_pool_that_they_were_dra
         sampled = human.image_ids[human.sampled].tolist()
         assert sampled == later[:2]  # the first frame is half of the pool
         assert human.unanswered == 0
+
+
+def test_a_value_that_no_constraint_allows_is_damage_and_no_bug(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 2)
+    say(catalogue, ids, "positive")
+    catalogue.close()
+    # As a flipped bit leaves it: SQLite checks values when it writes them, not when it reads.
+    with closing(sqlite3.connect(catalogue.path)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("UPDATE image_state SET standing = 'qositive'")
+        connection.commit()
+
+    with (
+        pytest.raises(LostCatalogueError, match="is damaged: CHECK constraint failed"),
+        Catalogue.open(catalogue.path) as opened,
+    ):
+        standings(opened, ids)
+        raise ValueError("'qositive' is not a valid Label")
+
+
+def test_a_stored_value_that_is_no_json_or_no_text_is_damage(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 1)
+    say(catalogue, ids, "positive")
+    for damage in ("'[\"blurred\", '", "CAST(x'ff22' AS TEXT)"):
+        with (
+            pytest.raises(LostCatalogueError, match="is damaged"),
+            catalogue.write() as connection,
+        ):
+            statement = sa.text(f"SELECT {damage} AS reasons").columns(reasons=sa.JSON())
+            connection.execute(statement).scalars().all()
