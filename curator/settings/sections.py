@@ -5,7 +5,7 @@ The string under each field is its documentation: `curator config` prints it and
 """
 
 import unicodedata
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -155,10 +155,24 @@ class PromotionSettings(_Section):
     """Unlabelled images with a higher P(positive) are promoted to positive."""
     promote_below: Probability = 0.03
     """Unlabelled images with a lower P(positive) are promoted to negative."""
-    revoke_below: Probability = 0.90
+    revoke_below: Probability = 0.98
     """Promoted positives that fall below this P(positive) lose their label."""
-    revoke_above: Probability = 0.20
+    revoke_above: Probability = 0.04
     """Promoted negatives that rise above this P(positive) lose their label."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beside_the_upper(cls, values: Any) -> Any:
+        # A workspace that has set only the upper thresholds must stay valid.
+        if not isinstance(values, dict):
+            return values
+        above, below = values.get("promote_above"), values.get("promote_below")
+        usual: dict[str, Any] = {}
+        if isinstance(above, int | float):
+            usual["revoke_below"] = min(0.98, above)
+        if isinstance(below, int | float):
+            usual["revoke_above"] = max(0.04, below)
+        return usual | values
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

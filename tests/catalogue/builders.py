@@ -46,11 +46,13 @@ def unread(path: bytes, reason: Quarantine = Quarantine.UNREADABLE) -> Inspected
     )
 
 
-def add_images(catalogue: Catalogue, count: int, *, start: int = 0) -> list[int]:
+def add_images(
+    catalogue: Catalogue, count: int, *, start: int = 0, source: str = "pictures"
+) -> list[int]:
     """Catalogue `count` images with paths 00000.png, …; their ids."""
-    source = sources.add_source(catalogue, name="pictures", root=ROOT)
+    folder = sources.add_source(catalogue, name=source, root=b"/data/" + source.encode())
     some = [inspected(b"%05d.png" % i, b"content %d" % i) for i in range(start, start + count)]
-    recorded = files.record_files(catalogue, source.source_id, some)
+    recorded = files.record_files(catalogue, folder.source_id, some)
     return [file.image_id for file in recorded if file.image_id is not None]
 
 

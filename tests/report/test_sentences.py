@@ -31,21 +31,21 @@ def test_scores_are_judged_on_the_command_line(doubtful: Pool) -> None:
     assert "log loss" in told
     assert "had no part in them, expected calibration error" in told
     assert "in our trials the first round was as good as any" in told
-    assert "Alarm" in told
+    assert "Warning" in told
     assert "curator review random" in told
     drawn = root / ".curator" / "reports" / "calibration-1.png"
     assert f"Reliability diagram: {drawn}" in told
     assert drawn.stat().st_size > 5_000
     screen = curator("-q", "-w", root, "status").stdout
     assert "Scores  of round 1" in screen
-    assert "Alarm" in screen
+    assert "Warning" in screen
     (kept,) = curator("-q", "-w", root, "status", "--json").json()["rounds"]
     assert kept["judgement"]["labels"] == 120
     assert sum(one["count"] for one in kept["judgement"]["reliability"]) == 120
     assert kept["alarms"][0]["kind"] == "shortcut"
     (second,) = curator("-q", "-w", root, "round", "--json").json()
     assert second["judgement"]["last"]["round_id"] == 1
-    assert second["held_back"].keys() == {"distance"}
+    assert second["held_back"].keys() == {"distance", "warning"}
 
 
 def test_suspects_come_with_the_label_that_they_carry(doubtful: Pool) -> None:

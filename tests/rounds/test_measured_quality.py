@@ -303,9 +303,9 @@ def test_a_label_measures_only_the_frame_of_its_draw(tmp_path: Path) -> None:
     pool.label([image_id - 1 for image_id in drawn], origin=Origin.CALIBRATION)
     catalogue = pool.opened.catalogue
     assert human_labels(catalogue, None).sampled.sum() == 60
-    add_images(catalogue, 15)
+    add_images(catalogue, 15, source="more")
     assert human_labels(catalogue, None).sampled.sum() == 60
-    add_images(catalogue, 25, start=15)
+    add_images(catalogue, 25, start=15, source="more")
     assert human_labels(catalogue, None).sampled.sum() == 0
     # Another draw begins, and it holds the new images, too.
     queue(pool.opened, "random", size=400)
@@ -339,9 +339,9 @@ def test_status_shows_the_current_round_after_a_long_way_back(tmp_path: Path) ->
     rounds(pool, 10)
     pool.api.rollback(to=1)
     shown = curator("-w", pool.api.root, "status").stdout
-    assert "current" in shown
-    (current,) = [line for line in shown.splitlines() if "current" in line and "rolled" not in line]
-    assert current.split()[0] == "1"
+    listed = [line.split()[:2] for line in shown.splitlines() if line.strip()]
+    assert ["1", "current"] in listed
+    assert ["10", "rolled-back"] in listed
     assert status(pool.opened).measured_round is not None
 
 

@@ -20,7 +20,7 @@ from curator.settings.file import (
     parse_settings,
     setting_keys,
 )
-from curator.settings.sections import REMOVED_SETTINGS, Settings
+from curator.settings.sections import REMOVED_SETTINGS, PromotionSettings, Settings
 from tests.support.command import CHECKOUT
 
 TEXT = """\
@@ -61,7 +61,7 @@ def test_every_default_is_valid_and_documented() -> None:
         ("[promotion]\npromote_abov = 0.9\n", "Did you mean `promotion.promote_above`?"),
         ("[promotions]\npromote_above = 0.9\n", "there is no setting `promotions`"),
         ("[promotion]\npromote_above = 1.5\n", "promotion.promote_above"),
-        ("[promotion]\npromote_above = 0.5\n", "the thresholds must rise"),
+        ("[promotion]\npromote_above = 0.5\nrevoke_below = 0.6\n", "the thresholds must rise"),
         ("[classes]\npositive = 'bad'\n", "need names that differ in more than case"),
         ("[classes]\npositive = ''\n", "classes.positive"),
         ("[classifier]\nimage_size = 3\n", "classifier.image_size"),
@@ -144,3 +144,12 @@ def test_a_drifted_reference_is_noticed(tmp_path: Path) -> None:
     assert subprocess.run(command, env=environment, capture_output=True).returncode == 1
     subprocess.run([sys.executable, script], env=environment, check=True, capture_output=True)
     assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
+
+
+def test_lower_thresholds_that_nobody_set_stay_beside_the_upper_ones() -> None:
+    strict = PromotionSettings(promote_above=0.95, promote_below=0.1)
+    assert (strict.revoke_below, strict.revoke_above) == (0.95, 0.1)
+    usual = PromotionSettings()
+    assert (usual.revoke_below, usual.revoke_above) == (0.98, 0.04)
+    with pytest.raises(ValueError, match="the thresholds must rise"):
+        PromotionSettings(promote_above=0.95, revoke_below=0.98)
