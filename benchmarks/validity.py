@@ -191,7 +191,7 @@ def duplicates(runs: int) -> float:
     truth = frame.positive ^ wrong
     false = 0
     for attempt in range(runs):
-        draw = draw_audit(frame, plan, seed=0, attempt=attempt)
+        draw = draw_audit(frame, plan, f"{0} {attempt}")
         outcomes = np.where(truth[draw.ranks], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
         certified = close_audit(frame, plan, draw, outcomes.astype(np.int8)).certified
         false += certified is not None and bool(wrong[certified.ranks].mean() > 0.03)

@@ -389,9 +389,9 @@ class WorkspaceApi:
         anyway: bool = False,
         dry_run: bool = False,
     ) -> AuditReport:
-        """Take up the open audit, or plan one and open it; answer it with `review("audit")`.
+        """Take up the open audit, or plan one; answer it with `review("audit")`, which opens it.
 
-        A dry run only says what can be expected.
+        A dry run only says what can be expected, and keeps no plan.
         """
         from curator.audits.audit import audit
 
@@ -404,6 +404,17 @@ class WorkspaceApi:
             dry_run=dry_run,
             progress=self.progress,
         )
+
+    def open_audit(self, *, salt: str | None = None) -> AuditRecord:
+        """Open the planned audit: from here on its risk is spent. `review("audit")` does it, too.
+
+        Which images are drawn is left to the system's randomness. A `salt` of your own makes a
+        rehearsal repeatable; a certificate of such an audit is worth nothing, since its draw
+        could have been chosen.
+        """
+        from curator.audits.audit import begin
+
+        return begin(self._workspace, salt=salt)
 
     def abandon_audit(self) -> AuditRecord:
         """Close the open audit without a test; its answers stay labels, its risk stays spent."""

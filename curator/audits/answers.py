@@ -1,8 +1,8 @@
 """Labels from a file as answers to the open audit: only of what was drawn, and only once.
 
 An image outside the audit was not drawn at random, so its label is no answer. An answer that
-contradicts an earlier one is refused unless it is to replace it; a repeated one is ignored,
-so that an interrupted import can be repeated.
+contradicts an earlier one is refused unless it is to replace it, and in any case once a verdict has
+used that; a repeated one is ignored, so that an interrupted import can be repeated.
 """
 
 from __future__ import annotations
@@ -35,17 +35,27 @@ def answers_to_audit(
             " calibration.",
         )
     answers = audits.answers_of(catalogue, record)
-    labels = dict(zip(answers.image_ids.tolist(), answers.labels, strict=True))
+    labels = {
+        image_id: label
+        for image_id, label, requested in zip(
+            answers.image_ids.tolist(), answers.labels, answers.requested, strict=True
+        )
+        if requested
+    }
+    locked = set(answers.image_ids[answers.locked].tolist())
     name_of = classes.name_of
     new: list[tuple[int, Decision]] = []
     problems: list[Problem] = []
     for line, decision in decisions:
         if decision.image_id not in labels:
-            text = f"this image was not drawn for audit {record.audit_id}"
+            text = f"audit {record.audit_id} does not ask for this image"
             problems.append(Problem(line, text))
             continue
         earlier = labels[decision.image_id]
-        if earlier is None or (replace and earlier is not decision.label):
+        if decision.image_id in locked and earlier is not decision.label:
+            text = f"the answer of audit {record.audit_id} about it was used and is locked"
+            problems.append(Problem(line, text))
+        elif earlier is None or (replace and earlier is not decision.label):
             new.append((line, decision))
         elif earlier is not decision.label:
             text = (

@@ -2,22 +2,25 @@
 
 Under the certified policy the frame is the pool without human labels, ranked by the round's
 scores, and the promise decides how much of it can be certified; under thresholds it is all that
-is promoted. Only a plan that is worth its decisions is opened. The frame, the plan, the drawn
-images and the risk that they spend are then in the catalogue, and no round may run before the
-audit is closed. Answers come through the review or as CSV; `certify` draws the conclusion.
+is promoted. Only a plan that is worth its decisions is kept. A planned audit spends nothing. It
+is opened right before its first image is shown or exported: salt, drawn images and the risk that
+they spend are then in the catalogue, and no round may run before the audit is closed. Answers
+come through the review or as CSV, stratum by stratum; `certify` draws the conclusion.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from curator.audits.draw import draw_audit
+from curator.audits.draw import AuditDraw, draw_audit, draw_from_seed
 from curator.audits.forecast import LabelEvidence, forecast_errors, label_evidence
-from curator.audits.frame import Frame, freeze_frame, rank_pool
+from curator.audits.frame import Frame, frame_digest, freeze_frame, rank_pool
+from curator.audits.ledger import record_audits, spending
 from curator.audits.outlook import Advice, Outlook, assess_audit, explain, fewest_decisions
 from curator.audits.plan import (
     LARGEST_SHARE,
@@ -26,22 +29,29 @@ from curator.audits.plan import (
     Spending,
     describe,
     next_promise,
+    restore,
     simple_random_plan,
 )
-from curator.audits.test import most_wrong
-from curator.base.arrays import BoolArray, FloatArray, IntArray
+from curator.audits.test import AuditOutcome, asked_stratum, most_wrong
+from curator.base.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from curator.base.progress import SILENT, Progress
 from curator.base.text import count
-from curator.base.vocabulary import AuditKind, AuditScope
+from curator.base.vocabulary import AuditKind, AuditScope, Label
 from curator.catalogue import audits, certificates, frames, rounds
-from curator.catalogue.audits import AuditRecord, NewAudit
+from curator.catalogue.audits import AuditAnswers, AuditRecord, DrawnImages, NewAudit
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.frames import FrameRows, ScoredPool
 from curator.catalogue.leases import lease
-from curator.errors import DataError, UsageError
+from curator.errors import BusyError, DataError, UsageError
 from curator.settings.sections import ClassesSettings, Settings
 from curator.workspace import Workspace
 
+_SMALLEST_DIFFERENCE = 1e-9
+_OUTCOMES = {
+    Label.NEGATIVE: AuditOutcome.NEGATIVE,
+    Label.POSITIVE: AuditOutcome.POSITIVE,
+    Label.UNSURE: AuditOutcome.UNSURE,
+}
 _ADVICE = {
     Advice.EMPTY_PROMISE: (
         "Audit one class by itself with `curator audit --class {rarer}`, set a smaller"
@@ -98,9 +108,9 @@ class PlannedAudit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
-    """An audit that was opened, is only planned (no `record`), or goes on (no `planned`).
+    """An audit that is only planned (no `record`) or goes on (no `planned`).
 
-    `waiting` images want an answer.
+    `waiting` images want an answer now; more may be asked later.
     """
 
     record: AuditRecord | None
@@ -120,41 +130,142 @@ def audit(
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> AuditReport:
-    """Take up the audit that is open, or plan one and open it if it is worth its decisions.
+    """Take up the audit that is open, or plan one and keep the plan if it is worth its decisions.
 
     Under the certified policy it is about the pool, ranked by the current round's scores;
     under thresholds about all promoted images. `class_name` makes it about one class, with
     a budget of its own; `missed` bounds how many images of the rarer class are among those
-    that lean to the other. A dry run only plans. Raises DataError where there is nothing to
-    audit, nothing left to spend, or (unless `anyway`) too little to be expected;
-    UsageError if an audit is open that was asked for differently.
+    that lean to the other. A dry run keeps nothing; `begin` opens what is planned. Raises
+    DataError where there is nothing to audit, nothing left to spend, or (unless `anyway`) too
+    little to be expected; UsageError if an audit is open that was asked for differently.
     """
     catalogue, settings = workspace.catalogue, workspace.settings
     record = audits.open_audit(catalogue)
     if record is not None and not dry_run:
         _refuse_other(settings.classes, record, size=size, class_name=class_name, missed=missed)
+        record_audits(workspace)
+        record = ask_on(catalogue, record)
         return AuditReport(
             record=record,
             planned=None,
             promise=Promise(**record.plan["promise"]),
             waiting=audits.answers_of(catalogue, record).waiting,
-            text=f"Audit {record.audit_id} goes on: {record.answered:,} of {record.sample:,}"
-            " answered.",
+            text=f"Audit {record.audit_id} goes on: {record.answered:,} of at most"
+            f" {record.sample:,} answered.",
         )
     with lease(catalogue, "round"):
         with progress.stage("plan", None):
             planned = plan(workspace, size=size, class_name=class_name, missed=missed)
-        record, waiting = None, planned.sample
         if not dry_run:
-            record = _open(catalogue, settings, planned, anyway=anyway)
-            waiting = audits.answers_of(catalogue, record).waiting
+            _keep(catalogue, settings, planned, anyway=anyway)
+    first = planned.plan.steps[0].drawn if planned.plan else planned.sample
     return AuditReport(
-        record=record,
+        record=None,
         planned=planned,
         promise=planned.promise,
-        waiting=waiting,
+        waiting=first,
         text=planned.text,
     )
+
+
+def begin(workspace: Workspace, *, salt: str | None = None) -> AuditRecord:
+    """The open audit, or the planned one, opened now: call it before its first image is seen.
+
+    Chance comes from the system; simulations and tests pass a `salt` of their own. An image is
+    only handed out once the ledger has the audit. Raises DataError if no audit is open or
+    planned, BusyError if it has to be planned again.
+    """
+    catalogue = workspace.catalogue
+    record = audits.open_audit(catalogue)
+    if record is None:
+        with lease(catalogue, "round"):
+            planned = audits.planned_audit(catalogue)
+            if planned is None:
+                raise _no_audit()
+            spent = sum(earlier.risk for earlier in spending(workspace))
+            if abs(spent - planned.plan["promise"]["spent"]) > _SMALLEST_DIFFERENCE:
+                raise BusyError(
+                    "What earlier audits spent has changed since this audit was planned.",
+                    "Plan it again: `curator audit`.",
+                )
+            frame = frame_of(frames.frame_rows(catalogue, planned.frame_id))
+            plan = restore(planned.plan, frame, planned.kind)
+            chance = salt or secrets.token_hex(32)
+            draw = draw_audit(frame, plan, chance)
+            drawn = DrawnImages(
+                salt=chance,
+                salt_chosen=salt is not None,
+                image_ids=draw.image_ids,
+                strata=draw.strata,
+                inclusion_probability=draw.inclusion_probability,
+            )
+            record = audits.begin_audit(catalogue, planned, drawn)
+    record_audits(workspace)
+    return ask_on(catalogue, record)
+
+
+def ask_on(catalogue: Catalogue, record: AuditRecord) -> AuditRecord:
+    """Test the steps whose strata are answered, lock these, and ask the next stratum.
+
+    Answers that a verdict has used cannot be taken back any more: whoever is asked for more, or
+    for no more, knows how it went.
+    """
+    while record.salt is not None and record.kind is AuditKind.PROMISE:
+        answers = audits.answers_of(catalogue, record)
+        current = answers.strata == record.asking
+        if answers.waiting or answers.locked[current].all():
+            break
+        frame, plan, draw = drawn_again(record, frames.frame_rows(catalogue, record.frame_id))
+        following = asked_stratum(frame, plan, draw, outcomes_of(answers))
+        then = record.asking if following is None else following
+        record = audits.lock_stratum(catalogue, record, tested=answers, then=then or 0)
+    return record
+
+
+def frame_of(rows: FrameRows) -> Frame:
+    """A stored frame. Raises DataError if images, labels or order are not those frozen."""
+    if frame_digest(rows.image_ids, rows.positive) != rows.digest:
+        raise DataError(
+            "The frame of this audit is damaged: its images, labels or order are not those that"
+            " were frozen.",
+            "`curator verify` says more; restore the workspace from a backup.",
+        )
+    return Frame(
+        image_ids=rows.image_ids,
+        positive=rows.positive,
+        estimated_error=np.minimum(rows.probability, 1.0 - rows.probability),
+        digest=rows.digest,
+    )
+
+
+def drawn_again(record: AuditRecord, rows: FrameRows) -> tuple[Frame, AuditPlan, AuditDraw]:
+    """Frame, plan and draw of a stored audit, each derived again from what is stored.
+
+    Raises DataError if images, labels or their order are not those that were frozen, or if the
+    plan is damaged.
+    """
+    frame = frame_of(rows)
+    plan = restore(record.plan, frame, record.kind)
+    if record.salt is not None:
+        return frame, plan, draw_audit(frame, plan, record.salt)
+    return frame, plan, draw_from_seed(frame, plan, seed=record.seed, attempt=record.attempt)
+
+
+def outcomes_of(answers: AuditAnswers) -> CodeArray:
+    """What became of each drawn image, (drawn,); nobody's answer is an answer, too."""
+    outcomes = [
+        _OUTCOMES[label]
+        if label is not None
+        else AuditOutcome.UNSHOWABLE
+        if unshowable
+        else AuditOutcome.SKIPPED
+        if skipped
+        else AuditOutcome.OPEN
+        for label, skipped, unshowable in zip(
+            answers.labels, answers.skipped, answers.unshowable, strict=True
+        )
+    ]
+    return np.array(outcomes, dtype=np.int8)
 
 
 def abandon(workspace: Workspace) -> AuditRecord:
@@ -171,10 +282,14 @@ def required(catalogue: Catalogue) -> AuditRecord:
     """The open audit. Raises DataError if there is none."""
     record = audits.open_audit(catalogue)
     if record is None:
-        raise DataError(
-            "There is no open audit.", "`curator audit` plans one, says what to expect, opens it."
-        )
+        raise _no_audit()
     return record
+
+
+def _no_audit() -> DataError:
+    return DataError(
+        "There is no open audit.", "`curator audit` plans one, says what to expect, opens it."
+    )
 
 
 def refuse_open_audit(catalogue: Catalogue, what: str) -> None:
@@ -217,10 +332,8 @@ def _scope_of(classes: ClassesSettings, class_name: str | None) -> AuditScope:
     return scopes[class_name]
 
 
-def _open(
-    catalogue: Catalogue, settings: Settings, planned: PlannedAudit, *, anyway: bool
-) -> AuditRecord:
-    """Draw a planned audit and write it. Raises DataError if it is not worth its decisions."""
+def _keep(catalogue: Catalogue, settings: Settings, planned: PlannedAudit, *, anyway: bool) -> None:
+    """Keep a plan with its frame. Raises DataError if it is not worth its decisions."""
     plan, frame = planned.plan, planned.frame
     insisted = anyway and planned.answer is not Advice.EMPTY_PROMISE
     if plan is None or not (planned.answer is Advice.READY or insisted):
@@ -230,7 +343,6 @@ def _open(
             enough=planned.outlook.enough if planned.outlook else "",
         )
         raise DataError(planned.text, advice)
-    draw = draw_audit(frame, plan, seed=settings.runtime.seed, attempt=planned.attempt)
     frame_id = frames.keep_frame(
         catalogue,
         FrameRows(
@@ -245,7 +357,7 @@ def _open(
         round_id=planned.round_id,
         details={"kind": str(planned.kind), "scope": str(planned.scope)},
     )
-    return audits.begin_audit(
+    audits.plan_audit(
         catalogue,
         frame_id,
         NewAudit(
@@ -257,9 +369,7 @@ def _open(
             max_error=planned.max_error,
             risk=planned.promise.risk,
             overlooked=settings.audit.overlooked,
-            image_ids=draw.image_ids,
-            strata=draw.strata,
-            inclusion_probability=draw.inclusion_probability,
+            rescue=len(plan.steps) if plan.rescue else None,
         ),
     )
 
@@ -284,9 +394,7 @@ def plan(
         )
     scope = _scope_of(settings.classes, class_name)
     size = size or settings.audit.size or None
-    earlier = [
-        Spending(scope=record.scope, risk=record.risk) for record in audits.list_audits(catalogue)
-    ]
+    earlier = spending(workspace)
     if missed:
         return _plan_missed(settings, pool, earlier, scope, size)
     if settings.promotion.policy == "certified":

@@ -6,7 +6,7 @@ the certified policy a promoted image is provisional unless a valid certificate 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ import numpy as np
 
 from curator.base.arrays import BoolArray, IntArray
 from curator.base.idset import IdSet
+from curator.base.text import count
 from curator.base.vocabulary import AuditKind, AuditScope
 from curator.catalogue import certificates
-from curator.catalogue.certificates import CertificateRecord, Staleness
+from curator.catalogue.certificates import CertificateRecord, DrawSource, Staleness
 from curator.catalogue.engine import Catalogue
 from curator.settings.sections import ClassesSettings, Settings
 
@@ -69,6 +70,7 @@ def certificate_json(record: CertificateRecord, classes: ClassesSettings) -> dic
         "design": record.details.get("design", ""),
         "overlooked": record.details.get("overlooked", 0.0),
         "warnings": record.details.get("warnings", []),
+        "doubts": list(certificate_doubts(record)),
         "frame_sha256": record.frame_digest,
         "frame_size": record.frame_size,
         "claim_sha256": record.claim,
@@ -87,6 +89,29 @@ def stale_sentence(record: CertificateRecord) -> str:
     )
     reasons = [f"{number:,} {change}" for number, change in changes if number]
     return " and ".join(reasons) or "the promoted images are not those that it was issued for"
+
+
+def certificate_doubts(record: CertificateRecord) -> Iterator[str]:
+    """What could make a certificate false that older versions of curator did not prevent."""
+    if record.draw_source is DrawSource.CHOSEN_SALT:
+        yield "the salt of its draw was chosen, so this is a rehearsal and proves nothing"
+    if record.draw_source is not DrawSource.SEED:
+        return
+    yield (
+        "its draw could have been predicted before it was opened, so it holds only if nobody chose"
+        " the audit's size, class or settings by what would be drawn"
+    )
+    for step in record.details.get("steps", []):
+        # Before labels of the frame were refused, those that called it wrong were subtracted.
+        if step["size"] == record.place_limit and "refuted" in step:
+            elsewhere = step["allowed"] - step["refuted"] - record.wrong
+            if elsewhere > 0 and not record.details.get("overlooked"):
+                yield (
+                    f"{count(elsewhere, 'label')} that came from elsewhere while the audit was open"
+                    " were subtracted from its number; with slips among them more may be wrong"
+                )
+    if record.details.get("overlooked") and not record.details.get("steps"):
+        yield "its number of images may be one too low by rounding"
 
 
 def certificate_sentence(record: CertificateRecord, classes: ClassesSettings) -> str:

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from curator.audits.audit import ask_on, drawn_again, outcomes_of, required
 from curator.audits.audit import plan as plan_audit
-from curator.audits.audit import required
-from curator.audits.draw import AuditDraw, draw_audit
-from curator.audits.frame import Frame, frame_digest
-from curator.audits.plan import AuditPlan, Design, restore
+from curator.audits.draw import AuditDraw
+from curator.audits.frame import Frame
+from curator.audits.plan import AuditPlan, Design
 from curator.audits.test import (
     AuditOutcome,
     AuditResult,
@@ -28,12 +28,11 @@ from curator.audits.test import (
 from curator.base.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from curator.base.progress import SILENT, Progress
 from curator.base.text import count
-from curator.base.vocabulary import AuditKind, AuditScope, Label
+from curator.base.vocabulary import AuditKind, AuditScope
 from curator.catalogue import audits, certificates, frames, rounds
 from curator.catalogue.audits import AuditAnswers, AuditRecord
 from curator.catalogue.certificates import CertificateRecord, NewCertificate
 from curator.catalogue.engine import Catalogue
-from curator.catalogue.frames import FrameRows
 from curator.catalogue.leases import lease
 from curator.catalogue.rounds import (
     NewRound,
@@ -45,11 +44,6 @@ from curator.errors import DataError
 from curator.settings.sections import Settings
 from curator.workspace import Workspace
 
-_OUTCOMES = {
-    Label.NEGATIVE: AuditOutcome.NEGATIVE,
-    Label.POSITIVE: AuditOutcome.POSITIVE,
-    Label.UNSURE: AuditOutcome.UNSURE,
-}
 _OF_THE_SCORES = (
     "estimate",
     "basis",
@@ -123,7 +117,7 @@ def certify(workspace: Workspace, *, progress: Progress = SILENT) -> CertifyRepo
     """
     catalogue, settings = workspace.catalogue, workspace.settings
     with lease(catalogue, "round"):
-        closing = _gather(catalogue, required(catalogue))
+        closing = _gather(catalogue, ask_on(catalogue, required(catalogue)))
         result = close_audit(
             closing.frame,
             closing.plan,
@@ -190,45 +184,6 @@ def _gather(catalogue: Catalogue, record: AuditRecord) -> _Closing:
     )
 
 
-def drawn_again(record: AuditRecord, rows: FrameRows) -> tuple[Frame, AuditPlan, AuditDraw]:
-    """Frame, plan and draw of a stored audit, each derived again from what is stored.
-
-    Raises DataError if images, labels or their order are not those that were frozen, or if the
-    plan is damaged.
-    """
-    if frame_digest(rows.image_ids, rows.positive) != rows.digest:
-        raise DataError(
-            "The frame of this audit is damaged: its images, labels or order are not those that"
-            " were frozen.",
-            "`curator verify` says more; restore the workspace from a backup.",
-        )
-    frame = Frame(
-        image_ids=rows.image_ids,
-        positive=rows.positive,
-        estimated_error=np.minimum(rows.probability, 1.0 - rows.probability),
-        digest=rows.digest,
-    )
-    plan = restore(record.plan, frame, record.kind)
-    return frame, plan, draw_audit(frame, plan, seed=record.seed, attempt=record.attempt)
-
-
-def outcomes_of(answers: AuditAnswers) -> CodeArray:
-    """What became of each drawn image, (sample,); nobody's answer is an answer, too."""
-    outcomes = [
-        _OUTCOMES[label]
-        if label is not None
-        else AuditOutcome.UNSHOWABLE
-        if unshowable
-        else AuditOutcome.SKIPPED
-        if skipped
-        else AuditOutcome.OPEN
-        for label, skipped, unshowable in zip(
-            answers.labels, answers.skipped, answers.unshowable, strict=True
-        )
-    ]
-    return np.array(outcomes, dtype=np.int8)
-
-
 def _unfinished(record: AuditRecord, answers: AuditAnswers) -> DataError:
     # Nothing is said about how it stands: who can still take answers back must not know.
     again = int(answers.contradicted.sum())
@@ -237,9 +192,10 @@ def _unfinished(record: AuditRecord, answers: AuditAnswers) -> DataError:
         if again
         else ""
     )
+    present = int((answers.requested & ~answers.locked).sum())
     return DataError(
-        f"{answers.waiting:,} of the {record.sample:,} images of audit {record.audit_id} have no"
-        f" answer yet, so nothing was tested.{changed}",
+        f"{answers.waiting:,} of the {present:,} images that"
+        f" audit {record.audit_id} asks for now have no answer yet.{changed}",
         "Go on with `curator audit`, or `curator queue audit` and `curator label FILE --origin"
         " audit`. An image that you skip, or cannot tell, counts as wrong.",
     )
@@ -342,6 +298,7 @@ def _new_certificate(
                     "critical": tested.step.critical,
                     "errors": tested.errors,
                     "passed": tested.passed,
+                    "rescue": tested.rescue,
                 }
                 for tested in result.steps
             ],
@@ -417,10 +374,16 @@ def _why_not(result: AuditResult, record: AuditRecord) -> str:
             f" and among those that are left {widest.wrong:,} ({widest.bound:.3%}) may be wrong,"
             f" more than the {record.max_error:.3g} that was promised."
         )
-    first = result.steps[0]
+    first, rescue = result.steps[0], result.steps[-1]
+    again = (
+        f" Of {rescue.step.drawn:,} more from the surest part {rescue.errors:,} were not, and at"
+        f" most {rescue.step.critical:,} would have proved it for that part."
+        if rescue.rescue
+        else ""
+    )
     return (
         f"Nothing can be certified: {first.errors:,} of the first {first.step.drawn:,} audited"
         f" images were not confirmed, and at most {first.step.critical:,} would have proved"
-        f" {record.max_error:.3g}. The labels that were found wrong are put right, and the audit's"
-        " answers stay."
+        f" {record.max_error:.3g}.{again} The labels that were found wrong are put right, and the"
+        " audit's answers stay."
     )

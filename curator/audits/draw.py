@@ -1,9 +1,12 @@
 """Draws an audit: which images, in which order, with which chances.
 
-Within a stratum every set of images of the planned size is equally likely, and the order in
-which they are shown mixes all strata. Chance comes from the digest of the plan (and so of the
-frame), the seed and the attempt: the same audit always draws the same images, and a plan that
-was altered after its draw draws others.
+Within a stratum every set of images of the planned size is equally likely. Chance comes from the
+digest of the plan (and so of the frame) and a salt: the same plan with the same salt always draws
+the same images, and a plan that was altered after its draw draws others. The salt is secret
+until the audit is opened, so nobody can choose among plans by what they would draw.
+
+Strata are asked from the inside out, each in random order. A stratum whose verdict was not
+needed is drawn, and never shown.
 """
 
 from __future__ import annotations
@@ -20,10 +23,12 @@ from curator.base.arrays import FloatArray, IntArray
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AuditDraw:
-    """The audited images in the order in which they are shown; all arrays are (sample,).
+    """The audited images in the order in which they are shown; all arrays are (drawn,).
 
     `ranks` are ranks in the frame, `strata` the number of the stratum, and
-    `inclusion_probability` the chance that the image had to be drawn.
+    `inclusion_probability` the chance that the image had to be drawn. Images of the rescue
+    come last; their stratum has the number of the plan's steps, and their chance is the one that
+    they had once the others were drawn.
     """
 
     plan_digest: str
@@ -33,26 +38,47 @@ class AuditDraw:
     inclusion_probability: FloatArray
 
 
-def draw_audit(frame: Frame, plan: AuditPlan, *, seed: int, attempt: int) -> AuditDraw:
+def draw_audit(frame: Frame, plan: AuditPlan, salt: str) -> AuditDraw:
     """Draw the audit of a plan. Raises DataError if the plan is for another frame."""
+    return _draw(frame, plan, f"curator-draw-2 {plan.digest} {salt}", mixed=False)
+
+
+def draw_from_seed(frame: Frame, plan: AuditPlan, *, seed: int, attempt: int) -> AuditDraw:
+    """The draw of an audit from before there were salts, whose strata were shown mixed."""
+    mixed = plan.design is not Design.SIMPLE_RANDOM
+    return _draw(frame, plan, f"curator-draw-1 {plan.digest} {seed} {attempt}", mixed=mixed)
+
+
+def commitment(plan_digest: str, salt: str) -> str:
+    """SHA-256 over frame, order, plan and salt, which the digest of the plan covers.
+
+    It names one opened audit: in the ledger, and to whoever was told it when it was opened.
+    """
+    return hashlib.sha256(f"curator-commitment-1 {plan_digest} {salt}".encode()).hexdigest()
+
+
+def _draw(frame: Frame, plan: AuditPlan, source: str, *, mixed: bool) -> AuditDraw:
     check_same_frame(frame, plan.frame_digest)
-    source = hashlib.sha256(f"curator-draw-1 {plan.digest} {seed} {attempt}".encode()).digest()
-    generator = np.random.default_rng(int.from_bytes(source, "big"))
+    digest = hashlib.sha256(source.encode()).digest()
+    generator = np.random.default_rng(int.from_bytes(digest, "big"))
     ranks, strata, chances = [], [], []
     for number, (start, end, drawn) in enumerate(plan.strata):
         ranks.append(start + generator.choice(end - start, size=drawn, replace=False))
         strata.append(np.full(drawn, number, dtype=np.int64))
         chances.append(np.full(drawn, drawn / (end - start)))
-    if plan.design is Design.SIMPLE_RANDOM:
-        # One stratum comes in random order. To shuffle it again would draw stored audits anew.
-        order = np.arange(plan.sample)
-    else:
-        order = generator.permutation(plan.sample)
-    shown = np.concatenate(ranks)[order].astype(np.int64)
+    if plan.rescue is not None:
+        # From what the others left of the inner part, so that its test is exact given theirs.
+        drawn_ranks = np.concatenate(ranks)
+        rest = np.setdiff1d(np.arange(plan.rescue.size), drawn_ranks, assume_unique=True)
+        ranks.append(generator.choice(rest, size=plan.rescue.drawn, replace=False))
+        strata.append(np.full(plan.rescue.drawn, len(plan.steps), dtype=np.int64))
+        chances.append(np.full(plan.rescue.drawn, plan.rescue.drawn / len(rest)))
+    shown = np.concatenate(ranks).astype(np.int64)
+    order = generator.permutation(len(shown)) if mixed else np.arange(len(shown))
     return AuditDraw(
         plan_digest=plan.digest,
-        ranks=shown,
-        image_ids=frame.image_ids[shown],
+        ranks=shown[order],
+        image_ids=frame.image_ids[shown[order]],
         strata=np.concatenate(strata)[order],
         inclusion_probability=np.concatenate(chances)[order],
     )

@@ -5,8 +5,10 @@ designs. A *nested test* has steps from a strict to a loose set: the first step 
 the ranking, each further step adds a stratum to it, and a fixed number of images is drawn from
 every stratum. A set with more wrong labels than the promise allows passes its step with at
 most the chance `risk`, wherever in it the wrong labels are and however the images depend on
-each other (proof: docs/certificates.md). A *simple random sample* is a single stratum, the
-whole frame, whose error is bounded, not tested. A plan with inexact tests cannot be built.
+each other (proof: docs/certificates.md). If not even the first step passes, a *rescue* tests a
+smaller set on a sample of its own, at a part of the risk that was kept for it. A *simple random
+sample* is a single stratum, the whole frame, whose error is bounded, not tested. A plan with
+inexact tests cannot be built.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any
@@ -175,9 +177,33 @@ class AuditStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rescue:
+    """What is tested if no step passes: the first `size` images, at the chance `risk`.
+
+    `drawn` further images are audited of those that the first sample has left of them.
+    """
+
+    size: int
+    drawn: int
+    risk: float
+
+    def test(self, first_drawn: int, max_error: float) -> AuditStep:
+        """The exact test of what a first sample of `first_drawn` of its images has left.
+
+        `size` counts only these. Given the first sample, the second is a simple random sample
+        of them, and its number of wrong labels is hypergeometric.
+        """
+        size = self.size - first_drawn
+        allowed = int(allowed_wrong(np.array([size - self.drawn]), max_error)[0])
+        critical = critical_count(size, self.drawn, allowed, self.risk)
+        return AuditStep(size=size, drawn=self.drawn, allowed=allowed, critical=critical)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPlan:
     """How a frame will be audited and tested, from the strictest step to the loosest.
 
+    The steps are tested at the promise's risk, less that of the `rescue`.
     A simple random sample has one step, the whole frame, which it need not be able to pass:
     the promise's `max_error` is what was wished for, and the bound may be above it. Raises
     ValueError if the tests of the steps are not the exact ones of `exact_tests`.
@@ -188,6 +214,7 @@ class AuditPlan:
     frame_size: int
     promise: Promise
     steps: tuple[AuditStep, ...]
+    rescue: Rescue | None = None
 
     def __post_init__(self) -> None:
         sizes, drawn = self.sizes, np.array([step.drawn for step in self.steps])
@@ -196,11 +223,22 @@ class AuditPlan:
         bounded = self.design is Design.SIMPLE_RANDOM
         if bounded and sizes.tolist() != [self.frame_size]:
             raise ValueError("a simple random sample of a part of the frame")
-        allowed, criticals = exact_tests(sizes, drawn, self.promise)
+        if self.rescue is not None:
+            inside = 0 < self.rescue.size <= sizes[0] and self.rescue.drawn > 0
+            if bounded or not inside or self.rescue.drawn > self.rescue.size - drawn[0]:
+                raise ValueError("a rescue that is no test of a part of the first set")
+        allowed, criticals = exact_tests(sizes, drawn, self.step_promise)
         for step, limit, critical in zip(self.steps, allowed, criticals, strict=True):
             exact = (step.allowed, step.critical) == (limit, critical)
             if not exact or (critical == NEVER and not bounded):
                 raise ValueError(f"a step of {step.size} images with an inexact test")
+
+    @property
+    def step_promise(self) -> Promise:
+        """The promise at the risk at which the steps are tested."""
+        if self.rescue is None:
+            return self.promise
+        return replace(self.promise, risk=self.promise.risk - self.rescue.risk)
 
     @property
     def sizes(self) -> IntArray:
@@ -209,14 +247,13 @@ class AuditPlan:
 
     @property
     def sample(self) -> int:
-        """Images to be audited."""
+        """Images to be audited at most, but for a rescue."""
         return self.steps[-1].drawn
 
     @property
     def digest(self) -> str:
         """SHA-256 over everything that was fixed beforehand."""
-        text = json.dumps(describe(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return stored_digest(describe(self))
 
     @property
     def strata(self) -> list[tuple[int, int, int]]:
@@ -229,19 +266,31 @@ class AuditPlan:
 
 
 def nested_plan(
-    frame: Frame, promise: Promise, sizes: Sequence[int], drawn: Sequence[int]
+    frame: Frame,
+    promise: Promise,
+    sizes: Sequence[int],
+    drawn: Sequence[int],
+    rescue: Rescue | None = None,
 ) -> AuditPlan | None:
     """The nested test of these prefixes with these sample sizes, both rising, (steps,).
 
     Steps that no sample could pass are left out, and their strata join the next. None if
     no step is left. Raises ValueError unless every stratum has an image to draw.
     """
+    risk = promise.risk - (rescue.risk if rescue else 0.0)
     tested_sizes, tested_drawn = np.array(sizes, dtype=np.int64), np.array(drawn, dtype=np.int64)
     while len(tested_sizes):
-        _, criticals = exact_tests(tested_sizes, tested_drawn, promise)
-        possible = criticals != NEVER
+        tests = exact_tests(tested_sizes, tested_drawn, replace(promise, risk=risk))
+        possible = tests[1] != NEVER
         if possible.all():
-            return _plan(Design.NESTED_TEST, frame, promise, tested_sizes, tested_drawn)
+            return AuditPlan(
+                design=Design.NESTED_TEST,
+                frame_digest=frame.digest,
+                frame_size=len(frame),
+                promise=promise,
+                steps=_steps(tested_sizes, tested_drawn, *tests),
+                rescue=rescue,
+            )
         tested_sizes, tested_drawn = tested_sizes[possible], tested_drawn[possible]
     return None
 
@@ -249,7 +298,14 @@ def nested_plan(
 def simple_random_plan(frame: Frame, promise: Promise, sample: int) -> AuditPlan:
     """The plan that draws `sample` images. Raises DataError if that leaves too few unseen."""
     check_sample(frame, sample)
-    return _plan(Design.SIMPLE_RANDOM, frame, promise, np.array([len(frame)]), np.array([sample]))
+    sizes, drawn = np.array([len(frame)]), np.array([sample])
+    return AuditPlan(
+        design=Design.SIMPLE_RANDOM,
+        frame_digest=frame.digest,
+        frame_size=len(frame),
+        promise=promise,
+        steps=_steps(sizes, drawn, *exact_tests(sizes, drawn, promise)),
+    )
 
 
 def check_sample(frame: Frame, sample: int) -> None:
@@ -262,19 +318,12 @@ def check_sample(frame: Frame, sample: int) -> None:
         )
 
 
-def _plan(
-    design: Design, frame: Frame, promise: Promise, sizes: IntArray, drawn: IntArray
-) -> AuditPlan:
-    rows = zip(sizes, drawn, *exact_tests(sizes, drawn, promise), strict=True)
-    return AuditPlan(
-        design=design,
-        frame_digest=frame.digest,
-        frame_size=len(frame),
-        promise=promise,
-        steps=tuple(
-            AuditStep(size=int(size), drawn=int(count), allowed=int(limit), critical=int(most))
-            for size, count, limit, most in rows
-        ),
+def _steps(
+    sizes: IntArray, drawn: IntArray, allowed: IntArray, criticals: IntArray
+) -> tuple[AuditStep, ...]:
+    return tuple(
+        AuditStep(size=int(size), drawn=int(count), allowed=int(limit), critical=int(most))
+        for size, count, limit, most in zip(sizes, drawn, allowed, criticals, strict=True)
     )
 
 
@@ -357,7 +406,13 @@ def describe(plan: AuditPlan) -> dict[str, Any]:
     if plan.design is Design.SIMPLE_RANDOM:
         return stored | {"sample": plan.sample}
     # Both formats are older than these names and must keep their keys: digests rest on them.
-    return stored | {"rungs": [asdict(step) for step in plan.steps]}
+    stored["rungs"] = [asdict(step) for step in plan.steps]
+    return stored | ({"rescue": asdict(plan.rescue)} if plan.rescue else {})
+
+
+def stored_digest(stored: Mapping[str, Any]) -> str:
+    """The digest of a plan as `describe` gives it."""
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
 def restore(stored: Mapping[str, Any], frame: Frame, kind: AuditKind) -> AuditPlan:
@@ -382,6 +437,7 @@ def restore(stored: Mapping[str, Any], frame: Frame, kind: AuditKind) -> AuditPl
             frame_size=len(frame),
             promise=promise,
             steps=tuple(AuditStep(**step) for step in stored["rungs"]),
+            rescue=Rescue(**stored["rescue"]) if "rescue" in stored else None,
         )
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(

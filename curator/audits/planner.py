@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from curator.audits.plan import (
     NEVER,
     AuditPlan,
     Promise,
+    Rescue,
     allowed_wrong,
     critical_counts,
     nested_plan,
@@ -36,6 +37,11 @@ _FEW_AUDITS, _MANY_AUDITS = 500, 2_000
 _FEW_SETS, _MANY_SETS = 24, 120
 _LEAST_PREFIX = 0.02
 _WORTH_A_STEP = 1e-3
+_RESCUED_PARTS = (0.5, 0.75, 1.0)
+_RESCUE_SAMPLES = 8
+
+RESCUE_SHARE = 0.2
+"""Share of an audit's risk that is kept for the rescue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +78,17 @@ def choose_plan(
 ) -> tuple[AuditPlan, Expectation] | None:
     """The plan with up to `sample` audited images that is expected to certify most, or None.
 
+    If the sample is large enough for a rescue that can pass, a part of the risk is kept for it.
     None means that no set of this frame can be expected to keep the promise, or that the
     promise is empty wherever it could be kept (see `rarer_share`). Chance enters only
     through `seed`. Raises DataError for a `max_error` outside (0, 0.5].
     """
     not_empty = rarer_share(frame, forecast.edges[1:]) > promise.max_error
+    tested = _for_steps(promise, sample)
     best: tuple[float, SimulatedAudits, list[int]] | None = None
-    for _, last in _rank_prefixes(frame, forecast, promise, sample, seed)[:_FINALISTS]:
+    for _, last in _rank_prefixes(frame, forecast, tested, sample, seed)[:_FINALISTS]:
         audits = _try_prefix(
-            forecast, promise, last, sample, not_empty, _MANY_SETS, _MANY_AUDITS, [seed, 1]
+            forecast, tested, last, sample, not_empty, _MANY_SETS, _MANY_AUDITS, [seed, 1]
         )
         if audits is not None:
             steps, certified = best_steps(audits)
@@ -89,15 +97,56 @@ def choose_plan(
     if best is None:
         return None
     _, audits, steps = best
-    plan = nested_plan(frame, promise, audits.sizes[steps].tolist(), audits.drawn[steps].tolist())
+    sizes, drawn = audits.sizes[steps].tolist(), audits.drawn[steps].tolist()
+    rescue = _plan_rescue(frame, promise, sizes[0], drawn[0], sample)
+    plan = nested_plan(frame, promise, sizes, drawn, rescue)
     return None if plan is None else (plan, expect(plan, forecast, seed=seed))
+
+
+def _rescue_sample(promise: Promise, sample: int) -> int:
+    """The fewest images that a rescue draws: half as many again; 0 if no such sample could pass."""
+    risk = RESCUE_SHARE * promise.risk
+    fewest = int(np.ceil(np.log(risk) / np.log1p(-promise.max_error)))
+    drawn = max(sample // 2, fewest)
+    return drawn if drawn <= sample else 0
+
+
+def _for_steps(promise: Promise, sample: int) -> Promise:
+    """The promise at the risk that its steps are tested at."""
+    if not _rescue_sample(promise, sample):
+        return promise
+    return replace(promise, risk=(1.0 - RESCUE_SHARE) * promise.risk)
+
+
+def _plan_rescue(
+    frame: Frame, promise: Promise, size: int, first_drawn: int, sample: int
+) -> Rescue | None:
+    """The rescue of a first set of `size` images with `first_drawn` in its sample, or None.
+
+    It is about the inner half, or about more where half is too small or its promise empty, and
+    draws as few as can pass.
+    """
+    fewest = _rescue_sample(promise, sample)
+    if not fewest:
+        return None
+    inner = np.array([int(part * size) for part in _RESCUED_PARTS])
+    inner = inner[rarer_share(frame, inner) > promise.max_error]
+    for drawn in np.unique(np.linspace(fewest, sample, _RESCUE_SAMPLES).astype(np.int64)).tolist():
+        for part in inner[inner - first_drawn >= 2 * drawn].tolist():
+            rescue = Rescue(size=part, drawn=drawn, risk=RESCUE_SHARE * promise.risk)
+            # However many of its images the first sample holds.
+            overlaps = (0, first_drawn // 2, first_drawn)
+            tests = [rescue.test(overlap, promise.max_error) for overlap in overlaps]
+            if all(test.critical != NEVER for test in tests):
+                return rescue
+    return None
 
 
 def rough_expectation(
     frame: Frame, forecast: Forecast, promise: Promise, *, sample: int, seed: int
 ) -> Expectation:
     """About what the best audit of this size is expected to give; quick, and slightly too high."""
-    ranked = _rank_prefixes(frame, forecast, promise, sample, seed)
+    ranked = _rank_prefixes(frame, forecast, _for_steps(promise, sample), sample, seed)
     return ranked[0][0] if ranked else NOTHING
 
 
@@ -115,6 +164,15 @@ def expect(plan: AuditPlan, forecast: Forecast, *, seed: int) -> Expectation:
         seed=[seed, 2],
     )
     certified, chance = run_steps(audits)
+    if plan.rescue is not None:
+        rescue, first = plan.rescue, plan.steps[0]
+        last = min(int(np.searchsorted(forecast.edges[1:], rescue.size)), len(forecast.sizes) - 1)
+        repeats = len(audits.weights) // len(forecast.weights)
+        wrong_share = np.repeat(forecast.cumulative()[:, last], repeats)
+        errors = np.random.default_rng([seed, 3]).poisson(wrong_share * rescue.drawn)
+        test = rescue.test(first.drawn * rescue.size // first.size, plan.promise.max_error)
+        rescued = float(audits.weights @ (~audits.passed[:, 0] & (errors <= test.critical)))
+        certified, chance = certified + rescued * test.unseen, chance + rescued
     return Expectation(certified=certified, chance=chance)
 
 

@@ -2,8 +2,9 @@
 
 Every audited image counts as it was drawn. What was not plainly confirmed is wrong: another
 class, unsure, skipped, not showable. Nothing is replaced, nothing is looked at twice. A nested
-test runs its steps once, from strict to loose, and ends at the first failure; a simple random
-sample bounds the error of the rest of its set.
+test runs its steps once, from strict to loose, and ends at the first failure: what lies further
+out is not asked. If not even the first step passes, the rescue decides. A simple random sample
+bounds the error of the rest of its set.
 
 Images may leave the frame between draw and test, because their files vanish. While the test
 holds, every set that passed has no more wrong labels than it was allowed, so no more are wrong
@@ -19,7 +20,7 @@ import numpy as np
 
 from curator.audits.draw import AuditDraw
 from curator.audits.frame import Frame, certified_set_digest, check_same_frame
-from curator.audits.plan import AuditPlan, AuditStep, Design, exact_share
+from curator.audits.plan import NEVER, AuditPlan, AuditStep, Design, exact_share
 from curator.base.arrays import BoolArray, CodeArray, IntArray
 from curator.errors import DataError
 
@@ -37,11 +38,15 @@ class AuditOutcome(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """A step that was tested; `errors` are all that was not confirmed."""
+    """A step that was tested; `errors` are all that was not confirmed.
+
+    For a `rescue` the step counts only what the first sample left of its set.
+    """
 
     step: AuditStep
     errors: int
     passed: bool
+    rescue: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,15 +78,53 @@ class CertifiedSet:
 class AuditResult:
     """What an audit proved.
 
-    `errors` of all drawn images were not confirmed. `steps` are those of a nested test up to its
-    end. `certified` is the widest set that keeps the promise, or None; for a simple random
-    sample it is the frame, whatever its bound. `widest` passed the test, whatever it keeps now.
+    `errors` of all images that were asked were not confirmed. `steps` are those of a nested test
+    up to its end, with that of a `rescue` last. `certified` is the widest set that keeps the
+    promise, or None; for a simple random sample it is the frame, whatever its bound. `widest`
+    passed the test, whatever it keeps now.
     """
 
     errors: int
     steps: tuple[StepResult, ...]
     certified: CertifiedSet | None
     widest: CertifiedSet | None
+
+
+def asked_stratum(
+    frame: Frame, plan: AuditPlan, draw: AuditDraw, outcomes: CodeArray
+) -> int | None:
+    """The stratum whose images are to be answered now; None when the verdict is there.
+
+    `outcomes` is (drawn,) of `AuditOutcome`. A step is tested when the whole sample of its
+    stratum is answered, and the next stratum is asked if it passed.
+    """
+    if plan.design is Design.SIMPLE_RANDOM:
+        return 0 if (outcomes == AuditOutcome.OPEN).any() else None
+    wrong = outcomes != _confirming(frame.positive[draw.ranks])
+    for number, step in enumerate(plan.steps):
+        in_stratum = draw.strata == number
+        if (outcomes[in_stratum] == AuditOutcome.OPEN).any():
+            return number
+        if wrong[draw.strata <= number].sum() > step.critical:
+            # A larger set may pass by chance: to go on would break the promised risk.
+            if number > 0 or plan.rescue is None or _rescue_test(plan, draw).critical == NEVER:
+                return None
+            rescue = draw.strata == len(plan.steps)
+            return len(plan.steps) if (outcomes[rescue] == AuditOutcome.OPEN).any() else None
+    return None
+
+
+def answered_in_order(
+    frame: Frame, plan: AuditPlan, draw: AuditDraw, answers: CodeArray
+) -> CodeArray:
+    """The outcomes of an audit if `answers`, (drawn,), is what would be said of each image.
+
+    Images that are not asked stay open. For simulations.
+    """
+    outcomes = np.full(len(answers), AuditOutcome.OPEN, dtype=np.int8)
+    while (stratum := asked_stratum(frame, plan, draw, outcomes)) is not None:
+        outcomes[draw.strata == stratum] = answers[draw.strata == stratum]
+    return outcomes
 
 
 def close_audit(
@@ -95,7 +138,7 @@ def close_audit(
 ) -> AuditResult:
     """Test a nested plan, or bound the rest of a simple random sample.
 
-    `outcomes` is (sample,) of `AuditOutcome` in the order of the draw. `left`, (images,), marks
+    `outcomes` is (drawn,) of `AuditOutcome` in the order of the draw. `left`, (images,), marks
     images that cannot be promoted any more. The plan was made for an annotator who overlooks
     the share `miss_rate` of the wrong labels. Raises DataError if an image is still open, or if
     frame, plan and draw do not belong together.
@@ -108,17 +151,20 @@ def close_audit(
         )
     if len(outcomes) != len(draw.ranks):
         raise ValueError(f"{len(outcomes)} outcomes for {len(draw.ranks)} images")
-    unanswered = int((outcomes == AuditOutcome.OPEN).sum())
-    if unanswered:
+    stratum = asked_stratum(frame, plan, draw, outcomes)
+    if stratum is not None:
+        waiting = outcomes[draw.strata == stratum] == AuditOutcome.OPEN
         raise DataError(
-            f"{unanswered:,} of the {len(outcomes):,} images of this audit have no answer yet.",
+            f"{int(waiting.sum()):,} of the {len(waiting):,} images that this audit asks for have"
+            " no answer yet.",
             "Go on with `curator audit`. An image that you skip, or cannot tell, counts as wrong.",
         )
+    answered = outcomes != AuditOutcome.OPEN
     positive = frame.positive[draw.ranks]
-    wrong = outcomes != _confirming(positive)
+    wrong = answered & (outcomes != _confirming(positive))
     errors = int(wrong.sum())
     audited = np.zeros(len(frame), dtype=np.bool_)
-    audited[draw.ranks] = True
+    audited[draw.ranks[answered]] = True
     gone = np.zeros(len(frame), dtype=np.bool_) if left is None else left & ~audited
     noticed = 1 - exact_share(miss_rate)
     if plan.design is Design.SIMPLE_RANDOM:
@@ -131,7 +177,7 @@ def close_audit(
         rest = _certified_set(frame, len(frame), at_most, plan.sample, errors, audited, gone)
         return AuditResult(errors=errors, steps=(), certified=rest, widest=rest)
 
-    steps = _run_steps(plan, draw, wrong)
+    steps = _run_steps(plan, draw, wrong, answered)
     certified: CertifiedSet | None = None
     widest: CertifiedSet | None = None
     for result in reversed([result for result in steps if result.passed]):
@@ -139,9 +185,8 @@ def close_audit(
         # `allowed` counts wrong labels that the annotator would notice. Nothing is subtracted
         # for those that were found: a right label called wrong would be subtracted, too.
         at_most = int(step.allowed / noticed)
-        candidate = _certified_set(
-            frame, step.size, at_most, step.drawn, result.errors, audited, gone
-        )
+        size = plan.rescue.size if result.rescue and plan.rescue else step.size
+        candidate = _certified_set(frame, size, at_most, step.drawn, result.errors, audited, gone)
         if not len(candidate.ranks):
             continue
         widest = widest or candidate
@@ -151,17 +196,28 @@ def close_audit(
     return AuditResult(errors=errors, steps=steps, certified=certified, widest=widest)
 
 
-def _run_steps(plan: AuditPlan, draw: AuditDraw, wrong: BoolArray) -> tuple[StepResult, ...]:
+def _run_steps(
+    plan: AuditPlan, draw: AuditDraw, wrong: BoolArray, answered: BoolArray
+) -> tuple[StepResult, ...]:
     """The steps of a nested test, from strict to loose, up to the first that fails."""
     results = []
-    for step in plan.steps:
-        errors = int(wrong[draw.ranks < step.size].sum())
-        passed = errors <= step.critical
-        results.append(StepResult(step=step, errors=errors, passed=passed))
-        if not passed:
-            # A larger set may pass by chance: to go on would break the promised risk.
+    for number, step in enumerate(plan.steps):
+        errors = int(wrong[draw.strata <= number].sum())
+        results.append(StepResult(step=step, errors=errors, passed=errors <= step.critical))
+        if not results[-1].passed:
             break
+    in_rescue = draw.strata == len(plan.steps)
+    if in_rescue.any() and answered[in_rescue].all():
+        step, errors = _rescue_test(plan, draw), int(wrong[in_rescue].sum())
+        passed = errors <= step.critical
+        results.append(StepResult(step=step, errors=errors, passed=passed, rescue=True))
     return tuple(results)
+
+
+def _rescue_test(plan: AuditPlan, draw: AuditDraw) -> AuditStep:
+    assert plan.rescue is not None
+    inside = (draw.strata < len(plan.steps)) & (draw.ranks < plan.rescue.size)
+    return plan.rescue.test(int(inside.sum()), plan.promise.max_error)
 
 
 def _certified_set(

@@ -1,10 +1,11 @@
-"""Audits: opened with everything that was fixed beforehand, answered blind, closed once.
+"""Audits: planned, opened with everything that was fixed beforehand, answered blind, closed once.
 
-What a person says about a drawn image is a label event like any other; an answer of the audit
-is such an event of origin `audit` that was made since it was opened, stands, and has not
-been contradicted since. So an answer can be taken back until the audit is closed, an image that
-was called something else elsewhere is asked for again, and nothing has to be kept in step.
-Only one audit is open at a time. What an audit spent is never given back.
+A planned audit has a frame and a plan. It is opened, and spends its risk, in the transaction that
+writes its salt and its draw. What a person says about a drawn image is a label event like any
+other; an answer of the audit is such an event of origin `audit` that was made since it was
+opened, stands, and has not been contradicted since. Strata are asked one after the other. An
+answer can be taken back until a verdict uses it: then its stratum is locked. Only one audit is
+open at a time. What an audit spent is never given back.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from curator.catalogue.models import (
     LabelEvent,
     LabelEventColumns,
     Location,
+    PlannedAudit,
     Skip,
 )
 from curator.catalogue.queues import NO_FILTER, QueueFilter
@@ -55,11 +57,11 @@ QUEUE = "audit"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAudit:
-    """An audit that is about to be opened.
+    """An audit that is planned.
 
     `plan` is what the rest follows from, as plain values; `round_id` the head that the frame
-    was made from; `risk` what it spends. Arrays are
-    (sample,), in the order in which images are shown.
+    was made from; `risk` what it will spend; `rescue` the stratum that is asked only if nothing
+    else passes.
     """
 
     kind: AuditKind
@@ -70,6 +72,26 @@ class NewAudit:
     max_error: float
     risk: float
     overlooked: float
+    rescue: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRecord(NewAudit):
+    """The planned audit with its frame; `last_event` is the newest event when it was planned."""
+
+    frame_id: int
+    last_event: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnImages:
+    """What a salt draws for a plan; arrays are (drawn,), in the order in which images are shown.
+
+    `salt_chosen` says that the salt does not come from the system's randomness.
+    """
+
+    salt: str
+    salt_chosen: bool
     image_ids: IntArray
     strata: IntArray
     inclusion_probability: FloatArray
@@ -79,8 +101,10 @@ class NewAudit:
 class AuditRecord:
     """An audit. `first_event` is the newest label event when it was opened.
 
-    `round_id` is the round whose labels it is about. `answered` counts its images with an
-    answer that stands, and is what it was at the end once it is closed.
+    `round_id` is the round whose labels it is about, `asking` the stratum that is asked now
+    (None: all at once). `sample` counts the images that may be asked, those of a rescue only
+    once it is needed. `answered` counts its images with an answer that stands, and is what it
+    was at the end once it is closed.
     """
 
     audit_id: int
@@ -102,16 +126,19 @@ class AuditRecord:
     answered: int
     opened_at: datetime
     closed_at: datetime | None
+    salt: str | None
+    asking: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditAnswers:
-    """What became of the drawn images, all arrays (sample,), in the order of the draw.
+    """What became of the drawn images, all arrays (drawn,), in the order of the draw.
 
     `labels` holds the answer that stands, or None; `event_ids` its event, or 0. `skipped`
     marks images that somebody passed over, `unshowable` those that cannot be opened any
     more; both only say why there is no answer. So does `contradicted`, while the audit is
-    open: there was one, and then somebody said something else.
+    open: there was one, and then somebody said something else. `requested` images belong to the
+    strata that were asked so far, `locked` ones to those whose verdict is there.
     """
 
     image_ids: IntArray
@@ -122,6 +149,8 @@ class AuditAnswers:
     skipped: BoolArray
     unshowable: BoolArray
     contradicted: BoolArray
+    requested: BoolArray
+    locked: BoolArray
 
     @property
     def answered(self) -> int:
@@ -130,8 +159,9 @@ class AuditAnswers:
 
     @property
     def waiting(self) -> int:
-        """Images that still want an answer."""
-        return int(((self.event_ids == 0) & ~self.skipped & ~self.unshowable).sum())
+        """Images that are asked and still want an answer."""
+        unanswered = (self.event_ids == 0) & ~self.skipped & ~self.unshowable
+        return int((self.requested & unanswered).sum())
 
 
 def list_audits(catalogue: Catalogue) -> list[AuditRecord]:
@@ -146,54 +176,139 @@ def open_audit(catalogue: Catalogue) -> AuditRecord | None:
         return next(iter(_records(connection, Audit.c.state == AuditState.OPEN)), None)
 
 
-def begin_audit(catalogue: Catalogue, frame_id: int, new: NewAudit) -> AuditRecord:
-    """Open an audit of a frame, all of it in one transaction.
+def plan_audit(catalogue: Catalogue, frame_id: int, new: NewAudit) -> None:
+    """Keep the plan of an audit that is not opened yet, in place of one that was planned before.
 
-    Raises BusyError if another audit is open, or if the head has moved since the frame was
-    made.
+    Raises BusyError if an audit is open, or if the head has moved since the frame was made.
     """
     with catalogue.write() as connection:
+        _refuse_second(connection, new.round_id)
         check_whole(connection, frame_id)
-        for record in _records(connection, Audit.c.state == AuditState.OPEN):
-            raise BusyError(
-                f"Audit {record.audit_id} has been opened meanwhile.",
-                "Go on with it: `curator audit`.",
-            )
-        if new.round_id != head_of(connection):
-            raise BusyError(
-                "Another process moved the head while this audit was planned.",
-                "Nothing was opened; run the command again.",
-            )
-        attempts = connection.execute(sa.select(sa.func.count()).select_from(Audit)).scalar_one()
-        newest = connection.execute(sa.select(sa.func.max(LabelEvent.c.id))).scalar_one() or 0
+        connection.execute(sa.delete(PlannedAudit))
         values = {
+            "id": 1,
             "frame_id": frame_id,
             "scope": new.scope,
-            "attempt": attempts + 1,
             "design": {
                 "kind": str(new.kind),
                 "round": new.round_id,
                 "plan": dict(new.plan),
                 "overlooked": new.overlooked,
-                "first_event": newest,
+                "rescue": new.rescue,
+                "last_event": _newest_event(connection),
             },
             "seed": new.seed,
             "max_error": new.max_error,
             "level": new.risk,
+            "planned_at": now(),
+        }
+        connection.execute(sa.insert(PlannedAudit).values(**values))
+
+
+def planned_audit(catalogue: Catalogue) -> PlannedRecord | None:
+    """The audit that is planned and not opened."""
+    with catalogue.read() as connection:
+        row = connection.execute(sa.select(*PlannedAudit.c)).one_or_none()
+    if row is None:
+        return None
+    return PlannedRecord(
+        kind=AuditKind(row.design["kind"]),
+        scope=row.scope,
+        plan=row.design["plan"],
+        round_id=row.design["round"],
+        seed=row.seed,
+        max_error=row.max_error,
+        risk=row.level,
+        overlooked=row.design["overlooked"],
+        rescue=row.design["rescue"],
+        frame_id=row.frame_id,
+        last_event=row.design["last_event"],
+    )
+
+
+def begin_audit(catalogue: Catalogue, planned: PlannedRecord, drawn: DrawnImages) -> AuditRecord:
+    """Open the planned audit: salt, draw and spent risk are one transaction.
+
+    Raises BusyError if another audit is open, if the plan is not the one that is kept, or if
+    labels of its frame changed since it was planned.
+    """
+    with catalogue.write() as connection:
+        _refuse_second(connection, planned.round_id)
+        check_whole(connection, planned.frame_id)
+        frame, event = FrameMember.c, LabelEvent.c
+        changed = (
+            sa.select(event.id)
+            .join(FrameMember, frame.image_id == event.image_id)
+            .where(frame.frame_id == planned.frame_id, event.id > planned.last_event)
+            .limit(1)
+        )
+        same = sa.select(PlannedAudit.c.design).where(PlannedAudit.c.frame_id == planned.frame_id)
+        design = connection.execute(same).scalar()
+        replaced = design is None or design["plan"] != planned.plan
+        if replaced or connection.execute(changed).first() is not None:
+            raise BusyError(
+                "Labels changed since this audit was planned, so nothing was drawn or spent.",
+                "Plan it again: `curator audit`.",
+            )
+        attempts = connection.execute(sa.select(sa.func.count()).select_from(Audit)).scalar_one()
+        values = {
+            "frame_id": planned.frame_id,
+            "scope": planned.scope,
+            "attempt": attempts + 1,
+            "design": {
+                "kind": str(planned.kind),
+                "round": planned.round_id,
+                "plan": dict(planned.plan),
+                "overlooked": planned.overlooked,
+                "rescue": planned.rescue,
+                "salt_chosen": drawn.salt_chosen,
+                "first_event": _newest_event(connection),
+            },
+            "seed": planned.seed,
+            "max_error": planned.max_error,
+            "level": planned.risk,
             "state": AuditState.OPEN,
             "opened_at": now(),
+            "salt": drawn.salt,
+            "asking": 0,
         }
         insert = sa.insert(Audit).values(**values).returning(Audit.c.id)
         audit_id = int(connection.execute(insert).scalar_one())
-        for rows in chunked(_items(audit_id, new), CHUNK):
+        for rows in chunked(_items(audit_id, drawn), CHUNK):
             connection.execute(sa.insert(AuditItem), rows)
+        connection.execute(sa.delete(PlannedAudit))
         return _records(connection, Audit.c.id == audit_id)[0]
 
 
-def attempts(catalogue: Catalogue) -> int:
-    """How many audits were ever opened."""
-    with catalogue.read() as connection:
-        return connection.execute(sa.select(sa.func.count()).select_from(Audit)).scalar_one()
+def _refuse_second(connection: Connection, round_id: int | None) -> None:
+    for record in _records(connection, Audit.c.state == AuditState.OPEN):
+        raise BusyError(
+            f"Audit {record.audit_id} has been opened meanwhile.",
+            "Go on with it: `curator audit`.",
+        )
+    if round_id != head_of(connection):
+        raise BusyError(
+            "The head has moved since this audit was planned.",
+            "Nothing was opened or spent; plan it again: `curator audit`.",
+        )
+
+
+def _newest_event(connection: Connection) -> int:
+    return connection.execute(sa.select(sa.func.max(LabelEvent.c.id))).scalar_one() or 0
+
+
+def lock_stratum(
+    catalogue: Catalogue, record: AuditRecord, *, tested: AuditAnswers, then: int
+) -> AuditRecord:
+    """Keep the answers of the stratum that is asked for good, and ask another one.
+
+    Raises BusyError if they are not those that were `tested`.
+    """
+    with catalogue.write() as connection:
+        _keep_outcomes(connection, record, tested, only=record.asking)
+        this = Audit.c.id == record.audit_id
+        connection.execute(sa.update(Audit).where(this).values(asking=then))
+        return _records(connection, this)[0]
 
 
 def abandon(catalogue: Catalogue, audit_id: int) -> None:
@@ -221,7 +336,19 @@ def end(
             f"Audit {audit_id} is not open any more: another process has closed it.",
             "See `curator status`.",
         )
-    answers = _answers(connection, opened[0])
+    _keep_outcomes(connection, opened[0], tested)
+    connection.execute(sa.update(Audit).where(is_open).values(state=state, closed_at=now()))
+
+
+def _keep_outcomes(
+    connection: Connection,
+    record: AuditRecord,
+    tested: AuditAnswers | None,
+    *,
+    only: int | None = None,
+) -> None:
+    """Write what answered each image that was asked, or those of one stratum."""
+    answers = _answers(connection, record)
     if tested is not None and not _same(answers, tested):
         raise BusyError(
             "Answers of the audit changed while it was tested.",
@@ -229,18 +356,23 @@ def end(
         )
     rows = [
         {"at": position, "with_outcome": outcome, "with_event": event_id or None}
-        for position, (outcome, event_id) in enumerate(
-            zip(_outcomes(answers), answers.event_ids.tolist(), strict=True)
+        for position, (outcome, event_id, stratum) in enumerate(
+            zip(
+                _outcomes(answers),
+                answers.event_ids.tolist(),
+                answers.strata.tolist(),
+                strict=True,
+            )
         )
+        if only is None or stratum == only
     ]
     item = AuditItem.c
     update = (
         sa.update(AuditItem)
-        .where(item.audit_id == audit_id, item.position == sa.bindparam("at"))
+        .where(item.audit_id == record.audit_id, item.position == sa.bindparam("at"))
         .values(outcome=sa.bindparam("with_outcome"), event_id=sa.bindparam("with_event"))
     )
     connection.execute(update, rows)
-    connection.execute(sa.update(Audit).where(is_open).values(state=state, closed_at=now()))
 
 
 def refuse_frame(connection: Connection) -> None:
@@ -250,22 +382,27 @@ def refuse_frame(connection: Connection) -> None:
     nothing of. The database decides, in the transaction of the labels: no audit can be opened
     between looking and recording.
     """
-    opened = _records(connection, Audit.c.state == AuditState.OPEN)
-    if not opened:
-        return
-    record, item = opened[0], AuditItem.c
-    is_drawn = sa.exists().where(
-        item.audit_id == record.audit_id, item.image_id == batch.c.image_id
+    opened, item = Audit.c, AuditItem.c
+    is_asked = sa.exists().where(
+        item.audit_id == opened.id,
+        item.image_id == batch.c.image_id,
+        item.outcome.is_(None),
+        sa.or_(opened.asking.is_(None), opened.asking == item.stratum),
     )
     query = (
         sa.select(sa.func.count())
-        .select_from(batch)
-        .join(FrameMember, FrameMember.c.image_id == batch.c.image_id)
-        .where(FrameMember.c.frame_id == record.frame_id)
-        .where(sa.or_(batch.c.origin != Origin.AUDIT, ~is_drawn))
+        .select_from(Audit)
+        .join(FrameMember, FrameMember.c.frame_id == opened.frame_id)
+        .join(batch, batch.c.image_id == FrameMember.c.image_id)
+        .where(opened.state == AuditState.OPEN)
+        .where(sa.or_(batch.c.origin != Origin.AUDIT, ~is_asked.correlate(Audit, batch)))
     )
+    audited = sa.exists().where(opened.state == AuditState.OPEN)
+    if not connection.execute(sa.select(audited)).scalar_one():
+        return
     refused = connection.execute(query).scalar_one()
     if refused:
+        (record,) = _records(connection, opened.state == AuditState.OPEN)
         raise DataError(
             f"{count(refused, 'decision')} would change labels that audit {record.audit_id} is"
             f" about, which is open ({record.answered:,} of {record.sample:,} answered).",
@@ -308,7 +445,9 @@ def waiting_ids(
     size: int | None,
     leave_out: QueueFilter = NO_FILTER,
 ) -> list[int]:
-    """Drawn images without an answer, in the order of the draw; those in quarantine are left out.
+    """Images that are asked and have no answer, in the order of the draw.
+
+    Those in quarantine are left out.
 
     `leave_out` keeps away what another session has claimed and what this one has skipped.
     """
@@ -316,8 +455,10 @@ def waiting_ids(
     query = (
         sa.select(item.image_id)
         .join(ImageState, ImageState.c.image_id == item.image_id)
+        .join(Audit, Audit.c.id == item.audit_id)
         .where(item.audit_id == record.audit_id, ImageState.c.usable == 1)
-        .where(~_answered(record).correlate(AuditItem))
+        .where(item.outcome.is_(None), ~_answered(record).correlate(AuditItem))
+        .where(sa.or_(Audit.c.asking.is_(None), Audit.c.asking == item.stratum))
         .order_by(item.position)
         .limit(size)
     )
@@ -373,16 +514,21 @@ def _record(connection: Connection, row: Fetched) -> AuditRecord:
         answered=0,
         opened_at=row.opened_at,
         closed_at=row.closed_at,
+        salt=row.salt,
+        asking=row.asking,
     )
-    answered = (
-        _answered(record).correlate(AuditItem)
-        if record.state is AuditState.OPEN
-        else AuditItem.c.event_id.is_not(None)
-    )
+    answered: sa.ColumnElement[bool] = AuditItem.c.event_id.is_not(None)
+    if record.state is AuditState.OPEN:
+        live = sa.and_(AuditItem.c.outcome.is_(None), _answered(record).correlate(AuditItem))
+        answered = sa.or_(answered, live)
     drawn = sa.select(sa.func.count()).where(AuditItem.c.audit_id == row.id)
+    rescue = design.get("rescue")
+    may_be_asked = drawn
+    if rescue is not None and row.asking != rescue:
+        may_be_asked = drawn.where(AuditItem.c.stratum != rescue)
     return replace(
         record,
-        sample=connection.execute(drawn).scalar_one(),
+        sample=connection.execute(may_be_asked).scalar_one(),
         answered=connection.execute(drawn.where(answered)).scalar_one(),
     )
 
@@ -422,7 +568,7 @@ def _stands(event: sa.FromClause[LabelEventColumns]) -> sa.ColumnElement[bool]:
 
 def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
     item = AuditItem.c
-    newest = (
+    newest: Any = (
         sa.select(sa.func.max(LabelEvent.c.id))
         .where(*_is_answer(record))
         .correlate(AuditItem)
@@ -440,12 +586,13 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
     there = sa.exists().where(
         Location.c.image_id == item.image_id, Location.c.state == LocationState.PRESENT
     )
-    gone: sa.ColumnElement[bool] = sa.or_(ImageState.c.usable == 0, ~there)
-    passed: sa.ColumnElement[bool] = skipped
-    event_id: Any = newest
-    if record.state is not AuditState.OPEN:  # as it was then, whatever has been said since
-        event_id, once_answered = item.event_id, sa.false()
-        passed, gone = item.outcome == "skipped", item.outcome == "unshowable"
+    # Locked, or closed, is as it was then, whatever has been said since.
+    locked: sa.ColumnElement[bool] = item.outcome.is_not(None)
+    requested: sa.ColumnElement[bool] = locked
+    if record.state is AuditState.OPEN:
+        requested = sa.or_(locked, item.stratum == record.asking) if record.salt else sa.true()
+    else:
+        newest, once_answered = item.event_id, sa.false()
     query = (
         sa.select(
             item.image_id,
@@ -453,27 +600,37 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
             item.inclusion_probability,
             answer.c.label,
             sa.func.coalesce(answer.c.id, 0),
-            sa.func.coalesce(passed, False),
-            sa.func.coalesce(gone, False),
+            sa.case((locked, item.outcome == "skipped"), else_=sa.and_(requested, skipped)),
+            sa.case(
+                (locked, item.outcome == "unshowable"),
+                else_=sa.and_(requested, sa.or_(ImageState.c.usable == 0, ~there)),
+            ),
             sa.and_(once_answered, answer.c.id.is_(None)),
+            requested,
+            locked,
         )
         .select_from(AuditItem)
         .join(ImageState, ImageState.c.image_id == item.image_id)
-        .outerjoin(answer, answer.c.id == event_id)
+        .outerjoin(answer, answer.c.id == sa.case((locked, item.event_id), else_=newest))
         .where(item.audit_id == record.audit_id)
         .order_by(item.position)
     )
     rows = connection.execute(query).all()
-    ids, strata, chances, labels, events, skips, absent, changed = zip(*rows, strict=True)
+    ids, strata, chances, labels, events, *flags = zip(*rows, strict=True)
+    skips, absent, changed, of_requested, of_locked = (
+        column(map(bool, f), np.bool_) for f in flags
+    )
     return AuditAnswers(
         image_ids=column(ids, np.int64),
         strata=column(strata, np.int64),
         inclusion_probability=column(chances, np.float64),
         labels=[None if label is None else Label(label) for label in labels],
         event_ids=column(events, np.int64),
-        skipped=column(map(bool, skips), np.bool_),
-        unshowable=column(map(bool, absent), np.bool_),
-        contradicted=column(map(bool, changed), np.bool_),
+        skipped=skips,
+        unshowable=absent,
+        contradicted=changed,
+        requested=of_requested,
+        locked=of_locked,
     )
 
 
@@ -491,7 +648,7 @@ def _outcomes(answers: AuditAnswers) -> list[str | None]:
     ]
 
 
-def _items(audit_id: int, new: NewAudit) -> list[dict[str, Any]]:
+def _items(audit_id: int, new: DrawnImages) -> list[dict[str, Any]]:
     drawn = zip(
         new.image_ids.tolist(),
         new.strata.tolist(),

@@ -47,6 +47,14 @@ class Staleness(StrEnum):
     SUPERSEDED = "superseded"
 
 
+class DrawSource(StrEnum):
+    """Where the chance of a draw came from: only the last could not be known beforehand."""
+
+    SEED = "seed"
+    CHOSEN_SALT = "chosen-salt"
+    RANDOM_SALT = "random-salt"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCertificate:
     """What an audit proved.
@@ -75,9 +83,8 @@ class NewCertificate:
 class CertificateRecord(NewCertificate):
     """A certificate that was issued, and whether it still holds for what is promoted.
 
-    `stale` is None while it does; then `missing` certified images are not promoted any more,
-    and `added` promoted ones are not certified.
-    """
+    `stale` is None while it does; otherwise `missing` certified images are not promoted any
+    more, and `added` promoted ones are not certified."""
 
     certificate_id: int
     attempt: int
@@ -89,6 +96,7 @@ class CertificateRecord(NewCertificate):
     frame_size: int
     risk: float
     issued_at: datetime
+    draw_source: DrawSource
     stale: Staleness | None
     missing: int = 0
     added: int = 0
@@ -206,6 +214,7 @@ def _records(
             Audit.c.scope,
             Audit.c.design,
             Audit.c.level,
+            Audit.c.salt,
             Audit.c.frame_id,
             AuditFrame.c.digest.label("frame_digest"),
             AuditFrame.c.size.label("frame_size"),
@@ -254,6 +263,11 @@ def _record(
         risk=row.level,
         details={name: value for name, value in row.details.items() if name not in hidden},
         issued_at=row.issued_at,
+        draw_source=DrawSource.SEED
+        if row.salt is None
+        else DrawSource.CHOSEN_SALT
+        if row.design["salt_chosen"]
+        else DrawSource.RANDOM_SALT,
         stale=stale,
         missing=missing,
         added=added,
@@ -311,8 +325,11 @@ def _count_added(row: Fetched, since: int | None) -> sa.Select[int]:
 
 def _select_certified(frame_id: int, audit_id: int, limit: int, left: Sequence[int]) -> Query:
     member = FrameMember.c
+    # Images that were drawn and not asked, because the test ended before, stay in the set.
     drawn = sa.exists().where(
-        AuditItem.c.audit_id == audit_id, AuditItem.c.image_id == member.image_id
+        AuditItem.c.audit_id == audit_id,
+        AuditItem.c.image_id == member.image_id,
+        AuditItem.c.outcome.is_not(None),
     )
     query: Query = sa.select(member.image_id, member.label).where(
         member.frame_id == frame_id, member.rank < limit, ~drawn

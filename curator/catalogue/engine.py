@@ -31,7 +31,7 @@ from curator.errors import (
     StorageError,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest schema revision; `db/versions` ends with it."""
 _UNEXPECTED = (
     ArithmeticError,

@@ -28,6 +28,7 @@ from curator.catalogue.models import (
     Head,
     ImageState,
     LabelEvent,
+    PlannedAudit,
     ScoreRow,
 )
 from curator.catalogue.pool import NO_GENERATION, generation_now
@@ -160,7 +161,8 @@ def keep_frame(
 
 def _drop_unfinished(catalogue: Catalogue) -> None:
     """Frames without an audit: their command was interrupted, or thought better of it."""
-    unnamed = AuditFrame.c.id.not_in(sa.select(Audit.c.frame_id))
+    named = sa.union_all(sa.select(Audit.c.frame_id), sa.select(PlannedAudit.c.frame_id))
+    unnamed = AuditFrame.c.id.not_in(named)
     with catalogue.read() as connection:
         frames = connection.execute(sa.select(AuditFrame.c.id).where(unnamed)).scalars().all()
     for frame_id in frames:

@@ -795,7 +795,11 @@ FrameMember = Table(
 
 
 class AuditColumns(TypedColumns):
-    """A planned blind sample of a frame: design, seed, level and which attempt it is."""
+    """A blind sample of a frame: design, salt, level and which attempt it is.
+
+    `asking` is the stratum whose images are asked now. Without a salt it is an audit from before
+    there were any: drawn from the seed, and all of it asked at once.
+    """
 
     id: Named[int] = Column(Key, primary_key=True)
     frame_id: Named[int] = Column(Key, ForeignKey("frame.id"))
@@ -808,6 +812,8 @@ class AuditColumns(TypedColumns):
     state: Named[AuditState] = Column(Word(AuditState))
     opened_at: Named[datetime] = Column(Moment)
     closed_at: Named[datetime | None] = Column(Moment)
+    salt: Named[str | None]
+    asking: Named[int | None] = Column(Key)
 
 
 Audit = Table(
@@ -820,6 +826,28 @@ Audit = Table(
     CheckConstraint("attempt >= 1", name="attempt_positive"),
     CheckConstraint("max_error > 0 AND max_error < 1", name="max_error_in_range"),
     CheckConstraint("level > 0 AND level < 1", name="level_in_range"),
+)
+
+
+class PlannedAuditColumns(TypedColumns):
+    """The audit that is planned and not opened: nothing is drawn, and nothing spent."""
+
+    id: Named[int] = Column(Key, primary_key=True)
+    frame_id: Named[int] = Column(Key, ForeignKey("frame.id"))
+    scope: Named[AuditScope] = Column(Word(AuditScope))
+    design: Named[dict[str, Any]] = Column(JSON)
+    seed: Named[int] = Column(Key)
+    max_error: Named[float]
+    level: Named[float]
+    planned_at: Named[datetime] = Column(Moment)
+
+
+PlannedAudit = Table(
+    "planned_audit",
+    METADATA,
+    PlannedAuditColumns,
+    CheckConstraint("id = 1", name="only_one"),
+    one_of("scope", ("all", "positive", "negative"), "scope_known"),
 )
 
 

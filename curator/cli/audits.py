@@ -38,7 +38,7 @@ def audit(
         bool, flag("--missed", help="Bound how many of the rarer class were missed.")
     ] = False,
     dry_run: Annotated[
-        bool, flag("--dry-run", help="Say what could be promised, and open nothing.")
+        bool, flag("--dry-run", help="Say what could be promised, and keep no plan.")
     ] = False,
     anyway: Annotated[
         bool, flag("--anyway", help="Open it although little can be expected of it.")
@@ -47,15 +47,17 @@ def audit(
         bool, flag("--abandon", help="Give the open audit up; what it spent stays spent.")
     ] = False,
     no_screen: Annotated[
-        bool, flag("--no-screen", help="Open it, and say how to answer it elsewhere.")
+        bool, flag("--no-screen", help="Plan it, and say how to answer it elsewhere.")
     ] = False,
     plain: Annotated[bool, flag("--plain", help="Ask line by line, without a screen.")] = False,
     json: AsJson = False,
 ) -> None:
     """Look at a blind random sample of what rounds promote, to prove how much of it is wrong.
 
-    It says beforehand what can be expected, then shows the images without score or class.
-    Left in the middle, the same command goes on. `certify` draws the conclusion. Under
+    It says beforehand what can be expected, then shows the images without score or class, the
+    surest part first; what lies further out is only asked if that part is right. Left in the
+    middle, the same command goes on. `certify` draws the conclusion. Nothing is spent before the
+    first image is shown or exported. Under
     promotion.policy = "certified" it decides what stays promoted; under "thresholds" it
     bounds the error of all that is promoted. Each audit spends of promotion.confidence.
 
@@ -115,20 +117,34 @@ def _answer(
     call: Invocation, workspace: Workspace, report: AuditReport, *, elsewhere: bool, plain: bool
 ) -> None:
     """Put the images before the person, or say how else they can be answered."""
+    from curator.audits.audit import audit as workflow
     from curator.cli.review import review_lines, review_on_screen, there_is_a_screen
     from curator.report.status import status
     from curator.review.filter import WHOLE
 
-    if report.waiting and plain and not elsewhere:
-        review_lines(call, workspace, "audit", None, WHOLE)
-    elif report.waiting and not elsewhere and there_is_a_screen():
-        review_on_screen(workspace, "audit", like=None, goal=report.waiting, view=WHOLE)
-    elif report.waiting:
+    on_screen = not plain and there_is_a_screen()
+    while report.waiting and not elsewhere and (plain or on_screen):
+        if plain:
+            review_lines(call, workspace, "audit", None, WHOLE)
+        else:
+            review_on_screen(workspace, "audit", like=None, goal=report.waiting, view=WHOLE)
+        present = status(workspace)
+        if present.audit is None or present.waiting:  # left in the middle
+            break
+        # Every image of this part is answered: its answers are used, and the next part asked.
+        report = workflow(workspace)
+        call.say(report.text)
+    if report.waiting and (elsewhere or not (plain or on_screen)):
         audit_id = report.record.audit_id if report.record else None
-        call.say(f"Audit {audit_id} is open: {count(report.waiting, 'image')} to look at.")
+        images = count(report.waiting, "image")
+        if audit_id is None:
+            call.say(f"Nothing is opened or spent yet. {images} are asked first.")
+        else:
+            call.say(f"Audit {audit_id} is open: {images} to look at.")
         call.say(
             "Without a screen: curator queue audit --output audit.csv, fill in the column"
-            " `label`, then curator label audit.csv --origin audit, and curator certify."
+            " `label`, then curator label audit.csv --origin audit, and curator certify, which asks"
+            " for more where that is needed."
         )
         return
     call.say(f"Next: {status(workspace).advice()}")

@@ -106,7 +106,7 @@ def _label_table(status: Status) -> str:
 
 
 def _coverage_lines(status: Status) -> Iterator[str]:
-    from curator.audits.certificate import certificate_sentence
+    from curator.audits.certificate import certificate_doubts, certificate_sentence
     from curator.report.sentences import PROVISIONAL, certificate_state, coverage_sentence
 
     counts, audit = status.counts, status.audit
@@ -121,6 +121,8 @@ def _coverage_lines(status: Status) -> Iterator[str]:
         yield f"  {certificate_state(certificate)}; attempt {certificate.attempt}, frame {frame}"
         for warning in certificate.details.get("warnings", []):
             yield f"  issued under a warning: {shown(warning)}"
+        for doubt in certificate_doubts(certificate):
+            yield f"  Doubtful: {doubt}."
     if audit is not None:
         yield (
             f"{strong('Audit')}  {audit.audit_id} is open: {audit.answered:,} of"

@@ -18,9 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from curator.audits.certify import drawn_again, outcomes_of
+from curator.audits.audit import drawn_again, outcomes_of
+from curator.audits.certificate import certificate_doubts
 from curator.audits.draw import AuditDraw
 from curator.audits.frame import Frame, certified_set_digest
+from curator.audits.ledger import ledger_problems
 from curator.audits.plan import AuditPlan, Design
 from curator.audits.test import close_audit
 from curator.base.progress import SILENT, Progress, Stage
@@ -37,7 +39,7 @@ from curator.catalogue import (
     sources,
 )
 from curator.catalogue.audits import AuditAnswers, AuditRecord
-from curator.catalogue.certificates import CertificateRecord
+from curator.catalogue.certificates import CertificateRecord, DrawSource
 from curator.catalogue.checks import Finding, check_catalogue, limited
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.restoring import LOST_FRAME
@@ -75,7 +77,7 @@ def verify(
     tally = counts.counts(catalogue)
     with progress.stage("deriving labels again", tally.images) as stage:
         findings = list(check_catalogue(catalogue, advance=stage.advance))
-    findings += limited("audits", _audit_problems(catalogue))
+    findings += limited("audits", _audit_problems(workspace))
     findings += limited("models and scores", _digest_problems(workspace))
     findings += limited("features and pixels", _row_problems(workspace))
     findings += limited("previews", _preview_problems(workspace))
@@ -91,8 +93,9 @@ def verify(
     )
 
 
-def _audit_problems(catalogue: Catalogue) -> Iterator[str]:
+def _audit_problems(workspace: Workspace) -> Iterator[str]:
     """A sentence for everything about audits and certificates that does not hold."""
+    catalogue = workspace.catalogue
     records = audits.list_audits(catalogue)
     open_audits = [record.audit_id for record in records if record.state is AuditState.OPEN]
     if len(open_audits) > 1:
@@ -101,6 +104,7 @@ def _audit_problems(catalogue: Catalogue) -> Iterator[str]:
     issued = {record.audit_id: record for record in certificates.list_certificates(catalogue)}
     for record in records:
         yield from _problems_of(catalogue, record, issued.get(record.audit_id))
+    yield from ledger_problems(workspace)
 
 
 def _problems_of(
@@ -138,6 +142,9 @@ def _certificate_problems(
     answers: AuditAnswers,
 ) -> Iterator[str]:
     name = f"Certificate {certificate.certificate_id}"
+    if certificate.stale is None and certificate.draw_source is DrawSource.SEED:
+        for doubt in certificate_doubts(certificate):
+            yield f"{name} is doubtful: {doubt}. Audit again to replace it."
     ids, positive = certificates.certified_labels(catalogue, certificate)
     digest = certified_set_digest(ids, positive)
     if len(ids) != certificate.certified or digest != certificate.claim:
@@ -150,7 +157,10 @@ def _certificate_problems(
     if plan.design is Design.NESTED_TEST:
         # The certified set may be smaller than the widest that passed, since images leave.
         counted = {
-            tested.step.size: (tested.step.drawn, tested.errors)
+            plan.rescue.size if tested.rescue and plan.rescue else tested.step.size: (
+                tested.step.drawn,
+                tested.errors,
+            )
             for tested in result.steps
             if tested.passed
         }

@@ -103,7 +103,7 @@ class Status:
         if self.audit is not None and self.waiting:
             return f"Go on with the audit, {self.waiting:,} images to go: curator audit"
         if self.audit is not None:
-            return "Every image of the audit is answered. Close it: curator certify"
+            return "Every image that the audit asks for is answered. Test them: curator certify"
         if not self.counts.usable:
             return "Add images: curator add PATH"
         missing = [

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from curator.audits.audit import required
+from curator.audits.audit import begin
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import CurrentLabel, Origin, Quarantine
 from curator.catalogue import audits, claims, queues
@@ -80,7 +80,7 @@ class ImageSource:
         self._catalogue = workspace.catalogue
         self._seed = seed
         self._progress = progress
-        self._audit = required(workspace.catalogue) if queue == "audit" else None
+        self._audit = begin(workspace) if queue == "audit" else None
         self._browse = self._browse_query()
         self._begun_at = (
             queues.newest_event(workspace.catalogue) if queue in ("suspect", "conflict") else 0
@@ -91,8 +91,8 @@ class ImageSource:
         """What it holds, in a few words for the line above the picture."""
         if self._audit is not None:
             return (
-                f"audit {self._audit.audit_id}, {self._audit.sample:,} images drawn at random;"
-                " what you skip or cannot tell counts as wrong"
+                f"audit {self._audit.audit_id}, at most {self._audit.sample:,} images drawn at"
+                " random; what you skip or cannot tell counts as wrong"
             )
         if self.queue == "borderline" and self.view.is_empty:
             return BORDERLINE_MIX
@@ -166,14 +166,15 @@ class ImageSource:
     def may_undo(self, image_id: int) -> bool:
         """Whether a decision of an earlier session about this image may be taken back here.
 
-        In an audit only its own answers, and only while it is open.
+        In an audit only its own answers, and only while no verdict has used them.
         """
         if self._audit is None:
             return True
         still_open = audits.open_audit(self._catalogue)
         if still_open is None or still_open.audit_id != self._audit.audit_id:
             return False
-        return image_id in set(audits.answers_of(self._catalogue, still_open).image_ids.tolist())
+        answers = audits.answers_of(self._catalogue, still_open)
+        return image_id in set(answers.image_ids[answers.requested & ~answers.locked].tolist())
 
     def _through_view(self, request: QueueRequest) -> Sequence[int]:
         base = _BASES.get(self.queue)

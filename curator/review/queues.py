@@ -15,7 +15,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.audits.audit import refuse_open_audit, required
+from curator.audits.audit import begin, refuse_open_audit
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, Quarantine, code_of
 from curator.catalogue import audits, queues
@@ -326,7 +326,7 @@ _CHOOSERS: dict[str, Callable[[QueueRequest], list[int]]] = {
     ),
     "audit": lambda ask: audits.waiting_ids(
         ask.workspace.catalogue,
-        required(ask.workspace.catalogue),
+        begin(ask.workspace),
         size=ask.size,
         leave_out=ask.leave_out,
     ),

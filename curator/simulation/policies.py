@@ -17,7 +17,7 @@ from curator.audits.forecast import forecast_errors, label_evidence
 from curator.audits.frame import Frame, rank_pool
 from curator.audits.outlook import BestPlan, best_plan
 from curator.audits.plan import next_promise
-from curator.audits.test import AuditOutcome, close_audit
+from curator.audits.test import AuditOutcome, answered_in_order, close_audit
 from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.rounds.gates import GateInputs, hold_back
 from curator.rounds.promotion import PoolLabel, RoundAction, decide
@@ -229,12 +229,14 @@ def play_audit(ready: ReadyAudit, *, slips: float, seed: int, attempt: int = 0) 
     plan, frame = ready.prepared.plan, ready.frame
     if plan is None:
         return _nothing_promoted(ready.labels, ready.images, ready.oracle)
-    draw = draw_audit(frame, plan, seed=seed, attempt=attempt)
+    draw = draw_audit(frame, plan, f"simulated {seed} {attempt}")
     generator = np.random.default_rng([seed, attempt])
     positive = ready.truth[draw.ranks] ^ (generator.random(len(draw.ranks)) < slips)
     answers = np.where(positive, AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE).astype(np.int8)
-    closed = close_audit(frame, plan, draw, answers, miss_rate=ready.audit.overlooked)
-    decisions, images = ready.labels + plan.sample, ready.images - plan.sample
+    outcomes = answered_in_order(frame, plan, draw, answers)
+    closed = close_audit(frame, plan, draw, outcomes, miss_rate=ready.audit.overlooked)
+    answered = int((outcomes != AuditOutcome.OPEN).sum())
+    decisions, images = ready.labels + answered, ready.images - answered
     if closed.certified is None:
         return _nothing_promoted(decisions, images, ready.oracle)
     ranks = closed.certified.ranks

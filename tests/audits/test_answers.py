@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curator.audits.audit import abandon, audit
+from curator.audits.audit import abandon
 from curator.base.vocabulary import Label, Origin
 from curator.catalogue import audits
 from curator.catalogue.images import image_details
@@ -17,7 +17,7 @@ from curator.intake.label import LabelReport, label
 from curator.review.queue_files import queue_csv
 from curator.review.queues import queue
 from curator.review.session import ReviewSession
-from tests.support.audited import Pool, make_pool
+from tests.support.audited import Pool, make_pool, opened
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 def pool(workspace: object, tmp_path: Path) -> Pool:
     """An open audit of 40 of some 200 promoted images."""
     made = make_pool(workspace, tmp_path / "photos", size=240, policy="thresholds")  # type: ignore[arg-type]
-    audit(made.workspace, size=40)
+    opened(made.workspace, size=40)
     return made
 
 
@@ -73,7 +73,7 @@ def test_answers_come_back_whole_and_can_be_repeated(pool: Pool) -> None:
 def test_an_image_that_was_not_drawn_is_no_answer(pool: Pool) -> None:
     images = waiting(pool)
     other = next(one for one in pool.scores if one > 60 and one not in images)
-    with pytest.raises(DataError, match="line 3: this image was not drawn for audit 1"):
+    with pytest.raises(DataError, match="line 3: audit 1 does not ask for this image"):
         imported(pool, [(images[0], "good"), (other, "good")])
     assert len(waiting(pool)) == 40
 

@@ -42,7 +42,7 @@ from curator.review.session import ReviewSession
 from curator.rounds.rollback import rollback
 from curator.rounds.run import run_rounds
 from curator.workspace import Workspace
-from tests.support.audited import Pool, answer, make_pool, with_settings
+from tests.support.audited import Pool, answer, make_pool, opened, with_settings
 from tests.support.exported import export
 from tests.support.filled import decide, promote
 
@@ -58,10 +58,17 @@ def pool(workspace: Workspace, tmp_path: Path) -> Pool:
 
 
 def drawn(pool: Pool) -> list[int]:
-    """The images of the open audit that wait for an answer, in the order of the draw."""
+    """The images of the open audit that are asked and wait for an answer, in their order."""
     record = audits.open_audit(pool.workspace.catalogue)
     assert record is not None
     return audits.waiting_ids(pool.workspace.catalogue, record, size=None)
+
+
+def all_drawn(pool: Pool) -> list[int]:
+    """All images of the open audit, also those that may never be asked."""
+    record = audits.open_audit(pool.workspace.catalogue)
+    assert record is not None
+    return audits.answers_of(pool.workspace.catalogue, record).image_ids.tolist()
 
 
 def answered(pool: Pool) -> list[int]:
@@ -74,7 +81,7 @@ def answered(pool: Pool) -> list[int]:
 
 def certified(pool: Pool) -> certificates.CertificateRecord:
     """Audit, answer truly, certify."""
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     answer(pool.workspace, pool.says)
     certificate = certify(pool.workspace).certificate
     assert certificate is not None
@@ -95,15 +102,16 @@ def promoted(pool: Pool) -> dict[int, bool]:
 @pytest.mark.slow
 def test_the_whole_way_to_a_certificate(pool: Pool, tmp_path: Path) -> None:
     workspace = pool.workspace
-    opened = audit(workspace, size=SAMPLE)
-    assert opened.planned is not None
-    assert opened.record is not None
-    assert (opened.planned.answer, opened.record.sample) == (Advice.READY, SAMPLE)
-    assert opened.waiting == SAMPLE
-    audited = drawn(pool)
+    begun = opened(workspace, size=SAMPLE)
+    assert begun.planned is not None
+    assert begun.record is not None
+    assert (begun.planned.answer, begun.record.sample) == (Advice.READY, SAMPLE)
+    assert begun.waiting == len(drawn(pool)) <= SAMPLE
+    audited = all_drawn(pool)[:SAMPLE]
     ranked = current_scores(workspace.catalogue, np.array(audited))
     assert not np.isnan(ranked).any()
-    assert answer(workspace, pool.says) == SAMPLE
+    answers = answer(workspace, pool.says)
+    assert begun.waiting <= answers <= SAMPLE
     report = certify(workspace)
     certificate = report.certificate
     assert certificate is not None
@@ -125,9 +133,9 @@ def test_the_whole_way_to_a_certificate(pool: Pool, tmp_path: Path) -> None:
         rows = list(csv.DictReader(stream))
     by_origin = [row["origin"] for row in rows]
     assert by_origin.count("promoted") == certificate.certified
-    assert by_origin.count("audit") == SAMPLE
+    assert by_origin.count("audit") == answers
     found = current(workspace.catalogue, audited)
-    assert all(found[one].standing == pool.says(one) for one in audited)
+    assert all(found[one].standing == pool.says(one) for one in audited[:answers])
     assert verify(workspace).clean
 
 
@@ -140,7 +148,7 @@ def test_what_comes_next_does_not_spoil_a_certificate(pool: Pool) -> None:
 
 
 def test_what_is_not_proved_changes_no_label_and_cannot_be_tested_again(pool: Pool) -> None:
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     lies = {Label.POSITIVE: Label.NEGATIVE, Label.NEGATIVE: Label.POSITIVE}
     answer(pool.workspace, lambda one: lies[pool.says(one)] if one % 3 == 0 else pool.says(one))
     before = promoted(pool)
@@ -156,16 +164,17 @@ def test_what_is_not_proved_changes_no_label_and_cannot_be_tested_again(pool: Po
 
 
 def test_no_verdict_before_every_image_is_answered(pool: Pool) -> None:
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     images = drawn(pool)
     for looked in (10, 20, 30):  # looking now and then shows nothing and closes nothing
         answer(pool.workspace, pool.says, images[looked - 10 : looked])
-        with pytest.raises(DataError, match=f"{SAMPLE - looked} of the {SAMPLE} images"):
+        waiting = len(images) - looked
+        with pytest.raises(DataError, match=f"{waiting} of the {len(images)} images"):
             certify(pool.workspace)
     resumed = audit(pool.workspace)
     assert resumed.planned is None
     assert resumed.record is not None
-    assert (resumed.record.answered, resumed.waiting) == (30, SAMPLE - 30)
+    assert (resumed.record.answered, resumed.waiting) == (30, waiting)
     assert drawn(pool) == images[30:]
     answer(pool.workspace, pool.says)
     assert certify(pool.workspace).certificate is not None
@@ -174,7 +183,7 @@ def test_no_verdict_before_every_image_is_answered(pool: Pool) -> None:
 def test_an_audit_that_cannot_pass_any_more_does_not_say_so_while_answers_can_change(
     pool: Pool,
 ) -> None:
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     answer(pool.workspace, pool.says, drawn(pool)[:60])
     with pytest.raises(DataError) as hopeful:
         certify(pool.workspace)
@@ -186,7 +195,7 @@ def test_an_audit_that_cannot_pass_any_more_does_not_say_so_while_answers_can_ch
 
 def test_unsure_skipped_and_unshowable_images_count_as_wrong(pool: Pool) -> None:
     catalogue = pool.workspace.catalogue
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     unsure, skipped, gone, *others = drawn(pool)
     answer(pool.workspace, lambda one: Label.UNSURE, [unsure])
     claims.skip(catalogue, skipped, queue="audit", actor="a", session="s")
@@ -201,7 +210,7 @@ def test_unsure_skipped_and_unshowable_images_count_as_wrong(pool: Pool) -> None
 
 
 def test_nothing_may_be_trained_ranked_or_undone_while_an_audit_is_open(pool: Pool) -> None:
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     for attempt in (
         lambda: list(run_rounds(pool.workspace)),
         lambda: rollback(pool.workspace, to=0, block=False, actor="a"),
@@ -213,7 +222,7 @@ def test_nothing_may_be_trained_ranked_or_undone_while_an_audit_is_open(pool: Po
 
 
 def test_an_audit_of_labels_that_do_not_stand_any_more_is_refused(pool: Pool) -> None:
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     answer(pool.workspace, pool.says)
     promote(pool.workspace, {one: 1 - score for one, score in pool.scores.items()})
     with pytest.raises(DataError, match="labels of round 1, which does not stand"):
@@ -221,10 +230,10 @@ def test_an_audit_of_labels_that_do_not_stand_any_more_is_refused(pool: Pool) ->
 
 
 def test_a_second_audit_is_paid_for(pool: Pool) -> None:
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     abandon(pool.workspace)
     with pytest.raises(DataError, match="spent the whole risk") as refused:
-        audit(pool.workspace, size=SAMPLE)
+        opened(pool.workspace, size=SAMPLE)
     assert "promotion.confidence to 0.9" in refused.value.advice
     humbler = with_settings(pool.workspace, promotion={"confidence": 0.9})
     assert audit(humbler, size=SAMPLE, dry_run=True).promise.confidence == pytest.approx(0.9)
@@ -234,9 +243,9 @@ def test_a_reserve_pays_for_later_audits_and_never_more_than_there_is(pool: Pool
     thrifty = with_settings(pool.workspace, audit={"reserve": 0.5})
     risks = []
     for _ in range(3):
-        opened = audit(thrifty, size=SAMPLE)
-        risks.append(opened.promise.risk)
-        assert opened.promise.confidence == pytest.approx(1 - sum(risks))
+        begun = opened(thrifty, size=SAMPLE)
+        risks.append(begun.promise.risk)
+        assert begun.promise.confidence == pytest.approx(1 - sum(risks))
         abandon(thrifty)
     assert risks == pytest.approx([0.025, 0.0125, 0.00625])
 
@@ -244,10 +253,10 @@ def test_a_reserve_pays_for_later_audits_and_never_more_than_there_is(pool: Pool
 def test_a_class_has_a_frame_a_draw_and_a_budget_of_its_own(pool: Pool, tmp_path: Path) -> None:
     workspace = pool.workspace
     before = promoted(pool)
-    opened = audit(workspace, size=SAMPLE, class_name="good")
-    assert opened.record is not None
-    assert opened.record.scope is AuditScope.POSITIVE
-    assert opened.record.risk == opened.promise.risk == pytest.approx(0.025)
+    begun = opened(workspace, size=SAMPLE, class_name="good")
+    assert begun.record is not None
+    assert begun.record.scope is AuditScope.POSITIVE
+    assert begun.record.risk == begun.promise.risk == pytest.approx(0.025)
     assert all(pool.scores[one] > 0.5 for one in drawn(pool))
     answer(workspace, pool.says)
     certificate = certify(workspace).certificate
@@ -260,7 +269,7 @@ def test_a_class_has_a_frame_a_draw_and_a_budget_of_its_own(pool: Pool, tmp_path
     report = export(workspace, tmp_path / "one.csv")
     assert report.left_out["provisional"] == sum(not good for good in now.values())
     assert report.certificate["class"] == "good"
-    second = audit(workspace, size=SAMPLE, class_name="bad")
+    second = opened(workspace, size=SAMPLE, class_name="bad", salt="another salt")
     assert (second.promise.risk, second.promise.confidence) == (
         pytest.approx(0.025),
         pytest.approx(0.95),
@@ -271,7 +280,7 @@ def test_a_class_has_a_frame_a_draw_and_a_budget_of_its_own(pool: Pool, tmp_path
     assert both.certificate["class"] == "bad"
     assert [one["class"] for one in both.certificate["beside"]] == ["good"]
     with pytest.raises(DataError, match="spent"):
-        audit(workspace, size=SAMPLE, class_name="good")
+        opened(workspace, size=SAMPLE, class_name="good")
     assert verify(workspace).clean
 
 
@@ -283,13 +292,13 @@ def test_an_empty_promise_is_refused_and_missed_ones_are_bounded_instead(
     )
     for anyway in (False, True):
         with pytest.raises(DataError, match="empty promise") as refused:
-            audit(pool.workspace, size=200, anyway=anyway)
+            opened(pool.workspace, size=200, anyway=anyway)
         assert "--missed" in refused.value.advice
         assert "--class good" in refused.value.advice
     assert audits.list_audits(workspace.catalogue) == []
-    opened = audit(pool.workspace, size=200, missed=True)
-    assert opened.record is not None
-    assert (opened.record.kind, opened.record.scope) == (AuditKind.MISSED, AuditScope.NEGATIVE)
+    begun = opened(pool.workspace, size=200, missed=True)
+    assert begun.record is not None
+    assert (begun.record.kind, begun.record.scope) == (AuditKind.MISSED, AuditScope.NEGATIVE)
     images = drawn(pool)
     assert all(pool.scores[one] < 0.5 for one in images)
     answer(pool.workspace, pool.says)
@@ -305,7 +314,7 @@ def test_an_empty_promise_is_refused_and_missed_ones_are_bounded_instead(
 def test_labels_from_elsewhere_are_refused_while_an_audit_is_open(pool: Pool) -> None:
     """With slips in them they would be subtracted from what the promise allows."""
     catalogue = pool.workspace.catalogue
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     asked = drawn(pool)
     other = next(one for one in pool.scores if one > 60 and one not in asked)
     for one, origin, method in (
@@ -332,7 +341,7 @@ def test_labels_from_elsewhere_are_refused_while_an_audit_is_open(pool: Pool) ->
 def test_queues_of_the_frame_and_labels_by_folder_wait_for_the_audit(
     pool: Pool, tmp_path: Path
 ) -> None:
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     for name in ("borderline", "promoted", "calibration", "diverse"):
         with pytest.raises(DataError, match=f"labels from the queue `{name}`"):
             queue(pool.workspace, name)
@@ -349,7 +358,7 @@ def test_images_that_vanished_before_the_audit_was_closed_are_no_part_of_the_cla
     pool: Pool,
 ) -> None:
     catalogue = pool.workspace.catalogue
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     audited = set(drawn(pool))
     sure = [one for one, score in pool.scores.items() if abs(score - 0.5) > 0.495]
     gone = [one for one in sure if one > 60 and one not in audited][:3]
@@ -396,7 +405,7 @@ def test_it_stays_valid_while_exactly_the_certified_images_stand_promoted(pool: 
 
 def test_a_promotion_that_comes_back_under_an_answer_makes_it_stale(pool: Pool) -> None:
     before = set(promoted(pool))
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     images = [one for one in drawn(pool) if one in before]
     answer(pool.workspace, pool.says)
     assert certify(pool.workspace).certificate is not None
@@ -452,9 +461,9 @@ def test_under_thresholds_an_audit_bounds_the_whole_frame_and_changes_nothing(
 ) -> None:
     pool = make_pool(workspace, tmp_path / "photos", size=1_200, error=0.03, policy="thresholds")
     before = promoted(pool)
-    opened = audit(pool.workspace, size=200)
-    assert opened.record is not None
-    assert (opened.record.kind, opened.record.frame_size) == (AuditKind.MEASURE, len(before))
+    begun = opened(pool.workspace, size=200)
+    assert begun.record is not None
+    assert (begun.record.kind, begun.record.frame_size) == (AuditKind.MEASURE, len(before))
     images = drawn(pool)
     assert set(images) <= set(before)
     answer(pool.workspace, pool.says)
@@ -482,7 +491,7 @@ def test_an_answer_counts_for_no_near_duplicate(pool: Pool) -> None:
         for start in range(0, len(ids), 5)
     ]
     replace_grouping(catalogue, GroupKind.USER, groups)
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     waiting = drawn(pool)
     answer(pool.workspace, pool.says, waiting[:1])
     assert drawn(pool) == waiting[1:]
@@ -491,7 +500,7 @@ def test_an_answer_counts_for_no_near_duplicate(pool: Pool) -> None:
 def test_images_that_vanish_while_it_is_tested_leave_everything_as_it_was(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     answer(pool.workspace, pool.says)
     before, issue = promoted(pool), certificates.certify
     hasty = next(one for one in before if current(pool.workspace.catalogue, [one])[one].round)
@@ -516,7 +525,7 @@ def test_images_that_vanish_while_it_is_tested_leave_everything_as_it_was(
     [
         ("UPDATE frame_member SET label = 'negative' WHERE place = 3 AND label = 'positive'", ""),
         ("UPDATE frame_member SET place = place + 100000 WHERE place = 5", ""),
-        ("UPDATE audit SET seed = seed + 1", "not those that"),
+        ("UPDATE audit SET salt = 'another'", "not those that"),
         ("UPDATE audit SET design = replace(design, '\"critical\": ', '\"critical\": 1')", ""),
         ("UPDATE certificate SET errors = 0, sample = 10", "but the answers"),
         ("UPDATE certificate SET place_limit = place_limit - 1", "digest"),
@@ -538,25 +547,25 @@ def test_tampering_is_found(pool: Pool, statement: str, says: str) -> None:
 
 def test_it_is_asked_for_only_what_makes_sense(pool: Pool) -> None:
     with pytest.raises(UsageError, match="no class `goof`"):
-        audit(pool.workspace, class_name="goof")
+        opened(pool.workspace, class_name="goof")
     with pytest.raises(DataError, match="cannot be drawn from a frame"):
-        audit(pool.workspace, size=1_000)
+        opened(pool.workspace, size=1_000)
     with pytest.raises(DataError, match="no open audit"):
         abandon(pool.workspace)
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     for other in ({"size": 99}, {"class_name": "good"}, {"missed": True}):
         with pytest.raises(UsageError, match="cannot be opened beside it"):
-            audit(pool.workspace, **other)  # type: ignore[arg-type]
+            opened(pool.workspace, **other)  # type: ignore[arg-type]
 
 
 def test_without_rounds_promotions_or_a_class_there_is_nothing_to_audit(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="No round has scored the pool"):
-        audit(workspace)
+        opened(workspace)
     pool = make_pool(workspace, tmp_path / "photos", size=300, positives=0.0, error=0.0, hard=0.0)
     with pytest.raises(DataError, match="leans to `good`"):
-        audit(pool.workspace, class_name="good")
+        opened(pool.workspace, class_name="good")
     thresholds = with_settings(
         pool.workspace, promotion={"policy": "thresholds", "promote_below": 0.0}
     )
@@ -570,11 +579,11 @@ def test_the_same_frame_can_be_audited_again_after_a_round_that_changed_nothing(
     pool: Pool,
 ) -> None:
     thrifty = with_settings(pool.workspace, audit={"reserve": 0.5})
-    audit(thrifty, size=SAMPLE)
+    opened(thrifty, size=SAMPLE)
     first = drawn(pool)
     abandon(thrifty)
     promote(thrifty, pool.scores)
-    audit(thrifty, size=SAMPLE)
+    opened(thrifty, size=SAMPLE)
     one, other = audits.list_audits(thrifty.catalogue)
     assert one.frame_id == other.frame_id
     assert (one.round_id, other.round_id) == (1, 2)
@@ -585,18 +594,19 @@ def test_the_same_frame_can_be_audited_again_after_a_round_that_changed_nothing(
 
 
 def test_an_answer_that_changes_while_it_is_tested_changes_nothing(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    audit(pool.workspace, size=SAMPLE)
+    pool = make_pool(workspace, tmp_path / "photos", size=400, policy="thresholds")
+    opened(pool.workspace, size=60)
     first, *_ = drawn(pool)
     answer(pool.workspace, pool.says)
-    issue = certificates.certify
+    issue = certificates.issue
 
     def late(*arguments: Any, **named: Any) -> Any:
         answer(pool.workspace, lambda one: Label.UNSURE, [first])
         return issue(*arguments, **named)
 
-    monkeypatch.setattr(certifying.certificates, "certify", late)
+    monkeypatch.setattr(certifying.certificates, "issue", late)
     with pytest.raises(BusyError, match="Answers of the audit changed"):
         certify(pool.workspace)
     monkeypatch.undo()
@@ -605,11 +615,65 @@ def test_an_answer_that_changes_while_it_is_tested_changes_nothing(
     assert (report.unsure, report.certificate is not None) == (1, True)
 
 
+def test_answers_are_locked_once_it_is_known_how_they_went(pool: Pool) -> None:
+    """Being asked for more, or for no more, says how a step went."""
+    opened(pool.workspace, size=SAMPLE)
+    inner = drawn(pool)
+    answer(pool.workspace, pool.says, inner)
+    last = history(pool.workspace.catalogue, inner[-1])[-1].event_id
+    retract(pool.workspace.catalogue, [last], actor="a")  # nothing was said yet
+    answer(pool.workspace, pool.says, inner[-1:])
+    with pytest.raises(DataError, match="that audit 1 asks for now"):
+        certify(pool.workspace)
+    assert not set(drawn(pool)) & set(inner)
+    last = history(pool.workspace.catalogue, inner[-1])[-1].event_id
+    with pytest.raises(DataError, match="1 decision would change"):
+        retract(pool.workspace.catalogue, [last], actor="a")
+    with pytest.raises(DataError, match="1 decision would change"):
+        answer(pool.workspace, pool.says, inner[-1:])
+    with ReviewSession(pool.workspace, "audit", actor="auditor") as session:
+        assert session.current() is not None
+        assert session.undo() is None
+    answer(pool.workspace, pool.says)
+    assert certify(pool.workspace).certificate is not None
+
+
+def test_a_rescue_is_asked_when_nothing_passes_and_certifies_the_surest_part(
+    pool: Pool, tmp_path: Path
+) -> None:
+    begun = opened(pool.workspace, size=180)
+    assert begun.planned is not None
+    assert begun.planned.plan is not None
+    rescue = begun.planned.plan.rescue
+    assert rescue is not None
+    unlucky = drawn(pool)
+    answer(pool.workspace, lambda one: Label.UNSURE, unlucky)
+    with pytest.raises(DataError, match=f"{rescue.drawn} of the {rescue.drawn} images"):
+        certify(pool.workspace)
+    (record,) = audits.list_audits(pool.workspace.catalogue)
+    assert record.asking == len(begun.planned.plan.steps)
+    asked = drawn(pool)
+    assert (len(asked), set(asked) & set(unlucky)) == (rescue.drawn, set())
+    answer(pool.workspace, pool.says)
+    report = certify(pool.workspace)
+    certificate = report.certificate
+    assert certificate is not None
+    assert (certificate.place_limit, certificate.sample) == (rescue.size, rescue.drawn)
+    assert certificate.details["steps"][-1]["rescue"] is True
+    assert certificate.wrong / certificate.certified <= 0.05
+    assert not set(promoted(pool)) & {*asked, *unlucky}
+    ids, labels = certificates.certified_labels(pool.workspace.catalogue, certificate)
+    assert pool.wrong_share(ids, labels) <= 0.05
+    assert state(pool) == "valid"
+    assert verify(pool.workspace).clean
+    assert export(pool.workspace, tmp_path / "part.csv").certificate["state"] == "valid"
+
+
 def test_a_manifest_cannot_bring_answers_or_promotions_into_an_open_audit(
     pool: Pool, tmp_path: Path
 ) -> None:
     export(pool.workspace, tmp_path / "labels.csv", filters=Filters(provisional=True))
-    audit(pool.workspace, size=SAMPLE)
+    opened(pool.workspace, size=SAMPLE)
     waiting = drawn(pool)
     with pytest.raises(DataError, match="a manifest would change the labels"):
         import_manifest(pool.workspace, tmp_path / "labels.csv", actor="a")
@@ -629,7 +693,7 @@ def test_an_image_that_comes_back_in_place_of_one_that_vanished_makes_it_stale(
             connection.execute(change, {"value": value, "one": image_id})
 
     usable(away, 0)
-    audit(pool.workspace, size=60)
+    opened(pool.workspace, size=60)
     audited = drawn(pool)
     answer(pool.workspace, pool.says)
     assert certify(pool.workspace).certificate is not None

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from curator.workspace import create_workspace
+from curator.audits.audit import begin
+from curator.workspace import create_workspace, open_workspace
 from tests.support import fashion
 from tests.support.audited import Pool, make_pool
 from tests.support.command import Outcome, curator
@@ -50,19 +51,34 @@ def filled_in(pool: Pool, file: Path, *, lies: bool = False) -> Path:
     return answered
 
 
+def answer_all_parts(pool: Pool, tmp_path: Path, *, lies: bool = False) -> int:
+    """Answer part by part in CSV files, until the audit asks for no more; how many images."""
+    images = 0
+    # Opened with a draw that repeats, which no command offers.
+    begin(pool.workspace, salt="a salt")
+    while waiting := run(pool, "audit", "--json").json()["waiting"]:
+        images += waiting
+        file = tmp_path / f"{images}.csv"
+        run(pool, "queue", "audit", "--output", file)
+        run(pool, "label", filled_in(pool, file, lies=lies), "--origin", "audit")
+    return images
+
+
 def test_the_whole_way_without_a_screen(pool: Pool, tmp_path: Path) -> None:
     told = run(pool, "audit", "--size", "120", "--dry-run")
     assert "is expected to certify" in told.stdout
     assert run(pool, "status", "--json").json()["audit"] is None
     opened = run(pool, "audit", "--size", "120", "--no-screen")
     assert "curator label audit.csv --origin audit" in opened.stderr
+    assert "Nothing is opened or spent yet" in opened.stderr
     assert "curator audit" in run(pool, "status").stdout
-    file = tmp_path / "audit.csv"
-    run(pool, "queue", "audit", "--output", file)
+    assert "no open audit" in run(pool, "certify", expect=3).stderr
+    begin(pool.workspace, salt="a salt")
+    first = run(pool, "audit", "--json").json()["waiting"]
     early = run(pool, "certify", expect=3)
-    assert "120 of the 120 images" in early.stderr
+    assert f"{first} of the {first} images" in early.stderr
     assert "Audit 1 is open" in run(pool, "round", expect=3).stderr
-    run(pool, "label", filled_in(pool, file), "--origin", "audit")
+    assert first <= answer_all_parts(pool, tmp_path) <= 120
     resumed = run(pool, "audit", "--json").json()
     assert (resumed["resumed"], resumed["waiting"]) == (True, 0)
     closed = run(pool, "certify", "--json").json()
@@ -132,16 +148,14 @@ def test_the_json_of_audit_and_certify_keeps_its_keys(pool: Pool, tmp_path: Path
     opened = run(pool, "audit", "--size", "120", "--json").json()
     assert list(planned) == list(opened) == AUDIT_KEYS
     assert [planned[key] for key in ("audit", "resumed", "scope")] == [None, False, "all"]
-    file = tmp_path / "audit.csv"
-    run(pool, "queue", "audit", "--output", file)
-    run(pool, "label", filled_in(pool, file), "--origin", "audit")
+    answers = answer_all_parts(pool, tmp_path)
     resumed = run(pool, "audit", "--json").json()
     assert list(resumed) == AUDIT_KEYS
     own = ("audit", "resumed", "answered", "waiting", "text")
     told_at_planning = ("expected", "chance", "fewest", "enough", "looser")
     for key in set(AUDIT_KEYS) - set(own) - set(told_at_planning):
         assert planned[key] == opened[key] == resumed[key], key
-    assert [resumed[key] for key in own[:-1]] == [1, True, 120, 0]
+    assert [resumed[key] for key in own[:-1]] == [1, True, answers, 0]
     assert [resumed[key] for key in told_at_planning] == [None] * 5
     closed = run(pool, "certify", "--json").json()
     assert list(closed) == CERTIFY_KEYS
@@ -150,9 +164,7 @@ def test_the_json_of_audit_and_certify_keeps_its_keys(pool: Pool, tmp_path: Path
 
 def test_what_cannot_be_proved_is_said_with_what_it_would_take(pool: Pool, tmp_path: Path) -> None:
     run(pool, "audit", "--size", "120", "--no-screen")
-    file = tmp_path / "audit.csv"
-    run(pool, "queue", "audit", "--output", file)
-    run(pool, "label", filled_in(pool, file, lies=True), "--origin", "audit")
+    answer_all_parts(pool, tmp_path, lies=True)
     closed = run(pool, "certify", "--json", expect=3).json()
     assert closed["certificate"] is None
     assert "Nothing can be certified" in closed["text"]
@@ -170,6 +182,8 @@ def test_an_audit_that_is_not_worth_it_is_not_opened(pool: Pool) -> None:
 def test_giving_up_says_what_it_cost(pool: Pool) -> None:
     assert "no open audit" in run(pool, "audit", "--abandon", expect=3).stderr
     run(pool, "audit", "--size", "120", "--no-screen")
+    assert "no open audit" in run(pool, "audit", "--abandon", expect=3).stderr
+    run(pool, "queue", "audit")
     assert "Give it alone" in run(pool, "audit", "--abandon", "--size", "3", expect=2).stderr
     given_up = run(pool, "audit", "--abandon").stdout
     assert "0.05 of the confidence" in given_up
@@ -219,13 +233,17 @@ def test_footwear_is_certified_from_pixels_to_manifest(tmp_path: Path) -> None:
     curator("-q", "-w", ws, "round")
     opened = curator("-q", "-w", ws, "audit", "--json").json()
     assert opened["answer"] == "ready"
-    file = tmp_path / "audit.csv"
-    curator("-q", "-w", ws, "queue", "audit", "--output", file)
-    with file.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    lines = [f"{row['sha256']},{Path(row['path']).parent.name}" for row in rows]
-    file.write_text("\n".join(["sha256,label", *lines]) + "\n")
-    curator("-q", "-w", ws, "label", file, "--origin", "audit")
+    begin(open_workspace(ws), salt="a salt")
+    while curator("-q", "-w", ws, "audit", "--json").json()["waiting"]:
+        file = tmp_path / "audit.csv"
+        curator("-q", "-w", ws, "queue", "audit", "--output", file)
+        with file.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        file.unlink()
+        lines = [f"{row['sha256']},{Path(row['path']).parent.name}" for row in rows]
+        answers = tmp_path / "answers.csv"
+        answers.write_text("\n".join(["sha256,label", *lines]) + "\n")
+        curator("-q", "-w", ws, "label", answers, "--origin", "audit")
     certificate = curator("-q", "-w", ws, "certify", "--json").json()["certificate"]
     assert certificate["bound"] <= 0.05
     curator("-q", "-w", ws, "export", tmp_path / "clean.csv")

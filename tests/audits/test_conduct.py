@@ -25,6 +25,7 @@ from curator.audits.plan import (
     AuditStep,
     Design,
     Promise,
+    Rescue,
     Spending,
     allowed_wrong,
     describe,
@@ -38,6 +39,8 @@ from curator.audits.test import (
     AuditOutcome,
     AuditResult,
     CertifiedSet,
+    answered_in_order,
+    asked_stratum,
     close_audit,
     most_wrong,
 )
@@ -154,10 +157,10 @@ def test_balanced_a_rare_class_is_not_behind_the_common_one() -> None:
     assert (np.diff(balanced.estimated_error[balanced.positive]) >= 0).all()
 
 
-def test_a_draw_takes_the_planned_number_from_every_stratum_and_mixes_them() -> None:
+def test_a_draw_takes_the_planned_number_from_every_stratum_the_inner_ones_first() -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
-    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    draw = draw_audit(frame, plan, "3 1")
     assert len(np.unique(draw.ranks)) == plan.sample == 250
     for number, (start, end, drawn) in enumerate(plan.strata):
         inside = (draw.ranks >= start) & (draw.ranks < end)
@@ -165,8 +168,9 @@ def test_a_draw_takes_the_planned_number_from_every_stratum_and_mixes_them() -> 
         assert (draw.strata[inside] == number).all()
         assert draw.inclusion_probability[inside] == pytest.approx(drawn / (end - start))
     assert (draw.image_ids == frame.image_ids[draw.ranks]).all()
-    halves = np.sort(draw.strata[:125]), np.sort(draw.strata[125:])
-    assert abs(halves[0].mean() - halves[1].mean()) < 0.3
+    assert (np.diff(draw.strata) >= 0).all()  # from the inside out
+    inner = draw.ranks[draw.strata == 0]
+    assert (np.diff(inner) < 0).any()
 
 
 @pytest.mark.slow
@@ -176,23 +180,23 @@ def test_every_image_of_a_stratum_is_as_likely_as_the_next() -> None:
     runs = 4_000
     counts = np.zeros(20)
     for attempt in range(runs):
-        counts[draw_audit(frame, plan, seed=0, attempt=attempt).ranks] += 1
+        counts[draw_audit(frame, plan, f"{0} {attempt}").ranks] += 1
     assert np.abs(counts / runs - 0.5).max() < 4.5 * 0.5 / np.sqrt(runs)
 
 
-def test_a_draw_repeats_and_depends_on_seed_and_attempt() -> None:
+def test_a_draw_repeats_and_depends_on_its_salt() -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
-    first = draw_audit(frame, plan, seed=3, attempt=1).ranks
-    assert (first == draw_audit(frame, plan, seed=3, attempt=1).ranks).all()
-    assert (first != draw_audit(frame, plan, seed=3, attempt=2).ranks).any()
-    assert (first != draw_audit(frame, plan, seed=4, attempt=1).ranks).any()
+    first = draw_audit(frame, plan, "3 1").ranks
+    assert (first == draw_audit(frame, plan, "3 1").ranks).all()
+    assert (first != draw_audit(frame, plan, "3 2").ranks).any()
+    assert (first != draw_audit(frame, plan, "4 1").ranks).any()
 
 
 def test_a_clean_audit_certifies_all_that_it_reached_and_only_what_nobody_saw() -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
-    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    draw = draw_audit(frame, plan, "3 1")
     verdict = close_audit(frame, plan, draw, answers(frame, draw, np.zeros(1_200, dtype=bool)))
     ranks = certified(verdict).ranks
     assert len(ranks) == 1_000 - 250
@@ -210,7 +214,7 @@ def test_what_was_found_is_not_subtracted_from_what_the_rest_may_hold(called: st
     """A right label that is called wrong by a slip would be subtracted as well."""
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, [1_000], [250])
-    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    draw = draw_audit(frame, plan, "3 1")
     outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
     outcomes[:5] = 1 - outcomes[:5] if called == "other" else AuditOutcome.UNSURE
     verdict = close_audit(frame, plan, draw, outcomes)
@@ -233,7 +237,7 @@ def test_an_overlooked_share_never_costs_an_image_by_rounding(percent: int) -> N
         else:
             plan = simple_random_plan(frame, promise, 500)
             allowed = most_wrong(3_000, 500, 0, 0.05)
-        draw = draw_audit(frame, plan, seed=1, attempt=1)
+        draw = draw_audit(frame, plan, "1 1")
         said = answers(frame, draw, np.zeros(3_000, dtype=bool))
         verdict = close_audit(frame, plan, draw, said, miss_rate=float(overlooked))
         assert certified(verdict).wrong == min(math.floor(allowed / (1 - overlooked)), 2_500)
@@ -255,7 +259,7 @@ def test_stored_plans_of_floats_allow_what_exact_plans_allow(
 def test_what_is_not_confirmed_is_wrong(outcome: AuditOutcome) -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
-    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    draw = draw_audit(frame, plan, "3 1")
     outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
     strict = np.flatnonzero(draw.ranks < SIZES[0])
     outcomes[strict[: plan.steps[0].critical + 1]] = outcome
@@ -267,7 +271,7 @@ def test_what_is_not_confirmed_is_wrong(outcome: AuditOutcome) -> None:
 def test_the_test_ends_at_the_first_failure_though_a_larger_set_would_pass() -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
-    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    draw = draw_audit(frame, plan, "3 1")
     wrong = np.zeros(1_200, dtype=bool)
     wrong[draw.ranks[draw.strata == 0][: plan.steps[0].critical + 1]] = True
     assert wrong[draw.ranks].sum() <= plan.steps[2].critical
@@ -277,7 +281,7 @@ def test_the_test_ends_at_the_first_failure_though_a_larger_set_would_pass() -> 
 def test_a_failure_further_out_keeps_what_passed_before() -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
-    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    draw = draw_audit(frame, plan, "3 1")
     wrong = np.zeros(1_200, dtype=bool)
     wrong[draw.ranks[draw.strata == 2]] = True
     verdict = close_audit(frame, plan, draw, answers(frame, draw, wrong))
@@ -285,24 +289,92 @@ def test_a_failure_further_out_keeps_what_passed_before() -> None:
     assert len(certified(verdict).ranks) == 700 - 175
 
 
-def test_an_audit_taken_up_again_must_be_finished_before_it_is_closed() -> None:
+def test_strata_are_asked_from_the_inside_out_and_no_further_than_the_first_that_fails() -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
-    draw = draw_audit(frame, plan, seed=3, attempt=1)
-    outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
-    outcomes[100:] = AuditOutcome.OPEN
-    with pytest.raises(DataError, match="150 of the 250"):
-        close_audit(frame, plan, draw, outcomes)
+    draw = draw_audit(frame, plan, "a salt")
+    right = answers(frame, draw, np.zeros(1_200, dtype=bool))
+    outcomes = np.full(250, AuditOutcome.OPEN, dtype=np.int8)
+    for stratum, size in ((0, 100), (1, 75), (2, 75)):
+        assert asked_stratum(frame, plan, draw, outcomes) == stratum
+        with pytest.raises(DataError, match=f"{size} of the {size} images"):
+            close_audit(frame, plan, draw, outcomes)
+        part = np.flatnonzero(draw.strata == stratum)
+        outcomes[part[1:]] = right[part[1:]]
+        assert asked_stratum(frame, plan, draw, outcomes) == stratum  # no verdict on a part of it
+        outcomes[part[0]] = right[part[0]]
+    assert asked_stratum(frame, plan, draw, outcomes) is None
+    assert (outcomes == right).all()
+    for failing in (0, 1, 2):
+        said = right.copy()
+        said[draw.strata == failing] = AuditOutcome.UNSURE
+        outcomes = answered_in_order(frame, plan, draw, said)
+        assert ((outcomes == AuditOutcome.OPEN) == (draw.strata > failing)).all()
+        stopped, whole = (close_audit(frame, plan, draw, each) for each in (outcomes, said))
+        # What was not asked changes no verdict.
+        assert [result.passed for result in stopped.steps] == [True] * failing + [False]
+        assert stopped.steps == whole.steps
+        size = None if stopped.certified is None else stopped.certified.size
+        assert size == (SIZES[failing - 1] if failing else None)
+
+
+RESCUE = Rescue(size=300, drawn=90, risk=0.01)
+
+
+def test_if_no_step_passes_a_rescue_decides_about_the_inner_part() -> None:
+    frame = frame_of(1_200)
+    plan = nested_plan(frame, PROMISE, SIZES, DRAWN, RESCUE)
+    assert plan is not None
+    assert plan.step_promise.risk == pytest.approx(0.04)
+    assert restore(json.loads(json.dumps(describe(plan))), frame, AuditKind.PROMISE) == plan
+    draw = draw_audit(frame, plan, "a salt")
+    extra = draw.strata == 3
+    assert extra.sum() == 90
+    assert draw.ranks[extra].max() < 300
+    assert len(np.unique(draw.ranks)) == 250 + 90
+    right = answers(frame, draw, np.zeros(1_200, dtype=bool))
+    passed = answered_in_order(frame, plan, draw, right)
+    assert (passed[extra] == AuditOutcome.OPEN).all()
+    # Images that were drawn for the rescue and never shown stay in what is certified.
+    assert len(certified(close_audit(frame, plan, draw, passed)).ranks) == 1_000 - 250
+    said = right.copy()
+    said[draw.strata == 0] = AuditOutcome.UNSURE
+    outcomes = answered_in_order(frame, plan, draw, said)
+    assert ((outcomes == AuditOutcome.OPEN) == np.isin(draw.strata, (1, 2))).all()
+    result = close_audit(frame, plan, draw, outcomes)
+    assert [(step.passed, step.rescue) for step in result.steps] == [(False, False), (True, True)]
+    taken = int((draw.ranks[draw.strata == 0] < 300).sum())
+    kept = certified(result)
+    assert (kept.size, kept.sample, kept.errors) == (300, 90, 0)
+    assert len(kept.ranks) == 300 - taken - 90
+    assert kept.wrong == (300 - taken - 90) // 10
+    said[extra] = AuditOutcome.UNSURE
+    outcomes = answered_in_order(frame, plan, draw, said)
+    lost = close_audit(frame, plan, draw, outcomes)
+    assert (lost.certified, [step.passed for step in lost.steps]) == (None, [False, False])
+
+
+@pytest.mark.parametrize(
+    "rescue",
+    [
+        Rescue(size=401, drawn=90, risk=0.01),  # more than the first set
+        Rescue(size=150, drawn=90, risk=0.01),  # no room beside the first sample
+        Rescue(size=300, drawn=90, risk=0.05),  # leaves the steps no risk
+    ],
+)
+def test_a_rescue_that_is_no_test_of_a_part_of_the_first_set_is_refused(rescue: Rescue) -> None:
+    with pytest.raises(ValueError, match=r"rescue|risk"):
+        nested_plan(frame_of(1_200), PROMISE, SIZES, DRAWN, rescue)
 
 
 def test_nothing_works_with_another_frame() -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
-    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    draw = draw_audit(frame, plan, "3 1")
     outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
     retrained = frame_of(1_200, positive=np.arange(1_200) % 2 == 1)
     for attempt in (
-        lambda: draw_audit(retrained, plan, seed=3, attempt=1),
+        lambda: draw_audit(retrained, plan, "3 1"),
         lambda: close_audit(retrained, plan, draw, outcomes),
         lambda: restore(describe(plan), retrained, AuditKind.PROMISE),
     ):
@@ -334,12 +406,12 @@ def test_a_plan_with_inexact_tests_is_refused(field: str) -> None:
 def test_a_plan_cannot_be_altered_once_it_was_drawn() -> None:
     frame = frame_of(1_200)
     plan = plan_of(frame, PROMISE, SIZES, DRAWN)
-    draw = draw_audit(frame, plan, seed=3, attempt=1)
+    draw = draw_audit(frame, plan, "3 1")
     outcomes = answers(frame, draw, np.zeros(1_200, dtype=bool))
     altered = plan_of(frame, PROMISE, [401, 700, 1_000], DRAWN)
     with pytest.raises(DataError, match="another plan"):
         close_audit(frame, altered, draw, outcomes)
-    redrawn = draw_audit(frame, altered, seed=3, attempt=1)
+    redrawn = draw_audit(frame, altered, "3 1")
     assert (redrawn.image_ids != draw.image_ids).any()
 
 

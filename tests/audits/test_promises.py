@@ -85,7 +85,7 @@ def test_a_restated_bound_is_true_whenever_the_steps_that_passed_are(
     wrong = generator.random(1_200) < 0.03 * (1 - overlooked)
     # Every fourth of the wrong ones is overlooked, if any is.
     seen_wrong = wrong & (np.cumsum(wrong) % 4 != 0) if overlooked else wrong
-    draw = draw_audit(frame, plan, seed=seed, attempt=1)
+    draw = draw_audit(frame, plan, f"{seed} {1}")
     outcomes = np.where(frame.positive ^ seen_wrong, AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
     left = generator.random(1_200) < 0.05
     verdict = close_audit(
@@ -114,7 +114,7 @@ def test_when_too_many_have_left_a_smaller_set_or_nothing_is_certified() -> None
     frame = frame_of(1_200)
     plan = nested_plan(frame, Promise(max_error=0.05, risk=0.2), [600, 1_200], [80, 160])
     assert plan is not None
-    draw = draw_audit(frame, plan, seed=0, attempt=1)
+    draw = draw_audit(frame, plan, "0 1")
     outcomes = np.where(frame.positive[draw.ranks], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
     sizes = []
     for first_gone in (1_200, 1_100, 500):

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -97,7 +97,7 @@ def test_the_bound_of_one_set_covers_the_truth_as_often_as_it_says() -> None:
     truth[np.random.default_rng(0).choice(size, wrong, replace=False)] ^= True
     missed = 0
     for attempt in range(600):
-        draw = draw_audit(frame, plan, seed=1, attempt=attempt)
+        draw = draw_audit(frame, plan, f"{1} {attempt}")
         outcomes = np.where(truth[draw.ranks], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
         certified = close_audit(frame, plan, draw, outcomes.astype(np.int8)).certified
         assert certified is not None
@@ -117,7 +117,7 @@ def test_a_simple_random_plan_survives_being_stored_and_no_other_frame() -> None
         restore(describe(plan), frame, AuditKind.PROMISE)
     with pytest.raises(DataError, match="cannot be drawn"):
         simple_random_plan(frame, plan.promise, 200)
-    draw = draw_audit(frame, plan, seed=0, attempt=1)
+    draw = draw_audit(frame, plan, "0 1")
     other = simple_random_plan(frame, plan.promise, 59)
     with pytest.raises(DataError, match="another plan"):
         close_audit(frame, other, draw, np.zeros(60, dtype=np.int8))
@@ -126,7 +126,7 @@ def test_a_simple_random_plan_survives_being_stored_and_no_other_frame() -> None
 def test_only_what_was_called_the_other_class_is_subtracted_from_the_bound() -> None:
     frame = frame_of(400)
     plan = simple_random_plan(frame, Promise(max_error=0.05, risk=0.05), 60)
-    draw = draw_audit(frame, plan, seed=0, attempt=1)
+    draw = draw_audit(frame, plan, "0 1")
     right = np.where(frame.positive[draw.ranks], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
     unsure, wrong = right.astype(np.int8), right.astype(np.int8)
     unsure[:4], wrong[:4] = AuditOutcome.UNSHOWABLE, 1 - right[:4]
@@ -137,6 +137,7 @@ def test_only_what_was_called_the_other_class_is_subtracted_from_the_bound() -> 
         assert result.certified.wrong == most_wrong(400, 60, 4, 0.05) - others
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_slips_never_make_the_bound_of_one_set_too_low(data: st.DataObject) -> None:
     """Exact: each number found gets the number of slips that does the most harm."""

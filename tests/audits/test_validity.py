@@ -88,7 +88,7 @@ def test_real_draws_and_verdicts_follow_the_counted_chances() -> None:
     seen: dict[tuple[int, int], int] = {}
     runs = 3_000
     for attempt in range(runs):
-        draw = draw_audit(frame, plan, seed=1, attempt=attempt)
+        draw = draw_audit(frame, plan, f"{1} {attempt}")
         verdict = close_audit(frame, plan, draw, answers(frame, draw, wrong))
         certified = verdict.certified
         key = (sum(step.passed for step in verdict.steps) - 1, certified.errors if certified else 0)
@@ -113,7 +113,7 @@ def test_near_duplicates_do_not_count_as_independent_audits(copies: int) -> None
     runs = 2_000
     false = 0
     for attempt in range(runs):
-        draw = draw_audit(frame, plan, seed=copies, attempt=attempt)
+        draw = draw_audit(frame, plan, f"{copies} {attempt}")
         verdict = close_audit(frame, plan, draw, answers(frame, draw, wrong))
         certified = verdict.certified
         false += certified is not None and wrong[certified.ranks].mean() > 0.1

@@ -17,7 +17,7 @@ from curator.base.vocabulary import (
     Quarantine,
 )
 from curator.catalogue import audits, claims, frames, labels
-from curator.catalogue.audits import NewAudit
+from curator.catalogue.audits import DrawnImages, NewAudit
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.frames import FrameRows
@@ -41,7 +41,7 @@ def rows_of(ids: list[int]) -> FrameRows:
     )
 
 
-def new_audit(ids: list[int], round_id: int | None) -> NewAudit:
+def new_audit(round_id: int | None) -> NewAudit:
     return NewAudit(
         kind=AuditKind.PROMISE,
         scope=AuditScope.ALL,
@@ -51,8 +51,29 @@ def new_audit(ids: list[int], round_id: int | None) -> NewAudit:
         max_error=0.01,
         risk=0.05,
         overlooked=0.0,
+    )
+
+
+def begin(
+    catalogue: Catalogue,
+    frame_id: int,
+    round_id: int | None,
+    ids: list[int] = DRAWN,
+    strata: list[int] | None = None,
+) -> audits.AuditRecord:
+    """Plan an audit of these images, and open it."""
+    audits.plan_audit(catalogue, frame_id, new_audit(round_id))
+    planned = audits.planned_audit(catalogue)
+    assert planned is not None
+    return audits.begin_audit(catalogue, planned, drawn_images(ids, strata))
+
+
+def drawn_images(ids: list[int], strata: list[int] | None = None) -> DrawnImages:
+    return DrawnImages(
+        salt="a salt",
+        salt_chosen=True,
         image_ids=np.array(ids, dtype=np.int64),
-        strata=np.zeros(len(ids), dtype=np.int64),
+        strata=np.array(strata or [0] * len(ids), dtype=np.int64),
         inclusion_probability=np.full(len(ids), 0.5),
     )
 
@@ -63,7 +84,7 @@ def opened(catalogue: Catalogue) -> audits.AuditRecord:
     ids = add_images(catalogue, 10)
     run_round(catalogue, scores={image: image / 32 for image in ids})
     frame_id = frames.keep_frame(catalogue, rows_of(ids[::-1]), round_id=1, details={})
-    return audits.begin_audit(catalogue, frame_id, new_audit(DRAWN, 1))
+    return begin(catalogue, frame_id, 1)
 
 
 def blind(catalogue: Catalogue, image_id: int, label: Label) -> None:
@@ -85,7 +106,7 @@ def test_a_frame_that_was_left_unfinished_is_thrown_away(catalogue: Catalogue) -
     with catalogue.write() as connection:
         connection.execute(sa.delete(FrameMember).where(FrameMember.c.rank > 5))
     with pytest.raises(BusyError, match="threw this frame away"):
-        audits.begin_audit(catalogue, first, new_audit(DRAWN, 1))
+        begin(catalogue, first, 1)
     assert audits.list_audits(catalogue) == []
     frames.keep_frame(catalogue, rows_of(ids[::-1]), round_id=1, details={})
     with catalogue.read() as connection:
@@ -98,14 +119,70 @@ def test_one_audit_is_open_at_a_time_and_about_the_head(
     catalogue: Catalogue, opened: audits.AuditRecord
 ) -> None:
     with pytest.raises(BusyError, match="Audit 1 has been opened"):
-        audits.begin_audit(catalogue, opened.frame_id, new_audit(DRAWN, 1))
+        begin(catalogue, opened.frame_id, 1)
     audits.abandon(catalogue, opened.audit_id)
-    with pytest.raises(BusyError, match="moved the head"):
-        audits.begin_audit(catalogue, opened.frame_id, new_audit(DRAWN, 2))
-    again = audits.begin_audit(catalogue, opened.frame_id, new_audit(DRAWN, 1))
-    assert (again.attempt, audits.attempts(catalogue)) == (2, 2)
+    with pytest.raises(BusyError, match="The head has moved"):
+        begin(catalogue, opened.frame_id, 2)
+    again = begin(catalogue, opened.frame_id, 1)
+    assert (again.attempt, len(audits.list_audits(catalogue))) == (2, 2)
     with pytest.raises(BusyError, match="not open any more"):
         audits.abandon(catalogue, opened.audit_id)
+
+
+def test_a_planned_audit_spends_nothing_and_is_opened_once_or_planned_again(
+    catalogue: Catalogue,
+) -> None:
+    ids = add_images(catalogue, 10)
+    run_round(catalogue, scores={image: image / 32 for image in ids})
+    frame_id = frames.keep_frame(catalogue, rows_of(ids), round_id=1, details={})
+    assert audits.planned_audit(catalogue) is None
+    audits.plan_audit(catalogue, frame_id, new_audit(1))
+    audits.plan_audit(catalogue, frame_id, new_audit(1))
+    planned = audits.planned_audit(catalogue)
+    assert planned is not None
+    assert (planned.frame_id, planned.risk, planned.plan) == (frame_id, 0.05, {"some": "plan"})
+    assert audits.list_audits(catalogue) == []
+    say(catalogue, ids[0], Label.POSITIVE)  # nobody is kept from labelling yet
+    with pytest.raises(BusyError, match="Labels changed since this audit was planned"):
+        audits.begin_audit(catalogue, planned, drawn_images(DRAWN))
+    assert audits.list_audits(catalogue) == []
+    opened = begin(catalogue, frame_id, 1)
+    assert (opened.salt, opened.asking, audits.planned_audit(catalogue)) == ("a salt", 0, None)
+    with pytest.raises(BusyError, match="Audit 1 has been opened"):
+        audits.begin_audit(catalogue, planned, drawn_images(DRAWN))
+
+
+def test_a_stratum_that_a_verdict_has_used_is_locked(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 10)
+    run_round(catalogue, scores={image: image / 32 for image in ids})
+    frame_id = frames.keep_frame(catalogue, rows_of(ids), round_id=1, details={})
+    record = begin(catalogue, frame_id, 1, [3, 1, 5], [0, 0, 1])
+    assert audits.waiting_ids(catalogue, record, size=None) == [3, 1]
+    with pytest.raises(DataError, match="1 decision would change"):
+        blind(catalogue, 5, Label.POSITIVE)  # not asked yet
+    blind(catalogue, 3, Label.NEGATIVE)
+    blind(catalogue, 1, Label.POSITIVE)
+    answers = audits.answers_of(catalogue, record)
+    assert (answers.waiting, answers.requested.tolist()) == (0, [True, True, False])
+    blind(catalogue, 1, Label.NEGATIVE)  # until a verdict has used it
+    with pytest.raises(BusyError, match="Answers of the audit changed"):
+        audits.lock_stratum(catalogue, record, tested=answers, then=1)
+    answers = audits.answers_of(catalogue, record)
+    record = audits.lock_stratum(catalogue, record, tested=answers, then=1)
+    assert (record.asking, record.answered) == (1, 2)
+    assert audits.waiting_ids(catalogue, record, size=None) == [5]
+    with pytest.raises(DataError, match="1 decision would change"):
+        blind(catalogue, 3, Label.POSITIVE)
+    with pytest.raises(DataError, match="1 decision would change"):
+        labels.retract(catalogue, [labels.history(catalogue, 3)[-1].event_id], actor="tester")
+    now = audits.answers_of(catalogue, record)
+    assert now.labels == [Label.NEGATIVE, Label.NEGATIVE, None]
+    assert (now.locked.tolist(), now.waiting) == ([True, True, False], 1)
+    audits.abandon(catalogue, record.audit_id)
+    (closed,) = audits.list_audits(catalogue)
+    kept = audits.answers_of(catalogue, closed)
+    assert kept.requested.tolist() == kept.locked.tolist() == [True, True, False]
+    labels.retract(catalogue, [labels.history(catalogue, 3)[-1].event_id], actor="tester")
 
 
 def test_an_answer_is_blind_newer_than_the_audit_and_stands(
@@ -140,7 +217,7 @@ def test_answers_of_an_earlier_audit_are_none_of_the_next(
 ) -> None:
     blind(catalogue, 3, Label.POSITIVE)
     audits.abandon(catalogue, opened.audit_id)
-    again = audits.begin_audit(catalogue, opened.frame_id, new_audit(DRAWN, 1))
+    again = begin(catalogue, opened.frame_id, 1)
     assert audits.waiting_ids(catalogue, again, size=None) == DRAWN
 
 

@@ -191,6 +191,9 @@ _AS_OF_0001 = """
     DROP TABLE feature_block;
     ALTER TABLE preview DROP COLUMN digest;
     DROP TABLE workspace_identity;
+    DROP TABLE planned_audit;
+    ALTER TABLE audit DROP COLUMN salt;
+    ALTER TABLE audit DROP COLUMN asking;
     ALTER TABLE lease DROP COLUMN computer;
     UPDATE alembic_version SET version_num = '0001';
 """

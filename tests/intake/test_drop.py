@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from curator.audits.audit import audit
 from curator.audits.certificate import current_certificates, stale_sentence
 from curator.audits.certify import certify
 from curator.base.vocabulary import Label, Origin
@@ -22,7 +21,7 @@ from curator.maintenance.verify import verify
 from curator.report.history import history as report_history
 from curator.workspace import Workspace
 from tests.intake.conftest import Save
-from tests.support.audited import answer, make_pool
+from tests.support.audited import answer, make_pool, opened
 from tests.support.command import curator, run_curator
 from tests.support.exported import export
 from tests.support.filled import decide, fill, promote
@@ -90,7 +89,7 @@ def test_nothing_is_dropped_while_an_audit_is_open_and_a_certificate_turns_stale
 ) -> None:
     pool = make_pool(workspace, tmp_path / "pool", size=1_200, max_error=0.05)
     fill(workspace, tmp_path / "more", ["more.jpg"], source="more")
-    audit(pool.workspace, size=120)
+    opened(pool.workspace, size=120)
     with pytest.raises(DataError, match="dropping a source"):
         drop(pool.workspace, source="photos")
     answer(pool.workspace, pool.says)

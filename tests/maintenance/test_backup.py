@@ -26,7 +26,7 @@ from curator.maintenance.verify import verify
 from curator.report.status import status
 from curator.settings.sections import BackupSettings
 from curator.workspace import Workspace, open_workspace
-from tests.support.audited import make_pool, with_settings
+from tests.support.audited import make_pool, opened, with_settings
 from tests.support.command import curator
 
 COMMANDS = (
@@ -221,10 +221,10 @@ def test_a_restore_gives_back_no_risk_that_audits_have_spent(
     pool = make_pool(workspace, tmp_path)
     thrifty = with_settings(pool.workspace, audit={"reserve": 0.5})
     catalogue, root = workspace.catalogue, workspace.root
-    audit(thrifty, size=1_400, anyway=True)
+    opened(thrifty, size=1_400, anyway=True)
     with_open = make_backup(catalogue.path, MANUAL, BackupSettings()).path
     abandon(thrifty)
-    audit(thrifty, size=1_400, anyway=True)
+    opened(thrifty, size=1_400, anyway=True)
     before = [record.risk for record in list_audits(catalogue)]
     assert len(before) == 2
 

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curator.audits.audit import audit
 from curator.audits.certificate import certificate_sentence
 from curator.audits.certify import certify
 from curator.base.vocabulary import Label, Method, Origin
-from curator.catalogue import audits, queues
+from curator.catalogue import audits
 from curator.catalogue.images import image_details
 from curator.errors import StorageError, UsageError
 from curator.intake.add import add
@@ -32,6 +31,7 @@ from curator.report.status import status
 from curator.rounds.rollback import rollback
 from curator.workspace import Workspace
 from tests.support.audited import answer, make_pool
+from tests.support.audited import opened as begin_audit
 from tests.support.curated import curate
 from tests.support.disk import files_no_larger_than
 from tests.support.filled import decide, fill, promote
@@ -191,10 +191,9 @@ def test_previews_are_enough_and_no_file_is_decoded(
 def test_images_of_an_open_audit_are_never_shown(workspace: Workspace, tmp_path: Path) -> None:
     curate(workspace, tmp_path / "photos")
     before = {tile.sha256 for strip in collect_report(workspace).strips for tile in strip.tiles}
-    audit(workspace, size=8, anyway=True)
-    opened = audits.open_audit(workspace.catalogue)
+    opened = begin_audit(workspace, size=8, anyway=True).record
     assert opened is not None
-    drawn = queues.audited_ids(workspace.catalogue)
+    drawn = set(audits.answers_of(workspace.catalogue, opened).image_ids.tolist())
     blind = {one.sha256.hex() for one in image_details(workspace.catalogue, sorted(drawn)).values()}
     report = collect_report(workspace)
     after = {tile.sha256 for strip in report.strips for tile in strip.tiles}
@@ -253,7 +252,7 @@ def test_it_is_written_in_one_step_and_over_nothing(workspace: Workspace, tmp_pa
 @pytest.mark.slow
 def test_a_certificate_is_told_as_status_tells_it(workspace: Workspace, tmp_path: Path) -> None:
     pool = make_pool(workspace, tmp_path / "photos", size=1_200, max_error=0.05)
-    audit(pool.workspace, size=120)
+    begin_audit(pool.workspace, size=120)
     answer(pool.workspace, pool.says)
     issued = certify(pool.workspace).certificate
     assert issued is not None

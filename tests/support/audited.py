@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curator.audits.audit import AuditReport, audit, begin
 from curator.base.values import Decision
 from curator.base.vocabulary import Label, Method, Origin
 from curator.catalogue import audits
@@ -84,16 +86,30 @@ def make_pool(
     return Pool(workspace, truth, scores)
 
 
+def opened(workspace: Workspace, *, salt: str = "a salt", **wanted: Any) -> AuditReport:
+    """Plan an audit and open it, with chance that repeats; what planning it told."""
+    report = audit(workspace, **wanted)
+    record = begin(workspace, salt=salt)
+    return replace(report, record=record)
+
+
 def answer(workspace: Workspace, person: Person, image_ids: Sequence[int] | None = None) -> int:
-    """Answer the open audit (or these images of it) as a blind review does; how many."""
-    record = audits.open_audit(workspace.catalogue)
-    assert record is not None
-    chosen = image_ids
-    if chosen is None:
-        chosen = audits.waiting_ids(workspace.catalogue, record, size=None)
+    """Answer these images of the open audit, or all that it asks for to its end; how many."""
+    if image_ids is not None:
+        return _answered(workspace, person, image_ids)
+    answers = 0
+    while waiting := audits.waiting_ids(workspace.catalogue, begin(workspace), size=None):
+        recorded = _answered(workspace, person, waiting)
+        answers += recorded
+        if recorded < len(waiting):
+            break
+    return answers
+
+
+def _answered(workspace: Workspace, person: Person, image_ids: Sequence[int]) -> int:
     decisions = [
         Decision(image_id=one, label=label, origin=Origin.AUDIT, method=Method.BLIND)
-        for one in chosen
+        for one in image_ids
         if (label := person(one)) is not None
     ]
     record_decisions(workspace.catalogue, decisions, actor="auditor")

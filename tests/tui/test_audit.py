@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from curator.audits.audit import audit
 from curator.base.vocabulary import Label, Method, Origin
 from curator.catalogue import audits, labels
 from curator.errors import DataError
@@ -15,6 +14,7 @@ from curator.review.queues import QUEUES, queue
 from curator.review.session import ReviewSession
 from curator.tui.screens.single import SingleScreen
 from curator.workspace import Workspace
+from tests.support.audited import opened
 from tests.support.filled import promote
 from tests.tui.conftest import IMAGES, Reviewer, Seat, played
 
@@ -26,7 +26,7 @@ DRAWN = 10
 def audited(featured: Workspace) -> Workspace:
     """Every image stands promoted, and an audit of ten is open."""
     promote(featured, dict.fromkeys(range(1, IMAGES + 1), 0.999))
-    audit(featured, size=DRAWN, anyway=True)
+    opened(featured, size=DRAWN, anyway=True)
     return featured
 
 
@@ -103,7 +103,7 @@ async def test_a_review_that_was_open_before_says_why_nothing_is_recorded(
 ) -> None:
     promote(featured, dict.fromkeys(range(1, IMAGES + 1), 0.999))
     async with seat("promoted", workspace=featured) as reviewer:
-        audit(featured, size=DRAWN, anyway=True)
+        opened(featured, size=DRAWN, anyway=True)
         await reviewer.press("a")
         assert "audit 1 is about" in reviewer.text()
     assert labels.own_decisions(featured.catalogue, "anna") == []

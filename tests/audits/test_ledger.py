@@ -1,0 +1,278 @@
+"""Chance that nobody can foresee, and risk that stays spent whatever becomes of the catalogue."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from curator.audits import audit as auditing
+from curator.audits.audit import abandon, audit, begin, drawn_again
+from curator.audits.certificate import certificate_doubts
+from curator.audits.certify import certify
+from curator.audits.draw import draw_from_seed
+from curator.audits.ledger import NAME, read_ledger, spending
+from curator.base.vocabulary import AuditState, Label
+from curator.catalogue import audits, certificates, frames
+from curator.catalogue.audits import AuditRecord
+from curator.catalogue.engine import Catalogue
+from curator.errors import BusyError, DataError, StorageError
+from curator.maintenance.verify import verify
+from curator.report.status import status
+from curator.review.queues import queue
+from curator.review.session import ReviewSession
+from curator.workspace import Workspace
+from tests.support.audited import Pool, answer, make_pool, opened, with_settings
+from tests.support.filled import decide
+
+pytestmark = pytest.mark.slow
+
+SAMPLE = 120
+
+
+@pytest.fixture
+def pool(workspace: Workspace, tmp_path: Path) -> Pool:
+    """A pool that is certified at 5%, in a workspace that may be audited more than once."""
+    made = make_pool(workspace, tmp_path / "photos", size=1_000, max_error=0.05)
+    thrifty = with_settings(made.workspace, audit={"reserve": 0.5})
+    return Pool(thrifty, made.truth, made.scores)
+
+
+def ledger(pool: Pool) -> Path:
+    return pool.workspace.root / ".curator" / NAME
+
+
+def problems(workspace: Workspace) -> list[str]:
+    return [finding.text for finding in verify(workspace).findings]
+
+
+def drawn_of(record: AuditRecord, workspace: Workspace) -> list[int]:
+    return audits.answers_of(workspace.catalogue, record).image_ids.tolist()
+
+
+def test_nothing_is_drawn_or_spent_before_the_first_image_is_shown_or_exported(pool: Pool) -> None:
+    workspace = pool.workspace
+    for _ in range(2):  # planned anew each time, for instance with another size
+        report = audit(workspace, size=SAMPLE)
+        assert report.record is None
+        assert 0 < report.waiting <= SAMPLE
+    assert (audits.list_audits(workspace.catalogue), spending(workspace)) == ([], [])
+    assert not ledger(pool).exists()
+    decide(workspace, [60], pool.says(60))  # nor is anybody kept from labelling
+    audit(workspace, size=SAMPLE)
+    rows = queue(workspace, "audit")
+    record = audits.open_audit(workspace.catalogue)
+    assert record is not None
+    assert [row.image_id for row in rows] == audits.waiting_ids(
+        workspace.catalogue, record, size=None
+    )
+    assert [spent.risk for spent in spending(workspace)] == [pytest.approx(0.025)]
+    assert len(read_ledger(workspace)) == 1
+    assert status(workspace).audit is not None
+
+
+def test_a_session_opens_it_and_labels_meanwhile_ask_for_another_plan(pool: Pool) -> None:
+    workspace = pool.workspace
+    audit(workspace, size=SAMPLE)
+    unlabelled = next(one for one in pool.scores if one > 60)
+    decide(workspace, [unlabelled], pool.says(unlabelled))
+    with pytest.raises(BusyError, match="Labels changed since this audit was planned") as refused:
+        ReviewSession(workspace, "audit", actor="anna")
+    assert "curator audit" in refused.value.advice
+    assert spending(workspace) == []
+    audit(workspace, size=SAMPLE)
+    with ReviewSession(workspace, "audit", actor="anna") as session:
+        assert session.current() is not None
+    assert len(spending(workspace)) == 1
+
+
+def test_what_an_audit_draws_cannot_be_known_before_it_is_opened(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same plan of the same frame draws other images whenever it is opened."""
+    humble = with_settings(pool.workspace, promotion={"confidence": 0.6}, audit={"reserve": 0.9})
+    draws, plans = [], []
+    monkeypatch.setattr(auditing, "spending", lambda workspace: [])
+    for salt in (None, None, "mine", "mine"):
+        audit(humble, size=SAMPLE)
+        record = begin(humble, salt=salt)
+        rows = frames.frame_rows(humble.catalogue, record.frame_id)
+        _, plan, draw = drawn_again(record, rows)
+        assert draw.image_ids.tolist() == drawn_of(record, humble)
+        draws.append(draw.image_ids.tolist())
+        plans.append(plan.digest)
+        assert len(record.salt or "") == (64 if salt is None else 4)
+        abandon(humble)
+    assert len(set(plans)) == 1
+    assert draws[0] != draws[1]
+    assert draws[2] == draws[3]
+
+
+def test_a_certificate_of_a_chosen_salt_says_so(pool: Pool) -> None:
+    opened(pool.workspace, size=SAMPLE)
+    answer(pool.workspace, pool.says)
+    certificate = certify(pool.workspace).certificate
+    assert certificate is not None
+    (doubt,) = certificate_doubts(certificate)
+    assert "the salt of its draw was chosen" in doubt
+    told = status(pool.workspace).as_json()["certificate"]
+    assert told["doubts"] == [doubt]
+    audit(pool.workspace, size=SAMPLE)
+    begin(pool.workspace)
+    answer(pool.workspace, pool.says)
+    certificate = certify(pool.workspace).certificate
+    assert certificate is not None
+    assert list(certificate_doubts(certificate)) == []
+
+
+def test_a_copy_of_the_catalogue_from_before_an_audit_does_not_give_its_risk_back(
+    pool: Pool, tmp_path: Path
+) -> None:
+    workspace = pool.workspace
+    copy = tmp_path / "copy.sqlite"
+    audit(workspace, size=SAMPLE)
+    workspace.catalogue.backup(copy)
+    opened(workspace, size=SAMPLE)
+    lies = {Label.POSITIVE: Label.NEGATIVE, Label.NEGATIVE: Label.POSITIVE}
+    answer(workspace, lambda one: lies[pool.says(one)])
+    assert certify(workspace).certificate is None
+    path = workspace.catalogue.path
+    workspace.catalogue.close()
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    shutil.copyfile(copy, path)
+    with Catalogue.open(path) as catalogue:
+        again = Workspace(workspace.root, workspace.settings, catalogue)
+        assert audits.list_audits(catalogue) == []
+        (found,) = problems(again)
+        assert "has an audit of" in found
+        assert "0.025 of the confidence" in found
+        # The plan that was kept in the copy counts on risk that is not there any more.
+        with pytest.raises(BusyError, match="What earlier audits spent has changed"):
+            begin(again)
+        planned = audit(again, size=SAMPLE)
+        assert planned.promise.spent == pytest.approx(0.025)
+        assert planned.promise.confidence == pytest.approx(1 - 0.0375)
+
+
+def test_an_audit_that_the_ledger_does_not_have_is_found_and_written_before_it_goes_on(
+    pool: Pool,
+) -> None:
+    opened(pool.workspace, size=SAMPLE)
+    ledger(pool).unlink()  # or killed between the two
+    (found,) = problems(pool.workspace)
+    assert f"Audit 1 is not in {NAME}" in found
+    queue(pool.workspace, "audit")
+    assert len(read_ledger(pool.workspace)) == 1
+    assert problems(pool.workspace) == []
+
+
+def test_a_line_that_was_cut_off_was_never_counted_and_others_may_not_change(pool: Pool) -> None:
+    workspace = with_settings(pool.workspace, promotion={"confidence": 0.7})
+    for salt in ("one", "two"):
+        opened(workspace, size=SAMPLE, salt=salt)
+        abandon(workspace)
+    whole = ledger(pool).read_bytes()
+    first, second = whole.splitlines(keepends=True)
+    ledger(pool).write_bytes(whole + b'{"commitment": "ab')
+    assert len(read_ledger(workspace)) == 2
+    opened(workspace, size=SAMPLE, salt="three")
+    abandon(workspace)
+    assert ledger(pool).read_bytes().startswith(whole)
+    assert len(read_ledger(workspace)) == 3
+    for damaged in (
+        first.replace(b'"risk": 0.15', b'"risk": 0.01') + second,
+        second,
+        first + second.replace(b'"all"', b'"positive"'),
+        first + b"\x00" * 40 + b"\n",
+    ):
+        ledger(pool).write_bytes(damaged)
+        with pytest.raises(DataError, match="damaged or was altered") as refused:
+            audit(workspace, size=SAMPLE)
+        assert "move it away" in refused.value.advice
+        assert any("damaged or was altered" in text for text in problems(workspace))
+    ledger(pool).rename(ledger(pool).with_name("away"))
+    spent = sum(earlier.risk for earlier in spending(workspace))
+    assert spent == pytest.approx(0.15 + 0.075 + 0.0375)
+
+
+def test_a_link_in_the_place_of_the_ledger_is_not_followed(pool: Pool, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere"
+    target.write_text("")
+    ledger(pool).symlink_to(target)
+    with pytest.raises(StorageError, match="the ledger of audits, cannot be used"):
+        audit(pool.workspace, size=SAMPLE)
+    assert target.read_text() == ""
+
+
+def as_before_salts(record: AuditRecord, workspace: Workspace) -> None:
+    """Make an open audit one of an older version: drawn from the seed, mixed, asked at once."""
+    catalogue = workspace.catalogue
+    frame, plan, _ = drawn_again(record, frames.frame_rows(catalogue, record.frame_id))
+    draw = draw_from_seed(frame, plan, seed=record.seed, attempt=record.attempt)
+    with catalogue.write() as connection:
+        connection.execute(sa.text("UPDATE audit SET salt = NULL, asking = NULL"))
+        connection.execute(sa.text("DELETE FROM audit_item"))
+        insert = sa.text(
+            "INSERT INTO audit_item (audit_id, position, image_id, stratum, inclusion_probability)"
+            " VALUES (:audit, :position, :image, :stratum, :chance)"
+        )
+        for position in range(len(draw.ranks)):
+            row = {
+                "audit": record.audit_id,
+                "position": position,
+                "image": int(draw.image_ids[position]),
+                "stratum": int(draw.strata[position]),
+                "chance": float(draw.inclusion_probability[position]),
+            }
+            connection.execute(insert, row)
+
+
+def test_an_open_audit_of_an_older_version_goes_on_and_its_certificate_is_named(
+    pool: Pool,
+) -> None:
+    workspace = pool.workspace
+    # Too small a sample for a rescue, as all were then.
+    record = opened(workspace, size=80, anyway=True).record
+    assert record is not None
+    as_before_salts(record, workspace)
+    assert audits.open_audit(workspace.catalogue) is not None
+    waiting = [row.image_id for row in queue(workspace, "audit")]
+    assert len(waiting) == record.sample  # all strata at once, in one order
+    answer(workspace, pool.says, waiting[:5])
+    resumed = audit(workspace)
+    assert (resumed.record is not None, resumed.waiting) == (True, record.sample - 5)
+    answer(workspace, pool.says)
+    certificate = certify(workspace).certificate
+    assert certificate is not None
+    (closed,) = audits.list_audits(workspace.catalogue)
+    assert closed.state is AuditState.CLOSED
+    (doubt,) = certificate_doubts(certificate)
+    assert "could have been predicted" in doubt
+    found = problems(workspace)
+    assert any(f"Certificate 1 is doubtful: {doubt}" in text for text in found)
+    assert status(workspace).as_json()["certificate"]["doubts"] == [doubt]
+
+
+def test_old_certificates_that_subtracted_labels_from_elsewhere_are_named(pool: Pool) -> None:
+    workspace = pool.workspace
+    record = opened(workspace, size=80, anyway=True).record
+    assert record is not None
+    as_before_salts(record, workspace)
+    answer(workspace, pool.says)
+    assert certify(workspace).certificate is not None
+    with workspace.catalogue.write() as connection:
+        details = json.loads(
+            connection.execute(sa.text("SELECT details FROM certificate")).scalar()
+        )
+        details["wrong"] -= 3
+        for step in details["steps"]:
+            step["refuted"] = 0
+        update = sa.text("UPDATE certificate SET details = :details")
+        connection.execute(update, {"details": json.dumps(details)})
+    (found,) = certificates.list_certificates(workspace.catalogue)
+    assert any("3 labels that came from elsewhere" in doubt for doubt in certificate_doubts(found))
+    assert any("3 labels that came from elsewhere" in text for text in problems(workspace))
