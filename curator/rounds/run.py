@@ -232,7 +232,8 @@ def run_round(
                 inputs.source_names,
                 settings.classes,
             )
-            if graph is not None:
+            # What a class was learned by is doubtful already, and its labels are one cluster.
+            if graph is not None and not warnings:
                 warnings += copies_warnings(inputs.labels, images, graph, settings.classifier)
         holding = any(warning.holds for warning in warnings)
         decisions = decide_pool(

@@ -135,16 +135,16 @@ def test_review_keeps_each_answer(labelled: Path, answer: Review) -> None:
     assert "3 decisions kept" in ended.stdout
     assert "`nonsense` is no answer" in ended.stderr
     labels = labels_of(labelled)
-    assert labels["good"]["review"] == 1
-    assert labels["bad"]["review"] == 1
-    assert labels["unsure"]["review"] == 1
+    assert labels["good"]["calibration"] == 1
+    assert labels["bad"]["calibration"] == 1
+    assert labels["unsure"]["calibration"] == 1
 
 
 def test_review_can_undo(labelled: Path, answer: Review) -> None:
     ended = answer(labelled, "random", text="a\nu\nu\nx\n")
     assert "1 decision kept" in ended.stdout
     assert "nothing of yours to take back" in ended.stderr
-    assert labels_of(labelled)["bad"]["review"] == 1
+    assert labels_of(labelled)["bad"]["calibration"] == 1
     assert "review" not in labels_of(labelled)["good"]
 
 
@@ -185,7 +185,7 @@ def test_reasons_stay_with_the_decision(labelled: Path, answer: Review) -> None:
     everything = (labelled / "all.jsonl", "--label", "bad")
     curator("-q", "-w", labelled, "export", *everything)
     exported = [json.loads(line) for line in (labelled / "all.jsonl").read_text().splitlines()]
-    (reviewed,) = [row["path"] for row in exported if row["origin"] == "review"]
+    (reviewed,) = [row["path"] for row in exported if row["origin"] == "calibration"]
     assert reviewed not in left
     history = curator("-w", labelled, "history", reviewed, "--json").json()
     assert history["events"][-1]["reasons"] == ["too dark", "blurred"]

@@ -81,7 +81,7 @@ def test_a_round_prints_a_table_and_a_verdict(labelled: Path) -> None:
     ]  # fmt: skip
     assert first.split()[0] == "1"
     assert second.split()[0] == "2"
-    assert "uncalibrated for the pool" in " ".join(verdict)
+    assert "unknown for the pool" in " ".join(verdict)
     assert "chosen by held-out labels (classifier.regularization)" in " ".join(verdict)
     curator("-w", labelled, "config", "classifier.regularization=0.5")
     told = curator("-w", labelled, "round", "--dry-run").stdout
