@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from curator.base.actor import current_user
 from curator.base.progress import SILENT, Progress
-from curator.base.vocabulary import Origin, read_origin
+from curator.base.vocabulary import read_origin
 from curator.errors import CuratorError, UsageError
 
 if TYPE_CHECKING:
@@ -161,18 +161,19 @@ class WorkspaceApi:
         )
 
     def label(
-        self, file: str | Path, *, origin: str = Origin.SEED, replace: bool = False
+        self, file: str | Path, *, origin: str | None = None, replace: bool = False
     ) -> LabelReport:
         """Import people's labels from a CSV file, all of them or none.
 
-        `replace` takes back earlier labels that these contradict.
+        `origin` is for files that do not name their queue; without it they are seeds. `replace`
+        takes back earlier labels that these contradict.
         """
         from curator.intake.label import label
 
         return label(
             self._workspace,
             Path(file),
-            origin=read_origin(origin),
+            origin=None if origin is None else read_origin(origin),
             replace=replace,
             actor=current_user(),
         )

@@ -87,16 +87,27 @@ def record_members(
         connection.execute(insert_or_ignore(RandomDrawMember), chunk)
 
 
-def drawn_among(catalogue: Catalogue, image_ids: Sequence[int]) -> set[int]:
-    """Those of the images that some draw has handed out."""
+def newest_draw(catalogue: Catalogue, seed: int) -> int | None:
+    """The newest draw with this seed, which is the one that images come from."""
+    draw = RandomDraw.c
+    with catalogue.read() as connection:
+        newest = sa.select(sa.func.max(draw.id)).where(draw.seed == seed)
+        return connection.execute(newest).scalar_one()
+
+
+def drawn_among(
+    catalogue: Catalogue, image_ids: Sequence[int], draw_id: int | None = None
+) -> set[int]:
+    """Those of the images that this draw, or without one any draw, has handed out."""
     member = RandomDrawMember.c.image_id
+    query = sa.select(member)
+    if draw_id is not None:
+        query = query.where(RandomDrawMember.c.draw_id == draw_id)
     with catalogue.read() as connection:
         return {
             image_id
             for ids in chunked(image_ids, CHUNK)
-            for image_id in connection.execute(
-                sa.select(member).where(within(member, ids))
-            ).scalars()
+            for image_id in connection.execute(query.where(within(member, ids))).scalars()
         }
 
 

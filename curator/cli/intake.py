@@ -14,7 +14,7 @@ import typer
 
 from curator.base.actor import current_user
 from curator.base.text import count, duration, path_text
-from curator.base.vocabulary import read_origin
+from curator.base.vocabulary import Origin, read_origin
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Yes, agreed, flag, named_path
 from curator.cli.output import emit, emit_json, narrate, shown
@@ -167,7 +167,12 @@ def label(
             parser=named_path, metavar="FILE.csv", help="Columns: path or sha256, and label."
         ),
     ],
-    origin: Annotated[PeoplesOrigin, typer.Option(help="Where these labels come from.")] = "seed",
+    origin: Annotated[
+        PeoplesOrigin | None,
+        typer.Option(
+            help="Where labels come from whose file does not say it.", show_default="seed"
+        ),
+    ] = None,
     replace: Annotated[
         bool, flag("--replace", help="Take back earlier labels that these contradict.")
     ] = False,
@@ -177,21 +182,28 @@ def label(
 
     A relative path is looked up from the file's folder, then from the current one. The
     label is one of your two class names or `unsure`; an empty one is passed over.
-    Columns `reasons` (separated by |) and `note` are kept.
+    Columns `reasons` (separated by |) and `note` are kept. A file that `curator queue` wrote
+    says in its column `queue` what it answers: an audit, a random sample, another queue.
 
     Example: curator label seeds.csv
     """
     from curator.intake.label import label as workflow
+    from curator.report.status import status
 
-    with invocation(context).workspace() as workspace:
+    call = invocation(context)
+    named_origin = None if origin is None else read_origin(origin)
+    with call.workspace() as workspace:
         report = workflow(
-            workspace, file, origin=read_origin(origin), replace=replace, actor=current_user()
+            workspace, file, origin=named_origin, replace=replace, actor=current_user()
         )
+        advice = status(workspace).advice() if report.origin is Origin.AUDIT else ""
     if json:
         emit_json(report)
         return
     labels = ", ".join(f"{number:,} {shown(name)}" for name, number in report.labels.items())
     emit(f"Recorded {count(report.recorded, 'label')} from {shown(file)} ({labels}).")
+    if report.queue is not None:
+        emit(f"  {_MEANING[report.origin].format(queue=report.queue)}")
     for number, text in (
         (report.unchanged, "said what stood already"),
         (report.unanswered, "had no label in the file"),
@@ -201,6 +213,17 @@ def label(
             emit(f"  {number:,} {text}")
     if report.conflicts:
         emit(f"  {count(report.conflicts, 'image')} labelled both ways: curator review conflict")
+    if advice:
+        call.say(f"Next: {advice}")
+
+
+_MEANING = {
+    Origin.SEED: "from the queue `{queue}`, as seeds",
+    Origin.REVIEW: "from the queue `{queue}`, as a review",
+    Origin.CALIBRATION: "from the draw `{queue}`: a random sample, which measures the error",
+    Origin.AUDIT: "answers to {queue}",
+}
+"""What the labels of a queue are taken for."""
 
 
 def group(

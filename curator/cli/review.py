@@ -79,8 +79,8 @@ def queue(
 ) -> None:
     """List the images that are worth a look, best first, as CSV for labelling elsewhere.
 
-    Fill in the column `label` and bring it back with `curator label`; so with an export of
-    Label Studio. The queues: diverse
+    Fill in the column `label` and bring it back with `curator label`, which knows from the
+    column `queue` what it is; so with an export of Label Studio. The queues: diverse
     (spread over everything, for the first labels), similar IMAGE (more of a rare class),
     borderline, informative (in proportion to expected error, for seeds before an audit),
     unfamiliar, promoted, random, suspect (labels that the scores contradict), conflict,
@@ -128,6 +128,7 @@ def _as_json(row: QueueRow) -> dict[str, Any]:
         "probability": row.probability,
         "suggestion": row.suggestion,
         "quarantine": row.quarantine or None,
+        "queue": None if row.queue is None else str(row.queue),
     }
 
 

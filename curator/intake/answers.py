@@ -51,7 +51,8 @@ class Answer(NamedTuple):
     """One row: which image, and what was said about it, still as text.
 
     At least one of `sha256` (32 bytes) and `path` is given; where both are, the bytes of
-    the image decide, not its name. An empty `label` is no answer yet.
+    the image decide, not its name. An empty `label` is no answer yet. `queue` is what
+    `curator queue` wrote there.
     """
 
     line: int
@@ -60,6 +61,7 @@ class Answer(NamedTuple):
     label: str
     reasons: tuple[str, ...] = ()
     note: str = ""
+    queue: str = ""
 
     def shown_image(self) -> str:
         """The image for a message."""
@@ -120,8 +122,8 @@ def read_answers(file: Path, *, column: str = "label") -> Iterator[Answer | Prob
     """The rows of a CSV with a header, a column `label`, and a column `path` or `sha256`.
 
     Another `column` may be what is asked for; its cells are the answers' `label`.
-    `reasons` (separated by `|`) and `note` are read where they are there; other columns
-    are ignored. Raises DataError if the file cannot be read as such a CSV at all.
+    `reasons` (separated by `|`), `note` and `queue` are read where they are there; other
+    columns are ignored. Raises DataError if the file cannot be read as such a CSV at all.
     """
     rows = _csv_rows(file, column)
     header = _header(next(rows, None), file, column)
@@ -301,6 +303,7 @@ def _csv_answer(
         label=cell_text(row[column].strip()),
         reasons=tuple(dict.fromkeys(reason.strip() for reason in reasons if reason.strip())),
         note=cell_text(row.get("note", "").strip()),
+        queue=cell_text(row.get("queue", "").strip()),
     )
 
 
@@ -336,6 +339,7 @@ def _task_answer(number: int, task: Mapping[str, Any]) -> Answer | Problem:
         label=labels[0] if labels else "",
         reasons=tuple(texts.get("reasons", [])),
         note=" ".join(texts.get("note", [])),
+        queue=str(data.get("queue") or ""),
     )
 
 

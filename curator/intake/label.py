@@ -26,6 +26,7 @@ import numpy as np
 from curator.audits.answers import answers_to_audit
 from curator.base.values import Decision, Problem
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
+from curator.catalogue.audits import open_audit
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import KnownFile, RecordedFile
 from curator.catalogue.labels import current, record_decisions
@@ -40,6 +41,12 @@ from curator.intake.answers import (
     read_answers,
     with_images,
 )
+from curator.intake.queue_origin import (
+    QueueReference,
+    agreed_origin,
+    read_queue,
+    refuse_other_audit,
+)
 from curator.intake.sources import is_at_or_under, shown
 from curator.settings.sections import ClassesSettings
 from curator.workspace import Workspace
@@ -52,11 +59,14 @@ _PERSONAL = (Method.SINGLE, Method.SHEET, Method.BLIND)
 
 
 def _drawn_at_random(
-    catalogue: Catalogue, decisions: Iterable[tuple[int, Decision]], problems: Problems
+    catalogue: Catalogue,
+    decisions: Iterable[tuple[int, Decision]],
+    problems: Problems,
+    draw_id: int | None,
 ) -> list[tuple[int, Decision]]:
-    """The decisions with their lines; an image that no random draw has handed out is a problem."""
+    """The decisions with their lines; an image that the draw has not handed out is a problem."""
     by_line = list(decisions)
-    drawn = drawn_among(catalogue, [decision.image_id for _, decision in by_line])
+    drawn = drawn_among(catalogue, [decision.image_id for _, decision in by_line], draw_id)
     for line, decision in by_line:
         if decision.image_id not in drawn:
             problems.add(
@@ -74,7 +84,8 @@ class LabelReport:
     `answers` counts rows with a label, `unanswered` those without. `recorded` events are
     new, `unchanged` images had exactly this label already, `retracted` earlier decisions
     gave way to it. `conflicts` of the images stand contradicted now. `labels` is the
-    user's label → images in the file.
+    user's label → images in the file. `queue` is the one that they come from, where the file
+    says so.
     """
 
     file: Path
@@ -85,18 +96,22 @@ class LabelReport:
     retracted: int
     conflicts: int
     labels: dict[str, int]
+    origin: Origin
+    queue: str | None
 
 
 def label(
     workspace: Workspace,
     file: Path,
     *,
-    origin: Origin = Origin.SEED,
+    origin: Origin | None = None,
     replace: bool = False,
     actor: str,
 ) -> LabelReport:
     """Record the labels in a CSV file, or in a JSON export of Label Studio.
 
+    Their origin follows from the queue that the file names (`queue_origin`); of a file that
+    names none it is `origin`, or seeds. Raises UsageError if the two contradict each other.
     With `replace`, earlier human labels of these images that say otherwise are taken
     back, so that the file settles them; without it, imports that contradict each other
     make a conflict. Raises DataError, and records nothing, if any row cannot be used.
@@ -107,11 +122,15 @@ def label(
     content = _FileOfLabels(classes)
     for row, image_id in with_images(workspace.catalogue, rows, file):
         content.take(row, image_id)
+    problems, queue = content.problems, content.queue
+    origin = agreed_origin(queue, origin)
     decisions = content.decisions(origin)
-    problems = content.problems
     if origin is Origin.CALIBRATION:
-        decisions = iter(_drawn_at_random(workspace.catalogue, decisions, problems))
+        draw_id = None if queue is None else queue.number
+        decisions = iter(_drawn_at_random(workspace.catalogue, decisions, problems, draw_id))
     if origin is Origin.AUDIT:
+        record = open_audit(workspace.catalogue)
+        refuse_other_audit(queue, None if record is None else record.audit_id)
         by_line, audit_problems = answers_to_audit(
             workspace.catalogue, classes, decisions, replace=replace
         )
@@ -147,6 +166,8 @@ def label(
         retracted=recorded.retracted,
         conflicts=recorded.conflicts,
         labels=dict(sorted((classes.name_of(label), number) for label, number in labels.items())),
+        origin=origin,
+        queue=None if queue is None else str(queue),
     )
 
 
@@ -164,6 +185,8 @@ class _FileOfLabels:
         self.answers = 0
         self.unanswered = 0
         self.rows = 0
+        self.queue: QueueReference | None = None
+        self._queue_cell: Answer | None = None
         self._classes = classes
         # By image id: the line of its first answer (0: none yet), and the label there.
         self._lines = array("q", [0])
@@ -182,6 +205,7 @@ class _FileOfLabels:
             return
         self.rows += 1
         self.answers += 1
+        self._take_queue(row)
         label = self._label(row)
         if image_id is None:
             self.problems.add(row.line, row.unknown_image())
@@ -190,6 +214,22 @@ class _FileOfLabels:
                 self.problems.add(row.line, text)
         if image_id is not None and label is not None:
             self._decide(row, image_id, label)
+
+    def _take_queue(self, row: Answer) -> None:
+        """All answers come from one queue; those without a word about it from none."""
+        first = self._queue_cell
+        if first is None:
+            self._queue_cell = row
+            self.queue = read_queue(row.queue)
+            if row.queue and self.queue is None:
+                text = f"there is no queue `{printable(row.queue)}`; rename a column of your own"
+                self.problems.add(row.line, text)
+        elif row.queue != first.queue:
+            text = (
+                f"the column `queue` says `{printable(row.queue)}` here and"
+                f" `{printable(first.queue)}` in line {first.line}; import each by itself"
+            )
+            self.problems.add(row.line, text)
 
     def _label(self, row: Answer) -> Label | None:
         label = self._label_of_word.get(row.label)

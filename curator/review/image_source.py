@@ -19,12 +19,11 @@ from curator.catalogue.files import end_quarantine, quarantine_images
 from curator.catalogue.queues import BaseQueue, BrowseQuery, QueueFilter
 from curator.catalogue.sources import find_source
 from curator.errors import UsageError
+from curator.intake.queue_origin import BLIND_ORIGINS, FORMER_NAMES
 from curator.review.cards import ImageCard
 from curator.review.filter import WHOLE, QueueView
 from curator.review.queues import (
-    BLIND_ORIGINS,
     BORDERLINE_MIX,
-    FORMER_NAMES,
     QUEUES,
     QueueRequest,
     borderline,

@@ -26,8 +26,11 @@ LABEL, REASONS, NOTE, IMAGE = "label", "reasons", "note", "image"
 
 UNSURE = "unsure"
 
-_EXTRA = ("quarantine", "labelled")
-"""Columns that are there where a row has something to say in them."""
+_EXTRA = ("quarantine", "labelled", "queue")
+"""Columns that are there where a row has something to say in them.
+
+`label` reads the origin of the labels from the last one (`intake.queue_origin`).
+"""
 
 
 def queue_csv(rows: Sequence[QueueRow], *, relative_to: Path | None = None) -> str:
@@ -40,7 +43,7 @@ def queue_csv(rows: Sequence[QueueRow], *, relative_to: Path | None = None) -> s
         path = path_text(relative_path(row.path, folder))
         hinted = [getattr(row, name) for name in hints]
         cells = [path, row.sha256.hex(), *hinted, None]
-        cells += [getattr(row, name) for name in extra]
+        cells += [str(getattr(row, name) or "") for name in extra]
         lines.append([csv_cell(cell) for cell in cells])
     return "".join(",".join(line) + "\n" for line in lines)
 
@@ -90,6 +93,8 @@ def _task(row: QueueRow, served_path: bytes) -> dict[str, Any]:
     task: dict[str, Any] = {
         "data": {IMAGE: link, "path": path_text(row.path), "sha256": row.sha256.hex()},
     }
+    if row.queue:
+        task["data"]["queue"] = str(row.queue)
     if row.suggestion:
         choice = {
             "from_name": LABEL,

@@ -23,8 +23,10 @@ from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details, unread_files
 from curator.catalogue.pool import has_scores, pool_chunks
 from curator.catalogue.queues import NO_FILTER, QueueFilter
+from curator.catalogue.random_draws import newest_draw
 from curator.encoding.stored_rows import StoredRows, current_features
 from curator.errors import DataError, UsageError
+from curator.intake.queue_origin import FORMER_NAMES, QueueReference
 from curator.review.cards import suggestion_for
 from curator.review.selection import SAMPLE_LIMIT, farthest, nearest, random_sample, spread
 from curator.settings.sections import ClassesSettings
@@ -44,12 +46,6 @@ QUEUES: dict[str, str] = {
     "quarantine": "cannot be used",
 }
 """The queues and what each is for, in the order in which they are offered."""
-
-FORMER_NAMES = {"calibration": "random"}
-"""Names that queues had in earlier versions, and their names now."""
-
-BLIND_ORIGINS = {"random": Origin.CALIBRATION, "audit": Origin.AUDIT}
-"""Queues that are labelled blind, and the origin of their answers."""
 
 USUAL_SIZE = 100
 """Images of a queue when nobody says how many; an audit is always handed out whole."""
@@ -75,7 +71,7 @@ class QueueRow:
     `suggestion` is the user's name of the class that curator leans to, or empty;
     `quarantine` the reason code of an image that cannot be used, or empty; `labelled` the
     user's name of the class that a person gave, or empty. A `blind` row says none
-    of these.
+    of these. `queue` is what it was handed out for, None outside of a queue.
     """
 
     image_id: int
@@ -85,7 +81,12 @@ class QueueRow:
     suggestion: str
     quarantine: str = ""
     labelled: str = ""
-    blind: bool = False
+    queue: QueueReference | None = None
+
+    @property
+    def blind(self) -> bool:
+        """Whether it belongs to a sample that is labelled blind."""
+        return self.queue is not None and self.queue.blind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,12 +126,22 @@ def queue(
         like=like,
         progress=progress,
     )
-    rows = queue_rows(workspace, choose(name, request), blind=name in BLIND_ORIGINS)
+    image_ids = choose(name, request)
+    reference = QueueReference(name, _sample_number(name, request))
+    rows = queue_rows(workspace, image_ids, queue=reference)
     if name == "quarantine":
         rows += _unread(request, request.size)
         # Files that are no images may be many: what should be looked at comes before them.
         rows.sort(key=lambda row: row.quarantine == Quarantine.NOT_AN_IMAGE)
     return rows[: request.size]
+
+
+def _sample_number(name: str, request: QueueRequest) -> int | None:
+    """The draw or the audit that the images of a blind sample belong to."""
+    if name == "random":
+        return newest_draw(request.workspace.catalogue, request.seed)
+    record = audits.open_audit(request.workspace.catalogue) if name == "audit" else None
+    return None if record is None else record.audit_id
 
 
 def choose(name: str, request: QueueRequest) -> list[int]:
@@ -150,7 +161,7 @@ def refuse_while_audited(workspace: Workspace, name: str) -> None:
 
 
 def queue_rows(
-    workspace: Workspace, image_ids: Sequence[int], *, blind: bool = False
+    workspace: Workspace, image_ids: Sequence[int], *, queue: QueueReference | None = None
 ) -> list[QueueRow]:
     """What a person is shown of these images, in the order given."""
     rows: list[QueueRow] = []
@@ -158,7 +169,7 @@ def queue_rows(
         part = image_ids[start : start + _DETAILS]
         details = image_details(workspace.catalogue, part)
         images = [details[image_id] for image_id in part if image_id in details]
-        rows += [_row(image, workspace.settings.classes, blind=blind) for image in images]
+        rows += [_row(image, workspace.settings.classes, queue=queue) for image in images]
     return rows
 
 
@@ -357,8 +368,10 @@ def _sample(request: QueueRequest, features: StoredRows, limit: int, belongs: Be
     return random_sample(chunks, limit, request.seed)
 
 
-def _row(image: ImageDetails, classes: ClassesSettings, *, blind: bool) -> QueueRow:
-    leaning = suggestion_for(image)
+def _row(
+    image: ImageDetails, classes: ClassesSettings, *, queue: QueueReference | None
+) -> QueueRow:
+    leaning, blind = suggestion_for(image), queue is not None and queue.blind
     return QueueRow(
         image_id=image.image_id,
         path=image.locations[0].path if image.locations else b"",
@@ -367,7 +380,7 @@ def _row(image: ImageDetails, classes: ClassesSettings, *, blind: bool) -> Queue
         suggestion="" if blind or leaning is None else classes.name_of(leaning),
         quarantine=str(image.quarantine or ""),
         labelled="" if blind else _labelled(image, classes),
-        blind=blind,
+        queue=queue,
     )
 
 
@@ -382,6 +395,7 @@ def _unread(request: QueueRequest, size: int) -> list[QueueRow]:
             probability=None,
             suggestion="",
             quarantine=str(reason),
+            queue=QueueReference("quarantine"),
         )
         for path, reason in files
     ]

@@ -51,7 +51,7 @@ def test_the_queue_is_the_whole_draw_and_says_nothing_else(pool: Pool) -> None:
     assert len(rows) == 40
     assert all(row.probability is None and not row.suggestion for row in rows)
     header, *_ = csv.reader(queue_csv(rows).splitlines())
-    assert header == ["path", "sha256", "label"]
+    assert header == ["path", "sha256", "label", "queue"]
     assert len(queue(pool.workspace, "audit", size=7)) == 7
 
 
@@ -59,7 +59,7 @@ def test_a_random_sample_is_blind_as_csv_too(pool: Pool) -> None:
     abandon(pool.workspace)
     rows = queue(pool.workspace, "random", size=20)
     assert len(rows) == 20
-    assert queue_csv(rows).splitlines()[0] == "path,sha256,label"
+    assert queue_csv(rows).splitlines()[0] == "path,sha256,label,queue"
 
 
 def test_answers_come_back_whole_and_can_be_repeated(pool: Pool) -> None:

@@ -38,7 +38,7 @@ def filled_in(pool: Pool, file: Path, *, lies: bool = False) -> Path:
 
     with file.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["path", "sha256", "label"]
+    assert list(rows[0]) == ["path", "sha256", "label", "queue"]
     paths = [row["path"].encode() for row in rows]
     ids = find_by_paths(pool.workspace.catalogue, paths)
     answered = file.with_name("answered.csv")

@@ -66,14 +66,15 @@ def test_queue_prints_csv_that_comes_back_through_label(labelled: Path, tmp_path
     listed = curator("-q", "-w", labelled, "queue", "random", "--size", "5")
     rows = list(csv.DictReader(io.StringIO(listed.stdout)))
     assert len(rows) == 5
-    assert list(rows[0]) == ["path", "sha256", "label"]
+    assert list(rows[0]) == ["path", "sha256", "label", "queue"]
     for row in rows:
         row["label"] = Path(row["path"]).parent.name
     with (tmp_path / "answered.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    curator("-w", labelled, "label", tmp_path / "answered.csv", "--origin", "random")
+    said = curator("-w", labelled, "label", tmp_path / "answered.csv")
+    assert "random 1" in said.stdout and "a random sample" in said.stdout
     assert sum(origins.get("calibration", 0) for origins in labels_of(labelled).values()) == 5
 
 

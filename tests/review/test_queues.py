@@ -156,8 +156,8 @@ def test_conflict_and_quarantine(pool: Workspace, ids: list[int]) -> None:
     (row,) = queue(pool, "quarantine", size=5)
     assert (row.image_id, row.quarantine) == (ids[5], "truncated")
     text = queue_csv([row])
-    assert text.splitlines()[0].endswith(",label,quarantine")
-    assert text.splitlines()[1].endswith(",,truncated")
+    assert text.splitlines()[0].endswith(",label,quarantine,queue")
+    assert text.splitlines()[1].endswith(",,truncated,quarantine")
     assert ids[5] not in [row.image_id for row in queue(pool, "diverse", size=60)]
 
 
