@@ -92,7 +92,6 @@ def some_files(first: int, last: int) -> list[InspectedFile]:
                 format="JPEG",
                 mode="RGB",
                 perceptual_hash=int.from_bytes(digest[8:16], "big"),
-                signature=digest * 8,
             )
         )
     return found
@@ -116,7 +115,6 @@ def _catalogue_files(folder: Path, rows: int) -> tuple[float, ...]:
 
 _BARE = (
     "CREATE TABLE image (id INTEGER PRIMARY KEY, sha256 BLOB UNIQUE, size, width, height, hash)",
-    "CREATE TABLE signature (image_id INTEGER PRIMARY KEY, signature BLOB)",
     "CREATE TABLE location (id INTEGER PRIMARY KEY, path BLOB UNIQUE, size, mtime, image_id)",
     "CREATE TABLE state (image_id INTEGER PRIMARY KEY, usable, label, unit_key)",
 )
@@ -143,7 +141,6 @@ def _bare_inserts(folder: Path, rows: int) -> tuple[float, ...]:
 
 _BARE_ROWS: dict[str, Callable[[int, InspectedFile], tuple[object, ...]]] = {
     "image": lambda i, f: (i, f.sha256, f.stamp.size, f.width, f.height, i),
-    "signature": lambda i, f: (i, f.signature),
     "location": lambda i, f: (i, f.stamp.path, f.stamp.size, f.stamp.mtime_ns, i),
     "state": lambda i, _: (i, 1, None, i),
 }

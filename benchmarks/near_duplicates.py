@@ -28,9 +28,10 @@ from PIL import Image, ImageDraw, ImageEnhance
 from sklearn.datasets import load_sample_images
 
 from benchmarks.report import machine
+from curator.intake.inspection import encode_preview
 from curator.intake.likeness import perceptual_hash, shrunk_for_comparing, signature
 from curator.intake.near_duplicates import NearGroup, find_groups
-from curator.settings.sections import DuplicatesSettings
+from curator.settings.sections import DuplicatesSettings, IngestSettings
 from tests.support import fashion
 
 Picture = Image.Image
@@ -51,12 +52,16 @@ class Described:
     @classmethod
     def of(cls, pictures: Iterable[Picture]) -> Described:
         """Hash, pHash and signature of each picture; the number makes contents distinct."""
+        ingest = IngestSettings()
         digests, hashes, signatures = [], [], []
         for number, picture in enumerate(pictures):
             content = number.to_bytes(8, "big") + picture.tobytes()
             digests.append(hashlib.sha256(content).digest())
             hashes.append(perceptual_hash(shrunk_for_comparing(picture)))
-            signatures.append(signature(picture))
+            # As `add` stores it and a pass over all images reads it.
+            preview = encode_preview(picture, ingest.preview_size, ingest.preview_quality)
+            assert preview is not None
+            signatures.append(signature(Image.open(BytesIO(preview)).convert("RGB")))
         return cls(
             sha256=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
             hashes=np.array(hashes, np.uint64),
@@ -66,7 +71,7 @@ class Described:
     def groups(self) -> list[NearGroup]:
         """The groups that `add` makes; larger ones than allowed are dissolved."""
         duplicates = DuplicatesSettings()
-        groups = find_groups(self.sha256, self.hashes, self.signatures, duplicates)
+        groups = find_groups(self.sha256, self.hashes, self.signatures.__getitem__, duplicates)
         return [group for group in groups if len(group.members) <= duplicates.largest_group]
 
 

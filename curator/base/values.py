@@ -26,9 +26,8 @@ class InspectedFile:
 
     `sha256` is None only when the bytes could not be read (`unreadable`, `vanished`,
     `changing`). Width and height are those after EXIF orientation, in pixels.
-    `perceptual_hash` is an unsigned 64-bit integer, `signature` the small grey picture
-    that confirms near-duplicates, `preview` an encoded JPEG or None when previews are
-    off or the image is unusable.
+    `perceptual_hash` is an unsigned 64-bit integer, `preview` an encoded JPEG or None when
+    previews are off or the image is unusable.
     """
 
     stamp: FileStamp
@@ -38,7 +37,6 @@ class InspectedFile:
     format: str | None = None
     mode: str | None = None
     perceptual_hash: int | None = None
-    signature: bytes | None = None
     preview: bytes | None = None
     quarantine: Quarantine | None = None
     detail: str = ""

@@ -31,7 +31,7 @@ from curator.errors import (
     StorageError,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest schema revision; `db/versions` ends with it."""
 _UNEXPECTED = (
     ArithmeticError,

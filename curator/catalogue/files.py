@@ -29,7 +29,7 @@ from curator.catalogue.bulk import (
     within,
 )
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.models import Image, ImageSignature, ImageState, Location, Preview
+from curator.catalogue.models import Image, ImageState, Location, Preview
 from curator.catalogue.sqlite import insert_or_update
 
 CURRENT = sa.text("location.state <> 'changed'")
@@ -383,13 +383,6 @@ def _record_images(
         ]
         connection.execute(sa.insert(ImageState), states)
     seen_anew = new | freed
-    signatures = [
-        {"image_id": ids[digest], "signature": file.signature}
-        for digest, file in seen_anew.items()
-        if file.signature is not None
-    ]
-    if signatures:
-        connection.execute(insert_or_update(ImageSignature, "image_id", ["signature"]), signatures)
     _store_previews(
         connection,
         {ids[digest]: previews[digest] for digest in seen_anew if digest in previews},

@@ -41,14 +41,12 @@ from curator.catalogue.models import (
     Block,
     Head,
     Image,
-    ImageSignature,
     ImageState,
     Location,
     ScoreRow,
     Source,
 )
 from curator.catalogue.pool import IS_USABLE, id_ranges
-from curator.catalogue.sqlite import insert_or_update
 from curator.errors import DataError
 
 _FORMS: tuple[Literal["NFC"], Literal["NFD"]] = ("NFC", "NFD")
@@ -512,25 +510,6 @@ def hash_chunks(catalogue: Catalogue, *, size: int = 50_000) -> Iterator[HashChu
             last = ids[-1]
         if len(rows) < size:
             return
-
-
-def signatures(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, bytes]:
-    """The small grey pictures of these images, where there are any."""
-    query = sa.select(ImageSignature.c.image_id, ImageSignature.c.signature)
-    small_pictures: dict[int, bytes] = {}
-    with catalogue.read() as connection:
-        for ids in chunked(image_ids, CHUNK):
-            in_chunk = query.where(within(ImageSignature.c.image_id, ids))
-            small_pictures.update(connection.execute(in_chunk).all())
-    return small_pictures
-
-
-def store_signatures(catalogue: Catalogue, new: Mapping[int, bytes]) -> None:
-    """Replace the signatures of these images: image id → signature."""
-    if new:
-        rows = [{"image_id": i, "signature": content} for i, content in new.items()]
-        with catalogue.write() as connection:
-            connection.execute(insert_or_update(ImageSignature, "image_id", ["signature"]), rows)
 
 
 def small_side_quantile(catalogue: Catalogue, *, share: float = 0.5) -> int | None:

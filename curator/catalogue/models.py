@@ -192,20 +192,6 @@ Location = Table(
 )
 
 
-class ImageSignatureColumns(TypedColumns):
-    """The small grey picture that confirms or refutes a near-duplicate."""
-
-    image_id: Named[int] = Column(Key, ForeignKey("image.id"), primary_key=True)
-    signature: Named[bytes] = Column(LargeBinary)
-
-
-ImageSignature = Table(
-    "image_signature",
-    METADATA,
-    ImageSignatureColumns,
-)
-
-
 class PreviewColumns(TypedColumns):
     """Where an image's stored preview lies: pack file, offset, length, and the digest of its bytes.
 

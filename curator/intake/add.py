@@ -70,8 +70,8 @@ CHUNK_FILES = 512
 CHUNK_SECONDS = 2.0
 """A chunk is recorded when it has this many files, or when this much time has passed."""
 
-CATALOGUE_BYTES = 5_300
-"""What an image takes in the catalogue with its indexes and its signature, about."""
+CATALOGUE_BYTES = 1_250
+"""What an image takes in the catalogue with its indexes, about."""
 
 SAMPLE_FILES = 10
 SAMPLE_SECONDS = 10.0

@@ -35,7 +35,6 @@ from curator.intake.likeness import (
     compared_side,
     perceptual_hash,
     shrunk_for_comparing,
-    signature,
 )
 from curator.settings.sections import IngestSettings
 
@@ -79,7 +78,6 @@ def _decode(
         format=whole.format,
         mode=whole.mode,
         perceptual_hash=perceptual_hash(shrunk_for_comparing(whole.pixels)),
-        signature=signature(whole.pixels),
         preview=encode_preview(whole.pixels, ingest.preview_size, ingest.preview_quality),
     )
 

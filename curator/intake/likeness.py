@@ -27,7 +27,7 @@ OUTLINE_STEPS = 32
 """Values of an outline per standard deviation."""
 GREY_BYTES, COLOUR_BYTES = SIDE * SIDE, 2 * COLOUR_SIDE * COLOUR_SIDE
 SIGNATURE_BYTES = GREY_BYTES + COLOUR_BYTES
-"""4,050 bytes: a signature just fits on a page of the database."""
+"""4,050 bytes."""
 
 FLAT_CONTRAST = 2.0
 """Grey levels of standard deviation below which a picture counts as flat."""

@@ -11,10 +11,8 @@ them. Groups are computed again from the whole set whenever it changed.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -27,30 +25,13 @@ from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import GroupKind
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.groups import GroupRecord, current_grouping, replace_grouping
-from curator.catalogue.images import (
-    ImageDetails,
-    hash_chunks,
-    image_chunks,
-    image_details,
-    signatures,
-    store_signatures,
-)
-from curator.imaging.opening import decode_whole, read_file
-from curator.imaging.problems import ImageProblem
-from curator.intake.likeness import (
-    OUTLINE_SIDE,
-    OUTLINE_STEPS,
-    SIGNATURE_BYTES,
-    compared_side,
-    near,
-    outlines,
-    signature,
-)
-from curator.intake.parallel import ordered_map
+from curator.catalogue.images import hash_chunks, image_chunks
+from curator.intake.likeness import OUTLINE_SIDE, OUTLINE_STEPS, near, outlines
+from curator.intake.signatures import Signatures
 from curator.settings.sections import DuplicatesSettings
-from curator.workspace import STATE_FOLDER, Workspace
+from curator.workspace import Workspace
 
-ALGORITHM = "phash64-local40-leaders-2"
+ALGORITHM = "phash64-previews60-leaders-3"
 """Changes whenever the same pictures would be grouped otherwise."""
 
 SAME_HASH_LIMIT = 256
@@ -71,9 +52,11 @@ OUTLINE_TOLERANCE = 0.35
 _CHUNK = 1024
 _MOST_FOUND = 2_000_000
 _PAIRS_AT_ONCE = 100_000
-_SIGNATURES_AT_ONCE = 10_000
+_OUTLINES_AT_ONCE = 10_000
 
 Advance = Callable[[int], None]
+SignatureSource = Callable[[IntArray], NDArray[np.uint8]]
+"""Signatures (n, 4050) of pictures at these positions; zeros for one that nothing is left of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,24 +84,20 @@ class _Pairs:
 def find_groups(
     sha256: NDArray[np.uint8],
     hashes: NDArray[np.uint64],
-    signatures: NDArray[np.uint8],
+    signatures: SignatureSource,
     duplicates: DuplicatesSettings,
     *,
     advance: Advance = lambda count: None,
 ) -> list[NearGroup]:
     """All groups of two or more near-duplicates, by the SHA-256 of their representatives.
 
-    `sha256` has shape (n, 32), `hashes` (n,), `signatures` (n, 4050) and may be a memory
-    map; SHA-256s are distinct. `advance` gets the number of pictures that were dealt with.
+    `sha256` has shape (n, 32) without repetitions, `hashes` (n,). `signatures` is asked only for
+    pictures that the hashes propose. `advance` gets the number of pictures that were dealt with.
     """
     words = np.ascontiguousarray(sha256).view(">u8")
     order = np.lexsort(words.T[::-1])
-    shapes = np.empty((len(order), OUTLINE_SIDE * OUTLINE_SIDE), np.int8)
-    for start in range(0, len(order), _SIGNATURES_AT_ONCE):
-        rows = order[start : start + _SIGNATURES_AT_ONCE]
-        shapes[start : start + _SIGNATURES_AT_ONCE] = outlines(signatures[rows])
     index = _Index(duplicates.hash_radius)
-    ranked = _Ranked(hashes[order], signatures, shapes, order, duplicates, index)
+    ranked = _Ranked(hashes[order], signatures, order, duplicates, index)
     leads = _choose_representatives(ranked, advance)
     pairs = _attach(ranked, np.flatnonzero(~leads))
     return list(_groups(pairs, order))
@@ -172,16 +151,34 @@ class _Index:
             step = int(np.clip(_MOST_FOUND / per_hash, 1, _CHUNK))
 
 
-@dataclass(frozen=True, slots=True)
 class _Ranked:
     """The pictures in the order of SHA-256, and how they are compared."""
 
-    hashes: NDArray[np.uint64]
-    signatures: NDArray[np.uint8]
-    outlines: NDArray[np.int8]
-    order: IntArray
-    duplicates: DuplicatesSettings
-    index: _Index
+    def __init__(
+        self,
+        hashes: NDArray[np.uint64],
+        signatures: SignatureSource,
+        order: IntArray,
+        duplicates: DuplicatesSettings,
+        index: _Index,
+    ) -> None:
+        self.hashes, self.order = hashes, order
+        self.duplicates, self.index = duplicates, index
+        self._signatures = signatures
+        # Rows are filled in when a picture is first proposed; pages of others take no memory.
+        self._outlines = np.zeros((len(order), OUTLINE_SIDE * OUTLINE_SIDE), np.int8)
+        self._outlined: BoolArray = np.zeros(len(order), np.bool_)
+        self._lost: BoolArray = np.zeros(len(order), np.bool_)
+
+    def outline(self, positions: IntArray) -> None:
+        """Look at these pictures coarsely, as far as that has not been done."""
+        new = np.unique(positions[~self._outlined[positions]])
+        for start in range(0, len(new), _OUTLINES_AT_ONCE):
+            rows = new[start : start + _OUTLINES_AT_ONCE]
+            signatures = self._signatures(self.order[rows])
+            self._outlines[rows] = outlines(signatures)
+            self._lost[rows] = ~signatures.any(axis=1)
+            self._outlined[rows] = True
 
     def confirm(self, picture: IntArray, other: IntArray) -> _Pairs:
         """Those of the proposed pairs whose signatures are near.
@@ -193,8 +190,8 @@ class _Ranked:
         differences: list[NDArray[np.float32]] = []
         for start in range(0, len(picture), _PAIRS_AT_ONCE):
             chunk = slice(start, start + _PAIRS_AT_ONCE)
-            left = self.signatures[self.order[picture[chunk]]]
-            right = self.signatures[self.order[other[chunk]]]
+            left = self._signatures(self.order[picture[chunk]])
+            right = self._signatures(self.order[other[chunk]])
             are_near, difference = near(left, right, self.duplicates)
             rows.append(start + np.flatnonzero(are_near))
             differences.append(difference[are_near])
@@ -204,11 +201,16 @@ class _Ranked:
         return _Pairs(picture[confirmed], other[confirmed], np.concatenate(differences))
 
     def _most_alike(self, picture: IntArray, other: IntArray) -> tuple[IntArray, IntArray]:
+        self.outline(picture)
+        self.outline(other)
+        # An image of which no file and no preview is left is compared with nothing.
+        there = ~(self._lost[picture] | self._lost[other])
+        picture, other = picture[there], other[there]
         squares = np.empty(len(picture), np.int64)
         for start in range(0, len(picture), _PAIRS_AT_ONCE):
             chunk = slice(start, start + _PAIRS_AT_ONCE)
-            steps = self.outlines[picture[chunk]].astype(np.int16)
-            steps -= self.outlines[other[chunk]]
+            steps = self._outlines[picture[chunk]].astype(np.int16)
+            steps -= self._outlines[other[chunk]]
             squares[chunk] = np.einsum("ij,ij->i", steps, steps, dtype=np.int64)
         limit = (OUTLINE_TOLERANCE * OUTLINE_STEPS * OUTLINE_SIDE) ** 2
         rows = np.flatnonzero(squares <= limit)
@@ -245,6 +247,7 @@ def _choose_within(ranked: _Ranked, positions: IntArray, leads: BoolArray) -> No
     hashes = ranked.hashes[positions]
     differing_bits = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
     later, earlier = np.nonzero(np.tril(differing_bits <= ranked.index.radius, k=-1))
+    ranked.outline(positions[np.union1d(later, earlier)])
     edges = np.searchsorted(later, np.arange(0, len(positions) + NEAREST_LIMIT, NEAREST_LIMIT))
     for start, end in pairwise(edges.tolist()):
         proposed = leads[positions[earlier[start:end]]]
@@ -308,8 +311,7 @@ class RegroupReport:
 def regroup(workspace: Workspace, *, progress: Progress = SILENT) -> RegroupReport:
     """Bring the groups of near-duplicates up to date; quick if they are.
 
-    They follow from the usable images and the settings `duplicates.*` alone. Signatures that an
-    older version made are made again from the files.
+    They follow from the usable images and the settings `duplicates.*` alone.
     """
     catalogue, settings = workspace.catalogue, workspace.settings
     inputs = _inputs(catalogue, settings.duplicates)
@@ -358,19 +360,11 @@ def _find(workspace: Workspace, progress: Progress) -> tuple[list[GroupRecord], 
     image_ids = np.concatenate([chunk.image_ids for chunk in chunks])
     sha256 = np.concatenate([chunk.sha256 for chunk in chunks])
     hashes = np.concatenate([chunk.hashes for chunk in chunks])
-    shape = (len(image_ids), SIGNATURE_BYTES)
-    with tempfile.TemporaryFile(dir=workspace.root / STATE_FOLDER) as scratch:
-        pictures = np.memmap(scratch, dtype=np.uint8, mode="w+", shape=shape)
-        signed = _load_signatures(workspace, image_ids, pictures, progress)
-        with progress.stage("near-duplicates", total=len(image_ids)) as stage:
-            groups = find_groups(
-                sha256[signed],
-                hashes[signed],
-                pictures if signed.all() else pictures[signed],
-                duplicates,
-                advance=stage.advance,
-            )
-    image_ids, sha256 = image_ids[signed], sha256[signed]
+    with (
+        Signatures(workspace, image_ids) as signatures,
+        progress.stage("near-duplicates", total=len(image_ids)) as stage,
+    ):
+        groups = find_groups(sha256, hashes, signatures, duplicates, advance=stage.advance)
     records = [
         GroupRecord(
             name=sha256[group.representative].tobytes().hex()[:16],
@@ -383,55 +377,3 @@ def _find(workspace: Workspace, progress: Progress) -> tuple[list[GroupRecord], 
     ]
     too_large = (len(g.members) for g in groups if len(g.members) > duplicates.largest_group)
     return records, sum(too_large)
-
-
-def _load_signatures(
-    workspace: Workspace, image_ids: IntArray, pictures: NDArray[np.uint8], progress: Progress
-) -> BoolArray:
-    """Fill in the signatures row by row; which images have one.
-
-    Those that are missing, or of the form of an older version, are made from the images' files.
-    An image whose files are gone is compared with nothing.
-    """
-    signed = np.zeros(len(image_ids), np.bool_)
-
-    def fill(rows: IntArray, stored: Mapping[int, bytes]) -> None:
-        for row, image_id in zip(rows.tolist(), image_ids[rows].tolist(), strict=True):
-            content = stored.get(image_id, b"")
-            if len(content) == SIGNATURE_BYTES:
-                pictures[row] = np.frombuffer(content, np.uint8)
-                signed[row] = True
-
-    for start in range(0, len(image_ids), _SIGNATURES_AT_ONCE):
-        rows = np.arange(start, min(start + _SIGNATURES_AT_ONCE, len(image_ids)))
-        fill(rows, signatures(workspace.catalogue, image_ids[rows].tolist()))
-    unsigned = np.flatnonzero(~signed)
-    if len(unsigned):
-        with progress.stage("compare images", total=len(unsigned)) as stage:
-            for start in range(0, len(unsigned), _CHUNK):
-                rows = unsigned[start : start + _CHUNK]
-                fill(rows, _renewed_signatures(workspace, image_ids[rows].tolist()))
-                stage.advance(len(rows))
-    return signed
-
-
-def _renewed_signatures(workspace: Workspace, image_ids: list[int]) -> dict[int, bytes]:
-    """Make and store the signatures of these images, as far as their files are there."""
-    ingest = workspace.settings.ingest
-
-    def sign(image: ImageDetails) -> tuple[int, bytes]:
-        for location in image.locations:
-            try:
-                content = read_file(location.path, ingest.max_bytes)
-                if hashlib.sha256(content).digest() == image.sha256:
-                    whole = decode_whole(content, ingest, cover=compared_side(ingest))
-                    return image.image_id, signature(whole.pixels)
-            except ImageProblem:
-                continue
-        return image.image_id, b""
-
-    details = image_details(workspace.catalogue, image_ids)
-    workers = workspace.settings.runtime.workers or os.cpu_count() or 1
-    renewed = {i: content for i, content in ordered_map(sign, details.values(), workers) if content}
-    store_signatures(workspace.catalogue, renewed)
-    return renewed

@@ -34,7 +34,6 @@ def inspected(
         format="PNG",
         mode="RGB",
         perceptual_hash=int.from_bytes(digest[8:16], "big") if usable else None,
-        signature=digest[:16] if usable else None,
         quarantine=quarantine,
         detail="" if usable else "made so",
     )

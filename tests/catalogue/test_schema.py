@@ -74,6 +74,22 @@ def test_digests_come_to_rows_and_previews_of_before(tmp_path: Path) -> None:
         assert preview_places(catalogue, [image_id]) == {image_id: place}
 
 
+def test_signatures_of_before_are_dropped_and_the_rest_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.sqlite"
+    with Catalogue.create(
+        path, schema=Schema(revision="0005", folder=resource_folder("db"))
+    ) as old:
+        image_ids = add_images(old, 3)
+        say(old, image_ids[0], "positive")
+        with old.write() as connection:
+            connection.exec_driver_sql("INSERT INTO image_signature VALUES (1, zeroblob(4050))")
+    with Catalogue.open(path) as catalogue, catalogue.read() as connection:
+        tables = connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all()
+        assert "image_signature" not in tables
+        labels = "SELECT image_id, standing FROM image_state WHERE standing IS NOT NULL"
+        assert connection.exec_driver_sql(labels).all() == [(image_ids[0], "positive")]
+
+
 def test_rows_keep_their_digests_until_they_are_forgotten(catalogue: Catalogue) -> None:
     ids = np.array(add_images(catalogue, 2_500))
     record = feature_set(catalogue, fingerprint="ab", name="model", dimension=4)

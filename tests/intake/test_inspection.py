@@ -16,7 +16,6 @@ from curator.base.vocabulary import Quarantine
 from curator.imaging.problems import ImageProblem
 from curator.intake import inspection
 from curator.intake.inspection import inspect_file
-from curator.intake.likeness import SIGNATURE_BYTES
 from curator.settings.sections import IngestSettings
 from tests.imaging.pictures import encode, photograph, png_claiming
 from tests.intake.conftest import Save
@@ -40,8 +39,6 @@ def test_everything_comes_from_one_pass(save: Save) -> None:
     assert file.quarantine is None
     assert file.perceptual_hash is not None
     assert 0 <= file.perceptual_hash < 2**64
-    assert file.signature is not None
-    assert len(file.signature) == SIGNATURE_BYTES
     assert file.preview is not None
     with Image.open(BytesIO(file.preview)) as preview:
         assert (preview.format, preview.size) == ("JPEG", (40, 27))
@@ -81,7 +78,7 @@ def test_an_unusable_file_keeps_its_identity(
     assert file.quarantine is reason
     assert file.detail
     assert file.sha256 == hashlib.sha256(content).digest()
-    assert (file.preview, file.signature, file.perceptual_hash) == (None, None, None)
+    assert (file.preview, file.perceptual_hash) == (None, None)
 
 
 def test_a_file_over_the_limit_is_not_read(pictures: Path) -> None:

@@ -41,6 +41,11 @@ def described(pictures: Sequence[Image.Image]) -> Set:
     )
 
 
+def groups_among(given: Set, duplicates: DuplicatesSettings) -> list[NearGroup]:
+    sha256, hashes, signatures = given
+    return find_groups(sha256, hashes, signatures.__getitem__, duplicates)
+
+
 def signatures_of(looks: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Signatures of grey pictures of 15x15 patches, (n, 15, 15) in grey levels."""
     grey = np.kron(looks, np.ones((1, SIDE // COLOUR_SIDE, SIDE // COLOUR_SIDE)))
@@ -128,24 +133,24 @@ def test_groups_are_those_of_the_slow_reference(
     duplicates = DuplicatesSettings(hash_radius=radius)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near_duplicates, "NEAREST_LIMIT", 1000)
-        assert find_groups(*given_set, duplicates) == reference(given_set, duplicates)
+        assert groups_among(given_set, duplicates) == reference(given_set, duplicates)
 
 
 def test_small_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     given_set = clustered(150, 30, seed=4)
-    whole = find_groups(*given_set, USUAL)
+    whole = groups_among(given_set, USUAL)
     monkeypatch.setattr(near_duplicates, "_CHUNK", 37)
     monkeypatch.setattr(near_duplicates, "_MOST_FOUND", 50)
     monkeypatch.setattr(near_duplicates, "_PAIRS_AT_ONCE", 11)
-    assert find_groups(*given_set, USUAL) == whole
+    assert groups_among(given_set, USUAL) == whole
     assert any(group.secondary for group in whole), "the set has no picture near two groups"
 
 
 def test_the_order_of_adding_does_not_matter() -> None:
     sha256, hashes, signatures = clustered(150, 30, seed=9)
     shuffled = np.random.default_rng(1).permutation(150)
-    one = find_groups(sha256, hashes, signatures, USUAL)
-    two = find_groups(sha256[shuffled], hashes[shuffled], signatures[shuffled], USUAL)
+    one = groups_among((sha256, hashes, signatures), USUAL)
+    two = groups_among((sha256[shuffled], hashes[shuffled], signatures[shuffled]), USUAL)
     places = shuffled.tolist()
     assert one == [
         NearGroup(
@@ -164,7 +169,7 @@ def test_a_chain_does_not_become_one_group() -> None:
     steps = np.linspace(0, 1, 60)[:, None, None]
     sha256, _, _ = clustered(60, 1, seed=0)
     signatures = signatures_of(128 + start * (1 - steps) + end * steps)
-    groups = find_groups(sha256, np.zeros(60, np.uint64), signatures, USUAL)
+    groups = groups_among((sha256, np.zeros(60, np.uint64), signatures), USUAL)
     assert len(groups) > 5
     for group in groups:
         for member in group.members:
@@ -174,8 +179,30 @@ def test_a_chain_does_not_become_one_group() -> None:
 
 def test_nothing_and_a_single_picture_have_no_groups() -> None:
     empty = clustered(1, 1, seed=0)
-    assert find_groups(*empty, USUAL) == []
-    assert find_groups(*(part[:0] for part in empty), USUAL) == []
+    assert groups_among(empty, USUAL) == []
+    assert groups_among(tuple(part[:0] for part in empty), USUAL) == []
+
+
+def test_only_what_the_hash_proposes_is_looked_at() -> None:
+    sha256, _, signatures = clustered(300, 300, seed=6)
+    hashes = np.arange(300, dtype=np.uint64)
+    hashes[7], hashes[200] = hashes[8], hashes[201]
+    asked: set[int] = set()
+
+    def of(positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+        asked.update(positions.tolist())
+        return signatures[positions]
+
+    find_groups(sha256, hashes, of, DuplicatesSettings(hash_radius=0))
+    assert asked == {7, 8, 200, 201}
+
+
+def test_a_picture_of_which_nothing_is_left_is_near_none() -> None:
+    sha256, hashes, signatures = clustered(4, 1, seed=1, spread=0.3)
+    hashes[:] = hashes[0]
+    signatures[:2] = 0
+    (group,) = groups_among((sha256, hashes, signatures), USUAL)
+    assert set(group.members) == {2, 3}
 
 
 def test_thousands_with_one_hash_do_not_explode(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +228,7 @@ def test_thousands_with_one_hash_do_not_explode(monkeypatch: pytest.MonkeyPatch)
     copies = {first, *range(0, total, 40)}
     looks[list(copies)] = looks[first]
     hashes = np.full(total, 12345, np.uint64)
-    groups = find_groups(sha256, hashes, signatures_of(looks), USUAL)
+    groups = groups_among((sha256, hashes, signatures_of(looks)), USUAL)
     assert copies in [set(group.members) for group in groups]
     assert compared < total * 2 * near_duplicates.NEAREST_LIMIT < total * total / 8
 
@@ -210,7 +237,7 @@ def test_thousands_with_one_hash_do_not_explode(monkeypatch: pytest.MonkeyPatch)
 def test_copies_of_one_picture_by_the_thousand_are_one_group() -> None:
     sha256, hashes, signatures = clustered(1500, 1, seed=3, spread=0.3)
     hashes[:] = hashes[0]
-    (group,) = find_groups(sha256, hashes, signatures, USUAL)
+    (group,) = groups_among((sha256, hashes, signatures), USUAL)
     assert len(group.members) == 1500
 
 
@@ -218,7 +245,7 @@ def test_copies_of_one_picture_by_the_thousand_are_one_group() -> None:
 def test_garments_of_different_classes_are_not_grouped() -> None:
     pixels, labels = fashion.load("t10k")
     pictures = [Image.fromarray(part).convert("RGB") for part in pixels]
-    groups = find_groups(*described(pictures), USUAL)
+    groups = groups_among(described(pictures), USUAL)
     grouped = sum(len(group.members) for group in groups)
     mixed = [group for group in groups if len(set(labels[list(group.members)])) > 1]
     assert grouped < 0.005 * len(pictures)
@@ -230,7 +257,7 @@ def test_solar_cells_of_different_classes_are_hardly_grouped() -> None:
     elpv = pytest.importorskip("elpv_dataset.utils", reason="install elpv-dataset")
     pixels, defect, _ = elpv.load_dataset()
     pictures = [Image.fromarray(part).convert("RGB") for part in pixels]
-    groups = find_groups(*described(pictures), USUAL)
+    groups = groups_among(described(pictures), USUAL)
     grouped = sum(len(group.members) for group in groups)
     opposite = [g for g in groups if {0.0, 1.0} <= set(np.round(defect[list(g.members)], 2))]
     assert grouped < 0.03 * len(pictures)

@@ -11,17 +11,13 @@ import pytest
 from curator.base.vocabulary import GroupKind, Quarantine
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.groups import current_grouping, groups_of
-from curator.catalogue.images import (
-    find_by_paths,
-    image_details,
-    signatures,
-    store_signatures,
-)
+from curator.catalogue.images import find_by_paths, image_details
 from curator.errors import DataError, UsageError
 from curator.intake import near_duplicates
 from curator.intake.add import add
 from curator.intake.near_duplicates import regroup
 from curator.intake.user_groups import group_by_csv, group_by_pattern
+from curator.settings.sections import Settings
 from curator.workspace import Workspace
 from tests.imaging.pictures import encode, photograph
 from tests.intake.conftest import Save
@@ -168,26 +164,38 @@ def test_an_empty_workspace_has_no_groups(workspace: Workspace) -> None:
     assert regroup(workspace).recomputed is False
 
 
-def _with(workspace: Workspace, **changes: object) -> object:
+def _with(workspace: Workspace, **changes: object) -> Settings:
     duplicates = workspace.settings.duplicates.model_copy(update=changes)
     return workspace.settings.model_copy(update={"duplicates": duplicates})
 
 
-def test_signatures_of_an_older_version_are_made_again(copies: Workspace) -> None:
-    fresh = signatures(copies.catalogue, [1, 2, 3, 4])
-    store_signatures(copies.catalogue, dict.fromkeys((1, 2, 3, 4), bytes(259)))
-    wider = replace(copies, settings=_with(copies, pixel_tolerance=0.081))
-    assert regroup(wider).groups == 2
-    assert signatures(copies.catalogue, [1, 2, 3, 4]) == fresh
-
-
-def test_images_whose_files_are_gone_are_compared_with_nothing(
+def test_groups_are_the_same_whether_previews_are_there_or_not(
     copies: Workspace, pictures: Path
 ) -> None:
-    store_signatures(copies.catalogue, dict.fromkeys((1, 2, 3, 4), bytes(259)))
-    (pictures / "0.png").unlink()
+    """A preview that is lost or damaged is made again from the file for the comparison."""
+    before = groups_of(copies.catalogue, [1, 2, 3, 4])
+    (pack,) = copies.folder("previews").glob("*.pack")
+    content = pack.read_bytes()
+    pack.write_bytes(content[: len(content) // 2])
     wider = replace(copies, settings=_with(copies, pixel_tolerance=0.081))
-    assert regroup(wider).groups == 1
+    assert regroup(wider).recomputed is True
+    assert groups_of(copies.catalogue, [1, 2, 3, 4]) == before
+    pack.write_bytes(content)
+    for path in pictures.iterdir():
+        path.unlink()
+    assert regroup(copies).recomputed is True
+    assert groups_of(copies.catalogue, [1, 2, 3, 4]) == before
+
+
+def test_without_previews_files_are_compared(copies: Workspace, pictures: Path) -> None:
+    ingest = copies.settings.ingest.model_copy(update={"preview_size": 0})
+    settings = _with(copies, pixel_tolerance=0.081)
+    off = replace(copies, settings=settings.model_copy(update={"ingest": ingest}))
+    assert regroup(off).groups == 2
+    (pictures / "0.png").unlink()
+    settings = _with(copies, pixel_tolerance=0.082)
+    off = replace(copies, settings=settings.model_copy(update={"ingest": ingest}))
+    assert regroup(off).groups == 1
 
 
 def test_groups_too_large_for_copies_are_dissolved_and_said(copies: Workspace) -> None:
