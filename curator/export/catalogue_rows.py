@@ -249,6 +249,9 @@ class ExportRows:
         if filters.min_probability or low < high:
             # NaN where there is none, which compares as neither probable nor uncertain.
             probability = np.array(locations.probability, dtype=np.float64)
+            at_promotion = np.array(locations.promoted_probability, dtype=np.float64)
+            # Without a current score, as after a rollback, the promotion's is the newest there is.
+            probability = np.where(np.isnan(probability), at_promotion, probability)
             if filters.min_probability:
                 labelled = ~_are(locations.label, None)
                 certainty = _certainty(locations.label, labelled, probability)

@@ -101,11 +101,12 @@ def expected_rows(
             source, root, relative, sha256, width, height, *values = values
             label, origin, round_id, unit, split, probability, at_promotion, group, mates = values
             is_labelled, is_promoted = label is not None, origin == "promoted"
-            of_label = probability
-            if probability is not None and label == "negative":
-                of_label = 1 - probability
-            elif probability is not None and not is_labelled:
-                of_label = max(probability, 1 - probability)
+            newest = at_promotion if probability is None else probability
+            of_label = newest
+            if newest is not None and label == "negative":
+                of_label = 1 - newest
+            elif newest is not None and not is_labelled:
+                of_label = max(newest, 1 - newest)
             if not (names[label] in labels if is_labelled else filters.include_unlabelled):
                 continue
             if is_labelled and filters.origins and origin not in filters.origins:
@@ -121,7 +122,7 @@ def expected_rows(
             by_people = is_labelled and not is_promoted
             if not by_people and (of_label or 0) < (filters.min_probability or 0):
                 continue
-            if band[0] < band[1] and probability is not None and band[0] <= probability <= band[1]:
+            if band[0] < band[1] and newest is not None and band[0] <= newest <= band[1]:
                 continue
             path = root.rstrip(b"/") + b"/" + relative
             if relative_to is not None:

@@ -108,7 +108,7 @@ def test_two_people_and_a_round_at_once(tmp_path: Path) -> None:
         said = {one.image_id: CurrentLabel(one.label) for one in everybody}
         found = labels.current(catalogue, list(said))
         assert {one: state.standing for one, state in found.items()} == said
-        assert {state.origin for state in found.values()} == {Origin.REVIEW}
+        assert {state.origin for state in found.values()} == {Origin.CALIBRATION}
         _assert_they_were_at_it_together(everybody, _promotions(catalogue))
 
 
