@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from scipy import stats
 
 from curator.audits.draw import AuditDraw
 from curator.audits.frame import Frame, freeze_frame
-from curator.audits.plan import AuditPlan, Promise, nested_plan
+from curator.audits.plan import AuditPlan, Promise, exact_share, nested_plan
 from curator.audits.test import AuditOutcome
 
 Ints = NDArray[np.int64]
@@ -124,3 +126,101 @@ def adversary(plan: AuditPlan, first: int, shape: str, excess: float) -> Ints:
     held[first:] = np.maximum(over[first:], held[first - 1] if first else 0)
     wrong: Ints = np.minimum(np.diff(held, prepend=0), np.diff(plan.sizes, prepend=0))
     return wrong
+
+
+def exact_chances(
+    plan: AuditPlan, wrong: Ints, inner: int | None = None, *, miss_rate: float = 0.0
+) -> tuple[float, float]:
+    """The exact chances of a false certificate and of none, by dynamic programming over strata.
+
+    `wrong` is (strata,), the wrong labels that the annotator would notice in each, `inner` how many
+    of the first stratum's lie in the part of the rescue (None: it is not
+    counted). Beside them as many are overlooked as
+    `miss_rate` allows, none of which is in a sample. A certificate is false if more images that
+    nobody has seen are wrong than the number that it states. Shares no code with the tests.
+    """
+    hyp = stats.hypergeom
+    noticed = 1 - exact_share(miss_rate)
+    true = np.array([int(total / noticed) for total in np.cumsum(wrong).tolist()])
+    stated = [int(step.allowed / noticed) for step in plan.steps]
+    alive, false = np.ones(1), 0.0
+    nothing = 0.0
+    for number, (start, end, drawn) in enumerate(plan.strata):
+        found = np.arange(len(alive))
+        critical = plan.steps[number].critical
+        # Wrong ones in this stratum's sample that still let the step pass, given those before.
+        fails = hyp.sf(critical - found, end - start, wrong[number], drawn)
+        if number == 0:
+            nothing = float(fails[0])
+        else:
+            left = true[number - 1] - found
+            false += float((alive * fails)[left > stated[number - 1]].sum())
+        chances = hyp.pmf(np.arange(critical + 1), end - start, wrong[number], drawn)
+        alive = np.convolve(alive, chances)[: critical + 1]
+    left = true[-1] - np.arange(len(alive))
+    false += float(alive[left > stated[-1]].sum())
+    if plan.rescue is None or inner is None:
+        return false, nothing
+    rescued_false, rescued = _exact_rescue(plan, int(wrong[0]), inner, noticed)
+    return false + rescued_false, nothing - rescued
+
+
+@functools.lru_cache(maxsize=8)
+def _rescue_tests(plan: AuditPlan) -> tuple[Ints, NDArray[np.float64], Ints, Ints, Ints]:
+    """Overlaps of the first sample with the rescue's part, their chances, and the tests then."""
+    assert plan.rescue is not None
+    first, rescue = plan.steps[0], plan.rescue
+    overlaps = np.arange(min(first.drawn, rescue.size) + 1)
+    chances = stats.hypergeom.pmf(overlaps, first.size, rescue.size, first.drawn)
+    overlaps, chances = overlaps[chances > 1e-12], chances[chances > 1e-12]
+    tests = [rescue.test(overlap, plan.promise.max_error) for overlap in overlaps.tolist()]
+    size, allowed, critical = (
+        np.array([getattr(test, name) for test in tests])
+        for name in ("size", "allowed", "critical")
+    )
+    return overlaps, chances, size, allowed, critical
+
+
+def _exact_rescue(
+    plan: AuditPlan, wrong: int, inner: int, noticed: Fraction
+) -> tuple[float, float]:
+    """The chances that the first step fails and the rescue certifies falsely, or at all."""
+    assert plan.rescue is not None
+    hyp, first, rescue = stats.hypergeom, plan.steps[0], plan.rescue
+    overlaps, chances, sizes, allowed, criticals = _rescue_tests(plan)
+    # Axes: overlap, wrong ones of the inner part found by the first sample, then by the rescue.
+    found = np.arange(min(inner, int(overlaps[-1]), 150) + 1)
+    here = chances[:, None] * hyp.pmf(found, rescue.size, inner, overlaps[:, None])
+    here *= hyp.sf(
+        first.critical - found,
+        first.size - rescue.size,
+        wrong - inner,
+        (first.drawn - overlaps)[:, None],
+    )
+    again = np.arange(int(criticals.max()) + 1)
+    rest = np.minimum(np.maximum(inner - found, 0), sizes[:, None])
+    tails = hyp.pmf(again, sizes[:, None, None], rest[:, :, None], rescue.drawn)
+    tails *= again <= criticals[:, None, None]
+    # Whole numbers: floor(count / (p / q)) is count * q // p.
+    true, stated = (count * noticed.denominator // noticed.numerator for count in (rest, allowed))
+    too_many = true[:, :, None] - again > stated[:, None, None]
+    both = here[:, :, None] * tails
+    return float(both[too_many].sum()), float(both.sum())
+
+
+def rescue_adversaries(plan: AuditPlan, wrong: Ints) -> Iterator[int]:
+    """How many wrong labels of the first stratum may lie in the part of the rescue."""
+    if plan.rescue is None:
+        yield 0
+        return
+    size, first = plan.rescue.size, int(wrong[0])
+    test = plan.rescue.test(
+        plan.steps[0].drawn * size // plan.steps[0].size, plan.promise.max_error
+    )
+    least = max(first - (plan.steps[0].size - size), 0)
+    limit = plan.promise.max_error * size
+    for excess in (0.0, 0.5, 1.0):
+        broken = test.allowed + 1 + round(excess * max(test.critical, 0))
+        for inner in (broken, broken + round(limit * plan.steps[0].drawn / plan.steps[0].size)):
+            yield min(max(inner, least), first, size)
+    yield min(max(first * size // plan.steps[0].size, least), size)
