@@ -25,7 +25,7 @@ from curator.settings.file import (
     read_settings,
     read_settings_text,
 )
-from curator.settings.sections import Settings
+from curator.settings.sections import ClassesSettings, Settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,13 +86,19 @@ class Workspace:
 
 
 def create_workspace(
-    folder: Path, *, positive: str | None, negative: str | None, recipe: str | None
+    folder: Path,
+    *,
+    positive: str | None,
+    negative: str | None,
+    recipe: str | None,
+    deliver: str | None = None,
 ) -> Workspace:
     """Make a workspace in `folder`, which may hold other things, and open it.
 
     `positive` and `negative` name the classes where the recipe's (or `good` and `bad`)
-    do not fit. Raises WorkspaceError if there is a workspace already, UsageError if the
-    recipe is unknown, StorageError if the folder cannot be written.
+    do not fit; `deliver` is one of these names, or `both`. Raises WorkspaceError if there is
+    a workspace already, UsageError if the recipe or the class is unknown,
+    StorageError if the folder cannot be written.
     """
     from curator.catalogue.backups import make_backup
     from curator.catalogue.engine import Catalogue
@@ -108,6 +114,10 @@ def create_workspace(
     changes = {key: as_toml(name) for key, name in names.items() if name is not None}
     text = change_settings(_recipe_text(recipe), changes, FILE_NAME)
     settings = parse_settings(text, FILE_NAME)
+    if deliver is not None:
+        side = as_toml(delivered_side(settings.classes, deliver))
+        text = change_settings(text, {"classes.deliver": side}, FILE_NAME)
+        settings = parse_settings(text, FILE_NAME)
     try:
         (folder / STATE_FOLDER).mkdir(parents=True)
     except OSError as error:
@@ -119,6 +129,14 @@ def create_workspace(
     with replacing(folder / FILE_NAME) as stream:
         stream.write(text.encode())
     return Workspace(folder, settings, catalogue)
+
+
+def delivered_side(classes: ClassesSettings, word: str) -> str:
+    """The value of `classes.deliver` for a class name or `both`. Raises UsageError for another."""
+    sides = {"both": "both", classes.positive: "positive", classes.negative: "negative"}
+    if word not in sides:
+        raise UsageError(f"`{word}` cannot be delivered.", f"Choose from {', '.join(sides)}.")
+    return sides[word]
 
 
 def find_workspace(start: Path) -> Path:

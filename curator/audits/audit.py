@@ -133,11 +133,12 @@ def audit(
     """Take up the audit that is open, or plan one and keep the plan if it is worth its decisions.
 
     Under the certified policy it is about the pool, ranked by the current round's scores;
-    under thresholds about all promoted images. `class_name` makes it about one class, with
-    a budget of its own; `missed` bounds how many images of the rarer class are among those
-    that lean to the other. A dry run keeps nothing; `begin` opens what is planned. Raises
-    DataError where there is nothing to audit, nothing left to spend, or (unless `anyway`) too
-    little to be expected; UsageError if an audit is open that was asked for differently.
+    under thresholds about all promoted images. If one class is delivered it is about that one;
+    `class_name` makes it about another, with a budget of its own; `missed` bounds how many images
+    of the rarer class are among those that lean to the other. A dry run keeps nothing; `begin`
+    opens what is planned. Raises DataError where there is nothing to audit, nothing left to spend,
+    or (unless `anyway`) too little to be expected; UsageError if an audit is open that was asked
+    for differently.
     """
     catalogue, settings = workspace.catalogue, workspace.settings
     record = audits.open_audit(catalogue)
@@ -312,7 +313,7 @@ def _refuse_other(
     class_name: str | None,
     missed: bool,
 ) -> None:
-    scope = _scope_of(classes, class_name)
+    scope = _scope_of(classes, class_name, missed=missed)
     other_kind = missed != (record.kind is AuditKind.MISSED)
     other_scope = class_name is not None and not missed and scope is not record.scope
     if other_kind or other_scope or size not in (None, record.sample):
@@ -323,9 +324,10 @@ def _refuse_other(
         )
 
 
-def _scope_of(classes: ClassesSettings, class_name: str | None) -> AuditScope:
+def _scope_of(classes: ClassesSettings, class_name: str | None, *, missed: bool) -> AuditScope:
+    """The class that is asked for, else the one that is delivered; missed are the rarer ones."""
     if class_name is None:
-        return AuditScope.ALL
+        return AuditScope.ALL if missed else classes.delivered
     scopes = {classes.positive: AuditScope.POSITIVE, classes.negative: AuditScope.NEGATIVE}
     if class_name not in scopes:
         raise UsageError(f"There is no class `{class_name}`.", f"Choose from {', '.join(scopes)}.")
@@ -392,7 +394,7 @@ def plan(
             "No round has scored the pool yet, so there is nothing to audit.",
             "Run `curator round` first.",
         )
-    scope = _scope_of(settings.classes, class_name)
+    scope = _scope_of(settings.classes, class_name, missed=missed)
     size = size or settings.audit.size or None
     earlier = spending(workspace)
     if missed:
@@ -561,6 +563,7 @@ def _promise(
         settings.promotion.confidence,
         earlier,
         scope=scope,
+        alone=scope is settings.classes.delivered,
         reserve=settings.audit.reserve,
         miss_rate=miss_rate,
     )

@@ -6,6 +6,7 @@ the certified policy a promoted image is provisional unless a valid certificate 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from curator.base.vocabulary import AuditKind, AuditScope
 from curator.catalogue import certificates
 from curator.catalogue.certificates import CertificateRecord, DrawSource, Staleness
 from curator.catalogue.engine import Catalogue
+from curator.errors import DataError
 from curator.settings.sections import ClassesSettings, Settings
 
 
@@ -45,9 +47,41 @@ def current_certificates(catalogue: Catalogue) -> list[CertificateRecord]:
     return sorted(newest, key=lambda record: (record.stale is not None, -record.certificate_id))
 
 
-def certificate_of_promoted(current: list[CertificateRecord]) -> CertificateRecord | None:
-    """The one that `status` and a manifest show: about promoted labels, the newest valid one."""
-    return next((record for record in current if record.kind is not AuditKind.MISSED), None)
+def certificate_of_promoted(
+    current: list[CertificateRecord], scope: AuditScope
+) -> CertificateRecord | None:
+    """The one that `status` and a manifest show: about promoted labels, the newest valid one.
+
+    For labels of one class (`scope`) only one about that class counts: a bound for both
+    together says nothing about one of them.
+    """
+    return next(
+        (
+            record
+            for record in current
+            if record.kind is not AuditKind.MISSED and scope in (AuditScope.ALL, record.scope)
+        ),
+        None,
+    )
+
+
+def refuse_to_void(catalogue: Catalogue, classes: ClassesSettings, what: str) -> None:
+    """Raises DataError if a valid certificate about promoted labels would not survive `what`."""
+    if sentences := sentences_of_valid(catalogue, classes):
+        raise DataError(
+            f"{what} would void what is certified: {'; '.join(sentences)}. The confidence that it"
+            " took stays spent. Nothing was changed.",
+            "`curator export` writes the certified labels first; `--yes` goes on all the same.",
+        )
+
+
+def sentences_of_valid(catalogue: Catalogue, classes: ClassesSettings) -> list[str]:
+    """The valid certificates about promoted labels, in a sentence each."""
+    return [
+        certificate_sentence(record, classes)
+        for record in current_certificates(catalogue)
+        if record.stale is None and record.kind is not AuditKind.MISSED
+    ]
 
 
 def certificate_json(record: CertificateRecord, classes: ClassesSettings) -> dict[str, Any]:
@@ -159,9 +193,26 @@ class ExportableLabels:
             allowed |= certified.holds(image_ids)
         return allowed
 
-    def certified(self) -> CertifiedImages | None:
-        """What the newest certificate says, and about which images; None without one."""
-        newest = certificate_of_promoted(self._certificates)
+    def why_none(self, scope: AuditScope) -> str:
+        """Why there is no certificate about the labels of a scope."""
+        pooled = next((each for each in self._certificates if each.stale is None), None)
+        if pooled is None or scope is AuditScope.ALL:
+            return "no audit has said anything about promoted labels"
+        classes = self._settings.classes
+        name, other = classes.name_of(str(scope)), classes.name_of(str(pooled.scope))
+        about = "both classes together" if pooled.scope is AuditScope.ALL else f"`{other}`"
+        return (
+            f"the certificate is about {about} and does not carry over to `{name}` alone, where"
+            f" all that is wrong may lie; `curator audit --class {shlex.quote(name)}` certifies"
+            " that class (--dry-run says at which cost)"
+        )
+
+    def certified(self, scope: AuditScope) -> CertifiedImages | None:
+        """What the newest certificate says, and about which images; None without one.
+
+        `scope` is the class that is exported; for both, or neither, all.
+        """
+        newest = certificate_of_promoted(self._certificates, scope)
         if newest is None:
             return None
         facts = certificate_json(newest, self._settings.classes)
@@ -171,7 +222,8 @@ class ExportableLabels:
         beside = [
             record
             for record in self._certificates
-            if {record.scope, newest.scope} == both_classes
+            if scope is AuditScope.ALL
+            and {record.scope, newest.scope} == both_classes
             and record.stale is None
             and record.kind is newest.kind
         ]

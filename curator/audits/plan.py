@@ -82,6 +82,7 @@ def next_promise(
     earlier: Sequence[Spending] = (),
     *,
     scope: AuditScope = AuditScope.ALL,
+    alone: bool = False,
     reserve: float = 0.0,
     miss_rate: float = 0.0,
 ) -> Promise:
@@ -90,7 +91,8 @@ def next_promise(
     Each audit that is opened spends risk, whatever comes of it, and all audits together never
     spend more than 1 - `confidence`. This one takes what is left, less the share `reserve` for
     later ones: with a reserve q the attempts take (1 - q), (1 - q) q, (1 - q) q^2, ... of it.
-    An audit of one class has half of what audits of both classes left as its budget. If the
+    An audit of one class has half of what audits of both classes left as its budget, and all of
+    it if that class alone is delivered (`alone`). If the
     annotator overlooks the share `miss_rate` of the wrong labels, a smaller error is tested.
 
     Raises DataError if nothing is left, and ValueError unless 0.5 < confidence < 1 and
@@ -108,7 +110,7 @@ def next_promise(
             "A further audit can promise less: set promotion.confidence to"
             f" {payable_confidence(spent):.4g} or lower.",
         )
-    if scope is not AuditScope.ALL:
+    if scope is not AuditScope.ALL and not alone:
         pooled = sum(audit.risk for audit in earlier if audit.scope is AuditScope.ALL)
         own = sum(audit.risk for audit in earlier if audit.scope is scope)
         left = min((budget - pooled) / 2 - own, left)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from curator.base.text import count
 from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, flag
-from curator.cli.output import emit, emit_json, shown, table
-from curator.errors import UsageError
+from curator.cli.options import AsJson, agreed, flag
+from curator.cli.output import emit, emit_json, narrate, shown, table
+from curator.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from curator.audits.audit import AuditReport
@@ -32,7 +33,11 @@ def audit(
     ] = None,
     class_name: Annotated[
         str | None,
-        typer.Option("--class", metavar="CLASS", help="About this class alone, on its own budget."),
+        typer.Option(
+            "--class",
+            metavar="CLASS",
+            help="About this class alone, on its own budget; else what classes.deliver says.",
+        ),
     ] = None,
     missed: Annotated[
         bool, flag("--missed", help="Bound how many of the rarer class were missed.")
@@ -50,6 +55,7 @@ def audit(
         bool, flag("--no-screen", help="Plan it, and say how to answer it elsewhere.")
     ] = False,
     plain: Annotated[bool, flag("--plain", help="Ask line by line, without a screen.")] = False,
+    yes: Annotated[bool, flag("--yes", help="With --abandon: do not ask.")] = False,
     json: AsJson = False,
 ) -> None:
     """Look at a blind random sample of what rounds promote, to prove how much of it is wrong.
@@ -72,7 +78,10 @@ def audit(
         raise UsageError("--abandon gives up the open audit.", "Give it alone.")
     with call.workspace() as workspace:
         if abandon:
-            _print_abandoned(workflow.abandon(workspace), json=json)
+            if yes or _may_abandon(workflow.required(workspace.catalogue)):
+                _print_abandoned(workflow.abandon(workspace), json=json)
+            else:
+                emit("Nothing was changed.")
             return
         report = workflow.audit(
             workspace,
@@ -143,8 +152,8 @@ def _answer(
             call.say(f"Audit {audit_id} is open: {images} to look at.")
         call.say(
             "Without a screen: curator queue audit --output audit.csv, fill in the column"
-            " `label`, then curator label audit.csv --origin audit, and curator certify, which asks"
-            " for more where that is needed."
+            " `label`, then curator label audit.csv, and curator certify, which asks for more where"
+            " that is needed."
         )
         return
     call.say(f"Next: {status(workspace).advice()}")
@@ -176,6 +185,22 @@ def _audit_json(report: AuditReport, classes: ClassesSettings) -> dict[str, Any]
         "answer": planned.answer if planned else "ready",
         "text": report.text,
     }
+
+
+def _may_abandon(record: AuditRecord) -> bool:
+    """Whether the person agrees, who is told what is lost; DataError where nobody can be asked."""
+    lost = (
+        f"Audit {record.audit_id} has {count(record.answered, 'answer')} and spent"
+        f" {record.risk:.4g} of the confidence. That stays spent if it is given up, and nothing"
+        " is certified for it."
+    )
+    if not sys.stdin.isatty():
+        raise DataError(
+            f"{lost} Nothing was changed.",
+            "Go on with it by `curator audit`; `curator audit --abandon --yes` gives it up.",
+        )
+    narrate(lost)
+    return agreed("Give it up?")
 
 
 def _print_abandoned(record: AuditRecord, *, json: bool) -> None:

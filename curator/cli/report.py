@@ -48,7 +48,12 @@ def _status_lines(status: Status) -> Iterator[str]:
 
     classes = status.settings.classes
     yield strong(shown(str(status.root)))
-    yield f"  sorts images into `{shown(classes.positive)}` and `{shown(classes.negative)}`"
+    alone = (
+        ""
+        if classes.deliver == "both"
+        else f", delivers `{shown(classes.name_of(classes.deliver))}`"
+    )
+    yield f"  sorts images into `{shown(classes.positive)}` and `{shown(classes.negative)}`{alone}"
     yield from (f"  now running: {name} ({holder})" for name, holder in status.busy.items())
     yield ""
     yield from _image_lines(status)

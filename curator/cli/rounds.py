@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +13,8 @@ import typer
 from curator.base.actor import current_user
 from curator.base.text import count, duration, percent
 from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, Trust, flag, named_path
-from curator.cli.output import emit, emit_json, shown, strong
+from curator.cli.options import AsJson, Trust, Yes, agreed, flag, named_path
+from curator.cli.output import emit, emit_json, narrate, shown, strong
 from curator.cli.report import quality_warnings
 from curator.errors import CuratorError, UsageError
 
@@ -117,13 +118,15 @@ def round(
     accept_warning: Annotated[
         bool, flag("--accept-warning", help="Promote although a warning says to wait; recorded.")
     ] = False,
+    yes: Yes = False,
     json: AsJson = False,
 ) -> None:
     """Train on the labels, score every image, promote what is sure, revoke what is not.
 
     Images that are new are encoded first. Each round is kept as a whole or not at all;
     interrupted, run it again. When the labels may be misleading, a warning names the remedy and
-    nothing is promoted until it is done.
+    nothing is promoted until it is done. Where a certificate holds, a round would void it: it
+    says so and asks.
 
     Example: curator round --until-stable
     """
@@ -133,6 +136,9 @@ def round(
     reports: list[RoundReport] = []
     with call.workspace(trust=trust) as workspace:
         classes = workspace.settings.classes
+        if not (dry_run or yes) and not _may_void(workspace):
+            emit("Nothing was changed.")
+            return
         table = RoundTable(classes)
         for report in run_rounds(
             workspace,
@@ -160,6 +166,25 @@ def round(
         emit("\n".join(_after_round(reports[-1], classes)))
         if diagram is not None:
             emit(f"Reliability diagram: {shown(str(diagram))}")
+
+
+def _may_void(workspace: Workspace) -> bool:
+    """Whether a round may void the valid certificates, if there are any.
+
+    Raises DataError where nobody can be asked.
+    """
+    from curator.audits.certificate import refuse_to_void, sentences_of_valid
+
+    catalogue, classes = workspace.catalogue, workspace.settings.classes
+    if not sys.stdin.isatty():
+        refuse_to_void(catalogue, classes, "A round")
+    sentences = sentences_of_valid(catalogue, classes)
+    if not sentences:
+        return True
+    for sentence in sentences:
+        narrate(f"Certified: {shown(sentence)}.")
+    narrate("A round would void that, and the confidence that it took stays spent.")
+    return agreed("Run it all the same?")
 
 
 def _draw_diagram(workspace: Workspace, report: RoundReport) -> Path | None:

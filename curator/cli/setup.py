@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
 
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, complete_recipe, complete_setting, named_path
 from curator.cli.output import emit, emit_json, shown, strong
 from curator.errors import UsageError
+
+if TYPE_CHECKING:
+    from curator.settings.sections import ClassesSettings
 
 
 def init(
@@ -33,18 +38,35 @@ def init(
             autocompletion=complete_recipe,
         ),
     ] = None,
+    deliver: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS|both",
+            help="The class that you take away in the end; audits and exports are about it.",
+            show_default="both",
+        ),
+    ] = None,
 ) -> None:
     """Make a workspace: a folder with its settings and its catalogue.
 
-    The images themselves may lie anywhere; they are only ever read.
+    The images themselves may lie anywhere; they are only ever read. In a terminal it asks
+    what you will deliver; `curator config classes.deliver=positive` changes that.
 
-    Example: curator init faces --positive face --negative other
+    Example: curator init faces --positive face --negative other --deliver face
     """
-    from curator.workspace import create_workspace
+    from curator.settings.file import write_settings
+    from curator.workspace import create_workspace, delivered_side
 
-    workspace = create_workspace(folder, positive=positive, negative=negative, recipe=recipe)
+    workspace = create_workspace(
+        folder, positive=positive, negative=negative, recipe=recipe, deliver=deliver
+    )
+    call = invocation(context)
+    if deliver is None and sys.stdin.isatty() and sys.stderr.isatty() and not call.quiet:
+        deliver = _asked_delivery(workspace.settings.classes)
+        if deliver != "both":
+            side = delivered_side(workspace.settings.classes, deliver)
+            write_settings(workspace.root, {"classes.deliver": side})
     with workspace.catalogue as catalogue:
-        call = invocation(context)
         for warning in catalogue.warnings:
             call.say(warning)
         classes = workspace.settings.classes
@@ -52,6 +74,22 @@ def init(
             f"{workspace.root} is a workspace for `{classes.positive}` and `{classes.negative}`."
         )
         call.say(f"Next: curator -w {folder} add PATH")
+
+
+def _asked_delivery(classes: ClassesSettings) -> str:
+    """What a person wants to deliver; both classes if they do not say."""
+    names = [classes.positive, classes.negative, "both"]
+    try:
+        return str(
+            typer.prompt(
+                "What will you deliver? An audit of one class costs less, and certifies it alone",
+                type=click.Choice(names),
+                default="both",
+                err=True,
+            )
+        )
+    except typer.Abort:
+        return "both"
 
 
 def config(

@@ -15,7 +15,7 @@ import numpy as np
 from curator.audits.certificate import CertifiedImages, ExportableLabels
 from curator.base.arrays import IntArray
 from curator.base.text import same_text
-from curator.base.vocabulary import CurrentLabel, Origin, Split
+from curator.base.vocabulary import AuditScope, CurrentLabel, Origin, Split
 from curator.catalogue.manifest import CLASSES
 from curator.catalogue.rounds import list_rounds
 from curator.catalogue.sources import list_sources
@@ -38,7 +38,7 @@ PARTS = ("train", "validation", "test")
 class Filters:
     """What an export takes, in the user's words; what is empty takes all there is.
 
-    `labels` are class names, `unsure` or `conflict`; without them, the two classes.
+    `labels` are class names, `unsure` or `conflict`; without them, what is delivered.
     `splits` are what curator used a label for (`train`, `calibration`, `test`,
     `withheld`), `rounds` those that promoted. `min_probability` is that of the label
     itself; people's labels need none. `one_per_group` takes one image of those that
@@ -125,12 +125,22 @@ class Selection:
     certified: CertifiedImages | None
 
     @property
+    def scope(self) -> AuditScope:
+        """The class whose labels are exported; all for both, and for neither."""
+        return scope_of(self.labels)
+
+    @property
     def is_partial(self) -> bool:
-        """Whether some labels of the two classes are left out on purpose."""
+        """Whether some labels of its classes are left out on purpose."""
         filters = self.filters
         narrowed = filters.origins or filters.sources or filters.splits or filters.rounds
-        fewer = filters.one_per_group or not set(CLASSES) <= set(self.labels)
-        return bool(narrowed or fewer or filters.min_probability)
+        return bool(narrowed or filters.one_per_group or filters.min_probability)
+
+
+def scope_of(labels: Sequence[CurrentLabel]) -> AuditScope:
+    """The class among these labels; all for both, and for neither."""
+    classes = [label for label in labels if label in CLASSES]
+    return AuditScope(str(classes[0])) if len(classes) == 1 else AuditScope.ALL
 
 
 def select(workspace: Workspace, request: ExportRequest) -> Selection:
@@ -151,16 +161,20 @@ def select(workspace: Workspace, request: ExportRequest) -> Selection:
     _meanings(filters.splits, {str(split): split for split in Split}, "split")
     rounds = {record.round_id: record for record in list_rounds(catalogue)}
     _meanings(filters.rounds, rounds, "round")
+    delivered = [
+        label for label in CLASSES if settings.classes.delivered in (AuditScope.ALL, label)
+    ]
+    chosen_labels = tuple(label for label in CurrentLabel if label in (labels or delivered))
     exportable = ExportableLabels(catalogue, settings, provisional=filters.provisional)
     return Selection(
         filters=filters,
-        labels=tuple(label for label in CurrentLabel if label in labels) or CLASSES,
+        labels=chosen_labels,
         origins=tuple(origins) or None,
         division=None
         if request.divide is None
         else parse_division(request.divide, settings.runtime.seed),
         exportable=exportable,
-        certified=exportable.certified(),
+        certified=exportable.certified(scope_of(chosen_labels)),
     )
 
 

@@ -159,7 +159,7 @@ def _certificate(selection: Selection, tally: ExportCounts) -> tuple[Any, str]:
     """The certificate of the promoted labels, and why none holds for them (empty if one does)."""
     certified = selection.certified
     if certified is None:
-        note = "no audit has said anything about promoted labels"
+        note = selection.exportable.why_none(selection.scope)
         return None, note if len(tally.promoted) else ""
     is_exact = not selection.is_partial and tally.promoted.are(certified.image_ids)
     # A stale one is shown, and says so: it once spoke about these labels.

@@ -7,6 +7,7 @@ so it answers at once. `as_json` gives exactly the keys that scripts rely on.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from curator.audits.certificate import (
     certificate_of_promoted,
     current_certificates,
 )
-from curator.base.vocabulary import AuditKind, CurrentLabel
+from curator.base.vocabulary import AuditKind, AuditScope, CurrentLabel
 from curator.catalogue import audits
 from curator.catalogue.audits import AuditRecord
 from curator.catalogue.certificates import CertificateRecord
@@ -85,7 +86,7 @@ class Status:
     @property
     def certificate(self) -> CertificateRecord | None:
         """The newest certificate about promoted labels, one that holds before a stale one."""
-        return certificate_of_promoted(self.certificates)
+        return certificate_of_promoted(self.certificates, self.settings.classes.delivered)
 
     @property
     def is_provisional(self) -> bool:
@@ -104,6 +105,8 @@ class Status:
             return f"Go on with the audit, {self.waiting:,} images to go: curator audit"
         if self.audit is not None:
             return "Every image that the audit asks for is answered. Test them: curator certify"
+        if self.certificate is not None and self.certificate.stale is None:
+            return f"A certificate holds. Write what it is about: {self._export()}"
         if not self.counts.usable:
             return "Add images: curator add PATH"
         missing = [
@@ -123,11 +126,17 @@ class Status:
             )
         if self.is_provisional and self.counts.promoted:
             return "Prove what rounds promoted: curator audit"
-        if self.settings.promotion.policy == "certified" and self._is_proven:
-            return "A certificate holds. Write the manifest: curator export clean.csv"
         if self.counts.unlabelled:
             return "Look at the borderline images, then run rounds again: curator review borderline"
         return "Everything has a label. Write the manifest: curator export clean.csv"
+
+    def _export(self) -> str:
+        """The command that writes what is certified; of one class, if it is about one."""
+        scope = AuditScope.ALL if self.certificate is None else self.certificate.scope
+        if scope in (AuditScope.ALL, self.settings.classes.delivered):
+            return "curator export clean.csv"
+        name = self.settings.classes.name_of(str(scope))
+        return f"curator export clean.csv --label {shlex.quote(name)}"
 
     def as_json(self) -> dict[str, Any]:
         """The keys of `curator status --json`; classes carry the user's names."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from curator.base.vocabulary import AuditScope
 from curator.settings.keys import resolve_keys
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -41,6 +42,8 @@ class ClassesSettings(_Section):
     """The user's name for the negative class."""
     reasons: tuple[str, ...] = ()
     """Tags that a decision may carry, in the order of the keys 1 to 9."""
+    deliver: Literal["both", "positive", "negative"] = "both"
+    """What is taken away in the end; audits, certificates and exports are about it by default."""
 
     @model_validator(mode="after")
     def _unmistakable(self) -> Self:
@@ -67,6 +70,11 @@ class ClassesSettings(_Section):
                 f" more than case. {_RENAME}"
             )
         return self
+
+    @property
+    def delivered(self) -> AuditScope:
+        """The class that is delivered, or all."""
+        return AuditScope.ALL if self.deliver == "both" else AuditScope(self.deliver)
 
     def name_of(self, label: str) -> str:
         """The user's name for `positive` or `negative`; any other word stays as it is."""

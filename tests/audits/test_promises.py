@@ -26,14 +26,20 @@ from tests.audits.cases import frame_of
 SCOPES = st.sampled_from(list(AuditScope))
 
 
-@given(st.lists(SCOPES, max_size=12), st.floats(0.0, 0.8), st.floats(0.6, 0.99))
+@given(
+    st.lists(st.tuples(SCOPES, st.booleans()), max_size=12),
+    st.floats(0.0, 0.8),
+    st.floats(0.6, 0.99),
+)
 def test_whatever_is_audited_in_whatever_order_the_risk_is_never_overspent(
-    scopes: list[AuditScope], reserve: float, confidence: float
+    asked: list[tuple[AuditScope, bool]], reserve: float, confidence: float
 ) -> None:
     spent: list[Spending] = []
-    for scope in scopes:
+    for scope, alone in asked:
         try:
-            promise = next_promise(0.03, confidence, spent, scope=scope, reserve=reserve)
+            promise = next_promise(
+                0.03, confidence, spent, scope=scope, alone=alone, reserve=reserve
+            )
         except DataError:
             continue
         assert promise.spent == pytest.approx(sum(one.risk for one in spent))

@@ -1,0 +1,130 @@
+"""The next step that `status` names, and what it takes to undo a certificate."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from curator.audits.audit import audit, begin
+from curator.audits.certify import certify
+from curator.base.vocabulary import AuditScope
+from curator.errors import DataError
+from curator.export.export import ExportReport, export
+from curator.export.filters import ExportRequest, Filters
+from curator.report.status import status
+from curator.workspace import Workspace
+from tests.support.audited import Pool, answer, make_pool, with_settings
+from tests.support.command import run_curator
+
+pytestmark = pytest.mark.slow
+
+SALT = "aa" * 32
+
+
+@pytest.fixture
+def pool(workspace: Workspace, tmp_path: Path) -> Pool:
+    """2,000 scored images of which nearly all are right, under the certified policy."""
+    return make_pool(
+        workspace, tmp_path / "photos", size=2_000, error=0.0, hard=0.02, max_error=0.05
+    )
+
+
+def certified(pool: Pool, workspace: Workspace, **asked: object) -> AuditScope:
+    """Plan, open, answer with the truth and certify; what the certificate is about."""
+    audit(workspace, anyway=True, **asked)  # type: ignore[arg-type]
+    begin(workspace, salt=SALT)
+    for _ in range(5):
+        answer(workspace, pool.says)
+        try:
+            report = certify(workspace)
+        except DataError:
+            continue  # the next stratum is asked
+        assert report.certificate is not None
+        return report.certificate.scope
+    raise AssertionError("the audit asked for more than five times")
+
+
+def exported(workspace: Workspace, name: str, **filters: object) -> ExportReport:
+    request = ExportRequest(
+        destination=workspace.root / name,
+        filters=Filters(**filters),  # type: ignore[arg-type]
+    )
+    return export(workspace, request)
+
+
+def kept(workspace: Workspace, **classes: object) -> Workspace:
+    """The workspace with these settings, in its file as well."""
+    from curator.settings.file import write_settings
+
+    write_settings(
+        workspace.root,
+        {f"classes.{key}": str(value) for key, value in classes.items()}
+        | {"promotion.policy": "certified", "promotion.max_error": "0.05"},
+    )
+    return with_settings(workspace, classes=classes)
+
+
+def test_one_class_is_audited_certified_and_exported_by_default(pool: Pool) -> None:
+    workspace = kept(pool.workspace, deliver="positive")
+    assert "curator audit" in status(workspace).advice()
+    whole_risk = audit(workspace, dry_run=True).promise.risk
+    assert whole_risk == pytest.approx(1 - workspace.settings.promotion.confidence)
+    assert certified(pool, workspace) is AuditScope.POSITIVE
+    present = status(workspace)
+    assert "curator export clean.csv" in present.advice() and "--label" not in present.advice()
+    report = exported(workspace, "clean.csv")
+    assert set(report.labels) == {"good"}
+    assert report.certificate["state"] == "valid" and report.certificate["class"] == "good"
+    assert report.certificate_note == ""
+    with (workspace.root / "clean.csv").open(newline="") as stream:
+        promoted = [row for row in csv.DictReader(stream) if row["origin"] == "promoted"]
+    assert len(promoted) == report.certificate["certified"]
+    # Asked for by name it is the same; the other class has no certificate.
+    assert exported(workspace, "named.csv", labels=["good"]).certificate is not None
+    assert exported(workspace, "bad.csv", labels=["bad"], provisional=True).certificate is None
+
+
+def test_a_certificate_of_both_classes_does_not_carry_over_to_one(pool: Pool) -> None:
+    workspace = kept(pool.workspace, deliver="both")
+    assert certified(pool, workspace) is AuditScope.ALL
+    assert exported(workspace, "both.csv").certificate["state"] == "valid"
+    report = exported(workspace, "good.csv", labels=["good"])
+    assert report.certificate is None
+    assert "both classes together" in report.certificate_note
+    assert "`curator audit --class good`" in report.certificate_note
+    alone = kept(workspace, deliver="positive")
+    assert status(alone).certificate is None and status(alone).is_provisional
+
+
+def test_a_certificate_of_one_class_holds_for_it_where_both_are_delivered(pool: Pool) -> None:
+    workspace = kept(pool.workspace, deliver="both")
+    certified(pool, workspace, class_name="good")
+    report = exported(workspace, "good.csv", labels=["good"])
+    assert report.certificate["state"] == "valid" and report.certificate_note == ""
+    assert status(workspace).advice().endswith("curator export clean.csv --label good")
+
+
+def test_after_a_certificate_the_next_step_is_export_and_a_round_asks(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    pool = make_pool(
+        workspace, tmp_path / "photos", size=1_500, error=0.0, hard=0.4, max_error=0.05
+    )
+    workspace = kept(pool.workspace, deliver="both")
+    audit(workspace, anyway=True)
+    begin(workspace, salt=SALT)
+    assert status(workspace).advice().startswith("Go on with the audit")
+    root = workspace.root
+    lost = run_curator("-w", root, "audit", "--abandon", expect=3)
+    assert "spent 0.05 of the confidence" in lost.stderr and "--abandon --yes" in lost.stderr
+    assert status(workspace).audit is not None
+    certified(pool, workspace)
+    present = status(workspace)
+    assert present.counts.unlabelled
+    assert "curator export" in present.advice() and "round" not in present.advice()
+    refused = run_curator("-w", root, "round", expect=3)
+    assert "would void what is certified: at most" in refused.stderr
+    assert "--yes" in refused.stderr
+    assert status(workspace).advice() == present.advice()
