@@ -298,14 +298,29 @@ WHERE s.image_id = m.image_id AND m.is_primary = 1 AND s.usable = 1
       AND s.image_id = m.image_id AND s.usable = 1
       AND s.standing IN ('positive', 'negative') AND s.origin <> 'promoted'
     GROUP BY m.group_id HAVING min(s.standing) <> max(s.standing))
+  AND NOT EXISTS (
+    SELECT 1 FROM label_event c JOIN label_event b ON b.image_id = c.image_id
+    WHERE c.id = s.event_id AND c.label = s.standing AND c.method IN ('single', 'blind')
+      AND b.kind = 'assert' AND b.label = c.label AND b.id < c.id
+      AND NOT EXISTS (SELECT 1 FROM label_event r WHERE r.target_id = b.id))
 """
-"""Images that people labelled, of near-duplicates that people labelled both ways."""
+"""Images that people labelled, of near-duplicates that people labelled both ways.
+
+A label that a person confirmed (`pool.is_confirmed`) is no conflict: the pictures are alike, what
+they show is not.
+"""
 
 
 def contradicted(connection: Connection) -> IntArray:
-    """The ids of labelled images whose near-duplicates have the other label, ascending."""
+    """The ids of the images of `CONTRADICTED`, ascending."""
     ids = connection.execute(sa.text(CONTRADICTED)).scalars()
     return np.sort(np.fromiter(ids, dtype=np.int64))
+
+
+def count_contradicted(catalogue: Catalogue) -> int:
+    """How many images `CONTRADICTED` names."""
+    with catalogue.read() as connection:
+        return len(contradicted(connection))
 
 
 def unit_mates(catalogue: Catalogue, image_id: int, *, limit: int = 100) -> list[int]:

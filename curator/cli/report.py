@@ -60,6 +60,11 @@ def _status_lines(status: Status) -> Iterator[str]:
     if status.counts.usable:
         yield ""
         yield _label_table(status)
+        if status.contradicted:
+            yield (
+                f"{strong('Conflicts')}  {count(status.contradicted, 'labelled image')} whose"
+                " near-duplicates have the other label; not trained on"
+            )
         if status.decisions:
             yield f"{strong('People')}  {decisions_sentence(status.decisions, status.minutes)}"
         yield ""

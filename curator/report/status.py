@@ -24,6 +24,7 @@ from curator.catalogue.audits import AuditRecord
 from curator.catalogue.certificates import CertificateRecord
 from curator.catalogue.counts import Counts, SourceCount, counts, human_counts, source_counts
 from curator.catalogue.event_reads import count_decisions, people_events
+from curator.catalogue.groups import count_contradicted
 from curator.catalogue.leases import lease_holder
 from curator.catalogue.rounds import RoundRecord, RoundStatus, list_rounds, measured_round
 from curator.report.work import total_minutes
@@ -37,7 +38,8 @@ class Status:
     """A workspace in numbers; `busy` names work that runs in it now, with its process.
 
     `certificates` are the newest of every kind and scope, those that hold first. `audit` is
-    the open one, of whose images `waiting` want an answer. `decisions` are those of
+    the open one, of whose images `waiting` want an answer. `contradicted` images have a label of
+    people, and near-duplicates with the other one. `decisions` are those of
     people, made or imported, that were not taken back, `minutes` those that they spent looking.
     """
 
@@ -46,6 +48,7 @@ class Status:
     counts: Counts
     sources: list[SourceCount]
     human: Mapping[CurrentLabel, int]
+    contradicted: int
     decisions: int
     minutes: float
     rounds: list[RoundRecord]
@@ -115,8 +118,11 @@ class Status:
         if missing:
             names = " and ".join(f"`{self.name_of(standing)}`" for standing in missing)
             return f"Label some images as {names}: curator review diverse"
-        if self.human.get(CurrentLabel.CONFLICT):
-            return "Settle the images that people labelled both ways: curator review conflict"
+        if self.human.get(CurrentLabel.CONFLICT) or self.contradicted:
+            return (
+                "Settle the images and near-duplicates that people labelled both ways:"
+                " curator review conflict"
+            )
         if self.current_round is None:
             return "Train and promote: curator round --until-stable"
         if self.remedy:
@@ -152,6 +158,7 @@ class Status:
                 self.name_of(standing): {str(origin): n for origin, n in origins.items()}
                 for standing, origins in self.counts.labels.items()
             },
+            "contradicted": self.contradicted,
             "unlabelled": self.counts.unlabelled,
             "decisions": self.decisions,
             "minutes": round(self.minutes, 1),
@@ -194,6 +201,7 @@ def status(workspace: Workspace) -> Status:
         counts=counts(catalogue),
         sources=source_counts(catalogue),
         human=human_counts(catalogue),
+        contradicted=count_contradicted(catalogue),
         decisions=count_decisions(catalogue),
         minutes=total_minutes(people_events(catalogue, imports=False)),
         rounds=list_rounds(catalogue),

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curator.base.vocabulary import CurrentLabel, GroupKind, Origin, code_of
+from curator.base.vocabulary import CurrentLabel, GroupKind, Method, Origin, code_of
 from curator.catalogue import pool as pools
 from curator.catalogue import rounds
 from curator.catalogue.groups import GroupRecord, replace_grouping
+from curator.catalogue.images import image_details
 from curator.intake.near_duplicates import _inputs, regroup
 from curator.rounds.score_quality import PastRound
 from curator.rounds.teacher import same_folds, withheld_digest
@@ -83,10 +84,40 @@ def test_near_duplicates_labelled_both_ways_are_a_conflict_and_block_nothing(
     human = pools.human_labels(pool.opened.catalogue, None)
     conflicts = human.image_ids[human.standing == code_of(CurrentLabel.CONFLICT)]
     assert conflicts.tolist() == sorted([good[0], bad[0]])
+    told = curator("-w", pool.api.root, "status").stdout
+    assert "2 labelled images whose near-duplicates have the other label" in told
+    assert "curator review conflict" in told
     outcome = curator("-w", pool.api.root, "round")
     assert "labelled both ways: 2 images" in outcome.stderr
     pool.label([int(bad[0]) - 1], origin=Origin.REVIEW, lie=True)
     assert curator("-w", pool.api.root, "queue", "conflict", "--json").json() == []
+
+
+def test_near_duplicates_that_a_person_confirms_as_different_are_no_conflict(
+    tmp_path: Path,
+) -> None:
+    pool = Pool(tmp_path, size=200)
+    pool.label(range(60))
+    good, bad = ids_of(pool, True, 1)[0], ids_of(pool, False, 1)[0]
+    near(pool, (good, bad))
+    pool.label([bad - 1], origin=Origin.REVIEW)
+    queue = curator("-w", pool.api.root, "queue", "conflict", "--json").json()
+    assert [each["sha256"] for each in queue] == [sha256_of(pool, good)]
+    assert curator("-w", pool.api.root, "status", "--json").json()["contradicted"] == 1
+    pool.label([good - 1], origin=Origin.REVIEW, method=Method.SHEET)
+    assert len(curator("-w", pool.api.root, "queue", "conflict", "--json").json()) == 1
+    pool.label([good - 1], origin=Origin.REVIEW)
+    assert curator("-w", pool.api.root, "queue", "conflict", "--json").json() == []
+    told = curator("-w", pool.api.root, "status").stdout
+    assert "curator review conflict" not in told
+    assert "Conflicts" not in told
+    human = pools.human_labels(pool.opened.catalogue, None)
+    assert code_of(CurrentLabel.CONFLICT) not in human.standing
+    assert "labelled both ways" not in curator("-w", pool.api.root, "round").stderr
+
+
+def sha256_of(pool: Pool, image_id: int) -> str:
+    return image_details(pool.opened.catalogue, [image_id])[image_id].sha256.hex()
 
 
 def test_a_changed_group_does_not_let_what_taught_teach_what_measures(tmp_path: Path) -> None:
