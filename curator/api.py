@@ -450,10 +450,12 @@ class WorkspaceApi:
         relative_to: str | Path | None = None,
         provisional: bool = False,
         force: bool = False,
+        evidence: str | Path | None = None,
     ) -> ExportReport:
         """Write the manifest and its sidecar, or a folder with the images in it.
 
-        The format follows from the suffix; `docs/guide.md` explains every option.
+        The format follows from the suffix; `evidence` is where to write what the certificate
+        rests on; `docs/guide.md` explains every option.
         """
         from curator.export.export import export
         from curator.export.filters import ExportRequest, Filters
@@ -479,6 +481,7 @@ class WorkspaceApi:
             convert=convert,
             check=check,
             force=force,
+            evidence=None if evidence is None else Path(evidence),
         )
         return export(self._workspace, request, self.progress)
 

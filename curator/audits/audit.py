@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from curator.audits.draw import AuditDraw, draw_audit, draw_from_seed
+from curator.audits.evidence import opening_commitment, terms_of
 from curator.audits.forecast import LabelEvidence, forecast_errors, label_evidence
 from curator.audits.frame import Frame, frame_digest, freeze_frame, rank_pool
 from curator.audits.ledger import record_audits, spending
@@ -193,9 +194,18 @@ def begin(workspace: Workspace, *, salt: str | None = None) -> AuditRecord:
             plan = restore(planned.plan, frame, planned.kind)
             chance = salt or secrets.token_hex(32)
             draw = draw_audit(frame, plan, chance)
+            terms = terms_of(planned, workspace.settings.classes)
             drawn = DrawnImages(
                 salt=chance,
                 salt_chosen=salt is not None,
+                terms=terms,
+                commitment=opening_commitment(
+                    frames.frame_hashes(catalogue, planned.frame_id),
+                    frame.positive,
+                    plan.digest,
+                    chance,
+                    terms,
+                ),
                 image_ids=draw.image_ids,
                 strata=draw.strata,
                 inclusion_probability=draw.inclusion_probability,

@@ -7,7 +7,7 @@ the certified policy a promoted image is provisional unless a valid certificate 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +30,12 @@ class CertifiedImages:
 
     `facts` is what is shown, JSON values. `image_ids` are the images whose promoted labels
     it speaks about: its frame, less those that were audited. A `stale` one is shown as such.
+    `issued` are the certificates themselves, unless stale.
     """
 
     facts: Mapping[str, Any]
     image_ids: Iterable[int]
+    issued: Sequence[CertificateRecord] = ()
     stale: bool = False
 
 
@@ -108,6 +110,7 @@ def certificate_json(record: CertificateRecord, classes: ClassesSettings) -> dic
         "frame_sha256": record.frame_digest,
         "frame_size": record.frame_size,
         "claim_sha256": record.claim,
+        "commitment": record.commitment or None,
     }
 
 
@@ -235,7 +238,7 @@ class ExportableLabels:
         for record in (newest, *beside):
             for image_id in self._ids_of(record):
                 image_ids.add(image_id)
-        return CertifiedImages(facts=facts, image_ids=image_ids)
+        return CertifiedImages(facts=facts, image_ids=image_ids, issued=(newest, *beside))
 
     def _ids_of(self, record: CertificateRecord) -> IdSet:
         if record.stale is not None:

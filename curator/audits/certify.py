@@ -17,6 +17,7 @@ import numpy as np
 from curator.audits.audit import ask_on, drawn_again, outcomes_of, required
 from curator.audits.audit import plan as plan_audit
 from curator.audits.draw import AuditDraw
+from curator.audits.evidence import commitment_of
 from curator.audits.frame import Frame
 from curator.audits.plan import AuditPlan, Design
 from curator.audits.test import (
@@ -64,7 +65,7 @@ class CertifyReport:
     `errors` of its images were not confirmed; among them are `unsure`, `skipped` and
     `unshowable` ones. `certificate` is None if nothing could be promised; `text` then says why
     and what it would take. `round` holds what changed, if labels did. `left` unseen images were
-    no part of the certified set any more.
+    no part of the certified set any more. `commitment` covers the answers and the certified set.
     """
 
     audit: AuditRecord
@@ -75,6 +76,7 @@ class CertifyReport:
     left: int
     round: RoundRecord | None
     certificate: CertificateRecord | None
+    commitment: str
     text: str
 
     @property
@@ -138,6 +140,7 @@ def certify(workspace: Workspace, *, progress: Progress = SILENT) -> CertifyRepo
         left=0 if result.certified is None else len(result.certified.left),
         round=committed,
         certificate=certificate,
+        commitment="" if certificate is None else commitment_of(workspace, certificate),
         text=text,
     )
 

@@ -50,9 +50,9 @@ def draw_from_seed(frame: Frame, plan: AuditPlan, *, seed: int, attempt: int) ->
 
 
 def commitment(plan_digest: str, salt: str) -> str:
-    """SHA-256 over frame, order, plan and salt, which the digest of the plan covers.
+    """SHA-256 that names an audit of an older version in the ledger.
 
-    It names one opened audit: in the ledger, and to whoever was told it when it was opened.
+    Newer ones have the digest of `evidence.opening_commitment`, which covers the files, too.
     """
     return hashlib.sha256(f"curator-commitment-1 {plan_digest} {salt}".encode()).hexdigest()
 

@@ -47,7 +47,7 @@ def spending(workspace: Workspace) -> list[Spending]:
     Raises DataError if the ledger is damaged: nobody knows what it would have said.
     """
     lines = {line.commitment: line for line in read_ledger(workspace)}
-    lines |= {line.commitment: line for line in map(_line_of, _audits(workspace))}
+    lines |= {line.commitment: line for line in map(ledger_line, _audits(workspace))}
     return [Spending(scope=line.scope, risk=line.risk) for line in lines.values()]
 
 
@@ -57,7 +57,7 @@ def record_audits(workspace: Workspace) -> None:
     Call it before an image of an audit is handed out. Raises DataError if the ledger is damaged,
     and StorageError if it cannot be written.
     """
-    lines = [_line_of(record) for record in _audits(workspace)]
+    lines = [ledger_line(record) for record in _audits(workspace)]
     with _opened(workspace) as descriptor:
         stored, end, digest = _parsed(_content(descriptor), _path(workspace))
         commitments = {line.commitment for line in stored}
@@ -89,7 +89,7 @@ def ledger_problems(workspace: Workspace) -> Iterator[str]:
     except (DataError, StorageError) as error:
         yield f"{error.problem} {error.advice}"
         return
-    records = {_line_of(record).commitment: record for record in _audits(workspace)}
+    records = {ledger_line(record).commitment: record for record in _audits(workspace)}
     for name, record in records.items():
         # Those of before there was a ledger are written into it when the next one is opened.
         if record.salt is not None and name not in lines:
@@ -110,10 +110,12 @@ def _audits(workspace: Workspace) -> Sequence[AuditRecord]:
     return audits.list_audits(workspace.catalogue)
 
 
-def _line_of(record: AuditRecord) -> LedgerLine:
+def ledger_line(record: AuditRecord) -> LedgerLine:
+    """The line of an audit that the catalogue knows."""
     salt = record.salt or f"{record.seed} {record.attempt}"
     return LedgerLine(
-        commitment=commitment(stored_digest(record.plan), salt),
+        # What was shown when it was opened; audits of older versions have no such digest.
+        commitment=record.commitment or commitment(stored_digest(record.plan), salt),
         scope=record.scope,
         risk=record.risk,
         opened_at=record.opened_at.isoformat(timespec="seconds"),

@@ -87,11 +87,14 @@ class PlannedRecord(NewAudit):
 class DrawnImages:
     """What a salt draws for a plan; arrays are (drawn,), in the order in which images are shown.
 
-    `salt_chosen` says that the salt does not come from the system's randomness.
+    `salt_chosen` says that the salt does not come from the system's randomness. `terms` and
+    `commitment` are what was promised and its digest, as they are shown when it is opened.
     """
 
     salt: str
     salt_chosen: bool
+    terms: Mapping[str, Any]
+    commitment: str
     image_ids: IntArray
     strata: IntArray
     inclusion_probability: FloatArray
@@ -104,7 +107,8 @@ class AuditRecord:
     `round_id` is the round whose labels it is about, `asking` the stratum that is asked now
     (None: all at once). `sample` counts the images that may be asked, those of a rescue only
     once it is needed. `answered` counts its images with an answer that stands, and is what it
-    was at the end once it is closed.
+    was at the end once it is closed. `terms` are what was promised, `commitment` is the digest of
+    all that was fixed when it was opened; both are empty for audits of older versions.
     """
 
     audit_id: int
@@ -128,6 +132,23 @@ class AuditRecord:
     closed_at: datetime | None
     salt: str | None
     asking: int | None
+    terms: Mapping[str, Any]
+    commitment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerEvent:
+    """What became of a drawn image of a closed audit, and who said so when.
+
+    `outcome` is the label, `unsure`, `skipped`, `unshowable`, or empty where nobody was asked.
+    """
+
+    image_id: int
+    stratum: int
+    outcome: str
+    made_at: datetime | None
+    actor: str | None
+    method: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +283,8 @@ def begin_audit(catalogue: Catalogue, planned: PlannedRecord, drawn: DrawnImages
                 "overlooked": planned.overlooked,
                 "rescue": planned.rescue,
                 "salt_chosen": drawn.salt_chosen,
+                "terms": dict(drawn.terms),
+                "commitment": drawn.commitment,
                 "first_event": _newest_event(connection),
             },
             "seed": planned.seed,
@@ -417,6 +440,39 @@ def answers_of(catalogue: Catalogue, record: AuditRecord) -> AuditAnswers:
         return _answers(connection, record)
 
 
+def answer_events(catalogue: Catalogue, record: AuditRecord) -> list[AnswerEvent]:
+    """What became of the drawn images of a closed audit, in the order of the draw."""
+    item, event = AuditItem.c, LabelEvent.c
+    outcome = sa.case((item.outcome == "answered", event.label), else_=item.outcome)
+    query = (
+        sa.select(
+            item.image_id,
+            item.stratum,
+            sa.func.coalesce(outcome, ""),
+            event.made_at,
+            event.actor,
+            event.method,
+        )
+        .select_from(AuditItem)
+        .outerjoin(LabelEvent, event.id == item.event_id)
+        .where(item.audit_id == record.audit_id)
+        .order_by(item.position)
+    )
+    with catalogue.read() as connection:
+        rows = connection.execute(query).all()
+    return [
+        AnswerEvent(
+            image_id=image_id,
+            stratum=stratum,
+            outcome=outcome,
+            made_at=made_at,
+            actor=actor,
+            method=None if method is None else str(method),
+        )
+        for image_id, stratum, outcome, made_at, actor, method in rows
+    ]
+
+
 def misplaced_answers(catalogue: Catalogue) -> list[str]:
     """Answers of closed audits that are no answers: another image's, or of another origin."""
     item, event = AuditItem.c, LabelEvent.c
@@ -516,6 +572,8 @@ def _record(connection: Connection, row: Fetched) -> AuditRecord:
         closed_at=row.closed_at,
         salt=row.salt,
         asking=row.asking,
+        terms=design.get("terms", {}),
+        commitment=design.get("commitment", ""),
     )
     answered: sa.ColumnElement[bool] = AuditItem.c.event_id.is_not(None)
     if record.state is AuditState.OPEN:

@@ -84,7 +84,9 @@ class CertificateRecord(NewCertificate):
     """A certificate that was issued, and whether it still holds for what is promoted.
 
     `stale` is None while it does; otherwise `missing` certified images are not promoted any
-    more, and `added` promoted ones are not certified."""
+    more, and `added` promoted ones are not certified. `commitment` was shown when its audit was
+    opened; it is empty for audits of older versions.
+    """
 
     certificate_id: int
     attempt: int
@@ -97,6 +99,7 @@ class CertificateRecord(NewCertificate):
     risk: float
     issued_at: datetime
     draw_source: DrawSource
+    commitment: str
     stale: Staleness | None
     missing: int = 0
     added: int = 0
@@ -268,6 +271,7 @@ def _record(
         else DrawSource.CHOSEN_SALT
         if row.design["salt_chosen"]
         else DrawSource.RANDOM_SALT,
+        commitment=row.design.get("commitment", ""),
         stale=stale,
         missing=missing,
         added=added,

@@ -26,6 +26,7 @@ from curator.catalogue.models import (
     Block,
     FrameMember,
     Head,
+    Image,
     ImageState,
     LabelEvent,
     PlannedAudit,
@@ -211,6 +212,20 @@ def frame_rows(catalogue: Catalogue, frame_id: int) -> FrameRows:
         probability=column(probability, np.float64),
         strata=column(strata, np.int64),
     )
+
+
+def frame_hashes(catalogue: Catalogue, frame_id: int) -> list[bytes]:
+    """The SHA-256 of the images of a frame, in the order of places."""
+    member = FrameMember.c
+    query = (
+        sa.select(Image.c.sha256)
+        .select_from(FrameMember)
+        .join(Image, Image.c.id == member.image_id)
+        .where(member.frame_id == frame_id)
+        .order_by(member.rank)
+    )
+    with catalogue.read() as connection:
+        return [sha256 for (sha256,) in raw_rows(connection.execute(query))]
 
 
 def unavailable(catalogue: Catalogue, frame_id: int) -> BoolArray:

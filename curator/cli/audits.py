@@ -127,11 +127,18 @@ def _answer(
 ) -> None:
     """Put the images before the person, or say how else they can be answered."""
     from curator.audits.audit import audit as workflow
-    from curator.cli.review import review_lines, review_on_screen, there_is_a_screen
+    from curator.cli.review import (
+        review_lines,
+        review_on_screen,
+        say_commitment,
+        there_is_a_screen,
+    )
     from curator.report.status import status
     from curator.review.filter import WHOLE
 
     on_screen = not plain and there_is_a_screen()
+    if report.waiting and not elsewhere and (plain or on_screen):
+        say_commitment(call, workspace)
     while report.waiting and not elsewhere and (plain or on_screen):
         if plain:
             review_lines(call, workspace, "audit", None, WHOLE)
@@ -173,6 +180,7 @@ def _audit_json(report: AuditReport, classes: ClassesSettings) -> dict[str, Any]
         "frame_size": subject.frame_size,
         "sample": subject.sample,
         "answered": record.answered if record else 0,
+        "commitment": (record.commitment or None) if record else None,
         "waiting": report.waiting,
         "max_error": subject.max_error,
         "confidence": report.promise.confidence,
@@ -240,6 +248,8 @@ def _certify_lines(report: CertifyReport) -> list[str]:
         f"Certificate {certificate.certificate_id}: attempt {certificate.attempt}, frame"
         f" {certificate.frame_digest}"
     )
+    if report.commitment:
+        lines.append(f"Commitment to its answers and images: {report.commitment}")
     return lines
 
 
@@ -262,5 +272,6 @@ def _certify_json(report: CertifyReport, classes: ClassesSettings) -> dict[str, 
         "revoked": report.revoked,
         "text": report.text,
         "certificate": None if certificate is None else certificate_json(certificate, classes),
+        "closing_commitment": report.commitment or None,
         "steps": [] if certificate is None else certificate.details.get("steps", []),
     }

@@ -104,6 +104,14 @@ def export(
         Path | None,
         typer.Option(parser=named_path, metavar="DIR", help="Write paths relative to this folder."),
     ] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(
+            parser=named_path,
+            metavar="FILE.zip",
+            help="Write here what its certificate rests on, for `check-certificate`.",
+        ),
+    ] = None,
     force: Force = False,
     json: AsJson = False,
 ) -> None:
@@ -141,6 +149,7 @@ def export(
         convert=convert,
         check=check,
         force=force,
+        evidence=evidence,
     )
     call = invocation(context)
     with call.workspace() as workspace:
@@ -150,6 +159,58 @@ def export(
         emit_json(report)
     else:
         _print_report(report, destination, divided=divide is not None)
+        if evidence is not None:
+            emit(
+                f"What the certificate rests on: {shown(evidence)}. Others check it with curator"
+                f" check-certificate {shown(evidence)} {shown(destination)}"
+            )
+
+
+def check_certificate(
+    evidence: Annotated[
+        Path,
+        typer.Argument(
+            parser=named_path, metavar="EVIDENCE", help="What `export --evidence` wrote."
+        ),
+    ],
+    manifest: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=named_path, metavar="MANIFEST", help="The .csv, .jsonl or folder beside it."
+        ),
+    ] = None,
+    commitment: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIGEST",
+            help="What was shown when the audit was opened, or certified; may be repeated.",
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Check somebody's certificate without their workspace: digests, draw, test, and manifest.
+
+    All is computed anew from the evidence. With a commitment that you were told when the audit was
+    opened, any later change of frame, order, plan or salt is found; without one only what does
+    not fit together. The check is one file of its own, curator/check_certificate.py, for whoever
+    wants to read it. It ends with 3 if a check fails.
+
+    Example: curator check-certificate evidence.zip clean.csv
+    """
+    from curator.check_certificate import EvidenceError, check, report_json, report_lines
+    from curator.errors import DataError
+
+    try:
+        report = check(evidence, manifest, commitment or ())
+    except EvidenceError as error:
+        raise DataError(error.problem, error.advice) from error
+    if json:
+        emit_json(report_json(report))
+    else:
+        for line in report_lines(report):
+            emit(shown(line))
+    if not report.valid:
+        raise typer.Exit(DataError.exit_code)
 
 
 _REASONS_OF_ROWS = (

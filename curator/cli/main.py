@@ -56,7 +56,7 @@ _COMMANDS: dict[str, tuple[str, ...]] = {
         "tuning.pack",
     ),
     "Promise": ("audits.audit", "audits.certify"),
-    "Take away": ("export.export", "export.diff", "export.import_"),
+    "Take away": ("export.export", "export.check_certificate", "export.diff", "export.import_"),
     "Look": ("report.status", "report.history", "report.report"),
     "Undo": ("rounds.rollback",),
     "Care": (
@@ -114,7 +114,7 @@ def command_names() -> list[str]:
 
 
 def _name_of(path: str) -> str:
-    return path.partition(".")[2].rstrip("_")
+    return path.partition(".")[2].rstrip("_").replace("_", "-")
 
 
 def _print_version(requested: bool) -> None:

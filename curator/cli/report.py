@@ -131,6 +131,8 @@ def _coverage_lines(status: Status) -> Iterator[str]:
         yield f"  {certificate_state(certificate)}; attempt {certificate.attempt}, frame {frame}"
         for warning in certificate.details.get("warnings", []):
             yield f"  issued under a warning: {shown(warning)}"
+        if certificate.commitment:
+            yield f"  Commitment {certificate.commitment}"
         for doubt in certificate_doubts(certificate):
             yield f"  Doubtful: {doubt}."
     if audit is not None:
@@ -138,6 +140,8 @@ def _coverage_lines(status: Status) -> Iterator[str]:
             f"{strong('Audit')}  {audit.audit_id} is open: {audit.answered:,} of"
             f" {audit.sample:,} answered, {status.waiting:,} to go"
         )
+        if audit.commitment:
+            yield f"  Commitment {audit.commitment}"
     if counts.blocked:
         yield f"  {count(counts.blocked, 'image')} wait for a look before any round promotes them"
     if counts.withheld:

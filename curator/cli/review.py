@@ -102,6 +102,8 @@ def queue(
             seed=seed,
             progress=call.progress(),
         )
+        if name == "audit":
+            say_commitment(call, workspace)
         classes = workspace.settings.classes
     if name == "borderline":
         call.say(f"borderline: {BORDERLINE_MIX}.")
@@ -159,6 +161,8 @@ def review(
     call = invocation(context)
     with call.workspace() as workspace:
         like, queue_view = _image_id(workspace, image), _read_view(workspace, view)
+        if name == "audit" and not web:
+            say_commitment(call, workspace)
         if web:
             # What is wrong with the queue is said before a browser is asked to open it.
             from curator.review.image_source import ImageSource
@@ -178,6 +182,18 @@ def review(
         arguments += ["--filter", view] if view else []
         sessions = workspace.settings.review.sessions
         serve_review(arguments, host=host, port=port, sessions=sessions, say=call.say)
+
+
+def say_commitment(call: Invocation, workspace: Workspace) -> None:
+    """Open the planned audit, and say the digest of all that is fixed from now on."""
+    from curator.audits.audit import begin
+
+    record = begin(workspace)
+    if record.commitment:
+        call.say(
+            f"Audit {record.audit_id} is open. Its commitment, to be told to whoever shall check"
+            f" the certificate: {record.commitment}"
+        )
 
 
 def there_is_a_screen() -> bool:

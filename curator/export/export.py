@@ -13,8 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from curator.audits.evidence import write_evidence
 from curator.base.files import check_destination, replacing
 from curator.base.progress import SILENT, Progress
+from curator.errors import DataError
 from curator.export.building import ABOUT
 from curator.export.catalogue_rows import ExportRows
 from curator.export.filters import ExportRequest, Selection, select
@@ -65,9 +67,12 @@ def export(
 
     Raises UsageError for a word that means nothing here, and StorageError if the destination
     exists or cannot be written; a manifest then is not there, and a folder is not under its name.
+    Raises DataError if evidence is asked for, and no certificate is about what was written.
     """
     format = choose_format(request.destination, request.format)
     selection = select(workspace, request)
+    if request.evidence is not None:
+        check_destination(request.evidence, force=request.force)
     placed: dict[str, int] = {}
     if format.is_folder:
         sidecar = request.destination.absolute() / ABOUT
@@ -76,6 +81,8 @@ def export(
         sidecar = sidecar_path(request.destination)
         about = _export_manifest(workspace, request, format, selection, progress)
     manifest = about["manifest"]
+    if request.evidence is not None:
+        _write_evidence(workspace, request, selection, about)
     return ExportReport(
         destination=request.destination.absolute() if format.is_folder else request.destination,
         sidecar=sidecar,
@@ -93,6 +100,21 @@ def export(
         certificate_note=about["certificate_note"],
         warnings=about["warnings"],
     )
+
+
+def _write_evidence(
+    workspace: Workspace, request: ExportRequest, selection: Selection, about: dict[str, Any]
+) -> None:
+    """Write what the certificates of an export rest on, once it is known to be theirs."""
+    assert request.evidence is not None
+    if about["certificate"] is None or about["certificate_note"] or not selection.certified:
+        note = about["certificate_note"] or "no certificate is about what is in it"
+        raise DataError(
+            f"{request.destination} is written, but there is no evidence for it: {note}.",
+            "Evidence is about exactly the promoted images of a valid certificate. See `curator"
+            " status`; export all of them, or audit again with `curator audit`.",
+        )
+    write_evidence(workspace, request.evidence, selection.certified.issued, force=request.force)
 
 
 def _export_manifest(

@@ -87,6 +87,7 @@ class ExportRequest:
     convert: str | None = None
     check: bool = False
     force: bool = False
+    evidence: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

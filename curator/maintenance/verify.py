@@ -21,6 +21,7 @@ import numpy as np
 from curator.audits.audit import drawn_again, outcomes_of
 from curator.audits.certificate import certificate_doubts
 from curator.audits.draw import AuditDraw
+from curator.audits.evidence import opening_commitment
 from curator.audits.frame import Frame, certified_set_digest
 from curator.audits.ledger import ledger_problems
 from curator.audits.plan import AuditPlan, Design
@@ -118,6 +119,11 @@ def _problems_of(
     except DataError as error:
         yield f"{name}: {error.problem}"
         return
+    if record.commitment and record.salt is not None:
+        hashes = frames.frame_hashes(catalogue, record.frame_id)
+        opening = opening_commitment(hashes, frame.positive, plan.digest, record.salt, record.terms)
+        if opening != record.commitment:
+            yield f"{name}: its frame, plan, salt or terms are not those of its commitment."
     answers = audits.answers_of(catalogue, record)
     if len(frame) != record.frame_size:
         yield f"{name}: its frame has {len(frame):,} of {record.frame_size:,} images."

@@ -186,6 +186,7 @@ class Status:
             "class": self.settings.classes.name_of(str(audit.scope)),
             "sample": audit.sample,
             "answered": audit.answered,
+            "commitment": audit.commitment or None,
             "waiting": self.waiting,
         }
 
