@@ -127,7 +127,7 @@ def check(
                 )
             audits = _list(facts, "audits")
             certified: dict[str, str] = {}
-            digests: set[str] = set()
+            digests: dict[str, str] = {}
             labels: set[str] = set()
             for certificate in _list(facts, "certificates"):
                 classes = _object(_object(certificate, "terms"), "classes")
@@ -151,7 +151,7 @@ def _check_certificate(
     facts: Mapping[str, Any],
     audits: Sequence[Mapping[str, Any]],
     report: EvidenceReport,
-    digests: set[str],
+    digests: dict[str, str],
 ) -> dict[str, str]:
     """Check one certificate; the SHA-256 of its images and the names of their labels."""
     terms, plan, stated = (_object(facts, name) for name in ("terms", "plan", "certified"))
@@ -188,7 +188,7 @@ def _check_certificate(
             "terms": terms,
         }
     )
-    digests.add(recomputed)
+    digests[recomputed] = "frame, files, order, plan, salt and promise when it was opened"
     report.check(
         f"{name}: frame, order, plan and salt have the commitment that is stated",
         recomputed == opening,
@@ -249,7 +249,7 @@ def _check_certificate(
             "set": claim,
         }
     )
-    digests.add(closing)
+    digests[closing] = "all of it, with answers and certified set"
     report.check(
         f"{name}: answers and certified set have the commitment that is stated",
         closing == facts.get("closing_commitment"),
@@ -473,7 +473,7 @@ def _check_times(
 
 
 def _check_commitments(
-    report: EvidenceReport, commitments: Sequence[str], digests: set[str], certificates: int
+    report: EvidenceReport, commitments: Sequence[str], digests: dict[str, str], certificates: int
 ) -> None:
     for commitment in commitments:
         if not _SHA256.match(commitment.strip().lower()):
@@ -481,11 +481,16 @@ def _check_commitments(
                 f"--commitment {commitment[:70]!r} is not 64 hexadecimal digits.",
                 "Copy what `curator audit` or `curator certify` printed.",
             )
+        digest = commitment.strip().lower()
         report.check(
-            f"commitment {commitment.strip().lower()[:12]}: nothing that it covers was changed",
-            commitment.strip().lower() in digests,
-            "compared with the digests computed here",
+            f"commitment {digest[:12]}: nothing that it covers was changed",
+            digest in digests,
+            f"it covers {digests.get(digest, 'something else than what was computed here')}",
         )
+        if digests.get(digest, "").endswith("when it was opened"):
+            report.notes.append(
+                "A commitment of the opening does not cover the answers; that of `certify` does."
+            )
     if len(commitments) < certificates:
         report.notes.append(
             "Without a commitment for each certificate only inconsistencies are found: all of this"

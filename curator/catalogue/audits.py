@@ -443,12 +443,12 @@ def answers_of(catalogue: Catalogue, record: AuditRecord) -> AuditAnswers:
 def answer_events(catalogue: Catalogue, record: AuditRecord) -> list[AnswerEvent]:
     """What became of the drawn images of a closed audit, in the order of the draw."""
     item, event = AuditItem.c, LabelEvent.c
-    outcome = sa.case((item.outcome == "answered", event.label), else_=item.outcome)
     query = (
         sa.select(
             item.image_id,
             item.stratum,
-            sa.func.coalesce(outcome, ""),
+            item.outcome,
+            event.label,
             event.made_at,
             event.actor,
             event.method,
@@ -464,12 +464,12 @@ def answer_events(catalogue: Catalogue, record: AuditRecord) -> list[AnswerEvent
         AnswerEvent(
             image_id=image_id,
             stratum=stratum,
-            outcome=outcome,
+            outcome=str(label) if label and outcome == "answered" else outcome or "",
             made_at=made_at,
             actor=actor,
             method=None if method is None else str(method),
         )
-        for image_id, stratum, outcome, made_at, actor, method in rows
+        for image_id, stratum, outcome, label, made_at, actor, method in rows
     ]
 
 

@@ -1,0 +1,599 @@
+"""Evidence of certificates: written by the workspace, checked by one file that knows none of it.
+
+`golden/evidence.zip` and `golden/manifest.csv` are what `exported` wrote when the format was made.
+Files of this format are in other people's hands: they have to stay readable.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import json
+import random
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binom, hypergeom
+
+from curator import check_certificate as checker
+from curator.audits.audit import audit, begin
+from curator.audits.certify import certify
+from curator.audits.plan import critical_count
+from curator.audits.test import most_wrong
+from curator.base.vocabulary import Label
+from curator.check_certificate import EvidenceError, check
+from curator.workspace import Workspace, create_workspace
+from tests.support.audited import Person, Pool, answer, make_pool, with_settings
+from tests.support.command import CHECKOUT, curator
+
+GOLDEN = Path(__file__).parent / "golden"
+EVIDENCE, MANIFEST = GOLDEN / "evidence.zip", GOLDEN / "manifest.csv"
+OPENING = "6fa22bcc8d5a3eb53607d4e29705fdf63172b3bfceaab582078c52e6843bfa6d"
+CLOSING = "da7a3a0e94fd81a35847f1b93a24f88b9a8b00e1bcb0f902fcebf3210d583225"
+
+Content = dict[str, Any]
+
+
+def certified_pool(folder: Path, **settings: Any) -> Pool:
+    workspace = create_workspace(folder / "ws", positive="good", negative="bad", recipe=None)
+    made = make_pool(workspace, folder / "photos", size=500, hard=0.05, max_error=0.1, **settings)
+    curator("-w", workspace.root, "config", "promotion.policy=certified", "promotion.max_error=0.1")
+    return made
+
+
+def exported(pool: Pool, folder: Path, person: Person | None = None) -> tuple[Path, Path]:
+    """Audit with chance of the system, certify and export: evidence and manifest."""
+    audit(pool.workspace, size=120)
+    answer(pool.workspace, person or pool.says)
+    assert certify(pool.workspace).certificate is not None
+    curator(
+        "-w", pool.workspace.root, "export", folder / "manifest.csv", "--evidence",
+        folder / "evidence.zip",
+    )  # fmt: skip
+    return folder / "evidence.zip", folder / "manifest.csv"
+
+
+# Files of evidence as plain values, to be changed and written again.
+
+
+def read(path: Path) -> Content:
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name).decode() for name in archive.namelist()}
+    return {
+        name: json.loads(text) if name.endswith(".json") else list(csv.reader(io.StringIO(text)))
+        for name, text in content.items()
+    }
+
+
+def write(content: Content, path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in content.items():
+            if name.endswith(".json"):
+                archive.writestr(name, json.dumps(value))
+            else:
+                stream = io.StringIO()
+                csv.writer(stream).writerows(value)
+                archive.writestr(name, stream.getvalue())
+    return path
+
+
+def certificate(content: Content) -> Content:
+    facts: Content = content["evidence.json"]["certificates"][0]
+    return facts
+
+
+def fit_together(content: Content) -> Content:
+    """What a forger does: every digest, the draw, perfect answers and the set anew."""
+    facts = certificate(content)
+    frame = content[facts["frame"]][1:]
+    ids = np.array([int(row[0]) for row in frame], dtype=np.int64)
+    positive = np.array([row[2] == "positive" for row in frame], dtype=np.bool_)
+    plan, terms = facts["plan"], facts["terms"]
+    plan["frame_digest"] = checker._rows_digest(b"curator-frame-1\n", ids, positive)
+    plan["frame_size"] = len(ids)
+    plan_sha256 = checker.hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+    ranks, strata = checker._draw(plan, terms["kind"], facts["salt"], plan_sha256)
+    answers = content[facts["answers"]]
+    moment = answers[1][3]
+    last = len(plan["rungs"])
+    answers[1:] = [
+        [ids[rank], stratum, frame[rank][2], moment, "auditor", "blind"]
+        if stratum < last
+        else [ids[rank], stratum, "", "", "", ""]
+        for rank, stratum in zip(ranks.tolist(), strata.tolist(), strict=True)
+    ]
+    shown = set(ranks[strata < last].tolist())
+    prefix, drawn = plan["rungs"][-1]["size"], plan["rungs"][-1]["drawn"]
+    for rank, row in enumerate(frame):
+        row[3] = "certified" if rank < prefix and rank not in shown else ""
+    unseen = prefix - drawn
+    members = np.array([rank for rank, row in enumerate(frame) if row[3]])
+    facts["certified"] |= {
+        "images": unseen,
+        "prefix": prefix,
+        "wrong": plan["rungs"][-1]["allowed"],
+        "bound": plan["rungs"][-1]["allowed"] / unseen,
+        "sample": drawn,
+        "errors": 0,
+        "sha256": checker._claim_digest(ids[members], positive[members]),
+    }
+    return with_digests(content)
+
+
+def with_digests(content: Content) -> Content:
+    """Both commitments computed anew from what is there."""
+    facts = certificate(content)
+    frame, plan = content[facts["frame"]][1:], facts["plan"]
+    rows = b"".join(bytes.fromhex(row[1]) + bytes([row[2] == "positive"]) for row in frame)
+    opening = checker._digest(
+        {
+            "format": "curator-opening-1",
+            "images": checker.hashlib.sha256(rows).hexdigest(),
+            "plan": checker.hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest(),
+            "salt": facts["salt"],
+            "terms": facts["terms"],
+        }
+    )
+    for line in content["evidence.json"]["audits"]:
+        if line["commitment"] == facts["opening_commitment"]:
+            line["commitment"] = opening
+    facts["opening_commitment"] = opening
+    facts["closing_commitment"] = checker._digest(
+        {
+            "format": "curator-closing-1",
+            "opening": opening,
+            "outcomes": [row[2] for row in content[facts["answers"]][1:]],
+            "set": facts["certified"]["sha256"],
+        }
+    )
+    return content
+
+
+def failed(path: Path, manifest: Path | None = None, *commitments: str) -> list[str]:
+    report = check(path, manifest, commitments)
+    assert report.claims
+    return [checked.what for checked in report.checks if not checked.passed]
+
+
+def test_evidence_of_this_format_stays_readable() -> None:
+    report = check(EVIDENCE, MANIFEST, [OPENING, CLOSING])
+    assert (report.valid, len(report.claims)) == (True, 1)
+    assert failed(EVIDENCE, MANIFEST) == []
+
+
+def test_the_checker_is_one_file_that_imports_nothing_of_curator(tmp_path: Path) -> None:
+    source = CHECKOUT / "curator" / "check_certificate.py"
+    names = set()
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names.add((node.module or "").partition(".")[0])
+    assert names - set(sys.stdlib_module_names) <= {"numpy", "scipy"}
+    # As a plain file, elsewhere, where curator is not to be had.
+    alone = shutil.copy(source, tmp_path / "checker.py")
+    program = (
+        "import runpy, sys\n"
+        "sys.modules['curator'] = None\n"
+        f"sys.argv = ['checker', {str(EVIDENCE)!r}, {str(MANIFEST)!r}, '--json']\n"
+        f"runpy.run_path({str(alone)!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["valid"]
+
+
+def reversed_order(content: Content) -> None:
+    frame = content[certificate(content)["frame"]]
+    frame[1], frame[2] = frame[2], frame[1]
+
+
+def another_label(content: Content) -> None:
+    row = content[certificate(content)["frame"]][1]
+    row[2] = "negative" if row[2] == "positive" else "positive"
+
+
+def another_file(content: Content) -> None:
+    content[certificate(content)["frame"]][-1][1] = "ab" * 32
+
+
+def another_plan(content: Content) -> None:
+    rungs = certificate(content)["plan"]["rungs"]
+    del rungs[len(rungs) // 2 + 1 :]
+
+
+def another_salt(content: Content) -> None:
+    certificate(content)["salt"] = "a better one"
+
+
+def swapped_classes(content: Content) -> None:
+    certificate(content)["terms"]["classes"] = {"positive": "bad", "negative": "good"}
+
+
+def smaller_miss_rate(content: Content) -> None:
+    certificate(content)["terms"]["max_error"] = 0.2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        reversed_order, another_label, another_file, another_plan, another_salt, swapped_classes,
+        smaller_miss_rate,
+    ],
+)  # fmt: skip
+def test_whatever_was_fixed_at_the_opening_is_found_changed(
+    change: Callable[[Content], None], tmp_path: Path
+) -> None:
+    content = read(EVIDENCE)
+    change(content)
+    forged = write(fit_together(content), tmp_path / "forged.zip")
+    assert failed(forged) == []  # made up to fit together: nothing can be seen without it
+    for commitment in (OPENING, CLOSING):
+        only = [f"commitment {commitment[:12]}: nothing that it covers was changed"]
+        assert failed(forged, None, commitment) == only
+
+
+def restated(content: Content, path: Path) -> Content:
+    """Set, statement and commitments as they follow from the answers and from what left."""
+    facts = certificate(content)
+    with zipfile.ZipFile(write(content, path)) as archive:
+        ids, _, positive, states = checker._frame(archive, facts["frame"])
+        answers = checker._answers(archive, facts["answers"], ids, positive)
+    tested = checker._test(
+        checker.EvidenceReport(), "", facts["terms"], facts["plan"], answers, states == "left",
+        len(ids),
+    )  # fmt: skip
+    assert tested is not None
+    ranks, wrong, prefix, sample, errors = tested
+    for rank, row in enumerate(content[facts["frame"]][1:]):
+        row[3] = "left" if row[3] == "left" else "certified" if rank in set(ranks) else ""
+    facts["certified"] |= {
+        "images": len(ranks),
+        "prefix": prefix,
+        "wrong": wrong,
+        "bound": wrong / len(ranks),
+        "sample": sample,
+        "errors": errors,
+        "sha256": checker._claim_digest(ids[ranks], positive[ranks]),
+    }
+    return with_digests(content)
+
+
+def test_answers_and_set_are_found_changed_against_the_commitment_of_the_closing(
+    tmp_path: Path,
+) -> None:
+    for kind in ("answers", "set"):
+        content = read(EVIDENCE)
+        facts = certificate(content)
+        if kind == "answers":
+            # In the outermost stratum, whose step allows one more.
+            rows = content[facts["answers"]][1:]
+            row = next(row for row in reversed(rows) if row[2] in ("positive", "negative"))
+            row[2] = "unsure"
+        else:
+            frame = content[facts["frame"]][1:]
+            next(row for row in frame if row[3] == "certified")[3] = "left"
+        forged = write(restated(content, tmp_path / "x.zip"), tmp_path / "forged.zip")
+        assert failed(forged, None, OPENING) == []
+        assert any(
+            "A commitment of the opening does not cover the answers" in note
+            for note in check(forged, None, [OPENING]).notes
+        )
+        assert len(failed(forged, None, CLOSING)) == 1
+
+
+def changed_manifests() -> Iterator[list[dict[str, str]]]:
+    with MANIFEST.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    at = next(number for number, row in enumerate(rows) if row["origin"] == "promoted")
+    yield [row for number, row in enumerate(rows) if number != at]
+    other = {"good": "bad", "bad": "good"}[rows[at]["label"]]
+    yield [*rows[:at], rows[at] | {"label": other}, *rows[at + 1 :]]
+    yield [*rows[:at], rows[at] | {"origin": "seed"}, *rows[at + 1 :]]
+    yield [*rows, rows[at] | {"sha256": "cd" * 32}]
+
+
+def test_a_manifest_with_other_rows_or_labels_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "other.csv"
+    for rows in changed_manifests():
+        with file.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        what = "manifest: its promoted rows are exactly the certified set, with the same labels"
+        assert failed(EVIDENCE, file) == [what]
+        lines = file.with_suffix(".jsonl")
+        lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert failed(EVIDENCE, lines) == [what]
+
+
+def leaves(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Each container with the key of a value in it that is no container, and of those that are."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, part in list(items):
+        yield value, key
+        if isinstance(part, (dict, list)):
+            yield from leaves(part)
+
+
+INFORMATION = {"curator", "numpy", "audit", "state", "scope", "opened_at"}
+"""What no statement rests on: names, versions, and what is said of the audits in the list."""
+
+
+def test_no_value_can_be_changed_alone_unnoticed_and_no_type_ends_in_a_traceback(
+    tmp_path: Path,
+) -> None:
+    """Each value of evidence.json by itself, without a commitment."""
+    file = tmp_path / "changed.zip"
+    others = (None, "word", -1, 0, 0.5, 10**30, [], {}, [1], True)
+    silent = set()
+    for number in range(len(list(leaves(read(EVIDENCE)["evidence.json"])))):
+        for other in others:
+            content = read(EVIDENCE)
+            container, key = list(leaves(content["evidence.json"]))[number]
+            if container[key] == other:
+                continue
+            container[key] = other
+            try:
+                if not failed(write(content, file), MANIFEST):
+                    silent.add(key)
+            except EvidenceError as error:
+                assert error.problem
+                assert error.advice
+    # A confidence that is lower only weakens what is said.
+    assert silent <= {*INFORMATION, "confidence"}
+
+
+def test_what_does_not_fit_together_is_found_without_a_commitment(tmp_path: Path) -> None:
+    file = tmp_path / "changed.zip"
+
+    def after(change: Callable[[Content, Content], None]) -> list[str]:
+        content = read(EVIDENCE)
+        change(content, certificate(content))
+        return failed(write(content, file))
+
+    def stronger(content: Content, facts: Content) -> None:
+        facts["certified"]["wrong"] -= 1
+
+    def surer(content: Content, facts: Content) -> None:
+        facts["certified"]["confidence"] = 0.99
+
+    def hidden_audit(content: Content, facts: Content) -> None:
+        facts["plan"]["promise"]["spent"] = 0.01
+
+    def lenient(content: Content, facts: Content) -> None:
+        facts["plan"]["rungs"][0]["critical"] += 1
+
+    def replaced(content: Content, facts: Content) -> None:
+        answers = content[facts["answers"]]
+        answers[1], answers[2] = answers[2], answers[1]
+
+    def dropped(content: Content, facts: Content) -> None:
+        content[facts["answers"]][1][2] = ""
+
+    def denied(content: Content, facts: Content) -> None:
+        for row in content[facts["answers"]][1:60]:
+            row[2] = "unsure"
+
+    def earlier(content: Content, facts: Content) -> None:
+        content[facts["answers"]][1][3] = "2020-01-01T00:00:00+00:00"
+
+    def rehearsed(content: Content, facts: Content) -> None:
+        facts["salt_source"] = "chosen-salt"
+
+    def parts(changes: Mapping[str, Callable[[Content, Content], None]]) -> Iterator[str]:
+        for words, change in changes.items():
+            names = after(change)
+            assert any(words in name for name in names), (words, names)
+            yield words
+
+    assert list(
+        parts(
+            {
+                "statement is not stronger": stronger,
+                "not stronger than": surer,
+                "all audits spent": hidden_audit,
+                "critical counts": lenient,
+                "plan and salt draw": replaced,
+                "needs has an answer": dropped,
+                "test passes": denied,
+                "between opening and closing": earlier,
+                "system's randomness": rehearsed,
+            }
+        )
+    )
+
+
+def test_cut_or_damaged_files_end_in_an_error_that_says_so(tmp_path: Path) -> None:
+    whole = EVIDENCE.read_bytes()
+    file = tmp_path / "damaged.zip"
+    chance = random.Random(0)
+    for end in [0, 1, 100, *range(200, len(whole), len(whole) // 20)]:
+        file.write_bytes(whole[:end])
+        with pytest.raises(EvidenceError, match=r"cannot be read|missing"):
+            check(file)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        file.write_bytes(damaged)
+        try:
+            report = check(file)
+        except EvidenceError as error:
+            assert error.advice
+        else:
+            assert report.valid  # a bit that a zip does not use
+    for name in ("evidence.json", "frame.csv", "answers.csv"):
+        content = read(EVIDENCE)
+        del content[next(part for part in content if part.endswith(name))]
+        with pytest.raises(EvidenceError, match="missing"):
+            check(write(content, file))
+    for change in ([["x"]], [["image", "sha256", "label", "state"], ["1", "2"]]):
+        content = read(EVIDENCE)
+        content[certificate(content)["frame"]] = change
+        with pytest.raises(EvidenceError):
+            check(write(content, file))
+
+
+def test_other_files_end_with_3_and_say_what_to_name(tmp_path: Path) -> None:
+    text = tmp_path / "m.csv"
+    text.write_text("a,b\n1,2\n")
+    cases: list[tuple[tuple[str | Path, ...], str]] = [
+        ((tmp_path / "none.zip",), "cannot be read"),
+        ((tmp_path,), "cannot be read"),
+        ((MANIFEST,), "cannot be read"),
+        ((EVIDENCE, tmp_path / "none.csv"), "cannot be read"),
+        ((EVIDENCE, EVIDENCE), "no manifest in CSV or JSON Lines"),
+        ((EVIDENCE, text), "no column `sha256`"),
+        ((EVIDENCE, MANIFEST, "--commitment", "abc"), "64 hexadecimal digits"),
+    ]
+    for arguments, words in cases:
+        told = curator("check-certificate", *arguments, expect=3)
+        assert words in told.stderr
+        assert len(told.stderr.splitlines()) >= 2
+        assert checker.main([str(argument) for argument in arguments]) == 3
+    other = curator("check-certificate", EVIDENCE, MANIFEST, "--commitment", "0" * 64, expect=3)
+    assert "✗ commitment 000000000000" in other.stdout
+    assert "1 of 15 checks failed" in other.stdout
+
+
+def test_exact_counts_agree_with_those_that_plans_are_made_of() -> None:
+    chance = np.random.default_rng(0)
+    for _ in range(200):
+        size = int(chance.integers(50, 3_000))
+        drawn, wrong = int(chance.integers(1, size // 2)), int(chance.integers(1, size // 3))
+        risk = float(chance.choice([0.05, 0.04, 0.01, 0.3]))
+        exact = checker._hypergeometric_count(size, wrong, drawn, checker.Fraction(risk))
+        assert exact == critical_count(size, drawn, wrong - 1, risk)
+        assert hypergeom.cdf(exact, size, wrong, drawn) <= risk + 1e-12
+        rate = checker.Fraction(drawn, size)
+        count = checker._binomial_count(wrong, rate, checker.Fraction(risk))
+        assert (
+            binom.cdf(count, wrong, float(rate)) <= risk < binom.cdf(count + 1, wrong, float(rate))
+        )
+        errors = int(chance.integers(0, min(drawn, 20) + 1))
+        assert checker._most_wrong(size, drawn, errors, checker.Fraction(risk)) == most_wrong(
+            size, drawn, errors, risk
+        )
+
+
+def shape(value: Any) -> Any:
+    """Names and types of values in JSON."""
+    if isinstance(value, dict):
+        return {name: shape(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return shape(value[0]) if value else None
+    return "number" if isinstance(value, (int, float)) else type(value).__name__
+
+
+@pytest.mark.slow
+def test_what_is_written_has_the_format_of_the_golden_file(tmp_path: Path) -> None:
+    pool = certified_pool(tmp_path)
+    evidence, manifest = exported(pool, tmp_path)
+    content, golden = read(evidence), read(EVIDENCE)
+    assert list(content) == list(golden)
+    assert shape(content["evidence.json"]) == shape(golden["evidence.json"])
+    for name in list(golden)[1:]:
+        assert content[name][0] == golden[name][0]
+    assert failed(evidence, manifest) == []
+    before = evidence.read_bytes()
+    told = curator("-w", pool.workspace.root, "export", manifest, "--evidence", evidence, expect=3)
+    assert "exists already" in told.stderr
+    curator("-w", pool.workspace.root, "export", manifest, "--evidence", evidence, "--force")
+    assert evidence.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_commitments_are_shown_and_hold_without_the_workspace(tmp_path: Path) -> None:
+    pool = certified_pool(tmp_path)
+    root = pool.workspace.root
+    audit(pool.workspace, size=120)
+    opened = curator("-w", root, "queue", "audit", "--output", tmp_path / "audit.csv")
+    record = begin(pool.workspace)
+    assert record.commitment in opened.stderr
+    assert record.salt is not None
+    assert record.salt not in opened.stderr
+    assert record.commitment in curator("-w", root, "status").stdout
+    assert curator("-w", root, "status", "--json").json()["audit"]["commitment"] == (
+        record.commitment
+    )
+    answer(pool.workspace, pool.says)
+    closed = curator("-w", root, "certify", "--json").json()["closing_commitment"]
+    assert record.commitment in curator("-w", root, "status").stdout
+    evidence, manifest = tmp_path / "e.zip", tmp_path / "m.csv"
+    curator("-w", root, "export", manifest, "--evidence", evidence)
+    assert curator("-w", root, "verify").code == 0
+    pool.workspace.catalogue.close()
+    shutil.rmtree(root)
+    arguments = ("--commitment", record.commitment, "--commitment", closed)
+    told = curator("check-certificate", evidence, manifest, *arguments)
+    assert "All 16 checks passed." in told.stdout
+
+
+@pytest.mark.slow
+def test_a_rescue_is_checked(tmp_path: Path) -> None:
+    pool = certified_pool(tmp_path)
+    slips = iter(range(12))
+
+    def person(image_id: int) -> Label:
+        truth = pool.says(image_id)
+        wrong = next(slips, None) is not None
+        return (
+            {Label.POSITIVE: Label.NEGATIVE, Label.NEGATIVE: Label.POSITIVE}[truth]
+            if (wrong)
+            else truth
+        )
+
+    evidence, manifest = exported(pool, tmp_path, person)
+    plan = certificate(read(evidence))["plan"]
+    assert certificate(read(evidence))["certified"]["prefix"] == plan["rescue"]["size"]
+    assert failed(evidence, manifest) == []
+
+
+@pytest.mark.slow
+def test_a_bound_of_all_that_thresholds_promoted_is_checked(tmp_path: Path) -> None:
+    pool = certified_pool(tmp_path, policy="thresholds")
+    curator("-w", pool.workspace.root, "config", "promotion.policy=thresholds")
+    evidence, manifest = exported(pool, tmp_path)
+    assert failed(evidence, manifest) == []
+    content = read(evidence)
+    certificate(content)["certified"]["wrong"] -= 1
+    assert failed(write(content, tmp_path / "x.zip")) == [
+        "audit 1: the statement is not stronger than what was proved"
+    ]
+
+
+@pytest.mark.slow
+def test_certificates_of_both_classes_and_what_others_spent_are_in_one_file(
+    tmp_path: Path,
+) -> None:
+    pool = certified_pool(tmp_path)
+    workspace = with_settings(pool.workspace, audit={"reserve": 0.0})
+    assert isinstance(workspace, Workspace)
+    for name in ("good", "bad"):
+        audit(workspace, size=90, class_name=name, anyway=True)
+        answer(workspace, pool.says)
+        assert certify(workspace).certificate is not None
+    evidence, manifest = tmp_path / "e.zip", tmp_path / "m.csv"
+    curator("-w", workspace.root, "export", manifest, "--evidence", evidence)
+    report = check(evidence, manifest)
+    assert (report.valid, len(report.claims)) == (True, 2)
+    assert len(read(evidence)["evidence.json"]["audits"]) == 2
+    # The good ones alone are no subject of either.
+    only = tmp_path / "good.csv"
+    told = curator(
+        "-w", workspace.root, "export", only, "--label", "good", "--evidence",
+        tmp_path / "g.zip", expect=3,
+    )  # fmt: skip
+    assert "there is no evidence for it" in told.stderr
+    assert not (tmp_path / "g.zip").exists()
