@@ -104,8 +104,8 @@ class DrawnAnswers:
     @property
     def asked(self) -> Bits:
         """Which images were asked; what is not confirmed of these counts as wrong."""
-        asked: Bits = self.outcomes != ""
-        return asked
+        has_outcome: Bits = self.outcomes != ""
+        return has_outcome
 
     def wrong(self, of: Bits) -> int:
         """How many of the images `of` were not confirmed."""
@@ -262,7 +262,7 @@ def _claim(terms: Mapping[str, Any], stated: Mapping[str, Any], names: Sequence[
     scope = _text(terms, "scope")
     promoted_to = f" to {names[_LABELS.index(scope)]}" if scope in _LABELS else ""
     overlooked = _number(terms, "overlooked")
-    given = (
+    condition = (
         f", given that the annotator overlooks at most {overlooked:.4g} of them"
         if overlooked
         else ""
@@ -270,7 +270,7 @@ def _claim(terms: Mapping[str, Any], stated: Mapping[str, Any], names: Sequence[
     return (
         f"At most {_whole(stated, 'wrong'):,} ({_number(stated, 'bound'):.3%}) of"
         f" {_whole(stated, 'images'):,} labels promoted{promoted_to} are wrong, at a confidence of"
-        f" {_number(stated, 'confidence'):.4g}{given}."
+        f" {_number(stated, 'confidence'):.4g}{condition}."
     )
 
 
@@ -339,8 +339,10 @@ def _check_plan(
         and max_error <= float(wished)
     )
     if rescue is not None:
-        size, count, kept = rescue
-        sound = sound and 0 < kept < risk and 0 < count <= size - drawn[0] and size <= sizes[0]
+        size, count, rescue_risk = rescue
+        sound = (
+            sound and 0 < rescue_risk < risk and 0 < count <= size - drawn[0] and size <= sizes[0]
+        )
     if not report.check(
         f"{name}: the plan is sound",
         sound,
@@ -390,11 +392,11 @@ def _test(
     promise = _object(plan, "promise")
     max_error, risk = _number(promise, "max_error"), _number(promise, "risk")
     noticed = 1 - _share(_number(terms, "overlooked"))
-    seen = np.zeros(images, dtype=np.bool_)
-    seen[answers.ranks[answers.asked]] = True
+    audited = np.zeros(images, dtype=np.bool_)
+    audited[answers.ranks[answers.asked]] = True
 
     def unseen_of(prefix: int) -> Numbers:
-        return np.flatnonzero(~seen[:prefix] & ~left[:prefix])
+        return np.flatnonzero(~audited[:prefix] & ~left[:prefix])
 
     if _text(terms, "kind") == "measure":
         sample, everything = len(answers.ranks), np.ones(len(answers.ranks), dtype=np.bool_)

@@ -67,7 +67,7 @@ def test_the_tour(tmp_path: Path) -> None:
 
 def test_the_table_names_every_command() -> None:
     table = README.split("## Commands", 1)[1].split("\n## ", 1)[0]
-    described = set(re.findall(r"^\| `(\w+)", table, flags=re.MULTILINE))
+    described = set(re.findall(r"^\| `([\w-]+)", table, flags=re.MULTILINE))
     command = typer.main.get_command(application())
     assert described == set(command.commands)
 

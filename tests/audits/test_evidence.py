@@ -589,11 +589,14 @@ def test_certificates_of_both_classes_and_what_others_spent_are_in_one_file(
     report = check(evidence, manifest)
     assert (report.valid, len(report.claims)) == (True, 2)
     assert len(read(evidence)["evidence.json"]["audits"]) == 2
-    # The good ones alone are no subject of either.
-    only = tmp_path / "good.csv"
+    # The good ones alone have a certificate of their own, a part of them has none.
+    good = tmp_path / "good.csv"
+    arguments = ("-w", workspace.root, "export", good, "--label", "good", "--evidence")
+    curator(*arguments, tmp_path / "good.zip")
+    report = check(tmp_path / "good.zip", good)
+    assert (report.valid, len(report.claims)) == (True, 1)
     told = curator(
-        "-w", workspace.root, "export", only, "--label", "good", "--evidence",
-        tmp_path / "g.zip", expect=3,
-    )  # fmt: skip
+        *arguments, tmp_path / "part.zip", "--min-probability", "0.998", "--force", expect=3
+    )
     assert "there is no evidence for it" in told.stderr
-    assert not (tmp_path / "g.zip").exists()
+    assert not (tmp_path / "part.zip").exists()
