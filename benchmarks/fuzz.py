@@ -7,7 +7,8 @@ swapped, spliced with another file) and given to the command that reads them, in
 - `labels`: CSVs given to `curator label`;
 - `settings`: `curator.toml`, read by `curator status`;
 - `manifests`: CSV, JSON lines, Parquet and sidecars given to `curator import`;
-- `workspace`: every file under `.curator/`, then `status`, `verify`, `queue` and `export`;
+- `workspace`: every file under `.curator/`, then `verify`, `status`, `queue` and `export`
+  (for a backup `restore` before them);
 - `rounds`: every file under `.curator/`, then `curator round`.
 
 A fault is: exit code 1 (a bug), an exception, a Python warning, more than `--seconds` for one
@@ -423,37 +424,66 @@ def fuzz_manifests(home: Path, mutations: int, seed: int, seconds: float, faults
     return play("manifests", mutations, seed, seconds, faults, inputs, use)
 
 
+class Untouched:
+    """The files under `.curator/` as they were, to be put back after every mutation."""
+
+    def __init__(self, private: Path) -> None:
+        self._private = private
+        self.files = {
+            file: file.read_bytes() for file in sorted(private.rglob("*")) if file.is_file()
+        }
+        self._stamps = {file: _stamp(file) for file in self.files}
+
+    def put_back(self) -> None:
+        """Write what differs, remove what is new."""
+        for file in sorted(self._private.rglob("*")):
+            if file.is_symlink() or (file.is_file() and file not in self.files):
+                file.unlink()
+        for file, content in self.files.items():
+            if not file.is_file() or _stamp(file) != self._stamps[file]:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+                self._stamps[file] = _stamp(file)
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    status = file.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
     """What commands say about a workspace; equal if nothing was lost or changed."""
 
-    status: object
+    counts: object
+    queue: str
     manifest: bytes
 
 
 def results_of(workspace: Path, folder: Path) -> tuple[Results | None, str]:
-    """Status and manifest, or None if a command refuses; and all that was said on stderr."""
-    status = check(run("-w", workspace, "status", "--json"))
-    verify = check(run("-w", workspace, "verify"))
+    """Status, queue and manifest, or None if a command refuses; and what was said about it."""
     target = folder / "out.csv"
-    export = check(run("-w", workspace, "export", target, "--force"))
+    target.unlink(missing_ok=True)
+    verify = check(run("-w", workspace, "verify"))
+    status = check(run("-w", workspace, "status", "--json"))
     queue = check(run("-w", workspace, "queue", "borderline"))
-    words = "".join(o.stdout + o.stderr for o in (verify,)) + status.stderr + export.stderr
-    if any(outcome.code for outcome in (status, verify, export, queue)):
-        return None, words or "refused"
+    export = check(run("-w", workspace, "export", target))
+    said = "".join(outcome.stderr for outcome in (status, queue, export))
+    if any(outcome.code for outcome in (verify, status, queue, export)):
+        return None, verify.stdout + verify.stderr + said
     content = json.loads(status.stdout)
     counts = {key: content.get(key) for key in ("images", "labels", "pool", "coverage")}
-    return Results(counts, target.read_bytes()), words
+    return Results(counts, queue.stdout, target.read_bytes()), verify.stdout + said
 
 
 def fuzz_workspace(home: Path, mutations: int, seed: int, seconds: float, faults: Path) -> Tally:
-    """Every file under `.curator/`, then `status`, `verify`, `queue` and `export`."""
-    return _fuzz_files("workspace", home, mutations, seed, seconds, faults, and_round=False)
+    """Every file under `.curator/`, then `verify`, `status`, `queue`, `export`; or `restore`."""
+    return _fuzz_files("workspace", home, mutations, seed, seconds, faults, command=())
 
 
 def fuzz_rounds(home: Path, mutations: int, seed: int, seconds: float, faults: Path) -> Tally:
-    """Every file under `.curator/`, then another round: its scores must be the same."""
-    return _fuzz_files("rounds", home, mutations, seed, seconds, faults, and_round=True)
+    """Every file under `.curator/`, then another round: its promotions must be the same."""
+    return _fuzz_files("rounds", home, mutations, seed, seconds, faults, command=("round",))
 
 
 def _fuzz_files(
@@ -464,47 +494,47 @@ def _fuzz_files(
     seconds: float,
     faults: Path,
     *,
-    and_round: bool,
+    command: tuple[str, ...],
 ) -> Tally:
     root = make_labelled(home)
     workspace = root / "ws"
     check(run("-w", workspace, "round"))
     check(run("-w", workspace, "report"))
-    check(run("-w", workspace, "queue", "similar", "pictures/good/good-0001.jpg"))
-    fresh = shutil.copytree(workspace, home / "fresh", symlinks=True)
-    if and_round:
-        check(run("-w", workspace, "round"))
+    check(run("-w", workspace, "queue", "similar", root / "pictures/good/good-0001.jpg"))
+    check(run("-w", workspace, "backup"))
+    private = workspace / ".curator"
+    untouched = Untouched(private)
+    if command:
+        check(run("-w", workspace, *command))
     reference, _ = results_of(workspace, home)
     if reference is None:
         raise SystemExit("the unharmed workspace is refused")
-    private = fresh / ".curator"
-    inputs = [
-        (str(file.relative_to(private)), file.read_bytes())
-        for file in sorted(private.rglob("*"))
-        if file.is_file()
-    ]
+    untouched.put_back()
+    inputs = [(str(file.relative_to(private)), data) for file, data in untouched.files.items()]
     print(f"{target}: files {[name for name, _ in inputs]}", file=sys.stderr)
 
     def use(name: str, data: bytes) -> str:
-        shutil.rmtree(workspace)
-        shutil.copytree(fresh, workspace, symlinks=True)
-        (workspace / ".curator" / name).write_bytes(data)
-        words = ""
-        if and_round:
-            outcome = check(run("-w", workspace, "round", "--json"))
-            words = outcome.stderr
+        untouched.put_back()
+        (private / name).write_bytes(data)
+        kind = Path(name).parts[0]
+        said = ""
+        actions = [("restore", Path(name).name, "--yes")] if kind == "backups" else [command]
+        for action in filter(None, actions):
+            outcome = check(run("-w", workspace, *action))
+            said += outcome.stderr
             if outcome.code:
-                return f"{Path(name).parts[0]}: refused"
-        results, said = results_of(workspace, home)
+                return f"{kind}: refused"
+        results, more = results_of(workspace, home)
+        said += more
         if results is None:
-            return f"{Path(name).parts[0]}: refused"
-        if results != reference:
+            return f"{kind}: refused"
+        if results != reference and kind != "backups":
             # A file of the database may be changed in ways that keep all of its constraints.
             # Another result is right where a command said that something could not be used.
-            if not name.startswith("catalogue.sqlite") and Path(name).stem not in words + said:
-                raise AssertionError(f"{name}: another result without a word: {words + said}"[:600])
-            return f"{Path(name).parts[0]}: another result, and said so"
-        return f"{Path(name).parts[0]}: same result"
+            if kind != "catalogue.sqlite" and Path(name).stem not in said:
+                raise AssertionError(f"{name}: another result without a word: {said}"[:600])
+            return f"{kind}: another result, and said so"
+        return f"{kind}: same result"
 
     return play(target, mutations, seed, seconds, faults, inputs, use)
 

@@ -8,6 +8,7 @@ it, each in a folder of its own. Nothing here touches a source image.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,11 +219,12 @@ def _refuse_links(root: Path) -> None:
 
 
 def read_identity(folder: Path) -> str | None:
-    """What `.curator/workspace-id` says, None if there is none."""
+    """What `.curator/workspace-id` says; None if there is none, or if no name can be read in it."""
     try:
-        return (folder / STATE_FOLDER / IDENTITY_NAME).read_text(encoding="utf-8").strip() or None
+        content = (folder / STATE_FOLDER / IDENTITY_NAME).read_bytes().strip()
     except FileNotFoundError:
         return None
+    return content.decode() if re.fullmatch(rb"[0-9a-f]{32}", content) else None
 
 
 def _check_identity(folder: Path, catalogue: Catalogue) -> None:
@@ -237,7 +239,7 @@ def _check_identity(folder: Path, catalogue: Catalogue) -> None:
     if beside is not None and identity not in (None, beside):
         raise LostCatalogueError(
             f"{catalogue.path} is the catalogue of another workspace ({identity}); this one is"
-            f" {beside}."
+            f" {beside}, by {STATE_FOLDER}/{IDENTITY_NAME}."
         )
     if beside is None and identity is not None and not catalogue.read_only:
         with replacing(folder / STATE_FOLDER / IDENTITY_NAME) as stream:

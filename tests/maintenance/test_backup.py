@@ -260,3 +260,12 @@ def test_who_has_the_catalogue_open_sees_what_was_restored(filled: Path) -> None
         assert labels.current(watching, [1, 2]) != before
         curator("-w", filled, "restore", "--yes")
         assert labels.current(watching, [1, 2]) == before
+
+
+def test_an_identity_that_cannot_be_read_is_written_again(filled: Path) -> None:
+    file = filled / ".curator" / "workspace-id"
+    identity = file.read_bytes()
+    for damage in (b"", b"\xff" * 33, identity[:20], bytes(33)):
+        file.write_bytes(damage)
+        curator("-w", filled, "status")
+        assert file.read_bytes() == identity
