@@ -71,11 +71,11 @@ def log_e_value(
     """
     from scipy.special import betaln
 
-    drawn, wrong = np.asarray(answered, np.float64), np.asarray(errors, np.float64)
+    drawn, failed = np.asarray(answered, np.float64), np.asarray(errors, np.float64)
     total = np.asarray(wrong, np.float64)
     prior = _PRIOR_ERRORS, _PRIOR_ERRORS * (1 - expected_error) / expected_error
-    mixed = betaln(prior[0] + wrong, prior[1] + drawn - wrong) - betaln(*prior)
-    exact = _log_choose(size - drawn, total - wrong) - _log_choose(size, total)
+    mixed = betaln(prior[0] + failed, prior[1] + drawn - failed) - betaln(*prior)
+    exact = _log_choose(size - drawn, total - failed) - _log_choose(size, total)
     evidence: FloatArray = mixed - exact
     return evidence
 

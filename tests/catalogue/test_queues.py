@@ -257,8 +257,11 @@ def test_the_pool_comes_in_order_with_its_features(catalogue: Catalogue) -> None
     number = made.feature_set_id
     assert features.count_without_features(catalogue, number) == 20
     done = np.array(ids[:6])
-    assert features.record_rows(catalogue, number, done, np.arange(6)) == 6
-    assert features.record_rows(catalogue, number, done[4:], np.arange(6, 8)) == 0
+    assert features.record_rows(catalogue, number, done, np.arange(6), np.zeros(6, np.uint64)) == 6
+    again = features.record_rows(
+        catalogue, number, done[4:], np.arange(6, 8), np.ones(2, np.uint64)
+    )
+    assert again == 0
     left = list(features.images_without_features(catalogue, number, size=8))
     assert [len(chunk) for chunk in left] == [8, 6]
     assert np.concatenate(left).tolist() == ids[6:]
@@ -298,7 +301,7 @@ def test_the_manifest_comes_by_source_and_path(catalogue: Catalogue) -> None:
     everything = list(manifest.manifest_columns(catalogue, labels=list(CurrentLabel)))
     assert everything[0].paths == (b"a.png", b"c.png")
     assert everything[0].grouped.tolist() == [False, True]
-    assert everything[0].size == ()
+    assert everything[0].size == (1, 1)
     for wanted in ({}, {"labels": list(CurrentLabel)}, {"origins": []}):
         rows = sum(len(batch.paths) for batch in manifest.manifest_columns(catalogue, **wanted))
         assert manifest.count_manifest_rows(catalogue, **wanted) == rows
@@ -352,8 +355,8 @@ def test_features_of_unusable_images_do_not_stand_in_for_missing_ones(
     number = features.feature_set(
         catalogue, fingerprint="f", name="tiny", dimension=3
     ).feature_set_id
-    features.record_rows(catalogue, number, np.arange(1, 6), np.arange(5))
+    features.record_rows(catalogue, number, np.arange(1, 6), np.arange(5), np.zeros(5, np.uint64))
     files.quarantine_images(catalogue, {2: (Quarantine.CORRUPT, "")})
     assert features.count_without_features(catalogue, number) == 1
-    features.record_rows(catalogue, number, np.array([6]), np.array([5]))
+    features.record_rows(catalogue, number, np.array([6]), np.array([5]), np.zeros(1, np.uint64))
     assert features.count_without_features(catalogue, number) == 0

@@ -71,7 +71,7 @@ def field(name: str, value: str) -> Change:
 
 DAMAGE: dict[str, tuple[Change, str]] = {
     "cut": (lambda text: text[:-8], "line 5, makes no sense: it has"),
-    "more cells": (lambda text: text.replace(",good,", ",good,,", 1), "line 2, .*11 cells"),
+    "more cells": (lambda text: text.replace(",good,", ",good,,", 1), "line 2, .*12 cells"),
     "no hash": (field("sha256", "12"), "line 2, .*64 hexadecimal"),
     "unknown label": (field("label", "goood"), "line 2: there is no label `goood`"),
     "unknown origin": (field("origin", "sead"), "line 2: there is no origin `sead`"),

@@ -13,7 +13,7 @@ from curator.catalogue.pool import unit_key
 from curator.classifiers.heads.solver import LinearHeads
 from curator.classifiers.networks.gradcam import class_activation, feature_maps, with_heads
 from curator.classifiers.networks.network import NetworkRequest, build_network, resolve_input
-from curator.encoding.pixel_packs import spec_of
+from curator.encoding.stored_rows import spec_of
 from curator.errors import LearnError
 from curator.imaging.opening import read_file
 from curator.prediction.inspect import inspect, inspect_image
