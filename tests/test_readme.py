@@ -74,7 +74,15 @@ def test_the_table_names_every_command() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [CHECKOUT / name for name in ("README.md", "docs/guide.md", "docs/architecture.md")],
+    [
+        CHECKOUT / name
+        for name in (
+            "README.md",
+            "docs/guide.md",
+            "docs/architecture.md",
+            "docs/certified-folder.md",
+        )
+    ],
     ids=lambda page: page.name,
 )
 def test_every_command_that_is_mentioned_exists(page: Path) -> None:

@@ -199,8 +199,8 @@ def _unfinished(record: AuditRecord, answers: AuditAnswers) -> DataError:
     return DataError(
         f"{answers.waiting:,} of the {present:,} images that"
         f" audit {record.audit_id} asks for now have no answer yet.{changed}",
-        "Go on with `curator audit`, or `curator queue audit` and `curator label FILE --origin"
-        " audit`. An image that you skip, or cannot tell, counts as wrong.",
+        "Go on with `curator audit`, or `curator queue audit` and `curator label FILE`. An image"
+        " that you skip, or cannot tell, counts as wrong.",
     )
 
 
