@@ -69,7 +69,7 @@ def test_the_whole_way_without_a_screen(pool: Pool, tmp_path: Path) -> None:
     assert "is expected to certify" in told.stdout
     assert run(pool, "status", "--json").json()["audit"] is None
     opened = run(pool, "audit", "--size", "120", "--no-screen")
-    assert "curator label audit.csv --origin audit" in opened.stderr
+    assert "curator label audit.csv," in opened.stderr
     assert "Nothing is opened or spent yet" in opened.stderr
     assert "curator audit" in run(pool, "status").stdout
     assert "no open audit" in run(pool, "certify", expect=3).stderr
@@ -112,6 +112,7 @@ AUDIT_KEYS = [
     "frame_size",
     "sample",
     "answered",
+    "commitment",
     "waiting",
     "max_error",
     "confidence",
@@ -139,6 +140,7 @@ CERTIFY_KEYS = [
     "revoked",
     "text",
     "certificate",
+    "closing_commitment",
     "steps",
 ]
 
@@ -151,11 +153,12 @@ def test_the_json_of_audit_and_certify_keeps_its_keys(pool: Pool, tmp_path: Path
     answers = answer_all_parts(pool, tmp_path)
     resumed = run(pool, "audit", "--json").json()
     assert list(resumed) == AUDIT_KEYS
-    own = ("audit", "resumed", "answered", "waiting", "text")
+    own = ("audit", "resumed", "answered", "waiting", "commitment", "text")
     told_at_planning = ("expected", "chance", "fewest", "enough", "looser")
     for key in set(AUDIT_KEYS) - set(own) - set(told_at_planning):
         assert planned[key] == opened[key] == resumed[key], key
-    assert [resumed[key] for key in own[:-1]] == [1, True, answers, 0]
+    assert [resumed[key] for key in own[:4]] == [1, True, answers, 0]
+    assert len(resumed["commitment"]) == 64
     assert [resumed[key] for key in told_at_planning] == [None] * 5
     closed = run(pool, "certify", "--json").json()
     assert list(closed) == CERTIFY_KEYS
