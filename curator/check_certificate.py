@@ -127,12 +127,18 @@ def check(
                 )
             audits = _list(facts, "audits")
             certified: dict[str, str] = {}
-            digests: dict[str, str] = {}
+            digests: dict[str, tuple[int, str]] = {}
             labels: set[str] = set()
             for certificate in _list(facts, "certificates"):
                 classes = _object(_object(certificate, "terms"), "classes")
                 labels |= _covered_labels(certificate, classes)
-                certified |= _check_certificate(archive, certificate, audits, report, digests)
+                members = _check_certificate(archive, certificate, audits, report, digests)
+                report.check(
+                    f"audit {_whole(certificate, 'audit')}: no other certificate has its images",
+                    certified.keys().isdisjoint(members),
+                    f"{len(certified.keys() & members.keys()):,} images are certified twice",
+                )
+                certified |= members
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         raise EvidenceError(f"{evidence} cannot be read: {reason}.") from error
@@ -151,7 +157,7 @@ def _check_certificate(
     facts: Mapping[str, Any],
     audits: Sequence[Mapping[str, Any]],
     report: EvidenceReport,
-    digests: dict[str, str],
+    digests: dict[str, tuple[int, str]],
 ) -> dict[str, str]:
     """Check one certificate; the SHA-256 of its images and the names of their labels."""
     terms, plan, stated = (_object(facts, name) for name in ("terms", "plan", "certified"))
@@ -188,7 +194,8 @@ def _check_certificate(
             "terms": terms,
         }
     )
-    digests[recomputed] = "frame, files, order, plan, salt and promise when it was opened"
+    number = len(report.claims)
+    digests[recomputed] = number, "frame, files, order, plan, salt and promise when it was opened"
     report.check(
         f"{name}: frame, order, plan and salt have the commitment that is stated",
         recomputed == opening,
@@ -249,7 +256,7 @@ def _check_certificate(
             "set": claim,
         }
     )
-    digests[closing] = "all of it, with answers and certified set"
+    digests[closing] = number, "all of it, with answers and certified set"
     report.check(
         f"{name}: answers and certified set have the commitment that is stated",
         closing == facts.get("closing_commitment"),
@@ -321,6 +328,15 @@ def _check_plan(
     if plan.get("format") != formats.get(kind) or not (0 < max_error <= 0.5 and 0 < risk < 0.5):
         detail = f"kind {kind!r}, format {plan.get('format')!r}, {max_error:g} at {risk:g}"
         return report.check(f"{name}: the plan is one that can be tested", False, detail)
+    # Whatever else a plan holds could change the draw without changing the test.
+    parts = {"format", "frame_digest", "frame_size", "promise"}
+    parts |= {"sample"} if kind == "measure" else {"rungs", "rescue"}
+    if not report.check(
+        f"{name}: the plan has the parts of its kind and no others",
+        plan.keys() <= parts and promise.keys() == {"max_error", "risk", "spent"},
+        ", ".join(sorted(map(str, plan))),
+    ):
+        return False
     if kind == "measure":
         sample = _whole(plan, "sample")
         detail = f"a simple random sample of {sample:,} of {images:,}"
@@ -475,30 +491,46 @@ def _check_times(
 
 
 def _check_commitments(
-    report: EvidenceReport, commitments: Sequence[str], digests: dict[str, str], certificates: int
+    report: EvidenceReport,
+    commitments: Sequence[str],
+    digests: Mapping[str, tuple[int, str]],
+    certificates: int,
 ) -> None:
+    uncovered = set(range(1, certificates + 1))
     for commitment in commitments:
-        if not _SHA256.match(commitment.strip().lower()):
+        digest = commitment.strip().lower()
+        if not _SHA256.match(digest):
             raise EvidenceError(
                 f"--commitment {commitment[:70]!r} is not 64 hexadecimal digits.",
                 "Copy what `curator audit` or `curator certify` printed.",
             )
-        digest = commitment.strip().lower()
+        number, covers = digests.get(digest, (0, "something else than what was computed here"))
+        uncovered.discard(number)
         report.check(
             f"commitment {digest[:12]}: nothing that it covers was changed",
             digest in digests,
-            f"it covers {digests.get(digest, 'something else than what was computed here')}",
+            f"it covers {covers}",
         )
-        if digests.get(digest, "").endswith("when it was opened"):
+        if covers.endswith("when it was opened"):
             report.notes.append(
                 "A commitment of the opening does not cover the answers; that of `certify` does."
             )
-    if len(commitments) < certificates:
+    if commitments:
+        # A made-up certificate must not ride on the commitment of a genuine one.
+        report.check(
+            "every certificate has a commitment",
+            not uncovered,
+            f"{len(uncovered)} of {certificates} certificates have none of those given",
+        )
+    else:
         report.notes.append(
             "Without a commitment for each certificate only inconsistencies are found: all of this"
             " could have been made up to fit together. Give what was printed when the audit was"
             " opened with --commitment."
         )
+    report.notes.append(
+        "No commitment covers who answered, when and how, nor whether the salt was drawn or chosen."
+    )
     report.notes.append(
         "No file can show that the annotator was right and blind, that the images of the audit are"
         " what was shown, or that no other copy of the workspace was audited."

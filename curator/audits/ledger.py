@@ -66,9 +66,13 @@ def record_audits(workspace: Workspace) -> None:
             return
         os.ftruncate(descriptor, end)  # a line that was cut off when a process was killed
         os.lseek(descriptor, end, os.SEEK_SET)
+        content = b""
         for line in missing:
             text, digest = _written(line, digest)
-            os.write(descriptor, text)
+            content += text
+        # A full disk may take a part of it without an error.
+        while content:
+            content = content[os.write(descriptor, content) :]
         os.fsync(descriptor)
     sync_folder(workspace.root / STATE_FOLDER)
 

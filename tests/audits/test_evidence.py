@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import hashlib
 import io
 import json
 import random
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -240,8 +242,10 @@ def test_whatever_was_fixed_at_the_opening_is_found_changed(
     forged = write(fit_together(content), tmp_path / "forged.zip")
     assert failed(forged) == []  # made up to fit together: nothing can be seen without it
     for commitment in (OPENING, CLOSING):
-        only = [f"commitment {commitment[:12]}: nothing that it covers was changed"]
-        assert failed(forged, None, commitment) == only
+        assert failed(forged, None, commitment) == [
+            f"commitment {commitment[:12]}: nothing that it covers was changed",
+            "every certificate has a commitment",
+        ]
 
 
 def restated(content: Content, path: Path) -> Content:
@@ -290,7 +294,7 @@ def test_answers_and_set_are_found_changed_against_the_commitment_of_the_closing
             "A commitment of the opening does not cover the answers" in note
             for note in check(forged, None, [OPENING]).notes
         )
-        assert len(failed(forged, None, CLOSING)) == 1
+        assert len(failed(forged, None, CLOSING)) == 2
 
 
 def changed_manifests() -> Iterator[list[dict[str, str]]]:
@@ -464,7 +468,7 @@ def test_other_files_end_with_3_and_say_what_to_name(tmp_path: Path) -> None:
         assert checker.main([str(argument) for argument in arguments]) == 3
     other = curator("check-certificate", EVIDENCE, MANIFEST, "--commitment", "0" * 64, expect=3)
     assert "✗ commitment 000000000000" in other.stdout
-    assert "1 of 15 checks failed" in other.stdout
+    assert "2 of 18 checks failed" in other.stdout
 
 
 def test_exact_counts_agree_with_those_that_plans_are_made_of() -> None:
@@ -537,7 +541,7 @@ def test_the_commitments_are_shown_and_hold_without_the_workspace(tmp_path: Path
     shutil.rmtree(root)
     arguments = ("--commitment", record.commitment, "--commitment", closed)
     told = curator("check-certificate", evidence, manifest, *arguments)
-    assert "All 16 checks passed." in told.stdout
+    assert "All 19 checks passed." in told.stdout
 
 
 @pytest.mark.slow
@@ -600,3 +604,98 @@ def test_certificates_of_both_classes_and_what_others_spent_are_in_one_file(
     )
     assert "there is no evidence for it" in told.stderr
     assert not (tmp_path / "part.zip").exists()
+
+
+def test_a_plan_with_parts_of_another_kind_is_refused(tmp_path: Path) -> None:
+    """A "simple random sample" whose answers come from the surest images, by an added rescue."""
+    generator = np.random.default_rng(1)
+    size, ids = 2_000, np.arange(1, 2_001)
+    wrong = (ids > 600) & (generator.random(size) < 0.4)
+    positive = np.ones(size, dtype=np.bool_)
+    plan = {
+        "format": "curator-single-1",
+        "frame_digest": checker._rows_digest(b"curator-frame-1\n", ids, positive),
+        "frame_size": size,
+        "promise": {"max_error": 0.01, "risk": 0.05, "spent": 0.0},
+        "sample": 1,
+        "rescue": {"size": 600, "drawn": 500, "risk": 0.01},
+    }
+    salt = "00" * 32
+    digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+    ranks, strata = checker._draw(plan, "measure", salt, digest)
+    errors = int(wrong[ranks].sum())
+    unseen = np.setdiff1d(np.arange(size), ranks)
+    at_most = checker._most_wrong(size, len(ranks), errors, Fraction(0.05)) - errors
+    assert wrong[unseen].sum() > 10 * max(at_most, 1)
+    facts = {
+        "audit": 1,
+        "terms": {
+            "kind": "measure", "scope": "all", "max_error": 0.01, "overlooked": 0.0,
+            "classes": {"positive": "good", "negative": "bad"},
+        },
+        "plan": plan, "salt": salt, "salt_source": "random-salt",
+        "opened_at": "2026-01-01T00:00:00+00:00", "closed_at": "2026-01-01T00:10:00+00:00",
+        "opening_commitment": "", "closing_commitment": "", "frame": "f.csv", "answers": "a.csv",
+        "certified": {
+            "images": len(unseen), "prefix": size, "wrong": at_most,
+            "bound": at_most / len(unseen), "confidence": 0.95, "sample": len(ranks),
+            "errors": errors, "sha256": checker._claim_digest(ids[unseen], positive[unseen]),
+        },
+    }  # fmt: skip
+    states = np.where(np.isin(np.arange(size), ranks), "", "certified")
+    content = {
+        "evidence.json": {
+            "format": checker.FORMAT,
+            "certificates": [facts],
+            "audits": [
+                {"commitment": "", "scope": "all", "risk": 0.05, "opened_at": "", "state": "closed"}
+            ],
+        },
+        "f.csv": [
+            list(checker.FRAME_COLUMNS),
+            *(
+                [str(number), hashlib.sha256(bytes([number % 251, number // 251])).hexdigest(),
+                 "positive", state]
+                for number, state in zip(ids.tolist(), states.tolist(), strict=True)
+            ),
+        ],
+        "a.csv": [
+            list(checker.ANSWER_COLUMNS),
+            *(
+                [str(rank + 1), str(stratum), "negative" if wrong[rank] else "positive",
+                 "2026-01-01T00:00:01+00:00", "anna", "single"]
+                for rank, stratum in zip(ranks.tolist(), strata.tolist(), strict=True)
+            ),
+        ],
+    }  # fmt: skip
+    path = write(with_digests(content), tmp_path / "forged.zip")
+    commitments = (facts["opening_commitment"], facts["closing_commitment"])
+    assert "audit 1: the plan has the parts of its kind and no others" in failed(
+        path, None, *map(str, commitments)
+    )
+
+
+def test_no_certificate_rides_on_the_commitment_of_another(tmp_path: Path) -> None:
+    """A made-up second certificate with the opposite labels for the same images."""
+    content, second = read(EVIDENCE), read(EVIDENCE)
+    facts = certificate(second)
+    facts["salt"] = "11" * 32
+    facts["plan"]["promise"]["spent"] = 0.05
+    for row in second[facts["frame"]][1:]:
+        row[2] = "negative" if row[2] == "positive" else "positive"
+    forged = certificate(fit_together(second))
+    forged["certified"]["confidence"] = 0.9
+    forged |= {"audit": 2, "frame": "audit-2/frame.csv", "answers": "audit-2/answers.csv"}
+    for name in ("frame.csv", "answers.csv"):
+        content[f"audit-2/{name}"] = second[f"audit-1/{name}"]
+    evidence = content["evidence.json"]
+    evidence["certificates"].append(forged)
+    evidence["audits"].append(
+        {
+            "commitment": forged["opening_commitment"], "scope": "all", "risk": 0.05,
+            "opened_at": "", "state": "closed",
+        }
+    )  # fmt: skip
+    names = failed(write(content, tmp_path / "two.zip"), None, OPENING, CLOSING)
+    assert "every certificate has a commitment" in names
+    assert "audit 2: no other certificate has its images" in names

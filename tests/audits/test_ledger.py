@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -197,6 +198,17 @@ def test_a_line_that_was_cut_off_was_never_counted_and_others_may_not_change(poo
     ledger(pool).rename(ledger(pool).with_name("away"))
     spent = sum(earlier.risk for earlier in spending(workspace))
     assert spent == pytest.approx(0.15 + 0.075 + 0.0375)
+
+
+def test_a_disk_that_takes_a_line_in_pieces_loses_nothing_of_it(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, content: original(descriptor, content[:7]))
+    audit(pool.workspace, size=SAMPLE)
+    queue(pool.workspace, "audit")
+    monkeypatch.undo()
+    assert len(read_ledger(pool.workspace)) == 1
 
 
 def test_a_link_in_the_place_of_the_ledger_is_not_followed(pool: Pool, tmp_path: Path) -> None:
