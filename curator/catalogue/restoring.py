@@ -63,6 +63,11 @@ def read_backup_identity(backup: Path) -> str | None:
         return None if row is None else str(row[0])
 
 
+_LOCKED = "SELECT count(outcome) FROM audit_item WHERE audit_id = ?"
+"""How many answers of an audit a verdict has used."""
+_ABANDON = "UPDATE audit SET state = 'abandoned', closed_at = opened_at"
+
+
 def losses(path: Path, backup: Path) -> Losses:
     """What would be lost if `backup` took the place of the catalogue at `path`."""
     with sqlite.translated(path), closing(sqlite.look_at(path, beside=backup)) as connection:
@@ -123,7 +128,10 @@ def replace_catalogue(path: Path, backup: Path, *, identity: str, forget: bool) 
             connection.execute("DELETE FROM claim")
             connection.execute("DELETE FROM workspace_identity")
             connection.execute("INSERT INTO workspace_identity VALUES (1, ?)", [identity])
-            if not forget:
+            if forget:
+                # Nobody knows any more which of its answers were used for a verdict.
+                connection.execute(f"{_ABANDON} WHERE state = 'open'")
+            else:
                 _carry_spent_risk(connection, path)
         with sqlite.translated(path):
             _put(copy, path)
@@ -136,8 +144,9 @@ def _carry_spent_risk(connection: sqlite3.Connection, present: Path) -> None:
     with closing(sqlite.look_at(present)) as look:
         look.row_factory = sqlite3.Row
         audits = [dict(row) for row in look.execute("SELECT * FROM audit ORDER BY id")]
+        locked = [look.execute(_LOCKED, [audit["id"]]).fetchone()[0] for audit in audits]
     own = {row[1] for row in connection.execute("PRAGMA table_info(audit)")}
-    for audit in audits:
+    for audit, used in zip(audits, locked, strict=True):
         same = [audit["opened_at"], audit["level"]]
         match = connection.execute(
             "SELECT id, state FROM audit WHERE (opened_at, level) = (?, ?)", same
@@ -157,12 +166,12 @@ def _carry_spent_risk(connection: sqlite3.Connection, present: Path) -> None:
                 f"INSERT INTO audit ({names}) VALUES ({marks})",  # noqa: S608 - own columns
                 list(values.values()),
             )
-        elif match[1] == "open" and audit["state"] != "open":
-            # Its verdict is known by now: to answer it again would be to look twice.
-            connection.execute(
-                "UPDATE audit SET state = 'abandoned', closed_at = ? WHERE id = ?",
-                [audit["closed_at"], match[0]],
-            )
+        elif match[1] == "open" and (
+            audit["state"] != "open"
+            or used != connection.execute(_LOCKED, [match[0]]).fetchone()[0]
+        ):
+            # A verdict is known by now, of all or of a stratum: to answer again is to look twice.
+            connection.execute(f"{_ABANDON} WHERE id = ?", [match[0]])
 
 
 def _put(copy: Path, path: Path) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from curator.api import WorkspaceApi
-from curator.audits.audit import abandon, audit
+from curator.audits.audit import abandon, audit, begin
 from curator.base.vocabulary import AuditState
 from curator.catalogue import labels
-from curator.catalogue.audits import list_audits
+from curator.catalogue.audits import list_audits, waiting_ids
 from curator.catalogue.backups import MANUAL, SCHEDULED, backup_is_due, list_backups, make_backup
 from curator.catalogue.engine import Catalogue
 from curator.errors import LostCatalogueError
@@ -26,7 +26,7 @@ from curator.maintenance.verify import verify
 from curator.report.status import status
 from curator.settings.sections import BackupSettings
 from curator.workspace import Workspace, open_workspace
-from tests.support.audited import make_pool, opened, with_settings
+from tests.support.audited import answer, make_pool, opened, with_settings
 from tests.support.command import curator
 
 COMMANDS = (
@@ -248,6 +248,29 @@ def test_a_restore_gives_back_no_risk_that_audits_have_spent(
     catalogue.path.write_bytes(b"")
     restore(plan_restore(root, None))
     assert ledger.read_text() == "spent"
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_no_restore_unlocks_answers_that_a_verdict_has_used(
+    workspace: Workspace, tmp_path: Path, damaged: bool
+) -> None:
+    pool = make_pool(workspace, tmp_path)
+    catalogue = workspace.catalogue
+    opened(pool.workspace, size=600, anyway=True)
+    first = make_backup(catalogue.path, MANUAL, BackupSettings()).path
+    waiting = waiting_ids(catalogue, begin(pool.workspace), size=None)
+    answer(pool.workspace, pool.says, waiting[:-1])
+    # Nothing was used yet: these answers could be given again anyway.
+    restore(plan_restore(workspace.root, first))
+    assert list_audits(catalogue)[0].state is AuditState.OPEN
+    answer(pool.workspace, pool.says, waiting)
+    begin(pool.workspace)
+    if damaged:
+        catalogue.close()
+        catalogue.path.write_bytes(b"")
+    restore(plan_restore(workspace.root, first))
+    with Catalogue.open(catalogue.path) as restored:
+        assert [record.state for record in list_audits(restored)] == [AuditState.ABANDONED]
 
 
 def test_who_has_the_catalogue_open_sees_what_was_restored(filled: Path) -> None:
