@@ -345,7 +345,7 @@ def test_queues_of_the_frame_and_labels_by_folder_wait_for_the_audit(
     pool: Pool, tmp_path: Path
 ) -> None:
     opened(pool.workspace, size=SAMPLE)
-    for name in ("borderline", "promoted", "calibration", "diverse"):
+    for name in ("borderline", "promoted", "random", "diverse"):
         with pytest.raises(DataError, match=f"labels from the queue `{name}`"):
             queue(pool.workspace, name)
         with pytest.raises(DataError, match="Audit 1 is open"):
@@ -451,7 +451,7 @@ def test_a_manifest_shows_it_for_exactly_its_images_and_leaves_the_provisional_o
     certified(pool)
     part = exported("part.csv", labels=["good"])
     assert part.certificate is None
-    assert "says nothing about a part" in part.certificate_note
+    assert "does not carry over to `good` alone" in part.certificate_note
     promote(pool.workspace, pool.scores, above=0.6, below=0.4)
     stale = exported("stale.csv", provisional=True)
     assert stale.certificate["state"] == "stale"

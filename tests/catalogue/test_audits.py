@@ -72,6 +72,8 @@ def drawn_images(ids: list[int], strata: list[int] | None = None) -> DrawnImages
     return DrawnImages(
         salt="a salt",
         salt_chosen=True,
+        terms={},
+        commitment="",
         image_ids=np.array(ids, dtype=np.int64),
         strata=np.array(strata or [0] * len(ids), dtype=np.int64),
         inclusion_probability=np.full(len(ids), 0.5),

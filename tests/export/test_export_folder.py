@@ -499,7 +499,7 @@ def test_a_certificate_is_shown_only_for_exactly_its_images(
     fewer = CertifiedImages(facts={"bound": 0.01}, image_ids=[ids["p.jpg"]])
 
     def shown(name: str, *, certified: CertifiedImages, **options: Any) -> Any:
-        monkeypatch.setattr(ExportableLabels, "certified", lambda _: certified)
+        monkeypatch.setattr(ExportableLabels, "certified", lambda *_: certified)
         report = export(workspace, tmp_path / name, **options)
         about = json.loads(report.sidecar.read_text())
         assert about["certificate"] == report.certificate

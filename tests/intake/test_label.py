@@ -248,7 +248,6 @@ def test_contradicting_imports_are_a_conflict_unless_they_replace(
     [
         (Origin.SEED, Method.IMPORT, Split.TRAIN),
         (Origin.REVIEW, Method.IMPORT, Split.TRAIN),
-        (Origin.CALIBRATION, Method.BLIND, Split.CALIBRATION),
     ],
 )
 def test_origins(

@@ -153,6 +153,7 @@ def test_restore_killed_is_whole_or_absent_and_gives_no_risk_back(reference: Ref
     root = reference.root
     finished = ready.copy(root / "reference", root / "restore")
     run_curator("-w", finished, "audit", "--size", "20", "--no-screen", "--json")
+    run_curator("-w", finished, "queue", "audit")
     audited = ready.manifest(root, finished)
     backup = reference.labelled / ".curator" / "catalogue.sqlite"
     # A copy of a workspace is the same workspace, so its catalogue is a backup of this one.
@@ -188,6 +189,7 @@ def test_audit_killed_and_run_again_is_one_audit(reference: Reference) -> None:
         workspace = ready.copy(root / "reference", root / f"audit-{number}")
         _killed("-w", workspace, *command, after=after)
         assert run_curator("-w", workspace, *command).json()["waiting"] == 20
+        run_curator("-w", workspace, "queue", "audit")
         with open_workspace(workspace).catalogue as catalogue:
             (record,) = list_audits(catalogue)
             assert record.state is AuditState.OPEN

@@ -56,5 +56,13 @@ def test_suspects_come_with_the_label_that_they_carry(doubtful: Pool) -> None:
     listed = curator("-q", "-w", root, "queue", "suspect", "--size", "5").stdout
     rows = list(csv.DictReader(io.StringIO(listed)))
     assert rows
-    assert list(rows[0]) == ["path", "sha256", "probability", "suggestion", "label", "labelled"]
+    assert list(rows[0]) == [
+        "path",
+        "sha256",
+        "probability",
+        "suggestion",
+        "label",
+        "labelled",
+        "queue",
+    ]
     assert all(row["labelled"] != row["suggestion"] and row["label"] == "" for row in rows)

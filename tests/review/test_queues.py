@@ -167,7 +167,7 @@ def test_a_queue_comes_back_through_label(pool: Workspace, ids: list[int], tmp_p
     write_queue(rows, file, relative_to=tmp_path)
     with file.open(encoding="utf-8", newline="") as stream:
         cells = list(csv.DictReader(stream))
-    assert list(cells[0]) == ["path", "sha256", "probability", "suggestion", "label"]
+    assert list(cells[0]) == ["path", "sha256", "probability", "suggestion", "label", "queue"]
     assert cells[0]["path"].startswith("photos/")
     for row, answer in zip(cells, ["good", "bad", "unsure", "", "good"], strict=True):
         row["label"] = answer

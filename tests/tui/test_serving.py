@@ -65,7 +65,7 @@ async def test_a_picture_is_seen_a_key_labels_it_and_nothing_is_asked_of_others(
             fonts = await page.evaluate("document.fonts.check(\"12px 'Roboto Mono'\")")
             assert fonts is True
     decision = own_decisions(scored.catalogue, current_user())[-1]
-    assert (decision.label, decision.method) == (Label.NEGATIVE, Method.SINGLE)
+    assert (decision.label, decision.method) == (Label.NEGATIVE, Method.BLIND)
 
 
 async def _wait_for_picture(page: object, path: Path) -> int:

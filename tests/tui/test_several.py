@@ -46,7 +46,7 @@ class Person:
         self._sit_down()
 
     def _sit_down(self) -> None:
-        command = [*CURATOR, "-w", str(self._workspace), "review", "random"]
+        command = [*CURATOR, "-w", str(self._workspace), "review", "diverse"]
         as_somebody = ["env", f"LOGNAME={self.name}", *command]
         self.terminal = DrawingTerminal(as_somebody, Protocol.NONE, CHECKOUT)
         self._done = 0
@@ -108,7 +108,7 @@ def test_two_people_and_a_round_at_once(tmp_path: Path) -> None:
         said = {one.image_id: CurrentLabel(one.label) for one in everybody}
         found = labels.current(catalogue, list(said))
         assert {one: state.standing for one, state in found.items()} == said
-        assert {state.origin for state in found.values()} == {Origin.CALIBRATION}
+        assert {state.origin for state in found.values()} == {Origin.REVIEW}
         _assert_they_were_at_it_together(everybody, _promotions(catalogue))
 
 

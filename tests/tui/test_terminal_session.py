@@ -121,7 +121,7 @@ def test_killed_at_any_moment_it_goes_on_at_the_next_image(
     assert len(first) == 1
     second_folder = tmp_path / "again"
     second_folder.mkdir()
-    with in_tmux(tmux, second_folder, "-w", str(scored.root), "review", "random") as session:
+    with in_tmux(tmux, second_folder, "-w", str(scored.root), "review", "borderline") as session:
         session.wait_for("0 done")
         time.sleep(1.0)
         session.keys("u")  # undo reaches back across the kill
