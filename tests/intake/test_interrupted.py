@@ -75,7 +75,8 @@ def test_killed_at_any_instant_add_continues_to_the_same_catalogue(
 ) -> None:
     monkeypatch.setattr(adding, "CHUNK_FILES", 5)
     whole = fresh(tmp_path / "whole")
-    add(whole, [dataset], subfolders_are_classes=True)
+    complete = add(whole, [dataset], subfolders_are_classes=True)
+    assert complete.near_duplicate_groups > 0
     expected = catalogued(whole)
     whole.catalogue.close()
 
@@ -99,7 +100,8 @@ def test_killed_at_any_instant_add_continues_to_the_same_catalogue(
         again = open_workspace(root.root)
         report = add(again, [dataset], subfolders_are_classes=True)
         assert catalogued(again) == expected
-        assert (report.files, report.near_duplicate_groups) == (75, 6)
+        groups = complete.near_duplicate_groups
+        assert (report.files, report.near_duplicate_groups) == (75, groups)
         assert list(check_catalogue(again.catalogue)) == []
         again.catalogue.close()
     assert caught > KILLS, "too few runs were really cut off"

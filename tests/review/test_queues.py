@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from curator.base.vocabulary import CurrentLabel, Label, Origin, Quarantine
+from curator.base.vocabulary import CurrentLabel, Label, Quarantine
 from curator.catalogue.counts import counts
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.labels import current
@@ -175,7 +175,7 @@ def test_a_queue_comes_back_through_label(pool: Workspace, ids: list[int], tmp_p
         writer = csv.DictWriter(stream, list(cells[0]))
         writer.writeheader()
         writer.writerows(cells)
-    report = label(pool, file, origin=Origin.REVIEW, actor="anna")
+    report = label(pool, file, actor="anna")
     assert (report.recorded, report.unanswered) == (4, 1)
     found = current(pool.catalogue, [row.image_id for row in rows])
     assert [found[row.image_id].standing for row in rows] == [
