@@ -46,8 +46,11 @@ def spending(workspace: Workspace) -> list[Spending]:
 
     Raises DataError if the ledger is damaged: nobody knows what it would have said.
     """
-    lines = {line.commitment: line for line in read_ledger(workspace)}
-    lines |= {line.commitment: line for line in map(ledger_line, _audits(workspace))}
+    lines: dict[str, LedgerLine] = {}
+    for line in (*read_ledger(workspace), *map(ledger_line, _audits(workspace))):
+        # Where the two differ one was altered; what was spent is never less than either says.
+        other = lines.get(line.commitment)
+        lines[line.commitment] = max(line, other or line, key=lambda entry: entry.risk)
     return [Spending(scope=line.scope, risk=line.risk) for line in lines.values()]
 
 
@@ -102,6 +105,12 @@ def ledger_problems(workspace: Workspace) -> Iterator[str]:
                 " is taken up or the next one is opened."
             )
     for name, line in lines.items():
+        if name in records and records[name].risk != line.risk:
+            yield (
+                f"Audit {records[name].audit_id} spent {line.risk:.4g} of the confidence by {NAME},"
+                f" and {records[name].risk:.4g} by the catalogue. The larger counts; restore the"
+                " catalogue from a backup."
+            )
         if name not in records:
             yield (
                 f"{NAME} has an audit of {line.opened_at} that the catalogue does not know; it was"

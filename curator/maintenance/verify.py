@@ -136,7 +136,9 @@ def _problems_of(
     if record.state is not AuditState.CLOSED:
         yield f"{name} is {record.state}, but has a certificate."
         return
-    yield from _certificate_problems(catalogue, certificate, plan, draw, frame, answers)
+    yield from _certificate_problems(
+        catalogue, certificate, plan, draw, frame, answers, miss_rate=record.overlooked
+    )
 
 
 def _certificate_problems(
@@ -146,6 +148,8 @@ def _certificate_problems(
     draw: AuditDraw,
     frame: Frame,
     answers: AuditAnswers,
+    *,
+    miss_rate: float,
 ) -> Iterator[str]:
     name = f"Certificate {certificate.certificate_id}"
     if certificate.stale is None and certificate.draw_source is DrawSource.SEED:
@@ -156,7 +160,14 @@ def _certificate_problems(
     if len(ids) != certificate.certified or digest != certificate.claim:
         yield f"{name}: the images that it is about are not those of its digest."
     try:
-        result = close_audit(frame, plan, draw, outcomes_of(answers))
+        result = close_audit(
+            frame,
+            plan,
+            draw,
+            outcomes_of(answers),
+            left=~np.isin(frame.image_ids, ids),
+            miss_rate=miss_rate,
+        )
     except DataError as error:
         yield f"{name}: {error.problem}"
         return
@@ -177,6 +188,18 @@ def _certificate_problems(
         yield (
             f"{name} says {certificate.errors:,} errors of {certificate.sample:,}, but the answers"
             f" give {errors:,} of {sample:,}."
+        )
+    proved = result.certified
+    # Older versions subtracted more; `certificate_doubts` names their certificates.
+    if certificate.draw_source is not DrawSource.SEED and (
+        proved is None
+        or certificate.wrong < proved.wrong
+        or certificate.bound < proved.bound - 1e-9
+        or certificate.confidence > plan.promise.confidence + 1e-9
+    ):
+        yield (
+            f"{name} states at most {certificate.wrong:,} wrong ({certificate.bound:.4g}) at"
+            f" {certificate.confidence:.4g}, which is more than its answers prove."
         )
     promises = certificate.kind is AuditKind.PROMISE
     if promises and certificate.bound > certificate.max_error + 1e-9:

@@ -129,6 +129,39 @@ def test_a_certificate_of_a_chosen_salt_says_so(pool: Pool) -> None:
     assert certificate is None or list(certificate_doubts(certificate)) == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "details = json_set(details, '$.wrong', 1)",
+        "bound = bound / 2",
+        "confidence = 0.999",
+    ],
+)
+def test_a_certificate_that_states_more_than_its_answers_prove_is_found(
+    pool: Pool, change: str
+) -> None:
+    opened(pool.workspace, size=SAMPLE)
+    answer(pool.workspace, pool.says)
+    assert certify(pool.workspace).certificate is not None
+    before = problems(pool.workspace)
+    with pool.workspace.catalogue.write() as connection:
+        for verb in ("update", "delete"):
+            connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS certificate_no_{verb}")
+        connection.exec_driver_sql(f"UPDATE certificate SET {change}")  # noqa: S608 - own text
+    (found,) = set(problems(pool.workspace)) - set(before)
+    assert "more than its answers prove" in found
+
+
+def test_risk_that_was_made_smaller_in_the_catalogue_stays_spent(pool: Pool) -> None:
+    opened(pool.workspace, size=SAMPLE)
+    abandon(pool.workspace)
+    spent = [entry.risk for entry in spending(pool.workspace)]
+    with pool.workspace.catalogue.write() as connection:
+        connection.exec_driver_sql("UPDATE audit SET level = level / 100")
+    assert [entry.risk for entry in spending(pool.workspace)] == spent
+    assert any("The larger counts" in text for text in problems(pool.workspace))
+
+
 def test_a_copy_of_the_catalogue_from_before_an_audit_does_not_give_its_risk_back(
     pool: Pool, tmp_path: Path
 ) -> None:
