@@ -40,6 +40,9 @@ class StoredRows:
 
     record: FeatureSetRecord
     reader: RowReader
+    keeps_variance: bool = False
+    """Whether the variance of an axis says what it is worth, as after a projection: then all axes
+    have one common scale, and the mean squared length of a centred row is 1,000 or is made so."""
 
     @property
     def feature_set_id(self) -> int:
@@ -102,7 +105,10 @@ def current_features(workspace: Workspace) -> StoredRows | None:
 def open_rows(workspace: Workspace, record: FeatureSetRecord) -> StoredRows:
     """Map the rows of a set, with the digests that they are compared with."""
     digests = catalogued.row_digests(workspace.catalogue, record.feature_set_id)
-    return StoredRows(record, RowReader(row_file(workspace, record), digests))
+    keeps_variance = "projection" in record.details
+    if record.name.startswith(IMPORTED):
+        keeps_variance = workspace.settings.classifier.imported_scale == "common"
+    return StoredRows(record, RowReader(row_file(workspace, record), digests), keeps_variance)
 
 
 def row_file(workspace: Workspace, record: FeatureSetRecord) -> RowFile:

@@ -126,6 +126,9 @@ class ClassifierSettings(_Section):
     """Side of the encoder's input in pixels; `auto` is its native size, less for small images."""
     fit: Literal["squash", "crop", "pad"] = "squash"
     """How an image that is not square becomes square."""
+    imported_scale: Literal["each", "common"] = "each"
+    """Of imported features: `each` number is scaled to unit variance, or all by one `common`
+    factor, which suits principal components and embeddings."""
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     """Number of cross-fitted heads; each is blind to one fold of the human labels."""
     regularization: Literal["auto"] | Annotated[float, Field(gt=0.0)] = "auto"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from curator.catalogue.features import list_feature_sets
 from curator.catalogue.images import image_chunks, image_details
+from curator.classifiers.heads.features import PoolFeatures
 from curator.encoding import import_features as import_module
 from curator.encoding.encode import encode, ready_features
 from curator.encoding.import_features import import_features
@@ -72,6 +74,26 @@ def test_each_image_gets_its_own_row_whatever_the_order(
     found = by_image(filled, ready_features(filled))
     for one, row in zip(ids, rows, strict=True):
         assert found[one] == row.astype(np.float16).tobytes()
+
+
+def test_imported_numbers_keep_their_variance_if_the_setting_says_so(
+    filled: Workspace, pictures: Path, tmp_path: Path
+) -> None:
+    rows = (features(12) * np.array([9, 5, 3, 2, 1, 0.1])).astype(np.float16)
+    import_features(filled, name="mine", **paths(write(tmp_path, relative(pictures), rows)))
+    deviations = {}
+    for scale in ("each", "common"):
+        settings = filled.settings.classifier.model_copy(update={"imported_scale": scale})
+        chosen = replace(
+            filled, settings=filled.settings.model_copy(update={"classifier": settings})
+        )
+        pool = PoolFeatures(ready_features(chosen), [np.arange(12)])
+        scaled = pool.scale("cpu").apply(pool.gather(np.arange(12)))
+        deviations[scale] = scaled.std(axis=0)
+    assert deviations["each"] == pytest.approx(1, rel=1e-3)
+    ratio = deviations["common"] / rows.astype(np.float64).std(axis=0)
+    assert ratio == pytest.approx(ratio[0], rel=1e-3)
+    assert np.square(deviations["common"]).sum() == pytest.approx(1_000, rel=1e-3)
 
 
 def paths(written: tuple[Path, Path]) -> dict[str, Path]:

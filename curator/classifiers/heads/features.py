@@ -22,8 +22,9 @@ _SUM_ROWS = 512
 class PoolFeatures:
     """Features of the images whose rows are `runs`, run by run.
 
-    With `in_memory` they are held there as float32, which pays for rounds that follow one
-    another: turning 16 bits into 32 takes longer than all that heads compute from them.
+    `keeps_variance` is that of `StoredRows`. With `in_memory` they are held there as float32,
+    which pays for rounds that follow one another: turning 16 bits into 32 takes longer than all
+    that heads compute from them.
     """
 
     def __init__(
@@ -35,6 +36,8 @@ class PoolFeatures:
         in_memory: bool = False,
     ) -> None:
         self.fingerprint = fingerprint
+        # Rows in memory, as of tests and benchmarks, may say so like `StoredRows`.
+        self.keeps_variance: bool = getattr(source, "keeps_variance", False)
         self.rows: IntArray = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *runs]))
         self._source, self._runs = source, runs
         self._scale: Standardizer | None = None
@@ -74,7 +77,9 @@ class PoolFeatures:
                     block = values[start : start + _SUM_ROWS]
                     total = total + block.sum(dim=0).double().cpu().numpy()
                     squares = squares + block.square().sum(dim=0).double().cpu().numpy()
-            self._scale = standardize(len(self.rows), total, squares)
+            self._scale = standardize(
+                len(self.rows), total, squares, keeps_variance=self.keeps_variance
+            )
         return self._scale
 
 

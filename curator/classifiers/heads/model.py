@@ -22,6 +22,9 @@ from curator.statistics.calibration import CalibrationMap
 FORMAT = "curator-heads-2"
 _WITHOUT_NEIGHBOURS = "curator-heads-1"
 
+SQUARED_LENGTH = 1_000.0
+"""Mean squared length of a centred row whose axes keep their variance."""
+
 Float32 = NDArray[np.float32]
 
 
@@ -95,10 +98,16 @@ class FrozenClassifier:
 
 
 def standardize(
-    count: int, total: NDArray[np.float64], squares: NDArray[np.float64]
+    count: int,
+    total: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    *,
+    keeps_variance: bool = False,
 ) -> Standardizer:
     """Centre and scale from sums over rows: `total` and `squares` are (features,).
 
+    With `keeps_variance` all features get one factor, after which the mean squared length of a
+    row is `SQUARED_LENGTH`; without, each gets unit variance.
     Raises LearnError if every feature is the same for all images.
     """
     mean = total / count
@@ -111,6 +120,8 @@ def standardize(
             "Choose another encoder with `curator config classifier.model=NAME`, or check the"
             " features that you imported.",
         )
+    if keeps_variance:
+        scale = np.full_like(scale, np.sqrt(variance[varies].sum() / SQUARED_LENGTH))
     inverse = np.where(varies, 1.0 / np.where(varies, scale, 1.0), 0.0)
     return Standardizer(mean=mean.astype(np.float32), inverse_scale=inverse.astype(np.float32))
 
