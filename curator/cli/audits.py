@@ -157,13 +157,13 @@ def _answer(
             call.say(f"Nothing is opened or spent yet. {images} are asked first.")
         else:
             call.say(f"Audit {audit_id} is open: {images} to look at.")
-        call.say(
+        call.next_step = (
             "Without a screen: curator queue audit --output audit.csv, fill in the column"
             " `label`, then curator label audit.csv, and curator certify, which asks for more where"
             " that is needed."
         )
         return
-    call.say(f"Next: {status(workspace).advice()}")
+    call.next_step = status(workspace).advice()
 
 
 def _audit_json(report: AuditReport, classes: ClassesSettings) -> dict[str, Any]:

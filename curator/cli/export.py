@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -127,6 +128,7 @@ def export(
     """
     from curator.export.export import export as workflow
     from curator.export.filters import ExportRequest, Filters
+    from curator.report.status import status
 
     request = ExportRequest(
         destination=destination,
@@ -154,16 +156,16 @@ def export(
     call = invocation(context)
     with call.workspace() as workspace:
         report = workflow(workspace, request, call.progress())
+        call.next_step = status(workspace).advice(exported=True)
     call.finished_work.append(f"{destination} is written.")
     if json:
         emit_json(report)
     else:
         _print_report(report, destination, divided=divide is not None)
         if evidence is not None:
-            emit(
-                f"What the certificate rests on: {shown(evidence)}. Others check it with curator"
-                f" check-certificate {shown(evidence)} {shown(destination)}"
-            )
+            emit(f"What the certificate rests on: {shown(evidence)}")
+            command = shlex.join(["curator", "check-certificate", str(evidence), str(destination)])
+            call.next_step = f"Check the certificate as others will: {command}"
 
 
 def check_certificate(

@@ -188,7 +188,6 @@ def label(
     Example: curator label seeds.csv
     """
     from curator.intake.label import label as workflow
-    from curator.report.status import status
 
     call = invocation(context)
     named_origin = None if origin is None else read_origin(origin)
@@ -196,7 +195,6 @@ def label(
         report = workflow(
             workspace, file, origin=named_origin, replace=replace, actor=current_user()
         )
-        advice = status(workspace).advice() if report.origin is Origin.AUDIT else ""
     if json:
         emit_json(report)
         return
@@ -213,8 +211,6 @@ def label(
             emit(f"  {number:,} {text}")
     if report.conflicts:
         emit(f"  {count(report.conflicts, 'image')} labelled both ways: curator review conflict")
-    if advice:
-        call.say(f"Next: {advice}")
 
 
 _MEANING = {

@@ -20,17 +20,20 @@ if TYPE_CHECKING:
     from curator.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Invocation:
-    """The options that hold for every command.
+    """The options that hold for every command, and what is said at its end.
 
     `finished_work` collects sentences about what is committed or written: whatever fails after
-    it, the user is told that it stays.
+    it, the user is told that it stays. `next_step` is the sentence that ends a command which
+    changed something, with the command that makes sense now.
     """
 
-    folder: Path | None
-    quiet: bool
+    folder: Path | None = None
+    quiet: bool = False
+    json: bool = False
     finished_work: list[str] = field(default_factory=list)
+    next_step: str = ""
 
     def root(self) -> Path:
         """The workspace's folder: as given, or found above the current one."""
@@ -59,7 +62,16 @@ class Invocation:
                 self.finished_work.append(
                     "What this command did is committed; `curator status` shows it."
                 )
+                self._find_next_step(workspace)
             self._back_up(workspace)
+
+    def _find_next_step(self, workspace: Workspace) -> None:
+        """What `status` would advise now, unless the command knows better or a program reads."""
+        if self.next_step or self.quiet or self.json:
+            return
+        from curator.report.status import status
+
+        self.next_step = status(workspace).advice()
 
     def _back_up(self, workspace: Workspace) -> None:
         """The backup on schedule. If it fails, the command has still done what it did."""
@@ -123,4 +135,5 @@ def invocation(context: typer.Context) -> Invocation:
     """The options before the command that `context` runs."""
     options = context.find_root().obj
     assert isinstance(options, Invocation)
+    options.json = bool(context.params.get("json"))
     return options

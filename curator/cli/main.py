@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Annotated
@@ -25,7 +26,7 @@ from curator.base.version import __version__
 from curator.cli.invocation import Invocation
 from curator.cli.options import flag, named_path
 from curator.cli.output import NOBODY_READS, emit, narrate, shown
-from curator.errors import CuratorError, StorageError
+from curator.errors import CuratorError, StorageError, UsageError
 
 INTERRUPTED = 130
 
@@ -38,30 +39,33 @@ _REMEDIES = {
 }
 """What to do about refusals of the operating system that no workflow has explained."""
 
+_HOW_TO_UNDO = (
+    "There is no command `undo`: what do you want to undo?",
+    "Decisions in a review: `u` there takes back the last ones.\n"
+    "Promotions: `curator rollback --to N` returns to round N; 0 is before the first round.\n"
+    "Images that were added: `curator drop SOURCE`.",
+)
+
 _COMMANDS: dict[str, tuple[str, ...]] = {
-    "Start": ("setup.init", "setup.config", "demo.demo"),
-    "Images and labels": (
-        "intake.add",
-        "intake.label",
-        "intake.group",
-        "review.queue",
-        "review.review",
-    ),
-    "Train": ("rounds.encode", "rounds.round", "prediction.predict", "prediction.evaluate"),
-    "Improve": (
-        "simulation.simulate",
-        "tuning.tune",
-        "tuning.curve",
-        "prediction.inspect",
+    "Start": ("demo.demo", "setup.init", "setup.config", "report.status"),
+    "Data": ("intake.add", "intake.group", "intake.relocate", "intake.drop"),
+    "Label": ("review.review", "review.queue", "intake.label"),
+    "Train": (
+        "rounds.round",
+        "rounds.rollback",
+        "rounds.encode",
         "tuning.pack",
+        "tuning.curve",
+        "tuning.tune",
+        "simulation.simulate",
+        "prediction.predict",
+        "prediction.evaluate",
+        "prediction.inspect",
     ),
-    "Promise": ("audits.audit", "audits.certify"),
-    "Take away": ("export.export", "export.check_certificate", "export.diff", "export.import_"),
-    "Look": ("report.status", "report.history", "report.report"),
-    "Undo": ("rounds.rollback",),
-    "Care": (
-        "intake.relocate",
-        "intake.drop",
+    "Verify": ("audits.audit", "audits.certify", "export.check_certificate"),
+    "Export": ("export.export", "export.diff", "export.import_", "report.report"),
+    "Maintain": (
+        "report.history",
         "maintenance.verify",
         "maintenance.doctor",
         "maintenance.backup",
@@ -104,7 +108,7 @@ def application(name: str | None = None) -> typer.Typer:
         model.command("export", help=_reflowed(export_model.__doc__ or ""))(export_model)
         # Without a callback, Typer would make the only command of the group the group itself.
         model.callback()(lambda: None)
-        app.add_typer(model, name="model", rich_help_panel="Take away")
+        app.add_typer(model, name="model", rich_help_panel="Export")
     return app
 
 
@@ -151,8 +155,8 @@ def options(
 
     Start with `curator init DIR`, then `add`, `label` or `review`, `round` and `export`.
     """
-    finished_work = [] if context.obj is None else context.obj
-    context.obj = Invocation(folder=workspace, quiet=quiet, finished_work=finished_work)
+    call = context.ensure_object(Invocation)
+    call.folder, call.quiet = workspace, quiet
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -168,6 +172,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, previous)
 
 
+def _with_options_first(words: Sequence[str]) -> list[str]:
+    """The same command with `-w DIR` and `-q` before it, wherever they were typed."""
+    first: list[str] = []
+    rest: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        if word == "--":
+            rest += [word, *remaining]
+        elif word in {"-w", "--workspace"}:
+            first += [word, *islice(remaining, 1)]
+        elif word in {"-q", "--quiet"} or word.startswith("--workspace="):
+            first.append(word)
+        else:
+            rest.append(word)
+    return first + rest
+
+
 def _requested(words: Sequence[str]) -> str | None:
     """The command that is asked for; None where there is none of that name."""
     remaining = iter(words)
@@ -180,15 +201,16 @@ def _requested(words: Sequence[str]) -> str | None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    words = sys.argv[1:] if arguments is None else arguments
+    words = _with_options_first(sys.argv[1:] if arguments is None else arguments)
+    if "undo" in words and _requested(words) is None:
+        return _explain(UsageError(*_HOW_TO_UNDO))
     # The shell's completion says in the environment what it wants.
     completes = "_CURATOR_COMPLETE" in os.environ
     command = typer.main.get_command(application(None if completes else _requested(words)))
-    finished_work: list[str] = []
+    call = Invocation()
+    finished_work = call.finished_work
     try:
-        code = command.main(
-            args=arguments, prog_name="curator", standalone_mode=False, obj=finished_work
-        )
+        code = command.main(args=words, prog_name="curator", standalone_mode=False, obj=call)
     except CuratorError as error:
         return _explain(error, finished_work)
     except typer.TyperException as error:
@@ -210,6 +232,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _explain(unread, finished_work) if finished_work else 0
     if code == INTERRUPTED:
         narrate("\nInterrupted. What was finished is saved; run the same command to go on.")
+    if not code and call.next_step and not call.json:
+        call.say(f"Next: {call.next_step}")
     return int(code or 0)
 
 

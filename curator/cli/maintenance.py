@@ -209,7 +209,7 @@ def restore(
     emit(f"Restored {shown(plan.backup)}.")
     if report.saved is not None:
         emit(f"What was there before: {shown(report.saved)}")
-    call.say("Next: `curator verify`, and `curator add` for images that were added since.")
+    call.next_step = "`curator verify`, and `curator add` for images that were added since."
 
 
 def _restore_lines(plan: RestorePlan) -> Iterator[str]:

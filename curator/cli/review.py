@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,10 +111,13 @@ def queue(
     if output is not None and output.suffix.lower() == ".json":
         beside = write_tasks(rows, output, classes, force=force, relative_to=relative_to)
         call.say(f"Wrote {count(len(rows), 'task')} for Label Studio to {output}.")
+        call.next_step = "Label them there, export them as CSV, then: curator label FILE.csv"
         call.say(f"{beside} is the labelling interface for the project.")
     elif output is not None:
         write_queue(rows, output, force=force, relative_to=relative_to)
         call.say(f"Wrote {count(len(rows), 'image')} to {output}.")
+        command = shlex.join(["curator", "label", str(output)])
+        call.next_step = f"Fill in the column `label`, then: {command}"
     if json:
         emit_json([_as_json(row) for row in rows])
     elif output is None:

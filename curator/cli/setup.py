@@ -73,7 +73,7 @@ def init(
         call.say(
             f"{workspace.root} is a workspace for `{classes.positive}` and `{classes.negative}`."
         )
-        call.say(f"Next: curator -w {folder} add PATH")
+        call.next_step = f"Add images: {shlex.join(['curator', '-w', str(folder), 'add'])} PATH"
 
 
 def _asked_delivery(classes: ClassesSettings) -> str:

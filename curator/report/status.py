@@ -102,13 +102,16 @@ class Status:
         newest = self.certificate
         return newest is not None and newest.stale is None and newest.kind is AuditKind.PROMISE
 
-    def advice(self) -> str:
-        """What to do next, in one sentence with its command."""
+    def advice(self, *, exported: bool = False) -> str:
+        """What to do next, in one sentence with its command; `exported`: the export is made."""
         if self.audit is not None and self.waiting:
             return f"Go on with the audit, {self.waiting:,} images to go: curator audit"
         if self.audit is not None:
             return "Every image that the audit asks for is answered. Test them: curator certify"
-        if self.certificate is not None and self.certificate.stale is None:
+        certified = self.certificate is not None and self.certificate.stale is None
+        if exported and (certified or not self.counts.unlabelled):
+            return "Look at what was labelled, and how well: curator report"
+        if certified:
             return f"A certificate holds. Write what it is about: {self._export()}"
         if not self.counts.usable:
             return "Add images: curator add PATH"
@@ -124,7 +127,7 @@ class Status:
                 " curator review conflict"
             )
         if self.current_round is None:
-            return "Train and promote: curator round --until-stable"
+            return "Train and promote: curator round"
         if self.remedy:
             return (
                 "Promotions wait because of a warning. Do what it says, then run `curator round`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from curator.cli import main as entry
 from curator.errors import DataError, StorageError
 from tests.intake.nobody import as_nobody
 from tests.support.command import CHECKOUT, curator, run_curator, start_curator
+from tests.support.images import make_folder
 
 COMMANDS = sorted(entry.command_names())
 
@@ -267,3 +269,47 @@ def test_a_command_built_alone_helps_as_in_the_whole(
     assert f"curator {name}" in expected
     assert entry.main([name, "--help"]) == 0
     assert capsys.readouterr().out == expected
+
+
+def test_the_workspace_and_quiet_may_follow_the_command(tmp_path: Path) -> None:
+    curator("init", tmp_path / "ws", "-q")
+    before = curator("-w", tmp_path / "ws", "status", "--json")
+    assert curator("status", "-w", tmp_path / "ws", "--json").stdout == before.stdout
+    assert curator("status", f"--workspace={tmp_path / 'ws'}", "--json").stdout == before.stdout
+    assert curator("status", "-w", expect=2).stdout == ""
+    # After `--` words are names of files.
+    assert "-w" in curator("add", "-w", tmp_path / "ws", "--", "-w", expect=3).stderr
+
+
+def test_undo_is_no_command_and_says_what_undoes_what() -> None:
+    told = curator("undo", expect=2).stderr
+    for command in ("`u`", "curator rollback --to N", "curator drop SOURCE"):
+        assert command in told
+
+
+@pytest.mark.slow
+def test_every_command_that_changes_something_ends_with_the_next_one(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "photos", good=12, bad=12)
+    at = ("-w", tmp_path / "ws")
+
+    def next_after(*words: str | Path) -> str:
+        told = curator(*at, *words).stderr
+        assert told.count("Next: ") == 1, told
+        return told.partition("Next: ")[2].strip()
+
+    assert "Next:" in curator("init", tmp_path / "ws").stderr
+    assert next_after("add", folder).endswith("curator review diverse")
+    listed = tmp_path / "look.csv"
+    assert next_after("queue", "diverse", "--output", listed).endswith(f"curator label {listed}")
+    rows = list(csv.DictReader(listed.read_text().splitlines()))
+    with listed.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            name = Path(row["path"]).parent.name
+            writer.writerow({**row, "label": name})
+    assert next_after("label", listed).endswith("curator round")
+    assert next_after("export", tmp_path / "clean.csv").endswith("curator report")
+    # A program, or whoever wants quiet, is told nothing.
+    assert "Next" not in curator(*at, "export", tmp_path / "b.csv", "--json").stderr
+    assert "Next" not in curator(*at, "export", tmp_path / "c.csv", "-q").stderr

@@ -162,7 +162,7 @@ def test_restore_killed_is_whole_or_absent_and_gives_no_risk_back(reference: Ref
         reference.labelled / ".curator" / identity
     ).read_bytes()
     outcomes = set()
-    for number, after in enumerate(_instants(4, KILLS_OF_RESTORE, 0.3)):
+    for number, after in enumerate([0.0, *_instants(4, KILLS_OF_RESTORE - 1, 0.3)]):
         workspace = ready.copy(finished, root / f"restore-{number}")
         _killed_within(
             workspace / ".curator", "restoring", "-w", workspace, "restore", backup, "--yes",
