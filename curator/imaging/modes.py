@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from curator.imaging.problems import DECODER_ERRORS
+
 Colour = tuple[int, int, int]
 
 _BAND_PIXELS = 2_000_000
@@ -40,9 +42,17 @@ def decoding_bytes(image: Image.Image) -> int:
         each += 2
     elif image.has_transparency_data and mode != "RGBA":
         each += 4
-    if image.getexif().get(_ORIENTATION_TAG, 1) != 1:
+    if orientation(image) != 1:
         each += 4
     return image.width * image.height * each
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8; damaged metadata do not make a good picture bad."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except DECODER_ERRORS:
+        return 1
 
 
 def to_rgb(image: Image.Image, background: Colour) -> Image.Image:

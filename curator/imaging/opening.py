@@ -28,7 +28,7 @@ from curator.imaging.guard import one_big_at_a_time, pillow_guard, readable_form
 from curator.imaging.jpeg import decode_strictly
 from curator.imaging.kinds import other_kind, raw_of, unread_variant
 from curator.imaging.libtiff import is_about_pixels, tiff_messages
-from curator.imaging.modes import Colour, decoding_bytes, to_rgb
+from curator.imaging.modes import Colour, decoding_bytes, orientation, to_rgb
 from curator.imaging.problems import DECODER_ERRORS, ImageProblem, problem_of
 from curator.imaging.structure import (
     check_jpeg_headers,
@@ -40,7 +40,6 @@ from curator.settings.sections import IngestSettings
 
 Fit = Literal["squash", "crop", "pad"]
 
-_ORIENTATION_TAG = 0x0112
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -162,15 +161,12 @@ def reading_problem(error: OSError) -> ImageProblem:
 
 def problem_of_head(head: bytes) -> ImageProblem | None:
     """Why a file that begins with `head` (64 KiB or all of it) is not worth decoding, if so."""
-    kind = other_kind(head)
-    if (
-        kind is not None
-        and kind.reason is Quarantine.UNSUPPORTED
-        and not kind.detail.startswith("HEIF")
-    ):
-        return kind
+    # Before other kinds: which of HEIF and AVIF can be read depends on the libraries here.
     if signature_name(head[:32]) is not None:
         return None
+    kind = other_kind(head)
+    if kind is not None and kind.reason is Quarantine.UNSUPPORTED:
+        return kind
     without_magic = []
     for name in readable_formats():
         accept = Image.OPEN[name][1]
@@ -203,7 +199,7 @@ def decode_whole(data: bytes, ingest: IngestSettings, *, cover: int | None = Non
             image.load()
             pixels = to_rgb(image, parse_colour(ingest.background))
         width, height = image.size
-        if _orientation(image) in _SIDEWAYS:
+        if orientation(image) in _SIDEWAYS:
             width, height = height, width
         pixels = _upright(pixels, image)
     return WholeImage(pixels=pixels, width=width, height=height, format=file_format, mode=mode)
@@ -317,23 +313,15 @@ def _small_rgb(image: Image.Image, needed: tuple[int, int], ingest: IngestSettin
     """RGB at the smallest scale that the decoder offers and that still covers `needed`."""
     if image.format in _JPEGS:
         # A turned picture needs the other side; covering both costs little.
-        longer = max(needed) if _orientation(image) in _SIDEWAYS else 0
+        longer = max(needed) if orientation(image) in _SIDEWAYS else 0
         image.draft("RGB", (max(needed[0], longer), max(needed[1], longer)))
     image.load()
     return _upright(to_rgb(image, parse_colour(ingest.background)), image)
 
 
 def _upright(rgb: Image.Image, image: Image.Image) -> Image.Image:
-    turn = _TRANSPOSITIONS.get(_orientation(image))
+    turn = _TRANSPOSITIONS.get(orientation(image))
     return rgb if turn is None else rgb.transpose(turn)
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; damaged metadata do not make a good picture bad."""
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except DECODER_ERRORS:
-        return 1
 
 
 def _resized(

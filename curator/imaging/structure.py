@@ -17,6 +17,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _MOST_TEXT_BYTES = 1_000_000
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", **dict.fromkeys(_HEIF_BRANDS, "HEIF")}
 
 
 def signature_name(head: bytes) -> str | None:
@@ -27,7 +28,7 @@ def signature_name(head: bytes) -> str | None:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     if head[4:8] == b"ftyp":
-        return "AVIF" if head[8:12] in (b"avif", b"avis") else _heif_name(head)
+        return _BRANDS.get(head[8:12])
     return None
 
 
@@ -36,10 +37,6 @@ def check_structure(data: bytes) -> None:
     check = _CHECKS.get(signature_name(data[:32]) or "")
     if check is not None:
         check(data)
-
-
-def _heif_name(head: bytes) -> str | None:
-    return "HEIF" if head[8:12] in _HEIF_BRANDS else None
 
 
 def _cut(detail: str) -> ImageProblem:
@@ -190,8 +187,6 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"icns", "ICNS"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
     (b"\xff\x4f\xff\x51", "J2K"),
-    (b"%!PS", "EPS"),
-    (b"\xc5\xd0\xd3\xc6", "EPS"),
 )
 
 _CHECKS: dict[str, Callable[[bytes], None]] = {

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from curator.base.vocabulary import Quarantine
+from curator.imaging.guard import readable_formats
 from curator.imaging.opening import decode_whole, open_square, problem_of_head
 from curator.imaging.problems import ImageProblem
 from curator.settings.sections import IngestSettings
@@ -148,6 +150,20 @@ def test_the_first_bytes_are_enough_for_a_large_file(words: str) -> None:
     answer = problem_of_head(data[:65_536])
     assert answer is not None
     assert (answer.reason, answer.detail) == (problem(data).reason, problem(data).detail)
+
+
+def test_no_kind_that_is_read_is_refused_by_its_first_bytes() -> None:
+    grain = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    tried = []
+    for file_format in ("PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "HEIF", "JPEG2000", "QOI",
+                        "ICO", "ICNS", "TGA", "PPM", "DDS", "PCX"):  # fmt: skip
+        if file_format in readable_formats() and file_format in Image.SAVE:
+            data = encode(Image.fromarray(grain), file_format)
+            assert len(data) > 65_536
+            assert problem_of_head(data[:65_536]) is None, file_format
+            assert decode_whole(data, INGEST).format == file_format
+            tried.append(file_format)
+    assert "AVIF" in tried
 
 
 def test_a_damaged_file_of_a_kind_that_is_read_stays_corrupt() -> None:

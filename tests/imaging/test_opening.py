@@ -131,9 +131,12 @@ def test_the_same_bytes_give_the_same_pixels() -> None:
     )
 
 
-def test_broken_metadata_do_not_make_a_good_picture_bad() -> None:
-    data = encode(photograph(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(40))
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"MM\0*\0\0\0\x08\xff\xff" + bytes(40), b"no TIFF header"])
+def test_broken_metadata_do_not_make_a_good_picture_bad(file_format: str, exif: bytes) -> None:
+    data = encode(photograph(), file_format, exif=b"Exif\0\0" + exif)
     assert decode_whole(data, INGEST).width == 96
+    assert open_square(data, 16, "squash", INGEST).shape == (16, 16, 3)
 
 
 def test_read_file_tells_apart_why_there_are_no_bytes(tmp_path: Path) -> None:
