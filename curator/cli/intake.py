@@ -38,16 +38,19 @@ def add(
         ),
     ],
     label: Annotated[
-        str | None, typer.Option(metavar="CLASS", help="All of it are seed labels of this class.")
+        str | None,
+        typer.Option(metavar="CLASS", help="Label every image as this class (seed labels)."),
     ] = None,
     subfolders_are_classes: Annotated[
         bool, flag("--subfolders-are-classes", help="Seed labels by the names of the subfolders.")
     ] = False,
     source: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the source; the folder's, if not.")
+        str | None, typer.Option(metavar="NAME", help="Source name (default: folder name).")
     ] = None,
     licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of these images.")] = "",
-    attribution: Annotated[str, typer.Option(metavar="TEXT", help="Whose images they are.")] = "",
+    attribution: Annotated[
+        str, typer.Option(metavar="TEXT", help="Attribution of these images.")
+    ] = "",
     rehash: Annotated[
         bool, flag("--rehash", help="Read every file again, whatever its size and time say.")
     ] = False,
@@ -203,7 +206,7 @@ def label(
     if report.queue is not None:
         emit(f"  {_MEANING[report.origin].format(queue=report.queue)}")
     for number, text in (
-        (report.unchanged, "said what stood already"),
+        (report.unchanged, "had this label already"),
         (report.unanswered, "had no label in the file"),
         (report.retracted, "earlier contradicted it and were taken back"),
     ):

@@ -35,7 +35,7 @@ from curator.errors import DataError
 from curator.export.diff import warn_if_changed
 from curator.export.reading import Manifest, by_image, open_manifest
 from curator.export.rows import ManifestRow
-from curator.intake.answers import parse_label, printable
+from curator.intake.answers import printable
 from curator.settings.sections import PromotionSettings
 from curator.workspace import Workspace
 
@@ -123,14 +123,14 @@ class _Words:
         own = workspace.settings.classes
         about = manifest.about or {}
         former = about.get("classes") or {}
-        self._own = {"positive": own.positive, "negative": own.negative}
+        self._classes = own
         self._former = {
             str(former[label]): Label(label)
             for label in ("positive", "negative")
             if label in former
         }
         self.is_divided = bool(about.get("division"))
-        self.all = [*(self._former or self._own.values()), *Label, CurrentLabel.CONFLICT]
+        self.all = [*(self._former or (own.positive, own.negative)), *Label, CurrentLabel.CONFLICT]
 
     def label(self, text: str) -> Label | None:
         """What `text` means; None for a conflict. Raises KeyError if nothing."""
@@ -139,7 +139,7 @@ class _Words:
         # Names that were exchanged since must not exchange the labels.
         label = self._former.get(text) if self._former else None
         if label is None and (not self._former or text == Label.UNSURE):
-            label = parse_label(text, **self._own)
+            label = self._classes.label_of(text)
         if label is None:
             raise KeyError(text)
         return label

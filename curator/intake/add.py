@@ -90,8 +90,8 @@ class AddReport:
     before, `missing` ones are gone since; both are counted once, when it is noticed.
     `ignored` counts paths that were not looked at, by reason. `labelled` are labels newly
     recorded; `labels_kept` images kept what a person decided about them one by one;
-    `conflicts` stand contradicted.
-    `moved` are other sources whose images seem to lie now where these files are.
+    `conflicts` images have labels that contradict each other. `moved` are other sources whose
+    images seem to lie now where these files are.
     """
 
     files: int

@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from curator.base.csv_files import cell_text, opened_csv
-from curator.base.text import same_text
 from curator.base.values import Problem
 from curator.base.vocabulary import Label
 from curator.catalogue.engine import Catalogue
@@ -42,6 +41,7 @@ _AT_ONCE = 10_000
 """Rows whose images are looked up together."""
 
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_SHA256 = re.compile("[0-9a-fA-F]{64}")
 _DELIMITERS = (",", ";", "\t")
 _IDENTITIES = ("sha256", "path")
 _LABEL_STUDIO = "an export of Label Studio (JSON or JSON-MIN)"
@@ -170,22 +170,20 @@ def read_known_labels(workspace: Workspace, file: Path) -> KnownLabels:
     classes = workspace.settings.classes
     answers: list[Answer] = []
     labels: dict[int, Label] = {}
+    images: dict[int, int] = {}
     unreadable, unknown = Problems(), Problems()
-    for row in read_answers(file):
+    for row, image_id in with_images(workspace.catalogue, read_answers(file), file):
         if isinstance(row, Problem):
             unreadable.add(row.line, row.text)
         elif row.label:
             answers.append(row)
-            label = parse_label(row.label, positive=classes.positive, negative=classes.negative)
+            label = classes.label_of(row.label)
             if label is None:
                 unknown.add(row.line, f"there is no label `{printable(row.label)}`")
             else:
                 labels[row.line] = label
-    finder = finder_for_file(workspace.catalogue, file)
-    images = _images_of(workspace.catalogue, answers, finder)
-    for row in answers if finder.ambiguous else ():
-        if text := _ambiguity(row, finder):
-            unreadable.add(row.line, text)
+            if image_id is not None:
+                images[row.line] = image_id
     # Labels that do not exist come first: they make all of the file suspect.
     if problems := unknown or unreadable:
         rows = "1 row" if len(problems) == 1 else f"{len(problems):,} rows"
@@ -193,22 +191,6 @@ def read_known_labels(workspace: Workspace, file: Path) -> KnownLabels:
             f"{file}: {rows} cannot be understood:{problems.shown()}", "Mend these rows."
         )
     return KnownLabels(answers=answers, labels=labels, images=images)
-
-
-def parse_label(text: str, *, positive: str, negative: str) -> Label | None:
-    """The label that `text` names, or None.
-
-    The user's names come first, as they are and then without regard to case; after them
-    `positive`, `negative` and `unsure`.
-    """
-    own = {positive: Label.POSITIVE, negative: Label.NEGATIVE}
-    text = same_text(text, own) or text
-    if text in own:
-        return own[text]
-    folded = {name.casefold(): label for name, label in own.items()}
-    if len(folded) == len(own) and text.casefold() in folded:
-        return folded[text.casefold()]
-    return {str(label): label for label in Label}.get(text.casefold())
 
 
 def _images_of(
@@ -287,19 +269,11 @@ def _csv_answer(
     row = dict(itertools.zip_longest(header, cells, fillvalue=""))
     digest = row.get("sha256", "").strip()
     path = row.get("path", "")
-    if not digest and not path:
-        return Problem(line, "neither `path` nor `sha256` is given")
-    try:
-        sha256 = bytes.fromhex(digest) if digest else None
-    except ValueError:
-        sha256 = b""
-    if sha256 is not None and len(sha256) != 32:
-        return Problem(line, f"`{printable(digest)}` is not a SHA-256 of 64 hexadecimal digits")
     reasons = cell_text(row.get("reasons", "")).split(REASON_SEPARATOR)
-    return Answer(
-        line=line,
-        sha256=sha256,
-        path=path or None,
+    return _answer(
+        line,
+        digest,
+        path,
         label=cell_text(row[column].strip()),
         reasons=tuple(dict.fromkeys(reason.strip() for reason in reasons if reason.strip())),
         note=cell_text(row.get("note", "").strip()),
@@ -325,22 +299,26 @@ def _task_answer(number: int, task: Mapping[str, Any]) -> Answer | Problem:
         text = f"people disagree: {' and '.join(labels)}; settle it in Label Studio"
         return Problem(number, text)
     digest, path = str(data.get("sha256") or ""), str(data.get("path") or "")
-    try:
-        sha256 = bytes.fromhex(digest) if digest else None
-    except ValueError:
-        return Problem(number, f"`{digest}` is not a SHA-256")
-    if sha256 is None and not path:
-        return Problem(number, "the task has neither `path` nor `sha256` in its data")
     texts = labelled[0] if labelled else {}
-    return Answer(
-        line=number,
-        sha256=sha256,
-        path=path or None,
+    return _answer(
+        number,
+        digest,
+        path,
         label=labels[0] if labels else "",
         reasons=tuple(texts.get("reasons", [])),
         note=" ".join(texts.get("note", [])),
         queue=str(data.get("queue") or ""),
     )
+
+
+def _answer(line: int, digest: str, path: str, **said: Any) -> Answer | Problem:
+    """The answer of a row or task, if it names an image."""
+    if not digest and not path:
+        return Problem(line, "neither `path` nor `sha256` is given")
+    if digest and not _SHA256.fullmatch(digest):
+        return Problem(line, f"`{printable(digest)}` is not a SHA-256 of 64 hexadecimal digits")
+    sha256 = bytes.fromhex(digest) if digest else None
+    return Answer(line=line, sha256=sha256, path=path or None, **said)
 
 
 def _texts_by_name(result: Any) -> dict[str, list[str]]:

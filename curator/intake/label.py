@@ -35,7 +35,6 @@ from curator.errors import DataError, UsageError
 from curator.intake.answers import (
     Answer,
     Problems,
-    parse_label,
     printable,
     read_annotations,
     read_answers,
@@ -234,8 +233,7 @@ class _FileOfLabels:
     def _label(self, row: Answer) -> Label | None:
         label = self._label_of_word.get(row.label)
         if label is None:
-            positive, negative = self._classes.positive, self._classes.negative
-            label = parse_label(row.label, positive=positive, negative=negative)
+            label = self._classes.label_of(row.label)
             if label is None:
                 self.problems.add(row.line, _no_label(row.label, self._classes))
             else:
@@ -313,29 +311,24 @@ def label_rules(
     Raises UsageError if `label` is no class or both ways are asked for, DataError if a
     path has no subfolder that is named as a class.
     """
-    by_name = {
-        "positive": Label.POSITIVE,
-        "negative": Label.NEGATIVE,
-        classes.positive: Label.POSITIVE,
-        classes.negative: Label.NEGATIVE,
-    }
     if label is not None and by_subfolder:
         raise UsageError(
             "A label for everything and labels by subfolder exclude each other.", "Choose one."
         )
     if label is not None:
-        if label not in by_name:
+        named = classes.label_of(label)
+        if named is None or named is Label.UNSURE:
             raise UsageError(
                 f"`{label}` is not one of the two classes.",
                 f"They are `{classes.positive}` and `{classes.negative}`.",
             )
-        return [(path, by_name[label]) for path in paths]
+        return [(path, named) for path in paths]
     if not by_subfolder:
         return []
-    named = {classes.positive: Label.POSITIVE, classes.negative: Label.NEGATIVE}
+    sides = {classes.positive: Label.POSITIVE, classes.negative: Label.NEGATIVE}
     rules = []
     for path in paths:
-        folders = [(os.path.join(path, os.fsencode(name)), named[name]) for name in named]
+        folders = [(os.path.join(path, os.fsencode(name)), sides[name]) for name in sides]
         class_folders = [rule for rule in folders if os.path.isdir(rule[0])]
         if not class_folders:
             raise DataError(

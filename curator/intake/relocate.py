@@ -67,7 +67,6 @@ def relocate(
     or what another source holds there is something else; BusyError while an `add` runs.
     """
     catalogue = workspace.catalogue
-    named_source(catalogue, source)
     (new_root,) = resolve([root], workspace.root / STATE_FOLDER)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder.", "Name the folder that holds the files now.")

@@ -31,7 +31,7 @@ _PATTERN = "pattern"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupReport:
-    """The user's groups that stand now.
+    """The user's groups after a change.
 
     `unmatched` usable images are in no group, `merged` names were tied to another group
     by an image that is in both, `withheld` images bridge splits and are not trained on.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from curator.base.vocabulary import AuditScope
+from curator.base.vocabulary import AuditScope, Label
 from curator.settings.keys import resolve_keys
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -79,6 +79,15 @@ class ClassesSettings(_Section):
     def name_of(self, label: str) -> str:
         """The user's name for `positive` or `negative`; any other word stays as it is."""
         return {"positive": self.positive, "negative": self.negative}.get(label, label)
+
+    def label_of(self, text: str) -> Label | None:
+        """The label that a person means: a class by its name or `positive`, `negative`; `unsure`.
+
+        Case and Unicode form do not matter. None if it is no label.
+        """
+        words = {str(label): label for label in Label}
+        words |= {_folded(self.positive): Label.POSITIVE, _folded(self.negative): Label.NEGATIVE}
+        return words.get(_folded(text))
 
 
 class IngestSettings(_Section):

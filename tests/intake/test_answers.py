@@ -9,7 +9,8 @@ import pytest
 from curator.base.values import Problem
 from curator.base.vocabulary import Label
 from curator.errors import DataError
-from curator.intake.answers import Answer, parse_label, printable, read_answers
+from curator.intake.answers import Answer, printable, read_answers
+from curator.settings.sections import ClassesSettings
 
 DIGEST = "ab" * 32
 
@@ -117,6 +118,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         ("Good", Label.POSITIVE),
         ("bad", Label.NEGATIVE),
         ("positive", Label.POSITIVE),
+        ("Negative", Label.NEGATIVE),
         ("UNSURE", Label.UNSURE),
         ("godo", None),
         ("conflict", None),
@@ -124,10 +126,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     ],
 )
 def test_labels_by_the_users_names(text: str, label: Label | None) -> None:
-    assert parse_label(text, positive="good", negative="bad") is label
+    assert ClassesSettings(positive="good", negative="bad").label_of(text) is label
 
 
-def test_names_that_differ_in_case_alone_are_kept_apart() -> None:
-    assert parse_label("A", positive="A", negative="a") is Label.POSITIVE
-    assert parse_label("a", positive="A", negative="a") is Label.NEGATIVE
-    assert parse_label("negative", positive="negative", negative="x") is Label.POSITIVE
+def test_the_case_and_the_unicode_form_of_a_class_name_do_not_matter() -> None:
+    classes = ClassesSettings(positive="M\u00dcLL", negative="positiv")
+    assert classes.label_of("mu\u0308ll") is Label.POSITIVE
+    assert classes.label_of("Positiv") is Label.NEGATIVE
