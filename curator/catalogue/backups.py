@@ -99,5 +99,5 @@ def _remove_surplus(path: Path, keep: int) -> None:
             for surplus in paths[max(keep, 1) :]:
                 surplus.unlink(missing_ok=True)
         for partial in (path.parent / BACKUP_FOLDER).glob("*.partial"):
-            if datetime.now(UTC).timestamp() - partial.stat().st_mtime > _ABANDONED.total_seconds():
+            if now().timestamp() - partial.stat().st_mtime > _ABANDONED.total_seconds():
                 partial.unlink(missing_ok=True)

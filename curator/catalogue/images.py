@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import sqlalchemy as sa
@@ -108,34 +108,11 @@ def image_files(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, Ima
     when `add` last looked. An image that lies nowhere now has the smallest path at which it was
     present then; without one it is left out.
     """
-    query: Query = (
-        sa.select(
-            Location.c.image_id,
-            Image.c.sha256,
-            Image.c.size,
-            Source.c.root,
-            Location.c.path,
-            Location.c.size,
-            Location.c.mtime_ns,
-            Location.c.state,
-        )
-        .join(Image, Image.c.id == Location.c.image_id)
-        .join(Source, Source.c.id == Location.c.source_id)
-        .where(CURRENT)
-    )
     candidates: dict[int, list[tuple[ImageFile, int, LocationState]]] = {}
-    with catalogue.read() as connection:
-        for ids in chunked(image_ids, CHUNK):
-            for row in connection.execute(query.where(within(Location.c.image_id, ids))):
-                image_id, sha256, image_size, root, relative, size, mtime_ns, state = row
-                file = ImageFile(
-                    image_id=image_id,
-                    sha256=sha256,
-                    path=absolute(root, relative),
-                    size=size,
-                    mtime_ns=mtime_ns,
-                )
-                candidates.setdefault(image_id, []).append((file, image_size, state))
+    for row in _current_files(catalogue, image_ids):
+        path, _, image_id, sha256, image_size, size, mtime_ns, state = row
+        file = ImageFile(image_id=image_id, sha256=sha256, path=path, size=size, mtime_ns=mtime_ns)
+        candidates.setdefault(image_id, []).append((file, image_size, state))
     files = {}
     for image_id, of_image in candidates.items():
         of_image.sort(key=lambda candidate: candidate[0].path)
@@ -154,25 +131,43 @@ def images_on_disk(
     catalogue: Catalogue, image_ids: Sequence[int], *, sources: Sequence[str] = ()
 ) -> set[int]:
     """Those of these images that lie at one of their locations now; of `sources`, if any."""
+    lying: set[int] = set()
+    for path, source, image_id, _, size, *_ in _current_files(catalogue, image_ids):
+        if image_id not in lying and (not sources or source in sources) and lies_at(path, size):
+            lying.add(image_id)
+    return lying
+
+
+def _current_files(catalogue: Catalogue, image_ids: Sequence[int]) -> list[tuple[Any, ...]]:
+    """The files of these images that were not replaced by others.
+
+    Absolute path, source; id, SHA-256 and size of the image; size, time and state when `add` last
+    looked.
+    """
     query: Query = (
-        sa.select(Location.c.image_id, Source.c.root, Location.c.path, Image.c.size)
+        sa.select(
+            Source.c.root,
+            Location.c.path,
+            Source.c.name,
+            Location.c.image_id,
+            Image.c.sha256,
+            Image.c.size,
+            Location.c.size,
+            Location.c.mtime_ns,
+            Location.c.state,
+        )
         .join(Image, Image.c.id == Location.c.image_id)
         .join(Source, Source.c.id == Location.c.source_id)
         .where(CURRENT)
     )
-    if sources:
-        query = query.where(Source.c.name.in_(list(sources)))
     with catalogue.read() as connection:
-        rows = [
-            row
+        return [
+            (absolute(root, relative), *facts)
             for ids in chunked(image_ids, CHUNK)
-            for row in connection.execute(query.where(within(Location.c.image_id, ids)))
+            for root, relative, *facts in connection.execute(
+                query.where(within(Location.c.image_id, ids))
+            )
         ]
-    lying: set[int] = set()
-    for image_id, root, relative, size in rows:
-        if image_id not in lying and lies_at(absolute(root, relative), size):
-            lying.add(image_id)
-    return lying
 
 
 def lies_at(path: bytes, size: int) -> bool:

@@ -101,18 +101,14 @@ class HumanLabels:
 
 
 def pool_chunks(
-    catalogue: Catalogue,
-    feature_set_id: int | None,
-    *,
-    size: int = 65_536,
-    with_features_only: bool = True,
+    catalogue: Catalogue, feature_set_id: int | None, *, size: int = 65_536
 ) -> Iterator[PoolChunk]:
     """All usable images in order of ids, at most `size` a chunk, in short transactions.
 
-    Without a feature set (None) or with `with_features_only=False`, images without a
-    feature row are there too. Near-duplicates labelled both ways are conflicts.
+    With a feature set, only images that have a feature row. Near-duplicates labelled both ways are
+    conflicts.
     """
-    query = _select_pool(feature_set_id, with_features_only and feature_set_id is not None)
+    query = _select_pool(feature_set_id)
     with catalogue.read() as connection:
         conflicts = contradicted(connection)
     for inside in id_ranges(catalogue, size):
@@ -123,7 +119,7 @@ def pool_chunks(
             yield chunk
 
 
-def _select_pool(feature_set_id: int | None, with_features_only: bool) -> Query:
+def _select_pool(feature_set_id: int | None) -> Query:
     state = ImageState.c
     of_image = _feature_row_of(feature_set_id)
     return (
@@ -139,7 +135,7 @@ def _select_pool(feature_set_id: int | None, with_features_only: bool) -> Query:
         )
         .select_from(ImageState)
         .outerjoin(_FIRST, _FIRST.c.id == state.pinned_by)
-        .join(FeatureRow, of_image, isouter=not with_features_only)
+        .join(FeatureRow, of_image, isouter=feature_set_id is None)
         .outerjoin(Block, Block.c.image_id == state.image_id)
         .where(IS_USABLE)
     )

@@ -352,11 +352,9 @@ def conflicts(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FI
         return ids + list(connection.execute(copies.limit(size - len(ids))).scalars())
 
 
-def quarantined(catalogue: Catalogue, *, size: int, reason: Quarantine | None = None) -> list[int]:
+def quarantined(catalogue: Catalogue, *, size: int) -> list[int]:
     """What is in quarantine and still lies somewhere, by id; files that are no images come last."""
     query = sa.select(Image.c.id).where(Image.c.quarantine.is_not(None), LIES_SOMEWHERE)
-    if reason is not None:
-        query = query.where(Image.c.quarantine == reason)
     with catalogue.read() as connection:
         # The plus sign makes SQLite sort the few instead of walking all images by id.
         is_none = Image.c.quarantine == Quarantine.NOT_AN_IMAGE

@@ -30,6 +30,7 @@ COVERING = 0.95
 """Share of the images without a human label that a draw's frame must hold to speak for all."""
 
 WITHOUT_HUMAN = sa.or_(ImageState.c.standing.is_(None), ImageState.c.origin == Origin.PROMOTED)
+_POOL_SIZE = sa.select(sa.func.count()).where(ImageState.c.usable == 1, WITHOUT_HUMAN)
 
 
 def covering_draws(connection: Connection) -> list[int]:
@@ -38,18 +39,13 @@ def covering_draws(connection: Connection) -> list[int]:
     rows = connection.execute(sa.select(draw.id, draw.newest_image_id).order_by(draw.id)).all()
     if not rows:
         return []
-    pool = (
-        sa.select(sa.func.count())
-        .select_from(ImageState)
-        .where(ImageState.c.usable == 1, WITHOUT_HUMAN)
-    )
-    size = connection.execute(pool).scalar_one()
+    size = connection.execute(_POOL_SIZE).scalar_one()
     newest = _newest_image(connection)
     covering = []
     for draw_id, last in rows:
         added = 0
         if last < newest:
-            added = connection.execute(pool.where(ImageState.c.image_id > last)).scalar_one()
+            added = connection.execute(_POOL_SIZE.where(ImageState.c.image_id > last)).scalar_one()
         if size - added >= COVERING * size:
             covering.append(draw_id)
     return covering
@@ -63,12 +59,11 @@ def open_draw(connection: Connection, seed: int) -> tuple[int, int]:
     row = connection.execute(query.where(draw.seed == seed).order_by(draw.id.desc())).first()
     if row is not None:
         return row.id, row.newest_image_id
-    frame = sa.select(sa.func.count()).where(ImageState.c.usable == 1, WITHOUT_HUMAN)
     newest = _newest_image(connection)
     values = {
         "seed": seed,
         "newest_image_id": newest,
-        "frame_size": connection.execute(frame).scalar_one(),
+        "frame_size": connection.execute(_POOL_SIZE).scalar_one(),
         "made_at": now(),
     }
     insert = sa.insert(RandomDraw).values(**values).returning(draw.id)

@@ -325,15 +325,15 @@ def refresh_units(
 
 
 _PINNED = sa.text("""
-SELECT image_id, unit_key, pinned_key, pinned_by, pinned_split FROM image_state
+SELECT image_id, unit_key, pinned_key, pinned_split FROM image_state
 WHERE pinned_split IS NOT NULL ORDER BY pinned_by
 """)
 
-_HAS_TAUGHT = sa.text("""
-SELECT t.image_id FROM touched t CROSS JOIN image_state s
-WHERE s.image_id = t.image_id AND s.pinned_split = 'train' AND EXISTS (
-    SELECT 1 FROM label_event e
-    WHERE e.image_id = t.image_id AND e.kind = 'assert' AND e.origin IN ('seed', 'review'))
+_LEAVE_WHAT_TAUGHT = sa.text("""
+DELETE FROM touched WHERE EXISTS (
+    SELECT 1 FROM image_state s CROSS JOIN label_event e
+    WHERE s.image_id = touched.image_id AND s.pinned_split = 'train'
+      AND e.image_id = s.image_id AND e.kind = 'assert' AND e.origin IN ('seed', 'review'))
 """)
 
 _UNPIN = sa.text("""
@@ -351,19 +351,16 @@ def _release_pins(connection: Connection) -> IntArray:
     bound: list[int] = []
     first_of_key: set[tuple[int, str]] = set()
     first_of_unit: set[tuple[int, str]] = set()
-    for image_id, unit_key, pinned_key, _, split in connection.execute(_PINNED):
+    for image_id, unit_key, pinned_key, split in connection.execute(_PINNED):
         if (pinned_key, split) in first_of_key and (unit_key, split) not in first_of_unit:
             bound.append(image_id)
         first_of_key.add((pinned_key, split))
         first_of_unit.add((unit_key, split))
     emptied(connection, touched)
     fill(connection, touched, ({"image_id": image_id} for image_id in bound))
-    taught = set(connection.execute(_HAS_TAUGHT).scalars())
-    released = [image_id for image_id in bound if image_id not in taught]
-    emptied(connection, touched)
-    fill(connection, touched, ({"image_id": image_id} for image_id in released))
+    connection.execute(_LEAVE_WHAT_TAUGHT)
     connection.execute(_UNPIN)
-    return np.array(released, dtype=np.int64)
+    return np.fromiter(connection.execute(sa.select(touched.c.image_id)).scalars(), np.int64)
 
 
 def _memberships(

@@ -113,9 +113,10 @@ def pack(workspace: Workspace, *, rebuild: bool = False, progress: Progress = SI
     # Damaged rows of other packs are forgotten, too, so that `verify` holds afterwards.
     with lease(workspace.catalogue, "pack"):
         for record in catalogued.list_feature_sets(workspace.catalogue):
-            other = open_rows(workspace, record)
-            if is_pack(record) and record != packed.record and other.reader.has_digests:
-                forget_damaged(workspace, other, progress)
+            if is_pack(record) and record != packed.record:
+                other = open_rows(workspace, record)
+                if other.reader.has_digests:
+                    forget_damaged(workspace, other, progress)
     file = packed.reader.file
     return PackReport(
         side=spec.side,

@@ -18,9 +18,8 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*\Z")
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 
-PROBABILITIES = ("probability", "promoted_probability")
 OF_LABELS = frozenset({"label", "origin", "promoted_probability", "round"})
-"""ManifestColumns that images without a label do not have."""
+"""Columns that images without a label do not have."""
 
 
 def card(

@@ -11,14 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curator.export.building import MANIFEST
-from curator.export.rows import COLUMNS
+from curator.export.rows import COLUMNS, NUMBERS
 
-_TYPES = {
-    "probability": "sc:Float",
-    "promoted_probability": "sc:Float",
-    "round": "sc:Integer",
-}
-_TYPES |= {"width": "sc:Integer", "height": "sc:Integer"}
+_TYPES = {float: "sc:Float", int: "sc:Integer"}
 _SPEC = "http://mlcommons.org/croissant/1.0"
 
 _CONTEXT: dict[str, Any] = {
@@ -103,7 +98,7 @@ def croissant(
                 "@type": "cr:Field",
                 "@id": f"images/{column}",
                 "name": column,
-                "dataType": _TYPES.get(column, "sc:Text"),
+                "dataType": _TYPES.get(NUMBERS.get(column, str), "sc:Text"),
                 "source": {"fileObject": {"@id": MANIFEST}, "extract": {"column": column}},
             }
             for column in COLUMNS

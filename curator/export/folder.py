@@ -27,7 +27,7 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.sources import list_sources
 from curator.errors import UsageError
 from curator.export.building import ABOUT, MANIFEST, Building, building, check_folder
-from curator.export.card import OF_LABELS, PROBABILITIES, card, class_names, features_of
+from curator.export.card import OF_LABELS, card, class_names, features_of
 from curator.export.catalogue_rows import ExportRows, counted_files
 from curator.export.converting import (
     READERS,
@@ -51,7 +51,7 @@ from curator.export.layouts import (
     tree_plan,
 )
 from curator.export.placing import Placer, Trouble, Way
-from curator.export.rows import ExportCounts, ExportFile, in_columns, in_order
+from curator.export.rows import PROBABILITIES, ExportCounts, ExportFile, in_columns, in_order
 from curator.export.shards import Shard, facts_of, write_shard
 from curator.export.sidecar import about_export, digest_of, short, sidecar_bytes
 from curator.settings.sections import ClassesSettings, IngestSettings
@@ -318,13 +318,7 @@ class _FolderContents:
             else:
                 with self._folder.new_file(name) as stream:
                     pairs = ((planned.name, planned.file) for planned in samples)
-                    shard = write_shard(
-                        name,
-                        pairs,
-                        self._class_numbers,
-                        stream,
-                        lambda file, path: converted(file, path, self._ingest),
-                    )
+                    shard = write_shard(name, pairs, self._class_numbers, stream, self._ingest)
                 with self._folder.new_file(_RECORDS, f"{name}.json") as stream:
                     stream.write(json.dumps(asdict(shard)).encode())
             self._shards.append(shard)

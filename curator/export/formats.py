@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from curator.base.csv_files import csv_cell, needs_guard
 from curator.errors import UsageError
-from curator.export.rows import COLUMNS, ManifestColumns, regrouped
+from curator.export.rows import COLUMNS, NUMBERS, ManifestColumns, regrouped
 
 
 class Format(StrEnum):
@@ -132,12 +132,10 @@ def write_parquet(batches: Iterable[ManifestColumns], stream: BinaryIO, about: A
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {"probability": pa.float64(), "promoted_probability": pa.float64()}
-    types |= {"round": pa.int64()}
-    types |= {"width": pa.int64(), "height": pa.int64()}
+    types = {float: pa.float64(), int: pa.int64(), str: pa.string()}
     schema = pa.schema(
         [
-            pa.field(name, types.get(name, pa.string()), nullable=name not in ("path", "sha256"))
+            pa.field(name, types[NUMBERS.get(name, str)], nullable=name not in ("path", "sha256"))
             for name in COLUMNS
         ]
     )

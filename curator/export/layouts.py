@@ -203,7 +203,7 @@ def suffix_of(format: str | None) -> str:
 
 
 def file_stem(path: str) -> str:
-    """The safe name of the file at `path` (text of `paths.path_text`), without its suffix."""
+    """The safe name of the file at `path` (text of `text.path_text`), without its suffix."""
     last = path_bytes(path).rpartition(b"/")[2].decode("utf-8", "replace").replace("\ufffd", "_")
     stem, dot, _ = last.rpartition(".")
     return safe_name(stem if dot and stem.strip(".") else last, "image")

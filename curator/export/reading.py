@@ -1,6 +1,6 @@
 """Reading manifests back: any format that this tool writes, and what was said about it.
 
-Rows come one by one, so a manifest of any size can be read. ManifestColumns that a manifest lacks
+Rows come one by one, so a manifest of any size can be read. Columns that a manifest lacks
 are empty; what a row cannot be without is its SHA-256. A manifest that is no longer the
 one its sidecar was written for is recognised.
 """
@@ -21,11 +21,10 @@ from curator.base.csv_files import cell_text, opened_csv
 from curator.base.text import printable
 from curator.errors import DataError
 from curator.export.building import ABOUT, MANIFEST
-from curator.export.rows import COLUMNS, ManifestRow, sorted_on_disk
+from curator.export.rows import COLUMNS, NUMBERS, ManifestRow, sorted_on_disk
 from curator.export.sidecar import sidecar_path
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_WHOLE = ("round", "width", "height")
 _LARGEST = 1 << 31
 _BATCH = 10_000
 _MOST_LINES = 3
@@ -226,12 +225,12 @@ def _manifest_row(file: Path, where: str, row: Values) -> ManifestRow:
 def _value(file: Path, where: str, name: str, value: Any) -> Any:
     if value is None or value == "":
         return None
-    if name in ("probability", "promoted_probability"):
+    if NUMBERS.get(name) is float:
         number = _number(value)
         if number is None or not 0 <= number <= 1:
             raise _bad_row(file, where, f"its `{name}` is no number from 0 to 1")
         return number
-    if name in _WHOLE:
+    if NUMBERS.get(name) is int:
         number = _number(value)
         # Other programs write a column of whole numbers with gaps as 1.0, 2.0.
         if number is None or not number.is_integer() or not 0 < number < _LARGEST:

@@ -37,7 +37,7 @@ _BLOCK = 100
 class ManifestRow(NamedTuple):
     """One location as it is written. The fields are the columns, in their order.
 
-    `path` is text made by `paths.path_text`, `sha256` 64 hexadecimal digits, `label` the
+    `path` is text made by `text.path_text`, `sha256` 64 hexadecimal digits, `label` the
     user's name of the class. `probability` is the current P(positive), `promoted_probability` that
     of the moment when a round gave the label; they, `round`, `group` and
     `split` are None where there is none, label and origin without a label. Width and
@@ -60,7 +60,7 @@ class ManifestRow(NamedTuple):
 class ExportFile(NamedTuple):
     """A row and the file that it is about.
 
-    `path` is the absolute path as text of `paths.path_text`, `size` in bytes, `mtime_ns`
+    `path` is the absolute path as text of `text.path_text`, `size` in bytes, `mtime_ns`
     when it was last changed as far as the catalogue knows; `format` is the decoder's name
     of the format, and images with the same `unit` must stay together. `other_paths` are further
     paths of the image. `converted_from` is the format of these files where the export converts
@@ -91,6 +91,12 @@ class ExportFile(NamedTuple):
 
 
 COLUMNS = ManifestRow._fields
+PROBABILITIES = ("probability", "promoted_probability")
+NUMBERS: dict[str, type] = {
+    **dict.fromkeys(PROBABILITIES, float),
+    **dict.fromkeys(("round", "width", "height"), int),
+}
+"""The columns that hold numbers; all others hold text."""
 
 
 class ManifestColumns(NamedTuple):

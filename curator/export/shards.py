@@ -10,21 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from curator.base.text import path_bytes
+from curator.export.converting import converted
 from curator.export.layouts import suffix_of
 from curator.export.placing import SourceError, Trouble, chunks_of, opened, trouble_of
 from curator.export.rows import ExportFile
 from curator.export.sidecar import digest_of
+from curator.settings.sections import IngestSettings
 
 _BLOCK = 512
-
-Convert = Callable[[ExportFile, bytes], bytes | Trouble]
-"""The content of a file that is to be converted, by one of its paths; or why there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +42,9 @@ def write_shard(
     samples: Iterable[tuple[str, ExportFile]],
     class_of: Mapping[str | None, int],
     stream: BinaryIO,
-    convert: Convert,
+    ingest: IngestSettings,
 ) -> Shard:
     """Write (key, file) pairs to `stream`, open for reading and writing.
-
-    `convert` makes the content of files that are to be converted.
 
     A file that is gone, or is not the image any more, leaves no trace in the shard.
     """
@@ -56,7 +53,7 @@ def write_shard(
     for key, file in samples:
         start = stream.tell()
         for path in file.paths():
-            trouble = _add_picture(stream, key, file, path_bytes(path), convert)
+            trouble = _add_picture(stream, key, file, path_bytes(path), ingest)
             if trouble is None:
                 troubles.pop(key, None)
                 break
@@ -88,14 +85,10 @@ def facts_of(file: ExportFile) -> dict[str, Any]:
 
 
 def _add_picture(
-    stream: BinaryIO,
-    key: str,
-    file: ExportFile,
-    path: bytes,
-    convert: Convert,
+    stream: BinaryIO, key: str, file: ExportFile, path: bytes, ingest: IngestSettings
 ) -> Trouble | None:
     if file.converted_from is not None:
-        content = convert(file, path)
+        content = converted(file, path, ingest)
         if isinstance(content, Trouble):
             return content
         _add(stream, f"{key}{suffix_of(file.format)}", content)

@@ -61,7 +61,7 @@ def about_export(
     rows: ExportRows,
     *,
     name: str,
-    format: str,
+    format: Format,
     relative_to: Path | None = None,
 ) -> dict[str, Any]:
     """Everything but the digest of the manifest, which is not known yet.
@@ -81,7 +81,7 @@ def about_export(
             "format": format,
             "rows": tally.rows,
             "images": tally.images,
-            "absent": 0 if Format(format).is_folder else rows.absent,
+            "absent": 0 if format.is_folder else rows.absent,
             "relative_to": None if relative_to is None else path_text(os.fsencode(relative_to)),
         },
         "labels": tally.by_label(),

@@ -43,7 +43,7 @@ class ClassesSettings(_Section):
     reasons: tuple[str, ...] = ()
     """Tags that a decision may carry, in the order of the keys 1 to 9."""
     deliver: Literal["both", "positive", "negative"] = "both"
-    """What is taken away in the end; audits, certificates and exports are about it by default."""
+    """The class that is delivered; audits, certificates and exports are about it by default."""
 
     @model_validator(mode="after")
     def _unmistakable(self) -> Self:

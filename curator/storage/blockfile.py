@@ -16,7 +16,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from curator.base.files import NO_FOLLOW, cannot_write, opened, replacing, write_all
+from curator.base.files import cannot_write, opened, replacing, write_all
+from curator.storage.rows import for_writing, mapped
 
 Make = Callable[[int, int], NDArray[Any]]
 """Computes rows: the first row, and how many."""
@@ -41,7 +42,7 @@ class BlockFile:
 
         A block that was written and is not intact is told to `note`.
         """
-        recorded, stored = self._recorded(), self._mapped(total)
+        recorded, stored = self._recorded(), mapped(self.path, self._row)[:total]
         for start in range(0, total, self.block):
             digest, recorded = recorded[:8], recorded[8:]
             if digest != self._digest(stored[start : start + self.block]):
@@ -62,14 +63,13 @@ class BlockFile:
                 self._compute(done, total, make, advance)
             except OSError as error:
                 raise cannot_write(self.path, error) from error
-        return self._mapped(total)
+        return mapped(self.path, self._row)[:total]
 
     def _compute(self, done: int, total: int, make: Make, advance: Callable[[int], None]) -> None:
-        row_bytes = self.width * np.dtype(self.dtype).itemsize
+        row_bytes = self._row.itemsize
         recorded = self._recorded()[: 8 * done // self.block]
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o644)
+        descriptor = for_writing(self.path, done * row_bytes)
         try:
-            os.ftruncate(descriptor, done * row_bytes)
             while done < total:
                 rows = np.ascontiguousarray(make(done, min(self.block, total - done)), self.dtype)
                 write_all(descriptor, rows.view(np.uint8).reshape(-1).data, done * row_bytes)
@@ -90,17 +90,9 @@ class BlockFile:
         except FileNotFoundError:
             return b""
 
-    def _mapped(self, total: int) -> NDArray[Any]:
-        """The rows that are there, at most `total`."""
-        row_bytes = self.width * np.dtype(self.dtype).itemsize
-        try:
-            with opened(self.path) as stream:
-                count = min(total, os.fstat(stream.fileno()).st_size // row_bytes)
-                if count:
-                    return np.memmap(stream, self.dtype, mode="r", shape=(count, self.width))
-        except FileNotFoundError:
-            pass
-        return np.empty((0, self.width), self.dtype)
+    @property
+    def _row(self) -> np.dtype[Any]:
+        return np.dtype((self.dtype, (self.width,)))
 
     def _digest(self, rows: NDArray[Any]) -> bytes:
         content = np.ascontiguousarray(rows).view(np.uint8).reshape(-1).data

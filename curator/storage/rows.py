@@ -89,14 +89,14 @@ class RowReader:
         self._digests = digests
         # Rows without a digest are holes that no image refers to, or older than digests.
         self._checked = digests == 0
-        self._data = _mapped(file.path, np.dtype(np.uint8))
+        self._data = mapped(file.path, np.dtype(np.uint8))
         self._bytes: memoryview[int] = self._data.data
         if file.decode is None:
             whole = len(self._data) // file.row_bytes
             fixed = self._data[: whole * file.row_bytes].view(file.dtype)
             self._rows: NDArray[Any] = fixed.reshape(whole, *file.shape)
         else:
-            self._places = _mapped(file.places_path, _PLACE)
+            self._places = mapped(file.places_path, _PLACE)
 
     @property
     def rows(self) -> int:
@@ -194,10 +194,10 @@ class RowWriter:
         self._file, self._end, self._holes = file, end, holes
         try:
             file.path.parent.mkdir(parents=True, exist_ok=True)
-            self._data = _for_writing(file.path, end * file.row_bytes if not file.decode else None)
+            self._data = for_writing(file.path, end * file.row_bytes if not file.decode else None)
             self._places = -1
             if file.decode is not None:
-                self._places = _for_writing(file.places_path, end * _PLACE.itemsize)
+                self._places = for_writing(file.places_path, end * _PLACE.itemsize)
             sync_folder(file.path.parent)
         except OSError as error:
             raise cannot_write(file.path, error) from error
@@ -249,8 +249,8 @@ def contents_of(rows: NDArray[Any]) -> list[Content]:
     return [row.data for row in flat]
 
 
-def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The whole items of a file; none if it is missing."""
+def mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The whole items of a file, mapped into memory; none if it is missing."""
     try:
         with opened(path) as stream:
             count = os.fstat(stream.fileno()).st_size // dtype.itemsize
@@ -261,7 +261,7 @@ def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.empty(0, dtype)
 
 
-def _for_writing(path: Path, size: int | None) -> int:
+def for_writing(path: Path, size: int | None) -> int:
     """A descriptor; the file is created if missing, and cut to `size` if it is longer."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o644)
     if size is not None and os.fstat(descriptor).st_size > size:

@@ -42,7 +42,6 @@ def run_review(
     actor: str,
     environment: Mapping[str, str],
     like: int | None = None,
-    seed: int | None = None,
     view: QueueView = WHOLE,
     goal: int | None = None,
 ) -> SessionSummary:
@@ -62,7 +61,7 @@ def run_review(
             "Run it in a terminal, or label with `curator queue` and `curator label`.",
         )
     session = ReviewSession(
-        workspace, queue, actor=actor, like=like, seed=seed, view=view, goal=goal or review.goal
+        workspace, queue, actor=actor, like=like, view=view, goal=goal or review.goal
     )
     try:
         workspace.catalogue.expect_many_writes()

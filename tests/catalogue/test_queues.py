@@ -201,7 +201,6 @@ def test_conflicts_and_quarantine_are_listed(catalogue: Catalogue) -> None:
     files.quarantine_images(catalogue, {ids[3]: (Quarantine.CORRUPT, "")})
     assert queues.conflicts(catalogue, size=9) == ids[1:3]
     assert queues.quarantined(catalogue, size=9) == [ids[3]]
-    assert queues.quarantined(catalogue, size=9, reason=Quarantine.EMPTY) == []
 
 
 def test_a_broken_file_that_was_mended_leaves_quarantine(catalogue: Catalogue) -> None:
@@ -271,9 +270,9 @@ def test_the_pool_comes_in_order_with_its_features(catalogue: Catalogue) -> None
     with_features = list(pool.pool_chunks(catalogue, number, size=4))
     assert [chunk.image_ids.tolist() for chunk in with_features] == [[1, 2, 3, 4], [5, 6]]
     assert with_features[1].feature_rows.tolist() == [4, 5]
-    (whole,) = pool.pool_chunks(catalogue, number, with_features_only=False)
+    (whole,) = pool.pool_chunks(catalogue, None)
     assert whole.image_ids.tolist() == ids
-    assert whole.feature_rows[6:].tolist() == [-1] * 14
+    assert whole.feature_rows.tolist() == [-1] * 20
     assert pool.pool_size(catalogue) == 20
     assert features.forget_rows(catalogue, number) == 6
     assert features.end_row(catalogue, number) == 0
