@@ -9,17 +9,18 @@ step the pool is scored, promoted and revoked. The last state is compared with t
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.pools import Task, _clothes, rehearsal
-from curator.rounds.promotion import PoolLabel, RoundAction, decide
+from benchmarks.pools import FOLDER, Task, clothes, rehearsal
+from curator.rounds.promotion import PoolLabel, RoundAction, decide, labels_after
 from curator.settings.sections import PromotionSettings
 from tests.support import fashion
 
 LOWER = ((0.9, 0.2), (0.95, 0.1), (0.97, 0.06), (0.98, 0.04), (0.99, 0.03))
 LABELS = (150, 200, 250, 300)
+FEWEST_IMAGES = 2_500
+"""Two of ten classes are then 500 images, so that some are left without a label."""
 TASKS = {
     "upper-body garments": (("t-shirt", "pullover", "coat", "shirt"), ()),
     "footwear": (("sandal", "sneaker", "ankle-boot"), ()),
@@ -37,7 +38,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=8_000)
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
-    features, labels = _clothes(Path(".data") / "features")
+    if options.images < FEWEST_IMAGES:
+        parser.error(f"--images {options.images}: {FEWEST_IMAGES} or more are needed")
+    features, labels = clothes(FOLDER)
     sample = np.sort(np.random.default_rng(0).permutation(len(labels))[: options.images])
     features, labels = np.asarray(features[sample]), labels[sample]
     for name, (positive, negative) in TASKS.items():
@@ -72,21 +75,17 @@ def play(task: Task, draw: int) -> np.ndarray:
         free = np.setdiff1d(np.arange(count), labelled)
         for index, (below, above) in enumerate(LOWER):
             thresholds = PromotionSettings(revoke_below=below, revoke_above=above)
-            present = codes[index, free]
-            actions = decide(scores.probability, present, thresholds)
-            present[actions == RoundAction.PROMOTE_POSITIVE] = PoolLabel.PROMOTED_POSITIVE
-            present[actions == RoundAction.PROMOTE_NEGATIVE] = PoolLabel.PROMOTED_NEGATIVE
-            present[actions == RoundAction.REVOKE] = PoolLabel.NOTHING
-            codes[index, free] = present
+            actions = decide(scores.probability, codes[index, free], thresholds)
+            codes[index, free] = labels_after(codes[index, free], actions)
             if size > LABELS[0]:
                 changed[index] += (actions != RoundAction.KEEP).mean() / (len(LABELS) - 1)
-    rows = []
+    upper, rows = PromotionSettings(), []
     for index in range(len(LOWER)):
         positive = codes[index, free] == PoolLabel.PROMOTED_POSITIVE
         negative = codes[index, free] == PoolLabel.PROMOTED_NEGATIVE
         wrong = np.where(scores.truth, negative, positive)
-        below = (positive & ~(scores.probability > 0.99)) | (
-            negative & ~(scores.probability < 0.03)
+        below = (positive & ~(scores.probability > upper.promote_above)) | (
+            negative & ~(scores.probability < upper.promote_below)
         )
         promoted = positive | negative
         rows.append(

@@ -111,7 +111,7 @@ def map_of(task: Task) -> tuple[Float16, Neighbourhood]:
     return vectors, around
 
 
-def _clothes(folder: Path) -> tuple[Float16, NDArray[np.uint8]]:
+def clothes(folder: Path) -> tuple[Float16, NDArray[np.uint8]]:
     loaded = [fashion.load(part) for part in ("train", "t10k")]
     pictures = np.concatenate([pictures for pictures, _ in loaded])
     features = _encoded(folder / "fashion-64.npy", pictures, 64)
@@ -123,18 +123,18 @@ def _numbers(*names: str) -> list[int]:
 
 
 def _footwear(folder: Path, name: str) -> Task:
-    features, labels = _clothes(folder)
+    features, labels = clothes(folder)
     return Task(name=name, features=features, truth=np.isin(labels, _numbers(*fashion.FOOTWEAR)))
 
 
 def _upper_body(folder: Path, name: str) -> Task:
-    features, labels = _clothes(folder)
+    features, labels = clothes(folder)
     upper = _numbers("t-shirt", "pullover", "coat", "shirt")
     return Task(name=name, features=features, truth=np.isin(labels, upper))
 
 
 def _shirts(folder: Path, name: str) -> Task:
-    features, labels = _clothes(folder)
+    features, labels = clothes(folder)
     kept = np.isin(labels, _numbers("t-shirt", "shirt"))
     return Task(
         name=name, features=features[kept], truth=labels[kept] == fashion.CLASSES.index("t-shirt")
@@ -143,7 +143,7 @@ def _shirts(folder: Path, name: str) -> Task:
 
 def _rare(folder: Path, name: str) -> Task:
     """Sneakers, of which so few are kept that they are 3% of the pool."""
-    features, labels = _clothes(folder)
+    features, labels = clothes(folder)
     rare = labels == fashion.CLASSES.index("sneaker")
     others = int((~rare).sum())
     kept = np.random.default_rng(0).permutation(np.flatnonzero(rare))

@@ -99,6 +99,14 @@ class HumanLabels:
     confirmed: BoolArray
     unanswered: int
 
+    @property
+    def speaks_for_pool(self) -> BoolArray:
+        """Which labels are a random sample of the pool, each image looked at by itself."""
+        drawn: BoolArray = self.sampled & (self.split == code_of(Split.CALIBRATION))
+        drawn &= self.first_origin == code_of(Origin.CALIBRATION)
+        drawn &= self.first_method != code_of(Method.SHEET)
+        return drawn
+
 
 def pool_chunks(
     catalogue: Catalogue, feature_set_id: int | None, *, size: int = 65_536

@@ -150,7 +150,7 @@ def reliability_figure(report: ReportData, styles: Styles) -> Figure:
     return draw_figure(
         "reliability",
         title,
-        f"n = {quality.labels:,} labels that had no part in the scores; bars are 95% intervals,"
+        f"n = {quality.measured_on} that had no part in the scores; bars are 95% intervals,"
         " the dashed line is where claim and finding agree. Expected calibration error"
         f" {quality.calibration_error:.3f}.",
         paint,

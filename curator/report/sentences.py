@@ -172,10 +172,9 @@ def decisions_sentence(decisions: int, minutes: float) -> str:
 
 def scores_sentence(quality: ScoreQuality) -> str:
     """Calibration in one line."""
-    kind = "a random sample of the pool" if quality.on_pool else "seeds, no sample of the pool"
     return (
-        f"on {quality.labels:,} labels ({kind}) that had no part in them, expected calibration"
-        f" error {quality.calibration_error:.3f}, Brier score {quality.brier:.4f}, log loss"
+        f"on {quality.measured_on} that had no part in them, expected calibration error"
+        f" {quality.calibration_error:.3f}, Brier score {quality.brier:.4f}, log loss"
         f" {quality.log_loss:.4f}"
     )
 

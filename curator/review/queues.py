@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from curator.audits.audit import begin, refuse_open_audit
 from curator.base.progress import SILENT, Progress
-from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, Quarantine, code_of
+from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, Quarantine
 from curator.catalogue import audits, queues
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details, unread_files
@@ -29,6 +29,7 @@ from curator.errors import DataError, UsageError
 from curator.intake.queue_origin import FORMER_NAMES, QueueReference
 from curator.review.cards import suggestion_for
 from curator.review.selection import SAMPLE_LIMIT, farthest, nearest, random_sample, spread
+from curator.rounds.labels import is_human
 from curator.settings.sections import ClassesSettings
 from curator.workspace import Workspace
 
@@ -261,7 +262,7 @@ def _features(request: QueueRequest) -> StoredRows:
 def _diverse(request: QueueRequest) -> list[int]:
     features = _features(request)
     catalogue = request.workspace.catalogue
-    labelled = _sample(request, features, LABELLED_LIMIT, _human)
+    labelled = _sample(request, features, LABELLED_LIMIT, is_human)
     ids = np.sort(_sample(request, features, SAMPLE_LIMIT, _unlabelled))
     vectors = features.gather(rows_of(catalogue, features.feature_set_id, ids))
     references = features.gather(rows_of(catalogue, features.feature_set_id, labelled))
@@ -283,7 +284,7 @@ def _similar(request: QueueRequest) -> list[int]:
     def chunks() -> Iterator[tuple[Ids, NDArray[np.floating]]]:
         catalogue = request.workspace.catalogue
         for chunk in pool_chunks(catalogue, features.feature_set_id, size=_CHUNK):
-            human = _human(chunk.standing, chunk.origin)
+            human = is_human(chunk.standing, chunk.origin)
             candidates = ~human & (chunk.image_ids != request.like)
             yield chunk.image_ids[candidates], features.gather(chunk.feature_rows[candidates])
 
@@ -299,7 +300,7 @@ def _unfamiliar(request: QueueRequest) -> list[int]:
             return measured
     features = _features(request)
     catalogue = request.workspace.catalogue
-    labelled = _sample(request, features, LABELLED_LIMIT, _human)
+    labelled = _sample(request, features, LABELLED_LIMIT, is_human)
     if not len(labelled):
         raise DataError(
             "Nothing is labelled yet, so everything is equally unfamiliar.",
@@ -352,11 +353,6 @@ Belongs = Callable[[Codes, Codes], NDArray[np.bool_]]
 def _unlabelled(standing: Codes, origin: Codes) -> NDArray[np.bool_]:
     unlabelled: NDArray[np.bool_] = standing == NO_CODE
     return unlabelled
-
-
-def _human(standing: Codes, origin: Codes) -> NDArray[np.bool_]:
-    human: NDArray[np.bool_] = (standing != NO_CODE) & (origin != code_of(Origin.PROMOTED))
-    return human
 
 
 def _sample(request: QueueRequest, features: StoredRows, limit: int, belongs: Belongs) -> Ids:

@@ -36,14 +36,13 @@ class GateInputs:
     limit: float = float("inf")
 
 
-def hold_back(actions: CodeArray, inputs: GateInputs) -> HeldBack:
-    """Turn promotions of images beyond the limit into no action, in place."""
-    if inputs.distances is None:
-        return HeldBack()
+def hold_back(actions: CodeArray, inputs: GateInputs, *, warned: bool = False) -> HeldBack:
+    """Turn promotions of images beyond the limit into no action, in place; all if `warned`."""
     promoted = np.isin(actions, (RoundAction.PROMOTE_POSITIVE, RoundAction.PROMOTE_NEGATIVE))
-    beyond = promoted & (inputs.distances > inputs.limit)
-    actions[beyond] = RoundAction.KEEP
-    return HeldBack(distance=int(beyond.sum()))
+    beyond = promoted & (False if inputs.distances is None else inputs.distances > inputs.limit)
+    held_back = promoted if warned else beyond
+    actions[held_back] = RoundAction.KEEP
+    return HeldBack(distance=int(beyond.sum()), warning=int((held_back & ~beyond).sum()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -127,7 +127,6 @@ def training_labels(human: HumanLabels, folds: int, seed: int) -> TrainingLabels
     # Decisions on a contact sheet train, but judge nothing: nobody looked at them one by one.
     looked_at = human.first_method[usable] != code_of(Method.SHEET)
     set_aside = (split == code_of(Split.CALIBRATION)) & looked_at
-    drawn = (split == code_of(Split.CALIBRATION)) & (origin == _RANDOM)
     return TrainingLabels(
         rows=human.feature_rows[usable],
         units=human.unit_keys[usable],
@@ -138,7 +137,7 @@ def training_labels(human: HumanLabels, folds: int, seed: int) -> TrainingLabels
         calibrates=teaches & looked_at,
         # Reviewed images were selected because they are uncertain, so their error is too large.
         representative=teaches & (origin == code_of(Origin.SEED)),
-        sampled=drawn & looked_at & human.sampled[usable],
+        sampled=human.speaks_for_pool[usable],
         set_aside=set_aside,
     )
 

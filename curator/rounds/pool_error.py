@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from curator.base.vocabulary import CurrentLabel, Method, Split, code_of
+from curator.base.vocabulary import CurrentLabel, code_of
 from curator.catalogue.pool import HumanLabels
 from curator.statistics.metrics import ErrorEstimate, error_from_counts
 
@@ -72,8 +72,7 @@ def pool_error(
     estimate: ErrorEstimate, human: HumanLabels, *, on_pool: bool, shortcut: bool
 ) -> PoolError:
     """What these labels say; `estimate` is the out-of-fold error of the random sample or seeds."""
-    sample = human.sampled & (human.split == code_of(Split.CALIBRATION))
-    sample &= human.first_method != code_of(Method.SHEET)
+    sample = human.speaks_for_pool
     nameless = [code_of(CurrentLabel.UNSURE), code_of(CurrentLabel.CONFLICT)]
     undecided = int((sample & np.isin(human.standing, nameless)).sum()) + human.unanswered
     with_undecided = None

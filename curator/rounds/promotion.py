@@ -81,6 +81,15 @@ def decide(
     return actions
 
 
+def labels_after(labels: CodeArray, actions: CodeArray) -> CodeArray:
+    """The `PoolLabel` of each image once these actions are taken; arrays as in `decide`."""
+    after = labels.copy()
+    after[actions == RoundAction.PROMOTE_POSITIVE] = PoolLabel.PROMOTED_POSITIVE
+    after[actions == RoundAction.PROMOTE_NEGATIVE] = PoolLabel.PROMOTED_NEGATIVE
+    after[actions == RoundAction.REVOKE] = PoolLabel.NOTHING
+    return after
+
+
 def count_actions(
     probability: FloatArray,
     labels: CodeArray,
@@ -91,14 +100,11 @@ def count_actions(
     thresholds: PromotionSettings,
 ) -> RoundCounts:
     """What these actions come to; arrays as in `decide`."""
-    gained_positive = actions == RoundAction.PROMOTE_POSITIVE
-    gained_negative = actions == RoundAction.PROMOTE_NEGATIVE
-    stays = actions == RoundAction.KEEP
-    positive = gained_positive | (stays & (labels == PoolLabel.PROMOTED_POSITIVE))
-    negative = gained_negative | (stays & (labels == PoolLabel.PROMOTED_NEGATIVE))
+    after = labels_after(labels, actions)
+    positive, negative = after == PoolLabel.PROMOTED_POSITIVE, after == PoolLabel.PROMOTED_NEGATIVE
     return RoundCounts(
-        promoted_positive=int(gained_positive.sum()),
-        promoted_negative=int(gained_negative.sum()),
+        promoted_positive=int((actions == RoundAction.PROMOTE_POSITIVE).sum()),
+        promoted_negative=int((actions == RoundAction.PROMOTE_NEGATIVE).sum()),
         revoked=int((actions == RoundAction.REVOKE).sum()),
         standing_promoted=int(positive.sum() + negative.sum()),
         without_human=without_human,

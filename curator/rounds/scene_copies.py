@@ -12,14 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.arrays import BoolArray, IntArray
-from curator.classifiers.heads.model import standardize
-from curator.classifiers.heads.pseudo_labels import human_weights
-from curator.classifiers.heads.solver import fit_heads
 from curator.classifiers.protocol import RowSource, TrainingLabels
 from curator.rounds.neighbour_graph import PoolGraph
-from curator.rounds.source_shortcut import RoundWarning
+from curator.rounds.source_shortcut import RoundWarning, cross_fitted_margins
 from curator.settings.sections import ClassifierSettings
-from curator.statistics.metrics import ErrorEstimate, error_estimate
+from curator.statistics.metrics import error_estimate
 
 LABELS_PER_CLUSTER = 15
 """Mean size of a cluster: about that of a scene."""
@@ -36,10 +33,29 @@ def copies_warnings(
 ) -> tuple[RoundWarning, ...]:
     """A warning if errors in folds of similar images are beyond those in the usual folds.
 
-    The 95% intervals must lie apart.
+    Both are those of heads on their own, without pseudo-labels and neighbours, and their 95%
+    intervals must lie apart. None where labels are too few, or a head would see one class only.
     """
-    usual, clustered = error_by_clusters(labels, features, graph, settings)
-    if clustered is None or clustered.low <= usual.high:
+    counted = np.flatnonzero(labels.trains & (labels.representative | labels.sampled))
+    # Rows follow the order in which images were added, so a prefix would be one source.
+    counted = np.random.default_rng(0).permutation(counted)[:COMPARED]
+    positive, nodes = labels.positive[counted], graph.neighbours.positions(labels.rows[counted])
+    if len(counted) < FEWEST or (nodes < 0).any():
+        return ()
+    x = features.gather(labels.rows[counted])
+    clusters = fold_of_cluster(graph.vectors[nodes].astype(np.float64), settings.folds)
+    balanced, estimates = settings.class_weight == "balanced", []
+    for folds in (labels.folds[counted], clusters):
+        for fold in range(settings.folds):
+            rest = positive[folds != fold]
+            if rest.all() or not rest.any():
+                return ()
+        margins = cross_fitted_margins(
+            x, positive, folds, balanced=balanced, regularization=_REGULARIZATION
+        )
+        estimates.append(error_estimate((margins > 0) != positive))
+    usual, clustered = estimates
+    if clustered.low <= usual.high:
         return ()
     return (
         RoundWarning(
@@ -57,38 +73,6 @@ def copies_warnings(
             command="curator group",
         ),
     )
-
-
-def error_by_clusters(
-    labels: TrainingLabels, features: RowSource, graph: PoolGraph, settings: ClassifierSettings
-) -> tuple[ErrorEstimate, ErrorEstimate | None]:
-    """The error of heads on the labels with the usual folds, and with folds made of clusters.
-
-    Both are those of heads on their own, without pseudo-labels and neighbours. None where labels
-    are too few, or a head would see one class only.
-    """
-    counted = np.flatnonzero(labels.trains & (labels.representative | labels.sampled))
-    # Rows follow the order in which images were added, so a prefix would be one source.
-    counted = np.random.default_rng(0).permutation(counted)[:COMPARED]
-    positive, nodes = labels.positive[counted], graph.neighbours.positions(labels.rows[counted])
-    if len(counted) < FEWEST or (nodes < 0).any():
-        return error_estimate(np.empty(0, dtype=np.bool_)), None
-    x = features.gather(labels.rows[counted]).astype(np.float32)
-    wide = x.astype(np.float64)
-    values = standardize(len(x), wide.sum(axis=0), np.square(wide).sum(axis=0)).apply(x)
-    clusters = fold_of_cluster(graph.vectors[nodes].astype(np.float64), settings.folds)
-    estimates = []
-    for folds in (labels.folds[counted], clusters):
-        for fold in range(settings.folds):
-            rest = positive[folds != fold]
-            if rest.all() or not rest.any():
-                return error_estimate(np.empty(0, dtype=np.bool_)), None
-        balanced = settings.class_weight == "balanced"
-        weights = human_weights(positive, folds, settings.folds, balanced=balanced)
-        heads = fit_heads(values, positive, weights, regularization=_REGULARIZATION)
-        margins = heads.margins(values)[np.arange(len(values)), folds]
-        estimates.append(error_estimate((margins > 0) != positive))
-    return estimates[0], estimates[1]
 
 
 def fold_of_cluster(vectors: NDArray[np.floating], folds: int) -> IntArray:

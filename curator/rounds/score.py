@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from curator.base.progress import Progress
 from curator.classifiers.protocol import PoolSlice, TrainedClassifier
 from curator.rounds.gates import GateInputs, hold_back
 from curator.rounds.labels import Pool, is_human, pool_labels
-from curator.rounds.promotion import RoundAction, RoundCounts, count_actions, decide
+from curator.rounds.promotion import RoundCounts, count_actions, decide
 from curator.settings.sections import PromotionSettings
 from curator.storage.scores import SCORE_RECORD
 
@@ -72,11 +72,7 @@ def decide_pool(
     labels = np.concatenate([nothing, *(pool_labels(chunk) for chunk in pool.chunks)])
     human = sum(int(is_human(chunk.standing, chunk.origin).sum()) for chunk in pool.chunks)
     actions = decide(probability, labels, promotion)
-    held_back = hold_back(actions, gate)
-    if hold:
-        promotes = np.isin(actions, (RoundAction.PROMOTE_POSITIVE, RoundAction.PROMOTE_NEGATIVE))
-        actions[promotes] = RoundAction.KEEP
-        held_back = replace(held_back, warning=int(promotes.sum()))
+    held_back = hold_back(actions, gate, warned=hold)
     records["action"] = actions
     counts = count_actions(
         probability,

@@ -26,7 +26,7 @@ from curator.base.arrays import (
     IntArray,
     positions_in,
 )
-from curator.base.vocabulary import Method, Origin, Split, code_of
+from curator.base.vocabulary import Method, Origin, code_of
 from curator.catalogue.pool import HumanLabels
 from curator.catalogue.rounds import RoundRecord
 from curator.settings.sections import ClassesSettings
@@ -126,6 +126,12 @@ class ScoreQuality:
     last: Comparison | None = None
     first: Comparison | None = None
 
+    @property
+    def measured_on(self) -> str:
+        """The number of labels, and what they are a sample of."""
+        kind = "a random sample of the pool" if self.on_pool else "seeds, no sample of the pool"
+        return f"{self.labels:,} labels ({kind})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PastRound:
@@ -161,10 +167,10 @@ def quality_labels(records: NDArray[Any], human: HumanLabels) -> QualityLabels |
     positions = positions_in(records["image_id"], human.image_ids)
     scored = positions >= 0
     scored[scored] = np.isfinite(records["raw"][positions[scored]])
-    # Labels from a contact sheet were not looked at one by one.
     usable = scored & np.isin(human.standing, CLASS_CODES)
+    # Labels from a contact sheet were not looked at one by one.
     usable &= human.first_method != code_of(Method.SHEET)
-    sampled = usable & human.sampled & (human.split == code_of(Split.CALIBRATION))
+    sampled = usable & human.speaks_for_pool
     on_pool = bool(sampled.sum() >= SAMPLE_FOR_POOL)
     judging = sampled if on_pool else usable & (human.first_origin == code_of(Origin.SEED))
     members = np.flatnonzero(judging)
@@ -382,7 +388,7 @@ def draw_calibration(
 
     bins = quality.reliability
     measured = Line(
-        name=f"{quality.labels:,} labels",
+        name=quality.measured_on,
         x=tuple(bin.mean_probability for bin in bins),
         y=tuple(bin.share_positive for bin in bins),
         low=tuple(bin.low_share for bin in bins),

@@ -25,7 +25,7 @@ from curator.base.arrays import (
     IntArray,
     positions_in,
 )
-from curator.base.vocabulary import Method, Origin, Split, code_of
+from curator.base.vocabulary import Method, Origin, code_of
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.images import image_details
 from curator.catalogue.pool import HumanLabels
@@ -126,9 +126,8 @@ def shortcut_warnings(
     measuring = (
         _of_a_class(human) & np.isfinite(claimed) & (human.first_method != code_of(Method.SHEET))
     )
-    sampled = human.sampled & (human.split == code_of(Split.CALIBRATION))
     on_seeds = error_estimate(wrong[measuring & (human.first_origin == code_of(Origin.SEED))])
-    on_pool = error_estimate(wrong[measuring & sampled])
+    on_pool = error_estimate(wrong[measuring & human.speaks_for_pool])
     if fails_on_pool(on_seeds, on_pool):
         # With a sample of this size scores are calibrated on it, and thresholds mean what they say.
         warnings = [_failing(on_seeds, on_pool, holds=on_pool.sample < SAMPLE_FOR_POOL)]
@@ -181,16 +180,32 @@ def separability(first: NDArray[np.floating], second: NDArray[np.floating]) -> f
 
     Raises LearnError if all features are the same.
     """
-    x = np.concatenate([first, second]).astype(np.float32)
-    is_first = np.arange(len(x)) < len(first)
-    wide = x.astype(np.float64)
-    scale = standardize(len(x), wide.sum(axis=0), np.square(wide).sum(axis=0))
-    parts = np.arange(len(x)) % _PARTS
-    weights = human_weights(is_first, parts, _PARTS, balanced=True)
-    values = scale.apply(x)
-    heads = fit_heads(values, is_first, weights, regularization=_REGULARIZATION)
-    margins = heads.margins(values)[np.arange(len(x)), parts].astype(np.float64)
+    x = np.concatenate([first, second])
+    is_first, parts = np.arange(len(x)) < len(first), np.arange(len(x)) % _PARTS
+    margins = cross_fitted_margins(
+        x, is_first, parts, balanced=True, regularization=_REGULARIZATION
+    )
     return area_under_curve(margins, is_first)
+
+
+def cross_fitted_margins(
+    features: NDArray[np.floating],
+    positive: BoolArray,
+    folds: IntArray,
+    *,
+    balanced: bool,
+    regularization: float,
+) -> FloatArray:
+    """The margin of each row, (rows,), by a head that was trained on all other folds.
+
+    `features` is (rows, d), `folds` 0 to K - 1. Raises LearnError if all features are the same.
+    """
+    x = features.astype(np.float32)
+    wide = x.astype(np.float64)
+    values = standardize(len(x), wide.sum(axis=0), np.square(wide).sum(axis=0)).apply(x)
+    weights = human_weights(positive, folds, int(folds.max()) + 1, balanced=balanced)
+    heads = fit_heads(values, positive, weights, regularization=regularization)
+    return heads.margins(values)[np.arange(len(x)), folds].astype(np.float64)
 
 
 def suspicions(

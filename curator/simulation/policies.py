@@ -20,7 +20,7 @@ from curator.audits.plan import next_promise
 from curator.audits.test import AuditOutcome, answered_in_order, close_audit
 from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.rounds.gates import GateInputs, hold_back
-from curator.rounds.promotion import PoolLabel, RoundAction, decide
+from curator.rounds.promotion import PoolLabel, decide, labels_after
 from curator.settings.sections import AuditSettings, PromotionSettings
 
 
@@ -122,9 +122,7 @@ def play_thresholds(rounds: Sequence[KnownScores], promotion: PromotionSettings)
     for scores in rounds:
         actions = decide(scores.probability, labels, promotion)
         hold_back(actions, scores.gate_inputs)
-        labels[actions == RoundAction.PROMOTE_POSITIVE] = PoolLabel.PROMOTED_POSITIVE
-        labels[actions == RoundAction.PROMOTE_NEGATIVE] = PoolLabel.PROMOTED_NEGATIVE
-        labels[actions == RoundAction.REVOKE] = PoolLabel.NOTHING
+        labels = labels_after(labels, actions)
     positive = labels == PoolLabel.PROMOTED_POSITIVE
     negative = labels == PoolLabel.PROMOTED_NEGATIVE
     return PolicyOutcome(
