@@ -326,9 +326,11 @@ def _refuse_other(
     scope = _scope_of(classes, class_name, missed=missed)
     other_kind = missed != (record.kind is AuditKind.MISSED)
     other_scope = class_name is not None and not missed and scope is not record.scope
-    if other_kind or other_scope or size not in (None, record.sample):
+    # A plan takes at most as many images as it was asked for; those of a rescue come on top.
+    planned = record.plan.get("sample") or record.plan["rungs"][-1]["drawn"]
+    if other_kind or other_scope or (size is not None and size < planned):
         raise UsageError(
-            f"Audit {record.audit_id} is open, with {record.sample:,} images"
+            f"Audit {record.audit_id} is open, with {planned:,} images"
             f" ({classes.name_of(str(record.scope))}), and another cannot be opened beside it.",
             "Go on with it by `curator audit` alone, or give it up with `curator audit --abandon`.",
         )

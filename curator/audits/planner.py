@@ -8,12 +8,14 @@ it best. A bad choice costs coverage and never the promise.
 For one prefix, every simulated audit says at which sizes the test would pass. Steps are tested
 from the smallest and end at the first failure, so a step can help (something is certified
 although a larger set fails) and harm (it fails although a larger set would have passed). Steps
-are added one at a time while the expected certified size grows.
+are added one at a time while the expected certified size grows. Each step of several asks for at
+least `fewest_of_step` images, because a person is interrupted between steps.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -39,6 +41,7 @@ _LEAST_PREFIX = 0.02
 _WORTH_A_STEP = 1e-3
 _RESCUED_PARTS = (0.5, 0.75, 1.0)
 _RESCUE_SAMPLES = 8
+_STEP_IMAGES, _STEP_SHARE = 20, 0.05
 
 RESCUE_SHARE = 0.2
 """Share of an audit's risk that is kept for the rescue."""
@@ -91,7 +94,7 @@ def choose_plan(
             forecast, tested, last, sample, not_empty, _MANY_SETS, _MANY_AUDITS, [seed, 1]
         )
         if audits is not None:
-            steps, certified = best_steps(audits)
+            steps, certified = best_steps(audits, fewest_of_step(sample))
             if certified > (best[0] if best else 0.0):
                 best = certified, audits, steps
     if best is None:
@@ -191,12 +194,20 @@ def rarer_share(frame: Frame, sizes: IntArray) -> FloatArray:
     return rarer
 
 
-def best_steps(audits: SimulatedAudits) -> tuple[list[int], float]:
-    """The steps, as rising indices into the sets, and the expected certified images."""
+def fewest_of_step(sample: int) -> int:
+    """The fewest images that a step asks for beyond the step before it."""
+    return min(sample, max(_STEP_IMAGES, math.ceil(_STEP_SHARE * sample)))
+
+
+def best_steps(audits: SimulatedAudits, fewest: int) -> tuple[list[int], float]:
+    """The steps, as rising indices into the sets, and the expected certified images.
+
+    Steps differ by at least `fewest` drawn images.
+    """
     alone = (audits.weights @ audits.passed) * audits.gains
     steps, value = [int(np.argmax(alone))], float(alone.max())
     while True:
-        added, better = _best_addition(audits, steps)
+        added, better = _best_addition(audits, steps, fewest)
         if better <= value * (1 + _WORTH_A_STEP):
             return steps, value
         steps, value = sorted([*steps, added]), better
@@ -220,7 +231,7 @@ def _rank_prefixes(
             forecast, promise, last, sample, not_empty, _FEW_SETS, _FEW_AUDITS, [seed, 0]
         )
         if audits is not None:
-            steps, certified = best_steps(audits)
+            steps, certified = best_steps(audits, fewest_of_step(sample))
             chance = float(audits.weights @ audits.passed[:, steps[0]])
             tried.append((Expectation(certified=certified, chance=chance), last))
     return sorted(tried, key=lambda prefix: (prefix[0].certified, prefix[1]), reverse=True)
@@ -259,7 +270,7 @@ def _try_prefix(
     # no stratum is sampled at a lower rate than another.
     drawn = forecast.edges[bins + 1] * sample // prefix
     sizes = drawn * prefix // sample
-    usable = not_empty[bins] & (drawn > 0)
+    usable = not_empty[bins] & (drawn >= fewest_of_step(sample))
     usable[1:] &= np.diff(drawn) > 0
     if not usable.any():
         return None
@@ -299,7 +310,7 @@ def _simulate(
     )
 
 
-def _best_addition(audits: SimulatedAudits, steps: list[int]) -> tuple[int, float]:
+def _best_addition(audits: SimulatedAudits, steps: list[int], fewest: int) -> tuple[int, float]:
     """The set that helps most as a further step, and the expected value it then has."""
     passed = np.cumprod(audits.passed[:, steps], axis=1).sum(axis=1)
     gains = np.concatenate([[0], audits.gains[steps]])
@@ -308,6 +319,10 @@ def _best_addition(audits: SimulatedAudits, steps: list[int]) -> tuple[int, floa
     bounds = [-1, *steps, len(audits.gains)]
     for below, (low, high) in enumerate(itertools.pairwise(bounds)):
         between = np.arange(low + 1, high)
+        if low >= 0:
+            between = between[audits.drawn[between] - audits.drawn[low] >= fewest]
+        if high < len(audits.drawn):
+            between = between[audits.drawn[high] - audits.drawn[between] >= fewest]
         if len(between) == 0:
             continue
         reached, ends_here = passed >= below, passed == below

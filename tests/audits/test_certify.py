@@ -657,6 +657,10 @@ def test_a_rescue_is_asked_when_nothing_passes_and_certifies_the_surest_part(
     assert record.asking == len(begun.planned.plan.steps)
     asked = drawn(pool)
     assert (len(asked), set(asked) & set(unlucky)) == (rescue.drawn, set())
+    # Its images are no reason to refuse the command that opened the audit.
+    assert audit(pool.workspace, size=180).waiting == rescue.drawn
+    with pytest.raises(UsageError, match=f"with {begun.planned.sample} images"):
+        audit(pool.workspace, size=begun.planned.sample - 1)
     answer(pool.workspace, pool.says)
     report = certify(pool.workspace)
     certificate = report.certificate

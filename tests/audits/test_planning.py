@@ -143,13 +143,25 @@ def test_the_best_steps_are_among_the_best_of_all() -> None:
             passed=passed,
             weights=np.full(200, 1 / 200),
         )
-        steps, value = best_steps(trials)
+        steps, value = best_steps(trials, 0)
         every = [
             value_of(trials, [place for place in range(6) if subset >> place & 1])
             for subset in range(1, 64)
         ]
         assert value == pytest.approx(value_of(trials, steps))
         assert value >= 0.95 * max(every)
+
+
+@pytest.mark.parametrize("sample", [30, 120, 500])
+def test_no_step_of_several_asks_for_a_few_images(sample: int) -> None:
+    errors = rising_errors(3_000, 1.0)
+    choice = choose_plan(
+        frame_with(errors), sharp(errors), Promise(max_error=0.1, risk=0.05), sample=sample, seed=0
+    )
+    assert choice is not None
+    drawn = [count for _, _, count in choice[0].strata]
+    assert len(drawn) == 1 or min(drawn) >= max(20, 0.05 * sample), drawn
+    assert (len(drawn) > 1) == (sample > 30)
 
 
 def value_of(trials: SimulatedAudits, steps: list[int]) -> float:
