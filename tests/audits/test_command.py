@@ -162,7 +162,8 @@ def test_the_json_of_audit_and_certify_keeps_its_keys(pool: Pool, tmp_path: Path
     assert [resumed[key] for key in told_at_planning] == [None] * 5
     closed = run(pool, "certify", "--json").json()
     assert list(closed) == CERTIFY_KEYS
-    assert (closed["kind"], closed["class"], closed["sample"]) == ("promise", "all", 120)
+    assert (closed["kind"], closed["class"]) == ("promise", "all")
+    assert answers <= closed["sample"] == opened["sample"] <= 120
 
 
 def test_what_cannot_be_proved_is_said_with_what_it_would_take(pool: Pool, tmp_path: Path) -> None:

@@ -562,7 +562,7 @@ def test_a_rescue_is_checked(tmp_path: Path) -> None:
             else truth
         )
 
-    evidence, manifest = exported(pool, tmp_path, person, salt="a salt")
+    evidence, manifest = exported(pool, tmp_path, person, salt="b")
     plan = certificate(read(evidence))["plan"]
     assert certificate(read(evidence))["certified"]["prefix"] == plan["rescue"]["size"]
     # The salt was chosen so that the test repeats, which is the only thing to be found.
