@@ -316,11 +316,11 @@ def regroup(workspace: Workspace, *, progress: Progress = SILENT) -> RegroupRepo
     catalogue, settings = workspace.catalogue, workspace.settings
     inputs = _inputs(catalogue, settings.duplicates)
     current = current_grouping(catalogue, GroupKind.PERCEPTUAL)
-    if current is not None and current.details.get("inputs") == inputs:
+    if current is not None and dict(current.details).get("inputs") == inputs:
         return RegroupReport(
             groups=current.groups,
-            images=current.details["images"],
-            dissolved=current.details["dissolved"],
+            images=int(current.details.get("images", current.members)),
+            dissolved=int(current.details.get("dissolved", 0)),
             recomputed=False,
         )
     groups, dissolved = _find(workspace, progress) if settings.duplicates.enabled else ([], 0)
