@@ -311,14 +311,14 @@ def _task_answer(number: int, task: Mapping[str, Any]) -> Answer | Problem:
     )
 
 
-def _answer(line: int, digest: str, path: str, **said: Any) -> Answer | Problem:
+def _answer(line: int, digest: str, path: str, **fields: Any) -> Answer | Problem:
     """The answer of a row or task, if it names an image."""
     if not digest and not path:
         return Problem(line, "neither `path` nor `sha256` is given")
     if digest and not _SHA256.fullmatch(digest):
         return Problem(line, f"`{printable(digest)}` is not a SHA-256 of 64 hexadecimal digits")
     sha256 = bytes.fromhex(digest) if digest else None
-    return Answer(line=line, sha256=sha256, path=path or None, **said)
+    return Answer(line=line, sha256=sha256, path=path or None, **fields)
 
 
 def _texts_by_name(result: Any) -> dict[str, list[str]]:
