@@ -208,7 +208,7 @@ def _heads_accuracy(request: NetworkRequest, drawn: Drawn, count: int, rest: Row
     )
     reading = weigh_labels(known, ClassifierSettings(folds=HEADS))
     weights = reading.trust * (folds[:, None] != np.arange(HEADS))
-    fitted = fit_heads(z[:count], positive, weights, regularization=reading.strength)
+    fitted = fit_heads(z[:count], positive, weights, regularization=reading.noise.regularization)
     return float(((fitted.margins(z[rest]).mean(axis=1) > 0) == drawn.positive[rest]).mean())
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -45,20 +46,19 @@ class FileKind(StrEnum):
 
 
 class Calibrated(nn.Module):
-    """Margins (N, K) to P(positive) (N,), calibrated and raw: the means over the heads."""
+    """Margins (N, K) to P(positive) (N,), calibrated and raw, from their mean."""
 
     def __init__(self, calibration: CalibrationMap) -> None:
         super().__init__()
-        self.slope: torch.Tensor
-        self.intercept: torch.Tensor
-        slope = torch.from_numpy(calibration.log_slope).exp().float()
-        self.register_buffer("slope", slope)
-        self.register_buffer("intercept", torch.from_numpy(calibration.intercept).float())
+        self.calibration = calibration
+        self.slope = math.exp(calibration.log_slope)
 
     def forward(self, margins: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The two probabilities."""
-        calibrated = torch.sigmoid(margins * self.slope + self.intercept)
-        return calibrated.mean(dim=1), torch.sigmoid(margins).mean(dim=1)
+        mean = margins.mean(dim=1)
+        z = mean * self.slope + self.calibration.intercept
+        damped = z / torch.sqrt(1.0 + self.calibration.widening * z * z)
+        return torch.sigmoid(damped), torch.sigmoid(mean)
 
 
 class PortableHeads(nn.Module):

@@ -28,8 +28,9 @@ from curator.base.progress import Progress
 from curator.statistics.calibration import (
     SAMPLE_FOR_POOL,
     CalibrationMap,
-    calibrate_on_pool,
-    calibrate_out_of_fold,
+    Evidence,
+    fit_map,
+    move_to_pool,
 )
 from curator.statistics.metrics import ErrorEstimate, error_estimate
 
@@ -193,42 +194,41 @@ class Classifier(Protocol[PreviousT]):
 
 def summarise(
     labels: TrainingLabels,
-    margins: NDArray[np.float32],
-    judges: IntArray,
+    log_odds: NDArray[np.floating],
     pseudo_counts: NDArray[np.floating],
     basis: Basis,
     label_belief: LabelNoise | None = None,
 ) -> TrainingSummary:
-    """Label counts, and the error of the head (or network) `judges`, (rows,), of each label.
-
-    `margins` is (rows, K); head `judges[i]` was not taught label i.
-    """
-    own = margins[np.arange(len(margins)), judges]
+    """Label counts, and the error of `log_odds`, (rows,), which no label had a part in."""
     counted = labels.sampled if basis == "pool" else labels.representative
     return TrainingSummary(
         human_positive=int((labels.trains & labels.positive).sum()),
         human_negative=int((labels.trains & ~labels.positive).sum()),
         pseudo_positive=round(pseudo_counts[0]),
         pseudo_negative=round(pseudo_counts[1]),
-        estimate=error_estimate((own[counted] > 0) != labels.positive[counted]),
+        estimate=error_estimate((log_odds[counted] > 0) != labels.positive[counted]),
         basis=basis,
         label_belief=label_belief,
     )
 
 
 def calibrate(
-    labels: TrainingLabels, margins: NDArray[np.float32], judges: IntArray
+    labels: TrainingLabels,
+    evidence: Evidence,
+    among: BoolArray | None = None,
+    right: NDArray[np.floating] | float = 1.0,
 ) -> tuple[CalibrationMap, Basis]:
-    """Maps from margins (rows, K) to probabilities, one for each head, and whose labels made them.
+    """The map from out-of-fold margins to probabilities, and whose labels made it.
 
-    Head `judges[i]` was not taught label i, so its margin there is honest. A random sample of the
-    pool, if it is large enough, moves all maps to the pool's shares.
+    `evidence` is (rows,), each label's from heads that were not taught it; `right`, (rows,), the
+    probability that the label is right. A random sample of the pool, if it is large enough, moves
+    the map to the pool's shares. With `among`, (rows,), only these labels have a part in it.
     """
-    heads, sampled = margins.shape[1], labels.sampled
-    own = margins[np.arange(len(margins)), judges]
-    on_pool = int(sampled.sum()) >= SAMPLE_FOR_POOL
-    used = labels.calibrates & ~sampled if on_pool else labels.calibrates
-    maps = calibrate_out_of_fold(own[used], judges[used], labels.positive[used], heads)
-    if not on_pool:
-        return maps, "seeds"
-    return calibrate_on_pool(own[sampled], judges[sampled], labels.positive[sampled], maps), "pool"
+    used = labels.calibrates if among is None else labels.calibrates & among
+    sampled = labels.sampled if among is None else labels.sampled & among
+    target = np.where(labels.positive, right, 1.0 - np.asarray(right))
+    if int(labels.sampled.sum()) < SAMPLE_FOR_POOL:
+        return fit_map(evidence[used], target[used]), "seeds"
+    seeds = used & ~sampled
+    start = fit_map(evidence[seeds], target[seeds])
+    return move_to_pool(start, evidence[sampled], target[sampled]), "pool"

@@ -181,8 +181,7 @@ def scores_sentence(quality: ScoreQuality) -> str:
 
 def label_noise_sentences(noise: LabelNoise) -> Iterator[str]:
     """The regularization of the heads, and the labels that hardly count in training."""
-    how = "chosen by held-out labels" if noise.automatic else "as set"
-    yield f"Heads: C = {noise.regularization:g}, {how} (classifier.regularization)."
+    yield f"Heads: C = {noise.regularization:g} (classifier.regularization)."
     if noise.doubted:
         yield (
             f"Labels: about {percent(noise.wrong_share)} look wrong to heads that never met them;"

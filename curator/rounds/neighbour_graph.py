@@ -53,7 +53,7 @@ class PoolGraph:
 
 def uses_graph(settings: Settings) -> bool:
     """Whether scores or gates need the graph."""
-    return settings.classifier.neighbour_share > 0 or settings.gates.distance > 0
+    return settings.classifier.neighbours or settings.gates.distance > 0
 
 
 def pool_graph(

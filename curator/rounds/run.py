@@ -200,10 +200,9 @@ def run_round(
 
     # Compute: only values from here on.
     with clock.stage("survey"):
-        smoothing = settings.classifier.neighbour_share > 0
         training = training_inputs(
             inputs,
-            graph.neighbours if graph and smoothing else None,
+            graph.neighbours if graph and settings.classifier.neighbours else None,
             previous,
             folds=classifier.folds,
             seed=seed,

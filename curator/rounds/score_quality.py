@@ -30,7 +30,7 @@ from curator.base.vocabulary import Method, Origin, code_of
 from curator.catalogue.pool import HumanLabels
 from curator.catalogue.rounds import RoundRecord
 from curator.settings.sections import ClassesSettings
-from curator.statistics.calibration import SAMPLE_FOR_POOL, calibrate_out_of_fold
+from curator.statistics.calibration import SAMPLE_FOR_POOL, Evidence, fit_map
 from curator.statistics.metrics import (
     ReliabilityBin,
     brier_score,
@@ -248,9 +248,8 @@ def cross_calibrated(raw: FloatArray, folds: IntArray, positive: BoolArray) -> F
     probability = np.empty(len(margins))
     for fold in np.unique(folds):
         rest, own = folds != fold, folds == fold
-        same_head = np.zeros(int(rest.sum()), dtype=np.int64)
-        fitted = calibrate_out_of_fold(margins[rest], same_head, positive[rest], 1)
-        probability[own] = fitted.probabilities(margins[own, None])[:, 0]
+        fitted = fit_map(Evidence(margins[rest]), positive[rest])
+        probability[own] = fitted.probabilities(Evidence(margins[own]))
     return probability
 
 

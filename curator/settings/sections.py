@@ -7,7 +7,7 @@ The string under each field is its documentation: `curator config` prints it and
 import unicodedata
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from curator.base.vocabulary import AuditScope, Label
 from curator.settings.keys import resolve_keys
@@ -122,6 +122,11 @@ class DuplicatesSettings(_Section):
     """Groups of more pictures are dissolved: a camera that does not move, rather than copies."""
 
 
+def _usual_strength(value: Any) -> Any:
+    # Labels chose C once. A fixed one was as good on every task, and files may still say `auto`.
+    return 0.1 if value == "auto" else value
+
+
 class ClassifierSettings(_Section):
     """What is trained in a round."""
 
@@ -138,17 +143,17 @@ class ClassifierSettings(_Section):
     imported_scale: Literal["each", "common"] = "each"
     """Of imported features: `each` number is scaled to unit variance, or all by one `common`
     factor, which suits principal components and embeddings."""
-    folds: Annotated[int, Field(ge=2, le=20)] = 5
+    folds: Annotated[int, Field(ge=2, le=20)] = 20
     """Number of cross-fitted heads; each is blind to one fold of the human labels."""
-    regularization: Literal["auto"] | Annotated[float, Field(gt=0.0)] = "auto"
-    """Inverse strength C of the heads' L2 penalty, as in scikit-learn; `auto`: the largest of
-    0.01 to 1 under which held-out labels are as likely as under the best."""
+    regularization: Annotated[float, Field(gt=0.0), BeforeValidator(_usual_strength)] = 0.1
+    """Inverse strength C of the heads' L2 penalty, as in scikit-learn."""
     doubt: bool = True
     """Whether labels that the others contradict firmly weigh less in training; none is changed."""
     class_weight: Literal["balanced", "none"] = "balanced"
     """Whether the rarer class counts more in training, so that both weigh the same."""
-    neighbour_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.6
-    """What an image's nearest neighbours in the pool count for in its score; 0 for nothing."""
+    neighbours: bool = True
+    """Whether an image's nearest neighbours in the pool count in its score, as much as held-out
+    labels say."""
     pseudo_labels: bool = True
     """Whether heads also train on what the last round's heads were very sure of."""
     pseudo_weight: Literal["auto"] | Annotated[float, Field(ge=0.0, le=100.0)] = "auto"
@@ -428,6 +433,8 @@ _CONSISTENCY = "learning from unlabelled images gained nothing and took several 
 _GATES = "it held back nothing that distance does not, or only delayed it (docs/adr/0014-gates.md)"
 
 REMOVED_SETTINGS = {
+    "classifier.neighbour_share": "labels decide now what neighbours count for;"
+    " classifier.neighbours = false leaves them out",
     "gates.agreement": _GATES,
     "gates.pace": _GATES,
     "training.consistency": _CONSISTENCY,

@@ -142,7 +142,7 @@ class SimulationRun:
                     label_raw=raw[positions],
                     label_positive=answers,
                     gate_inputs=self._gate_inputs(positions, labelled, seed),
-                    label_noise=trained.weights.wrong_share,
+                    label_noise=trained.weights.noise.wrong_share,
                 )
             )
             teacher = trained.as_previous()

@@ -176,7 +176,7 @@ class _SimulatedFeatures:
             if graph is not None:
                 digest = graph.neighbours.digest
                 vectors = graph.vectors[positions_in(graph.neighbours.rows, self.pool.rows)]
-                if settings.classifier.neighbour_share > 0:
+                if settings.classifier.neighbours:
                     neighbours = graph.neighbours
         self._run = SimulationRun(
             self.pool,

@@ -257,7 +257,7 @@ def test_contact_sheet_decisions_train_but_do_not_judge(pool: Pool) -> None:
 
 
 def test_raw_scores_promote_by_what_the_heads_claim(tmp_path: Path) -> None:
-    alone = {"classifier.neighbour_share": "0"}
+    alone = {"classifier.neighbours": "false"}
     calibrated = Pool(tmp_path / "a", size=400, distance=2.0, settings=alone)
     raw = Pool(tmp_path / "b", size=400, distance=2.0, settings={
         "promotion.score": "raw", "classifier.regularization": "10.0", **alone,
@@ -285,7 +285,7 @@ def test_a_lost_model_is_said_and_the_round_goes_on(pool: Pool) -> None:
 
 
 def test_changed_folds_dismiss_the_teacher(pool: Pool) -> None:
-    pool.change({"classifier.neighbour_share": "0"})
+    pool.change({"classifier.neighbours": "false"})
     pool.label(range(80))
     first, second = rounds(pool, 2)
     assert first.training.pseudo_positive == 0 < second.training.pseudo_positive
@@ -387,7 +387,7 @@ def test_a_killed_search_goes_on_and_gives_the_same_graph(tmp_path: Path) -> Non
 
 
 def test_neighbours_can_be_left_out(tmp_path: Path) -> None:
-    without = {"classifier.neighbour_share": "0", "gates.distance": "0"}
+    without = {"classifier.neighbours": "false", "gates.distance": "0"}
     pool = Pool(tmp_path, size=300, settings=without)
     pool.label(range(60))
     rounds(pool)

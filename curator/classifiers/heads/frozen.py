@@ -3,7 +3,10 @@
 `FrozenHeads.fit` is the whole training of a round. Features are read once, in blocks, to compute
 the margins of the heads for the pool; these are all that is held of an image. The heads of the
 last round are the teachers of this one, each only of the head with its own number (see
-`pseudo_labels`), and an image's score is the mean of the heads that were not taught it.
+`pseudo_labels`). An image's score comes from the mean of the heads that were not taught it, by one
+calibration map for the pool. A label's score comes from the head of its fold, by a map that
+neither the fold's labels nor heads taught them had a part in: it is fitted on held-out heads
+(see `label_weights`).
 """
 
 from __future__ import annotations
@@ -45,48 +48,69 @@ from curator.classifiers.protocol import (
 )
 from curator.errors import DataError
 from curator.settings.sections import ClassesSettings, PromotionSettings, Settings
-from curator.statistics.calibration import sigmoid
+from curator.statistics.calibration import CalibrationMap, Evidence, sigmoid
+
+_ADVISED = 10
+"""Images of a class with which every head sees some of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WeighedLabels:
+    """Labels with their weights, and what held-out heads say of those that train.
+
+    `own` and `neighbours` are (labels that train, K), in standard deviations over the pool of the
+    head that says so. Used again while labels stay the same.
+    """
+
+    labels: TrainingLabels
+    weights: LabelWeights
+    own: FloatArray
+    neighbours: FloatArray | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Teacher:
-    """The heads of a round, with their margins for the pool where these are in memory.
-
-    `weighed` are its labels with their weights, to be used again while labels stay the same.
-    """
+    """The heads of a round, with their margins for the pool where these are in memory."""
 
     classifier: FrozenClassifier
     margins: PoolMargins | None = None
-    weighed: tuple[TrainingLabels, LabelWeights] | None = None
+    weighed: WeighedLabels | None = None
 
-    def on_pool(self, part: PoolSlice) -> NDArray[np.float32]:
+    def on_pool(self, part: PoolSlice) -> NDArray[np.floating]:
         """Margins of a slice, (rows, K)."""
         assert self.margins is not None
-        return self.margins.at(part.rows)
+        return self.margins.at(part.rows).together()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainedHeads:
-    """Fitted heads with their margins for the pool and what they were taught."""
+    """Fitted heads with their margins for the pool and what they were taught.
+
+    `label_maps` are K calibration maps; no label of fold k had a part in map k.
+    """
 
     classifier: FrozenClassifier
+    label_maps: tuple[CalibrationMap, ...]
     margins: PoolMargins
-    labels: TrainingLabels
-    weights: LabelWeights
+    weighed: WeighedLabels
     sampler: PseudoSampler
     teacher: Teacher | None
     thresholds: PromotionSettings
     summary: TrainingSummary
 
+    @property
+    def weights(self) -> LabelWeights:
+        """The weights of the labels."""
+        return self.weighed.weights
+
     def score(self, part: PoolSlice) -> tuple[FloatArray, FloatArray]:
-        """P(positive), calibrated and raw, (rows,): the mean of the heads not taught the image."""
-        untaught, margins = self.untaught(part), self.margins.at(part.rows)
-        calibrated = self.classifier.calibration.probabilities(margins)
-        count = untaught.sum(axis=1)
-        return (
-            (calibrated * untaught).sum(axis=1) / count,
-            (sigmoid(margins) * untaught).sum(axis=1) / count,
-        )
+        """P(positive), calibrated and raw, (rows,), by the heads that were not taught the image."""
+        evidence = self.margins.at(part.rows).evidence(self.untaught(part))
+        probability = self.classifier.calibration.probabilities(evidence)
+        for fold in np.unique(part.folds[part.taught]):
+            labelled = part.taught & (part.folds == fold)
+            probability[labelled] = self.label_maps[fold].probabilities(evidence[labelled])
+        return probability, sigmoid(evidence.together())
 
     def untaught(self, part: PoolSlice) -> BoolArray:
         """Which heads were not taught each image, (rows, K)."""
@@ -105,9 +129,7 @@ class TrainedHeads:
 
     def as_previous(self) -> Teacher:
         """These heads as teachers of the next round's."""
-        return Teacher(
-            classifier=self.classifier, margins=self.margins, weighed=(self.labels, self.weights)
-        )
+        return Teacher(classifier=self.classifier, margins=self.margins, weighed=self.weighed)
 
 
 class FrozenHeads:
@@ -160,7 +182,10 @@ class FrozenHeads:
         teacher = self._on_pool(previous, features, neighbours) if previous else None
         sampler = self._sample(inputs, teacher)
         with progress.stage("train", inputs.image_count) as stage:
-            weights = self._weigh(labels, features, scale, teacher)
+            weighed = teacher.weighed if teacher else None
+            if weighed and not weighed.labels.same_as(labels):
+                weighed = None
+            weights = weighed.weights if weighed else self._weigh(labels, features, scale)
             x, targets, row_weights = self.training_set(
                 labels, weights, features, scale, sampler, teacher
             )
@@ -168,23 +193,33 @@ class FrozenHeads:
                 x,
                 targets,
                 row_weights,
-                regularization=weights.strength,
+                regularization=self._settings.classifier.regularization,
                 device=self._device,
                 # The same optimum, reached sooner; see `solver`.
                 start=teacher.classifier.heads if teacher else None,
             )
-            share = self._settings.classifier.neighbour_share if neighbours else 0.0
+            # What held-out heads say is computed along with it.
+            held_out = weights.held_out.heads if weights.held_out and weighed is None else None
             margins = pool_margins(
-                scale.folded_into(heads), features, features.rows, neighbours, share,
+                scale.folded_into(heads), features, features.rows, neighbours,
                 self._device, stage.advance,
+                beside=scale.folded_into(held_out) if held_out else None,
             )  # fmt: skip
-        # Two calibrations, because images outside the pool have no neighbours: their scores come
-        # from the heads' own margins, which have another scale than the smoothed ones.
-        own = heads.margins(scale.apply(features.gather(labels.rows)))
-        alone, _ = calibrate(labels, own, labels.folds)
-        smoothed = margins.at(labels.rows)
-        calibration, basis = calibrate(labels, smoothed, labels.folds)
-        automatic = self._settings.classifier.regularization == "auto"
+            if weighed is None:
+                weighed = _heard(labels, weights, margins, self.folds)
+                margins = margins.of_heads(slice(0, self.folds))
+        own = np.arange(self.folds) == labels.folds[:, None]
+        at_labels = margins.at(labels.rows).evidence(own)
+        right = np.ones(len(labels.rows))
+        right[labels.trains] = weights.right
+        calibration, basis = calibrate(labels, at_labels, right=right)
+        # Images outside the pool have no neighbours.
+        alone, _ = calibrate(labels, Evidence(at_labels.margins), right=right)
+        label_maps = _label_maps(weighed, margins, self.folds)
+        log_odds = np.zeros(len(labels.rows))
+        for fold in np.unique(labels.folds):
+            members = labels.folds == fold
+            log_odds[members] = label_maps[fold].log_odds(at_labels[members])
         return TrainedHeads(
             classifier=FrozenClassifier(
                 standardizer=scale,
@@ -198,23 +233,17 @@ class FrozenHeads:
                     "folds": self.folds,
                     "seed": self._settings.runtime.seed,
                     "basis": basis,
-                    "neighbour_share": share,
                     "graph": neighbours.digest if neighbours else None,
                 },
             ),
+            label_maps=label_maps,
             margins=margins,
-            labels=labels,
-            weights=weights,
+            weighed=weighed,
             sampler=sampler,
             teacher=teacher if self._settings.classifier.pseudo_labels else None,
             thresholds=self._settings.promotion,
             summary=summarise(
-                labels,
-                smoothed,
-                labels.folds,
-                sampler.counts().mean(axis=1),
-                basis,
-                weights.noise(automatic=automatic),
+                labels, log_odds, sampler.counts().mean(axis=1), basis, weights.noise
             ),
         )
 
@@ -226,8 +255,8 @@ class FrozenHeads:
             return teacher
         classifier = teacher.classifier
         margins = pool_margins(
-            classifier.on_raw_features(), features, features.rows, neighbours,
-            classifier.neighbour_share, self._device,
+            classifier.on_raw_features(), features, features.rows,
+            neighbours if classifier.settings.get("graph") else None, self._device,
         )  # fmt: skip
         return replace(teacher, margins=margins)
 
@@ -241,14 +270,8 @@ class FrozenHeads:
         return sampler
 
     def _weigh(
-        self,
-        labels: TrainingLabels,
-        features: PoolFeatures,
-        scale: Standardizer,
-        teacher: Teacher | None,
+        self, labels: TrainingLabels, features: PoolFeatures, scale: Standardizer
     ) -> LabelWeights:
-        if teacher and teacher.weighed and teacher.weighed[0].same_as(labels):
-            return teacher.weighed[1]
         trains = labels.trains
         return weigh_labels(
             TeachingLabels(
@@ -324,8 +347,7 @@ def check_folds(labels: TrainingLabels, heads: int, classes: ClassesSettings) ->
             f"Only {'1 image is' if count == 1 else f'{count} images are'}"
             f" labelled {name}, too few to train"
             f" {heads} heads that each leave some out.",
-            f"Label at least {2 * heads} images {name}: `curator review diverse` finds varied"
-            " ones.",
+            f"Label at least {_ADVISED} images {name}: `curator review diverse` finds varied ones.",
         )
 
 
@@ -333,9 +355,49 @@ def score_unseen(
     classifier: FrozenClassifier, features: NDArray[np.floating], device: str = "cpu"
 ) -> tuple[FloatArray, FloatArray]:
     """P(positive), calibrated and raw, of images outside the pool; features (rows, features)."""
-    margins = HeadMargins(classifier.on_raw_features(), device)(features)
-    calibrated = classifier.alone.probabilities(margins)
-    return calibrated.mean(axis=1), sigmoid(margins).mean(axis=1)
+    margins = HeadMargins(classifier.on_raw_features(), device)(features).mean(axis=1)
+    return classifier.alone.probabilities(Evidence(margins)), sigmoid(margins)
+
+
+def _heard(
+    labels: TrainingLabels, weights: LabelWeights, margins: PoolMargins, heads: int
+) -> WeighedLabels:
+    """What held-out heads, whose margins follow those of `heads` heads, say of the labels."""
+    shape = (int(labels.trains.sum()), heads)
+    if weights.held_out is None:
+        nothing = np.zeros(shape)
+        neighbours = None if margins.neighbours is None else nothing
+        return WeighedLabels(labels=labels, weights=weights, own=nothing, neighbours=neighbours)
+    held_out = margins.of_heads(slice(heads, None))
+    own_spread, neighbour_spread = held_out.spread()
+    at_labels = held_out.at(labels.rows[labels.trains])
+    neighbours = None
+    if at_labels.neighbours is not None and neighbour_spread is not None:
+        neighbours = weights.held_out.of_labels(at_labels.neighbours / neighbour_spread)
+    own = weights.held_out.of_labels(at_labels.own / own_spread)
+    return WeighedLabels(labels=labels, weights=weights, own=own, neighbours=neighbours)
+
+
+def _label_maps(
+    weighed: WeighedLabels, margins: PoolMargins, heads: int
+) -> tuple[CalibrationMap, ...]:
+    """A calibration map for the labels of each fold, from held-out heads."""
+    trains, held_out = weighed.labels.trains, weighed.weights.held_out
+    labels = weighed.labels.among(weighed.labels.rows[trains])
+    own_spread, neighbour_spread = margins.spread()
+    maps = []
+    for head in range(heads):
+        # Heads without two groups have learned from fewer labels, and pseudo-labels make a head
+        # surer; so their log-odds are brought to the spread that this head's have over the pool.
+        evidence = Evidence(weighed.own[:, head] * own_spread[head])
+        if weighed.neighbours is not None and neighbour_spread is not None:
+            neighbours = weighed.neighbours[:, head] * neighbour_spread[head]
+            evidence = Evidence(evidence.margins, neighbours)
+        judged = np.zeros(len(labels.rows), dtype=np.bool_)
+        if held_out is not None:
+            judged = held_out.judges[:, head] >= 0
+        maps.append(calibrate(labels, evidence, judged, weighed.weights.trust[:, head])[0])
+    return tuple(maps)
 
 
 def _codes(teacher: Teacher, part: PoolSlice, thresholds: PromotionSettings) -> CodeArray:

@@ -1,9 +1,8 @@
-"""How strictly heads are fitted, and how much each human label counts, before heads are fitted.
+"""How much each human label counts, before heads are fitted, and what may judge it.
 
-Both are measured by heads that leave out two folds: what is decided for head k comes from heads
-that saw neither fold k nor the label in question. So nothing that head k learns depends on fold
-k, and its margins there stay out of fold. There are many such heads and few labels; they are
-fitted at once, in the span of the labelled images.
+Both come from heads that leave out two groups of folds: what is decided for head k comes from heads
+that saw neither fold k nor the label in question. So nothing that head k learns, or is calibrated
+with, depends on fold k. They are few, and fitted at once in the span of the labelled images.
 
 A label that such a head contradicts firmly is probably wrong. How firmly is not for the head
 alone to say: where classes overlap, contradictions are usual. So slope and intercept of the
@@ -13,9 +12,9 @@ shows. Contradictions near the border raise the overlap, those far from it the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -23,18 +22,14 @@ from numpy.typing import NDArray
 
 from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.classifiers.heads.pseudo_labels import class_weights
-from curator.classifiers.heads.solver import fit_heads
+from curator.classifiers.heads.solver import LinearHeads, fit_heads
 from curator.settings.sections import ClassifierSettings
 from curator.statistics.calibration import sigmoid
 
 Float32 = NDArray[np.float32]
 
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0)
-"""The values of C to choose from, rising."""
-USUAL_STRENGTH = 0.1
-"""C of a head for which there are too few labels to choose by."""
-CHOOSING = 500
-"""So many labels, drawn at random, are enough to choose C by."""
+GROUPS = 5
+"""Groups of folds; with more of them held-out heads would be more alike, and many more."""
 
 _LEAST_WEIGHT = 1e-3
 _JITTER = 1e-6
@@ -53,30 +48,23 @@ _LARGEST_MOVE = 1.0
 class LabelNoise:
     """What was measured of human labels before heads were fitted.
 
-    `regularization` is the median C of the heads, `automatic` says whether labels chose it.
-    `wrong_share` is the share of labels that seem wrong, `doubted` the number of those that
-    are more likely wrong than right and hardly count in training.
+    `regularization` is the C of the heads. `wrong_share` is the share of labels that seem wrong,
+    `doubted` the number of those that are more likely wrong than right and hardly count in
+    training.
     """
 
     regularization: float
-    automatic: bool
     wrong_share: float
     doubted: int
 
     def as_json(self) -> dict[str, Any]:
         """As it is stored with a round."""
-        return {
-            "regularization": self.regularization,
-            "chosen": self.automatic,
-            "wrong_share": self.wrong_share,
-            "doubted": self.doubted,
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> LabelNoise:
-        """Read back what `as_json` wrote."""
-        values = dict(stored)
-        return cls(automatic=values.pop("chosen"), **values)
+        """Read back what `as_json` wrote, or an earlier version."""
+        return cls(**{field.name: stored[field.name] for field in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,158 +82,127 @@ class TeachingLabels:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOutHeads:
+    """Heads without two groups of folds, for standardised features, and what each may judge.
+
+    `judges` (rows, K) is the column of `heads` that was taught neither fold k nor the label, -1
+    where there is none: always in fold k itself.
+    """
+
+    heads: LinearHeads
+    judges: IntArray
+
+    def of_labels(self, values: NDArray[np.floating]) -> FloatArray:
+        """What each label's judge says, (rows, K), from `values` (rows, heads); 0 without one."""
+        judged = self.judges >= 0
+        picked = np.take_along_axis(values, np.where(judged, self.judges, 0), axis=1)
+        return np.where(judged, picked, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelWeights:
-    """C of each head, (K,), and the probability that each label is right, (rows, K).
+    """The probability that each label is right, `trust` (rows, K), and what it was measured with.
 
     `errors` of `measured` labels, both (K,), are on the wrong side for heads that were trained
     neither on fold k nor on the fold of the label: what head k may know of how good heads are.
-    `wrong_share` is the share of labels that seem wrong, `doubted` the number that are more
-    likely wrong than right.
     """
 
-    strength: FloatArray
     trust: Float32
     errors: IntArray
     measured: IntArray
-    wrong_share: float
-    doubted: int
+    noise: LabelNoise
+    held_out: HeldOutHeads | None
 
-    def noise(self, *, automatic: bool) -> LabelNoise:
-        """In a few numbers; `automatic` says whether labels chose C."""
-        return LabelNoise(
-            regularization=float(np.median(self.strength)),
-            automatic=automatic,
-            wrong_share=self.wrong_share,
-            doubted=self.doubted,
-        )
+    @property
+    def right(self) -> FloatArray:
+        """The probability that each label is right to all heads together, (rows,)."""
+        if self.held_out is None:
+            return np.ones(len(self.trust))
+        return _mean_where(self.trust, self.held_out.judges >= 0)
 
 
 def weigh_labels(labels: TeachingLabels, settings: ClassifierSettings) -> LabelWeights:
-    """Choose C if the setting is `auto`, and weigh labels unless the setting `doubt` is off.
+    """Fit held-out heads, and weigh labels by them unless the setting `doubt` is off.
 
-    Heads that would see one class only do not count; where none counts, C is `USUAL_STRENGTH`,
-    and every label has its full weight.
+    Heads that would see one class only do not count; where none counts, every label has its full
+    weight.
     """
-    heads, balanced = settings.folds, settings.class_weight == "balanced"
-    automatic = settings.regularization == "auto"
-    strength = np.full(
-        heads, USUAL_STRENGTH if settings.regularization == "auto" else settings.regularization
-    )
-    held_out = None
-    if automatic:
-        few = len(labels.positive) <= CHOOSING
-        sample = labels if few else _drawn(labels)
-        compared = _fit_held_out(sample, heads, STRENGTHS, balanced)
-        for head in range(heads):
-            counted = compared.counted[:, head]
-            if counted.any():
-                side = np.where(sample.positive[counted], 1.0, -1.0)[:, None]
-                loss = np.logaddexp(0.0, -side * compared.margins[counted, head])
-                strength[head] = STRENGTHS[largest_within_noise(loss)]
-        held_out = compared if few else None
-    held_out = held_out or _fit_held_out(labels, heads, sorted(set(strength.tolist())), balanced)
-    columns = [held_out.strengths.index(value) for value in strength]
-    margins = held_out.margins[:, np.arange(heads), columns]
-    measured = held_out.counted & labels.measures[:, None]
+    held_out = fit_held_out(labels, settings)
+    trust = np.ones((len(labels.positive), settings.folds))
+    counted = np.zeros(trust.shape, dtype=np.bool_)
+    margins = np.zeros(trust.shape)
+    if held_out is not None:
+        counted = held_out.judges >= 0
+        margins = held_out.of_labels(held_out.heads.margins(labels.features))
+    measured = counted & labels.measures[:, None]
     wrong = measured & ((margins > 0) != labels.positive[:, None])
-    errors, measured_labels = wrong.sum(axis=0), measured.sum(axis=0)
-    if not settings.doubt:
-        everything = np.ones((len(labels.positive), heads), dtype=np.float32)
-        return LabelWeights(
-            strength=strength,
-            trust=everything,
-            errors=errors,
-            measured=measured_labels,
-            wrong_share=0.0,
-            doubted=0,
-        )
-    noise = estimate_label_noise(
-        margins, labels.positive, held_out.counted, confirmed=labels.confirmed
-    )
+    wrong_share = 0.0
+    if settings.doubt and held_out is not None:
+        noise = estimate_label_noise(margins, labels.positive, counted, confirmed=labels.confirmed)
+        wrong_share, trust = float(noise.wrong_share.mean()), noise.right
     return LabelWeights(
-        strength=strength,
-        trust=np.maximum(noise.right, _LEAST_WEIGHT).astype(np.float32),
-        errors=errors,
-        measured=measured_labels,
-        wrong_share=float(noise.wrong_share.mean()),
-        doubted=int((_mean_where(noise.right, held_out.counted) < 0.5).sum()),
+        trust=np.maximum(trust, _LEAST_WEIGHT).astype(np.float32),
+        errors=wrong.sum(axis=0),
+        measured=measured.sum(axis=0),
+        noise=LabelNoise(
+            regularization=settings.regularization,
+            wrong_share=wrong_share,
+            doubted=int((_mean_where(trust, counted) < 0.5).sum()),
+        ),
+        held_out=held_out,
     )
 
 
-def _drawn(labels: TeachingLabels) -> TeachingLabels:
-    count = len(labels.positive)
-    drawn = np.sort(np.random.default_rng(0).choice(count, CHOOSING, replace=False))
-    return TeachingLabels(
-        features=labels.features[drawn],
-        positive=labels.positive[drawn],
-        folds=labels.folds[drawn],
-        confirmed=labels.confirmed[drawn],
-        measures=labels.measures[drawn],
-    )
-
-
-def _mean_where(values: FloatArray, counted: BoolArray) -> FloatArray:
+def _mean_where(values: NDArray[np.floating], counted: BoolArray) -> FloatArray:
     """The mean over the columns that count, (rows,); 1 where none does."""
     columns = counted.sum(axis=1)
     mean: FloatArray = (values * counted).sum(axis=1) / np.maximum(columns, 1)
     return np.where(columns > 0, mean, 1.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _HeldOut:
-    """Margins of heads without fold k for labels that they were not taught either.
-
-    `margins` are (rows, K, C) for the values of C in `strengths`; `counted`, (rows, K), says
-    where there is such a head: never in fold k itself.
-    """
-
-    strengths: Sequence[float]
-    margins: Float32
-    counted: BoolArray
-
-
-def _fit_held_out(
-    labels: TeachingLabels, heads: int, strengths: Sequence[float], balanced: bool
-) -> _HeldOut:
-    """Fit a head for each two folds that are left out and each C, all at once."""
-    margins = np.zeros((len(labels.positive), heads, len(strengths)), dtype=np.float32)
-    counted = np.zeros((len(labels.positive), heads), dtype=np.bool_)
-    pairs, columns = [], []
-    for pair in combinations(range(heads), 2):
-        teaching = ~np.isin(labels.folds, pair)
-        if labels.positive[teaching].any() and not labels.positive[teaching].all():
-            pairs.append(pair)
-            columns.append(teaching)
-    if not pairs:
-        return _HeldOut(strengths=strengths, margins=margins, counted=counted)
-    weights = class_weights(labels.positive, np.stack(columns, axis=1), balanced=balanced)
-    space = _span(labels.features)
-    # C multiplies the weights in the objective, so heads with several C are one call at C = 1.
-    fitted = fit_heads(
-        space,
-        labels.positive,
-        np.concatenate([weights * strength for strength in strengths], axis=1),
-        regularization=1.0,
-        tolerance=_TOLERANCE,
+def fit_held_out(labels: TeachingLabels, settings: ClassifierSettings) -> HeldOutHeads | None:
+    """A head without each group of folds, and without each two; None if none sees both classes."""
+    heads, positive = settings.folds, labels.positive
+    groups = min(GROUPS, heads)
+    group = labels.folds % groups
+    judges = np.full((len(positive), heads), -1, dtype=np.int64)
+    taught: list[BoolArray] = []
+    for first, second in combinations_with_replacement(range(groups), 2):
+        teaching = (group != first) & (group != second)
+        both = positive[teaching].any() and not positive[teaching].all()
+        # Where each fold is a group of its own, a group alone has nothing else to judge.
+        if not both or (first == second and groups == heads):
+            continue
+        for own, other in {(first, second), (second, first)}:
+            for head in range(own, heads, groups):
+                judges[(group == other) & (labels.folds != head), head] = len(taught)
+        taught.append(teaching)
+    if not taught:
+        return None
+    weights = class_weights(
+        positive, np.stack(taught, axis=1), balanced=settings.class_weight == "balanced"
     )
-    all_margins = fitted.margins(space).reshape(len(space), len(strengths), len(pairs))
-    for index, (first, second) in enumerate(pairs):
-        for fold, head in ((first, second), (second, first)):
-            rows = labels.folds == fold
-            margins[rows, head] = all_margins[rows, :, index]
-            counted[rows, head] = True
-    return _HeldOut(strengths=strengths, margins=margins, counted=counted)
+    space, back = _span(labels.features)
+    fitted = fit_heads(
+        space, positive, weights, regularization=settings.regularization, tolerance=_TOLERANCE
+    )
+    heads_on_features = LinearHeads(weights=back @ fitted.weights, bias=fitted.bias)
+    return HeldOutHeads(heads=heads_on_features, judges=judges)
 
 
-def _span(features: Float32) -> Float32:
-    """Coordinates with the same inner products, as few as there are rows."""
+def _span(features: Float32) -> tuple[Float32, Float32]:
+    """Coordinates with the same inner products, as few as there are rows, and the way back.
+
+    Heads (coordinates, K) on the first are heads (features, K) after a product with the second.
+    """
     rows, width = features.shape
     if rows >= width:
-        return features
+        return features, np.eye(width, dtype=np.float32)
     products = features.astype(np.float64) @ features.T.astype(np.float64)
     products[np.diag_indices(rows)] += _JITTER * max(products.trace() / rows, 1e-12)
-    coordinates: Float32 = np.linalg.cholesky(products).astype(np.float32)
-    return coordinates
+    coordinates = np.linalg.cholesky(products)
+    back = np.linalg.solve(coordinates, features.astype(np.float64)).T
+    return coordinates.astype(np.float32), back.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -284,18 +241,6 @@ def estimate_label_noise(
     doubtful = counted & ~confirmed[:, None]
     right = np.where(doubtful, _right(claimed, side, wrong_share), 1.0)
     return NoiseEstimate(wrong_share=wrong_share, right=right)
-
-
-def largest_within_noise(loss: FloatArray) -> int:
-    """The last of rising candidates whose mean loss is within one standard error of the least.
-
-    `loss` is (rows, candidates). The standard error is that of the difference to the best
-    candidate on the same rows.
-    """
-    best = int(loss.mean(axis=0).argmin())
-    behind = loss - loss[:, [best]]
-    noise = behind.std(axis=0) / np.sqrt(len(loss))
-    return int(np.flatnonzero(behind.mean(axis=0) <= noise).max())
 
 
 def _right(claimed: FloatArray, side: FloatArray, wrong_share: FloatArray) -> FloatArray:

@@ -19,8 +19,9 @@ from curator.classifiers.model_file import read_model_file
 from curator.errors import LearnError
 from curator.statistics.calibration import CalibrationMap
 
-FORMAT = "curator-heads-2"
-_WITHOUT_NEIGHBOURS = "curator-heads-1"
+FORMAT = "curator-heads-3"
+_MAP_PER_HEAD = ("curator-heads-1", "curator-heads-2")
+"""Formats of earlier versions, with a calibration map for each head."""
 
 SQUARED_LENGTH = 1_000.0
 """Mean squared length of a centred row whose axes keep their variance."""
@@ -52,10 +53,10 @@ class Standardizer:
 class FrozenClassifier:
     """K heads over the features of one encoder, with the map from margins to probabilities.
 
-    `calibration` is for the pool, where neighbours are heard; `alone` is for the heads' own
-    margins, as of images that are in no pool. `settings` says what the heads were trained
-    with: encoder fingerprint, folds, seed, class names, basis of the calibration, and the
-    neighbours' share with the digest of their graph.
+    `calibration` is for the pool, where neighbours count; `alone` is for the heads' own margins,
+    as of images that are in no pool. `settings` says what the heads were trained with: encoder
+    fingerprint, folds, seed, class names, basis of the calibration, and the digest of the
+    neighbours' graph, None where they were left out.
     """
 
     standardizer: Standardizer
@@ -68,11 +69,6 @@ class FrozenClassifier:
     def head_count(self) -> int:
         """K."""
         return int(self.heads.weights.shape[1])
-
-    @property
-    def neighbour_share(self) -> float:
-        """What an image's neighbours count for in its margins, 0 to 1."""
-        return float(self.settings.get("neighbour_share", 0.0))
 
     def on_raw_features(self) -> LinearHeads:
         """The same heads with standardisation folded in, for features (rows, features)."""
@@ -87,10 +83,8 @@ class FrozenClassifier:
             "inverse_scale": self.standardizer.inverse_scale,
             "weights": self.heads.weights,
             "bias": self.heads.bias,
-            "log_slope": self.calibration.log_slope,
-            "intercept": self.calibration.intercept,
-            "alone_log_slope": self.alone.log_slope,
-            "alone_intercept": self.alone.intercept,
+            "calibration": self.calibration.as_array(),
+            "alone": self.alone.as_array(),
         }
         # One entry only: safetensors writes several in an order that differs between runs.
         described = json.dumps({"format": FORMAT, "settings": self.settings}, sort_keys=True)
@@ -129,12 +123,16 @@ def standardize(
 def load_classifier(path: Path, digest: str) -> FrozenClassifier:
     """Read a model file back. Raises LearnError if it is missing or not what `digest` says."""
     metadata, tensors = read_model_file(path, digest, "numpy")
-    if metadata.get("format") not in (FORMAT, _WITHOUT_NEIGHBOURS):
+    if metadata.get("format") in _MAP_PER_HEAD:
+        prefix = "alone_" if "alone_log_slope" in tensors else ""
+        alone = calibration = CalibrationMap.from_maps(
+            tensors[f"{prefix}log_slope"], tensors[f"{prefix}intercept"]
+        )
+    elif metadata.get("format") == FORMAT:
+        calibration = CalibrationMap.from_array(tensors["calibration"])
+        alone = CalibrationMap.from_array(tensors["alone"])
+    else:
         raise LearnError(f"{path} is of the format {metadata.get('format')}.", "Update curator.")
-    calibration = CalibrationMap(tensors["log_slope"], tensors["intercept"])
-    alone = calibration
-    if "alone_log_slope" in tensors:
-        alone = CalibrationMap(tensors["alone_log_slope"], tensors["alone_intercept"])
     return FrozenClassifier(
         standardizer=Standardizer(mean=tensors["mean"], inverse_scale=tensors["inverse_scale"]),
         heads=LinearHeads(weights=tensors["weights"], bias=tensors["bias"]),

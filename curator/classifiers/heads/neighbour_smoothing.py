@@ -1,13 +1,13 @@
-"""Log-odds of the heads for the whole pool, each image averaged with its nearest neighbours.
+"""Log-odds of the heads for the whole pool, and those of each image's neighbourhood.
 
-Each head's probabilities are averaged over the nearest neighbours of an image, several times, and
-the log-odds of that average are blended with the head's own margin. Images of a cluster get
-similar scores, and an image whose neighbours disagree gets a less certain one. Every head is
-smoothed by itself, and no label enters except through the head, so a head that was not taught a
-fold stays so. Neighbours at random all have the same average, which leaves the ranking unchanged.
+Each head's probabilities are averaged over the nearest neighbours of an image, several times.
+The map to probabilities (`statistics/calibration.py`) adds the log-odds of that average to the
+head's own margin: images of a cluster get similar scores, and an image whose neighbours disagree
+gets a less certain one. Every head is smoothed by itself, and no label enters except through the
+head, so a head that was not taught a fold stays so.
 
-Margins are computed once a round, in blocks, on the device. They take 20 bytes an image at five
-heads; scoring only looks them up.
+Margins are computed once a round, in blocks, on the device. They are held in 16 bits, which take 80
+bytes an image at twenty heads; scoring only looks them up.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.arrays import IntArray, positions_in
+from curator.base.arrays import BoolArray, FloatArray, IntArray, positions_in
 from curator.classifiers.heads.features import to_device
 from curator.classifiers.heads.solver import LinearHeads, pad_columns
 from curator.classifiers.protocol import RowSource
-from curator.statistics.calibration import sigmoid
+from curator.statistics.calibration import Evidence, sigmoid
 
 Float32 = NDArray[np.float32]
+Margins = NDArray[np.floating]
 
 STEPS = 3
 _BLOCK = 16_384
 _CHUNK = 65_536
 _SMALLEST = 1e-4
+_ONE_SIDED = 0.1
+_HEADS_AT_ONCE = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,43 +55,83 @@ class Neighbourhood:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoolMargins:
-    """Log-odds of K heads, (images, K), for the images with these rising feature rows."""
+    """Log-odds of K heads, (images, K), for the images with these feature rows.
+
+    `own` are the heads' margins, `neighbours` the log-odds of each image's neighbourhood, None
+    where neighbours are left out.
+    """
 
     rows: IntArray
-    values: Float32
+    own: Margins
+    neighbours: Margins | None
 
-    def at(self, rows: IntArray) -> Float32:
-        """The margins of feature rows, (rows, K). Raises ValueError if one is missing."""
+    def at(self, rows: IntArray) -> PoolMargins:
+        """The margins of these feature rows, in their order. Raises ValueError if one lacks."""
         positions = positions_in(self.rows, rows)
         if (positions < 0).any():
             raise ValueError(f"{int((positions < 0).sum())} images came after the pool was read")
-        margins: Float32 = self.values[positions]
-        return margins
+        neighbours = None
+        if self.neighbours is not None:
+            neighbours = self.neighbours[positions].astype(np.float32)
+        return PoolMargins(rows, self.own[positions].astype(np.float32), neighbours)
+
+    def of_heads(self, heads: slice) -> PoolMargins:
+        """The same of some of the heads."""
+        neighbours = self.neighbours
+        if neighbours is not None:
+            neighbours = np.ascontiguousarray(neighbours[:, heads])
+        return PoolMargins(self.rows, np.ascontiguousarray(self.own[:, heads]), neighbours)
+
+    def together(self) -> Margins:
+        """Log-odds of own and neighbours in equal parts, (images, K): no label decides them."""
+        return self.own if self.neighbours is None else (self.own + self.neighbours) / 2
+
+    def evidence(self, heads: BoolArray) -> Evidence:
+        """Mean log-odds of the heads that are True for each image, `heads` (images, K)."""
+        count = heads.sum(axis=1)
+        own = (self.own * heads).sum(axis=1, dtype=np.float64) / count
+        if self.neighbours is None:
+            return Evidence(own)
+        return Evidence(own, (self.neighbours * heads).sum(axis=1, dtype=np.float64) / count)
+
+    def spread(self) -> tuple[FloatArray, FloatArray | None]:
+        """Standard deviation over the images of either part, (K,)."""
+        return _spread(self.own), None if self.neighbours is None else _spread(self.neighbours)
 
 
 class HeadMargins:
     """Computes log-odds of all heads from raw features, on the device."""
 
-    def __init__(self, folded: LinearHeads, device: str) -> None:
+    def __init__(self, folded: LinearHeads, device: str, beside: LinearHeads | None = None) -> None:
         import torch
 
-        self._heads = len(folded.bias)
-        self._weights = pad_columns(torch.as_tensor(folded.weights, device=device))
-        self._bias = torch.as_tensor(folded.bias, device=device)
         self._device = device
+        # Those beside are a product of their own, so that no bit of the others depends on them.
+        self._products = [
+            (
+                len(heads.bias),
+                pad_columns(torch.as_tensor(heads.weights, device=device)),
+                torch.as_tensor(heads.bias, device=device),
+            )
+            for heads in (folded, beside)
+            if heads is not None
+        ]
 
     def __call__(self, features: NDArray[np.floating]) -> Float32:
-        """(rows, K) for raw features, (rows, features)."""
+        """(rows, K) for raw features, (rows, features); behind them those beside."""
+        import torch
+
         values = to_device(features, self._device)
-        margins = (values @ self._weights)[:, : self._heads] + self._bias
-        in_memory: Float32 = margins.cpu().numpy()
+        margins = [(values @ weights)[:, :count] + bias for count, weights, bias in self._products]
+        in_memory: Float32 = torch.cat(margins, dim=1).cpu().numpy()
         return in_memory
 
     def of_rows(
         self, features: RowSource, rows: IntArray, advance: Callable[[int], None]
-    ) -> Float32:
-        """(rows, K) for stored features, read in blocks."""
-        margins = np.empty((len(rows), self._heads), dtype=np.float32)
+    ) -> Margins:
+        """(rows, K) in 16 bits for stored features, read in blocks."""
+        width = sum(count for count, _, _ in self._products)
+        margins = np.empty((len(rows), width), dtype=np.float16)
         for start in range(0, len(rows), _BLOCK):
             part = rows[start : start + _BLOCK]
             margins[start : start + len(part)] = self(features.gather(part))
@@ -101,67 +144,92 @@ def pool_margins(
     features: RowSource,
     rows: IntArray,
     neighbours: Neighbourhood | None,
-    share: float,
     device: str,
     advance: Callable[[int], None] = lambda images: None,
+    beside: LinearHeads | None = None,
 ) -> PoolMargins:
     """Log-odds of heads for raw features, for a pool whose rising feature rows are `rows`.
 
-    `neighbours`, which all these images must be part of, count with this `share`.
+    All these images must be part of `neighbours`, if there are any. Columns of the heads `beside`
+    follow those of `heads`.
     """
-    if neighbours is None or share == 0:
-        return PoolMargins(rows, HeadMargins(heads, device).of_rows(features, rows, advance))
+    margins_of = HeadMargins(heads, device, beside)
+    if neighbours is None:
+        return PoolMargins(rows, margins_of.of_rows(features, rows, advance), None)
     if (neighbours.positions(rows) < 0).any():
         raise ValueError("the neighbours are those of another pool")
-    own = HeadMargins(heads, device).of_rows(features, neighbours.rows, advance)
-    smoothed = neighbour_log_odds(own, neighbours.graph)
-    return PoolMargins(neighbours.rows, blend(own, smoothed, share))
+    own = margins_of.of_rows(features, neighbours.rows, advance)
+    return PoolMargins(neighbours.rows, own, neighbour_log_odds(own, neighbours.graph))
 
 
-def blend(margins: NDArray[np.floating], neighbours: NDArray[np.floating], share: float) -> Float32:
-    """Log-odds of own and neighbours together, (rows, K); `share` is that of the neighbours."""
-    blended: Float32 = ((1 - share) * margins + share * neighbours).astype(np.float32)
-    return blended
-
-
-def neighbour_log_odds(
-    margins: NDArray[np.floating], graph: NDArray[np.integer], steps: int = STEPS
-) -> Float32:
+def neighbour_log_odds(margins: Margins, graph: NDArray[np.integer], steps: int = STEPS) -> Margins:
     """Log-odds of the mean probability of each image's neighbourhood, per head, (images, K).
 
     `margins` is (images, K); `graph` is (images, k), the rows of each image's nearest
-    neighbours without itself. Beside the arguments two arrays of the result's size are in memory.
+    neighbours without itself. A neighbour that does not have the image among its own nearest
+    counts a tenth: it is often the edge of another cluster. Beside arguments and result, which has
+    the type of `margins`, `4 k` bytes an image and two columns for each of 10 heads are in memory.
     """
-    current = np.empty(margins.shape, dtype=np.float32)
-    for rows in _chunks(len(margins)):
-        current[rows] = sigmoid(margins[rows])
-    following = np.empty_like(current)
-    for step in range(steps):
-        for rows in _chunks(len(graph)):
-            total = _neighbour_sums(current, graph[rows])
-            # The first step leaves an image's own probability out, so that the average adds
-            # something to the margin; later steps average over image and neighbours.
-            if step > 0:
-                total += current[rows]
-            np.divide(total, graph.shape[1] + (step > 0), out=following[rows])
-        current, following = following, current
-    for rows in _chunks(len(margins)):
-        clipped = np.clip(current[rows].astype(np.float64), _SMALLEST, 1 - _SMALLEST)
-        current[rows] = np.log(clipped) - np.log1p(-clipped)
-    return current
+    log_odds = np.empty_like(margins)
+    weights = edge_weights(graph)
+    total_weights = weights.sum(axis=1, keepdims=True)
+    for start in range(0, margins.shape[1], _HEADS_AT_ONCE):
+        heads = slice(start, start + _HEADS_AT_ONCE)
+        current = sigmoid32(margins[:, heads])
+        following = np.empty_like(current)
+        for step in range(steps):
+            for rows in _chunks(len(graph)):
+                total = _neighbour_sums(current, graph[rows], weights[rows])
+                # The first step leaves an image's own probability out, so that the average adds
+                # something to the margin; later steps average over image and neighbours.
+                if step > 0:
+                    total += current[rows]
+                np.divide(total, total_weights[rows] + (step > 0), out=following[rows])
+            current, following = following, current
+        for rows in _chunks(len(margins)):
+            clipped = np.clip(current[rows].astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+            log_odds[rows, heads] = np.log(clipped) - np.log1p(-clipped)
+    return log_odds
 
 
-def _neighbour_sums(values: Float32, graph: NDArray[np.integer]) -> Float32:
-    """The sum of the values (images, K) of each row's neighbours, (rows, K)."""
+def edge_weights(graph: NDArray[np.integer]) -> Float32:
+    """The weight of each edge of a graph, (images, k): 1 where it is mutual, else a tenth."""
+    itself = np.arange(len(graph), dtype=np.int64)[:, None]
+    edges = itself * len(graph) + graph
+    backwards = np.sort((graph * np.int64(len(graph)) + itself).ravel())
+    after = np.minimum(np.searchsorted(backwards, edges), len(backwards) - 1)
+    return np.where(backwards[after] == edges, np.float32(1), np.float32(_ONE_SIDED))
+
+
+def _neighbour_sums(values: Float32, graph: NDArray[np.integer], weights: Float32) -> Float32:
+    """The weighted sum of the values (images, K) of each row's neighbours, (rows, K)."""
     from scipy.sparse import csr_array
 
     rows, count = graph.shape
-    ones = np.ones(graph.size, dtype=np.float32)
     ends = np.arange(0, graph.size + 1, count, dtype=graph.dtype)
     # A sparse product is several times faster than gathering (rows, k, K) and summing.
-    each = csr_array((ones, graph.ravel(), ends), shape=(rows, len(values)))
+    each = csr_array((weights.ravel(), graph.ravel(), ends), shape=(rows, len(values)))
     total: Float32 = each @ values
     return total
+
+
+def sigmoid32(margins: Margins) -> Float32:
+    """Probabilities in 32 bits, computed in blocks of rows."""
+    probability = np.empty(margins.shape, dtype=np.float32)
+    for rows in _chunks(len(margins)):
+        probability[rows] = sigmoid(margins[rows])
+    return probability
+
+
+def _spread(values: Margins) -> FloatArray:
+    total, squares = np.zeros(values.shape[1]), np.zeros(values.shape[1])
+    for rows in _chunks(len(values)):
+        block = values[rows].astype(np.float64)
+        total += block.sum(axis=0)
+        squares += np.square(block).sum(axis=0)
+    variance = squares / len(values) - np.square(total / len(values))
+    # Heads that say the same of all images say nothing.
+    return np.sqrt(np.maximum(variance, 1e-12))
 
 
 def _chunks(count: int) -> list[slice]:

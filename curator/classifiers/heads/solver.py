@@ -128,6 +128,7 @@ class _Problem:
         linear = (point[:-1] * direction[:-1]).sum(dim=0)
         step = torch.ones_like(quadratic)
         low, high = torch.zeros_like(step), torch.full_like(step, torch.inf)
+        settled = torch.zeros_like(step, dtype=torch.bool)
         for _ in range(_LINE_SEARCH_STEPS):
             likelihood = torch.sigmoid(-self.signs * (margins + step * direction_margins))
             pull = self.weights * likelihood
@@ -136,8 +137,11 @@ class _Problem:
             low, high = torch.where(slope < 0, step, low), torch.where(slope < 0, high, step)
             newton = step - slope / bend.clamp_min(torch.finfo(bend.dtype).tiny)
             middle = torch.where(high.isinf(), 2 * step, (low + high) / 2)
-            before, step = step, torch.where((newton > low) & (newton < high), newton, middle)
-            if bool(((step - before).abs() <= _SAME_STEP * step).all()):
+            tried = torch.where((newton > low) & (newton < high), newton, middle)
+            # A head that has its step keeps it, so that no bit of it depends on the other heads.
+            before, step = step, torch.where(settled, step, tried)
+            settled = settled | ((step - before).abs() <= _SAME_STEP * step)
+            if bool(settled.all()):
                 break
         return step
 

@@ -28,7 +28,7 @@ from curator.classifiers.networks.network import (
 )
 from curator.classifiers.protocol import RowSource
 from curator.errors import LearnError
-from curator.statistics.calibration import CalibrationMap, sigmoid
+from curator.statistics.calibration import CalibrationMap, Evidence, sigmoid
 
 FORMAT = "curator-networks-1"
 
@@ -39,7 +39,7 @@ State = dict[str, torch.Tensor]
 class FinetunedClassifier:
     """One network, or two that judge each other's half, with the map to probabilities.
 
-    `states` are the networks' weights, `calibration` has one map for each. `settings` says
+    `states` are the networks' weights, `calibration` the map of both. `settings` says
     what they were trained with; `part` among them is the part of the pool (0 or 1) whose
     pseudo-labels taught them.
     """
@@ -79,8 +79,7 @@ class FinetunedClassifier:
             for index, state in enumerate(self.states)
             for name, value in state.items()
         }
-        tensors["log_slope"] = torch.from_numpy(self.calibration.log_slope)
-        tensors["intercept"] = torch.from_numpy(self.calibration.intercept)
+        tensors["calibration"] = torch.from_numpy(self.calibration.as_array())
         described = {
             "format": FORMAT,
             "request": _facts(self.request),
@@ -118,7 +117,8 @@ def score_unseen_pixels(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """P(positive), calibrated and raw, (rows,), of images that no network met: the means."""
     margins = np.stack([margins_of(network, pixels, rows, device) for network in networks], axis=1)
-    return calibration.probabilities(margins).mean(axis=1), sigmoid(margins).mean(axis=1)
+    mean = margins.mean(axis=1)
+    return calibration.probabilities(Evidence(mean)), sigmoid(mean)
 
 
 def load_finetuned(path: Path, digest: str) -> FinetunedClassifier:
@@ -139,11 +139,17 @@ def _from_description(described: dict[str, Any], tensors: State) -> FinetunedCla
     for index in range(described["networks"]):
         start = f"{index}."
         states.append({k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
+    if "calibration" in tensors:
+        calibration = CalibrationMap.from_array(tensors["calibration"].numpy())
+    else:
+        calibration = CalibrationMap.from_maps(
+            tensors["log_slope"].numpy(), tensors["intercept"].numpy()
+        )
     return FinetunedClassifier(
         request=NetworkRequest(**described["request"]),
         pixels=PixelInput(**{**facts, **triples}),
         states=tuple(states),
-        calibration=CalibrationMap(tensors["log_slope"].numpy(), tensors["intercept"].numpy()),
+        calibration=calibration,
         settings=described["settings"],
     )
 

@@ -54,7 +54,7 @@ from curator.classifiers.protocol import (
 )
 from curator.errors import LearnError
 from curator.settings.sections import Settings
-from curator.statistics.calibration import CalibrationMap, sigmoid
+from curator.statistics.calibration import Evidence, sigmoid
 
 QUARTERS = 4
 """Folds that the pool is cut into: the rest by 2 is the half, the quotient the part."""
@@ -93,9 +93,7 @@ class TrainedNetworks:
         def fill(members: BoolArray, model: TrainedNetworks | PreviousNetworks, head: int) -> None:
             rows = part.rows[members]
             margins = margins_of(model.networks[head], self.pixels, rows, self.device)
-            maps = model.classifier.calibration
-            own = CalibrationMap(maps.log_slope[[head]], maps.intercept[[head]])
-            calibrated[members] = own.probabilities(margins[:, None])[:, 0]
+            calibrated[members] = model.classifier.calibration.probabilities(Evidence(margins))
             raw[members] = sigmoid(margins)
 
         if len(self.networks) == 2:
@@ -195,7 +193,8 @@ class CrossFittedNetworks:
         judges = np.zeros(len(labels.rows), dtype=np.int64)
         if self._count == 2:
             judges = judging_network(labels.folds, 2)
-        calibration, basis = calibrate(labels, margins, judges)
+        own = margins[np.arange(len(judges)), judges]
+        calibration, basis = calibrate(labels, Evidence(own))
         return TrainedNetworks(
             classifier=FinetunedClassifier(
                 request=self._request,
@@ -217,7 +216,7 @@ class CrossFittedNetworks:
             pixels=inputs.images,
             teacher=previous if self._settings.classifier.pseudo_labels else None,
             device=self._device,
-            summary=summarise(labels, margins, judges, sampler.counts().mean(axis=1), basis),
+            summary=summarise(labels, own, sampler.counts().mean(axis=1), basis),
         )
 
     def _check_judges(self, labels: TrainingLabels) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 from sklearn.linear_model import LogisticRegression
 
+from curator.classifiers.heads.frozen import score_unseen
 from curator.classifiers.heads.model import FrozenClassifier, load_classifier, standardize
 from curator.classifiers.heads.solver import fit_heads
 from curator.errors import LearnError
-from curator.statistics.calibration import CalibrationMap
+from curator.statistics.calibration import CalibrationMap, sigmoid
 
 
 def draw(rows: int, features: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -103,19 +107,18 @@ def test_a_classifier_survives_its_file_and_a_changed_file_does_not(tmp_path: Pa
     classifier = FrozenClassifier(
         standardizer=standard,
         heads=heads,
-        calibration=CalibrationMap(np.zeros(3), np.zeros(3)),
-        alone=CalibrationMap(np.full(3, 0.5), np.full(3, -1.0)),
+        calibration=CalibrationMap(0.25, 0.5, -0.75, 0.125),
+        alone=CalibrationMap(0.5, -1.0, widening=0.01),
         settings={"folds": 3},
     )
     assert classifier.to_bytes() == classifier.to_bytes()
     path = tmp_path / "model.safetensors"
     path.write_bytes(classifier.to_bytes())
-    import hashlib
-
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     again = load_classifier(path, digest)
     assert again.settings == {"folds": 3}
-    assert again.alone.intercept.tolist() == [-1.0, -1.0, -1.0]
+    assert again.calibration == classifier.calibration
+    assert again.alone == classifier.alone
     assert again.on_raw_features().margins(x) == pytest.approx(
         heads.margins(standard.apply(x)), abs=1e-4
     )
@@ -125,3 +128,33 @@ def test_a_classifier_survives_its_file_and_a_changed_file_does_not(tmp_path: Pa
     path.unlink()
     with pytest.raises(LearnError, match="cannot be read"):
         load_classifier(path, digest)
+
+
+@pytest.mark.parametrize("with_neighbours", [True, False])
+def test_a_model_of_an_earlier_version_is_read(tmp_path: Path, with_neighbours: bool) -> None:
+    """It had a map for each head, and later another set of maps for images outside the pool."""
+    generator = np.random.default_rng(0)
+    tensors = {
+        "mean": generator.normal(size=8).astype(np.float32),
+        "inverse_scale": np.ones(8, dtype=np.float32),
+        # Heads of one round are much alike.
+        "weights": generator.normal(size=(8, 1)) + generator.normal(0, 0.1, size=(8, 5)),
+        "bias": np.zeros(5, dtype=np.float32),
+        "log_slope": np.full(5, -0.5 if with_neighbours else 0.2),
+        "intercept": np.linspace(-0.2, 0.2, 5) + (1.0 if with_neighbours else -0.3),
+    }
+    if with_neighbours:
+        tensors["alone_log_slope"] = np.full(5, 0.2)
+        tensors["alone_intercept"] = np.linspace(-0.2, 0.2, 5) - 0.3
+    tensors["weights"] = tensors["weights"].astype(np.float32)
+    settings = {"folds": 5, "neighbour_share": 0.6 if with_neighbours else 0.0}
+    kind = "curator-heads-2" if with_neighbours else "curator-heads-1"
+    described = json.dumps({"format": kind, "settings": settings}, sort_keys=True)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(save(tensors, metadata={"curator": described}))
+    again = load_classifier(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    assert again.head_count == 5
+    features = generator.normal(size=(50, 8)).astype(np.float32)
+    margins = (features - tensors["mean"]) @ tensors["weights"]
+    maps = sigmoid(np.exp(0.2) * margins + np.linspace(-0.2, 0.2, 5) - 0.3)
+    assert score_unseen(again, features)[0] == pytest.approx(maps.mean(axis=1), abs=0.02)

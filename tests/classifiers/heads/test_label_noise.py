@@ -10,7 +10,6 @@ from scipy.optimize import minimize
 from curator.classifiers.heads.label_weights import (
     LabelNoise,
     estimate_label_noise,
-    largest_within_noise,
 )
 from curator.report.sentences import label_noise_sentences
 from curator.statistics.calibration import sigmoid
@@ -87,25 +86,17 @@ def test_what_does_not_count_in_a_column_changes_nothing_there() -> None:
     assert (both.right[:200, 1] == 1).all()
 
 
-def test_the_last_candidate_within_noise_is_taken() -> None:
-    generator = np.random.default_rng(5)
-    base = generator.exponential(1.0, 200)
-    noise = generator.normal(0, 0.3, 200)
-    as_good, worse = base + noise - noise.mean() + 0.01, base + 0.3
-    assert largest_within_noise(np.stack([base, as_good, worse], axis=1)) == 1
-    assert largest_within_noise(np.stack([worse, as_good, base], axis=1)) == 2
-
-
 def test_it_is_told_in_plain_words() -> None:
-    belief = LabelNoise(regularization=0.03, automatic=True, wrong_share=0.094, doubted=17)
+    belief = LabelNoise(regularization=0.03, wrong_share=0.094, doubted=17)
     told = " ".join(label_noise_sentences(belief))
-    assert "C = 0.03, chosen by held-out labels" in told
+    assert "C = 0.03 (classifier.regularization)" in told
     assert "about 9.4% look wrong" in told
     assert "17 hardly count" in told
-    as_set = LabelNoise(regularization=0.5, automatic=False, wrong_share=0.0, doubted=0)
-    assert list(label_noise_sentences(as_set)) == [
-        "Heads: C = 0.5, as set (classifier.regularization)."
-    ]
+    plain = LabelNoise(regularization=0.5, wrong_share=0.0, doubted=0)
+    assert list(label_noise_sentences(plain)) == ["Heads: C = 0.5 (classifier.regularization)."]
+    earlier = {"regularization": 0.03, "chosen": True, "wrong_share": 0.094, "doubted": 17}
+    assert LabelNoise.from_json(earlier) == belief
+    assert LabelNoise.from_json(belief.as_json()) == belief
 
 
 def test_a_confirmed_label_is_not_doubted_and_says_nothing_of_the_others() -> None:
