@@ -16,6 +16,7 @@ from curator.catalogue.images import image_details
 from curator.intake.near_duplicates import _inputs, regroup
 from curator.rounds.score_quality import PastRound
 from curator.rounds.teacher import same_folds, withheld_digest
+from curator.settings.sections import ClassifierSettings
 from tests.rounds.pool import Pool
 from tests.support.command import curator
 
@@ -116,6 +117,9 @@ def test_near_duplicates_that_a_person_confirms_as_different_are_no_conflict(
     assert "labelled both ways" not in curator("-w", pool.api.root, "round").stderr
 
 
+FOLDS = ClassifierSettings().folds
+
+
 def sha256_of(pool: Pool, image_id: int) -> str:
     return image_details(pool.opened.catalogue, [image_id])[image_id].sha256.hex()
 
@@ -137,11 +141,11 @@ def test_a_changed_group_does_not_let_what_taught_teach_what_measures(tmp_path: 
     )
     human = pools.human_labels(workspace.catalogue, record.feature_set_id)
     assert withheld_digest(human) == ""
-    assert same_folds(last, human, 5, 0)
+    assert same_folds(last, human, FOLDS, 0)
     near(pool, (1, 61))
     regrouped = pools.human_labels(workspace.catalogue, record.feature_set_id)
     # As if their folds were the same by chance: what is withheld now taught the last model.
     regrouped.unit_keys[:] = human.unit_keys
     assert withheld_digest(regrouped) != ""
-    assert not same_folds(last, regrouped, 5, 0)
+    assert not same_folds(last, regrouped, FOLDS, 0)
     assert regroup(workspace).groups == 1
