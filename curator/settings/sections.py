@@ -287,7 +287,7 @@ class TrainingSettings(_Section):
     mixed_precision: Literal["auto", "on", "off"] = "auto"
     """Whether products are computed in 16 bits; `auto` does so on CUDA."""
     patience: Count = 3
-    """Stop after so many epochs without a lower validation loss; 0 never stops early."""
+    """Stop after so many epochs of at least 25 steps without a lower validation loss; 0: never."""
     validation_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.2
     """Share of the labels, by group, that only say when to stop; 0 takes the last epoch."""
     human_share: Probability = 0.5

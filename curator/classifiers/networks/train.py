@@ -8,8 +8,9 @@ epoch ends with a checkpoint.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,9 @@ with quiet_libraries():
 
 _CHECK_EVERY = 25
 """Steps between checks of the loss; each check makes a GPU wait."""
+_STATISTICS_IMAGES, _STATISTICS_BATCH = 2_048, 256
+_METHOD = "statistics-renewed"
+"""Names this way of training: checkpoints of another are not continued."""
 
 
 def train_network(
@@ -62,14 +66,16 @@ def train_network(
     state = TrainingState(_key(network, data, training, validation, seed), learner)
     state.resume(checkpoint)
     steps = steps_per_epoch(data, training.batch_size)
+    chance = _loss_of_chance(validation)
     for epoch in range(len(state.history), training.epochs):
-        if state.finished(training):
+        if state.finished(training, steps, chance):
             break
         started = time.perf_counter()
         train_loss, train_error, images = _train_epoch(
             learner, data, pixels, training, seed=seed, epoch=epoch
         )
         training_seconds = time.perf_counter() - started
+        learner.renew_statistics(_images_for_statistics(data, pixels, device))
         loss, error = validated(learner.evaluated, pixels, validation, device)
         if loss is not None:
             _check_finite(loss, epoch + 1, training)
@@ -135,6 +141,26 @@ def _train_epoch(
     return mean_loss, float(wrong) / images, images
 
 
+def _loss_of_chance(validation: LabelledRows | None) -> float:
+    """The log loss of the best constant score on these labels; infinite without both classes."""
+    if validation is None or len(np.unique(validation.positive)) < 2:
+        return float("inf")
+    share = float(validation.positive.mean())
+    return -(share * math.log(share) + (1 - share) * math.log1p(-share))
+
+
+def _images_for_statistics(
+    data: TrainingSet, pixels: RowSource, device: str
+) -> Iterator[torch.Tensor]:
+    """At most `_STATISTICS_IMAGES` training images, evenly taken, in batches of equal size."""
+    step = -(-len(data.rows) // _STATISTICS_IMAGES)
+    rows = data.rows[::step]
+    parts = np.array_split(rows, -(-len(rows) // _STATISTICS_BATCH))
+    yield from (
+        images for _, images in loaded([Batch(part, part) for part in parts], pixels, device)
+    )
+
+
 def _check_finite(loss: float, epoch: int, training: TrainingSettings) -> None:
     if not np.isfinite(loss):
         raise LearnError(
@@ -153,7 +179,7 @@ def _key(
     seed: int,
 ) -> str:
     """SHA-256 of everything that the training depends on."""
-    digest = hashlib.sha256(repr((training, network.pixels, seed)).encode())
+    digest = hashlib.sha256(repr((_METHOD, training, network.pixels, seed)).encode())
     digest.update(state_digest(network.state_dict()).encode())
     arrays = [data.rows, data.positive, data.weights, data.human]
     if validation is not None:

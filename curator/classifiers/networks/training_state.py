@@ -18,6 +18,9 @@ from curator.classifiers.networks.network import PixelNetwork, parameter_count
 from curator.classifiers.networks.training_step import Learner
 from curator.settings.sections import TrainingSettings
 
+SHORTEST_EPOCH = 25
+"""Steps of an epoch that `training.patience` counts in full."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochRecord:
@@ -91,11 +94,19 @@ class TrainingState:
         validated = [loss for loss in losses if loss is not None]
         return losses.index(min(validated)) + 1 if validated else len(losses)
 
-    def finished(self, training: TrainingSettings) -> bool:
-        """Whether validation has not improved for `training.patience` epochs."""
+    def finished(self, training: TrainingSettings, steps: int, chance: float) -> bool:
+        """Whether validation has not improved for `training.patience` epochs of `steps` steps.
+
+        Shorter epochs than `SHORTEST_EPOCH` count as parts of one. A network whose lowest loss is
+        not below `chance`, that of a constant, has not begun to learn and goes on.
+        """
         if not training.patience or not self.history or self.history[-1].validation_loss is None:
             return False
-        return len(self.history) - self.best_epoch >= training.patience
+        lowest = self.history[self.best_epoch - 1].validation_loss
+        if lowest is None or lowest >= chance:
+            return False
+        waited = (len(self.history) - self.best_epoch) * steps
+        return waited >= training.patience * max(steps, SHORTEST_EPOCH)
 
     def add_epoch(
         self, record: EpochRecord, images: int, seconds: float, checkpoint: Path | None

@@ -7,7 +7,7 @@ restoring all three repeats the step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from curator.settings.sections import TrainingSettings
 with quiet_libraries():
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+    from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
     from torchvision.transforms import v2
 
@@ -66,6 +67,40 @@ class Learner:
     def evaluated(self) -> torch.nn.Module:
         """The network that is validated and stored: with averaged weights, if there are any."""
         return self.averaged.module if self.averaged else self.network
+
+    def renew_statistics(self, batches: Iterable[torch.Tensor]) -> None:
+        """Mean and variance of each batch normalisation, over these images, with today's weights.
+
+        The running ones lag behind the weights by tens of steps: after a few steps a network
+        that has learned its images gives a constant. `batches`: pixels (N, channels, S, S).
+        """
+        frozen = {id(layer) for root in self._frozen for layer in root.modules()}
+        layers = [
+            layer
+            for layer in self.network.modules()
+            if isinstance(layer, BatchNorm)
+            and layer.track_running_stats
+            and id(layer) not in frozen
+        ]
+        names = {id(layer): name for name, layer in self.network.named_modules()}
+        evaluated = self.evaluated
+        renewed: list[Any] = [evaluated.get_submodule(names[id(layer)]) for layer in layers]
+        if not renewed:
+            return
+        evaluated.eval()
+        momenta = [layer.momentum for layer in renewed]
+        for layer in renewed:
+            layer.reset_running_stats()
+            layer.momentum = None  # the mean over all batches
+            layer.train()
+        try:
+            with torch.no_grad():
+                for images in batches:
+                    evaluated(images)
+        finally:
+            for layer, momentum in zip(renewed, momenta, strict=True):
+                layer.momentum = momentum
+                layer.eval()
 
     def begin_epoch(self) -> None:
         """Training mode for all layers but the frozen ones."""

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from curator.classifiers.encoders.weights import read_state
-from curator.classifiers.networks.batch_loading import margins_of
+from curator.classifiers.networks.batch_loading import SCORING_BATCH, margins_of
 from curator.classifiers.networks.classifier import PixelsInMemory
 from curator.classifiers.networks.network import (
     NetworkRequest,
@@ -33,6 +34,8 @@ pytestmark = pytest.mark.slow
 
 REQUEST = NetworkRequest(model="faces_comics_mlp", image_size=16)
 RECIPE = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.003, patience=0, shift=0.05)
+
+PATIENT = {"epochs": 14, "patience": 2, "learning_rate": 1e-4, "schedule": "constant"}
 
 
 def pictures(count: int = 120, seed: int = 0) -> tuple[PixelsInMemory, NDArray[np.bool_]]:
@@ -174,19 +177,58 @@ def test_no_damage_to_a_checkpoint_or_to_weights_ends_in_a_traceback(
 
 def test_it_stops_early_and_keeps_the_best_weights() -> None:
     pixels, positive = pictures()
-    wrong = LabelledRows(rows=np.arange(60, 90), positive=~positive[60:90])
-    recipe = RECIPE.model_copy(update={"epochs": 12, "patience": 2})
-    pixels_of_all, truth = pictures()
+    # A tenth of them is wrong: the loss falls below that of a constant, then certainty costs.
+    doubtful = LabelledRows(rows=np.arange(60, 90), positive=positive[60:90] ^ (np.arange(30) < 3))
+    recipe = RECIPE.model_copy(update={"batch_size": 2, **PATIENT})
     rows = np.arange(60)
     stopped = train_network(
-        network(), labelled(rows, truth[rows]), pixels_of_all, recipe, validation=wrong, seed=1
+        network(), labelled(rows, positive[rows]), pixels, recipe, validation=doubtful, seed=1
     )
     losses = [record.validation_loss or 0.0 for record in stopped.history]
-    assert len(losses) == stopped.best_epoch + 2
+    assert len(losses) == stopped.best_epoch + 2 < 14
     assert losses[stopped.best_epoch - 1] == min(losses)
-    odds = margins_of(stopped.network, pixels, wrong.rows).astype(float)
-    signs = np.where(wrong.positive, 1, -1)
+    odds = margins_of(stopped.network, pixels, doubtful.rows).astype(float)
+    signs = np.where(doubtful.positive, 1, -1)
     assert np.logaddexp(0, -signs * odds).mean() == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_patience_counts_steps_and_waits_until_a_network_has_left_chance() -> None:
+    pixels, positive = pictures()
+    rows = np.arange(60)
+
+    def epochs(validation: LabelledRows, batch_size: int) -> tuple[int, int]:
+        recipe = RECIPE.model_copy(update={"batch_size": batch_size, **PATIENT})
+        trained = train_network(
+            network(), labelled(rows, positive[rows]), pixels, recipe, validation=validation, seed=1
+        )
+        return len(trained.history), trained.best_epoch
+
+    # The loss on labels that are all wrong only rises, and was never below that of a constant.
+    wrong = LabelledRows(rows=np.arange(60, 90), positive=~positive[60:90])
+    assert epochs(wrong, 2)[0] == 14
+    # Two epochs of 15 steps are less than two of 25.
+    right = LabelledRows(rows=np.arange(60, 90), positive=positive[60:90] ^ (np.arange(30) < 3))
+    ran, best = epochs(right, 4)
+    assert ran == best + 4 < 14
+
+
+def test_normalisation_is_that_of_the_training_images_with_the_weights_of_now() -> None:
+    """Few steps: the running statistics are still those of the first weights."""
+    pixels, positive = pictures()
+    rows = np.arange(60)
+    recipe = RECIPE.model_copy(update={"epochs": 2, "batch_size": 32, "shift": 0.0, "flip": False})
+    request = NetworkRequest(model="glasses_cnn_32", weights="scratch", image_size=16)
+    built = build_network(request, resolve_input(request), seed=0)
+    trained = train_network(built, labelled(rows, positive[rows]), pixels, recipe, seed=1).network
+    first = next(each for each in trained.modules() if isinstance(each, torch.nn.BatchNorm2d))
+    seen: list[torch.Tensor] = []
+    hook = first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    margins_of(trained, pixels, rows[:SCORING_BATCH], padded=False)
+    hook.remove()
+    values = torch.cat(seen).double()
+    assert first.running_mean is not None
+    mean = values.mean(dim=(0, 2, 3))
+    torch.testing.assert_close(first.running_mean.double(), mean, rtol=1e-3, atol=1e-4)
 
 
 def test_frozen_layers_keep_their_weights() -> None:
