@@ -268,10 +268,19 @@ class WorkspaceApi:
         until_stable: bool = False,
         dry_run: bool = False,
         accept_warning: bool = False,
+        void_certificate: bool = False,
     ) -> list[RoundReport]:
-        """Run rounds: train, score, promote and revoke; what each of them did."""
+        """Run rounds: train, score, promote and revoke; what each of them did.
+
+        Raises DataError where that would void a certificate that holds, unless
+        `void_certificate`.
+        """
+        from curator.audits.certificate import refuse_to_void
         from curator.rounds.run import run_rounds
 
+        if not (dry_run or void_certificate):
+            workspace = self._workspace
+            refuse_to_void(workspace.catalogue, workspace.settings.classes, "A round")
         return list(
             run_rounds(
                 self._workspace,

@@ -45,6 +45,8 @@ _LABELS = ("negative", "positive")
 _OUTCOMES = (*_LABELS, "unsure", "skipped", "unshowable", "")
 """What was said of a drawn image; the empty one was not asked."""
 
+_ORIGINS = ("seed", "review", "calibration", "audit", "promoted", "")
+
 _WHOLE = re.compile(r"[0-9]{1,18}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _EXPORT_AGAIN = "Ask for the evidence again: `curator export MANIFEST --evidence EVIDENCE`."
@@ -144,6 +146,11 @@ def check(
         raise EvidenceError(f"{evidence} cannot be read: {reason}.") from error
     if not report.claims:
         raise EvidenceError(f"{evidence} holds no certificate.")
+    stated = {_text(certificate, "opening_commitment") for certificate in facts["certificates"]}
+    for audit in audits:
+        opening = _text(audit, "commitment")
+        if opening not in stated:
+            digests.setdefault(opening, (0, "an audit that is counted, without a certificate here"))
     _check_commitments(report, commitments, digests, len(report.claims))
     if manifest is None:
         report.notes.append("No manifest was named, so none was compared with the certified set.")
@@ -547,6 +554,9 @@ def _check_manifest(
         sha256, label, origin = (str(row.get(key) or "") for key in ("sha256", "label", "origin"))
         if not _SHA256.match(sha256):
             problem = f"{manifest}, {where}: `sha256` is not 64 hexadecimal digits."
+            raise EvidenceError(problem, "Export the manifest again.")
+        if origin not in _ORIGINS:
+            problem = f"{manifest}, {where}: `{origin[:40]}` is no origin that curator writes."
             raise EvidenceError(problem, "Export the manifest again.")
         if origin != "promoted":
             other["labelled by people, or not at all"] += 1

@@ -21,7 +21,7 @@ from curator.audits.draw import AuditDraw, draw_audit, draw_from_seed
 from curator.audits.evidence import opening_commitment, terms_of
 from curator.audits.forecast import LabelEvidence, forecast_errors, label_evidence
 from curator.audits.frame import Frame, frame_digest, freeze_frame, rank_pool
-from curator.audits.ledger import record_audits, spending
+from curator.audits.ledger import record_audits, record_lock, spending
 from curator.audits.outlook import Advice, Outlook, assess_audit, explain, fewest_decisions
 from curator.audits.plan import (
     LARGEST_SHARE,
@@ -146,7 +146,7 @@ def audit(
     if record is not None and not dry_run:
         _refuse_other(settings.classes, record, size=size, class_name=class_name, missed=missed)
         record_audits(workspace)
-        record = ask_on(catalogue, record)
+        record = ask_on(workspace, record)
         return AuditReport(
             record=record,
             planned=None,
@@ -156,10 +156,12 @@ def audit(
             f" {record.sample:,} answered.",
         )
     with lease(catalogue, "round"):
+        # Read before the pool: a label that comes between the two asks for another plan.
+        last_event = audits.newest_event(catalogue)
         with progress.stage("plan", None):
             planned = plan(workspace, size=size, class_name=class_name, missed=missed)
         if not dry_run:
-            _keep(catalogue, settings, planned, anyway=anyway)
+            _keep(catalogue, settings, planned, last_event, anyway=anyway)
     first = planned.plan.steps[0].drawn if planned.plan else planned.sample
     return AuditReport(
         record=None,
@@ -212,15 +214,16 @@ def begin(workspace: Workspace, *, salt: str | None = None) -> AuditRecord:
             )
             record = audits.begin_audit(catalogue, planned, drawn)
     record_audits(workspace)
-    return ask_on(catalogue, record)
+    return ask_on(workspace, record)
 
 
-def ask_on(catalogue: Catalogue, record: AuditRecord) -> AuditRecord:
+def ask_on(workspace: Workspace, record: AuditRecord) -> AuditRecord:
     """Test the steps whose strata are answered, lock these, and ask the next stratum.
 
     Answers that a verdict has used cannot be taken back any more: whoever is asked for more, or
     for no more, knows how it went.
     """
+    catalogue = workspace.catalogue
     while record.salt is not None and record.kind is AuditKind.PROMISE:
         answers = audits.answers_of(catalogue, record)
         current = answers.strata == record.asking
@@ -229,8 +232,21 @@ def ask_on(catalogue: Catalogue, record: AuditRecord) -> AuditRecord:
         frame, plan, draw = drawn_again(record, frames.frame_rows(catalogue, record.frame_id))
         following = asked_stratum(frame, plan, draw, outcomes_of(answers))
         then = record.asking if following is None else following
-        record = audits.lock_stratum(catalogue, record, tested=answers, then=then or 0)
+        record = lock_answers(workspace, record, answers, then=then or 0)
     return record
+
+
+def lock_answers(
+    workspace: Workspace, record: AuditRecord, answers: AuditAnswers, *, then: int | None
+) -> AuditRecord:
+    """Lock the answers to what is asked now, in the ledger and then in the catalogue."""
+    return audits.lock_stratum(
+        workspace.catalogue,
+        record,
+        tested=answers,
+        then=then,
+        beforehand=lambda: record_lock(workspace, record, answers),
+    )
 
 
 def frame_of(rows: FrameRows) -> Frame:
@@ -285,6 +301,7 @@ def abandon(workspace: Workspace) -> AuditRecord:
     Raises DataError if none is open.
     """
     record = required(workspace.catalogue)
+    record_audits(workspace)
     audits.abandon(workspace.catalogue, record.audit_id)
     return record
 
@@ -346,7 +363,14 @@ def _scope_of(classes: ClassesSettings, class_name: str | None, *, missed: bool)
     return scopes[class_name]
 
 
-def _keep(catalogue: Catalogue, settings: Settings, planned: PlannedAudit, *, anyway: bool) -> None:
+def _keep(
+    catalogue: Catalogue,
+    settings: Settings,
+    planned: PlannedAudit,
+    last_event: int,
+    *,
+    anyway: bool,
+) -> None:
     """Keep a plan with its frame. Raises DataError if it is not worth its decisions."""
     plan, frame = planned.plan, planned.frame
     insisted = anyway and planned.answer is not Advice.EMPTY_PROMISE
@@ -385,6 +409,7 @@ def _keep(catalogue: Catalogue, settings: Settings, planned: PlannedAudit, *, an
             overlooked=settings.audit.overlooked,
             rescue=len(plan.steps) if plan.rescue else None,
         ),
+        last_event=last_event,
     )
 
 

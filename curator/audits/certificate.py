@@ -73,7 +73,8 @@ def refuse_to_void(catalogue: Catalogue, classes: ClassesSettings, what: str) ->
         raise DataError(
             f"{what} would void what is certified: {'; '.join(sentences)}. The confidence that it"
             " took stays spent. Nothing was changed.",
-            "`curator export` writes the certified labels first; `--yes` goes on all the same.",
+            "`curator export` writes the certified labels first; `--yes` (in Python"
+            " `void_certificate=True`) goes on all the same.",
         )
 
 

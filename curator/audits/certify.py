@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from curator.audits.audit import ask_on, drawn_again, outcomes_of, required
+from curator.audits.audit import ask_on, drawn_again, lock_answers, outcomes_of, required
 from curator.audits.audit import plan as plan_audit
 from curator.audits.draw import AuditDraw
 from curator.audits.evidence import commitment_of
 from curator.audits.frame import Frame
+from curator.audits.ledger import record_audits
 from curator.audits.plan import AuditPlan, Design
 from curator.audits.test import (
     AuditOutcome,
@@ -119,7 +120,11 @@ def certify(workspace: Workspace, *, progress: Progress = SILENT) -> CertifyRepo
     """
     catalogue, settings = workspace.catalogue, workspace.settings
     with lease(catalogue, "round"):
-        closing = _gather(catalogue, ask_on(catalogue, required(catalogue)))
+        record = required(catalogue)
+        record_audits(workspace)
+        closing = _gather(catalogue, ask_on(workspace, record))
+        if not closing.answers.locked[closing.answers.requested].all():
+            lock_answers(workspace, closing.record, closing.answers, then=closing.record.asking)
         result = close_audit(
             closing.frame,
             closing.plan,

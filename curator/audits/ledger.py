@@ -4,6 +4,10 @@ A catalogue that is restored from a copy forgets the audits that were opened sin
 spend their risk again. `.curator/audits.ledger` has a line for each audit that was opened: it is
 written before the first image is shown, reaches the disk, and ends with a digest of itself and the
 line before it. What earlier audits spent is the union of catalogue and ledger.
+
+A copy of the catalogue that is put back in the middle of an audit forgets which answers a verdict
+has used, and would let them be given again. So the ledger also has a line for each part of an
+audit whose answers are locked, written before the catalogue locks them.
 """
 
 from __future__ import annotations
@@ -12,10 +16,11 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from curator.audits.draw import commitment
 from curator.audits.plan import Spending, stored_digest
@@ -23,7 +28,7 @@ from curator.base.files import sync_folder
 from curator.base.text import count
 from curator.base.vocabulary import AuditScope
 from curator.catalogue import audits
-from curator.catalogue.audits import AuditRecord
+from curator.catalogue.audits import AuditAnswers, AuditRecord
 from curator.errors import DataError, StorageError
 from curator.workspace import STATE_FOLDER, Workspace
 
@@ -39,6 +44,18 @@ class LedgerLine:
     scope: AuditScope
     risk: float
     opened_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedPart:
+    """A part of an audit whose answers were used: which one, with a digest of the answers.
+
+    Without a `stratum` the whole audit was asked at once.
+    """
+
+    commitment: str
+    stratum: int | None
+    answers: str
 
 
 def spending(workspace: Workspace) -> list[Spending]:
@@ -63,25 +80,53 @@ def record_audits(workspace: Workspace) -> None:
     lines = [ledger_line(record) for record in _audits(workspace)]
     with _opened(workspace) as descriptor:
         stored, end, digest = _parsed(_content(descriptor), _path(workspace))
-        commitments = {line.commitment for line in stored}
+        commitments = {line.commitment for line in stored if isinstance(line, LedgerLine)}
         missing = [line for line in lines if line.commitment not in commitments]
-        if not missing:
-            return
-        os.ftruncate(descriptor, end)  # a line that was cut off when a process was killed
-        os.lseek(descriptor, end, os.SEEK_SET)
-        content = b""
-        for line in missing:
-            text, digest = _written(line, digest)
-            content += text
-        # A full disk may take a part of it without an error.
-        while content:
-            content = content[os.write(descriptor, content) :]
-        os.fsync(descriptor)
+        _append(descriptor, end, digest, missing)
     sync_folder(workspace.root / STATE_FOLDER)
 
 
+def record_lock(workspace: Workspace, record: AuditRecord, answers: AuditAnswers) -> None:
+    """Append that the answers to what `record` asks now are used.
+
+    Raises DataError if they were used before, and were others: a verdict is known for those.
+    """
+    part = locked_part(record, answers)
+    with _opened(workspace) as descriptor:
+        stored, end, digest = _parsed(_content(descriptor), _path(workspace))
+        if part in stored:
+            return
+        same = (part.commitment, part.stratum)
+        if any(same == (p.commitment, p.stratum) for p in stored if isinstance(p, LockedPart)):
+            raise DataError(
+                f"Answers of audit {record.audit_id} are not those that were used before by"
+                f" {NAME}: the catalogue was probably restored from a copy made in mid-audit.",
+                "Nothing was tested. Give these answers as they were, restore a newer catalogue, or"
+                " give the audit up with `curator audit --abandon`.",
+            )
+        _append(descriptor, end, digest, [part])
+
+
+def locked_part(record: AuditRecord, answers: AuditAnswers) -> LockedPart:
+    """The line of the answers to what `record` asks now; no label is no confirmation."""
+    labels = [
+        str(label) if label else None
+        for label, stratum in zip(answers.labels, answers.strata.tolist(), strict=True)
+        if record.asking in (None, stratum)
+    ]
+    return LockedPart(
+        commitment=ledger_line(record).commitment,
+        stratum=record.asking,
+        answers=hashlib.sha256(json.dumps(labels).encode()).hexdigest(),
+    )
+
+
 def read_ledger(workspace: Workspace) -> list[LedgerLine]:
-    """All lines. Raises DataError if one is damaged, missing or was altered."""
+    """The audits that were opened. Raises DataError if a line is damaged, missing or altered."""
+    return [line for line in _all_lines(workspace) if isinstance(line, LedgerLine)]
+
+
+def _all_lines(workspace: Workspace) -> list[LedgerLine | LockedPart]:
     path = _path(workspace)
     if not os.path.lexists(path):
         return []
@@ -89,13 +134,31 @@ def read_ledger(workspace: Workspace) -> list[LedgerLine]:
         return _parsed(_content(descriptor), path)[0]
 
 
+def _append(
+    descriptor: int, end: int, digest: str, lines: Sequence[LedgerLine | LockedPart]
+) -> None:
+    if not lines:
+        return
+    os.ftruncate(descriptor, end)  # a line that was cut off when a process was killed
+    os.lseek(descriptor, end, os.SEEK_SET)
+    content = b""
+    for line in lines:
+        text, digest = _written(line, digest)
+        content += text
+    # A full disk may take a part of it without an error.
+    while content:
+        content = content[os.write(descriptor, content) :]
+    os.fsync(descriptor)
+
+
 def ledger_problems(workspace: Workspace) -> Iterator[str]:
     """Where ledger and catalogue do not agree."""
     try:
-        lines = {line.commitment: line for line in read_ledger(workspace)}
+        stored = _all_lines(workspace)
     except (DataError, StorageError) as error:
         yield f"{error.problem} {error.advice}"
         return
+    lines = {line.commitment: line for line in stored if isinstance(line, LedgerLine)}
     records = {ledger_line(record).commitment: record for record in _audits(workspace)}
     for name, record in records.items():
         # Those of before there was a ledger are written into it when the next one is opened.
@@ -117,6 +180,18 @@ def ledger_problems(workspace: Workspace) -> Iterator[str]:
                 f" probably restored from a copy. The {line.risk:.4g} of the confidence that the"
                 " audit took stays spent."
             )
+    for part in stored:
+        if isinstance(part, LockedPart) and part.commitment in records:
+            record = replace(records[part.commitment], asking=part.stratum)
+            answers = audits.answers_of(workspace.catalogue, record)
+            in_part = answers.strata == part.stratum
+            locked = answers.locked[in_part if part.stratum is not None else slice(None)]
+            if not locked.all() or locked_part(record, answers) != part:
+                yield (
+                    f"Audit {record.audit_id} has used answers by {NAME} that are open or others in"
+                    " the catalogue; it was probably restored from a copy. They can only be given"
+                    " as they were."
+                )
 
 
 def _audits(workspace: Workspace) -> Sequence[AuditRecord]:
@@ -169,31 +244,35 @@ def _content(descriptor: int) -> bytes:
     return b"".join(blocks)
 
 
-def _written(line: LedgerLine, before: str) -> tuple[bytes, str]:
+def _written(line: LedgerLine | LockedPart, before: str) -> tuple[bytes, str]:
     """A line as it is stored, and its digest."""
-    fields = {
-        "commitment": line.commitment,
-        "scope": str(line.scope),
-        "risk": line.risk,
-        "opened_at": line.opened_at,
-    }
+    fields = asdict(line)
     digest = hashlib.sha256(f"{before} {json.dumps(fields)}".encode()).hexdigest()
     return f"{json.dumps(fields | {'digest': digest})}\n".encode(), digest
 
 
-def _parsed(content: bytes, path: Path) -> tuple[list[LedgerLine], int, str]:
+def _line(fields: Mapping[str, Any]) -> LedgerLine | LockedPart:
+    commitment = str(fields["commitment"])
+    if "answers" in fields:
+        stratum = None if fields["stratum"] is None else int(fields["stratum"])
+        return LockedPart(commitment=commitment, stratum=stratum, answers=str(fields["answers"]))
+    return LedgerLine(
+        commitment=commitment,
+        scope=AuditScope(fields["scope"]),
+        risk=float(fields["risk"]),
+        opened_at=str(fields["opened_at"]),
+    )
+
+
+def _parsed(content: bytes, path: Path) -> tuple[list[LedgerLine | LockedPart], int, str]:
     """The whole lines, where they end, and the digest of the last one."""
     whole = content[: content.rfind(b"\n") + 1]
-    lines, digest = [], _FIRST
+    lines: list[LedgerLine | LockedPart] = []
+    digest = _FIRST
     for number, text in enumerate(whole.splitlines(keepends=True), start=1):
         try:
             fields = json.loads(text)
-            line = LedgerLine(
-                commitment=str(fields["commitment"]),
-                scope=AuditScope(fields["scope"]),
-                risk=float(fields["risk"]),
-                opened_at=str(fields["opened_at"]),
-            )
+            line = _line(fields)
             written, digest = _written(line, digest)
             if written != text:
                 raise ValueError("not the line that was written after the one before it")

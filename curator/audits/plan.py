@@ -103,7 +103,7 @@ def next_promise(
     budget = 1.0 - confidence
     spent = [audit.risk for audit in earlier]
     left = budget - sum(spent)
-    if left < _SMALLEST_RISK:
+    if is_spent(confidence, spent):
         raise DataError(
             f"Earlier audits ({len(spent)} so far) have spent the whole risk that a confidence"
             f" of {confidence:.4g} allows.",
@@ -125,6 +125,11 @@ def next_promise(
         risk=left * (1.0 - reserve),
         spent=float(sum(spent)),
     )
+
+
+def is_spent(confidence: float, spent: Sequence[float]) -> bool:
+    """Whether earlier audits left no risk to promise this confidence once more."""
+    return 1.0 - confidence - sum(spent) < _SMALLEST_RISK
 
 
 def payable_confidence(spent: Sequence[float], risk: float = 0.05) -> float:

@@ -10,7 +10,7 @@ open at a time. What an audit spent is never given back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -197,9 +197,12 @@ def open_audit(catalogue: Catalogue) -> AuditRecord | None:
         return next(iter(_records(connection, Audit.c.state == AuditState.OPEN)), None)
 
 
-def plan_audit(catalogue: Catalogue, frame_id: int, new: NewAudit) -> None:
+def plan_audit(
+    catalogue: Catalogue, frame_id: int, new: NewAudit, *, last_event: int | None = None
+) -> None:
     """Keep the plan of an audit that is not opened yet, in place of one that was planned before.
 
+    `last_event` is the newest label event that the frame knows of, that of now if not given.
     Raises BusyError if an audit is open, or if the head has moved since the frame was made.
     """
     with catalogue.write() as connection:
@@ -216,7 +219,7 @@ def plan_audit(catalogue: Catalogue, frame_id: int, new: NewAudit) -> None:
                 "plan": dict(new.plan),
                 "overlooked": new.overlooked,
                 "rescue": new.rescue,
-                "last_event": _newest_event(connection),
+                "last_event": _newest_event(connection) if last_event is None else last_event,
             },
             "seed": new.seed,
             "max_error": new.max_error,
@@ -316,19 +319,32 @@ def _refuse_second(connection: Connection, round_id: int | None) -> None:
         )
 
 
+def newest_event(catalogue: Catalogue) -> int:
+    """The newest label event, 0 if there is none."""
+    with catalogue.read() as connection:
+        return _newest_event(connection)
+
+
 def _newest_event(connection: Connection) -> int:
     return connection.execute(sa.select(sa.func.max(LabelEvent.c.id))).scalar_one() or 0
 
 
 def lock_stratum(
-    catalogue: Catalogue, record: AuditRecord, *, tested: AuditAnswers, then: int
+    catalogue: Catalogue,
+    record: AuditRecord,
+    *,
+    tested: AuditAnswers,
+    then: int | None,
+    beforehand: Callable[[], None] = lambda: None,
 ) -> AuditRecord:
     """Keep the answers of the stratum that is asked for good, and ask another one.
 
-    Raises BusyError if they are not those that were `tested`.
+    `beforehand` writes them down elsewhere, when they cannot change any more. Raises BusyError if
+    they are not those that were `tested`.
     """
     with catalogue.write() as connection:
         _keep_outcomes(connection, record, tested, only=record.asking)
+        beforehand()
         this = Audit.c.id == record.audit_id
         connection.execute(sa.update(Audit).where(this).values(asking=then))
         return _records(connection, this)[0]

@@ -18,6 +18,8 @@ from curator.audits.certificate import (
     certificate_of_promoted,
     current_certificates,
 )
+from curator.audits.ledger import spending
+from curator.audits.plan import is_spent, payable_confidence
 from curator.base.vocabulary import AuditKind, AuditScope, CurrentLabel
 from curator.catalogue import audits
 from curator.catalogue.audits import AuditRecord
@@ -27,6 +29,7 @@ from curator.catalogue.event_reads import count_decisions, people_events
 from curator.catalogue.groups import count_contradicted
 from curator.catalogue.leases import lease_holder
 from curator.catalogue.rounds import RoundRecord, RoundStatus, list_rounds, measured_round
+from curator.errors import DataError, StorageError
 from curator.report.work import total_minutes
 from curator.rounds.pool_error import PoolError
 from curator.settings.sections import Settings
@@ -41,6 +44,8 @@ class Status:
     the open one, of whose images `waiting` want an answer. `contradicted` images have a label of
     people, and near-duplicates with the other one. `decisions` are those of
     people, made or imported, that were not taken back, `minutes` those that they spent looking.
+    `payable` is the confidence that a further audit could promise, None where
+    `promotion.confidence` can be paid for.
     """
 
     root: Path
@@ -56,6 +61,7 @@ class Status:
     certificates: list[CertificateRecord]
     audit: AuditRecord | None
     waiting: int
+    payable: float | None
 
     def name_of(self, standing: CurrentLabel) -> str:
         """The user's word for a label."""
@@ -132,6 +138,16 @@ class Status:
             return (
                 "Promotions wait because of a warning. Do what it says, then run `curator round`"
                 f" again: {self.remedy}"
+            )
+        if self.is_provisional and self.counts.promoted and self.payable is not None:
+            if self.payable > 0.5:
+                return (
+                    "Earlier audits spent the whole risk; a further one can promise less:"
+                    f" curator config promotion.confidence={self.payable:.4g}"
+                )
+            return (
+                "Earlier audits spent the whole risk, so nothing can be certified any more. Write"
+                " what is promoted as it is: curator export clean.csv --provisional"
             )
         if self.is_provisional and self.counts.promoted:
             return "Prove what rounds promoted: curator audit"
@@ -217,7 +233,18 @@ def status(workspace: Workspace) -> Status:
         certificates=current_certificates(catalogue),
         audit=audit,
         waiting=0 if audit is None else audits.answers_of(catalogue, audit).waiting,
+        payable=_payable(workspace),
     )
+
+
+def _payable(workspace: Workspace) -> float | None:
+    """The confidence that is left to promise if that of the settings is spent, else None."""
+    confidence = workspace.settings.promotion.confidence
+    try:
+        spent = [earlier.risk for earlier in spending(workspace)]
+    except (DataError, StorageError):  # a damaged ledger: `curator audit` and `verify` say so
+        return None
+    return payable_confidence(spent) if is_spent(confidence, spent) else None
 
 
 def _round_json(each: RoundRecord) -> dict[str, Any]:

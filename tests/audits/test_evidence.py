@@ -705,3 +705,30 @@ def test_no_certificate_rides_on_the_commitment_of_another(tmp_path: Path) -> No
     names = failed(write(content, tmp_path / "two.zip"), None, OPENING, CLOSING)
     assert "every certificate has a commitment" in names
     assert "audit 2: no other certificate has its images" in names
+
+
+def test_a_commitment_of_an_audit_without_a_certificate_is_known_and_stands_for_no_other(
+    tmp_path: Path,
+) -> None:
+    other = "ab" * 32
+    content = read(EVIDENCE)
+    audits = content["evidence.json"]["audits"]
+    # A later audit that proved nothing, as the workspace lists it.
+    audits.append({**audits[-1], "commitment": other, "state": "abandoned"})
+    evidence = write(content, tmp_path / "evidence.zip")
+    assert not check(EVIDENCE, MANIFEST, [OPENING, other]).valid
+    assert check(evidence, MANIFEST, [OPENING, other]).valid
+    alone = check(evidence, MANIFEST, [other])
+    (failed,) = [one.what for one in alone.checks if not one.passed]
+    assert failed == "every certificate has a commitment"
+
+
+@pytest.mark.parametrize("spelling", ["Promoted", " promoted", "people"])
+def test_no_row_escapes_the_comparison_by_how_its_origin_is_spelt(
+    tmp_path: Path, spelling: str
+) -> None:
+    text = MANIFEST.read_text()
+    assert ",promoted," in text
+    (tmp_path / "manifest.csv").write_text(text.replace(",promoted,", f",{spelling},", 1))
+    with pytest.raises(EvidenceError, match="is no origin that curator writes"):
+        check(EVIDENCE, tmp_path / "manifest.csv")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from curator.api import WorkspaceApi
 from curator.audits import audit as auditing
 from curator.audits.audit import abandon, audit, begin, drawn_again
 from curator.audits.certificate import certificate_doubts
@@ -173,13 +174,8 @@ def test_a_copy_of_the_catalogue_from_before_an_audit_does_not_give_its_risk_bac
     lies = {Label.POSITIVE: Label.NEGATIVE, Label.NEGATIVE: Label.POSITIVE}
     answer(workspace, lambda one: lies[pool.says(one)])
     assert certify(workspace).certificate is None
-    path = workspace.catalogue.path
-    workspace.catalogue.close()
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    shutil.copyfile(copy, path)
-    with Catalogue.open(path) as catalogue:
-        again = Workspace(workspace.root, workspace.settings, catalogue)
+    again = put_back(workspace, copy)
+    with again.catalogue as catalogue:
         assert audits.list_audits(catalogue) == []
         (found,) = problems(again)
         assert "has an audit of" in found
@@ -190,6 +186,97 @@ def test_a_copy_of_the_catalogue_from_before_an_audit_does_not_give_its_risk_bac
         planned = audit(again, size=SAMPLE)
         assert planned.promise.spent == pytest.approx(0.025)
         assert planned.promise.confidence == pytest.approx(1 - 0.0375)
+
+
+def put_back(workspace: Workspace, copy: Path) -> Workspace:
+    """The workspace with a copy of its catalogue in place of the one of now."""
+    path = workspace.catalogue.path
+    workspace.catalogue.close()
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    shutil.copyfile(copy, path)
+    return Workspace(workspace.root, workspace.settings, Catalogue.open(path))
+
+
+@pytest.mark.parametrize("policy", ["certified", "thresholds"])
+def test_a_copy_from_mid_audit_does_not_let_used_answers_be_given_again(
+    pool: Pool, tmp_path: Path, policy: str
+) -> None:
+    workspace = with_settings(pool.workspace, promotion={"policy": policy})
+    copy = tmp_path / "copy.sqlite"
+    record = opened(workspace, size=SAMPLE).record
+    assert record is not None
+    workspace.catalogue.backup(copy)
+    first = audits.waiting_ids(workspace.catalogue, record, size=None)
+    lies = {Label.POSITIVE: Label.NEGATIVE, Label.NEGATIVE: Label.POSITIVE}
+    answer(workspace, lambda one: lies[pool.says(one)], first)
+    if policy == "certified":
+        begin(workspace)  # asks on: the answers to the first part are used
+    else:
+        certify(workspace)
+    assert problems(workspace) == []
+    again = put_back(workspace, copy)
+    (found,) = problems(again)
+    assert "can only be given as they were" in found
+    answer(again, pool.says, first)
+    with pytest.raises(DataError, match="not those that were used before") as refused:
+        certify(again)
+    assert "curator audit --abandon" in refused.value.advice
+    (kept,) = audits.list_audits(again.catalogue)
+    assert (kept.state, kept.asking) == (AuditState.OPEN, 0)
+    answer(again, lambda one: lies[pool.says(one)], first)
+    if policy == "certified":
+        assert begin(again).asking != 0
+        assert problems(again) == []
+    else:
+        certify(again)
+    again.catalogue.close()
+
+
+def test_giving_an_audit_up_writes_the_line_that_is_missing(pool: Pool) -> None:
+    opened(pool.workspace, size=SAMPLE)
+    ledger(pool).unlink()
+    abandon(pool.workspace)
+    assert len(read_ledger(pool.workspace)) == 1
+
+
+def test_a_label_that_comes_while_an_audit_is_planned_asks_for_another_plan(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, read_pool = pool.workspace, frames.scored_pool
+
+    def labelled_meanwhile(catalogue: Catalogue) -> frames.ScoredPool:
+        found = read_pool(catalogue)
+        decide(workspace, [70], pool.says(70))
+        return found
+
+    monkeypatch.setattr(frames, "scored_pool", labelled_meanwhile)
+    audit(workspace, size=SAMPLE)
+    with pytest.raises(BusyError, match="Labels changed since this audit was planned"):
+        begin(workspace)
+    assert spending(workspace) == []
+
+
+def test_status_names_no_audit_that_cannot_be_paid_for(pool: Pool) -> None:
+    workspace = with_settings(pool.workspace, audit={"reserve": 0.0})
+    assert "curator audit" in status(workspace).advice()
+    opened(workspace, size=SAMPLE)
+    abandon(workspace)
+    told = status(workspace).advice()
+    assert "curator config promotion.confidence=0.9" in told
+    cheaper = with_settings(workspace, promotion={"confidence": 0.9})
+    assert "curator audit" in status(cheaper).advice()
+    assert audit(cheaper, size=SAMPLE).promise.confidence == pytest.approx(0.9)
+
+
+def test_a_round_from_python_does_not_void_a_certificate_in_silence(pool: Pool) -> None:
+    audit(pool.workspace, size=SAMPLE)
+    answer(pool.workspace, pool.says)
+    if certify(pool.workspace).certificate is None:
+        pytest.fail("the pool of this test is certified at 5% whatever is drawn")
+    with pytest.raises(DataError, match="A round would void what is certified") as refused:
+        WorkspaceApi(pool.workspace).round()
+    assert "void_certificate=True" in refused.value.advice
 
 
 def test_an_audit_that_the_ledger_does_not_have_is_found_and_written_before_it_goes_on(
