@@ -43,7 +43,7 @@ def test_a_recipe_runs_from_its_name_to_a_manifest(tmp_path: Path, name: str) ->
     curator("-w", root, "add", seeds / "first", "--label", classes.positive)
     curator("-w", root, "add", seeds / "second", "--label", classes.negative)
     curator("-w", root, "add", pool)
-    curator("-w", root, "config", f"training.epochs=5", "training.batch_size=8",
+    curator("-w", root, "config", "training.epochs=5", "training.batch_size=8",
             "runtime.threads=1", "runtime.device=cpu")  # fmt: skip
     rounds = curator("-w", root, "round", "--json").json()
     assert rounds[0]["human_positive"] == rounds[0]["human_negative"] == 30
