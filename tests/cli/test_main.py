@@ -114,7 +114,7 @@ def broken() -> None:
 
 module = sys.modules["curator.cli.broken"] = ModuleType("broken")
 module.broken = broken
-entry._COMMANDS["Care"] += ("broken.broken",)
+entry._COMMANDS["Maintain"] += ("broken.broken",)
 
 sys.exit(entry.main(["broken"]))
 """
