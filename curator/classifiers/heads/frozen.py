@@ -56,10 +56,10 @@ _ADVISED = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WeighedLabels:
-    """Labels with their weights, and what held-out heads say of those that train.
+    """Labels with their weights, and the log-odds of held-out heads for those that train.
 
-    `own` and `neighbours` are (labels that train, K), in standard deviations over the pool of the
-    head that says so. Used again while labels stay the same.
+    `own` and `neighbours` are (labels that train, K), in standard deviations of that head's
+    log-odds over the pool. Used again while labels stay the same.
     """
 
     labels: TrainingLabels
@@ -198,7 +198,7 @@ class FrozenHeads:
                 # The same optimum, reached sooner; see `solver`.
                 start=teacher.classifier.heads if teacher else None,
             )
-            # What held-out heads say is computed along with it.
+            # The margins of held-out heads are computed in the same pass.
             held_out = weights.held_out.heads if weights.held_out and weighed is None else None
             margins = pool_margins(
                 scale.folded_into(heads), features, features.rows, neighbours,
@@ -206,7 +206,7 @@ class FrozenHeads:
                 beside=scale.folded_into(held_out) if held_out else None,
             )  # fmt: skip
             if weighed is None:
-                weighed = _heard(labels, weights, margins, self.folds)
+                weighed = _held_out_log_odds(labels, weights, margins, self.folds)
                 margins = margins.of_heads(slice(0, self.folds))
         own = np.arange(self.folds) == labels.folds[:, None]
         at_labels = margins.at(labels.rows).evidence(own)
@@ -359,10 +359,10 @@ def score_unseen(
     return classifier.alone.probabilities(Evidence(margins)), sigmoid(margins)
 
 
-def _heard(
+def _held_out_log_odds(
     labels: TrainingLabels, weights: LabelWeights, margins: PoolMargins, heads: int
 ) -> WeighedLabels:
-    """What held-out heads, whose margins follow those of `heads` heads, say of the labels."""
+    """The labels with the log-odds of held-out heads, which come after `heads` other heads."""
     shape = (int(labels.trains.sum()), heads)
     if weights.held_out is None:
         nothing = np.zeros(shape)
