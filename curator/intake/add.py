@@ -80,7 +80,7 @@ SAMPLE_SECONDS = 10.0
 _MOST_FOLDERS = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class AddReport:
     """What `add` found and did.
 
@@ -94,25 +94,72 @@ class AddReport:
     images seem to lie now where these files are.
     """
 
-    files: int
-    added: int
-    known: int
-    duplicates: int
-    changed: int
-    missing: int
-    near_duplicate_groups: int
-    near_duplicate_images: int
-    near_duplicates_dissolved: int
-    quarantined: Mapping[Quarantine, int]
-    other_files: int
-    ignored: Mapping[str, int]
-    labelled: Mapping[Label, int]
-    labels_kept: int
-    conflicts: int
-    sources: tuple[str, ...]
-    moved: tuple[MovedSource, ...]
-    unreadable_folders: tuple[bytes, ...]
-    seconds: float
+    files: int = 0
+    added: int = 0
+    known: int = 0
+    duplicates: int = 0
+    changed: int = 0
+    missing: int = 0
+    near_duplicate_groups: int = 0
+    near_duplicate_images: int = 0
+    near_duplicates_dissolved: int = 0
+    quarantined: Counter[Quarantine] = field(default_factory=Counter)
+    other_files: int = 0
+    ignored: Counter[str] = field(default_factory=Counter)
+    labelled: Mapping[Label, int] = field(default_factory=dict)
+    labels_kept: int = 0
+    conflicts: int = 0
+    sources: tuple[str, ...] = ()
+    moved: tuple[MovedSource, ...] = ()
+    unreadable_folders: list[bytes] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def readable(self) -> int:
+        """How many files hold a usable image."""
+        return self.added + self.known + self.duplicates
+
+    @property
+    def settled(self) -> int:
+        """How many files are dealt with; others are being read."""
+        return self.readable + self.quarantined.total() + self.other_files
+
+    def count_catalogued(self, file: KnownFile) -> None:
+        """A file that was catalogued and did not have to be read."""
+        self.files += 1
+        if file.quarantine is None:
+            self.known += 1
+        else:
+            self._count_unusable(file.quarantine)
+
+    def count_recorded(self, files: Iterable[RecordedFile]) -> None:
+        """Files that were read and are recorded now."""
+        for file in files:
+            self.changed += file.changed
+            if file.quarantine is not None:
+                self._count_unusable(file.quarantine)
+            elif file.outcome is FileOutcome.ADDED:
+                self.added += 1
+            elif file.outcome is FileOutcome.KNOWN:
+                self.known += 1
+            else:
+                self.duplicates += 1
+
+    def _count_unusable(self, reason: Quarantine) -> None:
+        """An image that cannot be used, or a file that is none."""
+        if reason is Quarantine.NOT_AN_IMAGE:
+            self.other_files += 1
+        else:
+            self.quarantined[reason] += 1
+
+    def count_skipped(self, root: bytes, skipped: Skipped) -> None:
+        """A path that was not looked at."""
+        self.ignored[skipped.why.value] += 1
+        if (
+            skipped.why is SkipReason.UNREADABLE_FOLDER
+            and len(self.unreadable_folders) < _MOST_FOLDERS
+        ):
+            self.unreadable_folders.append(os.path.join(root, skipped.path))
 
 
 def add(
@@ -154,38 +201,29 @@ def add(
         jobs = plan(workspace.catalogue, resolved, state_folder, terms)
         adding = _Adding(workspace, previews, labels, progress)
         gone = adding.run(jobs, rehash=rehash)
-        counts = adding.counts
-        if not counts.readable:
-            raise _nothing_readable(resolved, counts)
-        counts.missing = mark_locations(workspace.catalogue, gone, LocationState.MISSING)
+        report = adding.report
+        if not report.readable:
+            raise _nothing_readable(resolved, report)
+        report.missing = mark_locations(workspace.catalogue, gone, LocationState.MISSING)
         near = regroup(workspace, progress=progress)
         refresh_user_groups(workspace)
         workspace.catalogue.checkpoint()
-    return AddReport(
-        files=counts.files,
-        added=counts.added,
-        known=counts.catalogued,
-        duplicates=counts.duplicates,
-        changed=counts.changed,
-        missing=counts.missing,
-        near_duplicate_groups=near.groups,
-        near_duplicate_images=near.images,
-        near_duplicates_dissolved=near.dissolved,
-        quarantined=dict(sorted(counts.quarantined.items())),
-        other_files=counts.other_files,
-        ignored=dict(sorted(counts.ignored.items())),
-        labelled=dict(sorted((+labels.recorded).items())),
-        labels_kept=len(labels.unchanged),
-        conflicts=len(labels.conflicts),
-        sources=tuple(dict.fromkeys(job.source.name for job in jobs)),
-        moved=tuple(
-            source
-            for source in moved_sources(workspace.catalogue)
-            if any(is_at_or_under(source.new_root, job.source.root) for job in jobs)
-        ),
-        unreadable_folders=tuple(counts.unreadable_folders),
-        seconds=time.monotonic() - started,
+    report.near_duplicate_groups = near.groups
+    report.near_duplicate_images = near.images
+    report.near_duplicates_dissolved = near.dissolved
+    report.labelled = dict(sorted((+labels.recorded).items()))
+    report.labels_kept = len(labels.unchanged)
+    report.conflicts = len(labels.conflicts)
+    report.sources = tuple(dict.fromkeys(job.source.name for job in jobs))
+    report.moved = tuple(
+        source
+        for source in moved_sources(workspace.catalogue)
+        if any(is_at_or_under(source.new_root, job.source.root) for job in jobs)
     )
+    report.quarantined = Counter(dict(sorted(report.quarantined.items())))
+    report.ignored = Counter(dict(sorted(report.ignored.items())))
+    report.seconds = time.monotonic() - started
+    return report
 
 
 class _Adding:
@@ -194,7 +232,7 @@ class _Adding:
     def __init__(
         self, workspace: Workspace, previews: PreviewStore, labels: FolderLabels, progress: Progress
     ) -> None:
-        self.counts = AddCounts()
+        self.report = AddReport()
         self._workspace = workspace
         self._previews = previews
         self._labels = labels
@@ -220,12 +258,12 @@ class _Adding:
                     # Previews reach the disk before the catalogue points at them.
                     previews = store_new_previews(catalogue, self._previews, chunk)
                     recorded = record_files(catalogue, job.source.source_id, chunk, previews)
-                    self.counts.count_recorded(recorded)
+                    self.report.count_recorded(recorded)
                     for file in recorded:
                         self._labels.pass_recorded(root, file)
                     self._labels.record()
                     stage.advance(len(chunk))
-                    estimate.update(chunk, self.counts.settled, stage)
+                    estimate.update(chunk, self.report.settled, stage)
                 self._labels.record()
                 mark_locations(catalogue, self._returned, LocationState.PRESENT)
                 self._returned.clear()
@@ -242,13 +280,13 @@ class _Adding:
         )
         for compared in compare(on_disk, catalogued, rehash=rehash):
             if isinstance(compared, FileStamp):
-                self.counts.files += 1
+                self.report.files += 1
                 estimate.begin()
                 self._labels.expect()
                 yield compared
             elif isinstance(compared, UnchangedFile):
                 stage.advance()
-                self.counts.count_catalogued(compared.file)
+                self.report.count_catalogued(compared.file)
                 self._labels.pass_known(root, compared.file)
                 if compared.file.state is LocationState.MISSING:
                     self._returned.append(compared.file.location_id)
@@ -256,7 +294,7 @@ class _Adding:
                 if compared.file.state is LocationState.PRESENT:
                     self._gone.append(compared.file.location_id)
             elif compared.why is not SkipReason.OWN:
-                self.counts.count_skipped(root, compared)
+                self.report.count_skipped(root, compared)
 
 
 def in_chunks(inspected: Iterable[InspectedFile]) -> Iterator[list[InspectedFile]]:
@@ -281,71 +319,6 @@ def _no_empty_sources(catalogue: Catalogue) -> Iterator[None]:
     except DataError:
         forget_empty_sources(catalogue, but=before)
         raise
-
-
-@dataclass(slots=True)
-class AddCounts:
-    """Files by what became of them; see `AddReport` for what each number means.
-
-    `catalogued` are its `known` files."""
-
-    files: int = 0
-    added: int = 0
-    catalogued: int = 0
-    duplicates: int = 0
-    changed: int = 0
-    missing: int = 0
-    quarantined: Counter[Quarantine] = field(default_factory=Counter)
-    other_files: int = 0
-    ignored: Counter[str] = field(default_factory=Counter)
-    unreadable_folders: list[bytes] = field(default_factory=list)
-
-    @property
-    def readable(self) -> int:
-        """How many files hold a usable image."""
-        return self.added + self.catalogued + self.duplicates
-
-    @property
-    def settled(self) -> int:
-        """How many files are dealt with; others are being read."""
-        return self.readable + self.quarantined.total() + self.other_files
-
-    def count_catalogued(self, file: KnownFile) -> None:
-        """A file that was catalogued and did not have to be read."""
-        self.files += 1
-        if file.quarantine is None:
-            self.catalogued += 1
-        else:
-            self._count_unusable(file.quarantine)
-
-    def count_recorded(self, files: Iterable[RecordedFile]) -> None:
-        """Files that were read and are recorded now."""
-        for file in files:
-            self.changed += file.changed
-            if file.quarantine is not None:
-                self._count_unusable(file.quarantine)
-            elif file.outcome is FileOutcome.ADDED:
-                self.added += 1
-            elif file.outcome is FileOutcome.KNOWN:
-                self.catalogued += 1
-            else:
-                self.duplicates += 1
-
-    def _count_unusable(self, reason: Quarantine) -> None:
-        """An image that cannot be used, or a file that is none."""
-        if reason is Quarantine.NOT_AN_IMAGE:
-            self.other_files += 1
-        else:
-            self.quarantined[reason] += 1
-
-    def count_skipped(self, root: bytes, skipped: Skipped) -> None:
-        """A path that was not looked at."""
-        self.ignored[skipped.why.value] += 1
-        if (
-            skipped.why is SkipReason.UNREADABLE_FOLDER
-            and len(self.unreadable_folders) < _MOST_FOLDERS
-        ):
-            self.unreadable_folders.append(os.path.join(root, skipped.path))
 
 
 class Estimate:
@@ -430,13 +403,13 @@ def store_new_previews(
     return stored
 
 
-def _nothing_readable(paths: Sequence[bytes], counts: AddCounts) -> DataError:
+def _nothing_readable(paths: Sequence[bytes], report: AddReport) -> DataError:
     where = ", ".join(shown(path) for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
-    reasons = Counter({reason.value: count for reason, count in counts.quarantined.items()})
-    if counts.other_files:
-        reasons[Quarantine.NOT_AN_IMAGE.value] = counts.other_files
-    if counts.unreadable_folders:
-        reasons["unreadable folder"] = len(counts.unreadable_folders)
+    reasons = Counter({reason.value: count for reason, count in report.quarantined.items()})
+    if report.other_files:
+        reasons[Quarantine.NOT_AN_IMAGE.value] = report.other_files
+    if report.unreadable_folders:
+        reasons["unreadable folder"] = len(report.unreadable_folders)
     if not reasons:
         return DataError(
             f"There are no files in {where}.", "Check the path, and that it is mounted."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from curator.settings.file import (
     FILE_NAME,
+    SettingDescription,
     as_toml,
     describe_setting,
     read_settings,
@@ -17,17 +18,13 @@ from curator.settings.file import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SettingRow:
-    """One setting of a workspace: `value` and `default` are written as TOML."""
+class SettingValue(SettingDescription):
+    """One setting of a workspace with what it is there, written as TOML."""
 
-    key: str
     value: str
-    default: str
-    values: str
-    meaning: str
 
 
-def show_settings(root: Path, keys: Sequence[str] = ()) -> list[SettingRow]:
+def show_settings(root: Path, keys: Sequence[str] = ()) -> list[SettingValue]:
     """The settings of the workspace in `root`: those of `keys`, a section's, or all.
 
     Raises SettingsError if a key is neither a setting nor a section, naming the nearest.
@@ -37,14 +34,6 @@ def show_settings(root: Path, keys: Sequence[str] = ()) -> list[SettingRow]:
     for name in keys or [""]:
         section = [key for key in setting_keys() if not name or key.startswith(f"{name}.")]
         for key in section or [name]:
-            about = describe_setting(key)
-            rows.append(
-                SettingRow(
-                    key=key,
-                    value=as_toml(value_of(settings, key)),
-                    default=about.default,
-                    values=about.values,
-                    meaning=about.meaning,
-                )
-            )
+            value = as_toml(value_of(settings, key))
+            rows.append(SettingValue(value=value, **asdict(describe_setting(key))))
     return rows

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def labelled(tmp_path: Path, picture_folder: Callable[..., Path]) -> Path:
+def six_labelled(tmp_path: Path, picture_folder: Callable[..., Path]) -> Path:
     """A workspace with six labelled pictures."""
     pictures = picture_folder(good=3, bad=3)
     curator("init", tmp_path / "ws")
@@ -23,31 +23,33 @@ def labelled(tmp_path: Path, picture_folder: Callable[..., Path]) -> Path:
     return tmp_path / "ws"
 
 
-def test_a_folder_a_diff_and_the_way_back(labelled: Path, tmp_path: Path) -> None:
+def test_a_folder_a_diff_and_the_way_back(six_labelled: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = curator("-w", labelled, "export", out, "--format", "imagefolder", "--divide", "50/0/50")
+    done = curator(
+        "-w", six_labelled, "export", out, "--format", "imagefolder", "--divide", "50/0/50"
+    )
     assert "Wrote 6 rows (6 images)" in done.stdout
     assert "part" in done.stdout
     assert "Files: " in done.stdout
-    again = curator("-w", labelled, "export", out, "--format", "imagefolder", expect=3)
+    again = curator("-w", six_labelled, "export", out, "--format", "imagefolder", expect=3)
     assert "is not empty" in again.stderr
     file = tmp_path / "clean.csv"
-    report = curator("-w", labelled, "export", file, "--json", "--label", "good").json()
+    report = curator("-w", six_labelled, "export", file, "--json", "--label", "good").json()
     assert report["labels"] == {"good": {"seed": 3}}
     assert json.loads(Path(report["sidecar"]).read_text())["filters"] == {"labels": ["good"]}
     assert "dropped" in curator("diff", out, file).stdout
-    assert "stood here already" in curator("-w", labelled, "import", file).stdout
+    assert "stood here already" in curator("-w", six_labelled, "import", file).stdout
 
 
-def test_the_model_has_commands_of_its_own(labelled: Path, tmp_path: Path) -> None:
+def test_the_model_has_commands_of_its_own(six_labelled: Path, tmp_path: Path) -> None:
     assert "export" in curator("model", "--help").stdout
-    refused = curator("-w", labelled, "model", "export", tmp_path / "x.h5", expect=2)
+    refused = curator("-w", six_labelled, "model", "export", tmp_path / "x.h5", expect=2)
     assert "End it with .onnx" in refused.stderr
-    none_yet = curator("-w", labelled, "model", "export", tmp_path / "x.onnx", expect=3)
+    none_yet = curator("-w", six_labelled, "model", "export", tmp_path / "x.onnx", expect=3)
     assert "Run `curator round` first" in none_yet.stderr
 
 
-def test_wrong_words_are_told(labelled: Path, tmp_path: Path) -> None:
+def test_wrong_words_are_told(six_labelled: Path, tmp_path: Path) -> None:
     for option, message in (
         (("--files", "magic", "--format", "imagefolder"), "as `magic`"),
         (("--format", "zip"), "no format `zip`"),
@@ -56,6 +58,39 @@ def test_wrong_words_are_told(labelled: Path, tmp_path: Path) -> None:
         (("--format", "csv", "--round", "3"), "no round `3`"),
         (("--format", "csv", "--min-probability", "2"), "cannot be asked for"),
     ):
-        refused = curator("-w", labelled, "export", tmp_path / "x", *option, expect=2)
+        refused = curator("-w", six_labelled, "export", tmp_path / "x", *option, expect=2)
         assert message in refused.stderr
     assert not list(tmp_path.glob("x*"))
+
+
+def test_export_says_what_it_wrote_and_left_out(labelled: Path, tmp_path: Path) -> None:
+    said = curator("-w", labelled, "export", tmp_path / "clean.csv")
+    assert "Wrote 24 rows (24 images)" in said.stdout
+    assert "36 unlabelled" in said.stdout
+    assert (tmp_path / "clean.csv.json").is_file()
+    assert "--force" in curator("-w", labelled, "export", tmp_path / "clean.csv", expect=3).stderr
+    report = curator("-w", labelled, "export", tmp_path / "good.jsonl", "--label", "good", "--json")
+    assert report.json()["rows"] == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["clean.xlsx"], 2, "clean.xlsx"),
+        (["clean.csv", "--format", "xml"], 2, "There is no format `xml`"),
+        (["clean.csv", "--label", "excellent"], 2, "There is no label `excellent`"),
+        (["clean.csv", "--origin", "heaven"], 2, "There is no origin `heaven`"),
+        (["nowhere/clean.csv"], 3, "does not exist"),
+    ],
+)
+def test_export_refuses_with_a_hint(
+    labelled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in curator("-w", labelled, "export", *arguments, expect=code).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["ws"]

@@ -277,7 +277,7 @@ def test_what_cannot_be_looked_at_does_not_count_as_gone(
     report = add(workspace, [pictures])
     assert report.missing == 0
     assert report.ignored == {"unreadable-folder": 1}
-    assert report.unreadable_folders == (os.fsencode(pictures / "locked"),)
+    assert report.unreadable_folders == [os.fsencode(pictures / "locked")]
 
 
 def test_a_file_that_could_not_be_read_is_tried_again(

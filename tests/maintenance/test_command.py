@@ -1,4 +1,4 @@
-"""`doctor` as a user types it."""
+"""`doctor` and `verify` as a user types them."""
 
 from __future__ import annotations
 
@@ -60,3 +60,15 @@ def test_the_doctor_says_whose_lease_it_is_asks_and_ends_it(
         "leases": [],
         "ended": [],
     }
+
+
+def test_verify_is_clean_and_notices_damage(labelled: Path) -> None:
+    curator("-q", "-w", labelled, "round")
+    assert "Everything holds." in curator("-w", labelled, "verify", "--files").stderr
+    (model,) = (labelled / ".curator" / "models").glob("*.safetensors")
+    model.write_bytes(b"other bytes")
+    refused = curator("-w", labelled, "verify", expect=3)
+    assert model.name in refused.stdout
+    assert "does not hold" in refused.stderr
+    damaged = curator("-w", labelled, "verify", "--json", expect=3)
+    assert damaged.json()["findings"]

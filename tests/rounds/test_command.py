@@ -1,4 +1,4 @@
-"""`encode`, `round`, `rollback`, `export`, `verify`: from labels to a manifest and back."""
+"""`encode`, `round`, `rollback`: from labels to promotions and back."""
 
 from __future__ import annotations
 
@@ -144,51 +144,6 @@ def test_blocked_images_wait_for_a_look(labelled: Path) -> None:
 
 def test_rollback_to_a_round_that_never_was(labelled: Path) -> None:
     assert "7" in curator("-w", labelled, "rollback", "--to", "7", expect=3).stderr
-
-
-def test_export_says_what_it_wrote_and_left_out(labelled: Path, tmp_path: Path) -> None:
-    said = curator("-w", labelled, "export", tmp_path / "clean.csv")
-    assert "Wrote 24 rows (24 images)" in said.stdout
-    assert "36 unlabelled" in said.stdout
-    assert (tmp_path / "clean.csv.json").is_file()
-    assert "--force" in curator("-w", labelled, "export", tmp_path / "clean.csv", expect=3).stderr
-    report = curator("-w", labelled, "export", tmp_path / "good.jsonl", "--label", "good", "--json")
-    assert report.json()["rows"] == 12
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "says"),
-    [
-        (["clean.xlsx"], 2, "clean.xlsx"),
-        (["clean.csv", "--format", "xml"], 2, "There is no format `xml`"),
-        (["clean.csv", "--label", "excellent"], 2, "There is no label `excellent`"),
-        (["clean.csv", "--origin", "heaven"], 2, "There is no origin `heaven`"),
-        (["nowhere/clean.csv"], 3, "does not exist"),
-    ],
-)
-def test_export_refuses_with_a_hint(
-    labelled: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    code: int,
-    says: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert says in curator("-w", labelled, "export", *arguments, expect=code).stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["ws"]
-
-
-def test_verify_is_clean_and_notices_damage(labelled: Path) -> None:
-    curator("-q", "-w", labelled, "round")
-    assert "Everything holds." in curator("-w", labelled, "verify", "--files").stderr
-    (model,) = (labelled / ".curator" / "models").glob("*.safetensors")
-    model.write_bytes(b"other bytes")
-    refused = curator("-w", labelled, "verify", expect=3)
-    assert model.name in refused.stdout
-    assert "does not hold" in refused.stderr
-    damaged = curator("-w", labelled, "verify", "--json", expect=3)
-    assert damaged.json()["findings"]
 
 
 def test_a_round_needs_labels_of_both_classes(tmp_path: Path, labelled_template: Path) -> None:
