@@ -11,7 +11,7 @@ come through the review or as CSV, stratum by stratum; `certify` draws the concl
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,7 +168,45 @@ def audit(
         planned=planned,
         promise=planned.promise,
         waiting=first,
-        text=planned.text,
+        text="\n".join([planned.text, *_terms(settings, planned)]),
+    )
+
+
+def _terms(settings: Settings, planned: PlannedAudit) -> Iterator[str]:
+    """What a planned audit is about, what it asks and what it costs, before anybody agrees to it.
+
+    Nothing for a frame that no plan can be made for.
+    """
+    if planned.plan is None:
+        return
+    classes, promise, plan = settings.classes, planned.promise, planned.plan
+    name = classes.name_of(str(planned.scope))
+    if planned.kind is AuditKind.MISSED:
+        covered = f"unlabelled images that lean to `{name}`, not promoted labels"
+    elif planned.scope is AuditScope.ALL:
+        covered = (
+            f"labels promoted to `{classes.positive}` and `{classes.negative}`, both together and"
+            " neither by itself"
+        )
+    else:
+        covered = f"labels promoted to `{name}`, and no others"
+    yield f"Its certificate covers {covered}."
+    rescue = (
+        f", and {plan.rescue.drawn:,} more only if not even the surest part passes"
+        if plan.rescue
+        else ""
+    )
+    yield (
+        f"It asks for {count(plan.steps[0].drawn, 'image')} first and at most {plan.sample:,}"
+        f"{rescue}."
+    )
+    budget = 1.0 - settings.promotion.confidence
+    left = budget - promise.spent - promise.risk
+    later = f"{left:.3g} stay for later audits" if left > _SMALLEST_DIFFERENCE else "nothing stays"
+    yield (
+        f"Opening it spends {promise.risk:.3g} of the {budget:.3g} that promotion.confidence ="
+        f" {settings.promotion.confidence:.4g} leaves for all audits together, whatever comes of"
+        f" it; {later}."
     )
 
 

@@ -55,17 +55,19 @@ def audit(
         bool, flag("--no-screen", help="Plan it, and say how to answer it elsewhere.")
     ] = False,
     plain: Annotated[bool, flag("--plain", help="Ask line by line, without a screen.")] = False,
-    yes: Annotated[bool, flag("--yes", help="With --abandon: do not ask.")] = False,
+    yes: Annotated[
+        bool, flag("--yes", help="Do not ask before it is opened or abandoned.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Look at a blind random sample of what rounds promote, to prove how much of it is wrong.
 
-    It says beforehand what can be expected, then shows the images without score or class, the
-    surest part first; what lies further out is only asked if that part is right. Left in the
-    middle, the same command goes on. `certify` draws the conclusion. Nothing is spent before the
-    first image is shown or exported. Under
-    promotion.policy = "certified" it decides what stays promoted; under "thresholds" it
-    bounds the error of all that is promoted. Each audit spends of promotion.confidence.
+    It says beforehand what can be expected, what the certificate will cover and what it costs,
+    and asks. Then it shows the images without score or class, the surest part first; what lies
+    further out is only asked if that part is right. Left in the middle, the same command goes
+    on. `certify` draws the conclusion. Each audit spends of promotion.confidence, and nothing
+    before its first image is shown or exported. Under promotion.policy = "certified" it
+    decides what stays promoted; under "thresholds" it bounds the error of all that is promoted.
 
     Example: curator audit --dry-run
 
@@ -95,9 +97,9 @@ def audit(
         if json:
             emit_json(_audit_json(report, workspace.settings.classes))
         else:
-            emit(shown(report.text))
+            emit("\n".join(map(shown, report.text.split("\n"))))
         if not dry_run:
-            _answer(call, workspace, report, elsewhere=no_screen or json, plain=plain)
+            _answer(call, workspace, report, elsewhere=no_screen or json, plain=plain, yes=yes)
 
 
 def certify(context: typer.Context, json: AsJson = False) -> None:
@@ -123,7 +125,13 @@ def certify(context: typer.Context, json: AsJson = False) -> None:
 
 
 def _answer(
-    call: Invocation, workspace: Workspace, report: AuditReport, *, elsewhere: bool, plain: bool
+    call: Invocation,
+    workspace: Workspace,
+    report: AuditReport,
+    *,
+    elsewhere: bool,
+    plain: bool,
+    yes: bool,
 ) -> None:
     """Put the images before the person, or say how else they can be answered."""
     from curator.audits.audit import audit as workflow
@@ -138,6 +146,9 @@ def _answer(
 
     on_screen = not plain and there_is_a_screen()
     if report.waiting and not elsewhere and (plain or on_screen):
+        if report.record is None and not (yes or _may_open()):
+            emit("Nothing was opened or spent.")
+            return
         say_commitment(call, workspace)
     while report.waiting and not elsewhere and (plain or on_screen):
         if plain:
@@ -193,6 +204,17 @@ def _audit_json(report: AuditReport, classes: ClassesSettings) -> dict[str, Any]
         "answer": planned.answer if planned else "ready",
         "text": report.text,
     }
+
+
+def _may_open() -> bool:
+    """Whether the person agrees to what the audit costs; DataError where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise DataError(
+            "Nobody can be asked whether to open this audit, so nothing was opened or spent.",
+            "`--yes` opens it; `--no-screen` only plans it, and `curator queue audit` opens it"
+            " when it exports the first images.",
+        )
+    return agreed("Open it?")
 
 
 def _may_abandon(record: AuditRecord) -> bool:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
+import os
+import pty
+import sys
 from pathlib import Path
 
 import pytest
 
 from curator.audits.audit import begin
+from curator.audits.ledger import spending
 from curator.workspace import create_workspace, open_workspace
 from tests.support import fashion
 from tests.support.audited import Pool, make_pool
-from tests.support.command import Outcome, curator
+from tests.support.command import Outcome, curator, start_curator
 
 pytestmark = pytest.mark.slow
 
@@ -197,14 +203,49 @@ def test_giving_up_says_what_it_cost(pool: Pool) -> None:
 
 
 def test_lines_without_a_screen(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    import io
-    import sys
-
     monkeypatch.setattr(sys, "stdin", io.StringIO("good\nn\nskip\nquit\n"))
-    said = run(pool, "audit", "--size", "120", "--plain")
+    said = run(pool, "audit", "--size", "120", "--plain", "--yes")
     assert "2 decisions kept" in said.stdout
     assert "P =" not in said.stderr
     assert run(pool, "status", "--json").json()["audit"]["answered"] == 2
+
+
+def test_it_says_what_it_covers_and_costs_and_asks_before_it_is_opened(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("audit", "--size", "120", "--plain")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("good\nquit\n"))
+    refused = run(pool, *command, expect=3)
+    assert "labels promoted to `good` and `bad`, both together" in refused.stdout
+    assert "spends 0.05 of the 0.05 that promotion.confidence = 0.95" in refused.stdout
+    assert "nothing was opened or spent" in refused.stderr and "`--yes` opens it" in refused.stderr
+    assert "Nothing was opened or spent." in at_terminal(pool, "n\n", *command)
+    assert spending(pool.workspace) == []
+    assert "1 decision kept" in at_terminal(pool, "y\ngood\nquit\n", *command)
+    assert [spent.risk for spent in spending(pool.workspace)] == [pytest.approx(0.05)]
+    # Once it is open there is nothing to agree to.
+    assert "Open it?" not in at_terminal(pool, "quit\n", "audit", "--plain")
+    run(pool, "audit", "--abandon", "--yes")
+    run(pool, "config", "promotion.confidence=0.9", "audit.reserve=0.5")
+    planned = run(pool, "audit", "--class", "good", "--dry-run").stdout
+    assert "labels promoted to `good`, and no others" in planned
+    assert "spends 0.0125 of the 0.1" in planned and "0.0375 stay for later audits" in planned
+
+
+def at_terminal(pool: Pool, typed: str, *arguments: str) -> str:
+    """What a command says to a person who types this, and where it writes its results."""
+    ours, theirs = pty.openpty()
+    process = start_curator("-w", pool.workspace.root, *arguments, terminal=theirs)
+    os.close(theirs)
+    os.write(ours, typed.encode())
+    said = ""
+    with contextlib.suppress(OSError):  # the other end is closed when it ends
+        while piece := os.read(ours, 65_536):
+            said += piece.decode()
+    os.close(ours)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, said
+    return said + output
 
 
 @pytest.mark.parametrize(
