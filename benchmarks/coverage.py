@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.pools import FOLDER, Task, clothes, rehearsal, solar_cells
+from benchmarks.pools import FOLDER, Task, clothes, projected_task, rehearsal, solar_cells
 from curator.classifiers.devices import use_threads
 from curator.settings.sections import Settings
 from curator.simulation.policies import KnownScores, draw_labels, oracle_coverage
@@ -118,12 +118,12 @@ def _settings(changes: list[str]) -> Settings:
 
 
 def _tasks(folder: Path, images: int) -> Iterator[Task]:
-    features, labels = clothes(folder)
+    raw, labels = clothes(folder)
 
     def task(name: str, positive: list[int], negative: list[int]) -> Task:
         rows = np.flatnonzero(np.isin(labels, positive + negative))
         rows = np.sort(np.random.default_rng(1).permutation(rows)[:images])
-        return Task(name=name, features=features[rows], truth=np.isin(labels[rows], positive))
+        return projected_task(name, raw, rows, np.isin(labels, positive))
 
     everything = list(range(len(fashion.CLASSES)))
     pairs = [tuple(fashion.CLASSES.index(name) for name in pair) for pair in PAIRS]

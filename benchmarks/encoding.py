@@ -28,9 +28,10 @@ from benchmarks.report import Line, median, print_report
 from curator.base.arrays import PixelArray
 from curator.classifiers.devices import core_count
 from curator.classifiers.encoders.encoder import Encoder, open_encoder
-from curator.classifiers.encoders.pipeline import PixelLoader, encode_stream
+from curator.classifiers.encoders.pipeline import PixelLoader
+from curator.classifiers.encoders.projection import fit_projection
 from curator.settings.sections import ClassifierSettings, IngestSettings, RuntimeSettings
-from curator.storage.rows import RowFile, RowWriter, contents_of
+from curator.storage.rows import RowFile, RowWriter
 from tests.classifiers.encoders.cases import PHOTOGRAPHS
 
 SIDE = 224
@@ -68,8 +69,11 @@ def main() -> None:
             RuntimeSettings(batch_size=arguments.batch),
             image_size=SIDE,
             cache_folder=Path(name, "networks"),
-        ) as encoder,
+        ) as opened,
     ):
+        # The projection costs the same whatever it was fitted on.
+        noise = np.random.default_rng(0).normal(size=(600, sum(opened.groups)))
+        encoder = opened.projected(fit_projection(noise.astype(np.float32), opened.groups))
         for size in arguments.sizes:
             folder = Path(name, str(size))
             paths = make_pictures(folder, arguments.images, size)
@@ -162,7 +166,7 @@ def forward_alone(encoder: Encoder, count: int) -> None:
 def whole_pipeline(encoder: Encoder, loader: PixelLoader, paths: list[Path], folder: Path) -> None:
     """From files to features on the disk."""
     shape = (encoder.identity.dimension,)
-    file = RowFile(path=folder / "features.f16", dtype="<f2", shape=shape, mend="")
+    file = RowFile(path=folder / "features.i8", dtype="<f2", shape=shape, mend="", scaled=True)
 
     def load(path: Path) -> PixelArray:
         pixels = loader.load_path(str(path).encode())
@@ -170,8 +174,8 @@ def whole_pipeline(encoder: Encoder, loader: PixelLoader, paths: list[Path], fol
         return pixels
 
     with RowWriter(file, 0, np.empty(0, np.int64)) as writer:
-        chunks = encode_stream(encoder.engine, paths, load, workers=encoder.workers)
-        writer.append(contents_of(np.concatenate([chunk.features for chunk in chunks])))
+        chunks = encoder.encode(paths, load)
+        writer.append(file.contents(np.concatenate([chunk.features for chunk in chunks])))
 
 
 def plain_loop(folder: Path, batch_size: int) -> Callable[[], None]:

@@ -12,7 +12,7 @@ import argparse
 
 import numpy as np
 
-from benchmarks.pools import FOLDER, Task, clothes, rehearsal
+from benchmarks.pools import FOLDER, Task, clothes, projected_task, rehearsal
 from curator.rounds.promotion import PoolLabel, RoundAction, decide, labels_after
 from curator.settings.sections import PromotionSettings
 from tests.support import fashion
@@ -40,14 +40,14 @@ def main() -> None:
     options = parser.parse_args()
     if options.images < FEWEST_IMAGES:
         parser.error(f"--images {options.images}: {FEWEST_IMAGES} or more are needed")
-    features, labels = clothes(FOLDER)
+    raw, labels = clothes(FOLDER)
     sample = np.sort(np.random.default_rng(0).permutation(len(labels))[: options.images])
-    features, labels = np.asarray(features[sample]), labels[sample]
+    raw, labels = np.asarray(raw[sample]), labels[sample]
     for name, (positive, negative) in TASKS.items():
         truth = np.isin(labels, [fashion.CLASSES.index(each) for each in positive])
         others = np.isin(labels, [fashion.CLASSES.index(each) for each in negative])
         rows = np.flatnonzero(truth | others) if negative else np.arange(len(labels))
-        task = Task(name=name, features=features[rows], truth=truth[rows])
+        task = projected_task(name, raw, rows, truth)
         outcomes = np.stack([play(task, draw) for draw in range(options.repetitions)])
         for lower, outcome in zip(LOWER, outcomes.transpose(1, 0, 2), strict=True):
             coverage, changed = outcome[:, 0].mean(), outcome[:, 5].mean()

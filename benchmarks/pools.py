@@ -1,8 +1,9 @@
 """Real pools whose labels are known, as features: what benchmarks of learning play on.
 
 Photographs of clothes (Fashion-MNIST, 70,000) are encoded at 64 pixels, photographs of solar
-cells (elpv-dataset, 2,223 that people were sure of) at 224, both by the default encoder, and
-kept as arrays in a folder, so that only the first benchmark encodes.
+cells (elpv-dataset, 2,223 that people were sure of) at 224, both by the default encoder. The
+raw numbers of all its stages are kept as arrays in a folder, so that only the first benchmark
+encodes; the projection is fitted on the pool of each task, as in a workspace.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from curator.base.scaled_rows import pack_scaled, unpack_scaled
 from curator.classifiers.devices import choose_placement
 from curator.classifiers.encoders.encoder import open_encoder
+from curator.classifiers.encoders.projection import fit_projection
 from curator.classifiers.heads.frozen import FrozenHeads
 from curator.classifiers.heads.graph import NeighbourIndex, find_projection
 from curator.classifiers.heads.neighbour_smoothing import Neighbourhood
+from curator.encoding.projections import SAMPLE
 from curator.rounds.neighbour_graph import NEIGHBOURS
 from curator.settings.sections import ClassifierSettings, RuntimeSettings, Settings
 from curator.simulation.replay import KnownPool, SimulationRun
@@ -32,6 +37,8 @@ Float16 = NDArray[np.float16]
 Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 
 FOLDER = Path(".data") / "features"
+GROUPS = (*(size for size in (24, 40, 80, 112, 192, 320) for _ in range(3)), 1_280)
+"""Sizes of the groups of the default encoder's raw numbers."""
 RARE_SHARE = 0.03
 
 _BLOCK = 8_192
@@ -41,6 +48,7 @@ _BLOCK = 8_192
 class Task:
     """A pool with features, (images, d) float16, and its truth, (images,)."""
 
+    keeps_variance: ClassVar[bool] = True
     name: str
     features: Float16
     truth: Flags
@@ -112,11 +120,11 @@ def map_of(task: Task) -> tuple[Float16, Neighbourhood]:
 
 
 def clothes(folder: Path) -> tuple[Float16, NDArray[np.uint8]]:
-    """Features of all photographs of clothes, and their class numbers."""
+    """Raw numbers of all photographs of clothes, and their class numbers."""
     loaded = [fashion.load(part) for part in ("train", "t10k")]
     pictures = np.concatenate([pictures for pictures, _ in loaded])
-    features = _encoded(folder / "fashion-64.npy", pictures, 64)
-    return features, np.concatenate([labels for _, labels in loaded])
+    raw = _encoded(folder / "fashion-64-raw.npy", pictures, 64)
+    return raw, np.concatenate([labels for _, labels in loaded])
 
 
 def _numbers(*names: str) -> list[int]:
@@ -124,33 +132,32 @@ def _numbers(*names: str) -> list[int]:
 
 
 def _footwear(folder: Path, name: str) -> Task:
-    features, labels = clothes(folder)
-    return Task(name=name, features=features, truth=np.isin(labels, _numbers(*fashion.FOOTWEAR)))
+    raw, labels = clothes(folder)
+    everything = np.arange(len(labels))
+    return projected_task(name, raw, everything, np.isin(labels, _numbers(*fashion.FOOTWEAR)))
 
 
 def _upper_body(folder: Path, name: str) -> Task:
-    features, labels = clothes(folder)
+    raw, labels = clothes(folder)
     upper = _numbers("t-shirt", "pullover", "coat", "shirt")
-    return Task(name=name, features=features, truth=np.isin(labels, upper))
+    return projected_task(name, raw, np.arange(len(labels)), np.isin(labels, upper))
 
 
 def _shirts(folder: Path, name: str) -> Task:
-    features, labels = clothes(folder)
-    kept = np.isin(labels, _numbers("t-shirt", "shirt"))
-    return Task(
-        name=name, features=features[kept], truth=labels[kept] == fashion.CLASSES.index("t-shirt")
-    )
+    raw, labels = clothes(folder)
+    kept = np.flatnonzero(np.isin(labels, _numbers("t-shirt", "shirt")))
+    return projected_task(name, raw, kept, labels == fashion.CLASSES.index("t-shirt"))
 
 
 def _rare(folder: Path, name: str) -> Task:
     """Sneakers, of which so few are kept that they are 3% of the pool."""
-    features, labels = clothes(folder)
+    raw, labels = clothes(folder)
     rare = labels == fashion.CLASSES.index("sneaker")
     others = int((~rare).sum())
     kept = np.random.default_rng(0).permutation(np.flatnonzero(rare))
     kept = kept[: round(others * RARE_SHARE / (1 - RARE_SHARE))]
     places = np.sort(np.concatenate([np.flatnonzero(~rare), kept]))
-    return Task(name=name, features=features[places], truth=rare[places])
+    return projected_task(name, raw, places, rare)
 
 
 def solar_cells(folder: Path, name: str) -> Task:
@@ -159,9 +166,22 @@ def solar_cells(folder: Path, name: str) -> Task:
 
     pictures, probability, kinds = load_dataset()
     sure = (probability < 0.1) | (probability > 0.9)
-    features = _encoded(folder / "elpv-224.npy", pictures, 224)
+    raw = _encoded(folder / "elpv-224-raw.npy", pictures, 224)
     positive = np.array(kinds) == "mono" if name == "solar type" else probability < 0.1
-    return Task(name=name, features=features[sure], truth=positive[sure])
+    return projected_task(name, raw, np.flatnonzero(sure), positive)
+
+
+def projected_task(name: str, raw: Float16, places: Ints, truth: Flags) -> Task:
+    """The pool of the images at `places`, projected on its own leading directions."""
+    generator = np.random.default_rng(0)
+    sample = np.sort(generator.permutation(places)[:SAMPLE])
+    projection = fit_projection(raw[sample].astype(np.float32), GROUPS)
+    features = np.empty((len(places), projection.axes), np.float16)
+    for start in range(0, len(places), _BLOCK):
+        part = places[start : start + _BLOCK]
+        projected, _ = projection.apply(raw[part].astype(np.float32))
+        features[start : start + _BLOCK] = unpack_scaled(pack_scaled(projected))
+    return Task(name=name, features=features, truth=truth[places])
 
 
 _TASKS: dict[str, Callable[[Path, str], Task]] = {
@@ -185,8 +205,17 @@ def _encoded(path: Path, pictures: Pictures, side: int) -> Float16:
 
     print(f"encoding {len(pictures):,} pictures at {side} pixels", file=sys.stderr, flush=True)
     with open_encoder(ClassifierSettings(), RuntimeSettings(), image_size=side) as encoder:
-        chunks = [chunk.features for chunk in encoder.encode(range(len(pictures)), load)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    features = np.concatenate(chunks)
-    np.save(path, features)
-    return features
+        assert encoder.groups == GROUPS
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        shape = (len(pictures), sum(GROUPS))
+        raw: np.memmap[Any, np.dtype[np.float16]] = np.lib.format.open_memmap(
+            part, "w+", np.float16, shape
+        )
+        done = 0
+        for chunk in encoder.encode(range(len(pictures)), load):
+            raw[done : done + len(chunk.items)] = chunk.features
+            done += len(chunk.items)
+        raw.flush()
+        part.rename(path)
+    return raw

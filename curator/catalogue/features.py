@@ -20,7 +20,15 @@ from curator.base.arrays import IntArray
 from curator.base.vocabulary import LocationState
 from curator.catalogue.bulk import CHUNK, chunked, column, columns, plain_text, records, within
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.models import FeatureBlock, FeatureRow, FeatureSetRow, ImageState, Location
+from curator.catalogue.models import (
+    FeatureBlock,
+    FeatureProjection,
+    FeatureRow,
+    FeatureSetRow,
+    Image,
+    ImageState,
+    Location,
+)
 from curator.catalogue.pool import IS_USABLE
 from curator.catalogue.sqlite import insert_or_ignore
 from curator.errors import DataError
@@ -48,8 +56,9 @@ def feature_set(
     name: str,
     dimension: int,
     details: Mapping[str, Any] | None = None,
+    projection: bytes | None = None,
 ) -> FeatureSetRecord:
-    """The feature set with this fingerprint, made if there is none yet.
+    """The feature set with this fingerprint, made with its projection if there is none yet.
 
     Raises DataError if it exists with another dimension.
     """
@@ -58,6 +67,10 @@ def feature_set(
         insert = insert_or_ignore(FeatureSetRow)
         connection.execute(insert.values(**row, details=dict(details or {}), made_at=now()))
         (record,) = _feature_sets(connection, FeatureSetRow.c.fingerprint == fingerprint)
+        if projection is not None:
+            values = {"feature_set_id": record.feature_set_id, "content": projection}
+            insert = insert_or_ignore(FeatureProjection)
+            connection.execute(insert.values(**values, images_added=0, captured_added=0.0))
     if record.dimension != dimension:
         raise DataError(
             f"The features `{record.name}` have {record.dimension} columns, not {dimension}.",
@@ -88,6 +101,57 @@ def list_feature_sets(catalogue: Catalogue) -> list[FeatureSetRecord]:
     """All feature sets, oldest first."""
     with catalogue.read() as connection:
         return _feature_sets(connection)
+
+
+def projection_content(catalogue: Catalogue, feature_set_id: int) -> bytes | None:
+    """The projection of a feature set, None if it has none."""
+    query = sa.select(FeatureProjection.c.content)
+    with catalogue.read() as connection:
+        content: bytes | None = connection.execute(
+            query.where(FeatureProjection.c.feature_set_id == feature_set_id)
+        ).scalar()
+    return content
+
+
+def add_captured(catalogue: Catalogue, feature_set_id: int, images: int, captured: float) -> None:
+    """Record what the projection captures of `images` that it was not fitted on: their sum."""
+    table = FeatureProjection.c
+    update = sa.update(FeatureProjection).where(table.feature_set_id == feature_set_id)
+    with catalogue.write() as connection:
+        connection.execute(
+            update.values(
+                images_added=table.images_added + images,
+                captured_added=table.captured_added + captured,
+            )
+        )
+
+
+def captured_of_added(catalogue: Catalogue, feature_set_id: int) -> tuple[int, float]:
+    """How many images `add_captured` has recorded, and the mean of their shares."""
+    query = sa.select(FeatureProjection.c.images_added, FeatureProjection.c.captured_added)
+    with catalogue.read() as connection:
+        row = connection.execute(
+            query.where(FeatureProjection.c.feature_set_id == feature_set_id)
+        ).one_or_none()
+    images, captured = row or (0, 0.0)
+    return images, captured / images if images else 1.0
+
+
+def images_by_content(catalogue: Catalogue, limit: int) -> IntArray:
+    """Ids of usable images with a present file, the first `limit` by SHA-256.
+
+    A random sample that depends on which images there are, and not on the order of adding.
+    """
+    query = (
+        sa.select(ImageState.c.image_id)
+        .join(Image, Image.c.id == ImageState.c.image_id)
+        .where(IS_USABLE, _IS_PRESENT)
+        .order_by(Image.c.sha256)
+        .limit(limit)
+    )
+    with catalogue.read() as connection:
+        (ids,) = columns(connection, query, np.int64)
+    return ids
 
 
 def record_rows(

@@ -452,6 +452,24 @@ FeatureBlock = Table(
 )
 
 
+class FeatureProjectionColumns(TypedColumns):
+    """The projection of a feature set, and how much of the images that came after its fit it
+    captures: their number, and the sum of their shares."""
+
+    feature_set_id: Named[int] = Column(Key, ForeignKey("feature_set.id"), primary_key=True)
+    content: Named[bytes] = Column(LargeBinary)
+    images_added: Named[int] = Column(Key)
+    captured_added: Named[float]
+
+
+FeatureProjection = Table(
+    "feature_projection",
+    METADATA,
+    FeatureProjectionColumns,
+    CheckConstraint("images_added >= 0", name="added_not_negative"),
+)
+
+
 class RoundColumns(TypedColumns):
     """One round: immutable, with its parent, settings, model and outcome."""
 

@@ -130,6 +130,23 @@ def _apple_flags() -> frozenset[str]:
     return frozenset({"bf16"} if has_bfloat16 else set())
 
 
+def instruction_set(device: str) -> str:
+    """What the last bits of a network's output depend on beyond engine and arithmetic.
+
+    Engines choose their kernels by the widest vectors of the processor, or by the generation of
+    the GPU. `device` is torch's name.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        major, minor = torch.cuda.get_device_capability(device)
+        return f"sm_{major}{minor}"
+    machine = platform.machine().lower()
+    widest = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")
+    found = next((flag for flag in widest if flag in cpu_flags()), "")
+    return f"{machine} {found}".strip()
+
+
 def cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself (AVX-512, AMX, or Arm)."""
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})

@@ -18,6 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from curator.classifiers.encoders.encoder import EncoderIdentity
+from curator.classifiers.encoders.projection import Projection
 from curator.classifiers.encoders.weights import find_weights
 from curator.classifiers.heads.model import FrozenClassifier
 from curator.classifiers.quiet import quiet_libraries
@@ -61,12 +63,35 @@ class Calibrated(nn.Module):
         return torch.sigmoid(damped), torch.sigmoid(mean)
 
 
+class Projected(nn.Module):
+    """Raw numbers (N, raw) to features (N, axes), with the steps in which they are stored."""
+
+    def __init__(self, projection: Projection) -> None:
+        super().__init__()
+        self.mean: torch.Tensor
+        self.weight: torch.Tensor
+        self.directions: torch.Tensor
+        self.register_buffer("mean", torch.from_numpy(projection.mean))
+        self.register_buffer("weight", torch.from_numpy(projection.weight))
+        directions = torch.from_numpy(projection.directions).float() * projection.factor
+        self.register_buffer("directions", directions)
+
+    def forward(self, raw: torch.Tensor) -> torch.Tensor:
+        """The features."""
+        values = ((raw - self.mean) * self.weight) @ self.directions
+        scale = values.abs().amax(dim=1, keepdim=True) / 127
+        return torch.round(values / scale) * scale
+
+
 class PortableHeads(nn.Module):
     """An encoder and its heads, for pixels (N, S, S, 3), uint8, RGB."""
 
-    def __init__(self, encoder: nn.Module, classifier: FrozenClassifier) -> None:
+    def __init__(
+        self, encoder: nn.Module, classifier: FrozenClassifier, projection: Projection | None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.projected = Projected(projection) if projection else None
         self.calibrated = Calibrated(classifier.alone)
         heads = classifier.on_raw_features()
         self.weights: torch.Tensor
@@ -76,7 +101,9 @@ class PortableHeads(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """P(positive) of each image, (N,), calibrated and raw."""
-        features = self.encoder(pixels).half().float()  # features are kept in 16 bits
+        features = self.encoder(pixels)
+        # A final layer is kept in 16 bits, a projection in 8.
+        features = self.projected(features) if self.projected else features.half().float()
         calibrated: tuple[torch.Tensor, torch.Tensor]
         calibrated = self.calibrated(features @ self.weights + self.bias)
         return calibrated
@@ -110,19 +137,25 @@ def file_kind(path: Path) -> FileKind:
 
 
 def portable_heads(
-    classifier: FrozenClassifier, *, model: str, weights: str, weights_digest: str, image_size: int
+    classifier: FrozenClassifier,
+    identity: EncoderIdentity,
+    *,
+    weights: str,
+    projection: Projection | None,
 ) -> nn.Module:
     """The frozen kind, with its encoder in float32.
 
     Raises LearnError if the encoder's weights are not those that the heads were trained on.
     """
-    built = build_encoder(model, find_weights(model, weights), image_size)
-    if built.weights_digest != weights_digest:
+    model = identity.model
+    source = find_weights(model, weights)
+    built = build_encoder(model, source, identity.image_size, identity.layers)
+    if built.weights_digest != identity.weights_digest:
         raise LearnError(
             f"The weights of `{model}` are not those that the current model was trained with.",
             "Run `curator round` again, or set classifier.weights to the former file.",
         )
-    return PortableHeads(built.module, classifier).eval().requires_grad_(False)
+    return PortableHeads(built.module, classifier, projection).eval().requires_grad_(False)
 
 
 def portable_networks(classifier: FinetunedClassifier, code_folder: Path) -> nn.Module:

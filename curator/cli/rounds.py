@@ -45,12 +45,17 @@ def encode(
     dry_run: Annotated[
         bool, flag("--dry-run", help="Measure the speed on a few images, and keep nothing.")
     ] = False,
+    refit: Annotated[
+        bool,
+        flag("--refit", help="Fit the features to the pool as it is now; encodes all images."),
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Compute the features of images that have none yet; `round` does it by itself.
 
     An estimate of time and disk comes first. Interrupted, run it again: it goes on where
-    it was. With --from, features that you computed elsewhere are imported instead.
+    it was. `round` says when --refit would pay. With --from, features that you computed
+    elsewhere are imported instead.
 
     Example: curator encode --dry-run
 
@@ -59,20 +64,22 @@ def encode(
     if array is None:
         if index is not None or name is not None:
             raise UsageError("--index and --name say nothing without --from.", "Add --from FILE.")
-        _encode(invocation(context), dry_run=dry_run, json=json)
+        _encode(invocation(context), dry_run=dry_run, refit=refit, json=json)
     elif index is None or name is None:
         raise UsageError("--from needs --index and --name.", "Add the one that is missing.")
-    elif dry_run:
-        raise UsageError("An import has no --dry-run.", "It happens as a whole or not at all.")
+    elif dry_run or refit:
+        raise UsageError(
+            "An import has no --dry-run and no --refit.", "It happens as a whole or not at all."
+        )
     else:
         _import(invocation(context), array, index, name, json=json)
 
 
-def _encode(call: Invocation, *, dry_run: bool, json: bool) -> None:
+def _encode(call: Invocation, *, dry_run: bool, refit: bool, json: bool) -> None:
     from curator.encoding.encode import encode as workflow
 
     with call.workspace() as workspace:
-        report = workflow(workspace, dry_run=dry_run, progress=call.progress())
+        report = workflow(workspace, dry_run=dry_run, refit=refit, progress=call.progress())
     if json:
         emit_json(report)
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from curator.base.values import ImageFile
 from curator.base.vocabulary import LocationState, Quarantine
@@ -16,6 +17,8 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.images import image_details
 from curator.catalogue.pool import pool_size
 from curator.catalogue.sources import list_sources
+from curator.classifiers.encoders.encoder import Encoder
+from curator.classifiers.encoders.pipeline import EncodedChunk, PixelLoader, encode_chunk
 from curator.errors import DataError
 from curator.imaging.problems import Unreadable
 
@@ -47,6 +50,29 @@ def alternate_files(catalogue: Catalogue, files: Sequence[ImageFile]) -> dict[in
         ]
         for file in files
     }
+
+
+def with_alternate_files(
+    catalogue: Catalogue, encoder: Encoder, loader: PixelLoader, chunk: EncodedChunk[ImageFile]
+) -> EncodedChunk[ImageFile]:
+    """The chunk with the features of those images that another of their files could give."""
+    if not chunk.problems:
+        return chunk
+    features, captured = chunk.features.copy(), chunk.captured.copy()
+    problems = dict(chunk.problems)
+    alternates = alternate_files(catalogue, [chunk.items[position] for position in problems])
+    for position in chunk.problems:
+        for file in alternates[chunk.items[position].image_id]:
+            pixels = loader.load_file(file)
+            if not isinstance(pixels, Unreadable):
+                encoded = encode_chunk(
+                    encoder.engine, [pixels], lambda square: square, encoder.finish
+                )
+                features[position] = encoded.features[0]
+                captured[position] = encoded.captured[0]
+                del problems[position]
+                break
+    return replace(chunk, features=features, captured=captured, problems=problems)
 
 
 def check_sources(catalogue: Catalogue, unreadable: Iterable[tuple[bytes, Unreadable]]) -> None:

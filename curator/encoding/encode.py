@@ -12,12 +12,13 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
 from curator.base.progress import SILENT, Progress
+from curator.base.scaled_rows import scaled_dtype
 from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
 from curator.catalogue import features as catalogued
@@ -28,8 +29,9 @@ from curator.catalogue.images import image_chunks
 from curator.catalogue.leases import lease
 from curator.catalogue.pool import pool_size
 from curator.classifiers.encoders.encoder import Encoder
-from curator.classifiers.encoders.pipeline import EncodedChunk, PixelLoader, encode_chunk
-from curator.encoding.alternate_files import alternate_files, check_pool, check_sources
+from curator.classifiers.encoders.pipeline import EncodedChunk
+from curator.classifiers.encoders.projection import AXES
+from curator.encoding.alternate_files import check_pool, check_sources, with_alternate_files
 from curator.encoding.encoder_choice import (
     IMPORTED,
     encoder_settings,
@@ -38,6 +40,7 @@ from curator.encoding.encoder_choice import (
     open_workspace_encoder,
     pixel_loader,
 )
+from curator.encoding.projections import fit_on_pool, record_captured, refit_advice
 from curator.encoding.stored_rows import (
     StoredRows,
     files_of,
@@ -47,9 +50,8 @@ from curator.encoding.stored_rows import (
     open_writer,
     row_file,
 )
-from curator.errors import DataError, StorageError
-from curator.imaging.problems import Unreadable
-from curator.storage.rows import RowWriter, contents_of
+from curator.errors import DataError, StorageError, UsageError
+from curator.storage.rows import RowFile, RowWriter
 from curator.workspace import Workspace
 
 FLUSH_ROWS = 1_024
@@ -109,15 +111,22 @@ class EncodeReport:
 
 
 def encode(
-    workspace: Workspace, *, progress: Progress = SILENT, dry_run: bool = False
+    workspace: Workspace,
+    *,
+    progress: Progress = SILENT,
+    dry_run: bool = False,
+    refit: bool = False,
 ) -> EncodeReport:
     """Compute the features of all images that have none.
 
+    With `refit` a new projection is fitted to the pool as it is now, and all images are encoded
+    with it as another set, if it differs; the former set stays for the rounds that used it.
     A dry run measures the speed on a few images and stores nothing. Raises DataError
     without images or when a source's folder is missing, LearnError if the encoder cannot
     be opened, StorageError if the disk is full, BusyError if another process encodes.
     """
-    report = _encode(workspace, progress, dry_run=dry_run)[0]
+    report = _encode(workspace, progress, dry_run=dry_run, refit=refit)[0]
+    _advise(workspace, report.fingerprint, progress)
     for record in [] if dry_run else catalogued.list_feature_sets(workspace.catalogue):
         # Damaged rows of other encoders are forgotten, too, so that `verify` holds afterwards.
         is_other = record.feature_set_id != report.feature_set_id
@@ -132,21 +141,33 @@ def ready_features(workspace: Workspace, progress: Progress = SILENT) -> StoredR
     Raises what `encode` raises.
     """
     report, stored = _encode(workspace, progress, dry_run=False)
+    record = _advise(workspace, report.fingerprint, progress)
     if stored is not None:
         return stored
-    record = catalogued.find_feature_set(workspace.catalogue, report.fingerprint)
     assert record is not None
     return open_rows(workspace, record)
 
 
+def _advise(workspace: Workspace, fingerprint: str, progress: Progress) -> FeatureSetRecord | None:
+    """The set, None before there is one; says if other features would serve better."""
+    record = catalogued.find_feature_set(workspace.catalogue, fingerprint)
+    advice = "" if record is None else refit_advice(workspace, record)
+    if advice:
+        progress.note(advice)
+    return record
+
+
 def _encode(
-    workspace: Workspace, progress: Progress, *, dry_run: bool
+    workspace: Workspace, progress: Progress, *, dry_run: bool, refit: bool = False
 ) -> tuple[EncodeReport, StoredRows | None]:
     """The report, and the features where none had to be computed."""
     started = time.perf_counter()
     catalogue, model = workspace.catalogue, encoder_settings(workspace).model
     check_pool(catalogue)
     record = find_encoded(workspace)
+    if refit:
+        _check_refit(workspace)
+        record = None
     if record is None and model.startswith(IMPORTED):
         raise DataError(
             f"classifier.model is `{model}`, but no features of that name were imported.",
@@ -161,11 +182,26 @@ def _encode(
         if imported or not missing:
             return _report(catalogue, record, started, dry_run=dry_run), stored
     progress.note(f"Opening the encoder {workspace.settings.classifier.model}.")
-    with open_workspace_encoder(workspace) as encoder:
+    with open_workspace_encoder(workspace, record, refit=refit) as encoder:
         if dry_run:
-            return _dry_run(workspace, encoder, started), None
+            return _dry_run(workspace, encoder, record, started), None
         with lease(catalogue, "encode"):
-            return _encode_missing(workspace, encoder, started, progress), None
+            return _encode_missing(workspace, encoder, record, started, progress), None
+
+
+def _check_refit(workspace: Workspace) -> None:
+    classifier = encoder_settings(workspace)
+    if classifier.model.startswith(IMPORTED):
+        raise UsageError(
+            f"--refit fits a projection, and `{classifier.model}` has none: these features were"
+            " imported.",
+            "Set classifier.model to a model of timm first.",
+        )
+    if classifier.layers == "final":
+        raise UsageError(
+            "--refit fits a projection, and classifier.layers is `final`, which has none.",
+            "Set it first: `curator config classifier.layers=stages`.",
+        )
 
 
 def _checked(workspace: Workspace, record: FeatureSetRecord, progress: Progress) -> StoredRows:
@@ -186,16 +222,27 @@ def _checked(workspace: Workspace, record: FeatureSetRecord, progress: Progress)
 
 
 def _encode_missing(
-    workspace: Workspace, encoder: Encoder, started: float, progress: Progress
+    workspace: Workspace,
+    encoder: Encoder,
+    record: FeatureSetRecord | None,
+    started: float,
+    progress: Progress,
 ) -> EncodeReport:
-    catalogue, identity = workspace.catalogue, encoder.identity
-    record = catalogued.feature_set(
-        catalogue,
-        fingerprint=identity.fingerprint(),
-        name=identity.model,
-        dimension=identity.dimension,
-        details=feature_set_details(workspace, identity),
-    )
+    catalogue = workspace.catalogue
+    sample: list[EncodedChunk[ImageFile]] = []
+    if encoder.needs_projection:
+        projection, sample = fit_on_pool(workspace, encoder, progress)
+        encoder = encoder.projected(projection)
+    identity = encoder.identity
+    if record is None:
+        record = catalogued.feature_set(
+            catalogue,
+            fingerprint=identity.fingerprint(),
+            name=identity.model,
+            dimension=identity.dimension,
+            details=feature_set_details(workspace, identity),
+            projection=encoder.projection.to_bytes() if encoder.projection else None,
+        )
     forget_damaged(workspace, open_rows(workspace, record), progress)
     set_id, file = record.feature_set_id, row_file(workspace, record)
     missing = catalogued.count_without_features(catalogue, set_id)
@@ -209,10 +256,15 @@ def _encode_missing(
         )
     loader = pixel_loader(workspace.settings, identity.image_size)
     with open_writer(workspace, record) as writer, progress.stage("encode", missing) as stage:
-        recorder = _Recorder(catalogue, set_id, writer)
+        recorder = _Recorder(catalogue, set_id, writer, file)
         begun, done = time.perf_counter(), 0
-        chunks = encoder.encode(_missing_files(catalogue, set_id), loader.load_file)
         try:
+            # They are encoded already; a fit that gave a projection of before had them recorded.
+            for chunk in sample if catalogued.end_row(catalogue, set_id) == 0 else []:
+                recorder.add(chunk)
+                stage.advance(len(chunk.items))
+            recorder.flush()
+            chunks = encoder.encode(_missing_files(catalogue, set_id), loader.load_file)
             for number, chunk in enumerate(chunks, start=1):
                 done += len(chunk.items)
                 if number == encoder.workers:
@@ -220,7 +272,10 @@ def _encode_missing(
                     estimate = estimate.at(done / (time.perf_counter() - begun))
                     if estimate.images > 4 * done:
                         progress.note(str(estimate))
-                recorder.add(_with_alternate_files(catalogue, encoder, loader, chunk))
+                chunk = with_alternate_files(catalogue, encoder, loader, chunk)
+                recorder.add(chunk)
+                if encoder.projection is not None:
+                    record_captured(workspace, record, [chunk])
                 stage.advance(len(chunk.items))
         except (KeyboardInterrupt, DataError):
             recorder.flush()
@@ -242,32 +297,14 @@ def _missing_files(catalogue: Catalogue, set_id: int) -> Iterator[ImageFile]:
         yield from files_of(catalogue, ids.tolist())
 
 
-def _with_alternate_files(
-    catalogue: Catalogue, encoder: Encoder, loader: PixelLoader, chunk: EncodedChunk[ImageFile]
-) -> EncodedChunk[ImageFile]:
-    """The chunk with the features of those images that another of their files could give."""
-    if not chunk.problems:
-        return chunk
-    features, problems = chunk.features.copy(), dict(chunk.problems)
-    alternates = alternate_files(catalogue, [chunk.items[position] for position in problems])
-    for position in chunk.problems:
-        for file in alternates[chunk.items[position].image_id]:
-            pixels = loader.load_file(file)
-            if not isinstance(pixels, Unreadable):
-                encoded = encode_chunk(encoder.engine, [pixels], lambda square: square)
-                features[position] = encoded.features[0]
-                del problems[position]
-                break
-    return replace(chunk, features=features, problems=problems)
-
-
 class _Recorder:
     """Collects chunks and writes them to disk and then to the catalogue, in order."""
 
-    def __init__(self, catalogue: Catalogue, set_id: int, writer: RowWriter) -> None:
+    def __init__(self, catalogue: Catalogue, set_id: int, writer: RowWriter, file: RowFile) -> None:
         self.encoded = 0
         self.quarantined: Counter[Quarantine] = Counter()
-        self._catalogue, self._set_id, self._writer = catalogue, set_id, writer
+        self._catalogue, self._set_id = catalogue, set_id
+        self._writer, self._file = writer, file
         self._waiting: list[EncodedChunk[ImageFile]] = []
         self._last_flush = time.monotonic()
 
@@ -288,7 +325,7 @@ class _Recorder:
         if ids:
             features = np.concatenate([chunk.features[chunk.readable()] for chunk in waiting])
             # The rows are synced before they are recorded: whatever the catalogue names exists.
-            rows, digests = self._writer.append(contents_of(features))
+            rows, digests = self._writer.append(self._file.contents(features))
             image_ids = np.array(ids, np.int64)
             catalogued.record_rows(self._catalogue, self._set_id, image_ids, rows, digests)
             self.encoded += len(ids)
@@ -301,13 +338,19 @@ class _Recorder:
         self.quarantined.update(reason for reason, _ in problems.values())
 
 
-def _dry_run(workspace: Workspace, encoder: Encoder, started: float) -> EncodeReport:
+def _dry_run(
+    workspace: Workspace, encoder: Encoder, record: FeatureSetRecord | None, started: float
+) -> EncodeReport:
     """Measure the speed on as many images as the workers take at once."""
     identity, catalogue = encoder.identity, workspace.catalogue
-    record = catalogued.find_feature_set(catalogue, identity.fingerprint())
     set_id = None if record is None else record.feature_set_id
     missing = catalogued.count_without_features(catalogue, set_id)
-    estimate = EncodeEstimate(images=missing, bytes=2 * missing * identity.dimension)
+    dimension = identity.dimension
+    if encoder.needs_projection:
+        dimension = max(1, min(AXES, dimension, pool_size(catalogue) - 1))
+    is_scaled = identity.layers == "stages"
+    row_bytes = scaled_dtype(dimension).itemsize if is_scaled else 2 * dimension
+    estimate = EncodeEstimate(images=missing, bytes=missing * row_bytes)
     files = (
         (file for ids in image_chunks(catalogue) for file in files_of(catalogue, ids.tolist()))
         if set_id is None
@@ -327,7 +370,7 @@ def _dry_run(workspace: Workspace, encoder: Encoder, started: float) -> EncodeRe
         fingerprint=identity.fingerprint(),
         model=identity.model,
         image_size=identity.image_size,
-        dimension=identity.dimension,
+        dimension=dimension,
         known=pool_size(catalogue) - missing,
         encoded=0,
         quarantined={},

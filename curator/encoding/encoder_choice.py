@@ -17,7 +17,7 @@ from typing import Any
 from curator.catalogue import features as catalogued
 from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.images import small_side_quantile
-from curator.classifiers.devices import choose_placement
+from curator.classifiers.devices import choose_placement, instruction_set
 from curator.classifiers.encoders.encoder import (
     CODE_VERSION,
     Encoder,
@@ -26,7 +26,9 @@ from curator.classifiers.encoders.encoder import (
     open_encoder,
 )
 from curator.classifiers.encoders.pipeline import PixelLoader
+from curator.classifiers.encoders.projection import Projection
 from curator.classifiers.encoders.weights import POOL_SHARE, automatic_size, find_weights
+from curator.errors import StorageError
 from curator.settings.sections import ClassifierSettings, Settings
 from curator.workspace import Workspace
 
@@ -74,17 +76,49 @@ def find_encoded(workspace: Workspace) -> FeatureSetRecord | None:
     placement = choose_placement(
         device=runtime.device, backend=runtime.backend, precision=runtime.precision
     )
+    ran_on = {
+        "device": placement.kind,
+        "backend": placement.backend,
+        "precision": placement.precision,
+        "instructions": instruction_set(placement.device),
+    }
+    earlier = None
     for record in reversed(records):
         identity = record.details.get("identity", {})
         computed = record.details.get("request", {}) | {"image_size": identity.get("image_size")}
-        ran_on = tuple(identity.get(name) for name in ("device", "backend", "precision"))
-        if computed == request and ran_on == (
-            placement.kind,
-            placement.backend,
-            placement.precision,
-        ):
+        # Features from before instruction sets were recorded do not name theirs.
+        if any(identity.get(name, ran_on["instructions"]) != ran_on[name] for name in ran_on):
+            continue
+        is_earlier = "layers" not in computed
+        if computed | {"layers": computed.get("layers", "final")} == request:
             return record
-    return None
+        if is_earlier and earlier is None and computed | {"layers": request["layers"]} == request:
+            earlier = record
+    # A workspace of an earlier version keeps its features until its user asks for others.
+    return earlier
+
+
+def is_projected(record: FeatureSetRecord) -> bool:
+    """Whether a set of features is a projection of numbers from all stages of a network."""
+    identity: dict[str, Any] = record.details.get("identity", {})
+    return identity.get("layers") == "stages"
+
+
+def read_projection(workspace: Workspace, record: FeatureSetRecord) -> Projection | None:
+    """The projection of a set of features, None for a last layer.
+
+    Raises StorageError if the catalogue does not have it.
+    """
+    if not is_projected(record):
+        return None
+    content = catalogued.projection_content(workspace.catalogue, record.feature_set_id)
+    try:
+        return Projection.from_bytes(content or b"")
+    except (ValueError, EOFError) as error:
+        raise StorageError(
+            f"The catalogue lacks the projection of the features of `{record.name}`.",
+            "Compute other features with `curator encode --refit`.",
+        ) from error
 
 
 def feature_set_details(workspace: Workspace, identity: EncoderIdentity) -> dict[str, Any]:
@@ -97,12 +131,21 @@ def feature_set_details(workspace: Workspace, identity: EncoderIdentity) -> dict
     }
 
 
-def open_workspace_encoder(workspace: Workspace, *, image_size: int | None = None) -> Encoder:
-    """The encoder that the settings name, with `image_size` or the size that they mean.
+def open_workspace_encoder(
+    workspace: Workspace, record: FeatureSetRecord | None = None, *, refit: bool = False
+) -> Encoder:
+    """The encoder that the settings name, as for the features of `record`.
 
-    Raises LearnError if weights, device or engine are missing.
+    Without a record it is as for the current features; if there are none, or with `refit`, its
+    projection is yet to be fitted. Raises LearnError if weights, device or engine are missing.
     """
     settings, classifier = workspace.settings, encoder_settings(workspace)
+    record = record or (None if refit else find_encoded(workspace))
+    image_size, projection = None, None
+    if record is not None:
+        identity = EncoderIdentity.from_facts(record.details["identity"])
+        image_size, projection = identity.image_size, read_projection(workspace, record)
+        classifier = classifier.model_copy(update={"layers": identity.layers})
     if image_size is None:
         records = catalogued.list_feature_sets(workspace.catalogue)
         image_size = _settled_size(classifier, records)
@@ -115,6 +158,7 @@ def open_workspace_encoder(workspace: Workspace, *, image_size: int | None = Non
         image_size=image_size,
         background=settings.ingest.background,
         cache_folder=workspace.folder("models") / "encoders",
+        projection=projection,
     )
 
 
@@ -145,4 +189,5 @@ def _request(classifier: ClassifierSettings, background: str) -> dict[str, Any]:
         "fit": classifier.fit,
         "background": background,
         "code": CODE_VERSION,
+        "layers": classifier.layers,
     }

@@ -11,7 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from curator.base.arrays import Float16Array, PixelArray
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.base.arrays import PixelArray
 from curator.base.progress import SILENT, Progress
 from curator.catalogue.features import FeatureSetRecord
 from curator.classifiers.encoders.encoder import EncoderIdentity
@@ -26,7 +29,7 @@ class EncodedPath:
     """A file with its features (dimension,) or pixels (side, side, channels), or its problem."""
 
     path: Path
-    features: Float16Array | PixelArray | None
+    features: NDArray[np.floating] | PixelArray | None
     problem: Unreadable | None
 
 
@@ -50,7 +53,7 @@ def encode_paths(
             "Set classifier.model to a model of timm and run `curator round`.",
         )
     identity = EncoderIdentity.from_facts(facts)
-    with open_workspace_encoder(workspace, image_size=identity.image_size) as encoder:
+    with open_workspace_encoder(workspace, feature_set) as encoder:
         if not encoder.identity.computes_like(identity):
             raise DataError(
                 f"The current model was trained on features of another encoder, "

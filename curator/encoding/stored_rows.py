@@ -25,7 +25,7 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.images import image_files
 from curator.classifiers.encoders.encoder import EncoderIdentity
-from curator.encoding.encoder_choice import IMPORTED, find_encoded
+from curator.encoding.encoder_choice import IMPORTED, find_encoded, is_projected
 from curator.storage.pack import PackSpec
 from curator.storage.rows import RowFile, RowReader, RowWriter
 from curator.workspace import Workspace
@@ -78,7 +78,7 @@ class StoredRows:
 
     def gather(self, rows: IntArray) -> NDArray[Any]:
         """A copy of these rows in this order: features (len(rows), dimension) float16, or
-        pixels (len(rows), side, side, channels) uint8.
+        float32 if they are projected, or pixels (len(rows), side, side, channels) uint8.
 
         Raises DamagedRowsError if a row is not what was written.
         """
@@ -105,7 +105,7 @@ def current_features(workspace: Workspace) -> StoredRows | None:
 def open_rows(workspace: Workspace, record: FeatureSetRecord) -> StoredRows:
     """Map the rows of a set, with the digests that they are compared with."""
     digests = catalogued.row_digests(workspace.catalogue, record.feature_set_id)
-    keeps_variance = "projection" in record.details
+    keeps_variance = is_projected(record)
     if record.name.startswith(IMPORTED):
         keeps_variance = workspace.settings.classifier.imported_scale == "common"
     return StoredRows(record, RowReader(row_file(workspace, record), digests), keeps_variance)
@@ -115,12 +115,17 @@ def row_file(workspace: Workspace, record: FeatureSetRecord) -> RowFile:
     """The file of a set's rows."""
     if is_pack(record):
         return spec_of(record).row_file(workspace.folder("pixels"))
-    name = f"{record.fingerprint[:32]}-{record.dimension}.f16"
+    scaled = is_projected(record)
+    name = f"{record.fingerprint[:32]}-{record.dimension}.{'i8' if scaled else 'f16'}"
     mend = "`curator encode` computes them again."
     if record.name.startswith(IMPORTED):
         mend = f"Import `{record.name}` again: `curator encode --from`."
     return RowFile(
-        path=workspace.folder("features") / name, dtype="<f2", shape=(record.dimension,), mend=mend
+        path=workspace.folder("features") / name,
+        dtype="<f2",
+        shape=(record.dimension,),
+        mend=mend,
+        scaled=scaled,
     )
 
 

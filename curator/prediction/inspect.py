@@ -24,7 +24,7 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.images import find_named_image, image_files
 from curator.charts.contact_sheet import SheetSection, Tile, contact_sheet
 from curator.charts.feature_maps import map_grid, overlay
-from curator.encoding.encoder_choice import encoder_settings
+from curator.encoding.encoder_choice import encoder_settings, read_projection
 from curator.encoding.stored_rows import is_pack, spec_of
 from curator.errors import DataError, LearnError
 from curator.imaging.opening import open_within, read_file
@@ -218,7 +218,8 @@ def inspect_image(
     folder.mkdir(exist_ok=True)
     maps = []
     for number, output in enumerate(feature_maps(network, pixels), 1):
-        maps.append(folder / f"maps-{number:02d}-{output.name.replace('.', '-')}.png")
+        name = output.name.removeprefix("stages.network.").replace(".", "-")
+        maps.append(folder / f"maps-{number:02d}-{name}.png")
         _write_png(maps[-1], map_grid(output.maps))
     activation, problem_text = None, ""
     try:
@@ -277,7 +278,7 @@ def _network_for(
     network = build_network(request, resolve_input(request), seed=0)
     heads = load_classifier(model.path, model.digest).on_raw_features()
     spec = PackSpec(side=network.pixels.side, channels=3, fit=workspace.settings.classifier.fit)
-    return with_heads(network, heads), spec
+    return with_heads(network, heads, read_projection(workspace, model.feature_set)), spec
 
 
 def _write_png(path: Path, picture: Image.Image) -> None:

@@ -19,6 +19,7 @@ from curator.base.version import __version__
 from curator.catalogue.rounds import head
 from curator.classifiers.encoders.encoder import EncoderIdentity
 from curator.classifiers.heads.model import load_classifier
+from curator.encoding.encoder_choice import read_projection
 from curator.encoding.stored_rows import is_pack
 from curator.errors import DataError
 from curator.prediction.predict import CurrentModel, current_model
@@ -91,10 +92,9 @@ def _module(
     weights = workspace.settings.classifier.weights
     module = portable_heads(
         load_classifier(model.path, model.digest),
-        model=identity.model,
+        identity,
         weights=str(workspace.root / Path(weights).expanduser()) if weights else "",
-        weights_digest=identity.weights_digest,
-        image_size=identity.image_size,
+        projection=read_projection(workspace, model.feature_set),
     )
     encoder_choices = {"fit": identity.fit, "background": identity.background}
     shape = (identity.image_size, identity.image_size, 3)

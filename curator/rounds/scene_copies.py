@@ -51,7 +51,12 @@ def copies_warnings(
             if rest.all() or not rest.any():
                 return ()
         margins = cross_fitted_margins(
-            x, positive, folds, balanced=balanced, regularization=_REGULARIZATION
+            x,
+            positive,
+            folds,
+            balanced=balanced,
+            regularization=_REGULARIZATION,
+            keeps_variance=getattr(features, "keeps_variance", False),
         )
         estimates.append(error_estimate((margins > 0) != positive))
     usual, clustered = estimates

@@ -152,7 +152,11 @@ def shortcut_warnings(
         labelled_rows = human.feature_rows[labelled][:_COMPARED]
         if len(labelled_rows) < _FEWEST or len(pool_rows) < _FEWEST:
             continue
-        area = separability(features.gather(labelled_rows), features.gather(pool_rows))
+        area = separability(
+            features.gather(labelled_rows),
+            features.gather(pool_rows),
+            keeps_variance=getattr(features, "keeps_variance", False),
+        )
         if area >= TOLD_APART:
             warnings.append(_shortcut(suspected, area, source_names, classes))
     return tuple(warnings)
@@ -175,15 +179,23 @@ def _raw_of(records: NDArray[Any], image_ids: IntArray) -> FloatArray:
     return np.where(positions >= 0, records["raw"][positions], np.nan)
 
 
-def separability(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+def separability(
+    first: NDArray[np.floating], second: NDArray[np.floating], *, keeps_variance: bool = False
+) -> float:
     """The cross-fitted area under the curve of a head that tells two sets of features apart.
 
+    `keeps_variance` as in `StoredRows`.
     Raises LearnError if all features are the same.
     """
     x = np.concatenate([first, second])
     is_first, parts = np.arange(len(x)) < len(first), np.arange(len(x)) % _PARTS
     margins = cross_fitted_margins(
-        x, is_first, parts, balanced=True, regularization=_REGULARIZATION
+        x,
+        is_first,
+        parts,
+        balanced=True,
+        regularization=_REGULARIZATION,
+        keeps_variance=keeps_variance,
     )
     return area_under_curve(margins, is_first)
 
@@ -195,6 +207,7 @@ def cross_fitted_margins(
     *,
     balanced: bool,
     regularization: float,
+    keeps_variance: bool = False,
 ) -> FloatArray:
     """The margin of each row, (rows,), by a head that was trained on all other folds.
 
@@ -202,7 +215,9 @@ def cross_fitted_margins(
     """
     x = features.astype(np.float32)
     wide = x.astype(np.float64)
-    values = standardize(len(x), wide.sum(axis=0), np.square(wide).sum(axis=0)).apply(x)
+    values = standardize(
+        len(x), wide.sum(axis=0), np.square(wide).sum(axis=0), keeps_variance=keeps_variance
+    ).apply(x)
     weights = human_weights(positive, folds, int(folds.max()) + 1, balanced=balanced)
     heads = fit_heads(values, positive, weights, regularization=regularization)
     return heads.margins(values)[np.arange(len(x)), folds].astype(np.float64)

@@ -140,6 +140,9 @@ class ClassifierSettings(_Section):
     """Side of the encoder's input in pixels; `auto` is its native size, less for small images."""
     fit: Literal["squash", "crop", "pad"] = "squash"
     """How an image that is not square becomes square."""
+    layers: Literal["stages", "final"] = "stages"
+    """Of the encoder: `stages` takes numbers from all stages and keeps their 512 leading
+    directions in this pool; `final` takes the last layer as it is."""
     imported_scale: Literal["each", "common"] = "each"
     """Of imported features: `each` number is scaled to unit variance, or all by one `common`
     factor, which suits principal components and embeddings."""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from curator.base.arrays import IntArray
 from curator.base.files import NO_FOLLOW, cannot_write, opened, sync_folder, write_all
+from curator.base.scaled_rows import pack_scaled, scaled_dtype, unpack_scaled
 from curator.errors import StorageError
 
 Content = bytes | memoryview
@@ -51,7 +52,8 @@ class RowFile:
 
     Rows are arrays of `shape`, of numbers of `dtype`, and lie one behind the other. With
     `decode` a row is what it gives for a row's bytes, and the places of the rows, which then
-    have no common length, stand in a file beside. `mend` is the advice for damage.
+    have no common length, stand in a file beside. With `scaled`, rows are packed as in
+    `base/scaled_rows.py`. `mend` is the advice for damage.
     """
 
     path: Path
@@ -59,11 +61,18 @@ class RowFile:
     shape: tuple[int, ...]
     mend: str
     decode: Callable[[Content], NDArray[Any]] | None = None
+    scaled: bool = False
 
     @cached_property
     def row_bytes(self) -> int:
         """Bytes of one row, decoded."""
+        if self.scaled:
+            return scaled_dtype(*self.shape).itemsize
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+    def contents(self, rows: NDArray[Any]) -> list[Content]:
+        """The bytes of each of these rows, for a `RowWriter`."""
+        return contents_of(pack_scaled(rows) if self.scaled else rows.astype(self.dtype))
 
     @property
     def places_path(self) -> Path:
@@ -93,8 +102,12 @@ class RowReader:
         self._bytes: memoryview[int] = self._data.data
         if file.decode is None:
             whole = len(self._data) // file.row_bytes
-            fixed = self._data[: whole * file.row_bytes].view(file.dtype)
-            self._rows: NDArray[Any] = fixed.reshape(whole, *file.shape)
+            fixed = self._data[: whole * file.row_bytes]
+            self._rows: NDArray[Any] = (
+                fixed.view(scaled_dtype(*file.shape))
+                if file.scaled
+                else fixed.view(file.dtype).reshape(whole, *file.shape)
+            )
         else:
             self._places = mapped(file.places_path, _PLACE)
 
@@ -121,7 +134,8 @@ class RowReader:
             raise self.error(damaged)
         decode = self.file.decode
         if decode is None:
-            return np.asarray(self._rows[rows])
+            gathered = np.asarray(self._rows[rows])
+            return unpack_scaled(gathered) if self.file.scaled else gathered
         gathered = np.empty((len(rows), *self.file.shape), self.file.dtype)
         starts, ends = self._bounds(rows)
         for position, (start, end) in enumerate(zip(starts, ends, strict=True)):

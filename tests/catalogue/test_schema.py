@@ -15,9 +15,12 @@ from curator.base.files import resource_folder
 from curator.base.values import PreviewPlace
 from curator.catalogue.engine import REVISION, Catalogue, Schema
 from curator.catalogue.features import (
+    add_captured,
+    captured_of_added,
     feature_set,
     forget_rows,
     free_rows,
+    projection_content,
     record_digests,
     record_rows,
     row_digests,
@@ -88,6 +91,23 @@ def test_signatures_of_before_are_dropped_and_the_rest_is_kept(tmp_path: Path) -
         assert "image_signature" not in tables
         labels = "SELECT image_id, standing FROM image_state WHERE standing IS NOT NULL"
         assert connection.exec_driver_sql(labels).all() == [(image_ids[0], "positive")]
+
+
+def test_features_of_before_projections_have_none_and_later_ones_do(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.sqlite"
+    with (
+        Catalogue.create(path, schema=Schema(revision="0006", folder=resource_folder("db"))) as old,
+        old.write() as connection,
+    ):
+        connection.exec_driver_sql("INSERT INTO feature_set VALUES (1, 'ab', 'model', 4, '{}', 0)")
+    with Catalogue.open(path) as catalogue:
+        assert projection_content(catalogue, 1) is None
+        assert captured_of_added(catalogue, 1) == (0, 1.0)
+        made = feature_set(catalogue, fingerprint="cd", name="m", dimension=4, projection=b"axes")
+        assert projection_content(catalogue, made.feature_set_id) == b"axes"
+        for images, captured in ((2, 1.5), (1, 0.75)):
+            add_captured(catalogue, made.feature_set_id, images, captured)
+        assert captured_of_added(catalogue, made.feature_set_id) == (3, 0.75)
 
 
 def test_rows_keep_their_digests_until_they_are_forgotten(catalogue: Catalogue) -> None:

@@ -26,6 +26,7 @@ from curator.catalogue.images import image_chunks, image_details
 from curator.catalogue.leases import lease
 from curator.classifiers.encoders.weights import DEFAULT_MODEL
 from curator.encoding import encode as encoding
+from curator.encoding import projections
 from curator.encoding.encode import encode, ready_features
 from curator.encoding.encoder_choice import (
     encoder_settings,
@@ -131,7 +132,7 @@ class Stops:
 def test_interrupted_and_run_again_it_gives_the_same_bits(
     ready: Workspace, weights: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    for after in (1, BATCH + 1):
+    for after in (1, 30 + BATCH + 1):
         with pytest.raises(KeyboardInterrupt):
             encode(ready, progress=Stops(after))
     begun = current_features(ready)
@@ -144,7 +145,7 @@ def test_interrupted_and_run_again_it_gives_the_same_bits(
 
 
 def test_killed_at_random_instants_and_run_again_it_gives_the_same_bits(
-    weights: Path, tmp_path: Path
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = images.make_folder(tmp_path / "many", good=250, bad=250, size=(32, 32))
     killed = fresh(tmp_path / "killed", weights, many)
@@ -164,6 +165,7 @@ def test_killed_at_random_instants_and_run_again_it_gives_the_same_bits(
     assert rows == sorted(rows)
     features = features_of(killed)
     assert not len(features.reader.damaged())
+    monkeypatch.setattr(projections, "SAMPLE", 2 * BATCH)
     whole = fresh(tmp_path / "whole", weights, many)
     assert by_image(killed, features) == by_image(whole, features_of(whole))
     assert stored(features).tobytes() == stored(features_of(whole)).tobytes()
@@ -209,13 +211,14 @@ def test_damaged_features_are_computed_again_in_their_places(ready: Workspace) -
     before, rows = by_image(ready, first), stored(first)
     file = row_file(ready, first.record)
     content = file.path.read_bytes()
-    swapped = rows.copy()
+    packed = np.frombuffer(content, np.uint8).reshape(len(rows), -1)
+    swapped = packed.copy()
     swapped[[3, 4]] = swapped[[4, 3]]
     damages = {
         15: content[: len(content) // 2],  # cut in the middle
         1: b"\xff" + content[1:],
         2: swapped.tobytes(),
-        30: rows[::-1].tobytes(),
+        30: packed[::-1].tobytes(),
         0: content + b"more",
     }
     for count, damaged in damages.items():
@@ -306,7 +309,7 @@ def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
 ) -> None:
     monkeypatch.setattr(encoding, "FLUSH_ROWS", BATCH)
     with pytest.raises(KeyboardInterrupt):
-        encode(ready, progress=Stops(1))
+        encode(ready, progress=Stops(31))
     begun = current_features(ready)
     assert begun is not None
     full = row_file(ready, begun.record).path
@@ -361,7 +364,7 @@ def test_a_dry_run_estimates_and_keeps_nothing(ready: Workspace) -> None:
     assert report.dry_run
     assert (report.encoded, report.known, report.feature_set_id) == (0, 0, None)
     estimate = report.estimate
-    assert (estimate.images, estimate.bytes) == (30, 30 * report.dimension * 2)
+    assert (estimate.images, estimate.bytes) == (30, 30 * (report.dimension + 2))
     assert estimate.seconds is not None
     assert estimate.rate == pytest.approx(30 / estimate.seconds)
     assert "30 images to encode: about" in str(estimate)
@@ -448,7 +451,7 @@ def test_the_default_encoder_works_out_of_the_box_and_starts_quickly_again(
     add_folder(workspace, pictures)
     report = encode(workspace)
     assert (report.model, report.image_size) == ("tf_efficientnet_lite0", 96)
-    assert (report.encoded, report.dimension) == (30, 1280)
+    assert (report.encoded, report.dimension) == (30, 29)
     first = by_image(workspace, ready_features(workspace))
     shutil.rmtree(workspace.folder("features"))
     script = (

@@ -16,6 +16,7 @@ from curator.base.progress import SILENT, Progress
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import find_by_paths, image_chunks
 from curator.encoding import encode as encoding
+from curator.encoding import projections
 from curator.encoding.encode import encode
 from curator.encoding.stored_rows import StoredRows, open_rows
 from curator.intake.add import add
@@ -106,5 +107,6 @@ class Telling:
 
 if __name__ == "__main__":
     encoding.FLUSH_ROWS = 4 * BATCH
+    projections.SAMPLE = 2 * BATCH
     with_encoder = with_tiny_encoder(open_workspace(Path(sys.argv[1])), Path(sys.argv[2]))
     encoding.encode(with_encoder, progress=Telling())

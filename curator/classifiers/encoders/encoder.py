@@ -17,10 +17,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from curator.classifiers.devices import choose_placement, worker_count
+import numpy as np
+from numpy.typing import NDArray
+
+from curator.base.arrays import FloatArray
+from curator.base.scaled_rows import pack_scaled, unpack_scaled
+from curator.classifiers.devices import choose_placement, instruction_set, worker_count
 from curator.classifiers.encoders.network_cache import CachedNetwork, load_network, store_network
 from curator.classifiers.encoders.openvino_engine import NotConvertible, OpenVinoEngine, converted
-from curator.classifiers.encoders.pipeline import EncodedChunk, Engine, Item, Load, encode_stream
+from curator.classifiers.encoders.pipeline import (
+    EncodedChunk,
+    Engine,
+    Item,
+    Load,
+    as_float16,
+    encode_stream,
+)
+from curator.classifiers.encoders.projection import Projection
 from curator.classifiers.encoders.weights import (
     BUNDLED_RULE,
     InputRule,
@@ -41,8 +54,11 @@ class EncoderIdentity:
     """Everything that the bits of a feature depend on, but for the versions of libraries.
 
     `weights_digest` is the SHA-256 of the tensors in use; `mean` and `deviation` belong to
-    pixels in [0, 255]. Another version of torch or OpenVINO may round differently in the
-    last bit, which is not worth encoding a pool again; versions are recorded beside it.
+    pixels in [0, 255]. `layers` is the setting, `projection` the SHA-256 of the projection that
+    belongs to it, empty for a final layer; `instructions` is `devices.instruction_set`, empty for
+    features from before it was recorded. Another version of torch or OpenVINO may round
+    differently in the last bit, which is not worth encoding a pool again; versions are recorded
+    beside it.
     """
 
     model: str
@@ -57,6 +73,9 @@ class EncoderIdentity:
     backend: str
     precision: str
     code_version: int = CODE_VERSION
+    layers: str = "final"
+    projection: str = ""
+    instructions: str = ""
 
     def fingerprint(self) -> str:
         """SHA-256 of the identity, hexadecimal."""
@@ -66,7 +85,11 @@ class EncoderIdentity:
     def computes_like(self, other: EncoderIdentity) -> bool:
         """Whether both compute the same function, up to rounding."""
         return self == replace(
-            other, device=self.device, backend=self.backend, precision=self.precision
+            other,
+            device=self.device,
+            backend=self.backend,
+            precision=self.precision,
+            instructions=self.instructions,
         )
 
     @classmethod
@@ -77,16 +100,59 @@ class EncoderIdentity:
 
 
 class Encoder:
-    """An opened encoder. Close it, or use it in a `with` block."""
+    """An opened encoder. Close it, or use it in a `with` block.
 
-    def __init__(self, identity: EncoderIdentity, engine: Engine, workers: int) -> None:
-        self.identity = identity
+    `groups` are the sizes of the groups that its raw output consists of. With `layers` of
+    `stages` it gives features only once it has a projection.
+    """
+
+    def __init__(
+        self,
+        identity: EncoderIdentity,
+        engine: Engine,
+        workers: int,
+        groups: tuple[int, ...],
+        projection: Projection | None = None,
+    ) -> None:
         self.engine = engine
         self.workers = workers
+        self.groups = groups
+        self.projection = projection
+        self._identity = identity
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        """What the bits of the features depend on."""
+        if self.projection is None:
+            return self._identity
+        projection = self.projection
+        return replace(self._identity, dimension=projection.axes, projection=projection.digest)
+
+    @property
+    def needs_projection(self) -> bool:
+        """Whether it cannot give features yet, only raw numbers."""
+        return self._identity.layers == "stages" and self.projection is None
+
+    def projected(self, projection: Projection) -> Encoder:
+        """The same encoder with this projection; it shares the engine, and is closed with it."""
+        return Encoder(self._identity, self.engine, self.workers, self.groups, projection)
 
     def encode(self, items: Iterable[Item], load: Load[Item]) -> Iterator[EncodedChunk[Item]]:
-        """Chunks of features for any number of references, in order; see `pipeline`."""
-        return encode_stream(self.engine, items, load, workers=self.workers)
+        """Chunks of features for any number of references, in order; see `pipeline`.
+
+        Without a projection that it needs, they are raw numbers in float32.
+        """
+        return encode_stream(self.engine, items, load, self.finish, workers=self.workers)
+
+    def finish(self, raw: NDArray[np.float32]) -> tuple[NDArray[np.floating], FloatArray]:
+        """Features as they are stored, of the engine's output; see `pipeline.Finish`."""
+        if self.projection is None:
+            return (raw, np.ones(len(raw))) if self.needs_projection else as_float16(raw)
+        projected, captured = self.projection.apply(raw)
+        try:
+            return unpack_scaled(pack_scaled(projected)), captured
+        except ValueError:
+            return projected, captured  # it is refused with the numbers that are not finite
 
     def close(self) -> None:
         """Release memory and threads."""
@@ -124,9 +190,11 @@ def open_encoder(
     image_size: int,
     background: str = "#ffffff",
     cache_folder: Path | None = None,
+    projection: Projection | None = None,
 ) -> Encoder:
     """Open the encoder that `classifier` names for inputs of `image_size` pixels.
 
+    `projection` is that of features of all stages, None where it is yet to be fitted.
     `background` is the colour behind transparent pixels, a part of the identity.
     `cache_folder` stores converted networks, so that the next start is quick. Raises
     LearnError if the model is unknown, its weights are missing or do not fit, or the
@@ -140,9 +208,7 @@ def open_encoder(
     engine: Engine | None = None
     if placement.backend == "openvino":
         try:
-            network = _converted(
-                classifier.model, source, image_size, runtime.batch_size, cache_folder
-            )
+            network = _converted(classifier, source, image_size, runtime.batch_size, cache_folder)
         except NotConvertible:
             if runtime.backend == "openvino":
                 raise
@@ -162,7 +228,7 @@ def open_encoder(
         from curator.classifiers.encoders.timm_models import build_encoder
         from curator.classifiers.encoders.torch_engine import TorchEngine
 
-        built = build_encoder(classifier.model, source, image_size)
+        built = build_encoder(classifier.model, source, image_size, classifier.layers)
         facts = _facts(built)
         engine = TorchEngine(
             built.module,
@@ -183,16 +249,23 @@ def open_encoder(
         device=placement.kind,
         backend=placement.backend,
         precision=placement.precision,
+        layers=classifier.layers,
+        instructions=instruction_set(placement.device),
     )
-    return Encoder(identity, engine, workers)
+    return Encoder(identity, engine, workers, tuple(facts["groups"]), projection)
 
 
 def _converted(
-    model: str, source: WeightSource, image_size: int, batch_size: int, cache_folder: Path | None
+    classifier: ClassifierSettings,
+    source: WeightSource,
+    image_size: int,
+    batch_size: int,
+    cache_folder: Path | None,
 ) -> CachedNetwork:
     """The network for OpenVINO, from the cache if possible, which needs neither torch nor timm."""
     key = {
-        "model": model,
+        "model": classifier.model,
+        "layers": classifier.layers,
         "weights": source.digest(),
         "image_size": image_size,
         "batch_size": batch_size,
@@ -203,7 +276,7 @@ def _converted(
     if network is None:
         from curator.classifiers.encoders.timm_models import build_encoder
 
-        built = build_encoder(model, source, image_size)
+        built = build_encoder(classifier.model, source, image_size, classifier.layers)
         network = converted(
             built.module, image_size=image_size, batch_size=batch_size, facts=_facts(built)
         )
@@ -215,7 +288,8 @@ def _facts(built: BuiltEncoder) -> dict[str, Any]:
     """What an identity says about the network itself, as JSON values."""
     return {
         "weights_digest": built.weights_digest,
-        "dimension": built.dimension,
+        "dimension": sum(built.groups),
+        "groups": list(built.groups),
         "mean": list(built.rule.mean),
         "deviation": list(built.rule.deviation),
     }

@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.arrays import Float16Array, PixelArray
+from curator.base.arrays import Float16Array, FloatArray, PixelArray
 from curator.base.values import ImageFile
 from curator.errors import LearnError
 from curator.imaging.opening import Fit, open_square, read_catalogued, read_file
@@ -78,15 +78,27 @@ class PixelLoader:
             return problem.as_value()
 
 
+Finish = Callable[[NDArray[np.float32]], tuple[NDArray[np.floating], FloatArray]]
+"""Makes features of an engine's output, and says which share of it each row captures, (rows,)."""
+
+
+def as_float16(raw: NDArray[np.float32]) -> tuple[Float16Array, FloatArray]:
+    """The engine's output as it is, in 16 bits."""
+    with np.errstate(over="ignore"):
+        return raw.astype(np.float16), np.ones(len(raw))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedChunk(Generic[Item]):
-    """Features (len(items), dimension), float16; rows of unreadable items are zero.
+    """Features (len(items), dimension) as they are stored; rows of unreadable items are zero.
 
-    `problems` maps positions in `items` to what was wrong there.
+    `captured` (len(items),) is the share of each image that a projection captures, 1 without
+    one. `problems` maps positions in `items` to what was wrong there.
     """
 
     items: tuple[Item, ...]
-    features: Float16Array
+    features: NDArray[np.floating]
+    captured: FloatArray
     problems: Mapping[int, Unreadable]
 
     def readable(self) -> NDArray[np.intp]:
@@ -94,7 +106,9 @@ class EncodedChunk(Generic[Item]):
         return np.array([i for i in range(len(self.items)) if i not in self.problems], np.intp)
 
 
-def encode_chunk(engine: Engine, items: Sequence[Item], load: Load[Item]) -> EncodedChunk[Item]:
+def encode_chunk(
+    engine: Engine, items: Sequence[Item], load: Load[Item], finish: Finish = as_float16
+) -> EncodedChunk[Item]:
     """Read, decode and encode one chunk of at most `engine.batch_size` references.
 
     The batch is filled up with black images, so that the engine always sees the same
@@ -110,19 +124,23 @@ def encode_chunk(engine: Engine, items: Sequence[Item], load: Load[Item]) -> Enc
             problems[position] = pixels
         else:
             batch[position] = pixels
-    with np.errstate(over="ignore"):
-        features = engine.run(batch)[: len(items)].astype(np.float16)
+    features, captured = finish(engine.run(batch)[: len(items)])
     if not np.isfinite(features).all():
         raise LearnError(
             "The encoder gives values that are not numbers, or beyond what 16 bits hold.",
             "Check its weights, set runtime.precision to `float32`, or choose another model.",
         )
     features[list(problems)] = 0
-    return EncodedChunk(items=tuple(items), features=features, problems=problems)
+    return EncodedChunk(items=tuple(items), features=features, captured=captured, problems=problems)
 
 
 def encode_stream(
-    engine: Engine, items: Iterable[Item], load: Load[Item], *, workers: int
+    engine: Engine,
+    items: Iterable[Item],
+    load: Load[Item],
+    finish: Finish = as_float16,
+    *,
+    workers: int,
 ) -> Iterator[EncodedChunk[Item]]:
     """Encode any number of references with `workers` threads; chunks in order.
 
@@ -134,7 +152,7 @@ def encode_stream(
     pool = ThreadPoolExecutor(workers, thread_name_prefix="encode")
     try:
         while chunk := list(islice(remaining, engine.batch_size)):
-            in_progress.append(pool.submit(encode_chunk, engine, chunk, load))
+            in_progress.append(pool.submit(encode_chunk, engine, chunk, load, finish))
             if len(in_progress) >= 2 * workers:
                 yield in_progress.popleft().result()
         while in_progress:

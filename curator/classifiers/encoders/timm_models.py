@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curator.classifiers.encoders.stages import StageFeatures
 from curator.classifiers.encoders.weights import (
     BUNDLED_RULE,
     DEFAULT_MODEL,
@@ -39,21 +40,21 @@ _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class PixelEncoder(torch.nn.Module):
-    """A network without its classifier that takes uint8 pixels (N, S, S, 3), RGB."""
+    """`StageFeatures` that take uint8 pixels (N, S, S, 3), RGB."""
 
-    def __init__(self, network: torch.nn.Module, rule: InputRule) -> None:
+    def __init__(self, stages: StageFeatures, rule: InputRule) -> None:
         super().__init__()
-        self.network = network
+        self.stages = stages
         self.mean: torch.Tensor
         self.deviation: torch.Tensor
         self.register_buffer("mean", torch.tensor(rule.mean).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(rule.deviation).view(1, 3, 1, 1))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Features (N, dimension) of pixels (N, S, S, 3)."""
+        """Raw numbers (N, sum of the groups) of pixels (N, S, S, 3)."""
         inputs = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
-        features: torch.Tensor = self.network(inputs)
-        return features.flatten(1)
+        features: torch.Tensor = self.stages(inputs)
+        return features
 
 
 def input_rule(model: str, source: WeightSource) -> InputRule:
@@ -113,12 +114,19 @@ class BuiltEncoder:
     module: PixelEncoder
     rule: InputRule
     weights_digest: str
-    dimension: int
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Sizes of the groups that the output consists of."""
+        return self.module.stages.groups
 
 
-def build_encoder(model: str, source: WeightSource, image_size: int) -> BuiltEncoder:
+def build_encoder(
+    model: str, source: WeightSource, image_size: int, layers: str = "final"
+) -> BuiltEncoder:
     """Build the encoder `model` with weights from `source` for one size of input.
 
+    `layers` is as in the settings.
     Raises LearnError if the weights do not fit, cannot be downloaded, or the model does
     not take `image_size`.
     """
@@ -129,14 +137,12 @@ def build_encoder(model: str, source: WeightSource, image_size: int) -> BuiltEnc
     with quiet_libraries():
         network = load_network(model, source, sizes, image_size)
         network.reset_classifier(0)
-        module = PixelEncoder(network, rule).eval().requires_grad_(False)
-        with torch.inference_mode():
-            sample = module(torch.zeros((1, image_size, image_size, 3), dtype=torch.uint8))
+        stages = StageFeatures(network.eval(), image_size, final_only=layers == "final")
+        module = PixelEncoder(stages, rule).eval().requires_grad_(False)
     return BuiltEncoder(
         module=module,
         rule=rule,
         weights_digest=state_digest(network.state_dict()),
-        dimension=int(sample.shape[1]),
     )
 
 

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from curator.classifiers.encoders.projection import Projection
+from curator.classifiers.encoders.stages import StageFeatures
 from curator.classifiers.heads.solver import LinearHeads
 from curator.classifiers.networks.network import PixelNetwork
 from curator.errors import LearnError
@@ -95,11 +97,40 @@ def log_odds_of(network: PixelNetwork, pixels: NDArray[np.uint8]) -> float:
         return float(network.eval()(_input(pixels))[0])
 
 
-def with_heads(network: PixelNetwork, heads: LinearHeads) -> PixelNetwork:
+class StagesWithHeads(nn.Module):
+    """Log-odds (N, 1) from the stages of a network, through a projection and the mean head."""
+
+    def __init__(self, stages: StageFeatures, projection: Projection, heads: LinearHeads) -> None:
+        super().__init__()
+        self.stages = stages
+        self.mean: torch.Tensor
+        self.weight: torch.Tensor
+        self.register_buffer("mean", torch.from_numpy(projection.mean))
+        directions = projection.directions.astype(np.float32) * projection.factor
+        weight = (directions @ heads.weights.mean(axis=1)) * projection.weight
+        self.register_buffer("weight", torch.from_numpy(weight)[:, None])
+        self.bias = float(heads.bias.mean())
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Log-odds of normalised images."""
+        odds: torch.Tensor = (self.stages(inputs) - self.mean) @ self.weight + self.bias
+        return odds
+
+
+def with_heads(
+    network: PixelNetwork, heads: LinearHeads, projection: Projection | None = None
+) -> PixelNetwork:
     """The network with the mean of linear heads on its features as its last layer.
 
-    A frozen encoder with its heads can then be inspected like a trained network.
+    A frozen encoder with its heads can then be inspected like a trained network. With the
+    projection of features of all stages, Grad-CAM shows what reaches the heads through the last
+    convolution.
     """
+    if projection is not None:
+        network.network.reset_classifier(0)  # type: ignore[operator]
+        network.eval()
+        stages = StageFeatures(network.network, network.pixels.side, final_only=False)
+        return PixelNetwork(StagesWithHeads(stages, projection, heads), network.pixels).eval()
     network.network.reset_classifier(1)  # type: ignore[operator]
     last = network.network.get_classifier()  # type: ignore[operator]
     with torch.no_grad():

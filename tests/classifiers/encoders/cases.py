@@ -30,10 +30,12 @@ PHOTOGRAPHS = {
 """Photographs of known things, and the ImageNet classes that would be right for them."""
 
 
-def open_tiny(weights: Path, cache_folder: Path | None = None, **runtime: Any) -> Encoder:
+def open_tiny(
+    weights: Path, cache_folder: Path | None = None, layers: Any = "stages", **runtime: Any
+) -> Encoder:
     """The tiny encoder; `runtime` are settings of that section."""
     return open_encoder(
-        ClassifierSettings(model=MODEL, weights=str(weights)),
+        ClassifierSettings(model=MODEL, weights=str(weights), layers=layers),
         RuntimeSettings(**({"batch_size": 8, "workers": 2} | runtime)),
         image_size=IMAGE_SIZE,
         cache_folder=cache_folder,
@@ -53,7 +55,7 @@ def random_pixels(count: int, side: int = IMAGE_SIZE, seed: int = 0) -> PixelArr
     return rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
-def encode_all(encoder: Encoder, images: PixelArray) -> NDArray[np.float16]:
+def encode_all(encoder: Encoder, images: PixelArray) -> NDArray[np.floating]:
     """The features of images that are in memory already."""
     chunks = encoder.encode(range(len(images)), lambda index: images[index])
     return np.concatenate([chunk.features for chunk in chunks])

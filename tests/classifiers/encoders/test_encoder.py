@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from curator.classifiers.encoders.encoder import EncoderIdentity, open_encoder
 from curator.classifiers.encoders.pipeline import encode_chunk
+from curator.classifiers.encoders.projection import fit_projection
 from curator.classifiers.encoders.weights import (
     BUNDLED_RULE,
     SMALLEST,
@@ -52,7 +53,7 @@ def test_the_default_encoder_recognises_photographs_of_known_things(
 ) -> None:
     runtime = RuntimeSettings.model_validate({"backend": backend, "batch_size": 8})
     with open_encoder(
-        ClassifierSettings(), runtime, image_size=224, cache_folder=converted_networks
+        ClassifierSettings(layers="final"), runtime, image_size=224, cache_folder=converted_networks
     ) as encoder:
         features = encode_all(encoder, photographs(224))
     probabilities = class_probabilities(features)
@@ -85,7 +86,7 @@ def test_another_order_of_tensors_would_be_noticed() -> None:
         return sum(int(one) in right for one, right in zip(best, PHOTOGRAPHS.values(), strict=True))
 
     assert recognised() == len(images)
-    state = built.module.network.state_dict()
+    state = built.module.stages.network.state_dict()
     twins = [(f"blocks.5.{block}.", f"blocks.5.{block + 1}.") for block in (0, 2)]
     for first, second in twins:
         for name in [name for name in state if name.startswith(first)]:
@@ -105,7 +106,7 @@ def test_pixels_are_normalised_as_the_default_weights_expect() -> None:
     from curator.classifiers.encoders.weights import DEFAULT_MODEL, find_weights
 
     built = build_encoder(DEFAULT_MODEL, find_weights(DEFAULT_MODEL), 224)
-    network = built.module.network.double()
+    network = built.module.stages.network.double()
     images = photographs(224)
 
     def reference(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -123,7 +124,7 @@ def test_pixels_are_normalised_as_the_default_weights_expect() -> None:
         "0 to 1": given_pixels / 255,
     }
     runtime = RuntimeSettings(backend="torch", precision="float32", batch_size=8)
-    with open_encoder(ClassifierSettings(), runtime, image_size=224) as encoder:
+    with open_encoder(ClassifierSettings(layers="final"), runtime, image_size=224) as encoder:
         found = encode_all(encoder, images).astype(np.float64)
     error = np.abs(found - right).max()
     assert error < 0.005
@@ -133,17 +134,27 @@ def test_pixels_are_normalised_as_the_default_weights_expect() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("precision", ["float32", "auto"])
+@pytest.mark.parametrize("layers", ["stages", "final"])
 def test_features_depend_neither_on_workers_nor_on_the_rest_of_the_batch(
-    backend: str, precision: str, tiny_weights: Path, converted_networks: Path
+    layers: str, backend: str, precision: str, tiny_weights: Path, converted_networks: Path
 ) -> None:
     images = random_pixels(37)
+    runtime = {"backend": backend, "precision": precision}
+    projection = None
+    if layers == "stages":
+        with open_tiny(tiny_weights, converted_networks, **runtime) as encoder:
+            raw = encode_all(encoder, random_pixels(60, seed=5)).astype(np.float32)
+            projection = fit_projection(raw, encoder.groups)
     shuffled = np.random.default_rng(1).permutation(len(images))
     found: list[bytes] = []
     for workers in (1, 2, 3):
-        runtime = {"backend": backend, "precision": precision, "workers": workers}
-        with open_tiny(tiny_weights, converted_networks, **runtime) as encoder:
-            found.append(encode_all(encoder, images).tobytes())
-            back = np.empty((len(images), encoder.identity.dimension), np.float16)
+        with open_tiny(
+            tiny_weights, converted_networks, layers, workers=workers, **runtime
+        ) as opened:
+            encoder = opened.projected(projection) if projection else opened
+            features = encode_all(encoder, images)
+            found.append(features.tobytes())
+            back = np.empty_like(features)
             back[shuffled] = encode_all(encoder, images[shuffled])
             alone = encode_all(encoder, images[:1])
         found.append(back.tobytes())
@@ -183,6 +194,9 @@ def test_the_fingerprint_changes_with_whatever_changes_features(
         "backend": "other",
         "precision": "float16",
         "code_version": 99,
+        "layers": "final",
+        "projection": "0" * 64,
+        "instructions": "other",
     }
     assert set(changed) == set(EncoderIdentity.__dataclass_fields__)
     variants = [replace(identity, **{name: value}) for name, value in changed.items()]  # type: ignore[arg-type]

@@ -90,7 +90,7 @@ def test_every_kind_of_file_gives_the_same_weights(
 def test_a_classifier_with_other_classes_does_not_matter(tmp_path: Path, state: State) -> None:
     narrow = state | {"fc.weight": state["fc.weight"][:2], "fc.bias": state["fc.bias"][:2]}
     save_file({name: value.clone() for name, value in narrow.items()}, tmp_path / "two.safetensors")
-    assert build(tmp_path / "two.safetensors").dimension == state["fc.weight"].shape[1]
+    assert build(tmp_path / "two.safetensors").groups == (state["fc.weight"].shape[1],)
 
 
 def test_weights_that_do_not_fit_are_refused_with_the_first_differences(
@@ -226,4 +226,5 @@ def test_a_model_of_one_size_is_given_another_only_if_it_can(tmp_path: Path) -> 
     assert input_rule("test_vit", classifier.weights).fixed
     for size in (160, 96):
         with open_encoder(classifier, runtime, image_size=size) as encoder:
-            assert encoder.identity.dimension == 64
+            # Four blocks, each with the mean patch token and the class token, and the last layer.
+            assert encoder.groups == (64,) * 9
