@@ -67,7 +67,7 @@ def the_file(root: Path, pattern: str) -> Path:
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize(
     "pattern",
-    ["features/*.f16", "graphs/*/graph.i32", "graphs/*/vectors.f16", "graphs/*/projection.f32"],
+    ["features/*.i8", "graphs/*/graph.i32", "graphs/*/vectors.f16", "graphs/*/projection.f32"],
 )
 def test_what_can_be_computed_again_is_and_the_labels_are_right(
     rounded: Path, right: bytes, tmp_path: Path, pattern: str, damage: str
