@@ -143,8 +143,8 @@ def instruction_set(device: str) -> str:
         return f"sm_{major}{minor}"
     machine = platform.machine().lower()
     widest = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")
-    found = next((flag for flag in widest if flag in cpu_flags()), "")
-    return f"{machine} {found}".strip()
+    instructions = next((flag for flag in widest if flag in cpu_flags()), "")
+    return f"{machine} {instructions}".strip()
 
 
 def cpu_has_bfloat16() -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.classifiers.encoders.encoder import EncoderIdentity
-from curator.classifiers.encoders.projection import Projection
+from curator.classifiers.encoders.projection import PoolProjection
 from curator.classifiers.encoders.weights import find_weights
 from curator.classifiers.heads.model import FrozenClassifier
 from curator.classifiers.quiet import quiet_libraries
@@ -66,7 +66,7 @@ class Calibrated(nn.Module):
 class Projected(nn.Module):
     """Raw numbers (N, raw) to features (N, axes), with the steps in which they are stored."""
 
-    def __init__(self, projection: Projection) -> None:
+    def __init__(self, projection: PoolProjection) -> None:
         super().__init__()
         self.mean: torch.Tensor
         self.weight: torch.Tensor
@@ -87,7 +87,7 @@ class PortableHeads(nn.Module):
     """An encoder and its heads, for pixels (N, S, S, 3), uint8, RGB."""
 
     def __init__(
-        self, encoder: nn.Module, classifier: FrozenClassifier, projection: Projection | None
+        self, encoder: nn.Module, classifier: FrozenClassifier, projection: PoolProjection | None
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -141,7 +141,7 @@ def portable_heads(
     identity: EncoderIdentity,
     *,
     weights: str,
-    projection: Projection | None,
+    projection: PoolProjection | None,
 ) -> nn.Module:
     """The frozen kind, with its encoder in float32.
 

@@ -26,7 +26,7 @@ from curator.classifiers.encoders.encoder import (
     open_encoder,
 )
 from curator.classifiers.encoders.pipeline import PixelLoader
-from curator.classifiers.encoders.projection import Projection
+from curator.classifiers.encoders.projection import PoolProjection
 from curator.classifiers.encoders.weights import POOL_SHARE, automatic_size, find_weights
 from curator.errors import StorageError
 from curator.settings.sections import ClassifierSettings, Settings
@@ -104,7 +104,7 @@ def is_projected(record: FeatureSetRecord) -> bool:
     return identity.get("layers") == "stages"
 
 
-def read_projection(workspace: Workspace, record: FeatureSetRecord) -> Projection | None:
+def read_projection(workspace: Workspace, record: FeatureSetRecord) -> PoolProjection | None:
     """The projection of a set of features, None for a last layer.
 
     Raises StorageError if the catalogue does not have it.
@@ -113,7 +113,7 @@ def read_projection(workspace: Workspace, record: FeatureSetRecord) -> Projectio
         return None
     content = catalogued.projection_content(workspace.catalogue, record.feature_set_id)
     try:
-        return Projection.from_bytes(content or b"")
+        return PoolProjection.from_bytes(content or b"")
     except (ValueError, EOFError) as error:
         raise StorageError(
             f"The catalogue lacks the projection of the features of `{record.name}`.",

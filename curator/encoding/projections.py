@@ -22,7 +22,7 @@ from curator.catalogue.files import quarantine_images
 from curator.catalogue.pool import pool_size
 from curator.classifiers.encoders.encoder import Encoder
 from curator.classifiers.encoders.pipeline import EncodedChunk
-from curator.classifiers.encoders.projection import Projection, fit_projection
+from curator.classifiers.encoders.projection import PoolProjection, fit_projection
 from curator.encoding.alternate_files import check_pool, check_sources, with_alternate_files
 from curator.encoding.encoder_choice import IMPORTED, is_projected, pixel_loader, read_projection
 from curator.encoding.stored_rows import files_of
@@ -40,7 +40,7 @@ UNLIKE = 1.5
 
 def fit_on_pool(
     workspace: Workspace, encoder: Encoder, progress: Progress
-) -> tuple[Projection, list[EncodedChunk[ImageFile]]]:
+) -> tuple[PoolProjection, list[EncodedChunk[ImageFile]]]:
     """A projection for the pool, and the sample that it was fitted on, encoded by it.
 
     Raises DataError if there is no image that can be read.
@@ -71,7 +71,7 @@ def fit_on_pool(
     raw = np.concatenate([chunk.features[chunk.readable()] for chunk in chunks])
     ids = [chunk.items[i].image_id for chunk in chunks for i in chunk.readable()]
     # The order of ids is that of adding, and would change which images are held out.
-    rank = {image_id: place for place, image_id in enumerate(by_content.tolist())}
+    rank = {image_id: position for position, image_id in enumerate(by_content.tolist())}
     order = np.argsort([rank[image_id] for image_id in ids])
     projection = fit_projection(raw[order], encoder.groups)
     with_projection = encoder.projected(projection)
@@ -99,13 +99,13 @@ def refit_advice(workspace: Workspace, record: FeatureSetRecord) -> str:
     """Why other features would serve the pool better, and how to get them; empty if not."""
     if record.name.startswith(IMPORTED):
         return ""
-    wanted = "`curator encode --refit` encodes the pool again"
+    remedy = "`curator encode --refit` encodes the pool again"
     if not is_projected(record):
         if workspace.settings.classifier.layers == "final":
             return ""
         return (
             "These features are those of the last layer alone, as earlier versions computed them;"
-            f" they stay in use. {wanted} with all stages, from which the same labels cover more"
+            f" they stay in use. {remedy} with all stages, from which the same labels cover more"
             " images (docs/benchmarks.md)."
         )
     projection, images = read_projection(workspace, record), pool_size(workspace.catalogue)
@@ -113,13 +113,13 @@ def refit_advice(workspace: Workspace, record: FeatureSetRecord) -> str:
     if projection.fitted_on < ENOUGH and images >= 2 * projection.fitted_on:
         return (
             f"The projection of the features was fitted on {projection.fitted_on:,} images, and the"
-            f" pool has {images:,} now. {wanted} with a better one."
+            f" pool has {images:,} now. {remedy} with a better one."
         )
     added, captured = catalogued.captured_of_added(workspace.catalogue, record.feature_set_id)
     if added >= JUDGED_FROM and 1 - captured > UNLIKE * (1 - projection.captured):
         return (
             f"The features hold {captured:.0%} of what the encoder sees in the {added:,} images"
-            f" that came after their fit, and {projection.captured:.0%} of those before. {wanted}"
+            f" that came after their fit, and {projection.captured:.0%} of those before. {remedy}"
             " with a projection that suits both."
         )
     return ""

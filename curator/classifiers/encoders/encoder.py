@@ -33,7 +33,7 @@ from curator.classifiers.encoders.pipeline import (
     as_float16,
     encode_stream,
 )
-from curator.classifiers.encoders.projection import Projection
+from curator.classifiers.encoders.projection import PoolProjection
 from curator.classifiers.encoders.weights import (
     BUNDLED_RULE,
     InputRule,
@@ -112,7 +112,7 @@ class Encoder:
         engine: Engine,
         workers: int,
         groups: tuple[int, ...],
-        projection: Projection | None = None,
+        projection: PoolProjection | None = None,
     ) -> None:
         self.engine = engine
         self.workers = workers
@@ -133,7 +133,7 @@ class Encoder:
         """Whether it cannot give features yet, only raw numbers."""
         return self._identity.layers == "stages" and self.projection is None
 
-    def projected(self, projection: Projection) -> Encoder:
+    def projected(self, projection: PoolProjection) -> Encoder:
         """The same encoder with this projection; it shares the engine, and is closed with it."""
         return Encoder(self._identity, self.engine, self.workers, self.groups, projection)
 
@@ -190,7 +190,7 @@ def open_encoder(
     image_size: int,
     background: str = "#ffffff",
     cache_folder: Path | None = None,
-    projection: Projection | None = None,
+    projection: PoolProjection | None = None,
 ) -> Encoder:
     """Open the encoder that `classifier` names for inputs of `image_size` pixels.
 

@@ -28,7 +28,7 @@ SQUARED_LENGTH = 1_000.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Projection:
+class PoolProjection:
     """Raw numbers x become (x - mean) * weight @ directions * factor.
 
     `mean` and `weight` are (raw,) float32, `directions` (raw, axes) float16. `captured` is the
@@ -71,7 +71,7 @@ class Projection:
         return stream.getvalue()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> Projection:
+    def from_bytes(cls, content: bytes) -> PoolProjection:
         """Raises ValueError if that is not what `to_bytes` gives."""
         stream = io.BytesIO(content)
         mean, weight, directions, scalars = (
@@ -97,7 +97,7 @@ class Projection:
 
 def fit_projection(
     sample: NDArray[np.float32], groups: Sequence[int], axes: int = AXES
-) -> Projection:
+) -> PoolProjection:
     """The projection of a sample (images, raw) on at most `axes` directions.
 
     `groups` are the sizes of the groups that the raw numbers consist of. Constant numbers are
@@ -119,18 +119,18 @@ def fit_projection(
     # As few images as numbers or fewer: the small one of the two square matrices.
     is_wide = raw.shape[0] < raw.shape[1]
     values, vectors = np.linalg.eigh(raw @ raw.T if is_wide else raw.T @ raw)
-    kept = max(1, min(axes, int((values > 1e-9 * max(values[-1], 1e-300)).sum())))
-    leading = vectors[:, ::-1][:, :kept]
+    rank = max(1, min(axes, int((values > 1e-9 * max(values[-1], 1e-300)).sum())))
+    leading = vectors[:, ::-1][:, :rank]
     directions = raw.T @ leading if is_wide else leading
     norms = np.linalg.norm(directions, axis=0)
     directions /= np.where(norms > 0, norms, 1.0)
     # An eigenvector's sign is an accident of the routine that found it.
-    largest = directions[np.abs(directions).argmax(axis=0), np.arange(kept)]
+    largest = directions[np.abs(directions).argmax(axis=0), np.arange(rank)]
     directions *= np.where(largest < 0, -1.0, 1.0)
     rounded = directions.astype(np.float16)
     squares = np.square(raw @ rounded.astype(np.float64)).sum()
     factor = np.sqrt(SQUARED_LENGTH * len(raw) / squares) if squares > 0 else 1.0
-    projection = Projection(
+    projection = PoolProjection(
         mean=mean,
         weight=weight,
         directions=rounded,

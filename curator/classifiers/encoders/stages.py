@@ -46,11 +46,13 @@ class StageFeatures(torch.nn.Module):
 
     def _can_read(self, sample: torch.Tensor, final: torch.Tensor) -> bool:
         """Choose the stages; whether the final layer, read along with them, is the network's."""
-        known = inspect.signature(self.network.forward_intermediates).parameters
-        if "extra_blocks" in known:
+        parameters = inspect.signature(self.network.forward_intermediates).parameters
+        if "extra_blocks" in parameters:
             # Without it, EfficientNets show the last block at each resolution only.
             self._options["extra_blocks"] = True
-        if "return_prefix_tokens" in known and getattr(self.network, "num_prefix_tokens", None):
+        if "return_prefix_tokens" in parameters and getattr(
+            self.network, "num_prefix_tokens", None
+        ):
             self._options["return_prefix_tokens"] = True
         try:
             last, maps = self.network.forward_intermediates(sample, **self._options)
@@ -62,12 +64,12 @@ class StageFeatures(torch.nn.Module):
             return False
         count = len(maps)
         self._is_pyramid = len(set(sides)) > 1
-        chosen = [-(-count * number // BLOCKS) - 1 for number in range(1, BLOCKS + 1)]
+        indices = [-(-count * number // BLOCKS) - 1 for number in range(1, BLOCKS + 1)]
         if self._is_pyramid:
             largest = sample.shape[-1] / LEAST_STRIDE
-            chosen = [index for index, side in enumerate(sides) if side <= largest]
-        self._options["indices"] = sorted(set(chosen))
-        return bool(chosen)
+            indices = [index for index, side in enumerate(sides) if side <= largest]
+        self._options["indices"] = sorted(set(indices))
+        return bool(indices)
 
     def _groups(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         if not self._read_stages:
@@ -75,11 +77,11 @@ class StageFeatures(torch.nn.Module):
         groups: list[torch.Tensor] = []
         last, maps = self.network.forward_intermediates(inputs, **self._options)
         for each in maps:
-            places = _spatial(each).float()
-            groups.append(places.mean(dim=(2, 3)))
+            values = _spatial(each).float()
+            groups.append(values.mean(dim=(2, 3)))
             if self._is_pyramid:
-                groups.append(places.var(dim=(2, 3), correction=0).sqrt())
-                groups.append(places.amax(dim=(2, 3)))
+                groups.append(values.var(dim=(2, 3), correction=0).sqrt())
+                groups.append(values.amax(dim=(2, 3)))
             elif isinstance(each, tuple):
                 groups.append(each[1][:, 0].float())
         return [*groups, self.network.forward_head(last).flatten(1).float()]
@@ -87,5 +89,5 @@ class StageFeatures(torch.nn.Module):
 
 def _spatial(stage: Any) -> torch.Tensor:
     """The map of a stage, (N, channels, height, width), without its prefix tokens."""
-    found: torch.Tensor = stage[0] if isinstance(stage, tuple) else stage
-    return found
+    values: torch.Tensor = stage[0] if isinstance(stage, tuple) else stage
+    return values

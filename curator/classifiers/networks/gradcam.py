@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from curator.classifiers.encoders.projection import Projection
+from curator.classifiers.encoders.projection import PoolProjection
 from curator.classifiers.encoders.stages import StageFeatures
 from curator.classifiers.heads.solver import LinearHeads
 from curator.classifiers.networks.network import PixelNetwork
@@ -100,7 +100,9 @@ def log_odds_of(network: PixelNetwork, pixels: NDArray[np.uint8]) -> float:
 class StagesWithHeads(nn.Module):
     """Log-odds (N, 1) from the stages of a network, through a projection and the mean head."""
 
-    def __init__(self, stages: StageFeatures, projection: Projection, heads: LinearHeads) -> None:
+    def __init__(
+        self, stages: StageFeatures, projection: PoolProjection, heads: LinearHeads
+    ) -> None:
         super().__init__()
         self.stages = stages
         self.mean: torch.Tensor
@@ -118,7 +120,7 @@ class StagesWithHeads(nn.Module):
 
 
 def with_heads(
-    network: PixelNetwork, heads: LinearHeads, projection: Projection | None = None
+    network: PixelNetwork, heads: LinearHeads, projection: PoolProjection | None = None
 ) -> PixelNetwork:
     """The network with the mean of linear heads on its features as its last layer.
 

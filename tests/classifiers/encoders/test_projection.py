@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from curator.base.scaled_rows import pack_scaled, unpack_scaled
-from curator.classifiers.encoders.projection import SQUARED_LENGTH, Projection, fit_projection
+from curator.classifiers.encoders.projection import SQUARED_LENGTH, PoolProjection, fit_projection
 
 GROUPS = (16, 81)
 
@@ -55,12 +55,12 @@ def test_images_that_were_held_out_say_what_the_axes_capture() -> None:
 def test_a_projection_comes_back_from_its_bytes_and_a_torn_one_does_not() -> None:
     projection = fit_projection(sample(50), GROUPS)
     content = projection.to_bytes()
-    again = Projection.from_bytes(content)
+    again = PoolProjection.from_bytes(content)
     assert again.to_bytes() == content
     assert again.digest == projection.digest
     np.testing.assert_array_equal(again.apply(sample(9))[0], projection.apply(sample(9))[0])
     with pytest.raises((ValueError, EOFError)):
-        Projection.from_bytes(content[:-20])
+        PoolProjection.from_bytes(content[:-20])
 
 
 def test_constant_numbers_are_left_out_and_a_constant_sample_gives_one_empty_axis() -> None:
