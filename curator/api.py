@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from curator.audits.certify import CertifyReport
     from curator.catalogue.audits import AuditRecord
     from curator.catalogue.backups import BackupRecord
+    from curator.catalogue.batches import Batch
     from curator.catalogue.rounds import RollbackResult
     from curator.encoding.encode import EncodeReport
     from curator.encoding.import_features import FeatureImportReport
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from curator.intake.drop import DropReport
     from curator.intake.label import LabelReport
     from curator.intake.relocate import RelocateReport
+    from curator.intake.unlabel import UnlabelReport
     from curator.intake.user_groups import GroupReport
     from curator.maintenance.doctor import DoctorReport
     from curator.maintenance.verify import VerifyReport
@@ -177,6 +179,30 @@ class WorkspaceApi:
             replace=replace,
             actor=current_user(),
         )
+
+    def unlabel(
+        self,
+        file: str | Path | None = None,
+        *,
+        batch: int | None = None,
+        dry_run: bool = False,
+    ) -> UnlabelReport:
+        """Take back people's labels: those of a batch of `log()`, or those that a CSV lists."""
+        from curator.intake.unlabel import unlabel
+
+        return unlabel(
+            self._workspace,
+            file=None if file is None else Path(file),
+            batch=batch,
+            dry_run=dry_run,
+            actor=current_user(),
+        )
+
+    def log(self) -> list[Batch]:
+        """The batches of labels, oldest first: imports, contact sheets, sessions."""
+        from curator.catalogue.batches import list_batches
+
+        return list_batches(self._workspace.catalogue)
 
     def queue(
         self,

@@ -87,6 +87,13 @@ def sentences_of_valid(catalogue: Catalogue, classes: ClassesSettings) -> list[s
     ]
 
 
+def valid_certificates(catalogue: Catalogue) -> set[int]:
+    """The numbers of the certificates that hold now."""
+    return {
+        record.certificate_id for record in current_certificates(catalogue) if record.stale is None
+    }
+
+
 def certificate_json(record: CertificateRecord, classes: ClassesSettings) -> dict[str, Any]:
     """A certificate for programs; `max_error` is null where nothing was promised beforehand."""
     promises = record.kind is AuditKind.PROMISE

@@ -37,6 +37,7 @@ from curator.catalogue.models import (
     ImageGroup,
     ImageState,
     LabelEvent,
+    LabelImport,
     Location,
     Membership,
     Source,
@@ -80,9 +81,12 @@ def people_events(catalogue: Catalogue, *, imports: bool = True) -> PeopleEvents
     event = LabelEvent.c
     fields = (
         event.id, event.image_id, event.target_id, event.kind, event.label, event.origin,
-        event.method, sa.type_coerce(event.made_at, sa.BigInteger), event.session,
+        event.method, sa.type_coerce(event.made_at, sa.BigInteger),
+        # An import took nobody's time, whatever its method: it is no session.
+        sa.case((LabelImport.c.session.is_(None), event.session)),
     )  # fmt: skip
-    query = sa.select(*fields)
+    imports_of = LabelImport.c.session == event.session
+    query = sa.select(*fields).select_from(sa.outerjoin(LabelEvent, LabelImport, imports_of))
     if not imports:
         query = query.where(event.method != Method.IMPORT)
     with catalogue.read() as connection:

@@ -33,7 +33,8 @@ from curator.catalogue.bulk import (
 )
 from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_current_labels
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.models import ImageState, LabelEvent, Moment
+from curator.catalogue.leases import new_session
+from curator.catalogue.models import ImageState, LabelEvent, LabelImport, Moment
 from curator.catalogue.sqlite import insert_or_ignore
 from curator.catalogue.units import pin_first_labels
 from curator.errors import DataError
@@ -88,6 +89,22 @@ SELECT image_id, 'assert', label, origin, method, reasons, note, :actor, :sessio
     probability, :made_at
 FROM batch ORDER BY position
 """).bindparams(_MADE_AT)
+
+_ASSERT_REPLACED = sa.text("""
+INSERT INTO label_event (
+    image_id, kind, label, origin, method, reasons, note, actor, session, probability, made_at)
+SELECT DISTINCT e.image_id, 'assert', e.label, e.origin, e.method, e.reasons, e.note, :actor,
+    :session, e.probability, :made_at
+FROM touched t CROSS JOIN label_event own
+JOIN label_event b ON b.id = own.target_id
+JOIN label_event r ON r.image_id = b.image_id AND r.kind = 'retract' AND r.method = 'import'
+    AND r.session IS b.session AND r.made_at = b.made_at AND r.id < b.id
+JOIN label_event e ON e.id = r.target_id
+WHERE own.image_id = t.image_id AND own.kind = 'retract' AND own.made_at = :made_at
+    AND own.session IS :session
+ORDER BY e.id
+""").bindparams(_MADE_AT)
+"""What the decisions that are taken back now had replaced, in the order in which it was said."""
 
 _CONFLICTS = sa.text("""
 SELECT count(*) FROM touched t CROSS JOIN image_state s
@@ -164,11 +181,15 @@ def record_decisions(
     *,
     actor: str,
     session: str | None = None,
+    file: str = "",
     splits: SplitsSettings | None = None,
     seed: int = 0,
     replace: bool = False,
 ) -> RecordReport:
     """Record decisions of a person, all of them or none, in the order given.
+
+    `file` is what they were imported from; all with the same `session`, one of their own if none
+    is given, are one batch (`curator.catalogue.batches`).
 
     An import that repeats the current label (same label, same origin, also an import) records
     nothing. With `replace`, current human labels of these images that say otherwise are
@@ -185,9 +206,14 @@ def record_decisions(
         images = sa.select(batch.c.image_id).distinct()
         connection.execute(sa.insert(touched).from_select(["image_id"], images))
         connection.execute(_DROP_REPEATED_IMPORTS, {"replace": int(replace)})
+        if file:
+            session = session or new_session()
         who = _who(actor, session)
         retracted = connection.execute(_RETRACT_REPLACED, who).rowcount if replace else 0
         recorded = connection.execute(_ASSERT, who).rowcount
+        if file and recorded:
+            import_row = {"session": who["session"], "file": plain_text(file)}
+            connection.execute(insert_or_ignore(LabelImport), import_row)
         last = connection.execute(sa.select(sa.func.max(LabelEvent.c.id))).scalar_one()
         for statement in _SETTLED:
             connection.execute(statement)
@@ -238,12 +264,18 @@ def _refuse_unknown(connection: Connection) -> None:
 
 
 def retract(
-    catalogue: Catalogue, event_ids: Sequence[int], *, actor: str, session: str | None = None
+    catalogue: Catalogue,
+    event_ids: Sequence[int],
+    *,
+    actor: str,
+    session: str | None = None,
+    give_back: str = "",
 ) -> int:
     """Take back human decisions; returns how many were not taken back before.
 
     Raises DataError if an id is no human decision, or as `record_decisions` does for the open
-    audit. The label before (an earlier decision, else a promotion) is then current again.
+    audit. The label before (an earlier decision, else a promotion) is then current again. What
+    an import had replaced (`replace`) is recorded anew if `give_back` says as which file.
     """
     ids_to_retract = sorted(set(event_ids))
     with catalogue.write() as connection:
@@ -292,6 +324,9 @@ def retract(
             retracted += connection.execute(insert_or_ignore(LabelEvent), chunk).rowcount
         images = {event.image_id for event in events.values()}
         fill(connection, emptied(connection, touched), ({"image_id": each} for each in images))
+        if give_back and connection.execute(_ASSERT_REPLACED, who).rowcount:
+            import_row = {"session": who["session"], "file": give_back}
+            connection.execute(insert_or_ignore(LabelImport), import_row)
         refresh_current_labels(connection)
     return retracted
 
@@ -305,12 +340,14 @@ def own_decisions(
     calibration or an audit.
     """
     retraction = LabelEvent.alias()
+    imported = sa.exists().where(LabelImport.c.session == LabelEvent.c.session)
     query = _EVENTS.where(
         # Literally the condition of the partial index on actors, so that it is used.
         sa.text("label_event.kind = 'assert'"),
         LabelEvent.c.actor == plain_text(actor),
         LabelEvent.c.method != Method.IMPORT,
-        LabelEvent.c.session.is_not(None),  # what was imported belongs to no session
+        LabelEvent.c.session.is_not(None),  # imports of earlier versions have no session
+        ~imported,
         ~sa.exists().where(retraction.c.target_id == LabelEvent.c.id),
     )
     if origin is not None:

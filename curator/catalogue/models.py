@@ -263,6 +263,22 @@ LabelEvent = Table(
 )
 
 
+class LabelImportColumns(TypedColumns):
+    """The file or folder whose labels were recorded; its events have this session."""
+
+    session: Named[str] = Column(primary_key=True)
+    file: Named[str]
+
+
+LabelImport = Table(
+    "label_import",
+    METADATA,
+    LabelImportColumns,
+    CheckConstraint("length(file) > 0", name="file_not_empty"),
+    sqlite_with_rowid=False,
+)
+
+
 class ImageStateColumns(TypedColumns):
     """What stands for an image now: derived from events and groups, kept for speed.
 

@@ -1,4 +1,4 @@
-"""Commands for what comes in (`add`, `label`, `group`) and for sources (`relocate`, `drop`)."""
+"""Commands for what comes in and is taken back: images (`add`, `drop`), labels, groups, sources."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from curator.base.text import count, duration, path_text
 from curator.base.vocabulary import Origin, read_origin
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Yes, agreed, flag, named_path
-from curator.cli.output import emit, emit_json, narrate, shown
+from curator.cli.output import emit, emit_json, moment, narrate, shown, table
 from curator.errors import UsageError
 
 if TYPE_CHECKING:
     from curator.intake.add import AddReport
     from curator.intake.drop import DropReport
     from curator.intake.relocate import RelocateReport
+    from curator.intake.unlabel import UnlabelReport
     from curator.settings.sections import ClassesSettings
 
 PeoplesOrigin = Literal["seed", "review", "random", "calibration", "audit"]
@@ -214,6 +215,8 @@ def label(
             emit(f"  {number:,} {text}")
     if report.conflicts:
         emit(f"  {count(report.conflicts, 'image')} labelled both ways: curator review conflict")
+    if report.stale_certificates:
+        emit(f"  {count(report.stale_certificates, 'certificate')} does not hold any more")
 
 
 _MEANING = {
@@ -223,6 +226,127 @@ _MEANING = {
     Origin.AUDIT: "answers to {queue}",
 }
 """What the labels of a queue are taken for."""
+
+
+def unlabel(
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=named_path,
+            metavar="[FILE.csv]",
+            help="Columns: path or sha256, and label (empty: any label).",
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(metavar="ID", min=1, help="Number of a batch, as `curator log` shows it."),
+    ] = None,
+    dry_run: Annotated[bool, flag("--dry-run", help="Only say what would be taken back.")] = False,
+    yes: Yes = False,
+    json: AsJson = False,
+) -> None:
+    """Take back labels of people: a batch (an import, a sheet, a session), or those in a file.
+
+    Each image returns to its label before that: an earlier decision, else a promotion, else none.
+    The history keeps everything. Answers that the verdict of an audit has used stay.
+
+    Example: curator unlabel --batch 120 --dry-run
+
+    Example: curator unlabel wrong.csv
+    """
+    from curator.intake.unlabel import unlabel as workflow
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        report = workflow(workspace, file=file, batch=batch, dry_run=True, actor=current_user())
+        if report.decisions and not (dry_run or yes):
+            narrate("\n".join(_unlabelled(report)))
+            if not agreed("Take them back?"):
+                emit("Nothing was changed.")
+                return
+        if report.decisions and not dry_run:
+            report = workflow(workspace, file=file, batch=batch, actor=current_user())
+    if json:
+        emit_json(report)
+    else:
+        emit("\n".join(_unlabelled(report)))
+
+
+def _unlabelled(report: UnlabelReport) -> Iterator[str]:
+    if not report.decisions:
+        yield "No label of a person is there to take back."
+    else:
+        labels = ", ".join(f"{number:,} {shown(name)}" for name, number in report.labels.items())
+        verb = "would be taken back" if report.dry_run else "taken back"
+        yield (
+            f"{count(report.decisions, 'decision')} about {count(report.images, 'image')}"
+            f" {verb} ({labels})."
+        )
+    for number, decisions in report.batches.items():
+        yield f"  {decisions:,} of batch {number}"
+    if report.locked:
+        yield f"  {count(report.locked, 'answer')} of audits, which a verdict has used, are kept"
+    if not report.dry_run:
+        yield f"  {count(report.unlabelled, 'image')} without a label now"
+    if report.certificates:
+        does = "may not hold then" if report.dry_run else "does not hold any more"
+        yield f"  {count(report.certificates, 'certificate')} {does}"
+
+
+def log(
+    context: typer.Context,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, help="Show the newest N batches.")
+    ] = 20,
+    json: AsJson = False,
+) -> None:
+    """List the batches of labels: every import, contact sheet and session of decisions.
+
+    `curator unlabel --batch ID` takes one back.
+
+    Example: curator log --limit 5
+    """
+    from curator.catalogue.batches import list_batches
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        batches = list_batches(workspace.catalogue)
+        name_of = workspace.settings.classes.name_of
+    if json:
+        emit_json(
+            [
+                {
+                    **asdict(batch),
+                    "labels": {name_of(label): number for label, number in batch.labels.items()},
+                }
+                for batch in batches[-limit:]
+            ]
+        )
+        return
+    if not batches:
+        emit("Nobody has labelled anything yet.")
+        return
+    rows = [
+        [
+            str(batch.batch_id),
+            moment(batch.started_at),
+            shown(batch.actor),
+            batch.kind,
+            batch.decisions,
+            batch.taken_back or "",
+            ", ".join(
+                f"{number:,} {shown(name_of(each))}" for each, number in batch.labels.items()
+            ),
+        ]
+        for batch in batches[-limit:]
+    ]
+    emit(table(["batch", "when", "who", "kind", "labels", "taken back", "of them"], rows))
+    for batch in batches[-limit:]:
+        if batch.file:
+            emit(f"  {batch.batch_id} from {shown(batch.file)}")
+    if len(batches) > limit:
+        call.say(f"{len(batches) - limit:,} earlier: curator log --limit {len(batches)}")
 
 
 def group(

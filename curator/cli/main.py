@@ -42,6 +42,8 @@ _REMEDIES = {
 _HOW_TO_UNDO = (
     "There is no command `undo`: what do you want to undo?",
     "Decisions in a review: `u` there takes back the last ones.\n"
+    "Labels of an import, a sheet or a session: `curator log` lists them, `curator unlabel --batch"
+    " ID` takes them back.\n"
     "Promotions: `curator rollback --to N` returns to round N; 0 is before the first round.\n"
     "Images that were added: `curator drop SOURCE`.",
 )
@@ -49,7 +51,7 @@ _HOW_TO_UNDO = (
 _COMMANDS: dict[str, tuple[str, ...]] = {
     "Start": ("demo.demo", "setup.init", "setup.config", "report.status"),
     "Data": ("intake.add", "intake.group", "intake.relocate", "intake.drop"),
-    "Label": ("review.review", "review.queue", "intake.label"),
+    "Label": ("review.review", "review.queue", "intake.label", "intake.unlabel", "intake.log"),
     "Train": (
         "rounds.round",
         "rounds.rollback",

@@ -162,8 +162,11 @@ def review(
 
     Example: curator review diverse
     """
+    from curator.audits.certificate import valid_certificates
+
     call = invocation(context)
     with call.workspace() as workspace:
+        valid = valid_certificates(workspace.catalogue)
         like, queue_view = _image_id(workspace, image), _read_view(workspace, view)
         if name == "audit" and not web:
             say_commitment(call, workspace)
@@ -176,6 +179,8 @@ def review(
             review_on_screen(workspace, name, like=like, goal=goal, view=queue_view)
         else:
             review_lines(call, workspace, name, like, queue_view)
+        if stale := len(valid - valid_certificates(workspace.catalogue)):
+            call.say(f"{count(stale, 'certificate')} does not hold any more: see `curator status`.")
     if web:
         from curator.tui.serving import serve_review
 

@@ -107,7 +107,7 @@ def import_manifest(
             backup_before(workspace.catalogue, "import", workspace.settings.backup)
             with progress.stage("people's labels", rows, "rows") as stage:
                 entries = by_image(manifest.rows(), scratch, manifest=manifest)
-                restoring.record(_chunks(entries, stage), actor)
+                restoring.record(_chunks(entries, stage), actor, str(path.absolute()))
             with progress.stage("promotions", rows, "rows") as stage:
                 entries = by_image(manifest.rows(), scratch, manifest=manifest)
                 restoring.promote(_chunks(entries, stage), manifest)
@@ -217,12 +217,13 @@ class _Restoring:
         self._images = self._unchanged = self._unlabelled = 0
         self._round: int | None = None
 
-    def record(self, chunks: Iterable[list[ManifestRow]], actor: str) -> None:
+    def record(self, chunks: Iterable[list[ManifestRow]], actor: str, file: str) -> None:
         """People's labels, all of them in one transaction."""
         record_decisions(
             self._catalogue,
             [decision for rows in chunks for decision in self._decisions(rows)],
             actor=actor,
+            file=file,
             splits=self._settings.splits,
             seed=self._settings.runtime.seed,
         )

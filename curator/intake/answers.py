@@ -132,6 +132,11 @@ def read_answers(file: Path, *, column: str = "label") -> Iterator[Answer | Prob
             yield _csv_answer(line, cells, header, column)
 
 
+def read_rows(file: Path) -> Iterator[Answer | Problem]:
+    """The rows of a CSV, or the tasks of a Label Studio export, by the file's suffix."""
+    return read_annotations(file) if file.suffix.lower() == ".json" else read_answers(file)
+
+
 def read_annotations(file: Path) -> Iterator[Answer | Problem]:
     """The tasks of a Label Studio export. Raises DataError if the file is no such thing at all."""
     try:

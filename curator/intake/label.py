@@ -24,20 +24,21 @@ from pathlib import Path
 import numpy as np
 
 from curator.audits.answers import answers_to_audit
+from curator.audits.certificate import valid_certificates
 from curator.base.values import Decision, Problem
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
 from curator.catalogue.audits import open_audit
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import KnownFile, RecordedFile
 from curator.catalogue.labels import current, record_decisions
+from curator.catalogue.leases import new_session
 from curator.catalogue.random_draws import drawn_among
 from curator.errors import DataError, UsageError
 from curator.intake.answers import (
     Answer,
     Problems,
     printable,
-    read_annotations,
-    read_answers,
+    read_rows,
     with_images,
 )
 from curator.intake.queue_origin import (
@@ -84,7 +85,7 @@ class LabelReport:
     new, `unchanged` images had exactly this label already, `retracted` earlier decisions
     gave way to it. `conflicts` of the images stand contradicted now. `labels` is the
     user's label → images in the file. `queue` is the one that they come from, where the file
-    says so.
+    says so. `stale_certificates` held before, and do not any more.
     """
 
     file: Path
@@ -97,6 +98,7 @@ class LabelReport:
     labels: dict[str, int]
     origin: Origin
     queue: str | None
+    stale_certificates: int
 
 
 def label(
@@ -116,10 +118,9 @@ def label(
     make a conflict. Raises DataError, and records nothing, if any row cannot be used.
     """
     is_json = file.suffix.lower() == ".json"
-    rows = read_annotations(file) if is_json else read_answers(file)
     classes = workspace.settings.classes
     content = _FileOfLabels(classes)
-    for row, image_id in with_images(workspace.catalogue, rows, file):
+    for row, image_id in with_images(workspace.catalogue, read_rows(file), file):
         content.take(row, image_id)
     problems, queue = content.problems, content.queue
     origin = agreed_origin(queue, origin)
@@ -146,10 +147,12 @@ def label(
         raise DataError(
             f"No row of {file} has a label.", "Fill in the column `label`, then import it again."
         )
+    valid = valid_certificates(workspace.catalogue)
     recorded = record_decisions(
         workspace.catalogue,
         (decision for _, decision in decisions),
         actor=actor,
+        file=str(file.absolute()),
         splits=workspace.settings.splits,
         seed=workspace.settings.runtime.seed,
         replace=replace,
@@ -167,6 +170,7 @@ def label(
         labels=dict(sorted((classes.name_of(label), number) for label, number in labels.items())),
         origin=origin,
         queue=None if queue is None else str(queue),
+        stale_certificates=len(valid - valid_certificates(workspace.catalogue)),
     )
 
 
@@ -354,6 +358,8 @@ class FolderLabels:
         self._catalogue = workspace.catalogue
         self._rules = rules
         self._actor = actor
+        self._session = new_session()
+        self._file = ", ".join(dict.fromkeys(os.fsdecode(folder) for folder, _ in rules))
         self._splits = workspace.settings.splits
         self._seed = workspace.settings.runtime.seed
         self._walked: deque[tuple[bytes, KnownFile] | None] = deque()
@@ -419,7 +425,13 @@ class FolderLabels:
             for image_id in image_ids
         ]
         recorded = record_decisions(
-            self._catalogue, decisions, actor=self._actor, splits=self._splits, seed=self._seed
+            self._catalogue,
+            decisions,
+            actor=self._actor,
+            session=self._session,
+            file=self._file,
+            splits=self._splits,
+            seed=self._seed,
         )
         self.recorded[label] += recorded.recorded
         if recorded.conflicts:

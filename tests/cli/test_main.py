@@ -283,7 +283,12 @@ def test_the_workspace_and_quiet_may_follow_the_command(tmp_path: Path) -> None:
 
 def test_undo_is_no_command_and_says_what_undoes_what() -> None:
     told = curator("undo", expect=2).stderr
-    for command in ("`u`", "curator rollback --to N", "curator drop SOURCE"):
+    for command in (
+        "`u`",
+        "curator unlabel --batch",
+        "curator rollback --to N",
+        "curator drop SOURCE",
+    ):
         assert command in told
 
 
