@@ -411,7 +411,7 @@ class WorkspaceApi:
         return verify(self._workspace, files=files, progress=self.progress)
 
     def rollback(self, *, to: int, block: bool = False) -> RollbackResult:
-        """Make the promoted labels those that stood after round `to`; 0 is before the first."""
+        """Restore the promoted labels of round `to`; 0 is before the first."""
         from curator.rounds.rollback import rollback
 
         return rollback(self._workspace, to=to, block=block, actor=current_user())

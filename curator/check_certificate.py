@@ -307,7 +307,7 @@ def _check_spending(
     risks = [_number(audit, "risk") for audit in audits]
     own = _text(facts, "opening_commitment")
     if names.count(own) != 1:
-        detail = f"it stands {names.count(own)} times among the {len(audits)} that were opened"
+        detail = f"it occurs {names.count(own)} times among the {len(audits)} that were opened"
         report.check(f"{name}: what all audits spent is counted", False, detail)
         return
     at = names.index(own)

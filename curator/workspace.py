@@ -42,7 +42,7 @@ IDENTITY_NAME = "workspace-id"
 
 STARTER = """\
 # What you decided about this workspace. `curator config` lists every setting with its
-# meaning; what does not stand here has its default.
+# meaning; what is not listed here has its default.
 
 [classes]
 # Your names for the two classes, and the tags that a decision may carry.

@@ -17,7 +17,7 @@ PAGE = Path(__file__).with_name("settings.md")
 INTRODUCTION = """\
 # Settings
 
-Everything a user decides about a workspace stands in its `curator.toml`. Look at a setting
+Everything a user decides about a workspace is in its `curator.toml`. Look at a setting
 with `curator config KEY`, change it with `curator config KEY=VALUE`, or edit the file:
 comments are kept. What is not written there has the default below.
 

@@ -625,8 +625,8 @@ def _plan_bound(
         plan=plan,
         outlook=None,
         text=f"An audit of {sample:,} of {len(frame):,} {images} bounds {bounded}, at"
-        f" {promise.confidence:.4g}: at most {clean:.2%} if none is found, {likely:.2%} with"
-        f" the {expected_errors:,} that scores lead to expect.",
+        f" {promise.confidence:.4g}: at most {clean:.2%} if you find no errors, {likely:.2%} with"
+        f" the {expected_errors:,} errors that the scores predict.",
     )
 
 

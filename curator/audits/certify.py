@@ -154,10 +154,9 @@ def _gather(catalogue: Catalogue, record: AuditRecord) -> _Closing:
     """Everything about an audit that is answered. Raises DataError if it cannot be tested."""
     if rounds.head(catalogue) != record.round_id:
         raise DataError(
-            f"Audit {record.audit_id} is about the labels of round {record.round_id}, which does"
-            " not stand any more.",
-            f"`curator rollback --to {record.round_id}` makes it stand again; or give the audit"
-            " up with `curator audit --abandon`.",
+            f"Audit {record.audit_id} is about the labels of round {record.round_id}, which was"
+            " rolled back.",
+            f"`curator rollback --to {record.round_id}` restores it; or give the audit up with `curator audit --abandon`.",
         )
     rows = frames.frame_rows(catalogue, record.frame_id)
     answers = audits.answers_of(catalogue, record)

@@ -171,7 +171,7 @@ def _standing_problems(catalogue: Catalogue, advance: Callable[[int], None]) -> 
             expected, current = derived.pop(image_id, None), _stored_label(*columns_of_label)
             if current != expected:
                 yield (
-                    f"Image {image_id} stands as {_words(current)}, but its events"
+                    f"Image {image_id} is kept as {_words(current)}, but its events"
                     f" give {_words(expected)}."
                 )
         advance(len(stored))

@@ -28,7 +28,7 @@ def audit(
     size: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Images to look at; as many as are worth it, if not."
+            metavar="N", min=1, help="Images to answer (default: what the plan recommends)."
         ),
     ] = None,
     class_name: Annotated[

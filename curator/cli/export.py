@@ -385,12 +385,12 @@ def _restored(report: ImportReport) -> Iterator[str]:
         ]
         yield table(["label", "origin", "images"], rows)
     if report.unchanged:
-        yield f"{report.unchanged:,} stood here already."
+        yield f"{report.unchanged:,} were here already."
     missed = report.missed
     sentences = (
         (missed.images, "are not in the catalogue; `curator add` them and import again"),
         (missed.kept, "have a human label here already, which stays"),
-        (missed.promotions, "were promoted; this workspace has rounds of its own, which stand"),
+        (missed.promotions, "were promoted; this workspace has rounds of its own, which are kept"),
         (missed.conflicts, "are conflicts, of which a manifest does not hold the two sides"),
         (missed.groups, "belong to groups of yours; bring these with `curator group`"),
         (missed.splits, "came to another split than they had"),

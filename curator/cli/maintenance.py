@@ -69,7 +69,7 @@ def doctor(
 ) -> None:
     """Look at the machine, the terminal and the workspace before something goes wrong.
 
-    Works without a workspace, too. Ends with 3 if something stands in the way. A command that
+    Works without a workspace, too. Ends with 3 if something has to be mended. A command that
     adds, encodes or trains holds a lease, so that no two do the same; --release ends one that a
     computer left which is gone. A process that still runs can commit nothing more without it.
 
@@ -108,7 +108,9 @@ def doctor(
                 emit(f"{'':<15}{shown(line.advice)}")
         _try_terminal()
     if not report.healthy:
-        raise WorkspaceError("Something stands in the way.", "Mend what is marked above.")
+        raise WorkspaceError(
+            "Something prevents curator from working.", "Mend what is marked above."
+        )
 
 
 def _release(call: Invocation, *, yes: bool, json: bool) -> None:

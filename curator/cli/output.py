@@ -67,7 +67,7 @@ def narrate(text: str) -> None:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], indent: str = "  ") -> str:
-    """Columns of text under a header; numbers stand to the right, all else to the left."""
+    """Columns of text under a header; numbers are aligned right, all else left."""
     cells = [[_cell(value) for value in row] for row in rows]
     numeric = [
         bool(cells) and all(_is_number(row[column]) for row in cells)

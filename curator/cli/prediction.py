@@ -241,7 +241,7 @@ def _image_text(inspected: ImageInspection, names: ClassesSettings) -> str:
     if inspected.score is not None:
         lines.append(f"The score that rounds and `history` use is {inspected.score:.3f}.")
     if inspected.activation is not None:
-        lines.append(f"What speaks for {shown(likely)}: {shown(inspected.activation)}")
+        lines.append(f"Evidence for {shown(likely)}: {shown(inspected.activation)}")
     else:
         lines.append(shown(inspected.problem))
     lines += [f"Feature maps: {shown(path)}" for path in inspected.maps]

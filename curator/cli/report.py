@@ -294,7 +294,7 @@ def report(
         typer.Argument(
             parser=named_path,
             metavar="DEST.html",
-            help="report.html in the workspace, if not given.",
+            help="Where to write it (default: report.html in the workspace).",
         ),
     ] = None,
     force: Force = False,

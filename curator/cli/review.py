@@ -383,7 +383,7 @@ class TypedAnswers:
         return f"{', '.join(words)}.{after}"
 
     def prompt(self) -> str:
-        """What stands before the answer."""
+        """The prompt before the answer."""
         return "/".join(self._shown(name) for name in _ANSWERS) + "> "
 
     def _shown(self, name: str) -> str:
@@ -391,7 +391,7 @@ class TypedAnswers:
         return (keys[0] if keys[0] != " " else "space") if keys else self._names.get(name, name)
 
     def announcement(self, card: ImageCard, number: int) -> str:
-        """The lines that stand above the answer; of a blind card only where it lies."""
+        """The lines above the answer; of a blind card only where it lies."""
         parts = []
         if card.score is not None:
             parts.append(f"P = {card.score:.3f}")

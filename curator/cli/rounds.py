@@ -302,7 +302,7 @@ def rollback(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Undo later rounds: exactly the labels that stood after round N stand again.
+    """Undo later rounds: exactly the promoted labels after round N are restored.
 
     What people said since stays as it is. Nothing is deleted: a rolled back round can be
     returned to in the same way.
@@ -317,8 +317,8 @@ def rollback(
         emit_json(report)
         return
     state = f"after round {report.to_id}" if report.to_id else "before the first round"
-    emit(f"The workspace stands as it did {state}: {count(report.changed, 'label')} changed.")
-    for word, rounds in (("Undone", report.undone), ("Standing again", report.redone)):
+    emit(f"The workspace is as it was {state}: {count(report.changed, 'label')} changed.")
+    for word, rounds in (("Undone", report.undone), ("Restored", report.redone)):
         if rounds:
             emit(f"{word}: {', '.join(f'round {number}' for number in rounds)}.")
     if report.blocked:

@@ -35,7 +35,7 @@ TILES = 12
 GROUPS = 6
 MATES = 4
 
-_NOT_SCORED = "There are no scores: no round stands, or its scores are gone."
+_NOT_SCORED = "There are no scores: no round has been run, or its scores are gone."
 _NO_PICTURE = "no picture is stored and the file cannot be opened"
 _NOTE_LETTERS = 120
 
@@ -126,7 +126,7 @@ def _surest(workspace: Workspace) -> Iterator[ThumbnailStrip]:
         yield ThumbnailStrip(
             key=f"surest-{label}",
             heading=f"Surest {name}",
-            remark="without a human label, by the scores of the round that stands",
+            remark="without a human label, by the scores of the current round",
             image_ids=queues.leaning(workspace.catalogue, label, size=TILES),
             empty=f"Nothing without a human label leans to {name}." if scored else _NOT_SCORED,
         )
@@ -159,9 +159,9 @@ def _latest_promotions(workspace: Workspace, rounds: Sequence[RoundRecord]) -> T
     return ThumbnailStrip(
         key="latest",
         heading="Latest promotions",
-        remark=f"{', '.join(shares)}, of those that stand, drawn at random",
+        remark=f"{', '.join(shares)}, of the current ones, drawn at random",
         image_ids=image_ids,
-        empty="No promotion stands.",
+        empty="There are no promotions.",
     )
 
 
@@ -186,7 +186,7 @@ def _revoked(catalogue: Catalogue, rounds: Sequence[RoundRecord]) -> ThumbnailSt
         heading="Revoked",
         remark="labels that a round gave and a later one took back, the latest first",
         image_ids=[image_id for image_id, _ in revoked],
-        empty="No round took a label back that does not stand again.",
+        empty="No promotion was revoked, or each was made again.",
         notes={image_id: (f"revoked by round {round_id}",) for image_id, round_id in revoked},
     )
 

@@ -28,7 +28,7 @@ from curator.report.sentences import error_curve_basis
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NO_SCORES = "There are no scores of a round that stands."
+_NO_SCORES = "There are no scores of a current round."
 
 
 def scores_figure(report: ReportData, styles: Styles) -> Figure:

@@ -119,7 +119,7 @@ def error_curve_of(
 ) -> tuple[ErrorCurve | None, str]:
     """Coverage against estimated error in the current round, or why there is none."""
     if record is None:
-        return None, "No round stands yet."
+        return None, "There is no current round yet."
     if any(each.get("holds") for each in record.outcome.get("alarms", [])):
         return None, "A warning says that the error of the pool is unknown."
     records = workspace.scores(record.score_digest)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from curator.rounds.pool_error import PoolError
     from curator.rounds.score_quality import ScoreQuality
 
-PROVISIONAL = "provisional: no certificate speaks about their error yet"
+PROVISIONAL = "provisional: no certificate covers them yet"
 """Said of promoted labels without an audit."""
 
 
@@ -39,8 +39,8 @@ def task_sentences(status: Status) -> Iterator[str]:
     if promotion.policy == "certified":
         yield f"{thresholds}; until an audit, that is provisional."
         yield (
-            f"Promised shall be that at most {promotion.max_error:.4g} of what stands promoted is"
-            f" wrong, at a confidence of {promotion.confidence:.4g} over all audits together."
+            f"The goal of audits: at most {percent(promotion.max_error)} of the promoted labels"
+            f" are wrong, with {percent(promotion.confidence)} confidence over all audits together."
         )
     else:
         yield f"{thresholds}. No error is promised beforehand."
@@ -61,7 +61,7 @@ def outcome_sentences(status: Status) -> Iterator[str]:
         f"{decisions_sentence(status.decisions, status.minutes)}."
     )
     if record is None:
-        yield "No round stands: everything else is unlabelled."
+        yield "There is no current round: everything else is unlabelled."
         return
     coverage = coverage_sentence(counts.promoted, counts.without_human, counts.coverage)
     yield f"Coverage is {coverage}; {count(counts.unlabelled, 'image')} stay unlabelled."
@@ -70,8 +70,8 @@ def outcome_sentences(status: Status) -> Iterator[str]:
     warned = any(each.get("holds") for each in alarms)
     if expected is not None and record.standing_promoted and not warned:
         yield (
-            f"By the scores' own doubts about {expected:,.0f} of the"
-            f" {record.standing_promoted:,} labels that stood promoted after round"
+            f"The scores predict that about {expected:,.0f} of the"
+            f" {record.standing_promoted:,} labels promoted after round"
             f" {record.round_id} are wrong ({percent(expected / record.standing_promoted, 2)})."
         )
     if status.error is not None:
@@ -91,7 +91,7 @@ def missing_certificate_sentence(status: Status) -> str:
     if certificate is not None:
         return f"The certificate is stale: {stale_sentence(certificate)}."
     if not status.counts.promoted:
-        return "There is no certificate, because nothing stands promoted."
+        return "There is no certificate, because nothing is promoted."
     if audit is not None:
         return (
             f"There is no certificate yet: audit {audit.audit_id} is open, with"
@@ -117,7 +117,7 @@ def quality_sentences(
     from curator.rounds.score_quality import advice
 
     if record is None:
-        yield "No round stands, so there are no scores to judge."
+        yield "There is no current round, so there are no scores to judge."
     elif quality is None:
         yield (
             f"Too few labels can judge the scores of round {record.round_id}: at least 20 of both"
@@ -184,7 +184,7 @@ def label_noise_sentences(noise: LabelNoise) -> Iterator[str]:
     yield f"Heads: C = {noise.regularization:g} (classifier.regularization)."
     if noise.doubted:
         yield (
-            f"Labels: about {percent(noise.wrong_share)} look wrong to heads that never met them;"
+            f"Labels: about {percent(noise.wrong_share)} are probably wrong, by heads not trained on them;"
             f" {noise.doubted:,} hardly count in training (classifier.doubt). Look at them with"
             " `curator review suspect`."
         )

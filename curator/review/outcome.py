@@ -33,7 +33,7 @@ def meanwhile(news: HistoryEvent, decision: RecordedDecision, name_of: NameOf) -
         deed = "took its own label back from the last image"
     else:
         deed = f"called the last image {name_of(news.label)}"
-    return f"Meanwhile {who} {deed}. Your {name_of(decision.label)} stands."
+    return f"Meanwhile {who} {deed}. Your {name_of(decision.label)} is kept."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class SessionSummary:
 def summary_lines(summary: SessionSummary, name_of: NameOf) -> list[str]:
     """The session in sentences."""
     if not summary.decided:
-        lines = ["No decision stands from this session."]
+        lines = ["No decision of this session is kept."]
     else:
         noun = "decision" if summary.decided == 1 else "decisions"
         by_label = ", ".join(f"{n:,} {name_of(label)}" for label, n in summary.by_label.items())

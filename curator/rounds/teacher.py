@@ -104,8 +104,8 @@ def load_teacher(
         return None
     if inputs.last.scores is None:
         progress.note(
-            f"The scores of round {record.round_id} are lost or not what was written, so nobody"
-            " knows what its model was taught. This round learns from people's labels alone."
+            f"The scores of round {record.round_id} are lost or not what was written, so it"
+            " is unknown what its model was trained on. This round learns from people's labels alone."
         )
         return None
     try:

@@ -178,7 +178,7 @@ class PromotionSettings(_Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """How sure a certificate is, over all audits of the workspace together."""
     score: Literal["calibrated", "raw"] = "calibrated"
-    """Which probability the thresholds speak about."""
+    """Which probability the thresholds are applied to."""
     promote_above: Probability = 0.99
     """Unlabelled images with a higher P(positive) are promoted to positive."""
     promote_below: Probability = 0.03

@@ -348,7 +348,7 @@ def _check_request(request: SimulationRequest) -> None:
         )
     if not request.seeds or min(request.seeds) < FEWEST_SEEDS:
         raise UsageError(
-            f"{min(request.seeds, default=0)} seeds cannot teach anything.",
+            f"{min(request.seeds, default=0)} seeds are too few to train on.",
             f"Play with at least {FEWEST_SEEDS}: --seeds 100,200,400",
         )
     if (

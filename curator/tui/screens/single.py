@@ -261,7 +261,7 @@ class SingleScreen(ReviewScreen):
 
     @work
     async def _announce_news(self, decision: RecordedDecision) -> None:
-        """Say what others said about the image meanwhile; the decision stands."""
+        """Say what others said about the image meanwhile; the decision is kept."""
         app = self.review
         news = await app.preparation.in_session(app.session.news_about, decision)
         if news is None:
@@ -352,7 +352,7 @@ class SingleScreen(ReviewScreen):
         self._draw_lines()
 
     async def action_back(self) -> None:
-        """Out of the zoom; an earlier image gives way to the next open one."""
+        """Out of the zoom; from an earlier image to the next open one."""
         if self._zoom.is_on:
             self._zoom.out()
             await self._draw_zoomed()
