@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from curator.audits.certify import CertifyReport
     from curator.catalogue.audits import AuditRecord
     from curator.catalogue.backups import BackupRecord
-    from curator.catalogue.batches import Batch
+    from curator.catalogue.batches import LabelBatch
     from curator.catalogue.rounds import RollbackResult
     from curator.encoding.encode import EncodeReport
     from curator.encoding.import_features import FeatureImportReport
@@ -198,7 +198,7 @@ class WorkspaceApi:
             actor=current_user(),
         )
 
-    def log(self) -> list[Batch]:
+    def log(self) -> list[LabelBatch]:
         """The batches of labels, oldest first: imports, contact sheets, sessions."""
         from curator.catalogue.batches import list_batches
 

@@ -156,7 +156,8 @@ def _gather(catalogue: Catalogue, record: AuditRecord) -> _Closing:
         raise DataError(
             f"Audit {record.audit_id} is about the labels of round {record.round_id}, which was"
             " rolled back.",
-            f"`curator rollback --to {record.round_id}` restores it; or give the audit up with `curator audit --abandon`.",
+            f"`curator rollback --to {record.round_id}` restores it; or give the audit"
+            " up with `curator audit --abandon`.",
         )
     rows = frames.frame_rows(catalogue, record.frame_id)
     answers = audits.answers_of(catalogue, record)

@@ -36,10 +36,10 @@ _IDENTITY = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class LabelBatch:
     """Decisions that were recorded together, and can be taken back together.
 
-    `file` is what they were imported from: empty for a review, and where a version before 0007
+    `file` is what they were imported from: empty for a review, and where a version before 0008
     of the schema did not record it. `labels` counts all decisions, `taken_back` those of them that
     somebody took back. `locked` are answers that the verdict of an audit used: they stay.
     """
@@ -59,7 +59,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentDecision:
-    """A decision of a person that nobody took back; `locked` as in `Batch`."""
+    """A decision of a person that nobody took back; `locked` as in `LabelBatch`."""
 
     event_id: int
     image_id: int
@@ -73,7 +73,7 @@ def _sum_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.func.sum(sa.cast(condition, sa.Integer))
 
 
-def list_batches(catalogue: Catalogue) -> list[Batch]:
+def list_batches(catalogue: Catalogue) -> list[LabelBatch]:
     """All batches, the oldest first."""
     imported = sa.exists().where(LabelImport.c.session == _event.session)
     file = sa.select(LabelImport.c.file).where(LabelImport.c.session == _event.session)
@@ -102,13 +102,13 @@ def list_batches(catalogue: Catalogue) -> list[Batch]:
     return sorted((_batch(rows) for rows in parts.values()), key=lambda batch: batch.batch_id)
 
 
-def _batch(rows: Sequence[Any]) -> Batch:
+def _batch(rows: Sequence[Any]) -> LabelBatch:
     """The batch of rows that count its decisions of one label and origin each."""
     labels: Counter[Label] = Counter()
     for row in rows:
         labels[Label(row[4])] += row[9]
     sheet, imported = any(row[6] for row in rows), any(row[7] for row in rows)
-    return Batch(
+    return LabelBatch(
         batch_id=min(row[0] for row in rows),
         kind="import" if imported else "sheet" if sheet else "review",
         file=rows[0][8],

@@ -31,7 +31,7 @@ from curator.errors import (
     StorageError,
 )
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest schema revision; `db/versions` ends with it."""
 _UNEXPECTED = (
     ArithmeticError,

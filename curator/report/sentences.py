@@ -184,7 +184,8 @@ def label_noise_sentences(noise: LabelNoise) -> Iterator[str]:
     yield f"Heads: C = {noise.regularization:g} (classifier.regularization)."
     if noise.doubted:
         yield (
-            f"Labels: about {percent(noise.wrong_share)} are probably wrong, by heads not trained on them;"
+            f"Labels: about {percent(noise.wrong_share)} are probably wrong, by heads not"
+            f" trained on them;"
             f" {noise.doubted:,} hardly count in training (classifier.doubt). Look at them with"
             " `curator review suspect`."
         )

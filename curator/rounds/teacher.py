@@ -105,7 +105,7 @@ def load_teacher(
     if inputs.last.scores is None:
         progress.note(
             f"The scores of round {record.round_id} are lost or not what was written, so it"
-            " is unknown what its model was trained on. This round learns from people's labels alone."
+            " is unknown what its model was trained on. This round uses people's labels alone."
         )
         return None
     try:

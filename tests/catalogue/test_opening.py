@@ -196,6 +196,7 @@ _AS_OF_0001 = """
     ALTER TABLE audit DROP COLUMN asking;
     ALTER TABLE lease DROP COLUMN computer;
     DROP TABLE label_import;
+    DROP TABLE feature_projection;
     CREATE TABLE image_signature (image_id INTEGER PRIMARY KEY, signature BLOB NOT NULL);
     UPDATE alembic_version SET version_num = '0001';
 """

@@ -38,7 +38,7 @@ def test_a_folder_a_diff_and_the_way_back(six_labelled: Path, tmp_path: Path) ->
     assert report["labels"] == {"good": {"seed": 3}}
     assert json.loads(Path(report["sidecar"]).read_text())["filters"] == {"labels": ["good"]}
     assert "dropped" in curator("diff", out, file).stdout
-    assert "stood here already" in curator("-w", six_labelled, "import", file).stdout
+    assert "were here already" in curator("-w", six_labelled, "import", file).stdout
 
 
 def test_the_model_has_commands_of_its_own(six_labelled: Path, tmp_path: Path) -> None:

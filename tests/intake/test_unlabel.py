@@ -199,7 +199,7 @@ def test_answers_can_be_taken_back_until_a_verdict_uses_them(
 
 def test_imports_of_earlier_versions_are_batches_by_person_and_moment(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.sqlite"
-    schema = Schema(revision="0006", folder=resource_folder("db"))
+    schema = Schema(revision="0007", folder=resource_folder("db"))
     with Catalogue.create(path, schema=schema) as old:
         image_ids = add_images(old, 5)
         say(old, image_ids[:3], "positive")

@@ -202,7 +202,7 @@ def says(
 
 def test_wishes_that_make_no_sense_are_refused(pool: Pool, tmp_path: Path) -> None:
     truth = write_truth(pool, tmp_path)
-    assert "0 seeds cannot teach" in says(pool, truth, SimulationRequest(seeds=(0, 100)))
+    assert "0 seeds are too few" in says(pool, truth, SimulationRequest(seeds=(0, 100)))
     assert "no policy `guess`" in says(pool, truth, SimulationRequest(policies=("guess",)))
     assert "--flipped 0.7" in says(pool, truth, SimulationRequest(flipped=0.7))
     assert "--slips -0.1" in says(pool, truth, SimulationRequest(slips=-0.1))
