@@ -21,13 +21,32 @@ class FileStamp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PictureQuality:
+    """How a picture looks; brightness is grey from 0 (black) to 1 (white).
+
+    `sharpness` is None where it cannot be measured. `brightness` is the mean, `shadows` the 5th
+    and `highlights` the 99th percentile of the pixels. `entropy` of the grey histogram is in bits
+    (0 to 8). `side` is the square root of width x height in pixels, `aspect` the longer side
+    divided by the shorter one.
+    """
+
+    sharpness: float | None
+    brightness: float
+    shadows: float
+    highlights: float
+    entropy: float
+    side: float
+    aspect: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InspectedFile:
     """What one pass over one file found.
 
     `sha256` is None only when the bytes could not be read (`unreadable`, `vanished`,
     `changing`). Width and height are those after EXIF orientation, in pixels.
     `perceptual_hash` is an unsigned 64-bit integer, `preview` an encoded JPEG or None when
-    previews are off or the image is unusable.
+    previews are off or the image is unusable. `quality` is None for an unusable image.
     """
 
     stamp: FileStamp
@@ -38,6 +57,7 @@ class InspectedFile:
     mode: str | None = None
     perceptual_hash: int | None = None
     preview: bytes | None = None
+    quality: PictureQuality | None = None
     quarantine: Quarantine | None = None
     detail: str = ""
 

@@ -102,6 +102,25 @@ class Quarantine(StrEnum):
     CHANGING = "changing"
 
 
+class Oddity(StrEnum):
+    """What an image stands out by among the others; nothing follows from it by itself.
+
+    The catalogue keeps them as bits in this order.
+    """
+
+    DARK = "dark"
+    BRIGHT = "bright"
+    UNIFORM = "uniform"
+    BLURRED = "blurred"
+    TINY = "tiny"
+    ELONGATED = "elongated"
+
+    @property
+    def bit(self) -> int:
+        """Its bit in `picture_quality.oddities`."""
+        return 1 << list(Oddity).index(self)
+
+
 class GroupKind(StrEnum):
     """Why images belong together."""
 

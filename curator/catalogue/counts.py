@@ -9,11 +9,19 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from curator.base.vocabulary import CurrentLabel, GroupKind, LocationState, Origin, Quarantine
+from curator.base.vocabulary import (
+    CurrentLabel,
+    GroupKind,
+    LocationState,
+    Oddity,
+    Origin,
+    Quarantine,
+)
 from curator.catalogue.bulk import values_of
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import LIES_SOMEWHERE
 from curator.catalogue.models import Block, Grouping, Image, ImageState, Location
+from curator.catalogue.quality import count_odd
 from curator.catalogue.sources import SourceRecord, read_sources
 
 
@@ -34,7 +42,8 @@ class Counts:
     (texts, sounds); no other number counts them. `locations` are files of images,
     `duplicates` those present beyond the first of their image. `without_human` =
     unlabelled + promoted. `gone` are images of which no file is left: other bytes lie at their
-    paths now, or their source was dropped. `groups` is the number of current groups by kind.
+    paths now, or their source was dropped. `odd` images
+    stand out by how they look. `groups` is the number of current groups by kind.
     """
 
     images: int
@@ -51,6 +60,7 @@ class Counts:
     other_files: int
     blocked: int
     withheld: int
+    odd: Mapping[Oddity, int]
     groups: Mapping[GroupKind, int]
 
     @property
@@ -75,6 +85,7 @@ def counts(catalogue: Catalogue) -> Counts:
         withheld = connection.execute(count_withheld()).scalar_one()
         current = sa.select(Grouping.c.kind, Grouping.c.group_count)
         groups = dict(connection.execute(current.where(Grouping.c.is_current == 1)).all())
+        odd = count_odd(connection)
         unread_files = _by_reason(connection, Location.c.quarantine)
     promoted = sum(by_origin.get(Origin.PROMOTED, 0) for by_origin in labels.values())
     usable = unlabelled + sum(sum(by_origin.values()) for by_origin in labels.values())
@@ -97,6 +108,7 @@ def counts(catalogue: Catalogue) -> Counts:
         other_files=other_files.files,
         blocked=blocked,
         withheld=withheld,
+        odd=odd,
         groups=groups,
     )
 

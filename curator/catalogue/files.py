@@ -26,10 +26,11 @@ from curator.catalogue.bulk import (
     plain_text,
     records,
     signed,
+    values_of,
     within,
 )
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.models import Image, ImageState, Location, Preview
+from curator.catalogue.models import Image, ImageState, Location, PictureQualityRow, Preview
 from curator.catalogue.sqlite import insert_or_update
 
 CURRENT = sa.text("location.state <> 'changed'")
@@ -382,6 +383,14 @@ def _record_images(
             for digest, file in new.items()
         ]
         connection.execute(sa.insert(ImageState), states)
+    measured = [
+        {"image_id": ids[digest], **values_of(file.quality)}
+        for digest, file in best.items()
+        if file.quality is not None and stored[digest][1] is None
+    ]
+    if measured:
+        insert = insert_or_update(PictureQualityRow, "image_id", list(measured[0])[1:])
+        connection.execute(insert, measured)
     seen_anew = new | freed
     _store_previews(
         connection,

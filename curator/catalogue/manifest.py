@@ -31,6 +31,7 @@ from curator.catalogue.models import (
     Source,
 )
 from curator.catalogue.pool import generation_now
+from curator.catalogue.quality import QualityBound, within_bounds
 
 CLASSES = (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
 
@@ -115,6 +116,7 @@ def manifest_columns(
     labels: Sequence[CurrentLabel] = CLASSES,
     origins: Sequence[Origin] | None = None,
     include_unlabelled: bool = False,
+    bounds: Sequence[QualityBound] = (),
     with_files: bool = False,
 ) -> Iterator[LocationArrays]:
     """One row per location of each usable image that matches, some thousands at a time.
@@ -125,7 +127,7 @@ def manifest_columns(
     closed; others may write meanwhile. Memory: what is given out, and a number for each unit
     that holds several images.
     """
-    matching = _matching(labels, origins, include_unlabelled)
+    matching = _matching(labels, origins, include_unlabelled, bounds)
     with catalogue.read() as connection:
         shared = _shared_units(connection)
         query = _select(connection, with_files).where(CURRENT, *matching).order_by(Location.c.path)
@@ -142,13 +144,14 @@ def count_manifest_rows(
     labels: Sequence[CurrentLabel] = CLASSES,
     origins: Sequence[Origin] | None = None,
     include_unlabelled: bool = False,
+    bounds: Sequence[QualityBound] = (),
 ) -> int:
     """How many rows `manifest_columns` would give."""
     query = (
         sa.select(sa.func.count())
         .select_from(ImageState)
         .join(Location, Location.c.image_id == ImageState.c.image_id)
-        .where(CURRENT, *_matching(labels, origins, include_unlabelled))
+        .where(CURRENT, *_matching(labels, origins, include_unlabelled, bounds))
     )
     with catalogue.read() as connection:
         return connection.execute(query).scalar_one()
@@ -174,14 +177,18 @@ def _raw_rows(connection: Connection, query: Query) -> Iterator[Sequence[Any]]:
 
 
 def _matching(
-    labels: Sequence[CurrentLabel], origins: Sequence[Origin] | None, include_unlabelled: bool
+    labels: Sequence[CurrentLabel],
+    origins: Sequence[Origin] | None,
+    include_unlabelled: bool,
+    bounds: Sequence[QualityBound],
 ) -> list[sa.ColumnElement[bool]]:
     labelled: sa.ColumnElement[bool] = ImageState.c.standing.in_(list(labels))
     if origins is not None:
         labelled = sa.and_(labelled, ImageState.c.origin.in_(list(origins)))
     if include_unlabelled:
         labelled = sa.or_(labelled, ImageState.c.standing.is_(None))
-    return [ImageState.c.usable == 1, labelled]
+    conditions = [ImageState.c.usable == 1, labelled]
+    return [*conditions, within_bounds(ImageState.c.image_id, bounds)] if bounds else conditions
 
 
 def _shared_units(connection: Connection) -> IntArray:

@@ -214,6 +214,35 @@ Preview = Table(
 )
 
 
+class PictureQualityColumns(TypedColumns):
+    """How a picture looks (see `PictureQuality`), and what it stands out by among the others.
+
+    `oddities` are bits of `Oddity`. Images from before these were measured have no row until they
+    are read again.
+    """
+
+    image_id: Named[int] = Column(Key, ForeignKey("image.id"), primary_key=True)
+    sharpness: Named[float | None]
+    brightness: Named[float]
+    shadows: Named[float]
+    highlights: Named[float]
+    contrast: Named[float] = Column(Computed("highlights - shadows", persisted=False))
+    entropy: Named[float]
+    side: Named[float]
+    aspect: Named[float]
+    oddities: Named[int] = Column(Key, default=0)
+
+
+PictureQualityRow = Table(
+    "picture_quality",
+    METADATA,
+    PictureQualityColumns,
+    CheckConstraint("oddities >= 0", name="oddities_not_negative"),
+    CheckConstraint("side > 0 AND aspect >= 1", name="size_valid"),
+    partial("ix_picture_quality_odd", "oddities", where="oddities > 0"),
+)
+
+
 class LabelEventColumns(TypedColumns):
     """What a person or a round said about an image; never changed, never deleted."""
 

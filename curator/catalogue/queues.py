@@ -22,6 +22,7 @@ from curator.base.vocabulary import (
     CurrentLabel,
     EventKind,
     LocationState,
+    Oddity,
     Origin,
     Quarantine,
 )
@@ -38,10 +39,12 @@ from curator.catalogue.models import (
     ImageState,
     LabelEvent,
     Location,
+    PictureQualityRow,
     ScoreRow,
     Skip,
 )
 from curator.catalogue.pool import NO_GENERATION, generation_now, is_confirmed
+from curator.catalogue.quality import MEASURES, QualityBound, within_bounds
 from curator.catalogue.random_draws import open_draw, record_members
 from curator.catalogue.sqlite import raw_rows
 from curator.errors import DataError
@@ -68,6 +71,7 @@ class BaseQueue(StrEnum):
     PROMOTED = "promoted"
     WITHOUT_HUMAN = "without-human"
     CONFLICT = "conflict"
+    ODD = "odd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +79,9 @@ class BrowseQuery:
     """A filter and an order; None filters nothing, the empty order is by id.
 
     `side` is the class that an image has or leans to; `low` and `high` bound the score;
-    `order` is one of `score`, `-score`, `undecided`, `source`, `class`, `round`, `new`, `old`.
+    `bounds` are on measures of quality, `oddity` is what an image stands out by. `order` is one of
+    `score`, `-score`, `undecided`, `source`, `class`, `round`, `new`, `old`, or a measure with or
+    without a minus sign.
     """
 
     source_id: int | None = None
@@ -83,6 +89,8 @@ class BrowseQuery:
     low: float | None = None
     high: float | None = None
     round: int | None = None
+    bounds: tuple[QualityBound, ...] = ()
+    oddity: Oddity | None = None
     order: str | None = None
 
 
@@ -92,6 +100,9 @@ _BASES = {
     BaseQueue.WITHOUT_HUMAN: "(image_state.standing IS NULL OR image_state.origin = 'promoted')",
     BaseQueue.CONFLICT: "(image_state.standing = 'conflict'"
     f" OR image_state.image_id IN ({CONTRADICTED}))",
+    BaseQueue.ODD: "(image_state.standing IS NULL OR image_state.origin = 'promoted')"
+    " AND image_state.image_id IN"
+    " (SELECT image_id FROM picture_quality WHERE picture_quality.oddities > 0)",
 }
 # The plus sign keeps the index on labels out, so that the one in order is walked.
 _AND_USABLE = " AND +image_state.usable = 1"
@@ -352,6 +363,36 @@ def conflicts(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FI
         return ids + list(connection.execute(copies.limit(size - len(ids))).scalars())
 
 
+def odd(
+    catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER
+) -> dict[int, Oddity]:
+    """Images without a human label that stand out by how they look, each with the first reason.
+
+    The dark ones first, the darkest before the others, then the bright ones, and so on.
+    """
+    quality, state = PictureQualityRow.c, ImageState.c
+    first = quality.oddities.op("&")(-quality.oddities)
+    strength: dict[Oddity, Any] = {
+        Oddity.DARK: quality.highlights,
+        Oddity.BRIGHT: -quality.shadows,
+        Oddity.UNIFORM: quality.contrast,
+        Oddity.BLURRED: quality.sharpness,
+        Oddity.TINY: quality.side,
+        Oddity.ELONGATED: -quality.aspect,
+    }
+    order = sa.case(*((first == oddity.bit, value) for oddity, value in strength.items()))
+    query = (
+        sa.select(state.image_id, first)
+        .join(PictureQualityRow, quality.image_id == state.image_id)
+        .where(sa.text("picture_quality.oddities > 0"), _WITHOUT_HUMAN, *_passes(leave_out))
+        .order_by(first, order, state.image_id)
+        .limit(size)
+    )
+    by_bit = {oddity.bit: oddity for oddity in Oddity}
+    with catalogue.read() as connection:
+        return {image_id: by_bit[bit] for image_id, bit in connection.execute(query)}
+
+
 def quarantined(catalogue: Catalogue, *, size: int) -> list[int]:
     """What is in quarantine and still lies somewhere, by id; files that are no images come last."""
     query = sa.select(Image.c.id).where(Image.c.quarantine.is_not(None), LIES_SOMEWHERE)
@@ -462,6 +503,15 @@ def _browsed(generation: int, look: BrowseQuery) -> sa.Select[int]:
         query = query.where(score.probability <= look.high)
     if look.round is not None:
         query = query.where(state.round_id == look.round)
+    if look.bounds:
+        query = query.where(within_bounds(state.image_id, look.bounds))
+    if look.oddity is not None:
+        query = query.where(
+            sa.exists().where(
+                PictureQualityRow.c.image_id == state.image_id,
+                PictureQualityRow.c.oddities.op("&")(look.oddity.bit) != 0,
+            )
+        )
     first_source = sa.select(sa.func.min(Location.c.source_id)).where(lies_in).scalar_subquery()
     orders: dict[str | None, list[Any]] = {
         None: [],
@@ -474,4 +524,14 @@ def _browsed(generation: int, look: BrowseQuery) -> sa.Select[int]:
         "new": [state.image_id.desc()],
         "old": [state.image_id.asc()],
     }
+    for measure in MEASURES:
+        value = (
+            sa.select(PictureQualityRow.c[measure])
+            .where(PictureQualityRow.c.image_id == state.image_id)
+            .scalar_subquery()
+        )
+        orders |= {
+            measure: [sa.nulls_last(value.asc())],
+            f"-{measure}": [sa.nulls_last(value.desc())],
+        }
     return query.order_by(*orders[look.order], state.image_id)

@@ -65,6 +65,14 @@ def export(
         float | None,
         typer.Option(metavar="P", help="Only labels of rounds that are at least this probable."),
     ] = None,
+    quality: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BOUND",
+            help="Only images with it, as 'sharpness>0.3': sharpness, brightness, contrast,"
+            " entropy, side, aspect; repeatable.",
+        ),
+    ] = None,
     one_per_group: Annotated[
         bool, flag("--one-per-group", help="One image of those that belong together.")
     ] = False,
@@ -140,6 +148,7 @@ def export(
             splits=split or (),
             rounds=round or (),
             min_probability=min_probability,
+            quality=quality or (),
             one_per_group=one_per_group,
             include_unlabelled=include_unlabelled,
             provisional=provisional,

@@ -14,7 +14,7 @@ import typer
 
 from curator.base.actor import current_user
 from curator.base.text import count, duration, path_text
-from curator.base.vocabulary import Origin, read_origin
+from curator.base.vocabulary import Oddity, Origin, read_origin
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Yes, agreed, flag, named_path
 from curator.cli.output import emit, emit_json, moment, narrate, shown, table
@@ -142,8 +142,21 @@ def _added(report: AddReport, classes: ClassesSettings) -> Iterator[str]:
         yield near_duplicates(report.near_duplicate_images, report.near_duplicate_groups)
     if report.near_duplicates_dissolved:
         yield dissolved_groups(report.near_duplicates_dissolved)
+    if report.odd.by_oddity:
+        yield f"  {odd_images(report.odd.by_oddity)}: curator review odd"
+    if report.odd.unmeasured:
+        yield (
+            f"  {count(report.odd.unmeasured, 'image')} added by an earlier version, without"
+            " sharpness and brightness: curator add --rehash PATH"
+        )
     for folder in report.unreadable_folders:
         yield f"  no right to read the folder {shown(folder)}"
+
+
+def odd_images(by_oddity: Mapping[Oddity, int]) -> str:
+    """How many images stand out by how they look, as `add` and `status` say it."""
+    words = {Oddity.DARK: "very dark", Oddity.BRIGHT: "very bright"}
+    return ", ".join(f"{number:,} {words.get(each, each)}" for each, number in by_oddity.items())
 
 
 def near_duplicates(images: int, groups: int) -> str:

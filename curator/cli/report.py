@@ -96,6 +96,10 @@ def _image_lines(status: Status) -> Iterator[str]:
         yield f"{strong('Quarantine')}  {total:,} ({reasons})"
     if counts.other_files:
         yield f"{strong('Other files')}  {counts.other_files:,} (no images; not counted above)"
+    if counts.odd:
+        from curator.cli.intake import odd_images
+
+        yield f"{strong('Stand out')}  {odd_images(counts.odd)}: curator review odd"
     groups = [count(number, f"{kind} group") for kind, number in counts.groups.items() if number]
     if groups:
         yield f"{strong('Groups')}  {', '.join(groups)}"

@@ -35,7 +35,7 @@ QueueName = Annotated[
     typer.Argument(
         metavar="QUEUE",
         help="diverse, similar, borderline, informative, unfamiliar, promoted, random, suspect,"
-        " conflict, calibration, audit, quarantine.",
+        " conflict, odd, calibration, audit, quarantine.",
         autocompletion=complete_queue,
     ),
 ]
@@ -44,7 +44,7 @@ ReviewQueue = Annotated[
     typer.Argument(
         metavar="QUEUE",
         help="diverse, similar, borderline, informative, unfamiliar, promoted, random, conflict,"
-        " calibration, audit.",
+        " odd, calibration, audit.",
         autocompletion=complete_queue,
     ),
 ]
@@ -85,7 +85,8 @@ def queue(
     (spread over everything, for the first labels), similar IMAGE (more of a rare class),
     borderline, informative (in proportion to expected error, for seeds before an audit),
     unfamiliar, promoted, random, suspect (labels that the scores contradict), conflict,
-    quarantine; calibration (a random sample) and audit say neither score nor class.
+    odd (dark, blurred, tiny and the like), quarantine; calibration (a random sample) and audit
+    say neither score nor class.
 
     Example: curator queue borderline --size 200 --output look.csv
     """
@@ -146,7 +147,10 @@ def review(
         int | None, typer.Option(metavar="N", min=1, help="Decisions that you aim at.")
     ] = None,
     view: Annotated[
-        str, typer.Option("--filter", metavar="TEXT", help="As `class:bad score:0.2-0.6`.")
+        str,
+        typer.Option(
+            "--filter", metavar="TEXT", help="As `class:bad score:0.2-0.6 sharpness<0.3`."
+        ),
     ] = "",
     plain: Annotated[bool, flag("--plain", help="Ask line by line, without a screen.")] = False,
     web: Annotated[bool, flag("--web", help="Serve the review to a browser.")] = False,

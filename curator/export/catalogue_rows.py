@@ -86,6 +86,7 @@ class ExportRows:
             labels=self._selection.labels,
             origins=self._selection.origins,
             include_unlabelled=self._selection.filters.include_unlabelled,
+            bounds=self._selection.bounds,
         )
 
     def columns(
@@ -175,6 +176,7 @@ class ExportRows:
             labels=self._selection.labels,
             origins=self._selection.origins,
             include_unlabelled=self._selection.filters.include_unlabelled,
+            bounds=self._selection.bounds,
             with_files=with_files,
         )
         for locations in batches:

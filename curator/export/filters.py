@@ -17,6 +17,7 @@ from curator.base.arrays import IntArray
 from curator.base.text import same_text
 from curator.base.vocabulary import AuditScope, CurrentLabel, Origin, Split
 from curator.catalogue.manifest import CLASSES
+from curator.catalogue.quality import QualityBound, read_bound
 from curator.catalogue.rounds import list_rounds
 from curator.catalogue.sources import list_sources
 from curator.errors import UsageError
@@ -41,7 +42,8 @@ class Filters:
     `labels` are class names, `unsure` or `conflict`; without them, what is delivered.
     `splits` are what curator used a label for (`train`, `calibration`, `test`,
     `withheld`), `rounds` those that promoted. `min_probability` is that of the label
-    itself; people's labels need none. `one_per_group` takes one image of those that
+    itself; people's labels need none. `quality` are
+    bounds, as `sharpness>0.3`. `one_per_group` takes one image of those that
     belong together. `include_unlabelled` adds images without a label, with their scores;
     `provisional`, under the certified policy, promoted labels that nothing certifies.
     """
@@ -52,6 +54,7 @@ class Filters:
     splits: Sequence[str] = ()
     rounds: Sequence[int] = ()
     min_probability: float | None = None
+    quality: Sequence[str] = ()
     one_per_group: bool = False
     include_unlabelled: bool = False
     provisional: bool = False
@@ -124,6 +127,7 @@ class Selection:
     division: Division | None
     exportable: ExportableLabels
     certified: CertifiedImages | None
+    bounds: tuple[QualityBound, ...] = ()
 
     @property
     def scope(self) -> AuditScope:
@@ -134,7 +138,13 @@ class Selection:
     def is_partial(self) -> bool:
         """Whether some labels of its classes are left out on purpose."""
         filters = self.filters
-        narrowed = filters.origins or filters.sources or filters.splits or filters.rounds
+        narrowed = (
+            filters.origins
+            or filters.sources
+            or filters.splits
+            or filters.rounds
+            or filters.quality
+        )
         return bool(narrowed or filters.one_per_group or filters.min_probability)
 
 
@@ -176,7 +186,15 @@ def select(workspace: Workspace, request: ExportRequest) -> Selection:
         else parse_division(request.divide, settings.runtime.seed),
         exportable=exportable,
         certified=exportable.certified(scope_of(chosen_labels)),
+        bounds=tuple(map(_bound, filters.quality)),
     )
+
+
+def _bound(text: str) -> QualityBound:
+    try:
+        return read_bound(text)
+    except ValueError as error:
+        raise UsageError(f"`{text}`: {error}.", "Give a bound, as sharpness>0.3.") from None
 
 
 def parse_division(text: str, seed: int) -> Division:

@@ -37,6 +37,7 @@ from curator.catalogue.files import (
 )
 from curator.catalogue.images import find_by_sha256
 from curator.catalogue.leases import lease
+from curator.catalogue.quality import OddCounts, mark_odd_images
 from curator.catalogue.sources import forget_empty_sources, list_sources
 from curator.errors import DataError
 from curator.imaging.guard import pillow_guard
@@ -86,7 +87,8 @@ class AddReport:
 
     `files` were looked at; of these `added` are new images, `known` were catalogued,
     `duplicates` are further locations of an image, those in `quarantined` (by reason)
-    cannot be used, and `other_files` are no images. `changed` files hold another image than
+    cannot be used, and `other_files` are no images. `odd` counts usable images that stand out by
+    how they look. `changed` files hold another image than
     before, `missing` ones are gone since; both are counted once, when it is noticed.
     `ignored` counts paths that were not looked at, by reason. `labelled` are labels newly
     recorded; `labels_kept` images kept what a person decided about them one by one;
@@ -107,6 +109,7 @@ class AddReport:
     other_files: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
     labelled: Mapping[Label, int] = field(default_factory=dict)
+    odd: OddCounts = field(default_factory=OddCounts)
     labels_kept: int = 0
     conflicts: int = 0
     sources: tuple[str, ...] = ()
@@ -206,6 +209,7 @@ def add(
             raise _nothing_readable(resolved, report)
         report.missing = mark_locations(workspace.catalogue, gone, LocationState.MISSING)
         near = regroup(workspace, progress=progress)
+        report.odd = mark_odd_images(workspace.catalogue)
         refresh_user_groups(workspace)
         workspace.catalogue.checkpoint()
     report.near_duplicate_groups = near.groups

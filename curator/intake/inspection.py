@@ -36,6 +36,7 @@ from curator.intake.likeness import (
     perceptual_hash,
     shrunk_for_comparing,
 )
+from curator.intake.quality import picture_quality
 from curator.settings.sections import IngestSettings
 
 _ATTEMPTS = 3
@@ -70,6 +71,7 @@ def _decode(
         whole = decode_whole(content, ingest, cover=compared_side(ingest))
     except ImageProblem as problem:
         return _unusable(stamp, sha256, problem)
+    grey = shrunk_for_comparing(whole.pixels).convert("L")
     return InspectedFile(
         stamp=stamp,
         sha256=sha256,
@@ -77,7 +79,8 @@ def _decode(
         height=whole.height,
         format=whole.format,
         mode=whole.mode,
-        perceptual_hash=perceptual_hash(shrunk_for_comparing(whole.pixels)),
+        perceptual_hash=perceptual_hash(grey),
+        quality=picture_quality(grey, whole.width, whole.height),
         preview=encode_preview(whole.pixels, ingest.preview_size, ingest.preview_quality),
     )
 

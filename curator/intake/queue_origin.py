@@ -25,6 +25,7 @@ ORIGINS = {
     "random": Origin.CALIBRATION,
     "suspect": Origin.REVIEW,
     "conflict": Origin.REVIEW,
+    "odd": Origin.REVIEW,
     "audit": Origin.AUDIT,
     "quarantine": Origin.REVIEW,
 }

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from curator.audits.certificate import certificate_sentence
-from curator.base.arrays import CodeArray
+from curator.base.arrays import CodeArray, IntArray
 from curator.base.progress import SILENT, Progress
 from curator.base.text import printable
 from curator.base.vocabulary import NO_CODE, CurrentLabel, LocationState, Origin, code_of
@@ -26,6 +26,7 @@ from curator.catalogue.current_labels.arrays import PeopleEvents, current_labels
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.event_reads import Unusable
 from curator.catalogue.features import FeatureSetRecord, list_feature_sets
+from curator.catalogue.quality import measure_histogram
 from curator.catalogue.rounds import RoundRecord, RoundStatus
 from curator.export.sidecar import library_versions
 from curator.report import sentences
@@ -39,6 +40,14 @@ from curator.settings.sections import ClassesSettings, Settings
 from curator.workspace import Workspace
 
 QUARANTINED_SHOWN = 24
+
+MEASURES_SHOWN = {
+    "sharpness": (0.0, 1.2),
+    "brightness": (0.0, 1.0),
+    "contrast": (0.0, 1.0),
+    "entropy": (0.0, 8.0),
+}
+"""The measures of quality that are drawn, and the range of each."""
 
 _CLASSES = (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -98,7 +107,8 @@ class ReportData:
 
     `quality` is what labels say of the current round's scores. `scores` are those of the latest
     rounds, `missing_scores` the rounds among them whose score files are gone. `no_error_curve`
-    says why there is no `error_curve`. `source_labels` has an entry for each source with usable
+    says why there is no `error_curve`. `measures` are histograms of quality over
+    the ranges of `MEASURES_SHOWN`. `source_labels` has an entry for each source with usable
     images.
     """
 
@@ -114,6 +124,7 @@ class ReportData:
     work: tuple[HumanWork, ...]
     source_labels: Mapping[str, LabelCounts]
     quarantined_files: Sequence[Unusable]
+    measures: Mapping[str, IntArray]
     feature_set: FeatureSetRecord | None
     versions: Mapping[str, str]
     strips: tuple[ThumbnailStrip, ...] = ()
@@ -224,6 +235,8 @@ class ReportData:
             "audits": [self._audit_json(audit) for audit in self.audits],
             "work": [asdict(row) for row in self.work],
             "sources": [self._source_json(source) for source in self.status.sources],
+            "odd": {str(oddity): n for oddity, n in counts.odd.items()},
+            "measures": {name: histogram.tolist() for name, histogram in self.measures.items()},
             "quarantine": self.quarantine,
             "quarantined_files": [
                 {
@@ -367,6 +380,10 @@ def collect_report(workspace: Workspace, progress: Progress = SILENT) -> ReportD
                 audits=list_audits(catalogue),
                 work=human_work(events),
                 source_labels=_labels_by_source(catalogue),
+                measures={
+                    name: measure_histogram(catalogue, name, low=low, high=high)
+                    for name, (low, high) in MEASURES_SHOWN.items()
+                },
                 quarantined_files=event_reads.unusable(catalogue, size=QUARANTINED_SHOWN),
                 feature_set=_feature_set(catalogue, current.current_round),
                 versions=library_versions(),

@@ -28,7 +28,13 @@ from curator.charts.svg import (
     draw,
     short_name,
 )
-from curator.report.data import LabelCounts, ReportData, files_of, score_quality_of_round
+from curator.report.data import (
+    MEASURES_SHOWN,
+    LabelCounts,
+    ReportData,
+    files_of,
+    score_quality_of_round,
+)
 from curator.report.sentences import decisions_sentence
 from curator.settings.sections import ClassesSettings
 
@@ -479,4 +485,48 @@ def quarantine_figure(report: ReportData, styles: Styles) -> Figure:
         header=("reason", "number"),
         rows=list(zip(reasons, numbers, strict=True)),
         height=rows_height(len(reasons)),
+    )
+
+
+def quality_figure(report: ReportData, styles: Styles) -> Figure:
+    """How pictures look: a small histogram of each measure."""
+    title = "Sharpness, brightness, contrast, entropy"
+    measured = {name: counts for name, counts in report.measures.items() if counts.any()}
+    if not measured:
+        return Figure(
+            key="quality",
+            title=title,
+            caption="No image was measured yet; `curator add --rehash PATH` reads them again.",
+        )
+
+    def paint(axes: Axes) -> None:
+        axes.set_axis_off()
+        for number, (name, counts) in enumerate(measured.items()):
+            low, high = MEASURES_SHOWN[name]
+            small = axes.inset_axes((0.56 * (number % 2), 0.62 * (1 - number // 2), 0.44, 0.3))
+            edges = np.linspace(low, high, len(counts) + 1)
+            small.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=INK)
+            small.set_xlim(low, high)
+            small.set_yticks([])
+            small.set_xlabel(name)
+
+    odd = report.status.counts.odd
+    listed = ", ".join(f"{number:,} {oddity}" for oddity, number in odd.items())
+    rows: list[Sequence[Cell]] = []
+    for name, counts in measured.items():
+        edges = np.linspace(*MEASURES_SHOWN[name], len(counts) + 1)
+        rows += [
+            (name, f"{edge:.2f}", int(number))
+            for edge, number in zip(edges[:-1], counts, strict=True)
+            if number
+        ]
+    return draw_figure(
+        "quality",
+        title,
+        f"Images that stand out by how they look: {listed}." if odd else "No image stands out.",
+        paint,
+        styles,
+        header=("measure", "from", "images"),
+        rows=rows,
+        height=3.4,
     )

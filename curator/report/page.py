@@ -23,6 +23,7 @@ from curator.report.figures import (
     Figure,
     people_figure,
     pool_figure,
+    quality_figure,
     quarantine_figure,
     rounds_figure,
     sources_figure,
@@ -45,6 +46,7 @@ FIGURES: tuple[Callable[[ReportData, Styles], Figure], ...] = (
     selection_figure,
     work_figure,
     sources_figure,
+    quality_figure,
     quarantine_figure,
 )
 

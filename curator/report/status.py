@@ -184,6 +184,7 @@ class Status:
             "coverage": self.counts.coverage,
             "blocked": self.counts.blocked,
             "withheld": self.counts.withheld,
+            "odd": {str(oddity): n for oddity, n in self.counts.odd.items()},
             "groups": dict(self.counts.groups),
             "error": None if self.error is None else self.error.as_json(),
             "rounds": [_round_json(each) for each in self.rounds],

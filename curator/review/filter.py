@@ -2,23 +2,31 @@
 
 `source:web class:bad score:0.2-0.6 round:3 sort:score` leaves images of that source whose
 label or likelier class is `bad`, with such a score, promoted by round 3, the lowest score
-first. What is not said is not filtered; without `sort` the queue keeps its own order.
+first. `sharpness<0.3` and the like bound a measure of quality, `odd:dark` leaves what stands out
+by it. What is not said is not filtered; without `sort` the queue keeps its own order.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from curator.base.text import same_text
+from curator.base.vocabulary import Oddity
+from curator.catalogue.quality import MEASURES, QualityBound, read_bound
 from curator.settings.sections import ClassesSettings
 
-Order = Literal["score", "-score", "source", "class", "round", "new", "old"]
-ORDERS: tuple[str, ...] = get_args(Order)
+ORDERS = (
+    *("score", "-score", "source", "class", "round", "new", "old"),
+    *(sign + measure for measure in MEASURES for sign in ("", "-")),
+)
 
-EXAMPLE = "source:NAME  class:NAME  score:0.2-0.6  round:3  sort:score"
+_KEYS = ("source", "class", "score", "round", "odd", "sort")
+
+EXAMPLE = "source:NAME  class:NAME  score:0.2-0.6  round:3  sharpness<0.3  odd:dark  sort:score"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +41,9 @@ class QueueView:
     low: float | None = None
     high: float | None = None
     round: int | None = None
-    order: Order | None = None
+    bounds: tuple[QualityBound, ...] = ()
+    oddity: Oddity | None = None
+    order: str | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -52,6 +62,9 @@ class QueueView:
             parts.append(f"score:{low:g}-{high:g}")
         if self.round is not None:
             parts.append(f"round:{self.round}")
+        parts += map(str, self.bounds)
+        if self.oddity is not None:
+            parts.append(f"odd:{self.oddity}")
         if self.order is not None:
             parts.append(f"sort:{self.order}")
         return " ".join(parts)
@@ -67,9 +80,13 @@ def read_view(text: str, classes: ClassesSettings, sources: tuple[str, ...]) -> 
     except ValueError:
         raise ValueError("a quotation mark is left open") from None
     parts: dict[str, str] = {}
+    bounds = []
     for word in words:
+        if re.match(r"\w+[<>]", word):
+            bounds.append(read_bound(word))
+            continue
         key, sign, value = word.partition(":")
-        if not sign or not value or key not in ("source", "class", "score", "round", "sort"):
+        if not sign or not value or key not in _KEYS:
             raise ValueError(f"`{word}` is not understood; write {EXAMPLE}")
         parts[key] = value
     low, high = _score(parts.get("score"))
@@ -79,7 +96,9 @@ def read_view(text: str, classes: ClassesSettings, sources: tuple[str, ...]) -> 
         low=low,
         high=high,
         round=_round(parts.get("round")),
-        order=_order(parts.get("sort")),
+        bounds=tuple(bounds),
+        oddity=_oddity(parts.get("odd")),
+        order=_one_of(parts.get("sort"), ORDERS, "order"),
     )
 
 
@@ -121,5 +140,6 @@ def _round(value: str | None) -> int | None:
     return int(value)
 
 
-def _order(value: str | None) -> Order | None:
-    return _one_of(value, ORDERS, "order")  # type: ignore[return-value]
+def _oddity(value: str | None) -> Oddity | None:
+    word = _one_of(value, tuple(Oddity), "oddity")
+    return None if word is None else Oddity(word)

@@ -28,6 +28,7 @@ from curator.review.queues import (
     QueueRequest,
     borderline,
     choose,
+    odd,
     refuse_while_audited,
 )
 from curator.settings.file import nearest
@@ -46,6 +47,7 @@ _BASES = {
     "informative": BaseQueue.WITHOUT_HUMAN,
     "promoted": BaseQueue.PROMOTED,
     "conflict": BaseQueue.CONFLICT,
+    "odd": BaseQueue.ODD,
 }
 _ORDERED = {"borderline": "undecided", "promoted": "undecided"}
 
@@ -118,6 +120,8 @@ class ImageSource:
             return dict.fromkeys(self._through_view(request), "")
         if self.queue == "borderline":
             return borderline(request)
+        if self.queue == "odd":
+            return odd(request)
         return dict.fromkeys(choose(self.queue, request), "")
 
     def is_settled(self, card: ImageCard) -> bool:
@@ -197,6 +201,8 @@ class ImageSource:
             low=view.low,
             high=view.high,
             round=view.round,
+            bounds=view.bounds,
+            oddity=view.oddity,
             order=view.order or _ORDERED.get(self.queue),
         )
 

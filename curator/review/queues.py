@@ -22,6 +22,7 @@ from curator.catalogue import audits, queues
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details, unread_files
 from curator.catalogue.pool import has_scores, pool_chunks
+from curator.catalogue.quality import any_measured, oddities_of
 from curator.catalogue.queues import NO_FILTER, QueueFilter
 from curator.catalogue.random_draws import newest_draw
 from curator.encoding.stored_rows import StoredRows, current_features
@@ -43,6 +44,7 @@ QUEUES: dict[str, str] = {
     "random": "a random sample of the images without a human label, blind, to measure the error",
     "suspect": "labels of people that scores contradict, the boldest contradiction first",
     "conflict": "labelled both ways by people, one image or near-duplicates",
+    "odd": "very dark, bright, uniform, blurred, tiny or elongated images without a human label",
     "audit": "the images of the open audit, blind",
     "quarantine": "cannot be used",
 }
@@ -236,6 +238,22 @@ def borderline(request: QueueRequest) -> dict[int, str]:
     return {i: "" if why is MixReason.UNCERTAIN else why for i, why in mixed.items()}
 
 
+def odd(request: QueueRequest) -> dict[int, str]:
+    """Images that stand out by how they look, each with all that it stands out by.
+
+    Raises DataError where no image was measured yet.
+    """
+    catalogue = request.workspace.catalogue
+    image_ids = queues.odd(catalogue, size=request.size, leave_out=request.leave_out)
+    if not image_ids and not any_measured(catalogue):
+        raise DataError(
+            "No image was measured yet: these were added by an earlier version.",
+            "Read them again with `curator add --rehash PATH`.",
+        )
+    oddities = oddities_of(catalogue, list(image_ids))
+    return {image_id: ", ".join(oddities[image_id]) for image_id in image_ids}
+
+
 def _diverse_among(request: QueueRequest, image_ids: list[int]) -> list[int]:
     features = current_features(request.workspace)
     if features is None:
@@ -336,6 +354,7 @@ _CHOOSERS: dict[str, Callable[[QueueRequest], list[int]]] = {
     "conflict": lambda ask: queues.conflicts(
         ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out
     ),
+    "odd": lambda ask: list(odd(ask)),
     "audit": lambda ask: audits.waiting_ids(
         ask.workspace.catalogue,
         begin(ask.workspace),

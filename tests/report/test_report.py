@@ -41,7 +41,7 @@ pytestmark = pytest.mark.slow
 
 FIGURES = {
     "pool", "people", "rounds", "scores", "bands", "reliability", "selection", "work",
-    "sources", "quarantine",
+    "sources", "quality", "quarantine",
 }  # fmt: skip
 
 

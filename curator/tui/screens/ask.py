@@ -10,6 +10,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from curator.base.vocabulary import Oddity
+from curator.catalogue.quality import MEASURES
 from curator.review.filter import EXAMPLE, ORDERS, read_view
 from curator.tui.lines import safe
 
@@ -74,7 +76,9 @@ class FilterScreen(AskScreen):
                 f"class:   {safe(classes.positive)} or {safe(classes.negative)}\n"
                 "score:   a range of P, as 0.2-0.6\n"
                 "round:   promoted by this round\n"
-                f"sort:    {', '.join(ORDERS)}\n"
+                f"{', '.join(MEASURES)}: a bound, as sharpness<0.3\n"
+                f"odd:     {', '.join(Oddity)}\n"
+                f"sort:    {', '.join(name for name in ORDERS if name[1:] not in MEASURES)}\n"
                 "⏎ applies it, an empty line shows all again, esc goes back",
                 markup=False,
             )
