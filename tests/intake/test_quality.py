@@ -210,9 +210,9 @@ def test_images_of_before_are_said_and_measured_when_they_are_read_again(
     assert set(report.odd.by_oddity) == set(Oddity)
 
 
-def test_measures_come_to_images_of_schema_0007(tmp_path: Path) -> None:
+def test_measures_come_to_images_of_schema_0008(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.sqlite"
-    schema = Schema(revision="0007", folder=resource_folder("db"))
+    schema = Schema(revision="0008", folder=resource_folder("db"))
     with Catalogue.create(path, schema=schema) as old:
         image_ids = add_images(old, 3)
         say(old, image_ids[0], "positive")
