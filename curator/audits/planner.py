@@ -42,6 +42,7 @@ _WORTH_A_STEP = 1e-3
 _RESCUED_PARTS = (0.5, 0.75, 1.0)
 _RESCUE_SAMPLES = 8
 _STEP_IMAGES, _STEP_SHARE = 20, 0.05
+_RANGE = (0.1, 0.9)
 
 RESCUE_SHARE = 0.2
 """Share of an audit's risk that is kept for the rescue."""
@@ -49,10 +50,15 @@ RESCUE_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """What a plan is expected to give: mean certified and unseen images, and how often any."""
+    """What a plan is expected to give: mean certified and unseen images, and how often any.
+
+    Eight audits of ten are expected to certify from `low` to `high` images.
+    """
 
     certified: float
     chance: float
+    low: float = 0.0
+    high: float = 0.0
 
 
 NOTHING = Expectation(certified=0.0, chance=0.0)
@@ -166,7 +172,7 @@ def expect(plan: AuditPlan, forecast: Forecast, *, seed: int) -> Expectation:
         audits=_MANY_AUDITS,
         seed=[seed, 2],
     )
-    certified, chance = run_steps(audits)
+    gained = _gained(audits)
     if plan.rescue is not None:
         rescue, first = plan.rescue, plan.steps[0]
         last = min(int(np.searchsorted(forecast.edges[1:], rescue.size)), len(forecast.sizes) - 1)
@@ -174,9 +180,15 @@ def expect(plan: AuditPlan, forecast: Forecast, *, seed: int) -> Expectation:
         wrong_share = np.repeat(forecast.cumulative()[:, last], repeats)
         errors = np.random.default_rng([seed, 3]).poisson(wrong_share * rescue.drawn)
         test = rescue.test(first.drawn * rescue.size // first.size, plan.promise.max_error)
-        rescued = float(audits.weights @ (~audits.passed[:, 0] & (errors <= test.critical)))
-        certified, chance = certified + rescued * test.unseen, chance + rescued
-    return Expectation(certified=certified, chance=chance)
+        gained[~audits.passed[:, 0] & (errors <= test.critical)] = test.unseen
+    order = np.argsort(gained, kind="stable")
+    low, high = np.searchsorted(np.cumsum(audits.weights[order]), _RANGE)
+    return Expectation(
+        certified=float(audits.weights @ gained),
+        chance=float(audits.weights @ (gained > 0)),
+        low=float(gained[order[low]]),
+        high=float(gained[order[high]]),
+    )
 
 
 def rarer_share(frame: Frame, sizes: IntArray) -> FloatArray:
@@ -215,9 +227,15 @@ def best_steps(audits: SimulatedAudits, fewest: int) -> tuple[list[int], float]:
 
 def run_steps(audits: SimulatedAudits) -> tuple[float, float]:
     """Expected certified images if all sets are steps, and the chance to certify any."""
+    gained = _gained(audits)
+    return float(audits.weights @ gained), float(audits.weights @ (gained > 0))
+
+
+def _gained(audits: SimulatedAudits) -> IntArray:
+    """Images certified by each audit, (audits,), if all sets are steps."""
     passed = np.cumprod(audits.passed, axis=1).sum(axis=1)
-    gained = np.concatenate([[0], audits.gains])[passed]
-    return float(audits.weights @ gained), float(audits.weights @ (passed > 0))
+    gained: IntArray = np.concatenate([[0], audits.gains])[passed]
+    return gained
 
 
 def _rank_prefixes(

@@ -197,6 +197,8 @@ def _audit_json(report: AuditReport, classes: ClassesSettings) -> dict[str, Any]
         "confidence": report.promise.confidence,
         "risk": report.promise.risk,
         "expected": outlook.best.expectation.certified if outlook else None,
+        "expected_low": outlook.best.expectation.low if outlook else None,
+        "expected_high": outlook.best.expectation.high if outlook else None,
         "chance": outlook.best.expectation.chance if outlook else None,
         "fewest": outlook.fewest if outlook else None,
         "enough": outlook.enough if outlook else None,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from curator.audits.draw import draw_audit
 from curator.audits.forecast import Forecast, LabelEvidence, forecast_errors, label_evidence
 from curator.audits.frame import Frame, freeze_frame, rank_pool
 from curator.audits.outlook import (
@@ -20,6 +21,7 @@ from curator.audits.outlook import (
 )
 from curator.audits.plan import Promise
 from curator.audits.planner import SimulatedAudits, best_steps, choose_plan, expect, run_steps
+from curator.audits.test import AuditOutcome, answered_in_order, close_audit
 from curator.errors import DataError
 from tests.audits.cases import frame_of
 
@@ -213,6 +215,27 @@ def test_a_plan_that_was_stored_can_be_judged_again() -> None:
     found = choose_plan(frame, forecast, THREE_PERCENT, sample=300, seed=4)
     assert found is not None
     assert expect(found[0], forecast, seed=4) == found[1]
+
+
+def test_eight_audits_of_ten_end_in_the_range_if_the_forecast_is_right() -> None:
+    errors = rising_errors(30_000, 0.8)
+    frame = frame_with(errors)
+    plan, expected = choose_plan(frame, sharp(errors), THREE_PERCENT, sample=500, seed=0)
+    truth = np.random.default_rng(0).random(len(errors)) < errors
+    ends = []
+    for attempt in range(100):
+        draw = draw_audit(frame, plan, f"attempt {attempt}")
+        right = np.where(frame.positive, AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
+        other = np.where(frame.positive, AuditOutcome.NEGATIVE, AuditOutcome.POSITIVE)
+        answers = np.where(truth, other, right)[draw.ranks].astype(np.int8)
+        outcomes = answered_in_order(frame, plan, draw, answers)
+        closed = close_audit(frame, plan, draw, outcomes, miss_rate=0.0)
+        ends.append(0 if closed.certified is None else len(closed.certified.ranks))
+    below = np.mean(np.array(ends) < expected.low)
+    above = np.mean(np.array(ends) > expected.high)
+    assert 0 < expected.low < expected.high
+    assert below < 0.15
+    assert above < 0.15
 
 
 def look(errors: Floats, promise: Promise, sample: int | None, share: float = 0.4) -> Outlook:
