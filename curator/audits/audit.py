@@ -43,6 +43,7 @@ from curator.catalogue.audits import AuditAnswers, AuditRecord, DrawnImages, New
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.frames import FrameRows, ScoredPool
 from curator.catalogue.leases import lease
+from curator.catalogue.pool import human_labels
 from curator.errors import BusyError, DataError, UsageError
 from curator.settings.sections import ClassesSettings, Settings
 from curator.workspace import Workspace
@@ -476,7 +477,9 @@ def plan(
         return _plan_missed(settings, pool, earlier, scope, size)
     if settings.promotion.policy == "certified":
         outcome = rounds.get_round(catalogue, pool.round_id).outcome
-        return _plan_promise(settings, pool, outcome, earlier, scope, size)
+        human = human_labels(catalogue, None)
+        sampled_ids = human.image_ids[human.speaks_for_pool]
+        return _plan_promise(settings, pool, sampled_ids, outcome, earlier, scope, size)
     ids, positive, _ = certificates.promoted_labels(catalogue, scope)
     return _plan_bound(settings, AuditKind.MEASURE, pool, earlier, scope, ids, positive, size)
 
@@ -484,12 +487,16 @@ def plan(
 def _plan_promise(
     settings: Settings,
     pool: ScoredPool,
+    sampled_ids: IntArray,
     outcome: Mapping[str, Any],
     earlier: Sequence[Spending],
     scope: AuditScope,
     size: int | None,
 ) -> PlannedAudit:
-    """A nested test of the pool without human labels; `outcome` is that of its round."""
+    """A nested test of the pool without human labels; `outcome` is that of its round.
+
+    `sampled_ids` have labels of a random sample of the pool.
+    """
     name, probability = settings.classes.name_of(str(scope)), _decisive(settings, pool)
     free = ~pool.human & ~pool.blocked
     # Images that the gate of distances keeps from promotion are no part of the frame, however
@@ -522,7 +529,7 @@ def _plan_promise(
     )
     forecast = forecast_errors(
         frame,
-        _evidence(pool, probability, outcome),
+        _evidence(pool, sampled_ids, probability, outcome),
         false_alarm_rate=settings.audit.slips,
     )
     outlook = assess_audit(frame, forecast, promise, sample=size, seed=settings.runtime.seed)
@@ -548,7 +555,7 @@ def _plan_promise(
 
 
 def _evidence(
-    pool: ScoredPool, probability: FloatArray, outcome: Mapping[str, Any]
+    pool: ScoredPool, sampled_ids: IntArray, probability: FloatArray, outcome: Mapping[str, Any]
 ) -> LabelEvidence | None:
     """Human labels beside cross-validated scores, None without any."""
     # The scores suggest what a contact sheet shows, so its labels would agree too often.
@@ -556,7 +563,13 @@ def _evidence(
     if not labelled.any():
         return None
     noise = float((outcome.get("label_belief") or {}).get("wrong_share", 0.0))
-    return label_evidence(probability[labelled], pool.positive[labelled], noise=noise)
+    return label_evidence(
+        probability[labelled],
+        pool.positive[labelled],
+        sampled=np.isin(pool.image_ids[labelled], sampled_ids),
+        pool=probability[~pool.human],
+        noise=noise,
+    )
 
 
 def _plan_missed(

@@ -32,6 +32,7 @@ _LARGER_SAMPLES = (2_500, 3_500, 5_000, 7_000, 10_000, 15_000, 20_000)
 _LOOSER_PROMISES = (0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2)
 _LEAST_CHANCE = 0.5
 _FRAME_PER_DECISION = 20_000
+_WORTH_IT = 0.1
 
 
 class Advice(StrEnum):
@@ -47,7 +48,7 @@ class Advice(StrEnum):
 class BestPlan:
     """The best plan for an audit of `size` images (None: there is none), and what to expect.
 
-    `worthwhile` says whether it gives enough for its decisions.
+    `worthwhile` says whether it may give enough for its decisions.
     """
 
     size: int
@@ -61,10 +62,10 @@ class Outlook:
     """The answer and its numbers.
 
     `fewest` is how many decisions the promise takes if not one is wrong, `enough` how many would
-    make the audit worth them, `looser` the smallest error that this many decisions could promise
-    (None: there is no such number). `within_reach` is the share of the frame that a perfect
-    audit is expected to certify, `rarer_share` the share of the rarer label where the promise
-    may be kept.
+    be expected to carry it, `looser` the smallest error that this many decisions could be expected
+    to promise (None: there is no such number). `within_reach` is the share of the frame that a
+    perfect audit is expected to certify, `rarer_share` the share of the rarer label where the
+    promise may be kept.
     """
 
     answer: Advice
@@ -95,7 +96,8 @@ def best_plan(
     size = sample or _worth_most(frame, forecast, promise, seed)
     choice = choose_plan(frame, forecast, promise, sample=size, seed=seed)
     plan, expectation = choice or (None, NOTHING)
-    worthwhile = _worthwhile(expectation, size, len(frame))
+    # The advice must be right where the forecast is too low: nine audits in ten end below `high`.
+    worthwhile = expectation.high >= _WORTH_IT * len(frame)
     return BestPlan(size=size, plan=plan, expectation=expectation, worthwhile=worthwhile)
 
 
@@ -132,10 +134,12 @@ def assess_audit(
 def explain(outlook: Outlook) -> str:
     """The outlook in plain sentences: what can be expected or why not, and what would help."""
     promise = f"{outlook.promise.max_error:.3g} at {outlook.promise.confidence:.4g}"
+    expectation = outlook.best.expectation
+    low, high = (f"{end / outlook.frame_size:.0%}" for end in (expectation.low, expectation.high))
     expected = (
         f"an audit of {outlook.sample:,} images is expected to certify"
-        f" {outlook.best.expectation.certified / outlook.frame_size:.0%} of {outlook.frame_size:,}"
-        f" (anything at all in {outlook.best.expectation.chance:.0%} of cases)"
+        f" {low if low == high else f'{low} to {high}'} of {outlook.frame_size:,} images"
+        f" (eight audits of ten do; {1 - expectation.chance:.0%} certify nothing)"
     )
     if outlook.answer is Advice.READY:
         return f"At most {promise}: {expected}."
@@ -183,7 +187,7 @@ def fewest_decisions(promise: Promise, frame_size: int | None = None) -> int:
     return frame_size
 
 
-def _worthwhile(expectation: Expectation, sample: int, frame_size: int) -> bool:
+def _recommended(expectation: Expectation, sample: int, frame_size: int) -> bool:
     """Whether an audit gives enough for its decisions, and more often than not anything."""
     price = max(1.0, frame_size / _FRAME_PER_DECISION)
     return expectation.chance >= _LEAST_CHANCE and expectation.certified >= price * sample
@@ -224,13 +228,13 @@ def _looser(
 
 
 def _pays(frame: Frame, forecast: Forecast, promise: Promise, sample: int, seed: int) -> bool:
-    """Whether such an audit is worthwhile."""
+    """Whether such an audit can be recommended."""
     # The rough expectation is quick and slightly too high, so it rules most sizes out.
     rough = rough_expectation(frame, forecast, promise, sample=sample, seed=seed)
-    if not _worthwhile(rough, sample, len(frame)):
+    if not _recommended(rough, sample, len(frame)):
         return False
     choice = choose_plan(frame, forecast, promise, sample=sample, seed=seed)
-    return choice is not None and _worthwhile(choice[1], sample, len(frame))
+    return choice is not None and _recommended(choice[1], sample, len(frame))
 
 
 def _rarer_within(frame: Frame, forecast: Forecast, promise: Promise) -> float:

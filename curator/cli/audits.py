@@ -196,7 +196,6 @@ def _audit_json(report: AuditReport, classes: ClassesSettings) -> dict[str, Any]
         "max_error": subject.max_error,
         "confidence": report.promise.confidence,
         "risk": report.promise.risk,
-        "expected": outlook.best.expectation.certified if outlook else None,
         "expected_low": outlook.best.expectation.low if outlook else None,
         "expected_high": outlook.best.expectation.high if outlook else None,
         "chance": outlook.best.expectation.chance if outlook else None,

@@ -189,7 +189,11 @@ def ready_audit(
         seed=seed,
     )
     evidence = label_evidence(
-        scores.label_probability, scores.label_positive, noise=scores.label_noise
+        scores.label_probability,
+        scores.label_positive,
+        sampled=np.ones(len(scores.label_positive), dtype=np.bool_),
+        pool=scores.probability,
+        noise=scores.label_noise,
     )
     forecast = forecast_errors(frame, evidence, false_alarm_rate=audit.slips)
     truth = scores.truth[frame.image_ids]

@@ -123,7 +123,8 @@ AUDIT_KEYS = [
     "max_error",
     "confidence",
     "risk",
-    "expected",
+    "expected_low",
+    "expected_high",
     "chance",
     "fewest",
     "enough",
@@ -160,12 +161,12 @@ def test_the_json_of_audit_and_certify_keeps_its_keys(pool: Pool, tmp_path: Path
     resumed = run(pool, "audit", "--json").json()
     assert list(resumed) == AUDIT_KEYS
     own = ("audit", "resumed", "answered", "waiting", "commitment", "text")
-    told_at_planning = ("expected", "chance", "fewest", "enough", "looser")
+    told_at_planning = ("expected_low", "expected_high", "chance", "fewest", "enough", "looser")
     for key in set(AUDIT_KEYS) - set(own) - set(told_at_planning):
         assert planned[key] == opened[key] == resumed[key], key
     assert [resumed[key] for key in own[:4]] == [1, True, answers, 0]
     assert len(resumed["commitment"]) == 64
-    assert [resumed[key] for key in told_at_planning] == [None] * 5
+    assert [resumed[key] for key in told_at_planning] == [None] * 6
     closed = run(pool, "certify", "--json").json()
     assert list(closed) == CERTIFY_KEYS
     assert (closed["kind"], closed["class"]) == ("promise", "all")

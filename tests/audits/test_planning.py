@@ -325,9 +325,47 @@ def test_the_fewest_decisions_are_the_fewest() -> None:
 
 
 def test_labels_that_heads_contradict_are_wrong_labels_of_the_heads() -> None:
-    evidence = label_evidence(np.array([0.9, 0.2, 0.7]), np.array([True, True, False]))
+    nobody, pool = np.zeros(3, dtype=bool), np.array([0.99, 0.02, 0.97])
+    probability, positive = np.array([0.9, 0.2, 0.7]), np.array([True, True, False])
+    evidence = label_evidence(probability, positive, sampled=nobody, pool=pool)
     assert evidence.wrong.tolist() == [False, True, True]
     assert np.allclose(evidence.estimated_error, [0.1, 0.2, 0.3])
+
+
+def test_labels_that_were_judged_less_surely_than_the_pool_make_no_forecast_too_low() -> None:
+    generator = np.random.default_rng(4)
+    pool = generator.beta(0.3, 0.3, 12_000)
+    error = np.minimum(pool, 1 - pool)
+    rows = generator.choice(12_000, 2_000, replace=False)
+    # The pool's estimates are right. A single head with a map of its own is less sure of labels.
+    log_odds = np.log(error[rows] / (1 - error[rows]))
+    judged = 1 / (1 + np.exp(-0.6 * log_odds))
+    wrong = generator.random(2_000) < error[rows]
+    frame = rank_pool(np.arange(12_000), pool, balanced=False, seed=0)
+
+    def forecast_error(*, drawn: bool) -> float:
+        evidence = label_evidence(1 - judged, ~wrong, sampled=np.full(len(rows), drawn), pool=pool)
+        forecast = forecast_errors(frame, evidence)
+        return float(forecast.weights @ forecast.cumulative()[:, -1])
+
+    assert forecast_error(drawn=True) == pytest.approx(error.mean(), rel=0.1)
+    assert forecast_error(drawn=False) < 0.75 * error.mean()
+
+
+def test_only_an_audit_that_almost_surely_certifies_little_is_advised_against() -> None:
+    frame = frame_with(np.full(20_000, 0.04))
+    edges = np.linspace(0, 20_000, 201).round().astype(np.int64)
+    rates = np.repeat([[0.005], [0.06]], 200, axis=1)
+
+    def outlook(chance: float) -> Outlook:
+        forecast = Forecast(edges=edges, rates=rates, weights=np.array([chance, 1 - chance]))
+        return assess_audit(frame, forecast, THREE_PERCENT, sample=500, seed=0)
+
+    # Three audits in ten certify most of the frame: a person may want to try that.
+    assert outlook(0.3).answer is Advice.READY
+    assert outlook(0.3).best.expectation.chance < 0.5
+    assert "0% to 9" in explain(outlook(0.3))
+    assert outlook(0.02).answer is Advice.TOO_HARD
 
 
 def test_an_outlook_holds_the_best_plan_and_is_ready_if_that_is_worthwhile() -> None:
