@@ -26,35 +26,61 @@ import sys
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = "curator-evidence-1"
-FRAME_COLUMNS = ("image", "sha256", "label", "state")
-ANSWER_COLUMNS = ("image", "stratum", "outcome", "answered_at", "actor", "method")
 
-_LABELS = ("negative", "positive")
-_OUTCOMES = (*_LABELS, "unsure", "skipped", "unshowable", "")
-"""What was said of a drawn image; the empty one was not asked."""
+# The columns of the CSV files, with what a cell may hold.
+_WHOLE, _SHA256, _LABEL = r"[0-9]{1,18}", r"[0-9a-f]{64}", "negative|positive"
+FRAME = {"image": _WHOLE, "sha256": _SHA256, "label": _LABEL, "state": "certified|left|"}
+ANSWERS = {
+    "image": _WHOLE,
+    "stratum": _WHOLE,
+    "outcome": f"{_LABEL}|unsure|skipped|unshowable|",  # nothing: it was not asked
+    "answered_at": ".*",
+    "actor": ".*",
+    "method": ".*",
+}
+
+# What evidence.json has to hold: a type, a list of one shape, or an object with these names.
+_STEP = {"size": int, "drawn": int, "allowed": int, "critical": int}
+_RESCUE = {"size": int, "drawn": int, "risk": float}
+_PROMISE = {"max_error": float, "risk": float, "spent": float}
+_PLAN = {"format": str, "frame_digest": str, "frame_size": int, "promise": _PROMISE}
+_PLANS: dict[str, tuple[str, dict[str, Any]]] = {
+    "promise": ("curator-audit-1", _PLAN | {"rungs": [_STEP]}),
+    "measure": ("curator-single-1", _PLAN | {"sample": int}),
+}
+_TERMS = {"kind": str, "scope": str, "max_error": float, "overlooked": float}
+_CLASSES = {"positive": str, "negative": str}
+_STATED = dict.fromkeys(("images", "prefix", "wrong", "sample", "errors"), int)
+_CERTIFICATE = {
+    **dict.fromkeys(("salt", "salt_source", "opened_at", "closed_at", "frame", "answers"), str),
+    **dict.fromkeys(("opening_commitment", "closing_commitment"), str),
+    "audit": int,
+    "terms": _TERMS | {"classes": _CLASSES},
+    "plan": {},
+    "certified": _STATED | {"bound": float, "confidence": float, "sha256": str},
+}
+_EVIDENCE = {"certificates": [_CERTIFICATE], "audits": [{"commitment": str, "risk": float}]}
 
 _ORIGINS = ("seed", "review", "calibration", "audit", "promoted", "")
-
-_WHOLE = re.compile(r"[0-9]{1,18}\Z")
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _EXPORT_AGAIN = "Ask for the evidence again: `curator export MANIFEST --evidence EVIDENCE`."
 _ROUNDING = 1e-9
 _FAILED = 3
 
 Bits = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
+Words = NDArray[np.str_]
 
 
 class EvidenceError(Exception):
@@ -66,8 +92,7 @@ class EvidenceError(Exception):
         self.advice = advice
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvidenceCheck:
+class EvidenceCheck(NamedTuple):
     """Something that was checked; `detail` says what was compared, or what differs."""
 
     what: str
@@ -88,30 +113,80 @@ class EvidenceReport:
         """Whether every check passed."""
         return all(check.passed for check in self.checks)
 
-    def check(self, what: str, passed: bool, detail: str) -> bool:
-        """Keep a check; whether it passed."""
-        self.checks.append(EvidenceCheck(what=what, passed=bool(passed), detail=detail))
-        return bool(passed)
+
+class Step(NamedTuple):
+    """The first `size` images of the frame, which pass with `critical` errors at most.
+
+    `drawn` of them are asked in all. They may hold `allowed` wrong labels.
+    """
+
+    size: int
+    drawn: int
+    allowed: int
+    critical: int
+
+
+class Rescue(NamedTuple):
+    """The first `size` images, tested on `drawn` further ones at `risk` if no step passes."""
+
+    size: int
+    drawn: int
+    risk: Fraction
+
+
+class Proved(NamedTuple):
+    """What the answers prove: of the images at `ranks` at most `wrong` are wrong.
+
+    They are of the first `prefix`, of which `sample` were asked, with `errors`.
+    """
+
+    ranks: Numbers
+    wrong: int
+    prefix: int
+    sample: int
+    errors: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawnAnswers:
-    """The drawn images with their answers, in the order in which they were to be shown."""
+class Audit:
+    """An audit with its certificate, as the evidence has it.
 
+    `facts` is its part of evidence.json. In the order of the frame: `ids`, `images` (SHA-256),
+    `positive`, `states`. In the order in which drawn images were to be shown: their `ranks` in the
+    frame, `strata` and `outcomes`. `moments` and `people` are those of the answers.
+    """
+
+    facts: Mapping[str, Any]
+    ids: Numbers
+    images: Sequence[str]
+    positive: Bits
+    states: Words
     ranks: Numbers
     strata: Numbers
-    outcomes: NDArray[np.str_]
-    confirmed: Bits
+    outcomes: Words
+    moments: list[datetime]
+    people: Counter[tuple[str, str]]
 
     @property
     def asked(self) -> Bits:
-        """Which images were asked; what is not confirmed of these counts as wrong."""
+        """Which drawn images were asked; what is not confirmed of these counts as wrong."""
         has_outcome: Bits = self.outcomes != ""
         return has_outcome
 
     def wrong(self, of: Bits) -> int:
-        """How many of the images `of` were not confirmed."""
-        return int((of & ~self.confirmed).sum())
+        """How many of the drawn images `of` were not confirmed."""
+        confirmed = self.outcomes == np.where(self.positive[self.ranks], "positive", "negative")
+        return int((of & ~confirmed).sum())
+
+    def unseen(self, prefix: int) -> Numbers:
+        """Ranks of the first `prefix` images that nobody was asked about and that have not left."""
+        stay = self.states != "left"
+        stay[self.ranks[self.asked]] = False
+        return np.flatnonzero(stay[:prefix])
+
+
+Checks = Generator[tuple[str, bool, str], None, Any]
+"""What is checked, whether it passed, and a detail, one after the other."""
 
 
 def check(
@@ -119,463 +194,325 @@ def check(
 ) -> EvidenceReport:
     """Check a file of evidence. Raises EvidenceError if it, or the manifest, is no such file."""
     report = EvidenceReport()
-    try:
-        with zipfile.ZipFile(evidence) as archive:
-            facts = _json(_member(archive, "evidence.json"))
-            if facts.get("format") != FORMAT:
-                raise EvidenceError(
-                    f"{evidence}: its format is {str(facts.get('format'))[:40]!r}, not {FORMAT!r}.",
-                    "Check it with the version of curator that wrote it, or a newer one.",
-                )
-            audits = _list(facts, "audits")
-            certified: dict[str, str] = {}
-            digests: dict[str, tuple[int, str]] = {}
-            labels: set[str] = set()
-            for certificate in _list(facts, "certificates"):
-                classes = _object(_object(certificate, "terms"), "classes")
-                labels |= _covered_labels(certificate, classes)
-                members = _check_certificate(archive, certificate, audits, report, digests)
-                report.check(
-                    f"audit {_whole(certificate, 'audit')}: no other certificate has its images",
-                    certified.keys().isdisjoint(members),
-                    f"{len(certified.keys() & members.keys()):,} images are certified twice",
-                )
-                certified |= members
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise EvidenceError(f"{evidence} cannot be read: {reason}.") from error
-    if not report.claims:
-        raise EvidenceError(f"{evidence} holds no certificate.")
-    stated = {_text(certificate, "opening_commitment") for certificate in facts["certificates"]}
-    for audit in audits:
-        opening = _text(audit, "commitment")
-        if opening not in stated:
-            digests.setdefault(opening, (0, "an audit that is counted, without a certificate here"))
-    _check_commitments(report, commitments, digests, len(report.claims))
-    if manifest is None:
-        report.notes.append("No manifest was named, so none was compared with the certified set.")
+    opened, audits = _read(evidence)
+    # What each digest covers that somebody may have been told, and the certificate that it is of.
+    stated = {audit.facts["opening_commitment"] for audit in audits}
+    counted = {row["commitment"] for row in opened} - stated
+    digests = dict.fromkeys(counted, (0, "an audit that is counted, without a certificate here"))
+    certified: dict[str, str] = {}
+    labels: set[str] = set()
+
+    def keep(checks: Checks, prefix: str = "") -> None:
+        for what, passed, detail in checks:
+            report.checks.append(EvidenceCheck(prefix + what, bool(passed), detail))
+
+    for number, audit in enumerate(audits, start=1):
+        terms = audit.facts["terms"]
+        labels |= {terms["classes"][name] for name in _CLASSES if terms["scope"] in (name, "all")}
+        report.claims.append(_claim(terms, audit.facts["certified"]))
+        report.notes.extend(_notes(audit))
+        checks = _certificate_checks(audit, opened, number, digests, certified)
+        keep(checks, f"audit {audit.facts['audit']}: ")
+    keep(_commitment_checks(commitments, digests, len(audits), report.notes))
+    if manifest is not None:
+        keep(_manifest_checks(manifest, certified, labels, report.notes))
     else:
-        _check_manifest(report, manifest, certified, labels)
+        report.notes.append("No manifest was named, so none was compared with the certified set.")
     return report
 
 
-def _check_certificate(
-    archive: zipfile.ZipFile,
-    facts: Mapping[str, Any],
-    audits: Sequence[Mapping[str, Any]],
-    report: EvidenceReport,
+def _claim(terms: Mapping[str, Any], stated: Mapping[str, Any]) -> str:
+    to = f" to {terms['classes'][terms['scope']]}" if terms["scope"] in _CLASSES else ""
+    overlooked = terms["overlooked"]
+    given = f", given that the annotator overlooks at most {overlooked:.4g} of them"
+    return (
+        f"At most {stated['wrong']:,} ({stated['bound']:.3%}) of {stated['images']:,} labels"
+        f" promoted{to} are wrong, at a confidence of {stated['confidence']:.4g}"
+        f"{given if overlooked else ''}."
+    )
+
+
+def _notes(audit: Audit) -> Iterator[str]:
+    """Who answered, and times that cannot be right. No commitment covers either."""
+    name = f"audit {audit.facts['audit']}"
+    opened, closed = (_time(audit.facts[key], key) for key in ("opened_at", "closed_at"))
+    people = ", ".join(f"{who} ({count:,} {how})" for (who, how), count in audit.people.items())
+    times = f"{opened:%Y-%m-%d %H:%M} to {closed:%Y-%m-%d %H:%M} UTC"
+    yield f"The answers of {name} are by {people or 'nobody'}, from {times}."
+    outside = sum(not opened <= moment <= closed for moment in audit.moments)
+    if outside or opened > closed:
+        yield (
+            f"{outside:,} answers of {name} have times outside of these: the clock of the machine"
+            " was set back, or times were changed. Ask who sent the evidence."
+        )
+
+
+def _certificate_checks(
+    audit: Audit,
+    opened: Sequence[Mapping[str, Any]],
+    number: int,
     digests: dict[str, tuple[int, str]],
-) -> dict[str, str]:
-    """Check one certificate; the SHA-256 of its images and the names of their labels."""
-    terms, plan, stated = (_object(facts, name) for name in ("terms", "plan", "certified"))
-    classes = _object(terms, "classes")
-    names = [_text(classes, label) for label in _LABELS]
-    name = f"audit {_whole(facts, 'audit')}"
-    report.claims.append(_claim(terms, stated, names))
+    certified: dict[str, str],
+) -> Checks:
+    """Check certificate `number`, and add what it certifies: SHA-256 of images, names of labels."""
+    facts, ids, positive = audit.facts, audit.ids, audit.positive
+    terms, plan, stated = facts["terms"], facts["plan"], facts["certified"]
 
     # The frame: these images, with these labels, in this order.
-    ids, images, positive, states = _frame(archive, _text(facts, "frame"))
-    frame_sha256 = _rows_digest(b"curator-frame-1\n", ids, positive)
-    unique = len(np.unique(ids)) == len(ids) == len(set(images))
-    report.check(
-        f"{name}: the frame is the one that was planned for",
-        unique and frame_sha256 == plan.get("frame_digest") and len(ids) == plan.get("frame_size"),
-        f"{len(ids):,} images with labels and order, none twice; SHA-256 {frame_sha256[:12]}",
+    frame = _rows_digest(b"curator-frame-1\n", ids, positive)
+    unique = len(np.unique(ids)) == len(ids) == len(set(audit.images))
+    yield (
+        "the frame is the one that was planned for",
+        unique and (frame, len(ids)) == (plan["frame_digest"], plan["frame_size"]),
+        f"{len(ids):,} images with labels and order, none twice; SHA-256 {frame[:12]}",
     )
 
-    # The digests that were shown when the audit was opened, and when it was closed.
-    salt, opening = _text(facts, "salt"), _text(facts, "opening_commitment")
-    plan_sha256 = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
-    images_sha256 = hashlib.sha256(
-        b"".join(
-            bytes.fromhex(sha256) + bytes([label])
-            for sha256, label in zip(images, positive.tolist(), strict=True)
-        )
-    ).hexdigest()
-    recomputed = _digest(
-        {
-            "format": "curator-opening-1",
-            "images": images_sha256,
-            "plan": plan_sha256,
-            "salt": salt,
-            "terms": terms,
-        }
-    )
-    number = len(report.claims)
-    digests[recomputed] = number, "frame, files, order, plan, salt and promise when it was opened"
-    report.check(
-        f"{name}: frame, order, plan and salt have the commitment that is stated",
-        recomputed == opening,
-        f"opening commitment {recomputed}",
-    )
-    _check_spending(report, name, facts, plan, stated, audits)
-
-    # The plan, its critical counts and the draw.
-    kind = _text(terms, "kind")
-    if not _check_plan(report, name, terms, plan, len(ids)):
-        return {}
-    expected_ranks, expected_strata = _draw(plan, kind, salt, plan_sha256)
-    answers = _answers(archive, _text(facts, "answers"), ids, positive)
-    if not report.check(
-        f"{name}: the images asked are those that plan and salt draw, in their order",
-        np.array_equal(answers.ranks, expected_ranks)
-        and np.array_equal(answers.strata, expected_strata),
-        f"{len(expected_ranks):,} images drawn again with numpy {np.__version__}",
-    ):
-        return {}
-    report.check(
-        f"{name}: the salt was left to the system's randomness",
-        facts.get("salt_source") == "random-salt",
-        "as the workspace recorded it; a salt that was chosen makes a rehearsal",
-    )
-    _check_times(archive, facts, report, name)
-
-    # The test on the answers, and what it proves.
-    tested = _test(report, name, terms, plan, answers, states == "left", len(ids))
-    if tested is None:
-        return {}
-    ranks, wrong, prefix, sample, errors = tested
-    claim = _claim_digest(ids[ranks], positive[ranks])
-    report.check(
-        f"{name}: the certified set is the one that follows",
-        np.array_equal(ranks, np.flatnonzero(states == "certified"))
-        and claim == stated.get("sha256")
-        and (len(ranks), prefix) == (stated.get("images"), stated.get("prefix")),
-        f"{len(ranks):,} images of the first {prefix:,}, of which nobody has seen one",
-    )
-    bound, confidence = _number(stated, "bound"), _number(stated, "confidence")
-    spent = [_number(_object(plan, "promise"), key) for key in ("spent", "risk")]
-    report.check(
-        f"{name}: the statement is not stronger than what was proved",
-        _whole(stated, "wrong") >= wrong
-        and bound >= wrong / max(len(ranks), 1) - _ROUNDING
-        and confidence <= 1 - sum(spent) + _ROUNDING
-        and (kind != "promise" or bound <= _number(terms, "max_error") + _ROUNDING)
-        and (_whole(stated, "sample"), _whole(stated, "errors")) == (sample, errors),
-        f"at most {wrong:,} of {len(ranks):,} wrong at {1 - sum(spent):.4g}; {errors:,} of"
-        f" {sample:,} answers did not confirm",
-    )
-    closing = _digest(
-        {
-            "format": "curator-closing-1",
-            "opening": recomputed,
-            "outcomes": answers.outcomes.tolist(),
-            "set": claim,
-        }
-    )
-    digests[closing] = number, "all of it, with answers and certified set"
-    report.check(
-        f"{name}: answers and certified set have the commitment that is stated",
-        closing == facts.get("closing_commitment"),
-        f"closing commitment {closing}",
-    )
-    return {images[rank]: names[int(positive[rank])] for rank in ranks.tolist()}
-
-
-def _claim(terms: Mapping[str, Any], stated: Mapping[str, Any], names: Sequence[str]) -> str:
-    scope = _text(terms, "scope")
-    promoted_to = f" to {names[_LABELS.index(scope)]}" if scope in _LABELS else ""
-    overlooked = _number(terms, "overlooked")
-    condition = (
-        f", given that the annotator overlooks at most {overlooked:.4g} of them"
-        if overlooked
-        else ""
-    )
-    return (
-        f"At most {_whole(stated, 'wrong'):,} ({_number(stated, 'bound'):.3%}) of"
-        f" {_whole(stated, 'images'):,} labels promoted{promoted_to} are wrong, at a confidence of"
-        f" {_number(stated, 'confidence'):.4g}{condition}."
-    )
-
-
-def _covered_labels(facts: Mapping[str, Any], classes: Mapping[str, Any]) -> set[str]:
-    scope = _text(_object(facts, "terms"), "scope")
-    return {_text(classes, label) for label in _LABELS if scope in (label, "all")}
-
-
-def _check_spending(
-    report: EvidenceReport,
-    name: str,
-    facts: Mapping[str, Any],
-    plan: Mapping[str, Any],
-    stated: Mapping[str, Any],
-    audits: Sequence[Mapping[str, Any]],
-) -> None:
-    """The audits that were opened before this one, with what they took of the confidence."""
-    promise = _object(plan, "promise")
-    names = [_text(audit, "commitment") for audit in audits]
-    risks = [_number(audit, "risk") for audit in audits]
-    own = _text(facts, "opening_commitment")
-    if names.count(own) != 1:
-        detail = f"it occurs {names.count(own)} times among the {len(audits)} that were opened"
-        report.check(f"{name}: what all audits spent is counted", False, detail)
-        return
-    at = names.index(own)
-    before = sum(risks[:at])
-    report.check(
-        f"{name}: what all audits spent is counted",
-        abs(before - _number(promise, "spent")) <= _ROUNDING
-        and abs(risks[at] - _number(promise, "risk")) <= _ROUNDING,
-        f"{at} earlier took {before:.4g} and this one {risks[at]:.4g}; all {len(audits)} of the"
+    # The digest that was shown when the audit was opened, and what all audits spent until then.
+    rows = zip(audit.images, positive.tolist(), strict=True)
+    images = hashlib.sha256()
+    for sha256, side in rows:
+        images.update(bytes.fromhex(sha256) + bytes([side]))
+    fixed = {"format": "curator-opening-1", "images": images.hexdigest(), "plan": _digest(plan)}
+    opening = _digest(fixed | {"salt": facts["salt"], "terms": terms})
+    digests[opening] = number, "frame, files, order, plan, salt and promise when it was opened"
+    what = "frame, order, plan and salt have the commitment that is stated"
+    yield what, opening == facts["opening_commitment"], f"opening commitment {opening}"
+    names, risks = [row["commitment"] for row in opened], [row["risk"] for row in opened]
+    own = facts["opening_commitment"]
+    at = names.index(own) if own in names else len(names)
+    before, risk, promise = sum(risks[:at]), sum(risks[at : at + 1]), plan["promise"]
+    differences = abs(before - promise["spent"]), abs(risk - promise["risk"])
+    yield (
+        "what all audits spent is counted",
+        names.count(own) == 1 and max(differences) <= _ROUNDING,
+        f"{at} earlier took {before:.4g} and this one {risk:.4g}; all {len(names)} of the"
         f" workspace {sum(risks):.4g}",
     )
 
+    # The plan, its critical counts and the draw.
+    if not (yield from _plan_checks(audit)):
+        return
+    ranks, strata = _draw(plan, facts["salt"])
+    drawn = np.array_equal(audit.ranks, ranks) and np.array_equal(audit.strata, strata)
+    again = f"{len(ranks):,} images drawn again with numpy {np.__version__}"
+    yield "the images asked are those that plan and salt draw, in their order", drawn, again
+    recorded = "as the workspace recorded it; a salt that was chosen makes a rehearsal"
+    is_random = facts["salt_source"] == "random-salt"
+    yield "the salt was left to the system's randomness", is_random, recorded
 
-def _check_plan(
-    report: EvidenceReport,
-    name: str,
-    terms: Mapping[str, Any],
-    plan: Mapping[str, Any],
-    images: int,
-) -> bool:
+    # The test on the answers, what it proves, and what is stated.
+    proved: Proved | None = (yield from _test(audit)) if drawn else None
+    if proved is None:
+        return
+    left, wrong = len(proved.ranks), proved.wrong
+    claim = _claim_digest(ids[proved.ranks], positive[proved.ranks])
+    follows = np.array_equal(proved.ranks, np.flatnonzero(audit.states == "certified"))
+    follows &= [claim, left, proved.prefix] == [stated[k] for k in ("sha256", "images", "prefix")]
+    certain = f"{left:,} images of the first {proved.prefix:,}, of which nobody has seen one"
+    yield "the certified set is the one that follows", follows, certain
+    confidence = 1 - promise["spent"] - promise["risk"]
+    most = terms["max_error"] if terms["kind"] == "promise" else 1.0
+    yield (
+        "the statement is not stronger than what was proved",
+        stated["wrong"] >= wrong
+        and wrong / max(left, 1) - _ROUNDING <= stated["bound"] <= most + _ROUNDING
+        and stated["confidence"] <= confidence + _ROUNDING
+        and (stated["sample"], stated["errors"]) == (proved.sample, proved.errors),
+        f"at most {wrong:,} of {left:,} wrong at {confidence:.4g}; {proved.errors:,} of"
+        f" {proved.sample:,} answers did not confirm",
+    )
+    fixed = {"format": "curator-closing-1", "opening": opening, "set": claim}
+    closing = _digest(fixed | {"outcomes": audit.outcomes.tolist()})
+    digests[closing] = number, "all of it, with answers and certified set"
+    what = "answers and certified set have the commitment that is stated"
+    yield what, closing == facts["closing_commitment"], f"closing commitment {closing}"
+    class_names = [terms["classes"][side] for side in ("negative", "positive")]
+    members = {audit.images[i]: class_names[int(positive[i])] for i in proved.ranks.tolist()}
+    twice = len(certified.keys() & members.keys())
+    yield "no other certificate has its images", not twice, f"{twice:,} are certified twice"
+    certified |= members
+
+
+def _plan_checks(audit: Audit) -> Checks:
     """Whether the plan is sound: rising steps, and tests that keep its risk exactly."""
-    promise, kind = _object(plan, "promise"), _text(terms, "kind")
-    max_error, risk = _number(promise, "max_error"), _number(promise, "risk")
-    formats = {"promise": "curator-audit-1", "measure": "curator-single-1"}
-    if plan.get("format") != formats.get(kind) or not (0 < max_error <= 0.5 and 0 < risk < 0.5):
-        detail = f"kind {kind!r}, format {plan.get('format')!r}, {max_error:g} at {risk:g}"
-        return report.check(f"{name}: the plan is one that can be tested", False, detail)
+    plan, terms = audit.facts["plan"], audit.facts["terms"]
+    promise, measures = plan["promise"], terms["kind"] == "measure"
     # Whatever else a plan holds could change the draw without changing the test.
-    parts = {"format", "frame_digest", "frame_size", "promise"}
-    parts |= {"sample"} if kind == "measure" else {"rungs", "rescue"}
-    if not report.check(
-        f"{name}: the plan has the parts of its kind and no others",
-        plan.keys() <= parts and promise.keys() == {"max_error", "risk", "spent"},
-        ", ".join(sorted(map(str, plan))),
-    ):
+    form, shape = _PLANS[terms["kind"]]
+    if "rescue" in plan and not measures:
+        shape = shape | {"rescue": _RESCUE}
+    parts = [(plan, shape), (promise, _PROMISE), (plan.get("rescue", _RESCUE), _RESCUE)]
+    parts += [] if measures else [(rung, _STEP) for rung in plan["rungs"]]
+    right = plan["format"] == form and all(part.keys() == names.keys() for part, names in parts)
+    described = f"{plan['format']} with {', '.join(sorted(plan))}"
+    yield "the plan has the parts of its kind and no others", right, described
+    if not right:
         return False
-    if kind == "measure":
-        sample = _whole(plan, "sample")
-        detail = f"a simple random sample of {sample:,} of {images:,}"
-        sound = 0 < sample <= images == plan.get("frame_size") and _number(terms, "overlooked") < 1
-        return report.check(f"{name}: the plan is sound", sound, detail)
 
-    overlooked = _number(terms, "overlooked")
-    wished = _share(_number(terms, "max_error")) * (1 - _share(overlooked))
-    steps, rescue = _steps(plan), _rescue(plan)
-    sizes, drawn = [step[0] for step in steps], [step[1] for step in steps]
+    steps, rescue, images = _steps(plan), _rescue(plan), len(audit.ids)
+    max_error, overlooked = promise["max_error"], terms["overlooked"]
+    wished = Fraction(1) if measures else _share(terms["max_error"]) * (1 - _share(overlooked))
     sound = (
-        bool(steps)
-        and all(0 < count <= size for size, count in _strata(steps))
-        and sizes[-1] <= images
-        and 0 <= overlooked < 1
-        and max_error <= float(wished)
+        0 < max_error <= min(0.5, float(wished))
+        and 0 < promise["risk"] < 0.5
+        and overlooked < 1
+        and len(steps) > 0
+        and all(0 < drawn <= size for size, drawn in _strata(steps))
+        and (steps[-1].size == images if measures else steps[-1].size <= images)
     )
-    if rescue is not None:
-        size, count, rescue_risk = rescue
-        sound = (
-            sound and 0 < rescue_risk < risk and 0 < count <= size - drawn[0] and size <= sizes[0]
-        )
-    if not report.check(
-        f"{name}: the plan is sound",
-        sound,
-        f"{len(steps)} steps within {images:,} images, for at most {max_error:.4g} wrong",
-    ):
-        return False
+    if sound and rescue:
+        fits = 0 < rescue.drawn <= rescue.size - steps[0].drawn and rescue.size <= steps[0].size
+        sound = fits and 0 < rescue.risk < promise["risk"]
+    limits = f"{len(steps)} steps within {images:,} images, for at most {max_error:.4g} wrong"
+    yield "the plan is sound", sound, limits
+    if not sound or measures:
+        return sound
+
     exact = _critical_counts(plan)
-    stated = [step[3] for step in steps]
-    return report.check(
-        f"{name}: the critical counts keep the risk",
-        all(0 <= count <= limit for count, limit in zip(stated, exact, strict=True))
-        and all(step[2] == _allowed(step[0] - step[1], max_error) for step in steps),
-        f"{', '.join(map(str, stated))}; computed exactly {', '.join(map(str, exact))}",
+    kept = all(
+        0 <= critical <= limit and allowed == _allowed(size - drawn, max_error)
+        for (size, drawn, allowed, critical), limit in zip(steps, exact, strict=True)
     )
+    counts = f"{[step.critical for step in steps]}; computed exactly {exact}"
+    yield "the critical counts keep the risk", kept, counts
+    return kept
 
 
-def _draw(plan: Mapping[str, Any], kind: str, salt: str, sha256: str) -> tuple[Numbers, Numbers]:
+def _draw(plan: Mapping[str, Any], salt: str) -> tuple[Numbers, Numbers]:
     """Ranks and strata of the images that the plan and the salt draw."""
-    source = hashlib.sha256(f"curator-draw-2 {sha256} {salt}".encode()).digest()
+    source = hashlib.sha256(f"curator-draw-2 {_digest(plan)} {salt}".encode()).digest()
     generator = np.random.default_rng(int.from_bytes(source, "big"))
-    if kind == "measure":
-        rows = [(_whole(plan, "frame_size"), _whole(plan, "sample"))]
-    else:
-        rows = [(step[0], step[1]) for step in _steps(plan)]
-    ranks, strata = [], []
-    for number, ((start, since), (end, until)) in enumerate(pairwise([(0, 0), *rows])):
-        ranks.append(start + generator.choice(end - start, size=until - since, replace=False))
-        strata.append(np.full(until - since, number))
-    rescue = _rescue(plan)
+    ranks, start, steps, rescue = [], 0, _steps(plan), _rescue(plan)
+    for size, drawn in _strata(steps):
+        ranks.append(start + generator.choice(size, size=drawn, replace=False))
+        start += size
     if rescue is not None:
-        rest = np.setdiff1d(np.arange(rescue[0]), np.concatenate(ranks))
-        ranks.append(generator.choice(rest, size=rescue[1], replace=False))
-        strata.append(np.full(rescue[1], len(rows)))
-    return np.concatenate(ranks).astype(np.int64), np.concatenate(strata).astype(np.int64)
+        rest = np.setdiff1d(np.arange(rescue.size), np.concatenate(ranks))
+        ranks.append(generator.choice(rest, size=rescue.drawn, replace=False))
+    strata = np.repeat(np.arange(len(ranks)), [len(of_stratum) for of_stratum in ranks])
+    return np.concatenate(ranks).astype(np.int64), strata.astype(np.int64)
 
 
-def _test(
-    report: EvidenceReport,
-    name: str,
-    terms: Mapping[str, Any],
-    plan: Mapping[str, Any],
-    answers: DrawnAnswers,
-    left: Bits,
-    images: int,
-) -> tuple[Numbers, int, int, int, int] | None:
-    """What the answers prove, None if nothing: ranks, wrong labels, prefix, sample, errors."""
-    promise = _object(plan, "promise")
-    max_error, risk = _number(promise, "max_error"), _number(promise, "risk")
-    noticed = 1 - _share(_number(terms, "overlooked"))
-    audited = np.zeros(images, dtype=np.bool_)
-    audited[answers.ranks[answers.asked]] = True
-
-    def unseen_of(prefix: int) -> Numbers:
-        return np.flatnonzero(~audited[:prefix] & ~left[:prefix])
-
-    if _text(terms, "kind") == "measure":
-        sample, everything = len(answers.ranks), np.ones(len(answers.ranks), dtype=np.bool_)
-        if not report.check(
-            f"{name}: every image of the sample has an answer",
-            bool(answers.asked.all()),
-            f"{int(answers.asked.sum()):,} of {sample:,}; unsure, skipped and gone count as wrong",
-        ):
-            return None
-        errors = answers.wrong(everything)
-        called = int((~answers.confirmed & np.isin(answers.outcomes, _LABELS)).sum())
-        ranks = unseen_of(images)
-        wrong = int(_most_wrong(images, sample, errors, Fraction(risk)) / noticed) - called
-        return ranks, min(wrong, len(ranks)), images, sample, errors
+def _test(audit: Audit) -> Checks:
+    """What the answers prove, as `Proved`, or None."""
+    plan, terms = audit.facts["plan"], audit.facts["terms"]
+    max_error, noticed = plan["promise"]["max_error"], 1 - _share(terms["overlooked"])
+    steps, rescue = _steps(plan), _rescue(plan)
 
     # From the inside out, up to the first failure; a step needs all answers of its strata.
-    steps, results, complete = _steps(plan), [], True
-    for number, (size, drawn, allowed, critical) in enumerate(steps):
-        within = answers.strata <= number
-        complete = complete and bool(answers.asked[within].all())
-        errors = answers.wrong(within)
-        results.append((size, drawn, allowed, errors, complete and errors <= critical))
-        if not results[-1][-1]:
+    tested: list[tuple[Step, int, bool]] = []
+    complete = True
+    for number, step in enumerate(steps):
+        within = audit.strata <= number
+        complete = complete and bool(audit.asked[within].all())
+        errors = audit.wrong(within)
+        tested.append((step, errors, complete and errors <= step.critical))
+        if not tested[-1][-1]:
             break
-    rescue = _rescue(plan)
-    in_rescue = answers.strata == len(steps)
-    if rescue is not None and not results[0][-1] and complete and answers.asked[in_rescue].all():
-        inside = (answers.strata < len(steps)) & (answers.ranks < rescue[0])
-        rest = rescue[0] - int(inside.sum())
-        allowed = _allowed(rest - rescue[1], max_error)
-        critical = _hypergeometric_count(rest, allowed + 1, rescue[1], Fraction(rescue[2]))
-        errors = answers.wrong(in_rescue)
-        results.append((rescue[0], rescue[1], allowed, errors, errors <= critical))
-    report.check(
-        f"{name}: every image that the test needs has an answer",
-        complete,
-        f"{int(answers.asked.sum()):,} answers; unsure, skipped and gone count as wrong",
-    )
-    for size, drawn, allowed, errors, passed in reversed(results):
-        ranks, wrong = unseen_of(size), int(allowed / noticed)
+    answers = f"{int(audit.asked.sum()):,} answers; unsure, skipped and gone count as wrong"
+    yield "every image that the test needs has an answer", complete, answers
+    if terms["kind"] == "measure":  # nothing to pass: a bound for all that nobody has seen
+        if not complete:
+            return None
+        (size, drawn, _, _), errors, _ = tested[0]
+        # Those that were called the other class have left.
+        settled = int(np.isin(audit.outcomes, list(_CLASSES)).sum())
+        called, ranks = settled - (drawn - errors), audit.unseen(size)
+        most = _most_wrong(size, drawn, errors, Fraction(plan["promise"]["risk"]))
+        wrong = min(int(most / noticed) - called, len(ranks))
+        return Proved(ranks, wrong, size, drawn, errors)
+
+    in_rescue = audit.strata == len(steps)
+    if rescue and complete and not tested[0][-1] and audit.asked[in_rescue].all():
+        rest = rescue.size - int((audit.ranks[~in_rescue] < rescue.size).sum())
+        allowed = _allowed(rest - rescue.drawn, max_error)
+        critical = _hypergeometric_count(rest, allowed + 1, rescue.drawn, rescue.risk)
+        errors = audit.wrong(in_rescue)
+        step = Step(rescue.size, rescue.drawn, allowed, critical)
+        tested.append((step, errors, errors <= critical))
+    proved = None
+    for step, errors, passed in tested:
+        ranks, wrong = audit.unseen(step.size), int(step.allowed / noticed)
         if passed and len(ranks) and wrong * noticed <= _share(max_error) * len(ranks):
-            passes = sum(result[-1] for result in results)
-            report.check(
-                f"{name}: the test passes",
-                True,
-                f"{passes} of {len(results)} tests passed, from the inside out",
-            )
-            return ranks, wrong, size, drawn, errors
-    first = results[0]
-    report.check(
-        f"{name}: the test passes",
-        False,
-        f"{first[3]:,} of the first {first[1]:,} answers did not confirm, which proves nothing",
+            proved = Proved(ranks, wrong, step.size, step.drawn, errors)
+    passes = sum(passed for _, _, passed in tested)
+    yield (
+        "the test passes",
+        proved is not None,
+        f"{passes} of {len(tested)} tests passed, from the inside out; {tested[0][1]:,} of the"
+        f" first {steps[0].drawn:,} answers did not confirm",
     )
-    return None
+    return proved
 
 
-def _check_times(
-    archive: zipfile.ZipFile, facts: Mapping[str, Any], report: EvidenceReport, name: str
-) -> None:
-    opened, closed = (_time(_text(facts, key), key) for key in ("opened_at", "closed_at"))
-    moments, people = [], Counter[tuple[str, str]]()
-    for line, row in _rows(archive, _text(facts, "answers"), ANSWER_COLUMNS):
-        if row["answered_at"]:
-            moments.append(_time(row["answered_at"], line))
-            people[row["actor"] or "nobody named", row["method"]] += 1
-    report.check(
-        f"{name}: answers were given between opening and closing",
-        opened <= closed and all(opened <= moment <= closed for moment in moments),
-        f"{len(moments):,} answers, {opened:%Y-%m-%d %H:%M} to {closed:%Y-%m-%d %H:%M} UTC",
-    )
-    answered = ", ".join(
-        f"{actor} ({count:,} {method})" for (actor, method), count in people.items()
-    )
-    report.notes.append(f"The answers of {name} are by {answered or 'nobody'}.")
-
-
-def _check_commitments(
-    report: EvidenceReport,
+def _commitment_checks(
     commitments: Sequence[str],
     digests: Mapping[str, tuple[int, str]],
     certificates: int,
-) -> None:
+    notes: list[str],
+) -> Checks:
     uncovered = set(range(1, certificates + 1))
     for commitment in commitments:
         digest = commitment.strip().lower()
-        if not _SHA256.match(digest):
-            raise EvidenceError(
-                f"--commitment {commitment[:70]!r} is not 64 hexadecimal digits.",
-                "Copy what `curator audit` or `curator certify` printed.",
-            )
+        if not re.fullmatch(_SHA256, digest):
+            problem = f"--commitment {commitment[:70]!r} is not 64 hexadecimal digits."
+            raise EvidenceError(problem, "Copy what `curator audit` or `curator certify` printed.")
         number, covers = digests.get(digest, (0, "something else than what was computed here"))
         uncovered.discard(number)
-        report.check(
-            f"commitment {digest[:12]}: nothing that it covers was changed",
-            digest in digests,
-            f"it covers {covers}",
-        )
+        what = f"commitment {digest[:12]}: nothing that it covers was changed"
+        yield what, digest in digests, f"it covers {covers}"
         if covers.endswith("when it was opened"):
-            report.notes.append(
+            notes.append(
                 "A commitment of the opening does not cover the answers; that of `certify` does."
             )
     if commitments:
         # A made-up certificate must not ride on the commitment of a genuine one.
-        report.check(
-            "every certificate has a commitment",
-            not uncovered,
-            f"{len(uncovered)} of {certificates} certificates have none of those given",
-        )
+        missing = f"{len(uncovered)} of {certificates} certificates have none of those given"
+        yield "every certificate has a commitment", not uncovered, missing
     else:
-        report.notes.append(
+        notes.append(
             "Without a commitment for each certificate only inconsistencies are found: all of this"
             " could have been made up to fit together. Give what was printed when the audit was"
             " opened with --commitment."
         )
-    report.notes.append(
-        "No commitment covers who answered, when and how, nor whether the salt was drawn or chosen."
-    )
-    report.notes.append(
+    notes += [
+        "No commitment covers who answered, when and how, nor if the salt was drawn or chosen.",
         "No file can show that the annotator was right and blind, that the images of the audit are"
-        " what was shown, or that no other copy of the workspace was audited."
-    )
+        " what was shown, or that no other copy of the workspace was audited.",
+    ]
 
 
-def _check_manifest(
-    report: EvidenceReport, manifest: Path, certified: Mapping[str, str], labels: set[str]
-) -> None:
+def _manifest_checks(
+    manifest: Path, certified: Mapping[str, str], labels: set[str], notes: list[str]
+) -> Checks:
     """Whether the promoted rows with a certified label are exactly the certified set."""
     promoted: dict[str, str] = {}
     other = Counter[str]()
     for where, row in _manifest_rows(manifest):
         sha256, label, origin = (str(row.get(key) or "") for key in ("sha256", "label", "origin"))
-        if not _SHA256.match(sha256):
-            problem = f"{manifest}, {where}: `sha256` is not 64 hexadecimal digits."
-            raise EvidenceError(problem, "Export the manifest again.")
-        if origin not in _ORIGINS:
-            problem = f"{manifest}, {where}: `{origin[:40]}` is no origin that curator writes."
-            raise EvidenceError(problem, "Export the manifest again.")
-        if origin != "promoted":
+        problem = ""
+        if not re.fullmatch(_SHA256, sha256):
+            problem = "`sha256` is not 64 hexadecimal digits"
+        elif origin not in _ORIGINS:
+            problem = f"`{origin[:40]}` is no origin that curator writes"
+        elif origin != "promoted":
             other["labelled by people, or not at all"] += 1
         elif label not in labels:
             other["promoted to a class that no certificate here is about"] += 1
         elif promoted.setdefault(sha256, label) != label:
-            problem = f"{manifest}, {where}: the image {sha256[:12]} has two labels."
-            raise EvidenceError(problem, "Export the manifest again.")
-    more = sum(sha256 not in certified for sha256 in promoted)
-    fewer = sum(sha256 not in promoted for sha256 in certified)
+            problem = f"the image {sha256[:12]} has two labels"
+        if problem:
+            raise EvidenceError(f"{manifest}, {where}: {problem}.", "Export the manifest again.")
+    more, fewer = len(promoted.keys() - certified.keys()), len(certified.keys() - promoted.keys())
     changed = sum(certified.get(sha256, label) != label for sha256, label in promoted.items())
-    report.check(
+    yield (
         "manifest: its promoted rows are exactly the certified set, with the same labels",
         bool(certified) and not (more or fewer or changed),
         f"{len(promoted):,} promoted images and {len(certified):,} certified ones: {more:,} are not"
         f" certified, {fewer:,} are missing, {changed:,} have another label",
     )
     for what, count in other.items():
-        report.notes.append(f"No certificate is about {count:,} rows of the manifest, {what}.")
+        notes.append(f"No certificate is about {count:,} rows of the manifest, {what}.")
 
 
 # Exact probabilities: whole numbers and fractions, nothing is rounded.
@@ -593,55 +530,48 @@ def _allowed(unseen: int, max_error: float) -> int:
 
 def _critical_counts(plan: Mapping[str, Any]) -> list[int]:
     """For each step, the largest count that a set with too many wrong labels rarely stays at."""
-    promise, steps, rescue = _object(plan, "promise"), _steps(plan), _rescue(plan)
-    risk = Fraction(_number(promise, "risk")) - (Fraction(rescue[2]) if rescue else 0)
-    max_error = _number(promise, "max_error")
+    promise, steps, rescue = plan["promise"], _steps(plan), _rescue(plan)
+    risk = Fraction(promise["risk"]) - (rescue.risk if rescue else 0)
     counts: list[int] = []
     rate = Fraction(1)
     for step, (size, drawn) in zip(steps, _strata(steps), strict=True):
-        too_many = _allowed(step[0] - step[1], max_error) + 1
+        too_many = _allowed(step.size - step.drawn, promise["max_error"]) + 1
         rate = min(rate, Fraction(drawn, size))
         if not counts:
-            counts.append(_hypergeometric_count(step[0], too_many, step[1], risk))
+            counts.append(_hypergeometric_count(step.size, too_many, step.drawn, risk))
             continue
         # Hoeffding (1956): below the mean less one, a binomial tail bounds that over strata.
         mean = too_many * rate
         by_label = _binomial_count(too_many, rate, risk)
-        by_draw = _binomial_count(step[1], min(mean / step[1], Fraction(1)), risk)
+        by_draw = _binomial_count(step.drawn, min(mean / step.drawn, Fraction(1)), risk)
         counts.append(max(min(max(by_label, by_draw), math.floor(mean - 1)), -1))
     return counts
 
 
 def _hypergeometric_count(size: int, wrong: int, drawn: int, risk: Fraction) -> int:
-    """The largest count that at most `drawn` of `size` images, `wrong` of them, show so rarely."""
-    first = max(0, drawn - (size - wrong))
-    last = min(wrong, drawn)
-    if first > last:
-        return last
-    term = math.comb(wrong, first) * math.comb(size - wrong, drawn - first)
-    limit, total = risk * math.comb(size, drawn), 0
-    for count in range(first, last + 1):
-        total += term
-        if total > limit:
-            return count - 1
-        rest = (count + 1) * (size - wrong - drawn + count + 1)
-        term = term * (wrong - count) * (drawn - count) // rest
-    return last
+    """The largest count that a sample of `drawn`, of `size` with `wrong`, shows so rarely."""
+    right, total = size - wrong, math.comb(size, drawn)
+    counts = range(min(wrong, drawn) + 1)
+    ways = (math.comb(wrong, count) * math.comb(right, drawn - count) for count in counts)
+    return _last_within(ways, risk * total)
 
 
 def _binomial_count(trials: int, chance: Fraction, risk: Fraction) -> int:
     """The largest count whose lower tail is at most `risk`; -1 if there is none."""
-    if chance >= 1:
-        return trials - 1
     yes, no = chance.numerator, chance.denominator - chance.numerator
-    term, total = no**trials, 0
-    limit = risk * chance.denominator**trials
-    for count in range(trials + 1):
-        total += term
-        if total > limit:
-            return count - 1
-        term = term * (trials - count) * yes // ((count + 1) * no)
-    return trials
+    counts = range(trials + 1)
+    ways = (math.comb(trials, count) * yes**count * no ** (trials - count) for count in counts)
+    return _last_within(ways, risk * chance.denominator**trials)
+
+
+def _last_within(ways: Iterable[int], limit: Fraction) -> int:
+    tail, last = 0, -1
+    for way in ways:
+        tail += way
+        if tail > limit:
+            break
+        last += 1
+    return last
 
 
 def _most_wrong(size: int, sample: int, errors: int, risk: Fraction) -> int:
@@ -675,6 +605,28 @@ def _claim_digest(ids: Numbers, positive: Bits) -> str:
 # Reading, with errors that say what is wrong where.
 
 
+def _read(evidence: Path) -> tuple[Sequence[Mapping[str, Any]], list[Audit]]:
+    """All audits that were opened, and those of the certificates."""
+    try:
+        with zipfile.ZipFile(evidence) as archive:
+            facts = json.loads(_member(archive, "evidence.json"))
+            _require(facts, {"format": str}, "evidence.json")
+            if facts["format"] != FORMAT:
+                problem = f"{evidence}: its format is {facts['format'][:40]!r}, not {FORMAT!r}."
+                advice = "Check it with the version of curator that wrote it, or a newer one."
+                raise EvidenceError(problem, advice)
+            _require(facts, _EVIDENCE, "evidence.json")
+            audits = [_read_audit(archive, certificate) for certificate in facts["certificates"]]
+    except (ValueError, RecursionError) as error:
+        raise EvidenceError(f"evidence.json is no JSON: {error}.") from error
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise EvidenceError(f"{evidence} cannot be read: {reason}.") from error
+    if not audits:
+        raise EvidenceError(f"{evidence} holds no certificate.")
+    return facts["audits"], audits
+
+
 def _member(archive: zipfile.ZipFile, name: str) -> str:
     try:
         return archive.read(name).decode("utf-8")
@@ -682,83 +634,42 @@ def _member(archive: zipfile.ZipFile, name: str) -> str:
         raise EvidenceError(f"{archive.filename}: `{name[:60]}` is missing or no text.") from error
 
 
-def _json(text: str) -> Mapping[str, Any]:
-    def refuse(constant: str) -> float:
-        raise ValueError(f"{constant} is no number")
-
-    try:
-        facts = json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise EvidenceError(f"evidence.json is no JSON: {error}.") from error
-    if not isinstance(facts, dict):
-        raise EvidenceError("evidence.json is no object.")
-    return facts
-
-
-def _wrong_type(name: str, kind: str) -> EvidenceError:
-    return EvidenceError(f"evidence.json: `{name}` is missing, or is no {kind}.")
-
-
-def _object(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = facts.get(name)
-    if not isinstance(value, dict):
-        raise _wrong_type(name, "object")
-    return value
+def _require(value: Any, shape: Any, name: str) -> None:
+    """Raises EvidenceError unless a value of evidence.json has this shape."""
+    if isinstance(shape, dict):
+        right = isinstance(value, dict)
+        for key, part in shape.items() if right else ():
+            _require(value.get(key), part, key)
+    elif isinstance(shape, list):
+        right = isinstance(value, list)
+        for row in value if right else ():
+            _require(row, shape[0], name)
+    elif shape is str:
+        right = isinstance(value, str)
+    else:
+        numbers = (int,) if shape is int else (int, float)
+        right = type(value) in numbers and 0 <= value < 10**12
+    if not right:
+        raise EvidenceError(f"evidence.json: `{name}` is missing, or no value that it can have.")
 
 
-def _list(facts: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    value = facts.get(name)
-    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-        raise _wrong_type(name, "list of objects")
-    return value
+def _steps(plan: Mapping[str, Any]) -> list[Step]:
+    """The steps of the test; a simple random sample has one, which it need not pass."""
+    if "sample" in plan:
+        return [Step(plan["frame_size"], plan["sample"], 0, plan["sample"])]
+    return [Step(*(rung[name] for name in _STEP)) for rung in plan["rungs"]]
 
 
-def _text(facts: Mapping[str, Any], name: str) -> str:
-    value = facts.get(name)
-    if not isinstance(value, str):
-        raise _wrong_type(name, "text")
-    return value
-
-
-def _whole(facts: Mapping[str, Any], name: str) -> int:
-    value = facts.get(name)
-    if type(value) is not int or not 0 <= value < 10**12:
-        raise _wrong_type(name, "whole number")
-    return value
-
-
-def _number(facts: Mapping[str, Any], name: str) -> float:
-    value = facts.get(name)
-    if type(value) not in (int, float) or not 0 <= value < 10**12:  # type: ignore[operator]
-        raise _wrong_type(name, "number")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _steps(plan: Mapping[str, Any]) -> list[tuple[int, int, int, int]]:
-    """Size, drawn, allowed and critical of each step."""
-    return [
-        (
-            _whole(step, "size"),
-            _whole(step, "drawn"),
-            _whole(step, "allowed"),
-            _whole(step, "critical"),
-        )
-        for step in _list(plan, "rungs")
-    ]
-
-
-def _strata(steps: Sequence[tuple[int, int, int, int]]) -> list[tuple[int, int]]:
+def _strata(steps: Sequence[Step]) -> list[tuple[int, int]]:
     """Images and drawn images of what each step adds to the one before."""
-    rows = [(0, 0), *((step[0], step[1]) for step in steps)]
+    rows = [(0, 0), *((step.size, step.drawn) for step in steps)]
     return [(end - start, until - since) for (start, since), (end, until) in pairwise(rows)]
 
 
-def _rescue(plan: Mapping[str, Any]) -> tuple[int, int, float] | None:
-    """Size, drawn and risk of the rescue, if there is one."""
-    if "rescue" not in plan:
-        return None
-    rescue = _object(plan, "rescue")
-    return _whole(rescue, "size"), _whole(rescue, "drawn"), _number(rescue, "risk")
+def _rescue(plan: Mapping[str, Any]) -> Rescue | None:
+    """What is tested if no step passes, if anything is."""
+    rescue = plan.get("rescue")
+    return rescue and Rescue(rescue["size"], rescue["drawn"], Fraction(rescue["risk"]))
 
 
 def _time(text: str, where: str) -> datetime:
@@ -771,11 +682,12 @@ def _time(text: str, where: str) -> datetime:
     return moment
 
 
-def _rows(
-    archive: zipfile.ZipFile, name: str, columns: Sequence[str]
-) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV file of the evidence, each with where it is."""
+def _columns(
+    archive: zipfile.ZipFile, name: str, columns: Mapping[str, str]
+) -> list[Sequence[str]]:
+    """The columns of a CSV file of the evidence, each cell as it may be."""
     reader = csv.reader(io.StringIO(_member(archive, name), newline=""), strict=True)
+    rows = []
     try:
         if tuple(next(reader, ())) != tuple(columns):
             raise EvidenceError(f"{name}: its columns are not {', '.join(columns)}.")
@@ -783,55 +695,42 @@ def _rows(
             where = f"{name}, line {reader.line_num}"
             if len(cells) != len(columns):
                 raise EvidenceError(f"{where}: it has {len(cells)} cells, not {len(columns)}.")
-            yield where, dict(zip(columns, cells, strict=True))
+            for column, cell in zip(columns, cells, strict=True):
+                if not re.fullmatch(columns[column], cell, re.DOTALL):
+                    raise EvidenceError(f"{where}: `{cell[:40]}` can be no `{column}`.")
+            rows.append(cells)
     except csv.Error as error:
         raise EvidenceError(f"{name}, line {reader.line_num}: {error}.") from error
-
-
-def _frame(
-    archive: zipfile.ZipFile, name: str
-) -> tuple[Numbers, list[str], Bits, NDArray[np.str_]]:
-    ids, images, positive, states = [], [], [], []
-    for where, row in _rows(archive, name, FRAME_COLUMNS):
-        if not (
-            _WHOLE.match(row["image"]) and _SHA256.match(row["sha256"]) and row["label"] in _LABELS
-        ):
-            raise EvidenceError(f"{where}: that is no image with its SHA-256 and label.")
-        ids.append(int(row["image"]))
-        images.append(row["sha256"])
-        positive.append(row["label"] == "positive")
-        states.append(row["state"])
-    if not ids:
+    if not rows:
         raise EvidenceError(f"{name} holds no image.")
-    return (
-        np.array(ids, dtype=np.int64),
-        images,
-        np.array(positive, dtype=np.bool_),
-        np.array(states, dtype=np.str_),
-    )
+    return list(zip(*rows, strict=True))
 
 
-def _answers(archive: zipfile.ZipFile, name: str, ids: Numbers, positive: Bits) -> DrawnAnswers:
-    rank_of = {image: rank for rank, image in enumerate(ids.tolist())}
-    ranks, strata, outcomes = [], [], []
-    for where, row in _rows(archive, name, ANSWER_COLUMNS):
-        if not (_WHOLE.match(row["image"]) and _WHOLE.match(row["stratum"])):
-            raise EvidenceError(f"{where}: `image` or `stratum` is no whole number.")
-        if row["outcome"] not in _OUTCOMES:
-            raise EvidenceError(f"{where}: `{row['outcome'][:40]}` is no outcome.")
-        if int(row["image"]) not in rank_of:
-            raise EvidenceError(f"{where}: image {row['image']} is not in the frame.")
-        ranks.append(rank_of[int(row["image"])])
-        strata.append(int(row["stratum"]))
-        outcomes.append(row["outcome"])
-    if not ranks:
-        raise EvidenceError(f"{name} holds no answer.")
-    shown, answered = np.array(ranks, dtype=np.int64), np.array(outcomes, dtype=np.str_)
-    return DrawnAnswers(
-        ranks=shown,
+def _read_audit(archive: zipfile.ZipFile, facts: Mapping[str, Any]) -> Audit:
+    """An audit with its frame and its answers. Raises EvidenceError where they are none."""
+    plan, kind = facts["plan"], facts["terms"]["kind"]
+    if kind not in _PLANS:
+        raise EvidenceError(f"evidence.json: `kind` {kind[:40]!r} is none that can be checked.")
+    _require(plan, _PLANS[kind][1] | ({"rescue": _RESCUE} if "rescue" in plan else {}), "plan")
+    ids, images, labels, states = _columns(archive, facts["frame"], FRAME)
+    shown, strata, outcomes, times, actors, methods = _columns(archive, facts["answers"], ANSWERS)
+    rank_of = {int(image): rank for rank, image in enumerate(ids)}
+    try:
+        ranks = [rank_of[int(image)] for image in shown]
+    except KeyError as error:
+        raise EvidenceError(f"{facts['answers']}: image {error} is not in the frame.") from error
+    who = zip(times, actors, methods, strict=True)
+    return Audit(
+        facts=facts,
+        ids=np.array(ids, dtype=np.int64),
+        images=images,
+        positive=np.array(labels) == "positive",
+        states=np.array(states),
+        ranks=np.array(ranks),
         strata=np.array(strata, dtype=np.int64),
-        outcomes=answered,
-        confirmed=answered == np.where(positive[shown], "positive", "negative"),
+        outcomes=np.array(outcomes),
+        moments=[_time(time, facts["answers"]) for time in times if time],
+        people=Counter((actor or "nobody named", method) for time, actor, method in who if time),
     )
 
 
@@ -839,17 +738,15 @@ def _manifest_rows(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The rows of a manifest in CSV or JSON Lines, or of a folder that `export` made."""
     file = manifest / "manifest.csv" if manifest.is_dir() else manifest
     advice = "Name a .csv or .jsonl that `curator export` wrote, or a folder of it."
-    suffix = file.suffix.lower()
+    suffix, needed = file.suffix.lower(), {"sha256", "label", "origin"}
     if suffix not in (".csv", ".jsonl", ".ndjson"):
         raise EvidenceError(f"{file} is no manifest in CSV or JSON Lines.", advice)
-    needed = ("sha256", "label", "origin")
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             if suffix == ".csv":
                 reader = csv.DictReader(stream, strict=True)
-                missing = [name for name in needed if name not in (reader.fieldnames or ())]
-                if missing:
-                    raise EvidenceError(f"{file}: it has no column `{missing[0]}`.", advice)
+                if missing := sorted(needed - set(reader.fieldnames or ())):
+                    raise EvidenceError(f"{file}: it has no column `{missing[-1]}`.", advice)
                 for row in reader:
                     # A cell that a spreadsheet could compute has an apostrophe before it.
                     label = row["label"] or ""
@@ -858,13 +755,12 @@ def _manifest_rows(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 return
             for number, line in enumerate(stream, start=1):
                 row = json.loads(line)
-                if not isinstance(row, dict) or any(name not in row for name in needed):
+                if not isinstance(row, dict) or not needed <= row.keys():
                     raise EvidenceError(f"{file}, line {number}: that is no row.", advice)
                 yield f"line {number}", row
-    except OSError as error:
-        raise EvidenceError(f"{file} cannot be read: {error.strerror}.", advice) from error
-    except (csv.Error, ValueError, RecursionError) as error:
-        raise EvidenceError(f"{file} cannot be read: {error}.", advice) from error
+    except (OSError, csv.Error, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise EvidenceError(f"{file} cannot be read: {reason}.", advice) from error
 
 
 def report_lines(report: EvidenceReport) -> Iterator[str]:
@@ -890,7 +786,7 @@ def report_json(report: EvidenceReport) -> dict[str, Any]:
     return {
         "valid": report.valid,
         "claims": report.claims,
-        "checks": [vars(checked) for checked in report.checks],
+        "checks": [checked._asdict() for checked in report.checks],
         "notes": report.notes,
     }
 

@@ -102,11 +102,10 @@ def fit_together(content: Content) -> Content:
     frame = content[facts["frame"]][1:]
     ids = np.array([int(row[0]) for row in frame], dtype=np.int64)
     positive = np.array([row[2] == "positive" for row in frame], dtype=np.bool_)
-    plan, terms = facts["plan"], facts["terms"]
+    plan = facts["plan"]
     plan["frame_digest"] = checker._rows_digest(b"curator-frame-1\n", ids, positive)
     plan["frame_size"] = len(ids)
-    plan_sha256 = checker.hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
-    ranks, strata = checker._draw(plan, terms["kind"], facts["salt"], plan_sha256)
+    ranks, strata = checker._draw(plan, facts["salt"])
     answers = content[facts["answers"]]
     moment = answers[1][3]
     last = len(plan["rungs"])
@@ -256,14 +255,13 @@ def restated(content: Content, path: Path) -> Content:
     """Set, statement and commitments as they follow from the answers and from what left."""
     facts = certificate(content)
     with zipfile.ZipFile(write(content, path)) as archive:
-        ids, _, positive, states = checker._frame(archive, facts["frame"])
-        answers = checker._answers(archive, facts["answers"], ids, positive)
-    tested = checker._test(
-        checker.EvidenceReport(), "", facts["terms"], facts["plan"], answers, states == "left",
-        len(ids),
-    )  # fmt: skip
-    assert tested is not None
-    ranks, wrong, prefix, sample, errors = tested
+        read_again = checker._read_audit(archive, facts)
+    ids, positive = read_again.ids, read_again.positive
+    checks = checker._test(read_again)
+    with pytest.raises(StopIteration) as ended:
+        while True:
+            next(checks)
+    ranks, wrong, prefix, sample, errors = ended.value.value
     for rank, row in enumerate(content[facts["frame"]][1:]):
         row[3] = "left" if row[3] == "left" else "certified" if rank in set(ranks) else ""
     facts["certified"] |= {
@@ -394,9 +392,6 @@ def test_what_does_not_fit_together_is_found_without_a_commitment(tmp_path: Path
         for row in content[facts["answers"]][1:60]:
             row[2] = "unsure"
 
-    def earlier(content: Content, facts: Content) -> None:
-        content[facts["answers"]][1][3] = "2020-01-01T00:00:00+00:00"
-
     def rehearsed(content: Content, facts: Content) -> None:
         facts["salt_source"] = "chosen-salt"
 
@@ -416,11 +411,54 @@ def test_what_does_not_fit_together_is_found_without_a_commitment(tmp_path: Path
                 "plan and salt draw": replaced,
                 "needs has an answer": dropped,
                 "test passes": denied,
-                "between opening and closing": earlier,
                 "system's randomness": rehearsed,
             }
         )
     )
+
+
+def test_times_that_cannot_be_right_are_named_and_a_clock_that_was_set_back_fails_nothing(
+    tmp_path: Path,
+) -> None:
+    """Nothing covers times, so that they fit together would prove nothing."""
+
+    def set_back(content: Content) -> None:
+        content[certificate(content)["answers"]][1][3] = "2020-01-01T00:00:00+00:00"
+
+    def closed_before(content: Content) -> None:
+        certificate(content)["closed_at"] = "2020-01-01T00:00:00+00:00"
+
+    assert not any("set back" in note for note in check(EVIDENCE).notes)
+    for change in (set_back, closed_before):
+        content = read(EVIDENCE)
+        change(content)
+        report = check(write(content, tmp_path / "changed.zip"), MANIFEST, [OPENING, CLOSING])
+        assert report.valid
+        (said,) = [note for note in report.notes if "set back, or times were changed" in note]
+        assert said.startswith("1 answers" if change is set_back else "")
+
+
+def test_no_part_can_be_added_to_a_plan_to_choose_among_draws(tmp_path: Path) -> None:
+    for at in ([], ["promise"], ["rungs", 0], ["rescue"]):
+        content = read(EVIDENCE)
+        part = certificate(content)["plan"]
+        for key in at:
+            part = part[key]
+        part["note"] = 1
+        forged = write(fit_together(content), tmp_path / "added.zip")
+        assert "audit 1: the plan has the parts of its kind and no others" in failed(forged)
+    # Of the wrong kind, and of no type that a plan has.
+    for kind, key in (("measure", "rungs"), ("promise", "sample")):
+        content = read(EVIDENCE)
+        facts = certificate(content)
+        facts["terms"]["kind"] = kind
+        facts["plan"] |= {"sample": 1, key: 7}
+        if kind == "promise":
+            facts["plan"]["format"] = "curator-audit-1"
+        try:
+            assert failed(write(content, tmp_path / "kind.zip"))
+        except EvidenceError as error:
+            assert "rungs" in error.problem
 
 
 def test_cut_or_damaged_files_end_in_an_error_that_says_so(tmp_path: Path) -> None:
@@ -472,7 +510,7 @@ def test_other_files_end_with_3_and_say_what_to_name(tmp_path: Path) -> None:
         assert checker.main([str(argument) for argument in arguments]) == 3
     other = curator("check-certificate", EVIDENCE, MANIFEST, "--commitment", "0" * 64, expect=3)
     assert "✗ commitment 000000000000" in other.stdout
-    assert "2 of 18 checks failed" in other.stdout
+    assert "2 of 17 checks failed" in other.stdout
 
 
 def test_exact_counts_agree_with_those_that_plans_are_made_of() -> None:
@@ -545,7 +583,7 @@ def test_the_commitments_are_shown_and_hold_without_the_workspace(tmp_path: Path
     shutil.rmtree(root)
     arguments = ("--commitment", record.commitment, "--commitment", closed)
     told = curator("check-certificate", evidence, manifest, *arguments)
-    assert "All 19 checks passed." in told.stdout
+    assert "All 18 checks passed." in told.stdout
 
 
 @pytest.mark.slow
@@ -627,8 +665,7 @@ def test_a_plan_with_parts_of_another_kind_is_refused(tmp_path: Path) -> None:
         "rescue": {"size": 600, "drawn": 500, "risk": 0.01},
     }
     salt = "00" * 32
-    digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
-    ranks, strata = checker._draw(plan, "measure", salt, digest)
+    ranks, strata = checker._draw(plan, salt)
     errors = int(wrong[ranks].sum())
     unseen = np.setdiff1d(np.arange(size), ranks)
     at_most = checker._most_wrong(size, len(ranks), errors, Fraction(0.05)) - errors
@@ -658,7 +695,7 @@ def test_a_plan_with_parts_of_another_kind_is_refused(tmp_path: Path) -> None:
             ],
         },
         "f.csv": [
-            list(checker.FRAME_COLUMNS),
+            list(checker.FRAME),
             *(
                 [str(number), hashlib.sha256(bytes([number % 251, number // 251])).hexdigest(),
                  "positive", state]
@@ -666,7 +703,7 @@ def test_a_plan_with_parts_of_another_kind_is_refused(tmp_path: Path) -> None:
             ),
         ],
         "a.csv": [
-            list(checker.ANSWER_COLUMNS),
+            list(checker.ANSWERS),
             *(
                 [str(rank + 1), str(stratum), "negative" if wrong[rank] else "positive",
                  "2026-01-01T00:00:01+00:00", "anna", "single"]
