@@ -152,7 +152,7 @@ def _certificate_problems(
     miss_rate: float,
 ) -> Iterator[str]:
     name = f"Certificate {certificate.certificate_id}"
-    if certificate.stale is None and certificate.draw_source is DrawSource.SEED:
+    if certificate.stale is None:
         for doubt in certificate_doubts(certificate):
             yield f"{name} is doubtful: {doubt}. Audit again to replace it."
     ids, positive = certificates.certified_labels(catalogue, certificate)

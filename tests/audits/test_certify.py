@@ -35,14 +35,13 @@ from curator.errors import BusyError, DataError, UsageError
 from curator.export.filters import Filters
 from curator.export.import_manifest import import_manifest
 from curator.intake.add import add
-from curator.maintenance.verify import verify
 from curator.report.status import status
 from curator.review.queues import queue
 from curator.review.session import ReviewSession
 from curator.rounds.rollback import rollback
 from curator.rounds.run import run_rounds
 from curator.workspace import Workspace
-from tests.support.audited import Pool, answer, make_pool, opened, with_settings
+from tests.support.audited import Pool, answer, make_pool, opened, problems, with_settings
 from tests.support.exported import export
 from tests.support.filled import decide, promote
 
@@ -136,7 +135,7 @@ def test_the_whole_way_to_a_certificate(pool: Pool, tmp_path: Path) -> None:
     assert by_origin.count("audit") == answers
     found = current(workspace.catalogue, audited)
     assert all(found[one].standing == pool.says(one) for one in audited[:answers])
-    assert verify(workspace).clean
+    assert problems(workspace) == []
 
 
 def test_what_comes_next_does_not_spoil_a_certificate(pool: Pool) -> None:
@@ -161,7 +160,7 @@ def test_what_is_not_proved_changes_no_label_and_cannot_be_tested_again(pool: Po
     assert rounds.head(pool.workspace.catalogue) == 1
     with pytest.raises(DataError, match="no open audit"):
         certify(pool.workspace)
-    assert verify(pool.workspace).clean
+    assert problems(pool.workspace) == []
 
 
 def test_no_verdict_before_every_image_is_answered(pool: Pool) -> None:
@@ -210,7 +209,7 @@ def test_unsure_skipped_and_unshowable_images_count_as_wrong(pool: Pool) -> None
     wrong = sum((pool.scores[one] > 0.5) != pool.truth[one] for one in [*others, *rescue])
     assert (report.unsure, report.skipped, report.unshowable) == (1, 1, 1)
     assert report.errors == wrong + 3
-    assert verify(pool.workspace).clean
+    assert problems(pool.workspace) == []
 
 
 def test_nothing_may_be_trained_ranked_or_undone_while_an_audit_is_open(pool: Pool) -> None:
@@ -285,7 +284,7 @@ def test_a_class_has_a_frame_a_draw_and_a_budget_of_its_own(pool: Pool, tmp_path
     assert [one["class"] for one in both.certificate["beside"]] == ["good"]
     with pytest.raises(DataError, match="spent"):
         opened(workspace, size=SAMPLE, class_name="good")
-    assert verify(workspace).clean
+    assert problems(workspace) == []
 
 
 def test_an_empty_promise_is_refused_and_missed_ones_are_bounded_instead(
@@ -484,7 +483,7 @@ def test_under_thresholds_an_audit_bounds_the_whole_frame_and_changes_nothing(
     # A bound is no promise: under the other policy these labels are provisional.
     assert status(with_settings(pool.workspace, promotion={"policy": "certified"})).is_provisional
     assert rounds.head(pool.workspace.catalogue) == 1
-    assert verify(pool.workspace).clean
+    assert problems(pool.workspace) == []
 
 
 def test_an_answer_counts_for_no_near_duplicate(pool: Pool) -> None:
@@ -544,7 +543,7 @@ def test_tampering_is_found(pool: Pool, statement: str, says: str) -> None:
     certified(pool)
     with pool.workspace.catalogue.write() as connection:
         connection.execute(sa.text(statement))
-    found = [one.text for one in verify(pool.workspace).findings if one.check == "audits"]
+    found = problems(pool.workspace)
     assert found
     assert any(says in text for text in found)
 
@@ -594,7 +593,7 @@ def test_the_same_frame_can_be_audited_again_after_a_round_that_changed_nothing(
     assert drawn(pool) != first
     answer(thrifty, pool.says)
     assert certify(thrifty).certificate is not None
-    assert verify(thrifty).clean
+    assert problems(thrifty) == []
 
 
 def test_answers_are_locked_before_they_are_tested(
@@ -670,7 +669,7 @@ def test_a_rescue_is_asked_when_nothing_passes_and_certifies_the_surest_part(
     ids, labels = certificates.certified_labels(pool.workspace.catalogue, certificate)
     assert pool.wrong_share(ids, labels) <= 0.05
     assert state(pool) == "valid"
-    assert verify(pool.workspace).clean
+    assert problems(pool.workspace) == []
     assert export(pool.workspace, tmp_path / "part.csv").certificate["state"] == "valid"
 
 

@@ -27,7 +27,7 @@ from curator.report.status import status
 from curator.review.queues import queue
 from curator.review.session import ReviewSession
 from curator.workspace import Workspace
-from tests.support.audited import Pool, answer, make_pool, opened, with_settings
+from tests.support.audited import Pool, answer, make_pool, opened, problems, with_settings
 from tests.support.filled import decide
 
 pytestmark = pytest.mark.slow
@@ -45,10 +45,6 @@ def pool(workspace: Workspace, tmp_path: Path) -> Pool:
 
 def ledger(pool: Pool) -> Path:
     return pool.workspace.root / ".curator" / NAME
-
-
-def problems(workspace: Workspace) -> list[str]:
-    return [finding.text for finding in verify(workspace).findings]
 
 
 def drawn_of(record: AuditRecord, workspace: Workspace) -> list[int]:
@@ -122,12 +118,15 @@ def test_a_certificate_of_a_chosen_salt_says_so(pool: Pool) -> None:
     assert "the salt of its draw was chosen" in doubt
     told = status(pool.workspace).as_json()["certificate"]
     assert told["doubts"] == [doubt]
+    (found,) = verify(pool.workspace).findings
+    assert found.text == f"Certificate 1 is doubtful: {doubt}. Audit again to replace it."
     audit(pool.workspace, size=SAMPLE)
     begin(pool.workspace)
     answer(pool.workspace, pool.says)
     certificate = certify(pool.workspace).certificate
     # A salt of the system's may draw what proves nothing.
     assert certificate is None or list(certificate_doubts(certificate)) == []
+    assert certificate is None or verify(pool.workspace).clean
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from curator.base.values import Decision
 from curator.base.vocabulary import Label, Method, Origin
 from curator.catalogue import audits
 from curator.catalogue.labels import record_decisions
+from curator.maintenance.verify import verify
 from curator.settings.sections import Settings
 from curator.workspace import Workspace
 from tests.support.filled import decide, fill, promote
@@ -84,6 +85,12 @@ def make_pool(
         decide(workspace, [one for one in ids[:seeds] if truth[one] is chosen], label)
     promote(workspace, scores)
     return Pool(workspace, truth, scores)
+
+
+def problems(workspace: Workspace) -> list[str]:
+    """What `verify` finds, but for the chosen salt that makes an audit of a test repeat."""
+    texts = [finding.text for finding in verify(workspace).findings]
+    return [text for text in texts if "the salt of its draw was chosen" not in text]
 
 
 def opened(workspace: Workspace, *, salt: str = "a salt", **wanted: Any) -> AuditReport:
