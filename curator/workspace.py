@@ -97,7 +97,7 @@ def create_workspace(
     """Make a workspace in `folder`, which may hold other things, and open it.
 
     `positive` and `negative` name the classes where the recipe's (or `good` and `bad`)
-    do not fit; `deliver` is one of these names, or `both`. Raises WorkspaceError if there is
+    do not fit; `deliver` is one of these names, `both` or `each`. Raises WorkspaceError if there is
     a workspace already, UsageError if the recipe or the class is unknown,
     StorageError if the folder cannot be written.
     """
@@ -133,8 +133,13 @@ def create_workspace(
 
 
 def delivered_side(classes: ClassesSettings, word: str) -> str:
-    """The value of `classes.deliver` for a class name or `both`. Raises UsageError for another."""
-    sides = {"both": "both", classes.positive: "positive", classes.negative: "negative"}
+    """The value of `classes.deliver` for a class name, `both` or `each`; UsageError for another."""
+    sides = {
+        "both": "both",
+        "each": "each",
+        classes.positive: "positive",
+        classes.negative: "negative",
+    }
     if word not in sides:
         raise UsageError(f"`{word}` cannot be delivered.", f"Choose from {', '.join(sides)}.")
     return sides[word]

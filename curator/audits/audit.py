@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from curator.audits.certificate import current_certificates, uncertified
 from curator.audits.draw import AuditDraw, draw_audit, draw_from_seed
 from curator.audits.evidence import opening_commitment, terms_of
 from curator.audits.forecast import LabelEvidence, forecast_errors, label_evidence
@@ -30,6 +31,7 @@ from curator.audits.plan import (
     Spending,
     describe,
     next_promise,
+    payable_confidence,
     restore,
     simple_random_plan,
 )
@@ -135,7 +137,8 @@ def audit(
     """Take up the audit that is open, or plan one and keep the plan if it is worth its decisions.
 
     Under the certified policy it is about the pool, ranked by the current round's scores;
-    under thresholds about all promoted images. If one class is delivered it is about that one;
+    under thresholds about all promoted images. If one class is delivered it is about that one,
+    and if each is, about the first without a certificate;
     `class_name` makes it about another, with a budget of its own; `missed` bounds how many images
     of the rarer class are among those that lean to the other. A dry run keeps nothing; `begin`
     opens what is planned. Raises DataError where there is nothing to audit, nothing left to spend,
@@ -470,9 +473,13 @@ def plan(
             "No round has scored the pool yet, so there is nothing to audit.",
             "Run `curator round` first.",
         )
-    scope = _scope_of(settings.classes, class_name, missed=missed)
     size = size or settings.audit.size or None
     earlier = spending(workspace)
+    if class_name is None and not missed:
+        current = current_certificates(catalogue)
+        scope = next_scope(settings, uncertified(settings.classes, current), earlier)
+    else:
+        scope = _scope_of(settings.classes, class_name, missed=missed)
     if missed:
         return _plan_missed(settings, pool, earlier, scope, size)
     if settings.promotion.policy == "certified":
@@ -482,6 +489,22 @@ def plan(
         return _plan_promise(settings, pool, sampled_ids, outcome, earlier, scope, size)
     ids, positive, _ = certificates.promoted_labels(catalogue, scope)
     return _plan_bound(settings, AuditKind.MEASURE, pool, earlier, scope, ids, positive, size)
+
+
+def next_scope(
+    settings: Settings, scopes: Sequence[AuditScope], earlier: Sequence[Spending]
+) -> AuditScope:
+    """What the next audit is about: the first of `scopes`, or of all, that can be paid for."""
+    confidence, scopes = settings.promotion.confidence, scopes or settings.classes.certified_scopes
+    payable = (
+        scope
+        for scope in scopes
+        if payable_confidence(
+            confidence, earlier, scope=scope, alone=scope is settings.classes.delivered
+        )
+        >= confidence
+    )
+    return next(payable, scopes[0])
 
 
 def _plan_promise(

@@ -67,6 +67,15 @@ def certificate_of_promoted(
     )
 
 
+def uncertified(classes: ClassesSettings, current: Sequence[CertificateRecord]) -> list[AuditScope]:
+    """Of what needs a certificate of its own, that which has no valid one."""
+    valid = [record for record in current if record.stale is None]
+    scopes = {record.scope for record in valid if record.kind is not AuditKind.MISSED}
+    if classes.deliver == "both" and scopes:
+        return []  # one about a single class is worth an export, too
+    return [scope for scope in classes.certified_scopes if scope not in scopes]
+
+
 def refuse_to_void(catalogue: Catalogue, classes: ClassesSettings, what: str) -> None:
     """Raises DataError if a valid certificate about promoted labels would not survive `what`."""
     if sentences := sentences_of_valid(catalogue, classes):

@@ -100,41 +100,56 @@ def next_promise(
     """
     if not 0.5 < confidence < 1.0 or not 0.0 <= reserve < 1.0:
         raise ValueError(f"a confidence of {confidence} with a reserve of {reserve}")
-    budget = 1.0 - confidence
-    spent = [audit.risk for audit in earlier]
-    left = budget - sum(spent)
-    if is_spent(confidence, spent):
+    payable = payable_confidence(confidence, earlier, scope=scope, alone=alone)
+    if payable < confidence:
+        shares = _risk_left(confidence, earlier, AuditScope.ALL, alone=alone) >= _SMALLEST_RISK
+        whose = "this class's half of the risk" if shares else "the whole risk"
         raise DataError(
-            f"Earlier audits ({len(spent)} so far) have spent the whole risk that a confidence"
-            f" of {confidence:.4g} allows.",
+            f"Earlier audits ({len(earlier)} so far) have spent {whose} that a confidence of"
+            f" {confidence:.4g} allows.",
             "A further audit can promise less: set promotion.confidence to"
-            f" {payable_confidence(spent):.4g} or lower.",
+            f" {payable:.4g} or lower.",
         )
-    if scope is not AuditScope.ALL and not alone:
-        pooled = sum(audit.risk for audit in earlier if audit.scope is AuditScope.ALL)
-        own = sum(audit.risk for audit in earlier if audit.scope is scope)
-        left = min((budget - pooled) / 2 - own, left)
-        if left < _SMALLEST_RISK:
-            raise DataError(
-                "Earlier audits of this class have spent its half of the risk that a confidence"
-                f" of {confidence:.4g} allows.",
-                "Lower promotion.confidence, or audit both classes together without --class.",
-            )
     return Promise(
         max_error=error_to_test(max_error, miss_rate),
-        risk=left * (1.0 - reserve),
-        spent=float(sum(spent)),
+        risk=_risk_left(confidence, earlier, scope, alone=alone) * (1.0 - reserve),
+        spent=float(sum(audit.risk for audit in earlier)),
     )
 
 
-def is_spent(confidence: float, spent: Sequence[float]) -> bool:
-    """Whether earlier audits left no risk to promise this confidence once more."""
-    return 1.0 - confidence - sum(spent) < _SMALLEST_RISK
+def _risk_left(
+    confidence: float, earlier: Sequence[Spending], scope: AuditScope, *, alone: bool
+) -> float:
+    """What an audit may still spend: all that is left, or what is left of its class's half."""
+    budget = 1.0 - confidence
+    left = budget - sum(audit.risk for audit in earlier)
+    if scope is AuditScope.ALL or alone:
+        return left
+    pooled = sum(audit.risk for audit in earlier if audit.scope is AuditScope.ALL)
+    own = sum(audit.risk for audit in earlier if audit.scope is scope)
+    return min((budget - pooled) / 2 - own, left)
 
 
-def payable_confidence(spent: Sequence[float], risk: float = 0.05) -> float:
-    """The highest confidence at which another audit at `risk` can be paid for."""
-    return max(0.0, 1.0 - sum(spent) - risk)
+def payable_confidence(
+    confidence: float,
+    earlier: Sequence[Spending],
+    *,
+    scope: AuditScope = AuditScope.ALL,
+    alone: bool = False,
+    usual: float = 0.05,
+) -> float:
+    """The highest confidence, up to this one, at which an audit of a scope can be paid for.
+
+    Below `confidence` it leaves the risk `usual` for it, or half of that to a class that shares.
+    """
+    if _risk_left(confidence, earlier, scope, alone=alone) >= _SMALLEST_RISK:
+        return confidence
+    spent = sum(audit.risk for audit in earlier)
+    if scope is AuditScope.ALL or alone:
+        return max(0.0, 1.0 - spent - usual)
+    pooled = sum(audit.risk for audit in earlier if audit.scope is AuditScope.ALL)
+    own = sum(audit.risk for audit in earlier if audit.scope is scope)
+    return max(0.0, 1.0 - max(spent + usual / 2, pooled + 2 * own + usual))
 
 
 def error_to_test(max_error: float, miss_rate: float) -> float:

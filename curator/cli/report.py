@@ -51,6 +51,8 @@ def _status_lines(status: Status) -> Iterator[str]:
     alone = (
         ""
         if classes.deliver == "both"
+        else ", delivers both, each with a certificate of its own"
+        if classes.deliver == "each"
         else f", delivers `{shown(classes.name_of(classes.deliver))}`"
     )
     yield f"  sorts images into `{shown(classes.positive)}` and `{shown(classes.negative)}`{alone}"

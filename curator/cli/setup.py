@@ -41,8 +41,8 @@ def init(
     deliver: Annotated[
         str | None,
         typer.Option(
-            metavar="CLASS|both",
-            help="The class that you take away in the end; audits and exports are about it.",
+            metavar="CLASS|both|each",
+            help="The class that you take away in the end, or both: bounded together, or each.",
             show_default="both",
         ),
     ] = None,
@@ -78,11 +78,12 @@ def init(
 
 def _asked_delivery(classes: ClassesSettings) -> str:
     """What a person wants to deliver; both classes if they do not say."""
-    names = [classes.positive, classes.negative, "both"]
+    names = list(dict.fromkeys([classes.positive, classes.negative, "both", "each"]))
     try:
         return str(
             typer.prompt(
-                "What will you deliver? An audit of one class costs less, and certifies it alone",
+                "What will you deliver? An audit of one class costs less, and certifies it alone;"
+                " `each` takes two, and bounds each class by itself",
                 type=click.Choice(names),
                 default="both",
                 err=True,

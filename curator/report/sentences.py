@@ -97,6 +97,8 @@ def missing_certificate_sentence(status: Status) -> str:
             f"There is no certificate yet: audit {audit.audit_id} is open, with"
             f" {audit.answered:,} of {audit.sample:,} images answered."
         )
+    if status.payable is not None:
+        return f"What rounds promoted is {PROVISIONAL}. {status.spent_sentence}."
     return (
         f"What rounds promoted is {PROVISIONAL}. An audit would measure it: `curator audit`,"
         " then `curator certify`."

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curator.audits.audit import next_scope
 from curator.audits.certificate import (
     certificate_json,
     certificate_of_promoted,
     current_certificates,
+    uncertified,
 )
 from curator.audits.ledger import spending
-from curator.audits.plan import is_spent, payable_confidence
+from curator.audits.plan import payable_confidence
 from curator.base.vocabulary import AuditKind, AuditScope, CurrentLabel
 from curator.catalogue import audits
 from curator.catalogue.audits import AuditRecord
@@ -106,7 +108,17 @@ class Status:
     def _is_proven(self) -> bool:
         """Whether a promise holds; a mere bound on what thresholds promoted is none."""
         newest = self.certificate
-        return newest is not None and newest.stale is None and newest.kind is AuditKind.PROMISE
+        promised = newest is not None and newest.kind is AuditKind.PROMISE
+        return promised and not uncertified(self.settings.classes, self.certificates)
+
+    @property
+    def spent_sentence(self) -> str:
+        """What is left to promise where earlier audits spent the risk, without a full stop."""
+        if self.payable is None:
+            return ""
+        if self.payable > 0.5:
+            return "Earlier audits spent the whole risk; a further one can promise less"
+        return "Earlier audits spent the whole risk, so nothing can be certified any more"
 
     def advice(self, *, exported: bool = False) -> str:
         """What to do next, in one sentence with its command; `exported`: the export is made."""
@@ -117,6 +129,10 @@ class Status:
         certified = self.certificate is not None and self.certificate.stale is None
         if exported and (certified or not self.counts.unlabelled):
             return "Look at what was labelled, and how well: curator report"
+        scopes = uncertified(self.settings.classes, self.certificates)
+        if certified and scopes and self.payable is None:
+            names = " and ".join(f"`{self.settings.classes.name_of(str(s))}`" for s in scopes)
+            return f"Prove what rounds promoted to {names}: curator audit"
         if certified:
             return f"A certificate holds. Write what it is about: {self._export()}"
         if not self.counts.usable:
@@ -142,12 +158,11 @@ class Status:
         if self.is_provisional and self.counts.promoted and self.payable is not None:
             if self.payable > 0.5:
                 return (
-                    "Earlier audits spent the whole risk; a further one can promise less:"
-                    f" curator config promotion.confidence={self.payable:.4g}"
+                    f"{self.spent_sentence}: curator config promotion.confidence={self.payable:.4g}"
                 )
             return (
-                "Earlier audits spent the whole risk, so nothing can be certified any more. Write"
-                " what is promoted as it is: curator export clean.csv --provisional"
+                f"{self.spent_sentence}. Write what is promoted as it is: curator export clean.csv"
+                " --provisional"
             )
         if self.is_provisional and self.counts.promoted:
             return "Prove what rounds promoted: curator audit"
@@ -158,6 +173,9 @@ class Status:
     def _export(self) -> str:
         """The command that writes what is certified; of one class, if it is about one."""
         scope = AuditScope.ALL if self.certificate is None else self.certificate.scope
+        valid = {each.scope for each in self.certificates if each.stale is None}
+        if {AuditScope.POSITIVE, AuditScope.NEGATIVE} <= valid:
+            return "curator export clean.csv"
         if scope in (AuditScope.ALL, self.settings.classes.delivered):
             return "curator export clean.csv"
         name = self.settings.classes.name_of(str(scope))
@@ -215,6 +233,7 @@ def status(workspace: Workspace) -> Status:
     """Count the workspace."""
     catalogue = workspace.catalogue
     audit = audits.open_audit(catalogue)
+    current = current_certificates(catalogue)
     holders = {name: lease_holder(catalogue, name) for name in ("add", "round")}
     return Status(
         root=workspace.root,
@@ -231,21 +250,25 @@ def status(workspace: Workspace) -> Status:
             for name, holder in holders.items()
             if holder is not None
         },
-        certificates=current_certificates(catalogue),
+        certificates=current,
         audit=audit,
         waiting=0 if audit is None else audits.answers_of(catalogue, audit).waiting,
-        payable=_payable(workspace),
+        payable=_payable(workspace, current),
     )
 
 
-def _payable(workspace: Workspace) -> float | None:
+def _payable(workspace: Workspace, current: list[CertificateRecord]) -> float | None:
     """The confidence that is left to promise if that of the settings is spent, else None."""
-    confidence = workspace.settings.promotion.confidence
+    settings = workspace.settings
     try:
-        spent = [earlier.risk for earlier in spending(workspace)]
+        earlier = spending(workspace)
     except (DataError, StorageError):  # a damaged ledger: `curator audit` and `verify` say so
         return None
-    return payable_confidence(spent) if is_spent(confidence, spent) else None
+    scope = next_scope(settings, uncertified(settings.classes, current), earlier)
+    alone = scope is settings.classes.delivered
+    confidence = settings.promotion.confidence
+    payable = payable_confidence(confidence, earlier, scope=scope, alone=alone)
+    return payable if payable < confidence else None
 
 
 def _round_json(each: RoundRecord) -> dict[str, Any]:

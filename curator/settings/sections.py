@@ -42,8 +42,8 @@ class ClassesSettings(_Section):
     """The user's name for the negative class."""
     reasons: tuple[str, ...] = ()
     """Tags that a decision may carry, in the order of the keys 1 to 9."""
-    deliver: Literal["both", "positive", "negative"] = "both"
-    """The class that is delivered; audits, certificates and exports are about it by default."""
+    deliver: Literal["both", "each", "positive", "negative"] = "both"
+    """The class that is delivered, `both` with one bound, or `each` with an audit and bound."""
 
     @model_validator(mode="after")
     def _unmistakable(self) -> Self:
@@ -74,7 +74,15 @@ class ClassesSettings(_Section):
     @property
     def delivered(self) -> AuditScope:
         """The class that is delivered, or all."""
-        return AuditScope.ALL if self.deliver == "both" else AuditScope(self.deliver)
+        both = self.deliver in ("both", "each")
+        return AuditScope.ALL if both else AuditScope(self.deliver)
+
+    @property
+    def certified_scopes(self) -> tuple[AuditScope, ...]:
+        """What needs a certificate of its own before it is delivered."""
+        if self.deliver == "each":
+            return AuditScope.POSITIVE, AuditScope.NEGATIVE
+        return (self.delivered,)
 
     def name_of(self, label: str) -> str:
         """The user's name for `positive` or `negative`; any other word stays as it is."""

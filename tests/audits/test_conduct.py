@@ -466,5 +466,5 @@ def test_without_a_reserve_a_second_audit_promises_less() -> None:
     assert first.risk == pytest.approx(0.05)
     with pytest.raises(DataError, match=r"promotion\.confidence to 0\.9"):
         next_promise(0.01, 0.95, earlier)
-    second = next_promise(0.01, payable_confidence([first.risk]), earlier)
+    second = next_promise(0.01, payable_confidence(0.95, earlier), earlier)
     assert (second.risk, second.confidence) == (pytest.approx(0.05), pytest.approx(0.9))

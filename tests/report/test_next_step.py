@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from curator.audits.audit import audit, begin
+from curator.audits.audit import abandon, audit, begin
 from curator.audits.certify import certify
 from curator.base.vocabulary import AuditScope
 from curator.errors import DataError
 from curator.export.export import ExportReport, export
 from curator.export.filters import ExportRequest, Filters
+from curator.report.sentences import missing_certificate_sentence
 from curator.report.status import status
 from curator.workspace import Workspace
 from tests.support.audited import Pool, answer, make_pool, with_settings
@@ -104,6 +105,70 @@ def test_a_certificate_of_one_class_holds_for_it_where_both_are_delivered(pool: 
     report = exported(workspace, "good.csv", labels=["good"])
     assert report.certificate["state"] == "valid" and report.certificate_note == ""
     assert status(workspace).advice().endswith("curator export clean.csv --label good")
+
+
+def test_each_class_is_audited_at_half_of_the_risk_until_both_have_a_certificate(
+    pool: Pool,
+) -> None:
+    workspace = kept(pool.workspace, deliver="each")
+    planned = audit(workspace, dry_run=True)
+    assert planned.promise.risk == pytest.approx(0.025)
+    assert "labels promoted to `good`, and no others" in planned.text
+    assert certified(pool, workspace) is AuditScope.POSITIVE
+    present = status(workspace)
+    assert present.advice() == "Prove what rounds promoted to `bad`: curator audit"
+    assert present.is_provisional and present.payable is None
+    # What the first one came to changes nothing of what the second may spend.
+    assert audit(workspace, dry_run=True).promise.risk == pytest.approx(0.025)
+    assert certified(pool, workspace) is AuditScope.NEGATIVE
+    present = status(workspace)
+    assert (
+        present.advice() == "A certificate holds. Write what it is about: curator export clean.csv"
+    )
+    assert not present.is_provisional
+    report = exported(workspace, "clean.csv")
+    both = [report.certificate, *report.certificate["beside"]]
+    assert {(one["class"], one["state"], one["risk"]) for one in both} == {
+        ("good", "valid", 0.025), ("bad", "valid", 0.025)
+    }  # fmt: skip
+    with (workspace.root / "clean.csv").open(newline="") as stream:
+        promoted = [row for row in csv.DictReader(stream) if row["origin"] == "promoted"]
+    for one in both:
+        of_class = [row for row in promoted if row["label"] == one["class"]]
+        assert len(of_class) == one["certified"]
+        truth = {f"{number:05d}.png": good for number, good in enumerate(pool.truth.values())}
+        wrong = sum(truth[Path(row["path"]).name] != (row["label"] == "good") for row in of_class)
+        assert wrong <= one["wrong"] <= 0.05 * one["certified"]
+
+
+def test_a_class_whose_half_is_spent_is_named_and_the_other_comes_first(pool: Pool) -> None:
+    workspace = kept(pool.workspace, deliver="each")
+    audit(workspace, anyway=True)
+    begin(workspace, salt=SALT)
+    abandon(workspace)
+    assert status(workspace).payable is None
+    assert certified(pool, workspace) is AuditScope.NEGATIVE
+    present = status(workspace)
+    assert present.payable == pytest.approx(0.9)
+    assert present.advice().endswith("curator export clean.csv --label bad")
+    with pytest.raises(DataError, match="the whole risk") as refused:
+        audit(workspace, class_name="good")
+    assert "promotion.confidence to 0.9 or lower" in refused.value.advice
+    humbler = with_settings(workspace, promotion={"confidence": 0.9})
+    assert audit(humbler, dry_run=True).promise.risk == pytest.approx(0.025)
+
+
+def test_no_audit_is_proposed_whose_risk_is_spent(pool: Pool) -> None:
+    workspace = kept(pool.workspace, deliver="each")
+    assert "`curator audit`" in missing_certificate_sentence(status(workspace))
+    for _ in range(2):
+        audit(workspace, anyway=True)
+        begin(workspace, salt=SALT)
+        abandon(workspace)
+    present = status(workspace)
+    assert present.advice().endswith("curator config promotion.confidence=0.9")
+    sentence = missing_certificate_sentence(present)
+    assert "spent the whole risk" in sentence and "curator audit" not in sentence
 
 
 def test_after_a_certificate_the_next_step_is_export_and_a_round_asks(
