@@ -239,6 +239,17 @@ def test_giving_an_audit_up_writes_the_line_that_is_missing(pool: Pool) -> None:
     assert len(read_ledger(pool.workspace)) == 1
 
 
+def test_certifying_writes_the_line_that_is_missing(pool: Pool) -> None:
+    record = opened(pool.workspace, size=SAMPLE).record
+    assert record is not None
+    answer(pool.workspace, pool.says)
+    ledger(pool).unlink()
+    assert certify(pool.workspace).certificate is not None
+    (line,) = read_ledger(pool.workspace)
+    assert (line.commitment, line.risk) == (record.commitment, record.risk)
+    assert problems(pool.workspace) == []
+
+
 def test_a_label_that_comes_while_an_audit_is_planned_asks_for_another_plan(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

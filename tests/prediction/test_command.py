@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -35,6 +36,32 @@ def test_predict_prints_csv_and_adds_nothing(trained: Path, tmp_path: Path) -> N
     right = [(float(row["probability"]) > 0.5) == ("good" in row["path"]) for row in scored]
     assert sum(right) >= 5
     assert curator("-w", trained, "status", "--json").json()["images"] == 60
+
+
+def test_each_command_says_which_p_of_an_image_it_shows(
+    trained: Path, labelled_template: Path
+) -> None:
+    """Heads alone, a network alone, and the score of rounds are three numbers for one picture."""
+    folder = next(path for path in labelled_template.rglob("good") if path.is_dir())
+    image = sorted(folder.iterdir())[-1]
+    predicted = curator("-w", trained, "predict", image)
+    assert "P is that of the heads alone." in predicted.stderr
+    assert "`curator history IMAGE`" in predicted.stderr
+    (row,) = csv.DictReader(io.StringIO(predicted.stdout))
+    told = curator("-w", trained, "history", image).stdout
+    current = re.search(r"the current score is P = ([0-9.]+)", told)
+    assert current
+    inspected = curator("-w", trained, "inspect", image).stdout
+    alone = re.search(
+        r"P\(good\) = ([0-9.]+) as the network alone claims, without calibration and neighbours",
+        inspected,
+    )
+    assert alone
+    score = re.search(r"The score that rounds and `history` use is ([0-9.]+)\.", inspected)
+    assert score
+    assert float(score[1]) == pytest.approx(float(current[1]), abs=6e-4)
+    # They do differ, or nothing would have to be said.
+    assert len({row["probability"][:4], alone[1][:4], current[1][:4]}) > 1
 
 
 def test_predict_as_json_is_one_array(trained: Path, tmp_path: Path) -> None:

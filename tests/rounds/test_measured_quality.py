@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curator.audits.audit import audit
+from curator.audits.certify import certify
 from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin, code_of
+from curator.catalogue import certificates
 from curator.catalogue.labels import record_decisions
 from curator.catalogue.pool import current_scores, human_labels, pool_chunks
 from curator.catalogue.random_draws import covering_draws
@@ -23,6 +26,7 @@ from curator.rounds.score_quality import draw_calibration, from_stored
 from curator.rounds.source_shortcut import RoundWarning
 from tests.catalogue.builders import add_images
 from tests.rounds.pool import Pool
+from tests.support.audited import answer
 from tests.support.command import curator
 
 pytestmark = pytest.mark.slow
@@ -169,6 +173,27 @@ def test_a_warning_holds_promotions_until_it_is_accepted(shortcut: Pool) -> None
     assert "--accept-warning" in exported.warnings[0]
     about = json.loads(exported.sidecar.read_text(encoding="utf-8"))
     assert about["warnings"] == exported.warnings
+
+
+def test_a_certificate_of_labels_promoted_under_a_warning_carries_it(shortcut: Pool) -> None:
+    workspace, root = shortcut.opened, shortcut.api.root
+    run_rounds(workspace, accept_warning=True)
+    truth = dict(zip(shortcut.image_ids().tolist(), shortcut.truth.tolist(), strict=True))
+    audit(workspace, size=100)
+    answer(workspace, lambda one: Label.POSITIVE if truth[one] else Label.NEGATIVE)
+    certificate = certify(workspace).certificate
+    assert certificate is not None
+    (warning,) = certificate.details["warnings"]
+    assert "come from `away`" in warning and "(--accept-warning)" in warning
+    # It bounds what is wrong all the same, which is much.
+    ids, positive = certificates.certified_labels(workspace.catalogue, certificate)
+    wrong = sum(truth[one] is not side for one, side in zip(ids.tolist(), positive, strict=True))
+    assert 0.05 * len(ids) < wrong <= certificate.wrong
+    assert status(workspace).as_json()["certificate"]["warnings"] == [warning]
+    assert f"issued under a warning: {warning}" in curator("-w", root, "status").stdout
+    exported = shortcut.api.export(root / "clean.csv")
+    about = json.loads(exported.sidecar.read_text(encoding="utf-8"))
+    assert about["certificate"]["warnings"] == about["warnings"] == [warning]
 
 
 @pytest.mark.parametrize("seed", range(4))

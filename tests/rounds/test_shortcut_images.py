@@ -16,8 +16,10 @@ from PIL import Image, ImageEnhance
 
 from curator.api import WorkspaceApi, create_workspace
 from curator.base.vocabulary import Origin, code_of
+from curator.catalogue import certificates
 from curator.catalogue.images import image_files
 from curator.catalogue.pool import current_scores, pool_chunks
+from curator.report.sentences import error_sentence
 from tests.support import fashion
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -69,11 +71,27 @@ def wrong_side(workspace: WorkspaceApi) -> float:
     return float(((current_scores(catalogue, ids) > 0.5) != good).mean())
 
 
+def promoted_wrong(workspace: WorkspaceApi) -> tuple[int, int]:
+    """How many labels are promoted, and how many of them are wrong."""
+    catalogue = workspace._workspace.catalogue
+    ids, positive, _ = certificates.promoted_labels(catalogue)
+    files = image_files(catalogue, ids.tolist())
+    names = [Path(bytes(files[image_id].path).decode()).name for image_id in ids.tolist()]
+    wrong = sum((name[0] == "g") != side for name, side in zip(names, positive, strict=True))
+    return len(ids), int(wrong)
+
+
 def test_a_duller_source_raises_the_alarm_and_labels_of_the_pool_cure_it(tmp_path: Path) -> None:
     spoilt, clean = built(tmp_path / "a", dull=True), built(tmp_path / "b", dull=False)
     (alarmed,), (calm,) = spoilt.round(), clean.round()
     assert [alarm.kind for alarm in alarmed.warnings] == ["shortcut"]
     assert calm.warnings == ()
+    # The labels cannot show what is wrong, so nothing is promoted and no error is shown.
+    assert promoted_wrong(spoilt) == (0, 0)
+    assert alarmed.error.pool is None and alarmed.error.shortcut
+    assert "unknown for the pool" in error_sentence(alarmed.error)
+    advice = spoilt.status().advice()
+    assert "Promotions wait because of a warning" in advice and "review random" in advice
     assert alarmed.training.estimate.rate is not None
     damage, usual = wrong_side(spoilt), wrong_side(clean)
     assert damage > alarmed.training.estimate.rate + 0.15
@@ -84,4 +102,11 @@ def test_a_duller_source_raises_the_alarm_and_labels_of_the_pool_cure_it(tmp_pat
     label(spoilt, tmp_path / "more.csv", [free[place] for place in drawn])
     (cured,) = spoilt.round()
     assert cured.warnings == ()
+    # What would have been promoted, had nobody waited: much more of it wrong than after the cure.
+    copy = built(tmp_path / "c", dull=True)
+    (hasty,) = copy.round(accept_warning=True)
+    number, wrong = promoted_wrong(copy)
+    assert hasty.accepted and wrong > 0
+    after, still_wrong = promoted_wrong(spoilt)
+    assert still_wrong / max(after, 1) < wrong / number
     assert wrong_side(spoilt) < damage - 0.1
