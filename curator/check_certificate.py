@@ -370,7 +370,7 @@ def _plan_checks(audit: Audit) -> Checks:
 
     exact = _critical_counts(plan)
     kept = all(
-        0 <= critical <= limit and allowed == _allowed(size - drawn, max_error)
+        0 <= critical <= limit and allowed <= _allowed(size - drawn, max_error)
         for (size, drawn, allowed, critical), limit in zip(steps, exact, strict=True)
     )
     counts = f"{[step.critical for step in steps]}; computed exactly {exact}"
@@ -535,7 +535,7 @@ def _critical_counts(plan: Mapping[str, Any]) -> list[int]:
     counts: list[int] = []
     rate = Fraction(1)
     for step, (size, drawn) in zip(steps, _strata(steps), strict=True):
-        too_many = _allowed(step.size - step.drawn, promise["max_error"]) + 1
+        too_many = step.allowed + 1
         rate = min(rate, Fraction(drawn, size))
         if not counts:
             counts.append(_hypergeometric_count(step.size, too_many, step.drawn, risk))

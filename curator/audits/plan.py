@@ -228,7 +228,8 @@ class AuditPlan:
     The steps are tested at the promise's risk, less that of the `rescue`.
     A simple random sample has one step, the whole frame, which it need not be able to pass:
     the promise's `max_error` is what was wished for, and the bound may be above it. Raises
-    ValueError if the tests of the steps are not the exact ones of `exact_tests`.
+    ValueError if a step allows more than the promise, or has another test than
+    `exact_criticals` gives.
     """
 
     design: Design
@@ -249,9 +250,11 @@ class AuditPlan:
             inside = 0 < self.rescue.size <= sizes[0] and self.rescue.drawn > 0
             if bounded or not inside or self.rescue.drawn > self.rescue.size - drawn[0]:
                 raise ValueError("a rescue that is no test of a part of the first set")
-        allowed, criticals = exact_tests(sizes, drawn, self.step_promise)
-        for step, limit, critical in zip(self.steps, allowed, criticals, strict=True):
-            exact = (step.allowed, step.critical) == (limit, critical)
+        stated = np.array([step.allowed for step in self.steps])
+        limits = allowed_wrong(sizes - drawn, self.promise.max_error)
+        criticals = exact_criticals(sizes, drawn, stated, self.step_promise.risk)
+        for step, limit, critical in zip(self.steps, limits, criticals, strict=True):
+            exact = 0 <= step.allowed <= limit and step.critical == critical
             if not exact or (critical == NEVER and not bounded):
                 raise ValueError(f"a step of {step.size} images with an inexact test")
 
@@ -293,24 +296,28 @@ def nested_plan(
     sizes: Sequence[int],
     drawn: Sequence[int],
     rescue: Rescue | None = None,
+    *,
+    spare: float = 0.0,
 ) -> AuditPlan | None:
     """The nested test of these prefixes with these sample sizes, both rising, (steps,).
 
-    Steps that no sample could pass are left out, and their strata join the next. None if
-    no step is left. Raises ValueError unless every stratum has an image to draw.
+    Each step keeps its promise when the share `spare` of its unseen images vanishes. Steps that no
+    sample could pass are left out, and their strata join the next. None if no step is left.
+    Raises ValueError unless every stratum has an image to draw.
     """
     risk = promise.risk - (rescue.risk if rescue else 0.0)
     tested_sizes, tested_drawn = np.array(sizes, dtype=np.int64), np.array(drawn, dtype=np.int64)
     while len(tested_sizes):
-        tests = exact_tests(tested_sizes, tested_drawn, replace(promise, risk=risk))
-        possible = tests[1] != NEVER
+        allowed = allowed_wrong(tested_sizes - tested_drawn, promise.max_error, spare)
+        criticals = exact_criticals(tested_sizes, tested_drawn, allowed, risk)
+        possible = criticals != NEVER
         if possible.all():
             return AuditPlan(
                 design=Design.NESTED_TEST,
                 frame_digest=frame.digest,
                 frame_size=len(frame),
                 promise=promise,
-                steps=_steps(tested_sizes, tested_drawn, *tests),
+                steps=_steps(tested_sizes, tested_drawn, allowed, criticals),
                 rescue=rescue,
             )
         tested_sizes, tested_drawn = tested_sizes[possible], tested_drawn[possible]
@@ -321,12 +328,14 @@ def simple_random_plan(frame: Frame, promise: Promise, sample: int) -> AuditPlan
     """The plan that draws `sample` images. Raises DataError if that leaves too few unseen."""
     check_sample(frame, sample)
     sizes, drawn = np.array([len(frame)]), np.array([sample])
+    allowed = allowed_wrong(sizes - drawn, promise.max_error)
+    criticals = exact_criticals(sizes, drawn, allowed, promise.risk)
     return AuditPlan(
         design=Design.SIMPLE_RANDOM,
         frame_digest=frame.digest,
         frame_size=len(frame),
         promise=promise,
-        steps=_steps(sizes, drawn, *exact_tests(sizes, drawn, promise)),
+        steps=_steps(sizes, drawn, allowed, criticals),
     )
 
 
@@ -349,8 +358,8 @@ def _steps(
     )
 
 
-def exact_tests(sizes: IntArray, drawn: IntArray, promise: Promise) -> tuple[IntArray, IntArray]:
-    """What each set may hold and what its sample may show, both (steps,).
+def exact_criticals(sizes: IntArray, drawn: IntArray, allowed: IntArray, risk: float) -> IntArray:
+    """What the sample of each set may show if it holds `allowed` wrong labels at most, (steps,).
 
     Raises ValueError unless sizes and samples rise together.
     """
@@ -358,20 +367,22 @@ def exact_tests(sizes: IntArray, drawn: IntArray, promise: Promise) -> tuple[Int
     if (stratum_drawn < 1).any() or (stratum_sizes < stratum_drawn).any():
         raise ValueError("every stratum needs at least one image to draw, and room for it")
     rates = np.minimum.accumulate(stratum_drawn / stratum_sizes)
-    # The promise is about the images that stay unseen. That wrong ones are found among the
-    # drawn and leave is not counted on.
-    allowed = allowed_wrong(sizes - drawn, promise.max_error)
-    criticals = critical_counts(allowed, rates, drawn, promise.risk)
+    criticals = critical_counts(allowed, rates, drawn, risk)
     if len(sizes):
         # The first step is one stratum and has an exact tail, the others a bound over strata.
-        criticals[0] = critical_count(int(sizes[0]), int(drawn[0]), int(allowed[0]), promise.risk)
-    return allowed, criticals
+        criticals[0] = critical_count(int(sizes[0]), int(drawn[0]), int(allowed[0]), risk)
+    return criticals
 
 
-def allowed_wrong(unseen: IntArray, max_error: float) -> IntArray:
-    """The most wrong labels that the promise allows among so many images, (sets,)."""
+def allowed_wrong(unseen: IntArray, max_error: float, spare: float = 0.0) -> IntArray:
+    """The most wrong labels that the promise allows among so many images, (sets,).
+
+    The promise is about images that stay unseen: that wrong ones are found among the drawn and
+    leave is not counted on. With `spare` it still holds when that share of them vanishes.
+    """
     share = exact_share(max_error)
-    allowed: IntArray = unseen * share.numerator // share.denominator
+    left = unseen - np.ceil(unseen * spare).astype(np.int64)
+    allowed: IntArray = left * share.numerator // share.denominator
     return allowed
 
 

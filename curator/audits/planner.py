@@ -44,6 +44,9 @@ _RESCUE_SAMPLES = 8
 _STEP_IMAGES, _STEP_SHARE = 20, 0.05
 _RANGE = (0.1, 0.9)
 
+SPARE_SHARE = 0.002
+"""Share of the unseen images of a step that may vanish before its bound exceeds the promise."""
+
 RESCUE_SHARE = 0.2
 """Share of an audit's risk that is kept for the rescue."""
 
@@ -108,7 +111,7 @@ def choose_plan(
     _, audits, steps = best
     sizes, drawn = audits.sizes[steps].tolist(), audits.drawn[steps].tolist()
     rescue = _plan_rescue(frame, promise, sizes[0], drawn[0], sample)
-    plan = nested_plan(frame, promise, sizes, drawn, rescue)
+    plan = nested_plan(frame, promise, sizes, drawn, rescue, spare=SPARE_SHARE)
     return None if plan is None else (plan, expect(plan, forecast, seed=seed))
 
 
@@ -293,7 +296,7 @@ def _try_prefix(
     if not usable.any():
         return None
     bins, drawn, sizes = bins[usable], drawn[usable], sizes[usable]
-    allowed = allowed_wrong(sizes - drawn, promise.max_error)
+    allowed = allowed_wrong(sizes - drawn, promise.max_error, SPARE_SHARE)
     criticals = critical_counts(allowed, drawn / sizes, drawn, promise.risk)
     return _simulate(
         forecast, bins, sizes, drawn, criticals, rate=sample / prefix, audits=audits, seed=seed

@@ -14,6 +14,7 @@ from curator.audits.frame import rank_pool
 from curator.audits.plan import (
     Promise,
     Spending,
+    critical_count,
     nested_plan,
     next_promise,
 )
@@ -114,6 +115,27 @@ def test_a_restated_bound_is_true_whenever_the_steps_that_passed_are(
         assert one.bound == one.wrong / len(one.ranks)
     if verdict.certified is not None:
         assert verdict.certified.bound <= 0.05 + 1e-9
+
+
+@pytest.mark.parametrize(("spare", "certified"), [(0.002, 600), (0.0, None)])
+def test_a_few_files_that_vanish_do_not_push_a_step_above_its_promise(
+    spare: float, certified: int | None
+) -> None:
+    """25 of 500 is 5%, of 499 it is more."""
+    frame, promise = frame_of(1_200), Promise(max_error=0.05, risk=0.2)
+    plan = nested_plan(frame, promise, [600], [100], spare=spare)
+    assert plan is not None
+    draw = draw_audit(frame, plan, "0 1")
+    outcomes = np.where(frame.positive[draw.ranks], AuditOutcome.POSITIVE, AuditOutcome.NEGATIVE)
+    left = np.zeros(1_200, dtype=np.bool_)
+    left[np.setdiff1d(np.arange(600), draw.ranks)[0]] = True
+    verdict = close_audit(frame, plan, draw, outcomes.astype(np.int8), left=left)
+    size = verdict.certified.size if verdict.certified else None
+    assert size == certified
+    # A plan may allow less than its promise, and never more.
+    step = plan.steps[0]
+    assert step.allowed == (24 if spare else 25)
+    assert step.critical == critical_count(600, 100, step.allowed, 0.2)
 
 
 def test_when_too_many_have_left_a_smaller_set_or_nothing_is_certified() -> None:
