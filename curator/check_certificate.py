@@ -126,7 +126,7 @@ class Step(NamedTuple):
     critical: int
 
 
-class Rescue(NamedTuple):
+class RescueTest(NamedTuple):
     """The first `size` images, tested on `drawn` further ones at `risk` if no step passes."""
 
     size: int
@@ -224,11 +224,11 @@ def check(
 def _claim(terms: Mapping[str, Any], stated: Mapping[str, Any]) -> str:
     to = f" to {terms['classes'][terms['scope']]}" if terms["scope"] in _CLASSES else ""
     overlooked = terms["overlooked"]
-    given = f", given that the annotator overlooks at most {overlooked:.4g} of them"
+    condition = f", given that the annotator overlooks at most {overlooked:.4g} of them"
     return (
         f"At most {stated['wrong']:,} ({stated['bound']:.3%}) of {stated['images']:,} labels"
         f" promoted{to} are wrong, at a confidence of {stated['confidence']:.4g}"
-        f"{given if overlooked else ''}."
+        f"{condition if overlooked else ''}."
     )
 
 
@@ -369,13 +369,13 @@ def _plan_checks(audit: Audit) -> Checks:
         return sound
 
     exact = _critical_counts(plan)
-    kept = all(
+    within_risk = all(
         0 <= critical <= limit and allowed <= _allowed(size - drawn, max_error)
         for (size, drawn, allowed, critical), limit in zip(steps, exact, strict=True)
     )
     counts = f"{[step.critical for step in steps]}; computed exactly {exact}"
-    yield "the critical counts keep the risk", kept, counts
-    return kept
+    yield "the critical counts keep the risk", within_risk, counts
+    return within_risk
 
 
 def _draw(plan: Mapping[str, Any], salt: str) -> tuple[Numbers, Numbers]:
@@ -666,10 +666,10 @@ def _strata(steps: Sequence[Step]) -> list[tuple[int, int]]:
     return [(end - start, until - since) for (start, since), (end, until) in pairwise(rows)]
 
 
-def _rescue(plan: Mapping[str, Any]) -> Rescue | None:
+def _rescue(plan: Mapping[str, Any]) -> RescueTest | None:
     """What is tested if no step passes, if anything is."""
     rescue = plan.get("rescue")
-    return rescue and Rescue(rescue["size"], rescue["drawn"], Fraction(rescue["risk"]))
+    return rescue and RescueTest(rescue["size"], rescue["drawn"], Fraction(rescue["risk"]))
 
 
 def _time(text: str, where: str) -> datetime:

@@ -305,7 +305,8 @@ def nested_plan(
     sample could pass are left out, and their strata join the next. None if no step is left.
     Raises ValueError unless every stratum has an image to draw.
     """
-    risk = promise.risk - (rescue.risk if rescue else 0.0)
+    # Refused if the rescue leaves the steps no risk.
+    risk = replace(promise, risk=promise.risk - (rescue.risk if rescue else 0.0)).risk
     tested_sizes, tested_drawn = np.array(sizes, dtype=np.int64), np.array(drawn, dtype=np.int64)
     while len(tested_sizes):
         allowed = allowed_wrong(tested_sizes - tested_drawn, promise.max_error, spare)
