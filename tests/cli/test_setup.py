@@ -195,7 +195,7 @@ def test_config_in_a_read_only_workspace(workspace: Path) -> None:
 def test_what_is_delivered_is_settled_at_init_by_the_name_of_the_class(tmp_path: Path) -> None:
     names = ("--positive", "face", "--negative", "no face")
     refused = curator("init", tmp_path / "ws", *names, "--deliver", "good", expect=2)
-    assert "Choose from both, face, no face" in refused.stderr
+    assert "Choose from both, each, face, no face" in refused.stderr
     curator("init", tmp_path / "ws", *names, "--deliver", "no face")
     told = curator("-w", tmp_path / "ws", "config", "classes.deliver").stdout
     assert 'classes.deliver = "negative"' in told

@@ -80,7 +80,10 @@ class StageFeatures(torch.nn.Module):
             values = _spatial(each).float()
             groups.append(values.mean(dim=(2, 3)))
             if self._is_pyramid:
-                groups.append(values.var(dim=(2, 3), correction=0).sqrt())
+                # The root has no slope at 0, and `inspect` asks for that of a constant map, too.
+                variance = values.var(dim=(2, 3), correction=0)
+                varies = variance > 0
+                groups.append(torch.where(varies, variance, 1.0).sqrt() * varies)
                 groups.append(values.amax(dim=(2, 3)))
             elif isinstance(each, tuple):
                 groups.append(each[1][:, 0].float())
