@@ -18,7 +18,7 @@ from curator.base.vocabulary import read_origin
 from curator.errors import CuratorError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from curator import workspace as opened
     from curator.audits.audit import AuditReport
@@ -163,12 +163,18 @@ class WorkspaceApi:
         )
 
     def label(
-        self, file: str | Path, *, origin: str | None = None, replace: bool = False
+        self,
+        file: str | Path,
+        *,
+        origin: str | None = None,
+        replace: bool = False,
+        names: Mapping[str, str] | None = None,
     ) -> LabelReport:
         """Import people's labels from a CSV file, all of them or none.
 
         `origin` is for files that do not name their queue; without it they are seeds. `replace`
-        takes back earlier labels that these contradict.
+        takes back earlier labels that these contradict; `names` maps labels of the file to labels
+        of the workspace.
         """
         from curator.intake.label import label
 
@@ -177,6 +183,7 @@ class WorkspaceApi:
             Path(file),
             origin=None if origin is None else read_origin(origin),
             replace=replace,
+            names=names,
             actor=current_user(),
         )
 

@@ -154,7 +154,7 @@ def _answer(
         if plain:
             review_lines(call, workspace, "audit", None, WHOLE)
         else:
-            review_on_screen(workspace, "audit", like=None, goal=report.waiting, view=WHOLE)
+            review_on_screen(call, workspace, "audit", like=None, goal=report.waiting, view=WHOLE)
         present = status(workspace)
         if present.audit is None or present.waiting:  # left in the middle
             break

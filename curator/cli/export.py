@@ -14,6 +14,7 @@ from curator.base.text import count, percent
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Force, flag, named_path
 from curator.cli.output import emit, emit_json, shown, strong, table
+from curator.errors import CuratorError
 
 if TYPE_CHECKING:
     from curator.export.diff import Difference
@@ -175,6 +176,8 @@ def export(
             emit(f"What the certificate rests on: {shown(evidence)}")
             command = shlex.join(["curator", "check-certificate", str(evidence), str(destination)])
             call.next_step = f"Check the certificate as others will: {command}"
+    if not report.rows:
+        raise typer.Exit(CuratorError.exit_code)
 
 
 def check_certificate(

@@ -193,6 +193,12 @@ def label(
     replace: Annotated[
         bool, flag("--replace", help="Take back earlier labels that these contradict.")
     ] = False,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="VALUE=LABEL", help="Read a value of the file as a label; repeatable."
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Import people's labels from a CSV file: all of them, or none and the reasons why.
@@ -203,14 +209,25 @@ def label(
     says in its column `queue` what it answers: an audit, a random sample, another queue.
 
     Example: curator label seeds.csv
+
+    Example: curator label shoes.csv --map boot=bad --map sneaker=good
     """
     from curator.intake.label import label as workflow
 
     call = invocation(context)
+    for entry in mapping or ():
+        if "=" not in entry:
+            raise UsageError(f"--map {entry} is not VALUE=LABEL.", "Write it as --map boot=bad.")
+    names = dict(entry.rsplit("=", 1) for entry in mapping or ())
     named_origin = None if origin is None else read_origin(origin)
     with call.workspace() as workspace:
         report = workflow(
-            workspace, file, origin=named_origin, replace=replace, actor=current_user()
+            workspace,
+            file,
+            origin=named_origin,
+            replace=replace,
+            names=names,
+            actor=current_user(),
         )
     if json:
         emit_json(report)

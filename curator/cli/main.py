@@ -24,7 +24,7 @@ import typer
 
 from curator.base.version import __version__
 from curator.cli.invocation import Invocation
-from curator.cli.options import flag, named_path
+from curator.cli.options import flag, named_path, recipe_lines
 from curator.cli.output import NOBODY_READS, emit, narrate, shown
 from curator.errors import CuratorError, StorageError, UsageError
 
@@ -206,6 +206,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     words = _with_options_first(sys.argv[1:] if arguments is None else arguments)
     if "undo" in words and _requested(words) is None:
         return _explain(UsageError(*_HOW_TO_UNDO))
+    if _requested(words) == "init" and words[-1] == "--recipe":
+        emit("\n".join(f"{name}: {text}" for name, text in recipe_lines().items()))
+        return 0
     # The shell's completion says in the environment what it wants.
     completes = "_CURATOR_COMPLETE" in os.environ
     command = typer.main.get_command(application(None if completes else _requested(words)))

@@ -58,12 +58,21 @@ def agreed(question: str) -> bool:
         ) from None
 
 
+def recipe_lines() -> dict[str, str]:
+    """The recipes that come with curator, each with the first sentence of its page."""
+    from curator.workspace import recipes
+
+    about = {}
+    for name, file in recipes().items():
+        page = file.with_name("README.md").read_text(encoding="utf-8")
+        paragraph = page.partition("\n\n")[2].partition("\n\n")[0]
+        about[name] = " ".join(paragraph.split()).partition(". ")[0].rstrip(".") + "."
+    return about
+
+
 def complete_recipe(incomplete: str) -> list[str]:
     """The recipes that come with curator."""
-    from curator.base.files import resource_folder
-
-    files = resource_folder("seeds").glob("*/curator.toml")
-    return sorted(file.parent.name for file in files if file.parent.name.startswith(incomplete))
+    return [name for name in recipe_lines() if name.startswith(incomplete)]
 
 
 def complete_setting(incomplete: str) -> list[tuple[str, str]]:

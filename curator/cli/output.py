@@ -12,6 +12,8 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,6 +24,8 @@ import typer
 
 from curator.base.text import printable
 
+_STYLES = re.compile(r"\x1b\[[0-9;]*m")
+
 NOBODY_READS = 141
 """Exit code of a command whose output nobody reads any more, as a shell gives for SIGPIPE."""
 
@@ -31,10 +35,13 @@ def shown(text: str | bytes | Path) -> str:
     return printable(text)
 
 
-def emit(text: str, end: str = "\n") -> None:
-    """Print one piece of data. Ends the command if nobody reads any more (`NOBODY_READS`)."""
+def emit(text: str, end: str = "\n", *, wrap: bool = True) -> None:
+    """Print one piece of data. Ends the command if nobody reads any more (`NOBODY_READS`).
+
+    On a terminal lines are broken between words, unless `wrap` is False (JSON, CSV).
+    """
     try:
-        sys.stdout.write(f"{text}{end}")
+        sys.stdout.write(f"{wrapped(text, sys.stdout) if wrap else text}{end}")
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
@@ -46,14 +53,14 @@ def emit(text: str, end: str = "\n") -> None:
 
 def emit_json(value: Any) -> None:
     """Print `value` as JSON: dataclasses become objects, paths strings, bytes hexadecimal."""
-    emit(json.dumps(value, default=_plain, indent=2))
+    emit(json.dumps(value, default=_plain, indent=2), wrap=False)
 
 
 def emit_json_array(values: Iterable[Any]) -> None:
     """Print a JSON array whose elements come one by one, however many there are."""
     before = "["
     for value in values:
-        emit(f"{before}{json.dumps(value, default=_plain)}", end="")
+        emit(f"{before}{json.dumps(value, default=_plain)}", end="", wrap=False)
         before = ",\n "
     emit("]" if before != "[" else "[]")
 
@@ -62,8 +69,37 @@ def narrate(text: str) -> None:
     """Say a sentence to the person who waits, on standard error."""
     # When nobody listens to the narration any more, the work itself goes on.
     with contextlib.suppress(BrokenPipeError):
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{wrapped(text, sys.stderr)}\n")
         sys.stderr.flush()
+
+
+def wrapped(text: str, stream: TextIO) -> str:
+    """`text` with long lines broken between words, where `stream` is a terminal."""
+    if not stream.isatty():
+        return text
+    columns = shutil.get_terminal_size().columns
+    return "\n".join(_broken(line, columns) for line in text.split("\n"))
+
+
+def _broken(line: str, columns: int) -> str:
+    # The columns of a table are found again where nothing but spaces at line ends is changed.
+    indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
+    rest, lines = line, []
+    while len(_STYLES.sub("", rest)) > columns:
+        width = visible = 0
+        space = None
+        while visible <= columns:
+            if style := _STYLES.match(rest, width):
+                width = style.end()
+                continue
+            if rest[width] == " " and visible > len(indent):
+                space = width
+            width, visible = width + 1, visible + 1
+        if space is None:
+            break  # a word longer than the line
+        lines.append(rest[:space].rstrip(" "))
+        rest = indent + rest[space:].lstrip(" ")
+    return "\n".join([*lines, rest])
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], indent: str = "  ") -> str:

@@ -60,9 +60,9 @@ def predict(
             "P is that of the heads alone. Scores of images in the pool also rest on their"
             " neighbours there, and may differ: `curator history IMAGE`."
         )
-        emit("path,probability,label,problem")
+        emit("path,probability,label,problem", wrap=False)
         for row in chain([] if first is None else [first], rows):
-            emit(",".join(csv_cell(value) for value in row.values()))
+            emit(",".join(csv_cell(value) for value in row.values()), wrap=False)
 
 
 def _row(prediction: Prediction, classes: ClassesSettings) -> dict[str, Any]:

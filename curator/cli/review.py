@@ -122,7 +122,7 @@ def queue(
     if json:
         emit_json([_as_json(row) for row in rows])
     elif output is None:
-        emit(queue_csv(rows, relative_to=relative_to).removesuffix("\n"))
+        emit(queue_csv(rows, relative_to=relative_to).removesuffix("\n"), wrap=False)
 
 
 def _as_json(row: QueueRow) -> dict[str, Any]:
@@ -172,6 +172,9 @@ def review(
     with call.workspace() as workspace:
         valid = valid_certificates(workspace.catalogue)
         like, queue_view = _image_id(workspace, image), _read_view(workspace, view)
+        source = context.get_parameter_source("name")
+        if source is not None and source.name == "DEFAULT":
+            name = default_queue(call, workspace, name)
         if name == "audit" and not web:
             say_commitment(call, workspace)
         if web:
@@ -180,7 +183,7 @@ def review(
 
             ImageSource(workspace, name, seed=0, like=like, view=queue_view)
         elif there_is_a_screen() and not plain:
-            review_on_screen(workspace, name, like=like, goal=goal, view=queue_view)
+            review_on_screen(call, workspace, name, like=like, goal=goal, view=queue_view)
         else:
             review_lines(call, workspace, name, like, queue_view)
         if stale := len(valid - valid_certificates(workspace.catalogue)):
@@ -195,6 +198,16 @@ def review(
         arguments += ["--filter", view] if view else []
         sessions = workspace.settings.review.sessions
         serve_review(arguments, host=host, port=port, sessions=sessions, say=call.say)
+
+
+def default_queue(call: Invocation, workspace: Workspace, name: str) -> str:
+    """The queue of a review that names none: `diverse` where there are no scores yet."""
+    from curator.catalogue.pool import has_scores
+
+    if has_scores(workspace.catalogue):
+        return name
+    call.say("There are no scores yet, so this is the queue `diverse`: first labels.")
+    return "diverse"
 
 
 def say_commitment(call: Invocation, workspace: Workspace) -> None:
@@ -252,7 +265,13 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 def review_on_screen(
-    workspace: Workspace, queue: str, *, like: int | None, goal: int | None, view: QueueView
+    call: Invocation,
+    workspace: Workspace,
+    queue: str,
+    *,
+    like: int | None,
+    goal: int | None,
+    view: QueueView,
 ) -> None:
     """Review until the person leaves, then say how it went."""
     from curator.review.outcome import summary_lines
@@ -267,6 +286,7 @@ def review_on_screen(
         like=like,
         goal=goal,
         view=view,
+        progress=call.progress(),
     )
     if not os.environ.get("TEXTUAL_DRIVER"):  # there standard output is the browser's
         for line in summary_lines(summary, classes.name_of):

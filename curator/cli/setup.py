@@ -13,7 +13,7 @@ import typer
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, complete_recipe, complete_setting, named_path
 from curator.cli.output import emit, emit_json, shown, strong
-from curator.errors import UsageError
+from curator.errors import LearnError, UsageError
 
 if TYPE_CHECKING:
     from curator.settings.sections import ClassesSettings
@@ -34,7 +34,7 @@ def init(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Begin with the settings of a recipe that comes with curator.",
+            help="Start with the settings of a recipe; without a name: list the recipes.",
             autocompletion=complete_recipe,
         ),
     ] = None,
@@ -112,8 +112,14 @@ def config(
     Examples: curator config promotion; curator config promotion.promote_above=0.98
     """
     from curator.cli.intake import dissolved_groups, near_duplicates
-    from curator.maintenance.config import show_settings
-    from curator.settings.file import section_models, setting_keys, write_settings
+    from curator.maintenance.config import check_model, show_settings
+    from curator.settings.file import (
+        FILE_NAME,
+        read_settings,
+        section_models,
+        setting_keys,
+        write_settings,
+    )
 
     call = invocation(context)
     root = call.root()
@@ -132,7 +138,14 @@ def config(
             f"To change {keys[0]} write `curator config {shlex.join(['='.join(keys)])}`.",
         )
     if changes:
+        before = read_settings(root / FILE_NAME).classifier.model
         write_settings(root, changes)
+        if "classifier.model" in changes:
+            try:
+                check_model(root)
+            except LearnError:
+                write_settings(root, {"classifier.model": before})
+                raise
     near = None
     if any(key.startswith("duplicates.") for key in changes):
         from curator.intake.near_duplicates import regroup

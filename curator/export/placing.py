@@ -165,7 +165,8 @@ class Placer:
     def _ways(self, stream: FileIO) -> tuple[Way, ...]:
         if self._way is not Way.AUTO:
             return (self._way,)
-        ways = (Way.REFLINK, Way.HARDLINK, Way.COPY)
+        # No hard links: who edits a file of the folder would edit the source.
+        ways = (Way.REFLINK, Way.COPY)
         best = self._best.get(os.fstat(stream.fileno()).st_dev, Way.REFLINK)
         return ways[ways.index(best) :]
 
@@ -177,8 +178,7 @@ class Placer:
             ) from error
         # A single file may have all the links it can have; the next one may have room.
         if error.errno != errno.EMLINK:
-            following = {Way.REFLINK: Way.HARDLINK, Way.HARDLINK: Way.COPY}
-            self._best[os.fstat(stream.fileno()).st_dev] = following[way]
+            self._best[os.fstat(stream.fileno()).st_dev] = Way.COPY
 
 
 def _part_name(name: str) -> str:

@@ -84,13 +84,19 @@ class Problems:
     def __init__(self) -> None:
         self._first: list[Problem] = []
         self._lines = array("q")
+        self.count = 0
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return self.count
+
+    def mark(self, line: int) -> None:
+        """Count a line whose problem is described elsewhere, together with those of other lines."""
+        self._lines.append(line)
 
     def add(self, line: int, text: str) -> None:
         """Count a problem."""
         self._lines.append(line)
+        self.count += 1
         # Sorted by line: what is noticed late may belong before what was noticed first.
         if len(self._first) < SHOWN or line <= self._first[-1].line:
             self._first = heapq.nsmallest(SHOWN, [*self._first, Problem(line, text)])

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from array import array
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -107,6 +108,7 @@ def label(
     *,
     origin: Origin | None = None,
     replace: bool = False,
+    names: Mapping[str, str] | None = None,
     actor: str,
 ) -> LabelReport:
     """Record the labels in a CSV file, or in a JSON export of Label Studio.
@@ -115,13 +117,15 @@ def label(
     names none it is `origin`, or seeds. Raises UsageError if the two contradict each other.
     With `replace`, earlier human labels of these images that say otherwise are taken
     back, so that the file settles them; without it, imports that contradict each other
-    make a conflict. Raises DataError, and records nothing, if any row cannot be used.
+    make a conflict. `names` maps labels of the file to labels of the workspace. Raises UsageError
+    for a mapping to something else; DataError, and records nothing, if any row cannot be used.
     """
     is_json = file.suffix.lower() == ".json"
     classes = workspace.settings.classes
-    content = _FileOfLabels(classes)
+    content = _FileOfLabels(classes, names or {})
     for row, image_id in with_images(workspace.catalogue, read_rows(file), file):
         content.take(row, image_id)
+    content.report_unknown_labels()
     problems, queue = content.problems, content.queue
     origin = agreed_origin(queue, origin)
     decisions = content.decisions(origin)
@@ -141,7 +145,7 @@ def label(
         raise DataError(
             f"{file}: {problems.line_count()} of {content.rows} rows cannot be imported, so none"
             f" was:{problems.shown('task' if is_json else 'line')}",
-            "Mend these rows, or `curator add` the images that are missing, and import it again.",
+            content.advice(),
         )
     if not content.answers:
         raise DataError(
@@ -183,7 +187,7 @@ class _FileOfLabels:
     Reasons and notes are kept as they are. `problems` is all that speaks against an import.
     """
 
-    def __init__(self, classes: ClassesSettings) -> None:
+    def __init__(self, classes: ClassesSettings, names: Mapping[str, str]) -> None:
         self.problems = Problems()
         self.answers = 0
         self.unanswered = 0
@@ -196,6 +200,12 @@ class _FileOfLabels:
         self._labels = bytearray(1)
         self._remarks: dict[int, tuple[tuple[str, ...], str]] = {}
         self._label_of_word: dict[str, Label] = {}
+        for word, name in names.items():
+            if (label := classes.label_of(name)) is None:
+                raise UsageError(f"`{word}={name}`: {_no_label(name, classes)}.", "See --map.")
+            self._label_of_word[word] = label
+        # Values that are no labels: the first line and the number of rows of each.
+        self._unknown_labels: dict[str, list[int]] = {}
 
     def take(self, row: Answer | Problem, image_id: int | None) -> None:
         """The next row of the file."""
@@ -239,10 +249,17 @@ class _FileOfLabels:
         if label is None:
             label = self._classes.label_of(row.label)
             if label is None:
-                self.problems.add(row.line, _no_label(row.label, self._classes))
+                self.problems.mark(row.line)
+                self._unknown_labels.setdefault(row.label, [row.line, 0])[1] += 1
             else:
                 self._label_of_word[row.label] = label
         return label
+
+    def report_unknown_labels(self) -> None:
+        """Make a problem of each value that is no label, at the first line that has it."""
+        for text, (line, rows) in self._unknown_labels.items():
+            again = f" ({rows:,} rows)" if rows > 1 else ""
+            self.problems.add(line, f"{_no_label(text, self._classes)}{again}")
 
     def _decide(self, row: Answer, image_id: int, label: Label) -> None:
         if image_id >= len(self._lines):
@@ -280,6 +297,15 @@ class _FileOfLabels:
                 note=note,
             )
             yield self._lines[image_id], decision
+
+    def advice(self) -> str:
+        """What to do about the problems."""
+        text = "Mend these rows, or `curator add` the images that are missing, and import it again."
+        if self._unknown_labels:
+            word = shlex.quote(next(iter(self._unknown_labels)))
+            name = shlex.quote(self._classes.negative)
+            text += f" `--map {word}={name}` reads a value as a label, in the whole file."
+        return text
 
     def images_by_label(self) -> dict[Label, int]:
         """How many images have each label that occurs."""

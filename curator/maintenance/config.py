@@ -24,6 +24,22 @@ class SettingValue(SettingDescription):
     value: str
 
 
+def check_model(root: Path) -> None:
+    """Raises LearnError unless the model that the settings name exists.
+
+    Imported features, code of the workspace and weights of one's own are checked where they are
+    used: they may come later.
+    """
+    classifier = read_settings(root / FILE_NAME).classifier
+    if ":" in classifier.model or classifier.weights:
+        return
+    # Loading it makes the small networks of the recipes known to timm.
+    import curator.classifiers.networks.small_networks  # noqa: F401
+    from curator.classifiers.encoders import timm_models
+
+    timm_models.check_model(classifier.model)
+
+
 def show_settings(root: Path, keys: Sequence[str] = ()) -> list[SettingValue]:
     """The settings of the workspace in `root`: those of `keys`, a section's, or all.
 

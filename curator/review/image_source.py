@@ -80,7 +80,7 @@ class ImageSource:
         self._workspace = workspace
         self._catalogue = workspace.catalogue
         self._seed = seed
-        self._progress = progress
+        self.progress = progress
         self._audit = begin(workspace) if queue == "audit" else None
         self._browse = self._browse_query()
         self._begun_at = (
@@ -114,7 +114,7 @@ class ImageSource:
             seed=self._seed,
             like=self.like,
             leave_out=leave_out,
-            progress=self._progress,
+            progress=self.progress,
         )
         if not self.view.is_empty:
             return dict.fromkeys(self._through_view(request), "")

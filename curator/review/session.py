@@ -113,6 +113,10 @@ class ReviewSession:
         """What the queue holds, in a few words."""
         return self.source.explanation
 
+    def report_to(self, progress: Progress) -> None:
+        """Report long work to another listener from now on."""
+        self._progress = self.source.progress = progress
+
     def choose(self, queue: str, *, like: int | None = None, view: QueueView = WHOLE) -> None:
         """Go on with another queue, or with another view of it; decisions stay.
 

@@ -17,6 +17,7 @@ from dataclasses import replace
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from curator.base.progress import SILENT, Progress
 from curator.errors import UsageError
 from curator.review.filter import WHOLE, QueueView
 from curator.review.session import ReviewSession
@@ -44,8 +45,11 @@ def run_review(
     like: int | None = None,
     view: QueueView = WHOLE,
     goal: int | None = None,
+    progress: Progress = SILENT,
 ) -> SessionSummary:
     """Review `queue` on this terminal until the reviewer leaves; how it went.
+
+    `progress` shows the work before the screen is drawn, as of encoding new images.
 
     Raises UsageError where no interface can be drawn, and what the queue raises before
     anything is drawn.
@@ -61,11 +65,18 @@ def run_review(
             "Run it in a terminal, or label with `curator queue` and `curator label`.",
         )
     session = ReviewSession(
-        workspace, queue, actor=actor, like=like, view=view, goal=goal or review.goal
+        workspace,
+        queue,
+        actor=actor,
+        like=like,
+        view=view,
+        goal=goal or review.goal,
+        progress=progress,
     )
     try:
         workspace.catalogue.expect_many_writes()
         session.refill()  # what is wrong with the queue is said before the screen is taken over
+        session.report_to(SILENT)
     except BaseException:
         session.close()
         raise

@@ -160,3 +160,27 @@ def test_slow_work_tells_its_rate_by_the_minute() -> None:
     said = underway("simulate", 3, 10, "repetitions", 60.0)
     assert said == "simulate: 3 of 10 repetitions, 3.0/min, 2 min 20 s left"
     assert "120/s" in underway("encode", 1_200, 2_624, "images", 10.0)
+
+
+class FakeTerminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@given(st.text(alphabet="ab  é.", max_size=400), st.integers(20, 90))
+def test_a_terminal_breaks_lines_between_words_and_loses_none(text: str, columns: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        lines = output.wrapped(text, FakeTerminal()).split("\n")
+    assert " ".join(lines).split() == text.split()
+    assert all(len(line) <= columns or len(line.split()) <= 1 for line in lines)
+    assert output.wrapped(text, io.StringIO()) == text, "a file has whole lines"
+
+
+def test_what_is_bold_takes_no_room_and_the_next_line_is_indented(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    text = "\x1b[1mNext\x1b[0m  label some more images"
+    lines = ["\x1b[1mNext\x1b[0m  label some", "  more images"]
+    assert output.wrapped(text, FakeTerminal()).split("\n") == lines

@@ -200,3 +200,25 @@ def test_what_is_delivered_is_settled_at_init_by_the_name_of_the_class(tmp_path:
     told = curator("-w", tmp_path / "ws", "config", "classes.deliver").stdout
     assert 'classes.deliver = "negative"' in told
     assert "delivers `no face`" in curator("-w", tmp_path / "ws", "status").stdout
+
+
+@pytest.mark.parametrize("words", [["--recipe"], ["new", "--recipe"]])
+def test_a_recipe_without_a_name_lists_them(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = curator("init", *words).stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == list(recipes())
+    assert all(line.endswith(".") for line in lines)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_a_model_that_does_not_exist_is_refused_at_once(workspace: Path) -> None:
+    before = (workspace / "curator.toml").read_text()
+    refused = curator("-w", workspace, "config", "classifier.model=resnet51", expect=3)
+    assert "timm has no model named `resnet51`" in refused.stderr
+    assert "`resnet50`" in refused.stderr
+    assert (workspace / "curator.toml").read_text() == before
+    curator("-w", workspace, "config", "classifier.model=glasses_cnn_64")
+    curator("-w", workspace, "config", "classifier.model=features:mine")

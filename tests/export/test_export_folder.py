@@ -217,6 +217,8 @@ def test_ways_to_bring_files(workspace: Workspace, photos: Path, tmp_path: Path,
         assert report.placed == {way: 5}
     else:
         assert sum(report.placed.values()) == 5
+        assert "hardlink" not in report.placed
+        assert there.lstat().st_ino != source.stat().st_ino
     if way == "copy":
         there.write_bytes(b"changed")
         assert source.read_bytes() != b"changed"

@@ -13,7 +13,7 @@ import pytest
 
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split
 from curator.catalogue.labels import current, history
-from curator.errors import DataError
+from curator.errors import DataError, UsageError
 from curator.intake.label import LabelReport, label
 from curator.review.queue_files import write_queue
 from curator.review.queues import QueueRow
@@ -294,3 +294,20 @@ def test_decisions_of_others_stay(
     decide(workspace, [ids["b.jpg"]], Label.POSITIVE, Origin.REVIEW, Method.SINGLE)
     imported("path,label\na.jpg,good\n", replace=True)
     assert standing(workspace, ids["b.jpg"]) is CurrentLabel.POSITIVE
+
+
+def test_values_that_are_no_labels_are_grouped_and_can_be_mapped(
+    workspace: Workspace, ids: dict[str, int], imported: Import
+) -> None:
+    content = "path,label\na.jpg,boot\nb.jpg,sneaker\nsub/c.jpg,boot\n"
+    with pytest.raises(DataError) as caught:
+        imported(content)
+    text = caught.value.problem
+    assert "3 of 3 rows" in text
+    assert "line 2: there is no label `boot`; use good, bad or unsure (2 rows)" in text
+    assert "line 4" not in text
+    assert "--map boot=bad" in caught.value.advice
+    report = imported(content, names={"boot": "bad", "sneaker": "good"})
+    assert report.labels == {"bad": 2, "good": 1}
+    with pytest.raises(UsageError, match="`boot=worse`: there is no label `worse`"):
+        imported(content, names={"boot": "worse"})

@@ -219,3 +219,13 @@ def test_the_plain_review_understands_a_filter(labelled: Path, answer: Review) -
     assert "there is no source `nowhere`" in ended.stderr
     ended = answer(labelled, "diverse", "--filter", "sort:new", text="good\n")
     assert "1 decision kept" in ended.stdout
+
+
+def test_a_review_without_a_queue_begins_with_diverse_images(
+    labelled: Path, answer: Review
+) -> None:
+    begun = answer(labelled, text="q\n")
+    assert "There are no scores yet, so this is the queue `diverse`" in begun.stderr
+    assert "1. " in begun.stderr
+    named = answer(labelled, "borderline", text="q\n", expect=3)
+    assert "no scores yet" in named.stderr
