@@ -23,7 +23,7 @@ BANNED = {
     r"\bteach(es|ing)?\b|\btaught\b": "labels train a head; an image is trained on",
     r"\bhears?\b|\bheard\b": "models have no ears: is trained on, uses, includes",
     r"\bmet\b": "a head was trained on a label, or not",
-    r"\bstands?\b(?![ -](for|out)\b)|\bstood\b(?! out)": "a label is current; a setting is in a file",
+    r"\bstands?\b(?![ -](for|out)\b)|\bstood\b(?! out)": "a label is current, a setting is in",
     r"\bdesk\b": "a review session",
     r"judging head": "a head that was not trained on the label",
     r"how far .{1,20} can be (trusted|believed)": "with its 95% interval",
