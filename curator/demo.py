@@ -1,260 +1,184 @@
-"""The whole way on real images: solar cells, 200 seed labels, and a truth to compare with.
+"""Two tasks on real photographs from first label to manifest: one that is easy, one that is hard.
 
-The photographs come from the optional package `elpv-dataset` and are copied into the
-demo's folder, which becomes a workspace. Human raters gave each cell a probability of being
-defective, so the demo can say how often the promoted labels are wrong; no round reads the
-ratings. Where raters agreed (0 or 1) a label is right or wrong; where they did not, it is counted
-apart, and a second error counts it by the likelier rating.
+The photographs are those of solar cells in the optional package `elpv-dataset`. Each cell is
+mono- or polycrystalline, which is easy to see. Human raters gave each a probability of being
+defective, which is hard to see, and on 401 cells they did not agree. The demo answers as a person
+would who knows: the type of a cell, or what all raters said, or "unsure" where they did not agree.
+It uses `curator` as any Python program would (`curator.api`); what it knows of the other cells
+only judges the outcome.
 """
 
 from __future__ import annotations
 
+import csv
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from curator.base.actor import current_user
-from curator.base.files import cannot_write, replacing, resource_folder
+from curator import api
+from curator.base.files import cannot_write, replacing
 from curator.base.progress import SILENT, Progress
-from curator.base.vocabulary import CurrentLabel, Origin
-from curator.catalogue.counts import counts
-from curator.catalogue.engine import Catalogue
-from curator.catalogue.manifest import manifest_columns
-from curator.catalogue.rounds import list_rounds
+from curator.base.text import percent
+from curator.base.vocabulary import CurrentLabel, Label, Origin
+from curator.catalogue.features import images_by_content, rows_of
+from curator.catalogue.images import image_files
+from curator.catalogue.pool import pool_size
 from curator.charts.contact_sheet import SheetSection, Tile, contact_sheet
+from curator.encoding.stored_rows import current_features
 from curator.errors import DataError, StorageError
-from curator.export.export import export
-from curator.export.filters import ExportRequest
-from curator.intake.add import add
-from curator.intake.label import label
-from curator.rounds.run import run_rounds
-from curator.settings.file import FILE_NAME
-from curator.settings.sections import ClassesSettings
-from curator.workspace import Workspace, create_workspace, open_workspace
+from curator.settings.file import FILE_NAME, write_settings
+from curator.workspace import open_workspace
 
-RECIPE = "solar-cells"
+LABELS = 200
 LICENCE = "CC BY-NC-SA 4.0"
 ATTRIBUTION = (
     "ELPV dataset: Buerhop-Lutz et al. 2018, doi:10.4229/35thEUPVSEC20182018-5CV.3.15;"
     " Deitsch et al. 2019, doi:10.1016/j.solener.2019.02.067;"
     " Deitsch et al. 2021, doi:10.1007/s00138-021-01191-9"
 )
-BORDERLINE = 200
-"""How many of the most borderline cells are compared with the raters' doubts."""
-
 _SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RatedImage:
-    """An image without a human label in the workspace, and what raters said about it.
+class Cell:
+    """What is known of a photograph: its kind, `mono` or `poly`, and its defect rating, 0 to 1."""
 
-    `negative_rating` is 0 to 1. `promoted` is the class that a round gave, or None.
-    `probability` is the current P(positive).
-    """
+    kind: str
+    rating: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoTask:
+    """A question about the cells; `answer` is a class name, or None where raters disagreed."""
 
     name: str
-    negative_rating: float
-    promoted: CurrentLabel | None
-    probability: float
+    positive: str
+    negative: str
+    answer: Callable[[Cell], str | None]
 
-    @property
-    def unsure(self) -> bool:
-        """Whether the raters did not agree."""
-        return 0 < self.negative_rating < 1
 
-    @property
-    def wrong(self) -> bool:
-        """Whether the promoted class is not the one that raters found likelier."""
-        return (self.promoted is CurrentLabel.NEGATIVE) != (self.negative_rating > 0.5)
+def _defect(cell: Cell) -> str | None:
+    return {0.0: "functional", 1.0: "defective"}.get(cell.rating)
+
+
+TYPE = DemoTask(name="type", positive="mono", negative="poly", answer=lambda cell: cell.kind)
+DEFECTS = DemoTask(name="defects", positive="functional", negative="defective", answer=_defect)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromotedOutcome:
-    """What became of the images promoted to one class.
+class TaskOutcome:
+    """What became of one task.
 
-    `wrong` and `right` count those on which raters agreed; `unsure` the others, of which
-    `unsure_wrong` have another class than the likelier rating.
+    `coverage` is promoted cells / cells without a label of people. `wrong` of `judged` promoted
+    cells have another class than is known; the others are cells on which raters did not agree.
+    `error` is what curator says of its error on the pool, `bound` what its certificate says about
+    promoted cells, at 95% confidence; both are shares, None where it says nothing.
     """
 
-    right: int
-    wrong: int
+    workspace: Path
+    manifest: Path
+    labels: int
     unsure: int
-    unsure_wrong: int
-
-    @property
-    def promoted(self) -> int:
-        """All images promoted to this class."""
-        return self.right + self.wrong + self.unsure
-
-    @property
-    def error(self) -> float | None:
-        """Wrong ones among those on which raters agreed; None if there are none."""
-        agreed = self.right + self.wrong
-        return self.wrong / agreed if agreed else None
-
-    @property
-    def error_with_unsure(self) -> float | None:
-        """Wrong ones among all, by the likelier rating; None if there are none."""
-        return (self.wrong + self.unsure_wrong) / self.promoted if self.promoted else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BorderlineOutcome:
-    """How often raters were unsure on the most borderline images without a human label.
-
-    `rest` are all other images without a human label.
-    """
-
-    borderline: int
-    borderline_unsure: int
-    rest: int
-    rest_unsure: int
-
-    @property
-    def times_likelier(self) -> float | None:
-        """Share of unsure raters on the borderline images / share on the rest."""
-        if not (self.borderline and self.rest_unsure):
-            return None
-        share = self.borderline_unsure / self.borderline
-        return share / (self.rest_unsure / self.rest)
-
-
-def outcome_of(images: Sequence[RatedImage], label: CurrentLabel) -> PromotedOutcome:
-    """Compare all images promoted to `label` with their ratings."""
-    promoted = [image for image in images if image.promoted is label]
-    agreed = [image for image in promoted if not image.unsure]
-    unsure = [image for image in promoted if image.unsure]
-    wrong = sum(image.wrong for image in agreed)
-    return PromotedOutcome(
-        right=len(agreed) - wrong,
-        wrong=wrong,
-        unsure=len(unsure),
-        unsure_wrong=sum(image.wrong for image in unsure),
-    )
-
-
-def most_borderline(images: Sequence[RatedImage], size: int) -> list[RatedImage]:
-    """The `size` images nearest to undecided among those that were not promoted."""
-    not_promoted = [image for image in images if image.promoted is None]
-    return sorted(not_promoted, key=lambda image: (abs(image.probability - 0.5), image.name))[:size]
-
-
-def surest(images: Sequence[RatedImage], label: CurrentLabel, size: int) -> list[RatedImage]:
-    """The `size` images promoted to `label` with the most extreme P(positive), surest first."""
-    sign = -1 if label is CurrentLabel.POSITIVE else 1
-    promoted = [image for image in images if image.promoted is label]
-    return sorted(promoted, key=lambda image: (sign * image.probability, image.name))[:size]
-
-
-def borderline_outcome(images: Sequence[RatedImage], size: int) -> BorderlineOutcome:
-    """How often raters were unsure on the `size` most borderline images, and on the rest."""
-    borderline = most_borderline(images, size)
-    unsure = sum(image.unsure for image in borderline)
-    return BorderlineOutcome(
-        borderline=len(borderline),
-        borderline_unsure=unsure,
-        rest=len(images) - len(borderline),
-        rest_unsure=sum(image.unsure for image in images) - unsure,
-    )
+    rounds: int
+    promoted: dict[str, int]
+    coverage: float
+    judged: int
+    wrong: int
+    error: float | None
+    error_range: tuple[float, float] | None
+    audited: int
+    bound: float | None
+    advice: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoReport:
-    """What the demo made, and how it compares with the raters.
-
-    `promoted` maps the name of each class to what became of the cells promoted to it.
-    `coverage` is promoted cells / cells without a seed label.
-    """
+    """What the demo made; `seconds` are those of this run, without those of an earlier one."""
 
     folder: Path
-    manifest: Path
-    picture: Path
     cells: int
-    seeds: int
-    rounds: int
+    picture: Path
+    page: Path
     seconds: float
-    coverage: float
-    promoted: dict[str, PromotedOutcome]
-    borderline: BorderlineOutcome
+    type: TaskOutcome
+    defects: TaskOutcome
 
     def as_json(self) -> dict[str, Any]:
-        """All figures, with those that follow from others."""
+        """All figures; paths as text."""
         figures = asdict(self)
-        for name in ("folder", "manifest", "picture"):
-            figures[name] = str(figures[name])
-        for name, outcome in self.promoted.items():
-            figures["promoted"][name] |= {
-                "error": outcome.error,
-                "error_with_unsure": outcome.error_with_unsure,
-            }
-        figures["borderline"] = {
-            "borderline": self.borderline.borderline,
-            "borderline_unsure": self.borderline.borderline_unsure,
-            "others": self.borderline.rest,
-            "others_unsure": self.borderline.rest_unsure,
-            "times_likelier": self.borderline.times_likelier,
-        }
+        for part in (figures, figures["type"], figures["defects"]):
+            part |= {name: str(each) for name, each in part.items() if isinstance(each, Path)}
         return figures
 
-    def summary(self) -> str:
-        """The figures in sentences."""
-        lines = [
-            f"{self.cells:,} cells, {self.seeds} of them seed labels, {self.rounds} rounds"
-            f" in {self.seconds:.0f} s.",
-            f"Coverage: {self.coverage:.1%} of the cells without a seed label were promoted.",
-        ]
-        lines += [_promoted_line(name, outcome) for name, outcome in self.promoted.items()]
-        doubt = self.borderline
-        times = (
-            "" if doubt.times_likelier is None else f": {doubt.times_likelier:.1f} times as often"
-        )
-        lines.append(
-            f"Raters were unsure on {doubt.borderline_unsure} of the {doubt.borderline} most"
-            f" borderline cells, and on {doubt.rest_unsure:,} of the other {doubt.rest:,}"
-            f" without a seed label{times}."
-        )
-        return "\n".join(lines)
+    def rows(self) -> list[tuple[str, str, str]]:
+        """A table of both tasks, the header first."""
+        tasks = (self.type, self.defects)
+        easy, hard = (tuple(_cells_of_table(task)) for task in tasks)
+        names = (
+            "labels given", "promoted", "share of the rest", "wrong among these",
+            "error of all, estimated", "blind audit", "certificate",
+        )  # fmt: skip
+        head = ("", "mono or poly", "functional or defective")
+        return [head, *zip(names, easy, hard, strict=True)]
 
 
-def _promoted_line(name: str, outcome: PromotedOutcome) -> str:
-    if not outcome.promoted:
-        return f"Promoted to {name}: none."
-    line = f"Promoted to {name}: {outcome.promoted:,}."
-    if outcome.error is not None:
-        agreed = outcome.right + outcome.wrong
-        line += f" Raters agreed on {agreed:,}: {outcome.wrong} wrong ({outcome.error:.1%})."
-    if outcome.unsure:
-        line += (
-            f" They were unsure on {outcome.unsure}; with these, by the likelier rating,"
-            f" {outcome.wrong + outcome.unsure_wrong} wrong ({outcome.error_with_unsure:.1%})."
-        )
-    return line
+def _cells_of_table(task: TaskOutcome) -> Iterator[str]:
+    unsure = f", {task.unsure} of them unsure" if task.unsure else ""
+    yield f"{task.labels}{unsure}"
+    yield f"{sum(task.promoted.values()):,} cells in {task.rounds} rounds"
+    yield percent(task.coverage, 1)
+    yield f"{task.wrong} of {task.judged:,}" + (
+        f" ({percent(task.wrong / task.judged, 1)})" if task.judged else ""
+    )
+    low_high = task.error_range
+    if task.error is None or low_high is None:
+        yield "unknown"
+    else:
+        yield f"{percent(task.error)} ({percent(low_high[0])} to {percent(low_high[1])})"
+    yield f"{task.audited} answers" if task.audited else "none"
+    yield "none" if task.bound is None else f"at most {percent(task.bound)} wrong"
 
 
 def demo(folder: Path, *, progress: Progress = SILENT) -> DemoReport:
     """Make the demo in `folder`, or go on with one that was interrupted there.
 
-    A demo that is finished is not run again; its figures are measured anew. Raises
-    DataError without the package `elpv-dataset`, StorageError if the folder holds
-    something else.
+    What is finished is not done again; its figures are read anew. Raises DataError without the
+    package `elpv-dataset`, StorageError if the folder holds something else.
     """
+    began = time.monotonic()
     data = _package_data()
-    ratings = _ratings(data)
-    workspace = _workspace(folder)
-    try:
-        manifest = workspace.root / "manifest.csv"
-        if not manifest.exists():
-            _curate(workspace, data, ratings, manifest, progress)
-        return _report(workspace, ratings, manifest)
-    finally:
-        workspace.catalogue.close()
+    cells = _cells(data)
+    _check_folder(folder)
+    _copy(data, sorted(cells), folder / "cells", progress)
+    with _workspace(folder, TYPE, progress) as workspace:
+        easy = _curate(workspace, TYPE, cells)
+        if not (folder / "report.html").exists():
+            workspace.report(folder / "report.html")
+        strips = list(_strips(workspace, TYPE, cells))
+    _hand_on_features(folder / TYPE.name, folder)
+    with _workspace(folder, DEFECTS, progress) as workspace:
+        hard = _curate(workspace, DEFECTS, cells)
+        strips += _strips(workspace, DEFECTS, cells)
+    picture = folder / "contact-sheet.png"
+    with replacing(picture) as stream:
+        contact_sheet(strips).save(stream, "PNG", optimize=True)
+    return DemoReport(
+        folder=folder,
+        cells=len(cells),
+        picture=picture,
+        page=folder / "report.html",
+        seconds=time.monotonic() - began,
+        type=easy,
+        defects=hard,
+    )
 
 
 def _package_data() -> Traversable:
@@ -273,56 +197,24 @@ def _package_data() -> Traversable:
     return data
 
 
-def _ratings(data: Traversable) -> dict[str, float]:
-    """File name → the raters' probability that the cell is defective."""
+def _cells(data: Traversable) -> dict[str, Cell]:
+    """File name → what is known of the photograph."""
     rows = (line.split() for line in (data / "labels.csv").read_text("ascii").splitlines())
-    return {row[0].rpartition("/")[2]: float(row[1]) for row in rows}
+    return {row[0].rpartition("/")[2]: Cell(kind=row[2], rating=float(row[1])) for row in rows}
 
 
-def _workspace(folder: Path) -> Workspace:
-    """The demo's workspace, new or as far as an earlier run got."""
-    cells = folder / "cells"
-    if (folder / FILE_NAME).exists() and cells.is_dir():
-        return open_workspace(folder)
-    if folder.exists() and {path.name for path in folder.iterdir()} - {cells.name}:
+def _check_folder(folder: Path) -> None:
+    """Make the folder. Raises StorageError if it holds what no demo has made."""
+    is_demo = (folder / "cells").is_dir() and not (folder / FILE_NAME).exists()
+    if folder.exists() and not is_demo and any(folder.iterdir()):
         raise StorageError(
             f"{folder} exists, and is not a folder of the demo.",
             "Name one that is new: curator demo DIR",
         )
     try:
-        cells.mkdir(parents=True, exist_ok=True)
+        (folder / "cells").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cannot_write(cells, error) from error
-    return create_workspace(folder, positive=None, negative=None, recipe=RECIPE)
-
-
-def _curate(
-    workspace: Workspace,
-    data: Traversable,
-    ratings: dict[str, float],
-    manifest: Path,
-    progress: Progress,
-) -> None:
-    """Everything that a user would do, in the order in which they would."""
-    cells = workspace.root / "cells"
-    _copy(data, sorted(ratings), cells, progress)
-    add(
-        workspace,
-        [cells],
-        source="solar-cells",
-        licence=LICENCE,
-        attribution=ATTRIBUTION,
-        progress=progress,
-    )
-    seeds = resource_folder("seeds") / RECIPE / "labels.csv"
-    label(workspace, seeds, origin=Origin.SEED, actor=current_user())
-    for report in run_rounds(workspace, until_stable=True, progress=progress):
-        progress.note(f"round {report.round_id}: coverage {report.coverage:.1%}")
-    images = _rated(workspace.catalogue, ratings)
-    sheet = contact_sheet(_strips(images, workspace.settings.classes, cells))
-    with replacing(_picture(workspace)) as stream:
-        sheet.save(stream, "PNG", optimize=True)
-    export(workspace, ExportRequest(destination=manifest), progress=progress)
+        raise cannot_write(folder / "cells", error) from error
 
 
 def _copy(data: Traversable, names: Sequence[str], cells: Path, progress: Progress) -> None:
@@ -335,76 +227,150 @@ def _copy(data: Traversable, names: Sequence[str], cells: Path, progress: Progre
             stage.advance()
 
 
-def _report(workspace: Workspace, ratings: dict[str, float], manifest: Path) -> DemoReport:
-    images = _rated(workspace.catalogue, ratings)
-    classes, counted = workspace.settings.classes, counts(workspace.catalogue)
-    rounds = list_rounds(workspace.catalogue)
-    return DemoReport(
-        folder=workspace.root,
+def _workspace(folder: Path, task: DemoTask, progress: Progress) -> api.WorkspaceApi:
+    """The workspace of a task with the cells in it, new or as far as an earlier run got."""
+    root = folder / task.name
+    if (root / FILE_NAME).exists():
+        workspace = api.open_workspace(root)
+    else:
+        workspace = api.create_workspace(
+            root, positive=task.positive, negative=task.negative, recipe=None
+        )
+    workspace.progress = progress
+    workspace.add(folder / "cells", source="solar-cells", licence=LICENCE, attribution=ATTRIBUTION)
+    array, index = _feature_files(folder)
+    if task is DEFECTS and array.exists():
+        workspace.import_features("encoded", array, index)
+        write_settings(
+            root,
+            {"classifier.model": "features:encoded", "classifier.imported_scale": "common"},
+        )
+        workspace.close()
+        workspace = api.open_workspace(root)
+        workspace.progress = progress
+    return workspace
+
+
+def _curate(workspace: api.WorkspaceApi, task: DemoTask, cells: dict[str, Cell]) -> TaskOutcome:
+    """All that a user would do, each step unless it was done before; and how it went."""
+    progress, manifest = workspace.progress, workspace.root / "manifest.csv"
+    status = workspace.status()
+    missing = LABELS - sum(status.human.values())
+    if missing > 0 and not status.rounds:
+        _answer(workspace, "random", task, cells, missing)
+    if not workspace.status().rounds:
+        for report in workspace.round(until_stable=True):
+            progress.note(f"{task.name}, round {report.round_id}: {report.coverage:.1%} promoted")
+    status = workspace.status()
+    # Cells on which raters did not agree count as errors in an audit, so defects get none.
+    if task is TYPE and not status.certificates:
+        if status.audit is None:
+            workspace.audit()
+            workspace.open_audit()
+        _answer(workspace, "audit", task, cells)
+        workspace.certify()
+    if not manifest.exists():
+        evidence = workspace.root / "evidence.zip" if workspace.status().certificate else None
+        workspace.export(manifest, evidence=evidence)
+    return _outcome(workspace, task, cells)
+
+
+def _answer(
+    workspace: api.WorkspaceApi,
+    queue: str,
+    task: DemoTask,
+    cells: dict[str, Cell],
+    most: int | None = None,
+) -> None:
+    """Answer a queue image by image, as a person would who knows the cells."""
+    words = {task.positive: Label.POSITIVE, task.negative: Label.NEGATIVE, None: Label.UNSURE}
+    answers = 0
+    with workspace.review(queue) as session:
+        while answers != most and (card := session.current()) is not None:
+            session.decide(words[task.answer(cells[_name(card.path)])])
+            answers += 1
+
+
+def _outcome(workspace: api.WorkspaceApi, task: DemoTask, cells: dict[str, Cell]) -> TaskOutcome:
+    """Count what a task gave, from its manifest and its status."""
+    status = workspace.status()
+    manifest = workspace.root / "manifest.csv"
+    with manifest.open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["origin"] == Origin.PROMOTED]
+    truth = [task.answer(cells[_name(row["path"])]) for row in rows]
+    judged = [(row["label"], right) for row, right in zip(rows, truth, strict=True) if right]
+    pool = None if status.error is None else status.error.pool
+    certificate, measured = status.certificate, status.measured_round
+    return TaskOutcome(
+        workspace=workspace.root,
         manifest=manifest,
-        picture=_picture(workspace),
-        cells=counted.usable,
-        seeds=counted.usable - counted.without_human,
-        rounds=len(rounds),
-        seconds=sum(record.seconds for record in rounds),
-        coverage=counted.coverage,
+        labels=LABELS,
+        unsure=status.human.get(CurrentLabel.UNSURE, 0),
+        rounds=0 if measured is None else measured.round_id,
         promoted={
-            classes.name_of(standing): outcome_of(images, standing)
-            for standing in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
+            name: sum(row["label"] == name for row in rows)
+            for name in (task.positive, task.negative)
         },
-        borderline=borderline_outcome(images, BORDERLINE),
+        coverage=len(rows) / status.counts.without_human,
+        judged=len(judged),
+        wrong=sum(given != right for given, right in judged),
+        error=None if pool is None else pool.rate,
+        error_range=None if pool is None else (pool.low, pool.high),
+        audited=0 if certificate is None else certificate.sample,
+        bound=None if certificate is None else certificate.bound,
+        advice=status.advice(exported=True),
     )
 
 
-def _rated(catalogue: Catalogue, ratings: dict[str, float]) -> list[RatedImage]:
-    """The cells without a human label, in order of their names."""
-    images = []
-    for batch in manifest_columns(catalogue, include_unlabelled=True):
-        rows = zip(batch.paths, batch.label, batch.origin, batch.probability, strict=True)
-        for path, current, origin, probability in rows:
-            if origin not in (None, Origin.PROMOTED):
-                continue
-            name = os.path.basename(os.fsdecode(path))  # noqa: PTH119 (bytes of the catalogue)
-            assert probability is not None
-            images.append(
-                RatedImage(
-                    name=name,
-                    negative_rating=ratings[name],
-                    promoted=None if current is None else CurrentLabel(current),
-                    probability=probability,
-                )
-            )
-    return images
-
-
-def _picture(workspace: Workspace) -> Path:
-    return workspace.root / "contact-sheet.png"
-
-
 def _strips(
-    images: Sequence[RatedImage], classes: ClassesSettings, cells: Path
-) -> list[SheetSection]:
-    strips = [
-        (f"Surest {classes.positive}", "promoted", surest(images, CurrentLabel.POSITIVE, _SHOWN)),
-        (f"Surest {classes.negative}", "promoted", surest(images, CurrentLabel.NEGATIVE, _SHOWN)),
-        ("Most borderline", "neither promoted nor labelled", most_borderline(images, _SHOWN)),
-    ]
-    return [
-        SheetSection(
-            heading=heading,
-            remark=remark,
-            tiles=tuple(_tile(image, classes, cells) for image in strip),
+    workspace: api.WorkspaceApi, task: DemoTask, cells: dict[str, Cell]
+) -> Iterator[SheetSection]:
+    """The surest promoted cells of each class, and the most borderline ones."""
+    with (workspace.root / "manifest.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["origin"] == Origin.PROMOTED]
+    for name, sign in ((task.positive, -1), (task.negative, 1)):
+        surest = sorted(
+            (sign * float(row["probability"]), row["path"]) for row in rows if row["label"] == name
         )
-        for heading, remark, strip in strips
-    ]
+        tiles = [_tile(path, sign * score, task, cells) for score, path in surest[:_SHOWN]]
+        yield SheetSection(heading=f"Surest {name}", remark="promoted", tiles=tuple(tiles))
+    borderline = workspace.queue("borderline", size=_SHOWN)
+    tiles = [_tile(row.path, row.probability or 0.0, task, cells) for row in borderline]
+    remark = f"neither {task.positive} nor {task.negative} yet"
+    yield SheetSection(heading="Most borderline", remark=remark, tiles=tuple(tiles))
 
 
-def _tile(image: RatedImage, classes: ClassesSettings, cells: Path) -> Tile:
-    with Image.open(cells / image.name) as picture:
+def _tile(path: str | bytes, probability: float, task: DemoTask, cells: dict[str, Cell]) -> Tile:
+    with Image.open(os.fsdecode(path)) as picture:
         pixels = picture.convert("RGB")
-    likelier = classes.negative if image.negative_rating > 0.5 else classes.positive
-    rating = "raters unsure" if image.unsure else f"raters: {likelier}"
-    probability = image.probability
-    score = "P < 0.0001" if probability < 0.00005 else f"P {probability:.4f}"
-    score = score if probability < 0.99995 else "P > 0.9999"
-    return Tile(picture=pixels, caption=(score, rating))
+    text = f"P {min(max(probability, 0.0001), 0.9999):.4f}"
+    return Tile(picture=pixels, caption=(text, task.answer(cells[_name(path)]) or "raters unsure"))
+
+
+def _hand_on_features(root: Path, folder: Path) -> None:
+    """Keep the features of the cells as files, so that the second task does not encode again."""
+    array, index = _feature_files(folder)
+    if array.exists():
+        return
+    workspace = open_workspace(root)
+    try:
+        features = current_features(workspace)
+        assert features is not None
+        ids = images_by_content(workspace.catalogue, pool_size(workspace.catalogue))
+        rows = rows_of(workspace.catalogue, features.feature_set_id, ids)
+        files = image_files(workspace.catalogue, ids.tolist())
+        lines = ["sha256", *(files[image_id].sha256.hex() for image_id in ids.tolist())]
+        with replacing(index) as stream:
+            stream.write("\n".join([*lines, ""]).encode("ascii"))
+        with replacing(array) as stream:
+            np.save(stream, features.gather(rows).astype(np.float32))
+    finally:
+        workspace.catalogue.close()
+
+
+def _feature_files(folder: Path) -> tuple[Path, Path]:
+    return folder / "features.npy", folder / "features.csv"
+
+
+def _name(path: str | bytes) -> str:
+    return os.fsdecode(path).rpartition("/")[2]

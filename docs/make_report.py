@@ -2,7 +2,7 @@
 
     python -m docs.make_report FOLDER
 
-FOLDER becomes the workspace of `curator demo`, if it is not that already. Needs Chromium and the
+FOLDER becomes the folder of `curator demo`, if it is not that already. Needs Chromium and the
 package elpv-dataset.
 """
 
@@ -61,8 +61,9 @@ def main() -> int:
         sys.stderr.write(f"{__doc__}\n")
         return 2
     folder = Path(sys.argv[1]).absolute()
-    if not (folder / "curator.toml").exists():
+    if not (folder / "defects").exists():
         subprocess.run([sys.executable, "-m", "curator", "demo", str(folder)], check=True)
+    folder /= "defects"
     workspace = open_workspace(folder)
     with workspace.catalogue:
         made = report(workspace, force=True)

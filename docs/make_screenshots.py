@@ -2,7 +2,7 @@
 
     python -m docs.make_screenshots FOLDER
 
-FOLDER becomes the workspace of `curator demo`, if it is not that already; its path is
+FOLDER becomes the folder of `curator demo`, if it is not that already; its path is
 seen on the pictures. Real keys are pressed, and what tmux then holds is drawn, cell by
 cell, in DejaVu Sans Mono. Needs tmux, Chromium, the package elpv-dataset and that font.
 """
@@ -222,8 +222,9 @@ def main() -> int:
         sys.stderr.write(f"{__doc__}\n")
         return 2
     folder = Path(sys.argv[1]).absolute()
-    if not (folder / "curator.toml").exists():
+    if not (folder / "defects").exists():
         subprocess.run([sys.executable, "-m", "curator", "demo", str(folder)], check=True)
+    folder /= "defects"
     IMAGES.mkdir(exist_ok=True)
     on_terminals(folder)
     asyncio.run(in_browser(folder))

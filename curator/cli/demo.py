@@ -9,7 +9,7 @@ import typer
 
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, named_path
-from curator.cli.output import emit, emit_json, shown
+from curator.cli.output import emit, emit_json, shown, table
 
 
 def demo(
@@ -22,9 +22,11 @@ def demo(
     ] = Path("demo"),
     json: AsJson = False,
 ) -> None:
-    """Curate real photographs of solar cells from 200 seed labels, and measure the outcome.
+    """Curate 2,624 real photographs of solar cells twice: an easy task, and a hard one.
 
-    Needs the package `elpv-dataset`, and no network. Takes minutes on two cores.
+    200 labels each, rounds until they are stable, for the easy one a blind audit and its
+    certificate; then a table that compares with what is known of all cells. Needs the package
+    `elpv-dataset`, and no network. Takes about 90 s on two cores.
 
     Example: curator demo
     """
@@ -34,7 +36,17 @@ def demo(
     if json:
         emit_json(report.as_json())
         return
-    emit(report.summary())
-    emit(f"Manifest: {shown(report.manifest)}")
-    emit(f"Contact sheet: {shown(report.picture)}")
-    emit(f"Look around: curator -w {shown(report.folder)} status")
+    head, *rows = report.rows()
+    emit(table(head, rows))
+    emit("")
+    for name, path in (
+        ("Contact sheet", report.picture),
+        ("Report", report.page),
+        ("Manifest by type", report.type.manifest),
+        ("Manifest by defect", report.defects.manifest),
+    ):
+        emit(f"{name}: {shown(path)}")
+    emit(
+        f"Defects are hard to see, and {report.defects.labels} labels settle few of them."
+        f" What curator advises: {report.defects.advice}"
+    )
