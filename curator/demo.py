@@ -313,7 +313,7 @@ def _outcome(workspace: api.WorkspaceApi, task: DemoTask, cells: dict[str, Cell]
         },
         coverage=len(rows) / status.counts.without_human,
         judged=len(judged),
-        wrong=sum(given != right for given, right in judged),
+        wrong=sum(label != right for label, right in judged),
         error=None if pool is None else pool.rate,
         error_range=None if pool is None else (pool.low, pool.high),
         audited=0 if certificate is None else certificate.sample,
