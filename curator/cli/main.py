@@ -55,8 +55,8 @@ _COMMANDS: dict[str, tuple[str, ...]] = {
     "Train": (
         "rounds.round",
         "rounds.rollback",
-        "rounds.encode",
-        "tuning.pack",
+        "encoding.encode",
+        "encoding.pack",
         "tuning.curve",
         "tuning.tune",
         "simulation.simulate",

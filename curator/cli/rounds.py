@@ -1,4 +1,4 @@
-"""Commands that train and take back: `encode`, `round`, `rollback`."""
+"""Commands that train and take back: `round`, `rollback`."""
 
 from __future__ import annotations
 
@@ -11,105 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curator.base.actor import current_user
-from curator.base.text import count, duration, percent
-from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, Trust, Yes, agreed, flag, named_path
+from curator.base.text import count, percent
+from curator.cli.invocation import invocation
+from curator.cli.options import AsJson, Trust, Yes, agreed, flag
 from curator.cli.output import emit, emit_json, narrate, shown, strong
 from curator.cli.report import quality_warnings
-from curator.errors import CuratorError, UsageError
+from curator.errors import CuratorError
 
 if TYPE_CHECKING:
     from curator.rounds.run import RoundReport
     from curator.settings.sections import ClassesSettings
     from curator.workspace import Workspace
-
-
-def encode(
-    context: typer.Context,
-    array: Annotated[
-        Path | None,
-        typer.Option(
-            "--from", parser=named_path, metavar="FILE.npy", help="Import features of your own."
-        ),
-    ] = None,
-    index: Annotated[
-        Path | None,
-        typer.Option(
-            parser=named_path, metavar="FILE.csv", help="With --from: path or sha256 of each row."
-        ),
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="With --from: used as classifier.model=features:NAME."),
-    ] = None,
-    dry_run: Annotated[
-        bool, flag("--dry-run", help="Measure the speed on a few images, and keep nothing.")
-    ] = False,
-    refit: Annotated[
-        bool,
-        flag("--refit", help="Fit the features to the pool as it is now; encodes all images."),
-    ] = False,
-    json: AsJson = False,
-) -> None:
-    """Compute the features of images that have none yet; `round` does it by itself.
-
-    An estimate of time and disk comes first. Interrupted, run it again: it goes on where
-    it was. `round` says when --refit would pay. With --from, features that you computed
-    elsewhere are imported instead.
-
-    Example: curator encode --dry-run
-
-    Example: curator encode --from features.npy --index rows.csv --name mine
-    """
-    if array is None:
-        if index is not None or name is not None:
-            raise UsageError("--index and --name say nothing without --from.", "Add --from FILE.")
-        _encode(invocation(context), dry_run=dry_run, refit=refit, json=json)
-    elif index is None or name is None:
-        raise UsageError("--from needs --index and --name.", "Add the one that is missing.")
-    elif dry_run or refit:
-        raise UsageError(
-            "An import has no --dry-run and no --refit.", "It happens as a whole or not at all."
-        )
-    else:
-        _import(invocation(context), array, index, name, json=json)
-
-
-def _encode(call: Invocation, *, dry_run: bool, refit: bool, json: bool) -> None:
-    from curator.encoding.encode import encode as workflow
-
-    with call.workspace() as workspace:
-        report = workflow(workspace, dry_run=dry_run, refit=refit, progress=call.progress())
-    if json:
-        emit_json(report)
-        return
-    if report.dry_run:
-        emit(str(report.estimate))
-        return
-    emit(
-        f"{count(report.encoded, 'image')} encoded by {shown(report.model)} in"
-        f" {duration(report.seconds)}; {report.known:,} had features before."
-    )
-    for reason, number in sorted(report.quarantined.items()):
-        emit(f"  {number:,} into quarantine: {reason}")
-
-
-def _import(call: Invocation, array: Path, index: Path, name: str, *, json: bool) -> None:
-    from curator.encoding.import_features import import_features
-
-    with call.workspace() as workspace:
-        report = import_features(
-            workspace, name=name, array=array, index=index, progress=call.progress()
-        )
-    if json:
-        emit_json(report)
-        return
-    unchanged = " (they were here already)" if report.unchanged else ""
-    emit(
-        f"{shown(report.name)}: {report.dimension:,} features of"
-        f" {count(report.images, 'image')}{unchanged}; {count(report.without, 'image')} without."
-    )
-    call.say(f"Use them: curator config classifier.model={report.name}")
 
 
 def round(

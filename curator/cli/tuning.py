@@ -1,4 +1,4 @@
-"""Commands that train networks on trial, and pack their pixels: `pack`, `tune`, `curve`."""
+"""Commands that train on trial: `tune`, `curve`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curator.base.text import count, duration, percent
+from curator.base.text import percent
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Trust, flag
-from curator.cli.output import emit, emit_json, shown, size, table
+from curator.cli.output import emit, emit_json, shown, table
 
 if TYPE_CHECKING:
-    from curator.encoding.pixel_packs import PackReport
     from curator.tuning.curve import EpochCurve, SizeCurve
     from curator.tuning.tune import TuneReport
 
@@ -33,40 +32,6 @@ class Curves(StrEnum):
     BOTH = "both"
     EPOCHS = "epochs"
     SIZES = "sizes"
-
-
-def pack(
-    context: typer.Context,
-    rebuild: Annotated[bool, flag("--rebuild", help="Make it again in any case.")] = False,
-    json: AsJson = False,
-) -> None:
-    """Decode the pixels of all images once, so that training never opens a file again.
-
-    `round`, `tune` and `curve` do this by themselves. Here every row is checked as well, and
-    a damaged pack is made again. Interrupted, run it again.
-
-    Example: curator pack
-    """
-    from curator.encoding import pixel_packs
-
-    call = invocation(context)
-    with call.workspace() as workspace:
-        report = pixel_packs.pack(workspace, rebuild=rebuild, progress=call.progress())
-    if json:
-        emit_json(report)
-    else:
-        emit(_pack_text(report))
-
-
-def _pack_text(report: PackReport) -> str:
-    colour = "grey" if report.channels == 1 else "colour"
-    lines = [
-        f"{count(report.images, 'image')} packed at {report.side}×{report.side}, {colour},"
-        f" {report.codec}: {size(report.bytes)}; {report.added:,} new,"
-        f" in {duration(report.seconds)}."
-    ]
-    lines += [f"  {reason}: {lost:,} in quarantine" for reason, lost in report.quarantined.items()]
-    return "\n".join(lines)
 
 
 def tune(

@@ -1,76 +1,14 @@
-"""`encode`, `round`, `rollback`: from labels to promotions and back."""
+"""`round` and `rollback`: from labels to promotions and back."""
 
 from __future__ import annotations
 
-import csv
-import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.support.command import curator
+from tests.support.command import curator, manifest_labels
 
 pytestmark = pytest.mark.slow
-
-
-def standing(workspace: Path) -> dict[str, Any]:
-    """Path → label and origin of everything in the manifest."""
-    target = workspace / "now.csv"
-    curator("-q", "-w", workspace, "export", target, "--force")
-    with target.open(newline="") as stream:
-        return {row["path"]: (row["label"], row["origin"]) for row in csv.DictReader(stream)}
-
-
-def test_encode_estimates_then_encodes_once(labelled: Path) -> None:
-    estimate = curator("-w", labelled, "encode", "--dry-run")
-    assert "60 images to encode" in estimate.stdout
-    first = curator("-q", "-w", labelled, "encode", "--json").json()
-    assert (first["encoded"], first["known"]) == (60, 0)
-    second = curator("-q", "-w", labelled, "encode", "--json").json()
-    assert (second["encoded"], second["known"]) == (0, 60)
-
-
-def test_own_features_are_imported_and_used(labelled: Path, tmp_path: Path) -> None:
-    rows = curator("-q", "-w", labelled, "queue", "random", "--size", "100", "--json").json()
-    curator("-q", "-w", labelled, "export", tmp_path / "seeds.jsonl")
-    rows += [json.loads(line) for line in (tmp_path / "seeds.jsonl").read_text().splitlines()]
-    rng = np.random.default_rng(0)
-    good = np.array(["/good/" in row["path"] for row in rows])
-    np.save(
-        tmp_path / "own.npy", (rng.normal(size=(len(rows), 4)) + 6 * good[:, None]).astype("f4")
-    )
-    index = tmp_path / "rows.csv"
-    index.write_text("sha256\n" + "\n".join(row["sha256"] for row in rows) + "\n")
-    source = ("--from", tmp_path / "own.npy", "--index", index, "--name", "mine")
-    said = curator("-w", labelled, "encode", *source)
-    assert "features:mine: 4 features of 60 images" in said.stdout
-    assert curator("-w", labelled, "encode", *source, "--json").json()["unchanged"] is True
-    curator("-w", labelled, "config", "classifier.model=features:mine")
-    curator("-q", "-w", labelled, "round")
-    promoted = [
-        (path, label)
-        for path, (label, origin) in standing(labelled).items()
-        if origin == "promoted"
-    ]
-    assert promoted
-    assert all(f"/{label}/" in path for path, label in promoted)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--index", "x.csv"], "without --from"),
-        (["--from", "x.npy"], "needs --index and --name"),
-        (["--from", "x.npy", "--index", "x.csv", "--name", "a", "--dry-run"], "no --dry-run"),
-        (["--from", "x.npy", "--index", "x.csv", "--name", "a/b"], "no name for features"),
-    ],
-)
-def test_encode_refuses_what_makes_no_sense(
-    labelled: Path, arguments: list[str], says: str
-) -> None:
-    assert says in curator("-w", labelled, "encode", *arguments, expect=2).stderr
 
 
 def test_a_round_prints_a_table_and_a_verdict(labelled: Path) -> None:
@@ -101,10 +39,10 @@ def test_a_round_as_json(labelled: Path) -> None:
 
 
 def test_a_dry_run_changes_nothing(labelled: Path) -> None:
-    before = standing(labelled)
+    before = manifest_labels(labelled)
     ended = curator("-w", labelled, "round", "--dry-run")
     assert "dry run" in ended.stdout
-    assert standing(labelled) == before
+    assert manifest_labels(labelled) == before
     assert curator("-w", labelled, "status", "--json").json()["rounds"] == []
 
 
@@ -117,19 +55,19 @@ def test_rollback_gives_back_exactly_what_stood(labelled: Path) -> None:
     strict = ("promotion.promote_above=0.9999", "promotion.promote_below=0.0001")
     curator("-w", labelled, "config", *strict)
     curator("-q", "-w", labelled, "round")
-    after_one = standing(labelled)
+    after_one = manifest_labels(labelled)
     curator("-w", labelled, "config", "promotion.promote_above=0.6", "promotion.promote_below=0.4")
     curator("-q", "-w", labelled, "round")
-    assert standing(labelled) != after_one
+    assert manifest_labels(labelled) != after_one
     said = curator("-w", labelled, "rollback", "--to", "1")
     assert "after round 1" in said.stdout
     assert "Undone: round 2" in said.stdout
-    assert standing(labelled) == after_one
+    assert manifest_labels(labelled) == after_one
     borderline = curator("-q", "-w", labelled, "queue", "borderline", "--json").json()
     assert all(row["probability"] is not None for row in borderline)
     nothing = curator("-w", labelled, "rollback", "--to", "0", "--json").json()
     assert nothing["to_id"] is None
-    assert {origin for _, origin in standing(labelled).values()} == {"seed"}
+    assert {origin for _, origin in manifest_labels(labelled).values()} == {"seed"}
 
 
 def test_blocked_images_wait_for_a_look(labelled: Path) -> None:

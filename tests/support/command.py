@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import os
@@ -67,3 +68,11 @@ def run_curator(
     stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == expect, f"exit code {process.returncode}\n{stdout}\n{stderr}"
     return Outcome(process.returncode, stdout, stderr)
+
+
+def manifest_labels(workspace: Path) -> dict[str, Any]:
+    """Path → label and origin of everything in the manifest."""
+    target = workspace / "now.csv"
+    curator("-q", "-w", workspace, "export", target, "--force")
+    with target.open(newline="") as stream:
+        return {row["path"]: (row["label"], row["origin"]) for row in csv.DictReader(stream)}
