@@ -354,7 +354,7 @@ class WorkspaceApi:
             self._workspace, epochs=epochs, repetitions=repetitions, progress=self.progress
         )
 
-    def curve_of_sizes(self, *, sizes: int = 5, repetitions: int = 3) -> SizeCurve:
+    def curve_of_sizes(self, *, sizes: int = 5, repetitions: int | None = None) -> SizeCurve:
         """Error against the number of labels, and what more would give."""
         from curator.tuning.curve import curve_of_sizes
 

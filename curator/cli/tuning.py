@@ -147,8 +147,11 @@ def curve(
         Curves, typer.Argument(metavar="[WHAT]", help="epochs, sizes or both.")
     ] = Curves.BOTH,
     repetitions: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Trainings for each point.")
-    ] = 3,
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Trainings for each point.", show_default="3; heads 10"
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(metavar="N", min=2, help="How far the epochs go; twice training.epochs."),
@@ -161,7 +164,10 @@ def curve(
 ) -> None:
     """Show how error falls with epochs and with labels, and say how much is enough.
 
-    Plots are printed, and written as PNG into the workspace's reports.
+    With the default classifier: error and coverage by the number of labels, from trainings on
+    parts of your labels, in seconds. Epochs are those of networks. Where the error does not fall
+    by more than chance, nothing is said about more labels. Plots are printed, and written as PNG
+    into the workspace's reports.
 
     Example: curator curve sizes --repetitions 5
     """
@@ -170,9 +176,10 @@ def curve(
     call = invocation(context)
     curves: dict[str, EpochCurve | SizeCurve] = {}
     with call.workspace(trust=trust) as workspace:
-        if what is not Curves.SIZES:
+        heads = workspace.settings.classifier.kind == "frozen"
+        if what is not Curves.SIZES and not (heads and what is Curves.BOTH):
             curves["epochs"] = curve_of_epochs(
-                workspace, epochs=epochs, repetitions=repetitions, progress=call.progress()
+                workspace, epochs=epochs, repetitions=repetitions or 3, progress=call.progress()
             )
             if not json:
                 emit(_curve_text(curves["epochs"]))

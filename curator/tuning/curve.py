@@ -10,6 +10,7 @@ error(n) = floor + scale * n^-rate describes most learning curves: Hestness et a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,11 @@ from curator.base.progress import SILENT, Progress
 from curator.charts.lines import Chart, Line, draw_charts
 from curator.classifiers.devices import core_count, use_threads
 from curator.errors import DataError
+from curator.tuning.head_trials import head_trials
 from curator.tuning.trials import (
     StudyLabels,
+    Trial,
+    TrialSample,
     needs_networks,
     study_labels,
     subset,
@@ -30,6 +34,12 @@ from curator.workspace import Workspace
 
 VALIDATION_SHARE = 0.25
 """Share of the labels that validate; more than in training, because the error is the result."""
+
+HEAD_REPETITIONS = 10
+"""Trainings of heads for each size: each takes a part of a second."""
+
+FEWEST_OF_CLASS = 5
+"""Labels of the rarer class in the smallest subset that heads are trained on."""
 
 FEWEST_IN_SUBSET = 20
 """Labels of the smallest subset."""
@@ -76,7 +86,8 @@ class SizeCurve:
     """Error by the number of training labels: means, standard errors, and a fitted power law.
 
     `predicted` maps larger sizes to (error, low, high) with a 90% interval; it is empty if too
-    few sizes were measured.
+    few sizes were measured, or if the error does not fall by more than chance. `train_error` is
+    that of networks, `coverage` that of heads; the other one is empty.
     """
 
     sizes: tuple[int, ...]
@@ -84,6 +95,7 @@ class SizeCurve:
     standard_error: tuple[float, ...]
     loss: tuple[float, ...]
     train_error: tuple[float, ...]
+    coverage: tuple[float, ...]
     seconds: tuple[float, ...]
     repetitions: int
     rate: float | None
@@ -169,22 +181,32 @@ def curve_of_sizes(
     workspace: Workspace,
     *,
     sizes: int = 5,
-    repetitions: int = 3,
+    repetitions: int | None = None,
     progress: Progress = SILENT,
 ) -> SizeCurve:
-    """Train on nested subsets of the labels, each half of the next, `repetitions` times.
+    """Train on nested subsets of the labels, each half of the next.
+
+    Each is trained `repetitions` times: networks 3 times if not given, heads 10 times.
 
     Raises DataError with too few labels, and what training raises.
     """
-    labels = _ready(workspace)
-    most = len(labels.divided(VALIDATION_SHARE, 0)[0])
-    shares = [0.5**step for step in range(sizes) if 0.5**step * most >= FEWEST_IN_SUBSET][::-1]
+    use_threads(workspace.settings.runtime.threads or core_count())
+    labels = study_labels(workspace)
+    heads = workspace.settings.classifier.kind == "frozen"
+    trial = head_trials(workspace, progress) if heads else partial(_network_trial, workspace)
+    repetitions = repetitions or (HEAD_REPETITIONS if heads else 3)
+    divided = labels.divided(VALIDATION_SHARE, 0)[0]
+    most = len(divided)
+    # Heads are trained in folds, each without some of the labels of the rarer class.
+    rarer = min(int(divided.positive.sum()), int((~divided.positive).sum()))
+    fewest = max(FEWEST_IN_SUBSET / most, FEWEST_OF_CLASS / rarer if heads else 0.0)
+    shares = [0.5**step for step in range(sizes) if 0.5**step >= fewest][::-1]
     if len(shares) < 2:
         raise DataError(
             f"{most} labels to train on are too few for a curve of sizes.",
             f"Label at least {2 * FEWEST_IN_SUBSET * 4 // 3} images.",
         )
-    counts, error, loss, train_error, seconds = np.zeros((5, repetitions, len(shares)))
+    counts, error, loss, train_error, coverage, seconds = np.zeros((6, repetitions, len(shares)))
     validated: set[int] = set()
     with progress.stage("curve of sizes", repetitions * len(shares), "trainings") as stage:
         for repetition in range(repetitions):
@@ -192,16 +214,17 @@ def curve_of_sizes(
             validated.update(validation.image_ids.tolist())
             for column, share in enumerate(shares):
                 sample = subset(train, share, repetition)
-                trained = train_on(workspace, sample, validation, seed=repetition)
+                outcome = trial(sample, validation, repetition)
                 at = repetition, column
                 counts[at] = len(sample)
-                error[at] = trained.best.validation_error or 0.0
-                loss[at] = trained.best.validation_loss or 0.0
-                train_error[at] = trained.best.train_error
-                seconds[at] = trained.seconds
+                error[at], loss[at], seconds[at] = outcome.error, outcome.loss, outcome.seconds
+                train_error[at] = outcome.train_error or 0.0
+                coverage[at] = outcome.coverage or 0.0
                 stage.advance()
     mean_sizes, mean_seconds = counts.mean(axis=0), seconds.mean(axis=0)
-    fitted = fit_power_law(mean_sizes, error, judged=len(validated))
+    fitted = None
+    if falls(error, judged=len(validated)):
+        fitted = fit_power_law(mean_sizes, error, judged=len(validated))
     predicted = {}
     if fitted is not None:
         for factor in (2, 4, 10):
@@ -210,9 +233,17 @@ def curve_of_sizes(
             predicted[_two_digits(size[0])] = (
                 float(fitted.law.at(size)[0]), float(low[0]), float(high[0])
             )  # fmt: skip
-    charts = (
-        _size_chart(mean_sizes, error, fitted),
+    covered = tuple(coverage.mean(axis=0).tolist()) if heads else ()
+    beside = (
         Chart(
+            title="Coverage by labels",
+            x_name="labels trained on",
+            y_name="share promoted",
+            lines=(Line(name="pool", x=tuple(mean_sizes.tolist()), y=covered),),
+            logarithmic_x=True,
+        )
+        if heads
+        else Chart(
             title="Time by labels",
             x_name="labels trained on",
             y_name="seconds",
@@ -223,23 +254,52 @@ def curve_of_sizes(
                     y=tuple(mean_seconds.tolist()),
                 ),
             ),
-        ),
+        )
     )
+    charts = (_size_chart(mean_sizes, error, fitted), beside)
     return SizeCurve(
         sizes=tuple(round(size) for size in mean_sizes),
         error=tuple(error.mean(axis=0).tolist()),
         standard_error=tuple(_standard_error(error).tolist()),
         loss=tuple(loss.mean(axis=0).tolist()),
-        train_error=tuple(train_error.mean(axis=0).tolist()),
+        train_error=() if heads else tuple(train_error.mean(axis=0).tolist()),
+        coverage=covered,
         seconds=tuple(mean_seconds.tolist()),
         repetitions=repetitions,
         rate=fitted.law.rate if fitted else None,
         floor=fitted.law.floor if fitted else None,
         predicted=predicted,
-        verdict=_size_verdict(mean_sizes, error.mean(axis=0), mean_seconds, predicted),
+        verdict=_size_verdict(mean_sizes, error.mean(axis=0), mean_seconds, predicted, covered),
         plot=draw_charts(workspace.folder("reports") / "curve-sizes.png", charts),
         charts=charts,
     )
+
+
+def _network_trial(
+    workspace: Workspace, train: TrialSample, validation: TrialSample, seed: int
+) -> Trial:
+    trained = train_on(workspace, train, validation, seed=seed)
+    return Trial(
+        error=trained.best.validation_error or 0.0,
+        loss=trained.best.validation_loss or 0.0,
+        train_error=trained.best.train_error,
+        coverage=None,
+        seconds=trained.seconds,
+    )
+
+
+def falls(errors: FloatArray, *, judged: int) -> bool:
+    """Whether errors (repetitions, sizes) fall from the smallest to the largest size.
+
+    The difference must exceed two standard errors: over the repetitions, and of the `judged`
+    validation images, which all repetitions share.
+    """
+    first, last = errors[:, 0], errors[:, -1]
+    drop = first - last
+    spread = drop.std(ddof=1) / np.sqrt(len(drop)) if len(drop) > 1 else 0.0
+    # The same images are judged twice, so at most those that differ vary.
+    chance = np.sqrt((first.mean() + last.mean()) / judged)
+    return bool(drop.mean() > 2 * np.hypot(spread, chance / np.sqrt(2)))
 
 
 def _ready(workspace: Workspace) -> StudyLabels:
@@ -305,13 +365,25 @@ def _size_verdict(
     error: FloatArray,
     seconds: FloatArray,
     predicted: dict[int, tuple[float, float, float]],
+    covered: tuple[float, ...],
 ) -> str:
     measured = (
         f"With {round(sizes[-1]):,} labels you are at {1 - error[-1]:.2%}"
         f" ({seconds[-1]:.1f} s of training)"
     )
-    if not predicted:
+    if covered:
+        measured = (
+            f"Trained on {round(sizes[-1]):,} of your labels, {error[-1]:.2%} of the others are"
+            f" wrong and {covered[-1]:.0%} of the pool would be promoted; with"
+            f" {round(sizes[-2]):,} it was {error[-2]:.2%} and {covered[-2]:.0%}"
+        )
+    if not predicted and len(sizes) < FEWEST_SIZES:
         return f"{measured}. There are too few sizes to say what more labels would give."
+    if not predicted:
+        return (
+            f"{measured}. The error does not fall by more than chance from {round(sizes[0]):,} to"
+            f" {round(sizes[-1]):,} labels, so nothing is said about more labels."
+        )
     size, (expected, low, high) = list(predicted.items())[-1]
     factor = size / sizes[-1]
     return (

@@ -76,6 +76,20 @@ class StudyLabels:
         return self.train.where(~validates), self.train.where(validates)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What one training came to on its validation labels.
+
+    `train_error` is None where it is not measured, `coverage` where no pool was scored.
+    """
+
+    error: float
+    loss: float
+    train_error: float | None
+    coverage: float | None
+    seconds: float
+
+
 def study_labels(workspace: Workspace) -> StudyLabels:
     """People's labels. Raises DataError unless both classes have enough to compare."""
     human = pool.human_labels(workspace.catalogue, None)

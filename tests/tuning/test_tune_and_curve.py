@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,17 @@ from curator.classifiers.networks.training_set import nested_subset, validation_
 from curator.errors import DataError, SettingsError, UsageError
 from curator.settings.file import read_settings
 from curator.tuning import tune as tuning
-from curator.tuning.curve import PowerLaw, _enough, curve_of_epochs, curve_of_sizes, fit_power_law
+from curator.tuning.curve import (
+    PowerLaw,
+    _enough,
+    curve_of_epochs,
+    curve_of_sizes,
+    falls,
+    fit_power_law,
+)
 from curator.tuning.tune import loss_chart, parse_space, tune
 from tests.classifiers.networks.pictures import labelled, picture_size
+from tests.rounds.pool import Pool
 from tests.support.command import curator
 
 pytestmark = pytest.mark.slow
@@ -227,3 +236,42 @@ def test_validation_takes_whole_groups_and_both_classes() -> None:
     assert not validation_members(units, positive, 0.0, seed=4).any()
     small, large = (nested_subset(units, positive, share, seed=4) for share in (0.2, 0.6))
     assert (large | ~small).all() and small.sum() < large.sum()
+
+
+@pytest.fixture
+def hard(tmp_path: Path) -> Iterator[Pool]:
+    """Classes that overlap: even the best rule is wrong on 16% of the images."""
+    pool = Pool(tmp_path, size=900, distance=2.0)
+    pool.label(range(400))
+    yield pool
+    pool.api.close()
+
+
+def test_heads_have_a_curve_of_error_and_coverage_by_labels(hard: Pool) -> None:
+    curve = hard.api.curve_of_sizes()
+    assert curve.sizes[-1] == pytest.approx(300, abs=15)
+    assert curve.repetitions == 10
+    assert 0.14 < curve.error[-1] < curve.error[0] < 0.4
+    assert len(curve.coverage) == len(curve.sizes)
+    assert all(0 <= share <= 1 for share in curve.coverage)
+    # What a large sample of images that it was not trained on shows.
+    (report,) = hard.api.round(dry_run=True)
+    assert curve.coverage[-1] == pytest.approx(report.coverage, abs=0.15)
+    assert "of your labels" in curve.verdict
+    shown = curator("-w", hard.api.root, "curve", "--repetitions", "2").stdout
+    assert "share promoted" in shown
+    assert "have no epochs" in curator("-w", hard.api.root, "curve", "epochs", expect=3).stderr
+
+
+def test_nothing_is_predicted_from_noise(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, size=500, distance=0.0)
+    pool.label(range(300))
+    curve = pool.api.curve_of_sizes(repetitions=5)
+    pool.api.close()
+    assert curve.predicted == {}
+    assert "does not fall by more than chance" in curve.verdict
+    rng = np.random.default_rng(0)
+    flat = [falls(rng.binomial(100, 0.2, (5, 4)) / 100, judged=300) for _ in range(400)]
+    assert np.mean(flat) < 0.06
+    steep = np.array([0.3, 0.2, 0.15, 0.1])
+    assert falls(rng.binomial(100, steep, (5, 4)) / 100, judged=300)
