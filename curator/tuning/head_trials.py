@@ -1,4 +1,4 @@
-"""One training of the default classifier on some of the labels, measured on others.
+"""One training of the default classifier on some of the labels, measured on the rest.
 
 It is the round's own training on features that are stored, without pseudo-labels and without
 neighbours in the pool, whose graph is not made anew for each of many trainings: a round does at
@@ -74,8 +74,8 @@ def head_trials(
         probability, _ = trained.score(part)
         judged = probability[len(train_rows) : len(train_rows) + len(validation_rows)]
         judged = judged.clip(1e-6, 1 - 1e-6)
-        others = probability[len(train_rows) + len(validation_rows) :]
-        sure = (others > promotion.promote_above) | (others < promotion.promote_below)
+        of_pool = probability[len(train_rows) + len(validation_rows) :]
+        sure = (of_pool > promotion.promote_above) | (of_pool < promotion.promote_below)
         return Trial(
             error=float(((judged > 0.5) != validation.positive).mean()),
             loss=float(-np.log(np.where(validation.positive, judged, 1 - judged)).mean()),
