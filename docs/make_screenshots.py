@@ -26,7 +26,7 @@ from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
-from tests.tui.browser import browser
+from tests.tui.browser import Browser, browser
 
 IMAGES = Path(__file__).with_name("images")
 COLUMNS, ROWS = 110, 34
@@ -192,7 +192,7 @@ def on_terminals(folder: Path) -> None:
 async def in_browser(folder: Path) -> None:
     """The same in Chromium."""
     served = subprocess.Popen(
-        [sys.executable, "-m", "curator", "-w", str(folder), "review", "random", "--web",
+        [sys.executable, "-m", "curator", "-w", str(folder), "review", "borderline", "--web",
          "--address", "127.0.0.1:0"],
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=BARE,
     )  # fmt: skip
@@ -203,17 +203,24 @@ async def in_browser(folder: Path) -> None:
         if address is None:
             raise SystemExit(f"The server says: {line}")
         with tempfile.TemporaryDirectory(prefix="chromium-") as profile:
-            async with browser("chromium", Path(profile)) as page:
-                await page.open(address[0])
-                await asyncio.sleep(20)
-                shot = await page.screenshot(Path(profile) / "page.png")
-                few = Image.open(shot).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-                few.save(IMAGES / "review-browser.png", optimize=True)
-                sys.stdout.write("review-browser.png\n")
+            async with browser("chromium", Path(profile)) as tab:
+                await tab.open(f"{address[0]}&reviewer=anna")
+                await asyncio.sleep(10)
+                await _save(tab, Path(profile), "review-browser")
+                await tab.press("g")
+                await asyncio.sleep(10)
+                await _save(tab, Path(profile), "review-browser-sheet")
     finally:
         served.terminate()
         served.wait(timeout=30)
         served.stderr.close()
+
+
+async def _save(tab: Browser, folder: Path, name: str) -> None:
+    shot = await tab.screenshot(folder / "page.png")
+    few = Image.open(shot).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    few.save(IMAGES / f"{name}.png", optimize=True)
+    sys.stdout.write(f"{name}.png\n")
 
 
 def main() -> int:

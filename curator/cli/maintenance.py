@@ -241,7 +241,7 @@ def _restore_lines(plan: RestorePlan) -> Iterator[str]:
 
 def _try_terminal() -> None:
     """Say what this terminal can show, and show it a picture; nothing where there is none."""
-    if not there_is_a_screen() or os.environ.get("TEXTUAL_DRIVER"):
+    if not there_is_a_screen():
         return
     from rich.console import Console
 

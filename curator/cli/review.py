@@ -175,29 +175,16 @@ def review(
         source = context.get_parameter_source("name")
         if source is not None and source.name == "DEFAULT":
             name = default_queue(call, workspace, name)
-        if name == "audit" and not web:
+        if name == "audit":
             say_commitment(call, workspace)
         if web:
-            # What is wrong with the queue is said before a browser is asked to open it.
-            from curator.review.image_source import ImageSource
-
-            ImageSource(workspace, name, seed=0, like=like, view=queue_view)
+            review_in_browser(call, workspace, name, like, goal, queue_view, address)
         elif there_is_a_screen() and not plain:
             review_on_screen(call, workspace, name, like=like, goal=goal, view=queue_view)
         else:
             review_lines(call, workspace, name, like, queue_view)
         if stale := len(valid - valid_certificates(workspace.catalogue)):
             call.say(f"{count(stale, 'certificate')} does not hold any more: see `curator status`.")
-    if web:
-        from curator.tui.serving import serve_review
-
-        host, port = host_and_port(address)
-        arguments = ["-w", str(call.root().absolute()), "review", name]
-        arguments += [image] if image else []
-        arguments += ["--goal", str(goal)] if goal else []
-        arguments += ["--filter", view] if view else []
-        sessions = workspace.settings.review.sessions
-        serve_review(arguments, host=host, port=port, sessions=sessions, say=call.say)
 
 
 def default_queue(call: Invocation, workspace: Workspace, name: str) -> str:
@@ -224,8 +211,6 @@ def say_commitment(call: Invocation, workspace: Workspace) -> None:
 
 def there_is_a_screen() -> bool:
     """Whether an interface can be drawn here: a terminal that can move its cursor."""
-    if os.environ.get("TEXTUAL_DRIVER"):  # served to a browser
-        return True
     drawable = os.environ.get("TERM", "") not in ("", "dumb", "unknown")
     return drawable and sys.stdin.isatty() and sys.stderr.isatty()
 
@@ -288,9 +273,32 @@ def review_on_screen(
         view=view,
         progress=call.progress(),
     )
-    if not os.environ.get("TEXTUAL_DRIVER"):  # there standard output is the browser's
-        for line in summary_lines(summary, classes.name_of):
-            emit(shown(line))
+    for line in summary_lines(summary, classes.name_of):
+        emit(shown(line))
+
+
+def review_in_browser(
+    call: Invocation,
+    workspace: Workspace,
+    name: str,
+    like: int | None,
+    goal: int | None,
+    view: QueueView,
+    address: str,
+) -> None:
+    """Serve the review until it is interrupted."""
+    from curator.review.session import ReviewSession
+    from curator.web.review import serve_review
+    from curator.web.visitor import FirstQueue
+
+    host, port = host_and_port(address)
+    # What is wrong with the queue is said, and what is new encoded, before a browser is opened.
+    with ReviewSession(
+        workspace, name, actor=current_user(), like=like, view=view, progress=call.progress()
+    ) as session:
+        session.refill()
+    first = FirstQueue(queue=name, like=like, view=view, goal=goal)
+    serve_review(workspace, first, host=host, port=port, say=call.say)
 
 
 def review_lines(

@@ -78,6 +78,13 @@ class Pictures:
         except ImageProblem as problem:
             return _instead(preview, problem, width, height)
 
+    def whole(self, card: ImageCard) -> LoadedPicture:
+        """Every pixel of the file itself; the preview, smaller and lossy, only where it is gone."""
+        try:
+            return LoadedPicture(pixels=self._open_whole(card))
+        except ImageProblem as problem:
+            return _instead(self._preview(card), problem, WHOLE, WHOLE)
+
     def close_up(self, card: ImageCard, region: Region, width: int, height: int) -> LoadedPicture:
         """A part of the image from its own pixels; small ones are enlarged without blur."""
         try:

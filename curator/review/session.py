@@ -373,6 +373,13 @@ class ReviewSession:
         newest = own_decisions(catalogue, self.actor, origin=self.source.origin)
         if not newest or not self.source.may_undo(newest[0].image_id):
             return None
+        open_sessions = {session for _, session in claims.live_sessions(catalogue)}
+        if newest[0].session in open_sessions - {self.session}:
+            # Somebody of the same name may be at work there, and it is their newest decision.
+            raise UsageError(
+                "Your newest decision was made in another window, which is still open.",
+                "Take it back there, or leave the review there first.",
+            )
         step = sheet_decisions(catalogue, newest[0])
         image_ids = tuple(decision.image_id for decision in reversed(step))
         self._retract([decision.event_id for decision in step])

@@ -178,7 +178,7 @@ ACTIONS: tuple[KeyAction, ...] = (
     ),
     KeyAction(
         name="other_class",
-        keys=("tab",),
+        keys=("tab", "c"),
         label="other class",
         meaning="Turn the contact sheet to the other class.",
         group=KeyGroup.MOVE,

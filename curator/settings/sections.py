@@ -371,7 +371,7 @@ class ReviewSettings(_Section):
     theme: str = "textual-dark"
     """Colours of the interface; the palette (ctrl+p) lists all themes."""
     sessions: PositiveCount = 8
-    """Most people who review at once through one `--web`; each has a process of their own."""
+    """Most pages of the review that are open in browsers at once."""
     keys: dict[str, str] = {}
     """Other keys for actions (`docs/review.md` lists them), as `positive = "p"`."""
 

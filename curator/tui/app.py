@@ -68,14 +68,12 @@ class ReviewApp(App[SessionSummary]):
         graphics: Graphics = HALF_CELLS,
         theme: str = "",
         depth: Depth | None = None,
-        in_browser: bool = False,
     ) -> None:
         super().__init__()
         self.preparation = preparation
         self.session = preparation.session
         self.class_names = preparation.workspace.settings.classes
         self.graphics = graphics
-        self.in_browser = in_browser
         self.keys = resolve_keys(preparation.workspace.settings.review.keys)
         self._depth = depth
         self._wanted_theme = theme
@@ -103,7 +101,7 @@ class ReviewApp(App[SessionSummary]):
             self.theme = self._wanted_theme
         self.theme_changed_signal.subscribe(self, lambda _: self.redraw_everything())
         self.app_resume_signal.subscribe(self, lambda _: self.redraw_everything())
-        if not self.in_browser and not self.is_headless:
+        if not self.is_headless:
             self.set_interval(_TERMINAL_CHECKED, self._leave_a_terminal_that_is_gone)
         self.push_screen(SingleScreen())
 
@@ -199,7 +197,7 @@ class ReviewApp(App[SessionSummary]):
     def open_outside(self, card: ImageCard) -> str:
         """Open the file of a card in the system's viewer; what to tell the reviewer."""
         links = self.preparation.workspace.folder(OPENED)
-        return open_outside(card, in_browser=self.in_browser, folder=links)
+        return open_outside(card, folder=links)
 
     def ask_flag(self, card: ImageCard) -> None:
         """Ask for a note and flag the image with it."""
@@ -252,14 +250,12 @@ def keymap(keys_by_action: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     }
 
 
-def open_outside(card: ImageCard, *, in_browser: bool, folder: Path) -> str:
+def open_outside(card: ImageCard, *, folder: Path) -> str:
     """Open the file of a card in the system's viewer; what to tell the reviewer.
 
     A viewer shows the name of what it opens, and a name may tell the class: of a blind card
     it gets a link in `folder` that is named by nothing but the content.
     """
-    if in_browser:
-        return "The file lies on the computer that runs curator; it cannot be opened from here."
     if card.file is None:
         return "There is no file to open."
     opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")

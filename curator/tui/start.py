@@ -7,14 +7,10 @@ is calmed while images flow: a full collection in the middle of a picture is fel
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Thread
 from typing import TYPE_CHECKING
 
 from curator.base.progress import SILENT, Progress
@@ -23,7 +19,7 @@ from curator.review.filter import WHOLE, QueueView
 from curator.review.session import ReviewSession
 from curator.tui.app import ReviewApp
 from curator.tui.preparation import Preparation
-from curator.tui.terminal import HALF_CELLS, Depth, Graphics, look_at_terminal
+from curator.tui.terminal import Graphics, look_at_terminal
 from curator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -54,12 +50,9 @@ def run_review(
     Raises UsageError where no interface can be drawn, and what the queue raises before
     anything is drawn.
     """
-    in_browser = bool(environment.get("TEXTUAL_DRIVER"))
-    if in_browser:
-        Thread(target=_end_with_the_server, args=(os.getppid(),), daemon=True).start()
     review = workspace.settings.review
     terminal = look_at_terminal(environment, pictures=review.pictures)
-    if not in_browser and not terminal.interactive:
+    if not terminal.interactive:
         raise UsageError(
             "The review cannot be shown: this is not a terminal that can be drawn on.",
             "Run it in a terminal, or label with `curator queue` and `curator label`.",
@@ -84,10 +77,9 @@ def run_review(
     try:
         app = ReviewApp(
             preparation,
-            graphics=HALF_CELLS if in_browser else _ready(terminal.graphics),
+            graphics=_ready(terminal.graphics),
             theme=review.theme,
-            depth=Depth.TRUE if in_browser else terminal.depth,
-            in_browser=in_browser,
+            depth=terminal.depth,
         )
         with _calm():
             app.run()
@@ -109,13 +101,6 @@ def _ready(graphics: Graphics) -> Graphics:
 
     cell = get_cell_size()
     return replace(graphics, cell=(cell.width, cell.height))
-
-
-def _end_with_the_server(server: int) -> None:
-    """End this process when its server is gone: killed, it could not say that the visitor left."""
-    while os.getppid() == server:
-        time.sleep(1.0)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""What serves pages needs: who may connect, and how many."""
+"""The review in a browser: who may connect, the server, and its page."""

@@ -1,4 +1,4 @@
-"""Who may use a page that curator serves: whoever has its token, and so many at a time.
+"""Who may use a page that curator serves: whoever has its token.
 
 Other users of the same computer reach the loopback address, so every request needs the token.
 It is in the address that was printed; the first request moves it into a cookie and out of the
@@ -8,14 +8,12 @@ request are checked: as text, before anything is made of them, so that nothing m
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import ipaddress
 import re
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlencode
 
 from aiohttp import hdrs, web
@@ -24,28 +22,20 @@ from curator.errors import UsageError
 
 DEFAULT_PORT = 8765
 
-ROOM_SECONDS = 5.0
-"""How long a visitor waits for one who is just leaving: a page that is loaded again is both."""
-
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ServerAccess:
-    """The check for the server at `host` and `port`, which admits `sessions` visitors at once.
+    """The check for the server at `host` and `port`; call `protect` on its application."""
 
-    Call `protect` on the application, and hold `session` for as long as a visitor is there.
-    """
-
-    def __init__(self, host: str, port: int, *, sessions: int) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.port = port
-        self.sessions = sessions
         self._token = secrets.token_urlsafe(24)
         # By port: the cookies of one computer are shared by all of its ports.
         self._cookie = f"curator-token-{port}"
-        self._room = asyncio.Semaphore(sessions)
 
     @property
     def is_public(self) -> bool:
@@ -61,7 +51,7 @@ class ServerAccess:
     def protect(
         self, application: web.Application, headers: Callable[[str], Mapping[str, str]]
     ) -> None:
-        """Check every request of `application`; `headers` (of a host) go with each answer."""
+        """Check every request of `application`; each answer gets `headers` that it has not set."""
 
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -80,27 +70,11 @@ class ServerAccess:
             except web.HTTPException as refusal:
                 refusal.headers.update(headers(host))
                 raise
-            if not response.prepared:
-                response.headers.update(headers(host))
+            for name, text in headers(host).items():
+                response.headers.setdefault(name, text)
             return response
 
         application.middlewares.append(check)
-
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[None]:
-        """Room for one visitor until the block ends; HTTPServiceUnavailable if all is taken."""
-        try:
-            await asyncio.wait_for(self._room.acquire(), ROOM_SECONDS)
-        except TimeoutError:
-            raise web.HTTPServiceUnavailable(
-                text=f"All {self.sessions} sessions of this review are in use. Close the page in"
-                " another tab or browser, then load this one again. The setting `review.sessions`"
-                " says how many there may be.",
-            ) from None
-        try:
-            yield
-        finally:
-            self._room.release()
 
     def _is_token(self, text: str) -> bool:
         # Bytes that are no text arrive as surrogates, which UTF-8 alone would refuse.

@@ -21,6 +21,10 @@ FLAGS = (
 )  # fmt: skip
 
 
+CODES = {"Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
+         "ArrowDown": 40, "Backspace": 8, "Tab": 9}  # fmt: skip
+
+
 class BrowserError(Exception):
     """What the browser says it cannot do."""
 
@@ -34,6 +38,8 @@ class Browser:
         self.requests: list[str] = []
         self.received: list[str] = []
         self.complaints: list[str] = []
+        self.paused: list[str] = []
+        """Requests whose answers wait because of `Fetch.enable`."""
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)
@@ -49,8 +55,8 @@ class Browser:
     def _note(self, message: dict[str, Any]) -> None:
         if message.get("method") == "Network.requestWillBeSent":
             self.requests.append(message["params"]["request"]["url"])
-        if message.get("method") == "Network.webSocketCreated":
-            self.requests.append(message["params"]["url"])
+        if message.get("method") == "Fetch.requestPaused":
+            self.paused.append(message["params"]["requestId"])
         if message.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
             self.complaints.append(str(message["params"]))
         if message.get("method") == "Runtime.consoleAPICalled":
@@ -84,13 +90,35 @@ class Browser:
                 "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
             )
 
+    async def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        for kind, (x, y) in (
+            ("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end),
+        ):  # fmt: skip
+            await self.call(
+                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1,
+                clickCount=1,
+            )  # fmt: skip
+
+    async def until(self, script: str, seconds: float = 60.0) -> Any:
+        """What a script gives as soon as it gives something true."""
+        deadline = time.monotonic() + seconds
+        while not (value := await self.evaluate(script)):
+            if time.monotonic() > deadline:
+                text = await self.evaluate("document.body.innerText")
+                raise AssertionError(f"{script} did not come:\n{text}\n{self.complaints}")
+            await asyncio.sleep(0.05)
+        return value
+
     async def press(self, key: str) -> None:
+        code = CODES.get(key)
         known = {
             "key": key,
-            "code": f"Key{key.upper()}",
-            "windowsVirtualKeyCode": ord(key.upper()),
+            "code": f"Key{key.upper()}" if code is None else key,
+            "windowsVirtualKeyCode": ord(key.upper()) if code is None else code,
         }
-        await self.call("Input.dispatchKeyEvent", type="keyDown", text=key, **known)
+        text = {} if code not in (None, 13, 32) else {"text": "\r" if key == "Enter" else key}
+        kind = "keyDown" if text else "rawKeyDown"
+        await self.call("Input.dispatchKeyEvent", type=kind, **text, **known)
         await self.call("Input.dispatchKeyEvent", type="keyUp", **known)
 
     async def screenshot(self, path: Path) -> Path:

@@ -12,7 +12,6 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from curator.web import access
 from curator.web.access import ServerAccess, is_loopback, listen
 
 P = ParamSpec("P")
@@ -27,21 +26,18 @@ def played(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
 
 
 @asynccontextmanager
-async def served(host: str = "127.0.0.1", sessions: int = 2) -> AsyncIterator[ServerAccess]:
+async def served(host: str = "127.0.0.1") -> AsyncIterator[ServerAccess]:
     """Pages, a websocket and a download, as any application of ours may have them."""
     listener = listen(host, 0)
-    guard = ServerAccess(host, listener.getsockname()[1], sessions=sessions)
+    guard = ServerAccess(host, listener.getsockname()[1])
     application = web.Application()
 
     async def page(request: web.Request) -> web.Response:
         return web.Response(text=f"page {request.query_string}")
 
     async def visit(request: web.Request) -> web.WebSocketResponse:
-        async with guard.session():
-            websocket = web.WebSocketResponse()
-            await websocket.prepare(request)
-            async for _ in websocket:
-                pass
+        websocket = web.WebSocketResponse()
+        await websocket.prepare(request)
         return websocket
 
     application.add_routes([web.get("/", page), web.post("/", page), web.get("/ws", visit)])
@@ -145,24 +141,6 @@ async def test_malformed_hosts_and_origins_are_forbidden_and_break_nothing() -> 
         for name in (own, b"localhost:9", b"[::1]:80", b"LOCALHOST", b"127.8.8.8"):
             lines = (b"Host: " + name, b"Origin: http://" + name, cookie)
             assert b" 200 " in await asked(guard.port, *lines), name
-
-
-@played
-async def test_visitors_are_limited_in_number_and_leave_room_when_they_go(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(access, "ROOM_SECONDS", 0.3)
-    jar = aiohttp.CookieJar(unsafe=True)
-    async with served(sessions=2) as guard, aiohttp.ClientSession(cookie_jar=jar) as session:
-        await (await session.get(guard.address)).text()
-        address = f"http://127.0.0.1:{guard.port}/ws"
-        first, _ = [await session.ws_connect(address) for _ in range(2)]
-        async with session.get(address) as answer:
-            assert answer.status == 503
-            assert "All 2 sessions" in await answer.text()
-        await first.close()
-        third = await session.ws_connect(address)
-        await third.close()
 
 
 def test_who_is_told_the_address_can_connect_at_once() -> None:
