@@ -75,6 +75,9 @@ def queue(
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Another choice than the workspace's seed.")
     ] = None,
+    html: Annotated[
+        bool, flag("--html", help="Write a page of the pictures beside the CSV file.")
+    ] = False,
     force: Force = False,
     json: AsJson = False,
 ) -> None:
@@ -88,13 +91,19 @@ def queue(
     odd (dark, blurred, tiny and the like), quarantine; calibration (a random sample) and audit
     say neither score nor class.
 
-    Example: curator queue borderline --size 200 --output look.csv
+    Example: curator queue borderline --size 200 --output look.csv --html
     """
+    from curator.base.files import check_destination
     from curator.review.queue_files import queue_csv, write_queue, write_tasks
+    from curator.review.queue_page import write_page
     from curator.review.queues import BORDERLINE_MIX
     from curator.review.queues import queue as workflow
 
     call = invocation(context)
+    if html and (output is None or output.suffix.lower() != ".csv"):
+        raise UsageError(
+            "--html writes a page beside a CSV file, and none is named.", "Add --output look.csv."
+        )
     with call.workspace() as workspace:
         rows = workflow(
             workspace,
@@ -107,6 +116,9 @@ def queue(
         if name == "audit":
             say_commitment(call, workspace)
         classes = workspace.settings.classes
+        if html and output is not None:
+            check_destination(output, force=force)
+            call.say(f"Wrote the pictures to {write_page(workspace, rows, output, force=force)}.")
     if name == "borderline":
         call.say(f"borderline: {BORDERLINE_MIX}.")
     if output is not None and output.suffix.lower() == ".json":

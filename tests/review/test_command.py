@@ -11,11 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from curator.base.text import printable
 from curator.base.vocabulary import Label
 from curator.cli.review import TypedAnswer, TypedAnswers
 from curator.errors import UsageError
+from curator.review.queue_page import write_page
+from curator.review.queues import queue
 from curator.settings.sections import ClassesSettings
+from curator.workspace import create_workspace
 from tests.support.command import Outcome, curator
+from tests.support.told import NAMES, Read, with_hostile_names
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +92,43 @@ def test_queue_writes_a_file_and_never_over_one(labelled: Path, tmp_path: Path) 
     assert "--force" in curator(*arguments, expect=3).stderr
     curator(*arguments, "--force")
     assert len(target.read_text().splitlines()) == 3
+
+
+def test_queue_writes_its_pictures_beside_the_table(labelled: Path, tmp_path: Path) -> None:
+    table, page = tmp_path / "look.csv", tmp_path / "look.html"
+    write = ("-w", labelled, "queue", "random", "--size", "5", "--output", table, "--html")
+    assert str(page) in curator(*write).stderr
+    read = Read(page.read_text())
+    assert len(read.of("img")) == 5
+    assert all(str(one["src"]).startswith("data:image/jpeg;base64,") for one in read.of("img"))
+    assert "row 6" in read.text
+    with table.open() as stream:
+        names = [Path(row["path"]).name for row in csv.DictReader(stream)]
+    assert not any(name in read.text for name in names), "a name may tell the class"
+    before = page.read_bytes()
+    table.unlink()
+    assert "exists already" in curator(*write, expect=3).stderr
+    assert page.read_bytes() == before
+    assert not table.exists()
+    curator(*write, "--force")
+    assert (
+        "--output look.csv" in curator("-w", labelled, "queue", "random", "--html", expect=2).stderr
+    )
+
+
+def test_hostile_names_on_the_page_of_a_queue_are_text(tmp_path: Path) -> None:
+    workspace = create_workspace(tmp_path / "ws", positive="good", negative="bad", recipe=None)
+    hostile, _ = with_hostile_names(workspace, tmp_path)
+    rows = queue(hostile, "promoted")
+    page = write_page(hostile, rows, tmp_path / "a<script>.csv")
+    read = Read(page.read_text())
+    assert len(read.of("img")) == len(rows)
+    assert {tag for tag, _ in read.tags}.isdisjoint({"script", "iframe", "a"})
+    assert not [tag for tag, attributes in read.tags if "onerror" in attributes]
+    shown = [name for name in NAMES if printable(name) in read.text]
+    assert len(shown) >= 2
+    assert f"→ {printable(hostile.settings.classes.positive)}" in read.text
+    workspace.catalogue.close()
 
 
 def test_queue_as_json(labelled: Path) -> None:
