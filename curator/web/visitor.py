@@ -21,7 +21,7 @@ from curator.catalogue.sources import list_sources
 from curator.errors import CuratorError, UsageError
 from curator.report.status import status
 from curator.review.cards import ImageCard, load_context, load_image_cards
-from curator.review.filter import WHOLE, QueueView, read_view
+from curator.review.filter import EXAMPLE, WHOLE, QueueView, read_view
 from curator.review.image_source import REVIEWED
 from curator.review.labelled_neighbours import LabelledNeighbours
 from curator.review.outcome import NOTHING_TO_UNDO, meanwhile, summary_lines, taken_back
@@ -258,6 +258,7 @@ class Visitor:
             "reasons": [printable(reason) for reason in classes.reasons],
             "thresholds": [promotion.promote_below, promotion.promote_above],
             "reviewer": self.session.actor,
+            "filterExample": EXAMPLE,
             "queues": {name: text for name, text in REVIEWED.items() if name != "similar"},
             "actions": [
                 {

@@ -394,7 +394,7 @@ async function perform(name, event = {}) {
     const note = await ask("Why flag this image?", "a note, or nothing");
     if (note !== null) await send("flag", { image: card.id, note });
   } else if (name === "filter") {
-    const line = await ask("Filter and sort", "source:NAME class:NAME score:0.2-0.6 round:3 sort:score", state.filter);
+    const line = await ask("Filter and sort", setup.filterExample, state.filter);
     if (line !== null && (await send("filter", { text: line })) && onSheet) await turnSheet();
   } else if (name === "open") card && window.open(address(card, 0), "_blank", "noopener");
   else if (name === "help") await help();
