@@ -94,6 +94,17 @@ class ReviewSession:
         """Let others have what was not decided."""
         self._claims.release()
 
+    def resume(self) -> None:
+        """Claim again what is to come, after `close`; what others hold now is left to them.
+
+        The image in front stays, because its reviewer may have decided about it already.
+        """
+        with self._lock:
+            coming = self._history.ahead(4 * BATCH)
+            claimed = self._claims.claim(coming)
+            self._history.clear_coming()
+            self._history.add([*coming[:1], *claimed])
+
     @property
     def source(self) -> ImageSource:
         """Where the images come from: the queue, its view, whether it is blind."""

@@ -23,6 +23,7 @@ from urllib.parse import quote
 from aiohttp import hdrs, web
 
 from curator.base.actor import current_user
+from curator.base.text import printable
 from curator.errors import CuratorError, UsageError
 from curator.report.data import collect_report
 from curator.report.page import render
@@ -117,7 +118,8 @@ class ReviewServer:
         first = self._first
         if asked.get("queue"):
             first = FirstQueue(queue=str(asked["queue"]), goal=first.goal)
-        reviewer = str(asked.get("reviewer", "")).strip()[:_REVIEWER_LETTERS] or current_user()
+        name = printable(str(asked.get("reviewer", "")).strip()[:_REVIEWER_LETTERS])
+        reviewer = name or current_user()
         async with visitor.turn:
             try:
                 answer = await asyncio.to_thread(visitor.begin, first, reviewer)
@@ -136,7 +138,7 @@ class ReviewServer:
             try:
                 action = str(asked.get("action", ""))
                 answer = await asyncio.to_thread(visitor.answer, key, action, asked)
-            except (ValueError, TypeError, LookupError):
+            except (ValueError, TypeError, LookupError, ArithmeticError):
                 raise web.HTTPBadRequest(text="The request is malformed.") from None
         self._look_ahead(visitor)
         return web.json_response(answer)

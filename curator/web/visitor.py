@@ -63,11 +63,12 @@ class Visitor:
         self.last_request = time.monotonic()
         self.answers: OrderedDict[str, Answer] = OrderedDict()
         self.present = True
-        """Whether the page counts as open; images are claimed only while it is."""
+        """Whether the page counts as open."""
         self._workspace = workspace
         self._pictures = pictures
         self._classes = workspace.settings.classes
         self._session: ReviewSession | None = None
+        self._released = False
         self._sheet: dict[int, ImageCard] = {}
 
     @property
@@ -86,18 +87,26 @@ class Visitor:
             )  # fmt: skip
             session.refill()  # what is wrong with the queue is raised before anything is shown
             self._session = session
+        self._resume()
         return {"setup": self._setup(), **self._state()}
 
     def leave(self) -> None:
         """Let others have what was not decided; the session can go on later."""
         self.present = False
         if self._session is not None:
+            self._released = True
             self._session.close()
+
+    def _resume(self) -> None:
+        if self._released:
+            self.session.resume()
+            self._released = False
 
     def answer(self, key: str, action: str, details: Mapping[str, Any]) -> Answer:
         """Do what the page asks, once for each key. Errors of the catalogue are in the answer."""
         if key not in self.answers:
             try:
+                self._resume()
                 answer = self._act(action, details)
             except CuratorError as error:
                 answer = {"problem": error.problem, "advice": error.advice}
@@ -229,14 +238,14 @@ class Visitor:
         marks = {int(image_id): label for image_id, label in dict(details["marks"]).items()}
         if marks.keys() - self._sheet.keys():
             raise UsageError("Another page was in front; nothing was recorded.", "Look again.")
+        decisions = [
+            (self._sheet[image_id], Label(label))
+            for image_id, label in marks.items()
+            if label is not None
+        ]
+        # Decisions last: what fails before them records nothing twice when it is tried again.
         self.session.skip_on_page([image_id for image_id, label in marks.items() if label is None])
-        self.session.decide_page(
-            [
-                (self._sheet[image_id], Label(label))
-                for image_id, label in marks.items()
-                if label is not None
-            ]
-        )
+        self.session.decide_page(decisions)
         self._sheet = {}
 
     def _check_in_front(self, details: Mapping[str, Any]) -> ImageCard:
@@ -297,7 +306,7 @@ class Visitor:
 
 def _image_id(details: Mapping[str, Any]) -> int:
     image_id = details.get("image")
-    if not isinstance(image_id, int):
+    if not isinstance(image_id, int) or not 0 < image_id < 1 << 53:
         raise UsageError("There is no image to decide on.", "Choose another queue.")
     return image_id
 

@@ -415,11 +415,43 @@ async def test_sessions_are_limited_and_a_page_that_leaves_makes_room(scored: Wo
                   "image": state["card"]["id"]}, 400),
             ):  # fmt: skip
                 assert (await _asked(http, f"{base}api/act", **body))[0] == expected, body
-            for body in ({"action": "rm"}, {"action": "positive", "image": 10**9}):
+            for body in (
+                {"action": "rm"}, {"action": "positive", "image": 10**9},
+                {"action": "flag", "image": 10**30}, {"action": "similar", "image": "1"},
+            ):  # fmt: skip
                 key = f"{hash(str(body)) % 16**8:016x}"
                 _, answer = await _asked(http, f"{base}api/act", **second, key=key, **body)
                 assert "problem" in answer
     assert labels.current(scored.catalogue, [1])[1].standing in (None, CurrentLabel.NEGATIVE)
+
+
+@played
+async def test_a_page_that_comes_back_leaves_others_what_they_have_meanwhile(
+    scored: Workspace,
+) -> None:
+    curator("-w", scored.root, "config", "review.sessions=2")
+    with review(scored) as (address, _):
+        base = address.partition("?")[0]
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
+            await (await http.get(address)).text()
+            first, second = ({"page": n * 32, "reviewer": n} for n in "12")
+            _, before = await _asked(http, f"{base}api/open", **first)
+            await _asked(http, f"{base}api/leave", **first)
+            _, meanwhile = await _asked(http, f"{base}api/open", **second)
+            assert meanwhile["card"]["id"] == before["card"]["id"]
+            _, after = await _asked(http, f"{base}api/open", **first)
+            # What was in front stays, for the answer to it may be on its way.
+            assert [card["id"] for card in after["ahead"]] == [before["card"]["id"]]
+            image = before["card"]["id"]
+            for n, page, action in (("1", second, "negative"), ("2", first, "positive")):
+                body = {**page, "key": n * 16, "action": action, "image": image}
+                _, answer = await _asked(http, f"{base}api/act", **body)
+                again = await _asked(http, f"{base}api/act", **body)
+                assert again == (200, answer), "the same request has the same answer"
+            assert "2 called the last image bad" in answer["message"]
+    events = labels.history(scored.catalogue, image)
+    said = [event.label for event in events if event.actor in ("1", "2")]
+    assert said == [Label.NEGATIVE, Label.POSITIVE]
 
 
 @pytest.mark.parametrize(
