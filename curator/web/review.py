@@ -99,8 +99,8 @@ class ReviewServer:
 
     async def _open(self, request: web.Request) -> web.Response:
         """A page begins or comes back: its session, where there is room for one more."""
-        asked = await _json(request)
-        page_id = str(asked.get("page", ""))
+        body = await _json(request)
+        page_id = str(body.get("page", ""))
         if not _PAGE_ID.fullmatch(page_id):
             raise web.HTTPBadRequest(text="The page has no proper id.")
         visitor = self._visitors.get(page_id)
@@ -116,9 +116,9 @@ class ReviewServer:
             visitor = self._visitors[page_id] = Visitor(self._workspace, self._pictures)
         self._touch(visitor)
         first = self._first
-        if asked.get("queue"):
-            first = FirstQueue(queue=str(asked["queue"]), goal=first.goal)
-        name = printable(str(asked.get("reviewer", "")).strip()[:_REVIEWER_LETTERS])
+        if body.get("queue"):
+            first = FirstQueue(queue=str(body["queue"]), goal=first.goal)
+        name = printable(str(body.get("reviewer", "")).strip()[:_REVIEWER_LETTERS])
         reviewer = name or current_user()
         async with visitor.turn:
             try:
@@ -130,14 +130,14 @@ class ReviewServer:
         return web.json_response(answer)
 
     async def _act(self, request: web.Request) -> web.Response:
-        asked = await _json(request)
-        visitor, key = self._visitor(str(asked.get("page", ""))), str(asked.get("key", ""))
+        body = await _json(request)
+        visitor, key = self._visitor(str(body.get("page", ""))), str(body.get("key", ""))
         if not _KEY.fullmatch(key):
             raise web.HTTPBadRequest(text="The request has no proper key.")
         async with visitor.turn:
             try:
-                action = str(asked.get("action", ""))
-                answer = await asyncio.to_thread(visitor.answer, key, action, asked)
+                action = str(body.get("action", ""))
+                answer = await asyncio.to_thread(visitor.answer, key, action, body)
             except (ValueError, TypeError, LookupError, ArithmeticError):
                 raise web.HTTPBadRequest(text="The request is malformed.") from None
         self._look_ahead(visitor)
@@ -263,12 +263,12 @@ async def _json(request: web.Request) -> Mapping[str, Any]:
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text="Only JSON is understood.")
     try:
-        asked = await request.json()
+        body = await request.json()
     except ValueError:
-        asked = None
-    if not isinstance(asked, dict):
+        body = None
+    if not isinstance(body, dict):
         raise web.HTTPBadRequest(text="The request is malformed.")
-    return asked
+    return body
 
 
 async def _or_refusal(work: Callable[..., Product], *arguments: Any) -> Product:

@@ -333,7 +333,7 @@ def _card(card: ImageCard, classes: ClassesSettings) -> Answer:
         return {**_picture(card), "facts": []}
     folder = printable(card.path.rpartition(b"/")[0])
     pixels = f"{card.width}×{card.height}" if card.width else "size unknown"
-    sources: Sequence[str] = sorted({printable(place.source) for place in card.locations})
+    sources: Sequence[str] = sorted({printable(location.source) for location in card.locations})
     where = f"round {card.round}" if card.origin is Origin.PROMOTED else str(card.origin or "")
     return {
         **_tile(card, classes),
