@@ -261,7 +261,7 @@ async def test_a_lost_connection_loses_and_doubles_no_decision(
             assert decision.label is Label.NEGATIVE
             assert await tab.evaluate("document.getElementById('offline').hidden")
             # A request that a page had not heard about when it was loaded again.
-            request = {"action": "positive", "image": -1, "key": "0" * 16}
+            request = {"action": "positive", "image": decision.image_id, "key": "0" * 16}
             state = f"sessionStorage.setItem('pending', {json.dumps(json.dumps(request))})"
             await tab.evaluate(state)
             await tab.call("Page.reload")
