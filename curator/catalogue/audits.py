@@ -266,33 +266,32 @@ def begin_audit(catalogue: Catalogue, planned: PlannedRecord, drawn: DrawnImages
             .where(frame.frame_id == planned.frame_id, event.id > planned.last_event)
             .limit(1)
         )
-        same = sa.select(PlannedAudit.c.design).where(PlannedAudit.c.frame_id == planned.frame_id)
-        design = connection.execute(same).scalar()
-        replaced = design is None or design["plan"] != planned.plan
-        if replaced or connection.execute(changed).first() is not None:
+        same = sa.select(*PlannedAudit.c).where(PlannedAudit.c.frame_id == planned.frame_id)
+        row = connection.execute(same).one_or_none()
+        if (
+            row is None
+            or row.design["plan"] != planned.plan
+            or connection.execute(changed).first() is not None
+        ):
             raise BusyError(
                 "Labels changed since this audit was planned, so nothing was drawn or spent.",
                 "Plan it again: `curator audit`.",
             )
         attempts = connection.execute(sa.select(sa.func.count()).select_from(Audit)).scalar_one()
+        opening = {
+            "salt_chosen": drawn.salt_chosen,
+            "terms": dict(drawn.terms),
+            "commitment": drawn.commitment,
+            "first_event": _newest_event(connection),
+        }
         values = {
-            "frame_id": planned.frame_id,
-            "scope": planned.scope,
+            "frame_id": row.frame_id,
+            "scope": row.scope,
             "attempt": attempts + 1,
-            "design": {
-                "kind": str(planned.kind),
-                "round": planned.round_id,
-                "plan": dict(planned.plan),
-                "overlooked": planned.overlooked,
-                "rescue": planned.rescue,
-                "salt_chosen": drawn.salt_chosen,
-                "terms": dict(drawn.terms),
-                "commitment": drawn.commitment,
-                "first_event": _newest_event(connection),
-            },
-            "seed": planned.seed,
-            "max_error": planned.max_error,
-            "level": planned.risk,
+            "design": {**row.design, **opening},
+            "seed": row.seed,
+            "max_error": row.max_error,
+            "level": row.level,
             "state": AuditState.OPEN,
             "opened_at": now(),
             "salt": drawn.salt,
@@ -393,16 +392,10 @@ def _keep_outcomes(
             "Answers of the audit changed while it was tested.",
             "Nothing was changed; run `curator certify` again.",
         )
+    drawn = zip(_outcomes(answers), answers.event_ids.tolist(), answers.strata, strict=True)
     rows = [
         {"at": position, "with_outcome": outcome, "with_event": event_id or None}
-        for position, (outcome, event_id, stratum) in enumerate(
-            zip(
-                _outcomes(answers),
-                answers.event_ids.tolist(),
-                answers.strata.tolist(),
-                strict=True,
-            )
-        )
+        for position, (outcome, event_id, stratum) in enumerate(drawn)
         if only is None or stratum == only
     ]
     item = AuditItem.c
@@ -723,19 +716,10 @@ def _outcomes(answers: AuditAnswers) -> list[str | None]:
 
 
 def _items(audit_id: int, new: DrawnImages) -> list[dict[str, Any]]:
-    drawn = zip(
-        new.image_ids.tolist(),
-        new.strata.tolist(),
-        new.inclusion_probability.tolist(),
-        strict=True,
-    )
+    columns = (new.image_ids, new.strata, new.inclusion_probability)
+    drawn = zip(*(values.tolist() for values in columns), strict=True)
+    names = ("image_id", "stratum", "inclusion_probability")
     return [
-        {
-            "audit_id": audit_id,
-            "position": position,
-            "image_id": image_id,
-            "stratum": stratum,
-            "inclusion_probability": probability,
-        }
-        for position, (image_id, stratum, probability) in enumerate(drawn)
+        {"audit_id": audit_id, "position": position, **dict(zip(names, row, strict=True))}
+        for position, row in enumerate(drawn)
     ]

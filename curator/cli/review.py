@@ -216,8 +216,8 @@ def say_commitment(call: Invocation, workspace: Workspace) -> None:
     record = begin(workspace)
     if record.commitment:
         call.say(
-            f"Audit {record.audit_id} is open. Its commitment, to be told to whoever shall check"
-            f" the certificate: {record.commitment}"
+            f"Audit {record.audit_id} is open and spent {record.risk:.3g} of the confidence. Its"
+            f" commitment, to be sent to whoever shall check the certificate: {record.commitment}"
         )
 
 
