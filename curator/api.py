@@ -429,6 +429,7 @@ class WorkspaceApi:
         size: int | None = None,
         class_name: str | None = None,
         missed: bool = False,
+        until: float | None = None,
         anyway: bool = False,
         dry_run: bool = False,
     ) -> AuditReport:
@@ -443,6 +444,7 @@ class WorkspaceApi:
             size=size,
             class_name=class_name,
             missed=missed,
+            until=until,
             anyway=anyway,
             dry_run=dry_run,
             progress=self.progress,

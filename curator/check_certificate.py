@@ -60,6 +60,7 @@ _PLANS: dict[str, tuple[str, dict[str, Any]]] = {
     "promise": ("curator-audit-1", _PLAN | {"rungs": [_STEP]}),
     "measure": ("curator-single-1", _PLAN | {"sample": int}),
 }
+_UNTIL = "curator-until-1"  # the form of a promise that is tested until one set is proved
 _TERMS = {"kind": str, "scope": str, "max_error": float, "overlooked": float}
 _CLASSES = {"positive": str, "negative": str}
 _STATED = dict.fromkeys(("images", "prefix", "wrong", "sample", "errors"), int)
@@ -339,7 +340,10 @@ def _plan_checks(audit: Audit) -> Checks:
     promise, measures = plan["promise"], terms["kind"] == "measure"
     # Whatever else a plan holds could change the draw without changing the test.
     form, shape = _PLANS[terms["kind"]]
-    if "rescue" in plan and not measures:
+    sequential = plan["format"] == _UNTIL and not measures
+    if sequential:
+        form, shape = _UNTIL, shape | {"prior": int}
+    elif "rescue" in plan and not measures:
         shape = shape | {"rescue": _RESCUE}
     parts = [(plan, shape), (promise, _PROMISE), (plan.get("rescue", _RESCUE), _RESCUE)]
     parts += [] if measures else [(rung, _STEP) for rung in plan["rungs"]]
@@ -357,9 +361,13 @@ def _plan_checks(audit: Audit) -> Checks:
         and 0 < promise["risk"] < 0.5
         and overlooked < 1
         and len(steps) > 0
-        and all(0 < drawn <= size for size, drawn in _strata(steps))
+        and all(drawn > 0 and (drawn <= size or sequential) for size, drawn in _strata(steps))
         and (steps[-1].size == images if measures else steps[-1].size <= images)
     )
+    if sound and sequential:
+        one_set = {step.size for step in steps} == {steps[0].size}
+        prior = plan["prior"]
+        sound = one_set and steps[-1].drawn < steps[0].size and type(prior) is int and prior > 0
     if sound and rescue:
         fits = 0 < rescue.drawn <= rescue.size - steps[0].drawn and rescue.size <= steps[0].size
         sound = fits and 0 < rescue.risk < promise["risk"]
@@ -368,7 +376,7 @@ def _plan_checks(audit: Audit) -> Checks:
     if not sound or measures:
         return sound
 
-    exact = _critical_counts(plan)
+    exact = _proved_counts(plan) if sequential else _critical_counts(plan)
     within_risk = all(
         0 <= critical <= limit and allowed <= _allowed(size - drawn, max_error)
         for (size, drawn, allowed, critical), limit in zip(steps, exact, strict=True)
@@ -383,6 +391,10 @@ def _draw(plan: Mapping[str, Any], salt: str) -> tuple[Numbers, Numbers]:
     source = hashlib.sha256(f"curator-draw-2 {_digest(plan)} {salt}".encode()).digest()
     generator = np.random.default_rng(int.from_bytes(source, "big"))
     ranks, start, steps, rescue = [], 0, _steps(plan), _rescue(plan)
+    if plan["format"] == _UNTIL:  # one random order of one set
+        order = generator.choice(steps[0].size, size=steps[-1].drawn, replace=False)
+        parts = [drawn for _, drawn in _strata(steps)]
+        return order.astype(np.int64), np.repeat(np.arange(len(steps)), parts).astype(np.int64)
     for size, drawn in _strata(steps):
         ranks.append(start + generator.choice(size, size=drawn, replace=False))
         start += size
@@ -399,7 +411,8 @@ def _test(audit: Audit) -> Checks:
     max_error, noticed = plan["promise"]["max_error"], 1 - _share(terms["overlooked"])
     steps, rescue = _steps(plan), _rescue(plan)
 
-    # From the inside out, up to the first failure; a step needs all answers of its strata.
+    # From the inside out, up to the first failure; a step needs all answers of its strata. A
+    # sequential test goes on to the first step that passes.
     tested: list[tuple[Step, int, bool]] = []
     complete = True
     for number, step in enumerate(steps):
@@ -407,7 +420,7 @@ def _test(audit: Audit) -> Checks:
         complete = complete and bool(audit.asked[within].all())
         errors = audit.wrong(within)
         tested.append((step, errors, complete and errors <= step.critical))
-        if not tested[-1][-1]:
+        if tested[-1][-1] == (plan["format"] == _UNTIL) or not complete:
             break
     answers = f"{int(audit.asked.sum()):,} answers; unsure, skipped and gone count as wrong"
     yield "every image that the test needs has an answer", complete, answers
@@ -545,6 +558,31 @@ def _critical_counts(plan: Mapping[str, Any]) -> list[int]:
         by_label = _binomial_count(too_many, rate, risk)
         by_draw = _binomial_count(step.drawn, min(mean / step.drawn, Fraction(1)), risk)
         counts.append(max(min(max(by_label, by_draw), math.floor(mean - 1)), -1))
+    return counts
+
+
+def _proved_counts(plan: Mapping[str, Any]) -> list[int]:
+    """For each step of a sequential test its critical count if that proves the promise, else -1.
+
+    Every number of wrong labels that leaves too many among the unseen has to make the answers at
+    least 1 / risk times less likely than the prior Beta(2, `prior`) does, also with fewer errors
+    (Waudby-Smith and Ramdas, 2020, Confidence sequences for sampling without replacement).
+    """
+    prior, risk, counts = plan["prior"], Fraction(plan["promise"]["risk"]), []
+    for size, drawn, allowed, critical in _steps(plan):
+        proved = critical <= drawn
+        for errors in range(critical + 1 if proved else 0):
+            wrong, right = errors + allowed + 1, drawn - errors
+            if wrong - errors > size - drawn:  # so many cannot be among the unseen
+                continue
+            # The chance of these answers in their order: under the prior, and with `wrong` wrong
+            # labels. From there on the latter falls where `falls`.
+            ways = math.factorial(errors + 1) * math.perm(prior + right - 1, right)
+            under_prior = Fraction(ways, math.perm(prior + drawn + 1, drawn))
+            if_wrong = math.perm(wrong, errors) * math.perm(size - wrong, right)
+            falls = errors * (size + 1) <= drawn * (wrong + 1)
+            proved = proved and falls and risk * under_prior * math.perm(size, drawn) >= if_wrong
+        counts.append(critical if proved else -1)
     return counts
 
 

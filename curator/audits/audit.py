@@ -27,6 +27,7 @@ from curator.audits.outlook import Advice, Outlook, assess_audit, explain, fewes
 from curator.audits.plan import (
     LARGEST_SHARE,
     AuditPlan,
+    Design,
     Promise,
     Spending,
     describe,
@@ -36,6 +37,7 @@ from curator.audits.plan import (
     simple_random_plan,
 )
 from curator.audits.test import AuditOutcome, asked_stratum, most_wrong
+from curator.audits.until import assess_until
 from curator.base.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from curator.base.progress import SILENT, Progress
 from curator.base.text import count
@@ -130,6 +132,7 @@ def audit(
     size: int | None = None,
     class_name: str | None = None,
     missed: bool = False,
+    until: float | None = None,
     anyway: bool = False,
     dry_run: bool = False,
     progress: Progress = SILENT,
@@ -140,7 +143,8 @@ def audit(
     under thresholds about all promoted images. If one class is delivered it is about that one,
     and if each is, about the first without a certificate;
     `class_name` makes it about another, with a budget of its own; `missed` bounds how many images
-    of the rarer class are among those that lean to the other. A dry run keeps nothing; `begin`
+    of the rarer class are among those that lean to the other; `until` asks about the surest share
+    of the images until that is proved, `size` images at most. A dry run keeps nothing; `begin`
     opens what is planned. Raises DataError where there is nothing to audit, nothing left to spend,
     or (unless `anyway`) too little to be expected; UsageError if an audit is open that was asked
     for differently.
@@ -148,7 +152,9 @@ def audit(
     catalogue, settings = workspace.catalogue, workspace.settings
     record = audits.open_audit(catalogue)
     if record is not None and not dry_run:
-        _refuse_other(settings.classes, record, size=size, class_name=class_name, missed=missed)
+        _refuse_other(
+            settings.classes, record, size=size, class_name=class_name, missed=missed, until=until
+        )
         record_audits(workspace)
         record = ask_on(workspace, record)
         return AuditReport(
@@ -163,7 +169,7 @@ def audit(
         # Read before the pool: a label that comes between the two asks for another plan.
         last_event = audits.newest_event(catalogue)
         with progress.stage("plan", None):
-            planned = plan(workspace, size=size, class_name=class_name, missed=missed)
+            planned = plan(workspace, size=size, class_name=class_name, missed=missed, until=until)
         if not dry_run:
             _keep(catalogue, settings, planned, last_event, anyway=anyway)
     first = planned.plan.steps[0].drawn if planned.plan else planned.sample
@@ -381,13 +387,17 @@ def _refuse_other(
     size: int | None,
     class_name: str | None,
     missed: bool,
+    until: float | None,
 ) -> None:
     scope = _scope_of(classes, class_name, missed=missed)
     other_kind = missed != (record.kind is AuditKind.MISSED)
     other_scope = class_name is not None and not missed and scope is not record.scope
     # A plan takes at most as many images as it was asked for; those of a rescue come on top.
     planned = record.plan.get("sample") or record.plan["rungs"][-1]["drawn"]
-    if other_kind or other_scope or (size is not None and size < planned):
+    steps = record.plan.get("rungs", [])
+    set_size = steps[0]["size"] if record.plan["format"] == Design.SEQUENTIAL else None
+    other_design = until is not None and round(until * record.frame_size) != set_size
+    if other_kind or other_scope or other_design or (size is not None and size < planned):
         raise UsageError(
             f"Audit {record.audit_id} is open, with {planned:,} images"
             f" ({classes.name_of(str(record.scope))}), and another cannot be opened beside it.",
@@ -430,9 +440,9 @@ def _keep(
             image_ids=frame.image_ids,
             positive=frame.positive,
             probability=planned.probability,
-            strata=np.searchsorted(plan.sizes, np.arange(len(frame)), side="right").astype(
-                np.int64
-            ),
+            strata=np.searchsorted(
+                np.unique(plan.sizes), np.arange(len(frame)), side="right"
+            ).astype(np.int64),
         ),
         round_id=planned.round_id,
         details={"kind": str(planned.kind), "scope": str(planned.scope)},
@@ -461,19 +471,31 @@ def plan(
     size: int | None = None,
     class_name: str | None = None,
     missed: bool = False,
+    until: float | None = None,
 ) -> PlannedAudit:
     """Plan an audit, and write nothing.
 
-    Raises DataError where there is nothing to audit or nothing to spend.
+    Raises DataError where there is nothing to audit or nothing to spend, UsageError where `until`
+    has no meaning.
     """
     catalogue, settings = workspace.catalogue, workspace.settings
+    if until is not None and (missed or settings.promotion.policy != "certified"):
+        raise UsageError(
+            "Only a share of the pool that is to be certified can be audited until it is proved.",
+            'Leave --missed out, and set promotion.policy = "certified".',
+        )
+    if until is not None and not 0.0 < until <= 1.0:
+        raise UsageError(
+            f"A share of {until:g} of the images cannot be audited.",
+            "Give a number above 0 and at most 1, such as --until 0.6.",
+        )
     pool = frames.scored_pool(catalogue)
     if pool.round_id is None or not len(pool.image_ids):
         raise DataError(
             "No round has scored the pool yet, so there is nothing to audit.",
             "Run `curator round` first.",
         )
-    size = size or settings.audit.size or None
+    size = size or (settings.audit.size or None if until is None else None)
     earlier = spending(workspace)
     if class_name is None and not missed:
         current = current_certificates(catalogue)
@@ -486,7 +508,7 @@ def plan(
         outcome = rounds.get_round(catalogue, pool.round_id).outcome
         human = human_labels(catalogue, None)
         sampled_ids = human.image_ids[human.speaks_for_pool]
-        return _plan_promise(settings, pool, sampled_ids, outcome, earlier, scope, size)
+        return _plan_promise(settings, pool, sampled_ids, outcome, earlier, scope, size, until)
     ids, positive, _ = certificates.promoted_labels(catalogue, scope)
     return _plan_bound(settings, AuditKind.MEASURE, pool, earlier, scope, ids, positive, size)
 
@@ -515,10 +537,12 @@ def _plan_promise(
     earlier: Sequence[Spending],
     scope: AuditScope,
     size: int | None,
+    until: float | None,
 ) -> PlannedAudit:
-    """A nested test of the pool without human labels; `outcome` is that of its round.
+    """A test of the pool without human labels; `outcome` is that of its round.
 
-    `sampled_ids` have labels of a random sample of the pool.
+    `sampled_ids` have labels of a random sample of the pool. The test is a sequential one of the
+    surest share `until`, or a nested one.
     """
     name, probability = settings.classes.name_of(str(scope)), _decisive(settings, pool)
     free = ~pool.human & ~pool.blocked
@@ -555,7 +579,13 @@ def _plan_promise(
         _evidence(pool, sampled_ids, probability, outcome),
         false_alarm_rate=settings.audit.slips,
     )
-    outlook = assess_audit(frame, forecast, promise, sample=size, seed=settings.runtime.seed)
+    seed = settings.runtime.seed
+    if until is None:
+        outlook = assess_audit(frame, forecast, promise, sample=size, seed=seed)
+        text = explain(outlook)
+    else:
+        sequential = assess_until(frame, forecast, promise, share=until, most=size, seed=seed)
+        outlook, text = sequential.outlook, sequential.text
     left_out = (
         f" Left out: {count(int(foreign.sum()), 'image')} unlike anything labelled, however sure;"
         " look at them with `curator review unfamiliar` (gates.distance)."
@@ -573,7 +603,7 @@ def _plan_promise(
         promise=promise,
         plan=outlook.best.plan,
         outlook=outlook,
-        text=f"{explain(outlook)}{left_out}",
+        text=f"{text}{left_out}",
     )
 
 

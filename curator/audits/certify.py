@@ -294,10 +294,12 @@ def _new_certificate(
     closing: _Closing, result: AuditResult, certified: CertifiedSet, warnings: list[str]
 ) -> NewCertificate:
     record = closing.record
-    if closing.plan.design is Design.NESTED_TEST:
+    if closing.plan.design is not Design.SIMPLE_RANDOM:
         details: dict[str, Any] = {
             # Stored text, older than today's terms: certificates of one catalogue read alike.
-            "design": "nested shells, each a simple random sample, tested from strict to loose",
+            "design": "one set in one random order, tested until it is proved"
+            if closing.plan.design is Design.SEQUENTIAL
+            else "nested shells, each a simple random sample, tested from strict to loose",
             "steps": [
                 {
                     "size": tested.step.size,
@@ -381,6 +383,14 @@ def _why_not(result: AuditResult, record: AuditRecord) -> str:
             " have been labelled by people, or cannot be used any more, since the audit was drawn,"
             f" and among those that are left {widest.wrong:,} ({widest.bound:.3%}) may be wrong,"
             f" more than the {record.max_error:.3g} that was promised."
+        )
+    if record.plan["format"] == Design.SEQUENTIAL:
+        last = result.steps[-1]
+        return (
+            f"Nothing can be certified: {last.errors:,} of {last.step.drawn:,} audited images were"
+            f" not confirmed, and no more than {len(record.plan['rungs']) - 1:,} would have proved"
+            f" {record.max_error:.3g} with the {record.sample:,} that were planned. The labels that"
+            " were found wrong are put right, and the audit's answers stay."
         )
     first, rescue = result.steps[0], result.steps[-1]
     again = (

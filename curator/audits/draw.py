@@ -5,7 +5,8 @@ digest of the plan (and so of the frame) and a salt: the same plan with the same
 the same images, and a plan that was altered after its draw draws others. The salt is secret
 until the audit is opened, so nobody can choose among plans by what they would draw.
 
-Strata are asked from the inside out, each in random order. A stratum whose verdict was not
+Strata are asked from the inside out, each in random order; a sequential test asks one set in one
+random order. A stratum whose verdict was not
 needed is drawn, and never shown.
 """
 
@@ -62,7 +63,14 @@ def _draw(frame: Frame, plan: AuditPlan, source: str, *, mixed: bool) -> AuditDr
     digest = hashlib.sha256(source.encode()).digest()
     generator = np.random.default_rng(int.from_bytes(digest, "big"))
     ranks, strata, chances = [], [], []
-    for number, (start, end, drawn) in enumerate(plan.strata):
+    if plan.design is Design.SEQUENTIAL:
+        # One random order of one set: a stratum is what one step asks beyond the step before it.
+        size = int(plan.sizes[0])
+        ranks.append(generator.choice(size, size=plan.sample, replace=False))
+        parts = [drawn for _, _, drawn in plan.strata]
+        strata.append(np.repeat(np.arange(len(parts)), parts))
+        chances.append(np.full(plan.sample, plan.sample / size))
+    for number, (start, end, drawn) in enumerate([] if ranks else plan.strata):
         ranks.append(start + generator.choice(end - start, size=drawn, replace=False))
         strata.append(np.full(drawn, number, dtype=np.int64))
         chances.append(np.full(drawn, drawn / (end - start)))

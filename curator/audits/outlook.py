@@ -139,7 +139,7 @@ def explain(outlook: Outlook) -> str:
     expected = (
         f"an audit of {outlook.sample:,} images is expected to certify"
         f" {low if low == high else f'{low} to {high}'} of {outlook.frame_size:,} images"
-        f" (eight audits of ten do; {1 - expectation.chance:.0%} certify nothing)"
+        f" (eight audits of ten do; {max(0.0, 1 - expectation.chance):.0%} certify nothing)"
     )
     if outlook.answer is Advice.READY:
         return f"At most {promise}: {expected}."

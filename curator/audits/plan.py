@@ -1,14 +1,15 @@
 """The plan of an audit: what is promised, what is drawn, and which test will decide.
 
-Everything that a test needs is fixed here, before any label of the audit is known. There are two
+Everything that a test needs is fixed here, before any label of the audit is known. There are three
 designs. A *nested test* has steps from a strict to a loose set: the first step is a prefix of
 the ranking, each further step adds a stratum to it, and a fixed number of images is drawn from
 every stratum. A set with more wrong labels than the promise allows passes its step with at
 most the chance `risk`, wherever in it the wrong labels are and however the images depend on
 each other (proof: docs/certificates.md). If not even the first step passes, a *rescue* tests a
 smaller set on a sample of its own, at a part of the risk that was kept for it. A *simple random
-sample* is a single stratum, the whole frame, whose error is bounded, not tested. A plan with
-inexact tests cannot be built.
+sample* is a single stratum, the whole frame, whose error is bounded, not tested. A *sequential
+test* is about one prefix, asked in one random order: each step is the same set with more answers,
+and the first step that passes ends the test. A plan with inexact tests cannot be built.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from curator.audits.frame import Frame
+from curator.audits.sequential import are_stopping_points
 from curator.base.arrays import FloatArray, IntArray
 from curator.base.vocabulary import AuditKind, AuditScope
 from curator.errors import DataError
@@ -177,6 +179,7 @@ class Design(StrEnum):
 
     NESTED_TEST = "curator-audit-1"
     SIMPLE_RANDOM = "curator-single-1"
+    SEQUENTIAL = "curator-until-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,9 +230,9 @@ class AuditPlan:
 
     The steps are tested at the promise's risk, less that of the `rescue`.
     A simple random sample has one step, the whole frame, which it need not be able to pass:
-    the promise's `max_error` is what was wished for, and the bound may be above it. Raises
-    ValueError if a step allows more than the promise, or has another test than
-    `exact_criticals` gives.
+    the promise's `max_error` is what was wished for, and the bound may be above it. `prior` is
+    that of a sequential test, see `sequential`. Raises ValueError if a step allows more than the
+    promise, or has another test than `exact_criticals` gives, or ends a sequential test too soon.
     """
 
     design: Design
@@ -238,11 +241,17 @@ class AuditPlan:
     promise: Promise
     steps: tuple[AuditStep, ...]
     rescue: Rescue | None = None
+    prior: int | None = None
 
     def __post_init__(self) -> None:
         sizes, drawn = self.sizes, np.array([step.drawn for step in self.steps])
         if len(sizes) == 0 or sizes[-1] > self.frame_size:
             raise ValueError("the test has no step, or is larger than the frame")
+        if (self.design is Design.SEQUENTIAL) != (self.prior is not None):
+            raise ValueError("a prior belongs to a sequential test, and to no other")
+        if self.prior is not None:
+            self._check_sequential(self.prior)
+            return
         bounded = self.design is Design.SIMPLE_RANDOM
         if bounded and sizes.tolist() != [self.frame_size]:
             raise ValueError("a simple random sample of a part of the frame")
@@ -257,6 +266,18 @@ class AuditPlan:
             exact = 0 <= step.allowed <= limit and step.critical == critical
             if not exact or (critical == NEVER and not bounded):
                 raise ValueError(f"a step of {step.size} images with an inexact test")
+
+    def _check_sequential(self, prior: int) -> None:
+        size, drawn = int(self.sizes[0]), np.array([step.drawn for step in self.steps])
+        if (self.sizes != size).any() or drawn[-1] >= size or self.rescue is not None or prior < 1:
+            raise ValueError("a sequential test that is not about one set")
+        allowed = np.array([step.allowed for step in self.steps])
+        limits = allowed_wrong(size - drawn, self.promise.max_error)
+        criticals = [step.critical for step in self.steps]
+        if (allowed > limits).any() or (allowed < 0).any() or criticals != [*range(len(drawn))]:
+            raise ValueError("a sequential test with an inexact step")
+        if not are_stopping_points(size, drawn, allowed, prior=prior, risk=self.promise.risk):
+            raise ValueError("a sequential test that ends too soon")
 
     @property
     def step_promise(self) -> Promise:
@@ -441,6 +462,8 @@ def describe(plan: AuditPlan) -> dict[str, Any]:
         return stored | {"sample": plan.sample}
     # Both formats are older than these names and must keep their keys: digests rest on them.
     stored["rungs"] = [asdict(step) for step in plan.steps]
+    if plan.prior is not None:
+        stored["prior"] = plan.prior
     return stored | ({"rescue": asdict(plan.rescue)} if plan.rescue else {})
 
 
@@ -455,8 +478,10 @@ def restore(stored: Mapping[str, Any], frame: Frame, kind: AuditKind) -> AuditPl
     Raises DataError if the frame or the design is another one, or if the stored tests are not
     exact.
     """
-    design = Design.NESTED_TEST if kind is AuditKind.PROMISE else Design.SIMPLE_RANDOM
-    if stored.get("format") != design or stored.get("frame_digest") != frame.digest:
+    promises = (Design.NESTED_TEST, Design.SEQUENTIAL)
+    designs = promises if kind is AuditKind.PROMISE else (Design.SIMPLE_RANDOM,)
+    design = next((each for each in designs if each == stored.get("format")), None)
+    if design is None or stored.get("frame_digest") != frame.digest:
         raise DataError(
             "This audit was planned for another frame: images, labels or their order changed.",
             "Plan a new audit with `curator audit`; the old one cannot certify anything.",
@@ -472,6 +497,7 @@ def restore(stored: Mapping[str, Any], frame: Frame, kind: AuditKind) -> AuditPl
             promise=promise,
             steps=tuple(AuditStep(**step) for step in stored["rungs"]),
             rescue=Rescue(**stored["rescue"]) if "rescue" in stored else None,
+            prior=stored.get("prior"),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(

@@ -184,11 +184,16 @@ def expect(plan: AuditPlan, forecast: Forecast, *, seed: int) -> Expectation:
         errors = np.random.default_rng([seed, 3]).poisson(wrong_share * rescue.drawn)
         test = rescue.test(first.drawn * rescue.size // first.size, plan.promise.max_error)
         gained[~audits.passed[:, 0] & (errors <= test.critical)] = test.unseen
+    return expectation_of(gained, audits.weights)
+
+
+def expectation_of(gained: IntArray, weights: FloatArray) -> Expectation:
+    """What simulated audits with these weights certified, both (audits,), in short."""
     order = np.argsort(gained, kind="stable")
-    low, high = np.searchsorted(np.cumsum(audits.weights[order]), _RANGE)
+    low, high = np.searchsorted(np.cumsum(weights[order]), _RANGE)
     return Expectation(
-        certified=float(audits.weights @ gained),
-        chance=float(audits.weights @ (gained > 0)),
+        certified=float(weights @ gained),
+        chance=float(weights @ (gained > 0)),
         low=float(gained[order[low]]),
         high=float(gained[order[high]]),
     )

@@ -3,8 +3,8 @@
 Every audited image counts as it was drawn. What was not plainly confirmed is wrong: another
 class, unsure, skipped, not showable. Nothing is replaced, nothing is looked at twice. A nested
 test runs its steps once, from strict to loose, and ends at the first failure: what lies further
-out is not asked. If not even the first step passes, the rescue decides. A simple random sample
-bounds the error of the rest of its set.
+out is not asked. If not even the first step passes, the rescue decides. A sequential test ends at
+the first step that passes. A simple random sample bounds the error of the rest of its set.
 
 Images may leave the frame between draw and test, because their files vanish. While the test
 holds, every set that passed has no more wrong labels than it was allowed, so no more are wrong
@@ -96,7 +96,8 @@ def asked_stratum(
     """The stratum whose images are to be answered now; None when the verdict is there.
 
     `outcomes` is (drawn,) of `AuditOutcome`. A step is tested when the whole sample of its
-    stratum is answered, and the next stratum is asked if it passed.
+    stratum is answered, and the next stratum is asked if it passed; in a sequential test if it
+    failed, while a later step can still pass.
     """
     if plan.design is Design.SIMPLE_RANDOM:
         return 0 if (outcomes == AuditOutcome.OPEN).any() else None
@@ -105,7 +106,11 @@ def asked_stratum(
         in_stratum = draw.strata == number
         if (outcomes[in_stratum] == AuditOutcome.OPEN).any():
             return number
-        if wrong[draw.strata <= number].sum() > step.critical:
+        passed = wrong[draw.strata <= number].sum() <= step.critical
+        if plan.design is Design.SEQUENTIAL:
+            if passed or wrong[draw.strata <= number].sum() > plan.steps[-1].critical:
+                return None
+        elif not passed:
             # A larger set may pass by chance: to go on would break the promised risk.
             if number > 0 or plan.rescue is None or _rescue_test(plan, draw).critical == NEVER:
                 return None
@@ -199,12 +204,15 @@ def close_audit(
 def _run_steps(
     plan: AuditPlan, draw: AuditDraw, wrong: BoolArray, answered: BoolArray
 ) -> tuple[StepResult, ...]:
-    """The steps of a nested test, from strict to loose, up to the first that fails."""
-    results = []
+    """The steps of a nested test up to the first that fails, of a sequential one that passes."""
+    sequential = plan.design is Design.SEQUENTIAL
+    results: list[StepResult] = []
     for number, step in enumerate(plan.steps):
+        if sequential and not answered[draw.strata == number].all():
+            break
         errors = int(wrong[draw.strata <= number].sum())
         results.append(StepResult(step=step, errors=errors, passed=errors <= step.critical))
-        if not results[-1].passed:
+        if results[-1].passed == sequential:
             break
     in_rescue = draw.strata == len(plan.steps)
     if in_rescue.any() and answered[in_rescue].all():

@@ -42,6 +42,13 @@ def audit(
     missed: Annotated[
         bool, flag("--missed", help="Bound how many of the rarer class were missed.")
     ] = False,
+    until: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Ask about the surest SHARE of the images, such as 0.6, until that is proved.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, flag("--dry-run", help="Say what could be promised, and keep no plan.")
     ] = False,
@@ -69,14 +76,19 @@ def audit(
     before its first image is shown or exported. Under promotion.policy = "certified" it
     decides what stays promoted; under "thresholds" it bounds the error of all that is promoted.
 
+    Without --until the number of images is fixed beforehand, and how much is proved follows.
+    With it the part to be proved is fixed, and the audit ends as soon as it is.
+
     Example: curator audit --dry-run
 
     Example: curator audit --size 400
+
+    Example: curator audit --until 0.6
     """
     from curator.audits import audit as workflow
 
     call = invocation(context)
-    if abandon and (size or class_name or missed or dry_run or anyway):
+    if abandon and (size or class_name or missed or until or dry_run or anyway):
         raise UsageError("--abandon gives up the open audit.", "Give it alone.")
     with call.workspace() as workspace:
         if abandon:
@@ -90,6 +102,7 @@ def audit(
             size=size,
             class_name=class_name,
             missed=missed,
+            until=until,
             anyway=anyway,
             dry_run=dry_run,
             progress=call.progress(),

@@ -171,7 +171,7 @@ def _certificate_problems(
     except DataError as error:
         yield f"{name}: {error.problem}"
         return
-    if plan.design is Design.NESTED_TEST:
+    if plan.design is not Design.SIMPLE_RANDOM:
         # The certified set may be smaller than the widest that passed, since images leave.
         counted = {
             plan.rescue.size if tested.rescue and plan.rescue else tested.step.size: (
