@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from curator.encoding.pixel_packs import PackReport
     from curator.export.export import ExportReport
     from curator.export.import_manifest import ImportReport
+    from curator.export.tables import CatalogueTable
     from curator.intake.add import AddReport
     from curator.intake.drop import DropReport
     from curator.intake.label import LabelReport
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from curator.report.history import History
     from curator.report.report import WrittenReport
     from curator.report.status import Status
-    from curator.review.queues import QueueRow
     from curator.review.session import ReviewSession
     from curator.rounds.run import RoundReport
     from curator.settings.sections import Settings
@@ -218,11 +218,12 @@ class WorkspaceApi:
         size: int | None = None,
         like: str | Path | None = None,
         seed: int | None = None,
-    ) -> list[QueueRow]:
-        """The images of a review queue, best first; `like` is for `similar`."""
-        from curator.review.queues import queue
+    ) -> CatalogueTable:
+        """The images of a review queue, best first, as a table; `like` is for `similar`."""
+        from curator.export.tables import table_of_rows
+        from curator.review.queues import QUEUE_COLUMNS, queue
 
-        return queue(
+        rows = queue(
             self._workspace,
             name,
             size=size,
@@ -230,6 +231,19 @@ class WorkspaceApi:
             seed=seed,
             progress=self.progress,
         )
+        return table_of_rows(self._workspace, [row.as_json() for row in rows], QUEUE_COLUMNS)
+
+    def labels(self) -> CatalogueTable:
+        """All labels as a table with the columns of a manifest."""
+        from curator.export.tables import labels_table
+
+        return labels_table(self._workspace)
+
+    def scores(self) -> CatalogueTable:
+        """P(positive) of every image that a round has scored, as a table."""
+        from curator.export.tables import scores_table
+
+        return scores_table(self._workspace)
 
     def review(
         self, name: str, *, like: str | Path | None = None, seed: int | None = None

@@ -335,7 +335,7 @@ def _strips(
         tiles = [_tile(path, sign * score, task, cells) for score, path in surest[:_SHOWN]]
         yield SheetSection(heading=f"Surest {name}", remark="promoted", tiles=tuple(tiles))
     borderline = workspace.queue("borderline", size=_SHOWN)
-    tiles = [_tile(row.path, row.probability or 0.0, task, cells) for row in borderline]
+    tiles = [_tile(row["path"], row["probability"] or 0.0, task, cells) for row in borderline]
     remark = f"neither {task.positive} nor {task.negative} yet"
     yield SheetSection(heading="Most borderline", remark=remark, tiles=tuple(tiles))
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,7 +23,6 @@ from curator.errors import UsageError
 if TYPE_CHECKING:
     from curator.review.cards import ImageCard
     from curator.review.filter import QueueView
-    from curator.review.queues import QueueRow
     from curator.review.session import ReviewSession
     from curator.settings.sections import ClassesSettings
     from curator.workspace import Workspace
@@ -132,23 +131,9 @@ def queue(
         command = shlex.join(["curator", "label", str(output)])
         call.next_step = f"Fill in the column `label`, then: {command}"
     if json:
-        emit_json([_as_json(row) for row in rows])
+        emit_json([row.as_json() for row in rows])
     elif output is None:
         emit(queue_csv(rows, relative_to=relative_to).removesuffix("\n"), wrap=False)
-
-
-def _as_json(row: QueueRow) -> dict[str, Any]:
-    """A row of a queue for `--json`; the path is written as in a manifest."""
-    from curator.base.text import path_text
-
-    return {
-        "path": path_text(row.path),
-        "sha256": row.sha256.hex(),
-        "probability": row.probability,
-        "suggestion": row.suggestion,
-        "quarantine": row.quarantine or None,
-        "queue": None if row.queue is None else str(row.queue),
-    }
 
 
 def review(

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curator.audits.audit import begin, refuse_open_audit
 from curator.base.progress import SILENT, Progress
+from curator.base.text import path_text
 from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, Quarantine
 from curator.catalogue import audits, queues
 from curator.catalogue.features import rows_of
@@ -61,6 +63,9 @@ _BESIDE_AUDITS = ("audit", "suspect", "conflict", "quarantine")
 
 WHOLE_AUDIT = 1_000_000_000
 
+QUEUE_COLUMNS = ("path", "sha256", "probability", "suggestion", "quarantine", "queue")
+"""What programs get of a row of a queue."""
+
 _CHUNK = 8_192
 _DETAILS = 500
 
@@ -90,6 +95,15 @@ class QueueRow:
     def blind(self) -> bool:
         """Whether it belongs to a sample that is labelled blind."""
         return self.queue is not None and self.queue.blind
+
+    def as_json(self) -> dict[str, Any]:
+        """The row for programs, by `QUEUE_COLUMNS`; the path is written as in a manifest."""
+        queue_text = None if self.queue is None else str(self.queue)
+        values = (
+            path_text(self.path), self.sha256.hex(), self.probability, self.suggestion,
+            self.quarantine or None, queue_text,
+        )  # fmt: skip
+        return dict(zip(QUEUE_COLUMNS, values, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
