@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from curator.export.tables import CatalogueTable
     from curator.intake.add import AddReport
     from curator.intake.drop import DropReport
+    from curator.intake.duplicates import DuplicateGroup, ThinReport
     from curator.intake.label import LabelReport
     from curator.intake.relocate import RelocateReport
     from curator.intake.unlabel import UnlabelReport
@@ -287,6 +288,24 @@ class WorkspaceApi:
         from curator.intake.drop import drop
 
         return drop(self._workspace, source=source, dry_run=dry_run, progress=self.progress)
+
+    def duplicates(self) -> list[DuplicateGroup]:
+        """Exact and near-duplicate groups with their files, the most bytes to spare first."""
+        from curator.intake.duplicates import duplicates
+
+        return duplicates(self._workspace)
+
+    def thin_duplicates(self, rule: str, *, dry_run: bool = False) -> ThinReport:
+        """Keep one image of each near-duplicate group: `largest`, `sharpest` or `first`."""
+        from curator.intake.duplicates import thin
+
+        return thin(self._workspace, rule, actor=current_user(), dry_run=dry_run)
+
+    def undo_drop(self) -> int:
+        """Take the newest drop of near-duplicates back; how many images come back."""
+        from curator.intake.duplicates import undo_drop
+
+        return undo_drop(self._workspace, actor=current_user())
 
     def encode(self, *, dry_run: bool = False) -> EncodeReport:
         """Compute the features of images that have none; a dry run only estimates."""

@@ -7,7 +7,7 @@ the certified policy a promoted image is provisional unless a valid certificate 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from curator.base.arrays import BoolArray, IntArray
 from curator.base.idset import IdSet
 from curator.base.text import count
-from curator.base.vocabulary import AuditKind, AuditScope
+from curator.base.vocabulary import AuditKind, AuditScope, CurrentLabel
 from curator.catalogue import certificates
 from curator.catalogue.certificates import CertificateRecord, DrawSource, Staleness
 from curator.catalogue.engine import Catalogue
@@ -47,6 +47,17 @@ def current_certificates(catalogue: Catalogue) -> list[CertificateRecord]:
         if record.stale is not Staleness.SUPERSEDED
     ]
     return sorted(newest, key=lambda record: (record.stale is not None, -record.certificate_id))
+
+
+def count_valid_about(catalogue: Catalogue, promoted: Set[CurrentLabel]) -> int:
+    """How many certificates that hold now become stale if images promoted to these leave."""
+    return sum(
+        record.stale is None
+        and record.kind is not AuditKind.MISSED
+        and bool(promoted)
+        and (record.scope is AuditScope.ALL or str(record.scope) in promoted)
+        for record in current_certificates(catalogue)
+    )
 
 
 def certificate_of_promoted(

@@ -102,6 +102,13 @@ class Quarantine(StrEnum):
     CHANGING = "changing"
 
 
+class ExclusionKind(StrEnum):
+    """Whether an event excludes an image or takes an exclusion back."""
+
+    EXCLUDE = "exclude"
+    RESTORE = "restore"
+
+
 class Oddity(StrEnum):
     """What an image stands out by among the others; nothing follows from it by itself.
 

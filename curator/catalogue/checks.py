@@ -86,8 +86,12 @@ _MUST_BE_EMPTY = {
         """SELECT s.image_id, s.usable FROM image_state s JOIN image i ON i.id = s.image_id
         WHERE s.usable <> CASE WHEN i.quarantine IS NULL AND EXISTS (
             SELECT 1 FROM location l WHERE l.image_id = i.id AND l.state <> 'changed')
+          AND NOT EXISTS (
+            SELECT 1 FROM exclusion e WHERE e.image_id = i.id AND e.kind = 'exclude'
+              AND NOT EXISTS (SELECT 1 FROM exclusion r WHERE r.target_id = e.id))
             THEN 1 ELSE 0 END""",
-        "Image {0} is kept as usable={1}, but its quarantine and its files say otherwise.",
+        "Image {0} is kept as usable={1}, but its quarantine, its files and what people dropped say"
+        " otherwise.",
     ),
     "states": _Empty(
         """SELECT i.id FROM image i

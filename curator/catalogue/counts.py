@@ -19,6 +19,7 @@ from curator.base.vocabulary import (
 )
 from curator.catalogue.bulk import values_of
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.exclusions import count_excluded
 from curator.catalogue.files import LIES_SOMEWHERE
 from curator.catalogue.models import Block, Grouping, Image, ImageState, Location
 from curator.catalogue.quality import count_odd
@@ -42,7 +43,8 @@ class Counts:
     (texts, sounds); no other number counts them. `locations` are files of images,
     `duplicates` those present beyond the first of their image. `without_human` =
     unlabelled + promoted. `gone` are images of which no file is left: other bytes lie at their
-    paths now, or their source was dropped. `odd` images
+    paths now, or their source was dropped. `dropped` images
+    are near-duplicates that people dropped. `odd` images
     stand out by how they look. `groups` is the number of current groups by kind.
     """
 
@@ -60,6 +62,7 @@ class Counts:
     other_files: int
     blocked: int
     withheld: int
+    dropped: int
     odd: Mapping[Oddity, int]
     groups: Mapping[GroupKind, int]
 
@@ -86,6 +89,7 @@ def counts(catalogue: Catalogue) -> Counts:
         current = sa.select(Grouping.c.kind, Grouping.c.group_count)
         groups = dict(connection.execute(current.where(Grouping.c.is_current == 1)).all())
         odd = count_odd(connection)
+        dropped = count_excluded(connection)
         unread_files = _by_reason(connection, Location.c.quarantine)
     promoted = sum(by_origin.get(Origin.PROMOTED, 0) for by_origin in labels.values())
     usable = unlabelled + sum(sum(by_origin.values()) for by_origin in labels.values())
@@ -94,7 +98,7 @@ def counts(catalogue: Catalogue) -> Counts:
     return Counts(
         images=usable + unusable,
         usable=usable,
-        gone=unusable - sum(quarantined_images.values()),
+        gone=max(0, unusable - sum(quarantined_images.values()) - dropped),
         locations=sum(locations.values())
         - locations.get(LocationState.CHANGED, 0)
         - other_files.files,
@@ -108,6 +112,7 @@ def counts(catalogue: Catalogue) -> Counts:
         other_files=other_files.files,
         blocked=blocked,
         withheld=withheld,
+        dropped=dropped,
         odd=odd,
         groups=groups,
     )

@@ -31,7 +31,7 @@ from curator.errors import (
     StorageError,
 )
 
-REVISION = "0009"
+REVISION = "0010"
 """The newest schema revision; `db/versions` ends with it."""
 _UNEXPECTED = (
     ArithmeticError,

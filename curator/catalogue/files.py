@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from curator.base.values import InspectedFile, PreviewPlace
-from curator.base.vocabulary import LocationState, Quarantine
+from curator.base.vocabulary import ExclusionKind, LocationState, Quarantine
 from curator.catalogue.bulk import (
     CHUNK,
     Query,
@@ -30,7 +30,14 @@ from curator.catalogue.bulk import (
     within,
 )
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.models import Image, ImageState, Location, PictureQualityRow, Preview
+from curator.catalogue.models import (
+    Exclusion,
+    Image,
+    ImageState,
+    Location,
+    PictureQualityRow,
+    Preview,
+)
 from curator.catalogue.sqlite import insert_or_update
 
 CURRENT = sa.text("location.state <> 'changed'")
@@ -38,6 +45,14 @@ CURRENT = sa.text("location.state <> 'changed'")
 
 LIES_SOMEWHERE = sa.exists().where(Location.c.image_id == Image.c.id, CURRENT)
 """Whether an image has a file, present or missing for now, that was not replaced by another."""
+
+_restoration = Exclusion.alias()
+IS_EXCLUDED = sa.exists().where(
+    Exclusion.c.image_id == ImageState.c.image_id,
+    Exclusion.c.kind == ExclusionKind.EXCLUDE,
+    ~sa.exists().where(_restoration.c.target_id == Exclusion.c.id),
+)
+"""Whether a person dropped an image of `image_state`, and did not take that back."""
 
 _LOOKED_UP_AT_ONCE = 500
 
@@ -262,11 +277,12 @@ def _outcome(
 def refresh_usable(connection: Connection, image_ids: Sequence[int]) -> int:
     """Derive which of these images can be used; how many changed.
 
-    Usable is what is not in quarantine and still lies, as far as is known, at some path.
+    Usable is what is not in quarantine, was not dropped by a person, and still lies, as far as is
+    known, at some path.
     """
     lies_somewhere = sa.exists().where(Location.c.image_id == ImageState.c.image_id, CURRENT)
     readable = sa.exists().where(Image.c.id == ImageState.c.image_id, Image.c.quarantine.is_(None))
-    usable = sa.case((sa.and_(lies_somewhere, readable), 1), else_=0)
+    usable = sa.case((sa.and_(lies_somewhere, readable, ~IS_EXCLUDED), 1), else_=0)
     changed = 0
     for ids in chunked(image_ids, CHUNK):
         change = sa.update(ImageState).where(

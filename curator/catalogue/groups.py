@@ -324,10 +324,12 @@ def count_contradicted(catalogue: Catalogue) -> int:
 
 
 def unit_mates(catalogue: Catalogue, image_id: int, *, limit: int = 100) -> list[int]:
-    """Other images of the same unit, by id."""
+    """Other usable images of the same unit, by id."""
     state = ImageState.c
     key = sa.select(state.unit_key).where(state.image_id == image_id).scalar_subquery()
-    query = sa.select(state.image_id).where(state.unit_key == key, state.image_id != image_id)
+    query = sa.select(state.image_id).where(
+        state.unit_key == key, state.image_id != image_id, state.usable + 0 == 1
+    )
     with catalogue.read() as connection:
         ordered = query.order_by(state.image_id).limit(limit)
         return list(connection.execute(ordered).scalars())

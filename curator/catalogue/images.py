@@ -36,7 +36,7 @@ from curator.catalogue.bulk import (
     within,
 )
 from curator.catalogue.engine import Catalogue
-from curator.catalogue.files import CURRENT
+from curator.catalogue.files import CURRENT, IS_EXCLUDED
 from curator.catalogue.models import (
     Block,
     Head,
@@ -48,6 +48,9 @@ from curator.catalogue.models import (
 )
 from curator.catalogue.pool import IS_USABLE, id_ranges
 from curator.errors import DataError
+
+IS_GROUPED = sa.or_(IS_USABLE, IS_EXCLUDED)
+"""Dropped images stay in their groups, so that taking a drop back changes no group."""
 
 _FORMS: tuple[Literal["NFC"], Literal["NFD"]] = ("NFC", "NFD")
 _PREFIX_DIGITS = 6
@@ -469,12 +472,19 @@ def find_image(catalogue: Catalogue, text: str) -> int:
 
 
 def image_chunks(
-    catalogue: Catalogue, *, size: int = CHUNK, usable_only: bool = True
+    catalogue: Catalogue,
+    *,
+    size: int = CHUNK,
+    usable_only: bool = True,
+    or_excluded: bool = False,
 ) -> Iterator[IntArray]:
-    """The ids of all images in ascending order, in chunks of at most `size`."""
+    """The ids of all usable images in ascending order, in chunks of at most `size`.
+
+    `or_excluded`: those that people dropped, too; not `usable_only`: all there are.
+    """
     query = sa.select(ImageState.c.image_id)
     if usable_only:
-        query = query.where(IS_USABLE)
+        query = query.where(IS_GROUPED if or_excluded else IS_USABLE)
     for inside in id_ranges(catalogue, size):
         with catalogue.read() as connection:
             (image_ids,) = columns(connection, query.where(inside), np.int64)
@@ -483,11 +493,11 @@ def image_chunks(
 
 
 def hash_chunks(catalogue: Catalogue, *, size: int = 50_000) -> Iterator[HashChunk]:
-    """Perceptual hashes of all usable images that have one, in order of ids."""
+    """Perceptual hashes of all images to be grouped that have one, in order of ids."""
     query = (
         sa.select(Image.c.id, Image.c.sha256, Image.c.perceptual_hash)
         .join(ImageState, ImageState.c.image_id == Image.c.id)
-        .where(IS_USABLE, Image.c.perceptual_hash.is_not(None))
+        .where(IS_GROUPED, Image.c.perceptual_hash.is_not(None))
         .order_by(Image.c.id)
         .limit(size)
     )

@@ -38,6 +38,7 @@ from curator.base.vocabulary import (
     AuditState,
     CurrentLabel,
     EventKind,
+    ExclusionKind,
     GroupKind,
     Label,
     LocationState,
@@ -240,6 +241,36 @@ PictureQualityRow = Table(
     CheckConstraint("oddities >= 0", name="oddities_not_negative"),
     CheckConstraint("side > 0 AND aspect >= 1", name="size_valid"),
     partial("ix_picture_quality_odd", "oddities", where="oddities > 0"),
+)
+
+
+class ExclusionColumns(TypedColumns):
+    """An image that a person dropped for another one that is kept, or took back; never changed.
+
+    `step` joins the events of one action.
+    """
+
+    id: Named[int] = Column(Key, primary_key=True)
+    image_id: Named[int] = Column(Key, ForeignKey("image.id"))
+    kept_id: Named[int] = Column(Key, ForeignKey("image.id"))
+    kind: Named[ExclusionKind] = Column(Word(ExclusionKind))
+    target_id: Named[int | None] = Column(Key, ForeignKey("exclusion.id"))
+    step: Named[int] = Column(Key)
+    actor: Named[str]
+    session: Named[str | None]
+    made_at: Named[datetime] = Column(Moment)
+
+
+Exclusion = Table(
+    "exclusion",
+    METADATA,
+    ExclusionColumns,
+    UniqueConstraint("target_id"),
+    one_of("kind", ExclusionKind, "kind_known"),
+    CheckConstraint("(kind = 'restore') = (target_id IS NOT NULL)", name="restore_has_target"),
+    CheckConstraint("image_id <> kept_id", name="keeps_another"),
+    Index("ix_exclusion_image", "image_id"),
+    sqlite_autoincrement=True,
 )
 
 

@@ -393,6 +393,14 @@ def odd(
         return {image_id: by_bit[bit] for image_id, bit in connection.execute(query)}
 
 
+def passing(catalogue: Catalogue, image_ids: Sequence[int], *, leave_out: QueueFilter) -> list[int]:
+    """Those of these images that a filter does not leave out, in no order."""
+    state = ImageState.c
+    query = sa.select(state.image_id).where(state.usable == 1, *_passes(leave_out))
+    with catalogue.read() as connection:
+        return list(connection.execute(query.where(within(state.image_id, image_ids))).scalars())
+
+
 def quarantined(catalogue: Catalogue, *, size: int) -> list[int]:
     """What is in quarantine and still lies somewhere, by id; files that are no images come last."""
     query = sa.select(Image.c.id).where(Image.c.quarantine.is_not(None), LIES_SOMEWHERE)

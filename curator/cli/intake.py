@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,13 +16,14 @@ from curator.base.actor import current_user
 from curator.base.text import count, duration, path_text
 from curator.base.vocabulary import Oddity, Origin, read_origin
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, Yes, agreed, flag, named_path
-from curator.cli.output import emit, emit_json, moment, narrate, shown, table
+from curator.cli.options import AsJson, Force, Yes, agreed, flag, named_path
+from curator.cli.output import emit, emit_json, moment, narrate, shown, size, table
 from curator.errors import UsageError
 
 if TYPE_CHECKING:
     from curator.intake.add import AddReport
     from curator.intake.drop import DropReport
+    from curator.intake.duplicates import DuplicateGroup, ThinReport
     from curator.intake.relocate import RelocateReport
     from curator.intake.unlabel import UnlabelReport
     from curator.settings.sections import ClassesSettings
@@ -514,3 +515,150 @@ def _dropped(report: DropReport) -> Iterator[str]:
     if not report.dry_run:
         add = shlex.join(["curator", "add", "--source", shown(report.source), shown(report.root)])
         yield f"  labels and history are kept; to bring the images back: {add}"
+
+
+def duplicates(
+    context: typer.Context,
+    output: Annotated[
+        Path | None,
+        typer.Option(parser=named_path, metavar="FILE.csv", help="Write every file as CSV."),
+    ] = None,
+    thin: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE", help="Keep one of each near-duplicate group: largest, sharpest, first."
+        ),
+    ] = None,
+    undo: Annotated[bool, flag("--undo", help="Take the newest drop back.")] = False,
+    dry_run: Annotated[
+        bool, flag("--dry-run", help="With --thin: only say what would go.")
+    ] = False,
+    force: Force = False,
+    yes: Yes = False,
+    json: AsJson = False,
+) -> None:
+    """List exact and near-duplicates with their bytes; keep one of each group if you ask for it.
+
+    Dropped images leave the pool: they are not trained on, promoted or exported. No file is
+    touched, labels stay, and `--undo` brings them back. Images that people labelled are never
+    dropped here; `curator review duplicates` shows the groups one by one.
+
+    Example: curator duplicates --output duplicates.csv
+
+    Example: curator duplicates --thin sharpest --dry-run
+    """
+    from curator.intake import duplicates as workflow
+
+    if sum((output is not None, thin is not None, undo)) > 1 or (dry_run and thin is None):
+        raise UsageError(
+            "--output, --thin and --undo are three things, and --dry-run belongs to --thin.",
+            "Give one of them.",
+        )
+    call = invocation(context)
+    with call.workspace() as workspace:
+        if undo:
+            images = workflow.undo_drop(workspace, actor=current_user())
+            if json:
+                emit_json({"restored": images})
+            else:
+                emit(f"{count(images, 'image')} came back." if images else "Nothing was dropped.")
+            return
+        if thin is not None:
+            report = workflow.thin(workspace, thin, actor=current_user(), dry_run=True)
+            if report.dropped and not (dry_run or yes):
+                narrate("\n".join(_thinned(report)))
+                if not agreed(f"Drop {count(report.dropped, 'image')}?"):
+                    emit("Nothing was changed.")
+                    return
+            if not dry_run:
+                report = workflow.thin(workspace, thin, actor=current_user())
+            if json:
+                emit_json(report)
+            else:
+                emit("\n".join(_thinned(report)))
+            return
+        groups = workflow.duplicates(workspace)
+    if output is not None:
+        workflow.write_duplicates(groups, output, force=force)
+        call.say(f"Wrote {count(len(groups), 'group')} to {output}.")
+    if json:
+        emit_json(_duplicates_json(groups))
+    elif output is None:
+        emit("\n".join(_duplicate_lines(groups)))
+        if any(group.kind == "near" for group in groups):
+            call.next_step = (
+                "Look at the near-duplicates: curator review duplicates, or keep one of each:"
+                " curator duplicates --thin largest --dry-run"
+            )
+
+
+_GROUPS_SHOWN = 20
+
+
+def _duplicate_lines(groups: Sequence[DuplicateGroup]) -> Iterator[str]:
+    for kind, what in (("exact", "exact duplicates"), ("near", "near-duplicates")):
+        of_kind = [group for group in groups if group.kind == kind]
+        files = sum(len(group.files) for group in of_kind)
+        spare = sum(group.spare_bytes for group in of_kind)
+        yield (
+            f"{files:,} files are {what}, in {count(len(of_kind), 'group')}; all but one of each:"
+            f" {files - len(of_kind):,} files, {size(spare)}"
+            if of_kind
+            else f"No {what}."
+        )
+    if groups:
+        rows = [
+            [
+                number,
+                group.kind,
+                len(group.files),
+                size(group.spare_bytes),
+                shown(group.files[0].path),
+            ]
+            for number, group in enumerate(groups[:_GROUPS_SHOWN], start=1)
+        ]
+        yield table(["group", "kind", "files", "to spare", "largest, or first"], rows)
+    if len(groups) > _GROUPS_SHOWN:
+        more = count(len(groups) - _GROUPS_SHOWN, "more group")
+        yield f"  {more}: curator duplicates --output FILE.csv"
+
+
+def _duplicates_json(groups: Sequence[DuplicateGroup]) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": group.kind,
+            "spare_bytes": group.spare_bytes,
+            "files": [
+                {
+                    "path": path_text(file.path),
+                    "sha256": file.sha256.hex(),
+                    "bytes": file.size,
+                    "width": file.width,
+                    "height": file.height,
+                    "sharpness": file.sharpness,
+                }
+                for file in group.files
+            ],
+        }
+        for group in groups
+    ]
+
+
+def _thinned(report: ThinReport) -> Iterator[str]:
+    if not report.dropped:
+        yield "There is nothing to drop."
+    else:
+        verb = "would be dropped" if report.dry_run else "were dropped"
+        yield (
+            f"{count(report.dropped, 'near-duplicate')} of {count(report.groups, 'group')} {verb}"
+            f" ({size(report.bytes)}); the {report.rule} of each stays."
+        )
+    if report.promoted:
+        yield f"  {report.promoted:,} of them promoted"
+    if report.labelled:
+        yield f"  {count(report.labelled, 'other image')} stay because people labelled them"
+    if report.stale_certificates:
+        does = "would not hold" if report.dry_run else "does not hold"
+        yield f"  {count(report.stale_certificates, 'certificate')} {does} any more"
+    if report.dropped and not report.dry_run:
+        yield "  no file was touched; to bring the images back: curator duplicates --undo"

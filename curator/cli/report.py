@@ -102,6 +102,11 @@ def _image_lines(status: Status) -> Iterator[str]:
         from curator.cli.intake import odd_images
 
         yield f"{strong('Stand out')}  {odd_images(counts.odd)}: curator review odd"
+    if counts.dropped:
+        yield (
+            f"{strong('Dropped')}  {count(counts.dropped, 'near-duplicate')}; to take the last"
+            " drop back: curator duplicates --undo"
+        )
     groups = [count(number, f"{kind} group") for kind, number in counts.groups.items() if number]
     if groups:
         yield f"{strong('Groups')}  {', '.join(groups)}"

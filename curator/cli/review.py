@@ -34,7 +34,7 @@ QueueName = Annotated[
     typer.Argument(
         metavar="QUEUE",
         help="diverse, similar, borderline, informative, unfamiliar, promoted, random, suspect,"
-        " conflict, odd, calibration, audit, quarantine.",
+        " conflict, odd, duplicates, calibration, audit, quarantine.",
         autocompletion=complete_queue,
     ),
 ]
@@ -43,7 +43,7 @@ ReviewQueue = Annotated[
     typer.Argument(
         metavar="QUEUE",
         help="diverse, similar, borderline, informative, unfamiliar, promoted, random, conflict,"
-        " odd, calibration, audit.",
+        " odd, duplicates, calibration, audit.",
         autocompletion=complete_queue,
     ),
 ]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from curator.audits.audit import refuse_open_audit
-from curator.audits.certificate import current_certificates
+from curator.audits.certificate import count_valid_about
 from curator.base.progress import SILENT, Progress
-from curator.base.vocabulary import AuditKind, AuditScope
 from curator.catalogue.backups import backup_before
 from curator.catalogue.leases import lease
 from curator.catalogue.sources import drop_source
@@ -48,7 +47,9 @@ def drop(
     with lease(catalogue, "add"), lease(catalogue, "round"):
         record = named_source(catalogue, source)
         refuse_open_audit(catalogue, "dropping a source")
-        valid = [record for record in current_certificates(catalogue) if record.stale is None]
+        planned = drop_source(catalogue, record.source_id, dry_run=True)
+        leaving = {label for label, count in planned.promoted.items() if count}
+        stale = count_valid_about(catalogue, leaving)
         if not dry_run:
             backup_before(catalogue, "drop", workspace.settings.backup)
         dropped = drop_source(catalogue, record.source_id, dry_run=dry_run)
@@ -56,15 +57,6 @@ def drop(
             regroup(workspace, progress=progress)
             refresh_user_groups(workspace)
             catalogue.checkpoint()
-    stale = [
-        certificate
-        for certificate in valid
-        if certificate.kind is not AuditKind.MISSED
-        and any(
-            certificate.scope in (AuditScope.ALL, str(label)) and count
-            for label, count in dropped.promoted.items()
-        )
-    ]
     return DropReport(
         source=record.name,
         root=record.root,
@@ -72,6 +64,6 @@ def drop(
         images=dropped.images,
         labelled=dropped.labelled,
         promoted=sum(dropped.promoted.values()),
-        stale_certificates=len(stale),
+        stale_certificates=stale,
         dry_run=dry_run,
     )

@@ -342,7 +342,7 @@ def regroup(workspace: Workspace, *, progress: Progress = SILENT) -> RegroupRepo
 def _inputs(catalogue: Catalogue, duplicates: DuplicatesSettings) -> dict[str, Any]:
     """Everything that the groups follow from."""
     pool = hashlib.sha256()
-    for image_ids in image_chunks(catalogue, size=100_000):
+    for image_ids in image_chunks(catalogue, size=100_000, or_excluded=True):
         pool.update(image_ids.astype("<i8").tobytes())
     return {
         "algorithm": ALGORITHM,

@@ -26,6 +26,7 @@ ORIGINS = {
     "suspect": Origin.REVIEW,
     "conflict": Origin.REVIEW,
     "odd": Origin.REVIEW,
+    "duplicates": Origin.REVIEW,
     "audit": Origin.AUDIT,
     "quarantine": Origin.REVIEW,
 }

@@ -202,6 +202,7 @@ class Status:
             "coverage": self.counts.coverage,
             "blocked": self.counts.blocked,
             "withheld": self.counts.withheld,
+            "dropped": self.counts.dropped,
             "odd": {str(oddity): n for oddity, n in self.counts.odd.items()},
             "groups": dict(self.counts.groups),
             "error": None if self.error is None else self.error.as_json(),

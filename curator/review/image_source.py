@@ -15,6 +15,7 @@ from curator.audits.audit import begin
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import CurrentLabel, Origin, Quarantine
 from curator.catalogue import audits, claims, queues
+from curator.catalogue.duplicates import duplicate_queue
 from curator.catalogue.files import end_quarantine, quarantine_images
 from curator.catalogue.queues import BaseQueue, BrowseQuery, QueueFilter
 from curator.catalogue.sources import find_source
@@ -84,7 +85,9 @@ class ImageSource:
         self._audit = begin(workspace) if queue == "audit" else None
         self._browse = self._browse_query()
         self._begun_at = (
-            queues.newest_event(workspace.catalogue) if queue in ("suspect", "conflict") else 0
+            queues.newest_event(workspace.catalogue)
+            if queue in ("suspect", "conflict", "duplicates")
+            else 0
         )
 
     @property
@@ -122,6 +125,8 @@ class ImageSource:
             return borderline(request)
         if self.queue == "odd":
             return odd(request)
+        if self.queue == "duplicates":
+            return duplicate_queue(self._catalogue, size=size, leave_out=leave_out)
         return dict.fromkeys(choose(self.queue, request), "")
 
     def is_settled(self, card: ImageCard) -> bool:
@@ -132,6 +137,8 @@ class ImageSource:
         """
         if self._audit is not None:
             return card.origin is Origin.AUDIT
+        if self.queue == "duplicates":
+            return card.standing is not None and (card.event_id or 0) > self._begun_at
         if self.queue == "suspect":
             return (card.event_id or 0) > self._begun_at
         if self.queue == "conflict":

@@ -40,18 +40,24 @@ def meanwhile(news: HistoryEvent, decision: RecordedDecision, name_of: NameOf) -
 class Undone:
     """What was taken back: the images, and what they had been called.
 
-    The label is empty for what was skipped, and for what had been `set_aside` in quarantine.
+    The label is empty for what was skipped, for what had been `set_aside` in quarantine, and where
+    the others than the first image had been `dropped` as its near-duplicates.
     """
 
     image_ids: tuple[int, ...]
     label: str
     set_aside: bool = False
+    dropped: bool = False
     earlier_session: bool = False
 
 
 def taken_back(undone: Undone, name_of: NameOf) -> str:
     """What an undo has done."""
-    if len(undone.image_ids) > 1:
+    if undone.dropped:
+        what = f"{len(undone.image_ids) - 1} near-duplicates brought back"
+    elif not undone.label and len(undone.image_ids) > 1:
+        what = f"back to {len(undone.image_ids)} images that you kept"
+    elif len(undone.image_ids) > 1:
         what = f"a page of {len(undone.image_ids)} taken back"
     elif undone.label:
         what = f"{name_of(undone.label)} taken back"
@@ -79,6 +85,7 @@ class SessionSummary:
     flagged: int
     undone: int
     set_aside: int
+    dropped: int
     against_model: int
     corrected: int
     minutes: float
@@ -108,6 +115,7 @@ def summary_lines(summary: SessionSummary, name_of: NameOf) -> list[str]:
         (summary.flagged, "flagged"),
         (summary.undone, "taken back"),
         (summary.set_aside, "set aside in quarantine"),
+        (summary.dropped, "dropped as near-duplicates"),
     )
     rest = ", ".join(f"{number:,} {what}" for number, what in counts if number)
     return [*lines, f"{rest[:1].upper()}{rest[1:]}."] if rest else lines

@@ -101,6 +101,7 @@ class Pace:
             flagged=self.counts["flagged"],
             undone=self.counts["undone"],
             set_aside=self.counts["set_aside"],
+            dropped=self.counts["dropped"],
             against_model=self.counts["against_model"],
             corrected=self.counts["corrected"],
             minutes=self.working_seconds / 60,

@@ -21,6 +21,7 @@ from curator.base.progress import SILENT, Progress
 from curator.base.text import path_text
 from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, Quarantine
 from curator.catalogue import audits, queues
+from curator.catalogue.duplicates import duplicate_queue
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details, unread_files
 from curator.catalogue.pool import has_scores, pool_chunks
@@ -47,6 +48,7 @@ QUEUES: dict[str, str] = {
     "suspect": "labels of people that scores contradict, the boldest contradiction first",
     "conflict": "labelled both ways by people, one image or near-duplicates",
     "odd": "very dark, bright, uniform, blurred, tiny or elongated images without a human label",
+    "duplicates": "near-duplicates, group by group; one key keeps an image and drops the others",
     "audit": "the images of the open audit, blind",
     "quarantine": "cannot be used",
 }
@@ -367,6 +369,9 @@ _CHOOSERS: dict[str, Callable[[QueueRequest], list[int]]] = {
     ),
     "conflict": lambda ask: queues.conflicts(
         ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out
+    ),
+    "duplicates": lambda ask: list(
+        duplicate_queue(ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out)
     ),
     "odd": lambda ask: list(odd(ask)),
     "audit": lambda ask: audits.waiting_ids(

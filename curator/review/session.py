@@ -18,6 +18,8 @@ from curator.base.progress import SILENT, Progress
 from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Quarantine
 from curator.catalogue import claims
+from curator.catalogue.duplicates import near_duplicate_ids
+from curator.catalogue.exclusions import exclude, restore
 from curator.catalogue.labels import (
     HistoryEvent,
     history,
@@ -252,6 +254,11 @@ class ReviewSession:
             if step.event_ids:
                 self._retract(step.event_ids)
                 self.pace.undo_last(len(step.event_ids))
+            elif step.dropped is not None:
+                restored = restore(
+                    self.workspace.catalogue, step.dropped, actor=self.actor, session=self.session
+                )
+                self.pace.counts["dropped"] -= len(restored)
             elif step.set_aside is not None:
                 for image_id in step.image_ids:
                     self.source.put_back(image_id, step.set_aside)
@@ -263,7 +270,10 @@ class ReviewSession:
             self._history.back()  # only now: what could not be undone is the newest step still
             self._revisited.update(step.image_ids)
             return Undone(
-                image_ids=step.image_ids, label=step.label, set_aside=step.set_aside is not None
+                image_ids=step.image_ids,
+                label=step.label,
+                set_aside=step.set_aside is not None,
+                dropped=step.dropped is not None,
             )
 
     def flag(self, image_id: int, note: str) -> None:
@@ -279,6 +289,49 @@ class ReviewSession:
                 self._history.put_aside(image_id, reason)
             elif self._history.current == image_id:
                 self._history.drop()
+
+    def keep_only(self) -> int:
+        """Keep the current image and drop its near-duplicates; how many were dropped.
+
+        They leave the pool, by events; `undo` takes that back. Raises DataError while an audit is
+        open, UsageError for an image without near-duplicates.
+        """
+        self._begin()
+        with self._lock:
+            kept, *mates = self._near_duplicates()
+            step, dropped = exclude(
+                self.workspace.catalogue,
+                dict.fromkeys(mates, kept),
+                actor=self.actor,
+                session=self.session,
+            )
+            self._history.keep_one([kept, *mates], step)
+            self.pace.counts["dropped"] += len(dropped)
+            return len(dropped)
+
+    def keep_all(self) -> int:
+        """Leave the current image and its near-duplicates as they are; how many images these are.
+
+        They do not come again in this session.
+        """
+        self._begin()
+        with self._lock:
+            image_ids = self._near_duplicates()
+            self.skip_on_page(image_ids)
+            self._history.settle(image_ids, [])
+            return len(image_ids)
+
+    def _near_duplicates(self) -> list[int]:
+        """The current image, and the usable images of its near-duplicate group."""
+        current = self._current_card().image_id
+        groups = near_duplicate_ids(self.workspace.catalogue, of_image=current)
+        mates = [image_id for ids in groups.values() for image_id in ids if image_id != current]
+        if not mates or self.blind:
+            raise UsageError(
+                "This image has no near-duplicates.",
+                "`curator review duplicates` shows those that have some.",
+            )
+        return [current, *mates]
 
     def news_about(self, decision: RecordedDecision) -> HistoryEvent | None:
         """What a round or somebody else said about an image while it was looked at.

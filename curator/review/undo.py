@@ -21,7 +21,8 @@ PAST_LIMIT = 2_000
 class UndoStep:
     """One thing that was done: its images, and the events that record it (none for a skip).
 
-    `set_aside` is the reason why its image was put into quarantine.
+    `set_aside` is the reason why its image was put into quarantine, `dropped` the number of the
+    step in which the others than the first image were dropped as its near-duplicates.
     """
 
     image_ids: tuple[int, ...]
@@ -29,6 +30,7 @@ class UndoStep:
     label: str = ""
     is_page: bool = False
     set_aside: Quarantine | None = None
+    dropped: int | None = None
 
 
 class UndoHistory:
@@ -98,6 +100,13 @@ class UndoHistory:
         """This image was put into quarantine. Go on to the next open one."""
         self._steps.append(UndoStep((image_id,), (), set_aside=reason))
         self._settled.add(image_id)
+        self._advance()
+
+    def keep_one(self, image_ids: Sequence[int], dropped: int) -> None:
+        """The others than the first of these images were dropped. Go on to the next open one."""
+        self._steps.append(UndoStep(tuple(image_ids), (), dropped=dropped))
+        self._settled.update(image_ids)
+        self._seen.update(image_ids)
         self._advance()
 
     def drop(self) -> None:

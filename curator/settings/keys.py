@@ -127,6 +127,25 @@ ACTIONS: tuple[KeyAction, ...] = (
         screens=(ScreenName.SINGLE,),
     ),
     KeyAction(
+        name="keep_only",
+        keys=("D",),
+        label="keep only this",
+        meaning="Keep the image and drop its near-duplicates; no file is touched, and u takes it"
+        " back.",
+        group=KeyGroup.DECIDE,
+        screens=(ScreenName.SINGLE,),
+        blind=False,
+    ),
+    KeyAction(
+        name="keep_all",
+        keys=("K",),
+        label="keep all",
+        meaning="Leave the image and its near-duplicates as they are, and go on to the next group.",
+        group=KeyGroup.DECIDE,
+        screens=(ScreenName.SINGLE,),
+        blind=False,
+    ),
+    KeyAction(
         name="accept",
         keys=("enter",),
         label="accept page",

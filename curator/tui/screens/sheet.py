@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -216,6 +217,7 @@ class SheetScreen(ReviewScreen):
             text, ink = f"✓{score}", inks.muted
         elif focused:
             ink += inks.marked
+        text = f"{self._group_sign(card)}{text}"
         body = shortened(text, self._grid.columns - 2)
         style = inks.strong if focused else inks.muted
         return row(
@@ -223,6 +225,12 @@ class SheetScreen(ReviewScreen):
             self._grid.columns,
             inks.ground,
         )
+
+    def _group_sign(self, card: ImageCard) -> str:
+        """`≈1 ` for images of the first group with several on this page, and so on."""
+        keys = Counter(each.unit_key for each in self.cards)
+        shared = [key for key, number in keys.items() if number > 1]
+        return f"≈{shared.index(card.unit_key) + 1} " if card.unit_key in shared else ""
 
     @property
     def _counts(self) -> bool:

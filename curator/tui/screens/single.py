@@ -13,6 +13,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.strip import Strip
 
+from curator.base.text import count
 from curator.base.vocabulary import Label
 from curator.errors import CuratorError
 from curator.review.cards import ImageCard
@@ -400,6 +401,20 @@ class SingleScreen(ReviewScreen):
             return
         await self._settle(self.review.session.set_aside, card.image_id, shot.reason, shot.problem)
         await self.show_current()
+
+    async def action_keep_only(self) -> None:
+        """Drop the near-duplicates of this image."""
+        if not self._counts:
+            return
+        dropped = await self._settle(self.review.session.keep_only)
+        self.notify(f"Dropped {count(dropped, 'near-duplicate')}; u takes it back.", timeout=3)
+        await self.show_current()
+
+    async def action_keep_all(self) -> None:
+        """Leave this image and its near-duplicates as they are."""
+        if self._counts:
+            await self._settle(self.review.session.keep_all)
+            await self.show_current()
 
     async def on_screen_resume(self) -> None:
         """Back from another screen: what was done there may have changed the image."""

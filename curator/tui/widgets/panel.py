@@ -160,7 +160,7 @@ class Panel:
         if context.mates:
             count = f"more than {len(context.mates)}" if context.more_mates else len(context.mates)
             noun = "image" if count == 1 else "images"
-            yield self._line((f"belongs with {count} other {noun}", inks.muted))
+            yield self._line((f"≈ belongs with {count} other {noun}", inks.accent))
 
     def _history(self, context: CardContext, card: ImageCard) -> Iterator[Strip]:
         if card.blind or not context.events:
