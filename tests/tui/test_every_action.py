@@ -18,8 +18,11 @@ import sqlalchemy as sa
 from textual.command import CommandList
 from textual.containers import VerticalScroll
 
-from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method
+from curator.base.vocabulary import CurrentLabel, EventKind, GroupKind, Label, Method
 from curator.catalogue import labels
+from curator.catalogue.counts import counts
+from curator.catalogue.duplicates import near_duplicate_ids
+from curator.catalogue.groups import GroupRecord, replace_grouping
 from curator.catalogue.models import Flag, Skip
 from curator.settings.keys import ACTIONS, ScreenName, find_action
 from curator.tui.screens.dashboard import DashboardScreen
@@ -224,6 +227,41 @@ async def test_a_viewer_is_told_no_name_of_a_blind_image(
         link = await opens(reviewer, opened)
         assert link.read_bytes() == original.read_bytes()
         assert original.stem not in str(link)
+
+
+@checked
+@shows(SINGLE, "keep_only", "keep_all", "undo")
+async def test_near_duplicates_are_kept_or_dropped(seat: Seat, scored: Workspace) -> None:
+    groups = [GroupRecord(name="a", primary=(3, 9, 20)), GroupRecord(name="b", primary=(5, 6))]
+    replace_grouping(scored.catalogue, GroupKind.PERCEPTUAL, groups)
+    async with seat("duplicates") as reviewer:
+        assert reviewer.card_id == 3
+        assert "1 of 3 near-duplicates" in reviewer.text()
+        assert "≈ belongs with 2 other images" in reviewer.text()
+        await reviewer.press("right", "D")
+        assert reviewer.card_id == 5
+        assert near_duplicate_ids(scored.catalogue).keys() == {2}
+        assert counts(scored.catalogue).dropped == 2
+        await reviewer.press("u")
+        assert reviewer.card_id == 9
+        assert counts(scored.catalogue).dropped == 0
+        await reviewer.press("K", "K")
+        assert "nothing more" in reviewer.text()
+    assert sorted(skips(scored)) == [3, 5, 6, 9, 20]
+    assert counts(scored.catalogue).usable == 24
+
+
+@played
+async def test_images_of_one_group_are_marked_on_the_sheet(seat: Seat, scored: Workspace) -> None:
+    groups = [GroupRecord(name="a", primary=(20, 22, 23)), GroupRecord(name="b", primary=(19, 24))]
+    replace_grouping(scored.catalogue, GroupKind.PERCEPTUAL, groups)
+    async with seat(size=(100, 40)) as reviewer:
+        await reviewer.press("g")
+        if reviewer.app.screen._side is not Label.POSITIVE:  # type: ignore[attr-defined]
+            await reviewer.press("tab")
+        assert set(page(reviewer)) >= {19, 20, 22, 23, 24}
+        shown = reviewer.text()
+    assert (shown.count("≈1 "), shown.count("≈2 "), shown.count("≈3 ")) == (2, 3, 0)
 
 
 @checked
