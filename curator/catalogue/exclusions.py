@@ -27,7 +27,7 @@ _STANDS = sa.and_(
 
 
 def exclude(
-    catalogue: Catalogue, kept: Mapping[int, int], *, actor: str, session: str | None = None
+    catalogue: Catalogue, keeper_of: Mapping[int, int], *, actor: str, session: str | None = None
 ) -> tuple[int, list[int]]:
     """Exclude images (id → the image that is kept instead), all of them in one transaction.
 
@@ -36,21 +36,21 @@ def exclude(
     """
     with catalogue.write() as connection:
         _refuse_open_audit(connection, "dropping near-duplicates")
-        wanted = sorted({*kept, *kept.values()})
-        usable = _usable(connection, wanted)
-        missing = sorted(set(kept.values()) - usable)
-        if missing or set(kept) & set(kept.values()):
+        involved = sorted({*keeper_of, *keeper_of.values()})
+        usable = _usable(connection, involved)
+        missing = sorted(set(keeper_of.values()) - usable)
+        if missing or set(keeper_of) & set(keeper_of.values()):
             raise DataError(
                 "An image that was to be kept cannot be used any more.",
                 "Nothing was dropped; look at the groups again: `curator duplicates`.",
             )
-        image_ids = [image_id for image_id in kept if image_id in usable]
+        image_ids = [image_id for image_id in keeper_of if image_id in usable]
         newest = connection.execute(sa.select(sa.func.max(_exclusion.id))).scalar_one() or 0
         step = newest + 1
         rows = [
             {
                 "image_id": image_id,
-                "kept_id": kept[image_id],
+                "kept_id": keeper_of[image_id],
                 "kind": ExclusionKind.EXCLUDE,
                 "step": step,
                 "actor": plain_text(actor),

@@ -45,6 +45,7 @@ _HOW_TO_UNDO = (
     "Labels of an import, a sheet or a session: `curator log` lists them, `curator unlabel --batch"
     " ID` takes them back.\n"
     "Promotions: `curator rollback --to N` returns to round N; 0 is before the first round.\n"
+    "Near-duplicates that were dropped: `curator duplicates --undo`.\n"
     "Images that were added: `curator drop SOURCE`.",
 )
 

@@ -88,21 +88,21 @@ def thin(workspace: Workspace, rule: str, *, actor: str, dry_run: bool = False) 
     catalogue = workspace.catalogue
     with lease(catalogue, "add"), lease(catalogue, "round"):
         refuse_open_audit(catalogue, "dropping near-duplicates")
-        kept: dict[int, int] = {}
+        keeper_of: dict[int, int] = {}
         dropped: list[DuplicateFile] = []
         groups = labelled = 0
         for files in near_duplicates(catalogue):
             by_people = [file for file in files if file.is_labelled]
             keeper = min(by_people or files, key=_RANKS[rule])
-            others = [file for file in files if not file.is_labelled and file is not keeper]
+            spare = [file for file in files if not file.is_labelled and file is not keeper]
             labelled += max(0, len(by_people) - 1)
-            groups += bool(others)
-            dropped += others
-            kept |= {file.image_id: keeper.image_id for file in others}
+            groups += bool(spare)
+            dropped += spare
+            keeper_of |= {file.image_id: keeper.image_id for file in spare}
         promoted = [file.standing for file in dropped if file.origin is Origin.PROMOTED]
         stale = count_valid_about(catalogue, {standing for standing in promoted if standing})
-        if kept and not dry_run:
-            exclude(catalogue, kept, actor=actor)
+        if keeper_of and not dry_run:
+            exclude(catalogue, keeper_of, actor=actor)
     return ThinReport(
         rule=rule,
         groups=groups,

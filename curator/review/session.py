@@ -298,14 +298,14 @@ class ReviewSession:
         """
         self._begin()
         with self._lock:
-            kept, *mates = self._near_duplicates()
+            keeper_id, *mates = self._near_duplicates()
             step, dropped = exclude(
                 self.workspace.catalogue,
-                dict.fromkeys(mates, kept),
+                dict.fromkeys(mates, keeper_id),
                 actor=self.actor,
                 session=self.session,
             )
-            self._history.keep_one([kept, *mates], step)
+            self._history.keep_one([keeper_id, *mates], step)
             self.pace.counts["dropped"] += len(dropped)
             return len(dropped)
 
