@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curator.base.text import printable
+from curator.base.text import count, printable
 from curator.base.vocabulary import CurrentLabel, Label, Origin
 from curator.catalogue.sources import list_sources
 from curator.errors import CuratorError, UsageError
@@ -193,6 +193,15 @@ class Visitor:
                 if shot.reason is None:
                     return {"message": "This picture can be shown. Call it what it is, or flag it."}
                 session.set_aside(card.image_id, shot.reason, shot.problem)
+            case "keep_only":
+                self._check_in_front(details)
+                dropped = session.keep_only()
+                return {
+                    "message": f"Dropped {count(dropped, 'near-duplicate')}; undo takes it back."
+                }
+            case "keep_all":
+                self._check_in_front(details)
+                session.keep_all()
             case "undo":
                 undone = session.undo()
                 text = NOTHING_TO_UNDO if undone is None else taken_back(undone, name_of)

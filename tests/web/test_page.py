@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
+from curator.base.vocabulary import CurrentLabel, GroupKind, Label, Method, Origin
 from curator.catalogue import audits, labels
 from curator.catalogue.claims import live_sessions
+from curator.catalogue.counts import counts
+from curator.catalogue.groups import GroupRecord, replace_grouping
 from curator.catalogue.images import image_files
 from curator.catalogue.labels import own_decisions
 from curator.cli.review import host_and_port
@@ -360,6 +362,28 @@ async def test_queue_filter_neighbours_and_flag(featured: Workspace, visit: Visi
             await page.says("most like one image")
             await page.press("q")
             await page.says("1 flagged.")
+
+
+@played
+async def test_near_duplicates_are_kept_or_dropped(scored: Workspace, visit: Visit) -> None:
+    groups = [GroupRecord(name="a", primary=(3, 9, 20)), GroupRecord(name="b", primary=(5, 6))]
+    replace_grouping(scored.catalogue, GroupKind.PERCEPTUAL, groups)
+    with review(scored, "duplicates") as (address, _):
+        async with visit(address) as page:
+            await page.says("1 of 3 near-duplicates")
+            await page.press("D")
+            await page.says("Dropped 2 near-duplicates")
+            await page.says("1 of 2 near-duplicates")
+            assert counts(scored.catalogue).dropped == 2
+            await page.press("u")
+            await page.says("2 near-duplicates brought back")
+            assert counts(scored.catalogue).dropped == 0
+            await page.says("1 of 3 near-duplicates")
+            await page.press("K")
+            await page.says("1 of 2 near-duplicates")
+            await page.click("[data-action=keep_only]")
+            await page.says("Dropped 1 near-duplicate;")
+    assert counts(scored.catalogue).dropped == 1
 
 
 async def _asked(http: aiohttp.ClientSession, path: str, **body: Any) -> tuple[int, Any]:

@@ -200,6 +200,7 @@ function drawHead() {
   $("views").replaceChildren(...LOOKS.filter(allowed).map((name) => button(name)));
   $("actions").replaceChildren(...BAR[view].filter(allowed).map((name) => button(name)));
   if (view === "single" && visible?.shown === false) $("actions").append(button("quarantine"));
+  if (view === "single" && state.queue === "duplicates") $("actions").append(button("keep_only"), button("keep_all"));
   enable();
 }
 
@@ -388,7 +389,8 @@ async function perform(name, event = {}) {
     else picture.out();
   } else if (name === "similar") {
     if (card && (await send("similar", { image: card.id }))) await show("single");
-  } else if (name === "quarantine") visible && (await send("quarantine", { image: visible.id }));
+  } else if (name === "keep_only" || name === "keep_all") visible && (await send(name, { image: visible.id }));
+  else if (name === "quarantine") visible && (await send("quarantine", { image: visible.id }));
   else if (name === "flag") {
     if (card === null) return;
     const note = await ask("Why flag this image?", "a note, or nothing");
