@@ -193,9 +193,10 @@ def open_workspace(folder: Path, notify: Callable[[str], None] = lambda text: No
 
 
 def _refuse_links(root: Path) -> None:
-    """Raises WorkspaceError if `.curator` or something in it is a symbolic link or a device.
+    """Raises WorkspaceError if `.curator` or something in it is a link or a device.
 
-    A workspace may come from a stranger, and curator would write to the target of a link.
+    A workspace may come from a stranger, and curator would write to the target of a link. A
+    file with a second name (a hard link) is the same danger: writing here changes it there.
     Who can put links there while curator runs can also run it, so looking once is enough; files
     that are appended to are opened with O_NOFOLLOW on top.
     """
@@ -221,6 +222,21 @@ def _refuse_links(root: Path) -> None:
                         "If you trust where it leads, put the file itself in its place; else"
                         " delete it. What curator can compute again it will.",
                     )
+                elif _has_other_names(entry):
+                    raise WorkspaceError(
+                        f"{entry.path} has another name elsewhere (a hard link), and curator would"
+                        " change both.",
+                        "Make the workspace's files its own:"
+                        f" `mv {state_folder} {state_folder}.linked &&"
+                        f" cp -R {state_folder}.linked {state_folder}`.",
+                    )
+
+
+def _has_other_names(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.stat(follow_symlinks=False).st_nlink > 1
+    except FileNotFoundError:  # another process has removed it meanwhile
+        return False
 
 
 def read_identity(folder: Path) -> str | None:

@@ -248,12 +248,16 @@ def read_revision(path: Path, notify: Notify = silent) -> str | None:
     not record exactly one revision.
     """
     with translated(path), closing(_look(path)) as connection:
-        names = _patiently(
-            connection,
-            path,
-            notify,
-            lambda: connection.execute("SELECT name FROM sqlite_master").fetchall(),
-        )
+        try:
+            names = _patiently(
+                connection,
+                path,
+                notify,
+                lambda: connection.execute("SELECT name FROM sqlite_master").fetchall(),
+            )
+        except UnicodeDecodeError as error:
+            # SQLite quotes the damaged schema, and Python cannot decode what it quotes.
+            raise LostCatalogueError(f"{path} is damaged: its schema is not text.") from error
         tables = {name for (name,) in names}
         if not tables:
             return None
@@ -333,7 +337,7 @@ def file_problems(path: Path) -> list[str]:
     try:
         with closing(sqlite3.connect(uri, uri=True)) as connection:
             rows = connection.execute("PRAGMA quick_check(1)").fetchall()
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         return [str(error)]
     return [str(text) for (text,) in rows if text != "ok"]
 

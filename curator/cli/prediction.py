@@ -113,7 +113,8 @@ def _evaluation_lines(evaluation: Evaluation, classes: ClassesSettings) -> Itera
     for number, why in (
         (evaluation.unsure, "marked unsure"),
         (evaluation.unscored, "added after the last round (`curator round` scores them)"),
-        (evaluation.unusable, "not to be scored"),
+        (evaluation.unknown, "that name neither an image of the workspace nor a file"),
+        (evaluation.unusable, "whose file cannot be read as an image"),
     ):
         if number:
             yield f"  left out: {number:,} {why}"

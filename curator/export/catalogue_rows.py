@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from curator.base.arrays import BoolArray, FloatArray
-from curator.base.text import path_text
+from curator.base.text import path_bytes, path_text
 from curator.base.vocabulary import CurrentLabel, Origin
 from curator.catalogue.images import absolute, images_on_disk, lies_at
 from curator.catalogue.manifest import (
@@ -114,10 +114,13 @@ class ExportRows:
         def counted() -> Iterator[ExportFile]:
             for file in self._files(advance):
                 self.left_out["other-in-group"] += 1
-                yield file
+                absent = not lies_at(path_bytes(file.path), file.size)
+                self.absent -= absent
+                yield file._replace(absent=absent)
 
         for file in one_per_unit(counted(), scratch):
             self.left_out["other-in-group"] -= 1
+            self.absent += file.absent
             yield file
 
     def _comes_in_path_order(self) -> bool:

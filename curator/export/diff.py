@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -95,7 +95,9 @@ def diff(
     cells: Counter[tuple[Kind, str | None, str | None, str | None, str | None]] = Counter()
     try:
         with tempfile.TemporaryDirectory() as scratch, progress.stage("compare") as stage:
-            for change in changes(before.rows(), after.rows(), Path(scratch)):
+            folder = Path(scratch)
+            images = (by_image(m.rows(), folder, manifest=m) for m in (before, after))
+            for change in changes(*images):
                 stage.advance()
                 if change is None:
                     same += 1
@@ -125,13 +127,13 @@ def diff(
 
 
 def changes(
-    old: Iterable[ManifestRow], new: Iterable[ManifestRow], scratch: Path
+    old: Iterable[Sequence[ManifestRow]], new: Iterable[Sequence[ManifestRow]]
 ) -> Iterator[Change | None]:
     """One per image of either manifest, in order of SHA-256; None for the same in both.
 
-    Raises DataError if a manifest says two things of one image.
+    Each of the two gives the rows of an image at a time, as `by_image` does.
     """
-    left, right = _sides(old, scratch), _sides(new, scratch)
+    left, right = map(_side, old), map(_side, new)
     before, after = next(left, None), next(right, None)
     while before is not None or after is not None:
         if after is None or (before is not None and before[0] < after[0]):
@@ -150,16 +152,15 @@ def changes(
             before, after = next(left, None), next(right, None)
 
 
-def _sides(rows: Iterable[ManifestRow], scratch: Path) -> Iterator[tuple[str, Side]]:
-    for first, *more in by_image(rows, scratch):
-        side = Side(
-            label=first.label,
-            origin=first.origin,
-            probability=first.probability,
-            split=first.split,
-            paths=(first.path, *(row.path for row in more)),
-        )
-        yield first.sha256, side
+def _side(rows: Sequence[ManifestRow]) -> tuple[str, Side]:
+    side = Side(
+        label=rows[0].label,
+        origin=rows[0].origin,
+        probability=rows[0].probability,
+        split=rows[0].split,
+        paths=tuple(row.path for row in rows),
+    )
+    return rows[0].sha256, side
 
 
 def _kind(old: Side, new: Side) -> Kind | None:

@@ -74,9 +74,11 @@ def by_image(
                 numbered = () if manifest is None else manifest.numbered_rows()
                 lines = [where for where, row in numbered if row.sha256 == sha256]
                 at = f"{manifest.file}, {', '.join(lines[:_MOST_LINES])}: " if manifest else ""
+                paths = sorted({printable(row.path) for row in same_image})
+                names = " = ".join(paths[:_MOST_LINES])
                 raise DataError(
-                    f"{at}The manifest says two things of the image {sha256[:16]}…: {name}"
-                    f" {printable(values[0])} and {printable(values[1])}.",
+                    f"{at}The manifest says two things of the image {names} ({sha256[:16]}…):"
+                    f" {name} {printable(values[0])} and {printable(values[1])}.",
                     "Nothing was done with it; export it again.",
                 )
         yield same_image

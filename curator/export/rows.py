@@ -64,7 +64,7 @@ class ExportFile(NamedTuple):
     when it was last changed as far as the catalogue knows; `format` is the decoder's name
     of the format, and images with the same `unit` must stay together. `other_paths` are further
     paths of the image. `converted_from` is the format of these files where the export converts
-    them to `format`.
+    them to `format`. An `absent` one is not on the disk now, nor elsewhere as far as is known.
     """
 
     row: ManifestRow
@@ -77,6 +77,7 @@ class ExportFile(NamedTuple):
     unit: int
     other_paths: tuple[str, ...] = ()
     converted_from: str | None = None
+    absent: bool = False
 
     @classmethod
     def restored(cls, values: list[Any]) -> ExportFile:
@@ -209,14 +210,14 @@ def in_order(
 
 
 def one_per_unit(files: Iterable[ExportFile], scratch: Path) -> Iterator[ExportFile]:
-    """One file of each unit: one that a person labelled, else any label; then the largest."""
+    """One file of each unit: one that is there, that a person labelled, else any; the largest."""
 
-    def key(file: ExportFile) -> tuple[int, int, int, str, str, str]:
+    def key(file: ExportFile) -> tuple[int, bool, int, int, str, str, str]:
         row = file.row
         doubt = 2 if row.label is None else int(row.origin == Origin.PROMOTED)
         pixels = (row.width or 0) * (row.height or 0)
         # Sources may overlap: without the last part, their order in the catalogue would decide.
-        return file.unit, doubt, -pixels, row.sha256, row.path, file.source
+        return file.unit, file.absent, doubt, -pixels, row.sha256, row.path, file.source
 
     previous = None
     for file in sorted_on_disk(files, scratch, key=key, restore=ExportFile.restored):

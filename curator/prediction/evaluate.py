@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +46,15 @@ class Evaluation:
     interval; `promoted_error` the same among those beyond the promotion thresholds.
     `catalogued` images count with their current score, `other` files were scored now.
     Left out are `unsure` rows, catalogued images that are `unscored` as they came after the
-    last round, and `unusable` files.
+    last round, rows that are `unknown` (no image of the catalogue and no file is meant), and
+    `unusable` files.
     """
 
     catalogued: int
     other: int
     unsure: int
     unscored: int
+    unknown: int
     unusable: int
     error: ErrorEstimate
     promoted_error: ErrorEstimate
@@ -73,14 +75,18 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
     labels, line_count = file.labels, len(file.answers)
     decided = [answer for answer in file.answers if labels[answer.line] is not Label.UNSURE]
     elsewhere = [answer for answer in decided if answer.line not in file.images]
-    images = file.images | _copies(workspace.catalogue, elsewhere, truth)
+    files = {row.line: path for row in elsewhere if (path := _file(row, truth)) is not None}
+    unknown = [answer for answer in elsewhere if answer.line not in files]
+    images = file.images | _copies(workspace.catalogue, files)
     catalogued = [answer for answer in decided if answer.line in images]
-    other = [answer for answer in decided if answer.line not in images]
+    other = [answer for answer in decided if answer.line in files.keys() - images.keys()]
+    paths = [files[answer.line] for answer in other]
+    predictions = predict(workspace, paths, progress=progress) if paths else ()
     ids = np.array([images[answer.line] for answer in catalogued], dtype=np.int64)
     probability = np.concatenate(
         [
             pool.current_scores(workspace.catalogue, ids),
-            np.fromiter(_scores(workspace, other, truth, progress), dtype=np.float64),
+            np.array([prediction.probability for prediction in predictions], dtype=np.float64),
         ]
     )
     positive = np.array(
@@ -88,9 +94,21 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
     )
     usable = np.isfinite(probability)
     if not usable.any():
+        why = [
+            f"{number:,} {reason}"
+            for number, reason in (
+                (line_count - len(decided), "marked unsure"),
+                (len(catalogued), "added after the last round"),
+                (len(other), "whose file cannot be read as an image"),
+                (len(unknown), "that name neither an image of the workspace nor a file"),
+            )
+            if number
+        ]
+        example = f" (line {unknown[0].line}: {unknown[0].shown_image()})" if unknown else ""
         raise DataError(
-            f"None of the {line_count} rows of {truth} can be compared.",
-            "They need a label of one of the two classes, and images that can be read.",
+            f"No row of {truth} can be compared. Left out: {', '.join(why) or 'none'}{example}.",
+            "Name images of the workspace that have a score, or image files by paths relative to"
+            f" {truth.absolute().parent}.",
         )
     scored_catalogued = int(usable[: len(catalogued)].sum())
     scored_other = int(usable[len(catalogued) :].sum())
@@ -103,6 +121,7 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
         other=scored_other,
         unsure=line_count - len(decided),
         unscored=len(catalogued) - scored_catalogued,
+        unknown=len(unknown),
         unusable=len(other) - scored_other,
         error=error_estimate(wrong),
         promoted_error=error_estimate(wrong[sure]),
@@ -113,30 +132,15 @@ def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) 
     )
 
 
-def _copies(catalogue: Catalogue, answers: list[Answer], truth: Path) -> dict[int, int]:
+def _copies(catalogue: Catalogue, files: Mapping[int, Path]) -> dict[int, int]:
     """Line → image id of files elsewhere whose bytes are catalogued."""
     digests: dict[int, bytes] = {}
-    for answer in answers:
-        path = _file(answer, truth)
+    for line, path in files.items():
         # A file that cannot be read is counted when it is scored.
-        with contextlib.suppress(OSError):
-            if path is not None:
-                with path.open("rb") as stream:
-                    digests[answer.line] = hashlib.file_digest(stream, "sha256").digest()
+        with contextlib.suppress(OSError), path.open("rb") as stream:
+            digests[line] = hashlib.file_digest(stream, "sha256").digest()
     image_ids = find_by_sha256(catalogue, digests.values())
     return {line: image_ids[digest] for line, digest in digests.items() if digest in image_ids}
-
-
-def _scores(
-    workspace: Workspace, answers: list[Answer], truth: Path, progress: Progress
-) -> Iterator[float]:
-    """P(positive) of files outside the catalogue; NaN where there is no such file."""
-    paths = [_file(answer, truth) for answer in answers]
-    present = [path for path in paths if path is not None]
-    predictions = iter(predict(workspace, present, progress=progress) if present else ())
-    for path in paths:
-        probability = None if path is None else next(predictions).probability
-        yield float("nan") if probability is None else probability
 
 
 def _file(answer: Answer, truth: Path) -> Path | None:

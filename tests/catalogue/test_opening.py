@@ -202,6 +202,16 @@ _AS_OF_0001 = """
 """
 
 
+def test_a_schema_that_is_no_text_is_damage(catalogue: Catalogue) -> None:
+    catalogue.close()
+    content = catalogue.path.read_bytes()
+    assert b"CREATE TABLE image " in content
+    catalogue.path.write_bytes(content.replace(b"CREATE TABLE image ", b"CREATE\xcbTABLE image "))
+    with pytest.raises(LostCatalogueError, match="its schema is not text"):
+        Catalogue.open(catalogue.path)
+    assert sqlite.file_problems(catalogue.path)
+
+
 def test_the_schema_before_identities_is_migrated_with_its_rows(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 3)
     say(catalogue, ids, "positive")

@@ -12,6 +12,7 @@ from curator.base.vocabulary import Label, Method, Origin
 from curator.errors import DataError
 from curator.export.diff import Kind, changes, diff
 from curator.export.filters import Filters
+from curator.export.reading import by_image
 from curator.export.rows import ManifestRow
 from curator.workspace import Workspace
 from tests.export.entries import entry
@@ -82,7 +83,8 @@ def test_it_agrees_with_plain_dictionaries(
     def entries(of: dict[int, tuple[str, str]]) -> list[ManifestRow]:
         return [entry(b"%d.jpg" % k, label=v[0], origin=v[1]) for k, v in of.items()]
 
-    found = [one for one in changes(entries(old), entries(new), tmp_path) if one]
+    sides = (by_image(entries(side), tmp_path) for side in (old, new))
+    found = [one for one in changes(*sides) if one]
     counted = {kind: sum(one.kind is kind for one in found) for kind in Kind}
     both = old.keys() & new.keys()
     assert counted[Kind.ADDED] == len(new.keys() - old.keys())
@@ -132,7 +134,7 @@ def test_for_people_and_for_programs(workspace: Workspace, tmp_path: Path) -> No
         (
             "x.csv",
             f"path,sha256,label\na,{'0' * 64},good\nb,{'0' * 64},bad\n",
-            "says two things",
+            r"x.csv, line 2, line 3: .* says two things of the image a = b \(0000",
         ),
     ],
 )

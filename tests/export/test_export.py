@@ -200,6 +200,13 @@ def test_one_image_of_each_group(workspace: Workspace, ids: dict[str, int], tmp_
     assert [Path(row["path"]).name for row in found] == ["b.jpg"], "a person's label goes first"
     assert report.left_out["other-in-group"] == 2
     assert report.rows == 4
+    assert report.absent == 4
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "g\nh.jpg").write_bytes(bytes(100))
+    report = export(workspace, tmp_path / "m.csv", filters=filters, force=True)
+    found = [row for row in rows(tmp_path / "m.csv") if row["group"] == "A"]
+    assert [Path(row["path"]).name for row in found] == ["g\nh.jpg"], "a file that is there"
+    assert report.absent == 3
 
 
 def test_a_division_goes_by_group_and_never_moves(workspace: Workspace, tmp_path: Path) -> None:

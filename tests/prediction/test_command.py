@@ -111,6 +111,23 @@ def test_evaluate_scores_what_is_not_catalogued(trained: Path, tmp_path: Path) -
     assert (found["catalogued"], found["other"]) == (0, 8)
 
 
+def test_evaluate_says_which_rows_name_nothing(trained: Path, tmp_path: Path) -> None:
+    truth, (picture, *_) = (
+        tmp_path / "truth.csv",
+        sorted(make_folder(tmp_path / "fresh", good=1, bad=0, seed=80).rglob("*.*g")),
+    )
+    (tmp_path / "text.jpg").write_text("no image")
+    truth.write_text("path,label\nnowhere/a.jpg,good\ntext.jpg,bad\n")
+    refused = curator("-w", trained, "evaluate", truth, expect=3).stderr
+    assert "1 whose file cannot be read as an image" in refused
+    assert "1 that name neither an image of the workspace nor a file" in refused
+    assert "(line 2: `nowhere/a.jpg`)" in refused
+    with truth.open("a") as stream:
+        stream.write(f"{picture.relative_to(tmp_path)},good\n")
+    found = curator("-q", "-w", trained, "evaluate", truth, "--json").json()
+    assert (found["other"], found["unknown"], found["unusable"]) == (1, 1, 1)
+
+
 def test_evaluate_says_which_images_no_round_has_scored(
     trained: Path, labelled_template: Path, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -40,19 +41,33 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_link_in_the_place_of_any_file_is_refused(root: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("hard", [False, True])
+def test_a_link_in_the_place_of_any_file_is_refused(
+    root: Path, tmp_path: Path, name: str, hard: bool
+) -> None:
     precious, link = tmp_path / "precious", root / ".curator" / name
     precious.write_bytes(b"not curator's")
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
-    link.symlink_to(precious)
-    with pytest.raises(WorkspaceError, match="is a symbolic link") as caught:
+    (link.hardlink_to if hard else link.symlink_to)(precious)
+    with pytest.raises(WorkspaceError, match="hard link" if hard else "symbolic link") as caught:
         open_workspace(root)
     assert str(link) in caught.value.problem
     assert precious.read_bytes() == b"not curator's"
     link.unlink()
     if name not in ("catalogue.sqlite", "workspace-id"):
         open_workspace(root).catalogue.close()
+
+
+def test_a_copy_by_hard_links_is_refused_and_the_advice_works(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-al", root, copy], check=True)
+    for folder in (root, copy):
+        with pytest.raises(WorkspaceError, match="would change both") as caught:
+            open_workspace(folder)
+    command = caught.value.advice.partition("`")[2].rpartition("`")[0]
+    subprocess.run(["sh", "-c", command], check=True)
+    open_workspace(copy).catalogue.close()
 
 
 def test_a_linked_folder_a_dangling_link_and_a_pipe_are_refused(root: Path, tmp_path: Path) -> None:
