@@ -379,7 +379,7 @@ async function perform(name, event = {}) {
     if (view === "history") return show("single");
     if (card === null) return;
     try {
-      drawHistory(await connection.about(card.id));
+      drawHistory((onSheet ? null : about) ?? (await connection.about(card.id)));
       await show("history");
     } catch (error) {
       say(error.message, true);
