@@ -228,7 +228,7 @@ def test_an_audit_of_labels_that_do_not_stand_any_more_is_refused(pool: Pool) ->
     opened(pool.workspace, size=SAMPLE)
     answer(pool.workspace, pool.says)
     promote(pool.workspace, {one: 1 - score for one, score in pool.scores.items()})
-    with pytest.raises(DataError, match="labels of round 1, which does not stand"):
+    with pytest.raises(DataError, match="labels of round 1, which was rolled back"):
         certify(pool.workspace)
 
 
