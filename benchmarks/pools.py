@@ -162,13 +162,19 @@ def _rare(folder: Path, name: str) -> Task:
 
 def solar_cells(folder: Path, name: str) -> Task:
     """Cells that work, or for the name `solar type` those of monocrystalline silicon."""
+    raw, sure, positive = solar_numbers(folder, name)
+    return projected_task(name, raw, sure, positive)
+
+
+def solar_numbers(folder: Path, name: str) -> tuple[Float16, Ints, Flags]:
+    """Raw numbers of all cells, the places of those that people were sure of, and the truth."""
     from elpv_dataset.utils import load_dataset
 
     pictures, probability, kinds = load_dataset()
     sure = (probability < 0.1) | (probability > 0.9)
     raw = _encoded(folder / "elpv-224-raw.npy", pictures, 224)
     positive = np.array(kinds) == "mono" if name == "solar type" else probability < 0.1
-    return projected_task(name, raw, np.flatnonzero(sure), positive)
+    return raw, np.flatnonzero(sure), positive
 
 
 def projected_task(name: str, raw: Float16, places: Ints, truth: Flags) -> Task:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from curator.prediction.model_export import ModelExportReport
     from curator.prediction.predict import Prediction
     from curator.report.history import History
+    from curator.report.plan import PoolPlan
     from curator.report.report import WrittenReport
     from curator.report.status import Status
     from curator.review.session import ReviewSession
@@ -111,6 +112,15 @@ class WorkspaceApi:
         from curator.report.status import status
 
         return status(self._workspace)
+
+    def plan(self, *, error: float | None = None, coverage: float = 0.95) -> PoolPlan:
+        """The decisions that are left until the pool is labelled, and the next command.
+
+        `error` is wrong labels / images, by default `promotion.max_error`.
+        """
+        from curator.report.plan import plan_pool
+
+        return plan_pool(self.status(), error=error, coverage=coverage)
 
     def report(
         self, destination: str | Path | None = None, *, force: bool = False

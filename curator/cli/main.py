@@ -50,7 +50,7 @@ _HOW_TO_UNDO = (
 )
 
 _COMMANDS: dict[str, tuple[str, ...]] = {
-    "Start": ("demo.demo", "setup.init", "setup.config", "report.status"),
+    "Start": ("demo.demo", "setup.init", "setup.config", "report.status", "report.plan"),
     "Data": ("intake.add", "intake.group", "intake.duplicates", "intake.relocate", "intake.drop"),
     "Label": ("review.review", "review.queue", "intake.label", "intake.unlabel", "intake.log"),
     "Train": (

@@ -43,7 +43,40 @@ def status(
         emit("\n".join(_status_lines(report)))
 
 
+def plan(
+    context: typer.Context,
+    error: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Wrong labels / images (promotion.max_error)."),
+    ] = None,
+    coverage: Annotated[
+        float, typer.Option(metavar="SHARE", help="Images with a label / images.")
+    ] = 0.95,
+    json: AsJson = False,
+) -> None:
+    """Say how many more decisions label the pool, and which queue to review next.
+
+    People label the most doubtful images, and the rest gets its likelier class. The forecast
+    needs 50 labels of a random sample and no open warning. It follows from the scores, from how
+    they changed over the rounds so far, and from your pace.
+
+    Example: curator plan --error 0.01 --coverage 0.95
+    """
+    from curator.report.plan import plan_pool
+    from curator.report.status import status as workflow
+
+    call = invocation(context)
+    with call.workspace() as workspace:
+        report = plan_pool(workflow(workspace), error=error, coverage=coverage)
+    if json:
+        emit_json(report.as_json())
+    else:
+        emit("\n".join(shown(sentence) for sentence in report.sentences()))
+        call.next_step = f"Go on: {report.next}"
+
+
 def _status_lines(status: Status) -> Iterator[str]:
+    from curator.report.plan import plan_pool
     from curator.report.sentences import decisions_sentence
 
     classes = status.settings.classes
@@ -75,6 +108,9 @@ def _status_lines(status: Status) -> Iterator[str]:
         yield ""
         yield from _round_lines(status)
         yield from _score_lines(status)
+        yield from (
+            f"{strong('Work left')}  {sentence}" for sentence in plan_pool(status).sentences()
+        )
     yield ""
     yield f"{strong('Next')}  {shown(status.advice())}"
 

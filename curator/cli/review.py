@@ -95,7 +95,6 @@ def queue(
     from curator.base.files import check_destination
     from curator.review.queue_files import queue_csv, write_queue, write_tasks
     from curator.review.queue_page import write_page
-    from curator.review.queues import BORDERLINE_MIX
     from curator.review.queues import queue as workflow
 
     call = invocation(context)
@@ -118,8 +117,6 @@ def queue(
         if html and output is not None:
             check_destination(output, force=force)
             call.say(f"Wrote the pictures to {write_page(workspace, rows, output, force=force)}.")
-    if name == "borderline":
-        call.say(f"borderline: {BORDERLINE_MIX}.")
     if output is not None and output.suffix.lower() == ".json":
         beside = write_tasks(rows, output, classes, force=force, relative_to=relative_to)
         call.say(f"Wrote {count(len(rows), 'task')} for Label Studio to {output}.")

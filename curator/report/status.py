@@ -32,7 +32,7 @@ from curator.catalogue.groups import count_contradicted
 from curator.catalogue.leases import lease_holder
 from curator.catalogue.rounds import RoundRecord, RoundStatus, list_rounds, measured_round
 from curator.errors import DataError, StorageError
-from curator.report.work import total_minutes
+from curator.report.work import human_work
 from curator.rounds.pool_error import PoolError
 from curator.settings.sections import Settings
 from curator.workspace import Workspace
@@ -45,7 +45,8 @@ class Status:
     `certificates` are the newest of every kind and scope, those that hold first. `audit` is
     the open one, of whose images `waiting` want an answer. `contradicted` images have a label of
     people, and near-duplicates with the other one. `decisions` are those of
-    people, made or imported, that were not taken back, `minutes` those that they spent looking.
+    people, made or imported, that were not taken back, `minutes` those that they spent looking,
+    `per_minute` the decisions a minute in reviews, None before there are any.
     `payable` is the confidence that a further audit could promise, None where
     `promotion.confidence` can be paid for.
     """
@@ -58,6 +59,7 @@ class Status:
     contradicted: int
     decisions: int
     minutes: float
+    per_minute: float | None
     rounds: list[RoundRecord]
     busy: Mapping[str, str]
     certificates: list[CertificateRecord]
@@ -235,6 +237,8 @@ def status(workspace: Workspace) -> Status:
     catalogue = workspace.catalogue
     audit = audits.open_audit(catalogue)
     current = current_certificates(catalogue)
+    reviews = human_work(people_events(catalogue, imports=False))
+    minutes = sum(row.minutes or 0.0 for row in reviews)
     holders = {name: lease_holder(catalogue, name) for name in ("add", "round")}
     return Status(
         root=workspace.root,
@@ -244,7 +248,10 @@ def status(workspace: Workspace) -> Status:
         human=human_counts(catalogue),
         contradicted=count_contradicted(catalogue),
         decisions=count_decisions(catalogue),
-        minutes=total_minutes(people_events(catalogue, imports=False)),
+        minutes=minutes,
+        per_minute=sum(row.decisions + row.taken_back for row in reviews) / minutes
+        if minutes
+        else None,
         rounds=list_rounds(catalogue),
         busy={
             name: f"process {holder.pid} on {holder.host}"

@@ -55,11 +55,6 @@ def human_work(events: PeopleEvents) -> tuple[HumanWork, ...]:
     return tuple(rows)
 
 
-def total_minutes(events: PeopleEvents) -> float:
-    """Minutes that people spent on all their decisions."""
-    return sum(row.minutes or 0.0 for row in human_work(events))
-
-
 def _minutes(asserted: PeopleEvents) -> Mapping[tuple[int, int], float]:
     """Minutes by the codes of origin and method.
 

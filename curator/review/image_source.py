@@ -24,10 +24,8 @@ from curator.intake.queue_origin import BLIND_ORIGINS, FORMER_NAMES
 from curator.review.cards import ImageCard
 from curator.review.filter import WHOLE, QueueView
 from curator.review.queues import (
-    BORDERLINE_MIX,
     QUEUES,
     QueueRequest,
-    borderline,
     choose,
     odd,
     refuse_while_audited,
@@ -98,8 +96,6 @@ class ImageSource:
                 f"audit {self._audit.audit_id}, at most {self._audit.sample:,} images drawn at"
                 " random; what you skip or cannot tell counts as wrong"
             )
-        if self.queue == "borderline" and self.view.is_empty:
-            return BORDERLINE_MIX
         return REVIEWED[self.queue]
 
     def find(self, size: int, leave_out: QueueFilter) -> Mapping[int, str]:
@@ -121,8 +117,6 @@ class ImageSource:
         )
         if not self.view.is_empty:
             return dict.fromkeys(self._through_view(request), "")
-        if self.queue == "borderline":
-            return borderline(request)
         if self.queue == "odd":
             return odd(request)
         if self.queue == "duplicates":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from curator.catalogue.pool import has_scores, pool_chunks
 from curator.catalogue.quality import any_measured, oddities_of
 from curator.catalogue.queues import NO_FILTER, QueueFilter
 from curator.catalogue.random_draws import newest_draw
-from curator.encoding.stored_rows import StoredRows, current_features
+from curator.encoding.stored_rows import StoredRows
 from curator.errors import DataError, UsageError
 from curator.intake.queue_origin import FORMER_NAMES, QueueReference
 from curator.review.cards import suggestion_for
@@ -40,7 +39,7 @@ from curator.workspace import Workspace
 QUEUES: dict[str, str] = {
     "diverse": "spread over feature space; needs no model, for the first labels",
     "similar": "most like one image, to find more of a rare class",
-    "borderline": "neither promoted nor labelled, nearest to undecided, with a few others",
+    "borderline": "neither promoted nor labelled, the least certain first",
     "informative": "drawn in proportion to their expected error: for further seeds before an audit",
     "unfamiliar": "unlike anything that people labelled",
     "promoted": "labelled by rounds, the least certain first",
@@ -192,68 +191,6 @@ def queue_rows(
     return rows
 
 
-class MixReason(StrEnum):
-    """Why an image is in the queue `borderline`, as a reviewer reads it."""
-
-    UNCERTAIN = "least certain"
-    DIVERSE = "unlike the others here"
-    RANDOM = "drawn at random"
-
-
-PATTERN = (
-    MixReason.UNCERTAIN, MixReason.UNCERTAIN, MixReason.UNCERTAIN, MixReason.DIVERSE,
-    MixReason.UNCERTAIN, MixReason.UNCERTAIN, MixReason.DIVERSE, MixReason.UNCERTAIN,
-    MixReason.UNCERTAIN, MixReason.RANDOM,
-)  # fmt: skip
-"""Out of ten images seven are the least certain, two diverse, and one is random."""
-
-BORDERLINE_MIX = "of ten images 7 are the least certain, 2 unlike the others, 1 is drawn at random"
-
-MIXED_FROM = 1_200
-"""Least certain images among which diverse ones are chosen."""
-
-
-def mix(
-    uncertain: Sequence[int], diverse: Sequence[int], random: Sequence[int], size: int
-) -> dict[int, MixReason]:
-    """At most `size` images after `PATTERN` with why, each once, each part in its own order.
-
-    A part that has run out gives its turns to the least certain, then to the others.
-    """
-    parts = {
-        MixReason.UNCERTAIN: iter(uncertain),
-        MixReason.DIVERSE: iter(diverse),
-        MixReason.RANDOM: iter(random),
-    }
-    mixed: dict[int, MixReason] = {}
-    for turn in range(size):
-        for why in (PATTERN[turn % len(PATTERN)], *MixReason):
-            image_id = next((i for i in parts[why] if i not in mixed), None)
-            if image_id is not None:
-                mixed[image_id] = why
-                break
-        else:
-            return mixed
-    return mixed
-
-
-def borderline(request: QueueRequest) -> dict[int, str]:
-    """The first images of the mixture with why each is in it (nothing for the least certain).
-
-    The least certain alone are often many pictures of one difficulty, and an error that the
-    model is sure of never comes up among them. Without features for the scored images the
-    diverse ones give their turns to the least certain. Raises DataError if there are no
-    scores yet.
-    """
-    catalogue, size = request.workspace.catalogue, request.size
-    near = queues.borderline(catalogue, size=max(size, MIXED_FROM), leave_out=request.leave_out)
-    random = queues.random_unlabelled(
-        catalogue, size=max(1, size // 5), seed=request.seed, leave_out=request.leave_out
-    )
-    mixed = mix(near, _diverse_among(request, near[:MIXED_FROM]), random, size)
-    return {i: "" if why is MixReason.UNCERTAIN else why for i, why in mixed.items()}
-
-
 def odd(request: QueueRequest) -> dict[int, str]:
     """Images that stand out by how they look, each with all that it stands out by.
 
@@ -268,22 +205,6 @@ def odd(request: QueueRequest) -> dict[int, str]:
         )
     oddities = oddities_of(catalogue, list(image_ids))
     return {image_id: ", ".join(oddities[image_id]) for image_id in image_ids}
-
-
-def _diverse_among(request: QueueRequest, image_ids: list[int]) -> list[int]:
-    features = current_features(request.workspace)
-    if features is None:
-        return []
-    ids = np.array(sorted(image_ids), dtype=np.int64)
-    rows = rows_of(request.workspace.catalogue, features.feature_set_id, ids)
-    encoded = (rows >= 0) & (rows < features.rows)
-    ids, rows = ids[encoded], rows[encoded]
-    if not len(ids):
-        return []
-    vectors = features.gather(rows)
-    none = np.empty((0, features.dimension), dtype=vectors.dtype)
-    size = min(len(ids), max(1, request.size // 4))
-    return [int(i) for i in spread(ids, vectors, none, size, request.seed).ids]
 
 
 def _features(request: QueueRequest) -> StoredRows:
@@ -353,7 +274,9 @@ def _unfamiliar(request: QueueRequest) -> list[int]:
 _CHOOSERS: dict[str, Callable[[QueueRequest], list[int]]] = {
     "diverse": _diverse,
     "similar": _similar,
-    "borderline": lambda ask: list(borderline(ask)),
+    "borderline": lambda ask: queues.borderline(
+        ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out
+    ),
     "informative": lambda ask: queues.informative(
         ask.workspace.catalogue, size=ask.size, seed=ask.seed, leave_out=ask.leave_out
     ),

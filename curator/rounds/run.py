@@ -44,6 +44,7 @@ from curator.rounds.teacher import (
     training_inputs,
     withheld_digest,
 )
+from curator.statistics.work_left import Doubts, doubt_counts
 from curator.storage.scores import ScoreWriter
 from curator.workspace import Workspace
 
@@ -290,6 +291,23 @@ def run_round(
     )
 
 
+def _doubts(
+    inputs: RoundInputs, records: NDArray[Any], decisions: RoundDecisions
+) -> dict[str, Any] | None:
+    """What forecasts of the work that is left start from; they are made for features alone."""
+    if inputs.images.holds_pixels:
+        return None
+    labels, free = inputs.labels, decisions.labels != PoolLabel.UNTOUCHABLE
+    by_scores = labels.trains & ~(labels.representative | labels.sampled)
+    return asdict(
+        Doubts(
+            labels=int(labels.trains.sum()),
+            reviewed=int(by_scores.sum()),
+            counts=doubt_counts(records["probability"][free]),
+        )
+    )
+
+
 def _commit(
     workspace: Workspace,
     inputs: RoundInputs,
@@ -334,7 +352,11 @@ def _commit(
         parent_id=inputs.last.record.round_id if inputs.last else None,
         seed=workspace.settings.runtime.seed,
         settings=workspace.settings.model_dump(mode="json"),
-        outcome=report.outcome() | {"withheld": withheld_digest(inputs.human)},
+        outcome=report.outcome()
+        | {
+            "withheld": withheld_digest(inputs.human),
+            "doubts": _doubts(inputs, records, decisions),
+        },
         started_at=started_at,
         feature_set_id=inputs.images.feature_set_id,
         model_digest=write_model_file(workspace.folder("models"), model),

@@ -97,18 +97,28 @@ class SimulationRun:
         return positions[order], np.concatenate([first_answers, second_answers])[order]
 
     def rounds(
-        self, positions: IntArray, answers: BoolArray, *, rounds: int, seed: int
+        self,
+        positions: IntArray,
+        answers: BoolArray,
+        *,
+        rounds: int,
+        seed: int,
+        sampled: BoolArray | None = None,
+        reviewed: BoolArray | None = None,
     ) -> list[KnownScores]:
         """The scores of each of these rounds, trained on a person's answers at `positions`.
 
-        `answers` (labels,) need not be the truth. Raises LearnError if the labels of a head
-        have one class only.
+        `answers` (labels,) need not be the truth. `sampled` labels are a random sample of the
+        pool, `reviewed` ones were selected by scores, the others are seeds. Raises LearnError if
+        the labels of a head have one class only.
         """
         scores: list[KnownScores] = []
         teacher: Teacher | None = None
         labelled = np.zeros(len(self.pool), dtype=np.bool_)
         labelled[positions] = True
         every_label = np.ones(len(positions), dtype=np.bool_)
+        drawn = ~every_label if sampled is None else sampled
+        by_scores = ~every_label if reviewed is None else reviewed
         inputs = TrainingInputs(
             images=self._features,
             fingerprint="",  # no model file is written
@@ -120,8 +130,8 @@ class SimulationRun:
                 confirmed=~every_label,
                 trains=every_label,
                 calibrates=every_label,
-                representative=every_label,
-                sampled=~every_label,
+                representative=~(drawn | by_scores),
+                sampled=drawn,
                 set_aside=~every_label,
             ),
             slices=list(self._slices(labelled, seed)),

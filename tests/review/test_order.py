@@ -1,15 +1,12 @@
-"""Undo history, mixture, view and pace: the pure parts of a session."""
+"""Undo history, view and pace: the pure parts of a session."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from curator.base.vocabulary import Label
 from curator.review.filter import WHOLE, QueueView, read_view
 from curator.review.pace import PAUSE_SECONDS, Pace
-from curator.review.queues import PATTERN, MixReason, mix
 from curator.review.sheet import Sheet
 from curator.review.undo import PAST_LIMIT, UndoHistory
 from curator.settings.sections import ClassesSettings
@@ -61,26 +58,6 @@ def test_another_queue_forgets_what_was_to_come() -> None:
     assert undo.add([3, 4]) == [3, 4]
     assert undo.back() is not None
     assert undo.current == 1
-
-
-def test_borderline_is_mixed_as_it_says() -> None:
-    mixed = mix(range(100), range(200, 300), range(400, 500), 20)
-    assert list(mixed.values()) == [*PATTERN, *PATTERN]
-    uncertain = [image_id for image_id, why in mixed.items() if why is MixReason.UNCERTAIN]
-    assert uncertain == list(range(14))
-
-
-@given(
-    st.lists(st.integers(0, 30)), st.lists(st.integers(0, 30)), st.lists(st.integers(0, 30)),
-    st.integers(0, 60),
-)  # fmt: skip
-def test_a_mixture_loses_nothing_and_repeats_nothing(
-    uncertain: list[int], diverse: list[int], random: list[int], size: int
-) -> None:
-    mixed = list(mix(uncertain, diverse, random, size))
-    everything = set(uncertain) | set(diverse) | set(random)
-    assert len(mixed) == len(set(mixed)) == min(size, len(everything))
-    assert set(mixed) <= everything
 
 
 CLASSES = ClassesSettings(positive="good", negative="not good")
