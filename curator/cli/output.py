@@ -78,10 +78,11 @@ def wrapped(text: str, stream: TextIO) -> str:
     if not stream.isatty():
         return text
     columns = shutil.get_terminal_size().columns
-    return "\n".join(_broken(line, columns) for line in text.split("\n"))
+    return "\n".join(broken(line, columns) for line in text.split("\n"))
 
 
-def _broken(line: str, columns: int) -> str:
+def broken(line: str, columns: int) -> str:
+    """`line` in lines of at most `columns` characters, broken between words."""
     # The columns of a table are found again where nothing but spaces at line ends is changed.
     indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
     rest, lines = line, []

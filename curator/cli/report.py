@@ -198,6 +198,8 @@ def _coverage_lines(status: Status) -> Iterator[str]:
 
 
 def _round_lines(status: Status) -> Iterator[str]:
+    from curator.report.sentences import threshold_error_cell
+
     recent = status.rounds[-ROUNDS_SHOWN:]
     current = status.current_round
     if current is not None and current not in recent:  # after a rollback
@@ -205,7 +207,7 @@ def _round_lines(status: Status) -> Iterator[str]:
     hidden = len(status.rounds) - len(recent)
     yield strong("Rounds") + (f"  {len(recent)} of {len(status.rounds)}" if hidden else "")
     yield table(
-        ["round", "status", "promoted", "revoked", "coverage", "time"],
+        ["round", "status", "promoted", "revoked", "coverage", "error (labels)", "time"],
         [
             [
                 record.round_id,
@@ -213,6 +215,7 @@ def _round_lines(status: Status) -> Iterator[str]:
                 record.promoted_positive + record.promoted_negative,
                 record.revoked,
                 percent(record.coverage),
+                threshold_error_cell(record),
                 duration(record.seconds),
             ]
             for record in recent
@@ -225,9 +228,12 @@ def _score_lines(status: Status) -> Iterator[str]:
     from curator.report.sentences import (
         below_upper_sentence,
         error_sentence,
+        other_thresholds_sentence,
         scores_sentence,
+        threshold_error_sentence,
     )
-    from curator.rounds.score_quality import advice, from_stored
+    from curator.rounds.pool_error import OtherThresholds
+    from curator.rounds.score_quality import advice, comparison_sentence, from_stored
 
     record = status.measured_round
     if record is None:
@@ -236,11 +242,18 @@ def _score_lines(status: Status) -> Iterator[str]:
         yield below
     if status.error is not None:
         yield shown(error_sentence(status.error))
+    yield threshold_error_sentence(status.threshold_error)
+    if status.error is not None and status.error.on_pool and not record.outcome.get("alarms"):
+        options, accepted = OtherThresholds.from_outcome(record.outcome), status.settings.promotion
+        sentence = other_thresholds_sentence(options, status.error, accepted.max_error)
+        yield from filter(None, [sentence])
     quality = from_stored(record.outcome.get("judgement"))
     if quality is not None:
         yield f"{strong('Scores')}  of round {record.round_id}: {scores_sentence(quality)}"
         yield from (f"  {line}" for line in quality_warnings(quality, status.settings.classes))
         yield f"  {advice(quality)}"
+        if quality.last is not None:
+            yield f"  {comparison_sentence(quality.last)}"
     for warning in record.outcome.get("alarms", []):
         yield f"{strong('Warning')}  {shown(warning['problem'])} {shown(warning['cure'])}"
     if record.outcome.get("accepted_warning"):
@@ -289,6 +302,10 @@ def _history_lines(history: History, classes: ClassesSettings) -> Iterator[str]:
     if image.quarantine is not None:
         yield f"  in quarantine: {image.quarantine}. {shown(image.detail)}".rstrip()
     yield f"  {strong('now')} {_current_label(image, classes)}"
+    if history.round_error is not None:
+        from curator.report.sentences import threshold_error_sentence
+
+        yield f"  round {image.round}: {threshold_error_sentence(history.round_error)}"
     if image.split is not None and image.split != "train":
         yield f"  never trained on: {image.split}"
     if image.blocked:

@@ -14,7 +14,7 @@ from curator.base.actor import current_user
 from curator.base.text import count, percent
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Trust, Yes, agreed, flag
-from curator.cli.output import emit, emit_json, narrate, shown, strong
+from curator.cli.output import broken, emit, emit_json, narrate, shown
 from curator.cli.report import quality_warnings
 from curator.errors import CuratorError
 
@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from curator.workspace import Workspace
 
 
+COLUMNS = 80
+"""Width of what a round prints, on any terminal and in a file."""
+
+
 def round(
     context: typer.Context,
     rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How many rounds.")] = 1,
     until_stable: Annotated[
-        bool, flag("--until-stable", help="As many rounds as it takes until little changes.")
+        bool, flag("--until-stable", help="Until labels show no gain, or little changes.")
     ] = False,
     dry_run: Annotated[
         bool, flag("--dry-run", help="Say what one round would do, and keep nothing of it.")
@@ -38,16 +42,20 @@ def round(
         bool, flag("--accept-warning", help="Promote although a warning says to wait; recorded.")
     ] = False,
     yes: Yes = False,
+    verbose: Annotated[
+        bool, flag("--verbose", help="Show training, calibration and seconds, too.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Train on the labels, score every image, promote what is sure, revoke what is not.
 
     Images that are new are encoded first. Each round is kept as a whole or not at all;
     interrupted, run it again. When the labels may be misleading, a warning names the remedy and
-    nothing is promoted until it is done. Where a certificate holds, a round would void it: it
-    says so and asks.
+    nothing is promoted until it is done; also when labels show that more than
+    promotion.max_error of what rounds promote is wrong. Where a certificate holds, a round would
+    void it: it says so and asks.
 
-    Example: curator round --until-stable
+    Example: curator round
     """
     from curator.rounds.run import run_rounds
 
@@ -58,7 +66,7 @@ def round(
         if not (dry_run or yes) and not _may_void(workspace):
             emit("Nothing was changed.")
             return
-        table = RoundTable(classes)
+        max_error = workspace.settings.promotion.max_error
         for report in run_rounds(
             workspace,
             rounds=rounds,
@@ -70,9 +78,7 @@ def round(
             if report.round_id is not None:
                 call.finished_work.append(f"Round {report.round_id} is committed and stays.")
             if not json:
-                if not reports:
-                    emit(table.header())
-                emit(table.row(report))
+                emit(broken(_round_line(report, classes), COLUMNS))
             reports.append(report)
         diagram = None
         try:
@@ -82,9 +88,12 @@ def round(
     if json:
         emit_json([_as_json(report) for report in reports])
     else:
-        emit("\n".join(_after_round(reports[-1], classes)))
-        if diagram is not None:
-            emit(f"Reliability diagram: {shown(str(diagram))}")
+        emit("\n".join(_after_round(reports[-1], max_error)))
+        if verbose:
+            for text in _details(reports[-1], classes):
+                emit(broken(text, COLUMNS))
+            if diagram is not None:
+                emit(f"Reliability diagram: {shown(str(diagram))}")
 
 
 def _may_void(workspace: Workspace) -> bool:
@@ -116,77 +125,77 @@ def _draw_diagram(workspace: Workspace, report: RoundReport) -> Path | None:
     return draw_calibration(folder, report.quality, report.round_id, workspace.settings.classes)
 
 
-class RoundTable:
-    """Column widths are fixed by the header, so that lines can be printed one by one."""
+def _round_line(report: RoundReport, classes: ClassesSettings) -> str:
+    """One round: what it promoted and revoked, coverage, and the error of what rounds promote."""
+    from curator.report.sentences import interval
 
-    def __init__(self, classes: ClassesSettings) -> None:
-        columns = (
-            "round",
-            "labels",
-            "pseudo-labels",
-            f"+{shown(classes.positive)}",
-            f"+{shown(classes.negative)}",
-            "revoked",
-            "coverage",
-            "borderline",
-            "log loss",
-        )
-        self._columns = columns
-        self._widths = [max(len(column), 7) for column in columns]
-
-    def header(self) -> str:
-        """The line of column names."""
-        return strong(f"{self._line(self._columns)}  seconds")
-
-    def row(self, report: RoundReport) -> str:
-        """One round."""
-        values = (
-            "dry run" if report.round_id is None else str(report.round_id),
-            f"{report.training.human_positive + report.training.human_negative:,}",
-            f"{report.training.pseudo_positive + report.training.pseudo_negative:,}",
-            f"{report.counts.promoted_positive:,}",
-            f"{report.counts.promoted_negative:,}",
-            f"{report.counts.revoked:,}",
-            percent(report.coverage),
-            f"{report.undecided:,}",
-            "-" if report.quality is None else f"{report.quality.log_loss:.4f}",
-        )
-        stages = ", ".join(f"{name} {spent:.1f}" for name, spent in report.seconds.items())
-        return f"{self._line(values)}  {sum(report.seconds.values()):.1f} ({stages})"
-
-    def _line(self, values: tuple[str, ...]) -> str:
-        return "  ".join(
-            value.rjust(width) for value, width in zip(values, self._widths, strict=True)
-        )
+    counts, error = report.counts, report.threshold_error
+    name = "Dry run" if report.round_id is None else f"Round {report.round_id}"
+    estimate = "error unknown"
+    if error is not None and error.beyond.sample:
+        estimate = f"error {percent(error.beyond.rate)} ({interval(error.beyond)})"
+    return (
+        f"{name}: {counts.promoted_positive:,} promoted to {shown(classes.positive)},"
+        f" {counts.promoted_negative:,} to {shown(classes.negative)}, {counts.revoked:,} revoked;"
+        f" promoted now {percent(report.coverage)} of {counts.without_human:,} images without a"
+        f" human label, {estimate}."
+    )
 
 
-def _after_round(report: RoundReport, classes: ClassesSettings) -> Iterator[str]:
-    """Error, label noise, score quality, what was held back, and warnings."""
-    from curator.report.sentences import error_sentence, label_noise_sentences, scores_sentence
+def _after_round(report: RoundReport, max_error: float) -> list[str]:
+    """What a person needs after a round, in at most seven lines: the first things are kept."""
+    from curator.report.sentences import other_thresholds_sentence, threshold_error_sentence
     from curator.rounds.score_quality import advice
 
-    training, quality, held_back = report.training, report.quality, report.counts.held_back
+    held_back = report.counts.held_back
+    paragraphs = [threshold_error_sentence(report.threshold_error)]
+    paragraphs += [f"Warning: {warning.problem} {warning.cure}" for warning in report.warnings]
+    if held_back.warning:
+        paragraphs.append(
+            f"{count(held_back.warning, 'promotion')} wait for that; `--accept-warning` makes them"
+            " all the same, on record."
+        )
+    if report.accepted:
+        paragraphs.append("Promotions were made in spite of the warning; that is recorded.")
+    if not held_back.warning and report.quality is not None:
+        paragraphs.append(advice(report.quality))
+    if not report.warnings:
+        options = report.other_thresholds
+        paragraphs.append(other_thresholds_sentence(options, report.error, max_error))
+    if held_back.distance:
+        paragraphs.append(
+            f"{count(held_back.distance, 'image')} unlike anything labelled not promoted:"
+            " `curator review unfamiliar`."
+        )
+    lines: list[str] = []
+    for paragraph in filter(None, paragraphs):
+        more = broken(shown(paragraph), COLUMNS).split("\n")
+        # A warning is never cut off.
+        if len(lines) + len(more) <= 7 or paragraph.startswith("Warning"):
+            lines += more
+    return lines
+
+
+def _details(report: RoundReport, classes: ClassesSettings) -> Iterator[str]:
+    """What `--verbose` adds: the error of all images, training, score quality and timings."""
+    from curator.report.sentences import error_sentence, label_noise_sentences, scores_sentence
+    from curator.rounds.score_quality import comparison_sentence
+
+    training, quality = report.training, report.quality
+    yield (
+        f"Trained on {training.human_positive + training.human_negative:,} labels and"
+        f" {training.pseudo_positive + training.pseudo_negative:,} pseudo-labels."
+    )
     yield error_sentence(report.error)
     if training.label_belief is not None:
         yield from label_noise_sentences(training.label_belief)
     if quality is not None:
         yield f"Scores: {scores_sentence(quality)}."
+        if quality.last is not None:
+            yield comparison_sentence(quality.last)
         yield from quality_warnings(quality, classes)
-        yield advice(quality)
-    if held_back.distance:
-        yield (
-            f"Held back: {count(held_back.distance, 'image')} unlike anything labelled, however"
-            " sure; look at them with `curator review unfamiliar` (gates.distance)."
-        )
-    for warning in report.warnings:
-        yield f"{strong('Warning')}  {shown(warning.problem)} {shown(warning.cure)}"
-    if held_back.warning:
-        yield (
-            f"{count(held_back.warning, 'promotion')} wait for that. `--accept-warning` makes them"
-            " all the same, and records it."
-        )
-    if report.accepted:
-        yield "Promotions were made in spite of the warning (--accept-warning); that is recorded."
+    stages = ", ".join(f"{name} {spent:.1f}" for name, spent in report.seconds.items())
+    yield f"Seconds: {sum(report.seconds.values()):.1f} ({stages})."
 
 
 def _as_json(report: RoundReport) -> dict[str, Any]:

@@ -309,6 +309,7 @@ def _round_json(record: RoundRecord) -> dict[str, Any]:
         "seconds": record.seconds,
         "finished_at": record.finished_at.isoformat(),
         "judgement": None if quality is None else asdict(quality),
+        "threshold_error": record.outcome.get("threshold_error"),
         "alarms": warnings_of(record),
     }
 

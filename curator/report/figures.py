@@ -35,7 +35,7 @@ from curator.report.data import (
     files_of,
     score_quality_of_round,
 )
-from curator.report.sentences import decisions_sentence
+from curator.report.sentences import decisions_sentence, threshold_error_cell
 from curator.settings.sections import ClassesSettings
 
 if TYPE_CHECKING:
@@ -325,6 +325,7 @@ def rounds_figure(report: ReportData, styles: Styles) -> Figure:
                 record.revoked,
                 record.standing_promoted,
                 percent(record.coverage),
+                threshold_error_cell(record),
                 None if quality is None else quality.log_loss,
                 None if quality is None else quality.calibration_error,
                 f"{record.seconds:.1f}",
@@ -343,7 +344,7 @@ def rounds_figure(report: ReportData, styles: Styles) -> Figure:
         ),
         header=(
             "round", "status", f"+{classes.positive}", f"+{classes.negative}", "revoked",
-            "standing", "coverage", "log loss", "calibration error", "seconds",
+            "standing", "coverage", "error (labels)", "log loss", "calibration error", "seconds",
         ),
         rows=rows,
     )  # fmt: skip

@@ -9,15 +9,21 @@ from curator.base.text import path_text
 from curator.catalogue import labels
 from curator.catalogue.images import ImageDetails, find_named_image, image_details
 from curator.catalogue.labels import HistoryEvent
+from curator.catalogue.rounds import get_round
+from curator.rounds.pool_error import ThresholdError
 from curator.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """An image and every label event it has, oldest first."""
+    """An image and every label event it has, oldest first.
+
+    `round_error` is the estimated error of promoted labels in the round that promoted the image.
+    """
 
     image: ImageDetails
     events: list[HistoryEvent]
+    round_error: ThresholdError | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The content of `curator history --json`; paths are written as in a manifest."""
@@ -30,7 +36,8 @@ class History:
         events = [asdict(event) for event in self.events]
         for event in events:
             del event["image_id"]  # it is the image's own
-        return {"image": image, "events": events}
+        error = None if self.round_error is None else asdict(self.round_error)
+        return {"image": image, "events": events, "round_error": error}
 
 
 def history(workspace: Workspace, image: str) -> History:
@@ -39,7 +46,12 @@ def history(workspace: Workspace, image: str) -> History:
     Raises DataError if none or several match.
     """
     image_id = find_named_image(workspace.catalogue, image)
+    details = image_details(workspace.catalogue, [image_id])[image_id]
+    error = None
+    if details.round is not None:
+        error = ThresholdError.from_outcome(get_round(workspace.catalogue, details.round).outcome)
     return History(
-        image=image_details(workspace.catalogue, [image_id])[image_id],
+        image=details,
         events=labels.history(workspace.catalogue, image_id),
+        round_error=error,
     )

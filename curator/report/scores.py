@@ -120,7 +120,8 @@ def error_curve_of(
     """Coverage against estimated error in the current round, or why there is none."""
     if record is None:
         return None, "There is no current round yet."
-    if any(each.get("holds") for each in record.outcome.get("alarms", [])):
+    alarms = record.outcome.get("alarms", [])
+    if any(each.get("holds") and each["kind"] != "error" for each in alarms):
         return None, "A warning says that the error of the pool is unknown."
     records = workspace.scores(record.score_digest)
     if records is None:

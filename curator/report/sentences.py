@@ -5,7 +5,7 @@ Names of classes and sources go in as the user wrote them; who shows a sentence 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from curator.base.text import count, percent
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from curator.classifiers.heads.label_weights import LabelNoise
     from curator.report.scores import ErrorCurve
     from curator.report.status import Status
-    from curator.rounds.pool_error import PoolError
+    from curator.rounds.pool_error import OtherThresholds, PoolError, ThresholdError
     from curator.rounds.score_quality import ScoreQuality
+    from curator.statistics.metrics import ErrorEstimate
 
 PROVISIONAL = "provisional: no certificate covers them yet"
 """Said of promoted labels without an audit."""
@@ -76,6 +77,8 @@ def outcome_sentences(status: Status) -> Iterator[str]:
         )
     if status.error is not None:
         yield error_sentence(status.error)
+    if measured is not None:
+        yield threshold_error_sentence(status.threshold_error)
     noise = None if measured is None else measured.outcome.get("label_belief")
     if noise is not None:
         yield from label_noise_sentences(LabelNoise.from_json(noise))
@@ -159,7 +162,9 @@ def below_upper_sentence(record: RoundRecord) -> str:
 
 
 def coverage_sentence(promoted: int, without_human: int, coverage: float) -> str:
-    """Coverage with the numbers behind it."""
+    """Coverage, which counts what the machine labelled, with the numbers behind it."""
+    if not without_human:
+        return "none: people labelled every image"
     return (
         f"{percent(coverage)}: {promoted:,} promoted of {count(without_human, 'image')} without a"
         " human label"
@@ -196,12 +201,13 @@ def label_noise_sentences(noise: LabelNoise) -> Iterator[str]:
 def error_sentence(error: PoolError) -> str:
     """The error of the pool if it is known; if not, what is known, and how to make it known."""
     on_labels = error.labels
-    interval = f"95% interval {percent(on_labels.low)} to {percent(on_labels.high)}"
+    measured_interval = f"95% interval {interval(on_labels)}"
     measured = f"{percent(on_labels.rate)}" if on_labels.sample else ""
     if error.pool is not None:
         sentence = (
-            f"Error on the pool: {measured} ({interval}), measured on {on_labels.sample:,} labels"
-            " of a random sample by heads that were not trained on them"
+            f"Error on the pool: {measured} ({measured_interval}), measured on"
+            f" {on_labels.sample:,} labels of a random sample by heads that were not trained on"
+            " them"
         )
         if error.with_undecided is not None:
             images = count(error.undecided, "image")
@@ -215,12 +221,70 @@ def error_sentence(error: PoolError) -> str:
             "Error: unknown for the pool. A class may have been learned by its source, and the"
             " labels there are cannot show that."
         )
-    of_seeds = f"; {measured} on your seeds ({interval}, {on_labels.sample:,} labels)"
+    of_seeds = f"; {measured} on your seeds ({measured_interval}, {on_labels.sample:,} labels)"
     so_far = f", {error.random_labels:,} so far" if error.random_labels else ""
     return (
         f"Error: unknown for the pool{of_seeds if measured else ''}. 50 labels of a random sample"
         f" measure it{so_far}: `curator review random`."
     )
+
+
+def threshold_error_sentence(error: ThresholdError | None) -> str:
+    """The cross-validated error of what rounds promote."""
+    if error is None or not error.beyond.sample:
+        beyond = "" if error is None else ", and none lies beyond the thresholds"
+        return f"Estimated error of promoted labels: unknown, too few labels can judge it{beyond}."
+    kind = "of a random sample" if error.on_pool else "of your seeds"
+    sentence = (
+        f"Estimated error of promoted labels: {percent(error.beyond.rate)} (95% interval"
+        f" {interval(error.beyond)}, {count(error.beyond.sample, 'label')} {kind})"
+    )
+    if error.added is not None and error.added.sample not in (0, error.beyond.sample):
+        sentence += (
+            f"; of this round's: {percent(error.added.rate)} ({interval(error.added)},"
+            f" {count(error.added.sample, 'label')})"
+        )
+    return f"{sentence}."
+
+
+def threshold_error_cell(record: RoundRecord) -> str:
+    """The same of a past round, for a table: the error and how many labels measured it."""
+    from curator.rounds.pool_error import ThresholdError
+
+    error = ThresholdError.from_outcome(record.outcome)
+    if error is None or not error.beyond.sample:
+        return "-"
+    return f"{percent(error.beyond.rate)} ({error.beyond.sample:,})"
+
+
+def other_thresholds_sentence(
+    options: Sequence[OtherThresholds], error: PoolError | None, max_error: float
+) -> str:
+    """What looser thresholds would give, or how to learn it; empty if none gives more.
+
+    Two are named: the loosest whose estimated error is at most `max_error`, and the next one.
+    """
+    if error is None or error.shortcut:
+        return ""
+    if not error.on_pool:
+        so_far = f" ({error.random_labels:,} so far)" if error.random_labels else ""
+        return (
+            f"The error on all images is unknown: 50 labels of a random sample{so_far} measure"
+            " it, and what other thresholds would give: `curator review random`."
+        )
+    accepted = [n for n, each in enumerate(options) if (each.error.rate or 0.0) <= max_error]
+    first = max(accepted, default=0)
+    named = [
+        f"at {each.promote_above:g} and {each.promote_below:g}, {count(each.images, 'more image')},"
+        f" estimated error {percent(each.error.rate)} ({interval(each.error)})"
+        for each in options[first : first + 2]
+    ]
+    return f"Other thresholds: {'; '.join(named)}." if named else ""
+
+
+def interval(estimate: ErrorEstimate) -> str:
+    """The interval of an estimate: `0.1 to 2.3%`."""
+    return f"{100 * estimate.low:.1f} to {percent(estimate.high)}"
 
 
 def share_sentences(quality: ScoreQuality, positive: str) -> Iterator[str]:

@@ -33,7 +33,7 @@ from curator.catalogue.leases import lease_holder
 from curator.catalogue.rounds import RoundRecord, RoundStatus, list_rounds, measured_round
 from curator.errors import DataError, StorageError
 from curator.report.work import human_work
-from curator.rounds.pool_error import PoolError
+from curator.rounds.pool_error import PoolError, ThresholdError
 from curator.settings.sections import Settings
 from curator.workspace import Workspace
 
@@ -86,6 +86,12 @@ class Status:
         """What is known of the error of the current scores."""
         record = self.measured_round
         return None if record is None else PoolError.from_outcome(record.outcome)
+
+    @property
+    def threshold_error(self) -> ThresholdError | None:
+        """The cross-validated error beyond the thresholds of the current scores."""
+        record = self.measured_round
+        return None if record is None else ThresholdError.from_outcome(record.outcome)
 
     @property
     def remedy(self) -> str:
@@ -290,6 +296,8 @@ def _round_json(each: RoundRecord) -> dict[str, Any]:
         "label_belief": each.outcome.get("label_belief"),
         "judgement": each.outcome.get("judgement"),
         "error": each.outcome.get("error"),
+        "threshold_error": each.outcome.get("threshold_error"),
+        "other_thresholds": each.outcome.get("other_thresholds", []),
         "alarms": each.outcome.get("alarms", []),
         "below_upper": each.outcome.get("below_upper"),
         "accepted_warning": each.outcome.get("accepted_warning", False),

@@ -68,6 +68,50 @@ class PoolError:
         return cls(**values)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdError:
+    """The error of the labels beyond the thresholds, and of those that this round's scores add.
+
+    `added` is None where the scores of the last round are lost. `on_pool`: the labels are a
+    random sample of the pool, else they are seeds.
+    """
+
+    beyond: ErrorEstimate
+    added: ErrorEstimate | None
+    on_pool: bool
+
+    @classmethod
+    def from_outcome(cls, outcome: Mapping[str, Any]) -> ThresholdError | None:
+        """What a round stored; None where it could not measure, or is of an earlier version."""
+        stored = outcome.get("threshold_error")
+        if stored is None:
+            return None
+        added = stored["added"]
+        return cls(
+            beyond=ErrorEstimate(**stored["beyond"]),
+            added=None if added is None else ErrorEstimate(**added),
+            on_pool=stored["on_pool"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherThresholds:
+    """How many more images other thresholds would promote, and the error of labels beyond them."""
+
+    promote_above: float
+    promote_below: float
+    images: int
+    error: ErrorEstimate
+
+    @classmethod
+    def from_outcome(cls, outcome: Mapping[str, Any]) -> tuple[OtherThresholds, ...]:
+        """What a round stored; nothing for a round of an earlier version."""
+        return tuple(
+            cls(**{**each, "error": ErrorEstimate(**each["error"])})
+            for each in outcome.get("other_thresholds", ())
+        )
+
+
 def pool_error(
     estimate: ErrorEstimate, human: HumanLabels, *, on_pool: bool, shortcut: bool
 ) -> PoolError:

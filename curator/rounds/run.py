@@ -31,18 +31,29 @@ from curator.intake.near_duplicates import regroup
 from curator.rounds.gates import GateInputs, label_distances
 from curator.rounds.inputs import RoundInputs, classifier_for, prepare_images, read_inputs
 from curator.rounds.neighbour_graph import pool_graph, uses_graph
-from curator.rounds.pool_error import PoolError, pool_error
+from curator.rounds.pool_error import OtherThresholds, PoolError, ThresholdError, pool_error
 from curator.rounds.promotion import PoolLabel, RoundAction, RoundCounts
 from curator.rounds.rollback import refresh_scores
 from curator.rounds.scene_copies import copies_warnings
 from curator.rounds.score import RoundDecisions, decide_pool, score_pool
-from curator.rounds.score_quality import ScoreQuality, as_stored, measure_quality
+from curator.rounds.score_quality import (
+    ScoreQuality,
+    Trend,
+    as_stored,
+    measure_quality,
+    quality_labels,
+)
 from curator.rounds.source_shortcut import RoundWarning, shortcut_warnings
 from curator.rounds.teacher import (
     PreviousRound,
     load_teacher,
     training_inputs,
     withheld_digest,
+)
+from curator.rounds.threshold_error import (
+    measure_threshold_error,
+    other_thresholds,
+    threshold_warning,
 )
 from curator.statistics.work_left import Doubts, doubt_counts
 from curator.storage.scores import ScoreWriter
@@ -57,7 +68,8 @@ class RoundReport:
     """What one round did, or would do (`round_id` is None after a dry run).
 
     `quality` is what labels say of the scores, None where they are too few, `error` what is known
-    of their error; `warnings` are reasons not to trust them, `accepted` says that promotions were
+    of their error, `threshold_error` that beyond the thresholds, `other_thresholds` what looser
+    ones would give; `warnings` are reasons not to trust them, `accepted` says that promotions were
     made in spite of one that holds them. `usual_distance` is the largest distance among labelled
     images, None where it is not known. `seconds` maps stages to durations.
     """
@@ -67,6 +79,8 @@ class RoundReport:
     counts: RoundCounts
     quality: ScoreQuality | None
     error: PoolError
+    threshold_error: ThresholdError | None
+    other_thresholds: tuple[OtherThresholds, ...]
     warnings: tuple[RoundWarning, ...]
     accepted: bool
     usual_distance: float | None
@@ -90,6 +104,17 @@ class RoundReport:
         changed = counts.promoted_positive + counts.promoted_negative + counts.revoked
         return changed / counts.without_human if counts.without_human else 0.0
 
+    @property
+    def threshold_warned(self) -> bool:
+        """Whether labels show more errors beyond the thresholds than the user accepts."""
+        return any(warning.kind == "error" for warning in self.warnings)
+
+    @property
+    def shows_no_gain(self) -> bool:
+        """Whether labels compare this round with the last one, and show no gain from it."""
+        last = self.quality.last if self.quality else None
+        return last is not None and last.verdict is not Trend.BETTER
+
     def outcome(self) -> dict[str, Any]:
         """What is stored with the round, as JSON."""
         noise = self.training.label_belief
@@ -100,6 +125,8 @@ class RoundReport:
             "label_belief": noise.as_json() if noise else None,
             "judgement": as_stored(self.quality),
             "error": self.error.as_json(),
+            "threshold_error": asdict(self.threshold_error) if self.threshold_error else None,
+            "other_thresholds": [asdict(option) for option in self.other_thresholds],
             "alarms": [asdict(warning) for warning in self.warnings],
             "accepted_warning": self.accepted,
             "held_back": asdict(self.counts.held_back),
@@ -132,8 +159,10 @@ def run_rounds(
 ) -> Iterator[RoundReport]:
     """Run rounds and yield the report of each as soon as it is committed.
 
-    With `until_stable` it ends when a round changes no more than `rounds.stable_share` of
-    the pool, at the latest after `rounds.max_rounds` rounds. A dry run computes one round
+    It ends after a round with a warning that labels show more errors than `promotion.max_error`.
+    With `until_stable` it ends, too, when labels show no gain from a round, when every image has a
+    label, when a round changes no more than `rounds.stable_share` of the pool, and after
+    `rounds.max_rounds` rounds. A dry run computes one round
     and stores nothing of it but the features. With `accept_warning`, a warning that would hold
     promotions back is recorded and does not. Raises DataError or LearnError if nothing can
     be trained, DataError while an audit is open, BusyError if another process runs a round here.
@@ -156,7 +185,10 @@ def run_rounds(
                     more_rounds=number < count,
                 )
                 yield report
-                if until_stable and report.changed_share <= limits.stable_share:
+                if report.threshold_warned and not accept_warning:
+                    return
+                settled = report.shows_no_gain or report.changed_share <= limits.stable_share
+                if until_stable and (settled or report.undecided == 0):
                     return
         finally:
             refresh_scores(workspace, progress)
@@ -235,13 +267,22 @@ def run_round(
             # What a class was learned by is doubtful already, and its labels are one cluster.
             if graph is not None and not warnings:
                 warnings += copies_warnings(inputs.labels, images, graph, settings.classifier)
+        labels = quality_labels(records, inputs.human)
+        # Heads have calibration maps for labels; networks have one map for all.
+        shared = images.holds_pixels
+        threshold_error = measure_threshold_error(
+            records, inputs.human, labels, inputs.last, settings.promotion,
+            shared_calibration=shared,
+        )  # fmt: skip
+        warnings += threshold_warning(threshold_error, settings.promotion)
         holding = any(warning.holds for warning in warnings)
         decisions = decide_pool(
             records, inputs.pool, settings.promotion, gate, hold=holding and not accept_warning
         )
         quality = measure_quality(
-            records, inputs.human, inputs.source_names, inputs.last, inputs.first
-        )
+            records, inputs.human, labels, inputs.source_names, inputs.last, inputs.first,
+            settings.promotion, shared_calibration=shared,
+        )  # fmt: skip
         error = pool_error(
             trained.summary.estimate,
             inputs.human,
@@ -254,6 +295,17 @@ def run_round(
         counts=decisions.counts,
         quality=quality,
         error=error,
+        threshold_error=threshold_error,
+        other_thresholds=()
+        if warnings
+        else other_thresholds(
+            records,
+            inputs.human,
+            labels,
+            decisions,
+            settings.promotion,
+            shared_calibration=shared,
+        ),
         warnings=warnings,
         accepted=holding and accept_warning,
         usual_distance=distances.usual if distances and np.isfinite(distances.usual) else None,

@@ -20,16 +20,19 @@ from numpy.typing import NDArray
 
 from curator.base.arrays import (
     CLASS_CODES,
+    NEGATIVE_CODE,
     POSITIVE_CODE,
     BoolArray,
+    CodeArray,
     FloatArray,
     IntArray,
     positions_in,
 )
-from curator.base.vocabulary import Method, Origin, code_of
+from curator.base.text import count
+from curator.base.vocabulary import NO_CODE, Method, Origin, code_of
 from curator.catalogue.pool import HumanLabels
 from curator.catalogue.rounds import RoundRecord
-from curator.settings.sections import ClassesSettings
+from curator.settings.sections import ClassesSettings, PromotionSettings
 from curator.statistics.calibration import SAMPLE_FOR_POOL, Evidence, fit_map
 from curator.statistics.metrics import (
     ReliabilityBin,
@@ -65,7 +68,9 @@ class Trend(StrEnum):
 class Comparison:
     """This round's log loss less that of `round_id`, on labels, both out of fold.
 
-    `before` is the log loss of that round.
+    `labels` are those that can show a difference: either round left them undecided. `before` is
+    the log loss of that round on them. `gained` labels lie beyond the thresholds by this round's
+    scores and not by that round's, `lost` labels the other way round.
     """
 
     round_id: int
@@ -73,10 +78,17 @@ class Comparison:
     before: float
     difference: float
     standard_error: float
+    gained: int = 0
+    lost: int = 0
 
     @property
     def verdict(self) -> Trend:
-        """Better or worse only beyond two standard errors, and by more than a hundredth."""
+        """Better or worse only beyond two standard errors, and by more than a hundredth.
+
+        Better is a round, too, that takes more labels beyond the thresholds than chance does.
+        """
+        if self.gained - self.lost > _DEVIATIONS * np.sqrt(self.gained + self.lost):
+            return Trend.BETTER
         least = max(_DEVIATIONS * self.standard_error, _LEAST_GAIN * self.before)
         if abs(self.difference) <= least:
             return Trend.NO_DIFFERENCE
@@ -192,19 +204,36 @@ def quality_labels(records: NDArray[Any], human: HumanLabels) -> QualityLabels |
 def measure_quality(
     records: NDArray[Any],
     human: HumanLabels,
+    labels: QualityLabels | None,
     source_names: Mapping[int, str],
     last: PastRound | None,
     first: PastRound | None,
+    promotion: PromotionSettings,
+    *,
+    shared_calibration: bool,
 ) -> ScoreQuality | None:
-    """What labels say of a round's scores; None if they are too few.
+    """What `quality_labels` of these records say of a round's scores; None if they are too few.
 
-    `last` and `first` are the round before and the first one of the lineage.
+    `last` and `first` are the round before and the first one of the lineage. With
+    `shared_calibration` labels had a part in the calibration of their own scores.
     """
-    labels = quality_labels(records, human)
     if labels is None:
         return None
     probability, positive = labels.probability, labels.positive
     sources = [source_names.get(int(number), "") for number in human.source_ids[labels.members]]
+    image_ids, thresholds = human.image_ids[labels.members], promotion.model_dump()
+    now = promoted_classes(
+        records, image_ids, labels, thresholds, shared_calibration=shared_calibration
+    )
+
+    def compared(past: PastRound | None) -> Comparison | None:
+        if past is None or past.scores is None:
+            return None
+        before = promoted_classes(
+            past.scores, image_ids, labels, thresholds, shared_calibration=shared_calibration
+        )
+        return _compared(past.record.round_id, past.scores, image_ids, labels, now, before)
+
     implied = None
     if not labels.on_pool:
         unlabelled = records["probability"][~np.isin(records["image_id"], human.image_ids)]
@@ -214,28 +243,74 @@ def measure_quality(
         score_quality(probability, positive, on_pool=labels.on_pool),
         pool_share=implied,
         sources=source_qualities(probability, positive, np.array(sources, dtype=np.str_)),
-        last=_compared(last, human, labels),
-        first=_compared(first, human, labels),
+        last=compared(last),
+        first=compared(first),
     )
 
 
+def promoted_classes(
+    scores: NDArray[Any],
+    image_ids: IntArray,
+    labels: QualityLabels,
+    thresholds: Mapping[str, Any],
+    *,
+    shared_calibration: bool,
+) -> CodeArray:
+    """The class beyond whose threshold each label lies by these scores, (labels,).
+
+    `NO_CODE` for neither. `image_ids` (labels,) are the images of `labels`, `thresholds` the
+    settings of a section `promotion`. With `shared_calibration` the labels had a part in the
+    calibration of `scores`, and are calibrated anew here, fold by fold.
+    """
+    positions = positions_in(scores["image_id"], image_ids)
+    own = scores[np.maximum(positions, 0)]
+    usable = (positions >= 0) & np.isfinite(own["raw"])
+    probability = own["raw"].astype(np.float64)
+    if thresholds["score"] != "raw" and not shared_calibration:
+        probability = own["probability"]
+    elif thresholds["score"] != "raw":
+        positive = labels.positive[usable]
+        if positive.all() or not positive.any():
+            return np.full(len(image_ids), NO_CODE, dtype=np.int8)
+        probability[usable] = cross_calibrated(probability[usable], labels.folds[usable], positive)
+    classes: CodeArray = np.full(len(image_ids), NO_CODE, dtype=np.int8)
+    classes[usable & (probability > thresholds["promote_above"])] = POSITIVE_CODE
+    classes[usable & (probability < thresholds["promote_below"])] = NEGATIVE_CODE
+    return classes
+
+
 def _compared(
-    past: PastRound | None, human: HumanLabels, labels: QualityLabels
+    round_id: int,
+    scores: NDArray[Any],
+    image_ids: IntArray,
+    labels: QualityLabels,
+    now: CodeArray,
+    before: CodeArray,
 ) -> Comparison | None:
-    """The present round against a past one, on the labels that both have scored."""
-    if past is None or past.scores is None:
-        return None
-    positions = positions_in(past.scores["image_id"], human.image_ids[labels.members])
+    """The present round against round `round_id`, on the labels that can show a difference.
+
+    A label that both rounds take beyond a threshold cannot: `now` and `before` (labels,) are the
+    classes of `promoted_classes`.
+    """
+    positions = positions_in(scores["image_id"], image_ids)
     both = positions >= 0
-    both[both] = np.isfinite(past.scores["raw"][positions[both]])
+    both[both] = np.isfinite(scores["raw"][positions[both]])
     positive, folds = labels.positive[both], labels.folds[both]
     if both.sum() < FEWEST or positive.all() or not positive.any():
         return None
-    now = labels.probability
+    present = labels.probability[both]
     if not both.all():
-        now = cross_calibrated(labels.raw[both], folds, positive)
-    before = cross_calibrated(past.scores["raw"][positions[both]], folds, positive)
-    return compare(past.record.round_id, now, before, positive)
+        present = cross_calibrated(labels.raw[both], folds, positive)
+    past = cross_calibrated(scores["raw"][positions[both]], folds, positive)
+    now, before = now[both], before[both]
+    undecided = (now == NO_CODE) | (before == NO_CODE)
+    if undecided.sum() < FEWEST:
+        return None
+    return replace(
+        compare(round_id, present[undecided], past[undecided], positive[undecided]),
+        gained=int(((before == NO_CODE) & (now != NO_CODE)).sum()),
+        lost=int(((before != NO_CODE) & (now == NO_CODE)).sum()),
+    )
 
 
 def cross_calibrated(raw: FloatArray, folds: IntArray, positive: BoolArray) -> FloatArray:
@@ -313,30 +388,36 @@ def log_losses(probability: FloatArray, positive: BoolArray) -> FloatArray:
 
 def advice(quality: ScoreQuality) -> str:
     """Whether another round can be expected to help, in one sentence."""
-    if quality.last is None:
-        return (
-            "Whether another round helps is known after the next one; in our trials the first"
-            " round was as good as any, and more labels helped more."
-        )
     last, first = quality.last, quality.first
     if first is not None and first.verdict is Trend.WORSE:
         return (
-            f"Round {first.round_id} was better (log loss {first.difference:+.4f} since then,"
-            f" standard error {first.standard_error:.4f}): `curator rollback --to"
+            f"Round {first.round_id} was better than this one: `curator rollback --to"
             f" {first.round_id}`, and label more instead."
         )
-    change = (
-        f"log loss {last.difference:+.4f} against round {last.round_id}, standard error"
-        f" {last.standard_error:.4f}, {last.labels:,} labels"
-    )
+    if last is None and first is None:
+        return (
+            "Whether another round helps is known after the next one; in trials the first round"
+            " was about as good as any, and more labels helped more."
+        )
+    if last is None:
+        return "Another round: too few labels are undecided to show whether it helps."
     if last.verdict is Trend.BETTER:
-        return f"This round helped ({change}); another one may, too."
+        return "This round helped; another one may, too."
     if last.verdict is Trend.WORSE:
         return (
-            f"This round did harm ({change}): `curator rollback --to {last.round_id}`, and label"
-            " more instead."
+            f"This round did harm: `curator rollback --to {last.round_id}`, and label more instead."
         )
-    return f"These labels show no gain from this round ({change}); new labels would help more."
+    return "Another round: these labels show no gain from this one; new labels help more."
+
+
+def comparison_sentence(comparison: Comparison) -> str:
+    """The figures behind `advice`."""
+    return (
+        f"Against round {comparison.round_id}: log loss {comparison.difference:+.4f} (standard"
+        f" error {comparison.standard_error:.4f}, {comparison.labels:,} labels that either round"
+        f" left undecided); beyond the thresholds {count(comparison.gained, 'label')} more and"
+        f" {comparison.lost:,} fewer."
+    )
 
 
 def as_stored(quality: ScoreQuality | None) -> dict[str, Any] | None:

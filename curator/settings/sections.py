@@ -182,7 +182,8 @@ class PromotionSettings(_Section):
     policy: Literal["thresholds", "certified"] = "thresholds"
     """`thresholds`: by probability; `certified`: provisional until an audit proves `max_error`."""
     max_error: Annotated[float, Field(gt=0.0, le=0.5)] = 0.01
-    """The largest share of wrong labels that a certificate may allow."""
+    """The largest share of wrong promoted labels that you accept: an audit proves it, and a round
+    promotes nothing when labels show that more is wrong."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """How sure a certificate is, over all audits of the workspace together."""
     score: Literal["calibrated", "raw"] = "calibrated"
@@ -248,7 +249,8 @@ class RoundsSettings(_Section):
     """When repeated rounds end."""
 
     stable_share: Probability = 0.001
-    """`--until-stable` ends when a round changes no more than this share of the pool."""
+    """`--until-stable` ends, as well as when labels show no gain, when a round changes no more
+    than this share of the pool."""
     max_rounds: PositiveCount = 20
     """`--until-stable` ends after this many rounds in any case."""
 

@@ -27,10 +27,9 @@ def doubtful(tmp_path: Path) -> Pool:
 
 def test_scores_are_judged_on_the_command_line(doubtful: Pool) -> None:
     root = doubtful.api.root
-    told = curator("-q", "-w", root, "round").stdout
+    told = " ".join(curator("-q", "-w", root, "round", "--verbose").stdout.split())
     assert "log loss" in told
     assert "had no part in them, expected calibration error" in told
-    assert "in our trials the first round was as good as any" in told
     assert "Warning" in told
     assert "curator review random" in told
     drawn = root / ".curator" / "reports" / "calibration-1.png"

@@ -11,19 +11,24 @@ from tests.support.command import curator, manifest_labels
 pytestmark = pytest.mark.slow
 
 
-def test_a_round_prints_a_table_and_a_verdict(labelled: Path) -> None:
-    ended = curator("-w", labelled, "round", "--rounds", "2")
-    header, first, second, *verdict = ended.stdout.splitlines()
-    assert header.split()[:8] == [
-        "round", "labels", "pseudo-labels", "+good", "+bad", "revoked", "coverage", "borderline",
-    ]  # fmt: skip
-    assert first.split()[0] == "1"
-    assert second.split()[0] == "2"
-    assert "unknown for the pool" in " ".join(verdict)
-    assert "C = 0.1 (classifier.regularization)" in " ".join(verdict)
+def test_a_round_says_what_it_did_in_ten_lines_of_eighty_columns(labelled: Path) -> None:
+    ended = curator("-w", labelled, "round")
+    lines = ended.stdout.splitlines()
+    told = " ".join(line.strip() for line in lines)
+    assert len(lines) <= 9, "the tenth is the next step"
+    assert max(map(len, lines)) <= 80
+    assert "Round 1: " in told
+    assert "promoted to good" in told
+    assert "of 36 images without a human label" in told
+    assert "Estimated error of promoted labels: 0.0% (95% interval 0.0 to" in told
+    assert "`curator review random`" in told
+    for word in ("log loss", "Brier", "calibration error", "C = ", "Seconds"):
+        assert word not in told
     curator("-w", labelled, "config", "classifier.regularization=0.5")
-    told = curator("-w", labelled, "round", "--dry-run").stdout
-    assert "Heads: C = 0.5 (" in told
+    told = " ".join(curator("-w", labelled, "round", "--dry-run", "--verbose").stdout.split())
+    for word in ("log loss", "Brier", "calibration error", "Heads: C = 0.5 (", "Seconds: "):
+        assert word in told
+    assert "error of the pool is" in told or "unknown for the pool" in told
 
 
 def test_a_round_as_json(labelled: Path) -> None:
@@ -33,15 +38,19 @@ def test_a_round_as_json(labelled: Path) -> None:
     assert report["promoted"] == report["promoted_positive"] + report["promoted_negative"]
     assert 0 < report["coverage"] <= 1
     assert report["label_belief"]["regularization"] == 0.1
+    assert report["threshold_error"]["beyond"]["sample"] > 0
+    assert report["judgement"]["log_loss"] > 0
     (kept,) = curator("-q", "-w", labelled, "status", "--json").json()["rounds"]
     assert kept["label_belief"] == report["label_belief"]
+    assert kept["threshold_error"] == report["threshold_error"]
+    assert "Estimated error of promoted labels" in curator("-w", labelled, "status").stdout
     assert report["seconds"]
 
 
 def test_a_dry_run_changes_nothing(labelled: Path) -> None:
     before = manifest_labels(labelled)
     ended = curator("-w", labelled, "round", "--dry-run")
-    assert "dry run" in ended.stdout
+    assert "Dry run: " in ended.stdout
     assert manifest_labels(labelled) == before
     assert curator("-w", labelled, "status", "--json").json()["rounds"] == []
 

@@ -260,7 +260,8 @@ def test_raw_scores_promote_by_what_the_heads_claim(tmp_path: Path) -> None:
     alone = {"classifier.neighbours": "false"}
     calibrated = Pool(tmp_path / "a", size=400, distance=2.0, settings=alone)
     raw = Pool(tmp_path / "b", size=400, distance=2.0, settings={
-        "promotion.score": "raw", "classifier.regularization": "10.0", **alone,
+        "promotion.score": "raw", "classifier.regularization": "10.0",
+        "promotion.max_error": "0.5", **alone,
     })  # fmt: skip
     for pool in (calibrated, raw):
         pool.label(range(60))
