@@ -52,6 +52,8 @@ static: $(STAMP)
 	@$(BIN)/python docs/make_settings.py --check
 	@echo "==> Keys of the review"
 	@$(BIN)/python docs/make_review.py --check
+	@echo "==> Commands reference"
+	@$(BIN)/python docs/make_commands.py --check
 
 check: static
 	@echo "==> Fast tests"
@@ -69,6 +71,7 @@ bench: $(STAMP)
 docs: $(STAMP)
 	@$(BIN)/python docs/make_settings.py
 	@$(BIN)/python docs/make_review.py
+	@$(BIN)/python docs/make_commands.py
 
 format: $(STAMP)
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -542,7 +542,7 @@ class WorkspaceApi:
         """Write the manifest and its sidecar, or a folder with the images in it.
 
         The format follows from the suffix; `evidence` is where to write what the certificate
-        rests on; `docs/guide.md` explains every option.
+        rests on; `docs/export.md` explains every option.
         """
         from curator.export.export import export
         from curator.export.filters import ExportRequest, Filters

@@ -24,6 +24,7 @@ from tests.support.images import make_folder
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 COMMANDS = [line for _, block in BLOCKS for line in block.splitlines() if line.strip()]
+GUIDE = ("guide", "add", "label", "duplicates", "rounds", "certify", "export", "teams", "python")
 TOUR = [command for command in COMMANDS if not command.startswith("make ")]
 
 
@@ -78,7 +79,7 @@ def test_the_table_names_every_command() -> None:
         CHECKOUT / name
         for name in (
             "README.md",
-            "docs/guide.md",
+            *(f"docs/{page}.md" for page in GUIDE),
             "docs/architecture.md",
             "docs/certified-folder.md",
         )
