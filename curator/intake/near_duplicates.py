@@ -26,12 +26,12 @@ from curator.base.vocabulary import GroupKind
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.groups import GroupRecord, current_grouping, replace_grouping
 from curator.catalogue.images import hash_chunks, image_chunks
-from curator.intake.likeness import OUTLINE_SIDE, OUTLINE_STEPS, near, outlines
+from curator.intake.likeness import OUTLINE_SIDE, OUTLINE_STEPS, misfit, near, outlines
 from curator.intake.signatures import Signatures
 from curator.settings.sections import DuplicatesSettings
 from curator.workspace import Workspace
 
-ALGORITHM = "phash64-previews60-leaders-3"
+ALGORITHM = "phash64-previews60-leaders-4"
 """Changes whenever the same pictures would be grouped otherwise."""
 
 SAME_HASH_LIMIT = 256
@@ -48,6 +48,10 @@ A bound on the work where thousands of pictures by one camera resemble each othe
 
 OUTLINE_TOLERANCE = 0.35
 """Root mean square by which 10x10 outlines may differ; a crop of 2% moves them by up to 0.2."""
+
+MISFIT_TOLERANCE = 0.2
+"""Largest misfit of outlines; of 4,731 pairs of copies 99% had .11 or less, and the worst .19."""
+
 
 _CHUNK = 1024
 _MOST_FOUND = 2_000_000
@@ -186,6 +190,9 @@ class _Ranked:
         Of the others that are proposed for a picture, the few most like it are looked at.
         """
         picture, other = self._most_alike(picture, other)
+        for_both = self._outlines[picture], self._outlines[other]
+        alike = misfit(*for_both) <= MISFIT_TOLERANCE
+        picture, other = picture[alike], other[alike]
         rows: list[IntArray] = []
         differences: list[NDArray[np.float32]] = []
         for start in range(0, len(picture), _PAIRS_AT_ONCE):
