@@ -58,6 +58,7 @@ _COMMANDS: dict[str, tuple[str, ...]] = {
         "rounds.rollback",
         "encoding.encode",
         "encoding.pack",
+        "encoders.encoders",
         "tuning.curve",
         "tuning.tune",
         "simulation.simulate",

@@ -137,7 +137,7 @@ def _meanings(model: type[BaseModel]) -> dict[str, str]:
     (section,) = ast.parse(inspect.getsource(model)).body
     assert isinstance(section, ast.ClassDef)
     return {
-        field.target.id: inspect.cleandoc(below.value.value)
+        field.target.id: " ".join(below.value.value.split())
         for field, below in pairwise(section.body)
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)

@@ -87,6 +87,34 @@ def input_rule(model: str, source: WeightSource) -> InputRule:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What timm says of a model: licence of the weights, parameters, numbers in its last layer."""
+
+    licence: str
+    parameters: int
+    dimension: int
+
+
+def model_facts(model: str) -> ModelFacts:
+    """Of a model that timm knows; its structure is made without memory for its weights."""
+    configuration: Any = timm.get_pretrained_cfg(model)
+    with quiet_libraries(), torch.device("meta"):
+        network: Any = timm.create_model(model.partition(".")[0], pretrained=False, num_classes=0)
+    return ModelFacts(
+        licence=configuration.license or "unknown",
+        parameters=sum(each.numel() for each in network.parameters()),
+        dimension=int(network.num_features),
+    )
+
+
+def is_downloaded(model: str) -> bool:
+    """Whether the hub's cache on this machine has the weights."""
+    configuration: Any = timm.get_pretrained_cfg(model)
+    hub_id = configuration.hf_hub_id if configuration is not None else None
+    return bool(hub_id and _cached_file(str(hub_id)))
+
+
 def check_model(model: str) -> None:
     """Raise LearnError with the nearest names unless timm knows `model`."""
     name, _, tag = model.partition(".")
