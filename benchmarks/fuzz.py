@@ -397,18 +397,21 @@ def fuzz_labels(home: Path, mutations: int, seed: int, seconds: float, faults: P
     file = root / "mutated.csv"
 
     def use(name: str, data: bytes) -> str:
-        nonlocal workspace
         file.write_bytes(data)
-        outcome = check(run("-w", workspace, "label", file, "--json"))
-        after = labels_of(workspace)
-        if outcome.code:
-            if after != events:
-                raise AssertionError("a refused file changed labels")
-        elif after != events:
-            if after[: len(events)] != events:
-                raise AssertionError("an import changed earlier events")
-            shutil.rmtree(workspace)
-            shutil.copytree(fresh, workspace)
+        changed = True
+        try:
+            outcome = check(run("-w", workspace, "label", file, "--json"))
+            after = labels_of(workspace)
+            changed = after != events
+        finally:
+            # After a fault, too: the next file must find the workspace as it was.
+            if changed:
+                shutil.rmtree(workspace)
+                shutil.copytree(fresh, workspace)
+        if outcome.code and changed:
+            raise AssertionError("a refused file changed labels")
+        if after[: len(events)] != events:
+            raise AssertionError("an import changed earlier events")
         return f"exit {outcome.code}"
 
     return play("labels", mutations, seed, seconds, faults, inputs, use)

@@ -228,7 +228,7 @@ def _claim(terms: Mapping[str, Any], stated: Mapping[str, Any]) -> str:
     condition = f", given that the annotator overlooks at most {overlooked:.4g} of them"
     return (
         f"At most {stated['wrong']:,} ({stated['bound']:.3%}) of {stated['images']:,} labels"
-        f" promoted{to} are wrong, at a confidence of {stated['confidence']:.4g}"
+        f" promoted{to} are wrong, at {100 * stated['confidence']:.4g}% confidence"
         f"{condition if overlooked else ''}."
     )
 
@@ -319,8 +319,8 @@ def _certificate_checks(
         and wrong / max(left, 1) - _ROUNDING <= stated["bound"] <= most + _ROUNDING
         and stated["confidence"] <= confidence + _ROUNDING
         and (stated["sample"], stated["errors"]) == (proved.sample, proved.errors),
-        f"at most {wrong:,} of {left:,} wrong at {confidence:.4g}; {proved.errors:,} of"
-        f" {proved.sample:,} answers did not confirm",
+        f"at most {wrong:,} of {left:,} wrong at {100 * confidence:.4g}% confidence;"
+        f" {proved.errors:,} of {proved.sample:,} answers did not confirm",
     )
     fixed = {"format": "curator-closing-1", "opening": opening, "set": claim}
     closing = _digest(fixed | {"outcomes": audit.outcomes.tolist()})

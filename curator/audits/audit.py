@@ -691,8 +691,8 @@ def _plan_bound(
         plan=plan,
         outlook=None,
         text=f"An audit of {sample:,} of {len(frame):,} {images} bounds {bounded}, at"
-        f" {promise.confidence:.4g}: at most {clean:.2%} if you find no errors, {likely:.2%} with"
-        f" the {expected_errors:,} errors that the scores predict.",
+        f" {100 * promise.confidence:.4g}% confidence: at most {clean:.2%} if you find no errors,"
+        f" {likely:.2%} with the {expected_errors:,} errors that the scores predict.",
     )
 
 

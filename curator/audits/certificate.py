@@ -186,12 +186,12 @@ def certificate_sentence(record: CertificateRecord, classes: ClassesSettings) ->
     if record.kind is AuditKind.MISSED:
         return (
             f"at most {record.wrong:,} ({record.bound:.2%}) of {record.certified:,} images that"
-            f" lean to {name} are not {name}, at {record.confidence:.4g}"
+            f" lean to {name} are not {name}, at {100 * record.confidence:.4g}% confidence"
         )
     return (
         f"at most {record.wrong:,} ({record.bound:.2%}) of {record.certified:,} labels"
-        f" promoted{promoted_to} are wrong, at {record.confidence:.4g} ({record.errors:,} of"
-        f" {record.sample:,} audited)"
+        f" promoted{promoted_to} are wrong, at {100 * record.confidence:.4g}% confidence"
+        f" ({record.errors:,} of {record.sample:,} audited)"
     )
 
 

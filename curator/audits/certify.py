@@ -351,7 +351,7 @@ def _explain(
         except DataError as error:
             text = f"{error.problem} {error.advice}"
         return f"{_why_not(result, record)} {text}"
-    confidence = f"at a confidence of {certificate.confidence:.4g}"
+    confidence = f"at {100 * certificate.confidence:.4g}% confidence"
     unconfirmed = f"{certificate.errors:,} of {certificate.sample:,}"
     wrong = f"{certificate.wrong:,} ({certificate.bound:.2%})"
     if record.kind is AuditKind.PROMISE:

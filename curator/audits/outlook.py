@@ -133,7 +133,8 @@ def assess_audit(
 
 def explain(outlook: Outlook) -> str:
     """The outlook in plain sentences: what can be expected or why not, and what would help."""
-    promise = f"{outlook.promise.max_error:.3g} at {outlook.promise.confidence:.4g}"
+    confidence = f"{100 * outlook.promise.confidence:.4g}% confidence"
+    promise = f"{100 * outlook.promise.max_error:.3g}% at {confidence}"
     expectation = outlook.best.expectation
     low, high = (f"{end / outlook.frame_size:.0%}" for end in (expectation.low, expectation.high))
     expected = (

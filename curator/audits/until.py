@@ -47,8 +47,9 @@ class UntilOutlook:
         assert plan is not None
         size = int(plan.sizes[0])
         about = (
-            f"At most {outlook.promise.max_error:.3g} at {outlook.promise.confidence:.4g} for the"
-            f" surest {size:,} of {outlook.frame_size:,} images"
+            f"At most {100 * outlook.promise.max_error:.3g}% wrong at"
+            f" {100 * outlook.promise.confidence:.4g}% confidence for the surest {size:,} of"
+            f" {outlook.frame_size:,} images"
         )
         if outlook.answer is Advice.EMPTY_PROMISE:
             return (
@@ -83,7 +84,7 @@ def until_plan(
     if not len(points):
         needed = f"at least {int(first[0]):,} answers" if len(first) else "more than half of them"
         raise DataError(
-            f"{size:,} images cannot be proved to hold at most {promise.max_error:.3g} wrong labels"
+            f"{size:,} images cannot be proved to hold at most {promise.max_error:.2%} wrong labels"
             f" with {min(len(allowed), most or len(allowed)):,} answers: that takes {needed}.",
             "Allow more with --size, name a larger share, or set a larger promotion.max_error.",
         )

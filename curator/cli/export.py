@@ -270,7 +270,7 @@ def _print_report(report: ExportReport, destination: Path, *, divided: bool) -> 
         emit(
             f"Certificate ({certificate['state']}): at most {percent(certificate['bound'], 2)} of"
             f" {certificate['certified']:,} promoted labels are wrong, at"
-            f" {certificate['confidence']:.4g}."
+            f" {100 * certificate['confidence']:.4g}% confidence."
         )
     if report.certificate_note:
         emit(f"No certificate holds for the promoted labels: {shown(report.certificate_note)}.")

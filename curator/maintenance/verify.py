@@ -81,7 +81,8 @@ def verify(
     findings += limited("audits", _audit_problems(workspace))
     findings += limited("models and scores", _digest_problems(workspace))
     findings += limited("features and pixels", _row_problems(workspace))
-    findings += limited("previews", _preview_problems(workspace))
+    with progress.stage("reading previews", tally.images) as stage:
+        findings += limited("previews", _preview_problems(workspace, stage))
     if files:
         with progress.stage("reading files again", tally.locations, unit="files") as stage:
             findings += limited("files", _file_problems(workspace.catalogue, stage))
@@ -247,12 +248,13 @@ def _row_problems(workspace: Workspace) -> Iterator[str]:
             )
 
 
-def _preview_problems(workspace: Workspace) -> Iterator[str]:
+def _preview_problems(workspace: Workspace, stage: Stage) -> Iterator[str]:
     damaged = 0
     with PreviewStore(workspace.folder("previews")) as previews:
         for ids in images.image_chunks(workspace.catalogue, usable_only=False):
             positions = files.preview_places(workspace.catalogue, ids.tolist())
             damaged += sum(previews.read(position) is None for position in positions.values())
+            stage.advance(len(ids))
     if damaged:
         yield (
             f"{damaged:,} previews in {workspace.folder('previews')} are not what was written, and"

@@ -3,7 +3,7 @@
 One file for one set of conditions, a line for each run, written as soon as it is finished.
 The file's name is a digest of everything the outcome depends on except the setting and the
 number of the repetition, which are on the line. A line that a kill cut short, or that is not
-what was written, is ignored and its run repeated. The folder can be deleted at any time.
+what was written, is named and its run repeated. The folder can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.files import opened
-from curator.base.sealed import seal_line, unsealed_line
+from curator.base.sealed import Note, seal_line, unsealed_line
+from curator.base.text import count
 from curator.base.version import __version__
 from curator.simulation.policies import PolicyOutcome
 from curator.simulation.summary import Setting
@@ -30,11 +31,16 @@ _FORMAT = 1
 class RunCache:
     """The runs under the same conditions.
 
-    `conditions` must have a complete `repr`; `arrays` are the pool.
+    `conditions` must have a complete `repr`; `arrays` are the pool. `note` is told of lines that
+    are not what was written, whose runs are played again.
     """
 
     def __init__(
-        self, folder: Path, conditions: tuple[object, ...], arrays: Sequence[NDArray[Any]]
+        self,
+        folder: Path,
+        conditions: tuple[object, ...],
+        arrays: Sequence[NDArray[Any]],
+        note: Note = lambda text: None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         # Another version of curator may train or plan otherwise, so its runs are not reused.
@@ -42,7 +48,7 @@ class RunCache:
         for array in arrays:
             digest.update(np.ascontiguousarray(array).tobytes())
         self._path = folder / f"{digest.hexdigest()[:32]}.jsonl"
-        self._runs = _read(self._path) if self._path.exists() else {}
+        self._runs = _read(self._path, note) if self._path.exists() else {}
 
     def get(self, setting: Setting, repetition: int) -> tuple[PolicyOutcome, float] | None:
         """The outcome of a run and its seconds; None if it is missing."""
@@ -64,8 +70,8 @@ def _key(setting: Setting, repetition: int) -> str:
     return json.dumps([asdict(setting), repetition], sort_keys=True)
 
 
-def _read(path: Path) -> dict[str, tuple[PolicyOutcome, float]]:
-    runs = {}
+def _read(path: Path, note: Note) -> dict[str, tuple[PolicyOutcome, float]]:
+    runs, damaged = {}, 0
     with opened(path) as stream:
         text = stream.read().decode("utf-8", "replace")
     for sealed in text.split("\n"):
@@ -73,4 +79,8 @@ def _read(path: Path) -> dict[str, tuple[PolicyOutcome, float]]:
         if line is not None:
             run = json.loads(line)
             runs[run["key"]] = (PolicyOutcome(**run["played"]), float(run["seconds"]))
+        elif sealed:
+            damaged += 1
+    if damaged:
+        note(f"{path}: {count(damaged, 'line')} damaged; these runs are played again.")
     return runs

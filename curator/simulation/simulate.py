@@ -198,6 +198,7 @@ class _SimulatedFeatures:
                 *(("informative",) if request.informative else ()),
             ),
             (self.pool.rows, self.pool.unit_keys, self.pool.truth),
+            progress.note,
         )
 
     def settings(self) -> Iterator[Setting]:

@@ -26,6 +26,7 @@ import numpy as np
 
 from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.base.progress import SILENT, Progress
+from curator.base.sealed import Note
 from curator.classifiers.heads.pseudo_labels import PseudoSampler, pseudo_labels
 from curator.classifiers.networks.batch_loading import margins_of
 from curator.classifiers.networks.classifier import FinetunedClassifier, load_finetuned
@@ -182,7 +183,7 @@ class CrossFittedNetworks:
             networks = [
                 self._train(
                     head, labels, inputs.images, sampler, previous, checkpoints,
-                    partial(epoch_done, head),
+                    partial(epoch_done, head), progress.note,
                 ).network
                 for head in range(self._count)
             ]  # fmt: skip
@@ -278,6 +279,7 @@ class CrossFittedNetworks:
         previous: PreviousNetworks | None,
         checkpoints: Path | None,
         epoch_done: Callable[[EpochRecord], None],
+        note: Note,
     ) -> TrainedNetwork:
         settings, training = self._settings.classifier, self._settings.training
         seed = self._seed + head
@@ -312,6 +314,7 @@ class CrossFittedNetworks:
             seed=seed,
             checkpoint=None if checkpoints is None else checkpoints / f"network-{head}.pt",
             epoch_done=epoch_done,
+            note=note,
         )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from curator.base.sealed import Note
 from curator.classifiers.encoders.weights import state_digest
 from curator.classifiers.networks.batch_loading import (
     Batch,
@@ -56,15 +57,17 @@ def train_network(
     seed: int = 0,
     checkpoint: Path | None = None,
     epoch_done: Callable[[EpochRecord], None] = lambda record: None,
+    note: Note = lambda text: None,
 ) -> TrainedNetwork:
     """Train `network` in place and return it with the weights of its best validation loss.
 
-    With `checkpoint` an interrupted training continues after its last whole epoch. Raises
+    With `checkpoint` an interrupted training continues after its last whole epoch; if it is
+    damaged, `note` is told and the training begins anew. Raises
     LearnError if the loss is not finite or the device has too little memory.
     """
     learner = Learner(network, training, device)
     state = TrainingState(_key(network, data, training, validation, seed), learner)
-    state.resume(checkpoint)
+    state.resume(checkpoint, note)
     steps = steps_per_epoch(data, training.batch_size)
     chance = _loss_of_chance(validation)
     for epoch in range(len(state.history), training.epochs):

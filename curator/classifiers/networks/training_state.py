@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 
-from curator.base.sealed import read_sealed, write_sealed
+from curator.base.sealed import Note, read_sealed, write_sealed
 from curator.classifiers.networks.network import PixelNetwork, parameter_count
 from curator.classifiers.networks.training_step import Learner
 from curator.settings.sections import TrainingSettings
+
+_SEAL = "checkpoint"
 
 SHORTEST_EPOCH = 25
 """Steps of an epoch that `training.patience` counts in full."""
@@ -121,6 +123,7 @@ class TrainingState:
         if checkpoint is None:
             return
         state = {
+            "training": self._key,
             "history": [asdict(epoch) for epoch in self.history],
             "network": learner.network.state_dict(),
             "averaged": learner.averaged.state_dict() if learner.averaged else {},
@@ -131,11 +134,11 @@ class TrainingState:
         }
         content = io.BytesIO()
         torch.save(state, content)
-        write_sealed(checkpoint, self._key, content.getvalue())
+        write_sealed(checkpoint, _SEAL, content.getvalue())
 
-    def resume(self, checkpoint: Path | None) -> None:
-        """Continue the training of the checkpoint, if it is this one."""
-        state = load_checkpoint(checkpoint, self._key) if checkpoint is not None else None
+    def resume(self, checkpoint: Path | None, note: Note = lambda text: None) -> None:
+        """Continue the training of the checkpoint, if it is this one; `note` is told of damage."""
+        state = None if checkpoint is None else load_checkpoint(checkpoint, self._key, note)
         if state is None:
             return
         learner = self._learner
@@ -160,10 +163,13 @@ class TrainingState:
         )
 
 
-def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
-    """The state of the training with this key; None without a checkpoint that can be used."""
-    content = read_sealed(path, key)
+def load_checkpoint(path: Path, key: str, note: Note = lambda text: None) -> dict[str, Any] | None:
+    """The state of the training with this key; None without a checkpoint that can be used.
+
+    `note` is told of a damaged one. That of another training is no damage.
+    """
+    content = read_sealed(path, _SEAL, note)
     if content is None:
         return None
     state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return state
+    return state if state["training"] == key else None

@@ -133,13 +133,17 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path: Path) -> Non
     path = tmp_path / "network.pt"
     train(checkpoint=path)
     other = RECIPE.model_copy(update={"learning_rate": 0.001})
-    assert_same(train(other, checkpoint=path), train(other))
+    notes: list[str] = []
+    assert_same(train(other, checkpoint=path, note=notes.append), train(other))
+    assert notes == []
 
 
-def test_a_damaged_checkpoint_is_no_matter(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named_and_made_again(tmp_path: Path) -> None:
     path = tmp_path / "network.pt"
     path.write_bytes(b"not a checkpoint")
-    assert_same(train(checkpoint=path), train())
+    notes: list[str] = []
+    assert_same(train(checkpoint=path, note=notes.append), train())
+    assert notes == [f"{path} is not what was written; it is made again."]
 
 
 def test_a_changed_byte_of_a_checkpoint_is_noticed(tmp_path: Path) -> None:
@@ -150,7 +154,9 @@ def test_a_changed_byte_of_a_checkpoint_is_noticed(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
-    assert_same(train(checkpoint=path), train())
+    notes: list[str] = []
+    assert_same(train(checkpoint=path, note=notes.append), train())
+    assert len(notes) == 1
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
