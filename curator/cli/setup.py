@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import click
 import typer
 
+from curator.base.files import replacing
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, complete_recipe, complete_setting, named_path
 from curator.cli.output import emit, emit_json, shown, strong
@@ -115,7 +116,6 @@ def config(
     from curator.maintenance.config import check_model, show_settings
     from curator.settings.file import (
         FILE_NAME,
-        read_settings,
         section_models,
         setting_keys,
         write_settings,
@@ -138,13 +138,14 @@ def config(
             f"To change {keys[0]} write `curator config {shlex.join(['='.join(keys)])}`.",
         )
     if changes:
-        before = read_settings(root / FILE_NAME).classifier.model
+        before = (root / FILE_NAME).read_bytes()
         write_settings(root, changes)
         if "classifier.model" in changes:
             try:
                 check_model(root)
             except LearnError:
-                write_settings(root, {"classifier.model": before})
+                with replacing(root / FILE_NAME) as stream:
+                    stream.write(before)
                 raise
     near = None
     if any(key.startswith("duplicates.") for key in changes):

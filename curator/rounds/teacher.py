@@ -111,7 +111,7 @@ def load_teacher(
     try:
         model = classifier.load(inputs.last.model_path, record.model_digest)
     except LearnError as error:
-        progress.note(f"{error.problem} This round learns from people's labels alone.")
+        progress.note(f"{error.problem} This round uses people's labels alone.")
         return None
     if model is None or not same_folds(inputs.last, inputs.human, classifier.folds, seed):
         progress.note(classifier.changed)

@@ -197,6 +197,8 @@ _AS_OF_0001 = """
     ALTER TABLE lease DROP COLUMN computer;
     DROP TABLE label_import;
     DROP TABLE feature_projection;
+    DROP TABLE picture_quality;
+    DROP TABLE exclusion;
     CREATE TABLE image_signature (image_id INTEGER PRIMARY KEY, signature BLOB NOT NULL);
     UPDATE alembic_version SET version_num = '0001';
 """

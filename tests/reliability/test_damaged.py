@@ -104,7 +104,7 @@ def test_what_cannot_is_told_and_not_used(
         outcome = curator("-w", root, *command)
         assert "Traceback" not in outcome.stderr and "Warning" not in outcome.stderr
     outcome = curator("-w", root, "round", "--dry-run")
-    assert "learns from people's labels alone" in outcome.stderr.replace("\n", " ")
+    assert "uses people's labels alone" in outcome.stderr.replace("\n", " ")
     assert labels(root) == before
 
 

@@ -101,7 +101,7 @@ def test_a_duller_source_raises_the_alarm_and_labels_of_the_pool_cure_it(tmp_pat
     drawn = np.random.default_rng(0).permutation(len(free))[:100]
     label(spoilt, tmp_path / "more.csv", [free[place] for place in drawn])
     (cured,) = spoilt.round()
-    assert cured.warnings == ()
+    assert "shortcut" not in [warning.kind for warning in cured.warnings]
     # What would have been promoted, had nobody waited: much more of it wrong than after the cure.
     copy = built(tmp_path / "c", dull=True)
     (hasty,) = copy.round(accept_warning=True)

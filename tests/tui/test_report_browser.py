@@ -92,7 +92,7 @@ async def test_light_dark_phone_and_print_show_all_of_it_and_ask_nobody(
     assert complaints == []
     assert [url for url in requests if not url.startswith("data:")] == [made.destination.as_uri()]
     for name, look in looks.items():
-        assert len(look["plots"]) == 9, name  # all but quarantine, which is empty
+        assert len(look["plots"]) == 10, name  # all but quarantine, which is empty
         assert min(look["plots"]) > 12_000, name
         assert min(look["marks"]) >= 1, name
         assert len(look["pictures"]) == pictures, name

@@ -247,10 +247,10 @@ async def test_a_lost_connection_loses_and_doubles_no_decision(
                 )
                 await tab.press("x")
                 for _ in range(2):
-                    await tab.until("1")
-                    while not tab.paused:
-                        await tab.evaluate("1")
-                        await asyncio.sleep(0.05)
+                    async with asyncio.timeout(60):
+                        while not tab.paused:
+                            await tab.evaluate("1")
+                            await asyncio.sleep(0.05)
                     await tab.call(
                         "Fetch.failRequest", requestId=tab.paused.pop(0),
                         errorReason="ConnectionReset",

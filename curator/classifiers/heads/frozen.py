@@ -138,7 +138,7 @@ class FrozenHeads:
     needs: Needs = "features"
     changed = (
         "Folds have changed since the last round, so its heads may have seen what they would be"
-        " judged on. This round learns from people's labels alone."
+        " judged on. This round uses people's labels alone."
     )
 
     def __init__(self, settings: Settings, device: str = "cpu") -> None:

@@ -90,7 +90,7 @@ def test_it_is_told_in_plain_words() -> None:
     belief = LabelNoise(regularization=0.03, wrong_share=0.094, doubted=17)
     told = " ".join(label_noise_sentences(belief))
     assert "C = 0.03 (classifier.regularization)" in told
-    assert "about 9.4% look wrong" in told
+    assert "about 9.4% are probably wrong" in told
     assert "17 hardly count" in told
     plain = LabelNoise(regularization=0.5, wrong_share=0.0, doubted=0)
     assert list(label_noise_sentences(plain)) == ["Heads: C = 0.5 (classifier.regularization)."]
