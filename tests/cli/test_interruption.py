@@ -38,7 +38,9 @@ def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> str:
     """Send the signal; what the process then said on standard error."""
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    # Python ends by the signal itself if it came while a piece of source text was being executed,
+    # as `dataclass` does at an import; a shell says 130 for both.
+    assert process.returncode in (130, -signal.SIGINT), said
     assert "Interrupted" in said
     assert "Traceback" not in said
     return said
