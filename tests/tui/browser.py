@@ -38,7 +38,6 @@ class Browser:
         self.requests: list[str] = []
         self.received: list[str] = []
         self.complaints: list[str] = []
-        self.paused: list[str] = []
         """Requests whose answers wait because of `Fetch.enable`."""
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -55,8 +54,6 @@ class Browser:
     def _note(self, message: dict[str, Any]) -> None:
         if message.get("method") == "Network.requestWillBeSent":
             self.requests.append(message["params"]["request"]["url"])
-        if message.get("method") == "Fetch.requestPaused":
-            self.paused.append(message["params"]["requestId"])
         if message.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
             self.complaints.append(str(message["params"]))
         if message.get("method") == "Runtime.consoleAPICalled":

@@ -241,22 +241,17 @@ async def test_a_lost_connection_loses_and_doubles_no_decision(
                 await tab.press("a")  # nothing can be decided before the answer is there
                 await tab.call("Network.emulateNetworkConditions", offline=False, **offline)
             else:
-                await tab.call(
-                    "Fetch.enable",
-                    patterns=[{"urlPattern": "*/api/act", "requestStage": "Response"}],
+                # The server has done what was asked, twice the page does not learn it.
+                await tab.evaluate(
+                    "{ const real = window.fetch; let left = 2;"
+                    "  window.fetch = async (path, details) => {"
+                    "    const response = await real(path, details);"
+                    "    if (String(path).endsWith('/api/act') && left-- > 0)"
+                    "      throw new TypeError('lost');"
+                    "    return response; }; }"
                 )
                 await tab.press("x")
-                for _ in range(2):
-                    async with asyncio.timeout(60):
-                        while not tab.paused:
-                            await tab.evaluate("1")
-                            await asyncio.sleep(0.05)
-                    await tab.call(
-                        "Fetch.failRequest", requestId=tab.paused.pop(0),
-                        errorReason="ConnectionReset",
-                    )  # fmt: skip
-                    await page.says("The connection to curator is lost.")
-                await tab.call("Fetch.disable")
+                await page.says("The connection to curator is lost.")
             await page.says("1 done")
             await page.ready()
             (decision,) = own_decisions(scored.catalogue, "anna")
