@@ -270,7 +270,7 @@ def test_a_pool_that_is_too_hard_is_told_so_before_anybody_labels() -> None:
     outlook = look(rising_errors(12_000, 6.0), ONE_PERCENT, 800)
     assert outlook.answer is Advice.TOO_HARD
     assert outlook.within_reach < 0.1
-    assert "cannot be certified at 0.01" in explain(outlook)
+    assert "cannot be certified at 1% at 95% confidence" in explain(outlook)
 
 
 def test_a_promise_that_one_label_for_all_keeps_is_empty() -> None:
