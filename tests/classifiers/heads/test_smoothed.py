@@ -145,7 +145,7 @@ def test_labels_at_random_are_judged_at_random() -> None:
     assert np.mean(areas) == pytest.approx(0.5, abs=2 * np.std(areas, ddof=1) / np.sqrt(40))
 
 
-def test_neighbours_that_know_are_heard_and_rank_better() -> None:
+def test_neighbours_that_know_more_count_and_rank_better() -> None:
     alone = chain(labels(), None, rounds=1).score(pool())[0]
     trained = chain(labels(), neighbourhood(), rounds=1)
     together = trained.score(pool())[0]
