@@ -48,7 +48,7 @@ class PoolPlan:
     def sentences(self) -> Iterator[str]:
         """The plan in plain words."""
         by_scores = (
-            f" at an estimated error of {percent(self.estimated_error)}"
+            f", {percent(self.estimated_error)} of it wrong by the scores"
             if self.estimated_error is not None
             else ""
         )
@@ -59,7 +59,11 @@ class PoolPlan:
         elif self.work.high == 0:
             yield f"{labelled} {wish}: no more decisions, by the scores."
         else:
-            minutes = f", {self.minutes:,.0f} minutes at your pace" if self.minutes else ""
+            minutes = (
+                f", {self.minutes:,.0f} minutes at your pace"
+                if self.minutes and self.minutes >= 1
+                else ""
+            )
             yield (
                 f"{labelled} {wish}: about {count(self.work.decisions, 'more decision')}"
                 f" ({self.work.low:,} to {self.work.high:,}){minutes}."
