@@ -222,7 +222,7 @@ def fault_of(outcome: Outcome) -> str | None:
             return f"{phrase}: {outcome.stderr.strip()[-400:]}"
     if outcome.code not in (0, 1, 2, 3):
         return f"exit code {outcome.code}"
-    if outcome.code and not outcome.stderr.strip():
+    if outcome.code and not (outcome.stderr + outcome.stdout).strip():
         return f"exit code {outcome.code} without a word"
     return None
 
