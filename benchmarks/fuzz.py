@@ -198,11 +198,12 @@ def make_commands_cheap() -> None:
     from curator.catalogue import sqlite
 
     make_engine = sqlite.make_engine
-    shared = sa.create_engine("sqlite://")
-    shared.connect().close()
+    shared: Any = None
 
     def engine_with_shared_cache(*arguments: Any, **options: Any) -> sa.Engine:
+        nonlocal shared
         engine = make_engine(*arguments, **options)
+        shared = shared or engine
         # The keys of the cache contain the dialect.
         engine.dialect = engine.pool._dialect = shared.dialect
         engine._compiled_cache = shared._compiled_cache

@@ -333,9 +333,12 @@ def copy_database(path: Path, destination: Path) -> None:
 
 def file_problems(path: Path) -> list[str]:
     """What a quick check finds wrong with a database file that nobody has open."""
-    uri = f"file:{_uri_path(path)}?mode=ro&immutable=1"
+    # SQLite forgets CHECK constraints where it may only read. Nothing is written either way.
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    uri = f"file:{_uri_path(path)}?mode={'rw' if writable else 'ro&immutable=1'}"
     try:
         with closing(sqlite3.connect(uri, uri=True)) as connection:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             rows = connection.execute("PRAGMA quick_check(1)").fetchall()
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         return [str(error)]
@@ -395,7 +398,11 @@ def listed(ids: Iterable[int]) -> sa.Select[Any]:
 
 def integrity_problems(connection: Connection) -> list[str]:
     """What SQLite itself finds wrong with the file; empty when nothing is."""
-    rows = connection.exec_driver_sql("PRAGMA integrity_check(100)").scalars().all()
+    try:
+        rows = connection.exec_driver_sql("PRAGMA integrity_check(100)").scalars().all()
+    except sa.exc.DatabaseError as error:
+        # A schema that was changed in its middle can stop the check itself.
+        return [str(error.orig)]
     return [str(row) for row in rows if row != "ok"]
 
 

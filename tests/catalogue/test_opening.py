@@ -356,6 +356,19 @@ def test_samples_of_earlier_versions_go_on_measuring_the_pool_that_they_were_dra
         assert human.unanswered == 0
 
 
+def test_a_constraint_that_calls_no_known_function_is_damage(catalogue: Catalogue) -> None:
+    catalogue.close()
+    whole = catalogue.path.read_bytes()
+    catalogue.path.write_bytes(whole.replace(b"length(sha256) = 32", b"lenght(sha256) = 32"))
+
+    assert "lenght" in sqlite.file_problems(catalogue.path)[0]
+    with (
+        pytest.raises(LostCatalogueError, match=r"is damaged: .*lenght"),
+        Catalogue.open(catalogue.path) as opened,
+    ):
+        add_images(opened, 1)
+
+
 def test_a_value_that_no_constraint_allows_is_damage_and_no_bug(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 2)
     say(catalogue, ids, "positive")
