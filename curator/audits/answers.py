@@ -1,4 +1,4 @@
-"""Labels from a file as answers to the open audit: only of what was drawn, and only once.
+"""Answers to the open audit: labels from a file, and what answers count as.
 
 An image outside the audit was not drawn at random, so its label is no answer. An answer that
 contradicts an earlier one is refused unless it is to replace it, and in any case once a verdict has
@@ -9,11 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
+from curator.audits.test import AuditOutcome
+from curator.base.arrays import CodeArray
 from curator.base.values import Decision, Problem
-from curator.catalogue import audits
+from curator.base.vocabulary import Label
+from curator.catalogue import audit_answers, audits
+from curator.catalogue.audit_answers import AuditAnswers
 from curator.catalogue.engine import Catalogue
 from curator.errors import DataError
 from curator.settings.sections import ClassesSettings
+
+_OUTCOMES = {
+    Label.NEGATIVE: AuditOutcome.NEGATIVE,
+    Label.POSITIVE: AuditOutcome.POSITIVE,
+    Label.UNSURE: AuditOutcome.UNSURE,
+}
 
 
 def answers_to_audit(
@@ -34,7 +46,7 @@ def answers_to_audit(
             "Open one with `curator audit`; labels of another kind have --origin seed, review or"
             " calibration.",
         )
-    answers = audits.answers_of(catalogue, record)
+    answers = audit_answers.answers_of(catalogue, record)
     labels = {
         image_id: label
         for image_id, label, requested in zip(
@@ -64,3 +76,20 @@ def answers_to_audit(
             )
             problems.append(Problem(line, text))
     return new, problems
+
+
+def outcomes_of(answers: AuditAnswers) -> CodeArray:
+    """What became of each drawn image, (drawn,); nobody's answer is an answer, too."""
+    outcomes = [
+        _OUTCOMES[label]
+        if label is not None
+        else AuditOutcome.UNSHOWABLE
+        if unshowable
+        else AuditOutcome.SKIPPED
+        if skipped
+        else AuditOutcome.OPEN
+        for label, skipped, unshowable in zip(
+            answers.labels, answers.skipped, answers.unshowable, strict=True
+        )
+    ]
+    return np.array(outcomes, dtype=np.int8)

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from curator.audits.audit import ask_on, drawn_again, lock_answers, outcomes_of, required
-from curator.audits.audit import plan as plan_audit
-from curator.audits.draw import AuditDraw
+from curator.audits.answers import outcomes_of
+from curator.audits.audit import ask_on, lock_answers, required
+from curator.audits.draw import AuditDraw, drawn_again
 from curator.audits.evidence import commitment_of
 from curator.audits.frame import Frame
 from curator.audits.ledger import record_audits
 from curator.audits.plan import AuditPlan, Design
+from curator.audits.planned import plan_audit
 from curator.audits.test import (
     AuditOutcome,
     AuditResult,
@@ -31,8 +32,9 @@ from curator.base.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from curator.base.progress import SILENT, Progress
 from curator.base.text import count
 from curator.base.vocabulary import AuditKind, AuditScope
-from curator.catalogue import audits, certificates, frames, rounds
-from curator.catalogue.audits import AuditAnswers, AuditRecord
+from curator.catalogue import audit_answers, certificates, frames, rounds
+from curator.catalogue.audit_answers import AuditAnswers
+from curator.catalogue.audits import AuditRecord
 from curator.catalogue.certificates import CertificateRecord, NewCertificate
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.leases import lease
@@ -145,7 +147,9 @@ def certify(workspace: Workspace, *, progress: Progress = SILENT) -> CertifyRepo
         left=0 if result.certified is None else len(result.certified.left),
         round=committed,
         certificate=certificate,
-        commitment="" if certificate is None else commitment_of(workspace, certificate),
+        commitment=""
+        if certificate is None
+        else commitment_of(catalogue, closing.record, certificate),
         text=text,
     )
 
@@ -160,7 +164,7 @@ def _gather(catalogue: Catalogue, record: AuditRecord) -> _Closing:
             " up with `curator audit --abandon`.",
         )
     rows = frames.frame_rows(catalogue, record.frame_id)
-    answers = audits.answers_of(catalogue, record)
+    answers = audit_answers.answers_of(catalogue, record)
     outcomes = outcomes_of(answers)
     frame, plan, draw = drawn_again(record, rows)
     if answers.waiting:

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curator.audits.frame import Frame, check_same_frame
-from curator.audits.plan import AuditPlan, Design
+from curator.audits.frame import Frame, check_same_frame, frame_of
+from curator.audits.plan import AuditPlan, Design, restore
 from curator.base.arrays import FloatArray, IntArray
+from curator.catalogue.audits import AuditRecord
+from curator.catalogue.frames import FrameRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,3 +92,16 @@ def _draw(frame: Frame, plan: AuditPlan, source: str, *, mixed: bool) -> AuditDr
         strata=np.concatenate(strata)[order],
         inclusion_probability=np.concatenate(chances)[order],
     )
+
+
+def drawn_again(record: AuditRecord, rows: FrameRows) -> tuple[Frame, AuditPlan, AuditDraw]:
+    """Frame, plan and draw of a stored audit, each derived again from what is stored.
+
+    Raises DataError if images, labels or their order are not those that were frozen, or if the
+    plan is damaged.
+    """
+    frame = frame_of(rows)
+    plan = restore(record.plan, frame, record.kind)
+    if record.salt is not None:
+        return frame, plan, draw_audit(frame, plan, record.salt)
+    return frame, plan, draw_from_seed(frame, plan, seed=record.seed, attempt=record.attempt)

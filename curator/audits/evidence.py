@@ -19,15 +19,17 @@ from typing import Any
 import numpy as np
 
 from curator.audits.frame import certified_set_digest
-from curator.audits.ledger import ledger_line, read_ledger
+from curator.audits.ledger import LedgerLine, ledger_line, read_ledger
 from curator.base.arrays import BoolArray, IntArray
 from curator.base.csv_files import csv_cell
 from curator.base.files import check_destination, replacing
 from curator.base.version import __version__
 from curator.base.vocabulary import AuditKind, Label
-from curator.catalogue import audits, certificates, frames
-from curator.catalogue.audits import AnswerEvent, AuditRecord, NewAudit
+from curator.catalogue import audit_answers, audits, certificates, frames
+from curator.catalogue.audit_answers import AnswerEvent
+from curator.catalogue.audits import AuditRecord, NewAudit
 from curator.catalogue.certificates import CertificateRecord
+from curator.catalogue.engine import Catalogue
 from curator.errors import DataError
 from curator.settings.sections import ClassesSettings
 from curator.workspace import Workspace
@@ -90,15 +92,14 @@ def _digest(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def commitment_of(workspace: Workspace, certificate: CertificateRecord) -> str:
-    """The closing commitment of a certificate; empty if its audit has no opening one."""
-    record = _audit_of(workspace, certificate)
+def commitment_of(catalogue: Catalogue, record: AuditRecord, certificate: CertificateRecord) -> str:
+    """The closing commitment of an audit's certificate; empty if it has no opening one."""
     if not record.commitment:
         return ""
-    catalogue = workspace.catalogue
-    events = audits.answer_events(catalogue, record)
     return closing_commitment(
-        record.commitment, events, *certificates.certified_labels(catalogue, certificate)
+        record.commitment,
+        audit_answers.answer_events(catalogue, record),
+        *certificates.certified_labels(catalogue, certificate),
     )
 
 
@@ -115,16 +116,15 @@ def write_evidence(
     (without `force`) or cannot be written.
     """
     check_destination(destination, force=force)
-    folders = [f"audit-{certificate.audit_id}" for certificate in issued]
+    catalogue = workspace.catalogue
+    records = {record.audit_id: record for record in audits.list_audits(catalogue)}
+    audited = [(records[certificate.audit_id], certificate) for certificate in issued]
     facts = {
         "format": FORMAT,
         "curator": __version__,
         "numpy": np.__version__,
-        "certificates": [
-            _facts(workspace, certificate, folder)
-            for certificate, folder in zip(issued, folders, strict=True)
-        ],
-        "audits": _opened_audits(workspace),
+        "certificates": [_facts(catalogue, record, certificate) for record, certificate in audited],
+        "audits": _opened_audits(records.values(), read_ledger(workspace)),
     }
     with (
         replacing(destination) as stream,
@@ -132,9 +132,10 @@ def write_evidence(
     ):
         text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
         _write(archive, "evidence.json", [text])
-        for certificate, folder in zip(issued, folders, strict=True):
-            _write(archive, f"{folder}/frame.csv", _frame_lines(workspace, certificate))
-            _write(archive, f"{folder}/answers.csv", _answer_lines(workspace, certificate))
+        for record, certificate in audited:
+            folder = f"audit-{record.audit_id}"
+            _write(archive, f"{folder}/frame.csv", _frame_lines(catalogue, certificate))
+            _write(archive, f"{folder}/answers.csv", _answer_lines(catalogue, record))
 
 
 def _write(archive: zipfile.ZipFile, name: str, lines: Iterable[str]) -> None:
@@ -146,13 +147,9 @@ def _write(archive: zipfile.ZipFile, name: str, lines: Iterable[str]) -> None:
             stream.write(line.encode())
 
 
-def _audit_of(workspace: Workspace, certificate: CertificateRecord) -> AuditRecord:
-    records = audits.list_audits(workspace.catalogue)
-    return next(record for record in records if record.audit_id == certificate.audit_id)
-
-
-def _facts(workspace: Workspace, certificate: CertificateRecord, folder: str) -> dict[str, Any]:
-    record = _audit_of(workspace, certificate)
+def _facts(
+    catalogue: Catalogue, record: AuditRecord, certificate: CertificateRecord
+) -> dict[str, Any]:
     if record.salt is None or not record.commitment or record.closed_at is None:
         raise DataError(
             f"Audit {record.audit_id} was opened by an older version of curator, without a"
@@ -174,9 +171,9 @@ def _facts(workspace: Workspace, certificate: CertificateRecord, folder: str) ->
         "opened_at": record.opened_at.isoformat(),
         "closed_at": record.closed_at.isoformat(),
         "opening_commitment": record.commitment,
-        "closing_commitment": commitment_of(workspace, certificate),
-        "frame": f"{folder}/frame.csv",
-        "answers": f"{folder}/answers.csv",
+        "closing_commitment": commitment_of(catalogue, record, certificate),
+        "frame": f"audit-{record.audit_id}/frame.csv",
+        "answers": f"audit-{record.audit_id}/answers.csv",
         "certified": {
             "images": certificate.certified,
             "prefix": certificate.place_limit,
@@ -190,12 +187,12 @@ def _facts(workspace: Workspace, certificate: CertificateRecord, folder: str) ->
     }
 
 
-def _opened_audits(workspace: Workspace) -> list[dict[str, Any]]:
+def _opened_audits(
+    catalogued: Iterable[AuditRecord], ledger: Sequence[LedgerLine]
+) -> list[dict[str, Any]]:
     """All audits that the ledger or the catalogue knows of, in the order of their opening."""
-    records = {
-        ledger_line(record).commitment: record for record in audits.list_audits(workspace.catalogue)
-    }
-    lines = {line.commitment: line for line in read_ledger(workspace)}
+    records = {ledger_line(record).commitment: record for record in catalogued}
+    lines = {line.commitment: line for line in ledger}
     lines |= {name: ledger_line(record) for name, record in records.items() if name not in lines}
     return [
         {
@@ -209,10 +206,10 @@ def _opened_audits(workspace: Workspace) -> list[dict[str, Any]]:
     ]
 
 
-def _frame_lines(workspace: Workspace, certificate: CertificateRecord) -> Iterable[str]:
-    rows = frames.frame_rows(workspace.catalogue, certificate.frame_id)
-    hashes = frames.frame_hashes(workspace.catalogue, certificate.frame_id)
-    certified, _ = certificates.certified_labels(workspace.catalogue, certificate)
+def _frame_lines(catalogue: Catalogue, certificate: CertificateRecord) -> Iterable[str]:
+    rows = frames.frame_rows(catalogue, certificate.frame_id)
+    hashes = frames.frame_hashes(catalogue, certificate.frame_id)
+    certified, _ = certificates.certified_labels(catalogue, certificate)
     states = np.where(np.isin(rows.image_ids, certified), "certified", "")
     # Unseen images of the set that passed which had left the frame when it was tested.
     states[np.isin(rows.image_ids, np.array(certificate.left, dtype=np.int64))] = "left"
@@ -224,10 +221,9 @@ def _frame_lines(workspace: Workspace, certificate: CertificateRecord) -> Iterab
         yield f"{image_id},{sha256.hex()},{label},{state}\n"
 
 
-def _answer_lines(workspace: Workspace, certificate: CertificateRecord) -> Iterable[str]:
+def _answer_lines(catalogue: Catalogue, record: AuditRecord) -> Iterable[str]:
     yield "image,stratum,outcome,answered_at,actor,method\n"
-    record = _audit_of(workspace, certificate)
-    for event in audits.answer_events(workspace.catalogue, record):
+    for event in audit_answers.answer_events(catalogue, record):
         made_at = event.made_at.isoformat() if event.made_at else ""
         cells = (
             event.image_id,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.base.vocabulary import AuditScope
+from curator.catalogue.frames import FrameRows
 from curator.errors import DataError
 from curator.statistics.folds import sampling_rank
 
@@ -167,3 +168,19 @@ def _digest(kind: bytes, image_ids: IntArray, positive: BoolArray) -> str:
     rows = np.empty(len(image_ids), dtype=[("image", "<i8"), ("positive", "u1")])
     rows["image"], rows["positive"] = image_ids, positive
     return hashlib.sha256(kind + rows.tobytes()).hexdigest()
+
+
+def frame_of(rows: FrameRows) -> Frame:
+    """A stored frame. Raises DataError if images, labels or order are not those frozen."""
+    if frame_digest(rows.image_ids, rows.positive) != rows.digest:
+        raise DataError(
+            "The frame of this audit is damaged: its images, labels or order are not those that"
+            " were frozen.",
+            "`curator verify` says more; restore the workspace from a backup.",
+        )
+    return Frame(
+        image_ids=rows.image_ids,
+        positive=rows.positive,
+        estimated_error=np.minimum(rows.probability, 1.0 - rows.probability),
+        digest=rows.digest,
+    )

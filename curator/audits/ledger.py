@@ -27,8 +27,9 @@ from curator.audits.plan import Spending, stored_digest
 from curator.base.files import sync_folder
 from curator.base.text import count
 from curator.base.vocabulary import AuditScope
-from curator.catalogue import audits
-from curator.catalogue.audits import AuditAnswers, AuditRecord
+from curator.catalogue import audit_answers, audits
+from curator.catalogue.audit_answers import AuditAnswers
+from curator.catalogue.audits import AuditRecord
 from curator.errors import DataError, StorageError
 from curator.workspace import STATE_FOLDER, Workspace
 
@@ -183,7 +184,7 @@ def ledger_problems(workspace: Workspace) -> Iterator[str]:
     for part in stored:
         if isinstance(part, LockedPart) and part.commitment in records:
             record = replace(records[part.commitment], asking=part.stratum)
-            answers = audits.answers_of(workspace.catalogue, record)
+            answers = audit_answers.answers_of(workspace.catalogue, record)
             in_part = answers.strata == part.stratum
             locked = answers.locked[in_part if part.stratum is not None else slice(None)]
             if not locked.all() or locked_part(record, answers) != part:

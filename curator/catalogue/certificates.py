@@ -20,8 +20,8 @@ from sqlalchemy.engine import Connection
 
 from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.base.vocabulary import AuditKind, AuditScope, AuditState, Label, Origin
-from curator.catalogue import audits
-from curator.catalogue.audits import AuditAnswers
+from curator.catalogue import audit_answers
+from curator.catalogue.audit_answers import AuditAnswers
 from curator.catalogue.bulk import Fetched, Query, column, values_of, within
 from curator.catalogue.current_labels.sql import head_of, lineage_of
 from curator.catalogue.engine import Catalogue, now
@@ -119,7 +119,7 @@ def certify(
     certified ones, or if the answers are not those that were `tested`.
     """
     with catalogue.write() as connection:
-        audits.end(connection, new.audit_id, AuditState.CLOSED, tested=tested)
+        audit_answers.end(connection, new.audit_id, AuditState.CLOSED, tested=tested)
         committed = commit_on(connection, token, round_)
         record = _issue(connection, new, committed.round_id)
         if record.stale is not None:
@@ -137,14 +137,14 @@ def issue(catalogue: Catalogue, new: NewCertificate, *, tested: AuditAnswers) ->
     Raises BusyError, and changes nothing, if the answers are not those that were `tested`.
     """
     with catalogue.write() as connection:
-        audits.end(connection, new.audit_id, AuditState.CLOSED, tested=tested)
+        audit_answers.end(connection, new.audit_id, AuditState.CLOSED, tested=tested)
         return _issue(connection, new, head_of(connection))
 
 
 def close_unproven(catalogue: Catalogue, audit_id: int, *, tested: AuditAnswers) -> None:
     """Close an audit that proved nothing; no label changes. Raises BusyError as `issue` does."""
     with catalogue.write() as connection:
-        audits.end(connection, audit_id, AuditState.CLOSED, tested=tested)
+        audit_answers.end(connection, audit_id, AuditState.CLOSED, tested=tested)
 
 
 def list_certificates(catalogue: Catalogue) -> list[CertificateRecord]:

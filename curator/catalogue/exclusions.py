@@ -12,11 +12,12 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from curator.base.vocabulary import AuditState, ExclusionKind
+from curator.base.vocabulary import ExclusionKind
+from curator.catalogue.audits import refuse_while_open
 from curator.catalogue.bulk import plain_text, within
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.files import refresh_usable
-from curator.catalogue.models import Audit, Exclusion, Image, ImageState
+from curator.catalogue.models import Exclusion, Image, ImageState
 from curator.errors import DataError
 
 _exclusion, _restoration = Exclusion.c, Exclusion.alias()
@@ -35,7 +36,7 @@ def exclude(
     DataError while an audit is open, or if an image that is to be kept cannot be used.
     """
     with catalogue.write() as connection:
-        _refuse_open_audit(connection, "dropping near-duplicates")
+        refuse_while_open(connection, "dropping near-duplicates")
         involved = sorted({*keeper_of, *keeper_of.values()})
         usable = _usable(connection, involved)
         missing = sorted(set(keeper_of.values()) - usable)
@@ -81,7 +82,7 @@ def restore(
         rows = connection.execute(query.where(_STANDS, _exclusion.step == step)).all()
         if not rows:
             return []
-        _refuse_open_audit(connection, "taking dropped images back")
+        refuse_while_open(connection, "taking dropped images back")
         connection.execute(
             sa.insert(Exclusion),
             [
@@ -116,14 +117,3 @@ def _usable(connection: Connection, image_ids: list[int]) -> set[int]:
         within(ImageState.c.image_id, image_ids), ImageState.c.usable == 1
     )
     return set(connection.execute(query).scalars())
-
-
-def _refuse_open_audit(connection: Connection, what: str) -> None:
-    opened = sa.select(Audit.c.id).where(Audit.c.state == AuditState.OPEN)
-    audit_id = connection.execute(opened).scalar()
-    if audit_id is not None:
-        raise DataError(
-            f"Audit {audit_id} is open, and {what} would change the images that it is about.",
-            "Finish it with `curator audit` and `curator certify`, or give it up with"
-            " `curator audit --abandon`; what it spent of the confidence stays spent.",
-        )

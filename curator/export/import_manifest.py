@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from curator.audits.audit import refuse_open_audit
 from curator.base.files import cannot_write
 from curator.base.progress import SILENT, Progress, Stage
 from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin, Split
 from curator.catalogue import rounds
+from curator.catalogue.audits import refuse_open_audit
 from curator.catalogue.backups import backup_before
 from curator.catalogue.images import find_by_sha256
 from curator.catalogue.labels import LabelRecord, current, record_decisions

@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from curator.audits.audit import refuse_open_audit
 from curator.base.progress import SILENT, Progress, Stage
 from curator.base.values import FileStamp, InspectedFile, PreviewPlace
 from curator.base.vocabulary import Label, LocationState, Quarantine
+from curator.catalogue.audits import refuse_open_audit
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import (
     FileOutcome,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from curator.audits.audit import refuse_open_audit
 from curator.audits.certificate import count_valid_about
 from curator.base.progress import SILENT, Progress
+from curator.catalogue.audits import refuse_open_audit
 from curator.catalogue.backups import backup_before
 from curator.catalogue.leases import lease
 from curator.catalogue.sources import drop_source

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from curator.audits.audit import refuse_open_audit
 from curator.audits.certificate import count_valid_about
 from curator.base.csv_files import csv_cell
 from curator.base.files import check_destination, replacing
 from curator.base.text import path_text
 from curator.base.vocabulary import Origin
+from curator.catalogue.audits import refuse_open_audit
 from curator.catalogue.duplicates import DuplicateFile, exact_duplicates, near_duplicates
 from curator.catalogue.exclusions import exclude, restore
 from curator.catalogue.leases import lease

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from curator.audits.audit import drawn_again, outcomes_of
+from curator.audits.answers import outcomes_of
 from curator.audits.certificate import certificate_doubts
-from curator.audits.draw import AuditDraw
+from curator.audits.draw import AuditDraw, drawn_again
 from curator.audits.evidence import opening_commitment
 from curator.audits.frame import Frame, certified_set_digest
 from curator.audits.ledger import ledger_problems
@@ -29,6 +29,7 @@ from curator.audits.test import close_audit
 from curator.base.progress import SILENT, Progress, Stage
 from curator.base.vocabulary import AuditKind, AuditState, LocationState
 from curator.catalogue import (
+    audit_answers,
     audits,
     certificates,
     counts,
@@ -39,7 +40,8 @@ from curator.catalogue import (
     rounds,
     sources,
 )
-from curator.catalogue.audits import AuditAnswers, AuditRecord
+from curator.catalogue.audit_answers import AuditAnswers
+from curator.catalogue.audits import AuditRecord
 from curator.catalogue.certificates import CertificateRecord, DrawSource
 from curator.catalogue.checks import Finding, check_catalogue, limited
 from curator.catalogue.engine import Catalogue
@@ -102,7 +104,7 @@ def _audit_problems(workspace: Workspace) -> Iterator[str]:
     open_audits = [record.audit_id for record in records if record.state is AuditState.OPEN]
     if len(open_audits) > 1:
         yield f"Audits {', '.join(map(str, open_audits))} are open at once."
-    yield from audits.misplaced_answers(catalogue)
+    yield from audit_answers.misplaced_answers(catalogue)
     issued = {record.audit_id: record for record in certificates.list_certificates(catalogue)}
     for record in records:
         yield from _problems_of(catalogue, record, issued.get(record.audit_id))
@@ -125,7 +127,7 @@ def _problems_of(
         opening = opening_commitment(hashes, frame.positive, plan.digest, record.salt, record.terms)
         if opening != record.commitment:
             yield f"{name}: its frame, plan, salt or terms are not those of its commitment."
-    answers = audits.answers_of(catalogue, record)
+    answers = audit_answers.answers_of(catalogue, record)
     if len(frame) != record.frame_size:
         yield f"{name}: its frame has {len(frame):,} of {record.frame_size:,} images."
     same_images = np.array_equal(draw.image_ids, answers.image_ids)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curator.audits.audit import next_scope
 from curator.audits.certificate import (
     certificate_json,
     certificate_of_promoted,
@@ -22,8 +21,9 @@ from curator.audits.certificate import (
 )
 from curator.audits.ledger import spending
 from curator.audits.plan import payable_confidence
+from curator.audits.planned import next_scope
 from curator.base.vocabulary import AuditKind, AuditScope, CurrentLabel
-from curator.catalogue import audits
+from curator.catalogue import audit_answers, audits
 from curator.catalogue.audits import AuditRecord
 from curator.catalogue.certificates import CertificateRecord
 from curator.catalogue.counts import Counts, SourceCount, counts, human_counts, source_counts
@@ -266,7 +266,7 @@ def status(workspace: Workspace) -> Status:
         },
         certificates=current,
         audit=audit,
-        waiting=0 if audit is None else audits.answers_of(catalogue, audit).waiting,
+        waiting=0 if audit is None else audit_answers.answers_of(catalogue, audit).waiting,
         payable=_payable(workspace, current),
     )
 

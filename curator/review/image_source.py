@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from curator.audits.audit import begin
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import CurrentLabel, Origin, Quarantine
-from curator.catalogue import audits, claims, queues
+from curator.catalogue import audit_answers, audits, claims, queues
 from curator.catalogue.duplicates import duplicate_queue
 from curator.catalogue.files import end_quarantine, quarantine_images
 from curator.catalogue.queues import BaseQueue, BrowseQuery, QueueFilter
@@ -105,7 +105,10 @@ class ImageSource:
         """
         if self._audit is not None:
             return dict.fromkeys(
-                audits.waiting_ids(self._catalogue, self._audit, size=size, leave_out=leave_out), ""
+                audit_answers.waiting_ids(
+                    self._catalogue, self._audit, size=size, leave_out=leave_out
+                ),
+                "",
             )
         request = QueueRequest(
             workspace=self._workspace,
@@ -177,7 +180,7 @@ class ImageSource:
         still_open = audits.open_audit(self._catalogue)
         if still_open is None or still_open.audit_id != self._audit.audit_id:
             return False
-        answers = audits.answers_of(self._catalogue, still_open)
+        answers = audit_answers.answers_of(self._catalogue, still_open)
         return image_id in set(answers.image_ids[answers.requested & ~answers.locked].tolist())
 
     def _through_view(self, request: QueueRequest) -> Sequence[int]:

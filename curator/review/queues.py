@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.audits.audit import begin, refuse_open_audit
+from curator.audits.audit import begin
 from curator.base.progress import SILENT, Progress
 from curator.base.text import path_text
 from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, Quarantine
-from curator.catalogue import audits, queues
+from curator.catalogue import audit_answers, audits, queues
+from curator.catalogue.audits import refuse_open_audit
 from curator.catalogue.duplicates import duplicate_queue
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details, unread_files
@@ -297,7 +298,7 @@ _CHOOSERS: dict[str, Callable[[QueueRequest], list[int]]] = {
         duplicate_queue(ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out)
     ),
     "odd": lambda ask: list(odd(ask)),
-    "audit": lambda ask: audits.waiting_ids(
+    "audit": lambda ask: audit_answers.waiting_ids(
         ask.workspace.catalogue,
         begin(ask.workspace),
         size=ask.size,

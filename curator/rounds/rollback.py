@@ -30,7 +30,7 @@ def rollback(workspace: Workspace, *, to: int, block: bool, actor: str) -> Rollb
     while a round is running.
     """
     # Imported here, because `status` imports this module and needs neither.
-    from curator.audits.audit import refuse_open_audit
+    from curator.catalogue.audits import refuse_open_audit
     from curator.catalogue.backups import backup_before
 
     catalogue = workspace.catalogue

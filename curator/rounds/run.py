@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.audits.audit import refuse_open_audit
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import CurrentLabel, code_of
 from curator.catalogue import rounds as catalogued
+from curator.catalogue.audits import refuse_open_audit
 from curator.catalogue.leases import lease
 from curator.catalogue.rounds import NewRound, RoundRecord
 from curator.classifiers.devices import core_count, use_threads

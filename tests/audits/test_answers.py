@@ -9,7 +9,7 @@ import pytest
 
 from curator.audits.audit import abandon
 from curator.base.vocabulary import Label, Origin
-from curator.catalogue import audits
+from curator.catalogue import audit_answers, audits
 from curator.catalogue.images import image_details
 from curator.catalogue.labels import current
 from curator.errors import DataError
@@ -42,7 +42,7 @@ def imported(pool: Pool, rows: list[tuple[int, str]], *, replace: bool = False) 
 def waiting(pool: Pool) -> list[int]:
     record = audits.open_audit(pool.workspace.catalogue)
     assert record is not None
-    return audits.waiting_ids(pool.workspace.catalogue, record, size=None)
+    return audit_answers.waiting_ids(pool.workspace.catalogue, record, size=None)
 
 
 def test_the_queue_is_the_whole_draw_and_says_nothing_else(pool: Pool) -> None:

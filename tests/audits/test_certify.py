@@ -25,7 +25,7 @@ from curator.base.vocabulary import (
     Origin,
     Quarantine,
 )
-from curator.catalogue import audits, certificates, claims, queues, rounds
+from curator.catalogue import audit_answers, audits, certificates, claims, queues, rounds
 from curator.catalogue.certificates import Staleness
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.groups import GroupRecord, replace_grouping
@@ -60,21 +60,21 @@ def drawn(pool: Pool) -> list[int]:
     """The images of the open audit that are asked and wait for an answer, in their order."""
     record = audits.open_audit(pool.workspace.catalogue)
     assert record is not None
-    return audits.waiting_ids(pool.workspace.catalogue, record, size=None)
+    return audit_answers.waiting_ids(pool.workspace.catalogue, record, size=None)
 
 
 def all_drawn(pool: Pool) -> list[int]:
     """All images of the open audit, also those that may never be asked."""
     record = audits.open_audit(pool.workspace.catalogue)
     assert record is not None
-    return audits.answers_of(pool.workspace.catalogue, record).image_ids.tolist()
+    return audit_answers.answers_of(pool.workspace.catalogue, record).image_ids.tolist()
 
 
 def answered(pool: Pool) -> list[int]:
     """The images of the open audit that have an answer."""
     record = audits.open_audit(pool.workspace.catalogue)
     assert record is not None
-    answers = audits.answers_of(pool.workspace.catalogue, record)
+    answers = audit_answers.answers_of(pool.workspace.catalogue, record)
     return answers.image_ids[answers.event_ids > 0].tolist()
 
 

@@ -12,13 +12,14 @@ import sqlalchemy as sa
 
 from curator.api import WorkspaceApi
 from curator.audits import audit as auditing
-from curator.audits.audit import abandon, audit, begin, drawn_again
+from curator.audits import planned as planning
+from curator.audits.audit import abandon, audit, begin
 from curator.audits.certificate import certificate_doubts
 from curator.audits.certify import certify
-from curator.audits.draw import draw_from_seed
+from curator.audits.draw import draw_from_seed, drawn_again
 from curator.audits.ledger import NAME, read_ledger, spending
 from curator.base.vocabulary import AuditState, Label
-from curator.catalogue import audits, certificates, frames
+from curator.catalogue import audit_answers, audits, certificates, frames
 from curator.catalogue.audits import AuditRecord
 from curator.catalogue.engine import Catalogue
 from curator.errors import BusyError, DataError, StorageError
@@ -48,7 +49,7 @@ def ledger(pool: Pool) -> Path:
 
 
 def drawn_of(record: AuditRecord, workspace: Workspace) -> list[int]:
-    return audits.answers_of(workspace.catalogue, record).image_ids.tolist()
+    return audit_answers.answers_of(workspace.catalogue, record).image_ids.tolist()
 
 
 def test_nothing_is_drawn_or_spent_before_the_first_image_is_shown_or_exported(pool: Pool) -> None:
@@ -64,7 +65,7 @@ def test_nothing_is_drawn_or_spent_before_the_first_image_is_shown_or_exported(p
     rows = queue(workspace, "audit")
     record = audits.open_audit(workspace.catalogue)
     assert record is not None
-    assert [row.image_id for row in rows] == audits.waiting_ids(
+    assert [row.image_id for row in rows] == audit_answers.waiting_ids(
         workspace.catalogue, record, size=None
     )
     assert [spent.risk for spent in spending(workspace)] == [pytest.approx(0.025)]
@@ -93,7 +94,8 @@ def test_what_an_audit_draws_cannot_be_known_before_it_is_opened(
     """The same plan of the same frame draws other images whenever it is opened."""
     humble = with_settings(pool.workspace, promotion={"confidence": 0.6}, audit={"reserve": 0.9})
     draws, plans = [], []
-    monkeypatch.setattr(auditing, "spending", lambda workspace: [])
+    for module in (auditing, planning):
+        monkeypatch.setattr(module, "spending", lambda workspace: [])
     for salt in (None, None, "mine", "mine"):
         audit(humble, size=SAMPLE)
         record = begin(humble, salt=salt)
@@ -206,7 +208,7 @@ def test_a_copy_from_mid_audit_does_not_let_used_answers_be_given_again(
     record = opened(workspace, size=SAMPLE).record
     assert record is not None
     workspace.catalogue.backup(copy)
-    first = audits.waiting_ids(workspace.catalogue, record, size=None)
+    first = audit_answers.waiting_ids(workspace.catalogue, record, size=None)
     lies = {Label.POSITIVE: Label.NEGATIVE, Label.NEGATIVE: Label.POSITIVE}
     answer(workspace, lambda one: lies[pool.says(one)], first)
     if policy == "certified":

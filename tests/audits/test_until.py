@@ -23,7 +23,7 @@ from curator.audits.sequential import log_e_value, proves, stopping_points
 from curator.audits.test import answered_in_order, close_audit
 from curator.audits.until import UntilOutlook, assess_until
 from curator.base.vocabulary import Label
-from curator.catalogue import audits
+from curator.catalogue import audit_answers
 from curator.check_certificate import _proved_counts, check
 from curator.errors import DataError, UsageError
 from curator.workspace import create_workspace
@@ -214,7 +214,7 @@ def test_a_sequential_audit_from_plan_to_evidence(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="is open"):
             audit(pool.workspace, **other)
     # Two wrong answers in the first part: the audit goes on, and what was answered is locked.
-    first = audits.waiting_ids(pool.workspace.catalogue, record, size=None)
+    first = audit_answers.waiting_ids(pool.workspace.catalogue, record, size=None)
     lies = set(first[:2])
 
     def says(image_id: int) -> Label:
@@ -225,7 +225,7 @@ def test_a_sequential_audit_from_plan_to_evidence(tmp_path: Path) -> None:
 
     answered = answer(pool.workspace, says)
     assert len(first) < answered < record.sample
-    locked = audits.answers_of(pool.workspace.catalogue, begin(pool.workspace)).locked
+    locked = audit_answers.answers_of(pool.workspace.catalogue, begin(pool.workspace)).locked
     assert locked[: len(first)].all()
     report = certify(pool.workspace)
     assert report.certificate is not None

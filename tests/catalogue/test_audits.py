@@ -16,7 +16,7 @@ from curator.base.vocabulary import (
     Origin,
     Quarantine,
 )
-from curator.catalogue import audits, claims, frames, labels
+from curator.catalogue import audit_answers, audits, claims, frames, labels
 from curator.catalogue.audits import DrawnImages, NewAudit
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import quarantine_images
@@ -122,13 +122,13 @@ def test_one_audit_is_open_at_a_time_and_about_the_head(
 ) -> None:
     with pytest.raises(BusyError, match="Audit 1 has been opened"):
         begin(catalogue, opened.frame_id, 1)
-    audits.abandon(catalogue, opened.audit_id)
+    audit_answers.abandon(catalogue, opened.audit_id)
     with pytest.raises(BusyError, match="The head has moved"):
         begin(catalogue, opened.frame_id, 2)
     again = begin(catalogue, opened.frame_id, 1)
     assert (again.attempt, len(audits.list_audits(catalogue))) == (2, 2)
     with pytest.raises(BusyError, match="not open any more"):
-        audits.abandon(catalogue, opened.audit_id)
+        audit_answers.abandon(catalogue, opened.audit_id)
 
 
 def test_a_planned_audit_spends_nothing_and_is_opened_once_or_planned_again(
@@ -159,30 +159,30 @@ def test_a_stratum_that_a_verdict_has_used_is_locked(catalogue: Catalogue) -> No
     run_round(catalogue, scores={image: image / 32 for image in ids})
     frame_id = frames.keep_frame(catalogue, rows_of(ids), round_id=1, details={})
     record = begin(catalogue, frame_id, 1, [3, 1, 5], [0, 0, 1])
-    assert audits.waiting_ids(catalogue, record, size=None) == [3, 1]
+    assert audit_answers.waiting_ids(catalogue, record, size=None) == [3, 1]
     with pytest.raises(DataError, match="1 decision would change"):
         blind(catalogue, 5, Label.POSITIVE)  # not asked yet
     blind(catalogue, 3, Label.NEGATIVE)
     blind(catalogue, 1, Label.POSITIVE)
-    answers = audits.answers_of(catalogue, record)
+    answers = audit_answers.answers_of(catalogue, record)
     assert (answers.waiting, answers.requested.tolist()) == (0, [True, True, False])
     blind(catalogue, 1, Label.NEGATIVE)  # until a verdict has used it
     with pytest.raises(BusyError, match="Answers of the audit changed"):
-        audits.lock_stratum(catalogue, record, tested=answers, then=1)
-    answers = audits.answers_of(catalogue, record)
-    record = audits.lock_stratum(catalogue, record, tested=answers, then=1)
+        audit_answers.lock_stratum(catalogue, record, tested=answers, then=1)
+    answers = audit_answers.answers_of(catalogue, record)
+    record = audit_answers.lock_stratum(catalogue, record, tested=answers, then=1)
     assert (record.asking, record.answered) == (1, 2)
-    assert audits.waiting_ids(catalogue, record, size=None) == [5]
+    assert audit_answers.waiting_ids(catalogue, record, size=None) == [5]
     with pytest.raises(DataError, match="1 decision would change"):
         blind(catalogue, 3, Label.POSITIVE)
     with pytest.raises(DataError, match="1 decision would change"):
         labels.retract(catalogue, [labels.history(catalogue, 3)[-1].event_id], actor="tester")
-    now = audits.answers_of(catalogue, record)
+    now = audit_answers.answers_of(catalogue, record)
     assert now.labels == [Label.NEGATIVE, Label.NEGATIVE, None]
     assert (now.locked.tolist(), now.waiting) == ([True, True, False], 1)
-    audits.abandon(catalogue, record.audit_id)
+    audit_answers.abandon(catalogue, record.audit_id)
     (closed,) = audits.list_audits(catalogue)
-    kept = audits.answers_of(catalogue, closed)
+    kept = audit_answers.answers_of(catalogue, closed)
     assert kept.requested.tolist() == kept.locked.tolist() == [True, True, False]
     labels.retract(catalogue, [labels.history(catalogue, 3)[-1].event_id], actor="tester")
 
@@ -190,15 +190,15 @@ def test_a_stratum_that_a_verdict_has_used_is_locked(catalogue: Catalogue) -> No
 def test_an_answer_is_blind_newer_than_the_audit_and_stands(
     catalogue: Catalogue, opened: audits.AuditRecord
 ) -> None:
-    assert audits.waiting_ids(catalogue, opened, size=None) == DRAWN
+    assert audit_answers.waiting_ids(catalogue, opened, size=None) == DRAWN
     blind(catalogue, 3, Label.NEGATIVE)
     blind(catalogue, 3, Label.UNSURE)
-    answers = audits.answers_of(catalogue, opened)
+    answers = audit_answers.answers_of(catalogue, opened)
     assert answers.labels == [Label.UNSURE, None, None]
     assert (answers.answered, answers.waiting) == (1, 2)
     newest = labels.history(catalogue, 3)[-1]
     labels.retract(catalogue, [newest.event_id], actor="tester")
-    assert audits.answers_of(catalogue, opened).labels[0] == Label.NEGATIVE
+    assert audit_answers.answers_of(catalogue, opened).labels[0] == Label.NEGATIVE
 
 
 def test_no_other_label_of_its_frame_is_recorded_or_taken_back(
@@ -211,16 +211,16 @@ def test_no_other_label_of_its_frame_is_recorded_or_taken_back(
     for image_id, origin in ((2, Origin.AUDIT), (2, Origin.SEED), (3, Origin.REVIEW)):
         with pytest.raises(DataError, match="1 decision would change labels that audit 1"):
             say(catalogue, image_id, Label.POSITIVE, origin=origin, method=Method.BLIND)
-    assert audits.answers_of(catalogue, opened).labels == [Label.NEGATIVE, None, None]
+    assert audit_answers.answers_of(catalogue, opened).labels == [Label.NEGATIVE, None, None]
 
 
 def test_answers_of_an_earlier_audit_are_none_of_the_next(
     catalogue: Catalogue, opened: audits.AuditRecord
 ) -> None:
     blind(catalogue, 3, Label.POSITIVE)
-    audits.abandon(catalogue, opened.audit_id)
+    audit_answers.abandon(catalogue, opened.audit_id)
     again = begin(catalogue, opened.frame_id, 1)
-    assert audits.waiting_ids(catalogue, again, size=None) == DRAWN
+    assert audit_answers.waiting_ids(catalogue, again, size=None) == DRAWN
 
 
 def test_what_is_kept_at_the_end_does_not_change_any_more(
@@ -228,12 +228,12 @@ def test_what_is_kept_at_the_end_does_not_change_any_more(
 ) -> None:
     blind(catalogue, 3, Label.POSITIVE)
     claims.skip(catalogue, 1, queue=audits.QUEUE, actor="a", session="s")
-    audits.abandon(catalogue, opened.audit_id)
+    audit_answers.abandon(catalogue, opened.audit_id)
     (closed,) = audits.list_audits(catalogue)
     assert (closed.state, closed.answered, closed.sample) == (AuditState.ABANDONED, 1, 3)
     blind(catalogue, 3, Label.NEGATIVE)
     blind(catalogue, 5, Label.NEGATIVE)
-    kept = audits.answers_of(catalogue, closed)
+    kept = audit_answers.answers_of(catalogue, closed)
     assert kept.labels == [Label.POSITIVE, None, None]
     assert kept.skipped.tolist() == [False, True, False]
     assert audits.open_audit(catalogue) is None

@@ -13,7 +13,7 @@ from curator.base.files import resource_folder
 from curator.base.values import Decision
 from curator.base.vocabulary import EventKind, Label, Method, Origin
 from curator.catalogue import event_reads
-from curator.catalogue.audits import waiting_ids
+from curator.catalogue.audit_answers import waiting_ids
 from curator.catalogue.batches import list_batches
 from curator.catalogue.engine import Catalogue, Schema
 from curator.catalogue.labels import current, history, own_decisions, record_decisions

@@ -17,7 +17,8 @@ from curator.api import WorkspaceApi
 from curator.audits.audit import abandon, audit, begin
 from curator.base.vocabulary import AuditState
 from curator.catalogue import labels
-from curator.catalogue.audits import list_audits, waiting_ids
+from curator.catalogue.audit_answers import waiting_ids
+from curator.catalogue.audits import list_audits
 from curator.catalogue.backups import MANUAL, SCHEDULED, backup_is_due, list_backups, make_backup
 from curator.catalogue.engine import Catalogue
 from curator.errors import LostCatalogueError

@@ -18,7 +18,7 @@ from PIL import Image
 from curator.audits.certificate import certificate_sentence
 from curator.audits.certify import certify
 from curator.base.vocabulary import Label, Method, Origin
-from curator.catalogue import audits
+from curator.catalogue import audit_answers
 from curator.catalogue.images import image_details
 from curator.errors import StorageError, UsageError
 from curator.intake.add import add
@@ -193,7 +193,7 @@ def test_images_of_an_open_audit_are_never_shown(workspace: Workspace, tmp_path:
     before = {tile.sha256 for strip in collect_report(workspace).strips for tile in strip.tiles}
     opened = begin_audit(workspace, size=8, anyway=True).record
     assert opened is not None
-    drawn = set(audits.answers_of(workspace.catalogue, opened).image_ids.tolist())
+    drawn = set(audit_answers.answers_of(workspace.catalogue, opened).image_ids.tolist())
     blind = {one.sha256.hex() for one in image_details(workspace.catalogue, sorted(drawn)).values()}
     report = collect_report(workspace)
     after = {tile.sha256 for strip in report.strips for tile in strip.tiles}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curator.audits.audit import plan
+from curator.audits.planned import plan_audit
 from curator.errors import DataError
 from curator.review.queues import queue
 from curator.rounds.run import RoundReport, run_rounds
@@ -52,17 +52,17 @@ def test_images_unlike_anything_labelled_are_no_part_of_what_is_certified(tmp_pa
     pool.change({"promotion.policy": "certified", "promotion.max_error": "0.05"})
     rounds(pool)
     ids = pool.image_ids()
-    gated = plan(pool.opened)
+    gated = plan_audit(pool.opened)
     left_out = set(ids.tolist()) - set(ids[60:220].tolist()) - set(gated.frame.image_ids.tolist())
     assert set(ids[:60].tolist()) <= left_out
     assert f"Left out: {len(left_out)} images unlike anything labelled" in gated.text
     pool.change({"gates.distance": "0"})
-    everything = plan(pool.opened)
+    everything = plan_audit(pool.opened)
     assert set(ids[:60].tolist()) <= set(everything.frame.image_ids.tolist())
     assert "Left out" not in everything.text
     pool.change({"gates.distance": "0.0001"})
     with pytest.raises(DataError, match="nothing may be promoted"):
-        plan(pool.opened)
+        plan_audit(pool.opened)
 
 
 def test_labels_that_come_between_two_rounds_of_a_run_move_the_distances(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from curator.audits.audit import AuditReport, audit, begin
 from curator.base.values import Decision
 from curator.base.vocabulary import Label, Method, Origin
-from curator.catalogue import audits
+from curator.catalogue import audit_answers
 from curator.catalogue.labels import record_decisions
 from curator.maintenance.verify import verify
 from curator.settings.sections import Settings
@@ -105,7 +105,7 @@ def answer(workspace: Workspace, person: Person, image_ids: Sequence[int] | None
     if image_ids is not None:
         return _answered(workspace, person, image_ids)
     answers = 0
-    while waiting := audits.waiting_ids(workspace.catalogue, begin(workspace), size=None):
+    while waiting := audit_answers.waiting_ids(workspace.catalogue, begin(workspace), size=None):
         recorded = _answered(workspace, person, waiting)
         answers += recorded
         if recorded < len(waiting):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from curator.base.vocabulary import Label, Method, Origin
-from curator.catalogue import audits, labels
+from curator.catalogue import audit_answers, audits, labels
 from curator.errors import DataError
 from curator.review.queues import QUEUES, queue
 from curator.review.session import ReviewSession
@@ -33,7 +33,7 @@ def audited(featured: Workspace) -> Workspace:
 def answers(workspace: Workspace) -> audits.AuditAnswers:
     record = audits.open_audit(workspace.catalogue)
     assert record is not None
-    return audits.answers_of(workspace.catalogue, record)
+    return audit_answers.answers_of(workspace.catalogue, record)
 
 
 def leaks(reviewer: Reviewer) -> list[str]:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from curator.base.vocabulary import CurrentLabel, GroupKind, Label, Method, Origin
-from curator.catalogue import audits, labels
+from curator.catalogue import audit_answers, audits, labels
 from curator.catalogue.claims import live_sessions
 from curator.catalogue.counts import counts
 from curator.catalogue.groups import GroupRecord, replace_grouping
@@ -166,7 +166,7 @@ async def test_a_blind_audit_shows_no_hint_and_every_answer_counts(
     opened(featured, size=10, anyway=True)
     record = audits.open_audit(featured.catalogue)
     assert record is not None
-    drawn = audits.answers_of(featured.catalogue, record).image_ids.tolist()
+    drawn = audit_answers.answers_of(featured.catalogue, record).image_ids.tolist()
     with review(featured, "audit") as (address, _):
         async with visit(address) as page:
             for key in ("a", "x", "n", " ", "a", "u"):
@@ -183,7 +183,7 @@ async def test_a_blind_audit_shows_no_hint_and_every_answer_counts(
                 answer = await page.tab.until("window.got")
                 assert answer.startswith("409 "), answer
                 assert "blind" in answer
-    now = audits.answers_of(featured.catalogue, record)
+    now = audit_answers.answers_of(featured.catalogue, record)
     assert now.labels[:5] == [Label.POSITIVE, Label.NEGATIVE, Label.UNSURE, None, None]
     assert now.skipped.tolist()[:5] == [False, False, False, True, False]
     event = labels.history(featured.catalogue, drawn[1])[-1]
