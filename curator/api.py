@@ -462,7 +462,7 @@ class WorkspaceApi:
 
     def rollback(self, *, to: int, block: bool = False) -> RollbackResult:
         """Restore the promoted labels of round `to`; 0 is before the first."""
-        from curator.rounds.rollback import rollback
+        from curator.rounds.commit import rollback
 
         return rollback(self._workspace, to=to, block=block, actor=current_user())
 
@@ -598,7 +598,7 @@ def open_workspace(folder: Path, *, trust: bool = False) -> WorkspaceApi:
     `trust` agrees to the code in it, as it is now.
     """
     from curator.classifiers.user_code import code_of
-    from curator.rounds.rollback import catch_up
+    from curator.rounds.commit import catch_up
     from curator.workspace import find_workspace, open_workspace
 
     workspace = open_workspace(find_workspace(folder))

@@ -41,6 +41,9 @@ from curator.catalogue.models import (
 from curator.catalogue.random_draws import count_unanswered, covering_draws
 from curator.catalogue.sqlite import raw_rows
 
+CHUNK_IMAGES = 16_384
+"""Images of a chunk of a `Pool`."""
+
 IS_USABLE = ImageState.c.usable + 0 == 1
 """A sum is in no index: else SQLite would go through all usable images for each range."""
 
@@ -69,6 +72,32 @@ class PoolChunk:
     unit_keys: IntArray
     split: CodeArray
     blocked: BoolArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """The usable images that have features or pixels, as they were when a round began.
+
+    Read once, about 50 bytes an image; images that come later wait for the next round.
+    """
+
+    chunks: tuple[PoolChunk, ...]
+
+    def __len__(self) -> int:
+        return sum(len(chunk.image_ids) for chunk in self.chunks)
+
+    @property
+    def rows(self) -> IntArray:
+        """The feature row of each image, in order of image ids."""
+        nothing = np.empty(0, dtype=np.int64)
+        return np.concatenate([nothing, *(chunk.feature_rows for chunk in self.chunks)])
+
+    def by_rows(self) -> tuple[IntArray, IntArray]:
+        """All feature rows, rising, and the ids of their images."""
+        nothing = np.empty(0, dtype=np.int64)
+        image_ids = np.concatenate([nothing, *(chunk.image_ids for chunk in self.chunks)])
+        order = np.argsort(self.rows)
+        return self.rows[order], image_ids[order]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +135,11 @@ class HumanLabels:
         drawn &= self.first_origin == code_of(Origin.CALIBRATION)
         drawn &= self.first_method != code_of(Method.SHEET)
         return drawn
+
+
+def read_pool(catalogue: Catalogue, feature_set_id: int) -> Pool:
+    """The present pool."""
+    return Pool(chunks=tuple(pool_chunks(catalogue, feature_set_id, size=CHUNK_IMAGES)))
 
 
 def pool_chunks(

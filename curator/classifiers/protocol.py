@@ -3,7 +3,7 @@
 A round prepares what a kind needs (features or pixels), reads labels and pool once, and calls
 `fit`. There are two kinds, heads on frozen features (`heads/frozen.py`) and networks trained end
 to end (`networks/cross_fitting.py`). Another one is a file with a class like `Classifier`, and a
-line in `rounds/inputs.py::classifier_for`.
+line in `rounds/inputs.py::prepare`.
 
 One rule holds for every kind: an image is scored, and a label is judged, only by a head that was
 never taught it, neither directly nor through pseudo-labels. So a classifier consists of K chains

@@ -47,7 +47,7 @@ class Invocation:
 
         `trust`: whether its code was agreed to with `--trust`; None for a command that runs none.
         """
-        from curator.rounds.rollback import catch_up
+        from curator.rounds.commit import catch_up
         from curator.workspace import open_workspace
 
         workspace = open_workspace(self.root(), self.say)

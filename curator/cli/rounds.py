@@ -230,7 +230,7 @@ def rollback(
 
     Example: curator rollback --to 2 --block
     """
-    from curator.rounds.rollback import rollback as workflow
+    from curator.rounds.commit import rollback as workflow
 
     with invocation(context).workspace() as workspace:
         report = workflow(workspace, to=to, block=block, actor=current_user())

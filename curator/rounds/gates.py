@@ -13,36 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.arrays import CLASS_CODES, CodeArray, FloatArray, IntArray, positions_in
+from curator.base.arrays import CLASS_CODES, FloatArray, IntArray, positions_in
 from curator.catalogue.pool import HumanLabels
 from curator.classifiers.heads.graph import nearest_distances
 from curator.rounds.neighbour_graph import PoolGraph
-from curator.rounds.promotion import HeldBack, RoundAction
+from curator.rounds.promotion import GateInputs
 from curator.settings.sections import GatesSettings
 from curator.statistics.folds import sampling_rank
 
 LABEL_LIMIT = 4_096
 """Most labelled images that others are compared with; a random sample beyond that."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GateInputs:
-    """Distance of each image to the nearest labelled one, (images,), None if not measured.
-
-    Images beyond `limit` are not promoted.
-    """
-
-    distances: FloatArray | None = None
-    limit: float = float("inf")
-
-
-def hold_back(actions: CodeArray, inputs: GateInputs, *, warned: bool = False) -> HeldBack:
-    """Turn promotions of images beyond the limit into no action, in place; all if `warned`."""
-    promoted = np.isin(actions, (RoundAction.PROMOTE_POSITIVE, RoundAction.PROMOTE_NEGATIVE))
-    beyond = promoted & (False if inputs.distances is None else inputs.distances > inputs.limit)
-    held_back = promoted if warned else beyond
-    actions[held_back] = RoundAction.KEEP
-    return HeldBack(distance=int(beyond.sum()), warning=int((held_back & ~beyond).sum()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,9 +1,8 @@
 """What a round computes from, read once: people may label while it runs.
 
-`classifier_for` says which kind the settings ask for, `prepare_images` encodes or packs what is
-missing, and `read_inputs` takes one snapshot of labels, pool and past rounds. Teacher, gates,
-score quality and warnings all see this snapshot; what arrives later counts at commit and in the
-next round.
+`prepare` encodes or packs what is missing for the kind of classifier that the settings ask for,
+and `read_inputs` takes one snapshot of labels, pool and past rounds. Teacher, gates, score quality
+and warnings all see this snapshot; what arrives later counts at commit and in the next round.
 """
 
 from __future__ import annotations
@@ -12,25 +11,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from curator.base.arrays import POSITIVE_CODE
 from curator.base.progress import Progress
+from curator.base.text import count
+from curator.base.vocabulary import GroupKind
 from curator.catalogue import rounds
 from curator.catalogue.engine import Catalogue
-from curator.catalogue.pool import HumanLabels, human_labels, pool_size
+from curator.catalogue.groups import groups_of
+from curator.catalogue.images import image_details
+from curator.catalogue.pool import HumanLabels, Pool, human_labels, pool_size, read_pool
+from curator.catalogue.queues import random_without_human
 from curator.catalogue.sources import list_sources
 from curator.classifiers.devices import choose_placement
 from curator.classifiers.heads.frozen import FrozenHeads
 from curator.classifiers.protocol import Classifier, TrainingLabels
 from curator.encoding.encode import ready_features
-from curator.encoding.pixel_packs import (
-    network_request,
-    pixel_input,
-    ready_pixels,
-)
+from curator.encoding.pixel_packs import network_request, pixel_input, ready_pixels
 from curator.encoding.stored_rows import StoredRows
-from curator.rounds.labels import Pool, check_groups, check_labels, read_pool, training_labels
+from curator.errors import DataError
+from curator.rounds.labels import check_labels, training_labels
 from curator.rounds.score_quality import PastRound
-from curator.rounds.source_shortcut import PoolSample, read_pool_sample
+from curator.rounds.source_shortcut import PoolSample, go_together, teaching_members
+from curator.settings.sections import ClassesSettings
 from curator.workspace import Workspace
+
+SAMPLE_SIZE = 1_000
+"""Unlabelled images whose sources are looked up, at random."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,30 +60,25 @@ class RoundInputs:
     pool_sample: PoolSample | None
 
 
-def classifier_for(workspace: Workspace, progress: Progress) -> Classifier[Any]:
-    """The kind of classifier that the settings ask for. Says so before code of the user's is run.
+def prepare(workspace: Workspace, progress: Progress) -> tuple[Classifier[Any], StoredRows]:
+    """The classifier of the settings, and features or pixels of every image.
 
-    Raises LearnError if there is no such network or device.
+    What is missing is computed now, and code of the user's is announced before it is run. Raises
+    LearnError if there is no such network or device, and what `encode` and `pack` raise.
     """
     settings = workspace.settings
-    if settings.classifier.kind == "finetune":
-        from curator.classifiers.networks.classifier import announce_user_code
-        from curator.classifiers.networks.cross_fitting import CrossFittedNetworks
+    if settings.classifier.kind != "finetune":
+        heads = FrozenHeads(settings, choose_placement(device=settings.runtime.device).device)
+        return heads, ready_features(workspace, progress)
+    from curator.classifiers.networks.classifier import announce_user_code
+    from curator.classifiers.networks.cross_fitting import CrossFittedNetworks
 
-        request = network_request(workspace)
-        announce_user_code(request, workspace.root, progress)
-        device = choose_placement(device=settings.runtime.device, backend="torch").device
-        return CrossFittedNetworks(settings, request, pixel_input(workspace), device)
-    return FrozenHeads(settings, choose_placement(device=settings.runtime.device).device)
-
-
-def prepare_images(
-    workspace: Workspace, classifier: Classifier[Any], progress: Progress
-) -> StoredRows:
-    """Features or pixels of every image; what is missing is computed now."""
-    if classifier.needs == "pixels":
-        return ready_pixels(workspace, pixel_input(workspace), progress)
-    return ready_features(workspace, progress)
+    request = network_request(workspace)
+    announce_user_code(request, workspace.root, progress)
+    device = choose_placement(device=settings.runtime.device, backend="torch").device
+    pixels = pixel_input(workspace)
+    networks = CrossFittedNetworks(settings, request, pixels, device)
+    return networks, ready_pixels(workspace, pixels, progress)
 
 
 def read_inputs(
@@ -91,7 +94,7 @@ def read_inputs(
         human = human_labels(catalogue, set_id)
         labels = training_labels(human, classifier.folds, seed)
         check_labels(labels, human, pool_size(catalogue), settings.classes)
-        check_groups(catalogue, labels, human, settings.classes)
+        _check_groups(catalogue, labels, human, settings.classes)
         pool = read_pool(catalogue, set_id)
         names = {source.source_id: source.name for source in list_sources(catalogue)}
         head, lineage = rounds.head(catalogue), rounds.lineage(catalogue)
@@ -104,7 +107,7 @@ def read_inputs(
             first=None if head is None else _past_round(workspace, catalogue, lineage[0]),
             source_names=names,
             # Whether pixels show their source cannot be measured this way.
-            pool_sample=read_pool_sample(catalogue, human, names, seed)
+            pool_sample=_pool_sample(catalogue, human, names, seed)
             if not images.holds_pixels
             else None,
         )
@@ -118,3 +121,48 @@ def _past_round(workspace: Workspace, catalogue: Catalogue, round_id: int) -> Pa
         model_path=workspace.model_path(record.model_digest),
         scores=scores if scores is not None and len(scores) else None,
     )
+
+
+def _check_groups(
+    catalogue: Catalogue, labels: TrainingLabels, human: HumanLabels, classes: ClassesSettings
+) -> None:
+    """Raise DataError, saying what to do, if groups tie all labels of a class to one fold."""
+    for name, side in ((classes.positive, labels.positive), (classes.negative, ~labels.positive)):
+        members = labels.trains & side
+        units = np.unique(labels.units[members])
+        if len(units) == members.sum() or len(np.unique(labels.folds[members])) >= 2:
+            continue
+        image_ids = human.image_ids[np.isin(human.unit_keys, units)].tolist()
+        mates = [mate for own in groups_of(catalogue, image_ids).values() for mate in own]
+        kinds = {mate.kind for mate in mates if mate.primary}
+        advice = f"Label {name} images of other groups: `curator review diverse`."
+        if GroupKind.PERCEPTUAL in kinds:
+            advice += (
+                " If near-duplicates are different images to you, take their groups apart:"
+                " `curator config duplicates.enabled=false`."
+            )
+        if GroupKind.USER in kinds:
+            advice += " Or give smaller groups of your own: `curator group`."
+        raise DataError(
+            f"All {count(int(members.sum()), 'image')} labelled {name} are tied together, in"
+            f" {count(len(units), 'group')}, so nothing could be trained without them and judged"
+            " by them.",
+            advice,
+        )
+
+
+def _pool_sample(
+    catalogue: Catalogue, human: HumanLabels, source_names: Mapping[int, str], seed: int
+) -> PoolSample | None:
+    """A sample of the pool if sources go with classes so far that a warning may need it."""
+    teaching = teaching_members(human)
+    if not go_together(human.source_ids[teaching], human.standing[teaching] == POSITIVE_CODE):
+        return None
+    image_ids = random_without_human(catalogue, size=SAMPLE_SIZE, seed=seed)
+    numbers = {name: number for number, name in source_names.items()}
+    shares: dict[int, float] = {}
+    for image in image_details(catalogue, image_ids).values():
+        if image.locations:
+            source = numbers[image.locations[0].source]
+            shares[source] = shares.get(source, 0.0) + 1 / len(image_ids)
+    return PoolSample(image_ids=np.array(image_ids, dtype=np.int64), shares=shares)

@@ -14,61 +14,26 @@ import numpy as np
 
 from curator.base.arrays import (
     CLASS_CODES,
-    NEGATIVE_CODE,
     POSITIVE_CODE,
     BoolArray,
     CodeArray,
-    IntArray,
 )
-from curator.base.text import count
 from curator.base.vocabulary import (
     NO_CODE,
     CurrentLabel,
-    GroupKind,
     Method,
     Origin,
     Split,
     code_of,
 )
-from curator.catalogue.engine import Catalogue
-from curator.catalogue.groups import groups_of
-from curator.catalogue.pool import HumanLabels, PoolChunk, pool_chunks
+from curator.catalogue.pool import HumanLabels, Pool, PoolChunk
 from curator.classifiers.protocol import PoolSlice, TrainingLabels
 from curator.errors import DataError
-from curator.rounds.promotion import PoolLabel
 from curator.settings.sections import ClassesSettings
 from curator.statistics.folds import fold_of, sampling_rank
 
-CHUNK_IMAGES = 16_384
-
 _TEACHING_ORIGINS = [code_of(Origin.SEED), code_of(Origin.REVIEW)]
 _RANDOM = code_of(Origin.CALIBRATION)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
-    """The usable images that have features or pixels, as they were when a round began.
-
-    Read once, about 50 bytes an image; images that come later wait for the next round.
-    """
-
-    chunks: tuple[PoolChunk, ...]
-
-    def __len__(self) -> int:
-        return sum(len(chunk.image_ids) for chunk in self.chunks)
-
-    @property
-    def rows(self) -> IntArray:
-        """The feature row of each image, in order of image ids."""
-        nothing = np.empty(0, dtype=np.int64)
-        return np.concatenate([nothing, *(chunk.feature_rows for chunk in self.chunks)])
-
-    def by_rows(self) -> tuple[IntArray, IntArray]:
-        """All feature rows, rising, and the ids of their images."""
-        nothing = np.empty(0, dtype=np.int64)
-        image_ids = np.concatenate([nothing, *(chunk.image_ids for chunk in self.chunks)])
-        order = np.argsort(self.rows)
-        return self.rows[order], image_ids[order]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +50,6 @@ class PoolSlices:
             yield pool_slice(chunk, self.folds, self.seed)
 
 
-def read_pool(catalogue: Catalogue, feature_set_id: int) -> Pool:
-    """The present pool."""
-    return Pool(chunks=tuple(pool_chunks(catalogue, feature_set_id, size=CHUNK_IMAGES)))
-
-
 def pool_slice(chunk: PoolChunk, folds: int, seed: int) -> PoolSlice:
     """What heads may do with a run of images."""
     human = is_human(chunk.standing, chunk.origin)
@@ -103,16 +63,6 @@ def pool_slice(chunk: PoolChunk, folds: int, seed: int) -> PoolSlice:
         teachable=~human & ~chunk.blocked & trainable & ~audited,
         taught=human & _teaches(chunk.standing, chunk.first_origin, chunk.split),
     )
-
-
-def pool_labels(chunk: PoolChunk) -> CodeArray:
-    """The `PoolLabel` of each image: what a round finds on it and may change."""
-    codes = np.full(len(chunk.image_ids), PoolLabel.NOTHING, dtype=np.int8)
-    promoted = chunk.origin == code_of(Origin.PROMOTED)
-    codes[promoted & (chunk.standing == POSITIVE_CODE)] = PoolLabel.PROMOTED_POSITIVE
-    codes[promoted & (chunk.standing == NEGATIVE_CODE)] = PoolLabel.PROMOTED_NEGATIVE
-    codes[is_human(chunk.standing, chunk.origin) | chunk.blocked] = PoolLabel.UNTOUCHABLE
-    return codes
 
 
 def training_labels(human: HumanLabels, folds: int, seed: int) -> TrainingLabels:
@@ -166,34 +116,6 @@ def check_labels(
         raise DataError(
             f"People have labelled all {pool_size:,} images; there is nothing left to promote.",
             "Write the manifest with `curator export clean.csv`, or add more images.",
-        )
-
-
-def check_groups(
-    catalogue: Catalogue, labels: TrainingLabels, human: HumanLabels, classes: ClassesSettings
-) -> None:
-    """Raise DataError, saying what to do, if groups tie all labels of a class to one fold."""
-    for name, side in ((classes.positive, labels.positive), (classes.negative, ~labels.positive)):
-        members = labels.trains & side
-        units = np.unique(labels.units[members])
-        if len(units) == members.sum() or len(np.unique(labels.folds[members])) >= 2:
-            continue
-        image_ids = human.image_ids[np.isin(human.unit_keys, units)].tolist()
-        mates = [mate for own in groups_of(catalogue, image_ids).values() for mate in own]
-        kinds = {mate.kind for mate in mates if mate.primary}
-        advice = f"Label {name} images of other groups: `curator review diverse`."
-        if GroupKind.PERCEPTUAL in kinds:
-            advice += (
-                " If near-duplicates are different images to you, take their groups apart:"
-                " `curator config duplicates.enabled=false`."
-            )
-        if GroupKind.USER in kinds:
-            advice += " Or give smaller groups of your own: `curator group`."
-        raise DataError(
-            f"All {count(int(members.sum()), 'image')} labelled {name} are tied together, in"
-            f" {count(len(units), 'group')}, so nothing could be trained without them and judged"
-            " by them.",
-            advice,
         )
 
 

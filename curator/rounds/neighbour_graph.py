@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.progress import Progress
+from curator.catalogue.pool import Pool
 from curator.classifiers.devices import core_count
 from curator.classifiers.heads.graph import (
     DIRECTIONS,
@@ -28,7 +29,6 @@ from curator.classifiers.heads.graph import (
 )
 from curator.classifiers.heads.neighbour_smoothing import Neighbourhood
 from curator.encoding.stored_rows import StoredRows
-from curator.rounds.labels import Pool
 from curator.settings.sections import Settings
 from curator.storage.blockfile import BlockFile
 

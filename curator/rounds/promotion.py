@@ -1,21 +1,29 @@
-"""Who is promoted and who loses a promotion: the rule, and what a round's decisions add up to.
+"""Scores of the pool, and who is promoted or loses a promotion by them; values only.
 
 `decide` is a pure function of probabilities, present labels and thresholds. An image gains a
 label above or below the promotion thresholds, and loses it when it crosses a second, less strict
 one; the gap between the two stops labels from flapping. Images that a person has labelled, that
-are blocked or withheld are never touched.
+are blocked or withheld are never touched. `hold_back` is the gate of distances (ADR 0014).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curator.base.arrays import CodeArray, FloatArray
+from curator.base.arrays import NEGATIVE_CODE, POSITIVE_CODE, CodeArray, FloatArray
+from curator.base.progress import Progress
+from curator.base.vocabulary import Origin, code_of
+from curator.catalogue.pool import Pool, PoolChunk
+from curator.classifiers.protocol import PoolSlice, TrainedClassifier
+from curator.rounds.labels import is_human
 from curator.settings.sections import PromotionSettings
+from curator.storage.scores import SCORE_RECORD
 
 
 class PoolLabel(IntEnum):
@@ -63,6 +71,93 @@ class RoundCounts:
     held_back: HeldBack
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GateInputs:
+    """Distance of each image to the nearest labelled one, (images,), None if not measured.
+
+    Images beyond `limit` are not promoted.
+    """
+
+    distances: FloatArray | None = None
+    limit: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RoundDecisions:
+    """The `PoolLabel` and the `RoundAction` of each image of the pool, and what they add up to.
+
+    `probability` is the P(positive) that decided, calibrated or raw.
+    """
+
+    labels: CodeArray
+    actions: CodeArray
+    probability: FloatArray
+    counts: RoundCounts
+
+
+def score_pool(
+    trained: TrainedClassifier[Any],
+    pool: Pool,
+    slices: Iterable[PoolSlice],
+    distances: FloatArray | None,
+    progress: Progress,
+) -> NDArray[Any]:
+    """A `SCORE_RECORD` for each image of the pool, in order of image ids, without an action."""
+    records = np.zeros(len(pool), dtype=SCORE_RECORD)
+    records["distance"] = np.nan if distances is None else distances
+    start = 0
+    with progress.stage("score", len(pool)) as stage:
+        for chunk, part in zip(pool.chunks, slices, strict=True):
+            run = records[start : start + len(chunk.image_ids)]
+            run["image_id"], run["fold"] = chunk.image_ids, part.folds
+            run["probability"], run["raw"] = trained.score(part)
+            start += len(run)
+            stage.advance(len(run))
+    return records
+
+
+def decide_pool(
+    records: NDArray[Any],
+    pool: Pool,
+    promotion: PromotionSettings,
+    gate: GateInputs,
+    *,
+    hold: bool,
+) -> RoundDecisions:
+    """Thresholds, then gates; writes the actions into the records, too.
+
+    With `hold`, which a warning asks for, nothing is promoted; revocations go on.
+    """
+    probability: FloatArray = np.ascontiguousarray(
+        records["raw" if promotion.score == "raw" else "probability"]
+    )
+    nothing = np.empty(0, dtype=np.int8)
+    labels = np.concatenate([nothing, *(pool_labels(chunk) for chunk in pool.chunks)])
+    human = sum(int(is_human(chunk.standing, chunk.origin).sum()) for chunk in pool.chunks)
+    actions = decide(probability, labels, promotion)
+    held_back = hold_back(actions, gate, warned=hold)
+    records["action"] = actions
+    counts = count_actions(
+        probability,
+        labels,
+        actions,
+        without_human=len(pool) - human,
+        held_back=held_back,
+        thresholds=promotion,
+    )
+    return RoundDecisions(labels=labels, actions=actions, probability=probability, counts=counts)
+
+
+def pool_labels(chunk: PoolChunk) -> CodeArray:
+    """The `PoolLabel` of each image: what a round finds on it and may change."""
+    codes = np.full(len(chunk.image_ids), PoolLabel.NOTHING, dtype=np.int8)
+    promoted = chunk.origin == code_of(Origin.PROMOTED)
+    codes[promoted & (chunk.standing == POSITIVE_CODE)] = PoolLabel.PROMOTED_POSITIVE
+    codes[promoted & (chunk.standing == NEGATIVE_CODE)] = PoolLabel.PROMOTED_NEGATIVE
+    codes[is_human(chunk.standing, chunk.origin) | chunk.blocked] = PoolLabel.UNTOUCHABLE
+    return codes
+
+
 def decide(
     probability: NDArray[np.floating], labels: CodeArray, thresholds: PromotionSettings
 ) -> CodeArray:
@@ -79,6 +174,15 @@ def decide(
     risen = (labels == PoolLabel.PROMOTED_NEGATIVE) & ~(probability <= thresholds.revoke_above)
     actions[fallen | risen] = RoundAction.REVOKE
     return actions
+
+
+def hold_back(actions: CodeArray, inputs: GateInputs, *, warned: bool = False) -> HeldBack:
+    """Turn promotions of images beyond the limit into no action, in place; all if `warned`."""
+    promoted = np.isin(actions, (RoundAction.PROMOTE_POSITIVE, RoundAction.PROMOTE_NEGATIVE))
+    beyond = promoted & (False if inputs.distances is None else inputs.distances > inputs.limit)
+    held_back = promoted if warned else beyond
+    actions[held_back] = RoundAction.KEEP
+    return HeldBack(distance=int(beyond.sum()), warning=int((held_back & ~beyond).sum()))
 
 
 def labels_after(labels: CodeArray, actions: CodeArray) -> CodeArray:

@@ -20,22 +20,25 @@ from numpy.typing import NDArray
 
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import CurrentLabel, code_of
-from curator.catalogue import rounds as catalogued
 from curator.catalogue.audits import refuse_open_audit
 from curator.catalogue.leases import lease
-from curator.catalogue.rounds import NewRound, RoundRecord
 from curator.classifiers.devices import core_count, use_threads
-from curator.classifiers.model_file import write_model_file
 from curator.classifiers.protocol import TrainingSummary
 from curator.intake.near_duplicates import regroup
-from curator.rounds.gates import GateInputs, label_distances
-from curator.rounds.inputs import RoundInputs, classifier_for, prepare_images, read_inputs
+from curator.rounds.commit import commit, refresh_scores
+from curator.rounds.gates import label_distances
+from curator.rounds.inputs import RoundInputs, prepare, read_inputs
 from curator.rounds.neighbour_graph import pool_graph, uses_graph
 from curator.rounds.pool_error import OtherThresholds, PoolError, ThresholdError, pool_error
-from curator.rounds.promotion import PoolLabel, RoundAction, RoundCounts
-from curator.rounds.rollback import refresh_scores
+from curator.rounds.promotion import (
+    GateInputs,
+    PoolLabel,
+    RoundCounts,
+    RoundDecisions,
+    decide_pool,
+    score_pool,
+)
 from curator.rounds.scene_copies import copies_warnings
-from curator.rounds.score import RoundDecisions, decide_pool, score_pool
 from curator.rounds.score_quality import (
     ScoreQuality,
     Trend,
@@ -56,11 +59,9 @@ from curator.rounds.threshold_error import (
     threshold_warning,
 )
 from curator.statistics.work_left import Doubts, doubt_counts
-from curator.storage.scores import ScoreWriter
 from curator.workspace import Workspace
 
 _CHECKPOINTS = "training"
-_STAGED_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +204,7 @@ def run_round(
     accept_warning: bool,
     more_rounds: bool,
 ) -> tuple[RoundReport, PreviousRound | None]:
-    """One round, from labels to promotions. Nothing is visible before `_commit`.
+    """One round, from labels to promotions. Nothing is visible before `commit`.
 
     `previous` is the round before it in the same command. Who may judge what is explained in
     `classifiers/protocol.py`.
@@ -212,9 +213,8 @@ def run_round(
     seed = settings.runtime.seed
 
     # Read: encode or pack what is missing, then take one snapshot of labels, pool and rounds.
-    classifier = classifier_for(workspace, progress)
-    with clock.stage("pack" if classifier.needs == "pixels" else "encode"):
-        images = prepare_images(workspace, classifier, progress)
+    with clock.stage("pack" if settings.classifier.kind == "finetune" else "encode"):
+        classifier, images = prepare(workspace, progress)
     use_threads(settings.runtime.threads or core_count())
     with clock.stage("survey"):
         inputs = read_inputs(workspace, classifier, images)
@@ -267,13 +267,9 @@ def run_round(
             # What a class was learned by is doubtful already, and its labels are one cluster.
             if graph is not None and not warnings:
                 warnings += copies_warnings(inputs.labels, images, graph, settings.classifier)
-        labels = quality_labels(records, inputs.human)
         # Heads have calibration maps for labels; networks have one map for all.
-        shared = images.holds_pixels
-        threshold_error = measure_threshold_error(
-            records, inputs.human, labels, inputs.last, settings.promotion,
-            shared_calibration=shared,
-        )  # fmt: skip
+        labels = quality_labels(records, inputs.human, shared_calibration=images.holds_pixels)
+        threshold_error = measure_threshold_error(records, labels, inputs.last, settings.promotion)
         warnings += threshold_warning(threshold_error, settings.promotion)
         holding = any(warning.holds for warning in warnings)
         decisions = decide_pool(
@@ -281,7 +277,7 @@ def run_round(
         )
         quality = measure_quality(
             records, inputs.human, labels, inputs.source_names, inputs.last, inputs.first,
-            settings.promotion, shared_calibration=shared,
+            settings.promotion,
         )  # fmt: skip
         error = pool_error(
             trained.summary.estimate,
@@ -298,14 +294,7 @@ def run_round(
         threshold_error=threshold_error,
         other_thresholds=()
         if warnings
-        else other_thresholds(
-            records,
-            inputs.human,
-            labels,
-            decisions,
-            settings.promotion,
-            shared_calibration=shared,
-        ),
+        else other_thresholds(records, labels, decisions, settings.promotion),
         warnings=warnings,
         accepted=holding and accept_warning,
         usual_distance=distances.usual if distances and np.isfinite(distances.usual) else None,
@@ -317,7 +306,11 @@ def run_round(
     # Commit.
     with clock.stage("commit"):
         model = trained.save()
-        record = _commit(workspace, inputs, model, records, decisions, report, started_at, progress)
+        outcome = report.outcome() | {
+            "withheld": withheld_digest(inputs.human),
+            "doubts": _doubts(inputs, records, decisions),
+        }
+        record = commit(workspace, inputs, model, records, decisions, outcome, started_at, progress)
         # Not before the commit: a round that is interrupted continues from its checkpoints.
         shutil.rmtree(checkpoints, ignore_errors=True)
     report = replace(
@@ -358,60 +351,3 @@ def _doubts(
             counts=doubt_counts(records["probability"][free]),
         )
     )
-
-
-def _commit(
-    workspace: Workspace,
-    inputs: RoundInputs,
-    model: bytes,
-    records: NDArray[Any],
-    decisions: RoundDecisions,
-    report: RoundReport,
-    started_at: datetime,
-    progress: Progress,
-) -> RoundRecord:
-    """Write model and scores, stage the decisions, and make all of it true in one transaction."""
-    catalogue = workspace.catalogue
-    with ScoreWriter(workspace.folder("scores")) as writer:
-        writer.append(records)
-        score_digest = writer.finish()
-    token = catalogued.begin_staging(catalogue)
-    thresholds = workspace.settings.promotion
-    acted = np.flatnonzero(decisions.actions != RoundAction.KEEP)
-    with progress.stage("stage", len(acted)) as stage:
-        for start in range(0, len(acted), _STAGED_AT_ONCE):
-            part = acted[start : start + _STAGED_AT_ONCE]
-            actions = decisions.actions[part]
-            revoked = actions == RoundAction.REVOKE
-            positive = np.where(
-                revoked,
-                decisions.labels[part] == PoolLabel.PROMOTED_POSITIVE,
-                actions == RoundAction.PROMOTE_POSITIVE,
-            )
-            gained = np.where(positive, thresholds.promote_above, thresholds.promote_below)
-            lost = np.where(positive, thresholds.revoke_below, thresholds.revoke_above)
-            catalogued.stage_decisions(
-                catalogue,
-                token,
-                records["image_id"][part],
-                promote=~revoked,
-                positive=positive,
-                probabilities=decisions.probability[part],
-                thresholds=np.where(revoked, lost, gained),
-            )
-            stage.advance(len(part))
-    new = NewRound(
-        parent_id=inputs.last.record.round_id if inputs.last else None,
-        seed=workspace.settings.runtime.seed,
-        settings=workspace.settings.model_dump(mode="json"),
-        outcome=report.outcome()
-        | {
-            "withheld": withheld_digest(inputs.human),
-            "doubts": _doubts(inputs, records, decisions),
-        },
-        started_at=started_at,
-        feature_set_id=inputs.images.feature_set_id,
-        model_digest=write_model_file(workspace.folder("models"), model),
-        score_digest=score_digest,
-    )
-    return catalogued.commit_round(catalogue, token, new)

@@ -158,20 +158,24 @@ class PastRound:
 class QualityLabels:
     """Labels that judge a round's scores, all arrays (labels,).
 
-    `members` are their positions among all human labels. `probability` is P(positive), of heads
-    and of a calibration that the label had no part in; `on_pool` says whether the labels are a
-    random sample of the pool.
+    `probability` is P(positive), of heads and of a calibration that the label had no part in;
+    `on_pool` says whether the labels are a random sample of the pool. With `shared_calibration`
+    labels had a part in the calibration of their own scores, as those of networks have.
     """
 
-    members: IntArray
+    image_ids: IntArray
+    source_ids: IntArray
     probability: FloatArray
     raw: FloatArray
     folds: IntArray
     positive: BoolArray
     on_pool: bool
+    shared_calibration: bool
 
 
-def quality_labels(records: NDArray[Any], human: HumanLabels) -> QualityLabels | None:
+def quality_labels(
+    records: NDArray[Any], human: HumanLabels, *, shared_calibration: bool = False
+) -> QualityLabels | None:
     """The labels that judge these scores; None if they are too few or of one class.
 
     A random sample of the pool judges if it is large enough, else the seeds do.
@@ -192,12 +196,14 @@ def quality_labels(records: NDArray[Any], human: HumanLabels) -> QualityLabels |
     raw = records["raw"][positions[members]]
     folds = records["fold"][positions[members]].astype(np.int64)
     return QualityLabels(
-        members=members,
+        image_ids=human.image_ids[members],
+        source_ids=human.source_ids[members],
         probability=cross_calibrated(raw, folds, positive),
         raw=raw,
         folds=folds,
         positive=positive,
         on_pool=on_pool,
+        shared_calibration=shared_calibration,
     )
 
 
@@ -209,30 +215,23 @@ def measure_quality(
     last: PastRound | None,
     first: PastRound | None,
     promotion: PromotionSettings,
-    *,
-    shared_calibration: bool,
 ) -> ScoreQuality | None:
     """What `quality_labels` of these records say of a round's scores; None if they are too few.
 
-    `last` and `first` are the round before and the first one of the lineage. With
-    `shared_calibration` labels had a part in the calibration of their own scores.
+    `last` and `first` are the round before and the first one of the lineage.
     """
     if labels is None:
         return None
     probability, positive = labels.probability, labels.positive
-    sources = [source_names.get(int(number), "") for number in human.source_ids[labels.members]]
-    image_ids, thresholds = human.image_ids[labels.members], promotion.model_dump()
-    now = promoted_classes(
-        records, image_ids, labels, thresholds, shared_calibration=shared_calibration
-    )
+    sources = [source_names.get(int(number), "") for number in labels.source_ids]
+    thresholds = promotion.model_dump()
+    now = promoted_classes(records, labels, thresholds)
 
     def compared(past: PastRound | None) -> Comparison | None:
         if past is None or past.scores is None:
             return None
-        before = promoted_classes(
-            past.scores, image_ids, labels, thresholds, shared_calibration=shared_calibration
-        )
-        return _compared(past.record.round_id, past.scores, image_ids, labels, now, before)
+        before = promoted_classes(past.scores, labels, thresholds)
+        return _compared(past.record.round_id, past.scores, labels, now, before)
 
     implied = None
     if not labels.on_pool:
@@ -249,31 +248,25 @@ def measure_quality(
 
 
 def promoted_classes(
-    scores: NDArray[Any],
-    image_ids: IntArray,
-    labels: QualityLabels,
-    thresholds: Mapping[str, Any],
-    *,
-    shared_calibration: bool,
+    scores: NDArray[Any], labels: QualityLabels, thresholds: Mapping[str, Any]
 ) -> CodeArray:
     """The class beyond whose threshold each label lies by these scores, (labels,).
 
-    `NO_CODE` for neither. `image_ids` (labels,) are the images of `labels`, `thresholds` the
-    settings of a section `promotion`. With `shared_calibration` the labels had a part in the
-    calibration of `scores`, and are calibrated anew here, fold by fold.
+    `NO_CODE` for neither. `thresholds` are the settings of a section `promotion`. Labels that had
+    a part in the calibration of `scores` are calibrated anew here, fold by fold.
     """
-    positions = positions_in(scores["image_id"], image_ids)
+    positions = positions_in(scores["image_id"], labels.image_ids)
     own = scores[np.maximum(positions, 0)]
     usable = (positions >= 0) & np.isfinite(own["raw"])
     probability = own["raw"].astype(np.float64)
-    if thresholds["score"] != "raw" and not shared_calibration:
+    if thresholds["score"] != "raw" and not labels.shared_calibration:
         probability = own["probability"]
     elif thresholds["score"] != "raw":
         positive = labels.positive[usable]
         if positive.all() or not positive.any():
-            return np.full(len(image_ids), NO_CODE, dtype=np.int8)
+            return np.full(len(probability), NO_CODE, dtype=np.int8)
         probability[usable] = cross_calibrated(probability[usable], labels.folds[usable], positive)
-    classes: CodeArray = np.full(len(image_ids), NO_CODE, dtype=np.int8)
+    classes: CodeArray = np.full(len(probability), NO_CODE, dtype=np.int8)
     classes[usable & (probability > thresholds["promote_above"])] = POSITIVE_CODE
     classes[usable & (probability < thresholds["promote_below"])] = NEGATIVE_CODE
     return classes
@@ -282,7 +275,6 @@ def promoted_classes(
 def _compared(
     round_id: int,
     scores: NDArray[Any],
-    image_ids: IntArray,
     labels: QualityLabels,
     now: CodeArray,
     before: CodeArray,
@@ -292,7 +284,7 @@ def _compared(
     A label that both rounds take beyond a threshold cannot: `now` and `before` (labels,) are the
     classes of `promoted_classes`.
     """
-    positions = positions_in(scores["image_id"], image_ids)
+    positions = positions_in(scores["image_id"], labels.image_ids)
     both = positions >= 0
     both[both] = np.isfinite(scores["raw"][positions[both]])
     positive, folds = labels.positive[both], labels.folds[both]

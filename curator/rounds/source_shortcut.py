@@ -26,10 +26,7 @@ from curator.base.arrays import (
     positions_in,
 )
 from curator.base.vocabulary import Method, Origin, code_of
-from curator.catalogue.engine import Catalogue
-from curator.catalogue.images import image_details
 from curator.catalogue.pool import HumanLabels
-from curator.catalogue.queues import random_without_human
 from curator.classifiers.heads.model import standardize
 from curator.classifiers.heads.pseudo_labels import human_weights
 from curator.classifiers.heads.solver import fit_heads
@@ -46,12 +43,9 @@ ASSOCIATED = 0.5
 """Cramér's V of sources and classes from which on they go together."""
 TOLD_APART = 0.9
 """Area under the curve from which on labelled images are recognisably not of the pool."""
-SAMPLE_SIZE = 1_000
-"""Unlabelled images whose sources are looked up, at random."""
 
 _COMPARED = 300
 _FEWEST = 30
-_DETAILS = 500
 _PARTS = 5
 _REGULARIZATION = 0.01
 
@@ -89,26 +83,6 @@ class PoolSample:
     shares: Mapping[int, float]
 
 
-def read_pool_sample(
-    catalogue: Catalogue, human: HumanLabels, source_names: Mapping[int, str], seed: int
-) -> PoolSample | None:
-    """A sample of the pool if sources go with classes so far that a warning may need it."""
-    teaching = _teaching(human)
-    positive = human.standing[teaching] == POSITIVE_CODE
-    if not go_together(human.source_ids[teaching], positive):
-        return None
-    image_ids = random_without_human(catalogue, size=SAMPLE_SIZE, seed=seed)
-    numbers = {name: number for number, name in source_names.items()}
-    shares: dict[int, float] = {}
-    for start in range(0, len(image_ids), _DETAILS):
-        chunk = image_ids[start : start + _DETAILS]
-        for image in image_details(catalogue, chunk).values():
-            if image.locations:
-                source = numbers[image.locations[0].source]
-                shares[source] = shares.get(source, 0.0) + 1 / len(image_ids)
-    return PoolSample(image_ids=np.array(image_ids, dtype=np.int64), shares=shares)
-
-
 def shortcut_warnings(
     records: NDArray[Any],
     human: HumanLabels,
@@ -138,7 +112,7 @@ def shortcut_warnings(
         warnings = []
     if sample is None:
         return tuple(warnings)
-    teaching = _teaching(human)
+    teaching = teaching_members(human)
     for suspected in suspicions(human.source_ids[teaching], positive[teaching], sample.shares):
         labelled = teaching & (positive == suspected.positive)
         labelled &= np.isin(human.source_ids, suspected.sources)
@@ -166,7 +140,8 @@ def _of_a_class(human: HumanLabels) -> BoolArray:
     return np.isin(human.standing, CLASS_CODES) & (human.feature_rows >= 0)
 
 
-def _teaching(human: HumanLabels) -> BoolArray:
+def teaching_members(human: HumanLabels) -> BoolArray:
+    """Which of these labels teach, (labels,)."""
     origins = [code_of(Origin.SEED), code_of(Origin.REVIEW), code_of(Origin.CALIBRATION)]
     return _of_a_class(human) & np.isin(human.first_origin, origins)
 

@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 from curator.base.arrays import POSITIVE_CODE
 from curator.base.text import count, percent
 from curator.base.vocabulary import NO_CODE
-from curator.catalogue.pool import HumanLabels
 from curator.rounds.pool_error import OtherThresholds, ThresholdError
-from curator.rounds.promotion import PoolLabel
-from curator.rounds.score import RoundDecisions
+from curator.rounds.promotion import PoolLabel, RoundDecisions
 from curator.rounds.score_quality import PastRound, QualityLabels, promoted_classes
 from curator.rounds.source_shortcut import RoundWarning
 from curator.settings.sections import PromotionSettings
@@ -35,23 +33,14 @@ LEAST_MORE = 0.01
 
 def measure_threshold_error(
     records: NDArray[Any],
-    human: HumanLabels,
     labels: QualityLabels | None,
     last: PastRound | None,
     promotion: PromotionSettings,
-    *,
-    shared_calibration: bool,
 ) -> ThresholdError | None:
-    """The error beyond the thresholds of these scores; None if too few labels can judge.
-
-    `shared_calibration` as in `promoted_classes`.
-    """
+    """The error beyond the thresholds of these scores; None if too few labels can judge."""
     if labels is None:
         return None
-    image_ids = human.image_ids[labels.members]
-    now = promoted_classes(
-        records, image_ids, labels, promotion.model_dump(), shared_calibration=shared_calibration
-    )
+    now = promoted_classes(records, labels, promotion.model_dump())
     beyond, wrong = now != NO_CODE, (now == POSITIVE_CODE) != labels.positive
     error = ThresholdError(
         beyond=error_estimate(wrong[beyond]),
@@ -65,9 +54,7 @@ def measure_threshold_error(
     # What a round held back is promoted by the next one, which scores alone do not show.
     if last.scores is None or thresholds is None or waiting:
         return replace(error, added=None)
-    before = promoted_classes(
-        last.scores, image_ids, labels, thresholds, shared_calibration=shared_calibration
-    )
+    before = promoted_classes(last.scores, labels, thresholds)
     return replace(error, added=error_estimate(wrong[beyond & (before != now)]))
 
 
@@ -109,12 +96,9 @@ def threshold_warning(
 
 def other_thresholds(
     records: NDArray[Any],
-    human: HumanLabels,
     labels: QualityLabels | None,
     decisions: RoundDecisions,
     promotion: PromotionSettings,
-    *,
-    shared_calibration: bool,
 ) -> tuple[OtherThresholds, ...]:
     """What looser thresholds than those of `promotion` would give, the strictest first.
 
@@ -122,7 +106,6 @@ def other_thresholds(
     """
     if labels is None or not labels.on_pool:
         return ()
-    image_ids = human.image_ids[labels.members]
     p = decisions.probability[decisions.labels != PoolLabel.UNTOUCHABLE]
     options: list[OtherThresholds] = []
     for certain in CERTAINTIES:
@@ -136,9 +119,7 @@ def other_thresholds(
         least = options[-1].images if options else 0
         if images - least < LEAST_MORE * len(p):
             continue
-        classes = promoted_classes(
-            records, image_ids, labels, thresholds, shared_calibration=shared_calibration
-        )
+        classes = promoted_classes(records, labels, thresholds)
         wrong = (classes == POSITIVE_CODE) != labels.positive
         error = error_estimate(wrong[classes != NO_CODE])
         if error.low > promotion.max_error:  # a round would promote nothing there

@@ -19,8 +19,7 @@ from curator.audits.outlook import BestPlan, best_plan
 from curator.audits.plan import next_promise
 from curator.audits.test import AuditOutcome, answered_in_order, close_audit
 from curator.base.arrays import BoolArray, FloatArray, IntArray
-from curator.rounds.gates import GateInputs, hold_back
-from curator.rounds.promotion import PoolLabel, decide, labels_after
+from curator.rounds.promotion import GateInputs, PoolLabel, decide, hold_back, labels_after
 from curator.settings.sections import AuditSettings, PromotionSettings
 
 

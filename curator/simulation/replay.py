@@ -19,7 +19,8 @@ from curator.classifiers.heads.frozen import FrozenHeads, Teacher
 from curator.classifiers.heads.graph import nearest_distances
 from curator.classifiers.heads.neighbour_smoothing import Neighbourhood
 from curator.classifiers.protocol import PoolSlice, RowSource, TrainingInputs, TrainingLabels
-from curator.rounds.gates import LABEL_LIMIT, GateInputs, largest_usual_distance
+from curator.rounds.gates import LABEL_LIMIT, largest_usual_distance
+from curator.rounds.promotion import GateInputs
 from curator.simulation.policies import KnownScores, draw_labels
 from curator.statistics.folds import fold_of, in_proportion_to_error, sampling_rank
 

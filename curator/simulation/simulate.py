@@ -22,14 +22,13 @@ from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import Label
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import list_feature_sets
-from curator.catalogue.pool import pool_chunks
+from curator.catalogue.pool import pool_chunks, read_pool
 from curator.charts.lines import Chart, Line, draw_charts
 from curator.classifiers.devices import choose_placement, core_count, use_threads
 from curator.classifiers.heads.frozen import FrozenHeads
 from curator.encoding.stored_rows import StoredRows, current_features, open_rows
 from curator.errors import DataError, UsageError
 from curator.intake.answers import KnownLabels, read_known_labels
-from curator.rounds.labels import read_pool
 from curator.rounds.neighbour_graph import pool_graph, uses_graph
 from curator.settings.sections import ClassesSettings
 from curator.simulation.cache import RunCache

@@ -15,11 +15,12 @@ import numpy as np
 from curator.base.arrays import BoolArray, IntArray
 from curator.base.progress import SILENT, Progress
 from curator.catalogue.features import rows_of
+from curator.catalogue.pool import read_pool
 from curator.classifiers.devices import choose_placement
 from curator.classifiers.heads.frozen import FrozenHeads
 from curator.classifiers.protocol import PoolSlice, TrainingInputs, TrainingLabels
 from curator.encoding.encode import ready_features
-from curator.rounds.labels import pool_slice, read_pool
+from curator.rounds.labels import pool_slice
 from curator.statistics.folds import fold_of, sampling_rank
 from curator.tuning.trials import Trial, TrialSample
 from curator.workspace import Workspace

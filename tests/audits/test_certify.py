@@ -38,7 +38,7 @@ from curator.intake.add import add
 from curator.report.status import status
 from curator.review.queues import queue
 from curator.review.session import ReviewSession
-from curator.rounds.rollback import rollback
+from curator.rounds.commit import rollback
 from curator.rounds.run import run_rounds
 from curator.workspace import Workspace
 from tests.support.audited import Pool, answer, make_pool, opened, problems, with_settings

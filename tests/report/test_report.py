@@ -28,7 +28,7 @@ from curator.report.page import render
 from curator.report.pictures import Thumbnail
 from curator.report.report import report as write_report
 from curator.report.status import status
-from curator.rounds.rollback import rollback
+from curator.rounds.commit import rollback
 from curator.workspace import Workspace
 from tests.support.audited import answer, make_pool
 from tests.support.audited import opened as begin_audit

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curator.rounds.gates import GateInputs, hold_back, largest_usual_distance
-from curator.rounds.promotion import RoundAction
+from curator.rounds.gates import largest_usual_distance
+from curator.rounds.promotion import GateInputs, RoundAction, hold_back
 
 
 def test_the_most_remote_label_says_what_is_usual() -> None:

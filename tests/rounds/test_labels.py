@@ -10,8 +10,8 @@ from curator.catalogue.pool import HumanLabels, PoolChunk
 from curator.classifiers.heads.frozen import check_folds
 from curator.classifiers.heads.pseudo_labels import human_weights
 from curator.errors import DataError
-from curator.rounds.labels import check_labels, pool_labels, pool_slice, training_labels
-from curator.rounds.promotion import PoolLabel
+from curator.rounds.labels import check_labels, pool_slice, training_labels
+from curator.rounds.promotion import PoolLabel, pool_labels
 from curator.settings.sections import ClassesSettings
 from curator.statistics.folds import fold_of
 

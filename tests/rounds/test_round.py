@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from curator.base.progress import SILENT, Stage
 from curator.base.vocabulary import CurrentLabel, GroupKind, Method, Origin, Quarantine, code_of
+from curator.catalogue import pool as pools
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.groups import current_grouping
@@ -117,9 +118,9 @@ def test_labels_and_pool_are_read_as_one_state(pool: Pool, monkeypatch: pytest.M
     pool.label(range(80))
     inputs: list[rounds_inputs.RoundInputs] = []
 
-    def label_then_read(catalogue: Catalogue, feature_set_id: int) -> labels.Pool:
+    def label_then_read(catalogue: Catalogue, feature_set_id: int) -> pools.Pool:
         pool.label(range(80, 120))
-        return labels.read_pool(catalogue, feature_set_id)
+        return pools.read_pool(catalogue, feature_set_id)
 
     def keep(*arguments: Any) -> rounds_inputs.RoundInputs:
         inputs.append(rounds_inputs.read_inputs(*arguments))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from curator.rounds.gates import GateInputs
+from curator.rounds.promotion import GateInputs
 from curator.settings.sections import AuditSettings, PromotionSettings
 from curator.simulation.policies import (
     KnownScores,

@@ -14,11 +14,10 @@ import sqlalchemy as sa
 
 from curator.base.arrays import positions_in
 from curator.base.progress import SILENT, Stage
-from curator.catalogue.pool import current_scores
+from curator.catalogue.pool import current_scores, read_pool
 from curator.classifiers.heads.frozen import FrozenHeads
 from curator.encoding.stored_rows import current_features
 from curator.errors import DataError, UsageError
-from curator.rounds.labels import read_pool
 from curator.rounds.neighbour_graph import pool_graph
 from curator.simulation.policies import play_thresholds
 from curator.simulation.replay import KnownPool, SimulationRun

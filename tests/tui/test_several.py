@@ -20,7 +20,7 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.labels import HistoryEvent, own_decisions, record_decisions
 from curator.catalogue.models import Claim
 from curator.catalogue.rounds import list_rounds
-from curator.rounds.rollback import rollback
+from curator.rounds.commit import rollback
 from curator.workspace import Workspace, open_workspace
 from tests.reliability import ready
 from tests.support.command import CHECKOUT, run_curator
