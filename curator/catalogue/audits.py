@@ -21,7 +21,6 @@ from curator.base.vocabulary import AuditKind, AuditScope, AuditState, EventKind
 from curator.catalogue.bulk import CHUNK, Fetched, batch, chunked
 from curator.catalogue.current_labels.sql import head_of
 from curator.catalogue.engine import Catalogue, now
-from curator.catalogue.frames import check_whole
 from curator.catalogue.models import (
     Audit,
     AuditFrame,
@@ -137,7 +136,7 @@ def plan_audit(
     """
     with catalogue.write() as connection:
         _refuse_second(connection, new.round_id)
-        check_whole(connection, frame_id)
+        _check_whole(connection, frame_id)
         connection.execute(sa.delete(PlannedAudit))
         values = {
             "id": 1,
@@ -188,7 +187,7 @@ def begin_audit(catalogue: Catalogue, planned: PlannedRecord, drawn: DrawnImages
     """
     with catalogue.write() as connection:
         _refuse_second(connection, planned.round_id)
-        check_whole(connection, planned.frame_id)
+        _check_whole(connection, planned.frame_id)
         frame, event = FrameMember.c, LabelEvent.c
         changed = (
             sa.select(event.id)
@@ -275,6 +274,19 @@ def _refuse_second(connection: Connection, round_id: int | None) -> None:
         raise BusyError(
             "The head has moved since this audit was planned.",
             "Nothing was opened or spent; plan it again: `curator audit`.",
+        )
+
+
+def _check_whole(connection: Connection, frame_id: int) -> None:
+    """Raises BusyError unless every image of the frame is there."""
+    size = connection.execute(
+        sa.select(AuditFrame.c.size).where(AuditFrame.c.id == frame_id)
+    ).scalar()
+    members = sa.select(sa.func.count()).where(FrameMember.c.frame_id == frame_id)
+    if size is None or connection.execute(members).scalar_one() != size:
+        raise BusyError(
+            "Another process threw this frame away while it was written.",
+            "Nothing was opened; run the command again.",
         )
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
@@ -34,7 +33,6 @@ from curator.catalogue.models import (
 )
 from curator.catalogue.pool import NO_GENERATION, generation_now
 from curator.catalogue.sqlite import raw_rows
-from curator.errors import BusyError
 
 CHUNK = 50_000
 
@@ -175,19 +173,6 @@ def _drop_unfinished(catalogue: Catalogue) -> None:
                 deleted = connection.execute(sa.delete(FrameMember).where(members)).rowcount
         with catalogue.write() as connection:
             connection.execute(sa.delete(AuditFrame).where(AuditFrame.c.id == frame_id))
-
-
-def check_whole(connection: Connection, frame_id: int) -> None:
-    """Raises BusyError unless every image of the frame is there."""
-    size = connection.execute(
-        sa.select(AuditFrame.c.size).where(AuditFrame.c.id == frame_id)
-    ).scalar()
-    members = sa.select(sa.func.count()).where(FrameMember.c.frame_id == frame_id)
-    if size is None or connection.execute(members).scalar_one() != size:
-        raise BusyError(
-            "Another process threw this frame away while it was written.",
-            "Nothing was opened; run the command again.",
-        )
 
 
 def frame_rows(catalogue: Catalogue, frame_id: int) -> FrameRows:
