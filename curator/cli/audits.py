@@ -9,7 +9,7 @@ import typer
 
 from curator.base.text import count
 from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, agreed, flag
+from curator.cli.options import AsJson, agreed, flag, value
 from curator.cli.output import emit, emit_json, narrate, shown, table
 from curator.errors import DataError, UsageError
 
@@ -26,10 +26,7 @@ _UNPROVEN = 3
 def audit(
     context: typer.Context,
     size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Images to answer (default: what the plan recommends)."
-        ),
+        int | None, value("N", "Images to answer (default: what the plan recommends).", min=1)
     ] = None,
     class_name: Annotated[
         str | None,
@@ -44,9 +41,8 @@ def audit(
     ] = False,
     until: Annotated[
         float | None,
-        typer.Option(
-            metavar="SHARE",
-            help="Ask about the surest SHARE of the images, such as 0.6, until that is proved.",
+        value(
+            "SHARE", "Ask about the surest SHARE of the images, such as 0.6, until that is proved."
         ),
     ] = None,
     dry_run: Annotated[

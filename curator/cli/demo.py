@@ -8,17 +8,14 @@ from typing import Annotated
 import typer
 
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, named_path
+from curator.cli.options import AsJson, path_argument
 from curator.cli.output import emit, emit_json, shown, table
 
 
 def demo(
     context: typer.Context,
     folder: Annotated[
-        Path,
-        typer.Argument(
-            parser=named_path, metavar="DIR", help="A new folder, which becomes a workspace."
-        ),
+        Path, path_argument("DIR", "A new folder, which becomes a workspace.")
     ] = Path("demo"),
     json: AsJson = False,
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from curator.base.text import count, duration, percent
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson
+from curator.cli.options import AsJson, argument, value
 from curator.cli.output import emit, emit_json, shown, table
 from curator.errors import UsageError
 
@@ -25,15 +25,12 @@ class Actions(StrEnum):
 
 def encoders(
     context: typer.Context,
-    action: Annotated[
-        Actions | None, typer.Argument(metavar="[try]", help="Compare on your labels.")
-    ] = None,
+    action: Annotated[Actions | None, argument("[try]", "Compare on your labels.")] = None,
     names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Models of timm, or MODEL=FILE for own weights."),
+        list[str] | None, argument("[NAME]...", "Models of timm, or MODEL=FILE for own weights.")
     ] = None,
     images: Annotated[
-        int, typer.Option(metavar="N", min=50, help="With try: images without a label to score.")
+        int, value("N", "With try: images without a label to score.", min=50)
     ] = 2_000,
     json: AsJson = False,
 ) -> None:

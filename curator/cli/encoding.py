@@ -9,7 +9,7 @@ import typer
 
 from curator.base.text import count, duration
 from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, flag, named_path
+from curator.cli.options import AsJson, flag, named_path, path_option, value
 from curator.cli.output import emit, emit_json, shown, size
 from curator.errors import UsageError
 
@@ -26,21 +26,16 @@ def encode(
         ),
     ] = None,
     index: Annotated[
-        Path | None,
-        typer.Option(
-            parser=named_path, metavar="FILE.csv", help="With --from: path or sha256 of each row."
-        ),
+        Path | None, path_option("FILE.csv", "With --from: path or sha256 of each row.")
     ] = None,
     name: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="With --from: used as classifier.model=features:NAME."),
+        str | None, value("NAME", "With --from: used as classifier.model=features:NAME.")
     ] = None,
     dry_run: Annotated[
         bool, flag("--dry-run", help="Measure the speed on a few images, and keep nothing.")
     ] = False,
     refit: Annotated[
-        bool,
-        flag("--refit", help="Fit the features to the pool as it is now; encodes all images."),
+        bool, flag("--refit", help="Fit the features to the pool as it is now; encodes all images.")
     ] = False,
     json: AsJson = False,
 ) -> None:

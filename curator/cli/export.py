@@ -12,7 +12,7 @@ import typer
 from curator.base.actor import current_user
 from curator.base.text import count, percent
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, Force, flag, named_path
+from curator.cli.options import AsJson, Force, flag, path_argument, path_option, value
 from curator.cli.output import emit, emit_json, shown, strong, table
 from curator.errors import CuratorError
 
@@ -25,52 +25,40 @@ if TYPE_CHECKING:
 def export(
     context: typer.Context,
     destination: Annotated[
-        Path,
-        typer.Argument(
-            parser=named_path,
-            metavar="DEST",
-            help="A file (.csv, .jsonl, .parquet), or a new folder.",
-        ),
+        Path, path_argument("DEST", "A file (.csv, .jsonl, .parquet), or a new folder.")
     ],
     format: Annotated[
         str | None,
-        typer.Option(
-            metavar="FORMAT",
-            help="csv, jsonl, parquet; with the images: imagefolder, huggingface, webdataset,"
+        value(
+            "FORMAT",
+            "csv, jsonl, parquet; with the images: imagefolder, huggingface, webdataset,"
             " croissant.",
         ),
     ] = None,
     label: Annotated[
-        list[str] | None,
-        typer.Option(metavar="LABEL", help="Only this label; may be given several times."),
+        list[str] | None, value("LABEL", "Only this label; may be given several times.")
     ] = None,
     origin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ORIGIN", help="Only labels from here; may be given several times."),
+        list[str] | None, value("ORIGIN", "Only labels from here; may be given several times.")
     ] = None,
     source: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Only this source; may be given several times."),
+        list[str] | None, value("NAME", "Only this source; may be given several times.")
     ] = None,
     split: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="SPLIT", help="Only what was used as train, calibration or test; repeatable."
-        ),
+        value("SPLIT", "Only what was used as train, calibration or test; repeatable."),
     ] = None,
     round: Annotated[
-        list[int] | None,
-        typer.Option(metavar="N", help="Only what this round promoted; may be repeated."),
+        list[int] | None, value("N", "Only what this round promoted; may be repeated.")
     ] = None,
     min_probability: Annotated[
-        float | None,
-        typer.Option(metavar="P", help="Only labels of rounds that are at least this probable."),
+        float | None, value("P", "Only labels of rounds that are at least this probable.")
     ] = None,
     quality: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="BOUND",
-            help="Only images with it, as 'sharpness>0.3': sharpness, brightness, contrast,"
+        value(
+            "BOUND",
+            "Only images with it, as 'sharpness>0.3': sharpness, brightness, contrast,"
             " entropy, side, aspect; repeatable.",
         ),
     ] = None,
@@ -81,45 +69,33 @@ def export(
         bool, flag("--include-unlabelled", help="Images without a label too, with their scores.")
     ] = False,
     provisional: Annotated[
-        bool,
-        flag("--provisional", help="Certified policy: also what no certificate is about."),
+        bool, flag("--provisional", help="Certified policy: also what no certificate is about.")
     ] = False,
     divide: Annotated[
-        str | None,
-        typer.Option(metavar="80/10/10", help="Train, validation and test parts, by group."),
+        str | None, value("80/10/10", "Train, validation and test parts, by group.")
     ] = None,
     files: Annotated[
-        str,
-        typer.Option(
-            metavar="WAY",
-            help="How images come to a folder: auto, reflink, hardlink, symlink, copy.",
-        ),
+        str, value("WAY", "How images come to a folder: auto, reflink, hardlink, symlink, copy.")
     ] = "auto",
-    shard_size: Annotated[
-        int, typer.Option(metavar="MB", help="Size of a WebDataset shard.", min=1)
-    ] = 1_000,
+    shard_size: Annotated[int, value("MB", "Size of a WebDataset shard.", min=1)] = 1_000,
     convert: Annotated[
         str | None,
-        typer.Option(
-            metavar="png|jpeg",
-            help="In a folder: convert HEIC, AVIF, QOI and what else its readers do not decode.",
+        value(
+            "png|jpeg",
+            "In a folder: convert HEIC, AVIF, QOI and what else its readers do not decode.",
             show_default="leave them as they are",
         ),
     ] = None,
     check: Annotated[
-        bool,
-        flag("--check", help="Read each file and leave out what is not the image any more."),
+        bool, flag("--check", help="Read each file and leave out what is not the image any more.")
     ] = False,
     relative_to: Annotated[
-        Path | None,
-        typer.Option(parser=named_path, metavar="DIR", help="Write paths relative to this folder."),
+        Path | None, path_option("DIR", "Write paths relative to this folder.")
     ] = None,
     evidence: Annotated[
         Path | None,
-        typer.Option(
-            parser=named_path,
-            metavar="FILE.zip",
-            help="Write here what its certificate rests on, for `check-certificate`.",
+        path_option(
+            "FILE.zip", "Write here what its certificate rests on, for `check-certificate`."
         ),
     ] = None,
     force: Force = False,
@@ -181,24 +157,13 @@ def export(
 
 
 def check_certificate(
-    evidence: Annotated[
-        Path,
-        typer.Argument(
-            parser=named_path, metavar="EVIDENCE", help="What `export --evidence` wrote."
-        ),
-    ],
+    evidence: Annotated[Path, path_argument("EVIDENCE", "What `export --evidence` wrote.")],
     manifest: Annotated[
-        Path | None,
-        typer.Argument(
-            parser=named_path, metavar="MANIFEST", help="The .csv, .jsonl or folder beside it."
-        ),
+        Path | None, path_argument("MANIFEST", "The .csv, .jsonl or folder beside it.")
     ] = None,
     commitment: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="DIGEST",
-            help="What was shown when the audit was opened, or certified; may be repeated.",
-        ),
+        value("DIGEST", "What was shown when the audit was opened, or certified; may be repeated."),
     ] = None,
     json: AsJson = False,
 ) -> None:
@@ -288,16 +253,10 @@ def _parts(splits: dict[str, dict[str, int]]) -> str:
 
 def diff(
     context: typer.Context,
-    old: Annotated[
-        Path,
-        typer.Argument(parser=named_path, metavar="OLD", help="A manifest, or a folder of one."),
-    ],
-    new: Annotated[
-        Path, typer.Argument(parser=named_path, metavar="NEW", help="The one to compare with it.")
-    ],
+    old: Annotated[Path, path_argument("OLD", "A manifest, or a folder of one.")],
+    new: Annotated[Path, path_argument("NEW", "The one to compare with it.")],
     limit: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Images to list; else 10, with --json all.", min=0),
+        int | None, value("N", "Images to list; else 10, with --json all.", min=0)
     ] = None,
     json: AsJson = False,
 ) -> None:
@@ -358,12 +317,7 @@ _DONE = {
 
 def import_(
     context: typer.Context,
-    manifest: Annotated[
-        Path,
-        typer.Argument(
-            parser=named_path, metavar="MANIFEST", help="A file or folder that `export` wrote."
-        ),
-    ],
+    manifest: Annotated[Path, path_argument("MANIFEST", "A file or folder that `export` wrote.")],
     json: AsJson = False,
 ) -> None:
     """Restore the labels of a manifest, with their origins, and say what could not be.

@@ -16,7 +16,17 @@ from curator.base.actor import current_user
 from curator.base.text import count, duration, path_text
 from curator.base.vocabulary import Oddity, Origin, read_origin
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, Force, Yes, agreed, flag, named_path
+from curator.cli.options import (
+    AsJson,
+    Force,
+    Yes,
+    agreed,
+    argument,
+    flag,
+    path_argument,
+    path_option,
+    value,
+)
 from curator.cli.output import emit, emit_json, moment, narrate, shown, size, table
 from curator.errors import UsageError
 
@@ -33,26 +43,16 @@ PeoplesOrigin = Literal["seed", "review", "random", "calibration", "audit"]
 
 def add(
     context: typer.Context,
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            parser=named_path, metavar="PATH...", help="Folders with all in them, and files."
-        ),
-    ],
+    paths: Annotated[list[Path], path_argument("PATH...", "Folders with all in them, and files.")],
     label: Annotated[
-        str | None,
-        typer.Option(metavar="CLASS", help="Label every image as this class (seed labels)."),
+        str | None, value("CLASS", "Label every image as this class (seed labels).")
     ] = None,
     subfolders_are_classes: Annotated[
         bool, flag("--subfolders-are-classes", help="Seed labels by the names of the subfolders.")
     ] = False,
-    source: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Source name (default: folder name).")
-    ] = None,
-    licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of these images.")] = "",
-    attribution: Annotated[
-        str, typer.Option(metavar="TEXT", help="Attribution of these images.")
-    ] = "",
+    source: Annotated[str | None, value("NAME", "Source name (default: folder name).")] = None,
+    licence: Annotated[str, value("TEXT", "Licence of these images.")] = "",
+    attribution: Annotated[str, value("TEXT", "Attribution of these images.")] = "",
     rehash: Annotated[
         bool, flag("--rehash", help="Read every file again, whatever its size and time say.")
     ] = False,
@@ -179,12 +179,7 @@ def _reasons(reasons: Mapping[Any, int]) -> str:
 
 def label(
     context: typer.Context,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            parser=named_path, metavar="FILE.csv", help="Columns: path or sha256, and label."
-        ),
-    ],
+    file: Annotated[Path, path_argument("FILE.csv", "Columns: path or sha256, and label.")],
     origin: Annotated[
         PeoplesOrigin | None,
         typer.Option(
@@ -263,15 +258,10 @@ def unlabel(
     context: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Argument(
-            parser=named_path,
-            metavar="[FILE.csv]",
-            help="Columns: path or sha256, and label (empty: any label).",
-        ),
+        path_argument("[FILE.csv]", "Columns: path or sha256, and label (empty: any label)."),
     ] = None,
     batch: Annotated[
-        int | None,
-        typer.Option(metavar="ID", min=1, help="Number of a batch, as `curator log` shows it."),
+        int | None, value("ID", "Number of a batch, as `curator log` shows it.", min=1)
     ] = None,
     dry_run: Annotated[bool, flag("--dry-run", help="Only say what would be taken back.")] = False,
     yes: Yes = False,
@@ -383,14 +373,10 @@ def log(
 def group(
     context: typer.Context,
     file: Annotated[
-        Path | None,
-        typer.Argument(
-            parser=named_path, metavar="FILE.csv", help="Columns: path or sha256, and group."
-        ),
+        Path | None, path_argument("FILE.csv", "Columns: path or sha256, and group.")
     ] = None,
     by: Annotated[
-        str | None,
-        typer.Option(metavar="REGEX", help="The group is what this captures in the path."),
+        str | None, value("REGEX", "The group is what this captures in the path.")
     ] = None,
     json: AsJson = False,
 ) -> None:
@@ -429,15 +415,8 @@ def group(
 
 def relocate(
     context: typer.Context,
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Its name, as `status` shows it.")
-    ],
-    root: Annotated[
-        Path,
-        typer.Argument(
-            parser=named_path, metavar="NEW_ROOT", help="The folder that holds the files now."
-        ),
-    ],
+    source: Annotated[str, argument("SOURCE", "Its name, as `status` shows it.")],
+    root: Annotated[Path, path_argument("NEW_ROOT", "The folder that holds the files now.")],
     json: AsJson = False,
 ) -> None:
     """Say that a source's folder has moved; labels and features stay, nothing is read again.
@@ -470,9 +449,7 @@ def _print_relocated(report: RelocateReport) -> None:
 
 def drop(
     context: typer.Context,
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Its name, as `status` shows it.")
-    ],
+    source: Annotated[str, argument("SOURCE", "Its name, as `status` shows it.")],
     dry_run: Annotated[bool, flag("--dry-run", help="Only say what would go.")] = False,
     yes: Yes = False,
     json: AsJson = False,
@@ -519,15 +496,10 @@ def _dropped(report: DropReport) -> Iterator[str]:
 
 def duplicates(
     context: typer.Context,
-    output: Annotated[
-        Path | None,
-        typer.Option(parser=named_path, metavar="FILE.csv", help="Write every file as CSV."),
-    ] = None,
+    output: Annotated[Path | None, path_option("FILE.csv", "Write every file as CSV.")] = None,
     thin: Annotated[
         str | None,
-        typer.Option(
-            metavar="RULE", help="Keep one of each near-duplicate group: largest, sharpest, first."
-        ),
+        value("RULE", "Keep one of each near-duplicate group: largest, sharpest, first."),
     ] = None,
     undo: Annotated[bool, flag("--undo", help="Take the newest drop back.")] = False,
     dry_run: Annotated[

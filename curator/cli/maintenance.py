@@ -12,7 +12,7 @@ import typer
 
 from curator.base.text import count, duration
 from curator.cli.invocation import Invocation, invocation
-from curator.cli.options import AsJson, Yes, agreed, flag, named_path
+from curator.cli.options import AsJson, Yes, agreed, flag, path_argument
 from curator.cli.output import emit, emit_json, moment, narrate, shown, size, table
 from curator.cli.review import there_is_a_screen
 from curator.errors import CatalogueError, CuratorError, WorkspaceError
@@ -177,10 +177,8 @@ def restore(
     context: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Argument(
-            parser=named_path,
-            metavar="[BACKUP]",
-            help="A name of `curator backup --list`, or a file; the newest if not given.",
+        path_argument(
+            "[BACKUP]", "A name of `curator backup --list`, or a file; the newest if not given."
         ),
     ] = None,
     yes: Yes = False,

@@ -42,6 +42,26 @@ def flag(*names: str, help: str) -> Any:
     return typer.Option(*names, metavar="", help=help)
 
 
+def value(metavar: str, help: str, **more: Any) -> Any:
+    """An option with a value; an option of a list may be given several times."""
+    return typer.Option(metavar=metavar, help=help, **more)
+
+
+def argument(metavar: str, help: str, **more: Any) -> Any:
+    """A value without a name."""
+    return typer.Argument(metavar=metavar, help=help, **more)
+
+
+def path_option(metavar: str, help: str, **more: Any) -> Any:
+    """An option that names a path."""
+    return value(metavar, help, parser=named_path, **more)
+
+
+def path_argument(metavar: str, help: str, **more: Any) -> Any:
+    """A path without a name."""
+    return argument(metavar, help, parser=named_path, **more)
+
+
 AsJson = Annotated[bool, flag("--json", help="Print JSON.")]
 Yes = Annotated[bool, flag("--yes", help="Do not ask.")]
 Trust = Annotated[bool, flag("--trust", help="Agree to the code in this workspace, as it is now.")]

@@ -12,7 +12,7 @@ import typer
 
 from curator.base.text import count, percent
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, Force, Trust, named_path
+from curator.cli.options import AsJson, Force, Trust, argument, path_argument, value
 from curator.cli.output import emit, emit_json, emit_json_array, shown, size, table
 from curator.errors import UsageError
 
@@ -28,12 +28,7 @@ _SHOWN_MISTAKES = 10
 
 def predict(
     context: typer.Context,
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            parser=named_path, metavar="PATH...", help="Files, and folders with all in them."
-        ),
-    ],
+    paths: Annotated[list[Path], path_argument("PATH...", "Files, and folders with all in them.")],
     trust: Trust = False,
     json: AsJson = False,
 ) -> None:
@@ -78,12 +73,7 @@ def _row(prediction: Prediction, classes: ClassesSettings) -> dict[str, Any]:
 
 def evaluate(
     context: typer.Context,
-    truth: Annotated[
-        Path,
-        typer.Argument(
-            parser=named_path, metavar="TRUTH.csv", help="Columns: path or sha256, and label."
-        ),
-    ],
+    truth: Annotated[Path, path_argument("TRUTH.csv", "Columns: path or sha256, and label.")],
     trust: Trust = False,
     json: AsJson = False,
 ) -> None:
@@ -159,12 +149,8 @@ def _error(name: str, estimate: ErrorEstimate) -> str:
 
 def inspect(
     context: typer.Context,
-    image: Annotated[
-        str | None, typer.Argument(metavar="[IMAGE]", help="A path, or a SHA-256.")
-    ] = None,
-    band: Annotated[
-        str, typer.Option(metavar="LOW,HIGH", help="P(positive) that counts as uncertain.")
-    ] = "0.4,0.6",
+    image: Annotated[str | None, argument("[IMAGE]", "A path, or a SHA-256.")] = None,
+    band: Annotated[str, value("LOW,HIGH", "P(positive) that counts as uncertain.")] = "0.4,0.6",
     trust: Trust = False,
     json: AsJson = False,
 ) -> None:
@@ -252,10 +238,7 @@ def _image_text(inspected: ImageInspection, names: ClassesSettings) -> str:
 def export_model(
     context: typer.Context,
     destination: Annotated[
-        Path,
-        typer.Argument(
-            parser=named_path, metavar="FILE", help="Ends in .onnx (ONNX) or .pt2 (torch.export)."
-        ),
+        Path, path_argument("FILE", "Ends in .onnx (ONNX) or .pt2 (torch.export).")
     ],
     force: Force = False,
     trust: Trust = False,

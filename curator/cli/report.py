@@ -11,7 +11,7 @@ import typer
 from curator.base.text import count, duration, percent
 from curator.base.vocabulary import CurrentLabel, Origin
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, Force, named_path
+from curator.cli.options import AsJson, Force, argument, path_argument, value
 from curator.cli.output import emit, emit_json, moment, shown, size, strong, table
 
 if TYPE_CHECKING:
@@ -46,12 +46,9 @@ def status(
 def plan(
     context: typer.Context,
     error: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", help="Wrong labels / images (promotion.max_error)."),
+        float | None, value("SHARE", "Wrong labels / images (promotion.max_error).")
     ] = None,
-    coverage: Annotated[
-        float, typer.Option(metavar="SHARE", help="Images with a label / images.")
-    ] = 0.95,
+    coverage: Annotated[float, value("SHARE", "Images with a label / images.")] = 0.95,
     json: AsJson = False,
 ) -> None:
     """Say how many more decisions label the pool, and which queue to review next.
@@ -270,9 +267,7 @@ def quality_warnings(quality: ScoreQuality, classes: ClassesSettings) -> Iterato
 
 def history(
     context: typer.Context,
-    image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="A path, or a SHA-256 or its beginning.")
-    ],
+    image: Annotated[str, argument("IMAGE", "A path, or a SHA-256 or its beginning.")],
     json: AsJson = False,
 ) -> None:
     """Show every label event of an image, and where it lies.
@@ -355,11 +350,7 @@ def report(
     context: typer.Context,
     destination: Annotated[
         Path | None,
-        typer.Argument(
-            parser=named_path,
-            metavar="DEST.html",
-            help="Where to write it (default: report.html in the workspace).",
-        ),
+        path_argument("DEST.html", "Where to write it (default: report.html in the workspace)."),
     ] = None,
     force: Force = False,
     json: AsJson = False,

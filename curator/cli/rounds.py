@@ -13,7 +13,7 @@ import typer
 from curator.base.actor import current_user
 from curator.base.text import count, percent
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, Trust, Yes, agreed, flag
+from curator.cli.options import AsJson, Trust, Yes, agreed, flag, value
 from curator.cli.output import broken, emit, emit_json, narrate, shown
 from curator.cli.report import quality_warnings
 from curator.errors import CuratorError
@@ -30,7 +30,7 @@ COLUMNS = 80
 
 def round(
     context: typer.Context,
-    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How many rounds.")] = 1,
+    rounds: Annotated[int, value("N", "How many rounds.", min=1)] = 1,
     until_stable: Annotated[
         bool, flag("--until-stable", help="Until labels show no gain, or little changes.")
     ] = False,
@@ -214,9 +214,7 @@ def _as_json(report: RoundReport) -> dict[str, Any]:
 
 def rollback(
     context: typer.Context,
-    to: Annotated[
-        int, typer.Option(metavar="N", min=0, help="The round to go back to; 0 is before all.")
-    ],
+    to: Annotated[int, value("N", "The round to go back to; 0 is before all.", min=0)],
     block: Annotated[
         bool,
         flag("--block", help="Nothing that the undone rounds promoted is promoted again unseen."),

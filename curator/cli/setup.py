@@ -12,7 +12,14 @@ import typer
 
 from curator.base.files import replacing
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, complete_recipe, complete_setting, named_path
+from curator.cli.options import (
+    AsJson,
+    argument,
+    complete_recipe,
+    complete_setting,
+    path_argument,
+    value,
+)
 from curator.cli.output import emit, emit_json, shown, strong
 from curator.errors import LearnError, UsageError
 
@@ -22,9 +29,7 @@ if TYPE_CHECKING:
 
 def init(
     context: typer.Context,
-    folder: Annotated[
-        Path, typer.Argument(parser=named_path, metavar="DIR", help="Made if it is not there.")
-    ],
+    folder: Annotated[Path, path_argument("DIR", "Made if it is not there.")],
     positive: Annotated[
         str | None, typer.Option(help="Your name for the class to keep.", show_default="good")
     ] = None,
@@ -33,17 +38,17 @@ def init(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Start with the settings of a recipe; without a name: list the recipes.",
+        value(
+            "NAME",
+            "Start with the settings of a recipe; without a name: list the recipes.",
             autocompletion=complete_recipe,
         ),
     ] = None,
     deliver: Annotated[
         str | None,
-        typer.Option(
-            metavar="CLASS|both|each",
-            help="The class that you take away in the end, or both: bounded together, or each.",
+        value(
+            "CLASS|both|each",
+            "The class that you take away in the end, or both: bounded together, or each.",
             show_default="both",
         ),
     ] = None,
@@ -98,9 +103,9 @@ def config(
     context: typer.Context,
     settings: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[KEY | KEY=VALUE]...",
-            help="A setting or a section to show, or a setting to change.",
+        argument(
+            "[KEY | KEY=VALUE]...",
+            "A setting or a section to show, or a setting to change.",
             autocompletion=complete_setting,
         ),
     ] = None,

@@ -9,7 +9,7 @@ import typer
 
 from curator.base.text import count, percent
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, named_path
+from curator.cli.options import AsJson, path_argument, value
 from curator.cli.output import emit, emit_json, shown, table
 from curator.errors import UsageError
 
@@ -27,53 +27,31 @@ Value = TypeVar("Value", int, float)
 
 def simulate(
     context: typer.Context,
-    truth: Annotated[
-        Path,
-        typer.Argument(
-            parser=named_path, metavar="TRUTH.csv", help="Columns: path or sha256, and label."
-        ),
-    ],
+    truth: Annotated[Path, path_argument("TRUTH.csv", "Columns: path or sha256, and label.")],
     seeds: Annotated[
-        str, typer.Option(metavar="N,N...", help="How many images people label at first.")
+        str, value("N,N...", "How many images people label at first.")
     ] = "100,200,400",
     policy: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME,NAME...",
-            help="raw, calibrated (thresholds on these scores), certified.",
-        ),
+        str, value("NAME,NAME...", "raw, calibrated (thresholds on these scores), certified.")
     ] = "raw,calibrated,certified",
-    max_error: Annotated[
-        str, typer.Option(metavar="E,E...", help="What certificates are to promise.")
-    ] = "0.01,0.03",
+    max_error: Annotated[str, value("E,E...", "What certificates are to promise.")] = "0.01,0.03",
     decisions: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            help="All decisions, seeds and audit; without it each audit takes as many as pay.",
-        ),
+        value("N", "All decisions, seeds and audit; without it each audit takes as many as pay."),
     ] = None,
     features: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Features to play with, again for more; or `all`."),
+        list[str] | None, value("NAME", "Features to play with, again for more; or `all`.")
     ] = None,
-    rounds: Annotated[str, typer.Option(metavar="N,N...", help="After how many rounds.")] = "1",
-    flipped: Annotated[
-        float, typer.Option(metavar="SHARE", help="Share of seeds that are labelled wrongly.")
-    ] = 0.0,
-    slips: Annotated[
-        float, typer.Option(metavar="SHARE", help="Share of audit answers that are wrong.")
-    ] = 0.0,
+    rounds: Annotated[str, value("N,N...", "After how many rounds.")] = "1",
+    flipped: Annotated[float, value("SHARE", "Share of seeds that are labelled wrongly.")] = 0.0,
+    slips: Annotated[float, value("SHARE", "Share of audit answers that are wrong.")] = 0.0,
     informative: Annotated[
         bool,
         typer.Option(
-            "--informative",
-            help="Draw the second half of the seeds as `queue informative` does.",
+            "--informative", help="Draw the second half of the seeds as `queue informative` does."
         ),
     ] = False,
-    repetitions: Annotated[
-        int, typer.Option(metavar="N", min=1, help="How often each combination is played.")
-    ] = 20,
+    repetitions: Annotated[int, value("N", "How often each combination is played.", min=1)] = 20,
     json: AsJson = False,
 ) -> None:
     """Play the whole process with known labels, many times, and say what settings give.

@@ -9,7 +9,7 @@ import typer
 
 from curator.base.text import percent
 from curator.cli.invocation import invocation
-from curator.cli.options import AsJson, Trust, flag
+from curator.cli.options import AsJson, Trust, argument, flag, value
 from curator.cli.output import emit, emit_json, shown, table
 
 if TYPE_CHECKING:
@@ -38,21 +38,15 @@ def tune(
     context: typer.Context,
     space: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="KEY=VALUES...",
-            help="What to search: KEY=a,b, KEY=low..high, KEY=log:low..high, KEY=name_{a,b}."
+        argument(
+            "KEY=VALUES...",
+            "What to search: KEY=a,b, KEY=low..high, KEY=log:low..high, KEY=name_{a,b}."
             " Without any, what tune.space says.",
         ),
     ] = None,
-    search: Annotated[
-        Searches | None, typer.Option(metavar="HOW", help="staged, random, grid or tpe.")
-    ] = None,
-    trials: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Most trials; not for staged.")
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(metavar="M", min=0.0, help="Begin no trial after that.")
-    ] = None,
+    search: Annotated[Searches | None, value("HOW", "staged, random, grid or tpe.")] = None,
+    trials: Annotated[int | None, value("N", "Most trials; not for staged.", min=1)] = None,
+    minutes: Annotated[float | None, value("M", "Begin no trial after that.", min=0.0)] = None,
     apply: Annotated[
         bool, flag("--apply", help="Write the winner's settings into curator.toml.")
     ] = False,
@@ -143,22 +137,14 @@ def _winner(report: TuneReport) -> list[str]:
 
 def curve(
     context: typer.Context,
-    what: Annotated[
-        Curves, typer.Argument(metavar="[WHAT]", help="epochs, sizes or both.")
-    ] = Curves.BOTH,
+    what: Annotated[Curves, argument("[WHAT]", "epochs, sizes or both.")] = Curves.BOTH,
     repetitions: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Trainings for each point.", show_default="3; heads 10"
-        ),
+        int | None, value("N", "Trainings for each point.", min=1, show_default="3; heads 10")
     ] = None,
     epochs: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=2, help="How far the epochs go; twice training.epochs."),
+        int | None, value("N", "How far the epochs go; twice training.epochs.", min=2)
     ] = None,
-    sizes: Annotated[
-        int, typer.Option(metavar="N", min=2, help="How many sizes, each half of the next.")
-    ] = 5,
+    sizes: Annotated[int, value("N", "How many sizes, each half of the next.", min=2)] = 5,
     trust: Trust = False,
     json: AsJson = False,
 ) -> None:
