@@ -154,8 +154,8 @@ def demo(folder: Path, *, progress: Progress = SILENT) -> DemoReport:
     package `elpv-dataset`, StorageError if the folder holds something else.
     """
     began = time.monotonic()
-    data = _package_data()
-    cells = _cells(data)
+    data = package_data()
+    cells = cells_of(data)
     _check_folder(folder)
     _copy(data, sorted(cells), folder / "cells", progress)
     with _workspace(folder, TYPE, progress) as workspace:
@@ -181,7 +181,8 @@ def demo(folder: Path, *, progress: Progress = SILENT) -> DemoReport:
     )
 
 
-def _package_data() -> Traversable:
+def package_data() -> Traversable:
+    """The photographs with their ratings. Raises DataError if the package is not there."""
     try:
         data = resources.files("elpv_dataset") / "data"
     except ModuleNotFoundError:
@@ -197,7 +198,7 @@ def _package_data() -> Traversable:
     return data
 
 
-def _cells(data: Traversable) -> dict[str, Cell]:
+def cells_of(data: Traversable) -> dict[str, Cell]:
     """File name → what is known of the photograph."""
     rows = (line.split() for line in (data / "labels.csv").read_text("ascii").splitlines())
     return {row[0].rpartition("/")[2]: Cell(kind=row[2], rating=float(row[1])) for row in rows}

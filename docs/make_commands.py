@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pages import write_or_check
 
 from curator.cli.main import application
 
@@ -62,18 +63,5 @@ def _command(name: str, command: Any) -> Iterator[str]:
         yield "| option | meaning |\n| --- | --- |\n" + "\n".join(rows) + "\n"
 
 
-def main() -> int:
-    """Write the page, or with `--check` compare it. Returns the exit code."""
-    page = render()
-    if sys.argv[1:] != ["--check"]:
-        PAGE.write_text(page, encoding="utf-8")
-        sys.stderr.write(f"wrote {PAGE}\n")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page:
-        return 0
-    sys.stderr.write(f"{PAGE} does not say what curator/cli says: run `make docs`.\n")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(PAGE, render(), "curator/cli"))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pages import write_or_check
+
 from curator.settings.keys import ACTIONS, KeyGroup, key_sign
 
 PAGE = Path(__file__).with_name("review.md")
@@ -34,18 +36,7 @@ def render(page: str) -> str:
     return f"{before}{BEGIN}{table()}{END}{after}"
 
 
-def main() -> int:
-    """Write the page, or with `--check` compare it. Returns the exit code."""
-    page = PAGE.read_text(encoding="utf-8")
-    made = render(page)
-    if sys.argv[1:] != ["--check"]:
-        PAGE.write_text(made, encoding="utf-8")
-        return 0
-    if made == page:
-        return 0
-    sys.stderr.write(f"{PAGE} does not say what curator/settings/keys.py says: run it.\n")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        write_or_check(PAGE, render(PAGE.read_text(encoding="utf-8")), "curator/settings/keys.py")
+    )

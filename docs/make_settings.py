@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pages import write_or_check
+
 from curator.settings.file import describe_setting, section_models
 
 PAGE = Path(__file__).with_name("settings.md")
@@ -42,20 +44,5 @@ def _sections() -> Iterator[str]:
         yield ""
 
 
-def main() -> int:
-    """Write the page, or with `--check` compare it. Returns the exit code."""
-    page = render()
-    if sys.argv[1:] != ["--check"]:
-        PAGE.write_text(page, encoding="utf-8")
-        sys.stderr.write(f"wrote {PAGE}\n")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page:
-        return 0
-    sys.stderr.write(
-        f"{PAGE} does not say what curator/settings/sections.py says: run `make docs`.\n"
-    )
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(PAGE, render(), "curator/settings/sections.py"))

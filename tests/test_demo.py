@@ -21,7 +21,7 @@ from PIL import Image
 from curator import api
 from curator.base.vocabulary import Label
 from curator.check_certificate import check
-from curator.demo import DemoReport, _cells, _package_data, demo
+from curator.demo import DemoReport, cells_of, demo, package_data
 from curator.errors import StorageError
 from curator.maintenance.verify import verify
 from curator.workspace import create_workspace, open_workspace
@@ -136,7 +136,7 @@ def test_an_interrupted_demo_goes_on(finished: DemoReport, tmp_path: Path) -> No
     shutil.copytree(finished.folder / "cells", folder / "cells")
     workspace = api.create_workspace(folder / "type", positive="mono", negative="poly", recipe=None)
     workspace.add(folder / "cells", source="solar-cells")
-    kinds = _cells(_package_data())
+    kinds = cells_of(package_data())
     with workspace.review("random") as session:
         for _ in range(70):
             card = session.current()

@@ -137,7 +137,8 @@ def test_the_reference_says_what_the_code_says() -> None:
 @pytest.mark.slow
 def test_a_drifted_reference_is_noticed(tmp_path: Path) -> None:
     script = tmp_path / "make_settings.py"
-    script.write_text((CHECKOUT / "docs" / "make_settings.py").read_text())
+    for name in (script.name, "pages.py"):
+        (tmp_path / name).write_text((CHECKOUT / "docs" / name).read_text())
     (tmp_path / "settings.md").write_text("# Settings\n")
     command = [sys.executable, script, "--check"]
     environment = {"PYTHONPATH": str(CHECKOUT)}
