@@ -477,8 +477,9 @@ def _explain(path: Path | str, error: Any) -> CuratorError | None:
             f" {_lock_holder(Path(path))}.",
             "Wait until that process has finished or end it, then run the command again.",
         )
-    # Text that is not UTF-8 any more has no code of its own.
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "Could not decode" in text:
+    # Some damage has no code of its own.
+    damage = any(phrase in text for phrase in ("Could not decode", "unsupported file format"))
+    if damage or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return LostCatalogueError(f"{path} is damaged: {text}.")
     if code == sqlite3.SQLITE_CANTOPEN:
         return CatalogueError(

@@ -369,6 +369,16 @@ def test_a_constraint_that_calls_no_known_function_is_damage(catalogue: Catalogu
         add_images(opened, 1)
 
 
+def test_a_schema_of_an_unknown_format_is_damage(catalogue: Catalogue) -> None:
+    catalogue.close()
+    content = bytearray(catalogue.path.read_bytes())
+    content[44:48] = (9).to_bytes(4, "big")
+    catalogue.path.write_bytes(content)
+
+    with pytest.raises(LostCatalogueError, match="is damaged: unsupported file format"):
+        Catalogue.open(catalogue.path)
+
+
 def test_a_value_that_no_constraint_allows_is_damage_and_no_bug(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 2)
     say(catalogue, ids, "positive")
