@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 COLUMNS = 80
 """Width of what a round prints, on any terminal and in a file."""
 
+ALL_LABELLED = (
+    "Every image has a label: until labels or settings change, a further round changes nothing and"
+    " is not run. Check the promoted labels (`curator audit`), or write the manifest"
+    " (`curator export clean.csv`)."
+)
+
 
 def round(
     context: typer.Context,
@@ -82,11 +88,14 @@ def round(
             reports.append(report)
         diagram = None
         try:
-            diagram = _draw_diagram(workspace, reports[-1])
+            diagram = _draw_diagram(workspace, reports[-1]) if reports else None
         except (CuratorError, OSError) as error:
             call.say(f"The reliability diagram is missing; all else is done. {error}")
     if json:
         emit_json([_as_json(report) for report in reports])
+        return
+    if not reports:
+        emit(broken(ALL_LABELLED, COLUMNS))
     else:
         emit("\n".join(_after_round(reports[-1], max_error)))
         if verbose:
@@ -157,7 +166,9 @@ def _after_round(report: RoundReport, max_error: float) -> list[str]:
         )
     if report.accepted:
         paragraphs.append("Promotions were made in spite of the warning; that is recorded.")
-    if not held_back.warning and report.quality is not None:
+    if not report.undecided:
+        paragraphs.append(ALL_LABELLED)
+    elif not held_back.warning and report.quality is not None:
         paragraphs.append(advice(report.quality))
     if not report.warnings:
         options = report.other_thresholds

@@ -49,6 +49,8 @@ from curator.rounds.score_quality import (
 from curator.rounds.source_shortcut import RoundWarning, shortcut_warnings
 from curator.rounds.teacher import (
     PreviousRound,
+    human_labels_digest,
+    is_finished,
     load_teacher,
     training_inputs,
     withheld_digest,
@@ -160,11 +162,12 @@ def run_rounds(
 ) -> Iterator[RoundReport]:
     """Run rounds and yield the report of each as soon as it is committed.
 
-    It ends after a round with a warning that labels show more errors than `promotion.max_error`.
-    With `until_stable` it ends, too, when labels show no gain from a round, when every image has a
-    label, when a round changes no more than `rounds.stable_share` of the pool, and after
-    `rounds.max_rounds` rounds. A dry run computes one round
-    and stores nothing of it but the features. With `accept_warning`, a warning that would hold
+    It ends after a round with a warning that labels show more errors than `promotion.max_error`,
+    and when every image has a label. If that is so beforehand and neither labels nor settings have
+    changed since the last round, no round runs. With `until_stable` it ends, too, when labels show
+    no gain from a round, when a round changes no more than `rounds.stable_share` of the pool, and
+    after `rounds.max_rounds` rounds. A dry run computes one round and stores nothing of it but the
+    features. With `accept_warning`, a warning that would hold
     promotions back is recorded and does not. Raises DataError or LearnError if nothing can
     be trained, DataError while an audit is open, BusyError if another process runs a round here.
     """
@@ -177,7 +180,7 @@ def run_rounds(
         regroup(workspace, progress=progress)
         try:
             for number in range(1, count + 1):
-                report, previous = run_round(
+                result = run_round(
                     workspace,
                     previous,
                     progress,
@@ -185,11 +188,14 @@ def run_rounds(
                     accept_warning=accept_warning,
                     more_rounds=number < count,
                 )
+                if result is None:
+                    return
+                report, previous = result
                 yield report
                 if report.threshold_warned and not accept_warning:
                     return
                 settled = report.shows_no_gain or report.changed_share <= limits.stable_share
-                if until_stable and (settled or report.undecided == 0):
+                if until_stable and settled:
                     return
         finally:
             refresh_scores(workspace, progress)
@@ -203,10 +209,11 @@ def run_round(
     dry_run: bool,
     accept_warning: bool,
     more_rounds: bool,
-) -> tuple[RoundReport, PreviousRound | None]:
+) -> tuple[RoundReport, PreviousRound | None] | None:
     """One round, from labels to promotions. Nothing is visible before `commit`.
 
-    `previous` is the round before it in the same command. Who may judge what is explained in
+    `previous` is the round before it in the same command. None if every image has a label and
+    another round would learn from the same labels. Who may judge what is explained in
     `classifiers/protocol.py`.
     """
     settings, clock, started_at = workspace.settings, _Clock(), datetime.now(UTC)
@@ -218,6 +225,8 @@ def run_round(
     use_threads(settings.runtime.threads or core_count())
     with clock.stage("survey"):
         inputs = read_inputs(workspace, classifier, images)
+    if not dry_run and is_finished(inputs, settings):
+        return None
     conflicts = int((inputs.human.standing == code_of(CurrentLabel.CONFLICT)).sum())
     if conflicts:
         progress.note(
@@ -308,6 +317,7 @@ def run_round(
         model = trained.save()
         outcome = report.outcome() | {
             "withheld": withheld_digest(inputs.human),
+            "human_labels": human_labels_digest(inputs.human),
             "doubts": _doubts(inputs, records, decisions),
         }
         record = commit(workspace, inputs, model, records, decisions, outcome, started_at, progress)
@@ -329,7 +339,7 @@ def run_round(
     )
     return report, PreviousRound(
         images=training.images,
-        graph_digest=training.neighbours.digest if training.neighbours else None,
+        neighbours=training.neighbours,
         model_digest=record.model_digest,
         model=trained.as_previous(),
         distances=distances,

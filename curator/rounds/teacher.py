@@ -16,7 +16,7 @@ import numpy as np
 
 from curator.base.arrays import positions_in
 from curator.base.progress import Progress
-from curator.base.vocabulary import Split, code_of
+from curator.base.vocabulary import NO_CODE, Split, code_of
 from curator.catalogue.pool import HumanLabels
 from curator.classifiers.heads.features import PoolFeatures
 from curator.classifiers.heads.neighbour_smoothing import Neighbourhood
@@ -26,6 +26,7 @@ from curator.rounds.gates import LabelDistances
 from curator.rounds.inputs import RoundInputs
 from curator.rounds.labels import PoolSlices
 from curator.rounds.score_quality import PastRound
+from curator.settings.sections import Settings
 from curator.statistics.folds import fold_of
 
 HELD_BYTES = 512 * 1024 * 1024
@@ -40,16 +41,14 @@ class PreviousRound:
     """
 
     images: RowSource
-    graph_digest: str | None
+    neighbours: Neighbourhood | None
     model_digest: str | None
     model: Any
     distances: LabelDistances | None
 
     def has_pool_of(self, training: TrainingInputs) -> bool:
         """Whether margins for its pool are margins for this one, too."""
-        graph = training.neighbours
-        same_graph = self.graph_digest == (graph.digest if graph else None)
-        return same_graph and self.images is training.images
+        return self.neighbours is training.neighbours and self.images is training.images
 
 
 def training_inputs(
@@ -63,6 +62,9 @@ def training_inputs(
 ) -> TrainingInputs:
     """What the classifier is trained on; with `more_rounds`, small features stay in memory."""
     images = inputs.images
+    last_graph = previous.neighbours if previous else None
+    if neighbours and last_graph and neighbours.digest == last_graph.digest:
+        neighbours = last_graph  # with its edge weights
     source: RowSource = images
     if not images.holds_pixels:
         rows, _ = inputs.pool.by_rows()
@@ -133,6 +135,30 @@ def same_folds(last: PastRound, human: HumanLabels, folds: int, seed: int) -> bo
     scored = positions >= 0
     now = fold_of(human.unit_keys[scored], folds, seed)
     return bool(np.array_equal(last.scores["fold"][positions[scored]], now))
+
+
+def is_finished(inputs: RoundInputs, settings: Settings) -> bool:
+    """Whether every image has a label, and labels and settings are those of the last round.
+
+    Another round could then promote nothing, and what it revoked would be no news from people.
+    """
+    if inputs.last is None:
+        return False
+    record = inputs.last.record
+    nothing_new = (
+        record.outcome.get("human_labels") == human_labels_digest(inputs.human)
+        and record.settings == settings.model_dump(mode="json")
+        and record.feature_set_id == inputs.images.feature_set_id
+    )
+    return nothing_new and all((chunk.standing != NO_CODE).all() for chunk in inputs.pool.chunks)
+
+
+def human_labels_digest(human: HumanLabels) -> str:
+    """Names what rounds learn from people: the labels, their groups, splits and confirmations."""
+    digest = hashlib.sha256()
+    for values in (human.image_ids, human.standing, human.unit_keys, human.split, human.confirmed):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
 
 
 def withheld_digest(human: HumanLabels) -> str:

@@ -34,7 +34,9 @@ def test_status_json_has_the_keys_that_scripts_rely_on(labelled: Path) -> None:
 
 @pytest.mark.slow
 def test_status_lists_rounds(labelled: Path) -> None:
-    curator("-q", "-w", labelled, "round", "--rounds", "2")
+    curator("-q", "-w", labelled, "round")
+    curator("-w", labelled, "config", "classifier.regularization=0.2")
+    curator("-q", "-w", labelled, "round")
     said = curator("-w", labelled, "status", "--json").json()
     assert [each["round"] for each in said["rounds"]] == [1, 2]
     assert [each["status"] for each in said["rounds"]] == ["standing", "current"]

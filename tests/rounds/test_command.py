@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,36 @@ def test_a_dry_run_changes_nothing(labelled: Path) -> None:
     assert "Dry run: " in ended.stdout
     assert manifest_labels(labelled) == before
     assert curator("-w", labelled, "status", "--json").json()["rounds"] == []
+
+
+def test_after_every_image_has_a_label_a_further_round_changes_nothing(labelled: Path) -> None:
+    curator("-w", labelled, "config", "promotion.promote_above=0.5001",
+            "promotion.promote_below=0.4999", "promotion.revoke_below=0.5",
+            "promotion.revoke_above=0.5", "promotion.max_error=0.5",
+            "gates.distance=0")  # fmt: skip
+    told = " ".join(curator("-w", labelled, "round", "--rounds", "2").stdout.split())
+    assert "promoted now 100.0%" in told
+    assert "Round 2" not in told
+    assert "Every image has a label: until labels or settings change" in told
+    before = manifest_labels(labelled)
+    again = " ".join(curator("-w", labelled, "round").stdout.split())
+    assert again.startswith("Every image has a label")
+    assert "`curator audit`" in again
+    assert curator("-w", labelled, "round", "--until-stable", "--json").json() == []
+    assert manifest_labels(labelled) == before
+    (only,) = curator("-w", labelled, "status", "--json").json()["rounds"]
+    assert only["round"] == 1
+    # What a person says, or a changed setting, is a reason for another one.
+    promoted = labelled / "promoted.csv"
+    curator("-w", labelled, "export", promoted)
+    with promoted.open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["origin"] == "promoted"]
+    answer = labelled / "answer.csv"
+    answer.write_text(f"sha256,label\n{rows[0]['sha256']},{rows[0]['label']}\n")
+    curator("-w", labelled, "label", answer)
+    assert "Round 2: " in curator("-w", labelled, "round").stdout
+    curator("-w", labelled, "config", "classifier.regularization=0.2")
+    assert "Round 3: " in curator("-w", labelled, "round").stdout
 
 
 def test_rounds_until_stable_end(labelled: Path) -> None:

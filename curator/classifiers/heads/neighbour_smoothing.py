@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ _ONE_SIDED = 0.1
 _HEADS_AT_ONCE = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Neighbourhood:
     """The nearest neighbours of every image of a pool.
 
@@ -47,6 +48,11 @@ class Neighbourhood:
     rows: IntArray
     graph: NDArray[np.integer]
     digest: str
+
+    @cached_property
+    def weights(self) -> Float32:
+        """The weight of each edge, (nodes, k); computed once."""
+        return edge_weights(self.graph)
 
     def positions(self, rows: IntArray) -> IntArray:
         """The position of each feature row, -1 where it is not in this pool."""
@@ -159,19 +165,20 @@ def pool_margins(
     if (neighbours.positions(rows) < 0).any():
         raise ValueError("the neighbours are those of another pool")
     own = margins_of.of_rows(features, neighbours.rows, advance)
-    return PoolMargins(neighbours.rows, own, neighbour_log_odds(own, neighbours.graph))
+    smoothed = neighbour_log_odds(own, neighbours.graph, neighbours.weights)
+    return PoolMargins(neighbours.rows, own, smoothed)
 
 
-def neighbour_log_odds(margins: Margins, graph: NDArray[np.integer], steps: int = STEPS) -> Margins:
+def neighbour_log_odds(
+    margins: Margins, graph: NDArray[np.integer], weights: Float32, steps: int = STEPS
+) -> Margins:
     """Log-odds of the mean probability of each image's neighbourhood, per head, (images, K).
 
     `margins` is (images, K); `graph` is (images, k), the rows of each image's nearest
-    neighbours without itself. A neighbour that does not have the image among its own nearest
-    counts a tenth: it is often the edge of another cluster. Beside arguments and result, which has
-    the type of `margins`, `4 k` bytes an image and two columns for each of 10 heads are in memory.
+    neighbours without itself, and `weights` those of the edges. Beside arguments and result, which
+    has the type of `margins`, two columns for each of 10 heads are in memory.
     """
     log_odds = np.empty_like(margins)
-    weights = edge_weights(graph)
     total_weights = weights.sum(axis=1, keepdims=True)
     for start in range(0, margins.shape[1], _HEADS_AT_ONCE):
         heads = slice(start, start + _HEADS_AT_ONCE)
@@ -193,7 +200,11 @@ def neighbour_log_odds(margins: Margins, graph: NDArray[np.integer], steps: int 
 
 
 def edge_weights(graph: NDArray[np.integer]) -> Float32:
-    """The weight of each edge of a graph, (images, k): 1 where it is mutual, else a tenth."""
+    """The weight of each edge of a graph, (images, k): 1 where it is mutual, else a tenth.
+
+    A neighbour that does not have the image among its own nearest is often the edge of another
+    cluster.
+    """
     itself = np.arange(len(graph), dtype=np.int64)[:, None]
     edges = itself * len(graph) + graph
     backwards = np.sort((graph * np.int64(len(graph)) + itself).ravel())

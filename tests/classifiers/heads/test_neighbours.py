@@ -34,7 +34,7 @@ def test_smoothing_equals_a_matrix_product(steps: int) -> None:
     expected = around / total @ (1 / (1 + np.exp(-margins.astype(np.float64))))
     for _ in range(steps - 1):
         expected = (around + np.eye(60)) / (total + 1) @ expected
-    found = neighbour_log_odds(margins, graph, steps=steps)
+    found = neighbour_log_odds(margins, graph, edge_weights(graph), steps=steps)
     assert found == pytest.approx(logit(expected), abs=1e-4)
 
 
@@ -44,7 +44,8 @@ def test_heads_do_not_learn_from_each_other() -> None:
     graph = nearest(generator.normal(size=(50, 2)), 4)
     other = margins.copy()
     other[:, 1] += 5.0
-    first, second = neighbour_log_odds(margins, graph), neighbour_log_odds(other, graph)
+    weights = edge_weights(graph)
+    first, second = (neighbour_log_odds(each, graph, weights) for each in (margins, other))
     assert (first[:, [0, 2]] == second[:, [0, 2]]).all()
     assert (first[:, 1] < second[:, 1]).all()
 
@@ -54,7 +55,8 @@ def test_clusters_make_a_weak_head_rank_better() -> None:
     positive = generator.random(900) < 0.5
     points = np.where(positive, 3.0, -3.0)[:, None] + generator.normal(size=(900, 2))
     margins = np.where(positive, 1.0, -1.0)[:, None] + 1.5 * generator.normal(size=(900, 2))
-    around = neighbour_log_odds(margins, nearest(points, 15))
+    graph = nearest(points, 15)
+    around = neighbour_log_odds(margins, graph, edge_weights(graph))
     blended = 0.4 * margins + 0.6 * around
     alone = ((margins[200:, 0] > 0) != positive[200:]).mean()
     together = ((blended[200:, 0] > 0) != positive[200:]).mean()
@@ -65,6 +67,7 @@ def test_neighbours_that_know_nothing_leave_the_ranking_as_it_was() -> None:
     """They all say much the same."""
     generator = np.random.default_rng(3)
     margins = generator.normal(size=(4_000, 1))
-    around = neighbour_log_odds(margins, generator.integers(0, 4_000, (4_000, 15)))
+    graph = generator.integers(0, 4_000, (4_000, 15))
+    around = neighbour_log_odds(margins, graph, edge_weights(graph))
     ranks = [values[:, 0].argsort().argsort() for values in (margins, margins + around)]
     assert np.corrcoef(*ranks)[0, 1] > 0.98
