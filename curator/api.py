@@ -18,7 +18,7 @@ from curator.base.vocabulary import read_origin
 from curator.errors import CuratorError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from curator import workspace as opened
     from curator.audits.audit import AuditReport
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from curator.export.export import ExportReport
     from curator.export.import_manifest import ImportReport
     from curator.export.tables import CatalogueTable
+    from curator.finish.finish import FinishReport
     from curator.intake.add import AddReport
     from curator.intake.drop import DropReport
     from curator.intake.duplicates import DuplicateGroup, ThinReport
@@ -50,12 +51,17 @@ if TYPE_CHECKING:
     from curator.report.plan import PoolPlan
     from curator.report.report import WrittenReport
     from curator.report.status import Status
+    from curator.review.cards import ImageCard
+    from curator.review.selection import SimilarTo
     from curator.review.session import ReviewSession
     from curator.rounds.run import RoundReport
     from curator.settings.sections import Settings
     from curator.simulation.simulate import Simulation
     from curator.tuning.curve import EpochCurve, SizeCurve
     from curator.tuning.tune import TuneReport
+
+    ImageNames = str | Path | Sequence[str | Path]
+    """One image or several, each by its path or by (the beginning of) its SHA-256."""
 
 
 class WorkspaceApi:
@@ -227,10 +233,15 @@ class WorkspaceApi:
         name: str,
         *,
         size: int | None = None,
-        like: str | Path | None = None,
+        like: ImageNames = (),
+        unlike: ImageNames = (),
         seed: int | None = None,
     ) -> CatalogueTable:
-        """The images of a review queue, best first, as a table; `like` is for `similar`."""
+        """The images of a review queue, best first, as a table.
+
+        `like` is for `similar`: one image or several that it starts from; `unlike` are those that
+        it turns away from.
+        """
         from curator.export.tables import table_of_rows
         from curator.review.queues import QUEUE_COLUMNS, queue
 
@@ -238,7 +249,7 @@ class WorkspaceApi:
             self._workspace,
             name,
             size=size,
-            like=self._image_id(like),
+            examples=self._examples(like, unlike),
             seed=seed,
             progress=self.progress,
         )
@@ -257,7 +268,12 @@ class WorkspaceApi:
         return scores_table(self._workspace)
 
     def review(
-        self, name: str, *, like: str | Path | None = None, seed: int | None = None
+        self,
+        name: str,
+        *,
+        like: ImageNames = (),
+        unlike: ImageNames = (),
+        seed: int | None = None,
     ) -> ReviewSession:
         """A session that hands out one image after the other; use it in a `with` statement.
 
@@ -269,8 +285,49 @@ class WorkspaceApi:
             self._workspace,
             name,
             actor=current_user(),
-            like=self._image_id(like),
+            examples=self._examples(like, unlike),
             seed=seed,
+            progress=self.progress,
+        )
+
+    def finish(
+        self,
+        answer: Callable[[ImageCard], str | None],
+        *,
+        error: float | None = None,
+        certify: bool = False,
+    ) -> FinishReport:
+        """Label, train and check in turn until every image has a label: `curator finish`.
+
+        `answer` says what an image is: a class, `unsure`, or None to pass it over. In a blind
+        check the card says neither score nor class. `error` is wrong machine labels / images, by
+        default `promotion.max_error`. An exception of `answer` ends it, and nothing is lost.
+        """
+        from curator.finish.finish import finish
+        from curator.review.session import ReviewSession
+
+        workspace, classes = self._workspace, self._workspace.settings.classes
+
+        def ask(queue: str, most: int) -> bool:
+            with ReviewSession(
+                workspace, queue, actor=current_user(), most=most, progress=self.progress
+            ) as session:
+                while (card := session.current()) is not None:
+                    text = answer(card)
+                    label = None if text is None else classes.label_of(text)
+                    if text is not None and label is None:
+                        raise UsageError(
+                            f"The answer `{text}` is no label.",
+                            f"Return {classes.positive}, {classes.negative}, unsure or None.",
+                        )
+                    session.skip() if label is None else session.decide(label)
+                return session.is_complete
+
+        return finish(
+            workspace,
+            ask,
+            error=self.settings.promotion.max_error if error is None else error,
+            certify=certify,
             progress=self.progress,
         )
 
@@ -586,10 +643,15 @@ class WorkspaceApi:
 
         return export_model(self._workspace, Path(destination), force=force, progress=self.progress)
 
-    def _image_id(self, image: str | Path | None) -> int | None:
+    def _examples(self, like: ImageNames, unlike: ImageNames) -> SimilarTo:
         from curator.catalogue.images import find_named_image
+        from curator.review.selection import SimilarTo
 
-        return None if image is None else find_named_image(self._workspace.catalogue, str(image))
+        def image_ids(images: ImageNames) -> tuple[int, ...]:
+            names = [images] if isinstance(images, (str, Path)) else images
+            return tuple(find_named_image(self._workspace.catalogue, str(name)) for name in names)
+
+        return SimilarTo(like=image_ids(like), unlike=image_ids(unlike))
 
 
 def open_workspace(folder: Path, *, trust: bool = False) -> WorkspaceApi:

@@ -74,7 +74,8 @@ _CERTIFICATE = {
 }
 _EVIDENCE = {"certificates": [_CERTIFICATE], "audits": [{"commitment": str, "risk": float}]}
 
-_ORIGINS = ("seed", "review", "calibration", "audit", "promoted", "")
+_BY_MACHINE = ("promoted", "likelier")
+_ORIGINS = ("seed", "review", "calibration", "audit", "promoted", "likelier", "")
 _EXPORT_AGAIN = "Ask for the evidence again: `curator export MANIFEST --evidence EVIDENCE`."
 _ROUNDING = 1e-9
 _FAILED = 3
@@ -508,7 +509,7 @@ def _manifest_checks(
             problem = "`sha256` is not 64 hexadecimal digits"
         elif origin not in _ORIGINS:
             problem = f"`{origin[:40]}` is no origin that curator writes"
-        elif origin != "promoted":
+        elif origin not in _BY_MACHINE:
             other["labelled by people, or not at all"] += 1
         elif label not in labels:
             other["promoted to a class that no certificate here is about"] += 1

@@ -74,6 +74,7 @@ def audit(
     class_name: str | None = None,
     missed: bool = False,
     until: float | None = None,
+    pool_error: float | None = None,
     anyway: bool = False,
     dry_run: bool = False,
     progress: Progress = SILENT,
@@ -85,7 +86,8 @@ def audit(
     and if each is, about the first without a certificate;
     `class_name` makes it about another, with a budget of its own; `missed` bounds how many images
     of the rarer class are among those that lean to the other; `until` asks about the surest share
-    of the images until that is proved, `size` images at most. A dry run keeps nothing; `begin`
+    of the images until that is proved, `size` images at most; `pool_error` is about all images
+    without a human label, see `plan_audit`. A dry run keeps nothing; `begin`
     opens what is planned. Raises DataError where there is nothing to audit, nothing left to spend,
     or (unless `anyway`) too little to be expected; UsageError if an audit is open that was asked
     for differently.
@@ -111,10 +113,23 @@ def audit(
         last_event = audits.newest_event(catalogue)
         with progress.stage("plan", None):
             planned = plan_audit(
-                workspace, size=size, class_name=class_name, missed=missed, until=until
+                workspace,
+                size=size,
+                class_name=class_name,
+                missed=missed,
+                until=until,
+                pool_error=pool_error,
             )
         if not dry_run:
-            _keep(catalogue, settings, planned, last_event, anyway=anyway)
+            _keep(
+                catalogue,
+                settings,
+                planned,
+                last_event,
+                # Of a whole pool, what people labelled counts, too, so no promise is empty here.
+                insisted=pool_error is not None
+                or (anyway and planned.answer is not Advice.EMPTY_PROMISE),
+            )
     first = planned.plan.steps[0].drawn if planned.plan else planned.sample
     return AuditReport(
         record=None,
@@ -296,11 +311,10 @@ def _keep(
     planned: PlannedAudit,
     last_event: int,
     *,
-    anyway: bool,
+    insisted: bool,
 ) -> None:
     """Keep a plan with its frame. Raises DataError if it is not worth its decisions."""
     plan, frame = planned.plan, planned.frame
-    insisted = anyway and planned.answer is not Advice.EMPTY_PROMISE
     if plan is None or not (planned.answer is Advice.READY or insisted):
         rarer = AuditScope.POSITIVE if frame.positive.mean() < 0.5 else AuditScope.NEGATIVE
         advice = _ADVICE[planned.answer].format(

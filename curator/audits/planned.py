@@ -23,6 +23,7 @@ from curator.audits.plan import (
     AuditPlan,
     Promise,
     Spending,
+    exact_share,
     next_promise,
     payable_confidence,
     simple_random_plan,
@@ -38,6 +39,9 @@ from curator.catalogue.pool import human_labels
 from curator.errors import DataError, UsageError
 from curator.settings.sections import ClassesSettings, Settings
 from curator.workspace import Workspace
+
+_LEAST_RESERVE = 0.5
+"""The share of the risk that an audit of a whole pool leaves for a further one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +89,20 @@ def plan_audit(
     class_name: str | None = None,
     missed: bool = False,
     until: float | None = None,
+    pool_error: float | None = None,
 ) -> PlannedAudit:
     """Plan an audit, and write nothing.
 
-    Raises DataError where there is nothing to audit or nothing to spend, UsageError where `until`
+    `pool_error` is wrong machine labels / all usable images: under either policy it plans one
+    sequential test of all images without a human label, each with its likelier class. It takes at
+    most half of the risk that is left, so that another one can be paid for if it fails. Raises
+    DataError where there is nothing to audit or nothing to spend, UsageError where `until`
     has no meaning.
     """
     catalogue, settings = workspace.catalogue, workspace.settings
+    pool = frames.scored_pool(catalogue)
+    if pool_error is not None:
+        settings, until = _settings_for_pool(settings, pool, pool_error), 1.0
     if until is not None and (missed or settings.promotion.policy != "certified"):
         raise UsageError(
             "Only a share of the pool that is to be certified can be audited until it is proved.",
@@ -102,7 +113,6 @@ def plan_audit(
             f"A share of {until:g} of the images cannot be audited.",
             "Give a number above 0 and at most 1, such as --until 0.6.",
         )
-    pool = frames.scored_pool(catalogue)
     if pool.round_id is None or not len(pool.image_ids):
         raise DataError(
             "No round has scored the pool yet, so there is nothing to audit.",
@@ -110,7 +120,9 @@ def plan_audit(
         )
     size = size or (settings.audit.size or None if until is None else None)
     earlier = spending(workspace)
-    if class_name is None and not missed:
+    if pool_error is not None:
+        scope = AuditScope.ALL
+    elif class_name is None and not missed:
         current = current_certificates(catalogue)
         scope = next_scope(settings, uncertified(settings.classes, current), earlier)
     else:
@@ -121,9 +133,32 @@ def plan_audit(
         outcome = rounds.get_round(catalogue, pool.round_id).outcome
         human = human_labels(catalogue, None)
         sampled_ids = human.image_ids[human.speaks_for_pool]
+        if pool_error is not None:
+            # People have labelled the hardest images since the sample was drawn, so its estimates
+            # have the quantiles of the whole pool, and not of the frame.
+            sampled_ids = sampled_ids[:0]
         return _plan_promise(settings, pool, sampled_ids, outcome, earlier, scope, size, until)
     ids, positive, _ = certificates.promoted_labels(catalogue, scope)
     return _plan_bound(settings, AuditKind.MEASURE, pool, earlier, scope, ids, positive, size)
+
+
+def _settings_for_pool(settings: Settings, pool: ScoredPool, pool_error: float) -> Settings:
+    """The settings of an audit of all images that people have not labelled.
+
+    Its frame holds images that a gate keeps from promotion, too: they get a label all the same.
+    """
+    frame_size = max(1, int((~pool.human & ~pool.blocked).sum()))
+    # Rounded down: as a share of the frame it never allows more than `pool_error` of the pool.
+    millionths = int(exact_share(pool_error) * len(pool.image_ids) * 1_000_000 / frame_size)
+    promotion = {"policy": "certified", "max_error": min(millionths, 500_000) / 1_000_000}
+    sections = {
+        "promotion": settings.promotion.model_copy(update=promotion),
+        "gates": settings.gates.model_copy(update={"distance": 0.0}),
+        "audit": settings.audit.model_copy(
+            update={"reserve": max(settings.audit.reserve, _LEAST_RESERVE), "ranking": "plain"}
+        ),
+    }
+    return settings.model_copy(update=sections)
 
 
 def next_scope(
@@ -167,7 +202,7 @@ def _plan_promise(
     `sampled_ids` have labels of a random sample of the pool. The test is a sequential one of the
     surest share `until`, or a nested one.
     """
-    name, probability = settings.classes.name_of(str(scope)), _decisive(settings, pool)
+    name, probability = settings.classes.name_of(str(scope)), decisive_probability(settings, pool)
     free = ~pool.human & ~pool.blocked
     # Images that the gate of distances keeps from promotion are no part of the frame, however
     # sure the classifier is: no promise is made of them.
@@ -257,7 +292,7 @@ def _plan_missed(
 ) -> PlannedAudit:
     """A sample of the images that lean to the commoner class, where the rarer may be hidden."""
     free = ~pool.human & ~pool.blocked
-    leaning = _decisive(settings, pool) > 0.5
+    leaning = decisive_probability(settings, pool) > 0.5
     rarer = leaning[free].mean() < 0.5 if scope is AuditScope.ALL else scope is AuditScope.POSITIVE
     ids = pool.image_ids[free & (leaning != rarer)]
     other = AuditScope.NEGATIVE if rarer else AuditScope.POSITIVE
@@ -281,7 +316,7 @@ def _plan_bound(
     _, scored, with_score = np.intersect1d(
         pool.image_ids, ids, assume_unique=True, return_indices=True
     )
-    probability[with_score] = _decisive(settings, pool)[scored]
+    probability[with_score] = decisive_probability(settings, pool)[scored]
     wrong = np.where(positive, 1.0 - probability, probability)
     estimated_error = np.clip(wrong, 0.0, 0.5)
     frame = freeze_frame(ids, positive, -wrong, estimated_error, seed=settings.runtime.seed)
@@ -333,6 +368,6 @@ def _promise(
     )
 
 
-def _decisive(settings: Settings, pool: ScoredPool) -> FloatArray:
+def decisive_probability(settings: Settings, pool: ScoredPool) -> FloatArray:
     """P(positive) of the kind that decides about promotions, (images,)."""
     return pool.raw if settings.promotion.score == "raw" else pool.probability

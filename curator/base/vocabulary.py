@@ -43,6 +43,10 @@ class Origin(StrEnum):
     PROMOTED = "promoted"
 
 
+LIKELIER = "likelier"
+"""What manifests and `history` call a promoted label that `finish` gave without being sure."""
+
+
 def read_origin(word: str) -> Origin:
     """The origin that a user names; `random` is what the queue of that name gives."""
     return Origin.CALIBRATION if word == "random" else Origin(word)

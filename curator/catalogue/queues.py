@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -491,6 +492,14 @@ def decisions_since(catalogue: Catalogue, event_id: int) -> int:
     )
     with catalogue.read() as connection:
         return connection.execute(query).scalar_one()
+
+
+def newest_decision_at(catalogue: Catalogue) -> datetime | None:
+    """When a person last gave a label or took one back; None before the first."""
+    people = LabelEvent.c.kind.in_([EventKind.ASSERT, EventKind.RETRACT])
+    query = sa.select(LabelEvent.c.made_at).where(people).order_by(LabelEvent.c.id.desc())
+    with catalogue.read() as connection:
+        return connection.execute(query.limit(1)).scalar()
 
 
 def _browsed(generation: int, look: BrowseQuery) -> sa.Select[int]:

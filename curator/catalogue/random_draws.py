@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from curator.base.vocabulary import Origin
+from curator.base.vocabulary import CurrentLabel, Origin
 from curator.catalogue.bulk import CHUNK, chunked, within
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
@@ -129,6 +129,34 @@ def count_unanswered(connection: Connection, draws: Sequence[int]) -> int:
         else:
             open_positions.append((draw_id, position))
     return sum(position < last.get(draw_id, -1) for draw_id, position in open_positions)
+
+
+def sample_since(
+    catalogue: Catalogue, seed: int, event_id: int
+) -> tuple[dict[int, CurrentLabel], int]:
+    """Blind labels of the newest draw after an event, by image, and how many were passed over.
+
+    Passed over are images of the draw that come before one of the labelled ones and have no label.
+    """
+    state, member = ImageState.c, RandomDrawMember.c
+    query = (
+        sa.select(member.image_id, state.standing, state.origin, state.event_id)
+        .select_from(RandomDrawMember)
+        .join(ImageState, state.image_id == member.image_id)
+        .where(member.draw_id == newest_draw(catalogue, seed), state.usable == 1)
+        .order_by(member.position)
+    )
+    labels: dict[int, CurrentLabel] = {}
+    passed, open_before = 0, 0
+    with catalogue.read() as connection:
+        for image_id, standing, origin, event in connection.execute(query):
+            if origin == Origin.CALIBRATION and standing is not None and (event or 0) > event_id:
+                labels[image_id] = standing
+                passed += open_before
+                open_before = 0
+            elif standing is None or origin == Origin.PROMOTED:
+                open_before += 1
+    return labels, passed
 
 
 def _newest_image(connection: Connection) -> int:

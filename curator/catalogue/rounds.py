@@ -96,6 +96,12 @@ class RoundRecord(NewRound):
         return self.standing_promoted / self.without_human if self.without_human else 0.0
 
     @property
+    def likelier(self) -> Mapping[str, Any] | None:
+        """The policy of a round that gave undecided images their likelier class, else None."""
+        policy: Mapping[str, Any] | None = self.outcome.get("likelier")
+        return policy
+
+    @property
     def seconds(self) -> float:
         """From the start of the round to its commit."""
         return (self.finished_at - self.started_at).total_seconds()
@@ -137,6 +143,11 @@ def measured_round(rounds: Sequence[RoundRecord]) -> RoundRecord | None:
     """
     trained = (each for each in reversed(rounds) if each.kind == "train" and each.model_digest)
     return next((each for each in trained if each.status is not RoundStatus.ROLLED_BACK), None)
+
+
+def likelier_rounds(catalogue: Catalogue) -> frozenset[int]:
+    """The rounds that gave undecided images their likelier class."""
+    return frozenset(each.round_id for each in list_rounds(catalogue) if each.likelier is not None)
 
 
 def standing_warnings(rounds: Sequence[RoundRecord]) -> list[str]:

@@ -152,6 +152,7 @@ def _answer(
     )
     from curator.report.status import status
     from curator.review.filter import WHOLE
+    from curator.review.selection import NO_EXAMPLES
 
     on_screen = not plain and there_is_a_screen()
     if report.waiting and not elsewhere and (plain or on_screen):
@@ -161,9 +162,11 @@ def _answer(
         say_commitment(call, workspace)
     while report.waiting and not elsewhere and (plain or on_screen):
         if plain:
-            review_lines(call, workspace, "audit", None, WHOLE)
+            review_lines(call, workspace, "audit", examples=NO_EXAMPLES, view=WHOLE)
         else:
-            review_on_screen(call, workspace, "audit", like=None, goal=report.waiting, view=WHOLE)
+            review_on_screen(
+                call, workspace, "audit", examples=NO_EXAMPLES, goal=report.waiting, view=WHOLE
+            )
         present = status(workspace)
         if present.audit is None or present.waiting:  # left in the middle
             break

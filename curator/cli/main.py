@@ -52,7 +52,14 @@ _HOW_TO_UNDO = (
 _COMMANDS: dict[str, tuple[str, ...]] = {
     "Start": ("demo.demo", "setup.init", "setup.config", "report.status", "report.plan"),
     "Data": ("intake.add", "intake.group", "intake.duplicates", "intake.relocate", "intake.drop"),
-    "Label": ("review.review", "review.queue", "intake.label", "intake.unlabel", "intake.log"),
+    "Label": (
+        "finish.finish",
+        "review.review",
+        "review.queue",
+        "intake.label",
+        "intake.unlabel",
+        "intake.log",
+    ),
     "Train": (
         "rounds.round",
         "rounds.rollback",

@@ -15,7 +15,6 @@ from curator.cli.options import AsJson, Force, argument, path_argument, value
 from curator.cli.output import emit, emit_json, moment, shown, size, strong, table
 
 if TYPE_CHECKING:
-    from curator.catalogue.images import ImageDetails
     from curator.catalogue.labels import HistoryEvent
     from curator.report.history import History
     from curator.report.status import Status
@@ -296,7 +295,7 @@ def _history_lines(history: History, classes: ClassesSettings) -> Iterator[str]:
         yield f"  {shown(location.path)}{state}"
     if image.quarantine is not None:
         yield f"  in quarantine: {image.quarantine}. {shown(image.detail)}".rstrip()
-    yield f"  {strong('now')} {_current_label(image, classes)}"
+    yield f"  {strong('now')} {_current_label(history, classes)}"
     if history.round_error is not None:
         from curator.report.sentences import threshold_error_sentence
 
@@ -308,7 +307,7 @@ def _history_lines(history: History, classes: ClassesSettings) -> Iterator[str]:
     yield ""
     if history.events:
         header = ["when", "event", "label", "origin", "how", "by", "round", "P", ""]
-        yield table(header, [_event_row(event, classes) for event in history.events])
+        yield table(header, [_event_row(history, event, classes) for event in history.events])
         yield ""
         yield (
             "P of an event is the score at that moment. `predict` and `inspect` score an image"
@@ -318,15 +317,17 @@ def _history_lines(history: History, classes: ClassesSettings) -> Iterator[str]:
         yield "No label event yet."
 
 
-def _current_label(image: ImageDetails, classes: ClassesSettings) -> str:
+def _current_label(history: History, classes: ClassesSettings) -> str:
+    image = history.image
     score = "" if image.score is None else f"; the current score is P = {image.score:.4f}"
     if image.standing is None:
         return f"unlabelled{score}"
     promoted_in = f" in round {image.round}" if image.round is not None else ""
-    return f"{shown(classes.name_of(image.standing))} ({image.origin}{promoted_in}){score}"
+    origin = history.origin_of(image.origin, image.round)
+    return f"{shown(classes.name_of(image.standing))} ({origin}{promoted_in}){score}"
 
 
-def _event_row(event: HistoryEvent, classes: ClassesSettings) -> list[object]:
+def _event_row(history: History, event: HistoryEvent, classes: ClassesSettings) -> list[object]:
     remarks = [
         *event.reasons,
         *([event.note] if event.note else []),
@@ -337,7 +338,7 @@ def _event_row(event: HistoryEvent, classes: ClassesSettings) -> list[object]:
         moment(event.made_at),
         event.kind,
         shown(classes.name_of(event.label)),
-        event.origin,
+        history.origin_of(event.origin, event.round),
         event.method,
         shown(event.actor or "-"),
         event.round,

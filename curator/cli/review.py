@@ -23,6 +23,7 @@ from curator.errors import UsageError
 if TYPE_CHECKING:
     from curator.review.cards import ImageCard
     from curator.review.filter import QueueView
+    from curator.review.selection import SimilarTo
     from curator.review.session import ReviewSession
     from curator.settings.sections import ClassesSettings
     from curator.workspace import Workspace
@@ -47,16 +48,24 @@ ReviewQueue = Annotated[
         autocompletion=complete_queue,
     ),
 ]
-LikeImage = Annotated[
-    str | None,
-    typer.Argument(metavar="IMAGE", help="For `similar`: a path, or the beginning of a SHA-256."),
+LikeImages = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="IMAGE...",
+        help="For `similar`: images to start from, each a path or the beginning of a SHA-256.",
+    ),
+]
+UnlikeImages = Annotated[
+    list[str] | None,
+    typer.Option("--not", metavar="IMAGE", help="For `similar`: an image to turn away from."),
 ]
 
 
 def queue(
     context: typer.Context,
     name: QueueName,
-    image: LikeImage = None,
+    images: LikeImages = None,
+    unlike: UnlikeImages = None,
     size: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="How many images: 100, or the whole audit."),
@@ -84,8 +93,8 @@ def queue(
 
     Fill in the column `label` and bring it back with `curator label`, which knows from the
     column `queue` what it is; so with an export of Label Studio. The queues: diverse
-    (spread over everything, for the first labels), similar IMAGE (more of a rare class),
-    borderline, informative (in proportion to expected error, for seeds before an audit),
+    (spread over everything, for the first labels), similar IMAGE... --not IMAGE (more of a
+    rare class), borderline, informative (in proportion to expected error, before an audit),
     unfamiliar, promoted, random, suspect (labels that the scores contradict), conflict,
     odd (dark, blurred, tiny and the like), quarantine; calibration (a random sample) and audit
     say neither score nor class.
@@ -107,7 +116,7 @@ def queue(
             workspace,
             name,
             size=size,
-            like=_image_id(workspace, image),
+            examples=_examples(workspace, images, unlike),
             seed=seed,
             progress=call.progress(),
         )
@@ -136,7 +145,8 @@ def queue(
 def review(
     context: typer.Context,
     name: ReviewQueue = "borderline",
-    image: LikeImage = None,
+    images: LikeImages = None,
+    unlike: UnlikeImages = None,
     goal: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Decisions that you aim at.")
     ] = None,
@@ -165,18 +175,18 @@ def review(
     call = invocation(context)
     with call.workspace() as workspace:
         valid = valid_certificates(workspace.catalogue)
-        like, queue_view = _image_id(workspace, image), _read_view(workspace, view)
+        examples, queue_view = _examples(workspace, images, unlike), _read_view(workspace, view)
         source = context.get_parameter_source("name")
         if source is not None and source.name == "DEFAULT":
             name = default_queue(call, workspace, name)
         if name == "audit":
             say_commitment(call, workspace)
         if web:
-            review_in_browser(call, workspace, name, like, goal, queue_view, address)
+            review_in_browser(call, workspace, name, examples, goal, queue_view, address)
         elif there_is_a_screen() and not plain:
-            review_on_screen(call, workspace, name, like=like, goal=goal, view=queue_view)
+            review_on_screen(call, workspace, name, examples=examples, goal=goal, view=queue_view)
         else:
-            review_lines(call, workspace, name, like, queue_view)
+            review_lines(call, workspace, name, examples=examples, view=queue_view)
         if stale := len(valid - valid_certificates(workspace.catalogue)):
             call.say(f"{count(stale, 'certificate')} does not hold any more: see `curator status`.")
 
@@ -222,12 +232,17 @@ def _read_view(workspace: Workspace, text: str) -> QueueView:
         raise UsageError(f"--filter: {error}.", "See docs/review.md.") from None
 
 
-def _image_id(workspace: Workspace, image: str | None) -> int | None:
-    if image is None:
-        return None
+def _examples(
+    workspace: Workspace, images: Sequence[str] | None, unlike: Sequence[str] | None
+) -> SimilarTo:
     from curator.catalogue.images import find_named_image
+    from curator.review.selection import SimilarTo
 
-    return find_named_image(workspace.catalogue, image)
+    like, other = (
+        tuple(find_named_image(workspace.catalogue, name) for name in names or ())
+        for names in (images, unlike)
+    )
+    return SimilarTo(like=like, unlike=other)
 
 
 def host_and_port(address: str) -> tuple[str, int]:
@@ -248,11 +263,12 @@ def review_on_screen(
     workspace: Workspace,
     queue: str,
     *,
-    like: int | None,
+    examples: SimilarTo,
     goal: int | None,
     view: QueueView,
-) -> None:
-    """Review until the person leaves, then say how it went."""
+    most: int | None = None,
+) -> int:
+    """Review until the person leaves or after `most` decisions; how many there were."""
     from curator.review.outcome import summary_lines
     from curator.tui.start import run_review
 
@@ -262,20 +278,22 @@ def review_on_screen(
         queue,
         actor=current_user(),
         environment=os.environ,
-        like=like,
+        examples=examples,
         goal=goal,
+        most=most,
         view=view,
         progress=call.progress(),
     )
     for line in summary_lines(summary, classes.name_of):
         emit(shown(line))
+    return summary.decided
 
 
 def review_in_browser(
     call: Invocation,
     workspace: Workspace,
     name: str,
-    like: int | None,
+    examples: SimilarTo,
     goal: int | None,
     view: QueueView,
     address: str,
@@ -288,28 +306,48 @@ def review_in_browser(
     host, port = host_and_port(address)
     # What is wrong with the queue is said, and what is new encoded, before a browser is opened.
     with ReviewSession(
-        workspace, name, actor=current_user(), like=like, view=view, progress=call.progress()
+        workspace,
+        name,
+        actor=current_user(),
+        examples=examples,
+        view=view,
+        progress=call.progress(),
     ) as session:
         session.refill()
-    first = FirstQueue(queue=name, like=like, view=view, goal=goal)
+    first = FirstQueue(queue=name, examples=examples, view=view, goal=goal)
     serve_review(workspace, first, host=host, port=port, say=call.say)
 
 
 def review_lines(
-    call: Invocation, workspace: Workspace, name: str, like: int | None, view: QueueView
-) -> None:
-    """The plain review."""
+    call: Invocation,
+    workspace: Workspace,
+    name: str,
+    *,
+    examples: SimilarTo,
+    view: QueueView,
+    goal: int | None = None,
+    most: int | None = None,
+) -> int:
+    """The plain review; how many decisions were made, `most` of them at most."""
     from curator.review.session import ReviewSession
 
     keys = TypedAnswers(workspace.settings.classes, workspace.settings.review.keys)
     with ReviewSession(
-        workspace, name, actor=current_user(), like=like, view=view, progress=call.progress()
+        workspace,
+        name,
+        actor=current_user(),
+        examples=examples,
+        view=view,
+        goal=goal,
+        most=most,
+        progress=call.progress(),
     ) as session:
         session.current()  # a queue that cannot be had says so before the keys are explained
         call.say(f"{session.queue}: {session.explanation}.")
         call.say(keys.explanation())
         _ask(call, session, keys)
         emit(f"{count(session.pace.decided, 'decision')} kept.")
+        return session.pace.decided
 
 
 def _ask(call: Invocation, session: ReviewSession, keys: TypedAnswers) -> None:
@@ -339,7 +377,8 @@ def _ask(call: Invocation, session: ReviewSession, keys: TypedAnswers) -> None:
             number += 1
             if (news := session.news_about(decision)) is not None:
                 call.say(meanwhile(news, decision, name_of))
-    call.say("The queue has nothing more.")
+    if not session.is_complete:
+        call.say("The queue has nothing more.")
 
 
 def _line(prompt: str) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from curator.base.vocabulary import LIKELIER, Origin
 from curator.export.layouts import UNLABELLED, WHOLE
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -131,17 +132,22 @@ def _text(about: Mapping[str, Any], name: str) -> Iterator[str]:
 
 def _promise(about: Mapping[str, Any]) -> str:
     """What is promised of the labels that a classifier gave, or that nothing is."""
-    promised = sum(origins.get("promoted", 0) for origins in about["labels"].values())
+    promised = sum(
+        origins.get(origin, 0)
+        for origin in (Origin.PROMOTED, LIKELIER)
+        for origins in about["labels"].values()
+    )
     if not promised:
         return "All labels were given by people."
     certificate = about["certificate"]
     if certificate is None or about["certificate_note"]:
         why = f": {plain(about['certificate_note'])}" if about["certificate_note"] else ""
         return (
-            "Labels of origin *promoted* were given by a classifier. No bound on their error"
-            f" is promised for this selection{why}."
+            "Labels of origin *promoted* and *likelier* were given by a classifier. No bound on"
+            f" their error is promised for this selection{why}."
         )
     return (
-        "Labels of origin *promoted* were given by a classifier. A certificate bounds the share"
-        f" of wrong ones among them: `{json.dumps(certificate, ensure_ascii=False)}`"
+        "Labels of origin *promoted* and *likelier* were given by a classifier. A certificate"
+        " bounds the share of wrong ones among them:"
+        f" `{json.dumps(certificate, ensure_ascii=False)}`"
     )

@@ -20,7 +20,7 @@ import numpy as np
 
 from curator.base.arrays import BoolArray, FloatArray
 from curator.base.text import path_bytes, path_text
-from curator.base.vocabulary import CurrentLabel, Origin
+from curator.base.vocabulary import LIKELIER, CurrentLabel, Origin
 from curator.catalogue.images import absolute, images_on_disk, lies_at
 from curator.catalogue.manifest import (
     LocationArrays,
@@ -29,6 +29,7 @@ from curator.catalogue.manifest import (
     paths_are_plain,
     sources_lie_apart,
 )
+from curator.catalogue.rounds import likelier_rounds
 from curator.export.filters import Selection
 from curator.export.placing import check_file
 from curator.export.rows import (
@@ -77,6 +78,7 @@ class ExportRows:
         self._check = check
         name_of = workspace.settings.classes.name_of
         self._label_names: dict[str | None, str | None] = {None: None}
+        self._likelier_rounds = likelier_rounds(workspace.catalogue)
         self._label_names |= {str(label): name_of(label) for label in CurrentLabel}
 
     def total(self) -> int:
@@ -274,7 +276,10 @@ class ExportRows:
             path=paths,
             sha256=[digest.hex() for digest in locations.sha256],
             label=[self._label_names[label] for label in locations.label],
-            origin=locations.origin,
+            origin=[
+                LIKELIER if number in self._likelier_rounds else origin
+                for origin, number in zip(locations.origin, locations.round, strict=True)
+            ],
             probability=locations.probability,
             promoted_probability=locations.promoted_probability,
             round=locations.round,

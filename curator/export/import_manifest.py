@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from curator.base.files import cannot_write
 from curator.base.progress import SILENT, Progress, Stage
 from curator.base.values import Decision
-from curator.base.vocabulary import CurrentLabel, Label, Method, Origin, Split
+from curator.base.vocabulary import LIKELIER, CurrentLabel, Label, Method, Origin, Split
 from curator.catalogue import rounds
 from curator.catalogue.audits import refuse_open_audit
 from curator.catalogue.backups import backup_before
@@ -168,15 +168,20 @@ def _problem(row: ManifestRow, words: _Words) -> tuple[str, str] | None:
         return f"it has {which}", "Export it again."
     if row.label is None or row.origin is None:
         return None
-    if row.origin not in set(Origin):
+    if row.origin not in {*Origin, LIKELIER}:
         return f"there is no origin `{printable(row.origin)}`", f"Known are {', '.join(Origin)}."
     try:
         label = words.label(row.label)
     except KeyError:
         return f"there is no label `{printable(row.label)}`", f"Known are {', '.join(words.all)}."
-    if row.origin == Origin.PROMOTED and label not in (Label.POSITIVE, Label.NEGATIVE):
+    if _origin_of(row) is Origin.PROMOTED and label not in (Label.POSITIVE, Label.NEGATIVE):
         return f"no round promotes an image to `{printable(row.label)}`", "Export it again."
     return None
+
+
+def _origin_of(row: ManifestRow) -> Origin:
+    """The origin that a labelled row has in a catalogue: there a round promoted the likelier."""
+    return Origin.PROMOTED if row.origin == LIKELIER else Origin(row.origin or "")
 
 
 def _check_thresholds(manifest: Manifest) -> None:
@@ -242,7 +247,7 @@ class _Restoring:
             if row.label is None:
                 self._unlabelled += 1
                 continue
-            label, origin = self._words.label(row.label), Origin(row.origin or "")
+            label, origin = self._words.label(row.label), _origin_of(row)
             if label is None:
                 self._missed.conflicts += 1
             if label is None or origin is Origin.PROMOTED:
@@ -315,7 +320,7 @@ class _Restoring:
         new = []
         for row, image_id in catalogued:
             now = labels_now[image_id]
-            if row.origin == Origin.PROMOTED:
+            if row.origin and _origin_of(row) is Origin.PROMOTED:
                 if self._is_new(row, now):
                     new.append((row, image_id))
             elif not self._words.is_divided:

@@ -172,6 +172,10 @@ class Status:
                 f"{self.spent_sentence}. Write what is promoted as it is: curator export clean.csv"
                 " --provisional"
             )
+        current = self.current_round
+        if self.is_provisional and current.likelier is not None:
+            error = current.likelier["error"]
+            return f"Prove what got a label: curator finish --certify --error {error:g}"
         if self.is_provisional and self.counts.promoted:
             return "Prove what rounds promoted: curator audit"
         if self.counts.unlabelled:

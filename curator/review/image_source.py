@@ -30,6 +30,7 @@ from curator.review.queues import (
     odd,
     refuse_while_audited,
 )
+from curator.review.selection import NO_EXAMPLES, SimilarTo
 from curator.settings.file import nearest
 from curator.workspace import Workspace
 
@@ -64,7 +65,7 @@ class ImageSource:
         queue: str,
         *,
         seed: int,
-        like: int | None = None,
+        examples: SimilarTo = NO_EXAMPLES,
         view: QueueView = WHOLE,
         progress: Progress = SILENT,
     ) -> None:
@@ -72,7 +73,7 @@ class ImageSource:
         _refuse_unknown(queue, view)
         refuse_while_audited(workspace, queue)
         self.queue = queue
-        self.like = like
+        self.examples = examples
         self.view = view
         self.origin = BLIND_ORIGINS.get(queue, Origin.REVIEW)
         self.blind = queue in BLIND_ORIGINS
@@ -114,7 +115,7 @@ class ImageSource:
             workspace=self._workspace,
             size=size,
             seed=self._seed,
-            like=self.like,
+            examples=self.examples,
             leave_out=leave_out,
             progress=self.progress,
         )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from curator.audits.audit import begin
 from curator.base.progress import SILENT, Progress
-from curator.base.text import path_text
+from curator.base.text import count, path_text
 from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, Quarantine
 from curator.catalogue import audit_answers, audits, queues
 from curator.catalogue.audits import refuse_open_audit
@@ -32,14 +32,22 @@ from curator.encoding.stored_rows import StoredRows
 from curator.errors import DataError, UsageError
 from curator.intake.queue_origin import FORMER_NAMES, QueueReference
 from curator.review.cards import suggestion_for
-from curator.review.selection import SAMPLE_LIMIT, farthest, nearest, random_sample, spread
+from curator.review.selection import (
+    NO_EXAMPLES,
+    SAMPLE_LIMIT,
+    SimilarTo,
+    farthest,
+    nearest,
+    random_sample,
+    spread,
+)
 from curator.rounds.labels import is_human
 from curator.settings.sections import ClassesSettings
 from curator.workspace import Workspace
 
 QUEUES: dict[str, str] = {
     "diverse": "spread over feature space; needs no model, for the first labels",
-    "similar": "most like one image, to find more of a rare class",
+    "similar": "most like one or more images, to find more of a rare class",
     "borderline": "neither promoted nor labelled, the least certain first",
     "informative": "drawn in proportion to their expected error: for further seeds before an audit",
     "unfamiliar": "unlike anything that people labelled",
@@ -110,12 +118,12 @@ class QueueRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRequest:
-    """What is asked of a queue; `like` is the image that `similar` starts from."""
+    """What is asked of a queue; `examples` are for `similar`."""
 
     workspace: Workspace
     size: int
     seed: int
-    like: int | None = None
+    examples: SimilarTo = NO_EXAMPLES
     leave_out: QueueFilter = NO_FILTER
     progress: Progress = SILENT
 
@@ -125,13 +133,13 @@ def queue(
     name: str,
     *,
     size: int | None = None,
-    like: int | None = None,
+    examples: SimilarTo = NO_EXAMPLES,
     seed: int | None = None,
     progress: Progress = SILENT,
 ) -> list[QueueRow]:
     """The first `size` images of a queue; without a size 100, or all that an audit waits for.
 
-    Raises UsageError for a queue that does not exist or a missing `like`, DataError where
+    Raises UsageError for a queue that does not exist or missing examples, DataError where
     the queue has nothing to go by yet (no scores, no labels).
     """
     name = FORMER_NAMES.get(name, name)
@@ -142,7 +150,7 @@ def queue(
         workspace=workspace,
         size=size or (WHOLE_AUDIT if name == "audit" else USUAL_SIZE),
         seed=workspace.settings.runtime.seed if seed is None else seed,
-        like=like,
+        examples=examples,
         progress=progress,
     )
     image_ids = choose(name, request)
@@ -226,25 +234,28 @@ def _diverse(request: QueueRequest) -> list[int]:
 
 
 def _similar(request: QueueRequest) -> list[int]:
-    if request.like is None:
+    examples = request.examples
+    if not examples.like:
         raise UsageError("`similar` needs an image to start from.", "Name one: queue similar IMAGE")
     features = _features(request)
-    row = rows_of(request.workspace.catalogue, features.feature_set_id, [request.like])
-    if row[0] < 0:
+    ids = [*examples.like, *examples.unlike]
+    rows = rows_of(request.workspace.catalogue, features.feature_set_id, ids)
+    if (rows < 0).any():
         raise DataError(
-            "That image has no features: it cannot be used, or was not in those you imported.",
+            f"{count(int((rows < 0).sum()), 'example')} has no features: it cannot be used, or was"
+            " not in those you imported.",
             "Choose another one.",
         )
-    target = features.gather(row)[0]
+    like, unlike = np.split(features.gather(rows), [len(examples.like)])
 
     def chunks() -> Iterator[tuple[Ids, NDArray[np.floating]]]:
         catalogue = request.workspace.catalogue
         for chunk in pool_chunks(catalogue, features.feature_set_id, size=_CHUNK):
             human = is_human(chunk.standing, chunk.origin)
-            candidates = ~human & (chunk.image_ids != request.like)
+            candidates = ~human & ~np.isin(chunk.image_ids, ids)
             yield chunk.image_ids[candidates], features.gather(chunk.feature_rows[candidates])
 
-    return [int(i) for i in nearest(target, chunks(), request.size).ids]
+    return [int(i) for i in nearest(like, unlike, chunks(), request.size).ids]
 
 
 def _unfamiliar(request: QueueRequest) -> list[int]:

@@ -25,6 +25,8 @@ SAMPLE_LIMIT = 32_768
 
 _REFERENCE_BLOCK = 2_048
 _CANDIDATES = 4
+_FARTHEST = np.float32(2)
+"""The largest cosine distance."""
 
 
 def unit_length(features: NDArray[np.floating]) -> Floats:
@@ -48,6 +50,17 @@ def random_sample(chunks: Iterable[Ids], size: int, seed: int) -> Ids:
     return sample
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimilarTo:
+    """Ids of the images that `similar` starts from, and of those that it turns away from."""
+
+    like: tuple[int, ...] = ()
+    unlike: tuple[int, ...] = ()
+
+
+NO_EXAMPLES = SimilarTo()
+
+
 @dataclass(frozen=True, slots=True)
 class Ranked:
     """Chosen images, the first the foremost, with the distance that ranked them."""
@@ -56,12 +69,23 @@ class Ranked:
     distances: Floats
 
 
-def nearest(query: NDArray[np.floating], chunks: Iterable[FeatureChunk], size: int) -> Ranked:
-    """The `size` images nearest to `query`, of shape (d,), by exact search."""
-    target = unit_length(query[np.newaxis, :])[0]
+def nearest(
+    like: NDArray[np.floating],
+    unlike: NDArray[np.floating],
+    chunks: Iterable[FeatureChunk],
+    size: int,
+) -> Ranked:
+    """The `size` images nearest to one of `like`, (m, d), by exact search.
+
+    Images that are nearer to one of `unlike`, (n, d), come after all others.
+    """
+    targets, away_from = unit_length(like), unit_length(unlike)
     best = _nothing()
     for ids, features in chunks:
-        distances = np.float32(1) - unit_length(features) @ target
+        rows = unit_length(features)
+        distances = _distance_to_nearest(rows, targets)
+        if len(away_from):
+            distances[_distance_to_nearest(rows, away_from) < distances] += _FARTHEST
         best = _first(best, Ranked(ids, distances), size, descending=False)
     return best
 

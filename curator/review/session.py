@@ -37,6 +37,7 @@ from curator.review.filter import WHOLE, QueueView
 from curator.review.image_source import ImageSource
 from curator.review.outcome import RecordedDecision, SessionSummary, Undone
 from curator.review.pace import Pace
+from curator.review.selection import NO_EXAMPLES, SimilarTo
 from curator.review.undo import UndoHistory
 from curator.workspace import Workspace
 
@@ -50,8 +51,9 @@ class ReviewSession:
     """A session of one reviewer on one queue after the other. Used as a context manager.
 
     Its state is in three parts: the claims on images of the present queue, the history of
-    what was done, and the pace. Raises UsageError for a queue that does not exist or that
-    cannot be reviewed, and what the queue raises when images are first asked for.
+    what was done, and the pace. It ends after `most` decisions. Raises UsageError for a queue
+    that does not exist or cannot be reviewed, and what the queue raises when images are first
+    asked for.
     """
 
     def __init__(
@@ -60,10 +62,11 @@ class ReviewSession:
         queue: str,
         *,
         actor: str,
-        like: int | None = None,
+        examples: SimilarTo = NO_EXAMPLES,
         seed: int | None = None,
         view: QueueView = WHOLE,
         goal: int | None = None,
+        most: int | None = None,
         progress: Progress = SILENT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -71,6 +74,7 @@ class ReviewSession:
         self.actor = actor
         self.session = new_session()
         self.pace = Pace(started_at=clock(), goal=goal)
+        self._most = most
         self._seed = workspace.settings.runtime.seed if seed is None else seed
         self._progress = progress
         self._clock = clock
@@ -78,7 +82,7 @@ class ReviewSession:
         self._searching = threading.Lock()
         self._history = UndoHistory()
         self._revisited: set[int] = set()
-        self._claims = self._open(queue, like, view)
+        self._claims = self._open(queue, examples, view)
         claims.release_the_dead(workspace.catalogue)
 
     def __enter__(self) -> ReviewSession:
@@ -130,13 +134,15 @@ class ReviewSession:
         """Report long work to another listener from now on."""
         self._progress = self.source.progress = progress
 
-    def choose(self, queue: str, *, like: int | None = None, view: QueueView = WHOLE) -> None:
+    def choose(
+        self, queue: str, *, examples: SimilarTo = NO_EXAMPLES, view: QueueView = WHOLE
+    ) -> None:
         """Go on with another queue, or with another view of it; decisions stay.
 
         Between open and blind work there is no way back: what was seen blind must not be
         seen with its score, nor the other way round.
         """
-        following = self._open(queue, like, view)
+        following = self._open(queue, examples, view)
         following.search()  # what is wrong with the queue is raised before anything is let go
         with self._lock:
             apart = following.source.blind or self.blind
@@ -157,9 +163,11 @@ class ReviewSession:
         while True:
             with self._lock:
                 image_id = self._history.current
+                revisited = self._history.is_settled or image_id in self._revisited
+                if self.is_complete and not revisited:
+                    return None
                 if image_id is not None:
                     card = self._fresh(image_id)
-                    revisited = self._history.is_settled or image_id in self._revisited
                     if revisited or not self.source.is_settled(card):
                         return self._shown(card)
                     self._history.drop()
@@ -172,6 +180,11 @@ class ReviewSession:
         with self._lock:
             coming = self._history.ahead(count)
             return [self._shown(self._claims.card(i)) for i in coming if i in self._claims]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether as many decisions were made as it was opened for."""
+        return self._most is not None and self.pace.decided >= self._most
 
     @property
     def runs_low(self) -> bool:
@@ -362,10 +375,15 @@ class ReviewSession:
     def summary(self) -> SessionSummary:
         return self.pace.summary(self.queue)
 
-    def _open(self, queue: str, like: int | None, view: QueueView) -> SessionClaims:
+    def _open(self, queue: str, examples: SimilarTo, view: QueueView) -> SessionClaims:
         """A queue of which nothing is claimed yet."""
         source = ImageSource(
-            self.workspace, queue, like=like, view=view, seed=self._seed, progress=self._progress
+            self.workspace,
+            queue,
+            examples=examples,
+            view=view,
+            seed=self._seed,
+            progress=self._progress,
         )
         return SessionClaims(
             self.workspace, source, actor=self.actor, session=self.session, clock=self._clock

@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import CurrentLabel, code_of
+from curator.catalogue import rounds as catalogued
 from curator.catalogue.audits import refuse_open_audit
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.leases import lease
 from curator.classifiers.devices import core_count, use_threads
 from curator.classifiers.protocol import TrainingSummary
+from curator.errors import DataError
 from curator.intake.near_duplicates import regroup
 from curator.rounds.commit import commit, refresh_scores
 from curator.rounds.gates import label_distances
@@ -176,6 +179,7 @@ def run_rounds(
     with lease(workspace.catalogue, "round"):
         if not dry_run:
             refuse_open_audit(workspace.catalogue, "a round")
+            _refuse_finished(workspace.catalogue)
         # An `add` that was killed may have left images that no group knows yet.
         regroup(workspace, progress=progress)
         try:
@@ -199,6 +203,19 @@ def run_rounds(
                     return
         finally:
             refresh_scores(workspace, progress)
+
+
+def _refuse_finished(catalogue: Catalogue) -> None:
+    """Raises DataError where a round would take back what `finish` gave to undecided images."""
+    head = catalogued.head(catalogue)
+    record = None if head is None else catalogued.get_round(catalogue, head)
+    if record is not None and record.likelier is not None:
+        raise DataError(
+            f"Round {record.round_id} gave every undecided image its likelier class, and a round"
+            " would take that back.",
+            "`curator finish` goes on with new images and labels;"
+            f" `curator rollback --to {record.parent_id}` returns to the state before.",
+        )
 
 
 def run_round(

@@ -25,6 +25,7 @@ from curator.review.cards import ImageCard
 from curator.review.filter import WHOLE, read_view
 from curator.review.image_source import REVIEWED
 from curator.review.outcome import SessionSummary
+from curator.review.selection import NO_EXAMPLES, SimilarTo
 from curator.settings.keys import ACTIONS, find_action, resolve_keys
 from curator.tui.lines import Inks, ground_code, inks_of
 from curator.tui.preparation import Preparation
@@ -185,10 +186,12 @@ class ReviewApp(App[SessionSummary]):
 
         return run
 
-    async def choose_queue(self, queue: str, like: int | None = None) -> None:
+    async def choose_queue(self, queue: str, examples: SimilarTo = NO_EXAMPLES) -> None:
         """Go on with another queue; if it has nothing to go by, say so and stay."""
         try:
-            await self.preparation.in_session(self.session.choose, queue, like=like, view=WHOLE)
+            await self.preparation.in_session(
+                self.session.choose, queue, examples=examples, view=WHOLE
+            )
         except CuratorError as error:
             self.complain(error)
             return
@@ -225,7 +228,7 @@ class ReviewApp(App[SessionSummary]):
             source = self.session.source
             try:
                 await self.preparation.in_session(
-                    self.session.choose, source.queue, like=source.like, view=view
+                    self.session.choose, source.queue, examples=source.examples, view=view
                 )
             except CuratorError as error:
                 self.complain(error)

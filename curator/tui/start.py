@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from curator.base.progress import SILENT, Progress
 from curator.errors import UsageError
 from curator.review.filter import WHOLE, QueueView
+from curator.review.selection import NO_EXAMPLES, SimilarTo
 from curator.review.session import ReviewSession
 from curator.tui.app import ReviewApp
 from curator.tui.preparation import Preparation
@@ -38,12 +39,15 @@ def run_review(
     *,
     actor: str,
     environment: Mapping[str, str],
-    like: int | None = None,
+    examples: SimilarTo = NO_EXAMPLES,
     view: QueueView = WHOLE,
     goal: int | None = None,
+    most: int | None = None,
     progress: Progress = SILENT,
 ) -> SessionSummary:
     """Review `queue` on this terminal until the reviewer leaves; how it went.
+
+    With `most` it ends by itself after so many decisions.
 
     `progress` shows the work before the screen is drawn, as of encoding new images.
 
@@ -61,9 +65,10 @@ def run_review(
         workspace,
         queue,
         actor=actor,
-        like=like,
+        examples=examples,
         view=view,
-        goal=goal or review.goal,
+        goal=goal or most or review.goal,
+        most=most,
         progress=progress,
     )
     try:

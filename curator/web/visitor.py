@@ -26,6 +26,7 @@ from curator.review.image_source import REVIEWED
 from curator.review.labelled_neighbours import LabelledNeighbours
 from curator.review.outcome import NOTHING_TO_UNDO, meanwhile, summary_lines, taken_back
 from curator.review.pictures import Pictures
+from curator.review.selection import NO_EXAMPLES, SimilarTo
 from curator.review.session import ReviewSession
 from curator.settings.keys import ACTIONS, find_action, key_sign, resolve_keys
 from curator.settings.sections import ClassesSettings
@@ -50,7 +51,7 @@ class FirstQueue:
     """The queue that a new visitor begins with, as the command line named it."""
 
     queue: str
-    like: int | None = None
+    examples: SimilarTo = NO_EXAMPLES
     view: QueueView = WHOLE
     goal: int | None = None
 
@@ -83,7 +84,7 @@ class Visitor:
         if self._session is None:
             session = ReviewSession(
                 self._workspace, first.queue, actor=reviewer,
-                like=first.like, view=first.view, goal=first.goal,
+                examples=first.examples, view=first.view, goal=first.goal,
             )  # fmt: skip
             session.refill()  # what is wrong with the queue is raised before anything is shown
             self._session = session
@@ -214,7 +215,7 @@ class Visitor:
             case "queue":
                 session.choose(str(details.get("queue", "")))
             case "similar":
-                session.choose("similar", like=_image_id(details))
+                session.choose("similar", examples=SimilarTo(like=(_image_id(details),)))
             case "filter":
                 self._filter(str(details.get("text", "")))
             case "sheet":
@@ -232,7 +233,7 @@ class Visitor:
             view = read_view(text, self._classes, sources)
         except ValueError as error:
             raise UsageError(f"Filter: {error}.", "An empty line shows the whole queue.") from None
-        self.session.choose(self.session.queue, like=self.session.source.like, view=view)
+        self.session.choose(self.session.queue, examples=self.session.source.examples, view=view)
 
     def _turn_sheet(self, details: Mapping[str, Any]) -> Answer:
         """A page of the contact sheet; these images, and no others, can be accepted next."""

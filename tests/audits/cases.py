@@ -224,3 +224,23 @@ def rescue_adversaries(plan: AuditPlan, wrong: Ints) -> Iterator[int]:
         for inner in (broken, broken + round(limit * plan.steps[0].drawn / plan.steps[0].size)):
             yield min(max(inner, least), first, size)
     yield min(max(first * size // plan.steps[0].size, least), size)
+
+
+def false_proofs(size: int, wrong: int, points: Ints, allowed: Ints) -> float:
+    """The exact chance that a sequential test proves what is false if `wrong` labels are wrong.
+
+    `points` and `allowed` as in `stopping_points`; a path for each number of errors that is found.
+    """
+    found = np.arange(wrong + 1)
+    chance, false = np.zeros(wrong + 1), 0.0
+    chance[0] = 1.0
+    for answered in range(1, int(points[-1]) + 1):
+        error = np.clip((wrong - found) / (size - answered + 1), 0.0, 1.0)
+        moved = chance * error
+        chance = chance - moved
+        chance[1:] += moved[:-1]
+        number = int((points <= answered).sum()) - 1
+        stops = (found <= number) & (answered == points[max(number, 0)])
+        false += float(chance[stops & (wrong - found > allowed[answered - 1])].sum())
+        chance[stops] = 0.0
+    return false

@@ -27,7 +27,7 @@ from curator.catalogue import audit_answers
 from curator.check_certificate import _proved_counts, check
 from curator.errors import DataError, UsageError
 from curator.workspace import create_workspace
-from tests.audits.cases import answers, frame_of
+from tests.audits.cases import answers, false_proofs, frame_of
 from tests.support.audited import answer, make_pool, problems, with_settings
 from tests.support.command import curator
 
@@ -93,21 +93,10 @@ def test_a_false_promise_is_proved_at_most_as_often_as_its_risk(
     """The exact chance to end with a broken promise, for every number of wrong labels near it."""
     allowed = allowed_after(size, max_error, size // 2)
     points = stopping_points(size, allowed, prior=prior, risk=RISK)
-    worst = 0.0
-    for wrong in range(int(0.5 * max_error * size), int(1.5 * max_error * size) + 2):
-        found = np.arange(wrong + 1)
-        chance, false = np.zeros(wrong + 1), 0.0
-        chance[0] = 1.0
-        for answered in range(1, int(points[-1]) + 1):
-            error = np.clip((wrong - found) / (size - answered + 1), 0.0, 1.0)
-            moved = chance * error
-            chance = chance - moved
-            chance[1:] += moved[:-1]
-            number = int((points <= answered).sum()) - 1
-            stops = (found <= number) & (answered == points[max(number, 0)])
-            false += float(chance[stops & (wrong - found > allowed[answered - 1])].sum())
-            chance[stops] = 0.0
-        worst = max(worst, false)
+    worst = max(
+        false_proofs(size, wrong, points, allowed)
+        for wrong in range(int(0.5 * max_error * size), int(1.5 * max_error * size) + 2)
+    )
     assert 0.005 < worst <= RISK
 
 

@@ -21,6 +21,7 @@ from curator.intake.add import add
 from curator.intake.label import label
 from curator.review.queue_files import queue_csv, write_queue
 from curator.review.queues import QueueRow, queue
+from curator.review.selection import SimilarTo
 from curator.workspace import Workspace, create_workspace, open_workspace
 from tests.support.filled import decide, fill, promote
 
@@ -90,7 +91,7 @@ def test_similar_gives_the_neighbours(pool: Workspace, ids: list[int]) -> None:
     like = ids[20]
     decide(pool, [ids[21]], Label.POSITIVE)
     promote(pool, {ids[22]: 0.999})
-    rows = queue(pool, "similar", size=13, like=like)
+    rows = queue(pool, "similar", size=13, examples=SimilarTo(like=(like,)))
     assert cluster(ids, rows) == [1] * 13
     found = [row.image_id for row in rows]
     assert like not in found
@@ -99,6 +100,17 @@ def test_similar_gives_the_neighbours(pool: Workspace, ids: list[int]) -> None:
     unit = features() / np.linalg.norm(features(), axis=1, keepdims=True)
     away = [float(1 - unit[ids.index(one)] @ unit[20]) for one in found]
     assert away == pytest.approx(sorted(away), abs=1e-3)
+
+
+def test_similar_takes_several_images_and_turns_away_from_others(
+    pool: Workspace, ids: list[int]
+) -> None:
+    """Of three neighbouring clusters, the outer two are wanted and the middle one is not."""
+    examples = SimilarTo(like=(ids[0], ids[35]), unlike=(ids[20],))
+    rows = queue(pool, "similar", size=57, examples=examples)
+    assert sorted(cluster(ids, rows[:28])) == [0] * 14 + [2] * 14
+    assert set(cluster(ids, rows[-14:])) == {1}
+    assert not {row.image_id for row in rows} & {ids[0], ids[35], ids[20]}
 
 
 def test_unfamiliar_is_far_from_everything_labelled(pool: Workspace, ids: list[int]) -> None:
@@ -211,7 +223,7 @@ def test_what_cannot_be_asked(pool: Workspace, ids: list[int], tmp_path: Path) -
         queue(pool, "random", size=0)
     (late,) = fill(pool, tmp_path / "late", ["late.jpg"], source="late").values()
     with pytest.raises(DataError, match="has no features"):
-        queue(pool, "similar", size=3, like=late)
+        queue(pool, "similar", size=3, examples=SimilarTo(like=(late,)))
 
 
 def test_files_that_could_never_be_read_are_in_quarantine_by_their_path(tmp_path: Path) -> None:

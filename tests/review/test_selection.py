@@ -35,7 +35,7 @@ def test_nearest_is_exact(seed: int, size: int, chunk: int) -> None:
     ids, features = pool(50, seed)
     query = np.random.default_rng(seed + 1).normal(size=12)
     distances = cosine_distances(features, query[np.newaxis])[:, 0]
-    found = nearest(query, chunks(ids, features, chunk), size)
+    found = nearest(query[None, :], features[:0], chunks(ids, features, chunk), size)
     assert found.ids.tolist() == ids[np.argsort(distances)][:size].tolist()
     assert found.distances == pytest.approx(np.sort(distances)[:size], abs=1e-5)
 
@@ -54,7 +54,12 @@ def test_farthest_is_exact(seed: int, size: int, chunk: int, known: int) -> None
 def test_ties_go_to_the_smaller_id() -> None:
     ids = np.arange(10, dtype=np.int64)
     same = np.ones((10, 3))
-    assert nearest(np.ones(3), chunks(ids, same, 3), 4).ids.tolist() == [0, 1, 2, 3]
+    assert nearest(np.ones((1, 3)), np.empty((0, 3)), chunks(ids, same, 3), 4).ids.tolist() == [
+        0,
+        1,
+        2,
+        3,
+    ]
     assert farthest(np.ones((1, 3)), chunks(ids, same, 3), 4).ids.tolist() == [0, 1, 2, 3]
     nothing_known = np.empty((0, 3))
     assert farthest(nothing_known, chunks(ids, same, 3), 2).ids.tolist() == [0, 1]

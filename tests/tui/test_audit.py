@@ -11,6 +11,7 @@ from curator.base.vocabulary import Label, Method, Origin
 from curator.catalogue import audit_answers, audits, labels
 from curator.errors import DataError
 from curator.review.queues import QUEUES, queue
+from curator.review.selection import SimilarTo
 from curator.review.session import ReviewSession
 from curator.tui.screens.single import SingleScreen
 from curator.workspace import Workspace
@@ -92,9 +93,9 @@ def test_the_pool_is_not_shown_with_its_scores_while_an_audit_is_open(
     audited: Workspace, name: str
 ) -> None:
     with pytest.raises(DataError, match=f"labels from the queue `{name}`"):
-        queue(audited, name, size=IMAGES, like=1)
+        queue(audited, name, size=IMAGES, examples=SimilarTo(like=(1,)))
     with pytest.raises(DataError, match="Audit 1 is open"):
-        ReviewSession(audited, name, actor="anna", like=1)
+        ReviewSession(audited, name, actor="anna", examples=SimilarTo(like=(1,)))
 
 
 @played

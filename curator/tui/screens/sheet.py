@@ -21,6 +21,7 @@ from curator.base.vocabulary import CurrentLabel, Label
 from curator.errors import CuratorError
 from curator.review.cards import ImageCard
 from curator.review.outcome import NOTHING_TO_UNDO, taken_back
+from curator.review.selection import SimilarTo
 from curator.review.sheet import Sheet
 from curator.settings.keys import ScreenName, key_sign
 from curator.tui.lines import Piece, TextLines, row, safe, shortened
@@ -342,7 +343,7 @@ class SheetScreen(ReviewScreen):
     async def action_similar(self) -> None:
         card = self._focused()
         if card is not None:
-            await self.review.choose_queue("similar", like=card.image_id)
+            await self.review.choose_queue("similar", SimilarTo(like=(card.image_id,)))
 
     def action_history(self) -> None:
         from curator.tui.screens.history import HistoryScreen

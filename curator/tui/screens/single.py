@@ -18,6 +18,7 @@ from curator.base.vocabulary import Label
 from curator.errors import CuratorError
 from curator.review.cards import ImageCard
 from curator.review.outcome import NOTHING_TO_UNDO, RecordedDecision, meanwhile, taken_back
+from curator.review.selection import SimilarTo
 from curator.settings.keys import ScreenName
 from curator.tui.lines import TextLines, row, safe
 from curator.tui.pictures import Canvas
@@ -131,6 +132,9 @@ class SingleScreen(ReviewScreen):
         self.card, self.prepared, self._visible_since = card, None, None
         self._has_text = False
         self._zoom.out()
+        if card is None and self.review.session.is_complete:
+            self.review.exit(self.review.session.summary())
+            return
         if card is None:
             self._say(
                 [
@@ -367,7 +371,7 @@ class SingleScreen(ReviewScreen):
 
     async def action_similar(self) -> None:
         if self.card is not None:
-            await self.review.choose_queue("similar", like=self.card.image_id)
+            await self.review.choose_queue("similar", SimilarTo(like=(self.card.image_id,)))
 
     def action_history(self) -> None:
         from curator.tui.screens.history import HistoryScreen
