@@ -2,8 +2,11 @@
 
 Other users of the same computer reach the loopback address, so every request needs the token.
 It is in the address that was printed; the first request moves it into a cookie and out of the
-address bar. A page of some other site cannot use the cookie, because host and origin of every
-request are checked: as text, before anything is made of them, so that nothing malformed is parsed.
+address bar. Browsers send a cookie to every port of its host, so another server there, which may
+belong to another user, would be sent it. Therefore all pages lie below a path that is drawn for
+each server, and the cookie has that path: only requests below it carry it. A page of some other
+site cannot use the cookie, because host and origin of every request are checked: as text, before
+anything is made of them, so that nothing malformed is parsed.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from curator.errors import UsageError
 
 DEFAULT_PORT = 8765
 
+_COOKIE = "curator-token"
+
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -34,8 +39,8 @@ class ServerAccess:
         self.host = host
         self.port = port
         self._token = secrets.token_urlsafe(24)
-        # By port: the cookies of one computer are shared by all of its ports.
-        self._cookie = f"curator-token-{port}"
+        self.path = f"/{secrets.token_urlsafe(12)}/"
+        """Below it are all pages."""
 
     @property
     def is_public(self) -> bool:
@@ -46,7 +51,7 @@ class ServerAccess:
     def address(self) -> str:
         """What to open in a browser; it holds the token."""
         name = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{name}:{self.port}/?token={self._token}"
+        return f"http://{name}:{self.port}{self.path}?token={self._token}"
 
     def protect(
         self, application: web.Application, headers: Callable[[str], Mapping[str, str]]
@@ -58,7 +63,7 @@ class ServerAccess:
             host = self._known_host(request)
             if host is None or not _is_own_origin(request, host):
                 raise web.HTTPForbidden(text="This address is not served here.")
-            by_cookie = self._is_token(request.cookies.get(self._cookie, ""))
+            by_cookie = self._is_token(request.cookies.get(_COOKIE, ""))
             if "token" in request.query:
                 if not by_cookie and not self._is_token(request.query["token"]):
                     raise _no_token()
@@ -90,7 +95,7 @@ class ServerAccess:
         response.headers[hdrs.CACHE_CONTROL] = "no-store"
         response.headers[hdrs.REFERRER_POLICY] = "no-referrer"
         # Not `Strict`: that would drop the cookie where the address was a link in a message.
-        response.set_cookie(self._cookie, self._token, httponly=True, samesite="Lax", path="/")
+        response.set_cookie(_COOKIE, self._token, httponly=True, samesite="Lax", path=self.path)
         return response
 
     def _known_host(self, request: web.Request) -> str | None:

@@ -75,17 +75,19 @@ class ReviewServer:
     def application(self, access: ServerAccess) -> web.Application:
         """The application behind its access check; ending it ends all sessions."""
         application = web.Application(client_max_size=LARGEST_REQUEST)
+        path = access.path
         for name in _PARTS:
-            application.router.add_get("/" if name == "index.html" else f"/{name}", self._part)
+            part = "" if name == "index.html" else name
+            application.router.add_get(path + part, self._part)
         application.add_routes(
             [
-                web.post("/api/open", self._open),
-                web.post("/api/act", self._act),
-                web.post("/api/ping", self._ping),
-                web.post("/api/leave", self._leave),
-                web.get(r"/about/{image:\d{1,15}}", self._about),
-                web.get(r"/picture/{image:\d{1,15}}", self._picture),
-                web.get("/report", self._report),
+                web.post(path + "api/open", self._open),
+                web.post(path + "api/act", self._act),
+                web.post(path + "api/ping", self._ping),
+                web.post(path + "api/leave", self._leave),
+                web.get(path + r"about/{image:\d{1,15}}", self._about),
+                web.get(path + r"picture/{image:\d{1,15}}", self._picture),
+                web.get(path + "report", self._report),
             ]
         )
         application.cleanup_ctx.append(self._watch)
@@ -93,7 +95,7 @@ class ReviewServer:
         return application
 
     async def _part(self, request: web.Request) -> web.Response:
-        name = request.path.lstrip("/") or "index.html"
+        name = request.path.rpartition("/")[2] or "index.html"
         text = (files("curator.web") / "page" / name).read_text(encoding="utf-8")
         return web.Response(text=text, content_type=_PARTS[name])
 

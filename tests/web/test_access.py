@@ -11,6 +11,7 @@ from typing import ParamSpec
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from curator.web.access import ServerAccess, is_loopback, listen
 
@@ -40,8 +41,9 @@ async def served(host: str = "127.0.0.1") -> AsyncIterator[ServerAccess]:
         await websocket.prepare(request)
         return websocket
 
-    application.add_routes([web.get("/", page), web.post("/", page), web.get("/ws", visit)])
-    application.router.add_get("/download/{key}", page)
+    home = guard.path
+    application.add_routes([web.get(home, page), web.post(home, page), web.get(home + "ws", visit)])
+    application.router.add_get(home + "download/{key}", page)
     guard.protect(application, lambda host: {"X-Host": host})
     runner = web.AppRunner(application, shutdown_timeout=1)
     await runner.setup()
@@ -62,12 +64,13 @@ async def test_nothing_is_answered_without_the_token(host: str) -> None:
     async with served(host) as guard, aiohttp.ClientSession() as session:
         name = {"0.0.0.0": "127.0.0.1", "::1": "[::1]"}.get(host, host)
         here = f"http://{name}:{guard.port}"
-        for path in ("/", "/ws", "/download/1", "/nothing", "/?token=", "/?token=wrong"):
+        for path in ("", "ws", "download/1", "nothing", "?token=", "?token=wrong"):
             for method in ("GET", "POST", "HEAD"):
-                async with session.request(method, here + path) as answer:
-                    assert answer.status == 403, (method, path)
+                for home in (guard.path, "/"):
+                    async with session.request(method, here + home + path) as answer:
+                        assert answer.status == 403, (method, path)
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await session.ws_connect(f"{here}/ws?token={token_of(guard)[:-1]}")
+            await session.ws_connect(f"{here}{guard.path}ws?token={token_of(guard)[:-1]}")
         assert refused.value.status == 403
 
 
@@ -77,21 +80,22 @@ async def test_the_token_moves_from_the_address_into_a_cookie() -> None:
     async with served() as guard, aiohttp.ClientSession(cookie_jar=jar) as session:
         async with session.get(guard.address + "&a=1&b=x%20y", allow_redirects=False) as answer:
             assert answer.status == 303
-            assert answer.headers["Location"] == "/?a=1&b=x+y"
+            assert answer.headers["Location"] == f"{guard.path}?a=1&b=x+y"
             cookie = answer.headers["Set-Cookie"]
             assert "HttpOnly" in cookie
             assert "SameSite=Lax" in cookie
-            assert str(guard.port) in cookie.partition("=")[0]
+            assert f"Path={guard.path}" in cookie
         here = f"http://127.0.0.1:{guard.port}"
-        async with session.get(f"{here}/?a=1") as answer:
+        home = here + guard.path
+        async with session.get(f"{home}?a=1") as answer:
             assert (answer.status, await answer.text()) == (200, "page a=1")
             assert answer.headers["X-Host"] == f"127.0.0.1:{guard.port}"
-        async with session.get(f"{here}/nothing") as answer:
+        async with session.get(f"{home}nothing") as answer:
             assert answer.status == 404
             assert "X-Host" in answer.headers
         # An old bookmark in a browser that is admitted loses its token all the same.
-        async with session.get(f"{here}/?token=old", allow_redirects=False) as answer:
-            assert (answer.status, answer.headers["Location"]) == (303, "/")
+        async with session.get(f"{home}?token=old", allow_redirects=False) as answer:
+            assert (answer.status, answer.headers["Location"]) == (303, guard.path)
         elsewhere = f"{here}//evil.example/?token={token_of(guard)}"
         async with session.get(elsewhere, allow_redirects=False) as answer:
             assert answer.headers["Location"].startswith("/evil.example/")
@@ -108,10 +112,17 @@ ORIGINS = [
 ]  # fmt: skip
 
 
-async def asked(port: int, *lines: bytes, version: bytes = b"1.1") -> bytes:
+async def asked(guard: ServerAccess, *lines: bytes, version: bytes = b"1.1") -> bytes:
     """The status line of a request of exactly these header lines."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    request = b"GET / HTTP/" + version + b"\r\n" + b"".join(line + b"\r\n" for line in lines)
+    reader, writer = await asyncio.open_connection("127.0.0.1", guard.port)
+    request = (
+        b"GET "
+        + guard.path.encode()
+        + b" HTTP/"
+        + version
+        + b"\r\n"
+        + b"".join(line + b"\r\n" for line in lines)
+    )
     writer.write(request + b"Connection: close\r\n\r\n")
     answer = await reader.readline()
     writer.close()
@@ -121,26 +132,46 @@ async def asked(port: int, *lines: bytes, version: bytes = b"1.1") -> bytes:
 @played
 async def test_malformed_hosts_and_origins_are_forbidden_and_break_nothing() -> None:
     async with served() as guard:
-        cookie = f"Cookie: curator-token-{guard.port}={token_of(guard)}".encode()
+        cookie = f"Cookie: curator-token={token_of(guard)}".encode()
         own = f"127.0.0.1:{guard.port}".encode()
         host = b"Host: " + own
         for value in HOSTS:
-            assert b" 403 " in await asked(guard.port, b"Host: " + value, cookie), value
+            assert b" 403 " in await asked(guard, b"Host: " + value, cookie), value
         for value in ORIGINS:
             lines = (host, b"Origin: " + value, cookie)
-            assert b" 403 " in await asked(guard.port, *lines), value
+            assert b" 403 " in await asked(guard, *lines), value
         twice = (host, b"Origin: http://" + own, b"Origin: http://evil.example", cookie)
-        assert b" 403 " in await asked(guard.port, *twice)
-        assert b" 403 " in await asked(guard.port, cookie, version=b"1.0")
-        two_hosts = await asked(guard.port, host, b"Host: evil.example", cookie)
+        assert b" 403 " in await asked(guard, *twice)
+        assert b" 403 " in await asked(guard, cookie, version=b"1.0")
+        two_hosts = await asked(guard, host, b"Host: evil.example", cookie)
         assert b" 403 " in two_hosts or b" 400 " in two_hosts
         for value in (b"\xff\xfe", b"", b"\xed\xa0\x80", b"=;=", b"x" * 7000):
-            bad = f"Cookie: curator-token-{guard.port}=".encode() + value
-            assert b" 403 " in await asked(guard.port, host, bad), value
+            bad = b"Cookie: curator-token=" + value
+            assert b" 403 " in await asked(guard, host, bad), value
         # And what is well formed still works, also through a tunnel from another port.
         for name in (own, b"localhost:9", b"[::1]:80", b"LOCALHOST", b"127.8.8.8"):
             lines = (b"Host: " + name, b"Origin: http://" + name, cookie)
-            assert b" 200 " in await asked(guard.port, *lines), name
+            assert b" 200 " in await asked(guard, *lines), name
+
+
+@played
+async def test_no_other_server_of_the_host_is_sent_the_cookie_or_gets_in_with_its_own() -> None:
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with served() as first, served() as second:
+        async with aiohttp.ClientSession(cookie_jar=jar) as session:
+            async with session.get(first.address) as answer:
+                assert answer.status == 200
+            own = f"http://127.0.0.1:{first.port}{first.path}"
+            assert jar.filter_cookies(URL(own))
+            for path in ("/", "/page.js", second.path, f"{second.path}api/open"):
+                # Cookies know no port: the path alone keeps this one from the other server.
+                assert not jar.filter_cookies(URL(f"http://127.0.0.1:{second.port}{path}")), path
+            async with session.get(second.address) as answer:
+                assert answer.status == 200
+            async with session.get(own) as answer:
+                assert answer.status == 200, "the second server's cookie replaced the first's"
+        others = f"Cookie: curator-token={token_of(second)}".encode()
+        assert b" 403 " in await asked(first, f"Host: 127.0.0.1:{first.port}".encode(), others)
 
 
 def test_who_is_told_the_address_can_connect_at_once() -> None:

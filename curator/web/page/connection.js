@@ -17,7 +17,7 @@ export class Connection {
     this.onBack = onBack;
     this.busy = false;
     this.left = false;
-    setInterval(() => this.left || this.#fetch("/api/ping", {}).catch(() => {}), 15000);
+    setInterval(() => this.left || this.#fetch("api/ping", {}).catch(() => {}), 15000);
   }
 
   // The request that a page before this one had not heard about, or null.
@@ -27,7 +27,7 @@ export class Connection {
 
   open(details) {
     this.left = false;
-    return this.#insist("/api/open", details);
+    return this.#insist("api/open", details);
   }
 
   // Do an action; its answer. Nothing else can be asked until the answer is there.
@@ -38,14 +38,14 @@ export class Connection {
   async resend(request) {
     sessionStorage.setItem("pending", JSON.stringify(request));
     try {
-      return await this.#insist("/api/act", request);
+      return await this.#insist("api/act", request);
     } finally {
       sessionStorage.removeItem("pending");
     }
   }
 
   async about(id) {
-    const response = await fetch(`/about/${id}?page=${this.page}`);
+    const response = await fetch(`about/${id}?page=${this.page}`);
     if (!response.ok) throw new ServerError(await response.text());
     return response.json();
   }
@@ -53,7 +53,7 @@ export class Connection {
   leave() {
     this.left = true;
     const body = new Blob([JSON.stringify({ page: this.page })], { type: "application/json" });
-    navigator.sendBeacon("/api/leave", body);
+    navigator.sendBeacon("api/leave", body);
   }
 
   #fetch(path, details) {

@@ -373,7 +373,7 @@ async function perform(name, event = {}) {
   } else if (name === "dashboard" || name === "recount") {
     if (view === "dashboard" && name === "dashboard") return show("single");
     $("drawing").hidden = false;
-    $("report").src = `/report?page=${connection.page}&now=${Date.now()}`;
+    $("report").src = `report?page=${connection.page}&now=${Date.now()}`;
     await show("dashboard");
   } else if (name === "history") {
     if (view === "history") return show("single");
@@ -457,7 +457,7 @@ $("reviewer").addEventListener("click", async () => {
   localStorage.setItem("reviewer", name);
   connection.leave();
   sessionStorage.removeItem("page"); // another person has a session of their own
-  location.assign("/");
+  location.assign(location.pathname);
 });
 addEventListener("pagehide", () => connection.leave());
 addEventListener("pageshow", (event) => event.persisted && location.reload());

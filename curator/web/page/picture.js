@@ -5,7 +5,7 @@ const CACHED = 10;
 const PIXELATED_FROM = 3;
 
 export const address = (card, within) =>
-  `/picture/${card.id}?v=${card.sha}${within ? `&within=${within}` : ""}`;
+  `picture/${card.id}?v=${card.sha}${within ? `&within=${within}` : ""}`;
 
 export class Picture {
   constructor(stage, image, onChange) {
