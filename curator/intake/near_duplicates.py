@@ -31,7 +31,7 @@ from curator.intake.signatures import Signatures
 from curator.settings.sections import DuplicatesSettings
 from curator.workspace import Workspace
 
-ALGORITHM = "phash64-previews60-leaders-4"
+ALGORITHM = "phash64-previews60-leaders-5"
 """Changes whenever the same pictures would be grouped otherwise."""
 
 SAME_HASH_LIMIT = 256
@@ -306,7 +306,7 @@ def _as_bytes(hashes: NDArray[np.uint64]) -> NDArray[np.uint8]:
 class RegroupReport:
     """The current near-duplicates: groups of two or more, and the images in them.
 
-    `dissolved` images look the same in groups that were too large to be copies.
+    `dissolved` images look the same as more different pictures than copies have.
     """
 
     groups: int
@@ -359,7 +359,11 @@ def _inputs(catalogue: Catalogue, duplicates: DuplicatesSettings) -> dict[str, A
 
 
 def _find(workspace: Workspace, progress: Progress) -> tuple[list[GroupRecord], int]:
-    """The groups to record, and how many images were in groups that were too large."""
+    """The groups to record, and how many images are in none because theirs was too large.
+
+    Copies with the same pixels count as one picture, and stay together whatever their number: a
+    camera gives no two pictures of a part the same pixels.
+    """
     duplicates = workspace.settings.duplicates
     chunks = list(hash_chunks(workspace.catalogue))
     if not chunks:
@@ -372,15 +376,23 @@ def _find(workspace: Workspace, progress: Progress) -> tuple[list[GroupRecord], 
         progress.stage("near-duplicates", total=len(image_ids)) as stage,
     ):
         groups = find_groups(sha256, hashes, signatures, duplicates, advance=stage.advance)
-    records = [
-        GroupRecord(
-            name=sha256[group.representative].tobytes().hex()[:16],
-            primary=tuple(image_ids[list(group.members)].tolist()),
-            secondary=tuple(image_ids[list(group.secondary)].tolist()),
-            representative_id=int(image_ids[group.representative]),
-        )
-        for group in groups
-        if len(group.members) <= duplicates.largest_group
-    ]
-    too_large = (len(g.members) for g in groups if len(g.members) > duplicates.largest_group)
-    return records, sum(too_large)
+        records: list[GroupRecord] = []
+        dissolved = 0
+        for group in groups:
+            parts, secondary = [group.members], group.secondary
+            if len(group.members) > duplicates.largest_group:
+                different = signatures.by_pixels(group.members)
+                if len(different) > duplicates.largest_group:
+                    parts, secondary = [part for part in different if len(part) > 1], ()
+                    dissolved += len(group.members) - sum(map(len, parts))
+            for members in parts:
+                leading = group.representative if group.representative in members else members[0]
+                records.append(
+                    GroupRecord(
+                        name=sha256[leading].tobytes().hex()[:16],
+                        primary=tuple(image_ids[list(members)].tolist()),
+                        secondary=tuple(image_ids[list(secondary)].tolist()),
+                        representative_id=int(image_ids[leading]),
+                    )
+                )
+    return records, dissolved

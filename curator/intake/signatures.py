@@ -10,14 +10,17 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from curator.base.arrays import BoolArray, IntArray
 from curator.base.files import cannot_write, write_all
 from curator.base.values import PreviewPlace
+from curator.catalogue.bulk import chunked
 from curator.catalogue.files import preview_places
 from curator.catalogue.images import ImageDetails, image_details
 from curator.imaging.opening import decode_whole, open_within, read_file
@@ -73,6 +76,29 @@ class Signatures:
             self._make(missing[start : start + _AT_ONCE])
         return np.asarray(self._rows[positions])
 
+    def by_pixels(self, positions: Sequence[int]) -> list[tuple[int, ...]]:
+        """These pictures in parts whose files decode to the same pixels.
+
+        Only pictures of one signature are decoded. One of which no file is left is alone.
+        """
+        looks: dict[bytes, list[int]] = {}
+        for chunk in chunked(positions, _AT_ONCE):
+            rows = self(np.array(chunk, np.int64))
+            for position, row in zip(chunk, rows, strict=True):
+                looks.setdefault(row.tobytes(), []).append(position)
+        parts = [(alike[0],) for alike in looks.values() if len(alike) == 1]
+        twins = [position for alike in looks.values() if len(alike) > 1 for position in alike]
+        of_pixels: dict[bytes, list[int]] = {}
+        for chunk in chunked(twins, _AT_ONCE):
+            image_ids = self._image_ids[chunk].tolist()
+            details = image_details(self._workspace.catalogue, image_ids)
+            digests = ordered_map(
+                self._pixel_digest, (details[image_id] for image_id in image_ids), self._workers
+            )
+            for position, digest in zip(chunk, digests, strict=True):
+                of_pixels.setdefault(digest, []).append(position)
+        return [*parts, *map(tuple, of_pixels.values())]
+
     def _make(self, positions: IntArray) -> None:
         image_ids = self._image_ids[positions].tolist()
         catalogue = self._workspace.catalogue
@@ -112,14 +138,26 @@ class Signatures:
     def _of_file(self, image: ImageDetails) -> bytes:
         """Through a preview too, so that it does not matter whether the preview was there."""
         ingest = self._workspace.settings.ingest
+        pixels = self._decoded(image, cover=compared_side(ingest))
+        if pixels is None:
+            return b""
+        side, quality = ingest.preview_size, ingest.preview_quality
+        preview = encode_preview(pixels, side, quality) if self._fine_previews else None
+        return signature(pixels) if preview is None else self._of_jpeg(preview)
+
+    def _pixel_digest(self, image: ImageDetails) -> bytes:
+        pixels = self._decoded(image)
+        if pixels is None:
+            return image.sha256
+        return hashlib.sha256(repr(pixels.size).encode() + pixels.tobytes()).digest()
+
+    def _decoded(self, image: ImageDetails, *, cover: int | None = None) -> Image.Image | None:
+        ingest = self._workspace.settings.ingest
         for location in image.locations:
             try:
                 content = read_file(location.path, ingest.max_bytes)
                 if hashlib.sha256(content).digest() == image.sha256:
-                    pixels = decode_whole(content, ingest, cover=compared_side(ingest)).pixels
-                    side, quality = ingest.preview_size, ingest.preview_quality
-                    preview = encode_preview(pixels, side, quality) if self._fine_previews else None
-                    return signature(pixels) if preview is None else self._of_jpeg(preview)
+                    return decode_whole(content, ingest, cover=cover).pixels
             except ImageProblem:
                 continue
-        return b""
+        return None

@@ -127,7 +127,8 @@ class DuplicatesSettings(_Section):
     local_tolerance: Annotated[float, Field(ge=0.0, le=255.0)] = 4.0
     """Grey levels by which any part of two small pictures may differ, a fortieth of a side wide."""
     largest_group: Annotated[int, Field(ge=2)] = 10
-    """Groups of more pictures are dissolved: a camera that does not move, rather than copies."""
+    """Groups of more different pictures are dissolved: a camera that does not move, rather than
+    copies. Files with the same pixels count as one."""
 
 
 def _usual_strength(value: Any) -> Any:

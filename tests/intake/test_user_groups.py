@@ -209,3 +209,30 @@ def test_groups_too_large_for_copies_are_dissolved_and_said(copies: Workspace) -
     assert report.near_duplicates_dissolved > 10
     wider = replace(copies, settings=_with(copies, largest_group=20))
     assert (regroup(wider).groups, regroup(wider).dissolved) == (2, 0)
+
+
+def test_copies_with_the_same_pixels_stay_together_however_many(
+    workspace: Workspace, pictures: Path
+) -> None:
+    """As one camera's pictures do that differ in a pixel, each as two files."""
+    limit = workspace.settings.duplicates.largest_group
+    photo, scene = photograph(120, 90, 0), photograph(400, 300, 5)
+    for number in range(limit + 4):
+        comment = f"copy {number}".encode()
+        (pictures / f"photo-{number}.jpg").write_bytes(encode(photo, "JPEG", comment=comment))
+    for number in range(limit + 1):
+        shot = scene.copy()
+        shot.putpixel((7 * number, 11), (0, 0, 0) if number % 2 else (255, 255, 255))
+        (pictures / f"shot-{number}.png").write_bytes(encode(shot, "PNG"))
+        (pictures / f"shot-{number}.bmp").write_bytes(encode(shot, "BMP"))
+    report = add(workspace, [pictures])
+    groups: dict[str, set[str]] = {}
+    ids = range(1, report.added + 1)
+    mates, details = groups_of(workspace.catalogue, ids), image_details(workspace.catalogue, ids)
+    for image_id, (mate,) in mates.items():
+        name = os.fsdecode(details[image_id].locations[0].path.rpartition(b"/")[2])
+        groups.setdefault(mate.name, set()).add(name.rpartition(".")[0])
+    photos = {f"photo-{number}" for number in range(limit + 4)}
+    shots = [{f"shot-{number}"} for number in range(limit + 1)]
+    assert sorted(groups.values(), key=sorted) == sorted([photos, *shots], key=sorted)
+    assert report.near_duplicates_dissolved == 0
