@@ -61,6 +61,12 @@ seed = 0
 """
 
 
+_MOVE_AWAY = (
+    "Move it away. What curator can compute again it will; a lost catalogue comes back with"
+    " `curator restore`."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """An open workspace: where it is, what its user decided, and its catalogue."""
@@ -72,7 +78,12 @@ class Workspace:
     def folder(self, name: str) -> Path:
         """`.curator/<name>`; created if it does not exist."""
         folder = self.root / STATE_FOLDER / name
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise WorkspaceError(
+                f"{folder} is a file, and a folder belongs there.", _MOVE_AWAY
+            ) from None
         return folder
 
     def model_path(self, digest: str | None) -> Path:
@@ -215,6 +226,11 @@ def _refuse_links(root: Path) -> None:
                     # Links for the system's viewer; curator writes through none of them.
                     if entry.path != os.fspath(state_folder / OPENED):
                         folders.append(entry.path)
+                    # As the names of nearly all files of curator's, and of no folder.
+                    if Path(entry.name).suffix:
+                        raise WorkspaceError(
+                            f"{entry.path} is a folder, and a file belongs there.", _MOVE_AWAY
+                        )
                 elif not entry.is_file(follow_symlinks=False):
                     kind = "a symbolic link" if entry.is_symlink() else "neither file nor folder"
                     raise WorkspaceError(
@@ -243,7 +259,7 @@ def read_identity(folder: Path) -> str | None:
     """What `.curator/workspace-id` says; None if there is none, or if no name can be read in it."""
     try:
         content = (folder / STATE_FOLDER / IDENTITY_NAME).read_bytes().strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return None
     return content.decode() if re.fullmatch(rb"[0-9a-f]{32}", content) else None
 

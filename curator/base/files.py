@@ -8,12 +8,15 @@ takes the destination's name in one step. Killed before that, the old file is un
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from curator.errors import StorageError, UsageError
+
+_HEAD_BYTES = 65_536
 
 NO_FOLLOW = os.O_CLOEXEC | os.O_NOFOLLOW
 """Flags for files under `.curator/`: none of them may be a symbolic link."""
@@ -78,19 +81,44 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_destination(destination: Path, *, force: bool) -> None:
-    """Refuse early what could not be finished.
+    """Refuse early what could not be finished, and what would destroy what curator works on.
 
-    Raises UsageError if `destination` is a folder; StorageError if it exists and `force`
-    is not given, or if the folder that it should lie in does not exist.
+    Raises UsageError if `destination` is a folder, lies in a workspace's own folder, is its
+    `curator.toml` or holds something that no command writes, as an image; StorageError if it exists
+    and `force` is not given, or if the folder that it should lie in does not exist.
     """
     if destination.is_dir():
         raise UsageError(f"{destination} is a folder.", "Name a file in it.")
-    if not force and os.path.lexists(destination):
-        raise StorageError(f"{destination} exists already.", "Add --force to overwrite it.")
+    own = Path(os.path.realpath(destination))
+    if destination.name == "curator.toml" or ".curator" in own.parts:
+        raise UsageError(f"{destination} belongs to a workspace itself.", "Name another file.")
+    if os.path.lexists(destination):
+        if not force:
+            raise StorageError(f"{destination} exists already.", "Add --force to overwrite it.")
+        if not _may_be_written_by_curator(destination):
+            raise UsageError(
+                f"{destination} is no table, page or other file that curator writes, but perhaps"
+                " an image. It is not overwritten, not with --force either.",
+                "Name another file, or remove that one yourself.",
+            )
     if not destination.parent.is_dir():
         raise StorageError(
             f"The folder {destination.parent} does not exist.", "Make it, or name another one."
         )
+
+
+_WRITTEN = (b"PK\x03\x04", b"PAR1", b"\x08")
+"""Archives, Parquet and ONNX files begin so; all else that commands write is text."""
+_PICTURE_AS_TEXT = re.compile(rb"P[1-7]\s|#define\s|/\* XPM")
+
+
+def _may_be_written_by_curator(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError:  # a link to nothing is replaced, not followed
+        return file.is_symlink()
+    return head.startswith(_WRITTEN) or not (b"\0" in head or _PICTURE_AS_TEXT.match(head))
 
 
 _PACKAGE = Path(__file__).resolve().parent.parent

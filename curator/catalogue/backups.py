@@ -35,18 +35,28 @@ class BackupRecord:
 
 
 def list_backups(catalogue_path: Path) -> list[BackupRecord]:
-    """The backups beside a catalogue, the newest first; files of other names are the user's."""
+    """The backups beside a catalogue, the newest first; files of other names are the user's.
+
+    Those from the future come last: they were made before the clock was set back.
+    """
     backups = []
     for path in (catalogue_path.parent / BACKUP_FOLDER).glob(f"*{catalogue_path.suffix}"):
-        name, status = _NAME.search(path.stem), path.stat()
-        made_at = datetime.fromtimestamp(status.st_mtime, UTC)
-        if name is not None:
-            made_at = datetime.strptime(name["stamp"], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
-        reason = MANUAL if name is None else name["reason"]
+        try:
+            status = path.stat()
+        except FileNotFoundError:  # another process has removed it meanwhile
+            continue
+        made_at, reason = datetime.fromtimestamp(status.st_mtime, UTC), MANUAL
+        if name := _NAME.search(path.stem):
+            with suppress(ValueError):
+                made_at = datetime.strptime(name["stamp"], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
+                reason = name["reason"]
         backups.append(
             BackupRecord(path=path, made_at=made_at, reason=reason, bytes=status.st_size)
         )
-    return sorted(backups, key=lambda backup: backup.made_at, reverse=True)
+    present = now()
+    return sorted(
+        backups, key=lambda backup: (backup.made_at <= present, backup.made_at), reverse=True
+    )
 
 
 def make_backup(path: Path, reason: str, settings: BackupSettings) -> BackupRecord:

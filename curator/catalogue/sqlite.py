@@ -27,6 +27,7 @@ from curator.errors import (
     BusyError,
     CatalogueError,
     CuratorError,
+    DataError,
     LostCatalogueError,
     StorageError,
 )
@@ -170,7 +171,8 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{folder} cannot be made: {error.strerror}.", "Choose a folder that you may write to."
+            f"{folder} cannot be made: {error.strerror}.",
+            "Choose a folder that you may write to, or move away what is in its place.",
         ) from error
 
 
@@ -451,6 +453,10 @@ def translated(path: Path | str) -> Iterator[None]:
         yield
     except CuratorError:
         raise
+    except OverflowError as error:
+        if "SQLite" not in str(error):
+            raise
+        raise DataError("A number is larger than any in the catalogue.", "Correct it.") from error
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         explained = _explain(path, cause)

@@ -26,7 +26,7 @@ from curator.base.version import __version__
 from curator.cli.invocation import Invocation
 from curator.cli.options import flag, named_path, recipe_lines
 from curator.cli.output import NOBODY_READS, emit, narrate, shown
-from curator.errors import CuratorError, StorageError, UsageError
+from curator.errors import CuratorError, StorageError, UsageError, WorkspaceError
 
 INTERRUPTED = 130
 
@@ -233,6 +233,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except OSError as error:
+        if not _has_current_folder():
+            gone = "The current folder does not exist any more."
+            return _explain(WorkspaceError(gone, "Change into another one."), finished_work)
         if error.errno not in _REMEDIES:
             raise
         path = os.fsdecode(error.filename) if error.filename else "A file"
@@ -249,6 +252,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     if not code and call.next_step and not call.json:
         call.say(f"Next: {call.next_step}")
     return int(code or 0)
+
+
+def _has_current_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _explain(error: CuratorError, finished_work: Sequence[str] = ()) -> int:

@@ -121,6 +121,7 @@ def config(
     from curator.maintenance.config import check_model, show_settings
     from curator.settings.file import (
         FILE_NAME,
+        read_settings_text,
         section_models,
         setting_keys,
         write_settings,
@@ -143,6 +144,7 @@ def config(
             f"To change {keys[0]} write `curator config {shlex.join(['='.join(keys)])}`.",
         )
     if changes:
+        read_settings_text(root / FILE_NAME)  # says why it cannot be read
         before = (root / FILE_NAME).read_bytes()
         write_settings(root, changes)
         if "classifier.model" in changes:

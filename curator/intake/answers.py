@@ -149,7 +149,7 @@ def read_annotations(file: Path) -> Iterator[Answer | Problem]:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.", "Name a file.") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{file} is not JSON: {error}.", f"Import {_LABEL_STUDIO}.") from error
     if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
         raise DataError(f"{file} is not a list of tasks.", f"Import {_LABEL_STUDIO}.")
@@ -243,7 +243,9 @@ def _csv_rows(file: Path, column: str) -> Iterator[tuple[int, list[str]]]:
                 begins = reader.line_num + 1
         except csv.Error as error:
             raise DataError(
-                f"{file}, line {reader.line_num}: {error}.", "Save it as plain CSV in UTF-8."
+                f"{file}, line {reader.line_num}, in the row that begins on line {begins}:"
+                f" {error}.",
+                "Look there for a quote that is not closed, and save it as plain CSV in UTF-8.",
             ) from error
 
 

@@ -153,10 +153,17 @@ def near(
     for start in range(0, len(first), _COMPARED_AT_ONCE):
         part = slice(start, start + _COMPARED_AT_ONCE)
         left, right = _grey(first[part]), _grey(second[part])
-        # Coarse first: it finds larger shifts, and drops most pairs.
-        motion, residual = _fit(_halved(left), _halved(right), _still(len(left)), _COARSE_STEPS)
         contrast = np.maximum(left.std(axis=(1, 2)), FLAT_CONTRAST)
-        rows = np.flatnonzero(residual <= 2 * duplicates.pixel_tolerance * contrast)
+        # Coarse first: it finds larger shifts, and drops most pairs, many of them half way.
+        coarse_left, coarse_right = _halved(left), _halved(right)
+        limit = 2 * duplicates.pixel_tolerance * contrast
+        motion, residual = _fit(coarse_left, coarse_right, None, _COARSE_STEPS)
+        rows = np.flatnonzero(residual <= _HOPELESS * limit)
+        if len(rows):
+            motion[rows], residual[rows] = _fit(
+                coarse_left[rows], coarse_right[rows], motion[rows], _COARSE_STEPS
+            )
+            rows = rows[residual[rows] <= limit[rows]]
         if not len(rows):
             continue
         left, right = _smoothed(left[rows]), _smoothed(right[rows])
@@ -178,7 +185,10 @@ Stack = NDArray[np.float32]
 """Small pictures of one size, (n, side, side)."""
 
 _COMPARED_AT_ONCE = 128
-_COARSE_STEPS, _FINE_STEPS = 4, 1
+_COARSE_STEPS, _FINE_STEPS = 2, 1
+"""Coarse steps twice."""
+_HOPELESS = 1.4
+"""Multiple of what may be left after all coarse steps; copies had at most 1.2 half way."""
 _UNMOVED = 0.05
 """Shift in pixels of a signature below which a picture is not resampled."""
 _MOVED = 0.1
@@ -229,11 +239,12 @@ def _moved(stack: Stack, motion: NDArray[np.float32]) -> Stack:
 
 
 def _fit(
-    left: Stack, right: Stack, motion: NDArray[np.float32], steps: int
+    left: Stack, right: Stack, motion: NDArray[np.float32] | None, steps: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The motion under which `right` resembles `left` most, and what then is left (rms), (n,).
 
-    Gauss-Newton over zoom and shift along both axes, gain and offset (Lucas and Kanade, 1981).
+    Gauss-Newton over zoom and shift along both axes, gain and offset (Lucas and Kanade, 1981),
+    from `motion`; None is at rest.
     """
     count, side = len(left), left.shape[1]
     centre = ((np.arange(side, dtype=np.float32) + 0.5) * (2 / side) - 1)[1:-1]
@@ -242,7 +253,8 @@ def _fit(
     basis = np.empty((count, 5, (side - 2) ** 2), np.float32)
     diagonal = np.arange(5)
     for _ in range(steps):
-        warped = _moved(right, motion)
+        warped = right if motion is None else _moved(right, motion)
+        motion = _still(count) if motion is None else motion
         across = (warped[:, 1:-1, 2:] - warped[:, 1:-1, :-2]) * (side / 4)
         down = (warped[:, 2:, 1:-1] - warped[:, :-2, 1:-1]) * (side / 4)
         parts = (centre * across, across, centre[:, None] * down, down, warped[:, 1:-1, 1:-1])
@@ -258,6 +270,7 @@ def _fit(
         motion[:, ::2] = motion[:, ::2].clip(1 / 1.15, 1.15)
         motion[:, 1::2] = motion[:, 1::2].clip(-0.13, 0.13)
     rest = target[:, :, 0] - (solved.transpose(0, 2, 1) @ basis)[:, 0]
+    assert motion is not None
     return motion, np.sqrt(np.square(rest).mean(axis=1))
 
 

@@ -82,7 +82,7 @@ def verify(
         findings = list(check_catalogue(catalogue, advance=stage.advance))
     findings += limited("audits", _audit_problems(workspace))
     findings += limited("models and scores", _digest_problems(workspace))
-    findings += limited("features and pixels", _row_problems(workspace))
+    findings += limited("features and pixels", _row_problems(workspace, progress))
     with progress.stage("reading previews", tally.images) as stage:
         findings += limited("previews", _preview_problems(workspace, stage))
     if files:
@@ -237,17 +237,20 @@ def _differs(path: Path | bytes, digest: str) -> str | None:
     return None if sha256.hexdigest() == digest else "holds other bytes than were recorded"
 
 
-def _row_problems(workspace: Workspace) -> Iterator[str]:
-    for record in features.list_feature_sets(workspace.catalogue):
-        reader = open_rows(workspace, record).reader
-        damaged = reader.damaged()
-        if len(damaged):
-            yield str(reader.error(damaged))
-        elif reader.rows and not reader.has_digests:
-            yield (
-                f"The {reader.rows:,} rows of {reader.file.path} were written before digests were"
-                f" kept, and cannot be compared with anything. {reader.file.mend}"
-            )
+def _row_problems(workspace: Workspace, progress: Progress) -> Iterator[str]:
+    sets = features.list_feature_sets(workspace.catalogue)
+    readers = [open_rows(workspace, record).reader for record in sets]
+    total = sum(reader.rows for reader in readers)
+    with progress.stage("reading features and pixels", total, unit="rows") as stage:
+        for reader in readers:
+            damaged = reader.damaged(advance=stage.advance)
+            if len(damaged):
+                yield str(reader.error(damaged))
+            elif reader.rows and not reader.has_digests:
+                yield (
+                    f"The {reader.rows:,} rows of {reader.file.path} were written before digests"
+                    f" were kept, and cannot be compared with anything. {reader.file.mend}"
+                )
 
 
 def _preview_problems(workspace: Workspace, stage: Stage) -> Iterator[str]:

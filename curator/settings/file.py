@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,15 +33,29 @@ def read_settings(path: Path) -> Settings:
 
 
 def read_settings_text(path: Path) -> str:
-    """The text of a settings file. Raises SettingsError if it is missing or not text."""
+    """The text of a settings file. Raises SettingsError if it is missing, no file or not text."""
     try:
+        # A pipe would be waited on.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SettingsError(
+                f"{path} is {'a folder' if path.is_dir() else 'a device or a pipe'}, no file.",
+                "Put a file in its place; an empty one takes every default.",
+            )
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SettingsError(
             f"{path} is missing.", "Restore it; an empty file takes every default."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}.", "Mend it first.") from error
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be read: {error.strerror or error}.",
+            "Put a file in its place that you may read; an empty one takes every default.",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{path} is no text in UTF-8 from byte {error.start + 1:,} on.",
+            "Save it in UTF-8.",
+        ) from error
 
 
 def parse_settings(text: str, where: str) -> Settings:
@@ -49,6 +64,10 @@ def parse_settings(text: str, where: str) -> Settings:
         return check_settings(tomllib.loads(text), where)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{where} is not valid TOML: {error}.", "Mend that line.") from error
+    except RecursionError:
+        raise SettingsError(
+            f"{where} is not valid: a value is nested too deeply.", "Mend that line."
+        ) from None
 
 
 def check_settings(content: Mapping[str, Any], where: str) -> Settings:

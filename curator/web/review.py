@@ -266,7 +266,7 @@ async def _json(request: web.Request) -> Mapping[str, Any]:
         raise web.HTTPUnsupportedMediaType(text="Only JSON is understood.")
     try:
         body = await request.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise web.HTTPBadRequest(text="The request is malformed.")

@@ -9,7 +9,7 @@ import pytest
 from curator.base.values import Problem
 from curator.base.vocabulary import Label
 from curator.errors import DataError
-from curator.intake.answers import Answer, printable, read_answers
+from curator.intake.answers import Answer, printable, read_annotations, read_answers
 from curator.settings.sections import ClassesSettings
 
 DIGEST = "ab" * 32
@@ -104,6 +104,13 @@ def test_a_digest_that_is_none(tmp_path: Path, digest: str) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path, content: str | bytes, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         list(read_answers(write(tmp_path, content)))
+
+
+def test_tasks_that_are_nested_too_deeply_are_no_json(tmp_path: Path) -> None:
+    file = tmp_path / "tasks.json"
+    file.write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(DataError, match="is not JSON"):
+        list(read_annotations(file))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

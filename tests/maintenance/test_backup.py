@@ -152,6 +152,27 @@ def test_backups_are_made_at_first_on_schedule_and_before_steps_and_a_few_are_ke
     assert kept == ["before-import", "init", *["manual"] * 3, *[SCHEDULED] * 2]
 
 
+def test_a_clock_that_was_set_back_stops_no_backup(filled: Path) -> None:
+    """Backups from the future would be taken for the newest, and a new one for surplus."""
+    path, settings = _catalogue(filled), BackupSettings(keep=2)
+    made = make_backup(path, SCHEDULED, settings).path
+    ahead = datetime.now(UTC) + timedelta(days=365)
+    for hour in range(4):
+        stamp = f"{ahead + timedelta(hours=hour):%Y%m%dT%H%M%S%f}"
+        for reason in (SCHEDULED, "before-drop"):
+            shutil.copy(made, made.with_name(f"catalogue-{stamp}-{reason}.sqlite"))
+    shutil.copy(made, made.with_name("catalogue-99999999T999999999999-scheduled.sqlite"))
+    for reason in (SCHEDULED, "before-drop"):
+        new = make_backup(path, reason, settings)
+        assert new.path.exists()
+        assert next(b for b in list_backups(path) if b.reason == reason).path == new.path
+    curator("-w", filled, "backup", "--list")
+    curator("-w", filled, "drop", "good", "--yes")
+    newest = list_backups(path)[0]
+    assert newest.reason == "before-drop"
+    assert plan_restore(filled, None).backup == newest.path
+
+
 def test_from_python_too_a_backup_is_made_when_one_is_due(filled: Path) -> None:
     path = _catalogue(filled)
     for backup in list_backups(path):
@@ -293,3 +314,6 @@ def test_an_identity_that_cannot_be_read_is_written_again(filled: Path) -> None:
         file.write_bytes(damage)
         curator("-w", filled, "status")
         assert file.read_bytes() == identity
+    file.unlink()
+    file.mkdir()
+    assert "cannot be written" in curator("-w", filled, "status", expect=3).stderr

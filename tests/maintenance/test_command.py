@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,6 +18,7 @@ import sqlalchemy as sa
 from curator.catalogue.bulk import values_of
 from curator.catalogue.leases import LeaseRecord
 from curator.catalogue.models import Lease
+from curator.maintenance.verify import verify
 from curator.workspace import open_workspace
 from tests.support.command import curator
 
@@ -72,3 +78,27 @@ def test_verify_is_clean_and_notices_damage(labelled: Path) -> None:
     assert "does not hold" in refused.stderr
     damaged = curator("-w", labelled, "verify", "--json", expect=3)
     assert damaged.json()["findings"]
+
+
+def test_verify_tells_how_far_it_has_come_in_each_of_its_long_parts(labelled: Path) -> None:
+    """A million previews take minutes: every stage counts up to the total that it announced."""
+    curator("-q", "-w", labelled, "round")
+    totals: dict[str, int | None] = {}
+    done: Counter[str] = Counter()
+
+    class Counting:
+        @contextmanager
+        def stage(self, name: str, total: int | None = None, unit: str = "images") -> Iterator[Any]:
+            totals[name] = total
+            yield SimpleNamespace(advance=lambda number=1: done.update({name: number}))
+
+        def note(self, text: str) -> None: ...
+
+    workspace = open_workspace(labelled)
+    with workspace.catalogue:
+        verify(workspace, files=True, progress=Counting())
+    assert set(totals) == {
+        "deriving labels again", "reading features and pixels", "reading previews",
+        "reading files again",
+    }  # fmt: skip
+    assert dict(done) == totals

@@ -59,6 +59,34 @@ def test_a_link_in_the_place_of_any_file_is_refused(
         open_workspace(root).catalogue.close()
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if "." in name])
+def test_a_folder_in_the_place_of_a_file_is_refused(root: Path, name: str) -> None:
+    wrong = root / ".curator" / name
+    wrong.unlink(missing_ok=True)
+    wrong.mkdir(parents=True)
+    with pytest.raises(WorkspaceError, match="is a folder") as caught:
+        open_workspace(root)
+    assert str(wrong) in caught.value.problem
+    wrong.rename(root / "moved")
+    if name != "catalogue.sqlite":
+        open_workspace(root).catalogue.close()
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused_where_the_folder_is_needed(root: Path) -> None:
+    names = {name.partition("/")[0] for name in FILES if "/" in name} - {"backups"}
+    for name in names:
+        shutil.rmtree(root / ".curator" / name, ignore_errors=True)
+        (root / ".curator" / name).write_bytes(b"x")
+    workspace = open_workspace(root)
+    with workspace.catalogue:
+        for name in names:
+            with pytest.raises(WorkspaceError, match=f"{name} is a file") as caught:
+                workspace.folder(name)
+            assert "Move it away" in caught.value.advice
+            (root / ".curator" / name).unlink()
+            assert workspace.folder(name).is_dir()
+
+
 def test_a_copy_by_hard_links_is_refused_and_the_advice_works(root: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-al", root, copy], check=True)

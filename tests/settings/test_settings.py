@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -18,10 +19,12 @@ from curator.settings.file import (
     check_settings,
     describe_setting,
     parse_settings,
+    read_settings,
     setting_keys,
+    write_settings,
 )
 from curator.settings.sections import REMOVED_SETTINGS, PromotionSettings, Settings
-from tests.support.command import CHECKOUT
+from tests.support.command import CHECKOUT, curator
 
 TEXT = """\
 # mine
@@ -69,6 +72,7 @@ def test_every_default_is_valid_and_documented() -> None:
         ("promotion = 3\n", "promotion"),
         ("[classifier]\nimage_size = 3\n", "'auto' or greater than or equal to 16"),
         ("[promotion\n", "is not valid TOML"),
+        ("x = " + "[" * 3000 + "]" * 3000, "nested too deeply"),
     ],
 )
 def test_bad_content_is_refused_with_its_place(content: str, says: str) -> None:
@@ -76,6 +80,47 @@ def test_bad_content_is_refused_with_its_place(content: str, says: str) -> None:
         parse_settings(content, "curator.toml")
     assert says in str(refused.value)
     assert "curator.toml" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("positive", "says"),
+    [
+        ("  ", "blank"), (" face", "spaces at an end"), ("fa\u200bce", "cannot be seen"),
+        ("Bad", "differ in"), ("ＢＡＤ", "differ in"), ("unsure", "means something else"),
+        ("Negative", "means something else"),
+    ],
+)  # fmt: skip
+def test_class_names_that_could_be_mistaken_are_refused(positive: str, says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        check_settings({"classes": {"positive": positive}}, "curator.toml")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "latin", "missing"])
+def test_what_is_no_settings_file_is_said_and_nothing_waits_for_it(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "curator.toml"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "loop":
+        path.symlink_to(path)
+    elif kind == "latin":
+        path.write_bytes('[classes]\npositive = "café"\n'.encode("latin-1"))
+    says = {
+        "folder": "is a folder", "pipe": "a device or a pipe", "loop": "cannot be read",
+        "latin": "no text in UTF-8 from byte 26 on", "missing": "is missing",
+    }[kind]  # fmt: skip
+    for act in (lambda: read_settings(path), lambda: write_settings(tmp_path, {"x.y": "1"})):
+        with pytest.raises(SettingsError) as refused:
+            act()
+        assert says in refused.value.problem
+        assert refused.value.advice
+    (tmp_path / ".curator").mkdir()
+    outcome = curator("-w", tmp_path, "config", "runtime.seed=1", expect=3)
+    assert says in outcome.stderr
 
 
 @pytest.mark.parametrize("key", REMOVED_SETTINGS)
