@@ -118,7 +118,7 @@ def config(
     Examples: curator config promotion; curator config promotion.promote_above=0.98
     """
     from curator.cli.intake import dissolved_groups, near_duplicates
-    from curator.maintenance.config import check_model, show_settings
+    from curator.maintenance.config import check_model, renamed_classes, show_settings
     from curator.settings.file import (
         FILE_NAME,
         read_settings_text,
@@ -143,8 +143,11 @@ def config(
             f"`{keys[1]}` is not a setting.",
             f"To change {keys[0]} write `curator config {shlex.join(['='.join(keys)])}`.",
         )
+    renamed: list[str] = []
     if changes:
         read_settings_text(root / FILE_NAME)  # says why it cannot be read
+        if {"classes.positive", "classes.negative"} & changes.keys():
+            renamed = renamed_classes(root, changes)
         before = (root / FILE_NAME).read_bytes()
         write_settings(root, changes)
         if "classifier.model" in changes:
@@ -170,6 +173,8 @@ def config(
         emit(strong(shown(line)) if row.value != row.default else shown(line))
         if keys or changes:
             emit(f"    {row.meaning} Takes {row.values}; default {row.default}.")
+    for sentence in renamed:
+        emit(shown(sentence))
     if near is not None:
         emit(near_duplicates(near.images, near.groups))
         if near.dissolved:

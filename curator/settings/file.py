@@ -195,7 +195,7 @@ def change_settings(text: str, changes: Mapping[str, str], where: str) -> str:
 
     try:
         document = tomlkit.parse(text)
-    except tomlkit.exceptions.TOMLKitError as error:
+    except (tomlkit.exceptions.TOMLKitError, RecursionError) as error:
         raise SettingsError(f"{where} is not valid TOML: {error}.", "Mend that line.") from error
     for key, value in changes.items():
         section, name = _split(key)

@@ -59,6 +59,28 @@ def test_a_workspace_with_names_that_are_refused_now_keeps_its_labels_under_new_
     assert labels["fine"]["seed"] == 1
 
 
+def test_renamed_classes_are_said_and_names_are_not_exchanged_under_labels(
+    workspace: Path, tmp_path: Path
+) -> None:
+    curator("-w", workspace, "config", "classes.positive=bad", "classes.negative=good")
+    curator("-w", workspace, "config", "classes.positive=good", "classes.negative=bad")
+    photo = tmp_path / "photos" / "1.png"
+    photo.parent.mkdir()
+    Image.new("RGB", (64, 64), "red").save(photo)
+    curator("-w", workspace, "add", photo.parent, "--label", "good")
+    settings = (workspace / "curator.toml").read_bytes()
+    for changes in (
+        ("classes.positive=bad", "classes.negative=good"),
+        ("classes.positive=bad", "classes.negative=other"),
+        ("classes.positive=other", "classes.negative=good"),
+    ):
+        refused = curator("-w", workspace, "config", *changes, expect=3)
+        assert "would exchange what these labels mean" in refused.stderr
+        assert (workspace / "curator.toml").read_bytes() == settings
+    said = curator("-w", workspace, "config", "classes.positive=fine").stdout
+    assert "`good` is called `fine` from now on: 1 image." in said
+
+
 @pytest.mark.parametrize("remains", ["curator.toml", ".curator"])
 def test_init_never_touches_a_workspace(workspace: Path, remains: str) -> None:
     for name in {"curator.toml", ".curator"} - {remains}:
