@@ -1,12 +1,14 @@
-"""Both kinds of classifier over rounds: fine-tuning (`good-faces`) beside frozen features.
+"""Kinds of classifiers over rounds: frozen features beside recipes that train networks.
 
-    python -m benchmarks.kinds [--kind frozen finetune] [--draws 3] [--rounds 5] [--task NAME...]
-        [--images 2000] [--labels 300] [--keep FILE] [--folder DIR]
+    python -m benchmarks.kinds [--kind frozen good-faces RECIPE...] [--draws 3] [--rounds 5]
+        [--task NAME...] [--images 2000] [--labels 300] [--keep FILE] [--folder DIR]
 
-Random pools of 2,000 images at 64 pixels with 300 random labels, as a user runs them: `init`,
-`add`, `label`, `round`. `finetune` is the recipe `good-faces`; `frozen` has the settings of a new
-workspace. Coverage and error are those of the labels that stand promoted after each round.
-`promotion.max_error` is .5, so that no round is stopped.
+Random pools with random labels, as a user runs them: `init --recipe`, `add`, `label`, `round`.
+`frozen` has the settings of a new workspace, every other kind is a recipe of `seeds/`. The default
+network sees 64 pixels, networks of recipes the size that they are made for. Coverage and error are
+those of the labels that stand promoted after each round; `wrong side` is the share of all images
+without a human label whose score names the other class. `promotion.max_error` is .5, so that no
+round is stopped.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from benchmarks.kept import Kept
 from curator.api import WorkspaceApi, create_workspace, open_workspace
 from curator.catalogue.certificates import promoted_labels
 from curator.catalogue.images import image_files
-from curator.settings.file import write_settings
+from curator.catalogue.pool import current_scores, pool_chunks
+from curator.settings.file import read_settings, write_settings
+from curator.settings.sections import ClassifierSettings
 from tests.support import fashion
 
 TASKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -47,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--kind", nargs="*", default=["frozen", "finetune"])
+    parser.add_argument("--kind", nargs="*", default=["frozen", "good-faces"])
     parser.add_argument("--task", nargs="*", default=list(TASKS))
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
@@ -72,6 +76,7 @@ def main() -> None:
         cells = [
             f"{np.mean([draw[n]['coverage'] for draw in draws]):.0%} at"
             f" {np.mean([draw[n]['error'] for draw in draws]):.1%},"
+            f" {np.mean([draw[n]['wrong side'] for draw in draws]):.1%} on the wrong side,"
             f" {np.median([draw[n]['seconds'] for draw in draws]):.0f} s"
             for n in range(arguments.rounds)
         ]
@@ -85,10 +90,12 @@ def _rounds(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
     photos.mkdir(parents=True, exist_ok=True)
     for index, picture in enumerate(pictures):
         Image.fromarray(picture).save(photos / f"{index:05d}.png", compress_level=1)
-    recipe = "good-faces" if asked["kind"] == "finetune" else None
+    recipe = None if asked["kind"] == "frozen" else asked["kind"]
     create_workspace(folder / "workspace", positive=None, negative=None, recipe=recipe).close()
-    settings = {"classifier.image_size": str(SIDE), "promotion.max_error": "0.5",
-                "runtime.threads": "1"}  # fmt: skip
+    settings = {"promotion.max_error": "0.5", "runtime.threads": "1"}
+    shipped = read_settings(folder / "workspace" / "curator.toml").classifier
+    if shipped.model == ClassifierSettings().model:
+        settings["classifier.image_size"] = str(SIDE)
     write_settings(folder / "workspace", settings)
     with open_workspace(folder / "workspace") as workspace:
         workspace.add(photos)
@@ -105,9 +112,10 @@ def _rounds(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
             start = time.perf_counter()
             (report,) = workspace.round()
             seconds = time.perf_counter() - start
-            right = _right(workspace, positive)
+            right, wrong_side = _right(workspace, positive), _wrong_side(workspace, positive)
             found.append({"coverage": report.coverage, "seconds": seconds,
-                          "error": float(1 - right.mean()) if len(right) else 0.0})  # fmt: skip
+                          "error": float(1 - right.mean()) if len(right) else 0.0,
+                          "wrong side": float(wrong_side[asked["labels"]:].mean())})  # fmt: skip
     return {"rounds": found}
 
 
@@ -115,10 +123,25 @@ def _right(workspace: WorkspaceApi, positive: NDArray[np.bool_]) -> NDArray[np.b
     """Whether each promoted label is right."""
     catalogue = workspace._workspace.catalogue
     ids, labels, _ = promoted_labels(catalogue)
-    files = image_files(catalogue, ids.tolist())
-    numbers = [int(Path(bytes(files[int(i)].path).decode()).stem) for i in ids]
-    right: NDArray[np.bool_] = labels == positive[numbers]
+    right: NDArray[np.bool_] = labels == positive[_numbers(workspace, ids)]
     return right
+
+
+def _wrong_side(workspace: WorkspaceApi, positive: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether the score of each picture, in their order, names the other class."""
+    catalogue = workspace._workspace.catalogue
+    ids = np.concatenate([chunk.image_ids for chunk in pool_chunks(catalogue, None)])
+    wrong = np.empty(len(positive), dtype=np.bool_)
+    numbers = _numbers(workspace, ids)
+    wrong[numbers] = (current_scores(catalogue, ids) > 0.5) != positive[numbers]
+    return wrong
+
+
+def _numbers(workspace: WorkspaceApi, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The number in the file name of each image."""
+    files = image_files(workspace._workspace.catalogue, ids.tolist())
+    stems = (Path(bytes(files[int(image_id)].path).decode()).stem for image_id in ids)
+    return np.array([int(stem) for stem in stems], dtype=np.int64)
 
 
 def _pictures(task: str, images: int, draw: int) -> tuple[list[NDArray[Any]], NDArray[np.bool_]]:

@@ -73,7 +73,7 @@ def plan(
 
 def _status_lines(status: Status) -> Iterator[str]:
     from curator.report.plan import plan_pool
-    from curator.report.sentences import decisions_sentence
+    from curator.report.sentences import decisions_sentence, kind_sentence
 
     classes = status.settings.classes
     yield strong(shown(str(status.root)))
@@ -98,6 +98,8 @@ def _status_lines(status: Status) -> Iterator[str]:
             )
         if status.decisions:
             yield f"{strong('People')}  {decisions_sentence(status.decisions, status.minutes)}"
+        if sentence := kind_sentence(status):
+            yield f"{strong('Classifier')}  {sentence}"
         yield ""
         yield from _coverage_lines(status)
     if status.rounds:
@@ -247,7 +249,8 @@ def _score_lines(status: Status) -> Iterator[str]:
     if quality is not None:
         yield f"{strong('Scores')}  of round {record.round_id}: {scores_sentence(quality)}"
         yield from (f"  {line}" for line in quality_warnings(quality, status.settings.classes))
-        yield f"  {advice(quality)}"
+        if status.counts.unlabelled:
+            yield f"  {advice(quality)}"
         if quality.last is not None:
             yield f"  {comparison_sentence(quality.last)}"
     for warning in record.outcome.get("alarms", []):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from curator.rounds.score_quality import ScoreQuality
     from curator.statistics.metrics import ErrorEstimate
 
+FEW_FOR_NETWORKS = 2_000
+"""Labels from which on fine-tuned networks were level with frozen features (docs/benchmarks.md)."""
+
 PROVISIONAL = "provisional: no certificate covers them yet"
 """Said of promoted labels without an audit."""
 
@@ -45,6 +48,18 @@ def task_sentences(status: Status) -> Iterator[str]:
         )
     else:
         yield f"{thresholds}. No error is promised beforehand."
+
+
+def kind_sentence(status: Status) -> str:
+    """Which kind of classifier these labels are enough for; empty if it is the one that is set."""
+    labels = status.counts.usable - status.counts.without_human
+    if status.settings.classifier.kind == "frozen" or labels >= FEW_FOR_NETWORKS:
+        return ""
+    return (
+        f"networks are trained on {count(labels, 'label')}. Below {FEW_FOR_NETWORKS:,}, frozen"
+        " features promoted more in the first rounds in trials, in seconds, and less of it was"
+        " wrong: `curator config classifier.kind=frozen classifier.model=tf_efficientnet_lite0`"
+    )
 
 
 def outcome_sentences(status: Status) -> Iterator[str]:
