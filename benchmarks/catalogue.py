@@ -1,12 +1,13 @@
 """One million images catalogued, counted, queued, promoted, rolled back and labelled.
 
-    python -m benchmarks.catalogue [--rows 1000000] [--folder DIR]
+    python -m benchmarks.catalogue [--rows 1000000] [--folder DIR] [--url URL]
 
 Every stage runs in a process of its own, so that its peak memory is its own. Bulk stages
 run once; quick questions are asked many times and their median is shown. Beside them:
 plain `sqlite3` inserts of the same bytes into bare tables, and the same questions without
 the indexes. The clock includes commits that reach the disk; seconds of the processor, which
-suffer less from neighbours, are in the JSON and include making up the rows.
+suffer less from neighbours, are in the JSON and include making up the rows. With `--url`, an
+empty PostgreSQL database, every stage runs there as well, and its ratio is to the file.
 """
 
 from __future__ import annotations
@@ -43,12 +44,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, help="where the files are made; they stay there")
+    parser.add_argument("--url", help="an empty PostgreSQL database, to compare with the file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = arguments.folder or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
-        measured, sizes = _measure(folder, arguments.rows)
-    lines = _lines(measured, arguments.rows)
+        measured, sizes = _measure(folder, arguments.rows, STAGES)
+        lines = _lines(measured, arguments.rows)
+        if arguments.url:
+            on_server = folder / "server"
+            on_server.mkdir(exist_ok=True)
+            (on_server / "url").write_text(arguments.url, encoding="utf-8")
+            stages = {name: stage for name, stage in STAGES.items() if name not in _OF_THE_FILE}
+            there, _ = _measure(on_server, arguments.rows, stages)
+            lines += _compared(there, measured)
     details = {
         "rows": arguments.rows,
         "rows_per_second": {
@@ -63,10 +72,12 @@ def main() -> None:
     print_report(f"The catalogue at {arguments.rows:,} images", lines, details)
 
 
-def _measure(folder: Path, rows: int) -> tuple[dict[str, Measured], dict[str, float]]:
+def _measure(
+    folder: Path, rows: int, stages: dict[str, Stage]
+) -> tuple[dict[str, Measured], dict[str, float]]:
     """Run all stages in order, each in a fresh process; file sizes in megabytes after some."""
     measured, sizes = {}, {}
-    for name, stage in STAGES.items():
+    for name, stage in stages.items():
         print(f"{name} ...", file=sys.stderr, flush=True)
         measured[name] = in_own_process(stage, folder, rows)
         if name in ("catalogue", "promote all", "label all"):
@@ -76,7 +87,12 @@ def _measure(folder: Path, rows: int) -> tuple[dict[str, Measured], dict[str, fl
 
 
 def _open(folder: Path) -> Catalogue:
-    return Catalogue.open(folder / "catalogue.sqlite")
+    return Catalogue.open(_address(folder))
+
+
+def _address(folder: Path) -> Path | str:
+    url = folder / "url"
+    return url.read_text(encoding="utf-8") if url.exists() else folder / "catalogue.sqlite"
 
 
 def some_files(first: int, last: int) -> list[InspectedFile]:
@@ -102,7 +118,7 @@ def _chunks(rows: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _catalogue_files(folder: Path, rows: int) -> tuple[float, ...]:
-    with Catalogue.create(folder / "catalogue.sqlite") as catalogue:
+    with Catalogue.create(_address(folder)) as catalogue:
         source = sources.add_source(catalogue, name="bench", root=b"/bench")
         spent = 0.0
         for first, last in _chunks(rows, CHUNK):
@@ -301,6 +317,8 @@ STAGES: dict[str, Stage] = {
     "verify": _verify,
 }
 
+_OF_THE_FILE = ("plain sqlite3 inserts", "status without index", "next 50 without index")
+
 BULK = (
     "catalogue",
     "plain sqlite3 inserts",
@@ -339,6 +357,20 @@ def _lines(measured: dict[str, Measured], rows: int) -> list[Line]:
             )
         )
     return lines
+
+
+def _compared(there: dict[str, Measured], here: dict[str, Measured]) -> list[Line]:
+    return [
+        Line(
+            name=f"{name}, PostgreSQL",
+            median=median(one.seconds),
+            unit="s",
+            n=len(one.seconds),
+            ratio=median(one.seconds) / median(here[name].seconds),
+            beside=name,
+        )
+        for name, one in there.items()
+    ]
 
 
 if __name__ == "__main__":

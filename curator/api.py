@@ -102,8 +102,8 @@ class WorkspaceApi:
         """Back up the catalogue now; this backup stays until you delete it."""
         from curator.catalogue.backups import MANUAL, make_backup
 
-        path, settings = self._workspace.catalogue.path, self._workspace.settings.backup
-        return make_backup(path, MANUAL, settings)
+        backend, settings = self._workspace.catalogue.backend, self._workspace.settings.backup
+        return make_backup(backend, MANUAL, settings)
 
     @property
     def root(self) -> Path:

@@ -13,6 +13,7 @@ CuratorError                 exit code 3 unless noted
 ├── DataError                files, CSV rows or labels that cannot be used as they are
 ├── LearnError               a classifier cannot be trained or an encoder cannot be loaded
 └── StorageError             the disk is full, the folder read-only, a file not writable
+    └── LostConnectionError  the server of the catalogue cannot be reached
 """
 
 from __future__ import annotations
@@ -74,3 +75,7 @@ class LearnError(CuratorError):
 
 class StorageError(CuratorError):
     """Something could not be written: disk full, read-only folder, missing rights."""
+
+
+class LostConnectionError(StorageError):
+    """The server of the catalogue cannot be reached, or has ended the connection."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from curator.base.files import cannot_write, replacing, resource_folder
 from curator.base.text import count
-from curator.errors import LostCatalogueError, UsageError, WorkspaceError
+from curator.errors import CatalogueError, LostCatalogueError, UsageError, WorkspaceError
 from curator.settings.file import (
     FILE_NAME,
     as_toml,
@@ -134,10 +134,11 @@ def create_workspace(
         (folder / STATE_FOLDER).mkdir(parents=True)
     except OSError as error:
         raise cannot_write(folder / STATE_FOLDER, error) from error
-    catalogue = Catalogue.create(folder / STATE_FOLDER / CATALOGUE_NAME)
+    path = folder / STATE_FOLDER / CATALOGUE_NAME
+    catalogue = Catalogue.create(settings.catalogue.url or path, home=path)
     _check_identity(folder, catalogue)
     if settings.backup.keep:
-        make_backup(catalogue.path, "init", settings.backup)
+        make_backup(catalogue.backend, "init", settings.backup)
     with replacing(folder / FILE_NAME) as stream:
         stream.write(text.encode())
     return Workspace(folder, settings, catalogue)
@@ -192,7 +193,11 @@ def open_workspace(folder: Path, notify: Callable[[str], None] = lambda text: No
     path = folder / STATE_FOLDER / CATALOGUE_NAME
     writable = os.access(path.parent, os.W_OK) and (os.access(path, os.W_OK) or not path.exists())
     try:
-        catalogue = Catalogue.open(path, read_only=not writable, notify=notify)
+        address = settings.catalogue.url
+        if not address:
+            catalogue = Catalogue.open(path, read_only=not writable, notify=notify)
+        else:
+            catalogue = Catalogue.open(address, home=path, notify=notify)
         try:
             _check_identity(folder, catalogue)
         except BaseException:
@@ -269,14 +274,20 @@ def _check_identity(folder: Path, catalogue: Catalogue) -> None:
 
     A workspace from before there were identities gets one, in the catalogue and beside it.
     """
-    from curator.catalogue.identity import catalogue_identity
+    from curator.catalogue.identity import MOVED, catalogue_identity
 
     beside = read_identity(folder)
     identity = catalogue_identity(catalogue, beside)
+    if identity is not None and identity.startswith(MOVED):
+        raise CatalogueError(
+            f"{catalogue.backend.name} was moved away by `curator catalogue move`.",
+            "Set `catalogue.url` to where it is now, or leave it empty for the file in"
+            f" {STATE_FOLDER}.",
+        )
     if beside is not None and identity not in (None, beside):
         raise LostCatalogueError(
-            f"{catalogue.path} is the catalogue of another workspace ({identity}); this one is"
-            f" {beside}, by {STATE_FOLDER}/{IDENTITY_NAME}."
+            f"{catalogue.backend.name} is the catalogue of another workspace ({identity}); this one"
+            f" is {beside}, by {STATE_FOLDER}/{IDENTITY_NAME}."
         )
     if beside is None and identity is not None and not catalogue.read_only:
         with replacing(folder / STATE_FOLDER / IDENTITY_NAME) as stream:

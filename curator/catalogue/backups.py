@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from curator.catalogue import sqlite
+from curator.catalogue.backend import Backend
 from curator.catalogue.engine import BACKUP_FOLDER, Catalogue, backup_path, now
 from curator.errors import StorageError
 from curator.settings.sections import BackupSettings
@@ -59,16 +60,16 @@ def list_backups(catalogue_path: Path) -> list[BackupRecord]:
     )
 
 
-def make_backup(path: Path, reason: str, settings: BackupSettings) -> BackupRecord:
-    """Back up the catalogue at `path` now, and remove what is more than is kept.
+def make_backup(backend: Backend, reason: str, settings: BackupSettings) -> BackupRecord:
+    """Back up a catalogue now, and remove what is more than is kept.
 
     Raises StorageError if there is no room or it cannot be written; LostCatalogueError if the
     catalogue is damaged.
     """
+    path = backend.home
     destination = backup_path(path, reason)
     sqlite.make_folder(destination.parent)
-    log = path.with_name(path.name + "-wal")
-    needed = path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+    needed = backend.copy_size()
     free = shutil.disk_usage(destination.parent).free
     if free < 1.2 * needed:
         raise StorageError(
@@ -76,7 +77,7 @@ def make_backup(path: Path, reason: str, settings: BackupSettings) -> BackupReco
             f" {free / 1e6:,.0f} MB free, {needed / 1e6:,.0f} MB needed.",
             "Make room, or set `backup.keep=0` to work without backups.",
         )
-    sqlite.copy_database(path, destination)
+    backend.copy_to(destination)
     _remove_surplus(path, settings.keep)
     return next(backup for backup in list_backups(path) if backup.path == destination)
 
@@ -84,7 +85,7 @@ def make_backup(path: Path, reason: str, settings: BackupSettings) -> BackupReco
 def backup_before(catalogue: Catalogue, step: str, settings: BackupSettings) -> None:
     """Back up the catalogue before a step that changes much of it, unless none are kept."""
     if settings.keep:
-        make_backup(catalogue.path, f"before-{step}", settings)
+        make_backup(catalogue.backend, f"before-{step}", settings)
 
 
 def backup_is_due(path: Path, settings: BackupSettings) -> bool:

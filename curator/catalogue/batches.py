@@ -16,7 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from curator.base.vocabulary import EventKind, Label, Method, Origin
-from curator.catalogue.bulk import CHUNK, chunked, within
+from curator.catalogue.bulk import CHUNK, chunked
+from curator.catalogue.constructs import within
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import AuditItem, LabelEvent, LabelImport
 from curator.errors import DataError
@@ -73,6 +74,10 @@ def _sum_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.func.sum(sa.cast(condition, sa.Integer))
 
 
+def _any_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.func.max(sa.cast(condition, sa.Integer))
+
+
 def list_batches(catalogue: Catalogue) -> list[LabelBatch]:
     """All batches, the oldest first."""
     imported = sa.exists().where(LabelImport.c.session == _event.session)
@@ -83,8 +88,8 @@ def list_batches(catalogue: Catalogue) -> list[LabelBatch]:
             *_IDENTITY,
             _event.label,
             _event.origin,
-            sa.func.max(_event.method == Method.SHEET),
-            sa.func.max(sa.or_(_event.session.is_(None), _event.method == Method.IMPORT, imported)),
+            _any_of(_event.method == Method.SHEET),
+            _any_of(sa.or_(_event.session.is_(None), _event.method == Method.IMPORT, imported)),
             sa.func.coalesce(file.correlate(LabelEvent).scalar_subquery(), ""),
             sa.func.count(),
             _sum_of(_taken_back),

@@ -7,7 +7,7 @@ connection, are emptied before each use, and never reach the catalogue's file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from curator.catalogue import sqlite
+from curator.catalogue.constructs import joined
 from curator.catalogue.models import Key
 
 if TYPE_CHECKING:
@@ -127,7 +127,11 @@ derived_split = sa.Table(
 
 def emptied(connection: Connection, table: sa.Table) -> sa.Table:
     """The temporary table without rows."""
-    connection.execute(sa.delete(table))
+    if connection.dialect.name == "postgresql":
+        # Rows that are only deleted stay in the table, and each next statement would pass them.
+        connection.exec_driver_sql(f"TRUNCATE {table.name}")
+    else:
+        connection.execute(sa.delete(table))
     return table
 
 
@@ -147,14 +151,9 @@ def chunked(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def within(column: sa.ColumnElement[Any], ids: Sequence[int]) -> sa.ColumnElement[bool]:
-    """`column IN ids`, however many there are, as one parameter."""
-    return column.in_(sqlite.listed(ids))
-
-
 def plain_text(text: str) -> str:
-    """Text that any database takes: what cannot be encoded is shown as an escape."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Text that any database takes: NUL and what cannot be encoded are shown as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 
 def columns(connection: Connection, query: Query, *dtypes: Any) -> list[NDArray[Any]]:
@@ -165,21 +164,11 @@ def columns(connection: Connection, query: Query, *dtypes: Any) -> list[NDArray[
     promised.
     """
     rows = query.subquery()
-    joined = sa.select(*(sqlite.joined(each) for each in rows.c))
-    texts = connection.execute(joined).one()
+    texts = connection.execute(sa.select(*(joined(each) for each in rows.c))).one()
     return [
         np.fromstring(text or "", np.int64, sep=",").astype(dtype)
         for text, dtype in zip(texts, dtypes, strict=True)
     ]
-
-
-def insert_columns(
-    connection: Connection, insert: sa.Insert, values: Mapping[str, Iterable[Any]]
-) -> None:
-    """Insert rows given as columns of plain values, all of one length; quick as the driver."""
-    compiled = insert.compile(connection.engine, column_keys=list(values))
-    in_order = [values[name] for name in compiled.positiontup or ()]
-    connection.exec_driver_sql(str(compiled), list(zip(*in_order, strict=True)))
 
 
 def records(connection: Connection, query: Query, make: Callable[..., T]) -> list[T]:

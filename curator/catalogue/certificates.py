@@ -22,7 +22,8 @@ from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.base.vocabulary import AuditKind, AuditScope, AuditState, Label, Origin
 from curator.catalogue import audit_answers
 from curator.catalogue.audit_answers import AuditAnswers
-from curator.catalogue.bulk import Fetched, Query, column, values_of, within
+from curator.catalogue.bulk import Fetched, Query, column, values_of
+from curator.catalogue.constructs import raw_rows, within
 from curator.catalogue.current_labels.sql import head_of, lineage_of
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
@@ -35,7 +36,6 @@ from curator.catalogue.models import (
     LabelEvent,
 )
 from curator.catalogue.rounds import NewRound, RoundRecord, commit_on
-from curator.catalogue.sqlite import raw_rows
 from curator.errors import BusyError
 
 

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split
-from curator.catalogue import sqlite
 from curator.catalogue.bulk import Query, own_unit_key
+from curator.catalogue.constructs import raw_rows
 from curator.catalogue.current_labels.rule import DerivedLabel, EventFacts, current_label
 from curator.catalogue.current_labels.sql import head_of, lineage_of
 from curator.catalogue.engine import Catalogue
@@ -52,8 +52,8 @@ def check_catalogue(
 ) -> Iterator[Finding]:
     """Run every check on the database; `advance` is called with counts of images checked."""
     with catalogue.read() as connection:
-        yield from limited("integrity", sqlite.integrity_problems(connection))
-        yield from limited("references", sqlite.foreign_key_problems(connection))
+        yield from limited("integrity", catalogue.backend.integrity_problems(connection))
+        yield from limited("references", catalogue.backend.foreign_key_problems(connection))
         yield from limited("rounds", _round_problems(connection))
     for check, sql in _MUST_BE_EMPTY.items():
         with catalogue.read() as connection:
@@ -147,7 +147,8 @@ def _round_problems(connection: Connection) -> Iterator[str]:
         LEFT JOIN round now ON now.id = h.round_id
         LEFT JOIN round scored ON scored.id = g.round_id
         WHERE coalesce(g.round_id, 0) <> coalesce(h.round_id, 0)
-            AND (now.score_digest IS NULL OR now.score_digest IS NOT scored.score_digest)""")
+            AND (now.score_digest IS NULL OR scored.score_digest IS NULL
+                OR now.score_digest <> scored.score_digest)""")
     for (round_id,) in connection.execute(scores):
         yield f"The current scores are those of round {round_id}, not of round {head}."
 
@@ -170,7 +171,7 @@ def _standing_problems(catalogue: Catalogue, advance: Callable[[int], None]) -> 
                 for image_id, rows in groupby(_events(connection, first, last), itemgetter(0))
             }
             states = sa.select(*columns).where(state.image_id.between(first, last))
-            stored = sqlite.raw_rows(connection.execute(states))
+            stored = raw_rows(connection.execute(states))
         for image_id, *columns_of_label in stored:
             expected, current = derived.pop(image_id, None), _stored_label(*columns_of_label)
             if current != expected:
@@ -205,7 +206,7 @@ def _events(connection: Connection, first: int, last: int) -> list[tuple[Any, ..
         .where(event.image_id.between(first, last))
         .order_by(event.image_id, event.id)
     )
-    return sqlite.raw_rows(connection.execute(query))
+    return raw_rows(connection.execute(query))
 
 
 def _facts(row: tuple[Any, ...]) -> EventFacts:
@@ -280,9 +281,9 @@ def _split_problems(catalogue: Catalogue) -> Iterator[str]:
         chunk = {"first": first, "last": last}
         with catalogue.read() as connection:
             grouped = set(connection.execute(_GROUPED, chunk).scalars())
-            own = _collected(sqlite.raw_rows(connection.execute(_UNIT_SPLITS, chunk)))
-            near = _collected(sqlite.raw_rows(connection.execute(_NEAR_SPLITS, chunk)))
-            rows = sqlite.raw_rows(connection.execute(_STORED_SPLITS, chunk))
+            own = _collected(raw_rows(connection.execute(_UNIT_SPLITS, chunk)))
+            near = _collected(raw_rows(connection.execute(_NEAR_SPLITS, chunk)))
+            rows = raw_rows(connection.execute(_STORED_SPLITS, chunk))
         for image_id, unit_key, split, pinned, pinned_key, sha256 in rows:
             pin = None if pinned is None else _SPLITS[pinned]
             expected = split_of(pin, own.get(unit_key, _NONE), near.get(image_id, _NONE))

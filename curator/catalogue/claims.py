@@ -1,23 +1,22 @@
 """Claims, skips and flags: what several reviewers need to work at once.
 
 A claim says that an image is before somebody's eyes; it expires by itself, and ends with
-a decision about the image or with the process that made it. Claims keep two people from
-looking at the same image, no more: where clocks differ by so much that a claim seems to expire
-later than any can, it does not count.
+a decision about the image or with the process that made it. Time is that of the database. Claims
+keep two people from looking at the same image, no more: one that seems to expire later than any
+can, since the clock was set back, does not count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 import sqlalchemy as sa
 
-from curator.catalogue.bulk import plain_text, within
+from curator.catalogue.bulk import plain_text
+from curator.catalogue.constructs import database_clock, insert_or_ignore, within
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.leases import session_is_dead
 from curator.catalogue.models import Claim, Flag, Skip
-from curator.catalogue.sqlite import insert_or_ignore
 
 CLAIM_SECONDS = 600.0
 """How long a claim lasts that is not renewed."""
@@ -25,8 +24,8 @@ CLAIM_SECONDS = 600.0
 
 def is_claimed() -> sa.ColumnElement[bool]:
     """Whether a claim counts now: not expired, nor from a clock that is far ahead."""
-    moment = now()
-    return Claim.c.expires_at.between(moment, moment + timedelta(seconds=2 * CLAIM_SECONDS))
+    moment, expires_at = database_clock(), sa.type_coerce(Claim.c.expires_at, sa.BigInteger)
+    return expires_at.between(moment, moment + round(2e6 * CLAIM_SECONDS))
 
 
 def claim(
@@ -41,14 +40,14 @@ def claim(
     """Claim those of these images that no other session holds; returns them in order."""
     if not image_ids:
         return []
-    until = now() + timedelta(seconds=seconds)
     terms = {"queue": queue, "actor": plain_text(actor), "session": plain_text(session)}
-    rows = [{"image_id": image_id, "expires_at": until, **terms} for image_id in image_ids]
+    rows = [{"image_id": image_id, **terms} for image_id in image_ids]
+    until = database_clock() + round(1e6 * seconds)
     of_these = within(Claim.c.image_id, image_ids)
     with catalogue.write() as connection:
         over = sa.or_(~is_claimed(), Claim.c.session == terms["session"])
         connection.execute(sa.delete(Claim).where(of_these, over))
-        connection.execute(insert_or_ignore(Claim), rows)
+        connection.execute(insert_or_ignore(Claim).values(expires_at=until), rows)
         mine = sa.select(Claim.c.image_id).where(of_these, Claim.c.session == terms["session"])
         claimed = set(connection.execute(mine).scalars())
     return [image_id for image_id in image_ids if image_id in claimed]

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from curator.base.vocabulary import CurrentLabel, GroupKind, LocationState, Origin
 from curator.catalogue import queues
-from curator.catalogue.bulk import CHUNK, chunked, within
+from curator.catalogue.bulk import CHUNK, chunked
+from curator.catalogue.constructs import within
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.images import ImageDetails, image_details
 from curator.catalogue.models import (

@@ -7,7 +7,6 @@ loading Alembic, so that small commands stay quick.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.engine import Connection, Engine
 
 from curator.base.files import resource_folder
-from curator.catalogue import sqlite
+from curator.catalogue.backend import Backend, backend_of
 from curator.catalogue.bulk import temporary
 from curator.catalogue.models import Lease
 from curator.catalogue.sqlite import Notify, silent
@@ -77,14 +76,15 @@ class Catalogue:
     def __init__(
         self,
         engine: Engine,
-        path: Path,
+        backend: Backend,
         *,
         read_only: bool,
         warnings: tuple[str, ...] = (),
         notify: Notify = silent,
     ) -> None:
         self.engine = engine
-        self.path = path
+        self.backend = backend
+        self.path = backend.home
         self.read_only = read_only
         self.warnings = warnings
         self.notify = notify
@@ -93,29 +93,32 @@ class Catalogue:
 
     @classmethod
     def create(
-        cls, where: Path | str, *, schema: Schema | None = None, notify: Notify = silent
+        cls,
+        where: Path | str,
+        *,
+        home: Path | None = None,
+        schema: Schema | None = None,
+        notify: Notify = silent,
     ) -> Catalogue:
         """Make a new catalogue. Raises CatalogueError if there is something already."""
-        path, schema = _path_of(where), schema or current_schema()
-        if path.exists() and sqlite.read_revision(path, notify) is not None:
+        backend, schema = backend_of(where, home=home), schema or current_schema()
+        if backend.exists() and backend.read_revision(notify) is not None:
             raise CatalogueError(
-                f"{path} exists already.", "Open it, or choose another folder for a new workspace."
+                f"{backend.name} exists already.",
+                "Open it, or choose another folder for a new workspace.",
             )
-        sqlite.make_folder(path.parent)
-        with sqlite.translated(path):
-            engine = sqlite.make_engine(path, notify, read_only=False, temporary=temporary)
-            try:
-                _upgrade(engine, schema)
-            except BaseException:
-                engine.dispose()
-                raise
-        return cls(engine, path, read_only=False, warnings=_warnings(path), notify=notify)
+        backend.prepare_place()
+        with backend.translated():
+            _upgrade(backend, schema, notify)
+            engine = backend.make_engine(notify, read_only=False, temporary=temporary)
+        return cls(engine, backend, read_only=False, warnings=backend.warnings(), notify=notify)
 
     @classmethod
     def open(
         cls,
         where: Path | str,
         *,
+        home: Path | None = None,
         read_only: bool = False,
         schema: Schema | None = None,
         notify: Notify = silent,
@@ -127,27 +130,27 @@ class Catalogue:
         catalogue, CatalogueError if it is newer than this curator; StorageError if it would have
         to be migrated and cannot be written.
         """
-        path, schema = _path_of(where), schema or current_schema()
-        if not path.is_file():
-            raise LostCatalogueError(f"There is no catalogue at {path}.")
-        warnings = list(_warnings(path))
-        if not read_only and not sqlite.is_writable(path):
+        backend, schema = backend_of(where, home=home), schema or current_schema()
+        if not backend.exists():
+            raise LostCatalogueError(f"There is no catalogue at {backend.name}.")
+        warnings = list(backend.warnings())
+        if not read_only and not backend.is_writable():
             read_only = True
-            warnings.append(f"{path} cannot be written; it is opened for reading only.")
-        revision = sqlite.read_revision(path, notify)
+            warnings.append(f"{backend.name} cannot be written; it is opened for reading only.")
+        revision = backend.read_revision(notify)
         if revision is None:
             # A new schema in it would pass for a workspace that never had an image.
-            raise LostCatalogueError(f"The catalogue {path} is empty: it has no tables.")
+            raise LostCatalogueError(f"The catalogue {backend.name} is empty: it has no tables.")
         if revision != schema.revision:
-            warnings += _migrate(path, revision, schema, read_only, notify)
-        with sqlite.translated(path):
-            engine = sqlite.make_engine(path, notify, read_only=read_only, temporary=temporary)
-        return cls(engine, path, read_only=read_only, warnings=tuple(warnings), notify=notify)
+            warnings += _migrate(backend, revision, schema, read_only, notify)
+        with backend.translated():
+            engine = backend.make_engine(notify, read_only=read_only, temporary=temporary)
+        return cls(engine, backend, read_only=read_only, warnings=tuple(warnings), notify=notify)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one unchanging state until the block ends."""
-        with sqlite.translated(self.path), self.engine.connect() as connection, connection.begin():
+        with self.backend.translated(), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -155,10 +158,10 @@ class Catalogue:
         """A connection that may write; others wait for it, so keep the block short."""
         if self.read_only:
             raise StorageError(
-                f"{self.path} was opened for reading only.",
+                f"{self.backend.name} was opened for reading only.",
                 "Make its folder writable for what this command wants to do.",
             )
-        with sqlite.translated(self.path), self.engine.connect() as plain:
+        with self.backend.translated(), self.engine.connect() as plain:
             connection = plain.execution_options(curator_write=True)
             with connection.begin():
                 self._check_leases(connection)
@@ -173,8 +176,8 @@ class Catalogue:
         held_tokens = set(connection.execute(sa.select(Lease.c.token).where(theirs)).scalars())
         if held_tokens != self.held_leases:
             raise BusyError(
-                f"Another process has ended the lease of this one on {self.path}: this one gave no"
-                " sign of life, or `curator doctor --release` was called.",
+                f"Another process has ended the lease of this one on {self.backend.name}: this one"
+                " gave no sign of life, or `curator doctor --release` was called.",
                 "What was committed before is kept, nothing of this step. Run the command again.",
             )
 
@@ -191,18 +194,18 @@ class Catalogue:
         """Bring the write-ahead log back to a small size; call after bulk work."""
         if not self.read_only:
             # Without room for it the log stays long, and nothing that it holds is lost.
-            with suppress(StorageError), sqlite.translated(self.path):
-                sqlite.checkpoint(self.engine)
+            with suppress(StorageError), self.backend.translated():
+                self.backend.settle(self.engine)
 
     def expect_many_writes(self) -> None:
         """Make short transactions quicker from now on, as before a review; a moment's work."""
         if not self.read_only:
-            with sqlite.translated(self.path):
-                sqlite.make_room_in_log(self.engine, self.path)
+            with self.backend.translated():
+                self.backend.expect_many_writes(self.engine)
 
     def backup(self, destination: Path) -> None:
         """Write a consistent copy; raises StorageError if it exists or cannot be written."""
-        sqlite.copy_database(self.path, destination)
+        self.backend.copy_to(destination)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -221,17 +224,17 @@ class Catalogue:
         problems = []
         if isinstance(error, _UNEXPECTED):
             with suppress(CuratorError), self.read() as connection:
-                problems = sqlite.integrity_problems(connection)
+                problems = self.backend.integrity_problems(connection)
         self.close()
         if problems:
-            raise LostCatalogueError(f"{self.path} is damaged: {problems[0]}.") from error
+            raise LostCatalogueError(f"{self.backend.name} is damaged: {problems[0]}.") from error
 
 
 class _Snapshot(Catalogue):
     """One transaction of a catalogue, in the shape of a catalogue."""
 
     def __init__(self, whole: Catalogue, connection: Connection) -> None:
-        super().__init__(whole.engine, whole.path, read_only=True, warnings=whole.warnings)
+        super().__init__(whole.engine, whole.backend, read_only=True, warnings=whole.warnings)
         self._connection = connection
 
     @contextmanager
@@ -254,65 +257,36 @@ def backup_path(path: Path, reason: str) -> Path:
     return path.parent / BACKUP_FOLDER / name
 
 
-def _path_of(where: Path | str) -> Path:
-    if isinstance(where, Path):
-        return where
-    if not re.match(r"^[a-z][a-z0-9+]*:", where):
-        return Path(where)
-    url = make_url(where)
-    if url.get_backend_name() != "sqlite":
-        raise CatalogueError(
-            f"The catalogue {url.render_as_string()} is not in SQLite.",
-            "This version of curator keeps its catalogue in a SQLite file.",
-        )
-    if not url.database or url.database == ":memory:":
-        raise CatalogueError("A catalogue needs a file.", "Name one: sqlite:///catalogue.sqlite")
-    return Path(url.database)
-
-
-def _warnings(path: Path) -> tuple[str, ...]:
-    kind = sqlite.network_file_system(path.parent)
-    if kind is None:
-        return ()
-    return (
-        f"{path} lies on a network file system ({kind}), where SQLite's locks cannot be"
-        " trusted. Keep the workspace on a local disk, or let only one computer use it.",
-    )
-
-
 def _migrate(
-    path: Path, revision: str, schema: Schema, read_only: bool, notify: Notify
+    backend: Backend, revision: str, schema: Schema, read_only: bool, notify: Notify
 ) -> list[str]:
+    name = backend.name
     if revision not in schema.known_revisions():
         if revision.isdigit() and revision > schema.revision:
             raise CatalogueError(
-                f"{path} was written by a newer curator: its schema is {revision}, and this one"
+                f"{name} was written by a newer curator: its schema is {revision}, and this one"
                 f" knows {schema.revision}.",
                 "Use that curator, or a newer one.",
             )
         raise LostCatalogueError(
-            f"{path} has the schema {revision!r}, which no curator has written."
+            f"{name} has the schema {revision!r}, which no curator has written."
         )
     if read_only:
         raise StorageError(
-            f"{path} has an older schema and has to be migrated, but it cannot be written here.",
+            f"{name} has an older schema and has to be migrated, but it cannot be written here.",
             "Make the workspace writable and run any command once.",
         )
-    copy = backup_path(path, f"schema-{revision}")
-    sqlite.copy_database(path, copy)
-    with sqlite.translated(path):
-        engine = sqlite.make_engine(path, notify, read_only=False)
-        try:
-            _upgrade(engine, schema)
-        finally:
-            engine.dispose()
+    copy = backup_path(backend.home, f"schema-{revision}")
+    backend.copy_to(copy)
+    with backend.translated():
+        _upgrade(backend, schema, notify)
     return [
         f"The catalogue was brought from schema {revision} to {schema.revision};"
         f" {copy} is a copy from before."
     ]
 
 
-def _upgrade(engine: Engine, schema: Schema) -> None:
+def _upgrade(backend: Backend, schema: Schema, notify: Notify) -> None:
     """Run the migrations up to a schema in one transaction.
 
     Killed or failed, it leaves the catalogue as it was. Of two processes that open an old
@@ -324,16 +298,19 @@ def _upgrade(engine: Engine, schema: Schema) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(schema.folder).replace("%", "%%"))
-    with engine.connect() as plain:
-        sqlite.suspend_foreign_keys(plain)
-        connection = plain.execution_options(curator_write=True)
-        with connection.begin():
-            config.attributes["connection"] = connection
-            command.upgrade(config, schema.revision)
-            problems = sqlite.foreign_key_problems(connection)
-            if problems:
-                raise CatalogueError(
-                    f"The catalogue cannot be brought up to date: {problems[0]}.",
-                    "Nothing was changed. Keep a copy of it, and report this.",
-                )
-        plain.invalidate()
+    engine = backend.make_engine(notify, read_only=False)
+    try:
+        with engine.connect() as plain:
+            backend.suspend_foreign_keys(plain)
+            connection = plain.execution_options(curator_write=True)
+            with connection.begin():
+                config.attributes["connection"] = connection
+                command.upgrade(config, schema.revision)
+                problems = backend.foreign_key_problems(connection)
+                if problems:
+                    raise CatalogueError(
+                        f"The catalogue cannot be brought up to date: {problems[0]}.",
+                        "Nothing was changed. Keep a copy of it, and report this.",
+                    )
+    finally:
+        engine.dispose()

@@ -28,6 +28,7 @@ from curator.base.vocabulary import (
     code_of,
 )
 from curator.catalogue.bulk import column, columns, records
+from curator.catalogue.constructs import raw_rows
 from curator.catalogue.current_labels.arrays import PeopleEvents
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import (
@@ -43,7 +44,6 @@ from curator.catalogue.models import (
     Source,
 )
 from curator.catalogue.queues import in_open_audit
-from curator.catalogue.sqlite import raw_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

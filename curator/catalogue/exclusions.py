@@ -14,7 +14,8 @@ from sqlalchemy.engine import Connection
 
 from curator.base.vocabulary import ExclusionKind
 from curator.catalogue.audits import refuse_while_open
-from curator.catalogue.bulk import plain_text, within
+from curator.catalogue.bulk import plain_text
+from curator.catalogue.constructs import within
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.files import refresh_usable
 from curator.catalogue.models import Exclusion, Image, ImageState

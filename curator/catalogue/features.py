@@ -18,7 +18,8 @@ from sqlalchemy.engine import Connection
 
 from curator.base.arrays import IntArray
 from curator.base.vocabulary import LocationState
-from curator.catalogue.bulk import CHUNK, chunked, column, columns, plain_text, records, within
+from curator.catalogue.bulk import CHUNK, chunked, column, columns, plain_text, records
+from curator.catalogue.constructs import insert_or_ignore, within
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
     FeatureBlock,
@@ -30,7 +31,6 @@ from curator.catalogue.models import (
     Location,
 )
 from curator.catalogue.pool import IS_USABLE
-from curator.catalogue.sqlite import insert_or_ignore
 from curator.errors import DataError
 
 _BLOCK_ROWS = 1_024

@@ -27,8 +27,8 @@ from curator.catalogue.bulk import (
     records,
     signed,
     values_of,
-    within,
 )
+from curator.catalogue.constructs import insert_or_update, within
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
     Exclusion,
@@ -38,7 +38,6 @@ from curator.catalogue.models import (
     PictureQualityRow,
     Preview,
 )
-from curator.catalogue.sqlite import insert_or_update
 
 CURRENT = sa.text("location.state <> 'changed'")
 """Literally the condition of the partial index on paths, so that it is used."""

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 
 from curator.base.arrays import BoolArray, FloatArray, IntArray
 from curator.base.vocabulary import CurrentLabel, Label, Method, Origin
-from curator.catalogue.bulk import Query, column, insert_columns
+from curator.catalogue.bulk import Query, column
+from curator.catalogue.constructs import insert_columns, raw_rows
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
     Audit,
@@ -32,7 +33,6 @@ from curator.catalogue.models import (
     ScoreRow,
 )
 from curator.catalogue.pool import NO_GENERATION, generation_now
-from curator.catalogue.sqlite import raw_rows
 
 CHUNK = 50_000
 
@@ -154,7 +154,7 @@ def keep_frame(
             "probability": rows.probability[start:end].tolist(),
         }
         with catalogue.write() as connection:
-            insert_columns(connection, sa.insert(FrameMember), columns)
+            insert_columns(connection, FrameMember, columns)
     return frame_id
 
 

@@ -18,7 +18,8 @@ from sqlalchemy.engine import Connection
 
 from curator.base.arrays import IntArray
 from curator.base.vocabulary import GroupKind, Origin
-from curator.catalogue.bulk import CHUNK, chunked, plain_text, records, within
+from curator.catalogue.bulk import CHUNK, chunked, plain_text, records
+from curator.catalogue.constructs import within
 from curator.catalogue.counts import count_withheld
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Grouping, ImageGroup, ImageState, Membership, Round

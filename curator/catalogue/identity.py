@@ -6,9 +6,12 @@ import uuid
 
 import sqlalchemy as sa
 
+from curator.catalogue.constructs import insert_or_ignore
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import WorkspaceIdentity
-from curator.catalogue.sqlite import insert_or_ignore
+
+MOVED = "moved-"
+"""Begins the name in a catalogue on a server that was moved away from there."""
 
 
 def catalogue_identity(catalogue: Catalogue, beside: str | None) -> str | None:

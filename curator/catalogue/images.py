@@ -26,15 +26,8 @@ from curator.base.arrays import IntArray
 from curator.base.text import path_bytes
 from curator.base.values import ImageFile
 from curator.base.vocabulary import CurrentLabel, LocationState, Origin, Quarantine, Split
-from curator.catalogue.bulk import (
-    CHUNK,
-    Query,
-    chunked,
-    column,
-    columns,
-    plain_text,
-    within,
-)
+from curator.catalogue.bulk import CHUNK, Query, chunked, column, columns, plain_text
+from curator.catalogue.constructs import within
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import CURRENT, IS_EXCLUDED
 from curator.catalogue.models import (

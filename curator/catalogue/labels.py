@@ -6,7 +6,7 @@ Every function keeps `image_state` in step with the events within one transactio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replace_fields
 from datetime import datetime
@@ -29,13 +29,12 @@ from curator.catalogue.bulk import (
     records,
     touched,
     values_of,
-    within,
 )
+from curator.catalogue.constructs import insert_or_ignore, within
 from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_current_labels
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.leases import new_session
 from curator.catalogue.models import ImageState, LabelEvent, LabelImport, Moment
-from curator.catalogue.sqlite import insert_or_ignore
 from curator.catalogue.units import pin_first_labels
 from curator.errors import DataError
 from curator.settings.sections import SplitsSettings
@@ -93,16 +92,16 @@ FROM batch ORDER BY position
 _ASSERT_REPLACED = sa.text("""
 INSERT INTO label_event (
     image_id, kind, label, origin, method, reasons, note, actor, session, probability, made_at)
-SELECT DISTINCT e.image_id, 'assert', e.label, e.origin, e.method, e.reasons, e.note, :actor,
-    :session, e.probability, :made_at
-FROM touched t CROSS JOIN label_event own
+SELECT e.image_id, 'assert', e.label, e.origin, e.method, e.reasons, e.note, :actor, :session,
+    e.probability, :made_at
+FROM label_event e WHERE e.id IN (
+SELECT r.target_id FROM touched t CROSS JOIN label_event own
 JOIN label_event b ON b.id = own.target_id
 JOIN label_event r ON r.image_id = b.image_id AND r.kind = 'retract' AND r.method = 'import'
-    AND r.session IS b.session AND r.made_at = b.made_at AND r.id < b.id
-JOIN label_event e ON e.id = r.target_id
+    AND coalesce(r.session, '') = coalesce(b.session, '') AND r.made_at = b.made_at AND r.id < b.id
 WHERE own.image_id = t.image_id AND own.kind = 'retract' AND own.made_at = :made_at
-    AND own.session IS :session
-ORDER BY e.id
+    AND coalesce(own.session, '') = coalesce(:session, '')
+) ORDER BY e.id
 """).bindparams(_MADE_AT)
 """What the decisions that are taken back now had replaced, in the order in which it was said."""
 
@@ -355,6 +354,32 @@ def own_decisions(
     with catalogue.read() as connection:
         ordered = query.order_by(LabelEvent.c.id.desc()).limit(limit)
         return records(connection, ordered, _event)
+
+
+def recorded_in_session(
+    catalogue: Catalogue, session: str, labels: Mapping[int, Label], *, after: int
+) -> int | None:
+    """The last event of a session that gave images these labels behind an event, None if not all.
+
+    Whoever sends decisions again, because the answer was lost, asks this before.
+    """
+    retraction = LabelEvent.alias()
+    query = (
+        sa.select(LabelEvent.c.image_id, LabelEvent.c.label, LabelEvent.c.id)
+        .where(
+            within(LabelEvent.c.image_id, labels),
+            LabelEvent.c.id > after,
+            LabelEvent.c.kind == EventKind.ASSERT,
+            LabelEvent.c.session == plain_text(session),
+            ~sa.exists().where(retraction.c.target_id == LabelEvent.c.id),
+        )
+        .order_by(LabelEvent.c.id)
+    )
+    with catalogue.read() as connection:
+        events = connection.execute(query).all()
+    if {image_id: label for image_id, label, _ in events} != dict(labels):
+        return None
+    return events[-1][2]
 
 
 def sheet_decisions(catalogue: Catalogue, decision: HistoryEvent) -> list[HistoryEvent]:

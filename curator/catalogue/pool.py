@@ -25,7 +25,8 @@ from curator.base.vocabulary import (
     Split,
     code_of,
 )
-from curator.catalogue.bulk import CHUNK, Query, chunked, column, columns, within
+from curator.catalogue.bulk import CHUNK, Query, chunked, column, columns
+from curator.catalogue.constructs import raw_rows, within
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.groups import contradicted
 from curator.catalogue.models import (
@@ -39,7 +40,6 @@ from curator.catalogue.models import (
     ScoreRow,
 )
 from curator.catalogue.random_draws import count_unanswered, covering_draws
-from curator.catalogue.sqlite import raw_rows
 
 CHUNK_IMAGES = 16_384
 """Images of a chunk of a `Pool`."""

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 
 from curator.base.arrays import IntArray
 from curator.base.vocabulary import Oddity
-from curator.catalogue.bulk import within
+from curator.catalogue.constructs import within
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import ImageState, PictureQualityRow
 

@@ -27,8 +27,9 @@ from curator.base.vocabulary import (
     Origin,
     Quarantine,
 )
-from curator.catalogue.bulk import Query, column, within
+from curator.catalogue.bulk import Query, column
 from curator.catalogue.claims import is_claimed
+from curator.catalogue.constructs import raw_rows, whole_part, within
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import LIES_SOMEWHERE
 from curator.catalogue.groups import CONTRADICTED
@@ -47,7 +48,6 @@ from curator.catalogue.models import (
 from curator.catalogue.pool import NO_GENERATION, generation_now, is_confirmed
 from curator.catalogue.quality import MEASURES, QualityBound, within_bounds
 from curator.catalogue.random_draws import open_draw, record_members
-from curator.catalogue.sqlite import raw_rows
 from curator.errors import DataError
 from curator.statistics.folds import in_proportion_to_error
 
@@ -419,7 +419,7 @@ def score_histogram(catalogue: Catalogue, *, bins: int = 20) -> IntArray:
         generation = generation_now(connection)
         if generation == NO_GENERATION:
             return histogram
-        bin_of_score = sa.cast(ScoreRow.c.probability * bins, sa.Integer)
+        bin_of_score = whole_part(ScoreRow.c.probability * bins)
         query = _scored(generation).where(ImageState.c.usable == 1)
         counted = query.with_only_columns(bin_of_score, sa.func.count(), maintain_column_froms=True)
         for index, count in connection.execute(counted.group_by(bin_of_score)):

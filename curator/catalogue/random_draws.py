@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from curator.base.vocabulary import CurrentLabel, Origin
-from curator.catalogue.bulk import CHUNK, chunked, within
+from curator.catalogue.bulk import CHUNK, chunked
+from curator.catalogue.constructs import insert_or_ignore, within
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
     Image,
@@ -24,7 +25,6 @@ from curator.catalogue.models import (
     RandomDraw,
     RandomDrawMember,
 )
-from curator.catalogue.sqlite import insert_or_ignore
 
 COVERING = 0.95
 """Share of the images without a human label that a draw's frame must hold to speak for all."""

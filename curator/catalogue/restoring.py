@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import Any
 
 from curator.base.files import sync_folder
 from curator.catalogue import sqlite
+from curator.catalogue.backend import Backend
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.moving import replace_rows
 
 LOST_FRAME = "lost-"
 """Begins the digest of the frame of an audit of which only the spent risk was carried over."""
@@ -109,13 +112,29 @@ def losses(path: Path, backup: Path) -> Losses:
         )
 
 
-def replace_catalogue(path: Path, backup: Path, *, identity: str, forget: bool) -> None:
-    """Put a copy of `backup` in the place of the catalogue at `path`, in one step.
+@contextmanager
+def as_file(backend: Backend) -> Iterator[Path]:
+    """The catalogue as a SQLite file: its own, or a copy of it for as long as the block runs."""
+    if isinstance(backend, sqlite.SqliteBackend):
+        yield backend.home
+        return
+    folder = backend.home.parent / "looking"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        backend.copy_to(folder / backend.home.name)
+        yield folder / backend.home.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace_catalogue(backend: Backend, backup: Path, *, identity: str, forget: bool) -> None:
+    """Put a copy of `backup` in the place of a catalogue, in one step.
 
     An older schema is migrated in the copy. Leases and claims in it are ended, and it becomes the
     workspace's own (`identity`). With `forget` the present catalogue is not asked what audits
     spent: it cannot be read, or is another workspace's.
     """
+    path = backend.home
     folder = path.parent / "restoring"
     shutil.rmtree(folder, ignore_errors=True)
     sqlite.make_folder(folder)
@@ -132,9 +151,13 @@ def replace_catalogue(path: Path, backup: Path, *, identity: str, forget: bool) 
                 # Nobody knows any more which of its answers were used for a verdict.
                 connection.execute(f"{_ABANDON} WHERE state = 'open'")
             else:
-                _carry_spent_risk(connection, path)
-        with sqlite.translated(path):
-            _put(copy, path)
+                with as_file(backend) as present:
+                    _carry_spent_risk(connection, present)
+        if isinstance(backend, sqlite.SqliteBackend):
+            with sqlite.translated(path):
+                _put(copy, path)
+        else:
+            replace_rows(backend, copy)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -24,14 +24,8 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from curator.base.vocabulary import EventKind, GroupKind, Label, Origin
-from curator.catalogue.bulk import (
-    emptied,
-    insert_columns,
-    plain_text,
-    records,
-    touched,
-    values_of,
-)
+from curator.catalogue.bulk import emptied, plain_text, records, touched, values_of
+from curator.catalogue.constructs import insert_columns, plan_for_many
 from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_current_labels
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
@@ -240,7 +234,7 @@ def stage_scores(
         "raw": _floats(raw),
         "distance": [None] * len(image_ids) if distances is None else _or_none(distances),
     }
-    _stage(catalogue, token, sa.insert(ScoreRow), staged)
+    _stage(catalogue, token, ScoreRow, staged)
 
 
 def stage_decisions(
@@ -264,13 +258,13 @@ def stage_decisions(
         "probability": _floats(probabilities),
         "threshold": [None] * len(image_ids) if thresholds is None else _or_none(thresholds),
     }
-    _stage(catalogue, token, sa.insert(StagedDecision), staged)
+    _stage(catalogue, token, StagedDecision, staged)
 
 
 def _stage(
     catalogue: Catalogue,
     token: str,
-    insert: sa.Insert,
+    table: sa.Table,
     staged: Mapping[str, Sequence[Any]],
 ) -> None:
     for start in range(0, len(staged["image_id"]), _STAGED_AT_ONCE):
@@ -279,7 +273,7 @@ def _stage(
         with catalogue.write() as connection:
             generation = _generation_of(connection, token)
             rows = {"generation_id": repeat(generation, len(chunk["image_id"])), **chunk}
-            insert_columns(connection, insert, rows)
+            insert_columns(connection, table, rows)
 
 
 def _floats(values: NDArray[np.floating[Any]]) -> list[float]:
@@ -358,6 +352,7 @@ def commit_on(connection: Connection, token: str, new: NewRound) -> RoundRecord:
             "Another process moved the head while this round was running.",
             "Nothing of this round was kept; run it again.",
         )
+    plan_for_many(connection)
     generation = _generation_of(connection, token)
     # One more than any before, rolled back or not: a number is never given twice.
     round_id = (connection.execute(sa.select(sa.func.max(Round.c.id))).scalar_one() or 0) + 1

@@ -11,7 +11,8 @@ from sqlalchemy.engine import Connection
 
 from curator.base.text import same_text
 from curator.base.vocabulary import CurrentLabel, LocationState, Origin
-from curator.catalogue.bulk import CHUNK, Query, plain_text, records, within
+from curator.catalogue.bulk import CHUNK, Query, plain_text, records
+from curator.catalogue.constructs import within
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.files import CURRENT, files_at, refresh_usable, set_states
 from curator.catalogue.models import ImageState, Location, Source

@@ -1,8 +1,7 @@
 """What is specific to SQLite: pragmas, triggers, backups, its error messages.
 
 Write transactions begin IMMEDIATE, so that a second writer waits its turn instead of
-failing; the write-ahead log lets readers go on meanwhile, and is kept short. Another
-database would need a module like this one, and nothing else.
+failing; the write-ahead log lets readers go on meanwhile, and is kept short.
 """
 
 from __future__ import annotations
@@ -11,14 +10,13 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.schema import CreateTable
 
@@ -65,6 +63,110 @@ Notify = Callable[[str], None]
 
 def silent(text: str) -> None:
     """Tell nobody."""
+
+
+class SqliteBackend:
+    """A catalogue in a SQLite file (see `Backend`)."""
+
+    def __init__(self, path: Path) -> None:
+        self.home = path
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.home)
+
+    @property
+    def address(self) -> Path:
+        """The path."""
+        return self.home
+
+    def description(self) -> str:
+        """File and version."""
+        return f"{self.home} (SQLite {sqlite3.sqlite_version})"
+
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return self.home.is_file()
+
+    def is_writable(self) -> bool:
+        """Whether SQLite can write it: it needs the file and its folder."""
+        return is_writable(self.home)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Locks cannot be trusted on a network file system."""
+        kind = network_file_system(self.home.parent)
+        if kind is None:
+            return ()
+        return (
+            f"{self.home} lies on a network file system ({kind}), where SQLite's locks cannot be"
+            " trusted. Keep the workspace on a local disk, or let only one computer use it.",
+        )
+
+    def read_revision(self, notify: Notify = silent) -> str | None:
+        """See `read_revision`."""
+        return read_revision(self.home, notify)
+
+    def prepare_place(self) -> None:
+        """Make the folder."""
+        make_folder(self.home.parent)
+
+    def make_engine(
+        self, notify: Notify, *, read_only: bool, temporary: sa.MetaData | None = None
+    ) -> Engine:
+        """See `make_engine`."""
+        return make_engine(self.home, notify, read_only=read_only, temporary=temporary)
+
+    def suspend_foreign_keys(self, connection: Connection) -> None:
+        """For this connection."""
+        raw = connection.connection.dbapi_connection
+        assert raw is not None
+        raw.execute("PRAGMA foreign_keys = OFF")
+
+    def translated(self) -> AbstractContextManager[None]:
+        """See `translated`."""
+        return translated(self.home)
+
+    def integrity_problems(self, connection: Connection) -> list[str]:
+        """What SQLite itself finds wrong with the file; empty when nothing is."""
+        try:
+            rows = connection.exec_driver_sql("PRAGMA integrity_check(100)").scalars().all()
+        except sa.exc.DatabaseError as error:
+            # A schema that was changed in its middle can stop the check itself.
+            return [str(error.orig)]
+        return [str(row) for row in rows if row != "ok"]
+
+    def foreign_key_problems(self, connection: Connection) -> list[str]:
+        """Rows that refer to rows which do not exist."""
+        rows = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(100)
+        return [
+            f"{table} row {row} refers to a missing row of {parent}"
+            for table, row, parent, _ in rows
+        ]
+
+    def settle(self, engine: Engine) -> None:
+        """Move the write-ahead log into the database as far as readers allow, without waiting."""
+        connection = engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA busy_timeout = 0")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            cursor.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+        finally:
+            connection.close()
+
+    def expect_many_writes(self, engine: Engine) -> None:
+        """See `make_room_in_log`."""
+        make_room_in_log(engine, self.home)
+
+    def copy_size(self) -> int:
+        """The file and its log."""
+        log = self.home.with_name(self.home.name + "-wal")
+        return self.home.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
+    def copy_to(self, destination: Path) -> None:
+        """See `copy_database`."""
+        copy_database(self.home, destination)
 
 
 def make_engine(
@@ -208,41 +310,6 @@ def _prepare_read_only(connection: sqlite3.Connection, record: object) -> None:
     connection.execute(f"PRAGMA cache_size = {-CACHE_KILOBYTES}")
 
 
-def raw_rows(result: sa.CursorResult[*tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """All rows as the driver gives them, without SQLAlchemy's types and names."""
-    rows = [] if result.cursor is None else list(result.cursor.fetchall())
-    result.close()
-    return rows
-
-
-def joined(column: Any) -> Any:
-    """All values of a column as one text with commas between them, in the order of the rows.
-
-    NULLs are left out, and NULL is what no rows give.
-    """
-    return sa.func.group_concat(column)
-
-
-def insert_or_ignore(table: Any) -> Any:
-    """An insert that leaves rows alone which would break a uniqueness constraint."""
-    return insert(table).on_conflict_do_nothing()
-
-
-def insert_or_update(table: Any, key: str, changed: Sequence[str]) -> Any:
-    """An insert that changes these columns where the key is there already."""
-    statement = insert(table)
-    return statement.on_conflict_do_update(
-        index_elements=[key], set_={name: statement.excluded[name] for name in changed}
-    )
-
-
-def suspend_foreign_keys(connection: Connection) -> None:
-    """Let a migration rebuild tables; only outside of a transaction, for this connection."""
-    raw = connection.connection.dbapi_connection
-    assert raw is not None
-    raw.execute("PRAGMA foreign_keys = OFF")
-
-
 def read_revision(path: Path, notify: Notify = silent) -> str | None:
     """The schema revision written in a catalogue file, None if the file is empty.
 
@@ -347,18 +414,6 @@ def file_problems(path: Path) -> list[str]:
     return [str(text) for (text,) in rows if text != "ok"]
 
 
-def checkpoint(engine: Engine) -> None:
-    """Move the write-ahead log into the database as far as readers allow, without waiting."""
-    connection = engine.raw_connection()
-    try:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA busy_timeout = 0")
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        cursor.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
-    finally:
-        connection.close()
-
-
 def make_room_in_log(engine: Engine, path: Path) -> None:
     """Let the write-ahead log have its usual length before many short transactions come.
 
@@ -389,31 +444,6 @@ def make_room_in_log(engine: Engine, path: Path) -> None:
         connection.close()
     with log.open("rb") as written:
         os.fsync(written.fileno())
-
-
-def listed(ids: Iterable[int]) -> sa.Select[Any]:
-    """Ids as a sub-query with one parameter, however many they are."""
-    text = json.dumps([int(number) for number in ids])
-    values = sa.func.json_each(text).table_valued("value")
-    return sa.select(values.c.value)
-
-
-def integrity_problems(connection: Connection) -> list[str]:
-    """What SQLite itself finds wrong with the file; empty when nothing is."""
-    try:
-        rows = connection.exec_driver_sql("PRAGMA integrity_check(100)").scalars().all()
-    except sa.exc.DatabaseError as error:
-        # A schema that was changed in its middle can stop the check itself.
-        return [str(error.orig)]
-    return [str(row) for row in rows if row != "ok"]
-
-
-def foreign_key_problems(connection: Connection) -> list[str]:
-    """Rows that refer to rows which do not exist."""
-    rows = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(100)
-    return [
-        f"{table} row {row} refers to a missing row of {parent}" for table, row, parent, _ in rows
-    ]
 
 
 def network_file_system(path: Path) -> str | None:

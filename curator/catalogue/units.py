@@ -37,8 +37,8 @@ from curator.catalogue.bulk import (
     touched,
     unit_of,
     unit_pin,
-    within,
 )
+from curator.catalogue.constructs import within
 from curator.catalogue.models import Grouping, Image, ImageState, Membership
 from curator.settings.sections import SplitsSettings
 from curator.statistics.folds import share_rank
@@ -119,10 +119,14 @@ FROM (
         ) AS bound,
         CASE first_value(e.origin) OVER (PARTITION BY s.unit_key ORDER BY e.id)
             {_OF_ORIGIN} END AS by_origin
-    FROM touched t CROSS JOIN image_state s CROSS JOIN label_event e
-    WHERE s.image_id = t.image_id AND s.pinned_split IS NULL
-      AND e.id = (SELECT min(f.id) FROM label_event f
-                  WHERE f.image_id = t.image_id AND f.kind = 'assert')
+    FROM (
+        SELECT u.image_id, min(f.id) AS event_id
+        FROM touched t CROSS JOIN image_state u CROSS JOIN label_event f
+        WHERE u.image_id = t.image_id AND u.pinned_split IS NULL
+          AND f.image_id = t.image_id AND f.kind = 'assert'
+        GROUP BY u.image_id
+    ) a CROSS JOIN image_state s CROSS JOIN label_event e
+    WHERE s.image_id = a.image_id AND e.id = a.event_id
 ) first
 """)  # noqa: S608 - put together from constants
 """The split that binds an image already, else that of the origin of its unit's first label.

@@ -120,11 +120,18 @@ def application(name: str | None = None) -> typer.Typer:
         # Without a callback, Typer would make the only command of the group the group itself.
         model.callback()(lambda: None)
         app.add_typer(model, name="model", rich_help_panel="Export")
+    if name is None or name == "catalogue":
+        from curator.cli.maintenance import move_catalogue
+
+        group = typer.Typer(no_args_is_help=True, help="Where the catalogue is kept.")
+        group.command("move", help=_reflowed(move_catalogue.__doc__ or ""))(move_catalogue)
+        group.callback()(lambda: None)
+        app.add_typer(group, name="catalogue", rich_help_panel="Maintain")
     return app
 
 
 def command_names() -> list[str]:
-    """The commands in the order of the help, without the group `model`."""
+    """The commands in the order of the help, without the groups `model` and `catalogue`."""
     return [_name_of(path) for paths in _COMMANDS.values() for path in paths]
 
 

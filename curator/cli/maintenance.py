@@ -158,7 +158,7 @@ def backup(
     path = call.root().absolute() / STATE_FOLDER / CATALOGUE_NAME
     if not only_list:
         with call.workspace() as workspace:
-            new = make_backup(workspace.catalogue.path, MANUAL, workspace.settings.backup)
+            new = make_backup(workspace.catalogue.backend, MANUAL, workspace.settings.backup)
         call.finished_work.append(f"{new.path} is written.")
     backups = list_backups(path)
     if json:
@@ -171,6 +171,40 @@ def backup(
         return
     rows = [[record.path.name, moment(record.made_at), size(record.bytes)] for record in backups]
     emit(table(["backup", "made", "size"], rows))
+
+
+def move_catalogue(
+    context: typer.Context,
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL",
+            help="postgresql+psycopg://HOST/DATABASE, or `file` for the file in .curator.",
+        ),
+    ],
+    json: AsJson = False,
+) -> None:
+    """Copy the catalogue to a PostgreSQL database, or back into a file, and use it from there.
+
+    All of it is copied in one transaction and compared, table by table; then catalogue.url is set.
+    A file that was copied goes to the backups. The database must exist and be empty, and nobody
+    may work in the workspace meanwhile. Images and arrays stay where they are (docs/scale.md).
+
+    Example: curator catalogue move postgresql+psycopg://server/images
+    """
+    from curator.maintenance.moving import move_catalogue as workflow
+
+    call = invocation(context)
+    report = workflow(call.root(), url)
+    call.finished_work.append(f"The catalogue is at {report.address}.")
+    if json:
+        emit_json(report)
+        return
+    rows = [[copy.table, f"{copy.rows:,}", copy.digest[:12]] for copy in report.tables]
+    emit(table(["table", "rows", "digest"], rows))
+    emit(f"Copied and compared: {shown(report.address)}")
+    if report.former is not None:
+        emit(f"The former file is a backup now: {shown(report.former)}")
 
 
 def restore(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from curator.base.files import cannot_write, replacing
 from curator.catalogue import sqlite
+from curator.catalogue.backend import backend_of
 from curator.catalogue.backups import (
     BEFORE_RESTORE,
     SCHEDULED,
@@ -26,8 +27,16 @@ from curator.catalogue.backups import (
 from curator.catalogue.claims import live_sessions
 from curator.catalogue.engine import Catalogue, backup_path
 from curator.catalogue.leases import list_leases
-from curator.catalogue.restoring import Losses, losses, read_backup_identity, replace_catalogue
+from curator.catalogue.restoring import (
+    Losses,
+    as_file,
+    losses,
+    read_backup_identity,
+    replace_catalogue,
+)
+from curator.catalogue.sqlite import SqliteBackend
 from curator.errors import BusyError, DataError, LostCatalogueError
+from curator.settings.file import FILE_NAME, read_settings
 from curator.settings.sections import BackupSettings
 from curator.workspace import (
     CATALOGUE_NAME,
@@ -69,7 +78,7 @@ def scheduled_backup(workspace: Workspace) -> BackupRecord | None:
     catalogue, settings = workspace.catalogue, workspace.settings.backup
     if not catalogue.has_written or not backup_is_due(catalogue.path, settings):
         return None
-    return make_backup(catalogue.path, SCHEDULED, settings)
+    return make_backup(catalogue.backend, SCHEDULED, settings)
 
 
 def plan_restore(root: Path, backup: Path | None) -> RestorePlan:
@@ -97,9 +106,9 @@ def plan_restore(root: Path, backup: Path | None) -> RestorePlan:
         workspace = open_workspace(root)
     except LostCatalogueError as error:
         return RestorePlan(root=root, backup=file, losses=None, problem=error.problem)
-    with workspace.catalogue as catalogue:
-        _refuse_company(catalogue)
-        return RestorePlan(root=root, backup=file, losses=losses(path, file), problem=None)
+    with workspace.catalogue as catalogue, as_file(catalogue.backend) as present:
+        refuse_company(catalogue)
+        return RestorePlan(root=root, backup=file, losses=losses(present, file), problem=None)
 
 
 def restore(plan: RestorePlan) -> RestoreReport:
@@ -109,15 +118,18 @@ def restore(plan: RestorePlan) -> RestoreReport:
     """
     path = plan.root / STATE_FOLDER / CATALOGUE_NAME
     identity = read_identity(plan.root) or read_backup_identity(plan.backup) or uuid.uuid4().hex
+    address = read_settings(plan.root / FILE_NAME).catalogue.url
+    backend = backend_of(address or path, home=path)
     try:
         saved: Path | None
         if plan.losses is not None:
-            saved = make_backup(path, BEFORE_RESTORE, BackupSettings()).path
+            saved = make_backup(backend, BEFORE_RESTORE, BackupSettings()).path
         else:
-            saved = _save_bytes(path)
+            # A server's catalogue that cannot be read is left to who runs the server.
+            saved = _save_bytes(path) if isinstance(backend, SqliteBackend) else None
         with replacing(plan.root / STATE_FOLDER / IDENTITY_NAME) as stream:
             stream.write(f"{identity}\n".encode())
-        replace_catalogue(path, plan.backup, identity=identity, forget=plan.losses is None)
+        replace_catalogue(backend, plan.backup, identity=identity, forget=plan.losses is None)
     except OSError as error:
         raise cannot_write(path, error) from error
     return RestoreReport(plan=plan, saved=saved)
@@ -138,7 +150,7 @@ def _find_backup(path: Path, named: Path | None) -> Path:
     )
 
 
-def _refuse_company(catalogue: Catalogue) -> None:
+def refuse_company(catalogue: Catalogue) -> None:
     """Raises BusyError while another process works here: it would go on with what is gone."""
     for holder in list_leases(catalogue):
         raise BusyError(

@@ -247,6 +247,7 @@ def _workspace(workspace: Workspace) -> Iterator[DoctorLine]:
         yield DoctorLine("images", Health.WARN, finding, advice)
     else:
         yield DoctorLine("images", Health.OK, finding)
+    yield DoctorLine("database", Health.OK, workspace.catalogue.backend.description())
     yield from _sources(workspace.catalogue)
     sets = features.list_feature_sets(workspace.catalogue)
     rows = sum(features.row_count(workspace.catalogue, record.feature_set_id) for record in sets)

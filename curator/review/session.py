@@ -25,12 +25,13 @@ from curator.catalogue.labels import (
     history,
     own_decisions,
     record_decisions,
+    recorded_in_session,
     retract,
     sheet_decisions,
 )
 from curator.catalogue.leases import new_session
 from curator.catalogue.queues import QueueFilter
-from curator.errors import UsageError
+from curator.errors import LostConnectionError, UsageError
 from curator.review.cards import ImageCard, without_hints
 from curator.review.claims import SessionClaims
 from curator.review.filter import WHOLE, QueueView
@@ -43,6 +44,8 @@ from curator.workspace import Workspace
 
 BATCH = 24
 """Images that are claimed at a time."""
+RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""How long a decision waits each time before it is sent again to a server that was lost."""
 LOW = 12
 """With fewer open images than this, more are looked for."""
 
@@ -79,6 +82,7 @@ class ReviewSession:
         self._progress = progress
         self._clock = clock
         self._lock = threading.RLock()
+        self._sent_in_vain = False
         self._searching = threading.Lock()
         self._history = UndoHistory()
         self._revisited: set[int] = set()
@@ -416,29 +420,51 @@ class ReviewSession:
         reasons: Sequence[str],
         note: str,
     ) -> int:
-        """Record decisions in one transaction; the id of the last event."""
-        recorded = record_decisions(
-            self.workspace.catalogue,
-            [
-                Decision(
-                    image_id=card.image_id,
-                    label=label,
-                    origin=self.source.origin,
-                    method=method,
-                    reasons=tuple(reasons),
-                    note=note,
-                    probability=card.score,
-                )
-                for card, label in decisions
-            ],
-            actor=self.actor,
-            session=self.session,
-            splits=self.workspace.settings.splits,
-            seed=self.workspace.settings.runtime.seed,
-        )
-        self._claims.renew(self._history.ahead(2 * BATCH))
-        assert recorded.last_event_id is not None  # only imports may be left unrecorded
-        return recorded.last_event_id
+        """Record decisions in one transaction; the id of the last event.
+
+        When the server of the catalogue is lost they are kept and sent again for a while, and
+        recorded once also where only its answer was lost. Raises LostConnectionError after that;
+        the image is then still the current one.
+        """
+        catalogue = self.workspace.catalogue
+        labels = {card.image_id: label for card, label in decisions}
+        newest = max(card.newest_event for card, _ in decisions)
+        for pause in (*RETRY_SECONDS, None):
+            try:
+                last = None
+                if self._sent_in_vain:
+                    last = recorded_in_session(catalogue, self.session, labels, after=newest)
+                if last is None:
+                    recorded = record_decisions(
+                        catalogue,
+                        [
+                            Decision(
+                                image_id=card.image_id,
+                                label=label,
+                                origin=self.source.origin,
+                                method=method,
+                                reasons=tuple(reasons),
+                                note=note,
+                                probability=card.score,
+                            )
+                            for card, label in decisions
+                        ],
+                        actor=self.actor,
+                        session=self.session,
+                        splits=self.workspace.settings.splits,
+                        seed=self.workspace.settings.runtime.seed,
+                    )
+                    last = recorded.last_event_id
+                self._claims.renew(self._history.ahead(2 * BATCH))
+                break
+            except LostConnectionError:
+                self._sent_in_vain = True
+                if pause is None:
+                    raise
+                time.sleep(pause)
+        self._sent_in_vain = False
+        assert last is not None  # only imports may be left unrecorded
+        return last
 
     def _count(self, decisions: Sequence[tuple[ImageCard, Label]]) -> None:
         at = self._clock()

@@ -393,6 +393,14 @@ class ExportSettings(_Section):
     """The end of that band; equal numbers leave nothing out."""
 
 
+class CatalogueSettings(_Section):
+    """Where the catalogue is kept; `curator catalogue move` changes it."""
+
+    url: Annotated[str, Field(pattern=r"^(postgresql(\+psycopg)?://.+)?$")] = ""
+    """Empty for a file in `.curator`, or `postgresql+psycopg://HOST/DATABASE` (docs/scale.md).
+    No password: that belongs into the environment (PGPASSWORD) or ~/.pgpass."""
+
+
 class BackupSettings(_Section):
     """Backups of the catalogue in `.curator/backups`, each checked after it was written."""
 
@@ -438,6 +446,7 @@ class Settings(_Section):
     tune: TuneSettings = TuneSettings()
     export: ExportSettings = ExportSettings()
     review: ReviewSettings = ReviewSettings()
+    catalogue: CatalogueSettings = CatalogueSettings()
     backup: BackupSettings = BackupSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 

@@ -53,14 +53,26 @@ def upgrade() -> None:
     _staged_decision()
     _audit_item()
     _certificate()
-    for table in APPEND_ONLY:
-        for verb in ("update", "delete"):
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(
+            "CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION '% is append-only', TG_TABLE_NAME"
+            " USING ERRCODE = 'integrity_constraint_violation'; END $$"
+        )
+        for table in APPEND_ONLY:
             op.execute(
-                f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table} BEGIN"
-                f" SELECT RAISE(ABORT, '{table} is append-only'); END"
+                f"CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}"
+                " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
             )
+    else:
+        for table in APPEND_ONLY:
+            for verb in ("update", "delete"):
+                op.execute(
+                    f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table} BEGIN"
+                    f" SELECT RAISE(ABORT, '{table} is append-only'); END"
+                )
+        op.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     op.execute("INSERT INTO head (id, round_id, generation_id) VALUES (1, NULL, NULL)")
-    op.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 def downgrade() -> None:

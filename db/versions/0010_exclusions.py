@@ -48,6 +48,12 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_exclusion_image", "exclusion", ["image_id"], unique=False)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(
+            "CREATE TRIGGER exclusion_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON exclusion"
+            " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+        )
+        return
     for verb in ("update", "delete"):
         op.execute(
             f"CREATE TRIGGER exclusion_no_{verb} BEFORE {verb} ON exclusion BEGIN"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 
 import pytest
+import sqlalchemy as sa
 
 from curator.base.values import PreviewPlace
 from curator.base.vocabulary import LocationState, Quarantine
 from curator.catalogue import checks, counts, features, files, images, labels, sources
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import FileOutcome
+from curator.catalogue.models import Image
 from curator.errors import DataError
 from tests.catalogue.builders import ROOT, add_images, inspected, say, sha, standings, unread
 
@@ -180,8 +182,8 @@ def test_a_hash_prefix_of_two_images_is_refused(catalogue: Catalogue) -> None:
     with catalogue.write() as connection:
         for image, last in ((1, "01"), (2, "02")):
             digest = bytes.fromhex("ab" * 31 + last)
-            change = "UPDATE image SET sha256 = ? WHERE id = ?"
-            connection.exec_driver_sql(change, (digest, image))
+            change = sa.update(Image).where(Image.c.id == image).values(sha256=digest)
+            connection.execute(change)
     with pytest.raises(DataError, match="Several images"):
         images.find_image(catalogue, "ab" * 10)
     assert images.find_image(catalogue, "ab" * 31 + "02") == 2

@@ -118,7 +118,7 @@ def test_another_process_with_the_number_of_a_dead_one_holds_nothing(catalogue: 
 def test_who_lost_the_lease_can_commit_nothing_more(catalogue: Catalogue) -> None:
     with lease(catalogue, "add") as mine:
         add_images(catalogue, 1)
-        with Catalogue.open(catalogue.path) as other:
+        with Catalogue.open(catalogue.backend.address) as other:
             assert leases.end_lease(other, mine)
             add_images(other, 1, start=5)  # others go on
         with pytest.raises(BusyError, match="ended the lease"):

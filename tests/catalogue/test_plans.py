@@ -43,6 +43,12 @@ _PARTIAL = ("ix_image_state_promoted", "ix_image_state_withheld", "ix_image_stat
 """Indexes that hold only the rows that are asked for."""
 
 
+@pytest.fixture
+def catalogue(file_catalogue: Catalogue) -> Catalogue:
+    """A catalogue in a file, which these tests are about."""
+    return file_catalogue
+
+
 @contextmanager
 def _plans(catalogue: Catalogue) -> Iterator[list[str]]:
     """The query plan of every statement inside the block."""

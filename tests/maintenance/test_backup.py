@@ -21,6 +21,7 @@ from curator.catalogue.audit_answers import waiting_ids
 from curator.catalogue.audits import list_audits
 from curator.catalogue.backups import MANUAL, SCHEDULED, backup_is_due, list_backups, make_backup
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.sqlite import SqliteBackend
 from curator.errors import LostCatalogueError
 from curator.maintenance.backup import plan_restore, restore
 from curator.maintenance.verify import verify
@@ -146,8 +147,8 @@ def test_backups_are_made_at_first_on_schedule_and_before_steps_and_a_few_are_ke
     assert not backup_is_due(path, BackupSettings(keep=0))
     assert not backup_is_due(path, BackupSettings(every_hours=0.0))
     for _ in range(3):
-        make_backup(path, SCHEDULED, settings)
-        make_backup(path, "manual", settings)
+        make_backup(SqliteBackend(path), SCHEDULED, settings)
+        make_backup(SqliteBackend(path), "manual", settings)
     kept = reasons()
     assert kept == ["before-import", "init", *["manual"] * 3, *[SCHEDULED] * 2]
 
@@ -155,7 +156,7 @@ def test_backups_are_made_at_first_on_schedule_and_before_steps_and_a_few_are_ke
 def test_a_clock_that_was_set_back_stops_no_backup(filled: Path) -> None:
     """Backups from the future would be taken for the newest, and a new one for surplus."""
     path, settings = _catalogue(filled), BackupSettings(keep=2)
-    made = make_backup(path, SCHEDULED, settings).path
+    made = make_backup(SqliteBackend(path), SCHEDULED, settings).path
     ahead = datetime.now(UTC) + timedelta(days=365)
     for hour in range(4):
         stamp = f"{ahead + timedelta(hours=hour):%Y%m%dT%H%M%S%f}"
@@ -163,7 +164,7 @@ def test_a_clock_that_was_set_back_stops_no_backup(filled: Path) -> None:
             shutil.copy(made, made.with_name(f"catalogue-{stamp}-{reason}.sqlite"))
     shutil.copy(made, made.with_name("catalogue-99999999T999999999999-scheduled.sqlite"))
     for reason in (SCHEDULED, "before-drop"):
-        new = make_backup(path, reason, settings)
+        new = make_backup(SqliteBackend(path), reason, settings)
         assert new.path.exists()
         assert next(b for b in list_backups(path) if b.reason == reason).path == new.path
     curator("-w", filled, "backup", "--list")
@@ -193,7 +194,7 @@ def test_a_damaged_catalogue_replaces_no_backup(filled: Path) -> None:
     content[8_192:40_960] = b"\xa5" * 32_768
     path.write_bytes(content)
     with pytest.raises(LostCatalogueError, match="damaged"):
-        make_backup(path, SCHEDULED, BackupSettings(keep=1))
+        make_backup(SqliteBackend(path), SCHEDULED, BackupSettings(keep=1))
     assert list_backups(path) == before
 
 
@@ -244,7 +245,7 @@ def test_a_restore_gives_back_no_risk_that_audits_have_spent(
     thrifty = with_settings(pool.workspace, audit={"reserve": 0.5})
     catalogue, root = workspace.catalogue, workspace.root
     opened(thrifty, size=1_400, anyway=True)
-    with_open = make_backup(catalogue.path, MANUAL, BackupSettings()).path
+    with_open = make_backup(catalogue.backend, MANUAL, BackupSettings()).path
     abandon(thrifty)
     opened(thrifty, size=1_400, anyway=True)
     before = [record.risk for record in list_audits(catalogue)]
@@ -279,7 +280,7 @@ def test_no_restore_unlocks_answers_that_a_verdict_has_used(
     pool = make_pool(workspace, tmp_path)
     catalogue = workspace.catalogue
     opened(pool.workspace, size=600, anyway=True)
-    first = make_backup(catalogue.path, MANUAL, BackupSettings()).path
+    first = make_backup(catalogue.backend, MANUAL, BackupSettings()).path
     waiting = waiting_ids(catalogue, begin(pool.workspace), size=None)
     answer(pool.workspace, pool.says, waiting[:-1])
     # Nothing was used yet: these answers could be given again anyway.

@@ -1,0 +1,361 @@
+"""What is specific to PostgreSQL: its transactions, plans, numbers and error messages.
+
+Readers see one state (REPEATABLE READ). Writers wait for each other by an advisory lock and then
+see what is committed (READ COMMITTED: a snapshot from before the lock would be older than what the
+last writer did). Ids are the next after the largest, as SQLite gives them: what was rolled back
+leaves no gap, so the same work gives the same queues and manifests on both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.adapt import Buffer, Loader
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.schema import CreateTable
+
+from curator.catalogue.constructs import plan_for_many
+from curator.catalogue.models import METADATA, ScoreGeneration
+from curator.catalogue.sqlite import BUSY_SECONDS, NOTICE_SECONDS, Notify, silent
+from curator.errors import (
+    BusyError,
+    CatalogueError,
+    CuratorError,
+    LostCatalogueError,
+    LostConnectionError,
+    StorageError,
+)
+
+OLDEST_VERSION = 14
+CONNECT_SECONDS = 15
+_WRITERS = 0x43555241
+"""The advisory lock that a writer holds until its transaction ends."""
+_BYTE_ORDER = ("C", "POSIX", "C.UTF-8", "C.utf8")
+"""Collations that compare text byte by byte, as SQLite does."""
+
+_IN_THE_WAY = """
+SELECT a.pid, a.usename, a.client_addr FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objid = %(lock)s
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+FEW = 1_000
+"""Up to so many rows of a batch are joined through indexes, whatever the planner thinks."""
+
+_PLAN_FOR_FEW = ", ".join(
+    f"set_config('enable_{way}', 'off', true)" for way in ("hashjoin", "mergejoin", "seqscan")
+)
+
+_IS_TEMPORARY = re.compile(r"\s*INSERT INTO (\w+)")
+
+
+class _NumberLoader(Loader):
+    """`sum` and the like give NUMERIC here: a whole number, or a float."""
+
+    def load(self, data: Buffer) -> int | float:
+        text = bytes(data)
+        return int(text) if text.lstrip(b"-").isdigit() else float(text)
+
+
+class PostgresBackend:
+    """A catalogue in a database of a PostgreSQL server (see `Backend`)."""
+
+    def __init__(self, url: URL, home: Path) -> None:
+        if url.password is not None:
+            raise CatalogueError(
+                "The address of the catalogue holds a password.",
+                "Take it out of `catalogue.url`; put it into the environment (PGPASSWORD) or into"
+                " ~/.pgpass.",
+            )
+        self.home = home
+        self._url = url.set(drivername="postgresql+psycopg")
+
+    @property
+    def name(self) -> str:
+        """The URL."""
+        return self._url.render_as_string()
+
+    @property
+    def address(self) -> str:
+        """The URL."""
+        return self.name
+
+    def description(self) -> str:
+        """URL, version, and whether damaged pages would be noticed."""
+        with self._look() as connection:
+            checked = connection.execute("SHOW data_checksums").fetchone()[0] == "on"
+            number = connection.info.server_version
+        version = f"PostgreSQL {number // 10_000}.{number % 10_000}"
+        checksums = "with checksums of its pages" if checked else "without checksums of its pages"
+        return f"{self.name} ({version}, {checksums})"
+
+    def exists(self) -> bool:
+        """Whether the database has tables."""
+        return self.read_revision() is not None
+
+    def is_writable(self) -> bool:
+        """Whether this role may record labels."""
+        query = "SELECT has_table_privilege('label_event', 'INSERT')"
+        with self._look() as connection:
+            return bool(connection.execute(query).fetchone()[0])
+
+    def warnings(self) -> tuple[str, ...]:
+        """None: what cannot be worked with is refused when it is opened."""
+        return ()
+
+    def read_revision(self, notify: Notify = silent) -> str | None:
+        """The schema revision, None without tables; LostCatalogueError if it is no catalogue."""
+        with self._look() as connection:
+            tables = {
+                name
+                for (name,) in connection.execute(
+                    "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+                )
+            }
+            if not tables:
+                return None
+            if not {"alembic_version", "label_event"} <= tables:
+                raise LostCatalogueError(
+                    f"{self.name} is a database, but not a catalogue of curator.",
+                    "Name another database in `catalogue.url`.",
+                )
+            revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            if len(revisions) != 1:
+                raise LostCatalogueError(
+                    f"{self.name} does not say which schema it has: its table `alembic_version`"
+                    f" has {len(revisions)} rows instead of 1."
+                )
+            return str(revisions[0][0])
+
+    @contextmanager
+    def _look(self) -> Iterator[Any]:
+        """A plain connection; the server is one that a catalogue can be kept on."""
+        with self.translated():
+            arguments, options = sa.create_engine(self._url).dialect.create_connect_args(self._url)
+            with psycopg.connect(
+                *arguments, **options, connect_timeout=CONNECT_SECONDS
+            ) as connection:
+                self._check_server(connection)
+                yield connection
+
+    def _check_server(self, connection: psycopg.Connection[Any]) -> None:
+        version = connection.info.server_version // 10_000
+        row = connection.execute(
+            "SELECT current_setting('server_encoding'), datcollate, pg_backend_pid()"
+            " FROM pg_database WHERE datname = current_database()"
+        ).fetchone()
+        assert row is not None
+        encoding, collation, process = row
+        if version < OLDEST_VERSION:
+            raise CatalogueError(
+                f"{self.name} is PostgreSQL {version}.", f"Use {OLDEST_VERSION} or newer."
+            )
+        if encoding != "UTF8" or collation not in _BYTE_ORDER:
+            raise CatalogueError(
+                f"{self.name} has the encoding {encoding} and the collation {collation}; a"
+                " catalogue needs UTF8 and C, or its order would not be that of SQLite.",
+                f"Make its database with `createdb -T template0 -E UTF8 --locale=C"
+                f" {self._url.database}`.",
+            )
+        if process != connection.info.backend_pid:
+            # A pooler tells a number of its own when a client connects.
+            raise CatalogueError(
+                f"{self.name} is reached through a connection pooler, which may give each"
+                " transaction another session; temporary tables would be lost.",
+                "Name the server itself in `catalogue.url`.",
+            )
+
+    def prepare_place(self) -> None:
+        """Nothing: the database is made by who runs the server."""
+
+    def make_engine(
+        self, notify: Notify, *, read_only: bool, temporary: sa.MetaData | None = None
+    ) -> Engine:
+        """An engine whose writers begin in turn, with the temporary tables."""
+        engine = sa.create_engine(
+            self._url,
+            isolation_level="REPEATABLE READ",
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "curator"},
+            execution_options={"preserve_rowcount": True},
+        )
+        tables = [] if temporary is None or read_only else temporary.sorted_tables
+        statements = [str(CreateTable(table).compile(engine)) for table in tables]
+
+        def prepare(raw: Any, record: object) -> None:
+            raw.adapters.register_loader("numeric", _NumberLoader)
+            self._check_server(raw)
+            # Plans for few rows look costly, and compiling one takes longer than running it.
+            raw.execute("SET jit = off")
+            for statement in statements:
+                raw.execute(statement)
+            raw.commit()
+
+        event.listen(engine, "connect", prepare)
+        align = "" if temporary is None else _align_statement(engine)
+
+        def begin(connection: Connection) -> None:
+            if connection.get_execution_options().get("curator_write", False):
+                self._wait_for_turn(connection, notify)
+                if align:
+                    connection.exec_driver_sql(align)
+
+        event.listen(engine, "begin", begin)
+        if tables:
+            event.listen(engine, "after_cursor_execute", _analyse({t.name for t in tables}))
+
+        @event.listens_for(engine, "set_connection_execution_options")
+        def writers_see_what_is_committed(connection: Connection, options: Any) -> None:
+            if options.get("curator_write") and "isolation_level" not in options:
+                connection.execution_options(isolation_level="READ COMMITTED")
+
+        return engine
+
+    def _wait_for_turn(self, connection: Connection, notify: Notify) -> None:
+        """Take the lock of writers; if that takes long, say who holds it."""
+        # With the driver's cursor: SQLAlchemy would end the transaction when the first wait ends.
+        cursor: Any = connection.connection.cursor()
+        # A batch of a reviewer has few rows, and PostgreSQL would expect some thousands of a
+        # temporary table that was never analysed, and read whole tables to join them.
+        cursor.execute(f"SELECT pg_try_advisory_xact_lock({_WRITERS}), {_PLAN_FOR_FEW}")
+        if cursor.fetchone()[0]:
+            return
+        take = f"SELECT pg_advisory_xact_lock({_WRITERS})"
+        cursor.execute("SAVEPOINT turn")
+        cursor.execute(f"SET LOCAL lock_timeout = {round(NOTICE_SECONDS * 1000)}")
+        try:
+            cursor.execute(take)
+        except psycopg.errors.LockNotAvailable:
+            cursor.execute("ROLLBACK TO turn")
+            cursor.execute(_IN_THE_WAY, {"lock": _WRITERS})
+            who = "another process"
+            for process, role, address in cursor.fetchall():
+                who = f"{role} on {address or 'the server itself'} (server process {process})"
+            notify(f"{self.name} is locked by {who}. Waiting up to {BUSY_SECONDS:.0f} s.")
+            cursor.execute(f"SET LOCAL lock_timeout = {round(BUSY_SECONDS * 1000)}")
+            cursor.execute(take)
+        cursor.execute("SET LOCAL lock_timeout = 0")
+
+    def suspend_foreign_keys(self, connection: Connection) -> None:
+        """Nothing: tables are altered in place."""
+
+    def integrity_problems(self, connection: Connection) -> list[str]:
+        """None: PostgreSQL compares its pages with their checksums when it reads them."""
+        return []
+
+    def foreign_key_problems(self, connection: Connection) -> list[str]:
+        """None: PostgreSQL refuses such rows, in migrations too."""
+        return []
+
+    def settle(self, engine: Engine) -> None:
+        """Let the planner know what bulk work has changed."""
+        with engine.connect() as plain:
+            connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+            for table in METADATA.sorted_tables:
+                connection.exec_driver_sql(f'ANALYZE "{table.name}"')
+
+    def expect_many_writes(self, engine: Engine) -> None:
+        """Nothing: the server keeps its log."""
+
+    def copy_size(self) -> int:
+        """What the database takes on the server's disk: a file is smaller."""
+        with self._look() as connection:
+            row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+            return int(row[0])
+
+    def copy_to(self, destination: Path) -> None:
+        """Write a consistent copy as a SQLite file, checked; never overwrites."""
+        from curator.catalogue.moving import copy_to_file
+
+        copy_to_file(self, destination)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn errors of the database into errors that say what to do.
+
+        A violated constraint is a bug of ours and passes through as it is.
+        """
+        try:
+            yield
+        except CuratorError:
+            raise
+        except (sa.exc.DBAPIError, psycopg.Error) as error:
+            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            explained = self._explain(cause)
+            if explained is None:
+                raise
+            raise explained from error
+
+    def _explain(self, error: Any) -> CuratorError | None:
+        code = getattr(error, "sqlstate", None) or ""
+        text = " ".join(str(error).split())
+        if code == "3D000" or ("does not exist" in text and "database" in text):
+            return CatalogueError(
+                f"There is no database at {self.name}.",
+                f"Make it: `createdb -T template0 -E UTF8 --locale=C {self._url.database}`.",
+            )
+        if code.startswith("28") or "authentication failed" in text or "no password" in text:
+            return CatalogueError(
+                f"{self.name} does not let you in: {text}.",
+                "Set PGUSER and PGPASSWORD, or write ~/.pgpass.",
+            )
+        if code in ("53100", "53200"):
+            return StorageError(
+                f"The server of {self.name} has no room left: {text}.",
+                "Make room there and run the command again; nothing of this step was kept.",
+            )
+        if code == "42501" or code == "25006":
+            return StorageError(
+                f"{self.name} cannot be written: {text}.", "Ask who runs the server for the right."
+            )
+        if code in ("55P03", "40P01", "40001", "57014"):
+            return BusyError(
+                f"{self.name} was busy: {text}.",
+                "Wait until the other process has finished, then run the command again.",
+            )
+        if code in ("XX001", "XX002"):
+            return LostCatalogueError(f"{self.name} is damaged: {text}.")
+        is_lost = code[:2] in ("08", "57", "53") or not code
+        if is_lost and isinstance(error, psycopg.OperationalError):
+            return LostConnectionError(
+                f"The connection to {self.name} failed: {text}.",
+                "Check that the server runs and can be reached, then try again. What was committed"
+                " before is kept, nothing of this step.",
+            )
+        return None
+
+
+def _align_statement(engine: Engine) -> str:
+    """Sets every sequence behind the largest id, so that a rollback leaves no gap.
+
+    Numbers of scores are never given twice, so theirs is left alone.
+    """
+    quote = engine.dialect.identifier_preparer.quote
+    parts = []
+    for table in METADATA.sorted_tables:
+        column = table.autoincrement_column
+        if column is not None and table is not ScoreGeneration:
+            query = f"SELECT max({column.name}) + 1 FROM {quote(table.name)}"  # noqa: S608
+            sequence = f"{table.name}_{column.name}_seq"
+            parts.append(f"setval('{sequence}', coalesce(({query}), 1), false)")
+    return f"SELECT {', '.join(parts)}"
+
+
+def _analyse(names: set[str]) -> Any:
+    def after(
+        connection: Connection, cursor: Any, statement: str, values: Any, _: Any, many: bool
+    ) -> None:
+        # Nobody else counts the rows of temporary tables.
+        target = _IS_TEMPORARY.match(statement)
+        if cursor.rowcount > FEW and target is not None and target[1] in names:
+            plan_for_many(connection)
+            cursor.connection.execute(f"ANALYZE {target[1]}")
+
+    return after
