@@ -97,11 +97,14 @@ class CertifyReport:
 class _Closing:
     """An audit with everything that its test and its commit need, read once.
 
-    `left` is (images,), see `close_audit`. `promoted_ids` (rising), `promoted_positive` and
-    `promoted_probability` are the promoted labels of the audit's scope.
+    `round` is the audited one, and `warnings` those of the rounds that hold. `left` is (images,),
+    see `close_audit`. `promoted_ids` (rising), `promoted_positive` and `promoted_probability` are
+    the promoted labels of the audit's scope.
     """
 
     record: AuditRecord
+    round: RoundRecord | None
+    warnings: list[str]
     frame: Frame
     probability: FloatArray
     plan: AuditPlan
@@ -124,22 +127,24 @@ def certify(workspace: Workspace, *, progress: Progress = SILENT) -> CertifyRepo
     with lease(catalogue, "round"):
         record = required(catalogue)
         record_audits(workspace)
-        closing = _gather(catalogue, ask_on(workspace, record))
+        record = ask_on(workspace, record)
+        with catalogue.snapshot() as snapshot:
+            closing = _gather(snapshot, record)
         if not closing.answers.locked[closing.answers.requested].all():
-            lock_answers(workspace, closing.record, closing.answers, then=closing.record.asking)
+            lock_answers(workspace, record, closing.answers, then=record.asking)
         result = close_audit(
             closing.frame,
             closing.plan,
             closing.draw,
             closing.outcomes,
             left=closing.left,
-            miss_rate=closing.record.overlooked,
+            miss_rate=record.overlooked,
         )
         committed, certificate = _commit(catalogue, settings, closing, result, progress)
-        text = _explain(workspace, closing.record, result, certificate)
+        text = _explain(workspace, record, result, certificate)
     outcomes = closing.outcomes
     return CertifyReport(
-        audit=closing.record,
+        audit=record,
         errors=result.errors,
         unsure=int((outcomes == AuditOutcome.UNSURE).sum()),
         skipped=int((outcomes == AuditOutcome.SKIPPED).sum()),
@@ -147,9 +152,7 @@ def certify(workspace: Workspace, *, progress: Progress = SILENT) -> CertifyRepo
         left=0 if result.certified is None else len(result.certified.left),
         round=committed,
         certificate=certificate,
-        commitment=""
-        if certificate is None
-        else commitment_of(catalogue, closing.record, certificate),
+        commitment="" if certificate is None else commitment_of(catalogue, record, certificate),
         text=text,
     )
 
@@ -181,8 +184,11 @@ def _gather(catalogue: Catalogue, record: AuditRecord) -> _Closing:
     ids, positive, probability = certificates.promoted_labels(
         catalogue, record.scope, usable_only=False
     )
+    past = list_rounds(catalogue)
     return _Closing(
         record=record,
+        round=next((each for each in past if each.round_id == record.round_id), None),
+        warnings=standing_warnings(past),
         frame=frame,
         probability=rows.probability,
         plan=plan,
@@ -226,8 +232,7 @@ def _commit(
     if certified is None:
         certificates.close_unproven(catalogue, record.audit_id, tested=answers)
         return None, None
-    warnings = standing_warnings(list_rounds(catalogue))
-    certificate = _new_certificate(closing, result, certified, warnings)
+    certificate = _new_certificate(closing, result, certified)
     if record.kind is not AuditKind.PROMISE:
         return None, certificates.issue(catalogue, certificate, tested=answers)
     with progress.stage("certify", len(certified.ranks)):
@@ -246,9 +251,8 @@ def _commit_round(
     It promotes what is certified and not promoted so, revokes what is promoted and not
     certified, and keeps the model and the scores of the round that was audited.
     """
-    record, frame = closing.record, closing.frame
-    assert record.round_id is not None  # checked with the head
-    parent = rounds.get_round(catalogue, record.round_id)
+    record, frame, parent = closing.record, closing.frame, closing.round
+    assert parent is not None  # it is the head
     started_at = datetime.now(UTC)
     token = rounds.begin_staging(catalogue)
     try:
@@ -295,7 +299,7 @@ def _promoted_so(closing: _Closing, ids: IntArray, positive: BoolArray) -> BoolA
 
 
 def _new_certificate(
-    closing: _Closing, result: AuditResult, certified: CertifiedSet, warnings: list[str]
+    closing: _Closing, result: AuditResult, certified: CertifiedSet
 ) -> NewCertificate:
     record = closing.record
     if closing.plan.design is not Design.SIMPLE_RANDOM:
@@ -335,7 +339,7 @@ def _new_certificate(
             **details,
             "estimate": certified.estimate,
             "overlooked": record.overlooked,
-            "warnings": warnings,
+            "warnings": closing.warnings,
         },
     )
 
