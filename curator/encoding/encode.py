@@ -243,7 +243,8 @@ def _encode_missing(
             details=feature_set_details(workspace, identity),
             projection=encoder.projection.to_bytes() if encoder.projection else None,
         )
-    forget_damaged(workspace, open_rows(workspace, record), progress)
+        # A set that the settings lead to has been checked; this one may be there all the same.
+        forget_damaged(workspace, open_rows(workspace, record), progress)
     set_id, file = record.feature_set_id, row_file(workspace, record)
     missing = catalogued.count_without_features(catalogue, set_id)
     estimate = EncodeEstimate(images=missing, bytes=missing * file.row_bytes)
