@@ -30,6 +30,7 @@ from curator.audits.sequential import are_stopping_points
 from curator.base.arrays import FloatArray, IntArray
 from curator.base.vocabulary import AuditKind, AuditScope
 from curator.errors import DataError
+from curator.settings.sections import Settings
 
 NEVER = -1
 """The critical count of a step that no sample can pass."""
@@ -152,6 +153,22 @@ def payable_confidence(
     pooled = sum(audit.risk for audit in earlier if audit.scope is AuditScope.ALL)
     own = sum(audit.risk for audit in earlier if audit.scope is scope)
     return max(0.0, 1.0 - max(spent + usual / 2, pooled + 2 * own + usual))
+
+
+def next_scope(
+    settings: Settings, scopes: Sequence[AuditScope], earlier: Sequence[Spending]
+) -> AuditScope:
+    """What the next audit is about: the first of `scopes`, or of all, that can be paid for."""
+    confidence, scopes = settings.promotion.confidence, scopes or settings.classes.certified_scopes
+    payable = (
+        scope
+        for scope in scopes
+        if payable_confidence(
+            confidence, earlier, scope=scope, alone=scope is settings.classes.delivered
+        )
+        >= confidence
+    )
+    return next(payable, scopes[0])
 
 
 def error_to_test(max_error: float, miss_rate: float) -> float:

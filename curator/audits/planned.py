@@ -25,7 +25,7 @@ from curator.audits.plan import (
     Spending,
     exact_share,
     next_promise,
-    payable_confidence,
+    next_scope,
     simple_random_plan,
 )
 from curator.audits.test import most_wrong
@@ -159,22 +159,6 @@ def _settings_for_pool(settings: Settings, pool: ScoredPool, pool_error: float) 
         ),
     }
     return settings.model_copy(update=sections)
-
-
-def next_scope(
-    settings: Settings, scopes: Sequence[AuditScope], earlier: Sequence[Spending]
-) -> AuditScope:
-    """What the next audit is about: the first of `scopes`, or of all, that can be paid for."""
-    confidence, scopes = settings.promotion.confidence, scopes or settings.classes.certified_scopes
-    payable = (
-        scope
-        for scope in scopes
-        if payable_confidence(
-            confidence, earlier, scope=scope, alone=scope is settings.classes.delivered
-        )
-        >= confidence
-    )
-    return next(payable, scopes[0])
 
 
 def scope_of(classes: ClassesSettings, class_name: str | None, *, missed: bool) -> AuditScope:

@@ -20,8 +20,7 @@ from curator.audits.certificate import (
     uncertified,
 )
 from curator.audits.ledger import spending
-from curator.audits.plan import payable_confidence
-from curator.audits.planned import next_scope
+from curator.audits.plan import next_scope, payable_confidence
 from curator.base.vocabulary import AuditKind, AuditScope, CurrentLabel
 from curator.catalogue import audit_answers, audits
 from curator.catalogue.audits import AuditRecord
