@@ -51,6 +51,7 @@ from curator.encoding.stored_rows import (
     row_file,
 )
 from curator.errors import DataError, StorageError, UsageError
+from curator.settings.sections import ClassifierSettings
 from curator.storage.rows import RowFile, RowWriter
 from curator.workspace import Workspace
 
@@ -150,8 +151,9 @@ def ready_features(workspace: Workspace, progress: Progress = SILENT) -> StoredR
 
 def _advise(workspace: Workspace, fingerprint: str, progress: Progress) -> FeatureSetRecord | None:
     """The set, None before there is one; says if other features would serve better."""
-    record = catalogued.find_feature_set(workspace.catalogue, fingerprint)
-    advice = "" if record is None else refit_advice(workspace, record)
+    catalogue, classifier = workspace.catalogue, workspace.settings.classifier
+    record = catalogued.find_feature_set(catalogue, fingerprint)
+    advice = "" if record is None else refit_advice(catalogue, classifier, record)
     if advice:
         progress.note(advice)
     return record
@@ -162,11 +164,13 @@ def _encode(
 ) -> tuple[EncodeReport, StoredRows | None]:
     """The report, and the features where none had to be computed."""
     started = time.perf_counter()
-    catalogue, model = workspace.catalogue, encoder_settings(workspace).model
+    catalogue, settings = workspace.catalogue, workspace.settings
+    classifier = encoder_settings(settings, workspace.root)
+    model = classifier.model
     check_pool(catalogue)
     record = find_encoded(workspace)
     if refit:
-        _check_refit(workspace)
+        _check_refit(classifier)
         record = None
     if record is None and model.startswith(IMPORTED):
         raise DataError(
@@ -181,7 +185,7 @@ def _encode(
             progress.note(f"{missing:,} images have no features in `{model}`; they are left out.")
         if imported or not missing:
             return _report(catalogue, record, started, dry_run=dry_run), stored
-    progress.note(f"Opening the encoder {workspace.settings.classifier.model}.")
+    progress.note(f"Opening the encoder {settings.classifier.model}.")
     with open_workspace_encoder(workspace, record, refit=refit) as encoder:
         if dry_run:
             return _dry_run(workspace, encoder, record, started), None
@@ -189,8 +193,7 @@ def _encode(
             return _encode_missing(workspace, encoder, record, started, progress), None
 
 
-def _check_refit(workspace: Workspace) -> None:
-    classifier = encoder_settings(workspace)
+def _check_refit(classifier: ClassifierSettings) -> None:
     if classifier.model.startswith(IMPORTED):
         raise UsageError(
             f"--refit fits a projection, and `{classifier.model}` has none: these features were"
@@ -217,7 +220,7 @@ def _checked(workspace: Workspace, record: FeatureSetRecord, progress: Progress)
         if record.name.startswith(IMPORTED):
             raise stored.reader.error(damaged)
     with lease(workspace.catalogue, "encode"):
-        forget_damaged(workspace, stored, progress)
+        forget_damaged(workspace.catalogue, stored, progress)
     return _checked(workspace, record, progress)
 
 
@@ -228,10 +231,10 @@ def _encode_missing(
     started: float,
     progress: Progress,
 ) -> EncodeReport:
-    catalogue = workspace.catalogue
+    catalogue, settings = workspace.catalogue, workspace.settings
     sample: list[EncodedChunk[ImageFile]] = []
     if encoder.needs_projection:
-        projection, sample = fit_on_pool(workspace, encoder, progress)
+        projection, sample = fit_on_pool(catalogue, settings, encoder, progress)
         encoder = encoder.projected(projection)
     identity = encoder.identity
     if record is None:
@@ -240,11 +243,13 @@ def _encode_missing(
             fingerprint=identity.fingerprint(),
             name=identity.model,
             dimension=identity.dimension,
-            details=feature_set_details(workspace, identity),
+            details=feature_set_details(
+                encoder_settings(settings, workspace.root), settings.ingest.background, identity
+            ),
             projection=encoder.projection.to_bytes() if encoder.projection else None,
         )
         # A set that the settings lead to has been checked; this one may be there all the same.
-        forget_damaged(workspace, open_rows(workspace, record), progress)
+        forget_damaged(catalogue, open_rows(workspace, record), progress)
     set_id, file = record.feature_set_id, row_file(workspace, record)
     missing = catalogued.count_without_features(catalogue, set_id)
     estimate = EncodeEstimate(images=missing, bytes=missing * file.row_bytes)
@@ -255,7 +260,7 @@ def _encode_missing(
             f"only {free / 1e6:,.0f} MB are free in {file.path.parent}.",
             "Make room, then run it again.",
         )
-    loader = pixel_loader(workspace.settings, identity.image_size)
+    loader = pixel_loader(settings, identity.image_size)
     with open_writer(workspace, record) as writer, progress.stage("encode", missing) as stage:
         recorder = _Recorder(catalogue, set_id, writer, file)
         begun, done = time.perf_counter(), 0
@@ -276,7 +281,7 @@ def _encode_missing(
                 chunk = with_alternate_files(catalogue, encoder, loader, chunk)
                 recorder.add(chunk)
                 if encoder.projection is not None:
-                    record_captured(workspace, record, [chunk])
+                    record_captured(catalogue, record, [chunk])
                 stage.advance(len(chunk.items))
         except (KeyboardInterrupt, DataError):
             recorder.flush()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.catalogue import features as catalogued
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.images import small_side_quantile
 from curator.classifiers.devices import choose_placement, instruction_set
@@ -39,18 +40,20 @@ _PACKAGES = {"torch": "torch", "timm": "timm", "openvino": "openvino", "pillow":
 """Distributions whose versions are recorded with features, and their modules."""
 
 
-def encoder_settings(workspace: Workspace) -> ClassifierSettings:
+def encoder_settings(settings: Settings, root: Path) -> ClassifierSettings:
     """The section that names the encoder, with the absolute path of the user's weights file.
+
+    `root` is the workspace's folder.
 
     Where networks are trained end to end, model and weights are those of the network;
     queues that need features then use the default encoder.
     """
-    classifier = workspace.settings.classifier
+    classifier = settings.classifier
     if classifier.kind == "finetune":
         return ClassifierSettings(image_size=classifier.image_size, fit=classifier.fit)
     if not classifier.weights:
         return classifier
-    path = workspace.root / Path(classifier.weights).expanduser()
+    path = root / Path(classifier.weights).expanduser()
     return classifier.model_copy(update={"weights": str(path)})
 
 
@@ -61,7 +64,7 @@ def find_encoded(workspace: Workspace) -> FeatureSetRecord | None:
     Raises LearnError if weights, device or engine are missing.
     """
     catalogue, settings = workspace.catalogue, workspace.settings
-    classifier, runtime = encoder_settings(workspace), settings.runtime
+    classifier, runtime = encoder_settings(settings, workspace.root), settings.runtime
     records = catalogued.list_feature_sets(catalogue)
     if classifier.model.startswith(IMPORTED):
         for record in reversed(records):
@@ -104,14 +107,14 @@ def is_projected(record: FeatureSetRecord) -> bool:
     return identity.get("layers") == "stages"
 
 
-def read_projection(workspace: Workspace, record: FeatureSetRecord) -> PoolProjection | None:
+def read_projection(catalogue: Catalogue, record: FeatureSetRecord) -> PoolProjection | None:
     """The projection of a set of features, None for a last layer.
 
     Raises StorageError if the catalogue does not have it.
     """
     if not is_projected(record):
         return None
-    content = catalogued.projection_content(workspace.catalogue, record.feature_set_id)
+    content = catalogued.projection_content(catalogue, record.feature_set_id)
     try:
         return PoolProjection.from_bytes(content or b"")
     except (ValueError, EOFError) as error:
@@ -121,11 +124,13 @@ def read_projection(workspace: Workspace, record: FeatureSetRecord) -> PoolProje
         ) from error
 
 
-def feature_set_details(workspace: Workspace, identity: EncoderIdentity) -> dict[str, Any]:
+def feature_set_details(
+    classifier: ClassifierSettings, background: str, identity: EncoderIdentity
+) -> dict[str, Any]:
     """What is recorded with a feature set: the settings, the encoder, and library versions."""
     installed = [name for name, module in _PACKAGES.items() if find_spec(module)]
     return {
-        "request": _request(encoder_settings(workspace), workspace.settings.ingest.background),
+        "request": _request(classifier, background),
         "identity": asdict(identity),
         "versions": {name: version(name) for name in installed},
     }
@@ -139,12 +144,13 @@ def open_workspace_encoder(
     Without a record it is as for the current features; if there are none, or with `refit`, its
     projection is yet to be fitted. Raises LearnError if weights, device or engine are missing.
     """
-    settings, classifier = workspace.settings, encoder_settings(workspace)
+    settings = workspace.settings
+    classifier = encoder_settings(settings, workspace.root)
     record = record or (None if refit else find_encoded(workspace))
     image_size, projection = None, None
     if record is not None:
         identity = EncoderIdentity.from_facts(record.details["identity"])
-        image_size, projection = identity.image_size, read_projection(workspace, record)
+        image_size, projection = identity.image_size, read_projection(workspace.catalogue, record)
         classifier = classifier.model_copy(update={"layers": identity.layers})
     if image_size is None:
         records = catalogued.list_feature_sets(workspace.catalogue)

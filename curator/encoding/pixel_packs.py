@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from curator.base.arrays import IntArray
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import Quarantine
 from curator.catalogue import features as catalogued
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.images import small_side_quantile
@@ -39,6 +41,7 @@ from curator.encoding.stored_rows import (
 )
 from curator.imaging.opening import parse_colour
 from curator.imaging.problems import Unreadable
+from curator.settings.sections import Settings
 from curator.storage.pack import PackSpec, choose_codec, packed_row
 from curator.storage.rows import RowWriter
 from curator.workspace import Workspace
@@ -69,11 +72,11 @@ class PackReport:
     rebuilt: bool
 
 
-def network_request(workspace: Workspace) -> NetworkRequest:
-    """The network that the settings name."""
+def network_request(settings: Settings, root: Path) -> NetworkRequest:
+    """The network that the settings name; `root` is the workspace's folder."""
     from curator.classifiers.networks.network import NetworkRequest
 
-    classifier, training = workspace.settings.classifier, workspace.settings.training
+    classifier, training = settings.classifier, settings.training
     size = classifier.image_size
     return NetworkRequest(
         model=classifier.model,
@@ -83,20 +86,19 @@ def network_request(workspace: Workspace) -> NetworkRequest:
         normalization=training.normalization,
         dropout=training.dropout,
         new_last_layer=training.new_last_layer,
-        code_folder=workspace.root,
+        code_folder=root,
     )
 
 
-def pixel_input(workspace: Workspace) -> PixelInput:
-    """The input of the network in the settings. Raises LearnError if there is no such network."""
+def pixel_input(catalogue: Catalogue, request: NetworkRequest) -> PixelInput:
+    """The input of this network. Raises LearnError if there is no such network."""
     from curator.classifiers.networks.network import resolve_input
 
-    request = network_request(workspace)
     if request.image_size is None:
-        for record in catalogued.list_feature_sets(workspace.catalogue):
+        for record in catalogued.list_feature_sets(catalogue):
             if is_pack(record) and record.details.get("for") == request.model:
                 return resolve_input(replace(request, image_size=int(record.details["side"])))
-    return resolve_input(request, small_side_quantile(workspace.catalogue, share=POOL_SHARE))
+    return resolve_input(request, small_side_quantile(catalogue, share=POOL_SHARE))
 
 
 def pack(workspace: Workspace, *, rebuild: bool = False, progress: Progress = SILENT) -> PackReport:
@@ -107,22 +109,24 @@ def pack(workspace: Workspace, *, rebuild: bool = False, progress: Progress = SI
     if the disk is full.
     """
     started = time.perf_counter()
-    spec = pack_spec(workspace, pixel_input(workspace))
+    catalogue, settings = workspace.catalogue, workspace.settings
+    pixels = pixel_input(catalogue, network_request(settings, workspace.root))
+    spec = pack_spec(settings, pixels, pool_size(catalogue))
     packing = _Packing(workspace, spec, progress)
     packed = packing.pack(None, rebuild=rebuild)
     # Damaged rows of other packs are forgotten, too, so that `verify` holds afterwards.
-    with lease(workspace.catalogue, "pack"):
-        for record in catalogued.list_feature_sets(workspace.catalogue):
+    with lease(catalogue, "pack"):
+        for record in catalogued.list_feature_sets(catalogue):
             if is_pack(record) and record != packed.record:
                 other = open_rows(workspace, record)
                 if other.reader.has_digests:
-                    forget_damaged(workspace, other, progress)
+                    forget_damaged(catalogue, other, progress)
     file = packed.reader.file
     return PackReport(
         side=spec.side,
         channels=spec.channels,
         codec=spec.codec,
-        images=catalogued.row_count(workspace.catalogue, packed.feature_set_id),
+        images=catalogued.row_count(catalogue, packed.feature_set_id),
         added=packing.added,
         bytes=file.bytes_on_disk(),
         seconds=time.perf_counter() - started,
@@ -142,12 +146,12 @@ def ready_pixels(
 
     Missing images are decoded now, and damaged rows again. Raises what `pack` raises.
     """
-    return _Packing(workspace, pack_spec(workspace, pixels), progress).pack(only)
+    spec = pack_spec(workspace.settings, pixels, pool_size(workspace.catalogue))
+    return _Packing(workspace, spec, progress).pack(only)
 
 
-def pack_spec(workspace: Workspace, pixels: PixelInput) -> PackSpec:
+def pack_spec(settings: Settings, pixels: PixelInput, images: int) -> PackSpec:
     """The format of the pack; JPEGs where raw pixels would not fit `pack.max_bytes`."""
-    settings = workspace.settings
     spec = PackSpec(
         side=pixels.side,
         channels=pixels.channels,
@@ -155,7 +159,7 @@ def pack_spec(workspace: Workspace, pixels: PixelInput) -> PackSpec:
         background=parse_colour(settings.ingest.background),
         quality=settings.pack.jpeg_quality,
     )
-    return choose_codec(spec, pool_size(workspace.catalogue), settings.pack.max_bytes)
+    return choose_codec(spec, images, settings.pack.max_bytes)
 
 
 def _record(workspace: Workspace, spec: PackSpec) -> FeatureSetRecord:
@@ -222,7 +226,7 @@ class _Packing:
         if only is not None:
             rows = catalogued.rows_of(catalogue, stored.feature_set_id, only)
             rows = rows[rows >= 0]
-        if forget_damaged(self._workspace, stored, self._progress, rows):
+        if forget_damaged(catalogue, stored, self._progress, rows):
             self.rebuilt = True
 
     def _pack_chunk(

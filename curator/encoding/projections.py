@@ -17,6 +17,7 @@ import numpy as np
 from curator.base.progress import Progress
 from curator.base.values import ImageFile
 from curator.catalogue import features as catalogued
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.pool import pool_size
@@ -26,7 +27,7 @@ from curator.classifiers.encoders.projection import PoolProjection, fit_projecti
 from curator.encoding.alternate_files import check_pool, check_sources, with_alternate_files
 from curator.encoding.encoder_choice import IMPORTED, is_projected, pixel_loader, read_projection
 from curator.encoding.stored_rows import files_of
-from curator.workspace import Workspace
+from curator.settings.sections import ClassifierSettings, Settings
 
 SAMPLE = 2_000
 """Images that a projection is fitted on; 500 cost .02 of the oracle coverage, 250 cost .06."""
@@ -39,14 +40,13 @@ UNLIKE = 1.5
 
 
 def fit_on_pool(
-    workspace: Workspace, encoder: Encoder, progress: Progress
+    catalogue: Catalogue, settings: Settings, encoder: Encoder, progress: Progress
 ) -> tuple[PoolProjection, list[EncodedChunk[ImageFile]]]:
     """A projection for the pool, and the sample that it was fitted on, encoded by it.
 
     Raises DataError if there is no image that can be read.
     """
-    catalogue = workspace.catalogue
-    loader = pixel_loader(workspace.settings, encoder.identity.image_size)
+    loader = pixel_loader(settings, encoder.identity.image_size)
     while True:
         check_pool(catalogue)
         by_content = catalogued.images_by_content(catalogue, SAMPLE)
@@ -85,37 +85,39 @@ def _finished(chunk: EncodedChunk[ImageFile], encoder: Encoder) -> EncodedChunk[
 
 
 def record_captured(
-    workspace: Workspace, record: FeatureSetRecord, chunks: Sequence[EncodedChunk[ImageFile]]
+    catalogue: Catalogue, record: FeatureSetRecord, chunks: Sequence[EncodedChunk[ImageFile]]
 ) -> None:
     """Add what the projection captures of images that it was not fitted on."""
     shares = [chunk.captured[chunk.readable()] for chunk in chunks]
     images = sum(len(share) for share in shares)
     if images:
         total = float(sum(share.sum() for share in shares))
-        catalogued.add_captured(workspace.catalogue, record.feature_set_id, images, total)
+        catalogued.add_captured(catalogue, record.feature_set_id, images, total)
 
 
-def refit_advice(workspace: Workspace, record: FeatureSetRecord) -> str:
+def refit_advice(
+    catalogue: Catalogue, classifier: ClassifierSettings, record: FeatureSetRecord
+) -> str:
     """Why other features would serve the pool better, and how to get them; empty if not."""
     if record.name.startswith(IMPORTED):
         return ""
     remedy = "`curator encode --refit` encodes the pool again"
     if not is_projected(record):
-        if workspace.settings.classifier.layers == "final":
+        if classifier.layers == "final":
             return ""
         return (
             "These features are those of the last layer alone, as earlier versions computed them;"
             f" they stay in use. {remedy} with all stages, from which the same labels cover more"
             " images (docs/benchmarks.md)."
         )
-    projection, images = read_projection(workspace, record), pool_size(workspace.catalogue)
+    projection, images = read_projection(catalogue, record), pool_size(catalogue)
     assert projection is not None
     if projection.fitted_on < ENOUGH and images >= 2 * projection.fitted_on:
         return (
             f"The projection of the features was fitted on {projection.fitted_on:,} images, and the"
             f" pool has {images:,} now. {remedy} with a better one."
         )
-    added, captured = catalogued.captured_of_added(workspace.catalogue, record.feature_set_id)
+    added, captured = catalogued.captured_of_added(catalogue, record.feature_set_id)
     if added >= JUDGED_FROM and 1 - captured > UNLIKE * (1 - projection.captured):
         return (
             f"The features hold {captured:.0%} of what the encoder sees in the {added:,} images"

@@ -137,7 +137,7 @@ def open_writer(workspace: Workspace, record: FeatureSetRecord) -> RowWriter:
 
 
 def forget_damaged(
-    workspace: Workspace, stored: StoredRows, progress: Progress, rows: IntArray | None = None
+    catalogue: Catalogue, stored: StoredRows, progress: Progress, rows: IntArray | None = None
 ) -> int:
     """Forget those of these rows, or of all, that are not what was written; how many.
 
@@ -145,18 +145,18 @@ def forget_damaged(
     """
     reader, set_id = stored.reader, stored.feature_set_id
     if reader.rows and not reader.has_digests:
-        damaged = _adopt(workspace, stored)
+        damaged = _adopt(catalogue, stored)
     else:
         count = reader.rows if rows is None else len(rows)
         with progress.stage("check", count, unit="rows") as stage:
             damaged = reader.damaged(rows, stage.advance)
     if len(damaged):
         progress.note(f"{reader.error(damaged).problem} They are not used.")
-        catalogued.forget_rows(workspace.catalogue, set_id, damaged)
+        catalogued.forget_rows(catalogue, set_id, damaged)
     return len(damaged)
 
 
-def _adopt(workspace: Workspace, stored: StoredRows) -> IntArray:
+def _adopt(catalogue: Catalogue, stored: StoredRows) -> IntArray:
     """Record digests of features from before the catalogue had any; the rows that are damaged.
 
     They had checksums in a file beside: first row, number of rows, BLAKE2 of each append.
@@ -172,7 +172,7 @@ def _adopt(workspace: Workspace, stored: StoredRows) -> IntArray:
             intact[first : first + count] = True
     rows = np.flatnonzero(intact)
     digests = reader.computed(rows)
-    catalogued.record_digests(workspace.catalogue, stored.feature_set_id, rows, digests)
+    catalogued.record_digests(catalogue, stored.feature_set_id, rows, digests)
     sums.unlink(missing_ok=True)
     return np.flatnonzero(~intact)
 

@@ -272,13 +272,13 @@ def _network_for(
         )
     request = NetworkRequest(
         model=str(identity["model"]),
-        weights=encoder_settings(workspace).weights,
+        weights=encoder_settings(workspace.settings, workspace.root).weights,
         image_size=int(identity["image_size"]),
     )
     network = build_network(request, resolve_input(request), seed=0)
     heads = load_classifier(model.path, model.digest).on_raw_features()
     spec = PackSpec(side=network.pixels.side, channels=3, fit=workspace.settings.classifier.fit)
-    return with_heads(network, heads, read_projection(workspace, model.feature_set)), spec
+    return with_heads(network, heads, read_projection(workspace.catalogue, model.feature_set)), spec
 
 
 def _write_png(path: Path, picture: Image.Image) -> None:

@@ -94,7 +94,7 @@ def _module(
         load_classifier(model.path, model.digest),
         identity,
         weights=str(workspace.root / Path(weights).expanduser()) if weights else "",
-        projection=read_projection(workspace, model.feature_set),
+        projection=read_projection(workspace.catalogue, model.feature_set),
     )
     encoder_choices = {"fit": identity.fit, "background": identity.background}
     shape = (identity.image_size, identity.image_size, 3)

@@ -73,10 +73,10 @@ def prepare(workspace: Workspace, progress: Progress) -> tuple[Classifier[Any], 
     from curator.classifiers.networks.classifier import announce_user_code
     from curator.classifiers.networks.cross_fitting import CrossFittedNetworks
 
-    request = network_request(workspace)
+    request = network_request(settings, workspace.root)
     announce_user_code(request, workspace.root, progress)
     device = choose_placement(device=settings.runtime.device, backend="torch").device
-    pixels = pixel_input(workspace)
+    pixels = pixel_input(workspace.catalogue, request)
     networks = CrossFittedNetworks(settings, request, pixels, device)
     return networks, ready_pixels(workspace, pixels, progress)
 

@@ -152,7 +152,7 @@ def try_encoders(
     catalogue = workspace.catalogue
     check_pool(catalogue)
     choices = [_choice(workspace, name) for name in names]
-    current = encoder_settings(workspace)
+    current = encoder_settings(workspace.settings, workspace.root)
     if not current.model.startswith(IMPORTED):
         choices = [current, *(choice for choice in choices if choice != current)]
     settings = _trial_settings(workspace.settings)

@@ -157,7 +157,8 @@ def train_on(
 
     settings = workspace.settings
     needs_networks(settings)
-    request, pixels = network_request(workspace), pixel_input(workspace)
+    request = network_request(settings, workspace.root)
+    pixels = pixel_input(workspace.catalogue, request)
     announce_user_code(request, workspace.root, progress)
     samples = [train] if validation is None else [train, validation]
     image_ids = np.concatenate([sample.image_ids for sample in samples])
@@ -187,7 +188,9 @@ def error_on(
     """The error on the test split, with its exact 95% interval."""
     from curator.classifiers.networks.batch_loading import margins_of
 
-    packed = ready_pixels(workspace, pixel_input(workspace), progress, only=test.image_ids)
+    request = network_request(workspace.settings, workspace.root)
+    pixels = pixel_input(workspace.catalogue, request)
+    packed = ready_pixels(workspace, pixels, progress, only=test.image_ids)
     labels = _labelled_rows(workspace.catalogue, packed, test)
     device = choose_placement(device=workspace.settings.runtime.device, backend="torch").device
     margins = margins_of(trained.network, packed, labels.rows, device)

@@ -438,7 +438,8 @@ def test_queues_use_the_default_encoder_where_networks_are_trained(workspace: Wo
     )
     settings = workspace.settings.model_copy(update={"classifier": classifier})
     networks = replace(workspace, settings=settings)
-    assert encoder_settings(networks) == ClassifierSettings(image_size=64, fit="crop")
+    named = encoder_settings(networks.settings, networks.root)
+    assert named == ClassifierSettings(image_size=64, fit="crop")
     assert find_encoded(networks) is None
     with open_workspace_encoder(networks) as encoder:
         assert (encoder.identity.model, encoder.identity.image_size) == (DEFAULT_MODEL, 64)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from curator.base.arrays import IntArray
 from curator.base.vocabulary import LocationState, Quarantine
 from curator.catalogue import features as catalogued
 from curator.catalogue.counts import counts
 from curator.catalogue.models import Location
-from curator.encoding.pixel_packs import pack, pixel_input, ready_pixels
+from curator.encoding.pixel_packs import network_request, pack, pixel_input, ready_pixels
 from curator.encoding.stored_rows import StoredRows, open_rows
 from curator.maintenance.verify import verify
 from curator.storage.rows import DamagedRowsError
@@ -21,8 +22,9 @@ from curator.workspace import Workspace
 from tests.support.encoded import image_id
 
 
-def packed(workspace: Workspace) -> StoredRows:
-    return ready_pixels(workspace, pixel_input(workspace))
+def packed(workspace: Workspace, only: IntArray | None = None) -> StoredRows:
+    request = network_request(workspace.settings, workspace.root)
+    return ready_pixels(workspace, pixel_input(workspace.catalogue, request), only=only)
 
 
 def as_jpegs(workspace: Workspace) -> Workspace:
@@ -76,6 +78,6 @@ def test_an_image_without_a_file_goes_to_quarantine_as_it_does_when_encoding(
     with ready.catalogue.write() as connection:
         gone = sa.update(Location).where(Location.c.image_id == lost)
         connection.execute(gone.values(state=LocationState.MISSING))
-    ready_pixels(ready, pixel_input(ready), only=np.array([lost]))
+    packed(ready, only=np.array([lost]))
     assert counts(ready.catalogue).quarantined == {Quarantine.VANISHED: 1}
     assert len(catalogued.list_feature_sets(ready.catalogue)) == 1

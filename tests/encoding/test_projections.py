@@ -100,7 +100,7 @@ def test_a_pool_that_has_grown_or_changed_is_advised_to_fit_again_and_one_that_h
     def advice() -> str:
         record = find_encoded(ready)
         assert record is not None
-        return refit_advice(ready, record)
+        return refit_advice(ready.catalogue, ready.settings.classifier, record)
 
     assert advice() == ""
     add_folder(ready, images.make_folder(tmp_path / "more", good=20, bad=20, seed=9))
