@@ -89,9 +89,7 @@ def check_destination(destination: Path, *, force: bool) -> None:
     """
     if destination.is_dir():
         raise UsageError(f"{destination} is a folder.", "Name a file in it.")
-    own = Path(os.path.realpath(destination))
-    if destination.name == "curator.toml" or ".curator" in own.parts:
-        raise UsageError(f"{destination} belongs to a workspace itself.", "Name another file.")
+    refuse_own(destination)
     if os.path.lexists(destination):
         if not force:
             raise StorageError(f"{destination} exists already.", "Add --force to overwrite it.")
@@ -105,6 +103,13 @@ def check_destination(destination: Path, *, force: bool) -> None:
         raise StorageError(
             f"The folder {destination.parent} does not exist.", "Make it, or name another one."
         )
+
+
+def refuse_own(destination: Path) -> None:
+    """Raises UsageError for `curator.toml` and for whatever lies in a `.curator/`."""
+    parts = Path(os.path.realpath(destination)).parts
+    if destination.name == "curator.toml" or ".curator" in parts:
+        raise UsageError(f"{destination} belongs to a workspace itself.", "Name another file.")
 
 
 _WRITTEN = (b"PK\x03\x04", b"PAR1", b"\x08")

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from curator.base.files import cannot_write
+from curator.base.files import cannot_write, refuse_own
 from curator.errors import BusyError, StorageError, UsageError
 
 MARKER = ".unfinished.json"
@@ -215,11 +215,12 @@ def check_component(name: str) -> None:
 def check_folder(destination: Path, *, force: bool) -> None:
     """Refuse early where a folder cannot be made.
 
-    Raises UsageError for a file, StorageError for a folder that is there already (unless
-    it is empty, or `force` is given) or a parent that is not.
+    Raises UsageError for a file and within `.curator/`, StorageError for a folder that is there
+    already (unless it is empty, or `force` is given) or a parent that is not.
     """
     if not destination.name or destination.name in {".", ".."}:
         raise UsageError(f"{destination} is no name for a new folder.", "Name one to be made.")
+    refuse_own(destination)
     if not destination.parent.is_dir():
         raise StorageError(
             f"The folder {destination.parent} does not exist.", "Make it, or name another one."

@@ -93,10 +93,12 @@ def test_a_step_of_the_clock_takes_no_lease_of_a_living_process(
     started = leases._process_start(sleeper.pid)
     theirs = replace(_ELSEWHERE, pid=sleeper.pid, process_started=started, computer=own_computer())
     _enter(catalogue, theirs)
-    # What a stepped clock changes: the system's time, and with it the time of its start.
+    # What a stepped clock changes: the system's time, and with it the start of every process as
+    # psutil counts it, from the system's start.
     import psutil
 
-    monkeypatch.setattr(psutil, "boot_time", lambda: time.time() - 86_400)
+    created = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: created(self) + 86_400)
     monkeypatch.setattr(leases, "now", lambda: now() + timedelta(days=365))
     with pytest.raises(BusyError, match=f"process {sleeper.pid} on"):
         lease(catalogue, "round").__enter__()

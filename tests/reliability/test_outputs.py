@@ -38,6 +38,9 @@ def test_no_image_and_no_part_of_the_workspace_is_overwritten_with_force(filled:
     assert [file.read_bytes() for file in (picture, own[1])] == before
     assert "Everything holds" in curator("-w", filled, "verify", "--files").stderr
     assert not (filled / ".curator" / "new.csv").exists()
+    folder = filled / ".curator" / "new"
+    outcome = curator("-w", filled, "export", folder, "--format", "imagefolder", expect=2)
+    assert "belongs to a workspace itself" in outcome.stderr
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "XBM"])
