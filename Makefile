@@ -4,6 +4,7 @@
 #   make check   format, lint, types, import rules, docs drift and the fast tests: under a minute
 #   make test    everything: the checks, and every test
 #   make bench   the benchmarks, as JSON and as tables
+#   make review-picture   the animated picture of a review in README.md, from the demo's photographs
 #   make docs    write docs/settings.md and the keys in docs/review.md from the code
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -q --numprocesses $(JOBS)
 
-.PHONY: help setup system static demo check test bench docs format
+.PHONY: help setup system static demo check test bench docs review-picture format
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -72,6 +73,9 @@ docs: $(STAMP)
 	@$(BIN)/python docs/make_settings.py
 	@$(BIN)/python docs/make_review.py
 	@$(BIN)/python docs/make_commands.py
+
+review-picture: $(STAMP)
+	@$(BIN)/python -m docs.make_screenshots .data/solar-cells animation
 
 format: $(STAMP)
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -7,9 +7,10 @@ shows, so its commit is in the time. Beside it the same pictures are shown by
 textual-image's widget, which needs neither a catalogue nor a panel, and a plain
 `fsync` of as many bytes as a decision writes, which is what this disk asks for a promise.
 
-    python -m benchmarks.review_latency [--keys N] [--first] [--graphics kitty|sixel]
+    python -m benchmarks.review_latency [--keys N] [--first] [--graphics kitty|sixel] [--cells]
 
-With `--graphics` the terminal announces that it draws pixels, ten by twenty a cell.
+With `--graphics` the terminal announces that it draws pixels, ten by twenty a cell. With `--cells`
+the kinds of character cells are measured beside each other, in turn, instead of the widget.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.report import Line, median, print_report
+from curator.tui.terminal import Cells
 from tests.tui.drawing_terminal import CELL, Protocol, answers_to
 
 WIDTH, HEIGHT = 2464, 1632
@@ -233,6 +235,7 @@ def main() -> None:
     parser.add_argument(
         "--graphics", type=Protocol, default=Protocol.NONE, help="kitty or sixel; else half cells"
     )
+    parser.add_argument("--cells", action="store_true", help="compare half cells with finer ones")
     arguments = parser.parse_args()
     keys, first, graphics = arguments.keys, arguments.first, arguments.graphics
     lines: list[Line] = []
@@ -246,6 +249,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="curator-latency-") as name:
         root = Path(name)
         make_pictures(root / "pictures")
+        if arguments.cells:
+            lines = compare_cells(root, keys, first=first)
+            print_report("review latency by cells", lines, json.loads(json.dumps(details)))
+            return
         for size in SCREENS:
             ours, widget, path = _measure_all(root, size, keys, first=first, graphics=graphics)
             where = f"{size[0]}x{size[1]}"
@@ -260,6 +267,44 @@ def main() -> None:
             }
         details["fsync_ms"] = _percentiles(_fsyncs(root / "bytes"))
     print_report("review latency", lines, json.loads(json.dumps(details)))
+
+
+def compare_cells(root: Path, keys: int, *, first: bool) -> list[Line]:
+    """Latency in each kind of cells, a session of each in turn, so that load strikes all alike."""
+    workspace = root / "workspace"
+    make_workspace(workspace, root / "pictures")
+    toml = workspace / "curator.toml"
+    settings = toml.read_text()
+    times: dict[tuple[tuple[int, int], str], list[float]] = {}
+    several = IMAGES - 6
+    for _ in range(-(-keys // several)):
+        for size in SCREENS:
+            for cells in Cells:
+                toml.write_text(f'{settings}\n[review]\ncells = "{cells}"\n')
+                review = [sys.executable, "-m", "curator", "-w", str(workspace), "review"]
+                # Labels of the session before are taken back, so that all see the same images.
+                spent = measure([*review, "random"], size, several, first=first)
+                log = subprocess.run(
+                    [*review[:-1], "log", "--json"], capture_output=True, check=True
+                )
+                batch = json.loads(log.stdout)[-1]["batch_id"]
+                undo = [*review[:-1], "-q", "unlabel", "--batch", str(batch), "--yes"]
+                subprocess.run(undo, check=True)
+                times.setdefault((size, cells), []).extend(spent)
+    return [
+        Line(
+            name=f"{cells} cells, {size[0]}x{size[1]}, p{percent}",
+            median=float(np.percentile(spent, percent)),
+            unit="ms",
+            n=len(spent),
+            ratio=float(
+                np.percentile(spent, percent) / np.percentile(times[size, Cells.HALF], percent)
+            ),
+            beside="half cells",
+        )
+        for (size, cells), spent in times.items()
+        for percent in (50, 95)
+    ]
 
 
 def _measure_all(

@@ -235,21 +235,32 @@ class WorkspaceApi:
         size: int | None = None,
         like: ImageNames = (),
         unlike: ImageNames = (),
+        filter: str = "",
         seed: int | None = None,
     ) -> CatalogueTable:
         """The images of a review queue, best first, as a table.
 
         `like` is for `similar`: one image or several that it starts from; `unlike` are those that
-        it turns away from.
+        it turns away from. `filter` is a line as in the review:
+        `ws.queue("flagged", filter="name:IMG_2*")`.
         """
+        from curator.catalogue.sources import list_sources
         from curator.export.tables import table_of_rows
+        from curator.review.filter import read_view
         from curator.review.queues import QUEUE_COLUMNS, queue
+
+        sources = tuple(source.name for source in list_sources(self._workspace.catalogue))
+        try:
+            view = read_view(filter, self._workspace.settings.classes, sources)
+        except ValueError as error:
+            raise UsageError(f"The filter: {error}.", "An empty text filters nothing.") from None
 
         rows = queue(
             self._workspace,
             name,
             size=size,
             examples=self._examples(like, unlike),
+            view=view,
             seed=seed,
             progress=self.progress,
         )

@@ -1,15 +1,18 @@
 """Takes the pictures in docs/images from real terminals: the review in tmux, and in Chromium.
 
-    python -m docs.make_screenshots FOLDER
+    python -m docs.make_screenshots FOLDER [terminal] [animation] [browser]
 
 FOLDER becomes the folder of `curator demo`, if it is not that already; its path is
 seen on the pictures. Real keys are pressed, and what tmux then holds is drawn, cell by
-cell, in DejaVu Sans Mono. Needs tmux, Chromium, the package elpv-dataset and that font.
+cell, in DejaVu Sans Mono; the parts of sextants are drawn as rectangles, because no common font
+has them. Needs tmux, Chromium, the package elpv-dataset and that font. Decisions that are made on
+the way are taken back at the end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shlex
@@ -26,6 +29,8 @@ from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
+from curator.tui.pictures import GLYPHS
+from curator.tui.terminal import Cells
 from tests.tui.browser import Browser, browser
 
 IMAGES = Path(__file__).with_name("images")
@@ -78,10 +83,14 @@ class Tmux:
     def save(self, name: str) -> None:
         """Draw what the terminal holds."""
         self.rest()
-        picture = drawn(self._capture("-e").split("\n")[:ROWS])
+        picture = self.drawn()
         few = picture.quantize(128, dither=Image.Dither.NONE)
         few.save(IMAGES / f"{name}.png", optimize=True)
         sys.stdout.write(f"{name}.png\n")
+
+    def drawn(self) -> Image.Image:
+        """What the terminal holds, as a picture."""
+        return drawn(self._capture("-e").split("\n")[:ROWS])
 
     def close(self) -> None:
         """End it."""
@@ -140,6 +149,19 @@ def _draw(
             if ord(letter) >> bit & 1:
                 dot = (x + 1 + 5 * across, y + 1 + 5 * down)
                 pen.rectangle((*dot, dot[0] + 2, dot[1] + 2), fill=ink)
+    elif letter in GLYPHS[Cells.SEXTANT] or letter in GLYPHS[Cells.QUADRANT]:
+        cells = Cells.SEXTANT if letter in GLYPHS[Cells.SEXTANT] else Cells.QUADRANT
+        across, down = cells.grid
+        filled = GLYPHS[cells].index(letter)
+        for part in range(across * down):
+            if filled >> part & 1:
+                left, top = (
+                    x + part % across * CELL[0] // across,
+                    y + part // across * CELL[1] // down,
+                )
+                right = x + (part % across + 1) * CELL[0] // across - 1
+                bottom = y + (part // across + 1) * CELL[1] // down - 1
+                pen.rectangle((left, top, right, bottom), fill=ink)
     elif letter != " ":
         pen.text((x, y + 1), letter, font=fonts[bool(style.bold)], fill=ink)
 
@@ -163,7 +185,7 @@ def review(folder: Path, *arguments: str) -> Iterator[Tmux]:
 
 def on_terminals(folder: Path) -> None:
     """Every screen of the review."""
-    with review(folder, "borderline", "--goal", "50") as terminal:
+    with review(folder, "borderline") as terminal:
         terminal.keys("2", "x", "a", "x", "a", "a", "3", "x", "a", "1")
         terminal.save("review-single")
         terminal.keys("1", "z")
@@ -185,8 +207,47 @@ def on_terminals(folder: Path) -> None:
         terminal.keys("g", "q")
         terminal.wait_for("Next:")
         terminal.save("review-summary")
-    with review(folder, "calibration") as terminal:
+    with review(folder, "random") as terminal:
         terminal.save("review-blind")
+
+
+ANIMATED = (
+    ("", 1.6), ("x", 1.2), ("a", 1.2), ("2", 0.8), ("x", 1.2), ("z", 1.0), ("Right", 0.7),
+    ("Down", 1.0), ("x", 1.4), ("Escape", 1.0), ("u", 1.6), ("s", 1.6), ("Escape", 1.0), ("g", 1.4),
+    ("Right", 0.5), ("x", 0.8), ("Right", 0.5), ("n", 1.2), ("Enter", 1.6), ("g", 0.8), ("d", 2.4),
+    ("d", 0.6), ("q", 3.0),
+)  # fmt: skip
+"""Keys of the animated review, and for how many seconds what they bring is shown."""
+
+
+def animated(folder: Path) -> None:
+    """A review from its first image to the summary, as an animated picture."""
+    frames, durations = [], []
+    with review(folder, "borderline") as terminal:
+        for key, seconds in ANIMATED:
+            if key:
+                terminal.keys(key)
+            if key == "q":
+                terminal.wait_for("Next:")
+            frames.append(terminal.drawn())
+            durations.append(round(1000 * seconds))
+    # Grey photographs and few inks: one palette for all frames loses nothing that is seen.
+    few = [frame.quantize(96, dither=Image.Dither.NONE).convert("RGB") for frame in frames]
+    few[0].save(
+        IMAGES / "review.webp", save_all=True, append_images=few[1:], duration=durations, loop=0,
+        lossless=True, quality=60, method=3,
+    )  # fmt: skip
+    sys.stdout.write("review.webp\n")
+
+
+def _take_back(folder: Path) -> None:
+    """Take back what was decided for the pictures."""
+    curator = [sys.executable, "-m", "curator", "-q", "-w", str(folder)]
+    log = subprocess.run([*curator, "log", "--json"], check=True, capture_output=True, env=BARE)
+    for batch in json.loads(log.stdout):
+        if batch["actor"] == BARE["LOGNAME"] and batch["decisions"] > batch["taken_back"]:
+            command = [*curator, "unlabel", "--batch", str(batch["batch_id"]), "--yes"]
+            subprocess.run(command, check=True, env=BARE)
 
 
 async def in_browser(folder: Path) -> None:
@@ -225,16 +286,27 @@ async def _save(tab: Browser, folder: Path, name: str) -> None:
 
 def main() -> int:
     """Take them all. Returns the exit code."""
-    if len(sys.argv) != 2:
+    parts = {"terminal", "animation", "browser"}
+    if len(sys.argv) < 2 or set(sys.argv[2:]) - parts:
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    folder = Path(sys.argv[1]).absolute()
+    folder, parts = Path(sys.argv[1]).absolute(), set(sys.argv[2:]) or parts
     if not (folder / "defects").exists():
         subprocess.run([sys.executable, "-m", "curator", "demo", str(folder)], check=True)
     folder /= "defects"
+    settings = ("classes.reasons=crack,inactive area,broken finger,material defect",)
+    curator = [sys.executable, "-m", "curator", "-q", "-w", str(folder)]
+    subprocess.run([*curator, "config", *settings, "review.cells=sextant"], check=True)
     IMAGES.mkdir(exist_ok=True)
-    on_terminals(folder)
-    asyncio.run(in_browser(folder))
+    try:
+        if "animation" in parts:
+            animated(folder)
+        if "terminal" in parts:
+            on_terminals(folder)
+        if "browser" in parts:
+            asyncio.run(in_browser(folder))
+    finally:
+        _take_back(folder)
     return 0
 
 

@@ -102,9 +102,22 @@ def unskip(catalogue: Catalogue, image_id: int, *, queue: str, session: str) -> 
         )
 
 
-def flag(catalogue: Catalogue, image_id: int, *, note: str, actor: str) -> int:
-    """Mark an image for somebody to look at; returns the flag's id."""
-    row = {"image_id": image_id, "note": plain_text(note), "actor": plain_text(actor)}
-    insert = sa.insert(Flag).values(**row, flagged_at=now()).returning(Flag.c.id)
+def flag(catalogue: Catalogue, image_id: int, *, note: str | None, actor: str) -> None:
+    """Mark an image for somebody to look at, in place of its flag so far; None ends that."""
+    who, moment = plain_text(actor), now()
+    is_open = sa.and_(Flag.c.image_id == image_id, Flag.c.resolved_at.is_(None))
     with catalogue.write() as connection:
-        return int(connection.execute(insert).scalar_one())
+        ended = sa.update(Flag).where(is_open).values(resolved_at=moment, resolved_by=who)
+        connection.execute(ended)
+        if note is not None:
+            row = {"image_id": image_id, "note": plain_text(note), "actor": who}
+            connection.execute(sa.insert(Flag).values(**row, flagged_at=moment))
+
+
+def flags_of(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, str]:
+    """The notes of the flags that images have; images without a flag are left out."""
+    query = sa.select(Flag.c.image_id, Flag.c.note).where(
+        within(Flag.c.image_id, image_ids), Flag.c.resolved_at.is_(None)
+    )
+    with catalogue.read() as connection:
+        return {row.image_id: row.note for row in connection.execute(query)}

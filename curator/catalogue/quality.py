@@ -20,7 +20,7 @@ from curator.base.arrays import IntArray
 from curator.base.vocabulary import Oddity
 from curator.catalogue.constructs import within
 from curator.catalogue.engine import Catalogue
-from curator.catalogue.models import ImageState, PictureQualityRow
+from curator.catalogue.models import Image, ImageState, PictureQualityRow
 
 DARK_HIGHLIGHTS = 0.37
 """An image is dark whose 99th percentile of brightness is lower; as in CleanVision."""
@@ -39,6 +39,9 @@ ELONGATED_ASPECT = 3.0
 
 MEASURES = ("sharpness", "brightness", "contrast", "entropy", "side", "aspect")
 """The measures that images are filtered and sorted by."""
+FILE_MEASURES = ("size", "width", "height")
+"""Bytes of the file and pixels of the image, which can be bounded, too."""
+_UNITS = {"": 1, "kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 
 _QUALITY = PictureQualityRow.c
 _OF_USABLE = sa.and_(ImageState.c.image_id == _QUALITY.image_id, ImageState.c.usable == 1)
@@ -57,7 +60,7 @@ class OddCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityBound:
-    """A condition on one of `MEASURES`: less than `value`, or more."""
+    """A condition on one of `MEASURES` or `FILE_MEASURES`: less than `value`, or more."""
 
     measure: str
     is_upper: bool
@@ -69,23 +72,35 @@ class QualityBound:
 
 def read_bound(text: str) -> QualityBound:
     """The bound that `sharpness<0.3` means. Raises ValueError with what is wrong with it."""
-    parts = re.fullmatch(r"\s*(\w+)\s*([<>])\s*(\d+\.?\d*|\.\d+)\s*", text)
+    parts = re.fullmatch(r"\s*(\w+)\s*([<>])\s*(\d+\.?\d*|\.\d+)\s*([kMG]B)?\s*", text)
     if parts is None:
-        raise ValueError(f"`{text}` is no bound; write sharpness<0.3")
-    measure, sign, number = parts.groups()
-    if measure not in MEASURES:
-        raise ValueError(f"there is no measure `{measure}`; there are {', '.join(MEASURES)}")
-    return QualityBound(measure=measure, is_upper=sign == "<", value=float(number))
+        raise ValueError(f"`{text}` is no bound; write sharpness<0.3 or size>20kB")
+    measure, sign, number, unit = parts.groups()
+    if measure not in (*MEASURES, *FILE_MEASURES):
+        names = ", ".join((*MEASURES, *FILE_MEASURES))
+        raise ValueError(f"there is no measure `{measure}`; there are {names}")
+    if unit and measure != "size":
+        raise ValueError(f"`{measure}` is not counted in {unit}")
+    value = float(number) * _UNITS[unit or ""]
+    return QualityBound(measure=measure, is_upper=sign == "<", value=value)
 
 
 def within_bounds(image_id: sa.ColumnElement[Any], bounds: Sequence[QualityBound]) -> Any:
     """Whether an image was measured and lies within all bounds."""
-    conditions = [
-        measure < bound.value if bound.is_upper else measure > bound.value
-        for bound in bounds
-        for measure in (_QUALITY[bound.measure],)
-    ]
-    return sa.exists().where(_QUALITY.image_id == image_id, *conditions)
+    tables = ((_QUALITY.image_id, _QUALITY, MEASURES), (Image.c.id, Image.c, FILE_MEASURES))
+    return sa.and_(
+        *(
+            sa.exists().where(
+                key == image_id,
+                columns[bound.measure] < bound.value
+                if bound.is_upper
+                else columns[bound.measure] > bound.value,
+            )
+            for key, columns, measures in tables
+            for bound in bounds
+            if bound.measure in measures
+        )
+    )
 
 
 def mark_odd_images(catalogue: Catalogue) -> OddCounts:

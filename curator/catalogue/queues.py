@@ -7,6 +7,10 @@ reviewer asks; a rare filter may walk the pool once. Score means the current sco
 
 from __future__ import annotations
 
+import fnmatch
+import json
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +26,7 @@ from curator.base.vocabulary import (
     AuditState,
     CurrentLabel,
     EventKind,
+    GroupKind,
     LocationState,
     Oddity,
     Origin,
@@ -37,10 +42,14 @@ from curator.catalogue.models import (
     Audit,
     AuditItem,
     Claim,
+    Flag,
+    Grouping,
     Image,
+    ImageGroup,
     ImageState,
     LabelEvent,
     Location,
+    Membership,
     PictureQualityRow,
     ScoreRow,
     Skip,
@@ -64,6 +73,9 @@ class QueueFilter:
 
 NO_FILTER = QueueFilter()
 
+ANY, NEAR_DUPLICATES = "any", "near-duplicates"
+"""Words of a filter: a flag with any note, a group of near-duplicates."""
+
 
 class BaseQueue(StrEnum):
     """Which images are looked through."""
@@ -80,9 +92,11 @@ class BrowseQuery:
     """A filter and an order; None filters nothing, the empty order is by id.
 
     `side` is the class that an image has or leans to; `low` and `high` bound the score;
-    `bounds` are on measures of quality, `oddity` is what an image stands out by. `order` is one of
-    `score`, `-score`, `undecided`, `source`, `class`, `round`, `new`, `old`, or a measure with or
-    without a minus sign.
+    `bounds` are on measures of quality, `oddity` is what an image stands out by; `name` is a part
+    of a file's name or path, or a pattern with `*`; `group` a group of the user's, or
+    `near-duplicates`; `reason` one given with the current label; `flag` a part of a flag's note, or
+    `any`. `order` is one of `score`, `-score`, `undecided`, `sure`, `certainty`, `source`, `class`,
+    `round`, `new`, `old`, or a measure with or without a minus sign.
     """
 
     source_id: int | None = None
@@ -92,6 +106,10 @@ class BrowseQuery:
     round: int | None = None
     bounds: tuple[QualityBound, ...] = ()
     oddity: Oddity | None = None
+    name: str | None = None
+    group: str | None = None
+    reason: str | None = None
+    flag: str | None = None
     order: str | None = None
 
 
@@ -402,6 +420,20 @@ def passing(catalogue: Catalogue, image_ids: Sequence[int], *, leave_out: QueueF
         return list(connection.execute(query.where(within(state.image_id, image_ids))).scalars())
 
 
+def flagged(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
+    """Images with a flag that nobody has cleared, the oldest flag first."""
+    state = ImageState.c
+    query = (
+        sa.select(state.image_id)
+        .join(Flag, Flag.c.image_id == state.image_id)
+        .where(sa.text("flag.resolved_at IS NULL"), state.usable == 1, *_passes(leave_out))
+        .order_by(Flag.c.flagged_at, state.image_id)
+        .limit(size)
+    )
+    with catalogue.read() as connection:
+        return list(dict.fromkeys(connection.execute(query).scalars()))
+
+
 def quarantined(catalogue: Catalogue, *, size: int) -> list[int]:
     """What is in quarantine and still lies somewhere, by id; files that are no images come last."""
     query = sa.select(Image.c.id).where(Image.c.quarantine.is_not(None), LIES_SOMEWHERE)
@@ -447,7 +479,7 @@ def browse(
 ) -> list[int]:
     """Usable images of the base that pass the query, in its order."""
     with catalogue.read() as connection:
-        query = _browsed(generation_now(connection), look)
+        query = _browsed(connection, look)
         query = query.where(ImageState.c.usable == 1, sa.text(_BASES[base]), *_passes(leave_out))
         return list(connection.execute(query.limit(size)).scalars())
 
@@ -455,7 +487,7 @@ def browse(
 def matching(catalogue: Catalogue, image_ids: Sequence[int], look: BrowseQuery) -> list[int]:
     """Those of the images that pass the query; in its order, or in the order that they had."""
     with catalogue.read() as connection:
-        query = _browsed(generation_now(connection), look)
+        query = _browsed(connection, look)
         query = query.where(within(ImageState.c.image_id, image_ids))
         passing = list(connection.execute(query).scalars())
     if look.order is not None:
@@ -502,9 +534,41 @@ def newest_decision_at(catalogue: Catalogue) -> datetime | None:
         return connection.execute(query.limit(1)).scalar()
 
 
-def _browsed(generation: int, look: BrowseQuery) -> sa.Select[int]:
+def _named(connection: Connection, name: str) -> list[int]:
+    """Images with a file of this name: a part of it, or a pattern with `*`, `?` and `[...]`.
+
+    Paths are bytes, which databases compare in ways of their own, so they are compared here.
+    """
+    pattern = name if any(sign in name for sign in "*?[") else f"*{name}*"
+    fits = re.compile(fnmatch.translate(pattern), re.IGNORECASE).match
+    paths = sa.select(Location.c.image_id, Location.c.path).where(
+        Location.c.image_id.is_not(None), Location.c.state != LocationState.CHANGED
+    )
+    image_ids = []
+    for image_id, path in connection.execute(paths):
+        text = os.fsdecode(path)
+        if image_id is not None and fits(text if "/" in name else text.rpartition("/")[2]):
+            image_ids.append(image_id)
+    return image_ids
+
+
+def _in_group(group: str) -> sa.Exists:
+    """Whether an image of `image_state` is in a current group."""
+    of_name = sa.and_(Grouping.c.kind == GroupKind.USER, ImageGroup.c.name == group)
+    if group == NEAR_DUPLICATES:
+        of_name = sa.or_(of_name, Grouping.c.kind == GroupKind.PERCEPTUAL)
+    return sa.exists().where(
+        Membership.c.image_id == ImageState.c.image_id,
+        ImageGroup.c.id == Membership.c.group_id,
+        Grouping.c.id == Membership.c.grouping_id,
+        Grouping.c.is_current == 1,
+        of_name,
+    )
+
+
+def _browsed(connection: Connection, look: BrowseQuery) -> sa.Select[int]:
     """Images that pass a query, in its order."""
-    state, score = ImageState.c, ScoreRow.c
+    state, score, generation = ImageState.c, ScoreRow.c, generation_now(connection)
     of_image = sa.and_(score.generation_id == generation, score.image_id == state.image_id)
     query = sa.select(state.image_id).outerjoin(ScoreRow, of_image)
     lies_in = sa.and_(
@@ -529,12 +593,26 @@ def _browsed(generation: int, look: BrowseQuery) -> sa.Select[int]:
                 PictureQualityRow.c.oddities.op("&")(look.oddity.bit) != 0,
             )
         )
+    if look.name is not None:
+        query = query.where(within(state.image_id, _named(connection, look.name)))
+    if look.group is not None:
+        query = query.where(_in_group(look.group))
+    if look.reason is not None:
+        reasons = sa.cast(LabelEvent.c.reasons, sa.Text)
+        has_reason = reasons.contains(json.dumps(look.reason), autoescape=True)
+        query = query.where(sa.exists().where(LabelEvent.c.id == state.event_id, has_reason))
+    if look.flag is not None:
+        note = sa.func.lower(Flag.c.note).contains(look.flag.lower(), autoescape=True)
+        is_open = sa.and_(Flag.c.image_id == state.image_id, Flag.c.resolved_at.is_(None))
+        query = query.where(sa.exists().where(is_open, sa.true() if look.flag == ANY else note))
     first_source = sa.select(sa.func.min(Location.c.source_id)).where(lies_in).scalar_subquery()
     orders: dict[str | None, list[Any]] = {
         None: [],
         "score": [sa.nulls_last(score.probability.asc())],
         "-score": [sa.nulls_last(score.probability.desc())],
         "undecided": [sa.nulls_last(score.undecided.asc())],
+        "sure": [sa.nulls_last(score.undecided.desc())],
+        "certainty": [sa.nulls_last(state.certainty.asc())],
         "source": [first_source],
         "class": [sa.nulls_last(_leaning_to.asc())],
         "round": [sa.nulls_last(state.round_id.asc())],

@@ -19,6 +19,7 @@ from curator.errors import CatalogueError, CuratorError, WorkspaceError
 
 if TYPE_CHECKING:
     from curator.maintenance.backup import RestorePlan
+    from curator.settings.sections import ReviewSettings
 
 _LISTED = 20
 _MARKS = {"ok": "ok  ", "warn": "mind", "fail": "FAIL"}
@@ -78,6 +79,7 @@ def doctor(
     Example: curator doctor --release
     """
     from curator.maintenance.doctor import doctor as workflow
+    from curator.settings.sections import ReviewSettings
 
     call = invocation(context)
     if release:
@@ -90,6 +92,7 @@ def doctor(
         except CuratorError as error:
             problem = error if call.expects_workspace() else None
         report = workflow(workspace, problem=problem)
+        review = ReviewSettings() if workspace is None else workspace.settings.review
     if json:
         lines = [
             {
@@ -106,7 +109,7 @@ def doctor(
             emit(f"{_MARKS[line.health]} {line.name:<10} {shown(line.finding)}")
             if line.advice:
                 emit(f"{'':<15}{shown(line.advice)}")
-        _try_terminal()
+        _try_terminal(review)
     if not report.healthy:
         raise WorkspaceError(
             "Something prevents curator from working.", "Mend what is marked above."
@@ -271,7 +274,7 @@ def _restore_lines(plan: RestorePlan) -> Iterator[str]:
         yield "  What these audits spent of the confidence stays spent."
 
 
-def _try_terminal() -> None:
+def _try_terminal(review: ReviewSettings) -> None:
     """Say what this terminal can show, and show it a picture; nothing where there is none."""
     if not there_is_a_screen():
         return
@@ -280,7 +283,7 @@ def _try_terminal() -> None:
     from curator.tui.pictures import try_out
     from curator.tui.terminal import look_at_terminal
 
-    terminal = look_at_terminal(os.environ)
+    terminal = look_at_terminal(os.environ, pictures=review.pictures, cells=review.cells)
     narrate(f"\nThis terminal: {terminal.description}.")
     console = Console(stderr=True)
     for part in try_out(terminal):

@@ -35,7 +35,7 @@ QueueName = Annotated[
     typer.Argument(
         metavar="QUEUE",
         help="diverse, similar, borderline, informative, unfamiliar, promoted, random, suspect,"
-        " conflict, odd, duplicates, calibration, audit, quarantine.",
+        " conflict, odd, duplicates, flagged, calibration, audit, quarantine.",
         autocompletion=complete_queue,
     ),
 ]
@@ -43,8 +43,8 @@ ReviewQueue = Annotated[
     str,
     typer.Argument(
         metavar="QUEUE",
-        help="diverse, similar, borderline, informative, unfamiliar, promoted, random, conflict,"
-        " odd, duplicates, calibration, audit.",
+        help="diverse, similar, borderline, informative, unfamiliar, promoted, random, suspect,"
+        " conflict, odd, duplicates, flagged, calibration, audit.",
         autocompletion=complete_queue,
     ),
 ]
@@ -61,11 +61,20 @@ UnlikeImages = Annotated[
 ]
 
 
+FilterText = Annotated[
+    str,
+    typer.Option(
+        "--filter", metavar="TEXT", help="As `class:bad name:IMG_2* flag:any sharpness<0.3`."
+    ),
+]
+
+
 def queue(
     context: typer.Context,
     name: QueueName,
     images: LikeImages = None,
     unlike: UnlikeImages = None,
+    view: FilterText = "",
     size: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="How many images: 100, or the whole audit."),
@@ -96,8 +105,8 @@ def queue(
     (spread over everything, for the first labels), similar IMAGE... --not IMAGE (more of a
     rare class), borderline, informative (in proportion to expected error, before an audit),
     unfamiliar, promoted, random, suspect (labels that the scores contradict), conflict,
-    odd (dark, blurred, tiny and the like), quarantine; calibration (a random sample) and audit
-    say neither score nor class.
+    odd (dark, blurred, tiny and the like), duplicates, flagged, quarantine; calibration (a
+    random sample) and audit say neither score nor class.
 
     Example: curator queue borderline --size 200 --output look.csv --html
     """
@@ -117,6 +126,7 @@ def queue(
             name,
             size=size,
             examples=_examples(workspace, images, unlike),
+            view=_read_view(workspace, view),
             seed=seed,
             progress=call.progress(),
         )
@@ -150,12 +160,7 @@ def review(
     goal: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Decisions that you aim at.")
     ] = None,
-    view: Annotated[
-        str,
-        typer.Option(
-            "--filter", metavar="TEXT", help="As `class:bad score:0.2-0.6 sharpness<0.3`."
-        ),
-    ] = "",
+    view: FilterText = "",
     plain: Annotated[bool, flag("--plain", help="Ask line by line, without a screen.")] = False,
     web: Annotated[bool, flag("--web", help="Serve the review to a browser.")] = False,
     address: Annotated[
@@ -331,7 +336,8 @@ def review_lines(
     """The plain review; how many decisions were made, `most` of them at most."""
     from curator.review.session import ReviewSession
 
-    keys = TypedAnswers(workspace.settings.classes, workspace.settings.review.keys)
+    settings = workspace.settings
+    keys = TypedAnswers(settings.classes, settings.review.keys, in_groups=name == "duplicates")
     with ReviewSession(
         workspace,
         name,
@@ -360,6 +366,13 @@ def _ask(call: Invocation, session: ReviewSession, keys: TypedAnswers) -> None:
         narrate(keys.announcement(card, number))
         try:
             answer = keys.read(_line(keys.prompt()))
+            if answer.move == "keep_only":
+                dropped = session.keep_only()
+                call.say(f"Dropped {count(dropped, 'near-duplicate')}; undo takes it back.")
+                number += 1
+            elif answer.move == "keep_all":
+                session.keep_all()
+                number += 1
         except UsageError as error:
             call.say(f"{error.problem} {error.advice}")
             continue
@@ -389,7 +402,7 @@ def _line(prompt: str) -> str:
     return sys.stdin.readline() or "quit"
 
 
-Move = Literal["skip", "undo", "quit"]
+Move = Literal["skip", "undo", "quit", "keep_only", "keep_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,8 +420,11 @@ _ANSWERS = {
     "unsure": TypedAnswer(Label.UNSURE),
     "skip": TypedAnswer(move="skip"),
     "undo": TypedAnswer(move="undo"),
+    "keep_only": TypedAnswer(move="keep_only"),
+    "keep_all": TypedAnswer(move="keep_all"),
     "quit": TypedAnswer(move="quit"),
 }
+_OF_GROUPS = {"keep_only": "keep only this", "keep_all": "keep all"}
 """What may be answered, by the name of the action that does it on the screen."""
 
 
@@ -416,11 +432,15 @@ class TypedAnswers:
     """The answers that a workspace understands: whole words, and the keys of the screen.
 
     A key means here what it means there, whatever the classes are called; the user's own
-    keys (`review.keys`) count too, as far as one can type them into a line.
+    keys (`review.keys`) count too, as far as one can type them into a line. Answers about groups of
+    near-duplicates are named `in_groups` only, where each image has some.
     """
 
-    def __init__(self, classes: ClassesSettings, keys: Mapping[str, str]) -> None:
+    def __init__(
+        self, classes: ClassesSettings, keys: Mapping[str, str], *, in_groups: bool = False
+    ) -> None:
         self._reasons = classes.reasons
+        self._named = [name for name in _ANSWERS if in_groups or name not in _OF_GROUPS]
         self._names: dict[str, str] = {"positive": classes.positive, "negative": classes.negative}
         from curator.settings.keys import resolve_keys
 
@@ -435,25 +455,30 @@ class TypedAnswers:
             )
             for action in _ANSWERS
         }
-        self._words = {name: answer for name, answer in _ANSWERS.items() if name not in self._names}
+        self._words = {
+            _OF_GROUPS.get(name, name): answer
+            for name, answer in _ANSWERS.items()
+            if name not in self._names
+        }
         self._words |= {name.casefold(): _ANSWERS[side] for side, name in self._names.items()}
         self._letters = {key: _ANSWERS[name] for name, keys in self._keys.items() for key in keys}
 
     def explanation(self) -> str:
         """One line that says what may be answered."""
-        names = self._names | {"unsure": "not sure"}
-        words = [f"{self._shown(name)} = {names.get(name, name)}" for name in _ANSWERS]
+        names = self._names | {"unsure": "not sure"} | _OF_GROUPS
+        words = [f"{self._shown(name)} = {names.get(name, name)}" for name in self._named]
         reasons = [f"{number} {reason}" for number, reason in enumerate(self._reasons, 1)]
         after = f" After a class, its reasons: {', '.join(reasons)}." if reasons else ""
         return f"{', '.join(words)}.{after}"
 
     def prompt(self) -> str:
         """The prompt before the answer."""
-        return "/".join(self._shown(name) for name in _ANSWERS) + "> "
+        return "/".join(self._shown(name) for name in self._named) + "> "
 
     def _shown(self, name: str) -> str:
         keys = self._keys[name]
-        return (keys[0] if keys[0] != " " else "space") if keys else self._names.get(name, name)
+        word = (self._names | _OF_GROUPS).get(name, name)
+        return (keys[0] if keys[0] != " " else "space") if keys else word
 
     def announcement(self, card: ImageCard, number: int) -> str:
         """The lines above the answer; of a blind card only where it lies."""

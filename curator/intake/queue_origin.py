@@ -27,6 +27,7 @@ ORIGINS = {
     "conflict": Origin.REVIEW,
     "odd": Origin.REVIEW,
     "duplicates": Origin.REVIEW,
+    "flagged": Origin.REVIEW,
     "audit": Origin.AUDIT,
     "quarantine": Origin.REVIEW,
 }

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from curator.base.values import ImageFile, PreviewPlace
 from curator.base.vocabulary import CurrentLabel, GroupKind, Label, Origin
+from curator.catalogue.claims import flags_of
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.files import preview_places
 from curator.catalogue.groups import groups_of, unit_mates
@@ -30,7 +31,7 @@ class ImageCard(ImageDetails):
 
     `path` is absolute bytes, empty if no location is left. `event_id` is the event behind
     the current label when the card was loaded, `newest_event` the newest one in the catalogue at
-    that moment. `why` says why the image is in the queue.
+    that moment. `why` says why the image is in the queue; `flag` is the note of its flag.
     """
 
     path: bytes
@@ -39,6 +40,7 @@ class ImageCard(ImageDetails):
     file: ImageFile | None
     preview: PreviewPlace | None
     why: str = ""
+    flag: str | None = None
     blind: bool = False
 
     @property
@@ -84,6 +86,7 @@ def load_image_cards(
     labels = current(catalogue, image_ids)
     files = image_files(catalogue, image_ids)
     previews = preview_places(catalogue, image_ids)
+    flags = flags_of(catalogue, image_ids)
     cards = {}
     for image_id, image in image_details(catalogue, image_ids).items():
         file = files.get(image_id)
@@ -96,6 +99,7 @@ def load_image_cards(
             file=file,
             preview=previews.get(image_id),
             why=why.get(image_id, ""),
+            flag=flags.get(image_id),
         )
     return cards
 
@@ -111,6 +115,7 @@ def without_hints(card: ImageCard) -> ImageCard:
         round=None,
         split=None,
         why="",
+        flag=None,
         blocked=False,
         blind=True,
     )

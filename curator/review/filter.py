@@ -2,8 +2,10 @@
 
 `source:web class:bad score:0.2-0.6 round:3 sort:score` leaves images of that source whose
 label or likelier class is `bad`, with such a score, promoted by round 3, the lowest score
-first. `sharpness<0.3` and the like bound a measure of quality, `odd:dark` leaves what stands out
-by it. What is not said is not filtered; without `sort` the queue keeps its own order.
+first. `name:IMG_2*` compares file names, `group:ann` and `group:near-duplicates` groups,
+`reason:blurred` the reasons of the label, `flag:any` or `flag:later` flags and their notes.
+`sharpness<0.3`, `size>20kB` and the like bound a measure, `odd:dark` leaves what stands out by it.
+What is not said is not filtered; without `sort` the queue keeps its own order.
 """
 
 from __future__ import annotations
@@ -16,17 +18,35 @@ from typing import Literal
 
 from curator.base.text import same_text
 from curator.base.vocabulary import Oddity
-from curator.catalogue.quality import MEASURES, QualityBound, read_bound
+from curator.catalogue.quality import FILE_MEASURES, MEASURES, QualityBound, read_bound
+from curator.catalogue.queues import ANY, NEAR_DUPLICATES
 from curator.settings.sections import ClassesSettings
 
 ORDERS = (
-    *("score", "-score", "source", "class", "round", "new", "old"),
+    *("score", "-score", "sure", "source", "class", "round", "new", "old"),
     *(sign + measure for measure in MEASURES for sign in ("", "-")),
 )
 
-_KEYS = ("source", "class", "score", "round", "odd", "sort")
+_TEXTS = ("name", "group", "reason", "flag")
+"""Parts that are any text."""
+_KEYS = ("source", "class", "score", "round", *_TEXTS, "odd", "sort")
 
-EXAMPLE = "source:NAME  class:NAME  score:0.2-0.6  round:3  sharpness<0.3  odd:dark  sort:score"
+EXAMPLE = "class:NAME score:0.2-0.6 name:IMG_2* flag:any"
+
+MEANINGS = (
+    ("source", "one of your sources"),
+    ("class", "the label, or the likelier class without one"),
+    ("score", "a range of P, as 0.2-0.6"),
+    ("round", "promoted by this round"),
+    ("name", "a part of the file name, or a pattern, as IMG_2*"),
+    ("group", f"a group that you named, or {NEAR_DUPLICATES}"),
+    ("reason", "given with the label"),
+    ("flag", f"a part of the note, or {ANY}"),
+    ("odd", ", ".join(Oddity)),
+    ("sort", ", ".join(name for name in ORDERS if name.removeprefix("-") not in MEASURES)),
+    (", ".join((*MEASURES, *FILE_MEASURES)), "a bound, as sharpness<0.3 size>20kB"),
+)
+"""What can be said in a filter, for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +63,10 @@ class QueueView:
     round: int | None = None
     bounds: tuple[QualityBound, ...] = ()
     oddity: Oddity | None = None
+    name: str | None = None
+    group: str | None = None
+    reason: str | None = None
+    flag: str | None = None
     order: str | None = None
 
     @property
@@ -62,6 +86,8 @@ class QueueView:
             parts.append(f"score:{low:g}-{high:g}")
         if self.round is not None:
             parts.append(f"round:{self.round}")
+        texts = {key: getattr(self, key) for key in _TEXTS}
+        parts += [f"{key}:{_quoted(text)}" for key, text in texts.items() if text is not None]
         parts += map(str, self.bounds)
         if self.oddity is not None:
             parts.append(f"odd:{self.oddity}")
@@ -71,6 +97,11 @@ class QueueView:
 
 
 WHOLE = QueueView()
+
+
+def _quoted(text: str) -> str:
+    """As it is read back by `read_view`; a pattern needs no quotation marks there."""
+    return text if re.fullmatch(r"[^\s'\"\\]+", text) else shlex.quote(text)
 
 
 def read_view(text: str, classes: ClassesSettings, sources: tuple[str, ...]) -> QueueView:
@@ -98,6 +129,7 @@ def read_view(text: str, classes: ClassesSettings, sources: tuple[str, ...]) -> 
         round=_round(parts.get("round")),
         bounds=tuple(bounds),
         oddity=_oddity(parts.get("odd")),
+        **{key: parts[key] for key in _TEXTS if key in parts},
         order=_one_of(parts.get("sort"), ORDERS, "order"),
     )
 

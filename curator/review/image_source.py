@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from curator.audits.audit import begin
 from curator.base.progress import SILENT, Progress
@@ -17,8 +18,7 @@ from curator.base.vocabulary import CurrentLabel, Origin, Quarantine
 from curator.catalogue import audit_answers, audits, claims, queues
 from curator.catalogue.duplicates import duplicate_queue
 from curator.catalogue.files import end_quarantine, quarantine_images
-from curator.catalogue.queues import BaseQueue, BrowseQuery, QueueFilter
-from curator.catalogue.sources import find_source
+from curator.catalogue.queues import QueueFilter
 from curator.errors import UsageError
 from curator.intake.queue_origin import BLIND_ORIGINS, FORMER_NAMES
 from curator.review.cards import ImageCard
@@ -28,28 +28,23 @@ from curator.review.queues import (
     QueueRequest,
     choose,
     odd,
+    refuse_view,
     refuse_while_audited,
 )
 from curator.review.selection import NO_EXAMPLES, SimilarTo
 from curator.settings.file import nearest
 from curator.workspace import Workspace
 
-SIFTED = 4_096
-"""Images of a queue in feature space that a filter is laid on."""
-
 REVIEWED = {name: text for name, text in QUEUES.items() if name != "quarantine"}
 """The queues that can be reviewed."""
 
-# Queues that the catalogue can browse: a filter becomes a part of the query. Of the others,
-# most of which come from feature space, the first images are filtered.
-_BASES = {
-    "borderline": BaseQueue.UNLABELLED,
-    "informative": BaseQueue.WITHOUT_HUMAN,
-    "promoted": BaseQueue.PROMOTED,
-    "conflict": BaseQueue.CONFLICT,
-    "odd": BaseQueue.ODD,
+_SIDES: dict[CurrentLabel, Literal["positive", "negative"]] = {
+    CurrentLabel.POSITIVE: "positive",
+    CurrentLabel.NEGATIVE: "negative",
 }
-_ORDERED = {"borderline": "undecided", "promoted": "undecided"}
+
+_LABELLED = ("suspect", "conflict", "duplicates", "flagged")
+"""Queues that show labelled images, too."""
 
 
 class ImageSource:
@@ -82,12 +77,7 @@ class ImageSource:
         self._seed = seed
         self.progress = progress
         self._audit = begin(workspace) if queue == "audit" else None
-        self._browse = self._browse_query()
-        self._begun_at = (
-            queues.newest_event(workspace.catalogue)
-            if queue in ("suspect", "conflict", "duplicates")
-            else 0
-        )
+        self._begun_at = queues.newest_event(workspace.catalogue) if queue in _LABELLED else 0
 
     @property
     def explanation(self) -> str:
@@ -111,48 +101,47 @@ class ImageSource:
                 ),
                 "",
             )
-        request = QueueRequest(
-            workspace=self._workspace,
-            size=size,
-            seed=self._seed,
-            examples=self.examples,
-            leave_out=leave_out,
-            progress=self.progress,
-        )
-        if not self.view.is_empty:
-            return dict.fromkeys(self._through_view(request), "")
-        if self.queue == "odd":
+        request = self._request(size, leave_out)
+        if self.view.is_empty and self.queue == "odd":
             return odd(request)
-        if self.queue == "duplicates":
+        if self.view.is_empty and self.queue == "duplicates":
             return duplicate_queue(self._catalogue, size=size, leave_out=leave_out)
         return dict.fromkeys(choose(self.queue, request), "")
 
     def is_settled(self, card: ImageCard) -> bool:
         """Whether an image need not be looked at any more.
 
-        A suspect label, or one that a near-duplicate contradicts, must have been looked at
-        since, and an audited image needs an answer of its own.
+        A suspect or flagged label, or one that a near-duplicate contradicts, must have been looked
+        at since, and an audited image needs an answer of its own.
         """
         if self._audit is not None:
             return card.origin is Origin.AUDIT
-        if self.queue == "duplicates":
-            return card.standing is not None and (card.event_id or 0) > self._begun_at
-        if self.queue == "suspect":
-            return (card.event_id or 0) > self._begun_at
-        if self.queue == "conflict":
-            return card.settled and (card.event_id or 0) > self._begun_at
-        return card.settled
+        if self.queue not in _LABELLED:
+            return card.settled
+        if self.queue == "conflict" and not card.settled:
+            return False
+        return card.standing is not None and (card.event_id or 0) > self._begun_at
 
     def page(self, side: CurrentLabel, size: int, leave_out: QueueFilter) -> Sequence[int]:
-        """Images that the current scores put in a class, surest first, within the view."""
+        """The first open images of the queue that have or lean to a class, in its order."""
         if self.blind:
             raise UsageError("A blind sample has no contact sheet.", "Answer image by image.")
-        if self.view.is_empty:
-            return queues.leaning(self._catalogue, side, size=size, leave_out=leave_out)
-        order = self.view.order or ("-score" if side is CurrentLabel.POSITIVE else "score")
-        query = dataclasses.replace(self._browse, side=side, order=order)
-        return queues.browse(
-            self._catalogue, BaseQueue.WITHOUT_HUMAN, query, size=size, leave_out=leave_out
+        if self.view.side not in (None, side):
+            return []
+        view = dataclasses.replace(self.view, side=_SIDES[side])
+        return choose(self.queue, self._request(size, leave_out, view))
+
+    def _request(
+        self, size: int, leave_out: QueueFilter, view: QueueView | None = None
+    ) -> QueueRequest:
+        return QueueRequest(
+            workspace=self._workspace,
+            size=size,
+            seed=self._seed,
+            examples=self.examples,
+            view=view or self.view,
+            leave_out=leave_out,
+            progress=self.progress,
         )
 
     def skip(self, image_id: int, *, actor: str, session: str) -> None:
@@ -184,33 +173,6 @@ class ImageSource:
         answers = audit_answers.answers_of(self._catalogue, still_open)
         return image_id in set(answers.image_ids[answers.requested & ~answers.locked].tolist())
 
-    def _through_view(self, request: QueueRequest) -> Sequence[int]:
-        base = _BASES.get(self.queue)
-        if base is None:
-            wide = dataclasses.replace(request, size=SIFTED)
-            return queues.matching(self._catalogue, choose(self.queue, wide), self._browse)
-        return queues.browse(
-            self._catalogue, base, self._browse, size=request.size, leave_out=request.leave_out
-        )
-
-    def _browse_query(self) -> BrowseQuery:
-        view, source_id = self.view, None
-        if view.source is not None:
-            source = find_source(self._catalogue, view.source)
-            if source is None:
-                raise UsageError(f"There is no source `{view.source}`.", "See `curator status`.")
-            source_id = source.source_id
-        return BrowseQuery(
-            source_id=source_id,
-            side=None if view.side is None else CurrentLabel(view.side),
-            low=view.low,
-            high=view.high,
-            round=view.round,
-            bounds=view.bounds,
-            oddity=view.oddity,
-            order=view.order or _ORDERED.get(self.queue),
-        )
-
 
 def _refuse_unknown(queue: str, view: QueueView) -> None:
     if queue == "quarantine":
@@ -222,8 +184,4 @@ def _refuse_unknown(queue: str, view: QueueView) -> None:
         near = nearest(queue, REVIEWED)
         hint = f"Did you mean `{near}`?" if near else f"Choose from {', '.join(REVIEWED)}."
         raise UsageError(f"There is no queue `{queue}` to review.", hint)
-    if queue in BLIND_ORIGINS and not view.is_empty:
-        raise UsageError(
-            f"`{queue}` is a random sample, so it cannot be filtered or sorted.",
-            "Choose another queue, or no filter.",
-        )
+    refuse_view(queue, view)

@@ -90,7 +90,6 @@ class SessionSummary:
     corrected: int
     minutes: float
     per_minute: float | None
-    longest_streak: int
 
 
 def summary_lines(summary: SessionSummary, name_of: NameOf) -> list[str]:
@@ -103,8 +102,7 @@ def summary_lines(summary: SessionSummary, name_of: NameOf) -> list[str]:
         lines = [f"{summary.decided:,} {noun} kept: {by_label}."]
     if summary.per_minute is not None:
         lines.append(
-            f"{summary.per_minute:.0f} a minute over {summary.minutes:.1f} minutes of looking;"
-            f" {summary.longest_streak:,} without a pause."
+            f"{summary.per_minute:.0f} a minute over {summary.minutes:.1f} minutes of looking."
         )
     if summary.against_model:
         lines.append(f"{summary.against_model:,} against what the model leaned to.")

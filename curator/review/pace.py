@@ -1,4 +1,4 @@
-"""How a session is going: how many, how fast, how long without a pause, what else was done.
+"""How a session is going: how many, how fast, what else was done.
 
 Only time spent looking counts: a gap longer than `PAUSE_SECONDS` is a pause. The clock is
 handed in, in seconds, so that a test can run it.
@@ -25,8 +25,6 @@ class Pace:
     started_at: float
     goal: int | None = None
     decided: int = 0
-    streak: int = 0
-    longest_streak: int = 0
     working_seconds: float = 0.0
     by_label: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
@@ -39,17 +37,14 @@ class Pace:
         """Count `count` decisions at once (a page counts all its images)."""
         before = self.started_at if self._last is None else self._last
         gap = max(0.0, at - before)
-        paused = gap > PAUSE_SECONDS
         # Of a pause, its first minute may have been spent looking at the image.
-        spent = PAUSE_SECONDS if paused else gap
+        spent = min(gap, PAUSE_SECONDS)
         self._last = at
         self.working_seconds += spent
         self._recent.append((spent, count))
         self.decided += count
         self.by_label[label] += count
         self._labels.extend([label] * count)
-        self.streak = count if paused else self.streak + count
-        self.longest_streak = max(self.longest_streak, self.streak)
 
     def compare(self, label: Label, suggestion: Label | None, *, promoted: bool) -> None:
         """Compare an open decision with what the model leaned to, or a round had promoted.
@@ -62,11 +57,10 @@ class Pace:
             self.counts["corrected"] += promoted
 
     def undo_last(self, count: int) -> None:
-        """Take the last `count` decisions out of the count; that ends the streak."""
+        """Take the last `count` decisions out of the count."""
         for _ in range(min(count, len(self._labels))):
             self.by_label[self._labels.pop()] -= 1
             self.decided -= 1
-        self.streak = 0
 
     @property
     def per_minute(self) -> float | None:
@@ -106,5 +100,4 @@ class Pace:
             corrected=self.counts["corrected"],
             minutes=self.working_seconds / 60,
             per_minute=self.overall_per_minute,
-            longest_streak=self.longest_streak,
         )

@@ -49,6 +49,29 @@ class Region:
     share: float
 
 
+EVERYTHING = Region(0.5, 0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class VisiblePart:
+    """What of an image is seen, in its pixels, and the pixels of the screen for each of them."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    scale: float
+
+
+def visible_part(region: Region, image: tuple[int, int], room: tuple[int, int]) -> VisiblePart:
+    """What fills a room of so many pixels of an image, at the region's scale."""
+    scale = min(room[0] / image[0], room[1] / image[1]) / region.share
+    width, height = min(image[0], room[0] / scale), min(image[1], room[1] / scale)
+    left = min(max(region.x * image[0] - width / 2, 0), image[0] - width)
+    top = min(max(region.y * image[1] - height / 2, 0), image[1] - height)
+    return VisiblePart(left, top, width, height, scale)
+
+
 class Pictures:
     """Opens pictures for one workspace. Call `close` when done."""
 
@@ -85,10 +108,15 @@ class Pictures:
         except ImageProblem as problem:
             return _instead(self._preview(card), problem, WHOLE, WHOLE)
 
-    def close_up(self, card: ImageCard, region: Region, width: int, height: int) -> LoadedPicture:
-        """A part of the image from its own pixels; small ones are enlarged without blur."""
+    def close_up(
+        self, card: ImageCard, region: Region, width: int, height: int, *, keep: bool = True
+    ) -> LoadedPicture:
+        """A part of the image from its own pixels; small ones are enlarged without blur.
+
+        The whole image is kept for the next look at it, unless it is opened ahead.
+        """
         try:
-            whole = self._open_whole(card)
+            whole = self._open_whole(card, keep=keep)
         except ImageProblem as problem:
             preview = self._preview(card)
             cropped = None if preview is None else _crop(preview, region, width, height)
@@ -107,12 +135,13 @@ class Pictures:
         except ImageProblem:  # a damaged cache; the file itself is asked next
             return None
 
-    def _open_whole(self, card: ImageCard) -> Image.Image:
+    def _open_whole(self, card: ImageCard, *, keep: bool = True) -> Image.Image:
         last = self._whole
         if last is not None and last[0] == card.image_id:
             return last[1]
         whole = open_within(self._read(card, _against(card)), WHOLE, WHOLE, self._ingest)
-        self._whole = (card.image_id, whole)
+        if keep:
+            self._whole = (card.image_id, whole)
         return whole
 
     def _read(self, card: ImageCard, against: str) -> bytes:
@@ -160,11 +189,8 @@ def _has_digest(path: bytes, sha256: bytes) -> bool:
 
 def _crop(whole: Image.Image, region: Region, width: int, height: int) -> Image.Image:
     """The part of `whole` that fills `width` by `height`, at the region's scale."""
-    fit = min(width / whole.width, height / whole.height)
-    scale = fit / region.share
-    wide, high = min(whole.width, width / scale), min(whole.height, height / scale)
-    left = min(max(region.x * whole.width - wide / 2, 0), whole.width - wide)
-    top = min(max(region.y * whole.height - high / 2, 0), whole.height - high)
-    target = (max(1, round(wide * scale)), max(1, round(high * scale)))
-    how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC
-    return whole.resize(target, how, box=(left, top, left + wide, top + high))
+    part = visible_part(region, whole.size, (width, height))
+    target = (max(1, round(part.width * part.scale)), max(1, round(part.height * part.scale)))
+    how = Image.Resampling.NEAREST if part.scale > 1 else Image.Resampling.BICUBIC
+    box = (part.left, part.top, part.left + part.width, part.top + part.height)
+    return whole.resize(target, how, box=box)

@@ -26,7 +26,7 @@ LABEL, REASONS, NOTE, IMAGE = "label", "reasons", "note", "image"
 
 UNSURE = "unsure"
 
-_EXTRA = ("quarantine", "labelled", "queue")
+_EXTRA = ("quarantine", "labelled", "flag", "queue")
 """Columns that are there where a row has something to say in them.
 
 `label` reads the origin of the labels from the last one (`intake.queue_origin`).
@@ -36,7 +36,8 @@ _EXTRA = ("quarantine", "labelled", "queue")
 def queue_csv(rows: Sequence[QueueRow], *, relative_to: Path | None = None) -> str:
     """The rows as CSV, with an empty column `label` to be filled in and imported again."""
     folder = None if relative_to is None else os.fsencode(relative_to.absolute())
-    extra = [name for name in _EXTRA if any(getattr(row, name) for row in rows)]
+    # A flag without a note is a flag.
+    extra = [name for name in _EXTRA if any(getattr(row, name) not in ("", None) for row in rows)]
     hints = [] if any(row.blind for row in rows) else ["probability", "suggestion"]
     lines = [["path", "sha256", *hints, "label", *extra]]
     for row in rows:

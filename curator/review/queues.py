@@ -9,7 +9,7 @@ same queue.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,20 @@ from curator.base.text import count, path_text
 from curator.base.vocabulary import NO_CODE, CurrentLabel, Origin, Quarantine
 from curator.catalogue import audit_answers, audits, queues
 from curator.catalogue.audits import refuse_open_audit
+from curator.catalogue.claims import flags_of
 from curator.catalogue.duplicates import duplicate_queue
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details, unread_files
 from curator.catalogue.pool import has_scores, pool_chunks
 from curator.catalogue.quality import any_measured, oddities_of
-from curator.catalogue.queues import NO_FILTER, QueueFilter
+from curator.catalogue.queues import NO_FILTER, BaseQueue, BrowseQuery, QueueFilter
 from curator.catalogue.random_draws import newest_draw
+from curator.catalogue.sources import find_source
 from curator.encoding.stored_rows import StoredRows
 from curator.errors import DataError, UsageError
-from curator.intake.queue_origin import FORMER_NAMES, QueueReference
+from curator.intake.queue_origin import BLIND_ORIGINS, FORMER_NAMES, QueueReference
 from curator.review.cards import suggestion_for
+from curator.review.filter import WHOLE, QueueView
 from curator.review.selection import (
     NO_EXAMPLES,
     SAMPLE_LIMIT,
@@ -57,6 +60,7 @@ QUEUES: dict[str, str] = {
     "conflict": "labelled both ways by people, one image or near-duplicates",
     "odd": "very dark, bright, uniform, blurred, tiny or elongated images without a human label",
     "duplicates": "near-duplicates, group by group; one key keeps an image and drops the others",
+    "flagged": "marked with a note, by you or others, until somebody clears the flag",
     "audit": "the images of the open audit, blind",
     "quarantine": "cannot be used",
 }
@@ -73,7 +77,22 @@ _BESIDE_AUDITS = ("audit", "suspect", "conflict", "quarantine")
 
 WHOLE_AUDIT = 1_000_000_000
 
-QUEUE_COLUMNS = ("path", "sha256", "probability", "suggestion", "quarantine", "queue")
+SIFTED = 4_096
+"""Images of a queue in feature space that a filter is laid on."""
+
+_BROWSED = {
+    "borderline": (BaseQueue.UNLABELLED, "undecided"),
+    "promoted": (BaseQueue.PROMOTED, "certainty"),
+    "informative": (BaseQueue.WITHOUT_HUMAN, None),
+    "conflict": (BaseQueue.CONFLICT, None),
+    "odd": (BaseQueue.ODD, None),
+}
+"""Queues of which the catalogue makes a filter a part of its query: their images, and their order.
+
+Where that is None the query knows only the orders that a filter asks for.
+"""
+
+QUEUE_COLUMNS = ("path", "sha256", "probability", "suggestion", "quarantine", "queue", "flag")
 """What programs get of a row of a queue."""
 
 _CHUNK = 8_192
@@ -88,8 +107,9 @@ class QueueRow:
     `probability` is the current P(positive), None without a score.
     `suggestion` is the user's name of the class that curator leans to, or empty;
     `quarantine` the reason code of an image that cannot be used, or empty; `labelled` the
-    user's name of the class that a person gave, or empty. A `blind` row says none
-    of these. `queue` is what it was handed out for, None outside of a queue.
+    user's name of the class that a person gave, or empty; `flag` the note of its flag, None
+    without a flag. A `blind` row says none of these. `queue` is what it was handed out for, None
+    outside of a queue.
     """
 
     image_id: int
@@ -100,6 +120,7 @@ class QueueRow:
     quarantine: str = ""
     labelled: str = ""
     queue: QueueReference | None = None
+    flag: str | None = None
 
     @property
     def blind(self) -> bool:
@@ -111,19 +132,23 @@ class QueueRow:
         queue_text = None if self.queue is None else str(self.queue)
         values = (
             path_text(self.path), self.sha256.hex(), self.probability, self.suggestion,
-            self.quarantine or None, queue_text,
+            self.quarantine or None, queue_text, self.flag,
         )  # fmt: skip
         return dict(zip(QUEUE_COLUMNS, values, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRequest:
-    """What is asked of a queue; `examples` are for `similar`."""
+    """What is asked of a queue; `examples` are for `similar`.
+
+    `view` leaves images out and orders the others; the empty one is the queue as it is.
+    """
 
     workspace: Workspace
     size: int
     seed: int
     examples: SimilarTo = NO_EXAMPLES
+    view: QueueView = WHOLE
     leave_out: QueueFilter = NO_FILTER
     progress: Progress = SILENT
 
@@ -134,13 +159,14 @@ def queue(
     *,
     size: int | None = None,
     examples: SimilarTo = NO_EXAMPLES,
+    view: QueueView = WHOLE,
     seed: int | None = None,
     progress: Progress = SILENT,
 ) -> list[QueueRow]:
     """The first `size` images of a queue; without a size 100, or all that an audit waits for.
 
-    Raises UsageError for a queue that does not exist or missing examples, DataError where
-    the queue has nothing to go by yet (no scores, no labels).
+    Raises UsageError for a queue that does not exist or cannot be filtered by `view`, or missing
+    examples, DataError where the queue has nothing to go by yet (no scores, no labels).
     """
     name = FORMER_NAMES.get(name, name)
     if size is not None and size < 1:
@@ -151,6 +177,7 @@ def queue(
         size=size or (WHOLE_AUDIT if name == "audit" else USUAL_SIZE),
         seed=workspace.settings.runtime.seed if seed is None else seed,
         examples=examples,
+        view=view,
         progress=progress,
     )
     image_ids = choose(name, request)
@@ -172,10 +199,60 @@ def _sample_number(name: str, request: QueueRequest) -> int | None:
 
 
 def choose(name: str, request: QueueRequest) -> list[int]:
-    """The ids of a queue's first images. Raises as `queue` does."""
+    """The ids of a queue's first images within its view. Raises as `queue` does."""
     if name not in _CHOOSERS:
         raise UsageError(f"There is no queue `{name}`.", f"Choose from {', '.join(QUEUES)}.")
-    return _CHOOSERS[name](request)
+    if request.view.is_empty:
+        return _CHOOSERS[name](request)
+    refuse_view(name, request.view)
+    catalogue, look = request.workspace.catalogue, _browse_query(request)
+    base, own_order = _BROWSED.get(name, (None, None))
+    if base is not None and (look.order or own_order):
+        look = replace(look, order=look.order or own_order)
+        return queues.browse(catalogue, base, look, size=request.size, leave_out=request.leave_out)
+    # In its own order: more and more of the queue is looked through, until enough passes.
+    limit = SIFTED if name in ("diverse", "similar", "unfamiliar") else WHOLE_AUDIT
+    size = min(limit, 4 * request.size if look.order is None else limit)
+    while True:
+        image_ids = _CHOOSERS[name](replace(request, view=WHOLE, size=size))
+        allowed = set(queues.passing(catalogue, image_ids, leave_out=request.leave_out))
+        matching = queues.matching(catalogue, [i for i in image_ids if i in allowed], look)
+        if len(matching) >= request.size or len(image_ids) < size or size == limit:
+            return matching[: request.size]
+        size = min(limit, 8 * size)
+
+
+def refuse_view(name: str, view: QueueView) -> None:
+    """Raises UsageError for a filter or an order of a queue that has none."""
+    if not view.is_empty and (name in BLIND_ORIGINS or name == "quarantine"):
+        what = "holds what cannot be used" if name == "quarantine" else "is a random sample"
+        raise UsageError(
+            f"`{name}` {what}, so it cannot be filtered or sorted.",
+            "Choose another queue, or no filter.",
+        )
+
+
+def _browse_query(request: QueueRequest) -> BrowseQuery:
+    view, source_id = request.view, None
+    if view.source is not None:
+        source = find_source(request.workspace.catalogue, view.source)
+        if source is None:
+            raise UsageError(f"There is no source `{view.source}`.", "See `curator status`.")
+        source_id = source.source_id
+    return BrowseQuery(
+        source_id=source_id,
+        side=None if view.side is None else CurrentLabel(view.side),
+        low=view.low,
+        high=view.high,
+        round=view.round,
+        bounds=view.bounds,
+        oddity=view.oddity,
+        name=view.name,
+        group=view.group,
+        reason=view.reason,
+        flag=view.flag,
+        order=view.order,
+    )
 
 
 def refuse_while_audited(workspace: Workspace, name: str) -> None:
@@ -195,8 +272,12 @@ def queue_rows(
     for start in range(0, len(image_ids), _DETAILS):
         part = image_ids[start : start + _DETAILS]
         details = image_details(workspace.catalogue, part)
+        flags = flags_of(workspace.catalogue, part)
         images = [details[image_id] for image_id in part if image_id in details]
-        rows += [_row(image, workspace.settings.classes, queue=queue) for image in images]
+        rows += [
+            _row(image, workspace.settings.classes, flags.get(image.image_id), queue=queue)
+            for image in images
+        ]
     return rows
 
 
@@ -309,6 +390,9 @@ _CHOOSERS: dict[str, Callable[[QueueRequest], list[int]]] = {
         duplicate_queue(ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out)
     ),
     "odd": lambda ask: list(odd(ask)),
+    "flagged": lambda ask: queues.flagged(
+        ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out
+    ),
     "audit": lambda ask: audit_answers.waiting_ids(
         ask.workspace.catalogue,
         begin(ask.workspace),
@@ -338,7 +422,11 @@ def _sample(request: QueueRequest, features: StoredRows, limit: int, belongs: Be
 
 
 def _row(
-    image: ImageDetails, classes: ClassesSettings, *, queue: QueueReference | None
+    image: ImageDetails,
+    classes: ClassesSettings,
+    flag: str | None,
+    *,
+    queue: QueueReference | None,
 ) -> QueueRow:
     leaning, blind = suggestion_for(image), queue is not None and queue.blind
     return QueueRow(
@@ -350,6 +438,7 @@ def _row(
         quarantine=str(image.quarantine or ""),
         labelled="" if blind else _labelled(image, classes),
         queue=queue,
+        flag=None if blind else flag,
     )
 
 

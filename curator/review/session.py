@@ -32,7 +32,7 @@ from curator.catalogue.labels import (
 from curator.catalogue.leases import new_session
 from curator.catalogue.queues import QueueFilter
 from curator.errors import LostConnectionError, UsageError
-from curator.review.cards import ImageCard, without_hints
+from curator.review.cards import ImageCard, load_image_cards, without_hints
 from curator.review.claims import SessionClaims
 from curator.review.filter import WHOLE, QueueView
 from curator.review.image_source import ImageSource
@@ -86,6 +86,7 @@ class ReviewSession:
         self._searching = threading.Lock()
         self._history = UndoHistory()
         self._revisited: set[int] = set()
+        self._origins: list[tuple[SessionClaims, list[int]]] = []
         self._claims = self._open(queue, examples, view)
         claims.release_the_dead(workspace.catalogue)
 
@@ -110,10 +111,7 @@ class ReviewSession:
         The image in front stays, because its reviewer may have decided about it already.
         """
         with self._lock:
-            coming = self._history.ahead(4 * BATCH)
-            claimed = self._claims.claim(coming)
-            self._history.clear_coming()
-            self._history.add([*coming[:1], *claimed])
+            self._return_to(self._history.ahead(4 * BATCH))
 
     @property
     def source(self) -> ImageSource:
@@ -149,6 +147,8 @@ class ReviewSession:
         following = self._open(queue, examples, view)
         following.search()  # what is wrong with the queue is raised before anything is let go
         with self._lock:
+            if queue != "similar":
+                self._origins.clear()
             apart = following.source.blind or self.blind
             self._claims.release()
             self._claims = following
@@ -157,6 +157,35 @@ class ReviewSession:
                 self._revisited.clear()
             else:
                 self._history.clear_coming()
+
+    def choose_similar(self, image_id: int) -> None:
+        """Go on with the images most like one; `leave_similar` returns to where this began."""
+        origin = (self._claims, self._history.ahead(4 * BATCH))
+        self.choose("similar", examples=SimilarTo(like=(image_id,)))
+        self._origins.append(origin)
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether `leave_similar` has a queue to return to."""
+        return bool(self._origins)
+
+    def leave_similar(self) -> bool:
+        """Return to the queue and the image where `choose_similar` began; False if there is none.
+
+        What others have claimed meanwhile is left to them, but for that image.
+        """
+        with self._lock:
+            if not self._origins:
+                return False
+            self._claims.release()
+            self._claims, coming = self._origins.pop()
+            self._return_to(coming)
+            return True
+
+    def _return_to(self, coming: Sequence[int]) -> None:
+        """Claim again what was coming; the first stays, as its reviewer may have decided on it."""
+        claimed = self._claims.claim(coming)
+        self._history.return_to(list(dict.fromkeys([*coming[:1], *claimed])))
 
     def current(self) -> ImageCard | None:
         """The image to look at; None when the queue has nothing more for this session.
@@ -293,10 +322,28 @@ class ReviewSession:
                 dropped=step.dropped is not None,
             )
 
-    def flag(self, image_id: int, note: str) -> None:
-        """Mark an image with a note for somebody to look at."""
-        claims.flag(self.workspace.catalogue, image_id, note=note, actor=self.actor)
-        self.pace.counts["flagged"] += 1
+    def flag(self, image_id: int, note: str) -> str:
+        """Mark an image with a note for somebody to look at; what was done, in a sentence.
+
+        On a flagged image the note replaces the other one, and an empty one clears the flag.
+        """
+        with self._lock:
+            card = load_image_cards(self.workspace.catalogue, [image_id], why={}).get(image_id)
+            is_flagged = card is not None and card.flag is not None
+            is_cleared = is_flagged and not note
+            claims.flag(
+                self.workspace.catalogue,
+                image_id,
+                note=None if is_cleared else note,
+                actor=self.actor,
+            )
+            if image_id in self._claims:
+                why = {image_id: self._claims.card(image_id).why}
+                self._claims.load([image_id], why=why, keep=self._history.ahead(4 * BATCH))
+            self.pace.counts["flagged"] += not is_flagged
+            if is_cleared:
+                return "The flag is cleared."
+            return "The note of the flag is changed." if is_flagged else "Flagged."
 
     def set_aside(self, image_id: int, reason: Quarantine, detail: str) -> None:
         """Put an image that cannot be shown into quarantine, and go on; `undo` takes it out."""
@@ -369,12 +416,19 @@ class ReviewSession:
         return news[-1] if news else None
 
     def page(self, side: CurrentLabel, size: int) -> list[ImageCard]:
-        """A contact sheet: images that the model puts in a class, surest first, claimed."""
+        """A contact sheet: images of the queue that have or lean to a class, in its order, claimed.
+
+        What was dealt with in this session does not come again, though its queue may still have it.
+        """
         with self._lock:
             leave_out = QueueFilter(session=self.session, queue=self.queue)
-            image_ids = self._claims.claim(self.source.page(side, size, leave_out))
-            self._load(image_ids)
-            return [self._claims.card(i) for i in image_ids if i in self._claims]
+            image_ids = self.source.page(side, size + self._history.settled_count, leave_out)
+            settled = self._history.settled_among(image_ids)
+            open_ids = [image_id for image_id in image_ids if image_id not in settled]
+            claimed = self._claims.claim(open_ids[:size])
+            self._load(claimed)
+            cards = [self._claims.card(i) for i in claimed if i in self._claims]
+            return [card for card in cards if not self.source.is_settled(card)]
 
     def summary(self) -> SessionSummary:
         return self.pace.summary(self.queue)

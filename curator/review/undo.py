@@ -150,6 +150,22 @@ class UndoHistory:
         self._order = [i for i in self._order if i in self._settled]
         self._at = len(self._order)
 
+    def return_to(self, image_ids: Sequence[int]) -> None:
+        """Let these come again in place of what is coming, and look at the first of them."""
+        self.clear_coming()
+        self.add(image_ids)
+        if image_ids and image_ids[0] in self._order:
+            self._at = self._order.index(image_ids[0])
+
+    def settled_among(self, image_ids: Sequence[int]) -> set[int]:
+        """Those of these images that were dealt with in this session."""
+        return self._settled.intersection(image_ids)
+
+    @property
+    def settled_count(self) -> int:
+        """How many images were dealt with in this session."""
+        return len(self._settled)
+
     def _advance(self) -> None:
         while self._at < len(self._order) and self._order[self._at] in self._settled:
             self._at += 1

@@ -367,10 +367,14 @@ class TuneSettings(_Section):
 class ReviewSettings(_Section):
     """The review in the terminal."""
 
-    goal: PositiveCount = 300
-    """Decisions that a session aims at; the time left is told up to there."""
+    goal: Count = 0
+    """Decisions that a session aims at; the time left is shown up to there. 0 is no goal."""
     pictures: Literal["auto", "halfcell"] = "auto"
-    """`auto`: real pixels where the terminal draws them (Kitty, Sixel), else half cells."""
+    """`auto`: real pixels where the terminal draws them (Kitty, Sixel); `halfcell`: never."""
+    cells: Literal["auto", "half", "quadrant", "sextant"] = "auto"
+    """Parts of a character cell where no pixels are drawn: 2, 4 or 6. `auto`: 6 where the terminal
+    is known to draw them itself, else 2; `curator doctor` shows a sample of each.
+    """
     theme: str = "textual-dark"
     """Colours of the interface; the palette (ctrl+p) lists all themes."""
     sessions: PositiveCount = 8

@@ -20,17 +20,19 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from curator.base.vocabulary import Label
 from curator.errors import CuratorError
 from curator.review.cards import ImageCard
 from curator.review.filter import WHOLE, read_view
 from curator.review.image_source import REVIEWED
 from curator.review.outcome import SessionSummary
-from curator.review.selection import NO_EXAMPLES, SimilarTo
 from curator.settings.keys import ACTIONS, find_action, resolve_keys
 from curator.tui.lines import Inks, ground_code, inks_of
+from curator.tui.pictures import Canvas
 from curator.tui.preparation import Preparation
 from curator.tui.screens.ask import AskScreen, FilterScreen
 from curator.tui.screens.base import shown_keys
+from curator.tui.screens.sheet import SheetScreen
 from curator.tui.screens.single import SingleScreen
 from curator.tui.screens.summary import SummaryScreen
 from curator.tui.terminal import HALF_CELLS, Depth, Graphics, depth_of, terminal_is_gone
@@ -78,6 +80,7 @@ class ReviewApp(App[SessionSummary]):
         self.keys = resolve_keys(preparation.workspace.settings.review.keys)
         self._depth = depth
         self._wanted_theme = theme
+        self._sheets: list[tuple[Label, int] | None] = []
         self.key_pressed_at = 0.0
         """When the key that is being handled was pressed, on the monotonic clock."""
 
@@ -94,6 +97,10 @@ class ReviewApp(App[SessionSummary]):
     def ground(self) -> int:
         """The theme's background as a 24-bit number."""
         return ground_code(self.theme_variables)
+
+    def canvas(self, columns: int, rows: int) -> Canvas:
+        """A place for pictures that are drawn in cells, whatever else the terminal can draw."""
+        return Canvas(columns, rows, self.depth, self.ground, self.graphics.without_pixels)
 
     def on_mount(self) -> None:
         """Lay the user's keys over the default ones and show the first image."""
@@ -186,36 +193,60 @@ class ReviewApp(App[SessionSummary]):
 
         return run
 
-    async def choose_queue(self, queue: str, examples: SimilarTo = NO_EXAMPLES) -> None:
+    async def choose_queue(self, queue: str) -> None:
         """Go on with another queue; if it has nothing to go by, say so and stay."""
         try:
-            await self.preparation.in_session(
-                self.session.choose, queue, examples=examples, view=WHOLE
-            )
+            await self.preparation.in_session(self.session.choose, queue, view=WHOLE)
         except CuratorError as error:
             self.complain(error)
             return
         await self.return_to_single()
+
+    async def choose_similar(self, card: ImageCard) -> None:
+        """Go on with images like one; `leave_similar` returns to it, and to its contact sheet."""
+        sheet = self.screen if isinstance(self.screen, SheetScreen) else None
+        try:
+            await self.preparation.in_session(self.session.choose_similar, card.image_id)
+        except CuratorError as error:
+            self.complain(error)
+            return
+        self._sheets.append(None if sheet is None else (sheet.side, card.image_id))
+        await self.return_to_single()
+
+    async def leave_similar(self) -> None:
+        """Return to where the reviewer asked for similar images."""
+        if not await self.preparation.in_session(self.session.leave_similar):
+            return
+        origin = self._sheets.pop()
+        await self.return_to_single()
+        if origin is not None:
+            side, image_id = origin
+            self.push_screen(SheetScreen(side, focus=image_id))
 
     def open_outside(self, card: ImageCard) -> str:
         """Open the file of a card in the system's viewer; what to tell the reviewer."""
         links = self.preparation.workspace.folder(OPENED)
         return open_outside(card, folder=links)
 
-    def ask_flag(self, card: ImageCard) -> None:
-        """Ask for a note and flag the image with it."""
+    def ask_flag(self, card: ImageCard, then: Callback) -> None:
+        """Ask for a note, flag the image with it or clear its flag, and go on with `then`."""
 
         async def keep(note: str | None) -> None:
             if note is None:
                 return
             try:
-                await self.preparation.in_session(self.session.flag, card.image_id, note)
+                deed = await self.preparation.in_session(self.session.flag, card.image_id, note)
             except CuratorError as error:
                 self.complain(error)
             else:
-                self.notify("Flagged.", timeout=2)
+                self.notify(deed, timeout=2)
+                await then()
 
-        self.push_screen(AskScreen("Why flag this image?", "a note, or nothing"), keep)
+        if card.flag is None:
+            question = AskScreen("Why flag this image?", "a note, or nothing")
+        else:
+            question = AskScreen("The flag's note", "nothing clears the flag", card.flag)
+        self.push_screen(question, keep)
 
     def ask_filter(self, then: Callback) -> None:
         """Ask for a filter and an order of the queue, and go on with `then`."""

@@ -128,6 +128,20 @@ def spread_out(left: Sequence[Piece], right: Sequence[Piece], width: int, ground
     return Strip.join([start, row(right, width - room, ground)])
 
 
+def packed(groups: Iterable[Sequence[Piece]], width: int, ground: Style) -> list[Strip]:
+    """Groups of pieces one after the other, on as many lines as they need; none is divided."""
+    lines: list[list[Piece]] = [[]]
+    left = width
+    for group in groups:
+        length = sum(cell_len(text) for text, _ in group)
+        if length > left and lines[-1]:
+            lines.append([])
+            left = width
+        lines[-1] += group
+        left -= length
+    return [row(line, width, ground) for line in lines]
+
+
 class TextLines(Widget):
     """Shows the strips that it is given, each already as wide as the widget.
 

@@ -1,11 +1,12 @@
-"""Pictures as a terminal takes them: half cells, Kitty's protocol, or Sixel, at one size.
+"""Pictures as a terminal takes them: cells of two colours, Kitty's protocol, or Sixel, at one size.
 
-In half cells every character shows two pixels: the upper one as the foreground of `▀`, the
-lower one as the background. Colours are cut to six bits a channel, so that equal neighbours
-merge into one run. Terminals with 256 colours get the nearest they have, those with fewer
-get characters of growing density. The codecs for real pixels are Pillow's PNG and
-textual-image's Sixel; Kitty's protocol is described at
-https://sw.kovidgoyal.net/kitty/graphics-protocol/.
+A character cell shows two colours. In half cells (`▀`) these are two pixels, the upper one as the
+foreground. Quadrants and sextants divide the cell into two by two or two by three parts; of all
+ways to give the parts two colours, the one with the smallest squared error is taken, which shows
+edges within a cell. Colours are cut to six bits a channel, so that equal neighbours merge into one
+run. Terminals with 256 colours get the nearest they have, those with fewer characters of growing
+density. The codecs for real pixels are Pillow's PNG and textual-image's Sixel; Kitty's protocol is
+described at https://sw.kovidgoyal.net/kitty/graphics-protocol/.
 
 All of it is made ahead, off the interface's thread, because it takes longer than a key may;
 Textual only copies the bytes.
@@ -32,14 +33,26 @@ from rich.text import Text
 from textual.strip import Strip
 
 from curator.base.arrays import IntArray
-from curator.tui.terminal import HALF_CELLS, Depth, Graphics, Terminal
+from curator.tui.terminal import HALF_CELLS, Cells, Depth, Graphics, Terminal
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Codes = IntArray
 
-UPPER_HALF = "▀"
+_QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
+_SEXTANTS = "".join(
+    {0: " ", 21: "▌", 42: "▐", 63: "█"}.get(
+        parts, chr(0x1FAFF + parts - (parts > 21) - (parts > 42))
+    )
+    for parts in range(64)
+)
+GLYPHS = {Cells.HALF: " ▀▄█", Cells.QUADRANT: _QUADRANTS, Cells.SEXTANT: _SEXTANTS}
+"""The characters by the parts of a cell that they fill: bit 0 the upper left one, row by row.
+
+Sextants have a block of their own (Unicode 13, from U+1FB00); four of them are older characters.
+"""
+
 _SHADES = " .:-=+*#%@"
 _RESET = "\x1b[0m"
 _CHANNEL_MASK = 0xFC
@@ -67,7 +80,7 @@ class Encoded:
 class Canvas:
     """Where a picture goes: columns and rows of cells, colours, and the ground's colour.
 
-    `graphics` says how pixels are drawn, in half cells if in no other way.
+    `graphics` says how pixels are drawn, and which cells there are where none can be.
     """
 
     columns: int
@@ -78,14 +91,16 @@ class Canvas:
 
     @property
     def pixels(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        across, down = self.graphics.cell if self.graphics.draws_pixels else (1, 2)
-        return self.columns * across, self.rows * down
+        """Width and height in square pixels that hold all detail which can be drawn."""
+        if self.graphics.draws_pixels:
+            return self.columns * self.graphics.cell[0], self.rows * self.graphics.cell[1]
+        across, _ = self.graphics.cells.grid  # a cell is twice as high as wide
+        return self.columns * across, self.rows * across * 2
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedFrame:
-    """A picture for a canvas: rows of half cells, or pixels as a graphics terminal takes them."""
+    """A picture for a canvas: rows of cells, or pixels as a graphics terminal takes them."""
 
     strips: Sequence[Strip]
     pixels: Encoded | None = None
@@ -94,10 +109,14 @@ class RenderedFrame:
 def fitted(pixels: Image.Image, width: int, height: int) -> Image.Image:
     """The picture as large as it fits; small ones are enlarged."""
     scale = min(width / pixels.width, height / pixels.height)
-    size = (max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale)))
+    return _resized(pixels, scale, scale)
+
+
+def _resized(pixels: Image.Image, across: float, down: float) -> Image.Image:
+    size = (max(1, round(pixels.width * across)), max(1, round(pixels.height * down)))
     if size == pixels.size:
         return pixels
-    how = Image.Resampling.NEAREST if scale > _CRISP else Image.Resampling.BICUBIC
+    how = Image.Resampling.NEAREST if across > _CRISP else Image.Resampling.BICUBIC
     return pixels.resize(size, how)
 
 
@@ -107,7 +126,7 @@ def frame(pixels: Image.Image, canvas: Canvas) -> RenderedFrame:
         large = fitted(pixels, *canvas.pixels)
         whole = _whole_cells(large, canvas.graphics.cell, canvas.ground)
         return RenderedFrame((), encode(whole, canvas.graphics))
-    return RenderedFrame(half_cell_rows(pixels, canvas))
+    return RenderedFrame(cell_rows(pixels, canvas))
 
 
 def _whole_cells(picture: Image.Image, cell: tuple[int, int], ground: int) -> Image.Image:
@@ -120,19 +139,20 @@ def _whole_cells(picture: Image.Image, cell: tuple[int, int], ground: int) -> Im
     return filled
 
 
-def half_cell_rows(pixels: Image.Image, canvas: Canvas) -> list[Strip]:
-    """Rows of half cells that fill the canvas, the picture in the middle."""
-    picture = fitted(pixels, canvas.columns, canvas.rows * 2)
-    array = np.asarray(picture.convert("RGB"))
-    rows = picture.height + picture.height % 2
-    if rows != picture.height:
-        ground = np.array(
-            [canvas.ground >> 16, canvas.ground >> 8 & 255, canvas.ground & 255], dtype=np.uint8
-        )
-        array = np.concatenate([array, np.broadcast_to(ground, (1, picture.width, 3))])
-    strips = picture_strips(array, canvas.depth)
-    left = (canvas.columns - picture.width) // 2
-    right = canvas.columns - picture.width - left
+def cell_rows(pixels: Image.Image, canvas: Canvas) -> list[Strip]:
+    """Rows of cells that fill the canvas, the picture in the middle."""
+    cells = Cells.HALF if canvas.depth is Depth.NONE else canvas.graphics.cells
+    across, down = cells.grid
+    scale = min(canvas.columns / pixels.width, canvas.rows * 2 / pixels.height)
+    picture = _resized(pixels, scale * across, scale * down / 2)
+    columns, rows = -(-picture.width // across), -(-picture.height // down)
+    # The last cells are filled up with ground.
+    whole = np.empty((rows * down, columns * across, 3), dtype=np.uint8)
+    whole[:] = canvas.ground >> 16, canvas.ground >> 8 & 255, canvas.ground & 255
+    whole[: picture.height, : picture.width] = np.asarray(picture.convert("RGB"))
+    strips = picture_strips(whole, canvas.depth, cells)
+    left = (canvas.columns - columns) // 2
+    right = canvas.columns - columns - left
     if left or right:
         before = blank_strip(left, canvas.ground, canvas.depth)
         after = blank_strip(right, canvas.ground, canvas.depth)
@@ -189,18 +209,61 @@ def _colour(code: int) -> Color:
     return Color.from_rgb(code >> 16, code >> 8 & 255, code & 255)
 
 
-def picture_strips(pixels: NDArray[np.uint8], depth: Depth) -> list[Strip]:
-    """Rows of half cells for `pixels`, uint8 of shape (2 * rows, columns, 3)."""
-    if pixels.shape[0] % 2:
-        raise ValueError(f"half cells need an even number of pixel rows, not {pixels.shape[0]}")
+def picture_strips(
+    pixels: NDArray[np.uint8], depth: Depth, cells: Cells = Cells.HALF
+) -> list[Strip]:
+    """Rows of cells for `pixels`, uint8 of shape (down * rows, across * columns, 3)."""
+    across, down = cells.grid
+    rows, columns = pixels.shape[0] // down, pixels.shape[1] // across
+    if pixels.shape[:2] != (rows * down, columns * across):
+        raise ValueError(f"{pixels.shape[1]}x{pixels.shape[0]} pixels do not fill {cells} cells")
     if depth is Depth.NONE:
         return list(_shaded(pixels))
-    codes = _codes(pixels)
-    inks = _INKS[depth](codes)
+    parts = pixels.reshape(rows, down, columns, across, 3).swapaxes(1, 2)
+    parts = parts.reshape(rows * columns, down * across, 3)
+    if cells is Cells.HALF:
+        filled, ink, paper = np.ones(len(parts), dtype=np.intp), parts[:, 0], parts[:, 1]
+    else:
+        filled, ink, paper = two_colours(parts)
+    glyphs = np.array(list(GLYPHS[cells]))[filled].reshape(rows, columns)
+    colours = [_codes(each).reshape(rows, columns) for each in (ink, paper)]
+    glyphs[colours[0] == colours[1]] = " "
+    inks = [_INKS[depth](codes) for codes in colours]
     return [
-        _row(codes[row], codes[row + 1], inks[row], inks[row + 1])
-        for row in range(0, len(codes), 2)
+        _row(glyphs[row], colours[0][row], colours[1][row], inks[0][row], inks[1][row])
+        for row in range(rows)
     ]
+
+
+def two_colours(
+    parts: NDArray[np.uint8],
+) -> tuple[NDArray[np.intp], NDArray[np.uint8], NDArray[np.uint8]]:
+    """The two colours that show the parts of each cell with the smallest squared error.
+
+    `parts` is (n, k, 3). Returns which parts have the first colour, as bits of a number, and both
+    colours, (n, 3). All 2^(k - 1) divisions are compared: the error is least where the squared
+    difference of the two means, weighed by n1 * n2 / k, is largest.
+    """
+    count = parts.shape[1]
+    divisions = _divisions(count)
+    sizes = divisions.sum(axis=1)
+    mean = parts.mean(axis=1, dtype=np.float32)
+    # Of centred parts the sum of one side is minus that of the other.
+    centred = parts.astype(np.float32) - mean[:, None]
+    sums = centred.swapaxes(1, 2) @ divisions.T
+    gained = np.square(sums).sum(axis=1) / np.maximum(sizes * (count - sizes), 1)
+    best = gained.argmax(axis=1)
+    total, size = np.take_along_axis(sums, best[:, None, None], axis=2)[..., 0], sizes[best, None]
+    ink = np.rint(mean + total / np.maximum(size, 1)).clip(0, 255).astype(np.uint8)
+    paper = np.rint(mean - total / (count - size)).clip(0, 255).astype(np.uint8)
+    return best, ink, paper
+
+
+@lru_cache
+def _divisions(count: int) -> NDArray[np.float32]:
+    """Every way to divide `count` parts in two, the last one always in the second: rows of 0, 1."""
+    numbers = np.arange(1 << (count - 1))
+    return (numbers[:, None] >> np.arange(count) & 1).astype(np.float32)
 
 
 def blank_strip(width: int, code: int, depth: Depth) -> Strip:
@@ -210,7 +273,9 @@ def blank_strip(width: int, code: int, depth: Depth) -> Strip:
         return PictureStrip(lambda: [(" " * width, None, None)], width, " " * width)
     ink = _INKS[depth](row[np.newaxis])[0].tolist()
     return PictureStrip(
-        lambda: [(" " * width, None, code)], width, _sequence(_merged(ink, ink)) + _RESET
+        lambda: [(" " * width, None, code)],
+        width,
+        _sequence(_merged(" " * width, ink, ink)) + _RESET,
     )
 
 
@@ -231,48 +296,45 @@ def _codes(pixels: NDArray[np.uint8]) -> Codes:
     return codes
 
 
-def _row(above: Codes, below: Codes, ink: Codes, paper: Codes) -> Strip:
+def _row(glyphs: NDArray[np.str_], above: Codes, below: Codes, ink: Codes, paper: Codes) -> Strip:
     return PictureStrip(
-        lambda: _runs(above.tolist(), below.tolist()),
+        lambda: _runs(glyphs.tolist(), above.tolist(), below.tolist()),
         len(above),
-        _sequence(_merged(ink.tolist(), paper.tolist())) + _RESET,
+        _sequence(_merged(glyphs.tolist(), ink.tolist(), paper.tolist())) + _RESET,
     )
 
 
-Merged = Iterator[tuple[int, int, int]]
+Merged = Iterator[tuple[str, int, int]]
 
 
-def _merged(above: list[int], below: list[int]) -> Merged:
-    """Runs of equal cells: how many, their upper and their lower colour."""
-    for (top, bottom), cells in itertools.groupby(zip(above, below, strict=True)):
-        yield sum(1 for _ in cells), top, bottom
+def _merged(glyphs: Sequence[str], inks: list[int], papers: list[int]) -> Merged:
+    """Runs of equal cells: their text, the colour of its glyph, and the colour behind it."""
+    for (glyph, ink, paper), cells in itertools.groupby(zip(glyphs, inks, papers, strict=True)):
+        yield (" " if ink == paper else glyph) * sum(1 for _ in cells), ink, paper
 
 
-def _runs(above: list[int], below: list[int]) -> Iterator[Run]:
-    for length, top, bottom in _merged(above, below):
-        if top == bottom:
-            yield " " * length, None, bottom
-        else:
-            yield UPPER_HALF * length, top, bottom
+def _runs(glyphs: list[str], inks: list[int], papers: list[int]) -> Iterator[Run]:
+    for text, ink, paper in _merged(glyphs, inks, papers):
+        yield text, None if ink == paper else ink, paper
 
 
 def _sequence(runs: Merged) -> str:
     """The bytes of a row; a colour that stays is not said again."""
     # Bytes are what a slow line costs, so only colours that change are sent.
     parts: list[str] = []
-    upper = lower = None
-    for length, top, bottom in runs:
-        if bottom != lower:
-            lower = bottom
-            if top != bottom and top != upper:
-                upper = top
-                parts.append(f"\x1b[{_foreground(top)};{_background(bottom)}m")
+    last_ink = last_paper = None
+    for text, ink, paper in runs:
+        if paper != last_paper:
+            last_paper = paper
+            if ink not in (paper, last_ink):
+                last_ink = ink
+                parts.append(f"\x1b[{_foreground(ink)};{_background(paper)}m")
             else:
-                parts.append(f"\x1b[{_background(bottom)}m")
-        elif top not in (bottom, upper):
-            upper = top
-            parts.append(f"\x1b[{_foreground(top)}m")
-        parts.append(" " * length if top == bottom else UPPER_HALF * length)
+                parts.append(f"\x1b[{_background(paper)}m")
+        elif ink not in (paper, last_ink):
+            last_ink = ink
+            parts.append(f"\x1b[{_foreground(ink)}m")
+        parts.append(text)
     return "".join(parts)
 
 
@@ -378,9 +440,8 @@ def trial_picture() -> Image.Image:
 
 
 def try_out(terminal: Terminal) -> Iterator[RenderableType]:
-    """The test picture with what should be seen, to be printed."""
-    columns, rows = 48, 12
-    canvas = Canvas(min(columns, max(8, terminal.columns - 2)), rows, terminal.depth, 0)
+    """The test picture in each way that there is, with what should be seen, to be printed."""
+    columns, rows = min(40, max(8, terminal.columns - 2)), 10
     yield Text(
         "You should see a white disc on bands of red, green and blue, dark to bright:"
         if terminal.depth is not Depth.NONE
@@ -391,7 +452,16 @@ def try_out(terminal: Terminal) -> Iterator[RenderableType]:
 
         widget = TGPImage if terminal.graphics.kitty else SixelImage
         yield widget(trial_picture(), width=columns, height=rows)
-        yield Text("And the same in half cells, as inside tmux:")
     console = Console(stderr=True)
-    for strip in half_cell_rows(trial_picture(), canvas):
-        yield Text.from_ansi(strip.render(console))
+    for cells in Cells if terminal.depth is not Depth.NONE else [Cells.HALF]:
+        used = " (used here)" if cells is terminal.graphics.cells else ""
+        if terminal.depth is not Depth.NONE:
+            yield Text(f"{cells} cells{used}:")
+        canvas = Canvas(columns, rows, terminal.depth, 0, Graphics(cells=cells))
+        for strip in cell_rows(trial_picture(), canvas):
+            yield Text.from_ansi(strip.render(console))
+    if terminal.depth is not Depth.NONE:
+        yield Text(
+            "Where the disc is whole and smooth, with no gaps, boxes or question marks, these cells"
+            " can be used: curator config review.cells=sextant"
+        )

@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, ParamSpec, TypeVar
 
 from rich.style import Style
@@ -22,15 +22,17 @@ from curator.base.vocabulary import CurrentLabel
 from curator.catalogue.sources import list_sources
 from curator.review.cards import NO_CONTEXT, ImageCard, load_context, load_image_cards
 from curator.review.labelled_neighbours import LabelledNeighbours
-from curator.review.pictures import LoadedPicture, Pictures, Region
+from curator.review.pictures import EVERYTHING, LoadedPicture, Pictures, Region
 from curator.review.session import ReviewSession
 from curator.tui.lines import Inks, row
-from curator.tui.pictures import Canvas, RenderedFrame, frame, half_cell_rows
+from curator.tui.pictures import Canvas, RenderedFrame, cell_rows, frame
 from curator.tui.widgets.panel import Panel, Thumb
 from curator.workspace import Workspace
 
 AHEAD = 6
 """Images that are made ready before they are asked for."""
+AHEAD_CLOSE = 2
+"""The same while a part of them is looked at."""
 KEPT = 14
 """Images that are kept ready, those before among them."""
 _THUMBS_KEPT = 600
@@ -57,6 +59,9 @@ class PreparationRequest:
     image_id: int
     event_id: int | None
     blind: bool
+    flag: str | None
+    explanation: str
+    region: Region
     viewport_number: int
     card: ImageCard = field(compare=False)
     viewport: Viewport = field(compare=False)
@@ -86,6 +91,10 @@ class Preparation:
         self._ahead: Ahead[PreparationRequest, PreparedScreen] = Ahead(self._prepare, keep=KEPT)
         self._thumbs: OrderedDict[tuple[int, int, int], Sequence[Strip]] = OrderedDict()
         self._thumb_lock = threading.Lock()
+        self.region = EVERYTHING
+        """The part of an image that is looked at; it stays when the next one comes."""
+        self.explained: int | None = None
+        """The image whose panel says what its queue holds: the first one of the queue."""
         self._viewport: Viewport | None = None
         self._viewport_number = 0
 
@@ -113,7 +122,9 @@ class Preparation:
 
     def look_ahead(self) -> None:
         """Make the coming images ready, and find more where they run out."""
-        self._ahead.prepare([self._request(card) for card in self.session.ahead(AHEAD)])
+        # Close looks take the whole file, which is slower, and not all of them are come to.
+        count = AHEAD if self.region is EVERYTHING else AHEAD_CLOSE
+        self._ahead.prepare([self._request(card) for card in self.session.ahead(count)])
         if self.session.runs_low:
             self._search_thread.submit(self._refill)
 
@@ -147,7 +158,7 @@ class Preparation:
         self._ahead.forget(self._request(card))
 
     def thumb(self, card: ImageCard, canvas: Canvas) -> Sequence[Strip]:
-        """A small picture in half cells; an empty field with a word where there is none."""
+        """A small picture in cells; an empty field with a word where there is none."""
         key = (card.image_id, canvas.columns, canvas.rows)
         with self._thumb_lock:
             stored = self._thumbs.get(key)
@@ -155,7 +166,7 @@ class Preparation:
                 self._thumbs.move_to_end(key)
                 return stored
         shot = self.pictures.shot(card, canvas.columns * 2, canvas.rows * 4)
-        thumb = _no_picture(canvas) if shot.pixels is None else half_cell_rows(shot.pixels, canvas)
+        thumb = _no_picture(canvas) if shot.pixels is None else cell_rows(shot.pixels, canvas)
         with self._thumb_lock:
             self._thumbs[key] = thumb
             while len(self._thumbs) > _THUMBS_KEPT:
@@ -170,25 +181,33 @@ class Preparation:
         if self._viewport is None:
             raise RuntimeError("the viewport is not set")
         return PreparationRequest(
-            card.image_id, card.event_id, card.blind, self._viewport_number, card, self._viewport
-        )
+            card.image_id, card.event_id, card.blind, card.flag,
+            self.session.explanation if card.image_id == self.explained else "",
+            self.region, self._viewport_number, card, self._viewport,
+        )  # fmt: skip
 
     def _prepare(self, request: PreparationRequest) -> PreparedScreen:
         card, viewport = request.card, request.viewport
-        shot = self.pictures.shot(card, *viewport.picture.pixels)
+        room = viewport.picture.pixels
+        if request.region is EVERYTHING:
+            shot = self.pictures.shot(card, *room)
+        else:
+            shot = self.pictures.close_up(card, request.region, *room, keep=False)
         drawn = None if shot.pixels is None else frame(shot.pixels, viewport.picture)
         context = (
             NO_CONTEXT if card.blind else load_context(self.workspace.catalogue, card.image_id)
         )
-        thumbs = {} if card.blind else self._neighbour_thumbs(card, viewport)
         panel = Panel(self.workspace.settings, viewport.inks, viewport.panel)
-        lines = panel.lines(card, context, thumbs, shot.remark)
+        explained = panel.explanation(request.explanation)
+        below = replace(viewport.panel, rows=viewport.panel.rows - len(explained))
+        thumbs = {} if card.blind else self._neighbour_thumbs(card, below)
+        lines = panel.lines(card, context, thumbs, shot.remark, explained)
         return PreparedScreen(card=card, shot=shot, frame=drawn, panel=lines)
 
     def _neighbour_thumbs(
-        self, card: ImageCard, viewport: Viewport
+        self, card: ImageCard, room: Canvas
     ) -> Mapping[CurrentLabel, Sequence[Thumb]]:
-        canvas, count = _thumb_canvas(viewport.panel)
+        canvas, count = _thumb_canvas(room)
         if canvas is None:
             return {}
         neighbours = self.neighbours.nearest(card.image_id, count)
@@ -279,7 +298,7 @@ def _thumb_canvas(panel: Canvas) -> tuple[Canvas | None, int]:
     rows = min(columns // 2, (panel.rows - 12) // 2)
     if rows < 3:
         return None, 0
-    return Canvas(min(columns, rows * 2 + 2), rows, panel.depth, panel.ground), count
+    return replace(panel, columns=min(columns, rows * 2 + 2), rows=rows), count
 
 
 def _no_picture(canvas: Canvas) -> Sequence[Strip]:

@@ -55,7 +55,7 @@ def run_review(
     anything is drawn.
     """
     review = workspace.settings.review
-    terminal = look_at_terminal(environment, pictures=review.pictures)
+    terminal = look_at_terminal(environment, pictures=review.pictures, cells=review.cells)
     if not terminal.interactive:
         raise UsageError(
             "The review cannot be shown: this is not a terminal that can be drawn on.",
@@ -67,7 +67,7 @@ def run_review(
         actor=actor,
         examples=examples,
         view=view,
-        goal=goal or most or review.goal,
+        goal=goal or most or review.goal or None,
         most=most,
         progress=progress,
     )

@@ -21,7 +21,7 @@ from curator.catalogue.sources import list_sources
 from curator.errors import CuratorError, UsageError
 from curator.report.status import status
 from curator.review.cards import ImageCard, load_context, load_image_cards
-from curator.review.filter import EXAMPLE, WHOLE, QueueView, read_view
+from curator.review.filter import EXAMPLE, MEANINGS, WHOLE, QueueView, read_view
 from curator.review.image_source import REVIEWED
 from curator.review.labelled_neighbours import LabelledNeighbours
 from curator.review.outcome import NOTHING_TO_UNDO, meanwhile, summary_lines, taken_back
@@ -210,12 +210,13 @@ class Visitor:
             case "left" | "right":
                 session.move(-1 if action == "left" else 1)
             case "flag":
-                session.flag(_image_id(details), str(details.get("note", "")))
-                return {"message": "Flagged."}
+                return {"message": session.flag(_image_id(details), str(details.get("note", "")))}
             case "queue":
                 session.choose(str(details.get("queue", "")))
             case "similar":
-                session.choose("similar", examples=SimilarTo(like=(_image_id(details),)))
+                session.choose_similar(_image_id(details))
+            case "back":
+                session.leave_similar()
             case "filter":
                 self._filter(str(details.get("text", "")))
             case "sheet":
@@ -278,6 +279,7 @@ class Visitor:
             "thresholds": [promotion.promote_below, promotion.promote_above],
             "reviewer": self.session.actor,
             "filterExample": EXAMPLE,
+            "filterParts": MEANINGS,
             "queues": {name: text for name, text in REVIEWED.items() if name != "similar"},
             "actions": [
                 {
@@ -307,6 +309,7 @@ class Visitor:
             "explanation": session.explanation,
             "filter": session.source.view.describe(self._classes),
             "blind": session.blind,
+            "aside": session.is_aside,
             "done": session.pace.decided,
             "goal": session.pace.goal,
             "card": None if card is None else _card(card, self._classes),
@@ -334,7 +337,8 @@ def _picture(card: ImageCard) -> Answer:
 def _tile(card: ImageCard, classes: ClassesSettings) -> Answer:
     """A small picture on a sheet or beside another."""
     label = "" if card.standing is None else printable(classes.name_of(card.standing))
-    return {**_picture(card), "name": _file_name(card), "score": card.score, "label": label}
+    return {**_picture(card), "name": _file_name(card), "score": card.score, "label": label,
+            "flag": None if card.flag is None else printable(card.flag)}  # fmt: skip
 
 
 def _card(card: ImageCard, classes: ClassesSettings) -> Answer:

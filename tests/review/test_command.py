@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 
 from curator.base.text import printable
-from curator.base.vocabulary import Label
+from curator.base.vocabulary import GroupKind, Label
+from curator.catalogue import queues
+from curator.catalogue.counts import counts
+from curator.catalogue.groups import GroupRecord, replace_grouping
 from curator.cli.review import TypedAnswer, TypedAnswers
 from curator.errors import UsageError
 from curator.review.queue_page import write_page
 from curator.review.queues import queue
 from curator.settings.sections import ClassesSettings
-from curator.workspace import create_workspace
+from curator.workspace import create_workspace, open_workspace
 from tests.support.command import Outcome, curator
 from tests.support.told import NAMES, Read, with_hostile_names
 
@@ -219,6 +222,25 @@ def test_a_class_that_is_called_like_a_key_is_that_class(tmp_path: Path) -> None
     assert letters.read("a").label is Label.POSITIVE
     assert "x = " not in letters.explanation().replace("X = ", "")
     assert "unsure = not sure" in letters.explanation()
+
+
+def test_the_plain_review_keeps_and_drops_near_duplicates(labelled: Path, answer: Review) -> None:
+    with open_workspace(labelled).catalogue as catalogue:
+        ids = queues.random_without_human(catalogue, size=5, seed=0)
+        groups = [
+            GroupRecord(name="a", primary=tuple(sorted(ids[:3]))),
+            GroupRecord(name="b", primary=tuple(sorted(ids[3:]))),
+        ]
+        replace_grouping(catalogue, GroupKind.PERCEPTUAL, groups)
+        ended = answer(labelled, "duplicates", text="D\nu\nkeep only this\nK\n")
+        assert "D = keep only this, K = keep all" in ended.stderr
+        assert ended.stderr.count("Dropped 2 near-duplicates") == 2
+        assert "2 near-duplicates brought back" in ended.stderr.lower()
+        assert "The queue has nothing more" in ended.stderr
+        assert counts(catalogue).dropped == 2
+        ended = answer(labelled, "diverse", text="D\nq\n")
+        assert "This image has no near-duplicates" in ended.stderr
+        assert "keep all" not in ended.stderr
 
 
 def test_reasons_stay_with_the_decision(labelled: Path, answer: Review) -> None:

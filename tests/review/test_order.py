@@ -70,7 +70,8 @@ def read(text: str) -> QueueView:
 @pytest.mark.parametrize(
     "text",
     ["", "source:web", "class:good score:0.2-0.6 round:3 sort:-score", "source:'my photos'",
-     "class:'not good'", "score:0.5-1"],
+     "class:'not good'", "score:0.5-1", "name:IMG_2* group:'ann b' reason:blurred flag:any",
+     "class:good size>20000 width<640 sort:sure"],
 )  # fmt: skip
 def test_a_view_says_the_line_that_it_was_read_from(text: str) -> None:
     view = read(text)
@@ -83,7 +84,8 @@ def test_a_view_says_the_line_that_it_was_read_from(text: str) -> None:
     [
         ("sauce:web", "not understood"), ("source:wep", "did you mean `web`"),
         ("score:0.6-0.2", "lower first"), ("score:x", "no range"), ("round:two", "no number"),
-        ("sort:size", "order"), ("class:'open", "quotation mark"), ("good", "not understood"),
+        ("sort:size", "order"), ("width<3kB", "not counted in kB"), ("weight<3", "no measure"),
+        ("class:'open", "quotation mark"), ("good", "not understood"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_understood_is_said(text: str, says: str) -> None:
@@ -98,8 +100,6 @@ def test_pace_counts_work_and_not_pauses() -> None:
     assert pace.per_minute == pytest.approx(60.0)
     assert pace.seconds_left() == pytest.approx(4.0)
     pace.decide(10_000.0, "negative", 3)
-    assert pace.streak == 3
-    assert pace.longest_streak == 6
     assert pace.working_seconds == pytest.approx(6 + PAUSE_SECONDS)
     pace.undo_last(2)
     assert pace.decided == 7

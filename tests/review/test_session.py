@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+import curator
 from benchmarks.review_queue import hold_session, make_workspace
-from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin
+from curator.base.vocabulary import CurrentLabel, EventKind, GroupKind, Label, Method, Origin
 from curator.catalogue import leases
+from curator.catalogue.claims import flag
+from curator.catalogue.groups import GroupRecord, replace_grouping
 from curator.catalogue.labels import current, history
 from curator.catalogue.models import Skip
 from curator.errors import UsageError
-from curator.review.filter import QueueView
+from curator.review.filter import QueueView, read_view
+from curator.review.queue_files import queue_csv
+from curator.review.queues import queue
 from curator.review.session import BATCH, ReviewSession
 from curator.workspace import Workspace
 from tests.support.filled import decide, fill, promote
@@ -201,3 +209,88 @@ def test_a_long_queue_takes_no_more_memory_than_a_short_one(tmp_path: Path, queu
         tracemalloc.stop()
         tracemalloc.clear_traces()
     assert peaks[1] - peaks[0] < 27_000 * 20
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("name:01*", range(10, 20)),
+        ("name:7.jpg", (7, 17, 27, 37, 47)),
+        ("name:photos/003*", (3,)),
+        ("name:nothing", ()),
+        ("group:ann", (4, 5)),
+        ("group:near-duplicates", (8, 9)),
+        ("flag:any", (2, 40)),
+        ("flag:LATER", (40,)),
+        ("flag:later name:00*", ()),
+        ("size<1 ", ()),
+        ("size>1 width>1 height<100000 name:000", (0,)),
+    ],
+)
+def test_a_filter_by_name_group_flag_and_size(
+    workspace: Workspace, pool: list[int], text: str, numbers: Sequence[int]
+) -> None:
+    replace_grouping(
+        workspace.catalogue, GroupKind.USER, [GroupRecord(name="ann", primary=(pool[4], pool[5]))]
+    )
+    replace_grouping(
+        workspace.catalogue,
+        GroupKind.PERCEPTUAL,
+        [GroupRecord(name="x", primary=(pool[8], pool[9]))],
+    )
+    flag(workspace.catalogue, pool[2], note="", actor="anna")
+    flag(workspace.catalogue, pool[40], note="look later", actor="anna")
+    view = read_view(text, workspace.settings.classes, ())
+    rows = queue(workspace, "borderline", size=60, view=view)
+    assert sorted(row.image_id for row in rows) == [pool[number] for number in numbers]
+    by_id = [i for i in (row.image_id for row in queue(workspace, "borderline", size=60)) if i in
+             {pool[number] for number in numbers}]  # fmt: skip
+    assert [row.image_id for row in rows] == by_id
+
+
+def test_a_filter_by_reason_looks_at_the_label_of_now(
+    workspace: Workspace, pool: list[int]
+) -> None:
+    with ReviewSession(workspace, "borderline", actor="anna") as session:
+        first = session.decide(Label.NEGATIVE, reasons=["too dark", "100%"]).image_id
+        second = session.decide(Label.NEGATIVE, reasons=["blurred"]).image_id
+        for image_id in (first, second):
+            session.flag(image_id, "")
+
+    def flagged(text: str) -> list[int]:
+        view = read_view(text, workspace.settings.classes, ())
+        return [row.image_id for row in queue(workspace, "flagged", view=view)]
+
+    assert flagged("") == [first, second]
+    assert flagged("reason:'too dark'") == flagged("reason:100%") == [first]
+    assert flagged("reason:dark") == []
+    assert flagged("sort:new") == sorted([first, second], reverse=True)
+
+
+def test_flags_are_listed_reviewed_exported_and_cleared(
+    workspace: Workspace, pool: list[int]
+) -> None:
+    decide(workspace, {pool[3]: Label.NEGATIVE})
+    with ReviewSession(workspace, "borderline", actor="anna") as session:
+        assert session.flag(pool[3], "a label to check") == "Flagged."
+        assert session.flag(pool[1], "") == "Flagged."
+        assert session.summary().flagged == 2
+    rows = queue(workspace, "flagged")
+    assert [(row.image_id, row.flag) for row in rows] == [
+        (pool[3], "a label to check"), (pool[1], ""),
+    ]  # fmt: skip
+    header, first, second = (
+        csv.DictReader(io.StringIO(queue_csv(rows))).fieldnames,
+        *csv.DictReader(io.StringIO(queue_csv(rows))),
+    )
+    assert header is not None
+    assert (first["flag"], second["flag"], first["queue"]) == ("a label to check", "", "flagged")
+    assert rows[1].as_json()["flag"] == ""
+    table = curator.open(workspace.root).queue("flagged", filter="name:001*")
+    assert [row["flag"] for row in table] == [""]
+    with ReviewSession(workspace, "flagged", actor="ben") as session:
+        assert card_id(session) == pool[3]
+        session.decide(Label.POSITIVE)  # what a person labelled is shown, and a label is no answer
+        assert session.flag(pool[3], "") == "The flag is cleared."
+        assert card_id(session) == pool[1]
+    assert [row.image_id for row in queue(workspace, "flagged")] == [pool[1]]

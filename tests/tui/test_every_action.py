@@ -257,7 +257,7 @@ async def test_images_of_one_group_are_marked_on_the_sheet(seat: Seat, scored: W
     replace_grouping(scored.catalogue, GroupKind.PERCEPTUAL, groups)
     async with seat(size=(100, 40)) as reviewer:
         await reviewer.press("g")
-        if reviewer.app.screen._side is not Label.POSITIVE:  # type: ignore[attr-defined]
+        if reviewer.app.screen.side is not Label.POSITIVE:  # type: ignore[attr-defined]
             await reviewer.press("tab")
         assert set(page(reviewer)) >= {19, 20, 22, 23, 24}
         shown = reviewer.text()
@@ -327,7 +327,7 @@ async def test_a_page_of_the_sheet(seat: Seat, scored: Workspace) -> None:
         start = page(reviewer)
         await reviewer.press("tab")
         assert not set(page(reviewer)) & set(start)
-        if reviewer.app.screen._side is not Label.POSITIVE:  # type: ignore[attr-defined]
+        if reviewer.app.screen.side is not Label.POSITIVE:  # type: ignore[attr-defined]
             await reviewer.press("tab")
         first = page(reviewer)
         await reviewer.press("x", "n", "space", "a", "m", "enter")
@@ -408,7 +408,10 @@ async def test_more_like_an_image_of_the_sheet_and_leaving_from_there(
             "similar",
             image_id,
         )
-        await reviewer.press("g", "q")
+        await reviewer.press("escape")
+        assert isinstance(reviewer.app.screen, SheetScreen)
+        assert page(reviewer)[reviewer.app.screen.sheet.focus] == image_id
+        await reviewer.press("q")
         assert isinstance(reviewer.app.screen, SummaryScreen)
     assert events(scored) == 0
 

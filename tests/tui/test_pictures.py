@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from curator.tui.pictures import Canvas, half_cell_rows, picture_strips
+from curator.tui.pictures import GLYPHS, Canvas, cell_rows, picture_strips, two_colours
 from curator.tui.preparation import Ahead
 from curator.tui.screens.dashboard import bar, columns, curve
-from curator.tui.terminal import Depth, depth_of, read_answers
+from curator.tui.terminal import Cells, Depth, Graphics, cells_of, depth_of, read_answers
 
 PIXELS = np.array(
     [[[252, 0, 0], [252, 0, 0], [0, 0, 252]], [[252, 0, 0], [0, 252, 0], [0, 0, 252]]],
@@ -51,16 +51,96 @@ def test_a_terminal_of_16_colours_gets_plain_characters(
     assert depth_of(console._color_system) is depth
 
 
+@pytest.mark.parametrize("cells", list(Cells))
 @pytest.mark.parametrize("depth", list(Depth))
 @pytest.mark.parametrize("size", [(300, 200), (31, 77), (1, 1), (2000, 3)])
-def test_a_picture_fills_its_canvas_exactly(depth: Depth, size: tuple[int, int]) -> None:
+def test_a_picture_fills_its_canvas_exactly(
+    depth: Depth, size: tuple[int, int], cells: Cells
+) -> None:
     picture = Image.effect_noise(size, 80).convert("RGB")
-    strips = half_cell_rows(picture, Canvas(41, 13, depth, 0x102030))
+    strips = cell_rows(picture, Canvas(41, 13, depth, 0x102030, Graphics(cells=cells)))
     assert len(strips) == 13
     for strip in strips:
         assert strip.cell_length == 41
         assert len(strip.text) == 41
         assert sum(part.cell_length for part in strip.divide([10, 41])) == 41
+
+
+@pytest.mark.parametrize("count", [4, 6])
+def test_two_colours_leave_the_smallest_squared_error(count: int) -> None:
+    parts = np.random.default_rng(count).integers(0, 256, (40, count, 3), dtype=np.uint8)
+    parts[0] = 77  # one colour
+    filled, ink, paper = two_colours(parts)
+    for cell, bits, *colours in zip(parts, filled, ink, paper, strict=True):
+        shown = np.array([colours[0] if bits >> part & 1 else colours[1] for part in range(count)])
+        error = ((cell.astype(float) - shown) ** 2).sum()
+        least = min(
+            sum(
+                ((side - side.mean(axis=0)) ** 2).sum()
+                for side in (cell[chosen].astype(float), cell[~chosen].astype(float))
+                if len(side)
+            )
+            for chosen in (
+                np.array([number >> part & 1 for part in range(count)], dtype=bool)
+                for number in range(1 << count)
+            )
+        )
+        # Colours are whole numbers: at most half a level off in three channels.
+        assert error <= least + count * 3 * 0.25 + 1e-3
+
+
+@pytest.mark.parametrize("cells", [Cells.QUADRANT, Cells.SEXTANT])
+def test_every_pattern_of_parts_has_its_character(cells: Cells) -> None:
+    import unicodedata
+
+    across, down = cells.grid
+    count = across * down
+    glyphs = GLYPHS[cells]
+    assert len(set(glyphs)) == len(glyphs) == 1 << count
+    for filled in range(1 << count):
+        parts = [filled >> part & 1 for part in range(count)]
+        pixels = np.array(parts, dtype=np.uint8).reshape(down, across, 1) * np.full(
+            3, 252, np.uint8
+        )
+        (strip,) = picture_strips(pixels, Depth.TRUE, cells)
+        (part,) = strip
+        assert part.style is not None
+        ink = None if part.style.color is None else part.style.color.triplet
+        bits = glyphs.index(part.text)
+        if ink is not None and ink[0] == 0:  # the dark parts are drawn
+            bits ^= (1 << count) - 1
+        elif ink is None:
+            ground = part.style.bgcolor
+            assert ground is not None
+            assert ground.triplet is not None
+            bits = (1 << count) - 1 if ground.triplet[0] else 0
+        assert bits == filled
+    if cells is Cells.SEXTANT:
+        for bits, glyph in enumerate(glyphs):
+            name = unicodedata.name(glyph)
+            if name.startswith("BLOCK SEXTANT-"):
+                digits = name.removeprefix("BLOCK SEXTANT-")
+                assert bits == sum(1 << int(digit) - 1 for digit in digits)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("kitty(0.35.2)", Cells.SEXTANT),
+        ("kitty(0.19.3)", Cells.HALF),
+        ("foot(1.20.2)", Cells.SEXTANT),
+        ("VTE(7802)", Cells.SEXTANT),
+        ("VTE(6003)", Cells.HALF),
+        ("WezTerm 20240203-110809-5046fc22", Cells.SEXTANT),
+        ("ghostty 1.1.3", Cells.SEXTANT),
+        ("XTerm(390)", Cells.HALF),
+        ("tmux 3.4", Cells.HALF),
+        ("", Cells.HALF),
+    ],
+)
+def test_finer_cells_only_where_the_terminal_draws_them(name: str, cells: Cells) -> None:
+    assert cells_of(name) is cells
+    assert read_answers(f"\x1bP>|{name}\x1b\\\x1b[?62;c").cells is cells
 
 
 def test_cut_rows_show_the_same_colours() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
-from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Oddity, Origin
 from curator.catalogue import labels
+from curator.catalogue.images import image_details
+from curator.catalogue.models import PictureQualityRow
 from curator.errors import StorageError
+from curator.review.queues import queue as queue_of
 from curator.tui.screens.sheet import SheetScreen, grid_for
 from curator.tui.screens.single import SingleScreen
 from curator.workspace import Workspace
@@ -30,7 +34,7 @@ def newest(workspace: Workspace, image_id: int) -> tuple[Label, Method, Origin]:
 async def test_a_page_is_accepted_but_for_its_exceptions(seat: Seat, scored: Workspace) -> None:
     async with seat(size=(100, 26)) as reviewer:
         await reviewer.press("g", "a")  # nothing is marked by the page's own class
-        while reviewer.app.screen._side is not Label.POSITIVE:  # type: ignore[attr-defined]
+        while reviewer.app.screen.side is not Label.POSITIVE:  # type: ignore[attr-defined]
             await reviewer.press("tab")
         ids = page(reviewer)
         assert len(ids) >= 6
@@ -127,6 +131,26 @@ async def test_zoom_makes_tiles_larger_and_keys_of_the_sheet_are_explained(seat:
         assert "accept" in reviewer.text() or "Call every image on the page" in reviewer.text()
         await reviewer.press("escape", "g")
         assert isinstance(reviewer.app.screen, SingleScreen)
+
+
+@pytest.mark.parametrize("queue", ["borderline", "informative", "odd", "diverse"])
+@played
+async def test_the_sheet_shows_the_queue_in_its_own_order_class_by_class(
+    seat: Seat, featured: Workspace, queue: str
+) -> None:
+    with featured.catalogue.write() as connection:
+        connection.execute(sa.update(PictureQualityRow).values(oddities=Oddity.TINY.bit))
+    in_order = [row.image_id for row in queue_of(featured, queue, size=24)]
+    scores = image_details(featured.catalogue, in_order)
+    async with seat(queue, size=(200, 60), workspace=featured) as reviewer:
+        await reviewer.press("g")
+        for _ in range(2):
+            screen = reviewer.app.screen
+            assert isinstance(screen, SheetScreen)
+            is_good = screen.side is Label.POSITIVE
+            of_class = [i for i in in_order if ((scores[i].score or 0) >= 0.5) is is_good]
+            assert page(reviewer) == of_class
+            await reviewer.press("tab")
 
 
 def test_tiles_fill_the_room_and_there_is_always_one() -> None:

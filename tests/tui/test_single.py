@@ -11,13 +11,16 @@ import sqlalchemy as sa
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Quarantine
 from curator.catalogue import labels
 from curator.catalogue.checks import check_catalogue
+from curator.catalogue.claims import flags_of
 from curator.catalogue.images import image_details
 from curator.catalogue.models import Flag, Skip
 from curator.errors import StorageError
 from curator.review import session as sessions
+from curator.tui.lines import TextLines
 from curator.tui.screens.single import SingleScreen
 from curator.tui.screens.summary import SummaryScreen
 from curator.tui.terminal import Depth
+from curator.tui.widgets.picture import Picture
 from curator.workspace import Workspace
 from tests.tui.conftest import Reviewer, Seat, played
 
@@ -186,9 +189,91 @@ async def test_zoom_goes_closer_moves_and_comes_back(seat: Seat) -> None:
         assert rows(reviewer) == whole
 
 
-def rows(reviewer: Reviewer) -> list[str]:
-    from curator.tui.widgets.picture import Picture
+@played
+async def test_a_zoom_and_a_marked_region_stay_for_the_next_image(seat: Seat) -> None:
+    async with seat() as reviewer:
+        screen = reviewer.app.screen
+        assert isinstance(screen, SingleScreen)
+        picture = screen.query_one(Picture)
+        whole = rows(reviewer)
+        size = picture.size
+        # The upper left quarter of the picture, which lies in the middle of its room.
+        await reviewer.pilot.mouse_down(picture, offset=(0, 0))
+        await reviewer.pilot.mouse_up(picture, offset=(size.width // 2, size.height // 2))
+        await reviewer.seen()
+        region = screen._zoom.region
+        assert region.x < 0.5 > region.y
+        assert 0.3 < region.share < 0.7
+        assert rows(reviewer) != whole
+        await reviewer.press("x")
+        assert screen._zoom.region == region
+        assert reviewer.app.preparation.region == region
+        close = rows(reviewer)
+        await reviewer.press("escape")
+        assert rows(reviewer) != close
+        assert not screen._zoom.is_on
+        await reviewer.press("z", "a")
+        assert "zoom 2×" in reviewer.text()
 
+
+@played
+async def test_similar_returns_with_escape_to_where_one_was(
+    seat: Seat, featured: Workspace
+) -> None:
+    async with seat(workspace=featured) as reviewer:
+        await reviewer.press("space")
+        image_id = reviewer.card_id
+        await reviewer.press("s")
+        assert reviewer.app.session.queue == "similar"
+        assert reviewer.card_id != image_id
+        assert "esc returns" in reviewer.text()
+        decided = reviewer.card_id
+        await reviewer.press("a", "s", "x", "escape", "escape")
+        assert reviewer.app.session.queue == "borderline"
+        assert reviewer.card_id == image_id
+        await reviewer.press("escape")
+        assert reviewer.card_id == image_id
+        following = set()
+        for _ in range(21):
+            following.add(reviewer.card_id)
+            await reviewer.press("space")
+        assert decided not in following
+        assert len(following) == 21  # 24 without one skipped and two decided
+
+
+@played
+async def test_a_queue_is_explained_on_its_first_image_only(seat: Seat) -> None:
+    async with seat(size=(80, 24)) as reviewer:
+        explanation = reviewer.app.session.explanation
+        assert explanation in " ".join(panel(reviewer).split())
+        await reviewer.press("a")
+        assert "the least certain first" not in " ".join(panel(reviewer).split())
+        await reviewer.press("left")
+        assert "the least certain first" not in " ".join(panel(reviewer).split())
+        assert "streak" not in reviewer.text()
+        assert "to 300" not in reviewer.text()
+
+
+@played
+async def test_a_flag_is_seen_changed_and_cleared(seat: Seat, scored: Workspace) -> None:
+    async with seat(size=(80, 24)) as reviewer:
+        image_id = reviewer.card_id
+        await reviewer.press("f", *"odd", "enter")
+        assert "flagged odd" in reviewer.text()
+        await reviewer.press("f", "end", *"er", "enter")
+        assert "flagged odder" in reviewer.text()
+        assert flags_of(scored.catalogue, [image_id]) == {image_id: "odder"}
+        await reviewer.press("f", "backspace", "enter")
+        assert "flagged" not in reviewer.text()
+        assert flags_of(scored.catalogue, [image_id]) == {}
+
+
+def panel(reviewer: Reviewer) -> str:
+    strips = reviewer.app.screen.query_one("#panel", TextLines).strips
+    return "\n".join(strip.text for strip in strips)
+
+
+def rows(reviewer: Reviewer) -> list[str]:
     strips = reviewer.app.screen.query_one(Picture).lines.strips
     return [strip.render(reviewer.app.console) for strip in strips]
 

@@ -10,9 +10,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from curator.base.vocabulary import Oddity
-from curator.catalogue.quality import MEASURES
-from curator.review.filter import EXAMPLE, ORDERS, read_view
+from curator.review.filter import EXAMPLE, MEANINGS, read_view
 from curator.tui.lines import safe
 
 if TYPE_CHECKING:
@@ -67,21 +65,16 @@ class FilterScreen(AskScreen):
 
     def compose(self) -> ComposeResult:
         classes = cast("ReviewApp", self.app).class_names
+        texts = dict(MEANINGS) | {
+            "source": safe(", ".join(self._sources)) or "none yet",
+            "class": f"{safe(classes.positive)} or {safe(classes.negative)}",
+        }
         with Vertical() as box:
             box.border_title = self._question
             yield Input(self._answer, placeholder=self._hint)
             yield Static("", id="problem", markup=False)
-            yield Static(
-                f"source:  {safe(', '.join(self._sources)) or 'none yet'}\n"
-                f"class:   {safe(classes.positive)} or {safe(classes.negative)}\n"
-                "score:   a range of P, as 0.2-0.6\n"
-                "round:   promoted by this round\n"
-                f"{', '.join(MEASURES)}: a bound, as sharpness<0.3\n"
-                f"odd:     {', '.join(Oddity)}\n"
-                f"sort:    {', '.join(name for name in ORDERS if name[1:] not in MEASURES)}\n"
-                "⏎ applies it, an empty line shows all again, esc goes back",
-                markup=False,
-            )
+            yield Static("\n".join(f"{key}: {text}" for key, text in texts.items()), markup=False)
+            yield Static("⏎ applies it, an empty line shows all again, esc goes back", markup=False)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Say at once what cannot be understood."""

@@ -75,7 +75,7 @@ class DashboardScreen(PageScreen):
         app = self.review
         board = await app.preparation.in_session(count_board, app.preparation.workspace)
         line = headline(
-            "dashboard", str(board.status.root), app.session.pace, self.size.width, self.inks
+            "dashboard", app.session.pace, self.size.width, self.inks, text=str(board.status.root)
         )
         self.query_one("#headline", TextLines).show([line])
         self.query_one(KeyBar).show_keys(

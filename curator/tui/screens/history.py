@@ -43,7 +43,7 @@ class HistoryScreen(PageScreen):
 
     async def fill(self) -> None:
         app, inks, width = self.review, self.inks, self.size.width
-        line = headline("history", safe(self._card.path), app.session.pace, width, inks)
+        line = headline("history", app.session.pace, width, inks, text=safe(self._card.path))
         self.query_one("#headline", TextLines).show([line])
         self.query_one(KeyBar).show_keys(self.SCREEN, app.keys, app.label_name, inks, blind=False)
         preparation = app.preparation

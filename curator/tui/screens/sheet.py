@@ -1,4 +1,4 @@
-"""A page of images that the model puts in one class: mark the exceptions, accept the rest.
+"""A page of the queue's images of one class, in its order: mark the exceptions, accept the rest.
 
 Whatever is decided here is recorded with the method `sheet`, an accepted page in one
 transaction, and one undo takes the whole page back.
@@ -21,11 +21,9 @@ from curator.base.vocabulary import CurrentLabel, Label
 from curator.errors import CuratorError
 from curator.review.cards import ImageCard
 from curator.review.outcome import NOTHING_TO_UNDO, taken_back
-from curator.review.selection import SimilarTo
 from curator.review.sheet import Sheet
 from curator.settings.keys import ScreenName, key_sign
 from curator.tui.lines import Piece, TextLines, row, safe, shortened
-from curator.tui.pictures import Canvas
 from curator.tui.screens.base import ReviewScreen, bindings_for
 from curator.tui.widgets.bars import KeyBar, headline
 from curator.tui.widgets.panel import label_ink
@@ -57,7 +55,7 @@ def grid_for(columns: int, rows: int, zoom: int) -> Grid:
 
 
 class SheetScreen(ReviewScreen):
-    """Pages of tiles; `side` is the class that they are said to be."""
+    """Pages of tiles; `side` is the class that they are said to be, `focus` an image to go to."""
 
     SCREEN = ScreenName.SHEET
     BINDINGS: ClassVar[list[BindingType]] = bindings_for(ScreenName.SHEET)
@@ -66,9 +64,10 @@ class SheetScreen(ReviewScreen):
     SheetScreen #tiles { height: 1fr; }
     """
 
-    def __init__(self, side: Label) -> None:
+    def __init__(self, side: Label, *, focus: int | None = None) -> None:
         super().__init__()
-        self._side = side
+        self.side = side
+        self._focus_id = focus
         self._zoom = 1
         self.cards: list[ImageCard] = []
         self.sheet = Sheet(label=side, count=0)
@@ -112,13 +111,17 @@ class SheetScreen(ReviewScreen):
         app = self.review
         try:
             cards = await app.preparation.in_session(
-                app.session.page, CurrentLabel(self._side), 2 * self._grid.count
+                app.session.page, CurrentLabel(self.side), 2 * self._grid.count
             )
         except CuratorError as error:
             app.complain(error)
             cards = []
         self.cards = cards[: self._grid.count]
-        self.sheet = Sheet(label=self._side, count=len(self.cards))
+        self.sheet = Sheet(label=self.side, count=len(self.cards))
+        on_page = [card.image_id for card in self.cards]
+        if self._focus_id in on_page:
+            self.sheet.focus = on_page.index(self._focus_id)
+        self._focus_id = None
         self._thumbs = {}
         self._loading += 1
         self._empty = not self.cards
@@ -128,7 +131,7 @@ class SheetScreen(ReviewScreen):
     @work
     async def _fill(self, turn: int, cards: list[ImageCard]) -> None:
         """Make the tiles ready, those of this page first; then a key counts."""
-        canvas = Canvas(self._grid.columns, self._grid.rows, self.review.depth, self.review.ground)
+        canvas = self.review.canvas(self._grid.columns, self._grid.rows)
         preparation = self.review.preparation
         for start in range(0, len(self.cards), self._grid.across):
             line = self.cards[start : start + self._grid.across]
@@ -157,18 +160,22 @@ class SheetScreen(ReviewScreen):
 
     def _draw(self) -> None:
         app, inks, width = self.review, self.inks, self.size.width
-        name = safe(app.class_names.name_of(self._side))
+        name = safe(app.class_names.name_of(self.side))
         viewed = app.session.source.view.describe(app.class_names)
-        title = f"contact sheet: {name}  {viewed}".rstrip()
-        first = headline(title, "surest first", app.session.pace, width, inks)
+        title = f"contact sheet of {app.session.queue}: {name}  {viewed}".rstrip()
+        first = headline(title, app.session.pace, width, inks)
         self.query_one("#headline", TextLines).show([first, self._instruction(name, width)])
         self.query_one(KeyBar).show_keys(self.SCREEN, app.keys, app.label_name, inks, blind=False)
         strips: list[Strip] = []
         for line in range(self._grid.down):
             strips += self._tile_row(line)
         if not self.cards:
-            text = f" No image without a human label is put in {name} by the current scores."
-            strips = [row([(text, inks.plain)], width, inks.ground)]
+            key = key_sign(app.keys["other_class"][0])
+            sentences = (
+                f"No image of this queue is labelled {name} or put there by the current scores.",
+                f"{key} turns to the other class, esc goes back.",
+            )
+            strips = [row([(f" {text}", inks.plain)], width, inks.ground) for text in sentences]
         self.query_one("#tiles", TextLines).show(strips)
 
     def _instruction(self, name: str, width: int) -> Strip:
@@ -177,7 +184,7 @@ class SheetScreen(ReviewScreen):
         pieces: list[Piece] = [
             (f" {key_sign(keys['accept'][0])}", inks.key),
             (f" calls {accepted} of these {len(self.cards)} ", inks.plain),
-            (name, label_ink(self._side, inks)),
+            (name, label_ink(self.side, inks)),
             (f"; {marked} marked" if marked else "; mark the exceptions with ", inks.plain),
         ]
         if not marked:
@@ -211,14 +218,15 @@ class SheetScreen(ReviewScreen):
             text, ink = "left out", inks.warning
         else:
             name = safe(self.review.class_names.name_of(mark))
-            sign = "✓" if mark is self._side else "✗"
+            sign = "✓" if mark is self.side else "✗"
             text, ink = f"{sign} {name}", label_ink(mark, inks)
-        if mark is self._side:
+        if mark is self.side:
             score = "" if card.score is None else f" {card.score:.3f}"
             text, ink = f"✓{score}", inks.muted
         elif focused:
             ink += inks.marked
-        text = f"{self._group_sign(card)}{text}"
+        flag = "" if card.flag is None else "⚑ "
+        text = f"{flag}{self._group_sign(card)}{text}"
         body = shortened(text, self._grid.columns - 2)
         style = inks.strong if focused else inks.muted
         return row(
@@ -321,7 +329,7 @@ class SheetScreen(ReviewScreen):
             self.action_mark()
 
     async def action_other_class(self) -> None:
-        self._side = Label.NEGATIVE if self._side is Label.POSITIVE else Label.POSITIVE
+        self.side = Label.NEGATIVE if self.side is Label.POSITIVE else Label.POSITIVE
         await self._turn()
 
     async def action_zoom(self) -> None:
@@ -335,7 +343,8 @@ class SheetScreen(ReviewScreen):
     def action_flag(self) -> None:
         card = self._focused()
         if card is not None:
-            self.review.ask_flag(card)
+            self._focus_id = card.image_id
+            self.review.ask_flag(card, self._turn)
 
     def action_filter(self) -> None:
         self.review.ask_filter(self._turn)
@@ -343,7 +352,7 @@ class SheetScreen(ReviewScreen):
     async def action_similar(self) -> None:
         card = self._focused()
         if card is not None:
-            await self.review.choose_queue("similar", SimilarTo(like=(card.image_id,)))
+            await self.review.choose_similar(card)
 
     def action_history(self) -> None:
         from curator.tui.screens.history import HistoryScreen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar, ParamSpec, TypeVar
 
@@ -18,10 +19,9 @@ from curator.base.vocabulary import Label
 from curator.errors import CuratorError
 from curator.review.cards import ImageCard
 from curator.review.outcome import NOTHING_TO_UNDO, RecordedDecision, meanwhile, taken_back
-from curator.review.selection import SimilarTo
+from curator.review.pictures import Region
 from curator.settings.keys import ScreenName
-from curator.tui.lines import TextLines, row, safe
-from curator.tui.pictures import Canvas
+from curator.tui.lines import TextLines, packed, safe
 from curator.tui.preparation import PreparedScreen, Viewport
 from curator.tui.screens.base import ReviewScreen, bindings_for
 from curator.tui.widgets.bars import KeyBar, headline
@@ -54,6 +54,7 @@ class SingleScreen(ReviewScreen):
         self._has_text = False
         self._reasons: list[str] = []
         self._zoom = Zoom()
+        self._explained: set[str] = set()
 
     def compose(self) -> ComposeResult:
         yield TextLines(id="headline")
@@ -85,7 +86,9 @@ class SingleScreen(ReviewScreen):
         panel = self.query_one("#panel")
         panel.display = not self.too_small
         panel.styles.width = panel_width(self.size.width, self.size.height)
-        self._reason_line().display = bool(self.review.class_names.reasons)
+        reasons = self._reason_line()
+        reasons.display = bool(self.review.class_names.reasons)
+        reasons.styles.height = len(self._reason_strips())
         self.call_after_refresh(self._viewport_is_set)
 
     async def _viewport_is_set(self) -> None:
@@ -109,8 +112,8 @@ class SingleScreen(ReviewScreen):
         picture, panel = self.query_one(Picture).size, self.query_one("#panel").size
         app = self.review
         return Viewport(
-            Canvas(picture.width, picture.height, app.depth, app.ground, app.graphics),
-            Canvas(panel.width, panel.height, app.depth, app.ground),
+            replace(app.canvas(picture.width, picture.height), graphics=app.graphics),
+            app.canvas(panel.width, panel.height),
             self.inks,
         )
 
@@ -131,19 +134,20 @@ class SingleScreen(ReviewScreen):
             self._reasons.clear()
         self.card, self.prepared, self._visible_since = card, None, None
         self._has_text = False
-        self._zoom.out()
-        if card is None and self.review.session.is_complete:
-            self.review.exit(self.review.session.summary())
+        session, preparation = self.review.session, self.review.preparation
+        if card is None and session.is_complete:
+            self.review.exit(session.summary())
             return
+        if session.queue not in self._explained and card is not None:
+            self._explained.add(session.queue)
+            preparation.explained = card.image_id
+        elif card is None or card.image_id != preparation.explained:
+            preparation.explained = None
         if card is None:
-            self._say(
-                [
-                    "The queue has nothing more for you.",
-                    "ctrl+p opens another one, u takes the last decision back, q leaves.",
-                ]
-            )
+            ways = "ctrl+p opens another one, u takes the last decision back, q leaves."
+            back = "esc returns to the image where you were." if session.is_aside else ""
+            self._say(["The queue has nothing more for you.", ways, back])
             return
-        preparation = self.review.preparation
         if not preparation.is_ready(card):
             self._draw_lines()
         prepared = await preparation.prepared(card)
@@ -200,14 +204,12 @@ class SingleScreen(ReviewScreen):
         session = app.session
         viewed = session.source.view.describe(app.class_names)
         title = f"{session.queue}  {viewed}".rstrip()
-        extra = ""
+        warning = "esc returns" if session.is_aside else ""
         if self._zoom.is_on:
-            extra = f"zoom {self._zoom.times:g}×: arrows move, z closer, esc back"
-        line = headline(
-            title, session.explanation, session.pace, self.size.width, inks, extra=extra
-        )
+            warning = f"zoom {self._zoom.times:.3g}×: arrows move, z closer, esc out"
+        line = headline(title, session.pace, self.size.width, inks, warning=warning)
         self.query_one("#headline", TextLines).show([line])
-        self._reason_line().show([self._reason_strip()])
+        self._reason_line().show(self._reason_strips())
         self.query_one(KeyBar).show_keys(
             self.SCREEN, app.keys, app.label_name, inks, blind=session.blind
         )
@@ -215,19 +217,15 @@ class SingleScreen(ReviewScreen):
     def _reason_line(self) -> TextLines:
         return self.query_one("#reasons", TextLines)
 
-    def _reason_strip(self) -> Strip:
+    def _reason_strips(self) -> list[Strip]:
         inks = self.inks
-        pieces = [(" why? ", inks.muted)]
+        groups = [[(" why? ", inks.muted)]]
         for number, reason in enumerate(self.review.class_names.reasons[:9], start=1):
             selected = reason in self._reasons
-            pieces.append((f" {number} ", inks.key))
-            pieces.append(
-                (
-                    f"{'[' if selected else ' '}{safe(reason)}{']' if selected else ' '}",
-                    inks.marked if selected else inks.plain,
-                )
-            )
-        return row(pieces, self.size.width, inks.ground)
+            text = f"{'[' if selected else ' '}{safe(reason)}{']' if selected else ' '}"
+            ink = inks.marked if selected else inks.plain
+            groups.append([(f" {number} ", inks.key), (text, ink)])
+        return packed(groups, self.size.width, inks.ground)
 
     @property
     def _counts(self) -> bool:
@@ -342,36 +340,52 @@ class SingleScreen(ReviewScreen):
         self._zoom.closer()
         await self._draw_zoomed()
 
+    async def on_picture_marked(self, event: Picture.Marked) -> None:
+        """Look at the region that was marked."""
+        shown = self.prepared
+        if shown is not None and shown.frame is not None and shown.card.width and shown.card.height:
+            image = (shown.card.width, shown.card.height)
+            self._zoom.mark(event.corners, image, self._viewport().picture.pixels)
+            await self._draw_zoomed()
+
     async def _draw_zoomed(self) -> None:
-        card, prepared = self.card, self.prepared
-        if card is None or prepared is None:
+        card, preparation, region = self.card, self.review.preparation, self._zoom.region
+        preparation.region = region
+        if card is None:
             return
         if not self._zoom.is_on:
-            self._draw(prepared)
-            return
-        preparation = self.review.preparation
-        region, canvas = self._zoom.region, self._viewport().picture
-        drawn = await preparation.in_session(preparation.close_up, card, region, canvas)
-        if drawn is not None:
-            self.query_one(Picture).show(drawn)
-        self._draw_lines()
+            self._draw(await preparation.prepared(card))
+        else:
+            canvas = self._viewport().picture
+            drawn = await preparation.in_session(preparation.close_up, card, region, canvas)
+            if drawn is not None and self.card is card:
+                self.query_one(Picture).show(drawn)
+            self._draw_lines()
+        self.set_timer(_LULL, partial(self._look_ahead_at, region))
+
+    def _look_ahead_at(self, region: Region) -> None:
+        """Make the same part of the next images ready, once the reviewer stays there."""
+        if self._zoom.region is region:
+            self.review.preparation.look_ahead()
 
     async def action_back(self) -> None:
-        """Out of the zoom; from an earlier image to the next open one."""
+        """Out of the zoom; from similar images to where one was."""
         if self._zoom.is_on:
             self._zoom.out()
             await self._draw_zoomed()
+        elif self.review.session.is_aside:
+            await self.review.leave_similar()
 
     def action_flag(self) -> None:
         if self.card is not None:
-            self.review.ask_flag(self.card)
+            self.review.ask_flag(self.card, self.show_current)
 
     def action_filter(self) -> None:
         self.review.ask_filter(self.show_current)
 
     async def action_similar(self) -> None:
         if self.card is not None:
-            await self.review.choose_queue("similar", SimilarTo(like=(self.card.image_id,)))
+            await self.review.choose_similar(self.card)
 
     def action_history(self) -> None:
         from curator.tui.screens.history import HistoryScreen

@@ -15,15 +15,13 @@ from curator.tui.lines import Inks, Piece, TextLines, row, safe, shortened, spre
 
 
 def headline(
-    title: str, explanation: str, pace: Pace, width: int, inks: Inks, *, extra: str = ""
+    title: str, pace: Pace, width: int, inks: Inks, *, text: str = "", warning: str = ""
 ) -> Strip:
-    """Queue and pace: how many, how fast, how long without a pause, how long still."""
+    """Title and pace: how many, how fast, how long still to a goal that somebody set."""
     right: list[Piece] = [(f"{pace.decided:,} done", inks.strong)]
     rate = pace.per_minute
     if rate is not None:
         right.append((f"  {rate:.0f}/min", inks.plain))
-    if pace.streak > 1:
-        right.append((f"  streak {pace.streak}", inks.plain))
     left_seconds = pace.seconds_left()
     if left_seconds is not None and pace.goal is not None:
         right.append((f"  {_left(left_seconds)} to {pace.goal:,}", inks.muted))
@@ -31,15 +29,10 @@ def headline(
     room = width - sum(cell_len(text) for text, _ in right) - 2
     shown_title = shortened(title, max(8, room))
     left: list[Piece] = [(f" {shown_title}", inks.accent)]
-    text = extra or explanation
     spare = room - cell_len(shown_title) - 2
-    if text and spare > 12:
-        left.append(
-            (
-                f"  {text if cell_len(text) <= spare else text[: spare - 1] + '…'}",
-                inks.warning if extra else inks.muted,
-            )
-        )
+    if (warning or text) and spare > 12:
+        ink = inks.warning if warning else inks.muted
+        left.append((f"  {shortened(warning or text, spare)}", ink))
     return spread_out(left, right, width, inks.ground)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from rich.cells import cell_len
 from rich.style import Style
 from textual.strip import Strip
 
@@ -20,7 +21,7 @@ from curator.tui.lines import Inks, Piece, row, safe, shortened, wrapped
 from curator.tui.pictures import Canvas, blank_strip
 
 Thumb = Sequence[Strip]
-"""A small picture in half cells."""
+"""A small picture in cells."""
 
 
 def label_ink(label: str, inks: Inks) -> Style:
@@ -44,9 +45,10 @@ class Panel:
         context: CardContext,
         thumbs: Mapping[CurrentLabel, Sequence[Thumb]],
         remark: str,
+        explanation: Sequence[Strip],
     ) -> list[Strip]:
-        """All lines, the most important first, cut at the canvas's height."""
-        lines: list[Strip] = []
+        """All lines below those of `explanation`, the most important first, cut at its height."""
+        lines = list(explanation[:-1])
         for block in (
             self._current(card),
             self._remark(remark),
@@ -60,6 +62,11 @@ class Panel:
                 lines.append(self._line())
             lines += part
         return lines[: self.canvas.rows]
+
+    def explanation(self, text: str) -> list[Strip]:
+        """What the queue holds, for its first image, with a blank line after it."""
+        lines = [self._line((line, self.inks.plain)) for line in wrapped(text, self._width, 6)]
+        return [*lines, self._line()] if lines else []
 
     def _line(self, *pieces: Piece) -> Strip:
         return row([(" ", self.inks.ground), *pieces], self.canvas.columns, self.inks.ground)
@@ -83,8 +90,11 @@ class Panel:
                 yield self._line(("no score yet", inks.muted))
         else:
             yield from self._score(card.score, card.suggestion)
-        if card.why:
-            yield self._line((card.why, inks.accent))
+        for text in wrapped(card.why, self._width, 3):
+            yield self._line((text, inks.accent))
+        if card.flag is not None:
+            for text in wrapped(f"⚑ flagged {safe(card.flag)}", self._width, 4):
+                yield self._line((text, inks.warning))
 
     def _score(self, score: float, suggestion: Label | None) -> Iterator[Strip]:
         inks = self.inks
@@ -96,9 +106,12 @@ class Panel:
             (shortened(leaning, max(4, self._width - 12)), ink),
         )
         yield self._line(*self._bar(score, self._width))
-        left, right = safe(self._classes.negative), safe(self._classes.positive)
-        room = max(1, self._width - len(left) - len(right))
-        yield self._line((f"{left}{' ' * room}{right}"[: self._width], inks.muted))
+        left, right = (
+            shortened(safe(name), self._width // 2 - 1)
+            for name in (self._classes.negative, self._classes.positive)
+        )
+        room = self._width - cell_len(left) - cell_len(right)
+        yield self._line((f"{left}{' ' * room}{right}", inks.muted))
 
     def _bar(self, score: float, width: int) -> list[Piece]:
         """The score from 0 to 1 with the two thresholds marked by `┊`."""

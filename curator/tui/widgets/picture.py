@@ -1,4 +1,4 @@
-"""The picture on the screen, in half cells or real pixels, and how close it is looked at.
+"""The picture on the screen, in cells or real pixels, and how close it is looked at.
 
 What is shown was made ahead and only has to be sent. textual-image's own widgets encode a
 picture when it is drawn, on the interface's thread, and send Kitty's pictures past Textual's
@@ -9,18 +9,20 @@ because fractional sizes distort them.
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from itertools import count
 from random import randint
 
 from rich.segment import ControlType, Segment
 from rich.style import Style
-from textual import geometry
+from textual import events, geometry
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from curator.review.pictures import Region
+from curator.review.pictures import EVERYTHING, Region, visible_part
 from curator.tui.lines import TextLines, row
 from curator.tui.pictures import NUMBER, Encoded, RenderedFrame, placeholders
 from curator.tui.terminal import Graphics
@@ -29,7 +31,9 @@ _KEPT = 3
 """Pictures that a terminal keeps: the one seen, the one before, and the one that follows."""
 _NUMBERS = count(randint(1, 2**31))
 
-ZOOMS = (1.0, 2.0, 4.0, 8.0)
+ZOOMS = (2.0, 4.0, 8.0)
+CLOSEST = 16.0
+"""Times that a marked region is enlarged at most."""
 PAN = 0.25
 """Part of the visible width that an arrow moves a zoomed picture by."""
 
@@ -43,9 +47,17 @@ class Picture(Container):
     Picture > .pixels { width: auto; height: auto; }
     """
 
+    class Marked(Message):
+        """A region was marked with the mouse; its corners as shares of the width and height."""
+
+        def __init__(self, corners: tuple[tuple[float, float], tuple[float, float]]) -> None:
+            super().__init__()
+            self.corners = corners
+
     def __init__(self, graphics: Graphics, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.graphics = graphics
+        self._pressed_at: tuple[float, float] | None = None
         self.lines = TextLines()
         self._pixels = pixel_widget(graphics)
 
@@ -55,6 +67,20 @@ class Picture(Container):
         if self._pixels is not None:
             self._pixels.display = False
             yield self._pixels
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        self._pressed_at = self._share_of(event)
+
+    def on_mouse_up(self, event: events.MouseUp) -> None:
+        """A drag marks what lies between its ends; a click marks nothing."""
+        start, end = self._pressed_at, self._share_of(event)
+        self._pressed_at = None
+        if start is not None and start != end:
+            self.post_message(self.Marked((start, end)))
+
+    def _share_of(self, event: events.MouseEvent) -> tuple[float, float]:
+        at = event.screen_offset - self.region.offset
+        return (at.x + 0.5) / self.size.width, (at.y + 0.5) / self.size.height
 
     def show(self, frame: RenderedFrame) -> None:
         pixels = self._pixels
@@ -191,40 +217,55 @@ class KittyPixels(Pixels):
 
 
 class Zoom:
-    """Steps closer, and a place in the picture; out again it is the whole."""
+    """How close a picture is looked at, and where; it stays when the next picture comes."""
 
     def __init__(self) -> None:
-        self._step = 0
-        self._centre = (0.5, 0.5)
+        self.region = EVERYTHING
 
     @property
     def is_on(self) -> bool:
         """Whether less than the whole picture is seen."""
-        return self._step > 0
+        return self.region.share < 1
 
     @property
     def times(self) -> float:
         """How many times larger than the whole picture on the screen."""
-        return ZOOMS[self._step]
-
-    @property
-    def region(self) -> Region:
-        return Region(*self._centre, 1 / self.times)
+        return 1 / self.region.share
 
     def closer(self) -> None:
         """A step closer; after the closest the whole again."""
-        self._step = (self._step + 1) % len(ZOOMS)
+        steps = [step for step in ZOOMS if step > self.times * 1.01]
+        self.region = replace(self.region, share=1 / steps[0]) if steps else EVERYTHING
 
     def out(self) -> None:
         """Back to the whole picture; a closer look begins in its middle again."""
-        self._step = 0
-        self._centre = (0.5, 0.5)
+        self.region = EVERYTHING
 
     def move(self, across: int, down: int) -> None:
         """Move by a part of what is seen, not beyond the edges."""
-        share = PAN / self.times
-        x, y = self._centre
-        self._centre = (
-            min(1.0, max(0.0, x + across * share)),
-            min(1.0, max(0.0, y + down * share)),
+        share = PAN * self.region.share
+        self.region = replace(
+            self.region,
+            x=min(1.0, max(0.0, self.region.x + across * share)),
+            y=min(1.0, max(0.0, self.region.y + down * share)),
         )
+
+    def mark(
+        self,
+        corners: tuple[tuple[float, float], tuple[float, float]],
+        image: tuple[int, int],
+        room: tuple[int, int],
+    ) -> None:
+        """Look at what lies between two corners on the screen, as shares of the room's sides."""
+        part = visible_part(self.region, image, room)
+        ends = []
+        for across, down in corners:
+            # The picture lies in the middle of the room.
+            x = part.left + part.width / 2 + (across - 0.5) * room[0] / part.scale
+            y = part.top + part.height / 2 + (down - 0.5) * room[1] / part.scale
+            ends.append((min(1, max(0, x / image[0])), min(1, max(0, y / image[1]))))
+        (left, top), (right, bottom) = ends
+        fit = min(room[0] / image[0], room[1] / image[1])
+        wide, high = abs(right - left) * image[0] * fit, abs(bottom - top) * image[1] * fit
+        share = max(wide / room[0], high / room[1], 1 / CLOSEST)
+        self.region = Region((left + right) / 2, (top + bottom) / 2, min(1.0, share))

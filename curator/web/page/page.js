@@ -10,7 +10,7 @@ const SCREENS = { single: "one image", sheet: "contact sheet", dashboard: "dashb
 const DECISIONS = ["positive", "negative", "unsure"];
 const LOOKS = ["sheet", "dashboard", "history", "similar", "filter", "zoom", "open", "flag", "help", "quit"];
 const BAR = {
-  single: [...DECISIONS, "skip", "undo", "left", "right"],
+  single: [...DECISIONS, "skip", "undo", "left", "right", "back"],
   sheet: ["accept", "mark", ...DECISIONS, "skip", "undo", "other_class", "back"],
   dashboard: ["recount", "back"],
   history: ["back"],
@@ -198,7 +198,8 @@ function drawHead() {
   document.body.dataset.view = view;
   for (const name of Object.keys(SCREENS)) $(name).hidden = name !== view;
   $("views").replaceChildren(...LOOKS.filter(allowed).map((name) => button(name)));
-  $("actions").replaceChildren(...BAR[view].filter(allowed).map((name) => button(name)));
+  const shown = BAR[view].filter((name) => allowed(name) && (name !== "back" || view !== "single" || state.aside));
+  $("actions").replaceChildren(...shown.map((name) => button(name)));
   if (view === "single" && visible?.shown === false) $("actions").append(button("quarantine"));
   if (view === "single" && state.queue === "duplicates") $("actions").append(button("keep_only"), button("keep_all"));
   enable();
@@ -273,6 +274,8 @@ function drawPanel() {
         el("p", { className: "ends" }, el("span", { textContent: setup.classes.negative }), el("span", { textContent: setup.classes.positive })));
     } else if (!card.label) parts.push(el("p", { textContent: "no score yet" }));
     if (card.why) parts.push(el("p", { textContent: card.why }));
+    if (typeof card.flag === "string")
+      parts.push(el("p", { className: "warn", textContent: `⚑ flagged ${card.flag}` }));
     if (card.remark) parts.push(el("p", { className: "warn", textContent: card.remark }));
     parts.push(el("p", {}, el("strong", { textContent: card.name })));
     parts.push(...card.facts.filter(Boolean).map((fact) => el("p", { className: "muted", textContent: fact })));
@@ -313,7 +316,7 @@ function drawSheetHead() {
   const seen = sheet.cards.length - sheet.unseen.length;
   $("sheet-help").textContent = sheet.cards.length
     ? `Accept calls ${sheet.accepted} of these ${sheet.cards.length} ${name}; ${marked} marked, ${seen} seen.`
-    : `No image without a human label is put in ${name} by the current scores.`;
+    : `No image of this queue is labelled ${name} or put there by the current scores.`;
 }
 
 async function turnSheet(side = sheet.side) {
@@ -386,17 +389,22 @@ async function perform(name, event = {}) {
     }
   } else if (name === "back") {
     if (view !== "single") await show("single");
-    else picture.out();
+    else if (picture.zoom > 1 || !state.aside) picture.out();
+    else await send("back");
   } else if (name === "similar") {
     if (card && (await send("similar", { image: card.id }))) await show("single");
   } else if (name === "keep_only" || name === "keep_all") visible && (await send(name, { image: visible.id }));
   else if (name === "quarantine") visible && (await send("quarantine", { image: visible.id }));
   else if (name === "flag") {
     if (card === null) return;
-    const note = await ask("Why flag this image?", "a note, or nothing");
-    if (note !== null) await send("flag", { image: card.id, note });
+    const flagged = typeof card.flag === "string";
+    const note = await ask(
+      flagged ? "The flag's note" : "Why flag this image?",
+      flagged ? "nothing clears the flag" : "a note, or nothing", card.flag ?? "");
+    if (note !== null && (await send("flag", { image: card.id, note })) && onSheet) await turnSheet();
   } else if (name === "filter") {
-    const line = await ask("Filter and sort", setup.filterExample, state.filter);
+    const parts = setup.filterParts.map(([key, text]) => el("p", { textContent: `${key}: ${text}` }));
+    const line = await ask("Filter and sort", setup.filterExample, state.filter, parts);
     if (line !== null && (await send("filter", { text: line })) && onSheet) await turnSheet();
   } else if (name === "open") card && window.open(address(card, 0), "_blank", "noopener");
   else if (name === "help") await help();

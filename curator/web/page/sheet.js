@@ -1,5 +1,5 @@
-// The contact sheet: images that the model puts in one class. Every image is that class until it
-// is marked; a mark of null leaves it out. Nothing is accepted that was not loaded and seen.
+// The contact sheet: the queue's images of one class. Every image is that class until it is marked;
+// a mark of null leaves it out. Nothing is accepted that was not loaded and seen.
 
 import { address } from "./picture.js";
 
