@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from curator.catalogue.audits import AuditRecord
     from curator.catalogue.backups import BackupRecord
     from curator.catalogue.batches import LabelBatch
+    from curator.catalogue.changes import CatalogueChange
+    from curator.catalogue.labels import UnlabelUndone
     from curator.catalogue.rounds import RollbackResult
     from curator.encoding.encode import EncodeReport
     from curator.encoding.import_features import FeatureImportReport
@@ -222,11 +224,17 @@ class WorkspaceApi:
             actor=current_user(),
         )
 
-    def log(self) -> list[LabelBatch]:
-        """The batches of labels, oldest first: imports, contact sheets, sessions."""
-        from curator.catalogue.batches import list_batches
+    def undo_unlabel(self, number: int, *, dry_run: bool = False) -> UnlabelUndone:
+        """Record again what an `unlabel` of `log()` took back, unless people labelled since."""
+        from curator.intake.unlabel import undo
 
-        return list_batches(self._workspace.catalogue)
+        return undo(self._workspace, number, dry_run=dry_run, actor=current_user())
+
+    def log(self) -> list[LabelBatch | CatalogueChange]:
+        """What people did, oldest first: batches of labels, and what they took back or dropped."""
+        from curator.intake.unlabel import log
+
+        return log(self._workspace)
 
     def queue(
         self,
@@ -365,7 +373,13 @@ class WorkspaceApi:
         """Take a source out: its images leave the pool unless they lie elsewhere, labels stay."""
         from curator.intake.drop import drop
 
-        return drop(self._workspace, source=source, dry_run=dry_run, progress=self.progress)
+        return drop(
+            self._workspace,
+            source=source,
+            actor=current_user(),
+            dry_run=dry_run,
+            progress=self.progress,
+        )
 
     def duplicates(self) -> list[DuplicateGroup]:
         """Exact and near-duplicate groups with their files, the most bytes to spare first."""

@@ -11,13 +11,16 @@ from typing import Protocol
 
 
 class Stage(Protocol):
-    """One measured piece of work."""
+    """One measured piece of work.
 
-    def advance(self, count: int = 1) -> None:
+    Where units differ in what they cost, `work` says how much: the time left follows from it.
+    """
+
+    def advance(self, count: int = 1, work: float = 0.0) -> None:
         """Report `count` more units as done."""
 
-    def expect(self, total: int) -> None:
-        """Correct the expected number of units."""
+    def expect(self, total: int, work: float = 0.0) -> None:
+        """Correct the expected number of units, and the work of all of them."""
 
 
 class Progress(Protocol):
@@ -33,9 +36,9 @@ class Progress(Protocol):
 
 
 class _SilentStage:
-    def advance(self, count: int = 1) -> None: ...
+    def advance(self, count: int = 1, work: float = 0.0) -> None: ...
 
-    def expect(self, total: int) -> None: ...
+    def expect(self, total: int, work: float = 0.0) -> None: ...
 
 
 class _SilentProgress:

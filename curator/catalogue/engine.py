@@ -30,7 +30,7 @@ from curator.errors import (
     StorageError,
 )
 
-REVISION = "0010"
+REVISION = "0011"
 """The newest schema revision; `db/versions` ends with it."""
 _UNEXPECTED = (
     ArithmeticError,

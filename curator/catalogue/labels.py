@@ -6,6 +6,7 @@ Every function keeps `image_state` in step with the events within one transactio
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replace_fields
@@ -30,6 +31,7 @@ from curator.catalogue.bulk import (
     touched,
     values_of,
 )
+from curator.catalogue.changes import IS_UNLABEL
 from curator.catalogue.constructs import insert_or_ignore, within
 from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_current_labels
 from curator.catalogue.engine import Catalogue, now
@@ -38,6 +40,10 @@ from curator.catalogue.models import ImageState, LabelEvent, LabelImport, Moment
 from curator.catalogue.units import pin_first_labels
 from curator.errors import DataError
 from curator.settings.sections import SplitsSettings
+
+_event = LabelEvent.c
+_retraction = LabelEvent.alias()
+_is_retracted = sa.exists().where(_retraction.c.target_id == _event.id)
 
 _MADE_AT = sa.bindparam("made_at", type_=Moment())
 
@@ -330,6 +336,99 @@ def retract(
     return retracted
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlabelUndone:
+    """Decisions that are recorded again, about how many images, and how many of each label.
+
+    `unchanged` images are left alone: somebody decided about them after they were taken back.
+    """
+
+    decisions: int
+    images: int
+    labels: dict[Label, int]
+    unchanged: int
+
+
+def undo_unlabel(
+    catalogue: Catalogue, number: int, *, actor: str, session: str, dry_run: bool = False
+) -> UnlabelUndone:
+    """Record the decisions again that an `unlabel` took back, and take back what it gave back.
+
+    `number` is that of its first event. Each decision keeps its label, origin, method, reasons and
+    note. Repeated, it changes nothing. Raises DataError if there is no such `unlabel`, or as
+    `record_decisions` does for the open audit.
+    """
+    with catalogue.read() if dry_run else catalogue.write() as connection:
+        former = connection.execute(
+            sa.select(_event.session).where(IS_UNLABEL, _event.id == number)
+        ).scalar()
+        of_session = _event.session == former
+        first = connection.execute(sa.select(sa.func.min(_event.id)).where(IS_UNLABEL, of_session))
+        if former is None or first.scalar() != number:
+            raise DataError(
+                f"There is no unlabel {number}.", "`curator log` lists them, with their numbers."
+            )
+        targets = sa.select(_event.target_id).where(IS_UNLABEL, of_session)
+        events = connection.execute(
+            sa.select(*LabelEvent.c).where(_event.id.in_(targets)).order_by(_event.id)
+        ).all()
+        stands = sa.and_(_event.kind == EventKind.ASSERT, ~_is_retracted)
+        images = sorted({event.image_id for event in events})
+        decided_since: set[int] = set()
+        given_back: dict[int, Any] = {}
+        for ids in chunked(images, CHUNK):
+            later = sa.select(*LabelEvent.c).where(
+                within(_event.image_id, ids), stands, _event.id > number
+            )
+            for event in connection.execute(later):
+                if event.session == former:
+                    given_back[event.id] = event
+                else:
+                    decided_since.add(event.image_id)
+        again = [event for event in events if event.image_id not in decided_since]
+        undone = UnlabelUndone(
+            decisions=len(again),
+            images=len({event.image_id for event in again}),
+            labels=dict(sorted(Counter(event.label for event in again).items())),
+            unchanged=len(decided_since),
+        )
+        if dry_run or not again:
+            return undone
+        columns = ("image_id", "label", "origin", "method", "reasons", "note", "probability")
+        rows = [{name: getattr(event, name) for name in columns} for event in again]
+        numbered = ({"position": n, **row} for n, row in enumerate(rows))
+        fill(connection, emptied(connection, batch), numbered)
+        audits.refuse_frame(connection)
+        who = _who(actor, session)
+        retractions = [
+            {
+                "image_id": event.image_id,
+                "kind": EventKind.RETRACT,
+                "label": event.label,
+                "origin": event.origin,
+                "method": Method.IMPORT,
+                "target_id": event_id,
+                **who,
+            }
+            for event_id, event in sorted(given_back.items())
+            if event.image_id not in decided_since
+        ]
+        for chunk in chunked(retractions, CHUNK):
+            connection.execute(insert_or_ignore(LabelEvent), chunk)
+        fill(
+            connection,
+            emptied(connection, touched),
+            ({"image_id": image_id} for image_id in {event.image_id for event in again}),
+        )
+        connection.execute(_ASSERT, who)
+        import_row = {"session": who["session"], "file": f"unlabel {number}, undone"}
+        connection.execute(insert_or_ignore(LabelImport), import_row)
+        for statement in _SETTLED:
+            connection.execute(statement)
+        refresh_current_labels(connection)
+    return undone
+
+
 def own_decisions(
     catalogue: Catalogue, actor: str, *, limit: int = 1, origin: Origin | None = None
 ) -> list[HistoryEvent]:
@@ -353,7 +452,7 @@ def own_decisions(
         query = query.where(LabelEvent.c.origin == origin)
     with catalogue.read() as connection:
         ordered = query.order_by(LabelEvent.c.id.desc()).limit(limit)
-        return records(connection, ordered, _event)
+        return records(connection, ordered, _history_event)
 
 
 def recorded_in_session(
@@ -399,7 +498,7 @@ def history(catalogue: Catalogue, image_id: int) -> list[HistoryEvent]:
     """Every label event of an image, oldest first."""
     query = _EVENTS.where(LabelEvent.c.image_id == image_id).order_by(LabelEvent.c.id)
     with catalogue.read() as connection:
-        events = records(connection, query, _event)
+        events = records(connection, query, _history_event)
         lineage = set(lineage_of(connection, head_of(connection)))
     retracted = {event.target_id for event in events if event.target_id is not None}
     return [
@@ -419,7 +518,7 @@ _EVENTS: Query = sa.select(
 )
 
 
-def _event(*, reasons: list[str] | None, note: str | None, **fields: Any) -> HistoryEvent:
+def _history_event(*, reasons: list[str] | None, note: str | None, **fields: Any) -> HistoryEvent:
     return HistoryEvent(reasons=tuple(reasons or ()), note=note or "", **fields)
 
 

@@ -127,6 +127,23 @@ Source = Table(
 )
 
 
+class SourceDropColumns(TypedColumns):
+    """A source that a person dropped, with its counts at that moment; never changed."""
+
+    id: Named[int] = Column(Key, primary_key=True)
+    source: Named[str]
+    root: Named[bytes] = Column(LargeBinary)
+    files: Named[int] = Column(Key)
+    images: Named[int] = Column(Key)
+    labelled: Named[int] = Column(Key)
+    promoted: Named[int] = Column(Key)
+    actor: Named[str]
+    made_at: Named[datetime] = Column(Moment)
+
+
+SourceDrop = Table("source_drop", METADATA, SourceDropColumns, sqlite_autoincrement=True)
+
+
 class ImageColumns(TypedColumns):
     """A distinct file content; the SHA-256 of the bytes is its identity."""
 

@@ -15,7 +15,7 @@ from curator.catalogue.bulk import CHUNK, Query, plain_text, records
 from curator.catalogue.constructs import within
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.files import CURRENT, files_at, refresh_usable, set_states
-from curator.catalogue.models import ImageState, Location, Source
+from curator.catalogue.models import ImageState, Location, Source, SourceDrop
 from curator.errors import DataError
 
 
@@ -268,11 +268,13 @@ class DroppedImages:
     promoted: Mapping[CurrentLabel, int]
 
 
-def drop_source(catalogue: Catalogue, source_id: int, *, dry_run: bool = False) -> DroppedImages:
+def drop_source(
+    catalogue: Catalogue, source_id: int, *, actor: str = "", dry_run: bool = False
+) -> DroppedImages:
     """Take out a source and its locations; images that lie nowhere else cannot be used then.
 
     Images, label events and features stay: a file with the same bytes brings an image back as it
-    was. A dry run only counts.
+    was. The drop is recorded for `curator log`. A dry run only counts.
     """
     of_source = Location.c.source_id == source_id
     with catalogue.read() if dry_run else catalogue.write() as connection:
@@ -280,25 +282,38 @@ def drop_source(catalogue: Catalogue, source_id: int, *, dry_run: bool = False) 
             sa.select(sa.func.count()).where(of_source, CURRENT)
         ).scalar_one()
         leaving = _leaving(connection, source_id)
+        promoted = {
+            label: count
+            for (label, origin), count in leaving.items()
+            if label is not None and origin is Origin.PROMOTED
+        }
+        unlabelled = sum(count for (label, _), count in leaving.items() if label is None)
+        images = sum(leaving.values())
+        dropped = DroppedImages(
+            files=files,
+            images=images,
+            labelled=images - unlabelled - sum(promoted.values()),
+            promoted=promoted,
+        )
         if not dry_run:
+            (record,) = read_sources(connection, Source.c.id == source_id)
+            row = {
+                "source": record.name,
+                "root": record.root,
+                "files": files,
+                "images": images,
+                "labelled": dropped.labelled,
+                "promoted": sum(promoted.values()),
+                "actor": plain_text(actor),
+                "made_at": now(),
+            }
+            connection.execute(sa.insert(SourceDrop).values(**row))
             values = connection.execute(sa.select(Location.c.image_id).where(of_source)).scalars()
             image_ids = sorted({image_id for image_id in values if image_id is not None})
             connection.execute(sa.delete(Location).where(of_source))
             connection.execute(sa.delete(Source).where(Source.c.id == source_id))
             refresh_usable(connection, image_ids)
-    promoted = {
-        label: count
-        for (label, origin), count in leaving.items()
-        if label is not None and origin is Origin.PROMOTED
-    }
-    unlabelled = sum(count for (label, _), count in leaving.items() if label is None)
-    images = sum(leaving.values())
-    return DroppedImages(
-        files=files,
-        images=images,
-        labelled=images - unlabelled - sum(promoted.values()),
-        promoted=promoted,
-    )
+    return dropped
 
 
 def _leaving(

@@ -45,7 +45,7 @@ WAL_LIMIT = 64 * 1024 * 1024
 _ROOM = 4_000_000
 """Bytes of the log before SQLite begins it anew, which it does after a thousand pages."""
 
-APPEND_ONLY = ("label_event", "round", "head_move", "exclusion")
+APPEND_ONLY = ("label_event", "round", "head_move", "exclusion", "source_drop")
 """Tables whose rows are never changed and never deleted."""
 
 _NETWORK_FILE_SYSTEMS = frozenset(

@@ -37,7 +37,7 @@ class ProgressBars:
         display = self._display = self._display or _new_display(self._console)
         if outermost:
             display.start()
-        task = display.add_task(shown(name), total=total, unit=unit)
+        task = display.add_task(shown(name), total=total, unit=unit, work=0.0, expected_work=0.0)
         stage, started = _BarStage(display, task), time.monotonic()
         try:
             yield stage
@@ -55,12 +55,14 @@ class ProgressBars:
 class _BarStage:
     def __init__(self, display: progress.Progress, task: progress.TaskID) -> None:
         self._display, self._task = display, task
+        self._work = 0.0
 
-    def advance(self, count: int = 1) -> None:
-        self._display.advance(self._task, count)
+    def advance(self, count: int = 1, work: float = 0.0) -> None:
+        self._work += work
+        self._display.update(self._task, advance=count, work=self._work)
 
-    def expect(self, total: int) -> None:
-        self._display.update(self._task, total=total)
+    def expect(self, total: int, work: float = 0.0) -> None:
+        self._display.update(self._task, total=total, expected_work=work)
 
 
 class _Rate(progress.ProgressColumn):
@@ -71,6 +73,21 @@ class _Rate(progress.ProgressColumn):
         return Text("" if rate is None else speed(rate), style="dim")
 
 
+class _TimeLeft(progress.TimeRemainingColumn):
+    """The time left by the work that is done, where units differ in what they cost."""
+
+    def render(self, task: progress.Task) -> Text:
+        expected, done = task.fields["expected_work"], task.fields["work"]
+        if not 0 < done <= expected or task.elapsed is None:
+            return super().render(task)
+        left = task.elapsed * (expected / done - 1)
+        minutes, seconds = divmod(round(left), 60)
+        hours, minutes = divmod(minutes, 60)
+        return Text(
+            f"{hours:d}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes:02d}:{seconds:02d}"
+        )
+
+
 def _new_display(console: Console) -> progress.Progress:
     return progress.Progress(
         progress.TextColumn("{task.description}", markup=False),
@@ -78,7 +95,7 @@ def _new_display(console: Console) -> progress.Progress:
         progress.MofNCompleteColumn(),
         progress.TextColumn("{task.fields[unit]}", markup=False),
         _Rate(),
-        progress.TimeRemainingColumn(compact=True),
+        _TimeLeft(compact=True),
         console=console,
         transient=True,
         redirect_stdout=False,

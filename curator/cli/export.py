@@ -32,7 +32,7 @@ def export(
         value(
             "FORMAT",
             "csv, jsonl, parquet; with the images: imagefolder, huggingface, webdataset,"
-            " croissant.",
+            " croissant, fiftyone.",
         ),
     ] = None,
     label: Annotated[

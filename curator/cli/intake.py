@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,7 +14,7 @@ import typer
 
 from curator.base.actor import current_user
 from curator.base.text import count, duration, path_text
-from curator.base.vocabulary import Oddity, Origin, read_origin
+from curator.base.vocabulary import Label, Oddity, Origin, read_origin
 from curator.cli.invocation import invocation
 from curator.cli.options import (
     AsJson,
@@ -31,6 +31,9 @@ from curator.cli.output import emit, emit_json, moment, narrate, shown, size, ta
 from curator.errors import UsageError
 
 if TYPE_CHECKING:
+    from curator.catalogue.batches import LabelBatch
+    from curator.catalogue.changes import CatalogueChange
+    from curator.catalogue.labels import UnlabelUndone
     from curator.intake.add import AddReport
     from curator.intake.drop import DropReport
     from curator.intake.duplicates import DuplicateGroup, ThinReport
@@ -202,7 +205,8 @@ def label(
     A relative path is looked up from the file's folder, then from the current one. The
     label is one of your two class names or `unsure`; an empty one is passed over.
     Columns `reasons` (separated by |) and `note` are kept. A file that `curator queue` wrote
-    says in its column `queue` what it answers: an audit, a random sample, another queue.
+    says in its column `queue` what it answers: an audit, a random sample, another queue. Exports
+    of Label Studio (JSON) and samples.json of a FiftyOne dataset are read, too.
 
     Example: curator label seeds.csv
 
@@ -263,6 +267,9 @@ def unlabel(
     batch: Annotated[
         int | None, value("ID", "Number of a batch, as `curator log` shows it.", min=1)
     ] = None,
+    undo: Annotated[
+        int | None, value("ID", "Record again what the unlabel of this number took back.", min=1)
+    ] = None,
     dry_run: Annotated[bool, flag("--dry-run", help="Only say what would be taken back.")] = False,
     yes: Yes = False,
     json: AsJson = False,
@@ -270,16 +277,31 @@ def unlabel(
     """Take back labels of people: a batch (an import, a sheet, a session), or those in a file.
 
     Each image returns to its label before that: an earlier decision, else a promotion, else none.
-    The history keeps everything. Answers that the verdict of an audit has used stay.
+    The history keeps everything. Answers that the verdict of an audit has used stay. `--undo`
+    records labels again that were taken back; images that people labelled since keep their label.
 
     Example: curator unlabel --batch 120 --dry-run
 
     Example: curator unlabel wrong.csv
+
+    Example: curator unlabel --undo 240
     """
+    from curator.intake.unlabel import undo as undo_workflow
     from curator.intake.unlabel import unlabel as workflow
 
+    if undo is not None and not (file is None and batch is None):
+        raise UsageError("--undo takes a number and nothing else.", "Leave out the other one.")
     call = invocation(context)
     with call.workspace() as workspace:
+        if undo is not None:
+            undone = undo_workflow(workspace, undo, dry_run=dry_run, actor=current_user())
+            name_of = workspace.settings.classes.name_of
+            if json:
+                labels = {name_of(label): number for label, number in undone.labels.items()}
+                emit_json({**asdict(undone), "labels": labels, "dry_run": dry_run})
+            else:
+                emit("\n".join(_recorded_again(undone, name_of, dry_run=dry_run)))
+            return
         report = workflow(workspace, file=file, batch=batch, dry_run=True, actor=current_user())
         if report.decisions and not (dry_run or yes):
             narrate("\n".join(_unlabelled(report)))
@@ -292,6 +314,18 @@ def unlabel(
         emit_json(report)
     else:
         emit("\n".join(_unlabelled(report)))
+
+
+def _recorded_again(
+    undone: UnlabelUndone, name_of: Callable[[Label], str], *, dry_run: bool
+) -> Iterator[str]:
+    verb = "would be recorded again" if dry_run else "recorded again"
+    labels = ", ".join(
+        f"{number:,} {shown(name_of(each))}" for each, number in undone.labels.items()
+    )
+    yield f"{count(undone.decisions, 'decision')} {verb}{f' ({labels})' if labels else ''}."
+    if undone.unchanged:
+        yield f"  {count(undone.unchanged, 'image')} labelled since keep their label"
 
 
 def _unlabelled(report: UnlabelReport) -> Iterator[str]:
@@ -310,6 +344,8 @@ def _unlabelled(report: UnlabelReport) -> Iterator[str]:
         yield f"  {count(report.locked, 'answer')} of audits, which a verdict has used, are kept"
     if not report.dry_run:
         yield f"  {count(report.unlabelled, 'image')} without a label now"
+        if report.number is not None:
+            yield f"  to record them again: curator unlabel --undo {report.number}"
     if report.certificates:
         does = "may not hold then" if report.dry_run else "does not hold any more"
         yield f"  {count(report.certificates, 'certificate')} {does}"
@@ -322,52 +358,60 @@ def log(
     ] = 20,
     json: AsJson = False,
 ) -> None:
-    """List the batches of labels: every import, contact sheet and session of decisions.
+    """List what people did: imports, contact sheets, sessions, and what was taken back or dropped.
 
-    `curator unlabel --batch ID` takes one back.
+    `curator unlabel --batch ID` takes back the labels of an import, sheet or session; `curator
+    unlabel --undo ID` records again what an `unlabel` took back.
 
     Example: curator log --limit 5
     """
-    from curator.catalogue.batches import list_batches
+    from curator.catalogue.changes import CatalogueChange
+    from curator.intake.unlabel import log as list_log
 
     call = invocation(context)
     with call.workspace() as workspace:
-        batches = list_batches(workspace.catalogue)
+        entries = list_log(workspace)
         name_of = workspace.settings.classes.name_of
+    newest = entries[-limit:]
     if json:
+        labels = [{name_of(label): n for label, n in entry.labels.items()} for entry in newest]
         emit_json(
-            [
-                {
-                    **asdict(batch),
-                    "labels": {name_of(label): number for label, number in batch.labels.items()},
-                }
-                for batch in batches[-limit:]
-            ]
+            [{**asdict(entry), "labels": of} for entry, of in zip(newest, labels, strict=True)]
         )
         return
-    if not batches:
-        emit("Nobody has labelled anything yet.")
+    if not entries:
+        emit("Nobody has labelled or dropped anything yet.")
         return
-    rows = [
-        [
-            str(batch.batch_id),
-            moment(batch.started_at),
-            shown(batch.actor),
-            batch.kind,
-            batch.decisions,
-            batch.taken_back or "",
-            ", ".join(
-                f"{number:,} {shown(name_of(each))}" for each, number in batch.labels.items()
-            ),
-        ]
-        for batch in batches[-limit:]
-    ]
-    emit(table(["batch", "when", "who", "kind", "labels", "taken back", "of them"], rows))
-    for batch in batches[-limit:]:
-        if batch.file:
-            emit(f"  {batch.batch_id} from {shown(batch.file)}")
-    if len(batches) > limit:
-        call.say(f"{len(batches) - limit:,} earlier: curator log --limit {len(batches)}")
+    emit(
+        table(
+            ["id", "when", "who", "what", "labels", "taken back", "of them"],
+            [_log_row(entry, name_of) for entry in newest],
+        )
+    )
+    for entry in newest:
+        if not isinstance(entry, CatalogueChange) and entry.file:
+            emit(f"  {entry.batch_id} from {shown(entry.file)}")
+    if len(entries) > limit:
+        call.say(f"{len(entries) - limit:,} earlier: curator log --limit {len(entries)}")
+
+
+def _log_row(entry: LabelBatch | CatalogueChange, name_of: Callable[[Label], str]) -> list[Any]:
+    from curator.catalogue.changes import CatalogueChange
+
+    labels = ", ".join(
+        f"{number:,} {shown(name_of(each))}" for each, number in entry.labels.items()
+    )
+    when_and_who = [moment(entry.started_at), shown(entry.actor), entry.kind]
+    if not isinstance(entry, CatalogueChange):
+        taken_back = entry.taken_back or ""
+        return [str(entry.batch_id), *when_and_who, entry.decisions, taken_back, labels]
+    if entry.kind == "unlabel":
+        return [str(entry.number), *when_and_who, "", sum(entry.labels.values()), labels]
+    images = count(entry.images, "image")
+    if entry.kind == "drop":
+        return ["", *when_and_who, "", "", f"source {shown(entry.source)}: {images}"]
+    came_back = f", {entry.restored:,} came back" if entry.restored else ""
+    return ["", *when_and_who, "", "", f"near-duplicates: {images}{came_back}"]
 
 
 def group(
@@ -465,14 +509,16 @@ def drop(
 
     call = invocation(context)
     with call.workspace() as workspace:
-        report = workflow(workspace, source=source, dry_run=True)
+        report = workflow(workspace, source=source, actor=current_user(), dry_run=True)
         if not (dry_run or yes):
             narrate("\n".join(_dropped(report)))
             if not agreed(f"Drop {shown(report.source)}?"):
                 emit("Nothing was changed.")
                 return
         if not dry_run:
-            report = workflow(workspace, source=source, progress=call.progress())
+            report = workflow(
+                workspace, source=source, actor=current_user(), progress=call.progress()
+            )
     if json:
         emit_json({**asdict(report), "root": path_text(report.root)})
     else:

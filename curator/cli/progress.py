@@ -56,31 +56,48 @@ class _LineStage:
     def __init__(self, name: str, total: int | None, unit: str) -> None:
         self.done = 0
         self._name, self._total, self._unit = name, total, unit
+        self._work = self._expected_work = 0.0
         self._started = self._reported = time.monotonic()
         self._lock = threading.Lock()
 
     def elapsed(self) -> float:
         return time.monotonic() - self._started
 
-    def advance(self, count: int = 1) -> None:
+    def advance(self, count: int = 1, work: float = 0.0) -> None:
         with self._lock:
             self.done += count
+            self._work += work
             now = time.monotonic()
             if now - self._reported >= LINE_SECONDS:
                 self._reported = now
-                narrate(underway(self._name, self.done, self._total, self._unit, self.elapsed()))
+                share = self._work / self._expected_work if self._expected_work else None
+                narrate(
+                    underway(self._name, self.done, self._total, self._unit, self.elapsed(), share)
+                )
 
-    def expect(self, total: int) -> None:
-        self._total = total
+    def expect(self, total: int, work: float = 0.0) -> None:
+        self._total, self._expected_work = total, work
 
 
-def underway(name: str, done: int, total: int | None, unit: str, seconds: float) -> str:
-    """`encode: 1,200 of 2,624 images, 120/s, 11.9 s left`."""
-    rate = done / seconds
+def underway(
+    name: str,
+    done: int,
+    total: int | None,
+    unit: str,
+    seconds: float,
+    share: float | None = None,
+) -> str:
+    """`encode: 1,200 of 2,624 images, 120/s, 11.9 s left`.
+
+    `share` of the work is done, where that is another than the share of the units.
+    """
+    rate = speed(done / seconds)
     if total is None:
-        return f"{shown(name)}: {done:,} {unit}, {speed(rate)}"
-    left = f", {duration((total - done) / rate)} left" if rate and total >= done else ""
-    return f"{shown(name)}: {done:,} of {total:,} {unit}, {speed(rate)}{left}"
+        return f"{shown(name)}: {done:,} {unit}, {rate}"
+    if share is None:
+        share = done / total if total else 0.0
+    left = f", {duration(seconds * (1 / share - 1))} left" if 0 < share <= 1 else ""
+    return f"{shown(name)}: {done:,} of {total:,} {unit}, {rate}{left}"
 
 
 def finished(name: str, done: int, unit: str, seconds: float) -> str:

@@ -26,11 +26,14 @@ _PILLOW_READS = frozenset(
 )
 """What both `datasets` and `webdataset` hand to Pillow, of the suffixes that an export gives."""
 
+_BROWSERS_SHOW = frozenset({".avif", ".bmp", ".gif", ".ico", ".jpg", ".png", ".webp"})
+
 READERS = {
     Format.IMAGEFOLDER: ("torchvision's ImageFolder", frozenset(TORCHVISION_READS)),
     Format.HUGGINGFACE: ("datasets", _PILLOW_READS),
     Format.WEBDATASET: ("webdataset", _PILLOW_READS),
     Format.CROISSANT: ("mlcroissant", _PILLOW_READS),
+    Format.FIFTYONE: ("the App of FiftyOne, a browser,", _BROWSERS_SHOW),
 }
 """Format → the library that reads it, and the suffixes that this decodes."""
 

@@ -38,6 +38,13 @@ from curator.export.converting import (
     with_target,
 )
 from curator.export.croissant import croissant
+from curator.export.fiftyone import (
+    DATASET,
+    IMAGES,
+    SAMPLES,
+    fiftyone_metadata,
+    fiftyone_sample,
+)
 from curator.export.filters import ExportRequest, Selection
 from curator.export.formats import Format, write_csv
 from curator.export.layouts import (
@@ -165,6 +172,8 @@ def _layout(
     if format is Format.WEBDATASET:
         return shard_plan(shard_bytes, divided=is_divided)
     labels = [classes.name_of(label) for label in CurrentLabel]
+    if format is Format.FIFTYONE:
+        return tree_plan(dict.fromkeys([*labels, None], IMAGES), divided=False)
     folders = folder_names([*labels, UNLABELLED])
     folder_of: dict[str | None, str] = {label: folders[label] for label in labels}
     folder_of[None] = folders[UNLABELLED]
@@ -241,6 +250,8 @@ class _FolderContents:
         if self._format is Format.WEBDATASET:
             return self._make_shards(plan, stage)
         files = self._place_files(plan, stage)
+        if self._format is Format.FIFTYONE:
+            return self._with_samples(files)
         return self._with_metadata(files) if self._format is Format.HUGGINGFACE else files
 
     def _place_files(self, plan: Iterable[PlannedFile], stage: Stage) -> Iterator[ExportFile]:
@@ -307,6 +318,17 @@ class _FolderContents:
                     yield file
             self._files.append(f"{part}/{METADATA}")
 
+    def _with_samples(self, files: Iterator[ExportFile]) -> Iterator[ExportFile]:
+        """The files as they are; each is a sample of FiftyOne, too."""
+        with self._folder.new_file(SAMPLES) as stream:
+            before = b'{"samples": ['
+            for file in files:
+                stream.write(before + json.dumps(fiftyone_sample(file)).encode())
+                before = b",\n"
+                yield file
+            stream.write(b"]}" if before == b",\n" else before + b"]}")
+        self._files.append(SAMPLES)
+
     def _make_shards(self, plan: Iterable[PlannedFile], stage: Stage) -> Iterator[ExportFile]:
         """Write the shards that are not there yet; the files that are in one."""
         for name, of_shard in groupby(plan, key=lambda planned: planned.folder):
@@ -352,6 +374,8 @@ class _FolderContents:
             suffixes = sorted(self._suffixes)
             text = croissant(about, name, manifest_bytes=manifest_bytes, suffixes=suffixes)
             self._write_text(CROISSANT, text)
+        if self._format is Format.FIFTYONE:
+            self._write_text(DATASET, json.dumps(fiftyone_metadata(about, name), indent=1))
         if self._format is Format.WEBDATASET:
             about["class_numbers"] = {label: n for n, label in enumerate(class_names(about))}
             about["shards"] = [

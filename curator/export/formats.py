@@ -28,6 +28,7 @@ class Format(StrEnum):
     HUGGINGFACE = "huggingface"
     WEBDATASET = "webdataset"
     CROISSANT = "croissant"
+    FIFTYONE = "fiftyone"
 
     @property
     def is_folder(self) -> bool:

@@ -1,12 +1,13 @@
 """Reading files of people's answers without guessing and without losing a row.
 
-Every row of a CSV, or task of a Label Studio export (JSON, full or minimal), becomes an answer, an
-unanswered row or a problem with its number; what to do about problems is for the caller, who
-records nothing while there is one. A CSV is read row by row, so that its size does not matter.
-Byte order marks, Windows line ends and semicolons or tabs between cells are understood, because
-spreadsheets write them. Skipped tasks are unanswered; people who disagree on one task are a problem
-to be settled in Label Studio. A file of known labels, which simulations and evaluations need, is
-read the same way and never imported.
+Every row of a CSV, task of a Label Studio export (JSON, full or minimal), or sample of FiftyOne
+becomes an answer, an unanswered row or a problem with its number; what to do about problems is for
+the caller, who records nothing while there is one. A CSV is read row by row, so that its size does
+not matter. Byte order marks, Windows line ends and semicolons or tabs between cells are understood,
+because spreadsheets write them. Skipped tasks are unanswered; people who disagree on one task are a
+problem to be settled in Label Studio. A sample whose label is the one that curator exported is
+unanswered, unless somebody tagged it: nobody has looked at it. A file of known labels, which
+simulations and evaluations need, is read the same way and never imported.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
 _DELIMITERS = (",", ";", "\t")
 _IDENTITIES = ("sha256", "path")
-_LABEL_STUDIO = "an export of Label Studio (JSON or JSON-MIN)"
+_TOOLS = "an export of Label Studio (JSON or JSON-MIN), or samples.json of a FiftyOne dataset"
+_CHECKED = "checked"
+"""The tag of a sample in FiftyOne, or of its label, that confirms the label."""
 
 
 class Answer(NamedTuple):
@@ -139,20 +142,27 @@ def read_answers(file: Path, *, column: str = "label") -> Iterator[Answer | Prob
 
 
 def read_rows(file: Path) -> Iterator[Answer | Problem]:
-    """The rows of a CSV, or the tasks of a Label Studio export, by the file's suffix."""
+    """The rows of a CSV, or the tasks or samples of a JSON file, by the file's suffix."""
     return read_annotations(file) if file.suffix.lower() == ".json" else read_answers(file)
 
 
 def read_annotations(file: Path) -> Iterator[Answer | Problem]:
-    """The tasks of a Label Studio export. Raises DataError if the file is no such thing at all."""
+    """The tasks of a Label Studio export, or the samples of a FiftyOne dataset.
+
+    Raises DataError if the file is neither.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.", "Name a file.") from error
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{file} is not JSON: {error}.", f"Import {_LABEL_STUDIO}.") from error
+        raise DataError(f"{file} is not JSON: {error}.", f"Import {_TOOLS}.") from error
+    if isinstance(content, dict) and isinstance(content.get("samples"), list):
+        for number, sample in enumerate(content["samples"], start=1):
+            yield _sample_answer(number, sample)
+        return
     if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
-        raise DataError(f"{file} is not a list of tasks.", f"Import {_LABEL_STUDIO}.")
+        raise DataError(f"{file} holds neither a list of tasks nor samples.", f"Import {_TOOLS}.")
     for number, task in enumerate(content, start=1):
         yield _task_answer(number, task)
 
@@ -321,6 +331,24 @@ def _task_answer(number: int, task: Mapping[str, Any]) -> Answer | Problem:
         reasons=tuple(texts.get("reasons", [])),
         note=" ".join(texts.get("note", [])),
         queue=str(data.get("queue") or ""),
+    )
+
+
+def _sample_answer(number: int, sample: Any) -> Answer | Problem:
+    """What a person said of a sample: its label, if it is not the one that was exported."""
+    label = sample.get("ground_truth") if isinstance(sample, dict) else None
+    if not isinstance(sample, dict) or not isinstance(label or {}, dict):
+        return Problem(number, "its field `ground_truth` is no classification")
+    text = str((label or {}).get("label") or "")
+    tags = [*(sample.get("tags") or ()), *((label or {}).get("tags") or ())]
+    if text == sample.get("exported_label") and _CHECKED not in tags:
+        text = ""
+    return _answer(
+        number,
+        str(sample.get("sha256") or ""),
+        str(sample.get("filepath") or ""),
+        label=text,
+        queue="fiftyone" if "exported_label" in sample else "",
     )
 
 

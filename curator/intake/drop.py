@@ -35,7 +35,12 @@ class DropReport:
 
 
 def drop(
-    workspace: Workspace, *, source: str, dry_run: bool = False, progress: Progress = SILENT
+    workspace: Workspace,
+    *,
+    source: str,
+    actor: str,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
 ) -> DropReport:
     """Take a source out of the catalogue: its images leave the pool unless they lie elsewhere too.
 
@@ -52,7 +57,7 @@ def drop(
         stale = count_valid_about(catalogue, leaving)
         if not dry_run:
             backup_before(catalogue, "drop", workspace.settings.backup)
-        dropped = drop_source(catalogue, record.source_id, dry_run=dry_run)
+        dropped = drop_source(catalogue, record.source_id, actor=actor, dry_run=dry_run)
         if not dry_run:
             regroup(workspace, progress=progress)
             refresh_user_groups(workspace)

@@ -30,8 +30,10 @@ ORIGINS = {
     "flagged": Origin.REVIEW,
     "audit": Origin.AUDIT,
     "quarantine": Origin.REVIEW,
+    # Not a queue: an export whose labels and scores people have seen there.
+    "fiftyone": Origin.REVIEW,
 }
-"""The origin of labels in a file of each queue."""
+"""The origin of labels in a file of each queue, and in a dataset of FiftyOne."""
 
 BLIND_ORIGINS = {
     queue: origin

@@ -138,12 +138,14 @@ class _Walk:
         return None
 
 
-def count_files(root: bytes, under: bytes = b"", *, leave_out: Iterable[bytes] = ()) -> int:
-    """How many files `walk` would look at, without looking at them one by one."""
+def count_files(
+    root: bytes, under: bytes = b"", *, leave_out: Iterable[bytes] = ()
+) -> tuple[int, int]:
+    """How many files `walk` would look at, and how many bytes they have."""
     start = os.path.join(root, under) if under else root
     if not os.path.isdir(start):
-        return 1
-    total = 0
+        return 1, os.stat(start).st_size
+    files = size = 0
     barred = _identities(leave_out)
     counted: set[Identity] = set()
     waiting = [start]
@@ -153,17 +155,17 @@ def count_files(root: bytes, under: bytes = b"", *, leave_out: Iterable[bytes] =
         if identity is None or identity in barred or identity in counted:
             continue
         counted.add(identity)
-        names: list[bytes] = []
-        with suppress(OSError):
-            names = _sorted_names(folder)
-        for name in names:
-            if name.startswith(b"."):
-                continue
-            if name.endswith(b"/"):
-                waiting.append(os.path.join(folder, name[:-1]))
-            else:
-                total += 1
-    return total
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(b"."):
+                    continue
+                if _is_folder(entry):
+                    waiting.append(entry.path)
+                    continue
+                files += 1
+                with suppress(OSError):
+                    size += entry.stat().st_size
+    return files, size
 
 
 def _sorted_names(folder: bytes) -> list[bytes]:

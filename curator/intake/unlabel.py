@@ -15,8 +15,15 @@ from typing import TypeVar
 
 from curator.audits.certificate import valid_certificates
 from curator.base.vocabulary import Label
-from curator.catalogue.batches import CurrentDecision, decisions_about, decisions_of_batch
-from curator.catalogue.labels import current, retract
+from curator.catalogue.batches import (
+    CurrentDecision,
+    LabelBatch,
+    decisions_about,
+    decisions_of_batch,
+    list_batches,
+)
+from curator.catalogue.changes import CatalogueChange, list_changes, unlabel_number
+from curator.catalogue.labels import UnlabelUndone, current, retract, undo_unlabel
 from curator.catalogue.leases import new_session
 from curator.errors import DataError, UsageError
 from curator.intake.answers import Answer, Problems, printable, read_rows, with_images
@@ -32,6 +39,7 @@ class UnlabelReport:
     `labels` is the user's label → decisions, `batches` the number of a batch → decisions of it.
     `locked` decisions are answers that an audit's verdict used; they stay. `certificates` counts
     those that held before and do not any more; in a dry run those that hold and may not then.
+    `number` is what `undo` takes, None if nothing was taken back.
     """
 
     decisions: int
@@ -42,6 +50,7 @@ class UnlabelReport:
     unlabelled: int
     certificates: int
     dry_run: bool
+    number: int | None
 
 
 def unlabel(
@@ -74,14 +83,17 @@ def unlabel(
         name = f"{file.absolute()}, taken back"
     free = [decision for decision in decisions if not decision.locked]
     valid = valid_certificates(catalogue)
+    number = None
     if free and not dry_run:
+        session = new_session()
         retract(
             catalogue,
             [decision.event_id for decision in free],
             actor=actor,
-            session=new_session(),
+            session=session,
             give_back=name,
         )
+        number = unlabel_number(catalogue, session)
         valid -= valid_certificates(catalogue)
     images = sorted({decision.image_id for decision in free})
     unlabelled = 0
@@ -96,6 +108,24 @@ def unlabel(
         unlabelled=unlabelled,
         certificates=len(valid) if free else 0,
         dry_run=dry_run,
+        number=number,
+    )
+
+
+def log(workspace: Workspace) -> list[LabelBatch | CatalogueChange]:
+    """Batches of labels and other changes by people, the oldest first."""
+    catalogue = workspace.catalogue
+    entries: list[LabelBatch | CatalogueChange] = [
+        *list_batches(catalogue),
+        *list_changes(catalogue),
+    ]
+    return sorted(entries, key=lambda entry: entry.started_at)
+
+
+def undo(workspace: Workspace, number: int, *, dry_run: bool = False, actor: str) -> UnlabelUndone:
+    """Record again what the `unlabel` of this number took back, unless people decided since."""
+    return undo_unlabel(
+        workspace.catalogue, number, actor=actor, session=new_session(), dry_run=dry_run
     )
 
 
@@ -104,7 +134,11 @@ def _decisions_in_file(workspace: Workspace, file: Path) -> list[CurrentDecision
     labels_of: dict[int, set[Label | None]] = {}
     problems = Problems()
     rows = read_rows(file)
+    # A row of a CSV lists its image also without a label; of a task or a sample, nothing was said.
+    is_list = file.suffix.lower() != ".json"
     for row, image_id in with_images(workspace.catalogue, rows, file):
+        if isinstance(row, Answer) and not (row.label or is_list):
+            continue
         if not isinstance(row, Answer):
             problems.add(row.line, row.text)
         elif image_id is None:

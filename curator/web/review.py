@@ -84,6 +84,7 @@ class ReviewServer:
                 web.post(path + "api/open", self._open),
                 web.post(path + "api/act", self._act),
                 web.post(path + "api/ping", self._ping),
+                web.post(path + "api/progress", self._progress),
                 web.post(path + "api/leave", self._leave),
                 web.get(path + r"about/{image:\d{1,15}}", self._about),
                 web.get(path + r"picture/{image:\d{1,15}}", self._picture),
@@ -148,6 +149,11 @@ class ReviewServer:
     async def _ping(self, request: web.Request) -> web.Response:
         self._visitor(str((await _json(request)).get("page", "")))
         return web.Response(status=204)
+
+    async def _progress(self, request: web.Request) -> web.Response:
+        """What runs for a page whose request takes long; its own turn is not waited for."""
+        visitor = self._visitor(str((await _json(request)).get("page", "")))
+        return web.json_response({"text": printable(visitor.progress.text)})
 
     async def _leave(self, request: web.Request) -> web.Response:
         """A page is closed, which it says itself."""

@@ -30,6 +30,7 @@ from curator.review.selection import NO_EXAMPLES, SimilarTo
 from curator.review.session import ReviewSession
 from curator.settings.keys import ACTIONS, find_action, key_sign, resolve_keys
 from curator.settings.sections import ClassesSettings
+from curator.web.progress import PageProgress
 from curator.workspace import Workspace
 
 Answer = dict[str, Any]
@@ -65,6 +66,7 @@ class Visitor:
         self.answers: OrderedDict[str, Answer] = OrderedDict()
         self.present = True
         """Whether the page counts as open."""
+        self.progress = PageProgress()
         self._workspace = workspace
         self._pictures = pictures
         self._classes = workspace.settings.classes
@@ -85,6 +87,7 @@ class Visitor:
             session = ReviewSession(
                 self._workspace, first.queue, actor=reviewer,
                 examples=first.examples, view=first.view, goal=first.goal,
+                progress=self.progress,
             )  # fmt: skip
             session.refill()  # what is wrong with the queue is raised before anything is shown
             self._session = session

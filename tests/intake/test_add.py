@@ -610,6 +610,7 @@ class Heard:
         self.notes: list[str] = []
         self.done = 0
         self.expected: list[int] = []
+        self.work = self.expected_work = 0.0
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "images") -> Iterator[Stage]:
@@ -618,11 +619,13 @@ class Heard:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def advance(self, count: int = 1) -> None:
+    def advance(self, count: int = 1, work: float = 0.0) -> None:
         self.done += count
+        self.work += work
 
-    def expect(self, total: int) -> None:
+    def expect(self, total: int, work: float = 0.0) -> None:
         self.expected.append(total)
+        self.expected_work = work
 
 
 def test_an_estimate_is_said_early_and_chunks_can_be_reviewed_at_once(
@@ -644,6 +647,37 @@ def test_an_estimate_is_said_early_and_chunks_can_be_reviewed_at_once(
     assert len(heard.notes) == 1
     assert "more files: about" in heard.notes[0]
     assert seen == [10], "the first chunk is there for others while add runs"
+
+
+def test_the_time_left_follows_from_the_bytes_and_not_from_the_number_of_files(
+    workspace: Workspace, pictures: Path, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The small files come first: half of the files are a tenth of the work."""
+    for seed in range(10):
+        save(f"a{seed}.png", seed, (24, 24))
+        noise = np.random.default_rng(seed).integers(0, 256, (700, 700, 3), np.uint8)
+        Image.fromarray(noise).save(pictures / f"b{seed}.png")
+    monkeypatch.setattr("curator.intake.add.CHUNK_FILES", 10)
+    monkeypatch.setattr("curator.intake.add.CHUNK_SECONDS", 1_000)
+    shares: list[float] = []
+
+    class Watching(Heard):
+        def expect(self, total: int, work: float = 0.0) -> None:
+            super().expect(total, work)
+            shares.append(self.work / work)
+
+    heard = Watching()
+    add(workspace, [pictures], progress=heard)
+    assert heard.expected == [20]
+    assert shares[0] < 0.2
+    assert heard.work == heard.expected_work, "all of the work is done at the end"
+    again = Watching()
+    add(workspace, [pictures], rehash=True, progress=again)
+    assert again.work == again.expected_work == heard.work
+    save("c.png", 99, (24, 24))
+    more = Heard()
+    add(workspace, [pictures], progress=more)
+    assert more.work < heard.work / 5, "files that are known cost nothing"
 
 
 def test_one_slow_first_file_is_no_sample(

@@ -42,9 +42,9 @@ def test_images_that_lie_nowhere_else_leave_the_pool(
     workspace: Workspace, ids: dict[str, int], tmp_path: Path
 ) -> None:
     before = counts(workspace.catalogue)
-    planned = drop(workspace, source="a", dry_run=True)
+    planned = drop(workspace, source="a", actor="anna", dry_run=True)
     assert counts(workspace.catalogue) == before
-    report = drop(workspace, source="a")
+    report = drop(workspace, source="a", actor="anna")
     for found in (planned, report):
         assert (found.files, found.images, found.labelled, found.promoted) == (4, 3, 1, 1)
     now = counts(workspace.catalogue)
@@ -61,7 +61,7 @@ def test_labels_and_history_stay_and_come_back_with_the_files(
 ) -> None:
     export(workspace, tmp_path / "before.csv")
     events = {name: history(workspace.catalogue, image_id) for name, image_id in ids.items()}
-    drop(workspace, source="a")
+    drop(workspace, source="a", actor="anna")
     for name, image_id in ids.items():
         assert history(workspace.catalogue, image_id) == events[name]
     digest = hashlib.sha256(b"labelled.jpg").hexdigest()
@@ -79,7 +79,7 @@ def test_files_that_come_back_are_not_called_duplicates(
     save("1.png", 1)
     save("2.png", 2)
     add(workspace, [pictures])
-    drop(workspace, source="pictures")
+    drop(workspace, source="pictures", actor="anna")
     report = add(workspace, [pictures])
     assert (report.added, report.known, report.duplicates) == (0, 2, 0)
 
@@ -91,14 +91,14 @@ def test_nothing_is_dropped_while_an_audit_is_open_and_a_certificate_turns_stale
     fill(workspace, tmp_path / "more", ["more.jpg"], source="more")
     opened(pool.workspace, size=120)
     with pytest.raises(DataError, match="dropping a source"):
-        drop(pool.workspace, source="photos")
+        drop(pool.workspace, source="photos", actor="anna")
     answer(pool.workspace, pool.says)
     assert certify(pool.workspace).certificate is not None
-    assert drop(pool.workspace, source="more", dry_run=True).stale_certificates == 0
+    assert drop(pool.workspace, source="more", actor="anna", dry_run=True).stale_certificates == 0
     (certificate,) = current_certificates(workspace.catalogue)
     assert certificate.stale is None
-    assert drop(pool.workspace, source="photos", dry_run=True).stale_certificates == 1
-    assert drop(pool.workspace, source="photos").stale_certificates == 1
+    assert drop(pool.workspace, source="photos", actor="anna", dry_run=True).stale_certificates == 1
+    assert drop(pool.workspace, source="photos", actor="anna").stale_certificates == 1
     (certificate,) = current_certificates(workspace.catalogue)
     assert "not in the pool" in stale_sentence(certificate)
     assert verify(pool.workspace).clean
@@ -107,7 +107,7 @@ def test_nothing_is_dropped_while_an_audit_is_open_and_a_certificate_turns_stale
 def test_an_add_or_a_round_keeps_it_waiting(workspace: Workspace, ids: dict[str, int]) -> None:
     for name in ("add", "round"):
         with lease(workspace.catalogue, name), pytest.raises(BusyError):
-            drop(workspace, source="a")
+            drop(workspace, source="a", actor="anna")
 
 
 def test_the_command_previews_asks_and_says(workspace: Workspace, ids: dict[str, int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from curator.audits.audit import begin
 from curator.audits.certificate import current_certificates
@@ -15,12 +16,15 @@ from curator.base.vocabulary import EventKind, Label, Method, Origin
 from curator.catalogue import event_reads
 from curator.catalogue.audit_answers import waiting_ids
 from curator.catalogue.batches import list_batches
+from curator.catalogue.changes import list_changes
 from curator.catalogue.engine import Catalogue, Schema
 from curator.catalogue.labels import current, history, own_decisions, record_decisions
+from curator.catalogue.sources import drop_source, list_sources
 from curator.errors import DataError, UsageError
 from curator.intake.add import add
+from curator.intake.drop import drop
 from curator.intake.label import label
-from curator.intake.unlabel import unlabel
+from curator.intake.unlabel import undo, unlabel
 from curator.maintenance.verify import verify
 from curator.report.work import human_work
 from curator.review.session import ReviewSession
@@ -239,3 +243,81 @@ def test_the_commands_list_preview_ask_and_say(
     assert "2 images without a label now" in done
     again = curator("-w", root, "unlabel", file, "--yes", "--json").json()
     assert again["decisions"] == 0
+
+
+def test_an_unlabel_is_undone_by_events_and_later_labels_are_kept(
+    workspace: Workspace, ids: dict[str, int], tmp_path: Path
+) -> None:
+    decide(workspace, [ids["a.jpg"]], Label.NEGATIVE)
+    file = csv_file(tmp_path, "seeds.csv", a="good", b="good", c="bad")
+    label(workspace, file, replace=True, actor="anna")
+    before = labels_now(workspace, ids)
+    report = unlabel(workspace, batch=newest(workspace), actor="ben")
+    assert labels_now(workspace, ids) == {"a": "negative", "b": None, "c": None, "d": None}
+    (change,) = list_changes(workspace.catalogue)
+    assert (change.kind, change.number, change.actor) == ("unlabel", report.number, "ben")
+    assert change.labels == {Label.POSITIVE: 2, Label.NEGATIVE: 1}
+    assert report.number is not None
+
+    decide(workspace, [ids["c.jpg"]], Label.UNSURE)
+    planned = undo(workspace, report.number, dry_run=True, actor="ben")
+    assert labels_now(workspace, ids)["b"] is None
+    undone = undo(workspace, report.number, actor="ben")
+    assert undone == planned
+    assert (undone.decisions, undone.images, undone.unchanged) == (2, 2, 1)
+    assert labels_now(workspace, ids) == before | {"c": "unsure"}
+    assert undo(workspace, report.number, actor="ben").decisions == 0
+    assert list_batches(workspace.catalogue)[-1].file == f"unlabel {report.number}, undone"
+    # What was recorded again is a batch: taken back, the label before it is current again.
+    unlabel(workspace, batch=newest(workspace), actor="ben")
+    assert labels_now(workspace, ids)["a"] == "negative"
+    with pytest.raises(DataError, match="There is no unlabel 99"):
+        undo(workspace, 99, actor="ben")
+    assert verify(workspace).clean
+
+
+@pytest.mark.slow
+def test_the_log_shows_what_was_taken_back_and_dropped(
+    workspace: Workspace, ids: dict[str, int], tmp_path: Path
+) -> None:
+    root = workspace.root
+    label(workspace, csv_file(tmp_path, "seeds.csv", a="good", b="bad"), actor="anna")
+    curator("-w", root, "unlabel", "--batch", "1", "--yes")
+    drop(workspace, source="photos", actor="ben")
+    kinds = [entry["kind"] for entry in curator("-w", root, "log", "--json").json()]
+    assert kinds == ["import", "unlabel", "drop"]
+    text = curator("-w", root, "log").stdout
+    assert "source photos: 4 images" in text
+    number = curator("-w", root, "log", "--json").json()[1]["number"]
+    undone = curator("-w", root, "unlabel", "--undo", str(number)).stdout
+    assert undone.startswith("2 decisions recorded again (1 bad, 1 good).")
+    both = curator("-w", root, "unlabel", "--undo", "1", "--batch", "1", expect=2)
+    assert "takes a number and nothing else" in both.stderr
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM source_drop", "UPDATE source_drop SET id = 9"])
+def test_a_drop_is_recorded_for_good(
+    workspace: Workspace, ids: dict[str, int], statement: str
+) -> None:
+    drop(workspace, source="photos", actor="ben")
+    (change,) = list_changes(workspace.catalogue)
+    assert (change.source, change.images, change.actor) == ("photos", len(ids), "ben")
+    with (
+        pytest.raises(sa.exc.IntegrityError, match="append-only"),
+        workspace.catalogue.write() as connection,
+    ):
+        connection.exec_driver_sql(statement)
+
+
+def test_drops_are_recorded_in_catalogues_of_schema_0010(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.sqlite"
+    schema = Schema(revision="0010", folder=resource_folder("db"))
+    with Catalogue.create(path, schema=schema) as old:
+        image_ids = add_images(old, 3)
+        say(old, image_ids[0], "positive")
+    with Catalogue.open(path) as catalogue:
+        assert list_changes(catalogue) == []
+        (source,) = list_sources(catalogue)
+        drop_source(catalogue, source.source_id, actor="anna")
+        (change,) = list_changes(catalogue)
+        assert (change.kind, change.images) == ("drop", 3)

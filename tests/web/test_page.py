@@ -367,6 +367,33 @@ async def test_queue_filter_neighbours_and_flag(featured: Workspace, visit: Visi
             await page.says("1 flagged.")
 
 
+SLOW_ACTIONS = """
+const real = window.fetch;
+const page = sessionStorage.getItem("page");
+real("api/progress", {
+  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ page }),
+}).then((response) => response.json()).then((answer) => (window.served = answer.text));
+window.fetch = async (path, options) => {
+  if (path === "api/progress") return new Response('{"text": "encode: 3 of 9 images"}');
+  if (path === "api/act") await new Promise((resolve) => setTimeout(resolve, 2500));
+  return real(path, options);
+};
+"""
+
+
+@played
+async def test_a_request_that_takes_long_shows_its_progress(
+    scored: Workspace, visit: Visit
+) -> None:
+    with review(scored) as (address, _):
+        async with visit(address) as page:
+            await page.tab.evaluate(f"(() => {{ {SLOW_ACTIONS} }})()")
+            await page.tab.until("window.served === ''")
+            await page.tab.press("n")
+            await page.says("encode: 3 of 9 images")
+            await page.ready()
+
+
 @played
 async def test_near_duplicates_are_kept_or_dropped(scored: Workspace, visit: Visit) -> None:
     groups = [GroupRecord(name="a", primary=(3, 9, 20)), GroupRecord(name="b", primary=(5, 6))]
@@ -399,7 +426,7 @@ async def _asked(http: aiohttp.ClientSession, path: str, **body: Any) -> tuple[i
 async def test_nothing_is_served_without_the_token_or_to_another_site(scored: Workspace) -> None:
     paths = (
         "", "page.js", "page.css", "picture/1", "about/1", "report", "api/open", "api/act",
-        "api/ping", "api/leave", "nothing", "?token=wrong",
+        "api/ping", "api/progress", "api/leave", "nothing", "?token=wrong",
     )  # fmt: skip
     with review(scored) as (address, _):
         base = address.partition("?")[0]

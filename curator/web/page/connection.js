@@ -10,11 +10,12 @@ const WAITS = [500, 1000, 2000, 4000, 8000];
 export class ServerError extends Error {}
 
 export class Connection {
-  constructor(onLost, onBack) {
+  constructor(onLost, onBack, onProgress) {
     this.page = sessionStorage.getItem("page") || hex(16);
     sessionStorage.setItem("page", this.page);
     this.onLost = onLost;
     this.onBack = onBack;
+    this.onProgress = onProgress;
     this.busy = false;
     this.left = false;
     setInterval(() => this.left || this.#fetch("api/ping", {}).catch(() => {}), 15000);
@@ -67,6 +68,7 @@ export class Connection {
   async #insist(path, details) {
     this.busy = true;
     let lost = false;
+    const watch = setInterval(() => this.#watch(), 1000);
     try {
       for (let attempt = 0; ; attempt++) {
         let response = null;
@@ -85,8 +87,17 @@ export class Connection {
         });
       }
     } finally {
+      clearInterval(watch);
       this.busy = false;
       if (lost) this.onBack();
     }
+  }
+
+  // Show what the server does while a request takes long, such as encoding new images.
+  async #watch() {
+    const response = await this.#fetch("api/progress", {}).catch(() => null);
+    if (response === null || !response.ok) return;
+    const { text } = await response.json();
+    if (text && this.busy) this.onProgress(text);
   }
 }

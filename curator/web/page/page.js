@@ -41,6 +41,7 @@ const connection = new Connection(
     $("offline").hidden = false;
   },
   () => ($("offline").hidden = true),
+  (text) => say(text),
 );
 
 function el(tag, props = {}, ...children) {
