@@ -25,7 +25,7 @@ import typer
 from curator.base.version import __version__
 from curator.cli.invocation import Invocation
 from curator.cli.options import flag, named_path, recipe_lines
-from curator.cli.output import NOBODY_READS, emit, narrate, shown
+from curator.cli.output import NOBODY_READS, emit, narrate, open_closed_streams, shown
 from curator.errors import CuratorError, StorageError, UsageError, WorkspaceError
 
 INTERRUPTED = 130
@@ -183,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Anything but a problem that the user can act on is a bug and leaves as an exception.
     """
     sys.excepthook = _report_bug
+    open_closed_streams()
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         return _run(arguments)

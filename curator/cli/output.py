@@ -174,6 +174,27 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in JSON")
 
 
+def open_closed_streams() -> None:
+    """Give a process whose standard streams were closed (`>&-`) others that lead nowhere.
+
+    The next file that is opened would get the number of a closed one, and whatever libraries print
+    would be written into it. An answer has nobody to read it then, as on a broken pipe.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+    if vars(sys)["stdin"] is None:
+        sys.stdin = os.fdopen(0)
+    if vars(sys)["stderr"] is None:
+        sys.stderr = os.fdopen(2, "w")
+    if vars(sys)["stdout"] is None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        sys.stdout = os.fdopen(writing, "w")
+
+
 def _forget_stdout() -> None:
     """Let the interpreter's last flush go nowhere instead of complaining."""
     # Standard output is not a real file in a test or a notebook.

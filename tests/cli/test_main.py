@@ -176,6 +176,23 @@ def test_nobody_reading_the_output_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.slow
+def test_closed_streams_are_no_bug_and_nothing_else_gets_their_numbers(tmp_path: Path) -> None:
+    curator("init", tmp_path / "w")
+    image = next((make_folder(tmp_path / "p", good=1, bad=0) / "good").iterdir())
+    (tmp_path / "l.csv").write_text(f"path,label\n{image},good\n")
+    base = f"PYTHONPATH={CHECKOUT} {sys.executable} -m curator -w {tmp_path / 'w'}"
+    for command, closed, code in (
+        (f"add {tmp_path / 'p'}", "2>&-", 0),
+        (f"label {tmp_path / 'l.csv'}", ">&-", 3),  # what it did is kept, its answer is lost
+        ("status", ">&- 2>&- <&-", 0),
+    ):
+        ended = subprocess.run(f"{base} {command} {closed}", shell=True, capture_output=True)
+        assert (ended.returncode, b"Traceback" in ended.stderr) == (code, False), ended
+    assert "Everything holds" in curator("-w", tmp_path / "w", "verify", "--files").stderr
+    assert curator("-w", tmp_path / "w", "status", "--json").json()["labels"]["good"]["seed"] == 1
+
+
 def test_output_that_finds_no_room_says_so() -> None:
     with Path("/dev/full").open("w") as full:
         process = subprocess.run(
