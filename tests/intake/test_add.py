@@ -124,6 +124,7 @@ def test_what_is_no_image_is_counted_apart_and_all_numbers_add_up(
         quarantined = sum(report.quarantined.values())
         seen = report.added + report.known + report.duplicates + quarantined + report.other_files
         assert seen == report.files
+        assert Quarantine.NOT_AN_IMAGE not in report.quarantined
         numbers = counts(workspace.catalogue)
         assert numbers.other_files == others
         assert numbers.images == numbers.usable + sum(numbers.quarantined.values()) == images
