@@ -68,7 +68,7 @@ class PostgresBackend:
     """A catalogue in a database of a PostgreSQL server (see `Backend`)."""
 
     def __init__(self, url: URL, home: Path) -> None:
-        if url.password is not None:
+        if url.password is not None or "password" in url.query:
             raise CatalogueError(
                 "The address of the catalogue holds a password.",
                 "Take it out of `catalogue.url`; put it into the environment (PGPASSWORD) or into"

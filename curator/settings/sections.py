@@ -4,10 +4,11 @@ The string under each field is its documentation: `curator config` prints it and
 `docs/settings.md` is made from it.
 """
 
+import re
 import unicodedata
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from curator.base.vocabulary import AuditScope, Label
 from curator.settings.keys import resolve_keys
@@ -404,6 +405,16 @@ class CatalogueSettings(_Section):
     """Empty for a file in `.curator`, or `postgresql+psycopg://HOST/DATABASE` (docs/scale.md).
     No password: that belongs into the environment (PGPASSWORD) or ~/.pgpass."""
 
+    @field_validator("url")
+    @classmethod
+    def _holds_no_password(cls, url: str) -> str:
+        if re.search(r"://[^/@]*:[^/@]*@|[?&]password=", url):
+            raise ValueError(
+                "a password does not belong into this file; put it into the environment"
+                " (PGPASSWORD) or into ~/.pgpass"
+            )
+        return url
+
 
 class BackupSettings(_Section):
     """Backups of the catalogue in `.curator/backups`, each checked after it was written."""
@@ -450,7 +461,9 @@ class Settings(_Section):
     tune: TuneSettings = TuneSettings()
     export: ExportSettings = ExportSettings()
     review: ReviewSettings = ReviewSettings()
-    catalogue: CatalogueSettings = CatalogueSettings()
+    # Rounds and manifests record the settings that they come from: where rows lie is none of them,
+    # and whoever gets a manifest need not know the name of a server.
+    catalogue: CatalogueSettings = Field(default=CatalogueSettings(), exclude=True)
     backup: BackupSettings = BackupSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 

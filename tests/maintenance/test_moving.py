@@ -72,11 +72,14 @@ def test_300_pictures_give_the_same_manifest_on_both(
         (tmp_path / name).mkdir()
         made.append(_work(tmp_path / name, pictures, address))
     assert made[0] == made[1]
+    assert "postgresql" not in (tmp_path / "server" / "manifest.csv.json").read_text()
     assert made[0].count(b"\n") > 150
 
 
 def test_a_catalogue_moves_there_and_back(labelled: Path, server: PostgresServer, url: str) -> None:
-    with open_workspace(labelled).catalogue as catalogue:
+    workspace = open_workspace(labelled)
+    recorded = workspace.settings.model_dump(mode="json")
+    with workspace.catalogue as catalogue:
         before = counts.counts(catalogue)
     file = labelled / ".curator" / "catalogue.sqlite"
     moved = curator("-w", labelled, "catalogue", "move", url, "--json").json()
@@ -85,6 +88,10 @@ def test_a_catalogue_moves_there_and_back(labelled: Path, server: PostgresServer
     assert not file.exists(), "a file of that name would be taken for the catalogue"
     assert Path(moved["former"]).is_file()
     assert url.partition("?")[0] in (labelled / FILE_NAME).read_text()
+    here = open_workspace(labelled)
+    with here.catalogue:
+        assert here.settings.catalogue.url == url
+        assert here.settings.model_dump(mode="json") == recorded, "what rounds and manifests record"
     assert "PostgreSQL" in curator("-w", labelled, "doctor").stdout
     assert not curator("-w", labelled, "verify", "--json").json()["findings"]
     with open_workspace(labelled).catalogue as catalogue:
@@ -108,6 +115,8 @@ def test_what_cannot_be_moved_is_said_and_nothing_is_changed(labelled: Path, url
     refused = curator("-w", labelled, "catalogue", "move", secret, expect=3)
     assert "password" in refused.stderr and "PGPASSWORD" in refused.stderr
     assert "secret" not in refused.stderr
+    refused = curator("-w", labelled, "config", f"catalogue.url={secret}", expect=3)
+    assert "PGPASSWORD" in refused.stderr and "secret" not in refused.stderr
     refused = curator("-w", labelled, "catalogue", "move", "mysql://localhost/images", expect=2)
     assert "postgresql+psycopg://HOST/DATABASE" in refused.stderr
     nowhere = "postgresql+psycopg://localhost:1/images"
