@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from curator.audits.audit import begin
 from curator.base.progress import SILENT, Progress
@@ -37,11 +36,6 @@ from curator.workspace import Workspace
 
 REVIEWED = {name: text for name, text in QUEUES.items() if name != "quarantine"}
 """The queues that can be reviewed."""
-
-_SIDES: dict[CurrentLabel, Literal["positive", "negative"]] = {
-    CurrentLabel.POSITIVE: "positive",
-    CurrentLabel.NEGATIVE: "negative",
-}
 
 _LABELLED = ("suspect", "conflict", "duplicates", "flagged")
 """Queues that show labelled images, too."""
@@ -128,7 +122,9 @@ class ImageSource:
             raise UsageError("A blind sample has no contact sheet.", "Answer image by image.")
         if self.view.side not in (None, side):
             return []
-        view = dataclasses.replace(self.view, side=_SIDES[side])
+        view = dataclasses.replace(
+            self.view, side="positive" if side is CurrentLabel.POSITIVE else "negative"
+        )
         return choose(self.queue, self._request(size, leave_out, view))
 
     def _request(

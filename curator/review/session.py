@@ -422,8 +422,8 @@ class ReviewSession:
         """
         with self._lock:
             leave_out = QueueFilter(session=self.session, queue=self.queue)
-            image_ids = self.source.page(side, size + self._history.settled_count, leave_out)
-            settled = self._history.settled_among(image_ids)
+            settled = self._history.settled
+            image_ids = self.source.page(side, size + len(settled), leave_out)
             open_ids = [image_id for image_id in image_ids if image_id not in settled]
             claimed = self._claims.claim(open_ids[:size])
             self._load(claimed)

@@ -8,7 +8,7 @@ newest, so that a session may last as long as it likes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from curator.base.vocabulary import Quarantine
@@ -157,14 +157,10 @@ class UndoHistory:
         if image_ids and image_ids[0] in self._order:
             self._at = self._order.index(image_ids[0])
 
-    def settled_among(self, image_ids: Sequence[int]) -> set[int]:
-        """Those of these images that were dealt with in this session."""
-        return self._settled.intersection(image_ids)
-
     @property
-    def settled_count(self) -> int:
-        """How many images were dealt with in this session."""
-        return len(self._settled)
+    def settled(self) -> Set[int]:
+        """The images that were dealt with in this session."""
+        return self._settled
 
     def _advance(self) -> None:
         while self._at < len(self._order) and self._order[self._at] in self._settled:

@@ -442,9 +442,10 @@ def trial_picture() -> Image.Image:
 def try_out(terminal: Terminal) -> Iterator[RenderableType]:
     """The test picture in each way that there is, with what should be seen, to be printed."""
     columns, rows = min(40, max(8, terminal.columns - 2)), 10
+    has_colours = terminal.depth is not Depth.NONE
     yield Text(
         "You should see a white disc on bands of red, green and blue, dark to bright:"
-        if terminal.depth is not Depth.NONE
+        if has_colours
         else "You should see a disc of @ on bands that grow denser:"
     )
     if terminal.graphics.draws_pixels:
@@ -453,14 +454,14 @@ def try_out(terminal: Terminal) -> Iterator[RenderableType]:
         widget = TGPImage if terminal.graphics.kitty else SixelImage
         yield widget(trial_picture(), width=columns, height=rows)
     console = Console(stderr=True)
-    for cells in Cells if terminal.depth is not Depth.NONE else [Cells.HALF]:
+    for cells in Cells if has_colours else [Cells.HALF]:
         used = " (used here)" if cells is terminal.graphics.cells else ""
-        if terminal.depth is not Depth.NONE:
+        if has_colours:
             yield Text(f"{cells} cells{used}:")
         canvas = Canvas(columns, rows, terminal.depth, 0, Graphics(cells=cells))
         for strip in cell_rows(trial_picture(), canvas):
             yield Text.from_ansi(strip.render(console))
-    if terminal.depth is not Depth.NONE:
+    if has_colours:
         yield Text(
             "Where the disc is whole and smooth, with no gaps, boxes or question marks, these cells"
             " can be used: curator config review.cells=sextant"
