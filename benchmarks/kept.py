@@ -31,6 +31,10 @@ class Kept:
                 continue
             self._found[_key(asked)] = came
 
+    def has(self, asked: Facts) -> bool:
+        """Whether it was measured before."""
+        return _key(asked) in self._found
+
     def figures(self, asked: Facts, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What was measured of `asked`, now if it never was."""
         known = self._found.get(_key(asked))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +35,8 @@ from tests.support import fashion
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Float16 = NDArray[np.float16]
+Numbers = tuple[Float16, Ints, Flags]
+"""Raw numbers of pictures, the places of those in a task, and the truth of all."""
 Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 
 FOLDER = Path(".data") / "features"
@@ -64,9 +67,21 @@ class Task:
 
 def tasks(folder: Path, names: Sequence[str] = ()) -> Iterator[Task]:
     """The tasks of these names, or all; what is not there yet is encoded first."""
-    for name, make in _TASKS.items():
+    for name, numbers in _TASKS.items():
         if not names or name in names:
-            yield make(folder, name)
+            yield projected_task(name, *numbers(folder))
+
+
+def small_pool(folder: Path, name: str, size: int, number: int) -> Task:
+    """Pool `number` of `size` random images of a task; pools have no image in common.
+
+    It has a projection of its own, as a workspace of these images would have. Where the task has
+    too few images for another pool, the first is given again.
+    """
+    raw, places, truth = _TASKS[name](folder)
+    order = np.random.default_rng(0).permutation(places)
+    start = number * size if (number + 1) * size <= len(order) else 0
+    return projected_task(name, raw, np.sort(order[start : start + size]), truth)
 
 
 def parts(task: Task, size: int, seed: int) -> list[Task]:
@@ -131,25 +146,24 @@ def _numbers(*names: str) -> list[int]:
     return [fashion.CLASSES.index(name) for name in names]
 
 
-def _footwear(folder: Path, name: str) -> Task:
+def _footwear(folder: Path) -> Numbers:
     raw, labels = clothes(folder)
-    everything = np.arange(len(labels))
-    return projected_task(name, raw, everything, np.isin(labels, _numbers(*fashion.FOOTWEAR)))
+    return raw, np.arange(len(labels)), np.isin(labels, _numbers(*fashion.FOOTWEAR))
 
 
-def _upper_body(folder: Path, name: str) -> Task:
+def _upper_body(folder: Path) -> Numbers:
     raw, labels = clothes(folder)
     upper = _numbers("t-shirt", "pullover", "coat", "shirt")
-    return projected_task(name, raw, np.arange(len(labels)), np.isin(labels, upper))
+    return raw, np.arange(len(labels)), np.isin(labels, upper)
 
 
-def _shirts(folder: Path, name: str) -> Task:
+def _shirts(folder: Path) -> Numbers:
     raw, labels = clothes(folder)
     kept = np.flatnonzero(np.isin(labels, _numbers("t-shirt", "shirt")))
-    return projected_task(name, raw, kept, labels == fashion.CLASSES.index("t-shirt"))
+    return raw, kept, labels == fashion.CLASSES.index("t-shirt")
 
 
-def _rare(folder: Path, name: str) -> Task:
+def _rare(folder: Path) -> Numbers:
     """Sneakers, of which so few are kept that they are 3% of the pool."""
     raw, labels = clothes(folder)
     rare = labels == fashion.CLASSES.index("sneaker")
@@ -157,7 +171,7 @@ def _rare(folder: Path, name: str) -> Task:
     kept = np.random.default_rng(0).permutation(np.flatnonzero(rare))
     kept = kept[: round(others * RARE_SHARE / (1 - RARE_SHARE))]
     places = np.sort(np.concatenate([np.flatnonzero(~rare), kept]))
-    return projected_task(name, raw, places, rare)
+    return raw, places, rare
 
 
 def solar_cells(folder: Path, name: str) -> Task:
@@ -166,7 +180,7 @@ def solar_cells(folder: Path, name: str) -> Task:
     return projected_task(name, raw, sure, positive)
 
 
-def solar_numbers(folder: Path, name: str) -> tuple[Float16, Ints, Flags]:
+def solar_numbers(folder: Path, name: str) -> Numbers:
     """Raw numbers of all cells, the places of those that people were sure of, and the truth."""
     from elpv_dataset.utils import load_dataset
 
@@ -190,11 +204,11 @@ def projected_task(name: str, raw: Float16, places: Ints, truth: Flags) -> Task:
     return Task(name=name, features=features, truth=truth[places])
 
 
-_TASKS: dict[str, Callable[[Path, str], Task]] = {
+_TASKS: dict[str, Callable[[Path], Numbers]] = {
     "footwear": _footwear,
     "upper-body garments": _upper_body,
     "T-shirt vs. shirt": _shirts,
-    "solar cells": solar_cells,
+    "solar cells": partial(solar_numbers, name="solar cells"),
     "3% positives": _rare,
 }
 NAMES = tuple(_TASKS)

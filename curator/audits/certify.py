@@ -379,7 +379,7 @@ def _explain(
     comparison = "within" if certificate.bound <= record.max_error else "more than"
     return (
         f"{bounded} promoted labels that nobody has seen are wrong, {confidence}; that is"
-        f" {comparison} the {record.max_error:.3g} of promotion.max_error."
+        f" {comparison} the {100 * record.max_error:.3g}% of promotion.max_error."
     )
 
 
@@ -390,15 +390,15 @@ def _why_not(result: AuditResult, record: AuditRecord) -> str:
             f"Nothing can be certified: {len(widest.left):,} unseen images of the set that passed"
             " have been labelled by people, or cannot be used any more, since the audit was drawn,"
             f" and among those that are left {widest.wrong:,} ({widest.bound:.3%}) may be wrong,"
-            f" more than the {record.max_error:.3g} that was promised."
+            f" more than the {100 * record.max_error:.3g}% that was promised."
         )
     if record.plan["format"] == Design.SEQUENTIAL:
         last = result.steps[-1]
         return (
             f"Nothing can be certified: {last.errors:,} of {last.step.drawn:,} audited images were"
             f" not confirmed, and no more than {len(record.plan['rungs']) - 1:,} would have proved"
-            f" {record.max_error:.3g} with the {record.sample:,} that were planned. The labels that"
-            " were found wrong are put right, and the audit's answers stay."
+            f" {100 * record.max_error:.3g}% with the {record.sample:,} that were planned. The"
+            " labels that were found wrong are put right, and the audit's answers stay."
         )
     first, rescue = result.steps[0], result.steps[-1]
     again = (
@@ -410,6 +410,6 @@ def _why_not(result: AuditResult, record: AuditRecord) -> str:
     return (
         f"Nothing can be certified: {first.errors:,} of the first {first.step.drawn:,} audited"
         f" images were not confirmed, and at most {first.step.critical:,} would have proved"
-        f" {record.max_error:.3g}.{again} The labels that were found wrong are put right, and the"
-        " audit's answers stay."
+        f" {100 * record.max_error:.3g}%.{again} The labels that were found wrong are put right,"
+        " and the audit's answers stay."
     )

@@ -13,6 +13,7 @@ promise false.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class LabelEvidence:
     noise: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Forecast:
     """Bins of consecutive ranks and, per scenario, the share of wrong labels in each.
 
@@ -70,10 +71,23 @@ class Forecast:
         mean: FloatArray = self.weights @ self.rates
         return mean
 
+    @cached_property
+    def wrong(self) -> FloatArray:
+        """Wrong labels among the images up to the end of each bin, (scenarios, bins)."""
+        total: FloatArray = np.cumsum(self.rates * self.sizes, axis=1)
+        return total
+
+    @cached_property
     def cumulative(self) -> FloatArray:
         """Share of wrong labels among the images up to the end of each bin, (scenarios, bins)."""
-        wrong = np.cumsum(self.rates * self.sizes, axis=1)
-        return wrong / self.edges[1:]
+        share: FloatArray = self.wrong / self.edges[1:]
+        return share
+
+    @cached_property
+    def favourable(self) -> FloatArray:
+        """That share in the most favourable tenth of the scenarios, (bins,)."""
+        lowest: FloatArray = np.quantile(self.cumulative, 0.1, axis=0)
+        return lowest
 
 
 def label_evidence(

@@ -155,7 +155,7 @@ def explain(outlook: Outlook) -> str:
     looser = (
         ""
         if outlook.looser is None
-        else f" With as many decisions {outlook.looser:.3g} could be promised instead."
+        else f" With as many decisions {100 * outlook.looser:.3g}% could be promised instead."
     )
     fewest = f" Even without a single error {outlook.fewest:,} decisions would be needed."
     if outlook.answer is Advice.MORE_DECISIONS:
@@ -251,6 +251,6 @@ def _rarer_within(frame: Frame, forecast: Forecast, promise: Promise) -> float:
 
 def _within_reach(forecast: Forecast, max_error: float) -> float:
     """The expected share of the frame that the largest set within `max_error` has."""
-    within = forecast.cumulative() <= max_error
+    within = forecast.cumulative <= max_error
     bins = np.where(within.any(axis=1), within.shape[1] - np.argmax(within[:, ::-1], axis=1), 0)
     return float(forecast.weights @ forecast.edges[bins]) / float(forecast.edges[-1])

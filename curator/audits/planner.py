@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,14 +98,15 @@ def choose_plan(
     not_empty = rarer_share(frame, forecast.edges[1:]) > promise.max_error
     tested = _for_steps(promise, sample)
     best: tuple[float, SimulatedAudits, list[int]] | None = None
-    for _, last in _rank_prefixes(frame, forecast, tested, sample, seed)[:_FINALISTS]:
-        audits = _try_prefix(
-            forecast, tested, last, sample, not_empty, _MANY_SETS, _MANY_AUDITS, [seed, 1]
-        )
-        if audits is not None:
-            steps, certified = best_steps(audits, fewest_of_step(sample))
-            if certified > (best[0] if best else 0.0):
-                best = certified, audits, steps
+    finalists = [
+        last for _, last in _rank_prefixes(frame, forecast, tested, sample, seed)[:_FINALISTS]
+    ]
+    for _, audits in _try_prefixes(
+        forecast, tested, finalists, sample, not_empty, _MANY_SETS, _MANY_AUDITS, [seed, 1]
+    ):
+        steps, certified = best_steps(audits, fewest_of_step(sample))
+        if certified > (best[0] if best else 0.0):
+            best = certified, audits, steps
     if best is None:
         return None
     _, audits, steps = best
@@ -180,7 +181,7 @@ def expect(plan: AuditPlan, forecast: Forecast, *, seed: int) -> Expectation:
         rescue, first = plan.rescue, plan.steps[0]
         last = min(int(np.searchsorted(forecast.edges[1:], rescue.size)), len(forecast.sizes) - 1)
         repeats = len(audits.weights) // len(forecast.weights)
-        wrong_share = np.repeat(forecast.cumulative()[:, last], repeats)
+        wrong_share = np.repeat(forecast.cumulative[:, last], repeats)
         errors = np.random.default_rng([seed, 3]).poisson(wrong_share * rescue.drawn)
         test = rescue.test(first.drawn * rescue.size // first.size, plan.promise.max_error)
         gained[~audits.passed[:, 0] & (errors <= test.critical)] = test.unseen
@@ -224,10 +225,11 @@ def best_steps(audits: SimulatedAudits, fewest: int) -> tuple[list[int], float]:
 
     Steps differ by at least `fewest` drawn images.
     """
-    alone = (audits.weights @ audits.passed) * audits.gains
+    passes = audits.passed.astype(np.float64)
+    alone = (audits.weights @ passes) * audits.gains
     steps, value = [int(np.argmax(alone))], float(alone.max())
     while True:
-        added, better = _best_addition(audits, steps, fewest)
+        added, better = _best_addition(audits, passes, steps, fewest)
         if better <= value * (1 + _WORTH_A_STEP):
             return steps, value
         steps, value = sorted([*steps, added]), better
@@ -251,15 +253,14 @@ def _rank_prefixes(
 ) -> list[tuple[Expectation, int]]:
     """Rough expectation and last bin of every prefix, the best first."""
     not_empty = rarer_share(frame, forecast.edges[1:]) > promise.max_error
+    ends = list(_prefix_ends(forecast, promise.max_error, sample))
     tried = []
-    for last in _prefix_ends(forecast, promise.max_error, sample):
-        audits = _try_prefix(
-            forecast, promise, last, sample, not_empty, _FEW_SETS, _FEW_AUDITS, [seed, 0]
-        )
-        if audits is not None:
-            steps, certified = best_steps(audits, fewest_of_step(sample))
-            chance = float(audits.weights @ audits.passed[:, steps[0]])
-            tried.append((Expectation(certified=certified, chance=chance), last))
+    for last, audits in _try_prefixes(
+        forecast, promise, ends, sample, not_empty, _FEW_SETS, _FEW_AUDITS, [seed, 0]
+    ):
+        steps, certified = best_steps(audits, fewest_of_step(sample))
+        chance = float(audits.weights @ audits.passed[:, steps[0]])
+        tried.append((Expectation(certified=certified, chance=chance), last))
     return sorted(tried, key=lambda prefix: (prefix[0].certified, prefix[1]), reverse=True)
 
 
@@ -268,44 +269,56 @@ def _prefix_ends(forecast: Forecast, max_error: float, sample: int) -> Iterator[
     ends = forecast.edges[1:]
     share = np.cumsum(forecast.mean_rates * forecast.sizes) / ends
     # The most favourable tenth of the scenarios may extend further than the mean.
-    favourable = np.quantile(forecast.cumulative(), 0.1, axis=0)
-    within = np.flatnonzero((np.minimum(share, favourable) <= max_error) & (ends > sample))
+    reach = np.minimum(share, forecast.favourable)
+    within = np.flatnonzero((reach <= max_error) & (ends > sample))
     if len(within):
         first = max(int(within[0]), int(_LEAST_PREFIX * len(ends)))
         last = max(int(within[-1]), first)
         yield from (int(end) for end in np.unique(np.linspace(first, last, _PREFIXES).astype(int)))
 
 
-def _try_prefix(
+def _try_prefixes(
     forecast: Forecast,
     promise: Promise,
-    last: int,
+    ends: Sequence[int],
     sample: int,
     not_empty: BoolArray,
     sets: int,
     audits: int,
     seed: list[int],
-) -> SimulatedAudits | None:
-    """Audits of the prefix up to the end of bin `last`; None if it has no set to be tested.
+) -> Iterator[tuple[int, SimulatedAudits]]:
+    """Audits of the prefixes up to the end of these bins, but for those without a set to be tested.
 
     `not_empty` is (bins,): where the promise says something, see `rarer_share`.
     """
-    prefix = int(forecast.edges[last + 1])
-    bins = np.unique(np.linspace(0.15 * last, last, sets).round().astype(np.int64))
-    # A set ends where the sample drawn from it is a whole number at the common rate, so that
-    # no stratum is sampled at a lower rate than another.
-    drawn = forecast.edges[bins + 1] * sample // prefix
-    sizes = drawn * prefix // sample
-    usable = not_empty[bins] & (drawn >= fewest_of_step(sample))
-    usable[1:] &= np.diff(drawn) > 0
-    if not usable.any():
-        return None
-    bins, drawn, sizes = bins[usable], drawn[usable], sizes[usable]
-    allowed = allowed_wrong(sizes - drawn, promise.max_error, SPARE_SHARE)
-    criticals = critical_counts(allowed, drawn / sizes, drawn, promise.risk)
-    return _simulate(
-        forecast, bins, sizes, drawn, criticals, rate=sample / prefix, audits=audits, seed=seed
-    )
+    tried: list[tuple[int, int, IntArray, IntArray, IntArray]] = []
+    for last in ends:
+        prefix = int(forecast.edges[last + 1])
+        bins = np.unique(np.linspace(0.15 * last, last, sets).round().astype(np.int64))
+        # A set ends where the sample drawn from it is a whole number at the common rate, so that
+        # no stratum is sampled at a lower rate than another.
+        drawn = forecast.edges[bins + 1] * sample // prefix
+        usable = not_empty[bins] & (drawn >= fewest_of_step(sample))
+        usable[1:] &= np.diff(drawn) > 0
+        if usable.any():
+            bins, drawn = bins[usable], drawn[usable]
+            tried.append((last, prefix, bins, drawn, drawn * prefix // sample))
+    if not tried:
+        return
+    # Of all prefixes at once: SciPy's tails cost more to call than to compute.
+    all_drawn = np.concatenate([drawn for _, _, _, drawn, _ in tried])
+    all_sizes = np.concatenate([sizes for _, _, _, _, sizes in tried])
+    allowed = allowed_wrong(all_sizes - all_drawn, promise.max_error, SPARE_SHARE)
+    criticals = critical_counts(allowed, all_drawn / all_sizes, all_drawn, promise.risk)
+    borders = np.cumsum([len(drawn) for _, _, _, drawn, _ in tried])[:-1]
+    for (last, prefix, bins, drawn, sizes), critical in zip(
+        tried, np.split(criticals, borders), strict=True
+    ):
+        rate = sample / prefix
+        yield (
+            last,
+            _simulate(forecast, bins, sizes, drawn, critical, rate=rate, audits=audits, seed=seed),
+        )
 
 
 def _simulate(
@@ -324,8 +337,8 @@ def _simulate(
     Every image is drawn at `rate`.
     """
     repeats = -(-audits // len(forecast.weights))
-    wrong = np.cumsum(forecast.rates * forecast.sizes, axis=1)[:, bins]
-    expected = np.repeat(rate * np.diff(wrong, axis=1, prepend=0.0), repeats, axis=0)
+    wrong = np.diff(forecast.wrong[:, bins], axis=1, prepend=0.0)
+    expected = np.repeat(rate * wrong, repeats, axis=0)
     # The wrong labels that a thin sample of many images finds are close to Poisson.
     errors = np.cumsum(np.random.default_rng(seed).poisson(expected), axis=1)
     return SimulatedAudits(
@@ -336,11 +349,22 @@ def _simulate(
     )
 
 
-def _best_addition(audits: SimulatedAudits, steps: list[int], fewest: int) -> tuple[int, float]:
-    """The set that helps most as a further step, and the expected value it then has."""
-    passed = np.cumprod(audits.passed[:, steps], axis=1).sum(axis=1)
+def _best_addition(
+    audits: SimulatedAudits, passes: FloatArray, steps: list[int], fewest: int
+) -> tuple[int, float]:
+    """The set that helps most as a further step, and the expected value it then has.
+
+    `passes` is `audits.passed` as numbers.
+    """
+    weights, passed = audits.weights, np.cumprod(audits.passed[:, steps], axis=1).sum(axis=1)
     gains = np.concatenate([[0], audits.gains[steps]])
-    final = gains[passed]
+    number = np.arange(len(gains))[:, None]
+    # A set between two steps lifts audits that would end at the one below, if it passes, and costs
+    # those that would get further what they gain beyond it, if it fails: (steps + 1, audits).
+    lifted = weights * (passed == number)
+    at_risk = weights * (passed > number) * (gains[passed] - gains[:, None])
+    if_passed = np.concatenate([lifted, at_risk]) @ passes
+    value = float(weights @ gains[passed])
     best, best_value = -1, -1.0
     bounds = [-1, *steps, len(audits.gains)]
     for below, (low, high) in enumerate(itertools.pairwise(bounds)):
@@ -351,11 +375,9 @@ def _best_addition(audits: SimulatedAudits, steps: list[int], fewest: int) -> tu
             between = between[audits.drawn[high] - audits.drawn[between] >= fewest]
         if len(between) == 0:
             continue
-        reached, ends_here = passed >= below, passed == below
-        with_step = np.where(ends_here[:, None], audits.gains[between], final[:, None])
-        gained = np.where(audits.passed[:, between], with_step, gains[below])
-        value = audits.weights @ np.where(reached[:, None], gained, final[:, None])
-        index = int(np.argmax(value))
-        if value[index] > best_value:
-            best, best_value = int(between[index]), float(value[index])
+        gained = (audits.gains[between] - gains[below]) * if_passed[below, between]
+        change = gained + if_passed[len(gains) + below, between] - at_risk[below].sum()
+        index = int(np.argmax(change))
+        if value + change[index] > best_value:
+            best, best_value = int(between[index]), value + float(change[index])
     return best, best_value

@@ -153,5 +153,5 @@ def assess_until(
 def _rates(forecast: Forecast, size: int) -> FloatArray:
     """The share of wrong labels among the first `size` images, (scenarios,)."""
     end = min(int(np.searchsorted(forecast.edges[1:], size)), len(forecast.sizes) - 1)
-    rates: FloatArray = forecast.cumulative()[:, end]
+    rates: FloatArray = forecast.cumulative[:, end]
     return rates

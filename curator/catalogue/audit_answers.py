@@ -34,6 +34,9 @@ from curator.catalogue.models import (
 from curator.catalogue.queues import NO_FILTER, QueueFilter
 from curator.errors import BusyError
 
+# Made once: the columns of an alias cost more than the query that uses it.
+_answer = LabelEvent.alias()
+
 QUEUE = "audit"
 """The queue in which an audit is answered."""
 
@@ -101,7 +104,6 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
         .correlate(AuditItem)
         .scalar_subquery()
     )
-    answer = LabelEvent.alias()
     once_answered: sa.ColumnElement[bool] = (
         sa.exists().where(*was_answer(record.first_event)).correlate(AuditItem)
     )
@@ -125,20 +127,20 @@ def _answers(connection: Connection, record: AuditRecord) -> AuditAnswers:
             item.image_id,
             item.stratum,
             item.inclusion_probability,
-            answer.c.label,
-            sa.func.coalesce(answer.c.id, 0),
+            _answer.c.label,
+            sa.func.coalesce(_answer.c.id, 0),
             sa.case((locked, item.outcome == "skipped"), else_=sa.and_(requested, skipped)),
             sa.case(
                 (locked, item.outcome == "unshowable"),
                 else_=sa.and_(requested, sa.or_(ImageState.c.usable == 0, ~there)),
             ),
-            sa.and_(once_answered, answer.c.id.is_(None)),
+            sa.and_(once_answered, _answer.c.id.is_(None)),
             requested,
             locked,
         )
         .select_from(AuditItem)
         .join(ImageState, ImageState.c.image_id == item.image_id)
-        .outerjoin(answer, answer.c.id == sa.case((locked, item.event_id), else_=newest))
+        .outerjoin(_answer, _answer.c.id == sa.case((locked, item.event_id), else_=newest))
         .where(item.audit_id == record.audit_id)
         .order_by(item.position)
     )

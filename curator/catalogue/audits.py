@@ -32,6 +32,9 @@ from curator.catalogue.models import (
 )
 from curator.errors import BusyError, DataError
 
+# Made once: the columns of an alias cost more than the query that uses it.
+_later, _taken_back = LabelEvent.alias(), LabelEvent.alias()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAudit:
@@ -395,13 +398,13 @@ def has_answer(first_event: int) -> sa.Exists:
 
 def is_answer(first_event: int) -> list[sa.ColumnElement[bool]]:
     """Whether a label event answers `audit_item`; `first_event` is that of the audit's record."""
-    event, later = LabelEvent.c, LabelEvent.alias()
+    event = LabelEvent.c
     contradicted = sa.exists().where(
-        later.c.image_id == event.image_id,
-        later.c.id > event.id,
-        later.c.kind == EventKind.ASSERT,
-        later.c.label != event.label,
-        _stands(later),
+        _later.c.image_id == event.image_id,
+        _later.c.id > event.id,
+        _later.c.kind == EventKind.ASSERT,
+        _later.c.label != event.label,
+        _stands(_later),
     )
     return [*was_answer(first_event), ~contradicted]
 
@@ -419,5 +422,4 @@ def was_answer(first_event: int) -> list[sa.ColumnElement[bool]]:
 
 
 def _stands(event: sa.FromClause[LabelEventColumns]) -> sa.ColumnElement[bool]:
-    taken_back = LabelEvent.alias()
-    return ~sa.exists().where(taken_back.c.target_id == event.c.id)
+    return ~sa.exists().where(_taken_back.c.target_id == event.c.id)

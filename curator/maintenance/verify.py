@@ -201,8 +201,9 @@ def _certificate_problems(
         or certificate.confidence > plan.promise.confidence + 1e-9
     ):
         yield (
-            f"{name} states at most {certificate.wrong:,} wrong ({certificate.bound:.4g}) at"
-            f" {certificate.confidence:.4g}, which is more than its answers prove."
+            f"{name} states at most {certificate.wrong:,} wrong ({certificate.bound:.3%}) at"
+            f" {100 * certificate.confidence:.4g}% confidence, which is more than its answers"
+            " prove."
         )
     promises = certificate.kind is AuditKind.PROMISE
     if promises and certificate.bound > certificate.max_error + 1e-9:

@@ -24,6 +24,8 @@ COMPARED = 2_000
 """Labels that are compared at most; the clustering takes memory with their square."""
 FEWEST = 60
 """Labels below which clusters say nothing."""
+FOLDS = 10
+"""Folds that are compared, at most: more would need more clusters, and these would cut scenes."""
 
 _REGULARIZATION = 0.1
 
@@ -43,10 +45,11 @@ def copies_warnings(
     if len(counted) < FEWEST or (nodes < 0).any():
         return ()
     x = features.gather(labels.rows[counted])
-    clusters = fold_of_cluster(graph.vectors[nodes].astype(np.float64), settings.folds)
+    fold_count = min(settings.folds, FOLDS)
+    clusters = fold_of_cluster(graph.vectors[nodes].astype(np.float64), fold_count)
     balanced, estimates = settings.class_weight == "balanced", []
-    for folds in (labels.folds[counted], clusters):
-        for fold in range(settings.folds):
+    for folds in (labels.folds[counted] % fold_count, clusters):
+        for fold in range(fold_count):
             rest = positive[folds != fold]
             if rest.all() or not rest.any():
                 return ()
@@ -88,7 +91,7 @@ def fold_of_cluster(vectors: NDArray[np.floating], folds: int) -> IntArray:
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    count = max(4 * folds, len(vectors) // LABELS_PER_CLUSTER)
+    count = max(3 * folds, len(vectors) // LABELS_PER_CLUSTER)
     cluster = fcluster(linkage(vectors, "ward"), count, "maxclust")
     numbers, sizes = np.unique(cluster, return_counts=True)
     fold_sizes = np.zeros(folds, dtype=np.int64)

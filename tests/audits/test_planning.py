@@ -99,7 +99,7 @@ def test_labels_that_lie_do_not_slander_the_pool() -> None:
         # So many are contradicted however sure the heads are: that is told beside the scores.
         for known in (judged, replace(judged, noise=0.08)):
             forecast = forecast_errors(frame, known)
-            shares = forecast.cumulative()[:, np.searchsorted(forecast.edges[1:], 6_000)]
+            shares = forecast.cumulative[:, np.searchsorted(forecast.edges[1:], 6_000)]
             hopeful.append(forecast.weights @ (shares < 0.05))
     assert truth[:6_000].mean() < 0.02
     unaware, aware = np.reshape(hopeful, (8, 2)).mean(axis=0)
@@ -207,6 +207,45 @@ def test_plans_repeat() -> None:
     frame, forecast = frame_with(errors), forecast_errors(frame_with(errors))
     plans = [choose_plan(frame, forecast, THREE_PERCENT, sample=300, seed=4) for _ in range(2)]
     assert plans[0] == plans[1] is not None
+
+
+@pytest.mark.parametrize(
+    ("number", "images", "spread", "max_error", "sample", "labels", "digest", "certified"),
+    [
+        (0, 400, 3, 0.05, None, 100, "94c3dbcfee95fd3a", 46.301963),
+        (2, 400, 2, 0.05, 150, 60, "c416b23d37ba9ab6", 2.965357),
+        (4, 3_000, 4, 0.01, 600, 200, "0972ac07e664c375", 230.750993),
+        (6, 12_000, 3, 0.03, 500, 300, "58984733a72493a2", 2_623.461473),
+        (9, 900, 6, 0.1, None, 50, "0482fd2ee6cd4175", 553.625746),
+    ],
+)
+def test_plans_are_those_of_the_first_planner(
+    number: int,
+    images: int,
+    spread: float,
+    max_error: float,
+    sample: int | None,
+    labels: int,
+    digest: str,
+    certified: float,
+) -> None:
+    """Digests from the planner that simulated one prefix and one step after the other."""
+    generator = np.random.default_rng(number)
+    pool = 1 / (1 + np.exp(-generator.normal(0, spread, images)))
+    frame = rank_pool(np.arange(images), pool, balanced=bool(number % 2), seed=number)
+    judged = 1 / (1 + np.exp(-generator.normal(0, spread, labels)))
+    positive = generator.random(labels) < judged
+    evidence = label_evidence(judged, positive, sampled=np.ones(labels, dtype=np.bool_), pool=pool)
+    best = best_plan(
+        frame,
+        forecast_errors(frame, evidence),
+        Promise(max_error=max_error, risk=0.05),
+        sample=sample,
+        seed=number,
+    )
+    assert best.plan is not None
+    assert best.plan.digest.startswith(digest)
+    assert best.expectation.certified == pytest.approx(certified, abs=1e-4)
 
 
 def test_a_plan_that_was_stored_can_be_judged_again() -> None:
@@ -346,7 +385,7 @@ def test_labels_that_were_judged_less_surely_than_the_pool_make_no_forecast_too_
     def forecast_error(*, drawn: bool) -> float:
         evidence = label_evidence(1 - judged, ~wrong, sampled=np.full(len(rows), drawn), pool=pool)
         forecast = forecast_errors(frame, evidence)
-        return float(forecast.weights @ forecast.cumulative()[:, -1])
+        return float(forecast.weights @ forecast.cumulative[:, -1])
 
     assert forecast_error(drawn=True) == pytest.approx(error.mean(), rel=0.1)
     assert forecast_error(drawn=False) < 0.75 * error.mean()

@@ -227,7 +227,7 @@ def test_what_is_kept_at_the_end_does_not_change_any_more(
     catalogue: Catalogue, opened: audits.AuditRecord
 ) -> None:
     blind(catalogue, 3, Label.POSITIVE)
-    claims.skip(catalogue, 1, queue=audits.QUEUE, actor="a", session="s")
+    claims.skip(catalogue, 1, queue=audit_answers.QUEUE, actor="a", session="s")
     audit_answers.abandon(catalogue, opened.audit_id)
     (closed,) = audits.list_audits(catalogue)
     assert (closed.state, closed.answered, closed.sample) == (AuditState.ABANDONED, 1, 3)

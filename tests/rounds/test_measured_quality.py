@@ -21,6 +21,7 @@ from curator.report.status import status
 from curator.review.queues import queue
 from curator.rounds.pool_error import PoolError
 from curator.rounds.run import RoundReport, run_rounds
+from curator.rounds.scene_copies import FOLDS, fold_of_cluster
 from curator.rounds.score_quality import draw_calibration, from_stored
 from curator.rounds.source_shortcut import RoundWarning
 from tests.catalogue.builders import add_images
@@ -350,6 +351,16 @@ def test_copies_of_one_scene_in_several_folds_are_noticed(tmp_path: Path) -> Non
     assert kinds(report.warnings) == ["copies"]
     assert "curator group" in report.warnings[0].cure
     assert report.counts.held_back.warning == 0
+
+
+def test_a_small_scene_lies_in_one_fold() -> None:
+    """With twice as many clusters as scenes, each scene would be cut."""
+    generator = np.random.default_rng(0)
+    scene = np.repeat(np.arange(30), 5)
+    vectors = generator.normal(size=(30, 16))[scene] + generator.normal(0, 0.01, (150, 16))
+    folds = fold_of_cluster(vectors, FOLDS)
+    assert all(len(np.unique(folds[scene == number])) == 1 for number in range(30))
+    assert np.bincount(folds, minlength=FOLDS).min() > 0
 
 
 @pytest.mark.parametrize("seed", range(4))
