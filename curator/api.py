@@ -488,7 +488,7 @@ class WorkspaceApi:
         )
 
     def inspect(self, *, band: tuple[float, float] = (0.4, 0.6)) -> Inspection:
-        """Confusion, errors and borderline images of the current round, with a contact sheet."""
+        """Confusion, errors and uncertain images of the current round, with a contact sheet."""
         from curator.prediction.inspect import inspect
 
         return inspect(self._workspace, band=band, progress=self.progress)

@@ -326,7 +326,7 @@ def _outcome(workspace: api.WorkspaceApi, task: DemoTask, cells: dict[str, Cell]
 def _strips(
     workspace: api.WorkspaceApi, task: DemoTask, cells: dict[str, Cell]
 ) -> Iterator[SheetSection]:
-    """The surest promoted cells of each class, and the most borderline ones."""
+    """The surest promoted cells of each class, and the least certain ones."""
     with (workspace.root / "manifest.csv").open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["origin"] == Origin.PROMOTED]
     for name, sign in ((task.positive, -1), (task.negative, 1)):
@@ -338,7 +338,7 @@ def _strips(
     borderline = workspace.queue("borderline", size=_SHOWN)
     tiles = [_tile(row["path"], row["probability"] or 0.0, task, cells) for row in borderline]
     remark = f"neither {task.positive} nor {task.negative} yet"
-    yield SheetSection(heading="Most borderline", remark=remark, tiles=tuple(tiles))
+    yield SheetSection(heading="Least certain", remark=remark, tiles=tuple(tiles))
 
 
 def _tile(path: str | bytes, probability: float, task: DemoTask, cells: dict[str, Cell]) -> Tile:

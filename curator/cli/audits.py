@@ -85,7 +85,7 @@ def audit(
 
     call = invocation(context)
     if abandon and (size or class_name or missed or until or dry_run or anyway):
-        raise UsageError("--abandon gives up the open audit.", "Give it alone.")
+        raise UsageError("--abandon goes with no other option.", "Leave the others out.")
     with call.workspace() as workspace:
         if abandon:
             if yes or _may_abandon(workflow.required(workspace.catalogue)):

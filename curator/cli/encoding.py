@@ -51,14 +51,12 @@ def encode(
     """
     if array is None:
         if index is not None or name is not None:
-            raise UsageError("--index and --name say nothing without --from.", "Add --from FILE.")
+            raise UsageError("--index and --name need --from.", "Add --from FILE.")
         _encode(invocation(context), dry_run=dry_run, refit=refit, json=json)
     elif index is None or name is None:
         raise UsageError("--from needs --index and --name.", "Add the one that is missing.")
     elif dry_run or refit:
-        raise UsageError(
-            "An import has no --dry-run and no --refit.", "It happens as a whole or not at all."
-        )
+        raise UsageError("--dry-run and --refit do not go with --from.", "Leave them out.")
     else:
         _import(invocation(context), array, index, name, json=json)
 

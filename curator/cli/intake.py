@@ -154,7 +154,7 @@ def _added(report: AddReport, classes: ClassesSettings) -> Iterator[str]:
             " sharpness and brightness: curator add --rehash PATH"
         )
     for folder in report.unreadable_folders:
-        yield f"  no right to read the folder {shown(folder)}"
+        yield f"  no permission to read the folder {shown(folder)}"
 
 
 def odd_images(by_oddity: Mapping[Oddity, int]) -> str:
@@ -312,8 +312,11 @@ def unlabel(
             report = workflow(workspace, file=file, batch=batch, actor=current_user())
     if json:
         emit_json(report)
-    else:
-        emit("\n".join(_unlabelled(report)))
+        return
+    emit("\n".join(_unlabelled(report)))
+    if report.dry_run and report.decisions:
+        target = f"--batch {batch}" if file is None else shlex.quote(str(file))
+        call.next_step = f"Take them back: curator unlabel {target}"
 
 
 def _recorded_again(
@@ -427,7 +430,7 @@ def group(
     """Say which images belong together: people, videos, pairs.
 
     A group never spans training and testing, or two folds. It replaces the groups that
-    you gave before; near-duplicates are grouped without being told.
+    you gave before; near-duplicates are grouped automatically.
 
     Example: curator group people.csv
 
@@ -569,7 +572,7 @@ def duplicates(
 
     if sum((output is not None, thin is not None, undo)) > 1 or (dry_run and thin is None):
         raise UsageError(
-            "--output, --thin and --undo are three things, and --dry-run belongs to --thin.",
+            "--output, --thin and --undo exclude each other, and --dry-run needs --thin.",
             "Give one of them.",
         )
     call = invocation(context)
@@ -594,6 +597,8 @@ def duplicates(
                 emit_json(report)
             else:
                 emit("\n".join(_thinned(report)))
+                if report.dry_run and report.dropped:
+                    call.next_step = f"Drop them: curator duplicates --thin {thin}"
             return
         groups = workflow.duplicates(workspace)
     if output is not None:
@@ -620,7 +625,7 @@ def _duplicate_lines(groups: Sequence[DuplicateGroup]) -> Iterator[str]:
         spare = sum(group.spare_bytes for group in of_kind)
         yield (
             f"{files:,} files are {what}, in {count(len(of_kind), 'group')}; all but one of each:"
-            f" {files - len(of_kind):,} files, {size(spare)}"
+            f" {count(files - len(of_kind), 'file')}, {size(spare)}"
             if of_kind
             else f"No {what}."
         )

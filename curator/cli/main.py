@@ -34,8 +34,8 @@ _REMEDIES = {
     errno.ENOSPC: "Make room on the disk, then run the same command to go on.",
     errno.EDQUOT: "Make room in your quota, then run the same command to go on.",
     errno.EROFS: "Its file system is read-only: choose a folder that can be written.",
-    errno.EACCES: "You have no right to it: ask for it, or choose another place.",
-    errno.EPERM: "You have no right to it: ask for it, or choose another place.",
+    errno.EACCES: "Permission denied: ask for access, or choose another folder.",
+    errno.EPERM: "Permission denied: ask for access, or choose another folder.",
 }
 """What to do about refusals of the operating system that no workflow has explained."""
 

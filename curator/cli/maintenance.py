@@ -112,7 +112,7 @@ def doctor(
         _try_terminal(review)
     if not report.healthy:
         raise WorkspaceError(
-            "Something prevents curator from working.", "Mend what is marked above."
+            "Something prevents curator from working.", "See the lines marked FAIL."
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curator.base.text import count, duration, percent
-from curator.base.vocabulary import CurrentLabel, Origin
+from curator.base.vocabulary import CurrentLabel, GroupKind, Origin
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Force, argument, path_argument, value
 from curator.cli.output import emit, emit_json, moment, shown, size, strong, table
@@ -141,7 +141,12 @@ def _image_lines(status: Status) -> Iterator[str]:
             f"{strong('Dropped')}  {count(counts.dropped, 'near-duplicate')}; to take the last"
             " drop back: curator duplicates --undo"
         )
-    groups = [count(number, f"{kind} group") for kind, number in counts.groups.items() if number]
+    of_what = {GroupKind.PERCEPTUAL: "of near-duplicates", GroupKind.USER: "of yours"}
+    groups = [
+        f"{count(number, 'group')} {of_what[kind]}"
+        for kind, number in counts.groups.items()
+        if number
+    ]
     if groups:
         yield f"{strong('Groups')}  {', '.join(groups)}"
 
@@ -162,13 +167,19 @@ def _label_table(status: Status) -> str:
 
 def _coverage_lines(status: Status) -> Iterator[str]:
     from curator.audits.certificate import certificate_doubts, certificate_sentence
-    from curator.report.sentences import PROVISIONAL, certificate_state, coverage_sentence
+    from curator.report.sentences import (
+        NOT_AUDITED,
+        PROVISIONAL,
+        certificate_state,
+        coverage_sentence,
+    )
 
     counts, audit = status.counts, status.audit
     coverage = coverage_sentence(counts.promoted, counts.without_human, counts.coverage)
     yield f"{strong('Coverage')}  {coverage}"
     if counts.promoted and status.certificate is None:
-        yield f"  {PROVISIONAL}"
+        is_certified_policy = status.settings.promotion.policy == "certified"
+        yield f"  {PROVISIONAL if is_certified_policy else NOT_AUDITED}"
     for certificate in status.certificates:
         sentence = certificate_sentence(certificate, status.settings.classes)
         frame = certificate.frame_digest[:12]

@@ -41,7 +41,7 @@ def round(
         bool, flag("--until-stable", help="Until labels show no gain, or little changes.")
     ] = False,
     dry_run: Annotated[
-        bool, flag("--dry-run", help="Say what one round would do, and keep nothing of it.")
+        bool, flag("--dry-run", help="Show what one round would do, without keeping it.")
     ] = False,
     trust: Trust = False,
     accept_warning: Annotated[
@@ -219,7 +219,7 @@ def _as_json(report: RoundReport) -> dict[str, Any]:
         **asdict(counts),
         "promoted": counts.promoted_positive + counts.promoted_negative,
         "coverage": report.coverage,
-        "borderline": report.undecided,
+        "undecided": report.undecided,
     }
 
 

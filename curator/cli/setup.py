@@ -134,8 +134,8 @@ def config(
     keys = [entry for entry in arguments if "=" not in entry]
     if changes and keys:
         raise UsageError(
-            f"`{keys[0]}` is neither a change nor asked for alone.",
-            "To change a setting write KEY=VALUE, without spaces around the sign.",
+            f"`{keys[0]}` has no value, and the other arguments change settings.",
+            "To change a setting write KEY=VALUE, without spaces; show it with another command.",
         )
     all_keys = set(setting_keys())
     if len(keys) == 2 and keys[0] in all_keys and keys[1] not in all_keys | set(section_models()):

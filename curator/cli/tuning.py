@@ -46,7 +46,7 @@ def tune(
     ] = None,
     search: Annotated[Searches | None, value("HOW", "staged, random, grid or tpe.")] = None,
     trials: Annotated[int | None, value("N", "Most trials; not for staged.", min=1)] = None,
-    minutes: Annotated[float | None, value("M", "Begin no trial after that.", min=0.0)] = None,
+    minutes: Annotated[float | None, value("M", "Start no trial after M minutes.", min=0.0)] = None,
     apply: Annotated[
         bool, flag("--apply", help="Write the winner's settings into curator.toml.")
     ] = False,

@@ -140,7 +140,7 @@ def inspect(
     sections.append(
         SheetSection(
             heading=f"P between {low:g} and {high:g}",
-            remark="nearest to undecided",
+            remark="nearest to P = 0.5",
             tiles=_tiles(workspace, [(image_id, score) for _, image_id, score in nearest]),
         )
     )

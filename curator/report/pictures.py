@@ -136,8 +136,8 @@ def _borderline(catalogue: Catalogue) -> ThumbnailStrip:
     scored = has_scores(catalogue)
     return ThumbnailStrip(
         key="borderline",
-        heading="Most borderline",
-        remark="neither promoted nor labelled, nearest to undecided",
+        heading="Least certain",
+        remark="neither promoted nor labelled, nearest to P = 0.5",
         image_ids=queues.borderline(catalogue, size=TILES) if scored else [],
         empty="Nothing that was scored is without a label." if scored else _NOT_SCORED,
     )

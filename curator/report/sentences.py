@@ -24,7 +24,10 @@ FEW_FOR_NETWORKS = 2_000
 """Labels from which on fine-tuned networks were level with frozen features (docs/benchmarks.md)."""
 
 PROVISIONAL = "provisional: no certificate covers them yet"
-"""Said of promoted labels without an audit."""
+"""Said of promoted labels under the certified policy."""
+
+NOT_AUDITED = "not audited: their error is estimated, not certified"
+"""Said of promoted labels under the other policy, where none has to be certified."""
 
 
 def task_sentences(status: Status) -> Iterator[str]:
@@ -115,10 +118,11 @@ def missing_certificate_sentence(status: Status) -> str:
             f"There is no certificate yet: audit {audit.audit_id} is open, with"
             f" {audit.answered:,} of {audit.sample:,} images answered."
         )
+    state = PROVISIONAL if status.settings.promotion.policy == "certified" else NOT_AUDITED
     if status.payable is not None:
-        return f"What rounds promoted is {PROVISIONAL}. {status.spent_sentence}."
+        return f"What rounds promoted is {state}. {status.spent_sentence}."
     return (
-        f"What rounds promoted is {PROVISIONAL}. An audit would measure it: `curator audit`,"
+        f"What rounds promoted is {state}. An audit would measure it: `curator audit`,"
         " then `curator certify`."
     )
 
