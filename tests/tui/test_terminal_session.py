@@ -14,9 +14,16 @@ import pytest
 
 from curator.base.actor import current_user
 from curator.base.vocabulary import Label
+from curator.catalogue import audit_answers, audits
+from curator.catalogue.audits import AuditRecord
+from curator.catalogue.engine import Catalogue
+from curator.catalogue.images import image_chunks, image_files
 from curator.catalogue.labels import own_decisions
-from curator.workspace import Workspace
-from tests.support.command import CHECKOUT
+from curator.intake.add import add
+from curator.workspace import Workspace, create_workspace
+from tests.support import images
+from tests.support.command import CHECKOUT, curator
+from tests.support.filled import decide, promote
 
 PATIENCE = 90.0
 
@@ -140,3 +147,65 @@ def test_doctor_tries_the_terminal_with_a_picture(
         assert "sextant cells:" in seen
         assert any("\N{BLOCK SEXTANT-1}" <= letter <= "\N{BLOCK SEXTANT-23456}" for letter in seen)
         assert "review.cells=sextant" in seen
+
+
+@pytest.mark.slow
+def test_an_audit_until_a_share_is_proved_is_answered_part_by_part(
+    tmux: str, tmp_path: Path
+) -> None:
+    """Typed, agreed to and answered by keys; one slip makes it ask a second part."""
+    folder = images.make_folder(tmp_path / "photos", good=170, bad=170)
+    made = create_workspace(tmp_path / "ws", positive="good", negative="bad", recipe=None)
+    catalogue = made.catalogue
+    add(made, [folder])
+    ids = [int(each) for chunk in image_chunks(catalogue) for each in chunk]
+    good = {each for each, file in image_files(catalogue, ids).items() if b"/good/" in file.path}
+    decide(made, sorted(good)[:10], Label.POSITIVE)
+    # Both classes are as sure, so that one label for all would not keep the promise.
+    unsure = {each: 0.001 + 1e-6 * (each % 17) for each in ids}
+    promote(made, {each: 1 - unsure[each] if each in good else unsure[each] for each in ids})
+    curator("-w", made.root, "config", "promotion.policy=certified", "promotion.max_error=0.2")
+    with in_tmux(tmux, tmp_path, "-w", str(made.root), "audit", "--until", "0.3") as session:
+        session.wait_for("[y/N]")
+        assert "is expected to end after" in " ".join(session.screen().split())
+        session.keys("y", "Enter")
+        session.wait_for(" 0 done")
+        answered, before, parts, idle = 0, 0, [], 0
+        while (record := audits.open_audit(catalogue)) is not None:
+            waiting = audit_answers.waiting_ids(catalogue, record, size=None)
+            if not waiting:
+                # The part is answered: leaving asks for the next, or ends the command.
+                seen, idle = session.screen(), idle + 1
+                if "ended" in seen:
+                    break
+                assert idle < PATIENCE, seen
+                if "nothing more for you" in seen or "decisions kept" in seen:
+                    session.keys("q")
+                time.sleep(2.0)
+                continue
+            if record.asking not in parts:
+                parts.append(record.asking)
+                before = answered
+            session.wait_for(f" {answered - before} done")
+            right, wrong = ("a", "x") if waiting[0] in good else ("x", "a")
+            time.sleep(1.0)
+            session.keys(wrong if answered == 2 else right)
+            answered = await_answer(catalogue, record, answered)
+        assert "ended 0" in session.wait_for("ended")
+    assert parts == [0, 1]
+    record = audits.open_audit(catalogue)
+    assert record is not None
+    assert record.answered == answered < record.sample
+    certified = curator("-w", made.root, "certify")
+    assert certified.code == 0
+    assert "are wrong, at 95% confidence; 1 of" in " ".join(certified.stdout.split())
+    catalogue.close()
+
+
+def await_answer(catalogue: Catalogue, record: AuditRecord, before: int) -> int:
+    """How many images have an answer, once there is one more."""
+    deadline = time.monotonic() + PATIENCE
+    while (now := audit_answers.answers_of(catalogue, record).answered) == before:
+        assert time.monotonic() < deadline, "the key was not taken for an answer"
+        time.sleep(0.2)
+    return now
