@@ -259,7 +259,7 @@ def main() -> None:
     if arguments.keep and arguments.keep.exists():
         runs = json.loads(arguments.keep.read_text("utf-8"))
     for draw in range(arguments.draws):
-        for pool in _pools(arguments.folder, arguments.images, draw, arguments.task):
+        for pool in pools(arguments.folder, arguments.images, draw, arguments.task):
             for name in arguments.method:
                 key = f"{pool.task.name} | {name} | {draw}"
                 if key in runs:
@@ -275,7 +275,7 @@ def main() -> None:
     _print_forecasts(forecasts)
 
 
-def _pools(folder: Path, images: int, draw: int, names: list[str]) -> Iterator[Pool]:
+def pools(folder: Path, images: int, draw: int, names: list[str]) -> Iterator[Pool]:
     """A random pool of each of five tasks; the solar cells are always all."""
     raw, labels = clothes(folder)
     generator, number = np.random.default_rng([draw, 2]), fashion.CLASSES.index

@@ -34,8 +34,8 @@ QueueName = Annotated[
     str,
     typer.Argument(
         metavar="QUEUE",
-        help="diverse, similar, borderline, informative, unfamiliar, promoted, random, suspect,"
-        " conflict, odd, duplicates, flagged, calibration, audit, quarantine.",
+        help="diverse, clusters, similar, borderline, informative, unfamiliar, promoted, random,"
+        " suspect, conflict, odd, duplicates, flagged, calibration, audit, quarantine.",
         autocompletion=complete_queue,
     ),
 ]
@@ -43,8 +43,8 @@ ReviewQueue = Annotated[
     str,
     typer.Argument(
         metavar="QUEUE",
-        help="diverse, similar, borderline, informative, unfamiliar, promoted, random, suspect,"
-        " conflict, odd, duplicates, flagged, calibration, audit.",
+        help="diverse, clusters, similar, borderline, informative, unfamiliar, promoted, random,"
+        " suspect, conflict, odd, duplicates, flagged, calibration, audit.",
         autocompletion=complete_queue,
     ),
 ]
@@ -102,8 +102,8 @@ def queue(
 
     Fill in the column `label` and bring it back with `curator label`, which knows from the
     column `queue` what it is; so with an export of Label Studio. The queues: diverse
-    (spread over everything, for the first labels), similar IMAGE... --not IMAGE (more of a
-    rare class), borderline, informative (in proportion to expected error, before an audit),
+    (spread over everything, for the first labels), clusters (pages of look-alikes),
+    similar IMAGE... --not IMAGE (more of a rare class), borderline, informative (expected error),
     unfamiliar, promoted, random, suspect (labels that the scores contradict), conflict,
     odd (dark, blurred, tiny and the like), duplicates, flagged, quarantine; calibration (a
     random sample) and audit say neither score nor class.

@@ -128,7 +128,8 @@ def label(
     content.report_unknown_labels()
     problems, queue = content.problems, content.queue
     origin = agreed_origin(queue, origin)
-    decisions = content.decisions(origin)
+    method = Method.BLIND if origin in (Origin.CALIBRATION, Origin.AUDIT) else Method.IMPORT
+    decisions = content.decisions(origin, method if queue is None else queue.method)
     if origin is Origin.CALIBRATION:
         draw_id = None if queue is None else queue.number
         decisions = iter(_drawn_at_random(workspace.catalogue, decisions, problems, draw_id))
@@ -281,9 +282,8 @@ class _FileOfLabels:
             )
             self.problems.add(row.line, text)
 
-    def decisions(self, origin: Origin) -> Iterator[tuple[int, Decision]]:
+    def decisions(self, origin: Origin, method: Method) -> Iterator[tuple[int, Decision]]:
         """One decision for each image, with its line, in the order of the file."""
-        method = Method.BLIND if origin in (Origin.CALIBRATION, Origin.AUDIT) else Method.IMPORT
         lines = np.frombuffer(self._lines, np.int64)
         images = np.flatnonzero(lines)
         for image_id in images[np.argsort(lines[images])].tolist():

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from curator.base.vocabulary import Origin
+from curator.base.vocabulary import Method, Origin
 from curator.errors import DataError, UsageError
 
 ORIGINS = {
     # The first labels; they are chosen before there is any score that could mislead the choice.
     "diverse": Origin.SEED,
+    "clusters": Origin.REVIEW,
     "similar": Origin.REVIEW,
     "borderline": Origin.REVIEW,
     "informative": Origin.REVIEW,
@@ -64,6 +65,13 @@ class QueueReference(NamedTuple):
     def origin(self) -> Origin:
         """The origin of its labels."""
         return ORIGINS[self.name]
+
+    @property
+    def method(self) -> Method:
+        """How its labels in a file were given; those of pages teach and never measure."""
+        if self.blind:
+            return Method.BLIND
+        return Method.SHEET if self.name == "clusters" else Method.IMPORT
 
 
 def read_queue(text: str) -> QueueReference | None:

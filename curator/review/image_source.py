@@ -17,6 +17,7 @@ from curator.base.vocabulary import CurrentLabel, Origin, Quarantine
 from curator.catalogue import audit_answers, audits, claims, queues
 from curator.catalogue.duplicates import duplicate_queue
 from curator.catalogue.files import end_quarantine, quarantine_images
+from curator.catalogue.labels import current
 from curator.catalogue.queues import QueueFilter
 from curator.errors import UsageError
 from curator.intake.queue_origin import BLIND_ORIGINS, FORMER_NAMES
@@ -26,6 +27,7 @@ from curator.review.queues import (
     QUEUES,
     QueueRequest,
     choose,
+    look_alikes,
     odd,
     refuse_view,
     refuse_while_audited,
@@ -71,6 +73,7 @@ class ImageSource:
         self._seed = seed
         self.progress = progress
         self._audit = begin(workspace) if queue == "audit" else None
+        self._pages: list[list[int]] | None = None
         self._begun_at = queues.newest_event(workspace.catalogue) if queue in _LABELLED else 0
 
     @property
@@ -117,9 +120,14 @@ class ImageSource:
         return card.standing is not None and (card.event_id or 0) > self._begun_at
 
     def page(self, side: CurrentLabel, size: int, leave_out: QueueFilter) -> Sequence[int]:
-        """The first open images of the queue that have or lean to a class, in its order."""
+        """The first open images of the queue that have or lean to a class, in its order.
+
+        Of `clusters` it is the first page that is not decided, whatever the class.
+        """
         if self.blind:
             raise UsageError("A blind sample has no contact sheet.", "Answer image by image.")
+        if self.queue == "clusters":
+            return self._look_alikes(size, leave_out)
         if self.view.side not in (None, side):
             return []
         view = dataclasses.replace(
@@ -139,6 +147,19 @@ class ImageSource:
             leave_out=leave_out,
             progress=self.progress,
         )
+
+    def _look_alikes(self, size: int, leave_out: QueueFilter) -> Sequence[int]:
+        """What is open of the first page of look-alikes that has an open image."""
+        if self._pages is None:
+            # Found once: with each label they would be others.
+            self._pages = look_alikes(self._request(size, leave_out))
+        for page in self._pages:
+            passing = set(queues.passing(self._catalogue, page, leave_out=leave_out))
+            labels = current(self._catalogue, page)
+            unlabelled = [i for i in page if i in passing and labels[i].standing is None]
+            if unlabelled:
+                return unlabelled[:size]
+        return []
 
     def skip(self, image_id: int, *, actor: str, session: str) -> None:
         """An image was left undecided: it does not come again in this session."""

@@ -34,6 +34,7 @@ from curator.encoding.stored_rows import StoredRows
 from curator.errors import DataError, UsageError
 from curator.intake.queue_origin import BLIND_ORIGINS, FORMER_NAMES, QueueReference
 from curator.review.cards import suggestion_for
+from curator.review.clusters import CLUSTERED, cluster_pages
 from curator.review.filter import WHOLE, QueueView
 from curator.review.selection import (
     NO_EXAMPLES,
@@ -50,6 +51,7 @@ from curator.workspace import Workspace
 
 QUEUES: dict[str, str] = {
     "diverse": "spread over feature space; needs no model, for the first labels",
+    "clusters": "pages of look-alikes, one decision a page; needs no model, for the first labels",
     "similar": "most like one or more images, to find more of a rare class",
     "borderline": "neither promoted nor labelled, the least certain first",
     "informative": "drawn in proportion to their expected error: for further seeds before an audit",
@@ -211,7 +213,7 @@ def choose(name: str, request: QueueRequest) -> list[int]:
         look = replace(look, order=look.order or own_order)
         return queues.browse(catalogue, base, look, size=request.size, leave_out=request.leave_out)
     # In its own order: more and more of the queue is looked through, until enough passes.
-    limit = SIFTED if name in ("diverse", "similar", "unfamiliar") else WHOLE_AUDIT
+    limit = SIFTED if name in ("diverse", "clusters", "similar", "unfamiliar") else WHOLE_AUDIT
     size = min(limit, 4 * request.size if look.order is None else limit)
     while True:
         image_ids = _CHOOSERS[name](replace(request, view=WHOLE, size=size))
@@ -314,6 +316,18 @@ def _diverse(request: QueueRequest) -> list[int]:
     return [int(i) for i in spread(ids, vectors, references, request.size, request.seed).ids]
 
 
+def look_alikes(request: QueueRequest) -> list[list[int]]:
+    """Pages of unlabelled images that look alike; of a large pool, those of a random sample."""
+    features = _features(request)
+    ids = np.sort(_sample(request, features, CLUSTERED, _unlabelled))
+    rows = rows_of(request.workspace.catalogue, features.feature_set_id, ids)
+    return [page.tolist() for page in cluster_pages(ids, features.gather(rows), request.seed)]
+
+
+def _clusters(request: QueueRequest) -> list[int]:
+    return [image_id for page in look_alikes(request) for image_id in page][: request.size]
+
+
 def _similar(request: QueueRequest) -> list[int]:
     examples = request.examples
     if not examples.like:
@@ -366,6 +380,7 @@ def _unfamiliar(request: QueueRequest) -> list[int]:
 
 _CHOOSERS: dict[str, Callable[[QueueRequest], list[int]]] = {
     "diverse": _diverse,
+    "clusters": _clusters,
     "similar": _similar,
     "borderline": lambda ask: queues.borderline(
         ask.workspace.catalogue, size=ask.size, leave_out=ask.leave_out

@@ -106,12 +106,14 @@ class SimulationRun:
         seed: int,
         sampled: BoolArray | None = None,
         reviewed: BoolArray | None = None,
+        pages: BoolArray | None = None,
     ) -> list[KnownScores]:
         """The scores of each of these rounds, trained on a person's answers at `positions`.
 
         `answers` (labels,) need not be the truth. `sampled` labels are a random sample of the
-        pool, `reviewed` ones were selected by scores, the others are seeds. Raises LearnError if
-        the labels of a head have one class only.
+        pool, `reviewed` ones were selected by scores, the others are seeds; those of `pages` were
+        given to a page of images at once, and calibrate nothing. Raises LearnError if the labels of
+        a head have one class only.
         """
         scores: list[KnownScores] = []
         teacher: Teacher | None = None
@@ -130,7 +132,7 @@ class SimulationRun:
                 positive=answers,
                 confirmed=~every_label,
                 trains=every_label,
-                calibrates=every_label,
+                calibrates=every_label if pages is None else ~pages,
                 representative=~(drawn | by_scores),
                 sampled=drawn,
                 set_aside=~every_label,

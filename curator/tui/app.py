@@ -112,6 +112,8 @@ class ReviewApp(App[SessionSummary]):
         if not self.is_headless:
             self.set_interval(_TERMINAL_CHECKED, self._leave_a_terminal_that_is_gone)
         self.push_screen(SingleScreen())
+        if self.session.queue == "clusters":
+            self.push_screen(SheetScreen(Label.POSITIVE))
 
     def _leave_a_terminal_that_is_gone(self) -> None:
         """End when nobody can press a key any more; every decision is on disk already.

@@ -202,7 +202,7 @@ async def test_looking_around_from_one_image(
         start = reviewer.card_id
         await reviewer.press("s")
         source = reviewer.app.session.source
-        assert (source.queue, source.like) == ("similar", start)
+        assert (source.queue, source.examples.like) == ("similar", (start,))
         assert reviewer.card_id != start
         await reviewer.press("x")
     assert flags(scored) == [(first, "look at the edge")]
@@ -404,9 +404,9 @@ async def test_more_like_an_image_of_the_sheet_and_leaving_from_there(
         await reviewer.press("s")
         assert isinstance(reviewer.app.screen, SingleScreen)
         source = reviewer.app.session.source
-        assert (source.queue, source.like) == (
+        assert (source.queue, source.examples.like) == (
             "similar",
-            image_id,
+            (image_id,),
         )
         await reviewer.press("escape")
         assert isinstance(reviewer.app.screen, SheetScreen)

@@ -158,3 +158,15 @@ def test_tiles_fill_the_room_and_there_is_always_one() -> None:
     small = grid_for(60, 15, 3)
     assert small.count == 1
     assert small.columns == 59
+
+
+@played
+async def test_clusters_open_as_pages_of_look_alikes(seat: Seat, featured: Workspace) -> None:
+    async with seat("clusters", workspace=featured, size=(100, 26)) as reviewer:
+        assert "look-alikes: good" in reviewer.text()
+        ids = page(reviewer)
+        await reviewer.press("tab")
+        assert page(reviewer) == ids  # the same page, called the other class
+        await reviewer.press("enter")
+        assert not set(page(reviewer)) & set(ids)
+    assert newest(featured, ids[0]) == (Label.NEGATIVE, Method.SHEET, Origin.REVIEW)

@@ -162,7 +162,9 @@ class SheetScreen(ReviewScreen):
         app, inks, width = self.review, self.inks, self.size.width
         name = safe(app.class_names.name_of(self.side))
         viewed = app.session.source.view.describe(app.class_names)
-        title = f"contact sheet of {app.session.queue}: {name}  {viewed}".rstrip()
+        clusters = app.session.queue == "clusters"
+        kind = "look-alikes" if clusters else f"contact sheet of {app.session.queue}"
+        title = f"{kind}: {name}  {viewed}".rstrip()
         first = headline(title, app.session.pace, width, inks)
         self.query_one("#headline", TextLines).show([first, self._instruction(name, width)])
         self.query_one(KeyBar).show_keys(self.SCREEN, app.keys, app.label_name, inks, blind=False)
@@ -175,6 +177,8 @@ class SheetScreen(ReviewScreen):
                 f"No image of this queue is labelled {name} or put there by the current scores.",
                 f"{key} turns to the other class, esc goes back.",
             )
+            if clusters:
+                sentences = ("Every page of look-alikes was decided or left out.", "esc goes back.")
             strips = [row([(f" {text}", inks.plain)], width, inks.ground) for text in sentences]
         self.query_one("#tiles", TextLines).show(strips)
 

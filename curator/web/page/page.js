@@ -97,6 +97,7 @@ async function begin(queue) {
     const pending = connection.pending;
     await take(answer);
     if (pending !== null) await take(await connection.resend(pending));
+    if (state.queue === "clusters") await perform("sheet");
   } catch (error) {
     failed(error);
   }
@@ -312,12 +313,15 @@ function drawHistory(loaded) {
 function drawSheetHead() {
   if (!sheet || view !== "sheet") return;
   const name = setup.classes[sheet.side];
-  $("sheet-title").textContent = `Contact sheet: ${name}`;
+  const clusters = state.queue === "clusters";
+  $("sheet-title").textContent = `${clusters ? "Look-alikes" : "Contact sheet"}: ${name}`;
   const marked = sheet.cards.length - sheet.accepted;
   const seen = sheet.cards.length - sheet.unseen.length;
   $("sheet-help").textContent = sheet.cards.length
     ? `Accept calls ${sheet.accepted} of these ${sheet.cards.length} ${name}; ${marked} marked, ${seen} seen.`
-    : `No image of this queue is labelled ${name} or put there by the current scores.`;
+    : clusters
+      ? "Every page of look-alikes has been decided or left out."
+      : `No image of this queue is labelled ${name} or put there by the current scores.`;
 }
 
 async function turnSheet(side = sheet.side) {
