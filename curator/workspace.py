@@ -274,7 +274,8 @@ def _check_identity(folder: Path, catalogue: Catalogue) -> None:
 
     A workspace from before there were identities gets one, in the catalogue and beside it.
     """
-    from curator.catalogue.identity import MOVED, catalogue_identity
+    from curator.catalogue.identity import catalogue_identity
+    from curator.catalogue.models import MOVED
 
     beside = read_identity(folder)
     identity = catalogue_identity(catalogue, beside)

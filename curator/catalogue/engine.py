@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection, Engine
 from curator.base.files import resource_folder
 from curator.catalogue.backend import Backend, backend_of
 from curator.catalogue.bulk import temporary
-from curator.catalogue.models import Lease
+from curator.catalogue.models import MOVED, Lease, WorkspaceIdentity
 from curator.catalogue.sqlite import Notify, silent
 from curator.errors import (
     BusyError,
@@ -164,9 +164,21 @@ class Catalogue:
         with self.backend.translated(), self.engine.connect() as plain:
             connection = plain.execution_options(curator_write=True)
             with connection.begin():
+                self._refuse_moved(connection)
                 self._check_leases(connection)
                 yield connection
         self.has_written = True
+
+    def _refuse_moved(self, connection: Connection) -> None:
+        """Raises CatalogueError if the catalogue was moved while this process had it open."""
+        moved = sa.select(WorkspaceIdentity.c.id).where(
+            WorkspaceIdentity.c.identity.startswith(MOVED)
+        )
+        if connection.execute(moved).first() is not None:
+            raise CatalogueError(
+                f"{self.backend.name} was moved away by `curator catalogue move` meanwhile.",
+                "Nothing of this step was kept. Run the command again.",
+            )
 
     def _check_leases(self, connection: Connection) -> None:
         """Raises BusyError if a lease that this process works under was ended by another one."""

@@ -10,9 +10,6 @@ from curator.catalogue.constructs import insert_or_ignore
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.models import WorkspaceIdentity
 
-MOVED = "moved-"
-"""Begins the name in a catalogue on a server that was moved away from there."""
-
 
 def catalogue_identity(catalogue: Catalogue, beside: str | None) -> str | None:
     """The name of the workspace that the catalogue belongs to.

@@ -736,6 +736,10 @@ Lease = Table(
 )
 
 
+MOVED = "moved-"
+"""Begins the name in a catalogue that was moved away from where it lies."""
+
+
 class WorkspaceIdentityColumns(TypedColumns):
     """The workspace that the catalogue belongs to; `.curator/workspace-id` holds the same."""
 

@@ -8,7 +8,7 @@ to processes. On PostgreSQL this is also how backups are made and restored.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,8 @@ from curator.catalogue.backend import Backend
 from curator.catalogue.bulk import CHUNK
 from curator.catalogue.constructs import copy_rows
 from curator.catalogue.engine import Catalogue, Schema, current_schema
-from curator.catalogue.identity import MOVED
-from curator.catalogue.models import WorkspaceIdentity
-from curator.catalogue.sqlite import SqliteBackend, make_folder, silent
+from curator.catalogue.models import MOVED, WorkspaceIdentity
+from curator.catalogue.sqlite import make_folder, silent
 from curator.errors import CatalogueError, LostCatalogueError, StorageError
 
 _LEFT_OUT = ("alembic_version", "lease", "claim")
@@ -89,18 +88,21 @@ def _remove(file: Path) -> None:
             file.with_name(file.name + suffix).unlink(missing_ok=True)
 
 
-def move_catalogue(catalogue: Catalogue, target: Backend) -> list[TableCopy]:
+def move_catalogue(
+    catalogue: Catalogue, target: Backend, announce: Callable[[], None]
+) -> list[TableCopy]:
     """Copy all of a catalogue to a place where there is none; others cannot write meanwhile.
 
+    `announce` writes down the new place while they wait; then they are refused here.
     Raises CatalogueError if there is a catalogue already, or if what was written there differs.
     """
     with catalogue.write() as connection:
         with Catalogue.create(target.address, home=target.home) as copy:
             copies = _copy_all(connection, copy)
-        if not isinstance(catalogue.backend, SqliteBackend):
-            # A file is moved away; a database stays, and must not be taken for the catalogue.
-            name = sa.literal(MOVED) + WorkspaceIdentity.c.identity
-            connection.execute(sa.update(WorkspaceIdentity).values(identity=name))
+        announce()
+        # Whoever waits to write, or opens this place later, must not take it for the catalogue.
+        name = sa.literal(MOVED) + WorkspaceIdentity.c.identity
+        connection.execute(sa.update(WorkspaceIdentity).values(identity=name))
     return copies
 
 

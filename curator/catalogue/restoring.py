@@ -20,6 +20,7 @@ from curator.base.files import sync_folder
 from curator.catalogue import sqlite
 from curator.catalogue.backend import Backend
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.models import MOVED
 from curator.catalogue.moving import replace_rows
 
 LOST_FRAME = "lost-"
@@ -63,7 +64,7 @@ def read_backup_identity(backup: Path) -> str | None:
         if connection.execute(table).fetchone() is None:
             return None
         row = connection.execute("SELECT identity FROM workspace_identity").fetchone()
-        return None if row is None else str(row[0])
+        return None if row is None else str(row[0]).removeprefix(MOVED)
 
 
 _LOCKED = "SELECT count(outcome) FROM audit_item WHERE audit_id = ?"

@@ -54,8 +54,10 @@ def move_catalogue(root: Path, address: str) -> MoveReport:
         refuse_company(catalogue)
         for work in ("add", "encode", "pack", "round", "tune"):
             stack.enter_context(lease(catalogue, work))
-        tables = copy_catalogue(catalogue, target)
-        write_settings(workspace.root, {"catalogue.url": as_toml(url)})
+        place = {"catalogue.url": as_toml(url)}
+        tables = copy_catalogue(
+            catalogue, target, announce=lambda: write_settings(workspace.root, place)
+        )
     former = None
     if isinstance(backend, SqliteBackend):
         # What is named like the catalogue would be taken for it once `catalogue.url` is empty.

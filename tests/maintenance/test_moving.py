@@ -9,7 +9,8 @@ import pytest
 
 from curator.base.vocabulary import Label
 from curator.catalogue import claims, counts, labels
-from curator.errors import LostConnectionError
+from curator.catalogue.engine import Catalogue
+from curator.errors import CatalogueError, LostConnectionError
 from curator.review import session as review_session
 from curator.review.session import ReviewSession
 from curator.settings.file import FILE_NAME
@@ -81,12 +82,14 @@ def test_a_catalogue_moves_there_and_back(labelled: Path, server: PostgresServer
     recorded = workspace.settings.model_dump(mode="json")
     with workspace.catalogue as catalogue:
         before = counts.counts(catalogue)
+    opened_before = open_workspace(labelled).catalogue
     file = labelled / ".curator" / "catalogue.sqlite"
     moved = curator("-w", labelled, "catalogue", "move", url, "--json").json()
     rows = {copy["table"]: copy["rows"] for copy in moved["tables"]}
     assert (rows["image"], rows["label_event"]) == (60, 24)
     assert not file.exists(), "a file of that name would be taken for the catalogue"
     assert Path(moved["former"]).is_file()
+    _assert_refused(opened_before)
     assert url.partition("?")[0] in (labelled / FILE_NAME).read_text()
     here = open_workspace(labelled)
     with here.catalogue:
@@ -99,7 +102,9 @@ def test_a_catalogue_moves_there_and_back(labelled: Path, server: PostgresServer
     again = curator("-w", labelled, "catalogue", "move", url, expect=2)
     assert "already" in again.stderr
 
+    opened_before = open_workspace(labelled).catalogue
     curator("-w", labelled, "catalogue", "move", "file")
+    _assert_refused(opened_before)
     with open_workspace(labelled).catalogue as catalogue:
         assert catalogue.backend.address == file
         assert counts.counts(catalogue) == before
@@ -107,6 +112,16 @@ def test_a_catalogue_moves_there_and_back(labelled: Path, server: PostgresServer
     assert "exists already" in occupied.stderr
     curator("-w", labelled, "config", f"catalogue.url={url}")
     assert "was moved away" in curator("-w", labelled, "status", expect=3).stderr
+    curator("-w", labelled, "config", "catalogue.url=")
+    curator("-w", labelled, "restore", moved["former"], "--yes")
+    with open_workspace(labelled).catalogue as catalogue:
+        assert counts.counts(catalogue) == before
+
+
+def _assert_refused(opened_before: Catalogue) -> None:
+    """Who had the catalogue open before it moved would write where nobody reads any more."""
+    with opened_before, pytest.raises(CatalogueError, match="moved away"), opened_before.write():
+        pass
 
 
 def test_what_cannot_be_moved_is_said_and_nothing_is_changed(labelled: Path, url: str) -> None:
