@@ -58,6 +58,10 @@ def finish(
     on_screen = there_is_a_screen() and not plain
     with call.workspace(trust=trust) as workspace:
 
+        def say(text: str) -> None:
+            for line in broken(text, _COLUMNS).split("\n"):
+                call.say(line)
+
         def ask(queue: str, most: int) -> bool:
             call.say(f"{queue}: {count(most, 'image')} to look at.")
             review = review_on_screen if on_screen else review_lines
@@ -74,7 +78,7 @@ def finish(
                 error=workspace.settings.promotion.max_error if error is None else error,
                 certify=certify,
                 elsewhere=rounds if on_screen else None,
-                say=lambda text: call.say(broken(text, _COLUMNS)),
+                say=say,
                 progress=call.progress(),
             )
         finally:
@@ -91,7 +95,7 @@ class RoundProcess:
     """A round in a process of its own, so that the review answers keys at once meanwhile."""
 
     def __init__(self, root: Path) -> None:
-        self._command = [sys.executable, "-m", "curator", "--workspace", str(root), "round"]
+        self._command = [sys.executable, "-P", "-m", "curator", "--workspace", str(root), "round"]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

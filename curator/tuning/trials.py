@@ -109,8 +109,9 @@ def study_labels(workspace: Workspace) -> StudyLabels:
         count = int((labels.train.positive == side).sum())
         if count < FEWEST_LABELS:
             raise DataError(
-                f"Only {count} images that may be trained on are labelled {name}; fewer than"
-                f" {FEWEST_LABELS} cannot be compared.",
+                f"Only {count} images are labelled {name} as seeds or in a review; fewer than"
+                f" {FEWEST_LABELS} cannot be compared. Labels of random samples and audits are left"
+                " out: they measure what this would choose.",
                 f"Label more: `curator add FOLDER --label {name}` or `curator review diverse`.",
             )
     return labels

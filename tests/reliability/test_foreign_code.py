@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -103,3 +104,14 @@ def test_a_child_finds_an_editable_installation(tmp_path: Path) -> None:
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ended.stdout.startswith("curator "), ended.stderr
+
+
+def test_no_child_of_the_program_takes_code_from_the_folder_it_starts_in() -> None:
+    """Python puts that folder first for `-m` and `-c`, unless it is told `-P`."""
+    starts = [
+        (file.name, start)
+        for file in (CHECKOUT / "curator").rglob("*.py")
+        for start in re.findall(r"sys\.executable[^\n]*", file.read_text())
+    ]
+    assert starts
+    assert not [start for start in starts if '"-P"' not in start[1]]
