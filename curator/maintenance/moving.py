@@ -54,9 +54,9 @@ def move_catalogue(root: Path, address: str) -> MoveReport:
         refuse_company(catalogue)
         for work in ("add", "encode", "pack", "round", "tune"):
             stack.enter_context(lease(catalogue, work))
-        place = {"catalogue.url": as_toml(url)}
+        setting = {"catalogue.url": as_toml(url)}
         tables = copy_catalogue(
-            catalogue, target, announce=lambda: write_settings(workspace.root, place)
+            catalogue, target, announce=lambda: write_settings(workspace.root, setting)
         )
     former = None
     if isinstance(backend, SqliteBackend):
