@@ -44,7 +44,7 @@ from PIL import Image
 
 from tests.support.command import Outcome
 from tests.support.images import disc, stripes
-from tests.support.labelled import make_labelled
+from tests.support.labelled import make_labelled, one_more_label
 
 BUG = 1
 HELPLESS = ("Traceback", "Warning:", "a bug in curator")
@@ -531,7 +531,9 @@ def _fuzz_files(
     check(run("-w", workspace, "report"))
     check(run("-w", workspace, "queue", "similar", root / "pictures/good/good-0001.jpg"))
     check(run("-w", workspace, "backup"))
-    if not command:
+    if command:
+        one_more_label(root, workspace)
+    else:
         check(run("-w", workspace, "audit", "--size", "5", "--no-screen"))
     private = workspace / ".curator"
     untouched = Untouched(private)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.support.command import curator
+from tests.support.labelled import one_more_label
 
 pytestmark = pytest.mark.slow
 
@@ -37,10 +38,11 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture(scope="module")
 def rounded(labelled_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace after one round."""
+    """A workspace after one round, with a label that is newer."""
     root = tmp_path_factory.mktemp("rounded") / "ws"
     shutil.copytree(labelled_template / "ws", root)
     curator("-q", "-w", root, "round")
+    one_more_label(labelled_template, root)
     return root
 
 

@@ -39,3 +39,10 @@ def make_labelled(home: Path) -> Path:
     seeds.write_text("path,label\n" + "\n".join(lines) + "\n")
     curator("-w", home / "ws", "label", seeds)
     return home
+
+
+def one_more_label(home: Path, workspace: Path) -> None:
+    """A label that the last round did not know: without news a finished pool has no round."""
+    news = workspace.parent / "news.csv"
+    news.write_text(f"path,label\n{home}/pictures/good/good-0020.{suffix(20)},good\n")
+    curator("-q", "-w", workspace, "label", news)
