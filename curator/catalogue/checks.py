@@ -22,7 +22,7 @@ from curator.catalogue.bulk import Query, own_unit_key
 from curator.catalogue.constructs import raw_rows
 from curator.catalogue.current_labels.rule import DerivedLabel, EventFacts, current_label
 from curator.catalogue.current_labels.sql import head_of, lineage_of
-from curator.catalogue.engine import Catalogue
+from curator.catalogue.engine import Catalogue, damage
 from curator.catalogue.models import HeadMove, ImageState, LabelEvent
 from curator.catalogue.units import split_of
 
@@ -52,7 +52,7 @@ def check_catalogue(
 ) -> Iterator[Finding]:
     """Run every check on the database; `advance` is called with counts of images checked."""
     with catalogue.read() as connection:
-        yield from limited("integrity", catalogue.backend.integrity_problems(connection))
+        yield from limited("integrity", damage(catalogue.backend, connection))
         yield from limited("references", catalogue.backend.foreign_key_problems(connection))
         yield from limited("rounds", _round_problems(connection))
     for check, sql in _MUST_BE_EMPTY.items():

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection, Engine
 from curator.base.files import resource_folder
 from curator.catalogue.backend import Backend, backend_of
 from curator.catalogue.bulk import temporary
-from curator.catalogue.models import MOVED, Lease, WorkspaceIdentity
+from curator.catalogue.models import METADATA, MOVED, Lease, WorkspaceIdentity
 from curator.catalogue.sqlite import Notify, silent
 from curator.errors import (
     BusyError,
@@ -236,10 +236,28 @@ class Catalogue:
         problems = []
         if isinstance(error, _UNEXPECTED):
             with suppress(CuratorError), self.read() as connection:
-                problems = self.backend.integrity_problems(connection)
+                problems = damage(self.backend, connection)
         self.close()
         if problems:
             raise LostCatalogueError(f"{self.backend.name} is damaged: {problems[0]}.") from error
+
+
+def damage(backend: Backend, connection: Connection) -> list[str]:
+    """What is wrong with the database itself, or with the names in its schema; empty if nothing."""
+    if problems := backend.integrity_problems(connection):
+        return problems
+    inspector = sa.inspect(connection)
+    for table in METADATA.sorted_tables:
+        if not inspector.has_table(table.name):
+            problems.append(f"it has no table {table.name}")
+            continue
+        present = {column["name"] for column in inspector.get_columns(table.name)}
+        problems += [
+            f"its table {table.name} has no column {column.name}"
+            for column in table.columns
+            if column.computed is None and column.name not in present
+        ]
+    return problems
 
 
 class _Snapshot(Catalogue):

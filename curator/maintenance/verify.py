@@ -50,7 +50,7 @@ from curator.encoding.stored_rows import open_rows
 from curator.errors import DataError
 from curator.imaging.opening import open_regular
 from curator.storage.previews import PreviewStore
-from curator.workspace import Workspace
+from curator.workspace import STATE_FOLDER, Workspace
 
 _READ_BYTES = 1 << 20
 
@@ -80,6 +80,7 @@ def verify(
     tally = counts.counts(catalogue)
     with progress.stage("deriving labels again", tally.images) as stage:
         findings = list(check_catalogue(catalogue, advance=stage.advance))
+    findings += limited("features and pixels", _features_of_no_image(workspace, tally.images))
     findings += limited("audits", _audit_problems(workspace))
     findings += limited("models and scores", _digest_problems(workspace))
     findings += limited("features and pixels", _row_problems(workspace, progress))
@@ -95,6 +96,17 @@ def verify(
         files=tally.locations if files else 0,
         seconds=time.monotonic() - started,
     )
+
+
+def _features_of_no_image(workspace: Workspace, images: int) -> Iterator[str]:
+    """Images come before their features, so features without any image are of a later catalogue."""
+    folder = workspace.root / STATE_FOLDER / "features"
+    if not images and folder.is_dir() and any(folder.iterdir()):
+        yield (
+            f"The catalogue has no image, but {folder} holds features: an older catalogue lies in"
+            " the place of theirs. `curator backup --list` shows what `curator restore` can bring"
+            " back."
+        )
 
 
 def _audit_problems(workspace: Workspace) -> Iterator[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import shutil
+import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,6 +80,24 @@ def test_verify_is_clean_and_notices_damage(labelled: Path) -> None:
     assert "does not hold" in refused.stderr
     damaged = curator("-w", labelled, "verify", "--json", expect=3)
     assert damaged.json()["findings"]
+
+
+def test_verify_notices_a_catalogue_that_is_older_than_what_lies_beside_it(labelled: Path) -> None:
+    curator("-q", "-w", labelled, "encode")
+    backups = curator("-w", labelled, "backup", "--list", "--json").json()["backups"]
+    oldest = min((Path(each["path"]) for each in backups), key=lambda path: path.name)
+    shutil.copy(oldest, labelled / ".curator" / "catalogue.sqlite")
+    said = curator("-w", labelled, "verify", expect=3).stdout
+    assert "an older catalogue lies in the place of theirs" in " ".join(said.split())
+
+
+def test_verify_notices_a_column_that_is_gone(labelled: Path) -> None:
+    file = labelled / ".curator" / "catalogue.sqlite"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("ALTER TABLE lease RENAME COLUMN host TO hosu")
+    assert "no column host" in curator("-w", labelled, "verify", expect=3).stdout
+    said = curator("-w", labelled, "status", expect=3).stderr
+    assert "is damaged: its table lease has no column host" in " ".join(said.split())
 
 
 def test_verify_tells_how_far_it_has_come_in_each_of_its_long_parts(labelled: Path) -> None:
