@@ -87,7 +87,9 @@ def read_bound(text: str) -> QualityBound:
 
 def within_bounds(image_id: sa.ColumnElement[Any], bounds: Sequence[QualityBound]) -> Any:
     """Whether an image was measured and lies within all bounds."""
-    tables = ((_QUALITY.image_id, _QUALITY, MEASURES), (Image.c.id, Image.c, FILE_MEASURES))
+    # Under other names: the query around may read the same tables.
+    quality, image = PictureQualityRow.alias().c, Image.alias().c
+    tables = ((quality.image_id, quality, MEASURES), (image.id, image, FILE_MEASURES))
     return sa.and_(
         *(
             sa.exists().where(

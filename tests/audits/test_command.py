@@ -195,7 +195,10 @@ def test_giving_up_says_what_it_cost(pool: Pool) -> None:
     run(pool, "audit", "--size", "120", "--no-screen")
     assert "no open audit" in run(pool, "audit", "--abandon", expect=3).stderr
     run(pool, "queue", "audit")
-    assert "Give it alone" in run(pool, "audit", "--abandon", "--size", "3", expect=2).stderr
+    assert (
+        "goes with no other option"
+        in run(pool, "audit", "--abandon", "--size", "3", expect=2).stderr
+    )
     given_up = run(pool, "audit", "--abandon", "--yes").stdout
     assert "0.05 of the confidence" in given_up
     refused = run(pool, "audit", "--size", "120", expect=3)

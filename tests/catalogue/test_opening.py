@@ -205,6 +205,7 @@ _AS_OF_0001 = """
     DROP TABLE feature_projection;
     DROP TABLE picture_quality;
     DROP TABLE exclusion;
+    DROP TABLE source_drop;
     CREATE TABLE image_signature (image_id INTEGER PRIMARY KEY, signature BLOB NOT NULL);
     UPDATE alembic_version SET version_num = '0001';
 """

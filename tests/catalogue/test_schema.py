@@ -226,11 +226,11 @@ def test_the_schema_refuses(catalogue: Catalogue, statement: str, check: str) ->
 
 
 @pytest.mark.slow
-def test_a_current_catalogue_is_opened_without_alembic(catalogue: Catalogue) -> None:
+def test_a_current_catalogue_is_opened_without_alembic(file_catalogue: Catalogue) -> None:
     code = (
         "import sys; from pathlib import Path; from curator.catalogue.engine import Catalogue;"
         "from curator.catalogue.counts import counts;"
-        f"c = Catalogue.open(Path({str(catalogue.path)!r})); counts(c);"
+        f"c = Catalogue.open(Path({str(file_catalogue.path)!r})); counts(c);"
         "heavy = {'alembic', 'torch', 'scipy', 'pandas', 'PIL'} & set(sys.modules);"
         "sys.exit(', '.join(heavy) or 0)"
     )

@@ -51,9 +51,12 @@ def test_own_features_are_imported_and_used(labelled: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--index", "x.csv"], "without --from"),
+        (["--index", "x.csv"], "need --from"),
         (["--from", "x.npy"], "needs --index and --name"),
-        (["--from", "x.npy", "--index", "x.csv", "--name", "a", "--dry-run"], "no --dry-run"),
+        (
+            ["--from", "x.npy", "--index", "x.csv", "--name", "a", "--dry-run"],
+            "do not go with --from",
+        ),
         (["--from", "x.npy", "--index", "x.csv", "--name", "a/b"], "no name for features"),
     ],
 )

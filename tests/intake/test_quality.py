@@ -142,7 +142,7 @@ def test_add_status_queue_and_export_say_it(added: Workspace, cells: Path, tmp_p
     assert [Path(line.split(",")[0]).stem for line in sharp.read_text().splitlines()[1:]] == [
         "tiny"
     ]
-    for wrong in ("sharpness", "size<3", "side<x"):
+    for wrong in ("sharpness", "colour<3", "side<x"):
         refused = curator(
             "-w", added.root, "export", tmp_path / "no.csv", "--quality", wrong, expect=2
         )

@@ -177,7 +177,7 @@ async def test_a_blind_audit_shows_no_hint_and_every_answer_counts(
                 await page.press(key)
             page_id = await page.tab.evaluate("sessionStorage.getItem('page')")
             ask = "fetch('{}').then(async (r) => window.got = r.status + ' ' + await r.text());"
-            for path in (f"/about/{drawn[0]}?page={page_id}", f"/report?page={page_id}"):
+            for path in (f"about/{drawn[0]}?page={page_id}", f"report?page={page_id}"):
                 await page.tab.evaluate("window.got = ''")
                 await page.tab.evaluate(ask.format(path))
                 answer = await page.tab.until("window.got")
@@ -246,7 +246,7 @@ async def test_a_lost_connection_loses_and_doubles_no_decision(
                     "{ const real = window.fetch; let left = 2;"
                     "  window.fetch = async (path, details) => {"
                     "    const response = await real(path, details);"
-                    "    if (String(path).endsWith('/api/act') && left-- > 0)"
+                    "    if (String(path).endsWith('api/act') && left-- > 0)"
                     "      throw new TypeError('lost');"
                     "    return response; }; }"
                 )
