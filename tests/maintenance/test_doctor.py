@@ -100,7 +100,7 @@ def test_terminals_are_told_apart(
 
     monkeypatch.setattr("sys.stdin", Screen())
     monkeypatch.setattr("sys.stderr", Screen())
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: size)
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_, **__: size)
     found = line(doctor(None, environment=environment), "terminal")
     assert (found.health, word in found.finding) == (health, True)
 
