@@ -59,9 +59,10 @@ def kind_sentence(status: Status) -> str:
     if status.settings.classifier.kind == "frozen" or labels >= FEW_FOR_NETWORKS:
         return ""
     return (
-        f"networks are trained on {count(labels, 'label')}. Below {FEW_FOR_NETWORKS:,}, frozen"
-        " features promoted more in the first rounds in trials, in seconds, and less of it was"
-        " wrong: `curator config classifier.kind=frozen classifier.model=tf_efficientnet_lite0`"
+        f"networks are trained on {count(labels, 'label')}. Below {FEW_FOR_NETWORKS:,}, try frozen"
+        " features: on one easy pair with 300 labels they promoted 72% in the first round (0.5% of"
+        " it wrong), networks 4%, and 83% by the fifth (2.1% wrong): `curator config"
+        " classifier.kind=frozen classifier.model=tf_efficientnet_lite0`"
     )
 
 

@@ -54,8 +54,8 @@ def test_status_says_when_labels_are_few_for_networks(labelled: Path) -> None:
     assert "Classifier" not in curator("-w", labelled, "status").stdout
     curator("-w", labelled, "config", "classifier.kind=finetune", "classifier.model=glasses_cnn_32")
     said = " ".join(curator("-w", labelled, "status").stdout.split())
-    assert "networks are trained on 24 labels. Below 2,000, frozen features" in said
-    command = said.partition("was wrong: `curator ")[2].partition("`")[0]
+    assert "networks are trained on 24 labels. Below 2,000, try frozen features" in said
+    command = said.partition("wrong): `curator ")[2].partition("`")[0]
     curator("-w", labelled, *command.split())
     assert "Classifier" not in curator("-w", labelled, "status").stdout
 
