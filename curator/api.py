@@ -150,7 +150,7 @@ class WorkspaceApi:
         """Every label event of the image at a path, or with (the beginning of) a SHA-256."""
         from curator.report.history import history
 
-        return history(self._workspace, str(image))
+        return history(self._workspace.catalogue, str(image))
 
     def add(
         self,
@@ -228,13 +228,13 @@ class WorkspaceApi:
         """Record again what an `unlabel` of `log()` took back, unless people labelled since."""
         from curator.intake.unlabel import undo
 
-        return undo(self._workspace, number, dry_run=dry_run, actor=current_user())
+        return undo(self._workspace.catalogue, number, dry_run=dry_run, actor=current_user())
 
     def log(self) -> list[LabelBatch | CatalogueChange]:
         """What people did, oldest first: batches of labels, and what they took back or dropped."""
         from curator.intake.unlabel import log
 
-        return log(self._workspace)
+        return log(self._workspace.catalogue)
 
     def queue(
         self,
@@ -385,19 +385,19 @@ class WorkspaceApi:
         """Exact and near-duplicate groups with their files, the most bytes to spare first."""
         from curator.intake.duplicates import duplicates
 
-        return duplicates(self._workspace)
+        return duplicates(self._workspace.catalogue)
 
     def thin_duplicates(self, rule: str, *, dry_run: bool = False) -> ThinReport:
         """Keep one image of each near-duplicate group: `largest`, `sharpest` or `first`."""
         from curator.intake.duplicates import thin
 
-        return thin(self._workspace, rule, actor=current_user(), dry_run=dry_run)
+        return thin(self._workspace.catalogue, rule, actor=current_user(), dry_run=dry_run)
 
     def undo_drop(self) -> int:
         """Take the newest drop of near-duplicates back; how many images come back."""
         from curator.intake.duplicates import undo_drop
 
-        return undo_drop(self._workspace, actor=current_user())
+        return undo_drop(self._workspace.catalogue, actor=current_user())
 
     def encode(self, *, dry_run: bool = False) -> EncodeReport:
         """Compute the features of images that have none; a dry run only estimates."""

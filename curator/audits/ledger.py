@@ -30,6 +30,7 @@ from curator.base.vocabulary import AuditScope
 from curator.catalogue import audit_answers, audits
 from curator.catalogue.audit_answers import AuditAnswers
 from curator.catalogue.audits import AuditRecord
+from curator.catalogue.engine import Catalogue
 from curator.errors import DataError, StorageError
 from curator.workspace import STATE_FOLDER, Workspace
 
@@ -65,7 +66,7 @@ def spending(workspace: Workspace) -> list[Spending]:
     Raises DataError if the ledger is damaged: nobody knows what it would have said.
     """
     lines: dict[str, LedgerLine] = {}
-    for line in (*read_ledger(workspace), *map(ledger_line, _audits(workspace))):
+    for line in (*read_ledger(workspace), *map(ledger_line, _audits(workspace.catalogue))):
         # Where the two differ one was altered; what was spent is never less than either says.
         other = lines.get(line.commitment)
         lines[line.commitment] = max(line, other or line, key=lambda entry: entry.risk)
@@ -78,7 +79,7 @@ def record_audits(workspace: Workspace) -> None:
     Call it before an image of an audit is handed out. Raises DataError if the ledger is damaged,
     and StorageError if it cannot be written.
     """
-    lines = [ledger_line(record) for record in _audits(workspace)]
+    lines = [ledger_line(record) for record in _audits(workspace.catalogue)]
     with _opened(workspace) as descriptor:
         stored, end, digest = _parsed(_content(descriptor), _path(workspace))
         commitments = {line.commitment for line in stored if isinstance(line, LedgerLine)}
@@ -160,7 +161,7 @@ def ledger_problems(workspace: Workspace) -> Iterator[str]:
         yield f"{error.problem} {error.advice}"
         return
     lines = {line.commitment: line for line in stored if isinstance(line, LedgerLine)}
-    records = {ledger_line(record).commitment: record for record in _audits(workspace)}
+    records = {ledger_line(record).commitment: record for record in _audits(workspace.catalogue)}
     for name, record in records.items():
         # Those of before there was a ledger are written into it when the next one is opened.
         if record.salt is not None and name not in lines:
@@ -195,8 +196,8 @@ def ledger_problems(workspace: Workspace) -> Iterator[str]:
                 )
 
 
-def _audits(workspace: Workspace) -> Sequence[AuditRecord]:
-    return audits.list_audits(workspace.catalogue)
+def _audits(catalogue: Catalogue) -> Sequence[AuditRecord]:
+    return audits.list_audits(catalogue)
 
 
 def ledger_line(record: AuditRecord) -> LedgerLine:

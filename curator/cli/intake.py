@@ -294,7 +294,7 @@ def unlabel(
     call = invocation(context)
     with call.workspace() as workspace:
         if undo is not None:
-            undone = undo_workflow(workspace, undo, dry_run=dry_run, actor=current_user())
+            undone = undo_workflow(workspace.catalogue, undo, dry_run=dry_run, actor=current_user())
             name_of = workspace.settings.classes.name_of
             if json:
                 labels = {name_of(label): number for label, number in undone.labels.items()}
@@ -373,7 +373,7 @@ def log(
 
     call = invocation(context)
     with call.workspace() as workspace:
-        entries = list_log(workspace)
+        entries = list_log(workspace.catalogue)
         name_of = workspace.settings.classes.name_of
     newest = entries[-limit:]
     if json:
@@ -578,21 +578,21 @@ def duplicates(
     call = invocation(context)
     with call.workspace() as workspace:
         if undo:
-            images = workflow.undo_drop(workspace, actor=current_user())
+            images = workflow.undo_drop(workspace.catalogue, actor=current_user())
             if json:
                 emit_json({"restored": images})
             else:
                 emit(f"{count(images, 'image')} came back." if images else "Nothing was dropped.")
             return
         if thin is not None:
-            report = workflow.thin(workspace, thin, actor=current_user(), dry_run=True)
+            report = workflow.thin(workspace.catalogue, thin, actor=current_user(), dry_run=True)
             if report.dropped and not (dry_run or yes):
                 narrate("\n".join(_thinned(report)))
                 if not agreed(f"Drop {count(report.dropped, 'image')}?"):
                     emit("Nothing was changed.")
                     return
             if not dry_run:
-                report = workflow.thin(workspace, thin, actor=current_user())
+                report = workflow.thin(workspace.catalogue, thin, actor=current_user())
             if json:
                 emit_json(report)
             else:
@@ -600,7 +600,7 @@ def duplicates(
                 if report.dry_run and report.dropped:
                     call.next_step = f"Drop them: curator duplicates --thin {thin}"
             return
-        groups = workflow.duplicates(workspace)
+        groups = workflow.duplicates(workspace.catalogue)
     if output is not None:
         workflow.write_duplicates(groups, output, force=force)
         call.say(f"Wrote {count(len(groups), 'group')} to {output}.")

@@ -290,7 +290,7 @@ def history(
     from curator.report.history import history as workflow
 
     with invocation(context).workspace() as workspace:
-        report = workflow(workspace, image)
+        report = workflow(workspace.catalogue, image)
         classes = workspace.settings.classes
     if json:
         emit_json(report.as_json())

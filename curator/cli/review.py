@@ -21,6 +21,7 @@ from curator.cli.output import emit, emit_json, narrate, shown
 from curator.errors import UsageError
 
 if TYPE_CHECKING:
+    from curator.catalogue.engine import Catalogue
     from curator.review.cards import ImageCard
     from curator.review.filter import QueueView
     from curator.review.selection import SimilarTo
@@ -125,7 +126,7 @@ def queue(
             workspace,
             name,
             size=size,
-            examples=_examples(workspace, images, unlike),
+            examples=_examples(workspace.catalogue, images, unlike),
             view=_read_view(workspace, view),
             seed=seed,
             progress=call.progress(),
@@ -180,10 +181,13 @@ def review(
     call = invocation(context)
     with call.workspace() as workspace:
         valid = valid_certificates(workspace.catalogue)
-        examples, queue_view = _examples(workspace, images, unlike), _read_view(workspace, view)
+        examples, queue_view = (
+            _examples(workspace.catalogue, images, unlike),
+            _read_view(workspace, view),
+        )
         source = context.get_parameter_source("name")
         if source is not None and source.name == "DEFAULT":
-            name = default_queue(call, workspace, name)
+            name = default_queue(call, workspace.catalogue, name)
         if name == "audit":
             say_commitment(call, workspace)
         if web:
@@ -196,11 +200,11 @@ def review(
             call.say(f"{count(stale, 'certificate')} does not hold any more: see `curator status`.")
 
 
-def default_queue(call: Invocation, workspace: Workspace, name: str) -> str:
+def default_queue(call: Invocation, catalogue: Catalogue, name: str) -> str:
     """The queue of a review that names none: `diverse` where there are no scores yet."""
     from curator.catalogue.pool import has_scores
 
-    if has_scores(workspace.catalogue):
+    if has_scores(catalogue):
         return name
     call.say("There are no scores yet, so this is the queue `diverse`: first labels.")
     return "diverse"
@@ -238,13 +242,13 @@ def _read_view(workspace: Workspace, text: str) -> QueueView:
 
 
 def _examples(
-    workspace: Workspace, images: Sequence[str] | None, unlike: Sequence[str] | None
+    catalogue: Catalogue, images: Sequence[str] | None, unlike: Sequence[str] | None
 ) -> SimilarTo:
     from curator.catalogue.images import find_named_image
     from curator.review.selection import SimilarTo
 
     like, other = (
-        tuple(find_named_image(workspace.catalogue, name) for name in names or ())
+        tuple(find_named_image(catalogue, name) for name in names or ())
         for names in (images, unlike)
     )
     return SimilarTo(like=like, unlike=other)

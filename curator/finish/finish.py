@@ -34,6 +34,7 @@ from curator.catalogue import audit_answers, audits, queues, random_draws, round
 from curator.catalogue.audits import refuse_open_audit
 from curator.catalogue.certificates import CertificateRecord
 from curator.catalogue.counts import Counts, counts
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.rounds import RoundRecord, measured_round
 from curator.errors import DataError, UsageError
 from curator.finish.settle import LikelierLabels, likelier_labels, settle, settled_round, take_back
@@ -175,7 +176,7 @@ def finish(
         )
     catalogue = workspace.catalogue
     while True:
-        settled = settled_round(workspace)
+        settled = settled_round(workspace.catalogue)
         record = audits.open_audit(catalogue)
         if record is not None and (settled is None or record.round_id != settled.round_id):
             refuse_open_audit(catalogue, "`finish`")
@@ -188,7 +189,7 @@ def finish(
                 say("The check failed, so undecided images are undecided again. It goes on.")
                 take_back(workspace, settled)
             continue
-        certificate = _certificate(workspace)
+        certificate = _certificate(workspace.catalogue)
         if certificate is not None and settled is None:
             report = _report(workspace, error, finished=True, certificate=certificate)
             new = likelier_labels(workspace).unscored
@@ -232,7 +233,7 @@ def finish(
             settle(workspace, error=error)
             continue
         if request is None:
-            request = _next_batch(workspace)
+            request = _next_batch(workspace.catalogue)
         if waits and elsewhere is not None:
             elsewhere.start()
         before = queues.newest_decision_at(catalogue)
@@ -269,12 +270,12 @@ def _first_labels(present: Counts) -> tuple[str, int] | None:
     return None
 
 
-def _next_batch(workspace: Workspace) -> tuple[str, int]:
+def _next_batch(catalogue: Catalogue) -> tuple[str, int]:
     """The queue that finds the most useful images now, and how many of them."""
-    present = counts(workspace.catalogue)
+    present = counts(catalogue)
     people = present.usable - present.without_human
     size = min(max(BATCH, people // GROWTH), present.without_human)
-    record = measured_round(rounds.list_rounds(workspace.catalogue))
+    record = measured_round(rounds.list_rounds(catalogue))
     if record is not None and _misleading(record):
         return "random", size
     if present.unlabelled:
@@ -380,9 +381,8 @@ def _check(
     return error_from_counts(wrong, sample), max(0, size - sample)
 
 
-def _certificate(workspace: Workspace) -> CertificateRecord | None:
+def _certificate(catalogue: Catalogue) -> CertificateRecord | None:
     """The valid certificate that the current round issued, if its parent settled the pool."""
-    catalogue = workspace.catalogue
     head = rounds.head(catalogue)
     record = None if head is None else rounds.get_round(catalogue, head)
     if record is None or record.kind != "certify" or record.parent_id is None:

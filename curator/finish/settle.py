@@ -16,6 +16,7 @@ from curator.base.actor import current_user
 from curator.base.arrays import BoolArray, FloatArray
 from curator.catalogue import frames, queues, rounds
 from curator.catalogue.audits import refuse_open_audit
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.frames import ScoredPool
 from curator.catalogue.leases import lease
 from curator.catalogue.pool import pool_size
@@ -64,10 +65,10 @@ def likelier_labels(workspace: Workspace) -> LikelierLabels:
     )
 
 
-def settled_round(workspace: Workspace) -> RoundRecord | None:
+def settled_round(catalogue: Catalogue) -> RoundRecord | None:
     """The current round if it gave undecided images their likelier class, else None."""
-    head = rounds.head(workspace.catalogue)
-    record = None if head is None else rounds.get_round(workspace.catalogue, head)
+    head = rounds.head(catalogue)
+    record = None if head is None else rounds.get_round(catalogue, head)
     return record if record is not None and record.likelier is not None else None
 
 

@@ -19,10 +19,10 @@ from curator.base.text import path_text
 from curator.base.vocabulary import Origin
 from curator.catalogue.audits import refuse_open_audit
 from curator.catalogue.duplicates import DuplicateFile, exact_duplicates, near_duplicates
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.exclusions import exclude, restore
 from curator.catalogue.leases import lease
 from curator.errors import UsageError
-from curator.workspace import Workspace
 
 Rule = Literal["largest", "sharpest", "first"]
 
@@ -63,20 +63,20 @@ class ThinReport:
     dry_run: bool
 
 
-def duplicates(workspace: Workspace) -> list[DuplicateGroup]:
+def duplicates(catalogue: Catalogue) -> list[DuplicateGroup]:
     """All groups of two or more, those with the most bytes to spare first."""
     near = [
         DuplicateGroup(kind="near", files=tuple(sorted(files, key=_RANKS["largest"])))
-        for files in near_duplicates(workspace.catalogue)
+        for files in near_duplicates(catalogue)
     ]
     exact = [
         DuplicateGroup(kind="exact", files=tuple(sorted(files, key=lambda file: file.path)))
-        for files in exact_duplicates(workspace.catalogue)
+        for files in exact_duplicates(catalogue)
     ]
     return sorted([*near, *exact], key=lambda group: (-group.spare_bytes, group.files[0].path))
 
 
-def thin(workspace: Workspace, rule: str, *, actor: str, dry_run: bool = False) -> ThinReport:
+def thin(catalogue: Catalogue, rule: str, *, actor: str, dry_run: bool = False) -> ThinReport:
     """Keep one image of each near-duplicate group by `rule`, and exclude the others.
 
     Images that people labelled all stay; where there are any, the others are dropped. Raises
@@ -85,7 +85,6 @@ def thin(workspace: Workspace, rule: str, *, actor: str, dry_run: bool = False) 
     """
     if rule not in _RANKS:
         raise UsageError(f"There is no rule `{rule}`.", f"Choose from {', '.join(get_args(Rule))}.")
-    catalogue = workspace.catalogue
     with lease(catalogue, "add"), lease(catalogue, "round"):
         refuse_open_audit(catalogue, "dropping near-duplicates")
         keeper_of: dict[int, int] = {}
@@ -115,12 +114,12 @@ def thin(workspace: Workspace, rule: str, *, actor: str, dry_run: bool = False) 
     )
 
 
-def undo_drop(workspace: Workspace, *, actor: str) -> int:
+def undo_drop(catalogue: Catalogue, *, actor: str) -> int:
     """Take the newest drop back that was not taken back yet; how many images it brings back.
 
     Raises DataError while an audit is open.
     """
-    return len(restore(workspace.catalogue, actor=actor))
+    return len(restore(catalogue, actor=actor))
 
 
 def duplicates_csv(groups: Iterable[DuplicateGroup]) -> str:

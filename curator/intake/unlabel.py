@@ -23,6 +23,7 @@ from curator.catalogue.batches import (
     list_batches,
 )
 from curator.catalogue.changes import CatalogueChange, list_changes, unlabel_number
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.labels import UnlabelUndone, current, retract, undo_unlabel
 from curator.catalogue.leases import new_session
 from curator.errors import DataError, UsageError
@@ -112,9 +113,8 @@ def unlabel(
     )
 
 
-def log(workspace: Workspace) -> list[LabelBatch | CatalogueChange]:
+def log(catalogue: Catalogue) -> list[LabelBatch | CatalogueChange]:
     """Batches of labels and other changes by people, the oldest first."""
-    catalogue = workspace.catalogue
     entries: list[LabelBatch | CatalogueChange] = [
         *list_batches(catalogue),
         *list_changes(catalogue),
@@ -122,11 +122,9 @@ def log(workspace: Workspace) -> list[LabelBatch | CatalogueChange]:
     return sorted(entries, key=lambda entry: entry.started_at)
 
 
-def undo(workspace: Workspace, number: int, *, dry_run: bool = False, actor: str) -> UnlabelUndone:
+def undo(catalogue: Catalogue, number: int, *, dry_run: bool = False, actor: str) -> UnlabelUndone:
     """Record again what the `unlabel` of this number took back, unless people decided since."""
-    return undo_unlabel(
-        workspace.catalogue, number, actor=actor, session=new_session(), dry_run=dry_run
-    )
+    return undo_unlabel(catalogue, number, actor=actor, session=new_session(), dry_run=dry_run)
 
 
 def _decisions_in_file(workspace: Workspace, file: Path) -> list[CurrentDecision]:

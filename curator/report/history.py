@@ -8,11 +8,11 @@ from typing import Any
 from curator.base.text import path_text
 from curator.base.vocabulary import LIKELIER, Origin
 from curator.catalogue import labels
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.images import ImageDetails, find_named_image, image_details
 from curator.catalogue.labels import HistoryEvent
 from curator.catalogue.rounds import get_round, likelier_rounds
 from curator.rounds.pool_error import ThresholdError
-from curator.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +49,20 @@ class History:
         return {"image": image, "events": events, "round_error": error}
 
 
-def history(workspace: Workspace, image: str) -> History:
+def history(catalogue: Catalogue, image: str) -> History:
     """The history of the image that `image` names: a path, or a SHA-256 or its beginning.
 
     Raises DataError if none or several match.
     """
-    image_id = find_named_image(workspace.catalogue, image)
-    details = image_details(workspace.catalogue, [image_id])[image_id]
-    likelier = likelier_rounds(workspace.catalogue)
+    image_id = find_named_image(catalogue, image)
+    details = image_details(catalogue, [image_id])[image_id]
+    likelier = likelier_rounds(catalogue)
     error = None
     if details.round is not None and details.round not in likelier:
-        error = ThresholdError.from_outcome(get_round(workspace.catalogue, details.round).outcome)
+        error = ThresholdError.from_outcome(get_round(catalogue, details.round).outcome)
     return History(
         image=details,
-        events=labels.history(workspace.catalogue, image_id),
+        events=labels.history(catalogue, image_id),
         round_error=error,
         likelier_rounds=likelier,
     )

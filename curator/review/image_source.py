@@ -62,7 +62,7 @@ class ImageSource:
     ) -> None:
         queue = FORMER_NAMES.get(queue, queue)
         _refuse_unknown(queue, view)
-        refuse_while_audited(workspace, queue)
+        refuse_while_audited(workspace.catalogue, queue)
         self.queue = queue
         self.examples = examples
         self.view = view

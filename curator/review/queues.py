@@ -23,6 +23,7 @@ from curator.catalogue import audit_answers, audits, queues
 from curator.catalogue.audits import refuse_open_audit
 from curator.catalogue.claims import flags_of
 from curator.catalogue.duplicates import duplicate_queue
+from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import rows_of
 from curator.catalogue.images import ImageDetails, image_details, unread_files
 from curator.catalogue.pool import has_scores, pool_chunks
@@ -173,7 +174,7 @@ def queue(
     name = FORMER_NAMES.get(name, name)
     if size is not None and size < 1:
         raise UsageError(f"A queue of {size} images is none.", "Give --size a number above 0.")
-    refuse_while_audited(workspace, name)
+    refuse_while_audited(workspace.catalogue, name)
     request = QueueRequest(
         workspace=workspace,
         size=size or (WHOLE_AUDIT if name == "audit" else USUAL_SIZE),
@@ -257,13 +258,13 @@ def _browse_query(request: QueueRequest) -> BrowseQuery:
     )
 
 
-def refuse_while_audited(workspace: Workspace, name: str) -> None:
+def refuse_while_audited(catalogue: Catalogue, name: str) -> None:
     """Raises DataError for a queue whose images the open audit is about, if there is one.
 
     Their labels would be refused one by one, and to see them with their scores would spoil it.
     """
     if name in QUEUES and name not in _BESIDE_AUDITS:
-        refuse_open_audit(workspace.catalogue, f"labels from the queue `{name}`")
+        refuse_open_audit(catalogue, f"labels from the queue `{name}`")
 
 
 def queue_rows(

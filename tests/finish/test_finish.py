@@ -76,7 +76,7 @@ def test_every_image_gets_a_label_and_a_second_call_changes_nothing(tmp_path: Pa
 
     with pytest.raises(DataError, match="likelier class, and a round would take that back"):
         pool.api.round()
-    settled = settled_round(pool.opened)
+    settled = settled_round(pool.opened.catalogue)
     assert settled is not None and settled.parent_id is not None
     pool.api.rollback(to=settled.parent_id)
     counts = pool.api.status().counts
@@ -113,7 +113,7 @@ def test_a_check_that_fails_takes_the_likelier_labels_back(tmp_path: Path) -> No
 
     report = finish(pool.opened, ask, error=0.04, say=said.append)
     assert not report.finished
-    assert settled_round(pool.opened) is None
+    assert settled_round(pool.opened.catalogue) is None
     counts = pool.api.status().counts
     assert counts.unlabelled > 0 and counts.usable - counts.without_human == len(person.asked)
 
@@ -159,7 +159,7 @@ def test_a_certificate_that_fails_leaves_half_of_the_risk_and_undecided_images(
     report = finish(pool.opened, ask, error=0.05, certify=True, say=said.append)
     assert not report.finished and report.certificate is None
     assert [each.risk for each in spending(pool.opened)] == [pytest.approx(0.025)]
-    assert settled_round(pool.opened) is None and pool.api.status().counts.unlabelled > 0
+    assert settled_round(pool.opened.catalogue) is None and pool.api.status().counts.unlabelled > 0
 
 
 @pytest.mark.parametrize(

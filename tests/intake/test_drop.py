@@ -65,7 +65,7 @@ def test_labels_and_history_stay_and_come_back_with_the_files(
     for name, image_id in ids.items():
         assert history(workspace.catalogue, image_id) == events[name]
     digest = hashlib.sha256(b"labelled.jpg").hexdigest()
-    assert report_history(workspace, digest).image.image_id == ids["labelled.jpg"]
+    assert report_history(workspace.catalogue, digest).image.image_id == ids["labelled.jpg"]
     names = list(ids)
     assert fill(workspace, tmp_path / "a", names, source="a") == ids
     export(workspace, tmp_path / "after.csv")

@@ -74,7 +74,7 @@ def usable_names(workspace: Workspace, tmp_path: Path) -> set[str]:
 
 
 def test_groups_are_listed_with_their_bytes(added: Workspace, cells: Path, tmp_path: Path) -> None:
-    groups = duplicates(added)
+    groups = duplicates(added.catalogue)
     (exact,) = (group for group in groups if group.kind == "exact")
     assert [Path(file.path.decode()).name for file in exact.files] == ["0-again.png", "0-whole.png"]
     assert exact.spare_bytes == (cells / "0-whole.png").stat().st_size
@@ -115,9 +115,9 @@ def test_one_of_each_group_stays(
     added: Workspace, tmp_path: Path, rule: str, kept: set[str] | None
 ) -> None:
     before = usable_names(added, tmp_path)
-    planned = thin(added, rule, actor="anna", dry_run=True)
+    planned = thin(added.catalogue, rule, actor="anna", dry_run=True)
     assert usable_names(added, tmp_path) == before
-    report = thin(added, rule, actor="anna")
+    report = thin(added.catalogue, rule, actor="anna")
     assert (planned.groups, planned.dropped, planned.bytes) == (2, 4, report.bytes)
     left = usable_names(added, tmp_path)
     if kept is None:
@@ -134,26 +134,26 @@ def test_one_of_each_group_stays(
     assert counts(added.catalogue).usable == 3
     assert near_duplicate_ids(added.catalogue) == {}
     assert verify(added).clean
-    assert thin(added, rule, actor="anna").dropped == 0
-    assert undo_drop(added, actor="anna") == 4
+    assert thin(added.catalogue, rule, actor="anna").dropped == 0
+    assert undo_drop(added.catalogue, actor="anna") == 4
     assert usable_names(added, tmp_path) == before
-    assert undo_drop(added, actor="anna") == 0
+    assert undo_drop(added.catalogue, actor="anna") == 0
     assert verify(added).clean
 
 
 def duplicates_of_before(workspace: Workspace) -> list[list[DuplicateFile]]:
     """The groups as they were before the newest drop."""
-    restored = undo_drop(workspace, actor="ben")
+    restored = undo_drop(workspace.catalogue, actor="ben")
     assert restored
     groups = near_duplicates(workspace.catalogue)
-    thin(workspace, "sharpest", actor="ben")
+    thin(workspace.catalogue, "sharpest", actor="ben")
     return groups
 
 
 def test_an_image_that_a_person_labelled_is_never_thinned(added: Workspace, cells: Path) -> None:
     small, soft = (id_of(added, cells, f"0-{name}") for name in ("small.png", "soft.jpg"))
     decide(added, [small, soft], Label.POSITIVE)
-    report = thin(added, "largest", actor="anna")
+    report = thin(added.catalogue, "largest", actor="anna")
     assert (report.dropped, report.labelled) == (3, 1)
     assert counts(added.catalogue).labels["positive"] == {"seed": 2}
 
@@ -164,12 +164,12 @@ def test_groups_stay_when_images_are_dropped_and_added_again(
     """A drop that is taken back must not leave copies in two folds."""
     grouping = current_grouping(added.catalogue, GroupKind.PERCEPTUAL)
     groups = near_duplicate_ids(added.catalogue)
-    thin(added, "first", actor="anna")
+    thin(added.catalogue, "first", actor="anna")
     report = add(added, [cells], rehash=True)  # neither brings them back nor groups anew
     assert counts(added.catalogue).usable == 3
     assert counts(added.catalogue).gone == 0
     assert current_grouping(added.catalogue, GroupKind.PERCEPTUAL) == grouping
-    undo_drop(added, actor="anna")
+    undo_drop(added.catalogue, actor="anna")
     assert near_duplicate_ids(added.catalogue) == groups
     assert report.added == 0
 
@@ -212,7 +212,7 @@ def test_dropping_ends_a_certificate_and_an_open_audit_refuses_it(
     with refused:
         exclude(workspace.catalogue, {ids[0]: ids[1]}, actor="anna")
     with pytest.raises(DataError, match="is open"):
-        thin(workspace, "first", actor="anna")
+        thin(workspace.catalogue, "first", actor="anna")
     answer(pool.workspace, pool.says)
     certify(pool.workspace)
     (certificate,) = current_certificates(workspace.catalogue)
@@ -220,19 +220,19 @@ def test_dropping_ends_a_certificate_and_an_open_audit_refuses_it(
     promoted = [row.image_id for row in queue(workspace, "promoted", size=2)]
     groups = [GroupRecord(name="pair", primary=tuple(promoted))]
     replace_grouping(workspace.catalogue, GroupKind.PERCEPTUAL, groups)
-    planned = thin(workspace, "first", actor="anna", dry_run=True)
-    report = thin(workspace, "first", actor="anna")
+    planned = thin(workspace.catalogue, "first", actor="anna", dry_run=True)
+    report = thin(workspace.catalogue, "first", actor="anna")
     assert planned.stale_certificates == report.stale_certificates == 1
     (certificate,) = current_certificates(workspace.catalogue)
     assert certificate.stale is not None
-    undo_drop(workspace, actor="anna")
+    undo_drop(workspace.catalogue, actor="anna")
     (certificate,) = current_certificates(workspace.catalogue)
     assert certificate.stale is None
     assert audited is not None
 
 
 def test_what_was_dropped_is_an_event_and_cannot_be_changed(added: Workspace) -> None:
-    thin(added, "first", actor="anna")
+    thin(added.catalogue, "first", actor="anna")
     for statement in ("DELETE FROM exclusion", "UPDATE exclusion SET actor = 'ben'"):
         with pytest.raises(sa.exc.IntegrityError), added.catalogue.write() as connection:
             connection.exec_driver_sql(statement)

@@ -260,19 +260,19 @@ def test_an_unlabel_is_undone_by_events_and_later_labels_are_kept(
     assert report.number is not None
 
     decide(workspace, [ids["c.jpg"]], Label.UNSURE)
-    planned = undo(workspace, report.number, dry_run=True, actor="ben")
+    planned = undo(workspace.catalogue, report.number, dry_run=True, actor="ben")
     assert labels_now(workspace, ids)["b"] is None
-    undone = undo(workspace, report.number, actor="ben")
+    undone = undo(workspace.catalogue, report.number, actor="ben")
     assert undone == planned
     assert (undone.decisions, undone.images, undone.unchanged) == (2, 2, 1)
     assert labels_now(workspace, ids) == before | {"c": "unsure"}
-    assert undo(workspace, report.number, actor="ben").decisions == 0
+    assert undo(workspace.catalogue, report.number, actor="ben").decisions == 0
     assert list_batches(workspace.catalogue)[-1].file == f"unlabel {report.number}, undone"
     # What was recorded again is a batch: taken back, the label before it is current again.
     unlabel(workspace, batch=newest(workspace), actor="ben")
     assert labels_now(workspace, ids)["a"] == "negative"
     with pytest.raises(DataError, match="There is no unlabel 99"):
-        undo(workspace, 99, actor="ben")
+        undo(workspace.catalogue, 99, actor="ben")
     assert verify(workspace).clean
 
 
