@@ -253,17 +253,6 @@ def promoted(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FIL
         return list(connection.execute(ordered).scalars())
 
 
-def random_unlabelled(
-    catalogue: Catalogue, *, size: int, seed: int, leave_out: QueueFilter = NO_FILTER
-) -> list[int]:
-    """A uniform random sample of the unlabelled images, the same for the same seed.
-
-    A permutation of all images, drawn from the seed, is walked until enough are found: as
-    images are labelled, the sample goes on where it was.
-    """
-    return _drawn(catalogue, _UNLABELLED, size, seed, leave_out)
-
-
 def draw_random(
     catalogue: Catalogue, *, size: int, seed: int, leave_out: QueueFilter = NO_FILTER
 ) -> list[int]:
@@ -284,8 +273,14 @@ def draw_random(
 
 
 def random_without_human(catalogue: Catalogue, *, size: int, seed: int) -> list[int]:
-    """A uniform random sample of the images without a human label that nobody is shown."""
-    return _drawn(catalogue, _WITHOUT_HUMAN, size, seed, NO_FILTER)
+    """A uniform random sample of the images without a human label that nobody is shown.
+
+    The same for the same seed: a permutation of all images is walked until enough are found.
+    """
+    with catalogue.read() as connection:
+        last = connection.execute(sa.select(sa.func.max(ImageState.c.image_id))).scalar_one() or 0
+        order = np.random.default_rng(seed).permutation(last) + 1
+        return _first_passing(connection, order, _WITHOUT_HUMAN, size, NO_FILTER)
 
 
 def informative(
@@ -303,15 +298,6 @@ def informative(
         ids, probability = zip(*rows, strict=True) if rows else ((), ())
         order = in_proportion_to_error(column(ids, np.int64), column(probability, np.float64), seed)
         return _first_passing(connection, order, _WITHOUT_HUMAN, size, leave_out)
-
-
-def _drawn(
-    catalogue: Catalogue, eligible: sa.TextClause, size: int, seed: int, leave_out: QueueFilter
-) -> list[int]:
-    with catalogue.read() as connection:
-        last = connection.execute(sa.select(sa.func.max(ImageState.c.image_id))).scalar_one() or 0
-        order = np.random.default_rng(seed).permutation(last) + 1
-        return _first_passing(connection, order, eligible, size, leave_out)
 
 
 def _first_passing(

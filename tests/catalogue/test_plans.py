@@ -88,7 +88,6 @@ def _plans(catalogue: Catalogue) -> Iterator[list[str]]:
         lambda c: _among_many(lambda: queues.borderline(c, size=50)),
         lambda c: _among_many(lambda: queues.unfamiliar(c, size=50)),
         lambda c: queues.promoted(c, size=50),
-        lambda c: queues.random_unlabelled(c, size=50, seed=1),
         lambda c: queues.random_without_human(c, size=50, seed=1),
         lambda c: queues.conflicts(c, size=50),
         lambda c: queues.quarantined(c, size=50),

@@ -171,16 +171,16 @@ def test_informative_images_are_drawn_in_proportion_to_their_expected_error(
 def test_random_is_uniform_repeats_and_goes_on(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 40)
     say(catalogue, ids[:10], "positive")
-    first = queues.random_unlabelled(catalogue, size=8, seed=3)
-    assert first == queues.random_unlabelled(catalogue, size=8, seed=3)
-    assert first != queues.random_unlabelled(catalogue, size=8, seed=4)
+    first = queues.random_without_human(catalogue, size=8, seed=3)
+    assert first == queues.random_without_human(catalogue, size=8, seed=3)
+    assert first != queues.random_without_human(catalogue, size=8, seed=4)
     assert set(first) <= set(ids[10:])
     say(catalogue, first[:3], "negative")
-    assert queues.random_unlabelled(catalogue, size=5, seed=3) == first[3:]
-    assert len(queues.random_unlabelled(catalogue, size=99, seed=3)) == 27
+    assert queues.random_without_human(catalogue, size=5, seed=3) == first[3:]
+    assert len(queues.random_without_human(catalogue, size=99, seed=3)) == 27
     drawn = np.zeros(41)
     for seed in range(400):
-        drawn[queues.random_unlabelled(catalogue, size=9, seed=seed)] += 1
+        drawn[queues.random_without_human(catalogue, size=9, seed=seed)] += 1
     eligible = np.setdiff1d(ids[10:], first[:3])
     assert drawn.sum() == drawn[eligible].sum() == 400 * 9
     expected = 400 * 9 / 27
