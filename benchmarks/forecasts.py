@@ -1,24 +1,27 @@
 """Whether audits end where their forecasts say, on real images.
 
-    python -m benchmarks.forecasts [--repetitions 20] [--only NAME...]
+    python -m benchmarks.forecasts [--repetitions 20] [--only NAME...] [--kept FILE]
 
 Each repetition draws seeds and a pool, trains heads, plans an audit, and plays it, also where
 the tool would advise against it. The certified share of the frame should lie within the stated
 range in 70 to 90% of audits. Advice against an audit is right if less than a tenth of the frame
-would have been certified.
+would have been certified. With --kept every repetition is written to a file as it comes, and a
+run that was cut off goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.pools import FOLDER, Task, clothes, rehearsal, tasks
+from benchmarks.kept import Kept
+from benchmarks.pools import FOLDER, Task, clothes, projected_task, rehearsal, small_pool
 from benchmarks.report import Line, print_report
 from curator.classifiers.devices import use_threads
 from curator.settings.sections import AuditSettings, PromotionSettings
@@ -73,35 +76,53 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=12_000, help="in each pool")
     parser.add_argument("--only", nargs="*", default=())
     parser.add_argument("--folder", type=Path, default=FOLDER, help="keeps the features")
+    parser.add_argument("--kept", type=Path, help="a file that keeps what was measured")
+    parser.add_argument("--show", action="store_true", help="only what --kept holds")
     arguments = parser.parse_args()
     use_threads(1)
-    everything: list[Ending] = []
-    lines: list[Line] = []
-    for question in QUESTIONS:
-        if arguments.only and question.name not in arguments.only:
-            continue
-        played_on = rehearsal(_pool(question, arguments.folder, arguments.images))
-        endings = [
-            ending
-            for repetition in range(arguments.repetitions)
-            for ending in _play(question, played_on, repetition)
-        ]
-        everything += endings
-        lines += _lines(question.name, endings)
-        print(f"{question.name}: {endings}", file=sys.stderr, flush=True)
+    kept = Kept(arguments.kept)
+    endings: dict[str, list[Ending]] = {question.name: [] for question in QUESTIONS}
+
+    @cache
+    def played_on(question: Question) -> SimulationRun:
+        return rehearsal(_pool(question, arguments.folder, arguments.images))
+
+    # One repetition of each question after the other: what is cut off has as many of all.
+    for repetition in range(arguments.repetitions):
+        for question in QUESTIONS:
+            if arguments.only and question.name not in arguments.only:
+                continue
+            asked = {
+                "question": question.name,
+                "images": arguments.images,
+                "repetition": repetition,
+            }
+            if arguments.show and not kept.has(asked):
+                continue
+            measure = partial(_measure, question, played_on, repetition)
+            figures = kept.figures(asked, measure)
+            endings[question.name] += [Ending(**ending) for ending in figures["endings"]]
+    lines = [line for name, found in endings.items() if found for line in _lines(name, found)]
+    everything = [ending for found in endings.values() for ending in found]
     print_report("forecasts", [*lines, *_lines("all", everything)])
 
 
+def _measure(
+    question: Question, played_on: Callable[[Question], SimulationRun], repetition: int
+) -> dict[str, Any]:
+    return {
+        "endings": [asdict(ending) for ending in _play(question, played_on(question), repetition)]
+    }
+
+
 def _pool(question: Question, folder: Path, images: int) -> Task:
-    """A random part of the question's pool."""
+    """A random part of the question's pool, projected on its own leading directions."""
     name = question.pool or question.name
-    if name in fashion.CLASSES:
-        features, labels = clothes(folder)
-        task = Task(name=name, features=features, truth=labels == fashion.CLASSES.index(name))
-    else:
-        (task,) = tasks(folder, (name,))
-    places = np.random.default_rng(0).permutation(len(task.truth))[:images]
-    return task.part(np.sort(places))
+    if name not in fashion.CLASSES:
+        return small_pool(folder, name, images, 0)
+    raw, labels = clothes(folder)
+    places = np.random.default_rng(0).permutation(len(labels))[:images]
+    return projected_task(name, raw, np.sort(places), labels == fashion.CLASSES.index(name))
 
 
 def _play(question: Question, played_on: SimulationRun, repetition: int) -> list[Ending]:

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 from curator.base.files import replacing
@@ -85,18 +84,19 @@ def init(
 def _asked_delivery(classes: ClassesSettings) -> str:
     """What a person wants to deliver; both classes if they do not say."""
     names = list(dict.fromkeys([classes.positive, classes.negative, "both", "each"]))
+    question = (
+        "What will you deliver? An audit of one class costs less, and certifies it alone;"
+        f" `each` takes two, and bounds each class by itself ({', '.join(names)})"
+    )
     try:
-        return str(
-            typer.prompt(
-                "What will you deliver? An audit of one class costs less, and certifies it alone;"
-                " `each` takes two, and bounds each class by itself",
-                type=click.Choice(names),
-                default="both",
-                err=True,
-            )
-        )
+        # Typer brings a click of its own, which refuses the choices of another.
+        while (
+            answer := str(typer.prompt(question, default="both", err=True)).strip()
+        ) not in names:
+            typer.echo(f"`{answer}` is none of {', '.join(names)}.", err=True)
     except typer.Abort:
         return "both"
+    return answer
 
 
 def config(

@@ -29,9 +29,9 @@ LABEL_LIMIT = 4_096
 class LabelDistances:
     """Distance of every image of a pool to the nearest image that a person labelled.
 
-    `distances` is (images,) for the rising feature `rows` of the pool; `usual` is the largest
-    distance among labelled images. Both follow from the digest of the pool's graph, and from the
-    rows and units of the labelled images.
+    `distances` is (images,) for the rising feature `rows` of the pool; `among` is (labels,), the
+    distance of each labelled image to the nearest labelled one of another unit. Both follow from
+    the digest of the pool's graph, and from the rows and units of the labelled images.
     """
 
     graph_digest: str
@@ -39,7 +39,12 @@ class LabelDistances:
     labelled_units: IntArray
     rows: IntArray
     distances: FloatArray
-    usual: float
+    among: FloatArray
+
+    @property
+    def usual(self) -> float:
+        """The largest distance among labelled images."""
+        return largest_usual_distance(self.among)
 
     def gate(self, rows: IntArray, factor: float) -> GateInputs:
         """For images with these feature rows; `factor` is the setting `gates.distance`."""
@@ -78,24 +83,31 @@ def label_distances(
         labelled_units=units,
         rows=graph.neighbours.rows,
         distances=nearest_distances(graph.vectors, vectors),
-        usual=largest_usual_distance(vectors, units),
+        among=distances_among(vectors, units),
     )
 
 
-def largest_usual_distance(vectors: NDArray[np.floating], unit_keys: IntArray) -> float:
-    """Distance of the most remote labelled image from the nearest one of another unit.
+def distances_among(vectors: NDArray[np.floating], unit_keys: IntArray) -> FloatArray:
+    """Distance of each labelled image to the nearest one of another unit, (labels,).
 
-    `vectors` is (labels, d), `unit_keys` (labels,). Infinite without two units, where distances
-    say nothing. If labelled images were drawn like an unlabelled one, that one would lie farther
-    out only once in labels + 1 times.
+    `vectors` is (labels, d), `unit_keys` (labels,). Infinite without another unit.
     """
     x = np.asarray(vectors, dtype=np.float64)
-    squares = np.square(x).sum(axis=1)
-    largest = -1.0
+    squares, nearest = np.square(x).sum(axis=1), np.full(len(x), np.inf)
     for index, row in enumerate(x):
         # Near-duplicates share a unit: a copy of itself would make any label look usual.
         other_units = unit_keys != unit_keys[index]
         if other_units.any():
             distance = squares + squares[index] - 2 * (x @ row)
-            largest = max(largest, float(distance[other_units].min()))
-    return float(np.sqrt(max(largest, 0.0))) if largest >= 0 else float("inf")
+            nearest[index] = np.sqrt(max(float(distance[other_units].min()), 0.0))
+    return nearest
+
+
+def largest_usual_distance(among: FloatArray) -> float:
+    """Distance of the most remote labelled image from the nearest one of another unit.
+
+    `among` is that of `distances_among`. Infinite without two units, where distances say nothing.
+    If labelled images were drawn like an unlabelled one, that one would lie farther out only once
+    in labels + 1 times.
+    """
+    return float(among.max()) if len(among) else float("inf")

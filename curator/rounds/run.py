@@ -63,6 +63,7 @@ from curator.rounds.threshold_error import (
     other_thresholds,
     threshold_warning,
 )
+from curator.rounds.unlike_labels import unlike_warnings
 from curator.statistics.work_left import Doubts, doubt_counts
 from curator.workspace import Workspace
 
@@ -293,6 +294,8 @@ def run_round(
             # What a class was learned by is doubtful already, and its labels are one cluster.
             if graph is not None and not warnings:
                 warnings += copies_warnings(inputs.labels, images, graph, settings.classifier)
+            if distances and gate.distances is not None and not warnings:
+                warnings += unlike_warnings(records, inputs.human, distances, gate.distances)
         # Heads have calibration maps for labels; networks have one map for all.
         labels = quality_labels(records, inputs.human, shared_calibration=images.holds_pixels)
         threshold_error = measure_threshold_error(records, labels, inputs.last, settings.promotion)

@@ -19,7 +19,7 @@ from curator.classifiers.heads.frozen import FrozenHeads, Teacher
 from curator.classifiers.heads.graph import nearest_distances
 from curator.classifiers.heads.neighbour_smoothing import Neighbourhood
 from curator.classifiers.protocol import PoolSlice, RowSource, TrainingInputs, TrainingLabels
-from curator.rounds.gates import LABEL_LIMIT, largest_usual_distance
+from curator.rounds.gates import LABEL_LIMIT, distances_among, largest_usual_distance
 from curator.rounds.promotion import GateInputs
 from curator.simulation.policies import KnownScores, draw_labels
 from curator.statistics.folds import fold_of, in_proportion_to_error, sampling_rank
@@ -166,10 +166,10 @@ class SimulationRun:
             return GateInputs(distances=None, limit=float("inf"))
         compared = positions[np.argsort(sampling_rank(positions, seed))[:LABEL_LIMIT]]
         vectors = self._vectors[compared].astype(np.float32)
-        usual = largest_usual_distance(vectors, self.pool.unit_keys[compared])
+        among = distances_among(vectors, self.pool.unit_keys[compared])
         return GateInputs(
             distances=nearest_distances(self._vectors[~labelled], vectors),
-            limit=self._distance * usual,
+            limit=self._distance * largest_usual_distance(among),
         )
 
     def _slices(self, labelled: BoolArray, seed: int) -> Iterator[PoolSlice]:

@@ -31,18 +31,24 @@ with progress.stage("encode [bold]", 40) as stage:
 """
 
 
-def in_terminal(*command: str | Path, **environment: str) -> tuple[int, str, str]:
-    """Run a command whose standard error is a terminal; exit code, output, and the terminal's."""
+def in_terminal(
+    *command: str | Path, typed: bytes = b"", **environment: str
+) -> tuple[int, str, str]:
+    """Run a command whose standard error is a terminal; exit code, output, and the terminal's.
+
+    With `typed`, standard input is this terminal, too, and these keys wait there.
+    """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         command,
         cwd=CHECKOUT,
         env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment},
-        stdin=subprocess.DEVNULL,
+        stdin=theirs if typed else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=theirs,
     )
     os.close(theirs)
+    os.write(ours, typed)
     seen = b""
     while True:
         try:
@@ -72,6 +78,20 @@ def test_bars_show_rate_and_leave_a_line() -> None:
     assert re.search(r"\d+/s", text)
     assert re.search(r"inner: 20 files in \d+\.\d s", text)
     assert re.search(r"encode \[bold\]: 40 images in \d+\.\d s \(\d+/s\)", text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "setting"),
+    [(b"faces\nno face\n", "negative"), (b"\n", "both"), (b"each\n", "each"), (b"\x04", "both")],
+)
+def test_init_asks_what_is_delivered(typed: bytes, setting: str, tmp_path: Path) -> None:
+    words = ("init", tmp_path / "ws", "--positive", "face", "--negative", "no face")
+    code, _, seen = in_terminal(sys.executable, "-m", "curator", *words, typed=typed)
+    assert code == 0, seen
+    assert "What will you deliver?" in seen
+    assert ("`faces` is none of face, no face, both, each." in seen) == (setting == "negative")
+    told = curator("-w", tmp_path / "ws", "config", "classes.deliver").stdout
+    assert f'classes.deliver = "{setting}"' in told
 
 
 def test_notes_on_a_terminal_are_plain_text() -> None:

@@ -197,6 +197,26 @@ def test_a_certificate_of_labels_promoted_under_a_warning_carries_it(shortcut: P
     assert about["certificate"]["warnings"] == about["warnings"] == [warning]
 
 
+def test_kinds_of_images_that_no_label_shows_hold_promotions_until_a_random_sample_is_labelled(
+    tmp_path: Path,
+) -> None:
+    # Most of the pool is of a kind that has no label.
+    pool = Pool(tmp_path, size=900, distance=4.0, foreign=600, style=8.0)
+    pool.label(range(600, 800))
+    (held,) = rounds(pool)
+    assert kinds(held.warnings) == ["unlike"]
+    assert "only some of the kinds of images" in held.warnings[0].problem
+    assert held.counts.held_back.warning > 100
+    assert not pool.promoted().any()
+    assert held.error.pool is None
+    assert status(pool.opened).advice().endswith("curator review random")
+    unlabelled = np.flatnonzero(pool.standing() < 0)
+    sample = np.random.default_rng(0).permutation(unlabelled)[:60]
+    pool.label(sample, origin=Origin.CALIBRATION, method=Method.BLIND)
+    (cured,) = rounds(pool)
+    assert "unlike" not in kinds(cured.warnings)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_seeds_from_other_folders_that_look_like_the_pool_raise_no_alarm(
     tmp_path: Path, seed: int
