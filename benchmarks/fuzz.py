@@ -4,7 +4,7 @@ Real files are mutated with a seeded generator (bits flipped, bytes cut, zeroed,
 swapped, spliced with another file) and given to the command that reads them, in this process:
 
 - `images`: JPEG, PNG, WebP, GIF, TIFF, BMP, QOI and AVIF files, as `add` reads them;
-- `labels`: CSVs given to `curator label`;
+- `labels`: CSVs, tasks of Label Studio and samples of FiftyOne given to `curator label`;
 - `settings`: `curator.toml`, read by `curator status`;
 - `manifests`: CSV, JSON lines, Parquet and sidecars given to `curator import`;
 - `workspace`: every file under `.curator/`, the ledger of audits among them, then `verify`,
@@ -395,9 +395,24 @@ def fuzz_labels(home: Path, mutations: int, seed: int, seconds: float, faults: P
         ),
         ("utf16.csv", table.encode("utf-16")),
     ]
-    file = root / "mutated.csv"
+    cells = [row.split(",") for row in rows]
+    tasks = [{"path": cell[0], "label": cell[1], "reasons": {"choices": []}} for cell in cells]
+    samples = [
+        {
+            "filepath": cell[0],
+            "tags": [],
+            "exported_label": None,
+            "ground_truth": {"label": cell[1]},
+        }
+        for cell in cells
+    ]
+    inputs += [
+        ("tasks.json", json.dumps(tasks).encode()),
+        ("samples.json", json.dumps({"samples": samples}).encode()),
+    ]
 
     def use(name: str, data: bytes) -> str:
+        file = root / f"mutated{Path(name).suffix}"
         file.write_bytes(data)
         changed = True
         try:

@@ -425,6 +425,8 @@ def store_new_previews(
 def _nothing_readable(paths: Sequence[bytes], report: AddReport) -> DataError:
     where = ", ".join(shown(path) for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
     reasons = Counter({reason.value: count for reason, count in report.quarantined.items()})
+    if kernel := report.ignored.get(SkipReason.KERNEL):
+        reasons["folder of the kernel, which is not entered"] = kernel
     if report.other_files:
         reasons[Quarantine.NOT_AN_IMAGE.value] = report.other_files
     if report.unreadable_folders:

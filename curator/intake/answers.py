@@ -18,7 +18,7 @@ import itertools
 import json
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,12 +159,12 @@ def read_annotations(file: Path) -> Iterator[Answer | Problem]:
         raise DataError(f"{file} is not JSON: {error}.", f"Import {_TOOLS}.") from error
     if isinstance(content, dict) and isinstance(content.get("samples"), list):
         for number, sample in enumerate(content["samples"], start=1):
-            yield _sample_answer(number, sample)
+            yield _json_answer(_sample_answer, number, sample)
         return
     if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
         raise DataError(f"{file} holds neither a list of tasks nor samples.", f"Import {_TOOLS}.")
     for number, task in enumerate(content, start=1):
-        yield _task_answer(number, task)
+        yield _json_answer(_task_answer, number, task)
 
 
 def with_images(
@@ -302,6 +302,23 @@ def _csv_answer(
         note=cell_text(row.get("note", "").strip()),
         queue=cell_text(row.get("queue", "").strip()),
     )
+
+
+def _json_answer(
+    read: Callable[[int, Any], Answer | Problem], number: int, content: Any
+) -> Answer | Problem:
+    """What `read` makes of a task or sample; a problem if it has another shape than those."""
+    try:
+        answer = read(number, content)
+        if isinstance(answer, Answer):
+            # JSON can hold halves of characters, which no file and no database takes.
+            (answer.path or "").encode("utf-8", "surrogateescape")
+            "".join((answer.label, answer.note, answer.queue, *answer.reasons)).encode()
+    except (AttributeError, TypeError):
+        return Problem(number, f"it is not shaped as in {_TOOLS}")
+    except UnicodeEncodeError:
+        return Problem(number, "a text in it holds half of a character (a lone surrogate)")
+    return answer
 
 
 def _task_answer(number: int, task: Mapping[str, Any]) -> Answer | Problem:

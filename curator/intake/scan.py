@@ -22,6 +22,12 @@ from curator.base.values import FileStamp
 from curator.base.vocabulary import Quarantine
 from curator.catalogue.files import KnownFile
 
+_KERNEL_KINDS = frozenset((
+    b"proc", b"sysfs", b"cgroup", b"cgroup2", b"debugfs", b"tracefs", b"securityfs", b"bpf",
+    b"configfs", b"pstore", b"devpts", b"devtmpfs", b"mqueue", b"binfmt_misc", b"efivarfs",
+    b"selinuxfs", b"fusectl", b"rpc_pipefs", b"nsfs",
+))  # fmt: skip
+
 Identity = tuple[int, int]
 """Device and inode: what a folder is, whatever path leads to it."""
 
@@ -31,6 +37,7 @@ class SkipReason(StrEnum):
 
     HIDDEN = "hidden"
     SPECIAL = "special"  # a pipe, a socket or a device
+    KERNEL = "kernel"  # a file system of the kernel's, where links lead everywhere
     LOOP = "loop"  # a link to a folder that is walked anyway
     UNREADABLE_FOLDER = "unreadable-folder"
     PATH_TOO_LONG = "path-too-long"  # longer than the system allows
@@ -75,6 +82,7 @@ class _Walk:
     def __init__(self, root: bytes, leave_out: Sequence[bytes], above: set[Identity]) -> None:
         self._root = root
         self._barred = _identities(leave_out)
+        self._kernel_devices = _kernel_devices()
         self._barred_names = {path.rpartition(b"/")[2] for path in leave_out}
         self._above = above
         self._linked: set[Identity] = set()
@@ -128,6 +136,8 @@ class _Walk:
         """
         if folder.identity in self._barred:
             return SkipReason.OWN
+        if folder.identity[0] in self._kernel_devices:
+            return SkipReason.KERNEL
         open_folders = {open_folder.identity for open_folder in self._open}
         if folder.identity in open_folders | self._above:
             return SkipReason.LOOP
@@ -146,13 +156,15 @@ def count_files(
     if not os.path.isdir(start):
         return 1, os.stat(start).st_size
     files = size = 0
-    barred = _identities(leave_out)
+    barred, kernel_devices = _identities(leave_out), _kernel_devices()
     counted: set[Identity] = set()
     waiting = [start]
     while waiting:
         folder = waiting.pop()
         identity = _identity(folder)
         if identity is None or identity in barred or identity in counted:
+            continue
+        if identity[0] in kernel_devices:
             continue
         counted.add(identity)
         with suppress(OSError), os.scandir(folder) as entries:
@@ -199,6 +211,14 @@ def _identity(path: bytes) -> Identity | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _kernel_devices() -> set[int]:
+    """Device numbers of the file systems in which the kernel shows itself, none with images."""
+    with suppress(OSError), open("/proc/self/mounts", "rb") as mounts:  # noqa: PTH123
+        points = [line.split(b" ")[1] for line in mounts if line.split(b" ")[2] in _KERNEL_KINDS]
+        return {identity[0] for point in points if (identity := _identity(point)) is not None}
+    return set()
 
 
 def _identities(paths: Iterable[bytes]) -> set[Identity]:

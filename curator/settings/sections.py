@@ -408,7 +408,8 @@ class CatalogueSettings(_Section):
     @field_validator("url")
     @classmethod
     def _holds_no_password(cls, url: str) -> str:
-        if re.search(r"://[^/@]*:[^/@]*@|[?&]password=", url):
+        # As SQLAlchemy reads it: a password may hold anything but `@`.
+        if re.search(r"://[^:/@]*:[^@]*@|[?&](ssl)?password=", url, re.IGNORECASE):
             raise ValueError(
                 "a password does not belong into this file; put it into the environment"
                 " (PGPASSWORD) or into ~/.pgpass"

@@ -26,6 +26,7 @@ from curator.catalogue.sources import list_sources
 from curator.errors import BusyError, DataError, UsageError
 from curator.intake import inspection
 from curator.intake.add import AddReport, add
+from curator.intake.scan import count_files
 from curator.review.queues import queue
 from curator.storage.previews import PreviewStore
 from curator.workspace import STATE_FOLDER, Workspace
@@ -154,6 +155,19 @@ def test_a_link_to_no_file_is_passed_over_and_counted(
     (pictures / "link.jpg").symlink_to(target if target[0] == "/" else tmp_path / target)
     report = add(workspace, [pictures])
     assert (report.files, report.added, report.ignored) == (1, 1, {"special": 1})
+
+
+def test_the_folders_of_the_kernel_are_not_entered_by_any_way(
+    workspace: Workspace, pictures: Path, save: Save
+) -> None:
+    save("a.jpg")
+    (pictures / "system").symlink_to("/proc/self")
+    (pictures / "sys").symlink_to("/sys")
+    report = add(workspace, [pictures])
+    assert (report.files, report.added, report.ignored) == (1, 1, {"kernel": 2})
+    with pytest.raises(DataError, match="1 folder of the kernel, which is not entered"):
+        add(workspace, [Path("/proc/self")])
+    assert count_files(b"/proc/self") == (0, 0)
 
 
 def test_a_file_of_the_kernel_does_not_end_the_run(

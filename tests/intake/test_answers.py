@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,6 +113,37 @@ def test_tasks_that_are_nested_too_deeply_are_no_json(tmp_path: Path) -> None:
     file.write_text("[" * 100_000 + "]" * 100_000)
     with pytest.raises(DataError, match="is not JSON"):
         list(read_annotations(file))
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        ({"tags": 5}, {"tags": "x"}),
+        ({"tags": [{}]}, {"ground_truth": {"label": "good", "tags": 7}}),
+        ({"ground_truth": 5}, {"ground_truth": [{"label": "good"}]}),
+        ({"filepath": "\ud800.jpg"}, {"ground_truth": {"label": "\ud800"}}),
+        ({"annotations": None}, {"annotations": [5]}),
+        ({"annotations": [{"result": 5}]}, {"annotations": [{"result": ["x"]}]}),
+        ({"annotations": [{"result": [{"value": None}]}]}, {"annotations": "x"}),
+        ({"annotations": [{"result": [{"from_name": [], "value": {}}]}]}, {"data": 5}),
+        ({"note": ["\udfff"]}, {"data": {"path": "a", "queue": "\ud800"}}),
+    ],
+)
+def test_tasks_and_samples_of_another_shape_are_problems(
+    tmp_path: Path, part: dict[str, Any], other: dict[str, Any]
+) -> None:
+    file = tmp_path / "tasks.json"
+    sample = {"filepath": "a.jpg", "ground_truth": {"label": "bad"}}
+    task = {"path": "a.jpg", "label": "bad"}
+    for rest in (part, other):
+        file.write_text(json.dumps({"samples": [sample | rest, sample]}))
+        assert len(list(read_annotations(file))) == 2
+        assert isinstance(list(read_annotations(file))[1], Answer)
+        file.write_text(json.dumps([task | rest, task]))
+        first, second = read_annotations(file)
+        assert isinstance(second, Answer)
+        if "annotations" in rest or "data" in rest or "note" in rest:
+            assert isinstance(first, Problem), first
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

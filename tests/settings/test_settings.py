@@ -70,6 +70,8 @@ def test_every_default_is_valid_and_documented() -> None:
         ("[classifier]\nimage_size = 3\n", "classifier.image_size"),
         ("[runtime]\nseed = 'x'\n", "runtime.seed"),
         ("promotion = 3\n", "promotion"),
+        ("[catalogue]\nurl = 'postgresql://me:x/y@host/images'\n", "PGPASSWORD"),
+        ("[catalogue]\nurl = 'postgresql://host/images?a=1&SSLPassword=x/y'\n", "PGPASSWORD"),
         ("[classifier]\nimage_size = 3\n", "'auto' or greater than or equal to 16"),
         ("[promotion\n", "is not valid TOML"),
         ("x = " + "[" * 3000 + "]" * 3000, "nested too deeply"),
@@ -80,6 +82,7 @@ def test_bad_content_is_refused_with_its_place(content: str, says: str) -> None:
         parse_settings(content, "curator.toml")
     assert says in str(refused.value)
     assert "curator.toml" in str(refused.value)
+    assert "x/y" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
