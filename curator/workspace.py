@@ -114,6 +114,7 @@ def create_workspace(
     """
     from curator.catalogue.backups import make_backup
     from curator.catalogue.engine import Catalogue
+    from curator.catalogue.identity import keep_class_names
 
     folder = folder.absolute()
     if (folder / FILE_NAME).exists() or (folder / STATE_FOLDER).exists():
@@ -137,6 +138,7 @@ def create_workspace(
     path = folder / STATE_FOLDER / CATALOGUE_NAME
     catalogue = Catalogue.create(settings.catalogue.url or path, home=path)
     _check_identity(folder, catalogue)
+    keep_class_names(catalogue, settings.classes)
     if settings.backup.keep:
         make_backup(catalogue.backend, "init", settings.backup)
     with replacing(folder / FILE_NAME) as stream:
@@ -172,15 +174,24 @@ def find_workspace(start: Path) -> Path:
     )
 
 
-def open_workspace(folder: Path, notify: Callable[[str], None] = lambda text: None) -> Workspace:
+def open_workspace(
+    folder: Path,
+    notify: Callable[[str], None] = lambda text: None,
+    *,
+    settings: Settings | None = None,
+) -> Workspace:
     """Open the workspace in `folder`; an older catalogue is migrated after a backup.
+
+    `settings` are those that its file will have, if they are not those that it has.
 
     What cannot be written is opened for looking only. `catalogue.warnings` says what the
     user should know, `notify` is told what is waited for. Raises WorkspaceError (or one of its
     kinds) if the workspace is missing, broken or newer than this curator; LostCatalogueError,
-    with what is left of it, if its catalogue is missing, empty, damaged or another workspace's.
+    with what is left of it, if its catalogue is missing, empty, damaged or another workspace's;
+    CatalogueError if the names of the classes were exchanged in `curator.toml` under labels.
     """
     from curator.catalogue.engine import Catalogue
+    from curator.catalogue.identity import keep_class_names
 
     folder = folder.absolute()
     if not (folder / STATE_FOLDER).is_dir():
@@ -189,7 +200,7 @@ def open_workspace(folder: Path, notify: Callable[[str], None] = lambda text: No
             f"Make it one with `curator init {folder}`.",
         )
     _refuse_links(folder)
-    settings = read_settings(folder / FILE_NAME)
+    settings = settings or read_settings(folder / FILE_NAME)
     path = folder / STATE_FOLDER / CATALOGUE_NAME
     writable = os.access(path.parent, os.W_OK) and (os.access(path, os.W_OK) or not path.exists())
     try:
@@ -200,6 +211,7 @@ def open_workspace(folder: Path, notify: Callable[[str], None] = lambda text: No
             catalogue = Catalogue.open(address, home=path, notify=notify)
         try:
             _check_identity(folder, catalogue)
+            keep_class_names(catalogue, settings.classes)
         except BaseException:
             catalogue.close()
             raise

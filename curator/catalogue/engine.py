@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection, Engine
 from curator.base.files import resource_folder
 from curator.catalogue.backend import Backend, backend_of
 from curator.catalogue.bulk import temporary
+from curator.catalogue.last_rows import write_last_rows
 from curator.catalogue.models import METADATA, MOVED, Lease, WorkspaceIdentity
 from curator.catalogue.sqlite import Notify, silent
 from curator.errors import (
@@ -30,7 +31,7 @@ from curator.errors import (
     StorageError,
 )
 
-REVISION = "0011"
+REVISION = "0012"
 """The newest schema revision; `db/versions` ends with it."""
 _UNEXPECTED = (
     ArithmeticError,
@@ -220,7 +221,12 @@ class Catalogue:
         self.backend.copy_to(destination)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, after writing down its last rows if this process added any."""
+        if self.has_written:
+            self.has_written = False
+            # Without it `verify` knows less, and nothing is lost.
+            with suppress(CuratorError, *_UNEXPECTED), self.read() as connection:
+                write_last_rows(connection, self.path.parent)
         self.engine.dispose()
 
     def __enter__(self) -> Catalogue:

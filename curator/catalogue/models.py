@@ -741,10 +741,15 @@ MOVED = "moved-"
 
 
 class WorkspaceIdentityColumns(TypedColumns):
-    """The workspace that the catalogue belongs to; `.curator/workspace-id` holds the same."""
+    """The workspace that the catalogue belongs to; `.curator/workspace-id` holds the same.
+
+    The names of the classes are those of the settings when the workspace was last opened.
+    """
 
     id: Named[int] = Column(Key, primary_key=True)
     identity: Named[str]
+    positive_name: Named[str | None]
+    negative_name: Named[str | None]
 
 
 WorkspaceIdentity = Table(

@@ -70,7 +70,9 @@ def copy_to_file(backend: Backend, destination: Path) -> None:
                 connection.begin(),
                 Catalogue.create(partial, schema=schema) as copy,
             ):
-                _copy_all(connection, copy)
+                with copy.write() as written:
+                    _copy_all(connection, written, copy.backend)
+                copy.checkpoint()
         finally:
             engine.dispose()
         sync_folder(destination.parent)
@@ -98,7 +100,9 @@ def move_catalogue(
     """
     with catalogue.write() as connection:
         with Catalogue.create(target.address, home=target.home) as copy:
-            copies = _copy_all(connection, copy)
+            with copy.write() as written:
+                copies = _copy_all(connection, written, target)
+            copy.checkpoint()
         announce()
         # Whoever waits to write, or opens this place later, must not take it for the catalogue.
         name = sa.literal(MOVED) + WorkspaceIdentity.c.identity
@@ -106,47 +110,39 @@ def move_catalogue(
     return copies
 
 
-def replace_rows(backend: Backend, file: Path) -> None:
-    """Make the catalogue at a server what the SQLite file is, in one transaction."""
-    with (
-        Catalogue.open(backend.address, home=backend.home) as target,
-        Catalogue.open(file) as source,
-        source.read() as connection,
-    ):
-        _copy_all(connection, target)
+def replace_rows(connection: Connection, backend: Backend, file: Path) -> None:
+    """Make the catalogue at a server what the SQLite file is, in the caller's transaction."""
+    with Catalogue.open(file) as source, source.read() as rows:
+        _copy_all(rows, connection, backend)
 
 
-def _copy_all(source: Connection, target: Catalogue) -> list[TableCopy]:
-    """Replace all rows of the target by those of the source, and compare."""
+def _copy_all(source: Connection, target: Connection, backend: Backend) -> list[TableCopy]:
+    """Replace all rows of the target by those of the source, and compare, in one transaction."""
     plans = _table_plans(source)
-    with target.write() as connection:
-        is_server = connection.dialect.name == "postgresql"
-        _empty(connection, plans)
-        copies = [_copy_table(source, connection, plan) for plan in plans]
-        largest = _largest_generation(source)
-        if is_server:
-            numbers = "setval('score_generation_id_seq', %s, true)" if largest else "%s"
-            connection.exec_driver_sql(f"SELECT {numbers}", (largest,))
-        elif largest:
-            connection.exec_driver_sql(
-                "INSERT INTO sqlite_sequence (name, seq) SELECT 'score_generation', 0 WHERE NOT"
-                " EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'score_generation')"
+    _empty(target, plans)
+    copies = [_copy_table(source, target, plan) for plan in plans]
+    largest = _largest_generation(source)
+    if target.dialect.name == "postgresql":
+        numbers = "setval('score_generation_id_seq', %s, true)" if largest else "%s"
+        target.exec_driver_sql(f"SELECT {numbers}", (largest,))
+    elif largest:
+        target.exec_driver_sql(
+            "INSERT INTO sqlite_sequence (name, seq) SELECT 'score_generation', 0 WHERE NOT"
+            " EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'score_generation')"
+        )
+        target.exec_driver_sql(
+            "UPDATE sqlite_sequence SET seq = ? WHERE name = 'score_generation'", (largest,)
+        )
+    for problem in backend.foreign_key_problems(target):
+        raise LostCatalogueError(f"What was copied does not fit together: {problem}.")
+    for plan, copy in zip(plans, copies, strict=True):
+        written = _digest(plan, _rows(target, plan))
+        if written != copy:
+            raise CatalogueError(
+                f"The table {plan.name} of {backend.name} holds {written.rows:,} rows that are"
+                f" not the {copy.rows:,} that were copied.",
+                "Nothing was changed, and the catalogue that was copied is as it was.",
             )
-            connection.exec_driver_sql(
-                "UPDATE sqlite_sequence SET seq = ? WHERE name = 'score_generation'", (largest,)
-            )
-        for problem in target.backend.foreign_key_problems(connection):
-            raise LostCatalogueError(f"What was copied does not fit together: {problem}.")
-    target.checkpoint()
-    with target.read() as connection:
-        for plan, copy in zip(plans, copies, strict=True):
-            written = _digest(plan, _rows(connection, plan))
-            if written != copy:
-                raise CatalogueError(
-                    f"The table {plan.name} of {target.backend.name} holds {written.rows:,} rows"
-                    f" that are not the {copy.rows:,} that were copied.",
-                    "The catalogue that was copied is as it was. Do not use the copy.",
-                )
     return copies
 
 

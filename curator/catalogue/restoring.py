@@ -16,12 +16,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from curator.base.files import sync_folder
 from curator.catalogue import sqlite
 from curator.catalogue.backend import Backend
 from curator.catalogue.engine import Catalogue
-from curator.catalogue.models import MOVED
+from curator.catalogue.models import METADATA, MOVED
 from curator.catalogue.moving import replace_rows
+from curator.errors import LostCatalogueError
 
 LOST_FRAME = "lost-"
 """Begins the digest of the frame of an audit of which only the spent risk was carried over."""
@@ -128,12 +131,15 @@ def as_file(backend: Backend) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def replace_catalogue(backend: Backend, backup: Path, *, identity: str, forget: bool) -> None:
+def replace_catalogue(
+    backend: Backend, backup: Path, *, identity: str, present: tuple[Connection, Path] | None
+) -> None:
     """Put a copy of `backup` in the place of a catalogue, in one step.
 
     An older schema is migrated in the copy. Leases and claims in it are ended, and it becomes the
-    workspace's own (`identity`). With `forget` the present catalogue is not asked what audits
-    spent: it cannot be read, or is another workspace's.
+    workspace's own (`identity`). `present` is a transaction that writes in the catalogue, so that
+    nobody else does until it ends, and a copy that says what audits spent; None where the
+    catalogue cannot be read, or is another workspace's.
     """
     path = backend.home
     folder = path.parent / "restoring"
@@ -144,21 +150,29 @@ def replace_catalogue(backend: Backend, backup: Path, *, identity: str, forget: 
         sqlite.copy_database(backup, copy)
         Catalogue.open(copy).close()
         with sqlite.translated(copy), closing(sqlite3.connect(copy)) as connection, connection:
+            for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+                raise LostCatalogueError(
+                    f"{backup} is damaged: {table} row {row} refers to a missing row of {parent}.",
+                    "Nothing was changed. `curator backup --list` lists the other backups.",
+                )
             connection.execute("DELETE FROM lease")
             connection.execute("DELETE FROM claim")
-            connection.execute("DELETE FROM workspace_identity")
-            connection.execute("INSERT INTO workspace_identity VALUES (1, ?)", [identity])
-            if forget:
+            connection.execute(
+                "INSERT INTO workspace_identity (id, identity) VALUES (1, ?)"
+                " ON CONFLICT (id) DO UPDATE SET identity = excluded.identity",
+                [identity],
+            )
+            if present is None:
                 # Nobody knows any more which of its answers were used for a verdict.
                 connection.execute(f"{_ABANDON} WHERE state = 'open'")
             else:
-                with as_file(backend) as present:
-                    _carry_spent_risk(connection, present)
-        if isinstance(backend, sqlite.SqliteBackend):
-            with sqlite.translated(path):
-                _put(copy, path)
+                _carry_spent_risk(connection, present[1])
+        if present is None:
+            _put(backend, copy)
+        elif isinstance(backend, sqlite.SqliteBackend):
+            _fill(present[0], copy)
         else:
-            replace_rows(backend, copy)
+            replace_rows(present[0], backend, copy)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -198,21 +212,50 @@ def _carry_spent_risk(connection: sqlite3.Connection, present: Path) -> None:
             connection.execute(f"{_ABANDON} WHERE id = ?", [match[0]])
 
 
-def _put(copy: Path, path: Path) -> None:
-    """Make the catalogue at `path` what `copy` is; who has it open sees the new state."""
+def _fill(connection: Connection, copy: Path) -> None:
+    """Make the rows of a catalogue those of `copy`, as a part of this transaction."""
+    run = connection.exec_driver_sql
+    run("ATTACH DATABASE ? AS restored", (os.fspath(copy),))
+    run("PRAGMA defer_foreign_keys = ON")
+    triggers = run("SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger'").all()
+    for name, _ in triggers:
+        run(f"DROP TRIGGER main.{name}")
+    for table in reversed(METADATA.sorted_tables):
+        run(f"DELETE FROM main.{table.name}")  # noqa: S608 - own names, here and below
+    for table in METADATA.sorted_tables:
+        names = ", ".join(column.name for column in table.columns if column.computed is None)
+        run(f"INSERT INTO main.{table.name} ({names}) SELECT {names} FROM restored.{table.name}")  # noqa: S608
+    for _, statement in triggers:
+        run(statement)
+    # Numbers of scores are never given twice, whichever of the two gave more.
+    run(
+        "UPDATE main.sqlite_sequence SET seq = max(seq, coalesce((SELECT seq FROM"
+        " restored.sqlite_sequence there WHERE there.name = main.sqlite_sequence.name), 0))"
+    )
+
+
+def _put(backend: Backend, copy: Path) -> None:
+    """Put `copy` in the place of a catalogue that nobody can use."""
+    if not isinstance(backend, sqlite.SqliteBackend):
+        with Catalogue.open(backend.address, home=backend.home) as target:
+            with target.write() as connection:
+                replace_rows(connection, backend, copy)
+            target.checkpoint()
+        return
+    path = backend.home
     try:
+        # Who has it open sees the new state.
         with (
+            sqlite.translated(path),
             closing(sqlite3.connect(copy)) as source,
             closing(sqlite3.connect(path, timeout=sqlite.BUSY_SECONDS)) as target,
         ):
             source.backup(target)
             target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise
-    # Nobody can use what lies there. Its log must go first: SQLite would apply it to the new file.
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    os.replace(copy, path)  # noqa: PTH105
-    sync_folder(path.parent)
+    except LostCatalogueError:
+        # Its log must go first: SQLite would apply it to the new file.
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        os.replace(copy, path)  # noqa: PTH105
+        sync_folder(path.parent)

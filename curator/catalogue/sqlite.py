@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -498,7 +499,9 @@ def translated(path: Path | str) -> Iterator[None]:
 def _explain(path: Path | str, error: Any) -> CuratorError | None:
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     text = str(error)
-    if code == sqlite3.SQLITE_FULL:
+    # Where there is no room for the index of its log, SQLite calls it an error of the disk.
+    is_full = code == sqlite3.SQLITE_IOERR and shutil.disk_usage(Path(path).parent).free < _ROOM
+    if code == sqlite3.SQLITE_FULL or is_full:
         return StorageError(
             f"The disk is full: {path} could not be written ({text}).",
             "Make room and run the command again; nothing of this step was kept.",

@@ -19,7 +19,7 @@ from curator.errors import CatalogueError, CuratorError, WorkspaceError
 
 if TYPE_CHECKING:
     from curator.maintenance.backup import RestorePlan
-    from curator.settings.sections import ReviewSettings
+    from curator.settings.sections import ClassesSettings, ReviewSettings
 
 _LISTED = 20
 _MARKS = {"ok": "ok  ", "warn": "mind", "fail": "FAIL"}
@@ -230,10 +230,11 @@ def restore(
     """
     from curator.maintenance.backup import plan_restore
     from curator.maintenance.backup import restore as workflow
+    from curator.settings.file import FILE_NAME, read_settings
 
     call = invocation(context)
     plan = plan_restore(call.root().absolute(), file)
-    for line in _restore_lines(plan):
+    for line in _restore_lines(plan, read_settings(plan.root / FILE_NAME).classes):
         narrate(shown(line))
     if not yes and not agreed(f"Restore {shown(plan.backup.name)}?"):
         call.say("Nothing was changed.")
@@ -249,7 +250,7 @@ def restore(
     call.next_step = "`curator verify`, and `curator add` for images that were added since."
 
 
-def _restore_lines(plan: RestorePlan) -> Iterator[str]:
+def _restore_lines(plan: RestorePlan, classes: ClassesSettings) -> Iterator[str]:
     """What a restore would lose."""
     lost = plan.losses
     if lost is None:
@@ -261,7 +262,8 @@ def _restore_lines(plan: RestorePlan) -> Iterator[str]:
     yield f"{plan.backup.name} does not hold, and these would be lost:"
     yield f"  {count(len(lost.labels), 'decision')} of people"
     for label in lost.labels[:_LISTED]:
-        yield f"    {label.path}: {label.label} ({label.origin}, {label.actor or 'unknown'})"
+        name = classes.name_of(label.label)
+        yield f"    {label.path}: {name} ({label.origin}, {label.actor or 'unknown'})"
     if len(lost.labels) > _LISTED:
         yield f"    and {len(lost.labels) - _LISTED:,} more (--json lists all of them)"
     yield f"  {count(lost.promotions, 'promotion')}, {count(lost.images, 'image')}"

@@ -26,6 +26,7 @@ from curator.catalogue.backups import (
 )
 from curator.catalogue.claims import live_sessions
 from curator.catalogue.engine import Catalogue, backup_path
+from curator.catalogue.last_rows import LAST_ROWS
 from curator.catalogue.leases import list_leases
 from curator.catalogue.restoring import (
     Losses,
@@ -103,36 +104,60 @@ def plan_restore(root: Path, backup: Path | None) -> RestorePlan:
             f"Restore it there; this workspace is {read_identity(root)}.",
         )
     try:
-        workspace = open_workspace(root)
+        with open_workspace(root).catalogue as catalogue:
+            refuse_company(catalogue)
+            with catalogue.read() as connection:
+                damage = catalogue.backend.integrity_problems(connection)
+            if damage:
+                raise LostCatalogueError(f"{catalogue.backend.name} is damaged: {damage[-1]}.")
+            with as_file(catalogue.backend) as present:
+                lost = losses(present, file)
+                return RestorePlan(root=root, backup=file, losses=lost, problem=None)
     except LostCatalogueError as error:
         return RestorePlan(root=root, backup=file, losses=None, problem=error.problem)
-    with workspace.catalogue as catalogue, as_file(catalogue.backend) as present:
-        refuse_company(catalogue)
-        return RestorePlan(root=root, backup=file, losses=losses(present, file), problem=None)
 
 
 def restore(plan: RestorePlan) -> RestoreReport:
     """Do what was planned, after a copy of what is there.
 
-    Raises StorageError if there is no room for both; then nothing is changed.
+    Raises StorageError if there is no room for both, and BusyError if more would be lost by now;
+    then nothing is changed.
     """
     path = plan.root / STATE_FOLDER / CATALOGUE_NAME
     identity = read_identity(plan.root) or read_backup_identity(plan.backup) or uuid.uuid4().hex
     address = read_settings(plan.root / FILE_NAME).catalogue.url
     backend = backend_of(address or path, home=path)
     try:
-        saved: Path | None
-        if plan.losses is not None:
-            saved = make_backup(backend, BEFORE_RESTORE, BackupSettings()).path
-        else:
+        if plan.losses is None:
             # A server's catalogue that cannot be read is left to who runs the server.
             saved = _save_bytes(path) if isinstance(backend, SqliteBackend) else None
-        with replacing(plan.root / STATE_FOLDER / IDENTITY_NAME) as stream:
-            stream.write(f"{identity}\n".encode())
-        replace_catalogue(backend, plan.backup, identity=identity, forget=plan.losses is None)
+            _announce(plan.root, identity)
+            replace_catalogue(backend, plan.backup, identity=identity, present=None)
+            return RestoreReport(plan=plan, saved=saved)
+        with Catalogue.open(backend.address, home=path) as catalogue:
+            # Who writes now waits, and writes into what was restored.
+            with catalogue.write() as connection:
+                saved = make_backup(backend, BEFORE_RESTORE, BackupSettings()).path
+                if losses(saved, plan.backup) != plan.losses:
+                    raise BusyError(
+                        "Somebody worked in this workspace since its losses were listed.",
+                        "Nothing was changed. Run `curator restore` again: it lists them anew.",
+                    )
+                _announce(plan.root, identity)
+                replace_catalogue(
+                    backend, plan.backup, identity=identity, present=(connection, saved)
+                )
+            catalogue.checkpoint()
     except OSError as error:
         raise cannot_write(path, error) from error
     return RestoreReport(plan=plan, saved=saved)
+
+
+def _announce(root: Path, identity: str) -> None:
+    """Name the workspace, and forget its last rows: from here on they are meant to be gone."""
+    with replacing(root / STATE_FOLDER / IDENTITY_NAME) as stream:
+        stream.write(f"{identity}\n".encode())
+    (root / STATE_FOLDER / LAST_ROWS).unlink(missing_ok=True)
 
 
 def _find_backup(path: Path, named: Path | None) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from curator.base.text import count
 from curator.base.vocabulary import CurrentLabel
-from curator.errors import DataError
 from curator.settings.file import (
     FILE_NAME,
     SettingDescription,
@@ -20,11 +19,6 @@ from curator.settings.file import (
     read_settings_text,
     setting_keys,
     value_of,
-)
-
-_SIDES = (
-    (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE),
-    (CurrentLabel.NEGATIVE, CurrentLabel.POSITIVE),
 )
 
 
@@ -54,33 +48,28 @@ def check_model(root: Path) -> None:
 def renamed_classes(root: Path, changes: Mapping[str, str]) -> list[str]:
     """What images are called from now on if `changes` rename classes, a sentence for each class.
 
-    Raises DataError if a class would get the name of the other one while images have labels: what
-    people called `bad` would be exported as `good`.
+    Raises CatalogueError if a class would get the name of the other one while images have labels.
     """
     from curator.catalogue.counts import counts
     from curator.workspace import open_workspace
 
     path = root / FILE_NAME
     before = read_settings(path).classes
-    text = change_settings(read_settings_text(path), changes, str(path))
-    after = parse_settings(text, str(path)).classes
-    with open_workspace(root).catalogue as catalogue:
+    settings = parse_settings(
+        change_settings(read_settings_text(path), changes, str(path)), str(path)
+    )
+    after = settings.classes
+    with open_workspace(root, settings=settings).catalogue as catalogue:
         labels = counts(catalogue).labels
     sentences = []
-    for side, other in _SIDES:
+    for side in (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE):
         former, name, number = (
             before.name_of(side), after.name_of(side), sum(labels.get(side, {}).values())
         )  # fmt: skip
-        if former == name or not any(labels.values()):
-            continue
-        if name == before.name_of(other):
-            raise DataError(
-                f"`{name}` is the name of the {other} class, and images have labels. As the name of"
-                f" the {side} class it would exchange what these labels mean.",
-                "To mend labels, import them again with `curator label FILE.csv --replace`. If the"
-                " names are exchanged, give that class a third name first.",
+        if former != name and any(labels.values()):
+            sentences.append(
+                f"`{former}` is called `{name}` from now on: {count(number, 'image')}."
             )
-        sentences.append(f"`{former}` is called `{name}` from now on: {count(number, 'image')}.")
     return sentences
 
 

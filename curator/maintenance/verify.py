@@ -45,6 +45,7 @@ from curator.catalogue.audits import AuditRecord
 from curator.catalogue.certificates import CertificateRecord, DrawSource
 from curator.catalogue.checks import Finding, check_catalogue, limited
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.last_rows import LAST_ROWS, missing_rows
 from curator.catalogue.restoring import LOST_FRAME
 from curator.encoding.stored_rows import open_rows
 from curator.errors import DataError
@@ -80,6 +81,7 @@ def verify(
     tally = counts.counts(catalogue)
     with progress.stage("deriving labels again", tally.images) as stage:
         findings = list(check_catalogue(catalogue, advance=stage.advance))
+    findings += limited("catalogue", _rows_that_are_gone(workspace))
     findings += limited("features and pixels", _features_of_no_image(workspace, tally.images))
     findings += limited("audits", _audit_problems(workspace))
     findings += limited("models and scores", _digest_problems(workspace))
@@ -96,6 +98,18 @@ def verify(
         files=tally.locations if files else 0,
         seconds=time.monotonic() - started,
     )
+
+
+def _rows_that_are_gone(workspace: Workspace) -> Iterator[str]:
+    """An older catalogue in the place of this one keeps every other promise."""
+    folder = workspace.root / STATE_FOLDER
+    with workspace.catalogue.read() as connection:
+        for rows in missing_rows(connection, folder):
+            yield (
+                f"{workspace.catalogue.backend.name} once held {rows}: an older catalogue lies in"
+                " its place. `curator backup --list` shows what `curator restore` can bring back;"
+                f" to go on with this one delete {folder / LAST_ROWS}."
+            )
 
 
 def _features_of_no_image(workspace: Workspace, images: int) -> Iterator[str]:

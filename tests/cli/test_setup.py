@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,24 @@ def test_renamed_classes_are_said_and_names_are_not_exchanged_under_labels(
         assert (workspace / "curator.toml").read_bytes() == settings
     said = curator("-w", workspace, "config", "classes.positive=fine").stdout
     assert "`good` is called `fine` from now on: 1 image." in said
+    # By hand, too: another name is taken, that of the other class is not.
+    file = workspace / "curator.toml"
+    named = file.read_text()
+    for text in (
+        named.replace('"bad"', '"good"').replace('"fine"', '"bad"'),
+        named.replace('"fine"', '"BAD"').replace('"bad"', '"poor"'),
+    ):
+        file.write_text(text)
+        for command in (("status",), ("export", tmp_path / "m.csv"), ("label", tmp_path / "l.csv")):
+            refused = curator("-w", workspace, *command, expect=3)
+            assert "would exchange what these labels mean" in refused.stderr
+        advice = re.findall(r"`curator (config [^`]+)`", refused.stderr)[0]
+        curator("-w", workspace, *shlex.split(advice))
+        assert curator("-w", workspace, "status", "--json").json()["labels"]["fine"]["seed"] == 1
+    file.write_text(file.read_text().replace('"fine"', '"third"'))
+    curator("-w", workspace, "status")
+    file.write_text(file.read_text().replace('"bad"', '"fine"'))
+    assert curator("-w", workspace, "status", "--json").json()["labels"]["third"]["seed"] == 1
 
 
 @pytest.mark.parametrize("remains", ["curator.toml", ".curator"])

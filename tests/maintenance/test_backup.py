@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import shutil
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from curator.api import WorkspaceApi
 from curator.audits.audit import abandon, audit, begin
-from curator.base.vocabulary import AuditState
-from curator.catalogue import labels
+from curator.base.values import Decision
+from curator.base.vocabulary import AuditState, Label, Method, Origin
+from curator.catalogue import labels, sqlite
 from curator.catalogue.audit_answers import waiting_ids
 from curator.catalogue.audits import list_audits
 from curator.catalogue.backups import MANUAL, SCHEDULED, backup_is_due, list_backups, make_backup
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.sqlite import SqliteBackend
-from curator.errors import LostCatalogueError
+from curator.errors import BusyError, LostCatalogueError, StorageError
 from curator.maintenance.backup import plan_restore, restore
 from curator.maintenance.verify import verify
 from curator.report.status import status
@@ -213,7 +218,7 @@ def test_a_restore_lists_what_it_loses_and_asks(
     asked = curator("-w", filled, "restore")
     assert "Nothing was changed" in asked.stderr
     assert "1 decision of people" in asked.stderr
-    assert f"{picture}: negative (seed" in asked.stderr
+    assert f"{picture}: bad (seed" in asked.stderr
     assert curator("-w", filled, "status", "--json").json() == with_label
 
     report = curator("-w", filled, "restore", "--yes", "--json").json()
@@ -318,3 +323,137 @@ def test_an_identity_that_cannot_be_read_is_written_again(filled: Path) -> None:
     file.unlink()
     file.mkdir()
     assert "cannot be written" in curator("-w", filled, "status", expect=3).stderr
+
+
+def test_an_older_catalogue_put_back_by_hand_is_noticed_until_it_is_meant(
+    filled: Path, tmp_path: Path
+) -> None:
+    path, last = _catalogue(filled), filled / ".curator" / "last-rows.json"
+
+    def put_back() -> None:
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        shutil.copyfile(older, path)
+
+    older = Path(curator("-w", filled, "backup", "--json").json()["made"]["path"])
+    image = next(iter((tmp_path / "pictures").rglob("good-*")))
+    for label in ("bad", "good"):
+        (tmp_path / "l.csv").write_text(f"path,label\n{image},{label}\n")
+        curator("-w", filled, "label", tmp_path / "l.csv", "--replace")
+    curator("-w", filled, "verify")
+    put_back()
+    for _ in range(2):
+        refused = curator("-w", filled, "verify", expect=3)
+        assert "once held label events up to number" in refused.stdout
+        # A later label takes the number of one that is gone, and the file still knows it.
+        curator("-w", filled, "label", tmp_path / "l.csv", "--replace")
+        (tmp_path / "l.csv").write_text(f"path,label\n{image},bad\n")
+    curator("-w", filled, "restore", older, "--yes")
+    curator("-w", filled, "verify")
+    # A lost or damaged file says nothing, and the next command that writes makes it again.
+    curator("-w", filled, "label", tmp_path / "l.csv", "--replace")
+    put_back()
+    curator("-w", filled, "verify", expect=3)
+    last.write_bytes(last.read_bytes().replace(b":", b";"))
+    curator("-w", filled, "verify")
+    curator("-w", filled, "label", tmp_path / "l.csv", "--replace")
+    last.unlink()
+    curator("-w", filled, "verify")
+
+
+def test_a_catalogue_of_schema_0011_learns_the_names_of_its_classes(filled: Path) -> None:
+    path = _catalogue(filled)
+    with closing(sqlite3.connect(path)) as plain, plain:
+        for name in ("positive_name", "negative_name"):
+            plain.execute(f"ALTER TABLE workspace_identity DROP COLUMN {name}")
+        plain.execute("UPDATE alembic_version SET version_num = '0011'")
+    before = curator("-w", filled, "status", "--json").json()["labels"]
+    with closing(sqlite3.connect(path)) as plain:
+        query = "SELECT positive_name, negative_name FROM workspace_identity"
+        assert plain.execute(query).fetchall() == [("good", "bad")]
+    settings = filled / "curator.toml"
+    exchanged = settings.read_text().replace('"bad"', '"x"').replace('"good"', '"bad"')
+    settings.write_text(exchanged.replace('"x"', '"good"'))
+    assert "would exchange" in curator("-w", filled, "status", expect=3).stderr
+    curator("-w", filled, "config", "classes.positive=good", "classes.negative=bad")
+    assert curator("-w", filled, "status", "--json").json()["labels"] == before
+
+
+def test_what_is_said_while_a_restore_runs_is_kept(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its list is carried out it is refused; from then on writers wait for its end."""
+    curator("-w", filled, "backup")
+    plan = plan_restore(filled, None)
+
+    def say(label: Label) -> None:
+        with open_workspace(filled).catalogue as other:
+            decision = Decision(image_id=1, label=label, origin=Origin.REVIEW, method=Method.SINGLE)
+            labels.record_decisions(other, [decision], actor="ben")
+
+    say(Label.NEGATIVE)
+    with pytest.raises(BusyError, match="since its losses were listed"):
+        restore(plan)
+    with open_workspace(filled).catalogue as catalogue:
+        assert labels.current(catalogue, [1])[1].standing == Label.NEGATIVE
+
+    copy_database = sqlite.copy_database
+    writers: list[threading.Thread] = []
+
+    def slowly(path: Path, destination: Path) -> None:
+        copy_database(path, destination)
+        if destination.parent.name == "restoring":
+            writers.append(threading.Thread(target=say, args=[Label.UNSURE]))
+            writers[0].start()
+            writers[0].join(timeout=1.0)
+
+    monkeypatch.setattr(sqlite, "copy_database", slowly)
+    restore(plan_restore(filled, plan.backup))
+    writers[0].join()
+    with open_workspace(filled).catalogue as catalogue:
+        assert labels.current(catalogue, [1])[1].standing == Label.UNSURE
+        assert verify(open_workspace(filled)).findings == ()
+
+
+def test_a_catalogue_that_is_damaged_in_its_middle_is_restored(filled: Path) -> None:
+    curator("-w", filled, "backup")
+    before = curator("-w", filled, "status", "--json").json()
+    path = _catalogue(filled)
+    with closing(sqlite3.connect(path)) as plain:
+        page = plain.execute("SELECT rootpage FROM sqlite_master WHERE name='label_event'")
+        number, size = page.fetchone()[0], plain.execute("PRAGMA page_size").fetchone()[0]
+    with path.open("r+b") as stream:
+        stream.seek((number - 1) * size)
+        stream.write(b"\xff" * size)
+    assert "damaged" in curator("-w", filled, "restore", "--yes").stderr
+    assert curator("-w", filled, "status", "--json").json() == before
+    curator("-w", filled, "verify")
+
+
+def test_a_restore_that_fails_in_its_middle_changes_nothing(filled: Path, tmp_path: Path) -> None:
+    curator("-w", filled, "backup")
+    backup = list_backups(_catalogue(filled))[0].path
+    (tmp_path / "l.csv").write_text(f"path,label\n{tmp_path}/pictures/good/good-0000.png,bad\n")
+    curator("-w", filled, "label", tmp_path / "l.csv", "--replace")
+    before = curator("-w", filled, "status", "--json").json()
+    plan = plan_restore(filled, backup)
+
+    def fail(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        if statement.startswith("INSERT INTO main.label_event "):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", fail)
+    try:
+        with pytest.raises(StorageError):
+            restore(plan)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", fail)
+    assert curator("-w", filled, "status", "--json").json() == before
+    curator("-w", filled, "verify")
+    # Nor does a backup whose rows do not fit together.
+    with closing(sqlite3.connect(backup)) as plain, plain:
+        plain.execute("DROP TRIGGER label_event_no_delete")
+        plain.execute("DELETE FROM label_event WHERE id = 1")
+    refused = curator("-w", filled, "restore", backup, "--yes", expect=3)
+    assert "refers to a missing row" in refused.stderr
+    assert curator("-w", filled, "status", "--json").json() == before

@@ -73,20 +73,28 @@ def _refused(*arguments: str | Path) -> Outcome:
 
 
 @pytest.mark.parametrize(
-    ("step", "leave"), [("add", 0), ("add", 100_000), ("round", 0), ("export", 0)]
+    ("step", "leave"),
+    [("add", 0), ("add", 100_000), ("round", 0), ("export", 0), ("label", 0), ("label", 100_000)],
 )
 def test_a_full_disk_is_said_and_nothing_is_lost(
     prepared: Path, small_disk: Path, step: str, leave: int
 ) -> None:
-    workspace = ready.copy(prepared / step, small_disk / "workspace")
+    before = {"label": "round"}.get(step, step)
+    workspace = ready.copy(prepared / before, small_disk / "workspace")
+    everything = small_disk.parent / "all.csv"
+    everything.write_text(
+        "path,label\n"
+        + "".join(f"{path},bad\n" for path in sorted((prepared / "pictures").rglob("*.*")))
+    )
     command = {
         "add": ["add", prepared / "pictures", "--source", "pictures"],
         "round": ["round", "--rounds", "3"],
         "export": ["export", workspace / "clean.csv"],
+        "label": ["label", everything, "--replace"],
     }[step]
     _fill(small_disk, leave)
     outcome = _refused("-w", workspace, *command)
-    assert "full" in outcome.stderr.lower() or "space" in outcome.stderr.lower(), outcome.stderr
+    assert "The disk is full" in outcome.stderr or "No space left" in outcome.stderr, outcome.stderr
     (small_disk / FILLER).unlink()
     _remount(small_disk, "size=64m")
     if step == "add":
