@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 import re
 import secrets
 import socket
@@ -20,6 +21,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlencode
 
 from aiohttp import hdrs, web
+from aiohttp.http import HttpProcessingError
 
 from curator.errors import UsageError
 
@@ -80,6 +82,7 @@ class ServerAccess:
             return response
 
         application.middlewares.append(check)
+        logging.getLogger("aiohttp.server").addFilter(_is_no_malformed_request)
 
     def _is_token(self, text: str) -> bool:
         # Bytes that are no text arrive as surrogates, which UTF-8 alone would refuse.
@@ -89,8 +92,9 @@ class ServerAccess:
         """Send the browser to the same page, the token in a cookie and not in the address."""
         query = urlencode([(key, text) for key, text in request.query.items() if key != "token"])
         response = web.Response(status=303)
-        # One slash: after two the browser would read the name of another computer.
-        path = "/" + request.rel_url.raw_path.lstrip("/")
+        # Of another path a browser may read the name of another computer: `//name`, `/\\name`.
+        asked = request.rel_url.raw_path
+        path = asked if asked.startswith(self.path) else self.path
         response.headers[hdrs.LOCATION] = path + (f"?{query}" if query else "")
         response.headers[hdrs.CACHE_CONTROL] = "no-store"
         response.headers[hdrs.REFERRER_POLICY] = "no-referrer"
@@ -111,6 +115,11 @@ class ServerAccess:
         if self.is_public or name == self.host.lower() or is_loopback(name):
             return hosts[0]
         return None
+
+
+def _is_no_malformed_request(record: logging.LogRecord) -> bool:
+    """False for requests that are none: they are answered 400, and a traceback helps nobody."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _is_own_origin(request: web.Request, host: str) -> bool:
