@@ -22,6 +22,7 @@ from curator.base.vocabulary import AuditState, Label
 from curator.catalogue import audit_answers, audits, certificates, frames
 from curator.catalogue.audits import AuditRecord
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.last_rows import LAST_ROWS
 from curator.errors import BusyError, DataError, StorageError
 from curator.maintenance.verify import verify
 from curator.report.status import status
@@ -196,6 +197,7 @@ def put_back(workspace: Workspace, copy: Path) -> Workspace:
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     shutil.copyfile(copy, path)
+    (path.parent / LAST_ROWS).unlink(missing_ok=True)  # what it tells is another test's
     return Workspace(workspace.root, workspace.settings, Catalogue.open(path))
 
 
