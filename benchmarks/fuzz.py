@@ -397,7 +397,7 @@ def fuzz_labels(home: Path, mutations: int, seed: int, seconds: float, faults: P
     ]
     cells = [row.split(",") for row in rows]
     tasks = [{"path": cell[0], "label": cell[1], "reasons": {"choices": []}} for cell in cells]
-    samples = [
+    samples: list[dict[str, Any]] = [
         {
             "filepath": cell[0],
             "tags": [],

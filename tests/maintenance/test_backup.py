@@ -415,12 +415,13 @@ def test_what_is_said_while_a_restore_runs_is_kept(
         assert verify(open_workspace(filled)).findings == ()
 
 
-def test_a_catalogue_that_is_damaged_in_its_middle_is_restored(filled: Path) -> None:
+@pytest.mark.parametrize("table", ["label_event", "preview"])
+def test_a_catalogue_that_is_damaged_in_its_middle_is_restored(filled: Path, table: str) -> None:
     curator("-w", filled, "backup")
     before = curator("-w", filled, "status", "--json").json()
     path = _catalogue(filled)
     with closing(sqlite3.connect(path)) as plain:
-        page = plain.execute("SELECT rootpage FROM sqlite_master WHERE name='label_event'")
+        page = plain.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table])
         number, size = page.fetchone()[0], plain.execute("PRAGMA page_size").fetchone()[0]
     with path.open("r+b") as stream:
         stream.seek((number - 1) * size)
