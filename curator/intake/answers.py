@@ -311,9 +311,10 @@ def _json_answer(
     try:
         answer = read(number, content)
         if isinstance(answer, Answer):
-            # JSON can hold halves of characters, which no file and no database takes.
-            (answer.path or "").encode("utf-8", "surrogateescape")
-            "".join((answer.label, answer.note, answer.queue, *answer.reasons)).encode()
+            # JSON can hold zeros and halves of characters, which not every database takes.
+            texts = "".join((answer.label, answer.note, answer.queue, *answer.reasons)).encode()
+            if 0 in texts + (answer.path or "").encode("utf-8", "surrogateescape"):
+                return Problem(number, "a text in it holds a zero character")
     except (AttributeError, TypeError):
         return Problem(number, f"it is not shaped as in {_TOOLS}")
     except UnicodeEncodeError:

@@ -93,8 +93,8 @@ class ServerAccess:
         query = urlencode([(key, text) for key, text in request.query.items() if key != "token"])
         response = web.Response(status=303)
         # Of another path a browser may read the name of another computer: `//name`, `/\\name`.
-        asked = request.rel_url.raw_path
-        path = asked if asked.startswith(self.path) else self.path
+        requested = request.rel_url.raw_path
+        path = requested if requested.startswith(self.path) else self.path
         response.headers[hdrs.LOCATION] = path + (f"?{query}" if query else "")
         response.headers[hdrs.CACHE_CONTROL] = "no-store"
         response.headers[hdrs.REFERRER_POLICY] = "no-referrer"

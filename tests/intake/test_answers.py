@@ -127,6 +127,7 @@ def test_tasks_that_are_nested_too_deeply_are_no_json(tmp_path: Path) -> None:
         ({"annotations": [{"result": [{"value": None}]}]}, {"annotations": "x"}),
         ({"annotations": [{"result": [{"from_name": [], "value": {}}]}]}, {"data": 5}),
         ({"note": ["\udfff"]}, {"data": {"path": "a", "queue": "\ud800"}}),
+        ({"note": ["a\0b"]}, {"data": {"path": "a\0"}}),
     ],
 )
 def test_tasks_and_samples_of_another_shape_are_problems(
