@@ -14,11 +14,13 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from curator.base.vocabulary import CurrentLabel, Origin
+from curator.base.vocabulary import CurrentLabel, EventKind, Label, Origin
 from curator.catalogue.bulk import CHUNK, chunked
 from curator.catalogue.constructs import insert_or_ignore, within
+from curator.catalogue.current_labels.sql import lineage_of
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import (
+    HeadMove,
     Image,
     ImageState,
     LabelEvent,
@@ -157,6 +159,50 @@ def sample_since(
             elif standing is None or origin == Origin.PROMOTED:
                 open_before += 1
     return labels, passed
+
+
+def answers_until_rollback(
+    catalogue: Catalogue, round_id: int, event_id: int
+) -> tuple[dict[int, Label], dict[int, Label]]:
+    """Blind answers after an event and before a round was rolled back, and the machine's labels.
+
+    Both by image, for the images that were answered; what was taken back before then is left out.
+    """
+    event, move = LabelEvent.c, HeadMove.c
+    undone_at = (
+        sa.select(sa.func.min(move.moved_at))
+        .where(move.kind == "rollback", move.from_id == round_id)
+        .scalar_subquery()
+    )
+    later = LabelEvent.alias("later").c
+    retracted = sa.exists().where(later.target_id == event.id, later.made_at <= undone_at)
+    query = (
+        sa.select(event.image_id, event.label)
+        .where(
+            event.kind == EventKind.ASSERT,
+            event.origin.in_((Origin.CALIBRATION, Origin.AUDIT)),
+            event.id > event_id,
+            event.made_at <= undone_at,
+            ~retracted,
+        )
+        .order_by(event.id)
+    )
+    with catalogue.read() as connection:
+        answers = {row.image_id: row.label for row in connection.execute(query)}
+        promoted = (
+            sa.select(event.image_id, event.label)
+            .where(
+                event.kind == EventKind.PROMOTE,
+                event.round_id.in_(lineage_of(connection, round_id)),
+            )
+            .order_by(event.id)
+        )
+        machine = {
+            row.image_id: row.label
+            for ids in chunked(list(answers), CHUNK)
+            for row in connection.execute(promoted.where(within(event.image_id, ids)))
+        }
+    return answers, machine
 
 
 def _newest_image(connection: Connection) -> int:

@@ -14,7 +14,7 @@ goes on, and all certificates together are false at most as often as the confide
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Protocol
@@ -75,8 +75,9 @@ class FinishReport:
     `machine` labels are those that no person gave, `likelier` of them given without being sure,
     `blocked` images have no label before a person looks. `expected` is the error of the pool by the
     scores; `estimate` counts the errors of a random check, and `estimated` is what they say of the
-    pool, low, middle and high. `proved` is the error of the pool that `certificate` excludes more
-    than. `finished` is False if the person left.
+    pool, low, middle and high. `earlier` are the checks of machine labels that were taken back
+    since: answers that did not confirm them, and all answers. `proved` is the error of the pool
+    that `certificate` excludes more than. `finished` is False if the person left.
     """
 
     finished: bool
@@ -89,6 +90,7 @@ class FinishReport:
     expected: float | None
     estimate: ErrorEstimate | None
     estimated: tuple[float, float, float] | None
+    earlier: Sequence[tuple[int, int]] = ()
     certificate: CertificateRecord | None
     proved: float | None
 
@@ -129,6 +131,12 @@ class FinishReport:
                 f"Estimate, no certificate: {middle} of the pool is wrong (95% CI {low} to {high});"
                 f" {self.estimate.errors:,} of {checked} were not confirmed."
             )
+            if self.earlier:
+                checks = ", ".join(f"{wrong:,} of {sample:,}" for wrong, sample in self.earlier)
+                lines.append(
+                    f"Earlier checks, of labels that were taken back: {checks} not confirmed. An"
+                    " estimate that is repeated until it passes tends to be too low."
+                )
         return " ".join(lines)
 
     def as_json(self) -> dict[str, Any]:
@@ -146,6 +154,9 @@ class FinishReport:
             "sample": None if estimate is None else estimate.sample,
             "not_confirmed": None if estimate is None else estimate.errors,
             "estimated": None if self.estimated is None else list(self.estimated),
+            "earlier": [
+                {"sample": sample, "not_confirmed": wrong} for wrong, sample in self.earlier
+            ],
             "certificate": None if self.certificate is None else self.certificate.certificate_id,
             "proved": self.proved,
             "text": self.text,
@@ -381,6 +392,21 @@ def _check(
     return error_from_counts(wrong, sample), max(0, size - sample)
 
 
+def _earlier_checks(catalogue: Catalogue) -> list[tuple[int, int]]:
+    """Answers that did not confirm labels which were taken back since, and all, of each check."""
+    checks = []
+    for record in rounds.list_rounds(catalogue):
+        if record.likelier is None or record.status is not rounds.RoundStatus.ROLLED_BACK:
+            continue
+        answers, machine = random_draws.answers_until_rollback(
+            catalogue, record.round_id, record.likelier["newest_event"]
+        )
+        if len(answers) >= SMALLEST_CHECK:
+            wrong = sum(label != machine.get(image_id) for image_id, label in answers.items())
+            checks.append((wrong, len(answers)))
+    return checks
+
+
 def _certificate(catalogue: Catalogue) -> CertificateRecord | None:
     """The valid certificate that the current round issued, if its parent settled the pool."""
     head = rounds.head(catalogue)
@@ -424,6 +450,7 @@ def _report(
         expected=expected,
         estimate=estimate,
         estimated=estimated,
+        earlier=() if estimate is None else _earlier_checks(workspace.catalogue),
         certificate=certificate,
         proved=None if certificate is None else certificate.wrong / present.usable,
     )

@@ -29,12 +29,14 @@ class Person:
     def __init__(self, pool: Pool, *, patience: int | None = None, lies_blind: bool = False):
         self.truth = dict(zip(pool.image_ids().tolist(), pool.truth.tolist(), strict=True))
         self.asked: list[ImageCard] = []
-        self.patience, self.lies_blind = patience, lies_blind
+        self.patience, self.lies_blind, self.doubts_blind = patience, lies_blind, False
 
     def __call__(self, card: ImageCard) -> str:
         if len(self.asked) == self.patience:
             raise KeyboardInterrupt
         self.asked.append(card)
+        if self.doubts_blind and card.blind and len(self.asked) > 100 and len(self.asked) % 3 == 0:
+            return "unsure"
         lies = self.lies_blind and card.blind and len(self.asked) > 100
         return "good" if self.truth[card.image_id] != lies else "bad"
 
@@ -116,6 +118,32 @@ def test_a_check_that_fails_takes_the_likelier_labels_back(tmp_path: Path) -> No
     assert settled_round(pool.opened.catalogue) is None
     counts = pool.api.status().counts
     assert counts.unlabelled > 0 and counts.usable - counts.without_human == len(person.asked)
+
+
+@pytest.mark.slow
+def test_an_estimate_after_a_check_that_failed_says_so(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, size=500, distance=4.0)
+    person, said = Person(pool), list[str]()
+    person.doubts_blind = True  # a label that is not confirmed teaches nothing wrong
+
+    def ask(queue: str, most: int) -> bool:
+        person.doubts_blind &= not any("so it goes on" in text for text in said)
+        with ReviewSession(pool.opened, queue, actor="somebody", most=most) as session:
+            while (card := session.current()) is not None:
+                label = pool.opened.settings.classes.label_of(person(card))
+                assert label is not None
+                session.decide(label)
+            return session.is_complete
+
+    report = finish(pool.opened, ask, error=0.04, say=said.append)
+    assert report.finished and report.estimate is not None
+    (failed,) = [text for text in said if "so it goes on" in text]
+    (earlier,) = report.earlier
+    assert f"{earlier[0]} of {earlier[1]} random machine labels were not confirmed" in failed
+    assert "Earlier checks" not in failed
+    assert f"{earlier[0]} of {earlier[1]} not confirmed. An estimate that is rep" in report.text
+    assert report.as_json()["earlier"] == [{"sample": earlier[1], "not_confirmed": earlier[0]}]
+    assert pool.api.finish(person, error=0.04) == report
 
 
 @pytest.mark.slow
