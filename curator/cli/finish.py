@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,9 @@ from curator.base.text import count
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Trust, flag
 from curator.cli.output import broken, emit, emit_json, shown
+
+if TYPE_CHECKING:
+    from curator.web.batches import Batches
 
 _COLUMNS = 80
 
@@ -30,6 +34,12 @@ def finish(
         bool, flag("--certify", help="Prove it by a blind audit, not only estimate it.")
     ] = False,
     plain: Annotated[bool, flag("--plain", help="Ask line by line, without a screen.")] = False,
+    web: Annotated[
+        bool, flag("--web", help="Serve it to browsers, for several reviewers.")
+    ] = False,
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="For --web: where to listen.")
+    ] = "",
     trust: Trust = False,
     json: AsJson = False,
 ) -> None:
@@ -41,15 +51,23 @@ def finish(
     back. Then you check a random sample of what the machine labelled, blind. If that shows more
     errors, it goes on. Leave when you like: the same command goes on.
 
+    With --web the batches go to a page in a browser, and several people can label them at once.
+
     Without --certify the check ends with an estimate. With it, it is an audit that ends with a
     certificate for all machine labels, and takes half of the confidence that is left, whatever
     comes of it.
 
     Example: curator finish --error 0.02
 
-    Example: curator finish --error 0.01 --certify
+    Example: curator finish --error 0.01 --certify --web
     """
-    from curator.cli.review import review_lines, review_on_screen, there_is_a_screen
+    from curator.cli.review import (
+        host_and_port,
+        prepare_queue,
+        review_lines,
+        review_on_screen,
+        there_is_a_screen,
+    )
     from curator.finish.finish import finish as workflow
     from curator.review.filter import WHOLE
     from curator.review.selection import NO_EXAMPLES
@@ -57,32 +75,46 @@ def finish(
     call = invocation(context)
     on_screen = there_is_a_screen() and not plain
     with call.workspace(trust=trust) as workspace:
+        pages: AbstractContextManager[Batches | None] = nullcontext()
+        if web:
+            from curator.web.review import serve_batches
 
-        def say(text: str) -> None:
-            for line in broken(text, _COLUMNS).split("\n"):
-                call.say(line)
-
-        def ask(queue: str, most: int) -> bool:
-            call.say(f"{queue}: {count(most, 'image')} to look at.")
-            review = review_on_screen if on_screen else review_lines
-            decided = review(
-                call, workspace, queue, examples=NO_EXAMPLES, goal=None, view=WHOLE, most=most
-            )
-            return decided >= most
-
+            host, port = host_and_port(address)
+            pages = serve_batches(workspace, host=host, port=port, say=call.say)
         rounds = RoundProcess(workspace.root)
-        try:
-            report = workflow(
-                workspace,
-                ask,
-                error=workspace.settings.promotion.max_error if error is None else error,
-                certify=certify,
-                elsewhere=rounds if on_screen else None,
-                say=say,
-                progress=call.progress(),
-            )
-        finally:
-            rounds.stop()
+        with pages as batches:
+
+            def say(text: str) -> None:
+                for line in broken(text, _COLUMNS).split("\n"):
+                    call.say(line)
+                if batches is not None:
+                    batches.say(text)
+
+            def ask(queue: str, most: int) -> bool:
+                say(f"{queue}: {count(most, 'image')} to look at.")
+                if batches is not None:
+                    prepare_queue(call, workspace, queue, NO_EXAMPLES, WHOLE)
+                    return batches.ask(queue, most)
+                review = review_on_screen if on_screen else review_lines
+                decided = review(
+                    call, workspace, queue, examples=NO_EXAMPLES, goal=None, view=WHOLE, most=most
+                )
+                return decided >= most
+
+            try:
+                report = workflow(
+                    workspace,
+                    ask,
+                    error=workspace.settings.promotion.max_error if error is None else error,
+                    certify=certify,
+                    elsewhere=rounds if web or on_screen else None,
+                    say=say,
+                    progress=call.progress(),
+                )
+            finally:
+                rounds.stop()
+            if batches is not None:
+                batches.end(report.text)
         if not report.finished:
             call.next_step = "curator finish"
     if json:

@@ -197,7 +197,7 @@ def review(
         else:
             review_lines(call, workspace, name, examples=examples, view=queue_view)
         if stale := len(valid - valid_certificates(workspace.catalogue)):
-            call.say(f"{count(stale, 'certificate')} does not hold any more: see `curator status`.")
+            call.say(f"No longer valid: {count(stale, 'certificate')}. See `curator status`.")
 
 
 def default_queue(call: Invocation, catalogue: Catalogue, name: str) -> str:
@@ -217,8 +217,8 @@ def say_commitment(call: Invocation, workspace: Workspace) -> None:
     record = begin(workspace)
     if record.commitment:
         call.say(
-            f"Audit {record.audit_id} is open and spent {record.risk:.3g} of the confidence. Its"
-            f" commitment, to be sent to whoever shall check the certificate: {record.commitment}"
+            f"Audit {record.audit_id} is open and uses {record.risk:.3g} of the allowed risk. Its"
+            f" commitment (send it to whoever will check the certificate): {record.commitment}"
         )
 
 
@@ -257,13 +257,15 @@ def _examples(
 def host_and_port(address: str) -> tuple[str, int]:
     """What HOST:PORT says; this computer alone, and port 0, where it says nothing.
 
-    Raises UsageError if it is no address.
+    Raises UsageError if it is not an address.
     """
     bare = address.count(":") > 1 and not address.startswith("[")  # an IPv6 host and no port
     alone = bare or address.endswith("]") or ":" not in address
     host, _, port = (address, "", "") if alone else address.rpartition(":")
     if port and not (port.isascii() and port.isdigit()):
-        raise UsageError(f"`{address}` is no address.", "Write HOST:PORT, as 127.0.0.1:8765.")
+        raise UsageError(
+            f"`{address}` is not an address.", "Write HOST:PORT, such as 127.0.0.1:8765."
+        )
     return host.removeprefix("[").removesuffix("]") or _LOOPBACK, int(port or 0)
 
 
@@ -308,12 +310,21 @@ def review_in_browser(
     address: str,
 ) -> None:
     """Serve the review until it is interrupted."""
-    from curator.review.session import ReviewSession
     from curator.web.review import serve_review
     from curator.web.visitor import FirstQueue
 
     host, port = host_and_port(address)
-    # What is wrong with the queue is said, and what is new encoded, before a browser is opened.
+    prepare_queue(call, workspace, name, examples, view)
+    first = FirstQueue(queue=name, examples=examples, view=view, goal=goal)
+    serve_review(workspace, first, host=host, port=port, say=call.say)
+
+
+def prepare_queue(
+    call: Invocation, workspace: Workspace, name: str, examples: SimilarTo, view: QueueView
+) -> None:
+    """Raise what is wrong with a queue, and encode what is new, before a browser asks for it."""
+    from curator.review.session import ReviewSession
+
     with ReviewSession(
         workspace,
         name,
@@ -323,8 +334,6 @@ def review_in_browser(
         progress=call.progress(),
     ) as session:
         session.refill()
-    first = FirstQueue(queue=name, examples=examples, view=view, goal=goal)
-    serve_review(workspace, first, host=host, port=port, say=call.say)
 
 
 def review_lines(
@@ -507,7 +516,7 @@ class TypedAnswers:
             answer = self._letters.get(word) or self._words.get(word.casefold())
             if answer is not None and answer.label is not None:
                 return TypedAnswer(answer.label, self._reasons_in(rest))
-        raise UsageError(f"`{text}` is no answer.", self.explanation())
+        raise UsageError(f"`{text}` is not an answer.", self.explanation())
 
     def _reasons_in(self, text: str) -> tuple[str, ...]:
         named = {str(number): reason for number, reason in enumerate(self._reasons, 1)}

@@ -47,6 +47,7 @@ from curator.review.selection import (
     spread,
 )
 from curator.rounds.labels import is_human
+from curator.settings.file import nearest as nearest_name
 from curator.settings.sections import ClassesSettings
 from curator.workspace import Workspace
 
@@ -204,7 +205,9 @@ def _sample_number(name: str, request: QueueRequest) -> int | None:
 def choose(name: str, request: QueueRequest) -> list[int]:
     """The ids of a queue's first images within its view. Raises as `queue` does."""
     if name not in _CHOOSERS:
-        raise UsageError(f"There is no queue `{name}`.", f"Choose from {', '.join(QUEUES)}.")
+        near = nearest_name(name, QUEUES)
+        hint = f"Did you mean `{near}`?" if near else f"Choose from {', '.join(QUEUES)}."
+        raise UsageError(f"There is no queue `{name}`.", hint)
     if request.view.is_empty:
         return _CHOOSERS[name](request)
     refuse_view(name, request.view)

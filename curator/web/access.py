@@ -64,7 +64,9 @@ class ServerAccess:
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
             host = self._known_host(request)
             if host is None or not _is_own_origin(request, host):
-                raise web.HTTPForbidden(text="This address is not served here.")
+                raise web.HTTPForbidden(
+                    text="This server has another address. Open the address that `curator` printed."
+                )
             by_cookie = self._is_token(request.cookies.get(_COOKIE, ""))
             if "token" in request.query:
                 if not by_cookie and not self._is_token(request.query["token"]):
@@ -158,7 +160,7 @@ def listen(host: str, port: int) -> socket.socket:
             listener.close()
             if number == candidates[-1]:
                 raise UsageError(
-                    f"Nothing can listen at {host}:{port}: {error.strerror}.",
+                    f"The server cannot listen at {host}:{port}: {error.strerror}.",
                     "Choose another one with --address HOST:PORT.",
                 ) from None
         else:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -31,6 +32,7 @@ from curator.review.cards import load_image_cards
 from curator.review.labelled_neighbours import LabelledNeighbours
 from curator.review.pictures import Pictures
 from curator.web.access import ServerAccess, listen
+from curator.web.batches import Batches
 from curator.web.visitor import FirstQueue, Visitor
 from curator.workspace import Workspace
 
@@ -62,10 +64,18 @@ Product = TypeVar("Product")
 class ReviewServer:
     """Serves the review of one workspace to at most `sessions` pages at once."""
 
-    def __init__(self, workspace: Workspace, first: FirstQueue, *, sessions: int) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        first: FirstQueue,
+        *,
+        sessions: int,
+        batches: Batches | None = None,
+    ) -> None:
         self._workspace = workspace
         self._first = first
         self._sessions = sessions
+        self._batches = batches
         self._visitors: OrderedDict[str, Visitor] = OrderedDict()
         self._pictures = Pictures(workspace)
         self._neighbours = LabelledNeighbours(workspace)
@@ -105,7 +115,7 @@ class ReviewServer:
         body = await _json(request)
         page_id = str(body.get("page", ""))
         if not _PAGE_ID.fullmatch(page_id):
-            raise web.HTTPBadRequest(text="The page has no proper id.")
+            raise web.HTTPBadRequest(text="The id of the page is malformed.")
         visitor = self._visitors.get(page_id)
         is_back = visitor is not None and visitor.present
         present = sum(other.present for other in self._visitors.values())
@@ -116,7 +126,9 @@ class ReviewServer:
                 " `review.sessions` says how many there may be."
             )
         if visitor is None:
-            visitor = self._visitors[page_id] = Visitor(self._workspace, self._pictures)
+            visitor = self._visitors[page_id] = Visitor(
+                self._workspace, self._pictures, self._batches
+            )
         self._touch(visitor)
         first = self._first
         if body.get("queue"):
@@ -136,7 +148,7 @@ class ReviewServer:
         body = await _json(request)
         visitor, key = self._visitor(str(body.get("page", ""))), str(body.get("key", ""))
         if not _KEY.fullmatch(key):
-            raise web.HTTPBadRequest(text="The request has no proper key.")
+            raise web.HTTPBadRequest(text="The key of the request is malformed.")
         async with visitor.turn:
             try:
                 action = str(body.get("action", ""))
@@ -215,14 +227,16 @@ class ReviewServer:
 
     def _render_report(self, visitor: Visitor) -> str:
         if visitor.session.blind:
-            raise UsageError("The dashboard is not there while you label blind.", "Choose a queue.")
+            raise UsageError(
+                "The dashboard is not available in a blind sample.", "Choose another queue."
+            )
         return render(collect_report(self._workspace))
 
     def _visitor(self, page_id: str) -> Visitor:
         """Who asks. Raises HTTPGone for a page that never began, or long ago."""
         visitor = self._visitors.get(page_id)
         if visitor is None:
-            raise web.HTTPGone(text="This page has no session any more. Load it again.")
+            raise web.HTTPGone(text="The session of this page has ended. Load the page again.")
         self._touch(visitor)
         return visitor
 
@@ -269,7 +283,7 @@ async def _json(request: web.Request) -> Mapping[str, Any]:
     A form of another site cannot send this content type, whatever it holds.
     """
     if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="Only JSON is understood.")
+        raise web.HTTPUnsupportedMediaType(text="Send JSON.")
     try:
         body = await request.json()
     except (ValueError, RecursionError):
@@ -316,9 +330,55 @@ def serve_review(
         sessions = workspace.settings.review.sessions
         return ReviewServer(workspace, first, sessions=sessions).application(access)
 
-    say(f"The review is at {access.address}")
-    say("Whoever has this address can label, under any name.")
-    if access.is_public:
-        say("It is not encrypted, so use it in a network that you trust.")
-    say("Ctrl+C ends it; what was decided is kept.")
+    announce(access, say)
     web.run_app(application(), sock=listener, print=None, access_log=None)
+
+
+@contextmanager
+def serve_batches(
+    workspace: Workspace, *, host: str, port: int, say: Callable[[str], None]
+) -> Iterator[Batches]:
+    """Serve pages that label what the block asks for by `Batches.ask`.
+
+    Raises UsageError if nothing can listen there.
+    """
+    listener = listen(host, port)
+    access = ServerAccess(host, listener.getsockname()[1])
+    workspace.catalogue.expect_many_writes()
+    sessions, first = workspace.settings.review.sessions, FirstQueue(queue="diverse")
+    batches, loop = Batches(), asyncio.new_event_loop()
+    # A page that is opened during a round waits in a thread.
+    loop.set_default_executor(ThreadPoolExecutor(2 * sessions + 4))
+    server = ReviewServer(workspace, first, sessions=sessions, batches=batches)
+
+    def serve() -> None:
+        asyncio.set_event_loop(loop)
+        web.run_app(
+            server.application(access), sock=listener, print=None, access_log=None, loop=loop,
+            handle_signals=False,
+        )  # fmt: skip
+
+    def stop() -> None:
+        raise web.GracefulExit
+
+    announce(access, say)
+    thread = threading.Thread(target=serve, name="pages")
+    thread.start()
+    try:
+        yield batches
+    except CuratorError as error:
+        batches.end(f"{error.problem} {error.advice}")
+        raise
+    finally:
+        batches.end("The command has ended. Its terminal says why.")
+        loop.call_soon_threadsafe(stop)
+        thread.join()
+
+
+def announce(access: ServerAccess, say: Callable[[str], None]) -> None:
+    """Say where the page is, who can use it, and how it ends."""
+    say(f"The review is at {access.address}")
+    say("Anyone who has this address can label, under any name.")
+    if access.is_public:
+        say("The connection is not encrypted: use it only in a network that you trust.")
+    say("Ctrl+C ends it; what was decided is kept.")

@@ -30,6 +30,7 @@ from curator.review.selection import NO_EXAMPLES, SimilarTo
 from curator.review.session import ReviewSession
 from curator.settings.keys import ACTIONS, find_action, key_sign, resolve_keys
 from curator.settings.sections import ClassesSettings
+from curator.web.batches import Batches
 from curator.web.progress import PageProgress
 from curator.workspace import Workspace
 
@@ -58,9 +59,14 @@ class FirstQueue:
 
 
 class Visitor:
-    """The session of one page. Hold `turn` while something is asked of it."""
+    """The session of one page. Hold `turn` while something is asked of it.
 
-    def __init__(self, workspace: Workspace, pictures: Pictures) -> None:
+    With `batches` it labels what a loop asks for, and cannot choose a queue.
+    """
+
+    def __init__(
+        self, workspace: Workspace, pictures: Pictures, batches: Batches | None = None
+    ) -> None:
         self.turn = asyncio.Lock()
         self.last_request = time.monotonic()
         self.answers: OrderedDict[str, Answer] = OrderedDict()
@@ -73,6 +79,8 @@ class Visitor:
         self._session: ReviewSession | None = None
         self._released = False
         self._sheet: dict[int, ImageCard] = {}
+        self._batches = batches
+        self._batch = self._counted = 0
 
     @property
     def session(self) -> ReviewSession:
@@ -84,8 +92,13 @@ class Visitor:
     def begin(self, first: FirstQueue, reviewer: str) -> Answer:
         """Start the session unless there is one; everything that the page needs to know."""
         if self._session is None:
+            queue: str | None = first.queue
+            if self._batches is not None:
+                self._batch, queue = self._batches.wait()
+            if queue is None:
+                raise UsageError("The loop has ended.", "Run the command again to go on.")
             session = ReviewSession(
-                self._workspace, first.queue, actor=reviewer,
+                self._workspace, queue, actor=reviewer,
                 examples=first.examples, view=first.view, goal=first.goal,
                 progress=self.progress,
             )  # fmt: skip
@@ -100,6 +113,8 @@ class Visitor:
         if self._session is not None:
             self._released = True
             self._session.close()
+        if self._batches is not None:
+            self._batches.leave(id(self))
 
     def _resume(self) -> None:
         if self._released:
@@ -174,11 +189,11 @@ class Visitor:
             raise UsageError(f"There is no action `{action}`.", "Load the page again.") from None
         if hidden:
             raise UsageError(
-                f"`{action}` is not there while you label blind.", "Choose another queue."
+                f"`{action}` is not available in a blind sample.", "Choose another queue."
             )
 
     def _act(self, action: str, details: Mapping[str, Any]) -> Answer:
-        if action != "queue":
+        if action not in ("queue", "wait"):
             self._refuse_hidden(action)
         session, name_of = self.session, self._classes.name_of
         match action:
@@ -214,6 +229,8 @@ class Visitor:
                 session.move(-1 if action == "left" else 1)
             case "flag":
                 return {"message": session.flag(_image_id(details), str(details.get("note", "")))}
+            case "queue" if self._batches is not None:
+                raise UsageError("`finish` chooses the queue here.", "Label what it asks for.")
             case "queue":
                 session.choose(str(details.get("queue", "")))
             case "similar":
@@ -251,7 +268,9 @@ class Visitor:
         """Record a page: a label for each of its images, or nothing for those left out."""
         marks = {int(image_id): label for image_id, label in dict(details["marks"]).items()}
         if marks.keys() - self._sheet.keys():
-            raise UsageError("Another page was in front; nothing was recorded.", "Look again.")
+            raise UsageError(
+                "The contact sheet has changed, so nothing was recorded.", "Look at it again."
+            )
         decisions = [
             (self._sheet[image_id], Label(label))
             for image_id, label in marks.items()
@@ -267,7 +286,7 @@ class Visitor:
         coming = self.session.ahead(1)
         if not coming or coming[0].image_id != _image_id(details):
             raise UsageError(
-                "Another image was in front, so nothing was recorded.", "Look again and decide."
+                "The image has changed, so nothing was recorded.", "Look at it and decide."
             )
         return coming[0]
 
@@ -302,11 +321,17 @@ class Visitor:
 
     def _state(self) -> Answer:
         """What the page shows now."""
-        session = self.session
+        session, loop = self.session, Answer()
         try:
+            if self._batches is not None:
+                loop = self._follow(self._batches)
+                if loop.get("waiting"):
+                    return {**loop, "card": None, "ahead": []}
             card = session.current()
         except CuratorError as error:
             return {"card": None, "ahead": [], "problem": error.problem, "advice": error.advice}
+        if self._batches is not None:
+            self._batches.note_dry(id(self), card is None)
         return {
             "queue": session.queue,
             "explanation": session.explanation,
@@ -317,7 +342,26 @@ class Visitor:
             "goal": session.pace.goal,
             "card": None if card is None else _card(card, self._classes),
             "ahead": [_picture(coming) for coming in session.ahead(AHEAD)],
+            **loop,
         }
+
+    def _follow(self, batches: Batches) -> Answer:
+        """Count what was decided for the batch, and go on with the one in front."""
+        decided = self.session.pace.decided
+        number, queue = batches.follow(id(self), self._batch, decided - self._counted)
+        self._counted = decided
+        if queue is None:
+            ended = batches.result is not None
+            if ended:
+                batches.leave(id(self))
+            text = batches.result or f"{batches.news} curator computes what comes next…"
+            return {"waiting": text.strip(), "ended": ended, "batch": 0}
+        loop = {"batch": number, "done": batches.decided, "goal": batches.size, "waiting": ""}
+        if number != self._batch:
+            self._batch = number
+            self.session.choose(queue)
+            loop["message"] = batches.news
+        return loop
 
 
 def _image_id(details: Mapping[str, Any]) -> int:

@@ -153,7 +153,7 @@ def test_diverse_and_similar_work_without_a_model(labelled: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["borderlin"], 2, "There is no queue `borderlin`"),
+        (["borderlin"], 2, "There is no queue `borderlin`.\nDid you mean `borderline`?"),
         (["similar"], 2, "needs an image"),
         (["similar", "nowhere.jpg"], 3, "nowhere.jpg"),
         (["random", "--size", "0"], 2, "greater than or equal to 1"),
@@ -179,7 +179,7 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Review:
 def test_review_keeps_each_answer(labelled: Path, answer: Review) -> None:
     ended = answer(labelled, "random", text="a\nbad too dark, blurred\nunsure\n \nnonsense\nq\n")
     assert "3 decisions kept" in ended.stdout
-    assert "`nonsense` is no answer" in ended.stderr
+    assert "`nonsense` is not an answer" in ended.stderr
     labels = labels_of(labelled)
     assert labels["good"]["calibration"] == 1
     assert labels["bad"]["calibration"] == 1

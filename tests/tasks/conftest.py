@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from random import Random
@@ -15,14 +15,15 @@ from tests.support.pages import Shell
 CELLS = 240
 
 
-def _types() -> dict[str, str]:
-    """The type, `mono` or `poly`, of every cell by the name of its file."""
-    data = Path(str(resources.files("elpv_dataset"))) / "data"
-    rows = [line.split() for line in (data / "labels.csv").read_text().splitlines()]
-    return {Path(name).name: kind for name, _, kind in rows}
-
-
-TYPES = _types()
+_DATA = Path(str(resources.files("elpv_dataset"))) / "data"
+_ROWS = [line.split() for line in (_DATA / "labels.csv").read_text().splitlines()]
+TYPES = {Path(name).name: kind for name, _, kind in _ROWS}
+"""The type, `mono` or `poly`, of every cell by the name of its file."""
+DEFECTS = {
+    Path(name).name: {0.0: "functional", 1.0: "defective"}.get(float(probability), "unsure")
+    for name, probability, _ in _ROWS
+}
+"""The state of every cell; raters were not sure of those between."""
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +33,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     It sorts them by type: 60 labels of a random sample, one round.
     """
     home = tmp_path_factory.mktemp("cells")
-    images = Path(str(resources.files("elpv_dataset"))) / "data" / "images"
+    images = _DATA / "images"
     (home / "photos").mkdir()
     for name in Random(4).sample(sorted(TYPES), CELLS):
         shutil.copy(images / name, home / "photos" / name)
@@ -52,16 +53,17 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shell(cells: Path, tmp_path: Path) -> Callable[..., Shell]:
     """A shell in a home of its own, with the photographs and a copy of a prepared workspace.
 
-    `shell("cells")` begins in the workspace, `shell()` beside the photographs.
+    `shell("cells")` begins in the workspace, `shell()` beside the photographs. Its person knows
+    `truth`.
     """
     (tmp_path / "home").mkdir()
 
-    def start(workspace: str = "") -> Shell:
+    def start(workspace: str = "", truth: Mapping[str, str] = TYPES) -> Shell:
         home = tmp_path / "home"
         # Copies would be other places than those that the workspace knows.
         (home / "photos").symlink_to(cells / "photos")
         if workspace:
             shutil.copytree(cells / workspace, home / workspace)
-        return Shell(home / workspace, TYPES)
+        return Shell(home / workspace, truth)
 
     return start

@@ -9,6 +9,7 @@ import pytest
 from tests.support.command import CHECKOUT
 from tests.support.pages import BLOCK, Shell, compare, run_page
 from tests.support.serving import serving
+from tests.tasks.conftest import DEFECTS, TYPES
 from tests.tui.conftest import played
 from tests.web.conftest import Visit, visit
 
@@ -22,6 +23,7 @@ BEGINS_IN = {
     "good-only-folder": "cells",
     "two-reviewers": "cells",
     "more-labels-or-not": "cells",
+    "hard-task": "",
     "moved-folder": "",
     "notebook": "cells",
 }
@@ -38,7 +40,8 @@ def test_the_list_names_every_page() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BEGINS_IN)
 def test_a_page_prints_what_it_shows(name: str, shell: Callable[..., Shell]) -> None:
-    run_page(PAGES[name], shell(BEGINS_IN[name]))
+    truth = DEFECTS if name == "hard-task" else TYPES
+    run_page(PAGES[name], shell(BEGINS_IN[name], truth))
 
 
 @pytest.mark.slow

@@ -187,7 +187,7 @@ async def test_looking_around_from_one_image(
         assert await opens(reviewer, opened) == Path(path_of(reviewer))
         await reviewer.press("i")
         assert isinstance(reviewer.app.screen, HistoryScreen)
-        await reviewer.text_with("Nobody has said anything")
+        await reviewer.text_with("No label event yet")
         await reviewer.press("i", "d")
         assert isinstance(reviewer.app.screen, DashboardScreen)
         await reviewer.press("d", "g")

@@ -262,7 +262,7 @@ async def test_a_lost_connection_loses_and_doubles_no_decision(
             state = f"sessionStorage.setItem('pending', {json.dumps(json.dumps(request))})"
             await tab.evaluate(state)
             await tab.call("Page.reload")
-            await page.says("Another image was in front, so nothing was recorded.")
+            await page.says("The image has changed, so nothing was recorded.")
     events = labels.history(scored.catalogue, decision.image_id)
     assert sum(event.actor == "anna" for event in events) == 1
 
@@ -513,7 +513,7 @@ async def test_a_page_that_comes_back_leaves_others_what_they_have_meanwhile(
     [
         (["borderlin"], "There is no queue `borderlin`"),
         (["random", "--filter", "class:ugly"], "there is no class `ugly`"),
-        (["random", "--address", "127.0.0.1:http"], "is no address"),
+        (["random", "--address", "127.0.0.1:http"], "is not an address"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_served(

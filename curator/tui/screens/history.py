@@ -71,7 +71,7 @@ class HistoryScreen(PageScreen):
 
     def _events(self, context: CardContext) -> Table | Text:
         if not context.events:
-            return Text("Nobody has said anything about it yet.")
+            return Text("No label event yet.")
         table = Table(box=None, padding=(0, 2, 0, 0))
         for column in ("when", "event", "label", "origin", "how", "by", "P", ""):
             table.add_column(column)

@@ -174,7 +174,7 @@ class SheetScreen(ReviewScreen):
         if not self.cards:
             key = key_sign(app.keys["other_class"][0])
             sentences = (
-                f"No image of this queue is labelled {name} or put there by the current scores.",
+                f"No image of this queue is labelled {name} or classified so by the scores.",
                 f"{key} turns to the other class, esc goes back.",
             )
             if clusters:

@@ -239,7 +239,7 @@ class SingleScreen(ReviewScreen):
             return
         if self.prepared is not None and self.prepared.frame is None:
             self.notify(
-                "Nobody can judge a picture that cannot be shown: skip it with space,"
+                "This picture cannot be shown, so it cannot be labelled: skip it with space,"
                 " or set it aside with Q.",
                 severity="warning",
             )

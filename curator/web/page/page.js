@@ -139,6 +139,7 @@ async function send(name, details = {}) {
 }
 
 async function take(answer, before = null) {
+  if (answer.batch !== state.batch) view = "single"; // a sheet or page was about another batch
   state = { ...state, ...answer };
   for (const key of ["problem", "advice", "message"]) delete state[key];
   if (answer.problem) say(`${answer.problem} ${answer.advice}`, true);
@@ -161,7 +162,11 @@ async function showCard(before = null) {
   notice("");
   if (card === null) {
     picture.show(null);
-    notice("The queue has nothing more for you. Choose another one above, or take your last decision back.");
+    ended = Boolean(state.ended);
+    if (ended) connection.leave();
+    else if (state.batch !== undefined) setTimeout(() => state.card === null && send("wait"), 1000);
+    if (state.waiting) return notice(state.waiting);
+    notice("The queue has nothing more for you. Choose another one above, or undo your last decision.");
     return enable();
   }
   const loaded = await picture.show(card);
@@ -194,6 +199,7 @@ function drawHead() {
   if (![...$("queue").options].some((option) => option.value === state.queue))
     $("queue").add(new Option(state.queue, state.queue));
   $("queue").value = state.queue;
+  $("queue").disabled = state.batch !== undefined; // the loop chooses
   $("explanation").textContent = state.explanation + (filter && ` · filter: ${filter}`);
   $("done").textContent = `${state.done}${state.goal ? ` of ${state.goal}` : ""} done`;
   $("reviewer").textContent = setup.reviewer;
@@ -259,7 +265,7 @@ function drawPanel() {
   const card = state.card, parts = [];
   if (card && state.blind)
     parts.push(el("p", {}, el("strong", { textContent: "Blind: what do you see?" })),
-      el("p", { textContent: "Score, class and name are hidden, so that your answer is yours." }),
+      el("p", { textContent: "Score, class and name are hidden, so that they do not influence you." }),
       el("p", { textContent: `image ${card.sha}` }));
   else if (card) {
     if (card.label)
@@ -306,7 +312,7 @@ function drawHistory(loaded) {
     ...facts.map((text) => el("p", { textContent: text })),
     loaded.events.length
       ? el("div", { className: "scroll" }, el("table", {}, row("th", head), ...loaded.events.map((event) => row("td", event))))
-      : el("p", { textContent: "Nobody has said anything about it yet." }),
+      : el("p", { textContent: "No label event yet." }),
   );
 }
 
@@ -321,7 +327,7 @@ function drawSheetHead() {
     ? `Accept calls ${sheet.accepted} of these ${sheet.cards.length} ${name}; ${marked} marked, ${seen} seen.`
     : clusters
       ? "Every page of look-alikes has been decided or left out."
-      : `No image of this queue is labelled ${name} or put there by the current scores.`;
+      : `No image of this queue is labelled ${name} or classified so by the scores.`;
 }
 
 async function turnSheet(side = sheet.side) {
@@ -350,7 +356,7 @@ async function show(name) {
 async function decide(name) {
   if (visible === null) return;
   if (!visible.shown)
-    return say("Nobody can judge a picture that cannot be shown: skip it, or set it aside.", true);
+    return say("This picture cannot be shown, so it cannot be labelled. Skip it, or set it aside in quarantine.", true);
   await send(name, { image: visible.id, reasons: [...reasons] });
 }
 
