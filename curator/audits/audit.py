@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,36 @@ class AuditReport:
     promise: Promise
     waiting: int
     text: str
+
+    def as_json(self, classes: ClassesSettings) -> dict[str, Any]:
+        """The keys of `curator audit --json`; the scope carries the user's name."""
+        record, planned = self.record, self.planned
+        outlook = planned.outlook if planned else None
+        subject = record or planned
+        assert subject is not None  # an audit is opened or planned
+        return {
+            "audit": record.audit_id if record else None,
+            "resumed": planned is None,
+            "kind": subject.kind,
+            "scope": classes.name_of(str(subject.scope)),
+            "attempt": subject.attempt,
+            "frame_size": subject.frame_size,
+            "sample": subject.sample,
+            "answered": record.answered if record else 0,
+            "commitment": (record.commitment or None) if record else None,
+            "waiting": self.waiting,
+            "max_error": subject.max_error,
+            "confidence": self.promise.confidence,
+            "risk": self.promise.risk,
+            "expected_low": outlook.best.expectation.low if outlook else None,
+            "expected_high": outlook.best.expectation.high if outlook else None,
+            "chance": outlook.best.expectation.chance if outlook else None,
+            "fewest": outlook.fewest if outlook else None,
+            "enough": outlook.enough if outlook else None,
+            "looser": outlook.looser if outlook else None,
+            "answer": planned.answer if planned else "ready",
+            "text": self.text,
+        }
 
 
 def audit(

@@ -16,6 +16,7 @@ import numpy as np
 
 from curator.audits.answers import outcomes_of
 from curator.audits.audit import ask_on, lock_answers, required
+from curator.audits.certificate import certificate_json
 from curator.audits.draw import AuditDraw, drawn_again
 from curator.audits.evidence import commitment_of
 from curator.audits.frame import Frame
@@ -45,7 +46,7 @@ from curator.catalogue.rounds import (
     standing_warnings,
 )
 from curator.errors import DataError
-from curator.settings.sections import Settings
+from curator.settings.sections import ClassesSettings, Settings
 from curator.workspace import Workspace
 
 _OF_THE_SCORES = (
@@ -91,6 +92,28 @@ class CertifyReport:
     def revoked(self) -> int:
         """Promotions that were revoked."""
         return self.round.revoked if self.round else 0
+
+    def as_json(self, classes: ClassesSettings) -> dict[str, Any]:
+        """The keys of `curator certify --json`; classes carry the user's names."""
+        record, certificate = self.audit, self.certificate
+        return {
+            "audit": record.audit_id,
+            "kind": record.kind,
+            "class": classes.name_of(str(record.scope)),
+            "attempt": record.attempt,
+            "sample": record.sample,
+            "errors": self.errors,
+            "unsure": self.unsure,
+            "skipped": self.skipped,
+            "unshowable": self.unshowable,
+            "left": self.left,
+            "promoted": self.promoted,
+            "revoked": self.revoked,
+            "text": self.text,
+            "certificate": None if certificate is None else certificate_json(certificate, classes),
+            "closing_commitment": self.commitment or None,
+            "steps": [] if certificate is None else certificate.details.get("steps", []),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -380,10 +380,17 @@ def simple_random_plan(frame: Frame, promise: Promise, sample: int) -> AuditPlan
 
 def check_sample(frame: Frame, sample: int) -> None:
     """Raises DataError unless `sample` images can be drawn, and as many stay unseen."""
-    if not 1 <= sample <= LARGEST_SHARE * len(frame):
+    largest = int(LARGEST_SHARE * len(frame))
+    if not largest:
+        raise DataError(
+            f"An audit needs 2 images or more, and there {'is' if len(frame) else 'are'} only"
+            f" {len(frame)} to draw from.",
+            "Look at all of them (`curator review promoted`), or label more: `curator round`.",
+        )
+    if not 1 <= sample <= largest:
         raise DataError(
             f"An audit of {sample:,} images cannot be drawn from a frame of {len(frame):,}.",
-            f"Ask for at most {int(LARGEST_SHARE * len(frame)):,}, half of the frame;"
+            f"Ask for at most {largest:,}, half of the frame;"
             " beyond that, labelling all of it by hand is not much more work.",
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from curator.audits.audit import AuditReport
     from curator.audits.certify import CertifyReport
     from curator.catalogue.audits import AuditRecord
-    from curator.settings.sections import ClassesSettings
     from curator.workspace import Workspace
 
 _UNPROVEN = 3
@@ -104,7 +103,7 @@ def audit(
             progress=call.progress(),
         )
         if json:
-            emit_json(_audit_json(report, workspace.settings.classes))
+            emit_json(report.as_json(workspace.settings.classes))
         else:
             emit("\n".join(map(shown, report.text.split("\n"))))
         if not dry_run:
@@ -126,7 +125,7 @@ def certify(context: typer.Context, json: AsJson = False) -> None:
         report = workflow(workspace, progress=call.progress())
         classes = workspace.settings.classes
     if json:
-        emit_json(_certify_json(report, classes))
+        emit_json(report.as_json(classes))
     else:
         emit("\n".join(_certify_lines(report)))
     if report.certificate is None:
@@ -187,36 +186,6 @@ def _answer(
         )
         return
     call.next_step = status(workspace).advice()
-
-
-def _audit_json(report: AuditReport, classes: ClassesSettings) -> dict[str, Any]:
-    record, planned = report.record, report.planned
-    outlook = planned.outlook if planned else None
-    subject = record or planned
-    assert subject is not None  # an audit is opened or planned
-    return {
-        "audit": record.audit_id if record else None,
-        "resumed": planned is None,
-        "kind": subject.kind,
-        "scope": classes.name_of(str(subject.scope)),
-        "attempt": subject.attempt,
-        "frame_size": subject.frame_size,
-        "sample": subject.sample,
-        "answered": record.answered if record else 0,
-        "commitment": (record.commitment or None) if record else None,
-        "waiting": report.waiting,
-        "max_error": subject.max_error,
-        "confidence": report.promise.confidence,
-        "risk": report.promise.risk,
-        "expected_low": outlook.best.expectation.low if outlook else None,
-        "expected_high": outlook.best.expectation.high if outlook else None,
-        "chance": outlook.best.expectation.chance if outlook else None,
-        "fewest": outlook.fewest if outlook else None,
-        "enough": outlook.enough if outlook else None,
-        "looser": outlook.looser if outlook else None,
-        "answer": planned.answer if planned else "ready",
-        "text": report.text,
-    }
 
 
 def _may_open() -> bool:
@@ -286,27 +255,3 @@ def _certify_lines(report: CertifyReport) -> list[str]:
     if report.commitment:
         lines.append(f"Commitment to its answers and images: {report.commitment}")
     return lines
-
-
-def _certify_json(report: CertifyReport, classes: ClassesSettings) -> dict[str, Any]:
-    from curator.audits.certificate import certificate_json
-
-    record, certificate = report.audit, report.certificate
-    return {
-        "audit": record.audit_id,
-        "kind": record.kind,
-        "class": classes.name_of(str(record.scope)),
-        "attempt": record.attempt,
-        "sample": record.sample,
-        "errors": report.errors,
-        "unsure": report.unsure,
-        "skipped": report.skipped,
-        "unshowable": report.unshowable,
-        "left": report.left,
-        "promoted": report.promoted,
-        "revoked": report.revoked,
-        "text": report.text,
-        "certificate": None if certificate is None else certificate_json(certificate, classes),
-        "closing_commitment": report.commitment or None,
-        "steps": [] if certificate is None else certificate.details.get("steps", []),
-    }

@@ -89,7 +89,7 @@ def add(
         )
         names = workspace.settings.classes
         if json:
-            emit_json(_added_json(report, names))
+            emit_json(report.as_json(names))
             return
         emit("\n".join(_added(report, names)))
         asks = sys.stdin.isatty() and sys.stderr.isatty() and not call.quiet
@@ -102,23 +102,6 @@ def add(
             else:
                 command = shlex.join(["curator", "relocate", shown(moved.name), new])
                 emit(f"  If it has moved there: {command}")
-
-
-def _added_json(report: AddReport, classes: ClassesSettings) -> dict[str, Any]:
-    """The report for a program; labels carry the user's names."""
-    return {
-        **asdict(report),
-        "labelled": {classes.name_of(label): n for label, n in report.labelled.items()},
-        "moved": [
-            {
-                "name": moved.name,
-                "old_root": path_text(moved.old_root),
-                "new_root": path_text(moved.new_root),
-            }
-            for moved in report.moved
-        ],
-        "unreadable_folders": [path_text(folder) for folder in report.unreadable_folders],
-    }
 
 
 def _added(report: AddReport, classes: ClassesSettings) -> Iterator[str]:
@@ -605,7 +588,7 @@ def duplicates(
         workflow.write_duplicates(groups, output, force=force)
         call.say(f"Wrote {count(len(groups), 'group')} to {output}.")
     if json:
-        emit_json(_duplicates_json(groups))
+        emit_json([group.as_json() for group in groups])
     elif output is None:
         emit("\n".join(_duplicate_lines(groups)))
         if any(group.kind == "near" for group in groups):
@@ -644,27 +627,6 @@ def _duplicate_lines(groups: Sequence[DuplicateGroup]) -> Iterator[str]:
     if len(groups) > _GROUPS_SHOWN:
         more = count(len(groups) - _GROUPS_SHOWN, "more group")
         yield f"  {more}: curator duplicates --output FILE.csv"
-
-
-def _duplicates_json(groups: Sequence[DuplicateGroup]) -> list[dict[str, Any]]:
-    return [
-        {
-            "kind": group.kind,
-            "spare_bytes": group.spare_bytes,
-            "files": [
-                {
-                    "path": path_text(file.path),
-                    "sha256": file.sha256.hex(),
-                    "bytes": file.size,
-                    "width": file.width,
-                    "height": file.height,
-                    "sharpness": file.sharpness,
-                }
-                for file in group.files
-            ],
-        }
-        for group in groups
-    ]
 
 
 def _thinned(report: ThinReport) -> Iterator[str]:

@@ -94,16 +94,7 @@ def doctor(
         report = workflow(workspace, problem=problem)
         review = ReviewSettings() if workspace is None else workspace.settings.review
     if json:
-        lines = [
-            {
-                "name": line.name,
-                "health": line.health,
-                "found": line.finding,
-                "advice": line.advice,
-            }
-            for line in report.lines
-        ]
-        emit_json({"lines": lines})
+        emit_json(report.as_json())
     else:
         for line in report.lines:
             emit(f"{_MARKS[line.health]} {line.name:<10} {shown(line.finding)}")

@@ -91,7 +91,7 @@ def evaluate(
         evaluation = workflow(workspace, truth, progress=call.progress())
         classes = workspace.settings.classes
     if json:
-        emit_json({**asdict(evaluation), "accuracy": evaluation.confusion.accuracy})
+        emit_json({**asdict(evaluation), "accuracy": evaluation.accuracy})
     else:
         emit("\n".join(_evaluation_lines(evaluation, classes)))
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -92,7 +91,7 @@ def round(
         except (CuratorError, OSError) as error:
             call.say(f"The reliability diagram is missing; all else is done. {error}")
     if json:
-        emit_json([_as_json(report) for report in reports])
+        emit_json([report.as_json() for report in reports])
         return
     if not reports:
         emit(broken(ALL_LABELLED, COLUMNS))
@@ -207,20 +206,6 @@ def _details(report: RoundReport, classes: ClassesSettings) -> Iterator[str]:
         yield from quality_warnings(quality, classes)
     stages = ", ".join(f"{name} {spent:.1f}" for name, spent in report.seconds.items())
     yield f"Seconds: {sum(report.seconds.values()):.1f} ({stages})."
-
-
-def _as_json(report: RoundReport) -> dict[str, Any]:
-    """One round for `--json`."""
-    counts, outcome = report.counts, report.outcome()
-    del outcome["usual_distance"]
-    return {
-        "round_id": report.round_id,
-        **outcome,
-        **asdict(counts),
-        "promoted": counts.promoted_positive + counts.promoted_negative,
-        "coverage": report.coverage,
-        "undecided": report.undecided,
-    }
 
 
 def rollback(

@@ -16,11 +16,13 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from curator.base.progress import SILENT, Progress, Stage
+from curator.base.text import path_text
 from curator.base.values import FileStamp, InspectedFile, PreviewPlace
 from curator.base.vocabulary import Label, LocationState, Quarantine
 from curator.catalogue.audits import refuse_open_audit
@@ -64,6 +66,7 @@ from curator.intake.sources import (
     shown,
 )
 from curator.intake.user_groups import refresh_user_groups
+from curator.settings.sections import ClassesSettings
 from curator.storage.previews import PreviewStore
 from curator.workspace import STATE_FOLDER, Workspace
 
@@ -129,6 +132,22 @@ class AddReport:
     def settled(self) -> int:
         """How many files are dealt with; others are being read."""
         return self.readable + self.quarantined.total() + self.other_files
+
+    def as_json(self, classes: ClassesSettings) -> dict[str, Any]:
+        """The keys of `curator add --json`; labels carry the user's names."""
+        return {
+            **asdict(self),
+            "labelled": {classes.name_of(label): n for label, n in self.labelled.items()},
+            "moved": [
+                {
+                    "name": moved.name,
+                    "old_root": path_text(moved.old_root),
+                    "new_root": path_text(moved.new_root),
+                }
+                for moved in self.moved
+            ],
+            "unreadable_folders": [path_text(folder) for folder in self.unreadable_folders],
+        }
 
     def count_catalogued(self, file: KnownFile) -> None:
         """A file that was catalogued and did not have to be read."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from curator.audits.certificate import count_valid_about
 from curator.base.csv_files import csv_cell
@@ -41,6 +41,24 @@ class DuplicateGroup:
     def spare_bytes(self) -> int:
         """The bytes of all files but the first."""
         return sum(file.size for file in self.files[1:])
+
+    def as_json(self) -> dict[str, Any]:
+        """A group of `curator duplicates --json`."""
+        return {
+            "kind": self.kind,
+            "spare_bytes": self.spare_bytes,
+            "files": [
+                {
+                    "path": path_text(file.path),
+                    "sha256": file.sha256.hex(),
+                    "bytes": file.size,
+                    "width": file.width,
+                    "height": file.height,
+                    "sharpness": file.sharpness,
+                }
+                for file in self.files
+            ],
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from curator.base.version import __version__
 from curator.base.vocabulary import LocationState
@@ -66,6 +67,20 @@ class DoctorReport:
     def healthy(self) -> bool:
         """Whether nothing stands in the way; warnings do not."""
         return all(line.health is not Health.FAIL for line in self.lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys of `curator doctor --json`."""
+        return {
+            "lines": [
+                {
+                    "name": line.name,
+                    "health": line.health,
+                    "found": line.finding,
+                    "advice": line.advice,
+                }
+                for line in self.lines
+            ]
+        }
 
 
 def doctor(

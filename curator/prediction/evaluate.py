@@ -63,6 +63,11 @@ class Evaluation:
     calibration_error: float
     reliability: tuple[ReliabilityBin, ...]
 
+    @property
+    def accuracy(self) -> float | None:
+        """Right ones among the images with a known label."""
+        return self.confusion.accuracy
+
 
 def evaluate(workspace: Workspace, truth: Path, *, progress: Progress = SILENT) -> Evaluation:
     """Compare the current model with a CSV file of labels (`path` or `sha256`, and `label`).

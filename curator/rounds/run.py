@@ -122,6 +122,19 @@ class RoundReport:
         last = self.quality.last if self.quality else None
         return last is not None and last.verdict is not Trend.BETTER
 
+    def as_json(self) -> dict[str, Any]:
+        """One round of `curator round --json`."""
+        outcome = self.outcome()
+        del outcome["usual_distance"]
+        return {
+            "round_id": self.round_id,
+            **outcome,
+            **asdict(self.counts),
+            "promoted": self.counts.promoted_positive + self.counts.promoted_negative,
+            "coverage": self.coverage,
+            "undecided": self.undecided,
+        }
+
     def outcome(self) -> dict[str, Any]:
         """What is stored with the round, as JSON."""
         noise = self.training.label_belief

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -39,6 +40,10 @@ def test_labels_and_scores_have_the_names_of_the_manifest(
         scores[9]
     streamed = pa.RecordBatchReader.from_stream(scores).read_all()
     assert pd.DataFrame(streamed.to_pylist()).equals(pd.DataFrame(list(scores)))
+    for table in (api.labels(), scores):
+        frame = pl.DataFrame(table)
+        assert frame.columns == list(table.columns) and frame.to_dicts() == list(table)
+    assert pl.DataFrame(scores)["probability"].dtype == pl.Float64
 
 
 @pytest.mark.slow

@@ -186,6 +186,10 @@ def test_a_class_within_one_fold_is_too_few_whatever_the_count() -> None:
     labels = training_labels(found, FOLDS, SEED)
     with pytest.raises(DataError, match="30 images are labelled good"):
         check_folds(labels, FOLDS, ClassesSettings())
+    found.unit_keys[:30] = same[0]
+    with pytest.raises(DataError, match="All 30 images labelled good are in one group") as error:
+        check_folds(training_labels(found, FOLDS, SEED), FOLDS, ClassesSettings())
+    assert "group --by" in error.value.advice
     few = training_labels(
         human((CurrentLabel.POSITIVE, *seed), *[(CurrentLabel.NEGATIVE, *seed)] * 30), FOLDS, SEED
     )

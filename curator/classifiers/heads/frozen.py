@@ -343,6 +343,13 @@ def check_folds(labels: TrainingLabels, heads: int, classes: ClassesSettings) ->
         count = int(members.sum())
         if len(np.unique(labels.folds[members])) >= 2:
             continue
+        if count > 1 and len(np.unique(labels.units[members])) == 1:
+            raise DataError(
+                f"All {count} images labelled {name} are in one group, and images of a group are"
+                f" never divided between the {heads} heads.",
+                f"Label images {name} of other groups (`curator review diverse`), or make smaller"
+                " groups: `curator group --by REGEX`.",
+            )
         raise DataError(
             f"Only {'1 image is' if count == 1 else f'{count} images are'}"
             f" labelled {name}, too few to train"
