@@ -122,6 +122,8 @@ def _missing(status: Status) -> tuple[str, str]:
     if error is None or not error.on_pool:
         classes = (CurrentLabel.POSITIVE, CurrentLabel.NEGATIVE)
         labels = sum(counts.labels.get(side, {}).get(Origin.CALIBRATION, 0) for side in classes)
+        # Labels that a later one replaced still measure, since their images were drawn at random.
+        labels = max(labels, error.random_labels if error else 0)
         return (
             f"It takes a round with {SAMPLE_FOR_POOL} labels of a random sample to know; there are"
             f" {labels}.",
