@@ -81,7 +81,7 @@ class Batches:
             self._changed.notify_all()
 
     def leave(self, page: int) -> None:
-        """A page is gone, or has shown the result."""
+        """A page is gone, perhaps with the result."""
         with self._changed:
             self._dry.pop(page, None)
             self._changed.notify_all()

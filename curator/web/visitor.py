@@ -351,9 +351,7 @@ class Visitor:
         number, queue = batches.follow(id(self), self._batch, decided - self._counted)
         self._counted = decided
         if queue is None:
-            ended = batches.result is not None
-            if ended:
-                batches.leave(id(self))
+            ended = batches.result is not None  # the page leaves when it has this answer
             text = batches.result or f"{batches.news} curator computes what comes next…"
             return {"waiting": text.strip(), "ended": ended, "batch": 0}
         loop = {"batch": number, "done": batches.decided, "goal": batches.size, "waiting": ""}
