@@ -184,6 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     sys.excepthook = _report_bug
     open_closed_streams()
+    # pydantic would read the metadata of every installed package, looking for plugins to itself.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         return _run(arguments)
