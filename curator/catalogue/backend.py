@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import AbstractContextManager
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,18 @@ from sqlalchemy.engine import Connection, Engine, make_url
 
 from curator.catalogue.sqlite import Notify, SqliteBackend
 from curator.errors import CatalogueError
+
+
+class Turn(StrEnum):
+    """What a transaction that writes lets others write meanwhile.
+
+    A file lets nobody. On a server people's decisions, claims and leases (`SHORT`, one at a time)
+    go on beside a round that is `STAGED`, until `publish_states`.
+    """
+
+    ALONE = "alone"
+    SHORT = "short"
+    STAGED = "staged"
 
 
 class Backend(Protocol):
@@ -58,7 +71,17 @@ class Backend(Protocol):
     ) -> Engine:
         """An engine whose connections see one state while they read and write one at a time.
 
-        A connection with the option `curator_write` waits its turn when it begins.
+        A connection with the option `curator_write`, a `Turn`, waits for it when it begins.
+        """
+
+    def stage_states(self, connection: Connection) -> None:
+        """Let a `STAGED` transaction change current labels in a copy that nobody reads."""
+
+    def publish_states(self, connection: Connection, notify: Notify) -> None:
+        """Make that copy the one that all read once this transaction commits; labels wait now.
+
+        Images whose state changed meanwhile have it there, too, and are in `touched`: their
+        labels have to be derived again.
         """
 
     def suspend_foreign_keys(self, connection: Connection) -> None:

@@ -7,6 +7,7 @@ connection, are emptied before each use, and never reach the catalogue's file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from itertools import islice
@@ -32,6 +33,12 @@ Fetched: TypeAlias = sa.Row[*tuple[Any, ...]]
 
 CHUNK = 10_000
 """Rows a statement when ids or rows are handed over."""
+
+MOST_DELETED = 500
+"""Rows that a temporary table of PostgreSQL may have had before it is truncated: that costs more
+than to delete a few, and makes the server plan its statements anew."""
+
+_INTO = re.compile(r"\s*INSERT INTO (\w+)")
 
 temporary = sa.MetaData()
 """Tables that every connection that may write has for itself."""
@@ -127,12 +134,61 @@ derived_split = sa.Table(
 
 def emptied(connection: Connection, table: sa.Table) -> sa.Table:
     """The temporary table without rows."""
-    if connection.dialect.name == "postgresql":
-        # Rows that are only deleted stay in the table, and each next statement would pass them.
-        connection.exec_driver_sql(f"TRUNCATE {table.name}")
-    else:
-        connection.execute(sa.delete(table))
+    if table.name not in connection.info.get("is_empty", ()):
+        # On PostgreSQL rows that are only deleted stay, and each next statement would pass them.
+        many = connection.info.get("temporary_rows", {}).get(table.name, 0) > MOST_DELETED
+        connection.exec_driver_sql(f"{'TRUNCATE' if many else 'DELETE FROM'} {table.name}")
+        if many:
+            connection.info["temporary_rows"][table.name] = 0
     return table
+
+
+def count_temporary_rows(connection: Connection, statement: str, rows: int) -> str | None:
+    """Keep in mind on PostgreSQL that a statement filled a temporary table; which one."""
+    target = _INTO.match(statement)
+    if target is None or target[1] not in temporary.tables:
+        return None
+    connection.info["is_empty"].discard(target[1])
+    connection.info["temporary_rows"][target[1]] += max(rows, 0)
+    return target[1]
+
+
+def execute_all(connection: Connection, *steps: sa.TextClause | sa.Table) -> int:
+    """Run statements without parameters in order; how many rows the last one changed.
+
+    A temporary table among them is emptied. While few rows are at stake, PostgreSQL is sent all of
+    them at once: each by itself would wait for an answer.
+    """
+    if connection.info.get("is_few"):
+        raw: Any = connection.connection.dbapi_connection
+        empty = connection.info["is_empty"]
+        texts = [
+            f"DELETE FROM {step.name}" if isinstance(step, sa.Table) else step.text  # noqa: S608
+            for step in steps
+            if not (isinstance(step, sa.Table) and step.name in empty)
+        ]
+        with raw.pipeline():
+            cursors = [raw.execute(text) for text in texts]
+        for text, cursor in zip(texts, cursors, strict=True):
+            count_temporary_rows(connection, text, cursor.rowcount)
+        return int(cursors[-1].rowcount)
+    changed = 0
+    for step in steps:
+        if isinstance(step, sa.Table):
+            emptied(connection, step)
+        else:
+            changed = connection.execute(step).rowcount
+    return changed
+
+
+_NOTE_TOUCHED = sa.text(
+    "INSERT INTO curator_second.changed SELECT image_id FROM touched ON CONFLICT DO NOTHING"
+)
+
+
+def noting_touched(connection: Connection) -> list[sa.TextClause]:
+    """What tells a round that is committed beside this which images have another state now."""
+    return [_NOTE_TOUCHED] if connection.info.get("is_noting") else []
 
 
 def fill(connection: Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> int:

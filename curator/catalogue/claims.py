@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from curator.catalogue.backend import Turn
 from curator.catalogue.bulk import plain_text
 from curator.catalogue.constructs import database_clock, insert_or_ignore, within
 from curator.catalogue.engine import Catalogue, now
@@ -44,7 +45,7 @@ def claim(
     rows = [{"image_id": image_id, **terms} for image_id in image_ids]
     until = database_clock() + round(1e6 * seconds)
     of_these = within(Claim.c.image_id, image_ids)
-    with catalogue.write() as connection:
+    with catalogue.write(Turn.SHORT) as connection:
         over = sa.or_(~is_claimed(), Claim.c.session == terms["session"])
         connection.execute(sa.delete(Claim).where(of_these, over))
         connection.execute(insert_or_ignore(Claim).values(expires_at=until), rows)
@@ -55,7 +56,7 @@ def claim(
 
 def release(catalogue: Catalogue, *, session: str) -> int:
     """End all claims of a session; returns how many."""
-    with catalogue.write() as connection:
+    with catalogue.write(Turn.SHORT) as connection:
         mine = Claim.c.session == plain_text(session)
         return connection.execute(sa.delete(Claim).where(mine)).rowcount
 
@@ -82,7 +83,7 @@ def live_sessions(catalogue: Catalogue) -> list[tuple[str, str]]:
 def skip(catalogue: Catalogue, image_id: int, *, queue: str, actor: str, session: str) -> None:
     """Leave an image out of this queue for this session; its claim ends."""
     row = {"image_id": image_id, "queue": queue, "session": plain_text(session)}
-    with catalogue.write() as connection:
+    with catalogue.write(Turn.SHORT) as connection:
         connection.execute(
             insert_or_ignore(Skip).values(**row, actor=plain_text(actor), skipped_at=now())
         )
@@ -92,7 +93,7 @@ def skip(catalogue: Catalogue, image_id: int, *, queue: str, actor: str, session
 
 def unskip(catalogue: Catalogue, image_id: int, *, queue: str, session: str) -> None:
     """Take an image back into this queue for this session."""
-    with catalogue.write() as connection:
+    with catalogue.write(Turn.SHORT) as connection:
         connection.execute(
             sa.delete(Skip).where(
                 Skip.c.session == plain_text(session),
@@ -106,7 +107,7 @@ def flag(catalogue: Catalogue, image_id: int, *, note: str | None, actor: str) -
     """Mark an image for somebody to look at, in place of its flag so far; None ends that."""
     who, moment = plain_text(actor), now()
     is_open = sa.and_(Flag.c.image_id == image_id, Flag.c.resolved_at.is_(None))
-    with catalogue.write() as connection:
+    with catalogue.write(Turn.SHORT) as connection:
         ended = sa.update(Flag).where(is_open).values(resolved_at=moment, resolved_by=who)
         connection.execute(ended)
         if note is not None:

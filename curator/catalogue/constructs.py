@@ -198,8 +198,9 @@ def copy_rows(
 
 def plan_for_many(connection: Connection) -> None:
     """Let PostgreSQL plan the rest of a write transaction by its statistics, not for few rows."""
-    if connection.dialect.name == "postgresql":
+    if connection.info.get("is_few"):
+        connection.info["is_few"] = False
         connection.exec_driver_sql(
             "SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on"
-            "; SET LOCAL enable_seqscan = on"
+            "; SET LOCAL enable_seqscan = on; DISCARD PLANS"
         )

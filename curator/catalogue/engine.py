@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from curator.base.files import resource_folder
-from curator.catalogue.backend import Backend, backend_of
+from curator.catalogue.backend import Backend, Turn, backend_of
 from curator.catalogue.bulk import temporary
 from curator.catalogue.last_rows import write_last_rows
 from curator.catalogue.models import METADATA, MOVED, Lease, WorkspaceIdentity
@@ -155,7 +155,7 @@ class Catalogue:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, turn: Turn = Turn.ALONE) -> Iterator[Connection]:
         """A connection that may write; others wait for it, so keep the block short."""
         if self.read_only:
             raise StorageError(
@@ -163,31 +163,28 @@ class Catalogue:
                 "Make its folder writable for what this command wants to do.",
             )
         with self.backend.translated(), self.engine.connect() as plain:
-            connection = plain.execution_options(curator_write=True)
+            connection = plain.execution_options(curator_write=turn)
             with connection.begin():
-                self._refuse_moved(connection)
-                self._check_leases(connection)
+                self.check_right(connection)
                 yield connection
         self.has_written = True
 
-    def _refuse_moved(self, connection: Connection) -> None:
-        """Raises CatalogueError if the catalogue was moved while this process had it open."""
-        moved = sa.select(WorkspaceIdentity.c.id).where(
-            WorkspaceIdentity.c.identity.startswith(MOVED)
-        )
-        if connection.execute(moved).first() is not None:
+    def check_right(self, connection: Connection) -> None:
+        """Raises CatalogueError if the catalogue was moved while this process had it open.
+
+        Raises BusyError if a lease that this process works under was ended by another one.
+        """
+        moved = sa.exists().where(WorkspaceIdentity.c.identity.startswith(MOVED))
+        tokens = frozenset(self.held_leases)
+        theirs = Lease.c.token.in_(tokens)
+        held = sa.select(sa.func.count()).select_from(Lease).where(theirs).scalar_subquery()
+        is_moved, leases = connection.execute(sa.select(moved, held)).one()
+        if is_moved:
             raise CatalogueError(
                 f"{self.backend.name} was moved away by `curator catalogue move` meanwhile.",
                 "Nothing of this step was kept. Run the command again.",
             )
-
-    def _check_leases(self, connection: Connection) -> None:
-        """Raises BusyError if a lease that this process works under was ended by another one."""
-        if not self.held_leases:
-            return
-        theirs = Lease.c.token.in_(self.held_leases)
-        held_tokens = set(connection.execute(sa.select(Lease.c.token).where(theirs)).scalars())
-        if held_tokens != self.held_leases:
+        if leases != len(tokens):
             raise BusyError(
                 f"Another process has ended the lease of this one on {self.backend.name}: this one"
                 " gave no sign of life, or `curator doctor --release` was called.",
@@ -338,7 +335,7 @@ def _upgrade(backend: Backend, schema: Schema, notify: Notify) -> None:
     try:
         with engine.connect() as plain:
             backend.suspend_foreign_keys(plain)
-            connection = plain.execution_options(curator_write=True)
+            connection = plain.execution_options(curator_write=Turn.ALONE)
             with connection.begin():
                 config.attributes["connection"] = connection
                 command.upgrade(config, schema.revision)

@@ -19,12 +19,14 @@ from sqlalchemy.engine import Connection
 from curator.base.values import Decision
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split
 from curator.catalogue import audits
+from curator.catalogue.backend import Turn
 from curator.catalogue.bulk import (
     CHUNK,
     Query,
     batch,
     chunked,
     emptied,
+    execute_all,
     fill,
     plain_text,
     records,
@@ -111,8 +113,10 @@ WHERE own.image_id = t.image_id AND own.kind = 'retract' AND own.made_at = :made
 """).bindparams(_MADE_AT)
 """What the decisions that are taken back now had replaced, in the order in which it was said."""
 
+_TOUCH = sa.text("INSERT INTO touched (image_id) SELECT DISTINCT image_id FROM batch")
+
 _CONFLICTS = sa.text("""
-SELECT count(*) FROM touched t CROSS JOIN image_state s
+SELECT count(*), (SELECT max(id) FROM label_event) FROM touched t CROSS JOIN image_state s
 WHERE s.image_id = t.image_id AND s.standing = 'conflict'
 """)
 
@@ -203,14 +207,15 @@ def record_decisions(
     the block list. Raises DataError if an image id is unknown, an origin is not a person's, or
     an image is in the frame of the open audit and this is no answer that it asks for.
     """
-    with catalogue.write() as connection:
-        count = fill(connection, emptied(connection, batch), map(_batch_row, enumerate(decisions)))
+    with catalogue.write(Turn.SHORT) as connection:
+        methods: set[Method] = set()
+        rows = (_batch_row(at, each, methods) for at, each in enumerate(decisions))
+        count = fill(connection, emptied(connection, batch), rows)
         _refuse_unknown(connection)
         audits.refuse_frame(connection)
-        emptied(connection, touched)
-        images = sa.select(batch.c.image_id).distinct()
-        connection.execute(sa.insert(touched).from_select(["image_id"], images))
-        connection.execute(_DROP_REPEATED_IMPORTS, {"replace": int(replace)})
+        execute_all(connection, touched, _TOUCH)
+        if Method.IMPORT in methods:
+            connection.execute(_DROP_REPEATED_IMPORTS, {"replace": int(replace)})
         if file:
             session = session or new_session()
         who = _who(actor, session)
@@ -219,11 +224,8 @@ def record_decisions(
         if file and recorded:
             import_row = {"session": who["session"], "file": plain_text(file)}
             connection.execute(insert_or_ignore(LabelImport), import_row)
-        last = connection.execute(sa.select(sa.func.max(LabelEvent.c.id))).scalar_one()
-        for statement in _SETTLED:
-            connection.execute(statement)
-        refresh_current_labels(connection)
-        conflicts = connection.execute(_CONFLICTS).scalar_one()
+        refresh_current_labels(connection, *_SETTLED)
+        conflicts, last = connection.execute(_CONFLICTS).one()
         # Last: it fills `touched` anew, with what follows from the pins.
         pin_first_labels(connection, splits, seed)
     return RecordReport(
@@ -235,8 +237,9 @@ def record_decisions(
     )
 
 
-def _batch_row(numbered: tuple[int, Decision]) -> dict[str, Any]:
-    position, decision = numbered
+def _batch_row(position: int, decision: Decision, methods: set[Method]) -> dict[str, Any]:
+    """A row of `batch`; its method joins `methods`."""
+    methods.add(decision.method)
     if decision.origin is Origin.PROMOTED or decision.method is Method.ROUND:
         raise DataError(
             "A person's decision cannot have the origin of a promotion.",
@@ -283,7 +286,7 @@ def retract(
     an import had replaced (`replace`) is recorded anew if `give_back` says as which file.
     """
     ids_to_retract = sorted(set(event_ids))
-    with catalogue.write() as connection:
+    with catalogue.write(Turn.SHORT) as connection:
         query = sa.select(*LabelEvent.c).where(LabelEvent.c.kind == EventKind.ASSERT)
         events = {
             event.id: event
@@ -358,7 +361,7 @@ def undo_unlabel(
     note. Repeated, it changes nothing. Raises DataError if there is no such `unlabel`, or as
     `record_decisions` does for the open audit.
     """
-    with catalogue.read() if dry_run else catalogue.write() as connection:
+    with catalogue.read() if dry_run else catalogue.write(Turn.SHORT) as connection:
         former = connection.execute(
             sa.select(_event.session).where(IS_UNLABEL, _event.id == number)
         ).scalar()
@@ -423,9 +426,7 @@ def undo_unlabel(
         connection.execute(_ASSERT, who)
         import_row = {"session": who["session"], "file": f"unlabel {number}, undone"}
         connection.execute(insert_or_ignore(LabelImport), import_row)
-        for statement in _SETTLED:
-            connection.execute(statement)
-        refresh_current_labels(connection)
+        refresh_current_labels(connection, *_SETTLED)
     return undone
 
 

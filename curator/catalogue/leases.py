@@ -25,6 +25,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from curator.catalogue.backend import Turn
 from curator.catalogue.bulk import records, values_of
 from curator.catalogue.engine import Catalogue, now
 from curator.catalogue.models import Lease
@@ -124,7 +125,7 @@ def lease(catalogue: Catalogue, name: str) -> Iterator[LeaseRecord]:
 
 def end_lease(catalogue: Catalogue, record: LeaseRecord) -> bool:
     """End this lease, whoever holds it; False if it has ended already."""
-    with catalogue.write() as connection:
+    with catalogue.write(Turn.SHORT) as connection:
         ended = connection.execute(sa.delete(Lease).where(Lease.c.token == record.token))
     return ended.rowcount > 0
 
@@ -160,7 +161,7 @@ def _take(catalogue: Catalogue, name: str) -> LeaseRecord:
             computer=own_computer(),
         )
         query = sa.select(*Lease.c).where(Lease.c.name == name)
-        with catalogue.write() as connection:
+        with catalogue.write(Turn.SHORT) as connection:
             holders = list(records(connection, query, LeaseRecord))
             if all(other.is_dead or other == silent for other in holders):
                 connection.execute(sa.delete(Lease).where(Lease.c.name == name))
@@ -196,7 +197,7 @@ def _keep_alive(catalogue: Catalogue, record: LeaseRecord, done: threading.Event
     mine = sa.update(Lease).where(Lease.c.token == record.token)
     while not done.wait(BEAT_SECONDS):
         # The work itself will meet the same trouble and report it; try the next beat.
-        with suppress(CuratorError), catalogue.write() as connection:
+        with suppress(CuratorError), catalogue.write(Turn.SHORT) as connection:
             connection.execute(mine.values(heartbeat_at=now()))
 
 

@@ -149,7 +149,8 @@ def _copy_all(source: Connection, target: Connection, backend: Backend) -> list[
 def _table_plans(connection: Connection) -> list[_TablePlan]:
     """The tables of a catalogue of any schema, those that are referred to first."""
     tables = sa.MetaData()
-    tables.reflect(connection)
+    # By its name: the search path may name the second copy of `image_state` first.
+    tables.reflect(connection, schema=connection.info.get("schema"))
     quote = connection.dialect.identifier_preparer.quote
     plans = []
     for table in tables.sorted_tables:
@@ -172,8 +173,10 @@ def _empty(connection: Connection, plans: Sequence[_TablePlan]) -> None:
     """Delete all rows; the foreign keys of SQLite are looked at when the transaction ends."""
     quote = connection.dialect.identifier_preparer.quote
     if connection.dialect.name == "postgresql":
-        names = ", ".join([quote(plan.name) for plan in plans] + ["lease", "claim"])
         tables = [plan.name for plan in plans]
+        schema = quote(connection.info["schema"])
+        both = [f"{schema}.image_state", "curator_second.image_state"]
+        names = ", ".join([*map(quote, tables), "lease", "claim", *both])
         for table in tables:
             connection.exec_driver_sql(f"ALTER TABLE {quote(table)} DISABLE TRIGGER USER")
         connection.exec_driver_sql(f"TRUNCATE {names}")

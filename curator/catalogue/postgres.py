@@ -1,14 +1,17 @@
 """What is specific to PostgreSQL: its transactions, plans, numbers and error messages.
 
-Readers see one state (REPEATABLE READ). Writers wait for each other by an advisory lock and then
+Readers see one state (REPEATABLE READ). Writers wait for each other by advisory locks and then
 see what is committed (READ COMMITTED: a snapshot from before the lock would be older than what the
 last writer did). Ids are the next after the largest, as SQLite gives them: what was rolled back
 leaves no gap, so the same work gives the same queues and manifests on both.
+
+There are two copies of `image_state`. The commit of a round writes the one that is not in use, in
+one transaction, while people label; then it stops them, takes over what they changed, and
+exchanges the two. Which one a transaction means is settled when it begins, by its search path.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +24,15 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.schema import CreateTable
 
+from curator.catalogue.backend import Turn
+from curator.catalogue.bulk import (
+    MOST_DELETED,
+    count_temporary_rows,
+    emptied,
+    touched,
+)
 from curator.catalogue.constructs import plan_for_many
-from curator.catalogue.models import METADATA, ScoreGeneration
+from curator.catalogue.models import METADATA, ImageState, ScoreGeneration
 from curator.catalogue.sqlite import BUSY_SECONDS, NOTICE_SECONDS, Notify, silent
 from curator.errors import (
     BusyError,
@@ -35,8 +45,15 @@ from curator.errors import (
 
 OLDEST_VERSION = 14
 CONNECT_SECONDS = 15
-_WRITERS = 0x43555241
-"""The advisory lock that a writer holds until its transaction ends."""
+_TURN = 0x43555241
+"""The advisory lock of who writes now; a staged round takes it only at its end."""
+_STATES = _TURN + 1
+"""The advisory lock of who changes more than people decide. It is taken before `_TURN`, and who
+only records decisions never waits for it."""
+_TRY_TURN = f"pg_try_advisory_xact_lock({_TURN})"
+SECOND = "curator_second"
+"""The schema with the second copy of `image_state`, and what belongs to it (migration 0012)."""
+_COPIED = [column.name for column in ImageState.columns if column.computed is None]
 _BYTE_ORDER = ("C", "POSIX", "C.UTF-8", "C.utf8")
 """Collations that compare text byte by byte, as SQLite does."""
 
@@ -52,8 +69,6 @@ FEW = 1_000
 _PLAN_FOR_FEW = ", ".join(
     f"set_config('enable_{way}', 'off', true)" for way in ("hashjoin", "mergejoin", "seqscan")
 )
-
-_IS_TEMPORARY = re.compile(r"\s*INSERT INTO (\w+)")
 
 
 class _NumberLoader(Loader):
@@ -189,27 +204,53 @@ class PostgresBackend:
         tables = [] if temporary is None or read_only else temporary.sorted_tables
         statements = [str(CreateTable(table).compile(engine)) for table in tables]
 
-        def prepare(raw: Any, record: object) -> None:
+        def prepare(raw: Any, record: Any) -> None:
             raw.adapters.register_loader("numeric", _NumberLoader)
             self._check_server(raw)
             # Plans for few rows look costly, and compiling one takes longer than running it.
             raw.execute("SET jit = off")
+            row = raw.execute(
+                "SELECT current_schema(), current_setting('search_path'),"
+                f" to_regclass('{SECOND}.in_use') IS NOT NULL"
+            ).fetchone()
+            record.info["schema"], record.info["path"], record.info["has_second"] = row
+            record.info["temporary_rows"] = {table.name: 0 for table in tables}
             for statement in statements:
                 raw.execute(statement)
             raw.commit()
 
         event.listen(engine, "connect", prepare)
-        align = "" if temporary is None else _align_statement(engine)
+        align = "" if temporary is None else _next_ids(engine)
 
         def begin(connection: Connection) -> None:
-            if connection.get_execution_options().get("curator_write", False):
-                self._wait_for_turn(connection, notify)
-                if align:
-                    connection.exec_driver_sql(align)
+            turn = connection.get_execution_options().get("curator_write")
+            info = connection.info
+            info["is_noting"] = turn and not self._wait_for_turn(connection, turn, notify)
+            if not info["has_second"]:
+                return
+            # Not while a round is staged: ids that it has given out cannot be seen yet.
+            numbers = align if turn and turn is not Turn.STAGED and not info["is_noting"] else ""
+            path = f"CASE WHEN is_second THEN {_set_path(info, second=True)} END"
+            query = f"SELECT is_second, {path} {numbers} FROM {SECOND}.in_use"  # noqa: S608
+            steps = [query]
+            if turn and tables:
+                counts = info["temporary_rows"]
+                for name, rows in counts.items():
+                    many = rows > MOST_DELETED
+                    steps.append(f"{'TRUNCATE' if many else 'DELETE FROM'} {name}")
+                    counts[name] = 0 if many else rows
+                # Plans that were made for many rows would read whole tables for a few.
+                steps += [] if info.get("is_few", True) else ["DISCARD PLANS"]
+                info["is_empty"], info["is_few"] = set(counts), True
+            raw: Any = connection.connection.dbapi_connection
+            with raw.pipeline():
+                cursors = [raw.execute(step) for step in steps]
+            info["is_second"] = cursors[0].fetchone()[0]
 
         event.listen(engine, "begin", begin)
         if tables:
-            event.listen(engine, "after_cursor_execute", _analyse({t.name for t in tables}))
+            event.listen(engine, "after_cursor_execute", _analyse)
+            event.listen(engine, "rollback", _expect_rows)
 
         @event.listens_for(engine, "set_connection_execution_options")
         def writers_see_what_is_committed(connection: Connection, options: Any) -> None:
@@ -218,23 +259,39 @@ class PostgresBackend:
 
         return engine
 
-    def _wait_for_turn(self, connection: Connection, notify: Notify) -> None:
-        """Take the lock of writers; if that takes long, say who holds it."""
+    def _wait_for_turn(self, connection: Connection, turn: Turn, notify: Notify) -> bool:
+        """Take the locks of a writer; whether no round is staged beside it."""
         # With the driver's cursor: SQLAlchemy would end the transaction when the first wait ends.
         cursor: Any = connection.connection.cursor()
+        shared = "_shared" if turn is Turn.SHORT else ""
+        states, writes = f"pg_try_advisory_xact_lock{shared}({_STATES})", _TRY_TURN
+        if turn is not Turn.SHORT:
+            # In this order, or two would wait for each other.
+            writes = "false" if turn is Turn.STAGED else f"CASE WHEN {states} THEN {_TRY_TURN} END"
         # A batch of a reviewer has few rows, and PostgreSQL would expect some thousands of a
         # temporary table that was never analysed, and read whole tables to join them.
-        cursor.execute(f"SELECT pg_try_advisory_xact_lock({_WRITERS}), {_PLAN_FOR_FEW}")
+        with connection.connection.dbapi_connection.pipeline():
+            cursor.execute(f"SELECT {states}, {writes}, {_PLAN_FOR_FEW}")
+        is_quiet, is_writing = cursor.fetchone()[:2]
+        if not is_quiet and turn is not Turn.SHORT:
+            self._take(cursor, _STATES, notify)
+        if not is_writing and turn is not Turn.STAGED:
+            self._take(cursor, _TURN, notify)
+        return is_quiet or turn is not Turn.SHORT
+
+    def _take(self, cursor: Any, lock: int, notify: Notify) -> None:
+        """Take a lock; if that takes long, say who holds it."""
+        cursor.execute(f"SELECT pg_try_advisory_xact_lock({lock})")
         if cursor.fetchone()[0]:
             return
-        take = f"SELECT pg_advisory_xact_lock({_WRITERS})"
+        take = f"SELECT pg_advisory_xact_lock({lock})"
         cursor.execute("SAVEPOINT turn")
         cursor.execute(f"SET LOCAL lock_timeout = {round(NOTICE_SECONDS * 1000)}")
         try:
             cursor.execute(take)
         except psycopg.errors.LockNotAvailable:
             cursor.execute("ROLLBACK TO turn")
-            cursor.execute(_IN_THE_WAY, {"lock": _WRITERS})
+            cursor.execute(_IN_THE_WAY, {"lock": lock})
             who = "another process"
             for process, role, address in cursor.fetchall():
                 who = f"{role} on {address or 'the server itself'} (server process {process})"
@@ -242,6 +299,46 @@ class PostgresBackend:
             cursor.execute(f"SET LOCAL lock_timeout = {round(BUSY_SECONDS * 1000)}")
             cursor.execute(take)
         cursor.execute("SET LOCAL lock_timeout = 0")
+
+    def stage_states(self, connection: Connection) -> None:
+        """Bring the copy that nobody reads up to date, and change that one from here on."""
+        plan_for_many(connection)
+        used, other = self._copies(connection)
+        names, values = (", ".join(f"{of}{name}" for name in _COPIED) for of in ("", "u."))
+        changes = ", ".join(f"{name} = excluded.{name}" for name in _COPIED[1:])
+        others = ", ".join(f"o.{name}" for name in _COPIED)
+        connection.exec_driver_sql(
+            f"INSERT INTO {other} ({names}) SELECT {values} FROM {used} u"  # noqa: S608
+            f" LEFT JOIN {other} o ON o.image_id = u.image_id"
+            f" WHERE ({others}) IS DISTINCT FROM ({values})"
+            f" ON CONFLICT (image_id) DO UPDATE SET {changes}"
+        )
+        connection.exec_driver_sql(f"ANALYZE {other}")
+        second = not connection.info["is_second"]
+        connection.exec_driver_sql(f"SELECT {_set_path(connection.info, second=second)}")
+
+    def publish_states(self, connection: Connection, notify: Notify) -> None:
+        """Stop who labels, take over what they changed, and exchange the copies."""
+        self._take(connection.connection.cursor(), _TURN, notify)
+        used, other = self._copies(connection)
+        names, values = (", ".join(f"{of}{name}" for name in _COPIED[1:]) for of in ("", "u."))
+        emptied(connection, touched)
+        for statement in (
+            f"INSERT INTO touched SELECT image_id FROM {SECOND}.changed",  # noqa: S608
+            f"UPDATE {other} o SET ({names}) = ROW({values}) FROM touched t, {used} u"  # noqa: S608
+            " WHERE u.image_id = t.image_id AND o.image_id = t.image_id",
+            f"DELETE FROM {SECOND}.changed",  # noqa: S608
+            f"UPDATE {SECOND}.in_use SET is_second = NOT is_second",  # noqa: S608
+        ):
+            connection.exec_driver_sql(statement)
+
+    def _copies(self, connection: Connection) -> tuple[str, str]:
+        """The copy of `image_state` in use when the transaction began, and the other one."""
+        quote = connection.dialect.identifier_preparer.quote
+        main, second = (
+            f"{quote(name)}.image_state" for name in (connection.info["schema"], SECOND)
+        )
+        return (second, main) if connection.info["is_second"] else (main, second)
 
     def suspend_foreign_keys(self, connection: Connection) -> None:
         """Nothing: tables are altered in place."""
@@ -260,6 +357,7 @@ class PostgresBackend:
             connection = plain.execution_options(isolation_level="AUTOCOMMIT")
             for table in METADATA.sorted_tables:
                 connection.exec_driver_sql(f'ANALYZE "{table.name}"')
+            connection.exec_driver_sql(f"ANALYZE {SECOND}.image_state")
 
     def expect_many_writes(self, engine: Engine) -> None:
         """Nothing: the server keeps its log."""
@@ -332,8 +430,14 @@ class PostgresBackend:
         return None
 
 
-def _align_statement(engine: Engine) -> str:
-    """Sets every sequence behind the largest id, so that a rollback leaves no gap.
+def _set_path(info: Any, *, second: bool) -> str:
+    """Makes `image_state` mean one of its copies until the transaction ends."""
+    path = info["path"].replace("'", "''")
+    return f"set_config('search_path', '{f'{SECOND}, ' if second else ''}{path}', true)"
+
+
+def _next_ids(engine: Engine) -> str:
+    """Columns that set every sequence behind the largest id, so that a rollback leaves no gap.
 
     Numbers of scores are never given twice, so theirs is left alone.
     """
@@ -344,18 +448,21 @@ def _align_statement(engine: Engine) -> str:
         if column is not None and table is not ScoreGeneration:
             query = f"SELECT max({column.name}) + 1 FROM {quote(table.name)}"  # noqa: S608
             sequence = f"{table.name}_{column.name}_seq"
-            parts.append(f"setval('{sequence}', coalesce(({query}), 1), false)")
-    return f"SELECT {', '.join(parts)}"
+            parts.append(f", setval('{sequence}', coalesce(({query}), 1), false)")
+    return "".join(parts)
 
 
-def _analyse(names: set[str]) -> Any:
-    def after(
-        connection: Connection, cursor: Any, statement: str, values: Any, _: Any, many: bool
-    ) -> None:
-        # Nobody else counts the rows of temporary tables.
-        target = _IS_TEMPORARY.match(statement)
-        if cursor.rowcount > FEW and target is not None and target[1] in names:
-            plan_for_many(connection)
-            cursor.connection.execute(f"ANALYZE {target[1]}")
+def _analyse(
+    connection: Connection, cursor: Any, statement: str, values: Any, _: Any, many: bool
+) -> None:
+    # Nobody else counts the rows of temporary tables.
+    name = count_temporary_rows(connection, statement, cursor.rowcount)
+    if name is not None and cursor.rowcount > FEW:
+        plan_for_many(connection)
+        cursor.connection.execute(f"ANALYZE {name}")
 
-    return after
+
+def _expect_rows(connection: Connection) -> None:
+    # What was truncated in this transaction is there again.
+    counts = connection.info["temporary_rows"]
+    counts.update(dict.fromkeys(counts, MOST_DELETED + 1))

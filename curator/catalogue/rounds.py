@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from curator.base.vocabulary import EventKind, GroupKind, Label, Origin
+from curator.catalogue.backend import Turn
 from curator.catalogue.bulk import emptied, plain_text, records, touched, values_of
 from curator.catalogue.constructs import insert_columns, plan_for_many
 from curator.catalogue.current_labels.sql import head_of, lineage_of, refresh_current_labels
@@ -339,8 +340,13 @@ def commit_round(catalogue: Catalogue, token: str, new: NewRound) -> RoundRecord
     dropped for images that are not promoted. Raises BusyError if the head is no
     longer `new.parent_id`.
     """
-    with catalogue.write() as connection:
+    with catalogue.write(Turn.STAGED) as connection:
+        catalogue.backend.stage_states(connection)
         committed = commit_on(connection, token, new)
+        catalogue.backend.publish_states(connection, catalogue.notify)
+        # Nobody waited for the lease until now, and it may have been ended.
+        catalogue.check_right(connection)
+        refresh_current_labels(connection)
     catalogue.checkpoint()
     return committed
 

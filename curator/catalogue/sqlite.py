@@ -118,6 +118,13 @@ class SqliteBackend:
         """See `make_engine`."""
         return make_engine(self.home, notify, read_only=read_only, temporary=temporary)
 
+    def stage_states(self, connection: Connection) -> None:
+        """Nothing: nobody else writes to the file, nor reads what is not committed."""
+
+    def publish_states(self, connection: Connection, notify: Notify) -> None:
+        """Nothing changed meanwhile."""
+        connection.exec_driver_sql("DELETE FROM touched")
+
     def suspend_foreign_keys(self, connection: Connection) -> None:
         """For this connection."""
         raw = connection.connection.dbapi_connection

@@ -31,7 +31,9 @@ from curator.catalogue.bulk import (
     column,
     derived_split,
     emptied,
+    execute_all,
     fill,
+    noting_touched,
     own_unit_key,
     pin,
     touched,
@@ -237,17 +239,11 @@ def pin_first_labels(connection: Connection, splits: SplitsSettings | None, seed
     these are follows from their keys and `seed`. Empties and refills `touched`: with everything
     whose split may have changed.
     """
-    emptied(connection, pin)
-    if not connection.execute(_FIRST_LABELS).rowcount:
+    if not execute_all(connection, pin, _FIRST_LABELS):
         return
     if splits is not None and splits.calibration_share + splits.test_share > 0:
         _draw_shares(connection, splits, seed)
-    connection.execute(_IS_NEW)
-    connection.execute(_PIN)
-    emptied(connection, touched)
-    for statement in _TOUCH:
-        connection.execute(statement)
-    refresh_splits(connection)
+    refresh_splits(connection, _IS_NEW, _PIN, touched, *_TOUCH)
 
 
 def _draw_shares(connection: Connection, splits: SplitsSettings, seed: int) -> None:
@@ -270,13 +266,14 @@ def _draw_shares(connection: Connection, splits: SplitsSettings, seed: int) -> N
         last = rows[-1].image_id
 
 
-def refresh_splits(connection: Connection) -> int:
-    """Derive the splits of the images in `touched` from pins and groups; how many changed."""
-    emptied(connection, unit_pin)
-    connection.execute(_UNIT_PINS)
-    emptied(connection, derived_split)
-    connection.execute(_DERIVE)
-    return connection.execute(_KEEP).rowcount
+def refresh_splits(connection: Connection, *before: sa.TextClause | sa.Table) -> int:
+    """Derive the splits of the images in `touched` from pins and groups; how many changed.
+
+    Statements that are to be run `before` save their way to a server.
+    """
+    noted = noting_touched(connection)
+    steps = (unit_pin, _UNIT_PINS, derived_split, _DERIVE, *noted, _KEEP)
+    return execute_all(connection, *before, *steps)
 
 
 _MOVE = (

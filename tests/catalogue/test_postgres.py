@@ -6,15 +6,17 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from curator.base.vocabulary import Method
-from curator.catalogue import counts, postgres
-from curator.catalogue.engine import Catalogue
+from curator.base.files import resource_folder
+from curator.base.vocabulary import Label, Method
+from curator.catalogue import checks, counts, postgres
+from curator.catalogue.engine import Catalogue, Schema
 from curator.errors import CatalogueError, LostConnectionError
-from tests.catalogue.builders import add_images, say
+from tests.catalogue.builders import add_images, run_round, say, standings
 from tests.support.postgres import PostgresServer, new_catalogue
 
 
@@ -122,3 +124,37 @@ def test_large_batches_are_planned_by_their_size(on_server: Catalogue) -> None:
     assert not any("enable_hashjoin = on" in statement for statement in seen)
     say(on_server, ids, "negative")
     assert any("enable_hashjoin = on" in statement for statement in seen)
+
+
+def test_a_catalogue_of_before_gets_a_second_copy_of_the_states(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    url, home = server.url(server.new_database()), tmp_path / "catalogue.sqlite"
+    before = Schema(revision="0011", folder=resource_folder("db"))
+    with Catalogue.create(url, home=home, schema=before) as old:
+        ids = add_images(old, 4)
+        say(old, 1, "positive")
+    with Catalogue.open(url, home=home) as catalogue:
+        assert "from schema 0011" in catalogue.warnings[0]
+        promote = dict.fromkeys(ids, Label.NEGATIVE)
+        assert run_round(catalogue, promote=promote).promoted_negative == 3
+        assert standings(catalogue, [1, 2]) == {
+            1: ("positive", "seed"),
+            2: ("negative", "promoted"),
+        }
+        assert not list(checks.check_catalogue(catalogue))
+
+
+def test_a_label_is_few_round_trips(on_server: Catalogue, tmp_path: Path) -> None:
+    """Each waits for the server; who adds one should know (there were about 40)."""
+    ids = add_images(on_server, 3)
+    say(on_server, ids[0], "positive", method=Method.SINGLE)
+    with on_server.read() as connection:
+        raw: Any = connection.connection.dbapi_connection
+    log = tmp_path / "log"
+    with log.open("wb") as stream:
+        raw.pgconn.trace(stream.fileno())
+        say(on_server, ids[1], "positive", method=Method.SINGLE)
+        raw.pgconn.untrace()
+    answers = log.read_bytes().count(b"ReadyForQuery")
+    assert 0 < answers <= 18, answers

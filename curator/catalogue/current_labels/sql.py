@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from curator.catalogue.bulk import derived_label, emptied, fill, standing_round
+from curator.catalogue.bulk import derived_label, execute_all, noting_touched, standing_round
 from curator.catalogue.models import Head, Round
 
 _DERIVE = sa.text("""
@@ -66,13 +66,25 @@ WHERE image_id IN (SELECT image_id FROM derived_label)
 """Written with IN so that SQLite goes from the few to their rows, never over all rows."""
 
 
-def refresh_current_labels(connection: Connection) -> int:
-    """Derive the current labels of the images in `touched`; how many changed."""
-    rows = ({"id": round_id} for round_id in lineage_of(connection, head_of(connection)))
-    fill(connection, emptied(connection, standing_round), rows)
-    emptied(connection, derived_label)
-    connection.execute(_DERIVE)
-    return connection.execute(_KEEP).rowcount
+_LINEAGE = sa.text("""
+INSERT INTO standing_round (id)
+WITH RECURSIVE line (id, parent_id) AS (
+    SELECT r.id, r.parent_id FROM round r JOIN head h ON h.round_id = r.id
+    UNION ALL
+    SELECT r.id, r.parent_id FROM round r JOIN line l ON r.id = l.parent_id
+)
+SELECT id FROM line
+""")
+
+
+def refresh_current_labels(connection: Connection, *before: sa.TextClause) -> int:
+    """Derive the current labels of the images in `touched`; how many changed.
+
+    Statements that are to be run `before` save their way to a server.
+    """
+    noted = noting_touched(connection)
+    steps = (standing_round, _LINEAGE, derived_label, _DERIVE, *noted, _KEEP)
+    return execute_all(connection, *before, *steps)
 
 
 def head_of(connection: Connection) -> int | None:
