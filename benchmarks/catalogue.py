@@ -1,28 +1,35 @@
 """One million images catalogued, counted, queued, promoted, rolled back and labelled.
 
-    python -m benchmarks.catalogue [--rows 1000000] [--folder DIR] [--url URL]
+    python -m benchmarks.catalogue [--rows 1000000] [--folder DIR] [--url URL] [--cheap]
 
 Every stage runs in a process of its own, so that its peak memory is its own. Bulk stages
 run once; quick questions are asked many times and their median is shown. Beside them:
 plain `sqlite3` inserts of the same bytes into bare tables, and the same questions without
 the indexes. The clock includes commits that reach the disk; seconds of the processor, which
 suffer less from neighbours, are in the JSON and include making up the rows. With `--url`, an
-empty PostgreSQL database, every stage runs there as well, and its ratio is to the file.
+empty PostgreSQL database, every stage runs there as well, and its ratio is to the file. With
+`--folder` it goes on behind the last stage that it finished there. With `--cheap` rows are written
+past the code that catalogues files, and only rounds, labels and questions are measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import sqlite3
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
+from functools import partial
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +39,10 @@ from benchmarks.report import Line, median, print_report
 from curator.base.values import Decision, FileStamp, InspectedFile
 from curator.base.vocabulary import Label, Method, Origin
 from curator.catalogue import checks, counts, files, labels, manifest, queues, rounds, sources
+from curator.catalogue.bulk import own_unit_key
+from curator.catalogue.constructs import insert_columns
 from curator.catalogue.engine import Catalogue
+from curator.catalogue.models import Image, ImageState, Location
 
 CHUNK = 5_000
 STAGED = 50_000
@@ -45,28 +55,35 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, help="where the files are made; they stay there")
     parser.add_argument("--url", help="an empty PostgreSQL database, to compare with the file")
+    parser.add_argument("--cheap", action="store_true", help="rows without cataloguing files")
     arguments = parser.parse_args()
+    stages = CHEAP_STAGES if arguments.cheap else STAGES
     with tempfile.TemporaryDirectory() as made:
         folder = arguments.folder or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
-        measured, sizes = _measure(folder, arguments.rows, STAGES)
+        measured, sizes = _measure(folder, arguments.rows, stages)
         lines = _lines(measured, arguments.rows)
+        processor = {name: round(one.processor_seconds, 2) for name, one in measured.items()}
         if arguments.url:
             on_server = folder / "server"
             on_server.mkdir(exist_ok=True)
             (on_server / "url").write_text(arguments.url, encoding="utf-8")
-            stages = {name: stage for name, stage in STAGES.items() if name not in _OF_THE_FILE}
+            stages = {name: stage for name, stage in stages.items() if name not in _OF_THE_FILE}
             there, _ = _measure(on_server, arguments.rows, stages)
             lines += _compared(there, measured)
+            processor |= {
+                f"{name}, PostgreSQL, client": round(one.processor_seconds, 2)
+                for name, one in there.items()
+            }
     details = {
         "rows": arguments.rows,
         "rows_per_second": {
-            name: round(arguments.rows / median(measured[name].seconds)) for name in BULK
+            name: round(arguments.rows / median(measured[name].seconds))
+            for name in BULK
+            if name in measured
         },
         "megabytes_on_disk": sizes,
-        "processor_seconds": {
-            name: round(one.processor_seconds, 2) for name, one in measured.items()
-        },
+        "processor_seconds": processor,
         "peak_megabytes": {name: round(one.peak_megabytes) for name, one in measured.items()},
     }
     print_report(f"The catalogue at {arguments.rows:,} images", lines, details)
@@ -76,10 +93,19 @@ def _measure(
     folder: Path, rows: int, stages: dict[str, Stage]
 ) -> tuple[dict[str, Measured], dict[str, float]]:
     """Run all stages in order, each in a fresh process; file sizes in megabytes after some."""
-    measured, sizes = {}, {}
+    measured: dict[str, Measured] = {}
+    sizes = {}
+    log = folder / "measured.jsonl"
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        name, *values = json.loads(line)
+        measured[name] = Measured(*values)
     for name, stage in stages.items():
+        if name in measured:
+            continue
         print(f"{name} ...", file=sys.stderr, flush=True)
         measured[name] = in_own_process(stage, folder, rows)
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps([name, *astuple(measured[name])]) + "\n")
         if name in ("catalogue", "promote all", "label all"):
             on_disk = sum(path.stat().st_size for path in folder.glob("catalogue.sqlite*"))
             sizes[f"after {name}"] = round(on_disk / 1e6, 1)
@@ -127,6 +153,38 @@ def _catalogue_files(folder: Path, rows: int) -> tuple[float, ...]:
             files.record_files(catalogue, source.source_id, some)
             spent += time.perf_counter() - started
     return (spent,)
+
+
+def _made_up_rows(folder: Path, rows: int) -> tuple[float, ...]:
+    """Images, locations and their states as cataloguing files would leave them."""
+    with Catalogue.create(_address(folder)) as catalogue:
+        source = sources.add_source(catalogue, name="bench", root=b"/bench").source_id
+        started = time.perf_counter()
+        for first, last in _chunks(rows, STAGED):
+            ids = list(range(first + 1, last + 1))
+            digests = [hashlib.sha256(b"%d" % number).digest() for number in range(first, last)]
+            same = {"added_at": 0, "size": 100_000, "detail": "", "format": "JPEG", "mode": "RGB"}
+            image: dict[str, Iterable[Any]]
+            image = {name: repeat(value, len(ids)) for name, value in same.items()}
+            image |= {"width": repeat(640, len(ids)), "height": repeat(480, len(ids))}
+            place = {"source_id": source, "size": 100_000, "state": "present", "detail": ""}
+            location: dict[str, Iterable[Any]]
+            location = {name: repeat(value, len(ids)) for name, value in place.items()}
+            paths = [b"images/%08d.jpg" % number for number in ids]
+            with catalogue.write() as connection:
+                insert_columns(connection, Image, {"id": ids, "sha256": digests, **image})
+                insert_columns(
+                    connection,
+                    Location,
+                    location
+                    | {"id": ids, "path": paths, "image_id": ids}
+                    | {"mtime_ns": ids, "seen_at": repeat(0, len(ids))},
+                )
+                states = {"image_id": ids, "usable": repeat(1, len(ids))}
+                keys = [own_unit_key(digest) for digest in digests]
+                insert_columns(connection, ImageState, {**states, "unit_key": keys})
+        catalogue.checkpoint()
+        return (time.perf_counter() - started,)
 
 
 _BARE = (
@@ -204,6 +262,27 @@ def _promote_all(folder: Path, rows: int) -> tuple[float, ...]:
         token = (folder / "token").read_text(encoding="ascii")
         new = _new_round(catalogue)
         return timed(lambda: rounds.commit_round(catalogue, token, new))
+
+
+def _label_during_commit(folder: Path, rows: int) -> tuple[float, ...]:
+    """How long each label takes that is given while a round is committed."""
+    with _open(folder) as driver, _open(folder) as reviewer:
+        token = (folder / "token").read_text(encoding="ascii")
+        new = _new_round(driver)
+        commit = threading.Thread(target=lambda: rounds.commit_round(driver, token, new))
+        commit.start()
+        waits: list[float] = []
+        while commit.is_alive():
+            decision = Decision(
+                image_id=2 * NEXT + 1 + len(waits),
+                label=Label.POSITIVE,
+                origin=Origin.REVIEW,
+                method=Method.SINGLE,
+            )
+            waits += timed(partial(labels.record_decisions, reviewer, [decision], actor="bench"))
+            time.sleep(0.02)
+        commit.join()
+        return tuple(waits)
 
 
 def _new_round(catalogue: Catalogue) -> rounds.NewRound:
@@ -311,10 +390,24 @@ STAGES: dict[str, Stage] = {
     "promote all": _promote_all,
     "next of the few left": _next_images,
     "roll back all": _roll_back,
+    "stage again": _stage_promotions,
+    "label during a commit": _label_during_commit,
     "stand again": _stand_again,
     "label all": _label_all,
     "manifest rows": _manifest,
     "verify": _verify,
+}
+
+CHEAP_STAGES: dict[str, Stage] = {
+    "made-up rows": _made_up_rows,
+    "stage promotions": _stage_promotions,
+    "promote all": _promote_all,
+    "status": _status,
+    "roll back all": _roll_back,
+    "stage again": _stage_promotions,
+    "label during a commit": _label_during_commit,
+    "next 50 borderline": _next_images,
+    "one decision": _one_decision,
 }
 
 _OF_THE_FILE = ("plain sqlite3 inserts", "status without index", "next 50 without index")
@@ -344,7 +437,7 @@ BESIDE = {
 def _lines(measured: dict[str, Measured], rows: int) -> list[Line]:
     lines = []
     for name, one in measured.items():
-        beside = BESIDE.get(name, "")
+        beside = BESIDE.get(name, "") if BESIDE.get(name) in measured else ""
         ratio = median(one.seconds) / median(measured[beside].seconds) if beside else None
         lines.append(
             Line(
@@ -356,7 +449,7 @@ def _lines(measured: dict[str, Measured], rows: int) -> list[Line]:
                 beside=beside,
             )
         )
-    return lines
+    return lines + _longest(measured, "")
 
 
 def _compared(there: dict[str, Measured], here: dict[str, Measured]) -> list[Line]:
@@ -370,7 +463,14 @@ def _compared(there: dict[str, Measured], here: dict[str, Measured]) -> list[Lin
             beside=name,
         )
         for name, one in there.items()
-    ]
+    ] + _longest(there, ", PostgreSQL")
+
+
+def _longest(measured: dict[str, Measured], where: str) -> list[Line]:
+    """The longest that a label took while a round was committed."""
+    waits = measured["label during a commit"].seconds
+    name = f"longest label during a commit{where}"
+    return [Line(name=name, median=max(waits), unit="s", n=len(waits))]
 
 
 if __name__ == "__main__":

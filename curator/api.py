@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from curator.base.actor import current_user
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import read_origin
 from curator.errors import CuratorError, UsageError
@@ -177,7 +176,7 @@ class WorkspaceApi:
             licence=licence,
             attribution=attribution,
             rehash=rehash,
-            actor=current_user(),
+            actor=self._workspace.actor,
             progress=self.progress,
         )
 
@@ -203,7 +202,7 @@ class WorkspaceApi:
             origin=None if origin is None else read_origin(origin),
             replace=replace,
             names=names,
-            actor=current_user(),
+            actor=self._workspace.actor,
         )
 
     def unlabel(
@@ -221,14 +220,14 @@ class WorkspaceApi:
             file=None if file is None else Path(file),
             batch=batch,
             dry_run=dry_run,
-            actor=current_user(),
+            actor=self._workspace.actor,
         )
 
     def undo_unlabel(self, number: int, *, dry_run: bool = False) -> UnlabelUndone:
         """Record again what an `unlabel` of `log()` took back, unless people labelled since."""
         from curator.intake.unlabel import undo
 
-        return undo(self._workspace.catalogue, number, dry_run=dry_run, actor=current_user())
+        return undo(self._workspace.catalogue, number, dry_run=dry_run, actor=self._workspace.actor)
 
     def log(self) -> list[LabelBatch | CatalogueChange]:
         """What people did, oldest first: batches of labels, and what they took back or dropped."""
@@ -303,7 +302,7 @@ class WorkspaceApi:
         return ReviewSession(
             self._workspace,
             name,
-            actor=current_user(),
+            actor=self._workspace.actor,
             examples=self._examples(like, unlike),
             seed=seed,
             progress=self.progress,
@@ -329,7 +328,7 @@ class WorkspaceApi:
 
         def ask(queue: str, most: int) -> bool:
             with ReviewSession(
-                workspace, queue, actor=current_user(), most=most, progress=self.progress
+                workspace, queue, actor=self._workspace.actor, most=most, progress=self.progress
             ) as session:
                 while (card := session.current()) is not None:
                     text = answer(card)
@@ -376,7 +375,7 @@ class WorkspaceApi:
         return drop(
             self._workspace,
             source=source,
-            actor=current_user(),
+            actor=self._workspace.actor,
             dry_run=dry_run,
             progress=self.progress,
         )
@@ -391,13 +390,13 @@ class WorkspaceApi:
         """Keep one image of each near-duplicate group: `largest`, `sharpest` or `first`."""
         from curator.intake.duplicates import thin
 
-        return thin(self._workspace.catalogue, rule, actor=current_user(), dry_run=dry_run)
+        return thin(self._workspace.catalogue, rule, actor=self._workspace.actor, dry_run=dry_run)
 
     def undo_drop(self) -> int:
         """Take the newest drop of near-duplicates back; how many images come back."""
         from curator.intake.duplicates import undo_drop
 
-        return undo_drop(self._workspace.catalogue, actor=current_user())
+        return undo_drop(self._workspace.catalogue, actor=self._workspace.actor)
 
     def encode(self, *, dry_run: bool = False) -> EncodeReport:
         """Compute the features of images that have none; a dry run only estimates."""
@@ -546,7 +545,7 @@ class WorkspaceApi:
         """Restore the promoted labels of round `to`; 0 is before the first."""
         from curator.rounds.commit import rollback
 
-        return rollback(self._workspace, to=to, block=block, actor=current_user())
+        return rollback(self._workspace, to=to, block=block, actor=self._workspace.actor)
 
     def audit(
         self,
@@ -659,7 +658,7 @@ class WorkspaceApi:
         from curator.export.import_manifest import import_manifest
 
         return import_manifest(
-            self._workspace, Path(manifest), actor=current_user(), progress=self.progress
+            self._workspace, Path(manifest), actor=self._workspace.actor, progress=self.progress
         )
 
     def export_model(self, destination: str | Path, *, force: bool = False) -> ModelExportReport:
@@ -696,11 +695,22 @@ def open_workspace(folder: Path, *, trust: bool = False) -> WorkspaceApi:
 
 
 def create_workspace(
-    folder: Path, *, positive: str | None, negative: str | None, recipe: str | None
+    folder: Path,
+    *,
+    positive: str | None,
+    negative: str | None,
+    recipe: str | None,
+    catalogue_url: str = "",
 ) -> WorkspaceApi:
-    """Make a workspace in `folder` and open it."""
+    """Make a workspace in `folder` and open it; `catalogue_url` names an empty database."""
     from curator.workspace import create_workspace
 
     return WorkspaceApi(
-        create_workspace(folder, positive=positive, negative=negative, recipe=recipe)
+        create_workspace(
+            folder,
+            positive=positive,
+            negative=negative,
+            recipe=recipe,
+            catalogue_url=catalogue_url,
+        )
     )

@@ -10,13 +10,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curator.base.actor import current_user
 from curator.base.files import cannot_write, replacing, resource_folder
 from curator.base.text import count
-from curator.errors import CatalogueError, LostCatalogueError, UsageError, WorkspaceError
+from curator.errors import (
+    CatalogueError,
+    CuratorError,
+    LostCatalogueError,
+    UsageError,
+    WorkspaceError,
+)
 from curator.settings.file import (
     FILE_NAME,
     as_toml,
@@ -96,6 +104,11 @@ class Workspace:
 
         return read_scores(self.folder("scores"), digest or "")
 
+    @property
+    def actor(self) -> str:
+        """Who works here: the role at a server of the catalogue, else the user of this process."""
+        return self.catalogue.backend.role or current_user()
+
 
 def create_workspace(
     folder: Path,
@@ -104,13 +117,15 @@ def create_workspace(
     negative: str | None,
     recipe: str | None,
     deliver: str | None = None,
+    catalogue_url: str = "",
 ) -> Workspace:
     """Make a workspace in `folder`, which may hold other things, and open it.
 
     `positive` and `negative` name the classes where the recipe's (or `good` and `bad`)
-    do not fit; `deliver` is one of these names, `both` or `each`. Raises WorkspaceError if there is
-    a workspace already, UsageError if the recipe or the class is unknown,
-    StorageError if the folder cannot be written.
+    do not fit; `deliver` is one of these names, `both` or `each`. `catalogue_url` names an empty
+    database of a server for the catalogue. Raises WorkspaceError if there is a workspace already,
+    UsageError if the recipe or the class is unknown, StorageError if the folder cannot be written,
+    CatalogueError if the database cannot be used; then nothing is left behind.
     """
     from curator.catalogue.backups import make_backup
     from curator.catalogue.engine import Catalogue
@@ -125,6 +140,8 @@ def create_workspace(
         )
     names = {"classes.positive": positive, "classes.negative": negative}
     changes = {key: as_toml(name) for key, name in names.items() if name is not None}
+    if catalogue_url:
+        changes["catalogue.url"] = as_toml(catalogue_url)
     text = change_settings(_recipe_text(recipe), changes, FILE_NAME)
     settings = parse_settings(text, FILE_NAME)
     if deliver is not None:
@@ -136,7 +153,12 @@ def create_workspace(
     except OSError as error:
         raise cannot_write(folder / STATE_FOLDER, error) from error
     path = folder / STATE_FOLDER / CATALOGUE_NAME
-    catalogue = Catalogue.create(settings.catalogue.url or path, home=path)
+    try:
+        catalogue = Catalogue.create(settings.catalogue.url or path, home=path)
+    except CuratorError:
+        with suppress(OSError):
+            path.parent.rmdir()
+        raise
     _check_identity(folder, catalogue)
     keep_class_names(catalogue, settings.classes)
     if settings.backup.keep:

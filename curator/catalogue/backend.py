@@ -45,6 +45,10 @@ class Backend(Protocol):
     def home(self) -> Path: ...
 
     @property
+    def role(self) -> str | None:
+        """Who a server takes this process for, once it is connected; None for a file."""
+
+    @property
     def address(self) -> Path | str:
         """What `backend_of` makes this backend from."""
 

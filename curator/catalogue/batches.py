@@ -80,8 +80,8 @@ def _any_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
 
 def list_batches(catalogue: Catalogue) -> list[LabelBatch]:
     """All batches, the oldest first."""
-    imported = sa.exists().where(LabelImport.c.session == _event.session)
-    file = sa.select(LabelImport.c.file).where(LabelImport.c.session == _event.session)
+    # Joined, as PostgreSQL knows no session behind the GROUP BY, and each has one import at most.
+    is_imported = LabelImport.c.session.is_not(None)
     query = (
         sa.select(
             sa.func.min(_event.id),
@@ -89,14 +89,16 @@ def list_batches(catalogue: Catalogue) -> list[LabelBatch]:
             _event.label,
             _event.origin,
             _any_of(_event.method == Method.SHEET),
-            _any_of(sa.or_(_event.session.is_(None), _event.method == Method.IMPORT, imported)),
-            sa.func.coalesce(file.correlate(LabelEvent).scalar_subquery(), ""),
+            _any_of(sa.or_(_event.session.is_(None), _event.method == Method.IMPORT, is_imported)),
+            sa.func.coalesce(sa.func.max(LabelImport.c.file), ""),
             sa.func.count(),
             _sum_of(_taken_back),
             _sum_of(sa.and_(_audited, ~_taken_back)),
             sa.func.min(_event.made_at),
             sa.func.max(_event.made_at),
         )
+        .select_from(LabelEvent)
+        .outerjoin(LabelImport, LabelImport.c.session == _event.session)
         .where(sa.text("label_event.kind = 'assert'"))
         .group_by(*_IDENTITY, _event.label, _event.origin)
     )

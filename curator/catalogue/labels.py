@@ -7,7 +7,7 @@ Every function keeps `image_state` in step with the events within one transactio
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replace_fields
 from datetime import datetime
@@ -194,6 +194,7 @@ def record_decisions(
     splits: SplitsSettings | None = None,
     seed: int = 0,
     replace: bool = False,
+    unless_after: int | None = None,
 ) -> RecordReport:
     """Record decisions of a person, all of them or none, in the order given.
 
@@ -206,8 +207,24 @@ def record_decisions(
     label of a unit pins its split; `splits` and `seed` may set its unit aside. Images leave
     the block list. Raises DataError if an image id is unknown, an origin is not a person's, or
     an image is in the frame of the open audit and this is no answer that it asks for.
+
+    Who sends decisions again, because the answer was lost, says `unless_after`, the newest event
+    that was known before: session, image and that event are the key of a decision, and what the
+    session has recorded behind it is not recorded twice. This is settled in turn with the
+    transaction whose answer was lost, so it also holds while the server still works on that.
     """
+    decisions = list(decisions) if unless_after is not None else decisions
     with catalogue.write(Turn.SHORT) as connection:
+        if unless_after is not None and isinstance(decisions, list):
+            event_id = _recorded(connection, decisions, session, unless_after)
+            if event_id is not None:
+                return RecordReport(
+                    recorded=len(decisions),
+                    unchanged=0,
+                    retracted=0,
+                    conflicts=0,
+                    last_event_id=event_id,
+                )
         methods: set[Method] = set()
         rows = (_batch_row(at, each, methods) for at, each in enumerate(decisions))
         count = fill(connection, emptied(connection, batch), rows)
@@ -235,6 +252,27 @@ def record_decisions(
         conflicts=conflicts,
         last_event_id=last if recorded else None,
     )
+
+
+def _recorded(
+    connection: Connection, decisions: Sequence[Decision], session: str | None, after: int
+) -> int | None:
+    """The last event of a session that recorded all of these behind an event, else None."""
+    query = (
+        sa.select(_event.image_id, _event.label, _event.id)
+        .where(
+            within(_event.image_id, (decision.image_id for decision in decisions)),
+            _event.id > after,
+            _event.kind == EventKind.ASSERT,
+            _event.session == session,
+            ~_is_retracted,
+        )
+        .order_by(_event.id)
+    )
+    events = connection.execute(query).all()
+    labels = {decision.image_id: decision.label for decision in decisions}
+    is_recorded = {image_id: label for image_id, label, _ in events} == labels
+    return events[-1][2] if is_recorded else None
 
 
 def _batch_row(position: int, decision: Decision, methods: set[Method]) -> dict[str, Any]:
@@ -454,32 +492,6 @@ def own_decisions(
     with catalogue.read() as connection:
         ordered = query.order_by(LabelEvent.c.id.desc()).limit(limit)
         return records(connection, ordered, _history_event)
-
-
-def recorded_in_session(
-    catalogue: Catalogue, session: str, labels: Mapping[int, Label], *, after: int
-) -> int | None:
-    """The last event of a session that gave images these labels behind an event, None if not all.
-
-    Whoever sends decisions again, because the answer was lost, asks this before.
-    """
-    retraction = LabelEvent.alias()
-    query = (
-        sa.select(LabelEvent.c.image_id, LabelEvent.c.label, LabelEvent.c.id)
-        .where(
-            within(LabelEvent.c.image_id, labels),
-            LabelEvent.c.id > after,
-            LabelEvent.c.kind == EventKind.ASSERT,
-            LabelEvent.c.session == plain_text(session),
-            ~sa.exists().where(retraction.c.target_id == LabelEvent.c.id),
-        )
-        .order_by(LabelEvent.c.id)
-    )
-    with catalogue.read() as connection:
-        events = connection.execute(query).all()
-    if {image_id: label for image_id, label, _ in events} != dict(labels):
-        return None
-    return events[-1][2]
 
 
 def sheet_decisions(catalogue: Catalogue, decision: HistoryEvent) -> list[HistoryEvent]:

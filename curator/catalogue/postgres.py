@@ -90,6 +90,7 @@ class PostgresBackend:
                 " ~/.pgpass.",
             )
         self.home = home
+        self.role: str | None = None
         self._url = url.set(drivername="postgresql+psycopg")
 
     @property
@@ -155,7 +156,7 @@ class PostgresBackend:
         with self.translated():
             arguments, options = sa.create_engine(self._url).dialect.create_connect_args(self._url)
             with psycopg.connect(
-                *arguments, **options, connect_timeout=CONNECT_SECONDS
+                *arguments, **options, connect_timeout=CONNECT_SECONDS, autocommit=True
             ) as connection:
                 self._check_server(connection)
                 yield connection
@@ -209,12 +210,14 @@ class PostgresBackend:
             self._check_server(raw)
             # Plans for few rows look costly, and compiling one takes longer than running it.
             raw.execute("SET jit = off")
+            info = record.info
             row = raw.execute(
-                "SELECT current_schema(), current_setting('search_path'),"
+                "SELECT session_user, current_schema(), current_setting('search_path'),"
                 f" to_regclass('{SECOND}.in_use') IS NOT NULL"
             ).fetchone()
-            record.info["schema"], record.info["path"], record.info["has_second"] = row
-            record.info["temporary_rows"] = {table.name: 0 for table in tables}
+            self.role, info["schema"], info["path"], info["has_second"] = row
+            info["is_empty"] = set[str]()
+            info["temporary_rows"] = {table.name: 0 for table in tables}
             for statement in statements:
                 raw.execute(statement)
             raw.commit()
@@ -270,7 +273,7 @@ class PostgresBackend:
             writes = "false" if turn is Turn.STAGED else f"CASE WHEN {states} THEN {_TRY_TURN} END"
         # A batch of a reviewer has few rows, and PostgreSQL would expect some thousands of a
         # temporary table that was never analysed, and read whole tables to join them.
-        with connection.connection.dbapi_connection.pipeline():
+        with cursor.connection.pipeline():
             cursor.execute(f"SELECT {states}, {writes}, {_PLAN_FOR_FEW}")
         is_quiet, is_writing = cursor.fetchone()[:2]
         if not is_quiet and turn is not Turn.SHORT:
@@ -463,6 +466,8 @@ def _analyse(
 
 
 def _expect_rows(connection: Connection) -> None:
-    # What was truncated in this transaction is there again.
+    # What was truncated in this transaction is there again. A lost connection takes it along.
+    if connection.invalidated:
+        return
     counts = connection.info["temporary_rows"]
     counts.update(dict.fromkeys(counts, MOST_DELETED + 1))

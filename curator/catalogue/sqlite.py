@@ -78,6 +78,10 @@ class SqliteBackend:
         return str(self.home)
 
     @property
+    def role(self) -> None:
+        """None: a file knows no roles."""
+
+    @property
     def address(self) -> Path:
         """The path."""
         return self.home

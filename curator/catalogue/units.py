@@ -272,8 +272,9 @@ def refresh_splits(connection: Connection, *before: sa.TextClause | sa.Table) ->
     Statements that are to be run `before` save their way to a server.
     """
     noted = noting_touched(connection)
-    steps = (unit_pin, _UNIT_PINS, derived_split, _DERIVE, *noted, _KEEP)
-    return execute_all(connection, *before, *steps)
+    return execute_all(
+        connection, *before, unit_pin, _UNIT_PINS, derived_split, _DERIVE, *noted, _KEEP
+    )
 
 
 _MOVE = (

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curator.base.actor import current_user
 from curator.base.text import count, percent
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Force, flag, path_argument, path_option, value
@@ -332,7 +331,7 @@ def import_(
     call = invocation(context)
     with call.workspace() as workspace:
         report = import_manifest(
-            workspace, manifest, actor=current_user(), progress=call.progress()
+            workspace, manifest, actor=workspace.actor, progress=call.progress()
         )
     if json:
         emit_json(report)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from curator.base.actor import current_user
 from curator.base.text import count, duration, path_text
 from curator.base.vocabulary import Label, Oddity, Origin, read_origin
 from curator.cli.invocation import invocation
@@ -84,7 +83,7 @@ def add(
             licence=licence,
             attribution=attribution,
             rehash=rehash,
-            actor=current_user(),
+            actor=workspace.actor,
             progress=call.progress(),
         )
         names = workspace.settings.classes
@@ -210,7 +209,7 @@ def label(
             origin=named_origin,
             replace=replace,
             names=names,
-            actor=current_user(),
+            actor=workspace.actor,
         )
     if json:
         emit_json(report)
@@ -277,7 +276,9 @@ def unlabel(
     call = invocation(context)
     with call.workspace() as workspace:
         if undo is not None:
-            undone = undo_workflow(workspace.catalogue, undo, dry_run=dry_run, actor=current_user())
+            undone = undo_workflow(
+                workspace.catalogue, undo, dry_run=dry_run, actor=workspace.actor
+            )
             name_of = workspace.settings.classes.name_of
             if json:
                 labels = {name_of(label): number for label, number in undone.labels.items()}
@@ -285,14 +286,14 @@ def unlabel(
             else:
                 emit("\n".join(_recorded_again(undone, name_of, dry_run=dry_run)))
             return
-        report = workflow(workspace, file=file, batch=batch, dry_run=True, actor=current_user())
+        report = workflow(workspace, file=file, batch=batch, dry_run=True, actor=workspace.actor)
         if report.decisions and not (dry_run or yes):
             narrate("\n".join(_unlabelled(report)))
             if not agreed("Take them back?"):
                 emit("Nothing was changed.")
                 return
         if report.decisions and not dry_run:
-            report = workflow(workspace, file=file, batch=batch, actor=current_user())
+            report = workflow(workspace, file=file, batch=batch, actor=workspace.actor)
     if json:
         emit_json(report)
         return
@@ -495,7 +496,7 @@ def drop(
 
     call = invocation(context)
     with call.workspace() as workspace:
-        report = workflow(workspace, source=source, actor=current_user(), dry_run=True)
+        report = workflow(workspace, source=source, actor=workspace.actor, dry_run=True)
         if not (dry_run or yes):
             narrate("\n".join(_dropped(report)))
             if not agreed(f"Drop {shown(report.source)}?"):
@@ -503,7 +504,7 @@ def drop(
                 return
         if not dry_run:
             report = workflow(
-                workspace, source=source, actor=current_user(), progress=call.progress()
+                workspace, source=source, actor=workspace.actor, progress=call.progress()
             )
     if json:
         emit_json({**asdict(report), "root": path_text(report.root)})
@@ -561,21 +562,21 @@ def duplicates(
     call = invocation(context)
     with call.workspace() as workspace:
         if undo:
-            images = workflow.undo_drop(workspace.catalogue, actor=current_user())
+            images = workflow.undo_drop(workspace.catalogue, actor=workspace.actor)
             if json:
                 emit_json({"restored": images})
             else:
                 emit(f"{count(images, 'image')} came back." if images else "Nothing was dropped.")
             return
         if thin is not None:
-            report = workflow.thin(workspace.catalogue, thin, actor=current_user(), dry_run=True)
+            report = workflow.thin(workspace.catalogue, thin, actor=workspace.actor, dry_run=True)
             if report.dropped and not (dry_run or yes):
                 narrate("\n".join(_thinned(report)))
                 if not agreed(f"Drop {count(report.dropped, 'image')}?"):
                     emit("Nothing was changed.")
                     return
             if not dry_run:
-                report = workflow.thin(workspace.catalogue, thin, actor=current_user())
+                report = workflow.thin(workspace.catalogue, thin, actor=workspace.actor)
             if json:
                 emit_json(report)
             else:

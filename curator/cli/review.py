@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from curator.base.actor import current_user
 from curator.base.text import count
 from curator.base.vocabulary import Label
 from curator.cli.invocation import Invocation, invocation
@@ -287,7 +286,7 @@ def review_on_screen(
     summary = run_review(
         workspace,
         queue,
-        actor=current_user(),
+        actor=workspace.actor,
         environment=os.environ,
         examples=examples,
         goal=goal,
@@ -328,7 +327,7 @@ def prepare_queue(
     with ReviewSession(
         workspace,
         name,
-        actor=current_user(),
+        actor=workspace.actor,
         examples=examples,
         view=view,
         progress=call.progress(),
@@ -354,7 +353,7 @@ def review_lines(
     with ReviewSession(
         workspace,
         name,
-        actor=current_user(),
+        actor=workspace.actor,
         examples=examples,
         view=view,
         goal=goal,

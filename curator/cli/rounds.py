@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curator.base.actor import current_user
 from curator.base.text import count, percent
 from curator.cli.invocation import invocation
 from curator.cli.options import AsJson, Trust, Yes, agreed, flag, value
@@ -227,7 +226,7 @@ def rollback(
     from curator.rounds.commit import rollback as workflow
 
     with invocation(context).workspace() as workspace:
-        report = workflow(workspace, to=to, block=block, actor=current_user())
+        report = workflow(workspace, to=to, block=block, actor=workspace.actor)
     if json:
         emit_json(report)
         return

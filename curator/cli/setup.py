@@ -51,6 +51,14 @@ def init(
             show_default="both",
         ),
     ] = None,
+    catalogue: Annotated[
+        str,
+        value(
+            "URL",
+            "Keep the catalogue in this empty database: postgresql+psycopg://HOST/DATABASE.",
+            show_default="a file in the workspace",
+        ),
+    ] = "",
 ) -> None:
     """Make a workspace: a folder with its settings and its catalogue.
 
@@ -63,7 +71,12 @@ def init(
     from curator.workspace import create_workspace, delivered_side
 
     workspace = create_workspace(
-        folder, positive=positive, negative=negative, recipe=recipe, deliver=deliver
+        folder,
+        positive=positive,
+        negative=negative,
+        recipe=recipe,
+        deliver=deliver,
+        catalogue_url=catalogue,
     )
     call = invocation(context)
     if deliver is None and sys.stdin.isatty() and sys.stderr.isatty() and not call.quiet:
@@ -71,8 +84,8 @@ def init(
         if deliver != "both":
             side = delivered_side(workspace.settings.classes, deliver)
             write_settings(workspace.root, {"classes.deliver": side})
-    with workspace.catalogue as catalogue:
-        for warning in catalogue.warnings:
+    with workspace.catalogue:
+        for warning in workspace.catalogue.warnings:
             call.say(warning)
         classes = workspace.settings.classes
         call.say(

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 import numpy as np
 
 from curator.audits.planned import decisive_probability
-from curator.base.actor import current_user
 from curator.base.arrays import BoolArray, FloatArray
 from curator.catalogue import frames, queues, rounds
 from curator.catalogue.audits import refuse_open_audit
@@ -125,4 +124,4 @@ def settle(workspace: Workspace, *, error: float) -> RoundRecord:
 def take_back(workspace: Workspace, settled: RoundRecord) -> None:
     """Return to the round before; what people said since stays."""
     assert settled.parent_id is not None
-    rollback(workspace, to=settled.parent_id, block=False, actor=current_user())
+    rollback(workspace, to=settled.parent_id, block=False, actor=workspace.actor)

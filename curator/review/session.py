@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from curator.base.progress import SILENT, Progress
@@ -25,7 +26,6 @@ from curator.catalogue.labels import (
     history,
     own_decisions,
     record_decisions,
-    recorded_in_session,
     retract,
     sheet_decisions,
 )
@@ -103,7 +103,9 @@ class ReviewSession:
 
     def close(self) -> None:
         """Let others have what was not decided."""
-        self._claims.release()
+        # Where the server is away, claims end with this process, or by themselves.
+        with suppress(LostConnectionError):
+            self._claims.release()
 
     def resume(self) -> None:
         """Claim again what is to come, after `close`; what others hold now is left to them.
@@ -481,34 +483,29 @@ class ReviewSession:
         the image is then still the current one.
         """
         catalogue = self.workspace.catalogue
-        labels = {card.image_id: label for card, label in decisions}
         newest = max(card.newest_event for card, _ in decisions)
         for pause in (*RETRY_SECONDS, None):
             try:
-                last = None
-                if self._sent_in_vain:
-                    last = recorded_in_session(catalogue, self.session, labels, after=newest)
-                if last is None:
-                    recorded = record_decisions(
-                        catalogue,
-                        [
-                            Decision(
-                                image_id=card.image_id,
-                                label=label,
-                                origin=self.source.origin,
-                                method=method,
-                                reasons=tuple(reasons),
-                                note=note,
-                                probability=card.score,
-                            )
-                            for card, label in decisions
-                        ],
-                        actor=self.actor,
-                        session=self.session,
-                        splits=self.workspace.settings.splits,
-                        seed=self.workspace.settings.runtime.seed,
-                    )
-                    last = recorded.last_event_id
+                recorded = record_decisions(
+                    catalogue,
+                    [
+                        Decision(
+                            image_id=card.image_id,
+                            label=label,
+                            origin=self.source.origin,
+                            method=method,
+                            reasons=tuple(reasons),
+                            note=note,
+                            probability=card.score,
+                        )
+                        for card, label in decisions
+                    ],
+                    actor=self.actor,
+                    session=self.session,
+                    splits=self.workspace.settings.splits,
+                    seed=self.workspace.settings.runtime.seed,
+                    unless_after=newest if self._sent_in_vain else None,
+                )
                 self._claims.renew(self._history.ahead(2 * BATCH))
                 break
             except LostConnectionError:
@@ -517,8 +514,8 @@ class ReviewSession:
                     raise
                 time.sleep(pause)
         self._sent_in_vain = False
-        assert last is not None  # only imports may be left unrecorded
-        return last
+        assert recorded.last_event_id is not None  # only imports may be left unrecorded
+        return recorded.last_event_id
 
     def _count(self, decisions: Sequence[tuple[ImageCard, Label]]) -> None:
         at = self._clock()

@@ -23,7 +23,6 @@ from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
-from curator.base.actor import current_user
 from curator.base.text import printable
 from curator.errors import CuratorError, UsageError
 from curator.report.data import collect_report
@@ -134,7 +133,7 @@ class ReviewServer:
         if body.get("queue"):
             first = FirstQueue(queue=str(body["queue"]), goal=first.goal)
         name = printable(str(body.get("reviewer", "")).strip()[:_REVIEWER_LETTERS])
-        reviewer = name or current_user()
+        reviewer = name or self._workspace.actor
         async with visitor.turn:
             try:
                 answer = await asyncio.to_thread(visitor.begin, first, reviewer)

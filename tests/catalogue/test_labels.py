@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Method, Origin, Split, code_of
-from curator.catalogue import checks, event_reads, labels, pool
+from curator.catalogue import batches, checks, event_reads, labels, pool
 from curator.catalogue.engine import Catalogue
 from curator.errors import DataError
 from curator.report.work import human_work
@@ -185,3 +185,41 @@ def test_decisions_that_were_taken_back_are_not_counted(catalogue: Catalogue) ->
     work = human_work(event_reads.people_events(catalogue))
     assert sum(row.decisions for row in work) == 3
     assert sum(row.taken_back for row in work) == 3
+
+
+def test_batches_and_changes_are_listed_on_both(catalogue: Catalogue) -> None:
+    ids = add_images(catalogue, 5)
+    say(catalogue, ids[:3], "positive", file="seeds.csv")
+    say(catalogue, ids[:2], "negative", method=Method.SHEET, actor="anna", session="s1")
+    last = say(catalogue, ids[3], "positive", method=Method.SINGLE, session="s2").last_event_id
+    assert last is not None
+    labels.retract(catalogue, [last], actor="anna", session="s3")
+    listed = batches.list_batches(catalogue)
+    assert [(batch.kind, batch.file, batch.decisions, batch.taken_back) for batch in listed] == [
+        ("import", "seeds.csv", 3, 0),
+        ("sheet", "", 2, 0),
+        ("review", "", 1, 1),
+    ]
+    of_first = batches.decisions_of_batch(catalogue, listed[0].batch_id)
+    assert [decision.image_id for decision in of_first] == ids[:3]
+    about = batches.decisions_about(catalogue, ids)
+    assert [decision.batch_id for decision in about] == [1, 1, 1, 4, 4]
+
+
+def test_a_decision_that_is_sent_again_counts_once(catalogue: Catalogue) -> None:
+    (image,) = add_images(catalogue, 1)
+
+    def send(label: str, session: str = "s1", after: int | None = None) -> int | None:
+        given = [decision(image, label, origin=Origin.REVIEW, method=Method.SINGLE)]
+        return labels.record_decisions(
+            catalogue, given, actor="anna", session=session, unless_after=after
+        ).last_event_id
+
+    assert send("positive") == 1
+    assert send("positive", after=0) == 1, "recorded before"
+    assert send("positive", session="s2", after=0) == 2, "somebody else's"
+    assert send("negative", after=1) == 3, "another decision"
+    assert send("positive", after=3) == 4, "the same again, later"
+    labels.retract(catalogue, [4], actor="anna", session="s1")
+    assert send("positive", after=3) == 6, "what was taken back is no answer"
+    assert len(labels.history(catalogue, image)) == 6

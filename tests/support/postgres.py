@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
+import select
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +129,49 @@ def running_server() -> Iterator[PostgresServer]:
             server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class LosingProxy:
+    """A socket before a server's, which can lose the answer to the next commit.
+
+    What is sent through it reaches the server. Once `lose` is set, the server answers the next
+    COMMIT, `lose` is called instead of passing the answer on, and the connection is gone.
+    """
+
+    def __init__(self, server: PostgresServer, folder: Path) -> None:
+        self.lose: Callable[[], None] | None = None
+        self.lost = 0
+        self._to = str(server.folder / ".s.PGSQL.5432")
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / ".s.PGSQL.5432"))
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
+
+    def _pass_on(self, client: socket.socket) -> None:
+        is_commit = False
+        with client, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
+            server.connect(self._to)
+            while True:
+                for end in select.select([client, server], [], [])[0]:
+                    sent = end.recv(1 << 16)
+                    if not sent:
+                        return
+                    if end is client:
+                        is_commit = b"COMMIT\0" in sent
+                    elif is_commit and self.lose is not None:
+                        lose, self.lose, self.lost = self.lose, None, self.lost + 1
+                        lose()
+                        return
+                    (server if end is client else client).sendall(sent)
 
 
 @contextmanager

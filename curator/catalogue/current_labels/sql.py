@@ -83,8 +83,9 @@ def refresh_current_labels(connection: Connection, *before: sa.TextClause) -> in
     Statements that are to be run `before` save their way to a server.
     """
     noted = noting_touched(connection)
-    steps = (standing_round, _LINEAGE, derived_label, _DERIVE, *noted, _KEEP)
-    return execute_all(connection, *before, *steps)
+    return execute_all(
+        connection, *before, standing_round, _LINEAGE, derived_label, _DERIVE, *noted, _KEEP
+    )
 
 
 def head_of(connection: Connection) -> int | None:
