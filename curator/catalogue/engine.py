@@ -177,8 +177,8 @@ class Catalogue:
         moved = sa.exists().where(WorkspaceIdentity.c.identity.startswith(MOVED))
         tokens = frozenset(self.held_leases)
         theirs = Lease.c.token.in_(tokens)
-        held = sa.select(sa.func.count()).select_from(Lease).where(theirs).scalar_subquery()
-        is_moved, leases = connection.execute(sa.select(moved, held)).one()
+        lease_count = sa.select(sa.func.count()).select_from(Lease).where(theirs).scalar_subquery()
+        is_moved, leases = connection.execute(sa.select(moved, lease_count)).one()
         if is_moved:
             raise CatalogueError(
                 f"{self.backend.name} was moved away by `curator catalogue move` meanwhile.",

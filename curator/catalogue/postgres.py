@@ -309,11 +309,11 @@ class PostgresBackend:
         used, other = self._copies(connection)
         names, values = (", ".join(f"{of}{name}" for name in _COPIED) for of in ("", "u."))
         changes = ", ".join(f"{name} = excluded.{name}" for name in _COPIED[1:])
-        others = ", ".join(f"o.{name}" for name in _COPIED)
+        other_values = ", ".join(f"o.{name}" for name in _COPIED)
         connection.exec_driver_sql(
             f"INSERT INTO {other} ({names}) SELECT {values} FROM {used} u"  # noqa: S608
             f" LEFT JOIN {other} o ON o.image_id = u.image_id"
-            f" WHERE ({others}) IS DISTINCT FROM ({values})"
+            f" WHERE ({other_values}) IS DISTINCT FROM ({values})"
             f" ON CONFLICT (image_id) DO UPDATE SET {changes}"
         )
         connection.exec_driver_sql(f"ANALYZE {other}")
