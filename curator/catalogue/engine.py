@@ -31,7 +31,7 @@ from curator.errors import (
     StorageError,
 )
 
-REVISION = "0012"
+REVISION = "0013"
 """The newest schema revision; `db/versions` ends with it."""
 _UNEXPECTED = (
     ArithmeticError,

@@ -52,7 +52,7 @@ _STATES = _TURN + 1
 only records decisions never waits for it."""
 _TRY_TURN = f"pg_try_advisory_xact_lock({_TURN})"
 SECOND = "curator_second"
-"""The schema with the second copy of `image_state`, and what belongs to it (migration 0012)."""
+"""The schema with the second copy of `image_state`, and what belongs to it (migration 0013)."""
 _COPIED = [column.name for column in ImageState.columns if column.computed is None]
 _BYTE_ORDER = ("C", "POSIX", "C.UTF-8", "C.utf8")
 """Collations that compare text byte by byte, as SQLite does."""

@@ -130,12 +130,12 @@ def test_a_catalogue_of_before_gets_a_second_copy_of_the_states(
     server: PostgresServer, tmp_path: Path
 ) -> None:
     url, home = server.url(server.new_database()), tmp_path / "catalogue.sqlite"
-    before = Schema(revision="0011", folder=resource_folder("db"))
+    before = Schema(revision="0012", folder=resource_folder("db"))
     with Catalogue.create(url, home=home, schema=before) as old:
         ids = add_images(old, 4)
         say(old, 1, "positive")
     with Catalogue.open(url, home=home) as catalogue:
-        assert "from schema 0011" in catalogue.warnings[0]
+        assert "from schema 0012" in catalogue.warnings[0]
         promote = dict.fromkeys(ids, Label.NEGATIVE)
         assert run_round(catalogue, promote=promote).promoted_negative == 3
         assert standings(catalogue, [1, 2]) == {

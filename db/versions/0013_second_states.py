@@ -3,16 +3,16 @@
 Readers use the copy that `in_use` names, and the commit of a round exchanges the two
 (`curator/catalogue/postgres.py`). On SQLite nothing changes: a file has one writer at a time.
 
-Revision ID: 0012
-Revises: 0011
+Revision ID: 0013
+Revises: 0012
 """
 
 from __future__ import annotations
 
 from alembic import op
 
-revision = "0012"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
