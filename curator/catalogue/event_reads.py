@@ -76,6 +76,23 @@ def count_decisions(catalogue: Catalogue) -> int:
         return decisions - connection.execute(retracted).scalar_one()
 
 
+def count_new_labels(catalogue: Catalogue, after: datetime) -> int:
+    """How many labels of people that stand were given after a moment, those of audits apart."""
+    taken_back = LabelEvent.alias()
+    query = (
+        sa.select(sa.func.count())
+        .select_from(LabelEvent)
+        .where(
+            sa.text("label_event.kind = 'assert'"),  # literally that of a partial index
+            LabelEvent.c.made_at > after,
+            LabelEvent.c.origin != Origin.AUDIT,
+            ~sa.exists().where(taken_back.c.target_id == LabelEvent.c.id),
+        )
+    )
+    with catalogue.read() as connection:
+        return connection.execute(query).scalar_one()
+
+
 def people_events(catalogue: Catalogue, *, imports: bool = True) -> PeopleEvents:
     """All events of people, in their order; without `imports` only those that took them time."""
     event = LabelEvent.c

@@ -26,7 +26,7 @@ from curator.catalogue import audit_answers, audits
 from curator.catalogue.audits import AuditRecord
 from curator.catalogue.certificates import CertificateRecord
 from curator.catalogue.counts import Counts, SourceCount, counts, human_counts, source_counts
-from curator.catalogue.event_reads import count_decisions, people_events
+from curator.catalogue.event_reads import count_decisions, count_new_labels, people_events
 from curator.catalogue.groups import count_contradicted
 from curator.catalogue.leases import lease_holder
 from curator.catalogue.rounds import RoundRecord, RoundStatus, list_rounds, measured_round
@@ -35,6 +35,9 @@ from curator.report.work import human_work
 from curator.rounds.pool_error import PoolError, ThresholdError
 from curator.settings.sections import Settings
 from curator.workspace import Workspace
+
+_WORTH_A_ROUND = 10
+"""New labels from which on `status` advises a round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,7 @@ class Status:
     people, made or imported, that were not taken back, `minutes` those that they spent looking,
     `per_minute` the decisions a minute in reviews, None before there are any.
     `payable` is the confidence that a further audit could promise, None where
-    `promotion.confidence` can be paid for.
+    `promotion.confidence` can be paid for. `news` are labels newer than the scores.
     """
 
     root: Path
@@ -65,6 +68,7 @@ class Status:
     audit: AuditRecord | None
     waiting: int
     payable: float | None
+    news: int
 
     def name_of(self, standing: CurrentLabel) -> str:
         """The user's word for a label."""
@@ -177,6 +181,8 @@ class Status:
             return f"Prove what got a label: curator finish --certify --error {error:g}"
         if self.is_provisional and self.counts.promoted:
             return "Prove what rounds promoted: curator audit"
+        if self.news >= _WORTH_A_ROUND:
+            return f"Let a round learn from {self.news:,} new labels: curator round"
         if self.counts.unlabelled:
             return "Look at the borderline images, then run rounds again: curator review borderline"
         return "Everything has a label. Write the manifest: curator export clean.csv"
@@ -248,6 +254,8 @@ def status(workspace: Workspace) -> Status:
     current = current_certificates(catalogue)
     reviews = human_work(people_events(catalogue, imports=False))
     minutes = sum(row.minutes or 0.0 for row in reviews)
+    rounds = list_rounds(catalogue)
+    scored = measured_round(rounds)
     holders = {name: lease_holder(catalogue, name) for name in ("add", "round")}
     return Status(
         root=workspace.root,
@@ -261,7 +269,7 @@ def status(workspace: Workspace) -> Status:
         per_minute=sum(row.decisions + row.taken_back for row in reviews) / minutes
         if minutes
         else None,
-        rounds=list_rounds(catalogue),
+        rounds=rounds,
         busy={
             name: f"process {holder.pid} on {holder.host}"
             for name, holder in holders.items()
@@ -271,6 +279,7 @@ def status(workspace: Workspace) -> Status:
         audit=audit,
         waiting=0 if audit is None else audit_answers.answers_of(catalogue, audit).waiting,
         payable=_payable(workspace, current),
+        news=0 if scored is None else count_new_labels(catalogue, scored.started_at),
     )
 
 

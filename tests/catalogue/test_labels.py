@@ -187,6 +187,21 @@ def test_decisions_that_were_taken_back_are_not_counted(catalogue: Catalogue) ->
     assert sum(row.taken_back for row in work) == 3
 
 
+def test_new_labels_are_those_that_stand_and_came_after_and_answer_no_audit(
+    catalogue: Catalogue,
+) -> None:
+    ids = add_images(catalogue, 6)
+    say(catalogue, ids[:2], "positive")
+    (event,) = labels.history(catalogue, ids[1])
+    assert event_reads.count_new_labels(catalogue, event.made_at) == 0
+    last = say(catalogue, ids[2:5], "negative", method=Method.SINGLE).last_event_id
+    assert last is not None
+    say(catalogue, ids[5], "positive", origin=Origin.AUDIT)
+    assert event_reads.count_new_labels(catalogue, event.made_at) == 3
+    labels.retract(catalogue, [1, last], actor="anna")
+    assert event_reads.count_new_labels(catalogue, event.made_at) == 2
+
+
 def test_batches_and_changes_are_listed_on_both(catalogue: Catalogue) -> None:
     ids = add_images(catalogue, 5)
     say(catalogue, ids[:3], "positive", file="seeds.csv")

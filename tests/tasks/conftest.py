@@ -26,6 +26,13 @@ DEFECTS = {
 """The state of every cell; raters were not sure of those between."""
 
 
+def copy_cells(folder: Path) -> None:
+    """A new folder with 240 cells, the same each time."""
+    folder.mkdir()
+    for name in Random(4).sample(sorted(TYPES), CELLS):
+        shutil.copy(_DATA / "images" / name, folder / name)
+
+
 @pytest.fixture(scope="session")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder `photos` with real cells, and the workspace `cells` beside it.
@@ -33,10 +40,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     It sorts them by type: 60 labels of a random sample, one round.
     """
     home = tmp_path_factory.mktemp("cells")
-    images = _DATA / "images"
-    (home / "photos").mkdir()
-    for name in Random(4).sample(sorted(TYPES), CELLS):
-        shutil.copy(images / name, home / "photos" / name)
+    copy_cells(home / "photos")
     shell = Shell(home, TYPES)
     shell.run(
         "curator init cells --positive mono --negative poly\n"
