@@ -46,7 +46,7 @@ def check_model(root: Path) -> None:
 
 
 def renamed_classes(root: Path, changes: Mapping[str, str]) -> list[str]:
-    """What images are called from now on if `changes` rename classes, a sentence for each class.
+    """What images are called if `changes` rename classes, a sentence for each class.
 
     Raises CatalogueError if a class would get the name of the other one while images have labels.
     """
@@ -68,7 +68,8 @@ def renamed_classes(root: Path, changes: Mapping[str, str]) -> list[str]:
         )  # fmt: skip
         if former != name and any(labels.values()):
             sentences.append(
-                f"`{former}` is called `{name}` from now on: {count(number, 'image')}."
+                f"`{name}` is the name of the {side} class now, in place of `{former}`:"
+                f" {count(number, 'image')}."
             )
     return sentences
 

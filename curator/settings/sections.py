@@ -21,7 +21,7 @@ PositiveCount = Annotated[int, Field(ge=1)]
 
 _RESERVED_NAMES = ("unsure", "conflict", "unlabelled", "skip", "undo", "quit")
 """What a label, a folder of an export or an answer in a review can be beside the two classes."""
-_RENAME = "Choose another name in curator.toml; labels belong to the class and stay"
+_RENAME = "Choose another name; labels belong to the class and stay"
 
 
 def _folded(name: str) -> str:

@@ -80,7 +80,7 @@ def test_renamed_classes_are_said_and_names_are_not_exchanged_under_labels(
         assert "would exchange what these labels mean" in refused.stderr
         assert (workspace / "curator.toml").read_bytes() == settings
     said = curator("-w", workspace, "config", "classes.positive=fine").stdout
-    assert "`good` is called `fine` from now on: 1 image." in said
+    assert "`fine` is the name of the positive class now, in place of `good`: 1 image." in said
     # By hand, too: another name is taken, that of the other class is not.
     file = workspace / "curator.toml"
     named = file.read_text()
