@@ -181,7 +181,7 @@ class Status:
             return f"Prove what got a label: curator finish --certify --error {error:g}"
         if self.is_provisional and self.counts.promoted:
             return "Prove what rounds promoted: curator audit"
-        if self.news >= _WORTH_A_ROUND:
+        if self.news >= _WORTH_A_ROUND and current.likelier is None:  # else it would be refused
             return f"Let a round learn from {self.news:,} new labels: curator round"
         if self.counts.unlabelled:
             return "Look at the borderline images, then run rounds again: curator review borderline"
