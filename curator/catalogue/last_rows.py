@@ -44,10 +44,10 @@ def write_last_rows(connection: Connection, folder: Path) -> None:
 
 def missing_rows(connection: Connection, folder: Path) -> Iterator[str]:
     """What the catalogue had once and does not have, a phrase for each table."""
-    for name, (row_id, moment) in json.loads(
-        read_sealed(folder / LAST_ROWS, LAST_ROWS) or b"{}"
-    ).items():
-        number, instant = _TABLES[name]
+    last_rows = json.loads(read_sealed(folder / LAST_ROWS, LAST_ROWS) or b"{}")
+    # A newer version of curator may have written of more tables.
+    for name in sorted(_TABLES.keys() & last_rows):
+        (number, instant), (row_id, moment) = _TABLES[name], last_rows[name]
         present = connection.execute(sa.select(instant).where(number == row_id)).scalar()
         if present is None or present.isoformat() != moment:
             last = connection.execute(sa.select(sa.func.max(number))).scalar() or 0

@@ -27,6 +27,7 @@ class Person:
     """Says the truth about the images of a pool; after `patience` answers presses Ctrl-C."""
 
     def __init__(self, pool: Pool, *, patience: int | None = None, lies_blind: bool = False):
+        self.pool = pool
         self.truth = dict(zip(pool.image_ids().tolist(), pool.truth.tolist(), strict=True))
         self.asked: list[ImageCard] = []
         self.patience, self.lies_blind, self.doubts_blind = patience, lies_blind, False
@@ -39,6 +40,16 @@ class Person:
             return "unsure"
         lies = self.lies_blind and card.blind and len(self.asked) > 100
         return "good" if self.truth[card.image_id] != lies else "bad"
+
+    def review(self, queue: str, most: int) -> bool:
+        """Label a batch in a review; whether it is complete."""
+        workspace = self.pool.opened
+        with ReviewSession(workspace, queue, actor="somebody", most=most) as session:
+            while (card := session.current()) is not None:
+                label = workspace.settings.classes.label_of(self(card))
+                assert label is not None
+                session.decide(label)
+            return session.is_complete
 
 
 def wrong_share(pool: Pool) -> float:
@@ -106,12 +117,7 @@ def test_a_check_that_fails_takes_the_likelier_labels_back(tmp_path: Path) -> No
     def ask(queue: str, most: int) -> bool:
         if any("so it goes on" in text for text in said):
             return False
-        with ReviewSession(pool.opened, queue, actor="somebody", most=most) as session:
-            while (card := session.current()) is not None:
-                label = pool.opened.settings.classes.label_of(person(card))
-                assert label is not None
-                session.decide(label)
-            return session.is_complete
+        return person.review(queue, most)
 
     report = finish(pool.opened, ask, error=0.04, say=said.append)
     assert not report.finished
@@ -128,12 +134,7 @@ def test_an_estimate_after_a_check_that_failed_says_so(tmp_path: Path) -> None:
 
     def ask(queue: str, most: int) -> bool:
         person.doubts_blind &= not any("so it goes on" in text for text in said)
-        with ReviewSession(pool.opened, queue, actor="somebody", most=most) as session:
-            while (card := session.current()) is not None:
-                label = pool.opened.settings.classes.label_of(person(card))
-                assert label is not None
-                session.decide(label)
-            return session.is_complete
+        return person.review(queue, most)
 
     report = finish(pool.opened, ask, error=0.04, say=said.append)
     assert report.finished and report.estimate is not None
@@ -177,12 +178,7 @@ def test_a_certificate_that_fails_leaves_half_of_the_risk_and_undecided_images(
     def ask(queue: str, most: int) -> bool:
         if any("check failed" in text for text in said):
             return False
-        with ReviewSession(pool.opened, queue, actor="somebody", most=most) as session:
-            while (card := session.current()) is not None:
-                label = pool.opened.settings.classes.label_of(person(card))
-                assert label is not None
-                session.decide(label)
-            return session.is_complete
+        return person.review(queue, most)
 
     report = finish(pool.opened, ask, error=0.05, certify=True, say=said.append)
     assert not report.finished and report.certificate is None

@@ -12,21 +12,13 @@ import pytest
 from curator.catalogue import rounds
 from curator.catalogue.counts import counts
 from curator.workspace import open_workspace
-from tests.support import encoder
-from tests.support.command import curator
-from tests.support.images import make_folder
-from tests.support.labelled import LOOSE
+from tests.support.labelled import make_unlabelled
 from tests.tui.test_terminal_session import PATIENCE, in_tmux
 
 
 @pytest.mark.slow
 def test_a_pool_is_finished_by_keys_alone(tmux: str, tmp_path: Path) -> None:
-    pictures = make_folder(tmp_path / "pictures", good=80, bad=80)
-    weights = encoder.write_weights(tmp_path / "tiny.safetensors")
-    at = ("-w", tmp_path / "ws")
-    curator("init", tmp_path / "ws")
-    curator(*at, "config", *encoder.settings(weights), *LOOSE)
-    curator("-q", *at, "add", pictures)
+    pictures = make_unlabelled(tmp_path)
     # A blind picture is named by the first digits of its hash.
     class_of = {
         hashlib.sha256(file.read_bytes()).hexdigest()[:12]: file.parent.name
@@ -42,6 +34,9 @@ def test_a_pool_is_finished_by_keys_alone(tmux: str, tmp_path: Path) -> None:
             if name is None or header is None or shown == name[0] + header[1] + header[2]:
                 time.sleep(0.1)
                 continue
+            time.sleep(0.1)
+            if session.screen() != seen:
+                continue  # half of it was drawn: its name may be that of the picture before
             shown, since = name[0] + header[1] + header[2], time.monotonic()
             if [header[1]] != asked[-1:] or header[2] == "0":
                 asked.append(header[1])

@@ -26,6 +26,16 @@ def suffix(number: int) -> str:
     return "jpg" if number % 3 else "png"
 
 
+def make_unlabelled(home: Path) -> Path:
+    """160 pictures in the pool of `home`/ws and no labels; the folder of the pictures."""
+    pictures = make_folder(home / "pictures", good=80, bad=80)
+    weights = encoder.write_weights(home / "tiny.safetensors")
+    curator("init", home / "ws")
+    curator("-w", home / "ws", "config", *encoder.settings(weights), *LOOSE)
+    curator("-q", "-w", home / "ws", "add", pictures)
+    return pictures
+
+
 def make_labelled(home: Path) -> Path:
     """60 pictures in the pool of `home`/ws, 24 of them with seed labels."""
     make_folder(home / "pictures", good=30, bad=30, seed=3)

@@ -19,10 +19,9 @@ from curator.catalogue.counts import counts
 from curator.intake.add import add
 from curator.web.review import serve_batches
 from curator.workspace import Workspace, open_workspace
-from tests.support import encoder
 from tests.support.command import curator
 from tests.support.images import make_folder
-from tests.support.labelled import LOOSE
+from tests.support.labelled import make_unlabelled
 from tests.support.serving import serving
 from tests.tui.conftest import played
 from tests.tui.test_terminal_session import PATIENCE
@@ -31,13 +30,8 @@ from tests.web.conftest import Page, Visit
 
 def made(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     """A workspace with pictures, and the class of each by its name and by its hash."""
-    pictures = make_folder(tmp_path / "pictures", good=80, bad=80)
-    weights = encoder.write_weights(tmp_path / "tiny.safetensors")
-    at = ("-w", tmp_path / "ws")
-    curator("init", tmp_path / "ws")
-    curator(*at, "config", *encoder.settings(weights), *LOOSE)
-    curator("-q", *at, "add", pictures)
-    curator("-q", *at, "encode")  # the page is there at once then
+    pictures = make_unlabelled(tmp_path)
+    curator("-q", "-w", tmp_path / "ws", "encode")  # the page is there at once then
     files = [file for file in pictures.rglob("*.*") if file.is_file()]
     hashes = {hashlib.sha256(file.read_bytes()).hexdigest()[:12]: file for file in files}
     return tmp_path / "ws", {
