@@ -32,6 +32,10 @@ class CuratorError(Exception):
         self.problem = problem
         self.advice = advice
 
+    def __reduce__(self) -> tuple[type[CuratorError], tuple[str, str]]:
+        """Problem and advice stay apart on the way from another process."""
+        return type(self), (self.problem, self.advice)
+
 
 class UsageError(CuratorError):
     """The command was called in a way that cannot be carried out."""

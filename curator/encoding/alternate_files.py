@@ -19,6 +19,7 @@ from curator.catalogue.pool import pool_size
 from curator.catalogue.sources import list_sources
 from curator.classifiers.encoders.encoder import Encoder
 from curator.classifiers.encoders.pipeline import EncodedChunk, PixelLoader, encode_chunk
+from curator.encoding.nodes import check_host
 from curator.errors import DataError
 from curator.imaging.problems import Unreadable
 
@@ -58,8 +59,13 @@ def with_alternate_files(
     """The chunk with the features of those images that another of their files could give."""
     if not chunk.problems:
         return chunk
-    features, captured = chunk.features.copy(), chunk.captured.copy()
     problems = dict(chunk.problems)
+    check_host(
+        chunk.host,
+        loader.ingest.max_bytes,
+        [(chunk.items[position], problem) for position, problem in problems.items()],
+    )
+    features, captured = chunk.features.copy(), chunk.captured.copy()
     alternates = alternate_files(catalogue, [chunk.items[position] for position in problems])
     for position in chunk.problems:
         for file in alternates[chunk.items[position].image_id]:

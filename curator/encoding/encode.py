@@ -40,6 +40,7 @@ from curator.encoding.encoder_choice import (
     open_workspace_encoder,
     pixel_loader,
 )
+from curator.encoding.nodes import workspace_runtime
 from curator.encoding.projections import fit_on_pool, record_captured, refit_advice
 from curator.encoding.stored_rows import (
     StoredRows,
@@ -51,6 +52,7 @@ from curator.encoding.stored_rows import (
     row_file,
 )
 from curator.errors import DataError, StorageError, UsageError
+from curator.runtime.runtime import Runtime
 from curator.settings.sections import ClassifierSettings
 from curator.storage.rows import RowFile, RowWriter
 from curator.workspace import Workspace
@@ -189,8 +191,11 @@ def _encode(
     with open_workspace_encoder(workspace, record, refit=refit) as encoder:
         if dry_run:
             return _dry_run(workspace, encoder, record, started), None
-        with lease(catalogue, "encode"):
-            return _encode_missing(workspace, encoder, record, started, progress), None
+        with (
+            lease(catalogue, "encode"),
+            workspace_runtime(workspace, on_gpu=encoder.identity.device == "cuda") as runtime,
+        ):
+            return _encode_missing(workspace, encoder, runtime, record, started, progress), None
 
 
 def _check_refit(classifier: ClassifierSettings) -> None:
@@ -227,6 +232,7 @@ def _checked(workspace: Workspace, record: FeatureSetRecord, progress: Progress)
 def _encode_missing(
     workspace: Workspace,
     encoder: Encoder,
+    runtime: Runtime,
     record: FeatureSetRecord | None,
     started: float,
     progress: Progress,
@@ -234,7 +240,7 @@ def _encode_missing(
     catalogue, settings = workspace.catalogue, workspace.settings
     sample: list[EncodedChunk[ImageFile]] = []
     if encoder.needs_projection:
-        projection, sample = fit_on_pool(catalogue, settings, encoder, progress)
+        projection, sample = fit_on_pool(catalogue, settings, encoder, runtime, progress)
         encoder = encoder.projected(projection)
     identity = encoder.identity
     if record is None:
@@ -270,10 +276,10 @@ def _encode_missing(
                 recorder.add(chunk)
                 stage.advance(len(chunk.items))
             recorder.flush()
-            chunks = encoder.encode(_missing_files(catalogue, set_id), loader.load_file)
-            for number, chunk in enumerate(chunks, start=1):
+            files = _missing_files(catalogue, set_id)
+            for number, chunk in enumerate(encoder.encode(files, loader.load_file, runtime), 1):
                 done += len(chunk.items)
-                if number == encoder.workers:
+                if number == runtime.workers:
                     # Each worker has done a chunk by now: before that, the rate is too low.
                     estimate = estimate.at(done / (time.perf_counter() - begun))
                     if estimate.images > 4 * done:

@@ -8,28 +8,30 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from curator.base.arrays import IntArray
 from curator.base.progress import SILENT, Progress
+from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
 from curator.catalogue import features as catalogued
+from curator.catalogue.bulk import chunked
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.files import quarantine_images
 from curator.catalogue.images import small_side_quantile
 from curator.catalogue.leases import lease
 from curator.catalogue.pool import pool_size
-from curator.classifiers.devices import worker_count
 from curator.classifiers.encoders.weights import POOL_SHARE
 from curator.encoding.alternate_files import alternate_files, check_pool, check_sources
+from curator.encoding.nodes import check_host, workspace_runtime
 from curator.encoding.stored_rows import (
     PIXELS,
     StoredRows,
@@ -41,16 +43,18 @@ from curator.encoding.stored_rows import (
 )
 from curator.imaging.opening import parse_colour
 from curator.imaging.problems import Unreadable
-from curator.settings.sections import Settings
+from curator.settings.sections import IngestSettings, Settings
 from curator.storage.pack import PackSpec, choose_codec, packed_row
-from curator.storage.rows import RowWriter
+from curator.storage.rows import Content, RowWriter
 from curator.workspace import Workspace
 
 if TYPE_CHECKING:
     from curator.classifiers.networks.network import NetworkRequest, PixelInput
 
 _AT_ONCE = 256
-"""Images that are decoded, written and recorded together."""
+"""Images that are written and recorded together."""
+_FILES = 8
+"""Images that a thread decodes at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +177,24 @@ def _record(workspace: Workspace, spec: PackSpec) -> FeatureSetRecord:
     )
 
 
+class _PackedImage(NamedTuple):
+    """A file with its row, or why it has none; `host` is the node of a cluster that read it."""
+
+    file: ImageFile
+    row: Content | Unreadable
+    host: str
+
+
+def _packed(
+    host: str, files: list[ImageFile], *, spec: PackSpec, ingest: IngestSettings
+) -> list[_PackedImage]:
+    return [_PackedImage(file, packed_row(file, spec=spec, ingest=ingest), host) for file in files]
+
+
+def _lost(file: ImageFile, reason: str) -> list[_PackedImage]:
+    return [_PackedImage(file, Unreadable(Quarantine.CORRUPT, reason), "")]
+
+
 class _Packing:
     """Brings a pack up to date, and counts what it did."""
 
@@ -203,14 +225,17 @@ class _Packing:
             if not total:
                 return stored
             _announce(spec, total, workspace.settings.pack.max_bytes, self._progress)
+            files = (file for chunk in chunks for file in files_of(catalogue, chunk.tolist()))
             with (
-                ThreadPoolExecutor(worker_count(workspace.settings.runtime.workers)) as pool,
+                workspace_runtime(workspace) as runtime,
                 open_writer(workspace, record) as writer,
                 self._progress.stage("pack pixels", total) as stage,
             ):
-                for chunk in chunks:
-                    self._pack_chunk(pool, writer, set_id, chunk.tolist())
-                    stage.advance(len(chunk))
+                work = partial(_packed, spec=spec, ingest=workspace.settings.ingest)
+                parts = runtime.map(runtime.host, work, runtime.chunks(files, _FILES), _lost)
+                for images in chunked(chain.from_iterable(parts), _AT_ONCE):
+                    self._record(writer, set_id, images)
+                    stage.advance(len(images))
         return open_rows(workspace, record)
 
     def _forget_damaged(self, stored: StoredRows, only: IntArray | None, *, rebuild: bool) -> None:
@@ -229,19 +254,16 @@ class _Packing:
         if forget_damaged(catalogue, stored, self._progress, rows):
             self.rebuilt = True
 
-    def _pack_chunk(
-        self, pool: ThreadPoolExecutor, writer: RowWriter, set_id: int, ids: list[int]
-    ) -> None:
-        """Pack these images, record their rows, and quarantine those that no file gives."""
-        catalogue = self._workspace.catalogue
-        files = list(files_of(catalogue, ids))
-        row_of = partial(packed_row, spec=self._spec, ingest=self._workspace.settings.ingest)
-        contents = dict(zip(ids, pool.map(row_of, files), strict=True))
-        tried = [
-            (file, content)
-            for file, content in zip(files, contents.values(), strict=True)
-            if isinstance(content, Unreadable)
-        ]
+    def _record(self, writer: RowWriter, set_id: int, images: Sequence[_PackedImage]) -> None:
+        """Record these rows; quarantine images without one, after all their files were tried."""
+        catalogue, ingest = self._workspace.catalogue, self._workspace.settings.ingest
+        row_of = partial(packed_row, spec=self._spec, ingest=ingest)
+        contents = {image.file.image_id: image.row for image in images}
+        tried = []
+        for image in images:
+            if isinstance(image.row, Unreadable):
+                tried.append((image.file, image.row))
+                check_host(image.host, ingest.max_bytes, tried[-1:])
         lost = [file for file, _ in tried]
         for image_id, alternates in alternate_files(catalogue, lost).items():
             for file in alternates:

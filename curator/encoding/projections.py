@@ -27,6 +27,7 @@ from curator.classifiers.encoders.projection import PoolProjection, fit_projecti
 from curator.encoding.alternate_files import check_pool, check_sources, with_alternate_files
 from curator.encoding.encoder_choice import IMPORTED, is_projected, pixel_loader, read_projection
 from curator.encoding.stored_rows import files_of
+from curator.runtime.runtime import Runtime
 from curator.settings.sections import ClassifierSettings, Settings
 
 SAMPLE = 2_000
@@ -40,7 +41,11 @@ UNLIKE = 1.5
 
 
 def fit_on_pool(
-    catalogue: Catalogue, settings: Settings, encoder: Encoder, progress: Progress
+    catalogue: Catalogue,
+    settings: Settings,
+    encoder: Encoder,
+    runtime: Runtime,
+    progress: Progress,
 ) -> tuple[PoolProjection, list[EncodedChunk[ImageFile]]]:
     """A projection for the pool, and the sample that it was fitted on, encoded by it.
 
@@ -53,7 +58,8 @@ def fit_on_pool(
         sample = np.sort(by_content).tolist()
         chunks = []
         with progress.stage("survey", len(sample)) as stage:
-            for chunk in encoder.encode(files_of(catalogue, sample), loader.load_file):
+            files = files_of(catalogue, sample)
+            for chunk in encoder.encode(files, loader.load_file, runtime):
                 problems = [(chunk.items[i].path, problem) for i, problem in chunk.problems.items()]
                 check_sources(catalogue, problems)
                 chunks.append(with_alternate_files(catalogue, encoder, loader, chunk))

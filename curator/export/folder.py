@@ -12,12 +12,13 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from curator.base.files import cannot_write
 from curator.base.progress import Progress, Stage
@@ -25,7 +26,8 @@ from curator.base.text import count, path_bytes
 from curator.base.vocabulary import CurrentLabel
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.sources import list_sources
-from curator.errors import UsageError
+from curator.encoding.nodes import workspace_runtime
+from curator.errors import StorageError, UsageError
 from curator.export.building import ABOUT, MANIFEST, Building, building, check_folder
 from curator.export.card import OF_LABELS, card, class_names, features_of
 from curator.export.catalogue_rows import ExportRows, counted_files
@@ -61,6 +63,7 @@ from curator.export.placing import Placer, Trouble, Way
 from curator.export.rows import PROBABILITIES, ExportCounts, ExportFile, in_columns, in_order
 from curator.export.shards import Shard, facts_of, write_shard
 from curator.export.sidecar import about_export, digest_of, short, sidecar_bytes
+from curator.runtime.runtime import Runtime, unseen
 from curator.settings.sections import ClassesSettings, IngestSettings
 from curator.workspace import Workspace
 
@@ -121,7 +124,13 @@ def export_folder(
         contents = _FolderContents(folder, format, classes, summary, Placer(way), ingest, target)
         with progress.stage("files", summary.files, "images") as stage:
             planned = (PlannedFile.restored(json.loads(line)) for line in plan)
-            files = counted_files(contents.make(planned, stage), counts)
+            if format is Format.WEBDATASET:
+                root = os.fsencode(folder.root)
+                runtime = stack.enter_context(workspace_runtime(workspace, root))
+                placed = contents.make_shards(planned, stage, runtime)
+            else:
+                placed = contents.make(planned, stage)
+            files = counted_files(placed, counts)
             with folder.new_file(MANIFEST) as stream:
                 in_path_order = in_order((file.row for file in files), scratch)
                 write_csv(counts.counted(in_columns(in_path_order)), stream)
@@ -214,6 +223,52 @@ def _write_plan(plan: Iterable[PlannedFile], stream: IO[bytes]) -> _PlanSummary:
     return summary
 
 
+class _PlannedShard(NamedTuple):
+    """A shard and its samples; `finished` is what an interrupted run made of it."""
+
+    name: str
+    samples: list[PlannedFile]
+    finished: Shard | None
+
+
+def _opened_folder(root: Path, host: Callable[[int], str], threads: int) -> tuple[Building, str]:
+    """The folder that is being made, for a worker of a node, and the name of that node."""
+    return Building(root, resumed=True), host(threads)
+
+
+def _made_shard(
+    state: tuple[Building, str],
+    chunk: list[_PlannedShard],
+    *,
+    class_numbers: Mapping[str | None, int],
+    ingest: IngestSettings,
+) -> tuple[_PlannedShard, Shard, str]:
+    """Write a shard, in one step, unless it is finished; whoever writes it gives the same bytes."""
+    (folder, host), (planned,) = state, chunk
+    if planned.finished is not None:
+        return planned, planned.finished, ""
+    with folder.new_file(planned.name) as stream:
+        pairs = ((sample.name, sample.file) for sample in planned.samples)
+        shard = write_shard(planned.name, pairs, class_numbers, stream, ingest)
+    return planned, shard, host
+
+
+def _lost_shard(planned: _PlannedShard, reason: str) -> tuple[_PlannedShard, Shard, str]:
+    raise StorageError(
+        f"The shard {planned.name} cannot be written: {reason}",
+        "Set runtime.engine to `local` and export again; finished shards stay.",
+    )
+
+
+def _check_troubles(samples: Iterable[PlannedFile], shard: Shard, host: str) -> None:
+    """Raise DataError if this computer can read a file that the node `host` could not."""
+    for planned in samples:
+        if shard.troubles.get(planned.name) in (Trouble.VANISHED, Trouble.UNREADABLE):
+            for path in map(path_bytes, planned.file.paths()):
+                if os.access(path, os.R_OK):
+                    raise unseen(path, host)
+
+
 class _FolderContents:
     """Makes the files of a plan, and those beside the images, in a folder that is being made.
 
@@ -247,8 +302,6 @@ class _FolderContents:
 
     def make(self, plan: Iterable[PlannedFile], stage: Stage) -> Iterator[ExportFile]:
         """Make the files of a plan; those that are there, with their new paths."""
-        if self._format is Format.WEBDATASET:
-            return self._make_shards(plan, stage)
         files = self._place_files(plan, stage)
         if self._format is Format.FIFTYONE:
             return self._with_samples(files)
@@ -329,18 +382,31 @@ class _FolderContents:
             stream.write(b"]}" if before == b",\n" else before + b"]}")
         self._files.append(SAMPLES)
 
-    def _make_shards(self, plan: Iterable[PlannedFile], stage: Stage) -> Iterator[ExportFile]:
+    def make_shards(
+        self, plan: Iterable[PlannedFile], stage: Stage, runtime: Runtime
+    ) -> Iterator[ExportFile]:
         """Write the shards that are not there yet; the files that are in one."""
-        for name, of_shard in groupby(plan, key=lambda planned: planned.folder):
-            samples = list(of_shard)
-            # An interrupted run leaves a record beside each shard that it finished.
-            record = self._folder.read(_RECORDS, f"{name}.json")
-            if record is not None:
-                shard = Shard(**json.loads(record))
-            else:
-                with self._folder.new_file(name) as stream:
-                    pairs = ((planned.name, planned.file) for planned in samples)
-                    shard = write_shard(name, pairs, self._class_numbers, stream, self._ingest)
+
+        def planned_shards() -> Iterator[list[_PlannedShard]]:
+            for name, of_shard in groupby(plan, key=lambda planned: planned.folder):
+                # An interrupted run leaves a record beside each shard that it finished.
+                record = self._folder.read(_RECORDS, f"{name}.json")
+                finished = None if record is None else Shard(**json.loads(record))
+                yield [_PlannedShard(name, list(of_shard), finished)]
+
+        work = partial(_made_shard, class_numbers=self._class_numbers, ingest=self._ingest)
+        parts: Iterator[tuple[_PlannedShard, Shard, str]]
+        if runtime.is_here:
+            # One after the other: a shard that is written has its record before the next begins.
+            parts = map(partial(work, (self._folder, "")), planned_shards())
+        else:
+            opened = partial(_opened_folder, self._folder.root, runtime.host)
+            parts = runtime.map(opened, work, planned_shards(), _lost_shard)
+        for planned_shard, shard, host in parts:
+            name, samples, finished = planned_shard
+            if finished is None:
+                if host:
+                    _check_troubles(samples, shard, host)
                 with self._folder.new_file(_RECORDS, f"{name}.json") as stream:
                     stream.write(json.dumps(asdict(shard)).encode())
             self._shards.append(shard)

@@ -46,7 +46,6 @@ from curator.imaging.guard import pillow_guard
 from curator.intake.inspection import inspect_file
 from curator.intake.label import FolderLabels, label_rules
 from curator.intake.near_duplicates import regroup
-from curator.intake.parallel import ordered_map
 from curator.intake.relocate import MovedSource, moved_sources
 from curator.intake.scan import (
     MissingFile,
@@ -66,6 +65,7 @@ from curator.intake.sources import (
     shown,
 )
 from curator.intake.user_groups import refresh_user_groups
+from curator.runtime.runtime import ordered_map
 from curator.settings.sections import ClassesSettings
 from curator.storage.previews import PreviewStore
 from curator.workspace import STATE_FOLDER, Workspace

@@ -27,7 +27,7 @@ from curator.imaging.opening import decode_whole, open_within, read_file
 from curator.imaging.problems import ImageProblem
 from curator.intake.inspection import encode_preview
 from curator.intake.likeness import SIGNATURE_BYTES, compared_side, signature
-from curator.intake.parallel import ordered_map
+from curator.runtime.runtime import ordered_map
 from curator.storage.previews import PreviewStore
 from curator.workspace import STATE_FOLDER, Workspace
 

@@ -443,6 +443,12 @@ class RuntimeSettings(_Section):
     """Threads of each numeric routine; 0 is one per core. Other numbers, other last bits."""
     seed: Count = 0
     """Every random choice follows from this number."""
+    # Whose processors did the work changes no result, so rounds and manifests do not record it.
+    engine: Literal["local", "ray"] = Field(default="local", exclude=True)
+    """Who encodes images, packs pixels and writes shards: threads of this computer, or a Ray
+    cluster, which the environment variable RAY_ADDRESS names (docs/scale.md)."""
+    chunk: Annotated[int, Field(ge=1, le=65_536)] = Field(default=512, exclude=True)
+    """Images that a worker of the Ray cluster gets at once; if it dies, they are done again."""
 
 
 class Settings(_Section):

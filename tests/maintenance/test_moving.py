@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from curator.review.session import ReviewSession
 from curator.settings.file import FILE_NAME
 from curator.workspace import open_workspace
 from tests.support import encoder
+from tests.support.cluster import RayCluster
 from tests.support.command import curator
 from tests.support.images import make_folder
 from tests.support.labelled import LOOSE, first, suffix
@@ -37,8 +39,11 @@ def url(server: PostgresServer) -> Iterator[str]:
     server.drop(database)
 
 
-def _work(home: Path, pictures: Path, url: str) -> bytes:
-    """300 pictures from `add` to `export`, with a step in between that fails; the manifest."""
+def curate(home: Path, pictures: Path, url: str, cluster: RayCluster | None = None) -> list[bytes]:
+    """300 pictures from `add` to `export`, with a step in between that fails.
+
+    The manifest and a queue, then SHA-256 of features, scores and a shard.
+    """
     weights = encoder.write_weights(home / "tiny.safetensors")
     at = ("-w", home / "ws")
     curator("init", home / "ws", *(("--catalogue", url) if url else ()))
@@ -51,14 +56,23 @@ def _work(home: Path, pictures: Path, url: str) -> bytes:
     curator("-q", *at, "add", pictures / "bad")
     seeds.write_text("path,label\n" + "\n".join(f"{pictures}/{name}" for name in names) + "\n")
     curator(*at, "label", seeds)
+    shards = ("-q", *at, "export", home / "shards", "--format", "webdataset")
+    if cluster is not None:
+        curator(*at, "config", "runtime.engine=ray", "runtime.chunk=64")
+        cluster.curator("-q", *at, "encode")
     curator("-q", *at, "round")
     listed = curator("-q", *at, "queue", "random", "--json").stdout
     curator("-q", *at, "round")
     curator("-q", *at, "rollback", "--to", "1")
     manifest = home / "manifest.csv"
     curator("-q", *at, "export", manifest, "--relative-to", pictures)
+    (cluster.curator if cluster else curator)(*shards)
     assert not curator(*at, "verify", "--json").json()["findings"]
-    return manifest.read_bytes() + listed.encode()
+    written = [*(home / "ws" / ".curator").glob("features/*"), *(home / "shards").glob("*.tar")]
+    written += (home / "ws" / ".curator").glob("scores/*")
+    assert len({path.parent for path in written}) == 3
+    digests = [hashlib.sha256(path.read_bytes()).digest() for path in sorted(written)]
+    return [manifest.read_bytes() + listed.encode(), *digests]
 
 
 @pytest.mark.slow
@@ -69,10 +83,10 @@ def test_300_pictures_give_the_same_manifest_on_both(
     made = []
     for name, address in (("file", ""), ("server", url)):
         (tmp_path / name).mkdir()
-        made.append(_work(tmp_path / name, pictures, address))
+        made.append(curate(tmp_path / name, pictures, address))
     assert made[0] == made[1]
     assert "postgresql" not in (tmp_path / "server" / "manifest.csv.json").read_text()
-    assert made[0].count(b"\n") > 150
+    assert made[0][0].count(b"\n") > 150
 
 
 def test_a_catalogue_moves_there_and_back(labelled: Path, server: PostgresServer, url: str) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 
 from curator.base.arrays import FloatArray
 from curator.base.scaled_rows import pack_scaled, unpack_scaled
+from curator.base.vocabulary import Quarantine
 from curator.classifiers.devices import choose_placement, instruction_set, worker_count
 from curator.classifiers.encoders.network_cache import CachedNetwork, load_network, store_network
 from curator.classifiers.encoders.openvino_engine import NotConvertible, OpenVinoEngine, converted
@@ -31,7 +34,7 @@ from curator.classifiers.encoders.pipeline import (
     Item,
     Load,
     as_float16,
-    encode_stream,
+    encode_chunk,
 )
 from curator.classifiers.encoders.projection import PoolProjection
 from curator.classifiers.encoders.weights import (
@@ -40,6 +43,9 @@ from curator.classifiers.encoders.weights import (
     WeightSource,
     find_weights,
 )
+from curator.errors import LearnError
+from curator.imaging.problems import Unreadable
+from curator.runtime.runtime import LocalRuntime, Runtime
 from curator.settings.sections import ClassifierSettings, RuntimeSettings
 
 if TYPE_CHECKING:
@@ -113,12 +119,16 @@ class Encoder:
         workers: int,
         groups: tuple[int, ...],
         projection: PoolProjection | None = None,
+        *,
+        open_again: Callable[..., Encoder],
     ) -> None:
+        """`open_again` opens another one like it, with a `projection` and `workers` threads."""
         self.engine = engine
         self.workers = workers
         self.groups = groups
         self.projection = projection
         self._identity = identity
+        self._open_again = open_again
 
     @property
     def identity(self) -> EncoderIdentity:
@@ -135,14 +145,44 @@ class Encoder:
 
     def projected(self, projection: PoolProjection) -> Encoder:
         """The same encoder with this projection; it shares the engine, and is closed with it."""
-        return Encoder(self._identity, self.engine, self.workers, self.groups, projection)
+        return Encoder(
+            self._identity,
+            self.engine,
+            self.workers,
+            self.groups,
+            projection,
+            open_again=self._open_again,
+        )
 
-    def encode(self, items: Iterable[Item], load: Load[Item]) -> Iterator[EncodedChunk[Item]]:
+    def encode(
+        self, items: Iterable[Item], load: Load[Item], runtime: Runtime | None = None
+    ) -> Iterator[EncodedChunk[Item]]:
         """Chunks of features for any number of references, in order; see `pipeline`.
 
-        Without a projection that it needs, they are raw numbers in float32.
+        `runtime` does the work, this computer without one; elsewhere, `load` and items are sent
+        to the workers. Without a projection that it needs, features are raw numbers in float32.
         """
-        return encode_stream(self.engine, items, load, self.finish, workers=self.workers)
+        batch = self.engine.batch_size
+        if runtime is None or runtime.is_here:
+            here = LocalRuntime(self.workers)
+            work = partial(encode_chunk, load=load, finish=self.finish)
+            yield from here.map(lambda _: self.engine, work, here.chunks(items, batch))
+            return
+        dimension = self.identity.dimension
+
+        def lost(item: Item, reason: str) -> list[EncodedChunk[Item]]:
+            problem = Unreadable(Quarantine.CORRUPT, reason)
+            blank = np.zeros((1, dimension), np.float32)
+            return [
+                EncodedChunk(
+                    items=(item,), features=blank, captured=np.ones(1), problems={0: problem}
+                )
+            ]
+
+        opened = partial(_opened_like, self._open_again, self.projection, self.identity)
+        encoded = partial(_encoded_all, load=load)
+        for part in runtime.map(opened, encoded, runtime.chunks(items, batch), lost):
+            yield from part
 
     def finish(self, raw: NDArray[np.float32]) -> tuple[NDArray[np.floating], FloatArray]:
         """Features as they are stored, of the engine's output; see `pipeline.Finish`."""
@@ -168,6 +208,30 @@ class Encoder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _opened_like(
+    open_again: Callable[..., Encoder],
+    projection: PoolProjection | None,
+    identity: EncoderIdentity,
+    threads: int,
+) -> Encoder:
+    """An encoder of a worker elsewhere. Raises LearnError if it computes other bits."""
+    encoder = open_again(projection=projection, workers=threads)
+    for name, value in asdict(encoder.identity).items():
+        if value != getattr(identity, name):
+            raise LearnError(
+                f"The encoder would compute other features on the node {platform.node()} than"
+                f" here: {name} is `{value}` there and `{getattr(identity, name)}` here.",
+                "Run curator on a computer with the same kind of processor or GPU as the nodes, or"
+                " set runtime.engine to `local`.",
+            )
+    return encoder
+
+
+def _encoded_all(encoder: Encoder, items: list[Item], load: Load[Item]) -> list[EncodedChunk[Item]]:
+    """One chunk of a worker elsewhere: in batches, as here."""
+    return [replace(chunk, host=platform.node()) for chunk in encoder.encode(items, load)]
 
 
 def input_rule(model: str, weights: str = "") -> InputRule:
@@ -200,6 +264,14 @@ def open_encoder(
     LearnError if the model is unknown, its weights are missing or do not fit, or the
     device or engine is not there.
     """
+    open_again = partial(
+        _open_again,
+        classifier,
+        runtime,
+        image_size=image_size,
+        background=background,
+        cache_folder=cache_folder,
+    )
     source = find_weights(classifier.model, classifier.weights)
     placement = choose_placement(
         device=runtime.device, backend=runtime.backend, precision=runtime.precision
@@ -252,7 +324,14 @@ def open_encoder(
         layers=classifier.layers,
         instructions=instruction_set(placement.device),
     )
-    return Encoder(identity, engine, workers, tuple(facts["groups"]), projection)
+    groups = tuple(facts["groups"])
+    return Encoder(identity, engine, workers, groups, projection, open_again=open_again)
+
+
+def _open_again(
+    classifier: ClassifierSettings, runtime: RuntimeSettings, *, workers: int, **choices: Any
+) -> Encoder:
+    return open_encoder(classifier, runtime.model_copy(update={"workers": workers}), **choices)
 
 
 def _converted(

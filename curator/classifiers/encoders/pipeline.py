@@ -1,18 +1,14 @@
-"""From references to features: reading an image, encoding a chunk, and the worker threads.
+"""From references to features: reading an image, and encoding a chunk.
 
 `encode_chunk` turns a chunk of image references into a chunk of arrays and needs nothing
-else, so any pool can run it. `encode_stream` is the pool of this machine: each worker
-reads, decodes and infers its own chunk, which keeps every core busy without a queue of
-pixels in between. Chunks come back in order, whichever worker finishes first.
+else, so any pool can run it. Each worker reads, decodes and infers its own chunk, which keeps
+every core busy without a queue of pixels in between.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -93,13 +89,15 @@ class EncodedChunk(Generic[Item]):
     """Features (len(items), dimension) as they are stored; rows of unreadable items are zero.
 
     `captured` (len(items),) is the share of each image that a projection captures, 1 without
-    one. `problems` maps positions in `items` to what was wrong there.
+    one. `problems` maps positions in `items` to what was wrong there. `host` is the node
+    of a cluster that encoded them, empty for this computer.
     """
 
     items: tuple[Item, ...]
     features: NDArray[np.floating]
     captured: FloatArray
     problems: Mapping[int, Unreadable]
+    host: str = ""
 
     def readable(self) -> NDArray[np.intp]:
         """Positions of the items that have features."""
@@ -132,30 +130,3 @@ def encode_chunk(
         )
     features[list(problems)] = 0
     return EncodedChunk(items=tuple(items), features=features, captured=captured, problems=problems)
-
-
-def encode_stream(
-    engine: Engine,
-    items: Iterable[Item],
-    load: Load[Item],
-    finish: Finish = as_float16,
-    *,
-    workers: int,
-) -> Iterator[EncodedChunk[Item]]:
-    """Encode any number of references with `workers` threads; chunks in order.
-
-    At most two chunks per worker are in progress, so memory does not grow with the number
-    of items. An error in a worker is raised here and ends the stream.
-    """
-    remaining = iter(items)
-    in_progress: deque[Future[EncodedChunk[Item]]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="encode")
-    try:
-        while chunk := list(islice(remaining, engine.batch_size)):
-            in_progress.append(pool.submit(encode_chunk, engine, chunk, load, finish))
-            if len(in_progress) >= 2 * workers:
-                yield in_progress.popleft().result()
-        while in_progress:
-            yield in_progress.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

@@ -7,7 +7,6 @@ same bits whichever images are scored with it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +17,10 @@ from curator.base.arrays import IntArray
 from curator.classifiers.networks.network import PixelNetwork
 from curator.classifiers.networks.training_set import LabelledRows
 from curator.classifiers.protocol import RowSource
+from curator.runtime.runtime import LocalRuntime
 
 SCORING_BATCH = 64
 """Images per forward pass outside training; fixed, so that scores repeat to the bit."""
-
-_BATCHES_AHEAD = 2
 
 Pixels = NDArray[np.uint8]
 
@@ -84,20 +82,17 @@ def loaded(
 
     With `padded`, a batch is filled up to `SCORING_BATCH` with blanks.
     """
-    with ThreadPoolExecutor(1) as reader:
-        waiting: list[tuple[IntArray, Future[Pixels]]] = []
-        remaining = iter(batches)
-        while True:
-            while len(waiting) < _BATCHES_AHEAD and (batch := next(remaining, None)) is not None:
-                waiting.append((batch.positions, reader.submit(pixels.gather, batch.rows)))
-            if not waiting:
-                return
-            positions, reading = waiting.pop(0)
-            images = reading.result()
-            if padded and len(images) < SCORING_BATCH:
-                blank = np.zeros((SCORING_BATCH - len(images), *images.shape[1:]), np.uint8)
-                images = np.concatenate([images, blank])
-            yield positions, _on_device(images, device)
+
+    def read(source: RowSource, chunk: list[Batch]) -> tuple[IntArray, Pixels]:
+        (batch,) = chunk
+        return batch.positions, source.gather(batch.rows)
+
+    reader = LocalRuntime(1)
+    for positions, images in reader.map(lambda _: pixels, read, reader.chunks(batches, 1)):
+        if padded and len(images) < SCORING_BATCH:
+            blank = np.zeros((SCORING_BATCH - len(images), *images.shape[1:]), np.uint8)
+            images = np.concatenate([images, blank])
+        yield positions, _on_device(images, device)
 
 
 def _on_device(images: Pixels, device: str) -> torch.Tensor:

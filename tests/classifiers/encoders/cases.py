@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +58,3 @@ def encode_all(encoder: Encoder, images: PixelArray) -> NDArray[np.floating]:
     """The features of images that are in memory already."""
     chunks = encoder.encode(range(len(images)), lambda index: images[index])
     return np.concatenate([chunk.features for chunk in chunks])
-
-
-def counted(items: Sequence[int], seen: list[int]) -> Iterator[int]:
-    """Items, noting each one that is taken."""
-    for item in items:
-        seen.append(item)
-        yield item

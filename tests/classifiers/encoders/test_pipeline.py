@@ -13,12 +13,11 @@ from PIL import Image
 
 from curator.base.arrays import PixelArray
 from curator.base.vocabulary import Quarantine
-from curator.classifiers.encoders.pipeline import PixelLoader, encode_chunk, encode_stream
+from curator.classifiers.encoders.pipeline import PixelLoader, encode_chunk
 from curator.errors import LearnError
 from curator.imaging.opening import decode_whole
 from curator.imaging.problems import ImageProblem, Unreadable
 from curator.settings.sections import IngestSettings
-from tests.classifiers.encoders.cases import counted
 
 INGEST = IngestSettings(max_pixels=10_000, max_bytes=100_000, background="#ffffff")
 LOADER = PixelLoader(side=8, fit="squash", ingest=INGEST)
@@ -66,33 +65,12 @@ def grey(level: int) -> PixelArray:
     return np.full((2, 2, 3), level, np.uint8)
 
 
-def test_a_stream_keeps_the_order_and_takes_no_more_than_it_needs() -> None:
-    seen: list[int] = []
-    stream = encode_stream(FakeEngine(), counted(range(100), seen), grey, workers=2)
-    first = next(stream)
-    assert first.items == (0, 1, 2, 3)
-    assert len(seen) <= 4 * 2 * 2
-    rest = [item for chunk in stream for item in chunk.items]
-    assert rest == list(range(4, 100))
-
-
 def test_what_cannot_be_read_is_reported_and_the_others_are_encoded() -> None:
     bad = Unreadable(reason=Quarantine.TRUNCATED, detail="cut off")
     chunk = encode_chunk(FakeEngine(), [5, 6, 7], lambda item: bad if item == 6 else grey(item))
     assert chunk.problems == {1: bad}
     assert chunk.readable().tolist() == [0, 2]
     assert chunk.features[:, 0].tolist() == [5.0, 0.0, 7.0]
-
-
-def test_an_error_in_a_worker_ends_the_stream_and_reaches_the_caller() -> None:
-    def load(item: int) -> PixelArray:
-        if item == 9:
-            raise RuntimeError("a bug")
-        return grey(item)
-
-    stream = encode_stream(FakeEngine(), range(1_000), load, workers=2)
-    with pytest.raises(RuntimeError, match="a bug"):
-        list(stream)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])

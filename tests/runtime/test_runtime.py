@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from curator.intake.parallel import ordered_map
+from curator.runtime.runtime import ordered_map
 
 
 def test_results_come_in_the_order_of_the_tasks() -> None:

@@ -1,0 +1,1 @@
+"""Where work on many images is done: threads of this computer, or a Ray cluster."""
