@@ -8,9 +8,8 @@ connection, are emptied before each use, and never reach the catalogue's file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import fields
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -18,6 +17,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from curator.base.chunks import chunked as chunked
 from curator.catalogue.constructs import joined
 from curator.catalogue.models import Key
 
@@ -198,13 +198,6 @@ def fill(connection: Connection, table: sa.Table, rows: Iterable[dict[str, Any]]
         connection.execute(sa.insert(table), chunk)
         count += len(chunk)
     return count
-
-
-def chunked(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of at most `size` items."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 def plain_text(text: str) -> str:

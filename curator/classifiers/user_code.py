@@ -3,7 +3,7 @@
 `classifier.model = "module:function"` runs Python. A module that is installed is the user's own.
 A file that came with a workspace may be a stranger's, so it is run only after the user has agreed
 to all importable files of the workspace, as they are now: a changed or an added file asks again.
-What was agreed to is kept outside the workspace, under `$XDG_STATE_HOME/curator/trusted`.
+What was agreed to is kept outside the workspace (`base/agreements.py`).
 
 Modules are compiled from the very bytes that were agreed to. Neither the current folder nor
 compiled files (`__pycache__`, `.so`) of the workspace are looked at.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import importlib.abc
 import importlib.util
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,12 +24,9 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-from curator.base.files import replacing
+from curator.base.agreements import agree, has_agreed
 from curator.base.text import count
-from curator.errors import LearnError, StorageError
-
-_agreed_here: set[str] = set()
-"""Agreements of this process, which hold also where none can be kept."""
+from curator.errors import LearnError
 
 
 @dataclass(frozen=True)
@@ -67,21 +63,12 @@ class UserCode:
     @property
     def is_trusted(self) -> bool:
         """Whether the user has agreed to these files in this workspace."""
-        return str(self._agreement) in _agreed_here or self._agreement.is_file()
+        return has_agreed(self._matter)
 
     def trust(self) -> None:
         """Note that the user has agreed. Raises StorageError if that cannot be kept."""
-        _agreed_here.add(str(self._agreement))
         about = {"workspace": str(self.folder), "sha256": self.digest, "files": sorted(self.files)}
-        try:
-            self._agreement.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"{self._agreement.parent} cannot be made: {error.strerror}.",
-                "Set XDG_STATE_HOME to a folder that you may write to.",
-            ) from error
-        with replacing(self._agreement) as stream:
-            stream.write(json.dumps(about, indent=1).encode())
+        agree(self._matter, about)
 
     def refusal(self, model: str) -> LearnError:
         """The error for code that nobody has agreed to."""
@@ -91,13 +78,8 @@ class UserCode:
         )
 
     @property
-    def _agreement(self) -> Path:
-        state = os.environ.get("XDG_STATE_HOME", "")
-        # A relative one would lie in the current folder, perhaps in the workspace itself.
-        folder = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
-        identity = f"{os.path.realpath(self.folder)}\n{self.digest}"
-        name = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
-        return folder / "curator" / "trusted" / f"{name}.json"
+    def _matter(self) -> str:
+        return f"{os.path.realpath(self.folder)}\n{self.digest}"
 
 
 def code_of(folder: Path) -> UserCode:

@@ -170,6 +170,10 @@ def config(
                 with replacing(root / FILE_NAME) as stream:
                     stream.write(before)
                 raise
+    if "runtime.ray_address" in changes:
+        from curator.runtime.ray_cluster import trust_cluster
+
+        trust_cluster(changes["runtime.ray_address"])
     near = None
     if any(key.startswith("duplicates.") for key in changes):
         from curator.intake.near_duplicates import regroup

@@ -277,9 +277,10 @@ def _encode_missing(
                 stage.advance(len(chunk.items))
             recorder.flush()
             files = _missing_files(catalogue, set_id)
-            for number, chunk in enumerate(encoder.encode(files, loader.load_file, runtime), 1):
+            at_once = encoder.engine.batch_size if runtime.is_here else settings.runtime.chunk
+            for chunk in encoder.encode(files, loader.load_file, runtime):
                 done += len(chunk.items)
-                if number == runtime.workers:
+                if estimate.seconds is None and done >= runtime.workers * at_once:
                     # Each worker has done a chunk by now: before that, the rate is too low.
                     estimate = estimate.at(done / (time.perf_counter() - begun))
                     if estimate.images > 4 * done:

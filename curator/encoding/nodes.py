@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 
 from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
@@ -31,12 +32,14 @@ def workspace_runtime(
     Raises what `open_runtime` raises.
     """
     catalogue, settings = workspace.catalogue, workspace.settings.runtime
-    paths = [os.fsencode(workspace.folder("models")), *needs]
-    paths += [source.root for source in list_sources(catalogue)]
-    # The mount point of a folder is there without it, too; an image is not.
-    ids = next(image_chunks(catalogue, size=1)).tolist()
-    paths += [file.path for file in files_of(catalogue, ids)]
-    readable = [path for path in paths if os.access(path, os.R_OK)]
+    readable: list[bytes] = []
+    if settings.engine != "local":
+        paths = [os.fsencode(workspace.folder("models")), *needs]
+        paths += [source.root for source in list_sources(catalogue)]
+        # The mount point of a folder is there without it, too; an image is not.
+        for ids in islice(image_chunks(catalogue, size=1), 1):
+            paths += [file.path for file in files_of(catalogue, ids.tolist())]
+        readable = [path for path in paths if os.access(path, os.R_OK)]
     workers = worker_count(settings.workers)
     with open_runtime(settings, workers, needs=readable, on_gpu=on_gpu) as runtime:
         yield runtime

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from curator.base.arrays import IntArray
+from curator.base.chunks import chunked
 from curator.base.progress import SILENT, Progress
 from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
 from curator.catalogue import features as catalogued
-from curator.catalogue.bulk import chunked
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import FeatureSetRecord
 from curator.catalogue.files import quarantine_images
@@ -55,6 +55,8 @@ _AT_ONCE = 256
 """Images that are written and recorded together."""
 _FILES = 8
 """Images that a thread decodes at once."""
+_SHIPPED = 32
+"""Most images that a worker of a cluster packs at once: raw ones take 5 MB at 224 pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +234,9 @@ class _Packing:
                 self._progress.stage("pack pixels", total) as stage,
             ):
                 work = partial(_packed, spec=spec, ingest=workspace.settings.ingest)
-                parts = runtime.map(runtime.host, work, runtime.chunks(files, _FILES), _lost)
+                parts = runtime.map(
+                    runtime.host, work, runtime.chunks(files, _FILES, _SHIPPED), _lost
+                )
                 for images in chunked(chain.from_iterable(parts), _AT_ONCE):
                     self._record(writer, set_id, images)
                     stage.advance(len(images))

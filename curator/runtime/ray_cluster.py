@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from curator.base.agreements import agree, has_agreed
+from curator.base.chunks import chunked
 from curator.base.version import __version__
 from curator.errors import LearnError, SettingsError
-from curator.runtime.runtime import AHEAD, Item, Result, State, chunked, unseen
+from curator.runtime.runtime import AHEAD, Item, Result, State, unseen
 from curator.settings.sections import RuntimeSettings
 
 TRIES = 3
@@ -28,6 +30,8 @@ _START_SECONDS = 600
 _CONNECT_SECONDS = 10
 _PRIVATE = "local"
 """The address at which Ray starts a cluster of this computer alone, until the command ends."""
+_OWN = "", _PRIVATE, "auto"
+"""Addresses that lead to no other computer than the user's own settings of Ray name."""
 
 
 @dataclass(eq=False, slots=True)
@@ -57,7 +61,7 @@ class RayRuntime:
 
     def __init__(self, settings: RuntimeSettings, needs: Sequence[bytes], *, on_gpu: bool) -> None:
         """Connect, and ask every node for its version and for the paths `needs`."""
-        self._ray = _connected()
+        self._ray = _connected(settings.ray_address)
         self._chunk = settings.chunk
         try:
             self._check_nodes(needs)
@@ -95,9 +99,12 @@ class RayRuntime:
         """Called on a node: its name."""
         return socket.gethostname()
 
-    def chunks(self, items: Iterable[Item], batch: int) -> Iterator[list[Item]]:
-        """The items in chunks of about `runtime.chunk`."""
-        return chunked(items, max(1, self._chunk // batch) * batch)
+    def chunks(
+        self, items: Iterable[Item], batch: int, most: int | None = None
+    ) -> Iterator[list[Item]]:
+        """The items in chunks of about `runtime.chunk`, or of `most` if that is less."""
+        size = min(self._chunk, most or self._chunk)
+        return chunked(items, max(1, size // batch) * batch)
 
     def map(
         self,
@@ -118,6 +125,7 @@ class RayRuntime:
                         is_last = True
                     else:
                         crew.take(chunk)
+                crew.hand_out()  # before results are recorded, so that nobody waits for that
                 if crew.tasks and crew.tasks[0].is_done:
                     yield crew.tasks.pop(0).result
                 elif crew.tasks or not is_last:
@@ -205,8 +213,8 @@ class _Crew:
         self.tasks.append(_Task(chunk))
         self._waiting.append(self.tasks[-1])
 
-    def wait(self) -> None:
-        """Hand chunks out, and wait until something has started, is done or has died."""
+    def hand_out(self) -> None:
+        """Give actors that have started what waits, as far as they have room."""
         for depth in range(AHEAD):  # first one chunk for each actor, then the next
             for actor, running in self._running.items():
                 # The answer of a chunk is lost if the actor dies at the next one at once. So a
@@ -216,6 +224,9 @@ class _Crew:
                 if not running or not (self._waiting[0].tries or running[0][1].tries):
                     task = self._waiting.popleft()
                     running.append((actor.run.remote(task.chunk), task))
+
+    def wait(self) -> None:
+        """Wait until something has started, is done or has died."""
         working = {running[0][0]: actor for actor, running in self._running.items() if running}
         patience = None if self._running else _START_SECONDS
         ready, _ = self._ray.wait([*self._starting, *working], num_returns=1, timeout=patience)
@@ -290,8 +301,14 @@ class _Crew:
         self._waiting.extendleft(reversed(parts))
 
 
-def _connected() -> Any:
-    """Ray, connected to the cluster that RAY_ADDRESS names."""
+def trust_cluster(address: str) -> None:
+    """Note that the user of this computer trusts the cluster that `runtime.ray_address` names."""
+    if address not in _OWN:
+        agree(f"ray {address}", {"ray_address": address})
+
+
+def _connected(setting: str) -> Any:
+    """Ray, connected to the cluster of the settings, of RAY_ADDRESS, or of this computer alone."""
     # No telemetry, and no warning about variables that Ray is going to leave alone.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -302,23 +319,25 @@ def _connected() -> Any:
             "runtime.engine is `ray`, and Ray is not installed here.",
             "Install it with `pip install 'curator[ray]'`, or set runtime.engine to `local`.",
         ) from error
-    address = os.environ.get("RAY_ADDRESS", "")
-    if not address:
+    # What workers answer is unpickled, so a workspace from somebody else must not choose them.
+    if setting not in _OWN and not has_agreed(f"ray {setting}"):
         raise SettingsError(
-            "runtime.engine is `ray`, and the environment variable RAY_ADDRESS names no cluster.",
-            "Set it to the HOST:PORT that `ray start --head` printed (docs/scale.md), or set"
-            " runtime.engine to `local`.",
+            f"curator.toml names a Ray cluster at {setting}, and on this computer nobody has said"
+            " that it can be trusted: it could run any code here.",
+            f"If you trust it: `curator config runtime.ray_address={setting}`.",
         )
+    name = "runtime.ray_address" if setting else "RAY_ADDRESS"
+    address = setting or os.environ.get("RAY_ADDRESS") or _PRIVATE
     try:
-        if address != _PRIVATE:
+        if address not in _OWN:
             # Ray itself would try for minutes.
             host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
         options = {"include_dashboard": False} if address == _PRIVATE else {}
         ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
     except (OSError, ValueError, OverflowError, RuntimeError) as error:
         raise SettingsError(
-            f"RAY_ADDRESS is `{address}`, and no Ray cluster takes a connection there: {error}.",
+            f"{name} is `{address}`, and no Ray cluster takes a connection there: {error}.",
             "Set it to the HOST:PORT that `ray start --head` printed, with the same versions of"
             " Ray and Python, or set runtime.engine to `local`.",
         ) from error

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from typing import Protocol, TypeVar
 
+from curator.base.chunks import chunked
 from curator.errors import DataError
 from curator.settings.sections import RuntimeSettings
 
@@ -38,8 +38,13 @@ class Runtime(Protocol):
     def host(self, threads: int) -> str:
         """Opens a worker that needs only the name of its node, empty for this computer."""
 
-    def chunks(self, items: Iterable[Item], batch: int) -> Iterator[list[Item]]:
-        """The items in chunks of a size that suits the workers, a multiple of `batch`."""
+    def chunks(
+        self, items: Iterable[Item], batch: int, most: int | None = None
+    ) -> Iterator[list[Item]]:
+        """The items in chunks of a size that suits the workers, a multiple of `batch`.
+
+        `most` limits it where results are large: up to four chunks of each worker are in memory.
+        """
 
     def map(
         self,
@@ -70,7 +75,9 @@ class LocalRuntime:
         """No name: this computer's threads see what it sees."""
         return ""
 
-    def chunks(self, items: Iterable[Item], batch: int) -> Iterator[list[Item]]:
+    def chunks(
+        self, items: Iterable[Item], batch: int, most: int | None = None
+    ) -> Iterator[list[Item]]:
         """The items in chunks of `batch`."""
         return chunked(items, batch)
 
@@ -107,13 +114,6 @@ def ordered_map(
     here = LocalRuntime(workers)
     for results in here.map(here.host, work_on, here.chunks(items, _FILES)):
         yield from results
-
-
-def chunked(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of at most `size` items."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from curator.errors import CuratorError, LearnError
@@ -15,7 +15,8 @@ from curator.runtime import ray_cluster
 from curator.runtime.runtime import Runtime, open_runtime
 from curator.settings.sections import RuntimeSettings
 
-KILLS_ALWAYS, KILLS_ONCE = 77, 150
+KILLS_ALWAYS = 77
+_begun: list[int] = []
 
 
 def _open(folder: Path, threads: int) -> Path:
@@ -23,13 +24,14 @@ def _open(folder: Path, threads: int) -> Path:
 
 
 def _squares(folder: Path, chunk: list[int]) -> list[tuple[int, int]]:
-    """Squares; a worker dies at one item always, and at another one the first time."""
+    """Squares; every worker dies at one item, and the first one after its third chunk."""
     with (folder / "chunks").open("a") as stream:
         stream.write(f"{chunk[0]} {len(chunk)}\n")
-    once = folder / "once"
-    if KILLS_ALWAYS in chunk or (KILLS_ONCE in chunk and not once.exists()):
-        if KILLS_ONCE in chunk:
-            once.touch()
+    _begun.append(chunk[0])
+    is_fourth = len(_begun) == 4 and not (folder / "died").exists()
+    if is_fourth:
+        (folder / "died").touch()
+    if is_fourth or KILLS_ALWAYS in chunk:
         os.kill(os.getpid(), signal.SIGKILL)
     return [(item, item * item) for item in chunk]
 
@@ -39,12 +41,22 @@ def _lost(item: int, reason: str) -> list[tuple[int, int]]:
 
 
 def deaths(runtime: Runtime, folder: Path) -> object:
-    """All items in order, with -1 for the one that kills its workers."""
+    """All items in order, -1 for the one that kills its workers; most chunks taken in advance."""
     opened = functools.partial(_open, folder)
-    chunks = runtime.chunks(range(200), 1)
-    parts = runtime.map(opened, _squares, chunks, _lost)
-    again = runtime.map(opened, _squares, runtime.chunks(range(300, 310), 1), _lost)
-    return [pair for part in parts for pair in part] + [pair for part in again for pair in part]
+    taken, ahead, pairs = 0, 0, []
+
+    def counted() -> Iterator[list[int]]:
+        nonlocal taken
+        for chunk in runtime.chunks(range(400), 1):
+            taken += 1
+            yield chunk
+
+    for given, part in enumerate(runtime.map(opened, _squares, counted(), _lost)):
+        ahead = max(ahead, taken - given)
+        pairs += part
+    for part in runtime.map(opened, _squares, runtime.chunks(range(500, 510), 1), _lost):
+        pairs += part
+    return {"pairs": pairs, "ahead": ahead}
 
 
 def _fails(folder: Path, chunk: list[int]) -> None:

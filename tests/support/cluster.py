@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.support.command import CHECKOUT, Outcome
 from tests.support.needs import skip_unavoidably
 
@@ -40,13 +42,18 @@ class RayCluster:
         entered = ["nsenter", "--target", str(self.process), "--net", "--", *map(str, command)]
         return subprocess.Popen(
             entered,
-            env={**self.environment, **environment},
+            env={**os.environ, **self.environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+
+    def processes(self, title: bytes) -> list[int]:
+        """The processes in the cluster's network whose command line begins so."""
+        found = _in_network(self.process)
+        return [number for number in found if _command(number).startswith(title)]
 
     def curator(self, *arguments: str | Path, expect: int = 0, **environment: str) -> Outcome:
         """Run a command of curator that may use the cluster, to its end."""
@@ -61,7 +68,7 @@ class RayCluster:
 def running_cluster() -> Iterator[RayCluster]:
     """A cluster with two processors that ends with the block; skips where there can be none."""
     if importlib.util.find_spec("ray") is None:
-        skip_unavoidably("Ray is not installed: pip install 'curator[ray]'")
+        pytest.skip("Ray is missing: pip install 'curator[ray]'")
     unshare = ["unshare", "--net", "--mount"]
     if not shutil.which("nsenter") or subprocess.run([*unshare, "true"], check=False).returncode:
         skip_unavoidably("network namespaces need the rights of root")
@@ -70,7 +77,6 @@ def running_cluster() -> Iterator[RayCluster]:
     hidden = folder / "hidden"
     hidden.mkdir()
     environment = {
-        **os.environ,
         "RAY_raylet_start_wait_time_s": "60",
         "RAY_worker_register_timeout_seconds": str(_SECONDS),
         "PYTHONPATH": str(CHECKOUT),
@@ -110,7 +116,7 @@ def _started(
         head = subprocess.Popen(
             command,
             cwd=folder,
-            env={name: value for name, value in environment.items() if name != "RAY_ADDRESS"},
+            env={**os.environ, **environment, "RAY_ADDRESS": ""},
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
@@ -132,12 +138,25 @@ def _started(
 
 def _end(process: int) -> None:
     """End whatever runs in the network of this process, and nothing else."""
+    for number in _in_network(process):
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+
+
+def _in_network(process: int) -> list[int]:
+    """The processes in the network of this one, which is not that of the tests."""
     network = _network(process)
     assert network and network != _network(os.getpid())
-    for folder in Path("/proc").glob("[0-9]*"):
-        if _network(int(folder.name)) == network:
-            with suppress(ProcessLookupError):
-                os.kill(int(folder.name), signal.SIGKILL)
+    numbers = (int(folder.name) for folder in Path("/proc").glob("[0-9]*"))
+    return [number for number in numbers if _network(number) == network]
+
+
+def _command(process: int) -> bytes:
+    """Its command line, empty if it has ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _network(process: int) -> str:

@@ -264,14 +264,6 @@ def open_encoder(
     LearnError if the model is unknown, its weights are missing or do not fit, or the
     device or engine is not there.
     """
-    open_again = partial(
-        _open_again,
-        classifier,
-        runtime,
-        image_size=image_size,
-        background=background,
-        cache_folder=cache_folder,
-    )
     source = find_weights(classifier.model, classifier.weights)
     placement = choose_placement(
         device=runtime.device, backend=runtime.backend, precision=runtime.precision
@@ -325,6 +317,14 @@ def open_encoder(
         instructions=instruction_set(placement.device),
     )
     groups = tuple(facts["groups"])
+    open_again = partial(
+        _open_again,
+        classifier,
+        runtime.model_copy(update={"device": placement.kind}),  # a worker sees one GPU, number 0
+        image_size=image_size,
+        background=background,
+        cache_folder=cache_folder,
+    )
     return Encoder(identity, engine, workers, groups, projection, open_again=open_again)
 
 
