@@ -26,6 +26,7 @@ from curator.base.version import __version__
 from curator.cli.invocation import Invocation
 from curator.cli.options import flag, named_path, recipe_lines
 from curator.cli.output import NOBODY_READS, emit, narrate, open_closed_streams, shown
+from curator.cli.usage import usage_error
 from curator.errors import CuratorError, StorageError, UsageError, WorkspaceError
 
 INTERRUPTED = 130
@@ -202,7 +203,9 @@ def _with_options_first(words: Sequence[str]) -> list[str]:
         if word == "--":
             rest += [word, *remaining]
         elif word in {"-w", "--workspace"}:
-            first += [word, *islice(remaining, 1)]
+            if not (folder := [*islice(remaining, 1)]):
+                return [word]  # it lacks its value, and would take the command for it
+            first += [word, *folder]
         elif word in {"-q", "--quiet"} or word.startswith("--workspace="):
             first.append(word)
         else:
@@ -223,14 +226,15 @@ def _requested(words: Sequence[str]) -> str | None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     words = _with_options_first(sys.argv[1:] if arguments is None else arguments)
-    if "undo" in words and _requested(words) is None:
+    called = _requested(words)
+    if "undo" in words and called is None:
         return _explain(UsageError(*_HOW_TO_UNDO))
-    if _requested(words) == "init" and words[-1] == "--recipe":
+    if called == "init" and words[-1] == "--recipe":
         emit("\n".join(f"{name}: {text}" for name, text in recipe_lines().items()))
         return 0
     # The shell's completion says in the environment what it wants.
     completes = "_CURATOR_COMPLETE" in os.environ
-    command = typer.main.get_command(application(None if completes else _requested(words)))
+    command = typer.main.get_command(application(None if completes else called))
     call = Invocation()
     finished_work = call.finished_work
     try:
@@ -238,8 +242,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except CuratorError as error:
         return _explain(error, finished_work)
     except typer.TyperException as error:
-        _show_usage(error)
-        return error.exit_code
+        if not error.format_message():
+            return error.exit_code  # called without a command: the help was shown
+        return _explain(usage_error(error, " ".join(["curator", *filter(None, [called])])))
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except OSError as error:
@@ -277,15 +282,6 @@ def _explain(error: CuratorError, finished_work: Sequence[str] = ()) -> int:
         if line:
             narrate("\n".join(shown(part) for part in line.split("\n")))
     return error.exit_code
-
-
-def _show_usage(error: typer.TyperException) -> None:
-    context: typer.Context | None = getattr(error, "ctx", None)
-    if not error.format_message():
-        return  # called without a command: the help was shown
-    narrate(f"curator: {shown(error.format_message())}")
-    if context is not None:
-        narrate(f"{context.get_usage()}\nSee `{context.command_path} --help`.")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

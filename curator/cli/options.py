@@ -22,7 +22,7 @@ def named_path(text: str) -> Path:
     be read is for the workflows to find out: one unreadable file among many is only counted.
     """
     if not text:
-        raise typer.BadParameter("the path is empty; write . for the current folder.")
+        raise typer.BadParameter("the path is empty. Write . for the current folder.")
     try:
         os.lstat(text)
     except OSError as error:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from curator.base.files import cannot_write
 from curator.base.progress import SILENT, Progress, Stage
@@ -31,11 +30,12 @@ from curator.catalogue.backups import backup_before
 from curator.catalogue.images import find_by_sha256
 from curator.catalogue.labels import LabelRecord, current, record_decisions
 from curator.catalogue.leases import lease
-from curator.errors import DataError
+from curator.errors import DataError, SettingsError
 from curator.export.diff import warn_if_changed
 from curator.export.reading import Manifest, by_image, open_manifest
 from curator.export.rows import ManifestRow
 from curator.intake.answers import printable
+from curator.settings.file import check_settings
 from curator.settings.sections import PromotionSettings
 from curator.workspace import Workspace
 
@@ -188,18 +188,19 @@ def _check_thresholds(manifest: Manifest) -> None:
     """Those of the sidecar become those of a round, so they must be some."""
     thresholds = (manifest.about or {}).get("thresholds") or {}
     try:
-        PromotionSettings.model_validate(
+        check_settings(
             {
-                name: thresholds[name]
-                for name in PromotionSettings.model_fields
-                if name in thresholds
-            }
+                "promotion": {
+                    name: thresholds[name]
+                    for name in PromotionSettings.model_fields
+                    if name in thresholds
+                }
+            },
+            f"The thresholds in the sidecar of {manifest.file}",
         )
-    except ValidationError as error:
-        why = error.errors()[0]["msg"]
+    except SettingsError as error:
         raise DataError(
-            f"The `thresholds` in the sidecar of {manifest.file} make no sense: {why}.",
-            "Restore the sidecar, or move it away. Nothing was restored.",
+            error.problem, "Restore the sidecar, or move it away. Nothing was restored."
         ) from error
 
 

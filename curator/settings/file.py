@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import re
 import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -63,7 +64,7 @@ def parse_settings(text: str, where: str) -> Settings:
     try:
         return check_settings(tomllib.loads(text), where)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{where} is not valid TOML: {error}.", "Mend that line.") from error
+        raise _no_toml(where, error) from error
     except RecursionError:
         raise SettingsError(
             f"{where} is not valid: a value is nested too deeply.", "Mend that line."
@@ -79,18 +80,17 @@ def check_settings(content: Mapping[str, Any], where: str) -> Settings:
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
-        location = error.errors()[0]["loc"][:2]
-        key = ".".join(str(part) for part in location)
-        # Pydantic reports a setting that takes several kinds of value once for each kind.
-        messages = [
-            str(details["msg"]).removeprefix("Value error, ")
-            for details in error.errors()
-            if details["loc"][:2] == location
-        ]
-        alternatives = [message.removeprefix("Input should be ") for message in messages[1:]]
-        reason = " or ".join([messages[0], *alternatives])
+        details = error.errors()[0]
+        key = ".".join(str(part) for part in details["loc"][:2])
+        if details["type"] == "value_error":  # a sentence of curator's own
+            reason = str(details["ctx"]["error"])
+            problem = f"{key}: {reason}{'' if reason.endswith(('.', '?')) else '.'}"
+        elif key in keys:
+            problem = f"`{key}` must be {describe_setting(key).values}."
+        else:
+            problem = f"`{key}` is a section, no value."
         raise SettingsError(
-            f"{where}: {key}: {_as_sentence(reason)}",
+            f"{where}: {problem}",
             f"`curator config {key}` says what it means." if key in keys else "",
         ) from None
 
@@ -196,7 +196,7 @@ def change_settings(text: str, changes: Mapping[str, str], where: str) -> str:
     try:
         document = tomlkit.parse(text)
     except (tomlkit.exceptions.TOMLKitError, RecursionError) as error:
-        raise SettingsError(f"{where} is not valid TOML: {error}.", "Mend that line.") from error
+        raise _no_toml(where, error) from error
     for key, value in changes.items():
         section, name = _split(key)
         if section not in document:
@@ -204,7 +204,7 @@ def change_settings(text: str, changes: Mapping[str, str], where: str) -> str:
         table = document[section]
         if not isinstance(table, tomlkit.items.Table):
             raise SettingsError(f"{where}: `{section}` is not a section.", f"Write [{section}].")
-        table[name] = _parse_value(value, is_list=describe_setting(key).values == "a list")
+        table[name] = _parse_value(value, is_list=describe_setting(key).values.startswith("a list"))
     changed = tomlkit.dumps(document)
     parse_settings(changed, where)
     return changed
@@ -226,8 +226,11 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(word, list(names), n=1, cutoff=0.5)), None)
 
 
-def _as_sentence(reason: str) -> str:
-    return f"{reason[:1].lower()}{reason[1:].rstrip('.')}."
+def _no_toml(where: str, error: Exception) -> SettingsError:
+    """The error for text that no parser of TOML takes, with the line where it ended."""
+    line = re.search(r"\bline (\d+)", str(error))
+    place = f"at line {line[1]}" if line else "at its end"
+    return SettingsError(f"{where} is not valid TOML {place}.", "Mend that line.")
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -259,21 +262,26 @@ def _values_phrase(schema: Mapping[str, Any]) -> str:
         return f"`{schema['const']}`"
     if "enum" in schema:
         return "one of " + ", ".join(f"`{choice}`" for choice in schema["enum"])
+    if "description" in schema:
+        return str(schema["description"])
     if schema["type"] in {"integer", "number"}:
         noun = "a whole number" if schema["type"] == "integer" else "a number"
-        if "exclusiveMinimum" in schema:
-            ends = [f"{noun} above {schema['exclusiveMinimum']:g}"]
-            ends += [f"at most {schema['maximum']:g}"] if "maximum" in schema else []
-            ends += (
-                [f"below {schema['exclusiveMaximum']:g}"] if "exclusiveMaximum" in schema else []
-            )
-            return ", ".join(ends)
-        low, high = schema.get("minimum"), schema.get("maximum")
-        if high is not None:
-            return f"{noun} from {low or 0:g} to {high:g}"
-        return f"{noun}, at least {low:g}" if low else noun
-    words = {"boolean": "`true` or `false`", "array": "a list", "object": "a table"}
-    return words.get(schema["type"], "text")
+        bounds = {
+            "above": "exclusiveMinimum",
+            "at least": "minimum",
+            "below": "exclusiveMaximum",
+            "at most": "maximum",
+        }
+        if "minimum" in schema and "maximum" in schema:
+            return f"{noun} from {schema['minimum']:g} to {schema['maximum']:g}"
+        ends = [f"{word} {schema[bound]:g}" for word, bound in bounds.items() if bound in schema]
+        return " ".join([noun, " and ".join(ends)]).rstrip()
+    if schema["type"] == "array":
+        each = _values_phrase(schema.get("items", {"type": "string"}))
+        return "a list" if each == "text" else f"a list, each {each}"
+    if schema["type"] == "string":
+        return "text, not empty" if "minLength" in schema else "text"
+    return {"boolean": "`true` or `false`", "object": "a table"}[schema["type"]]
 
 
 def _dotted(content: Mapping[str, Any]) -> Iterator[str]:

@@ -108,7 +108,9 @@ class IngestSettings(_Section):
     """Images that need more bytes to decode and convert are quarantined as `too-large` before."""
     max_bytes: PositiveCount = 2_000_000_000
     """Files with more bytes are quarantined as `too-large` before they are read."""
-    background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#ffffff"
+    background: Annotated[
+        str, Field(pattern=r"^#[0-9a-fA-F]{6}$", description="a colour such as `#ffffff`")
+    ] = "#ffffff"
     """The colour that transparent pixels are laid on."""
     preview_size: Count = 384
     """Longest side, in pixels, of the previews kept for review; 0 keeps none."""
@@ -401,7 +403,13 @@ class ExportSettings(_Section):
 class CatalogueSettings(_Section):
     """Where the catalogue is kept; `curator catalogue move` changes it."""
 
-    url: Annotated[str, Field(pattern=r"^(postgresql(\+psycopg)?://.+)?$")] = ""
+    url: Annotated[
+        str,
+        Field(
+            pattern=r"^(postgresql(\+psycopg)?://.+)?$",
+            description="empty, or text that begins with `postgresql://`",
+        ),
+    ] = ""
     """Empty for a file in `.curator`, or `postgresql+psycopg://HOST/DATABASE` (docs/scale.md).
     No password: that belongs into the environment (PGPASSWORD) or ~/.pgpass."""
 

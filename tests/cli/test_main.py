@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import typer
@@ -68,12 +70,19 @@ def test_the_version() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["stats"], "Did you mean 'status'?"),
-        (["status", "--jsn"], "No such option: --jsn"),
-        (["rollback"], "Missing option '--to'"),
-        (["rollback", "--to", "x"], "should be a valid integer"),
-        (["init"], "Missing argument 'DIR'"),
-        (["label", "x.csv", "--origin", "promoted"], "promoted"),
+        (["stats"], "`curator` has no command `stats`.\nDid you mean `status`?"),
+        (["model", "stats"], "`curator model` has no command `stats`."),
+        (["status", "--jsn"], "`curator status` has no option `--jsn`.\nDid you mean `--json`?"),
+        (["status", "--json=1"], "`--json` takes no value."),
+        (["round", "a", "b"], "`curator round` does not take `a b`."),
+        (["round", "--rounds"], "`--rounds` needs a value."),
+        (["round", "-w"], "`-w` needs a value."),
+        (["rollback"], "`curator rollback` needs --to N."),
+        (["rollback", "--to", "x"], "--to takes a whole number of at least 0, not `x`."),
+        (["plan", "--error", "1,5"], "--error takes a number, not `1,5`."),
+        (["init"], "`curator init` needs DIR."),
+        (["-q"], "No command was given."),
+        (["label", "x.csv", "--origin", "promoted"], "--origin takes one of `seed`, `review`,"),
     ],
 )
 def test_wrong_usage_is_2_with_a_hint(arguments: list[str], says: str) -> None:
@@ -81,6 +90,22 @@ def test_wrong_usage_is_2_with_a_hint(arguments: list[str], says: str) -> None:
     assert says in ended.stderr
     assert "--help" in ended.stderr
     assert ended.stdout == ""
+
+
+def test_no_wrong_value_is_answered_in_the_words_of_a_library() -> None:
+    """Every option of every command that takes a number or a word of a list."""
+    group: Any = typer.main.get_command(entry.application())
+    answers = []
+    for name, command in group.commands.items():
+        for parameter in getattr(command, "params", []):
+            kind = parameter.type_descriptor.annotation
+            takes = {int, float, *(each for each in (kind,) if get_origin(kind) is Literal)}
+            if parameter.param_type_name == "option" and takes & {kind, *get_args(kind)}:
+                answers.append(curator(name, parameter.opts[0], "zero", expect=2).stderr)
+    assert len(answers) > 25
+    takes = r"a (whole )?number( of at least [\d.]+)?|one of `.*`"
+    sentence = rf"curator: --[a-z-]+ takes ({takes}), not `zero`\.\n"
+    assert [text for text in answers if not re.match(sentence, text)] == []
 
 
 def test_a_problem_is_3_with_advice_and_no_traceback(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_diverse_and_similar_work_without_a_model(labelled: Path) -> None:
         (["borderlin"], 2, "There is no queue `borderlin`.\nDid you mean `borderline`?"),
         (["similar"], 2, "needs an image"),
         (["similar", "nowhere.jpg"], 3, "nowhere.jpg"),
-        (["random", "--size", "0"], 2, "greater than or equal to 1"),
+        (["random", "--size", "0"], 2, "--size takes a whole number of at least 1, not `0`."),
     ],
 )
 def test_queue_refuses_with_a_hint(

@@ -72,7 +72,7 @@ def test_every_default_is_valid_and_documented() -> None:
         ("promotion = 3\n", "promotion"),
         ("[catalogue]\nurl = 'postgresql://me:x/y@host/images'\n", "PGPASSWORD"),
         ("[catalogue]\nurl = 'postgresql://host/images?a=1&SSLPassword=x/y'\n", "PGPASSWORD"),
-        ("[classifier]\nimage_size = 3\n", "'auto' or greater than or equal to 16"),
+        ("[classifier]\nimage_size = 3\n", "must be `auto`, or a whole number from 16 to 2048."),
         ("[promotion\n", "is not valid TOML"),
         ("x = " + "[" * 3000 + "]" * 3000, "nested too deeply"),
     ],
@@ -83,6 +83,21 @@ def test_bad_content_is_refused_with_its_place(content: str, says: str) -> None:
     assert says in str(refused.value)
     assert "curator.toml" in str(refused.value)
     assert "x/y" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", list(setting_keys()))
+def test_a_wrong_value_is_answered_with_the_values_that_there_are(key: str) -> None:
+    """In the words of the reference, never in those of a library."""
+    section, name = key.split(".")
+    for value in (object(), [object()], -1e300, "\0 \n"):
+        try:
+            check_settings({section: {name: value}}, "curator.toml")
+        except SettingsError as error:
+            expected = f"curator.toml: `{key}` must be {describe_setting(key).values}."
+            own = f"curator.toml: {section}: "
+            assert error.problem == expected or error.problem.startswith(own)
+        else:
+            assert value == "\0 \n", "text takes any text"
 
 
 @pytest.mark.parametrize(
