@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import inspect
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from curator.api import WorkspaceApi
+from curator.api import WorkspaceApi, open_workspace
+from curator.base.vocabulary import Label
 from curator.settings.sections import ClassesSettings
+from curator.workspace import create_workspace
+from tests.finish.test_finish import Person
 from tests.rounds.pool import Pool
+from tests.support.audited import make_pool
 from tests.support.command import curator
 
 CLASSES = ("good", "bad")
@@ -56,7 +61,7 @@ def as_program_sees(report: Any, classes: ClassesSettings) -> Any:
 @pytest.mark.slow
 def test_a_command_and_its_method_use_the_same_names(tmp_path: Path) -> None:
     pool = Pool(tmp_path, size=300)
-    api, root = pool.api, pool.api.root
+    api = pool.api
     pictures = sorted((tmp_path / "pictures").iterdir())
     labels, truth = tmp_path / "labels.csv", tmp_path / "truth.csv"
     names = {True: "good", False: "bad"}
@@ -64,7 +69,8 @@ def test_a_command_and_its_method_use_the_same_names(tmp_path: Path) -> None:
     for file, part in ((labels, rows[:100]), (truth, rows)):
         with file.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows([("path", "label"), *part])
-    clean = tmp_path / "clean.csv"
+    clean, elsewhere = tmp_path / "clean.csv", tmp_path / "elsewhere"
+    shutil.copytree(tmp_path / "pictures", elsewhere)
     calls: list[tuple[str, Callable[[WorkspaceApi], Any]]] = [
         (f"add {tmp_path / 'pictures'}", lambda api: api.add(tmp_path / "pictures")),
         (f"label {labels}", lambda api: api.label(labels)),
@@ -93,11 +99,51 @@ def test_a_command_and_its_method_use_the_same_names(tmp_path: Path) -> None:
          lambda api: api.report(tmp_path / "r.html", force=True).contents),
         ("audit --dry-run", lambda api: api.audit(dry_run=True)),
         ("rollback --to 1", lambda api: api.rollback(to=1)),
+        (f"simulate {truth} --seeds 60 --policy raw --repetitions 1",
+         lambda api: api.simulate(truth, seeds=(60,), policies=("raw",), repetitions=1)),
+        (f"relocate pictures {elsewhere}", lambda api: api.relocate("pictures", elsewhere)),
     ]  # fmt: skip
+    compare(api, calls)
+
+
+def compare(api: WorkspaceApi, calls: list[tuple[str, Callable[[WorkspaceApi], Any]]]) -> None:
+    """Each command, then the method, whose names have to be the same."""
     differences = []
     for command, method in calls:
-        printed = curator("-w", root, *command.split(), "--json").json()
+        printed = curator("-w", api.root, *command.split(), "--json").json()
         returned = as_program_sees(method(api), api.settings.classes)
         name = command.partition(" ")[0]
         differences += [f"{name}: {difference}" for difference in strangers(printed, returned)]
     assert not differences, "\n".join(differences)
+
+
+@pytest.mark.slow
+def test_certify_and_finish_use_the_names_of_their_methods(tmp_path: Path) -> None:
+    """`certify` ends its audit, so the method closes the same one in a copy of the workspace."""
+    pool = make_pool(
+        create_workspace(tmp_path / "ws", positive="good", negative="bad", recipe=None),
+        tmp_path / "photos",
+        size=600,
+        max_error=0.05,
+    )
+    with open_workspace(pool.workspace.root) as api:
+        api.audit(size=60, anyway=True)
+        with api.review("audit") as session:
+            while (card := session.current()) is not None:
+                true = pool.truth[card.image_id]
+                session.decide(Label.POSITIVE if true else Label.NEGATIVE)
+        shutil.copytree(api.root, tmp_path / "copy")
+        with open_workspace(tmp_path / "copy") as copy:
+            compare(api, [("certify", lambda _: copy.certify())])
+    other = Pool(tmp_path / "other", size=300, distance=6.0)
+    person = Person(other)
+    other.api.finish(person, error=0.1)
+    compare(other.api, [("finish --error 0.1", lambda api: api.finish(person, error=0.1))])
+
+
+@pytest.mark.slow
+def test_predict_uses_the_names_of_its_method(labelled: Path) -> None:
+    with open_workspace(labelled) as api:
+        api.round()
+        picture = api.labels()[0]["path"]
+        compare(api, [(f"predict {picture}", lambda api: list(api.predict(picture)))])

@@ -77,17 +77,13 @@ def count_decisions(catalogue: Catalogue) -> int:
 
 
 def count_new_labels(catalogue: Catalogue, after: datetime) -> int:
-    """How many labels of people that stand were given after a moment, those of audits apart."""
+    """How many images people labelled after a moment, those of audits apart."""
     taken_back = LabelEvent.alias()
-    query = (
-        sa.select(sa.func.count())
-        .select_from(LabelEvent)
-        .where(
-            sa.text("label_event.kind = 'assert'"),  # literally that of a partial index
-            LabelEvent.c.made_at > after,
-            LabelEvent.c.origin != Origin.AUDIT,
-            ~sa.exists().where(taken_back.c.target_id == LabelEvent.c.id),
-        )
+    query = sa.select(sa.func.count(sa.distinct(LabelEvent.c.image_id))).where(
+        sa.text("label_event.kind = 'assert'"),  # literally that of a partial index
+        LabelEvent.c.made_at > after,
+        LabelEvent.c.origin != Origin.AUDIT,
+        ~sa.exists().where(taken_back.c.target_id == LabelEvent.c.id),
     )
     with catalogue.read() as connection:
         return connection.execute(query).scalar_one()

@@ -221,7 +221,7 @@ def label(
     for number, text in (
         (report.unchanged, "had this label already"),
         (report.unanswered, "had no label in the file"),
-        (report.retracted, "earlier contradicted it and were taken back"),
+        (report.retracted, "earlier labels were replaced"),
     ):
         if number:
             emit(f"  {number:,} {text}")
@@ -584,9 +584,9 @@ def duplicates(
                 if report.dry_run and report.dropped:
                     call.next_step = f"Drop them: curator duplicates --thin {thin}"
             return
-        groups = workflow.duplicates(workspace.catalogue)
+        groups, classes = workflow.duplicates(workspace.catalogue), workspace.settings.classes
     if output is not None:
-        workflow.write_duplicates(groups, output, force=force)
+        workflow.write_duplicates(groups, output, classes, force=force)
         call.say(f"Wrote {count(len(groups), 'group')} to {output}.")
     if json:
         emit_json([group.as_json() for group in groups])

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 COLUMNS = 80
 """Width of what a round prints, on any terminal and in a file."""
 
+LINES = 10
+"""Most lines that a round prints at that width, with the next step and without `--verbose`."""
+
 ALL_LABELLED = (
     "Every image has a label: until labels or settings change, a further round changes nothing and"
     " is not run. Check the promoted labels (`curator audit`), or write the manifest"
@@ -95,7 +98,10 @@ def round(
     if not reports:
         emit(broken(ALL_LABELLED, COLUMNS))
     else:
-        emit("\n".join(_after_round(reports[-1], max_error)))
+        above = _lines_of(_round_line(reports[-1], classes))
+        below = _lines_of(f"Next: {call.next_step}" if call.next_step else "")
+        most = 1_000 if verbose else LINES - len(above) - len(below)
+        emit("\n".join(_after_round(reports[-1], max_error, most)))
         if verbose:
             for text in _details(reports[-1], classes):
                 emit(broken(text, COLUMNS))
@@ -141,22 +147,39 @@ def _round_line(report: RoundReport, classes: ClassesSettings) -> str:
     estimate = "error unknown"
     if error is not None and error.beyond.sample:
         estimate = f"error {percent(error.beyond.rate)} ({interval(error.beyond)})"
+    positive, negative = (
+        name if len(name) <= 20 else f"{name[:19]}…"
+        for name in map(shown, (classes.positive, classes.negative))
+    )
     return (
-        f"{name}: {counts.promoted_positive:,} promoted to {shown(classes.positive)},"
-        f" {counts.promoted_negative:,} to {shown(classes.negative)}, {counts.revoked:,} revoked;"
+        f"{name}: {counts.promoted_positive:,} promoted to {positive},"
+        f" {counts.promoted_negative:,} to {negative}, {counts.revoked:,} revoked;"
         f" promoted now {percent(report.coverage)} of {counts.without_human:,} images without a"
         f" human label, {estimate}."
     )
 
 
-def _after_round(report: RoundReport, max_error: float) -> list[str]:
-    """What a person needs after a round, in at most seven lines: the first things are kept."""
+def _lines_of(text: str) -> list[str]:
+    return broken(shown(text), COLUMNS).split("\n") if text else []
+
+
+def _after_round(report: RoundReport, max_error: float, most: int) -> list[str]:
+    """What a person needs after a round, in at most `most` lines.
+
+    Every warning is named, by its title where there is no room for all of it.
+    """
     from curator.report.sentences import other_thresholds_sentence, threshold_error_sentence
     from curator.rounds.score_quality import advice
 
     held_back = report.counts.held_back
+    lines = [line for each in report.warnings for line in _lines_of(f"Warning: {each.text}")]
+    if len(lines) > most:
+        lines = [f"Warning: {each.title}" for each in report.warnings]
+        where = "with --verbose" if report.round_id is None else "in `curator status`"
+        room = most - 1
+        more = f" ({len(lines) - room} more)" if len(lines) > room else ""
+        lines = [*lines[:room], f"Details and remedies are shown {where}{more}."]
     paragraphs = [threshold_error_sentence(report.threshold_error)]
-    paragraphs += [f"Warning: {warning.problem} {warning.cure}" for warning in report.warnings]
     if held_back.warning:
         paragraphs.append(
             f"{count(held_back.warning, 'promotion')} wait for that; `--accept-warning` makes them"
@@ -176,12 +199,10 @@ def _after_round(report: RoundReport, max_error: float) -> list[str]:
             f"{count(held_back.distance, 'image')} unlike anything labelled not promoted:"
             " `curator review unfamiliar`."
         )
-    lines: list[str] = []
-    for paragraph in filter(None, paragraphs):
-        more = broken(shown(paragraph), COLUMNS).split("\n")
-        # A warning is never cut off.
-        if len(lines) + len(more) <= 7 or paragraph.startswith("Warning"):
-            lines += more
+    for paragraph in paragraphs:
+        more_lines = _lines_of(paragraph)
+        if len(lines) + len(more_lines) <= most:
+            lines += more_lines
     return lines
 
 

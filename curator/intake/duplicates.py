@@ -23,6 +23,7 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.exclusions import exclude, restore
 from curator.catalogue.leases import lease
 from curator.errors import UsageError
+from curator.settings.sections import ClassesSettings
 
 Rule = Literal["largest", "sharpest", "first"]
 
@@ -140,8 +141,8 @@ def undo_drop(catalogue: Catalogue, *, actor: str) -> int:
     return len(restore(catalogue, actor=actor))
 
 
-def duplicates_csv(groups: Iterable[DuplicateGroup]) -> str:
-    """One row for each file, group by group."""
+def duplicates_csv(groups: Iterable[DuplicateGroup], classes: ClassesSettings) -> str:
+    """One row for each file, group by group, with the user's names of labels."""
     lines = [["group", "kind", "path", "sha256", "bytes", "width", "height", "sharpness", "label"]]
     for number, group in enumerate(groups, start=1):
         lines += [
@@ -150,7 +151,8 @@ def duplicates_csv(groups: Iterable[DuplicateGroup]) -> str:
                 for cell in (
                     number, group.kind, path_text(file.path), file.sha256.hex(), file.size,
                     file.width, file.height,
-                    None if file.sharpness is None else f"{file.sharpness:.4f}", file.standing,
+                    None if file.sharpness is None else f"{file.sharpness:.4f}",
+                    None if file.standing is None else classes.name_of(file.standing),
                 )
             ]
             for file in group.files
@@ -159,12 +161,16 @@ def duplicates_csv(groups: Iterable[DuplicateGroup]) -> str:
 
 
 def write_duplicates(
-    groups: Sequence[DuplicateGroup], destination: Path, *, force: bool = False
+    groups: Sequence[DuplicateGroup],
+    destination: Path,
+    classes: ClassesSettings,
+    *,
+    force: bool = False,
 ) -> None:
     """Write `duplicates_csv` to a file. Raises StorageError if it exists or cannot be written."""
     check_destination(destination, force=force)
     with replacing(destination) as stream:
-        stream.write(duplicates_csv(groups).encode())
+        stream.write(duplicates_csv(groups, classes).encode())
 
 
 _RANKS: dict[str, Callable[[DuplicateFile], tuple[float, ...]]] = {

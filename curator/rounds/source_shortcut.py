@@ -60,6 +60,16 @@ class Suspicion:
     sources: tuple[int, ...]
 
 
+WARNING_TITLES = {
+    "shortcut": "A class may have been learned by its source.",
+    "fails-on-pool": "The seeds do not resemble the pool.",
+    "unlike": "The labels show only some of the kinds of images in the pool.",
+    "error": "More of what rounds promote is wrong than promotion.max_error.",
+    "copies": "Copies of one scene may lie in several folds.",
+}
+"""Kind of a warning → the problem in one line."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundWarning:
     """Something wrong with the labels that scores cannot show, and what to do about it.
@@ -73,6 +83,16 @@ class RoundWarning:
     cure: str
     command: str = ""
     holds: bool = False
+
+    @property
+    def text(self) -> str:
+        """Problem and remedy."""
+        return f"{self.problem} {self.cure}"
+
+    @property
+    def title(self) -> str:
+        """The problem in one line of a terminal."""
+        return WARNING_TITLES[self.kind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -197,6 +197,10 @@ def test_new_labels_are_those_that_stand_and_came_after_and_answer_no_audit(
     last = say(catalogue, ids[2:5], "negative", method=Method.SINGLE).last_event_id
     assert last is not None
     say(catalogue, ids[5], "positive", origin=Origin.AUDIT)
+    again = say(catalogue, ids[2:3], "negative", method=Method.SINGLE).last_event_id
+    assert again is not None
+    assert event_reads.count_new_labels(catalogue, event.made_at) == 3, "images, not events"
+    labels.retract(catalogue, [again], actor="anna")
     assert event_reads.count_new_labels(catalogue, event.made_at) == 3
     labels.retract(catalogue, [1, last], actor="anna")
     assert event_reads.count_new_labels(catalogue, event.made_at) == 2

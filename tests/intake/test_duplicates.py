@@ -91,6 +91,13 @@ def test_groups_are_listed_with_their_bytes(added: Workspace, cells: Path, tmp_p
     assert "curator duplicates --thin largest --dry-run" in said.stderr
     listed = curator("-w", added.root, "duplicates", "--json").json()
     assert [group["spare_bytes"] for group in listed] == [group.spare_bytes for group in groups]
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"path,label\n{rows[0]['path']},positive\n")
+    curator("-w", added.root, "config", "classes.positive=clear")
+    curator("-w", added.root, "label", labels)
+    (tmp_path / "duplicates.csv").unlink()
+    again = csv.DictReader(io.StringIO(curator_csv(added, tmp_path)))
+    assert {row["label"] for row in again} == {"", "clear"}
 
 
 def curator_csv(workspace: Workspace, folder: Path) -> str:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import csv
+import re
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import curator, manifest_labels
+from curator.cli.rounds import COLUMNS, LINES, _after_round, _lines_of, _round_line
+from curator.rounds.pool_error import OtherThresholds, ThresholdError
+from curator.rounds.source_shortcut import WARNING_TITLES, RoundWarning
+from curator.settings.sections import ClassesSettings
+from curator.statistics.metrics import ErrorEstimate
+from tests.rounds.pool import Pool
+from tests.support.command import CHECKOUT, curator, manifest_labels
 
 pytestmark = pytest.mark.slow
 
@@ -134,3 +143,61 @@ def test_a_round_needs_labels_of_both_classes(tmp_path: Path, labelled_template:
     curator("-w", tmp_path / "ws", "config", "classifier.image_size=32", "runtime.backend=torch")
     refused = curator("-w", tmp_path / "ws", "round", expect=3)
     assert "labelled good or bad" in refused.stderr
+
+
+def test_no_round_prints_more_than_ten_lines(tmp_path: Path) -> None:
+    """The largest numbers, the longest names, every warning, every sentence, every next step."""
+    pool = Pool(tmp_path, size=300)
+    pool.label(range(100))
+    (report,) = pool.api.round()
+    assert report.quality is not None
+    million = 10_000_000
+    classes = ClassesSettings(positive="p" * 200, negative="n" * 200)
+    estimate = ErrorEstimate(errors=million - 9, sample=million, low=0.998, high=0.9999)
+    held_back = replace(report.counts.held_back, warning=million, distance=million)
+    numbers = replace(
+        report.counts,
+        promoted_positive=million,
+        promoted_negative=million,
+        revoked=million,
+        standing_promoted=million - 1,
+        without_human=million,
+    )
+    warning = RoundWarning(kind="copies", problem="word " * 80, cure="word " * 60, holds=True)
+    kinds = [replace(warning, kind=kind) for kind in WARNING_TITLES]
+    source = "".join(file.read_text() for file in (CHECKOUT / "curator/rounds").glob("*.py"))
+    assert set(re.findall(r'RoundWarning\(\s*kind="([a-z-]+)"', source)) == set(WARNING_TITLES)
+    first = replace(report.quality, last=None, first=None)
+    options = tuple(
+        OtherThresholds(promote_above=0.9512, promote_below=0.0512, images=million, error=estimate)
+        for _ in range(9)
+    )
+    for warnings, waits, short, added, is_whole in product(
+        (kinds[:0], kinds[:1], kinds[:2], kinds, [replace(warning, problem="short", cure="too")]),
+        (False, True),
+        (0, 1, 2, 3),
+        (None, replace(estimate, sample=9)),
+        (False, True),
+    ):
+        worst = replace(
+            report,
+            round_id=100_000,
+            quality=first,
+            counts=replace(
+                numbers,
+                standing_promoted=million - (not is_whole),
+                held_back=held_back if waits else report.counts.held_back,
+            ),
+            threshold_error=ThresholdError(beyond=estimate, added=added, on_pool=True),
+            other_thresholds=options,
+            warnings=tuple(warnings),
+            accepted=waits,
+        )
+        above = _lines_of(_round_line(worst, classes))
+        below = _lines_of("Next: " + "word " * 15 * short)
+        room = LINES - len(above) - len(below)
+        printed = [*above, *_after_round(worst, 0.01, room), *below]
+        assert len(printed) <= LINES
+        assert max(map(len, printed)) <= COLUMNS
+        named = [line for line in printed if line.startswith("Warning: ")]
+        assert len(named) == len(warnings) or "more)" in " ".join(printed)
