@@ -332,7 +332,7 @@ def _refuse_other(
         raise UsageError(
             f"Audit {record.audit_id} is open, with {planned:,} images"
             f" ({classes.name_of(str(record.scope))}), and another cannot be opened beside it.",
-            "Go on with it by `curator audit` alone, or give it up with `curator audit --abandon`.",
+            "Go on with it by `curator audit` alone, or abandon it with `curator audit --abandon`.",
         )
 
 

@@ -104,7 +104,7 @@ def record_lock(workspace: Workspace, record: AuditRecord, answers: AuditAnswers
                 f"Answers of audit {record.audit_id} are not those that were used before by"
                 f" {NAME}: the catalogue was probably restored from a copy made in mid-audit.",
                 "Nothing was tested. Give these answers as they were, restore a newer catalogue, or"
-                " give the audit up with `curator audit --abandon`.",
+                " abandon the audit with `curator audit --abandon`.",
             )
         _append(descriptor, end, digest, [part])
 

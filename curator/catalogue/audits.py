@@ -275,7 +275,7 @@ def _refuse_second(connection: Connection, round_id: int | None) -> None:
         )
     if round_id != head_of(connection):
         raise BusyError(
-            "The head has moved since this audit was planned.",
+            "Another round became current after this audit was planned.",
             "Nothing was opened or spent; plan it again: `curator audit`.",
         )
 
@@ -288,7 +288,7 @@ def _check_whole(connection: Connection, frame_id: int) -> None:
     members = sa.select(sa.func.count()).where(FrameMember.c.frame_id == frame_id)
     if size is None or connection.execute(members).scalar_one() != size:
         raise BusyError(
-            "Another process threw this frame away while it was written.",
+            "Another process deleted this frame while it was written.",
             "Nothing was opened; run the command again.",
         )
 
@@ -335,7 +335,7 @@ def refuse_frame(connection: Connection) -> None:
             f"{count(refused, 'decision')} would change labels that audit {record.audit_id} is"
             f" about, which is open ({record.answered:,} of {record.sample:,} answered).",
             "Nothing was recorded. Finish the audit with `curator audit` and `curator certify`, or"
-            " give it up with `curator audit --abandon`; then record them.",
+            " abandon it with `curator audit --abandon`; then record them.",
         )
 
 

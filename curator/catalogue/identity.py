@@ -63,9 +63,9 @@ def keep_class_names(catalogue: Catalogue, classes: ClassesSettings) -> None:
                 raise CatalogueError(
                     f"`{name}` is the name of the {former} class, and images have labels. As the"
                     f" name of the {side} class it would exchange what these labels mean.",
-                    f"Keep the names: `curator config {shlex.join(words)}`. To mend labels, import"
-                    " them again with `curator label FILE.csv --replace`. To exchange the names"
-                    " nevertheless, give that class a third name first.",
+                    f"Keep the names: `curator config {shlex.join(words)}`. To correct labels,"
+                    " import them again with `curator label FILE.csv --replace`. To exchange the"
+                    " names nevertheless, give that class a third name first.",
                 )
     if not catalogue.read_only:
         has_written = catalogue.has_written

@@ -404,7 +404,7 @@ class PostgresBackend:
             )
         if code.startswith("28") or "authentication failed" in text or "no password" in text:
             return CatalogueError(
-                f"{self.name} does not let you in: {text}.",
+                f"{self.name} refuses the login: {text}.",
                 "Set PGUSER and PGPASSWORD, or write ~/.pgpass.",
             )
         if code in ("53100", "53200"):

@@ -322,7 +322,7 @@ def _first_passing(
 
 
 def suspects(catalogue: Catalogue, *, size: int, leave_out: QueueFilter = NO_FILTER) -> list[int]:
-    """Human labels that the current scores contradict, the boldest contradiction first.
+    """Human labels that the current scores contradict, the largest contradiction first.
 
     A score never comes from a head that was trained on the label. Labels that a person looked at
     and repeated are settled and left out. Raises DataError if there are no scores yet.

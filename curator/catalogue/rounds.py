@@ -150,7 +150,7 @@ def standing_warnings(rounds: Sequence[RoundRecord]) -> list[str]:
     record = measured_round(rounds)
     if record is None:
         return []
-    accepted = " Promotions were made in spite of it (--accept-warning)."
+    accepted = " Promotions were made nevertheless (--accept-warning)."
     return [
         f"{warning['problem']}{accepted if record.outcome.get('accepted_warning') else ''}"
         for warning in record.outcome.get("alarms", [])
@@ -355,7 +355,7 @@ def commit_on(connection: Connection, token: str, new: NewRound) -> RoundRecord:
     """`commit_round` within a transaction that does more, such as issuing a certificate."""
     if head_of(connection) != new.parent_id:
         raise BusyError(
-            "Another process moved the head while this round was running.",
+            "Another process committed or rolled back a round while this one was running.",
             "Nothing of this round was kept; run it again.",
         )
     plan_for_many(connection)

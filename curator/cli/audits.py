@@ -45,13 +45,13 @@ def audit(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, flag("--dry-run", help="Say what could be promised, and keep no plan.")
+        bool, flag("--dry-run", help="Show what an audit could prove, and store nothing.")
     ] = False,
     anyway: Annotated[
-        bool, flag("--anyway", help="Open it although little can be expected of it.")
+        bool, flag("--anyway", help="Open it even if it is expected to certify little.")
     ] = False,
     abandon: Annotated[
-        bool, flag("--abandon", help="Give the open audit up; what it spent stays spent.")
+        bool, flag("--abandon", help="Abandon the open audit; what it spent stays spent.")
     ] = False,
     no_screen: Annotated[
         bool, flag("--no-screen", help="Plan it, and say how to answer it elsewhere.")
@@ -209,10 +209,10 @@ def _may_abandon(record: AuditRecord) -> bool:
     if not sys.stdin.isatty():
         raise DataError(
             f"{lost} Nothing was changed.",
-            "Go on with it by `curator audit`; `curator audit --abandon --yes` gives it up.",
+            "Go on with it by `curator audit`; `curator audit --abandon --yes` abandons it.",
         )
     narrate(lost)
-    return agreed("Give it up?")
+    return agreed("Abandon it?")
 
 
 def _print_abandoned(record: AuditRecord, *, json: bool) -> None:
@@ -220,7 +220,7 @@ def _print_abandoned(record: AuditRecord, *, json: bool) -> None:
         emit_json({"audit": record.audit_id, "answered": record.answered, "spent": record.risk})
         return
     emit(
-        f"Audit {record.audit_id} is given up. Its {count(record.answered, 'answer')} stay labels;"
+        f"Audit {record.audit_id} is abandoned. Its {count(record.answered, 'answer')} stay labels;"
         f" the {record.risk:.4g} of the confidence that it took stays spent."
     )
 
@@ -230,7 +230,7 @@ def _certify_lines(report: CertifyReport) -> list[str]:
     counts = ((report.unsure, "unsure"), (report.skipped, "skipped"), (report.unshowable, "gone"))
     unconfirmed = ", ".join(f"{number:,} {outcome}" for number, outcome in counts if number)
     if unconfirmed:
-        lines.append(f"Counted as wrong, too: {unconfirmed}.")
+        lines.append(f"Also counted as wrong: {unconfirmed}.")
     if report.left:
         lines.append(
             f"{count(report.left, 'image')} left the frame since the audit was drawn and are no"

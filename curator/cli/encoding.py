@@ -100,7 +100,7 @@ def _import(call: Invocation, array: Path, index: Path, name: str, *, json: bool
 
 def pack(
     context: typer.Context,
-    rebuild: Annotated[bool, flag("--rebuild", help="Make it again in any case.")] = False,
+    rebuild: Annotated[bool, flag("--rebuild", help="Make it again even if it exists.")] = False,
     json: AsJson = False,
 ) -> None:
     """Decode the pixels of all images once, so that training never opens a file again.

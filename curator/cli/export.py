@@ -225,10 +225,13 @@ def _print_report(report: ExportReport, destination: Path, *, divided: bool) -> 
         )
     if not report.rows:
         if any(report.left_out.get(why) for why in _REASONS_OF_ROWS):
-            emit("Nothing is in it: all that has such a label was left out, as said above.")
+            emit("The export is empty: all that has such a label was left out, as said above.")
         else:
             missing = ", or its file is missing" if report.left_out["missing"] else ""
-            emit(f"Nothing is in it: no image has such a label yet{missing}. See `curator status`.")
+            emit(
+                f"The export is empty: no image has such a label yet{missing}. See"
+                " `curator status`."
+            )
     certificate = report.certificate
     if certificate is not None:
         emit(

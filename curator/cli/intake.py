@@ -228,7 +228,7 @@ def label(
     if report.conflicts:
         emit(f"  {count(report.conflicts, 'image')} labelled both ways: curator review conflict")
     if report.stale_certificates:
-        emit(f"  {count(report.stale_certificates, 'certificate')} does not hold any more")
+        emit(f"  no longer valid: {count(report.stale_certificates, 'certificate')}")
 
 
 _MEANING = {
@@ -252,7 +252,7 @@ def unlabel(
     undo: Annotated[
         int | None, value("ID", "Record again what the unlabel of this number took back.", min=1)
     ] = None,
-    dry_run: Annotated[bool, flag("--dry-run", help="Only say what would be taken back.")] = False,
+    dry_run: Annotated[bool, flag("--dry-run", help="Only show what would be taken back.")] = False,
     yes: Yes = False,
     json: AsJson = False,
 ) -> None:
@@ -334,8 +334,8 @@ def _unlabelled(report: UnlabelReport) -> Iterator[str]:
         if report.number is not None:
             yield f"  to record them again: curator unlabel --undo {report.number}"
     if report.certificates:
-        does = "may not hold then" if report.dry_run else "does not hold any more"
-        yield f"  {count(report.certificates, 'certificate')} {does}"
+        verb = "may no longer be valid" if report.dry_run else "no longer valid"
+        yield f"  {verb}: {count(report.certificates, 'certificate')}"
 
 
 def log(
@@ -367,7 +367,7 @@ def log(
         )
         return
     if not entries:
-        emit("Nobody has labelled or dropped anything yet.")
+        emit("There are no labels and no dropped images yet.")
         return
     emit(
         table(
@@ -481,7 +481,7 @@ def _print_relocated(report: RelocateReport) -> None:
 def drop(
     context: typer.Context,
     source: Annotated[str, argument("SOURCE", "Its name, as `status` shows it.")],
-    dry_run: Annotated[bool, flag("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, flag("--dry-run", help="Only show what would be removed.")] = False,
     yes: Yes = False,
     json: AsJson = False,
 ) -> None:
@@ -520,8 +520,8 @@ def _dropped(report: DropReport) -> Iterator[str]:
         f" by people, {report.promoted:,} promoted"
     )
     if report.stale_certificates:
-        does = "would not hold" if report.dry_run else "does not hold"
-        yield f"  {count(report.stale_certificates, 'certificate')} {does} any more"
+        verb = "would no longer be valid" if report.dry_run else "no longer valid"
+        yield f"  {verb}: {count(report.stale_certificates, 'certificate')}"
     if not report.dry_run:
         add = shlex.join(["curator", "add", "--source", shown(report.source), shown(report.root)])
         yield f"  labels and history are kept; to bring the images back: {add}"
@@ -536,7 +536,7 @@ def duplicates(
     ] = None,
     undo: Annotated[bool, flag("--undo", help="Take the newest drop back.")] = False,
     dry_run: Annotated[
-        bool, flag("--dry-run", help="With --thin: only say what would go.")
+        bool, flag("--dry-run", help="With --thin: only show what would be removed.")
     ] = False,
     force: Force = False,
     yes: Yes = False,
@@ -644,7 +644,7 @@ def _thinned(report: ThinReport) -> Iterator[str]:
     if report.labelled:
         yield f"  {count(report.labelled, 'other image')} stay because people labelled them"
     if report.stale_certificates:
-        does = "would not hold" if report.dry_run else "does not hold"
-        yield f"  {count(report.stale_certificates, 'certificate')} {does} any more"
+        verb = "would no longer be valid" if report.dry_run else "no longer valid"
+        yield f"  {verb}: {count(report.stale_certificates, 'certificate')}"
     if report.dropped and not report.dry_run:
         yield "  no file was touched; to bring the images back: curator duplicates --undo"

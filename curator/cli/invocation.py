@@ -105,7 +105,7 @@ class Invocation:
             if not (sys.stdin.isatty() and sys.stderr.isatty()):
                 raise code.refusal(model)
             narrate(shown(code.describe(model)))
-            if not typer.confirm("Have you read it, and shall it run?", err=True):
+            if not typer.confirm("Have you read this code, and do you agree to run it?", err=True):
                 raise code.refusal(model)
         code.trust()
 

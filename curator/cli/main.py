@@ -158,7 +158,7 @@ def options(
             help="The workspace; found at or above the current folder if not given.",
         ),
     ] = None,
-    quiet: Annotated[bool, flag("-q", "--quiet", help="Say nothing but data and errors.")] = False,
+    quiet: Annotated[bool, flag("-q", "--quiet", help="Print only data and errors.")] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -250,7 +250,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         if not _has_current_folder():
             gone = "The current folder does not exist any more."
-            return _explain(WorkspaceError(gone, "Change into another one."), finished_work)
+            return _explain(WorkspaceError(gone, "Change to another folder."), finished_work)
         if error.errno not in _REMEDIES:
             raise
         path = os.fsdecode(error.filename) if error.filename else "A file"
@@ -260,7 +260,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _explain(StorageError(f"{path}: {error.strerror}.", remedy), finished_work)
     if code == NOBODY_READS:
         # Nothing is wrong with `curator queue | head`; with an answer that was lost there is.
-        unread = StorageError("Nobody read the output to its end.", "Nothing else is wrong:")
+        unread = StorageError("The output was closed before its end.", "Nothing else is wrong:")
         return _explain(unread, finished_work) if finished_work else 0
     if code == INTERRUPTED:
         narrate("\nInterrupted. What was finished is saved; run the same command to go on.")

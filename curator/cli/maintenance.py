@@ -115,7 +115,7 @@ def _release(call: Invocation, *, yes: bool, json: bool) -> None:
         holders, ended = list_leases(workspace.catalogue), []
         for holder in holders:
             question = (
-                f"`{holder.name}` is held by {holder.text}; last sign of life"
+                f"`{holder.name}` is held by {holder.text}; last heartbeat"
                 f" {moment(holder.heartbeat_at)} by that computer's clock. End this lease?"
             )
             if (yes or agreed(shown(question))) and end_lease(workspace.catalogue, holder):
@@ -237,7 +237,7 @@ def restore(
         return
     emit(f"Restored {shown(plan.backup)}.")
     if report.saved is not None:
-        emit(f"What was there before: {shown(report.saved)}")
+        emit(f"The former catalogue: {shown(report.saved)}")
     call.next_step = "`curator verify`, and `curator add` for images that were added since."
 
 

@@ -199,7 +199,7 @@ def _coverage_lines(status: Status) -> Iterator[str]:
         if audit.commitment:
             yield f"  Commitment {audit.commitment}"
     if counts.blocked:
-        yield f"  {count(counts.blocked, 'image')} wait for a look before any round promotes them"
+        yield f"  {count(counts.blocked, 'image')} wait for a review before any round promotes them"
     if counts.withheld:
         yield (
             f"  {count(counts.withheld, 'image')} withheld from training: their groups span splits"
@@ -267,7 +267,7 @@ def _score_lines(status: Status) -> Iterator[str]:
     for warning in record.outcome.get("alarms", []):
         yield f"{strong('Warning')}  {shown(warning['problem'])} {shown(warning['cure'])}"
     if record.outcome.get("accepted_warning"):
-        yield "  accepted: promotions were made in spite of it (--accept-warning)"
+        yield "  accepted: promotions were made despite it (--accept-warning)"
 
 
 def quality_warnings(quality: ScoreQuality, classes: ClassesSettings) -> Iterator[str]:

@@ -90,7 +90,7 @@ def queue(
         typer.Option(parser=named_path, metavar="DIR", help="Write paths relative to this folder."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Another choice than the workspace's seed.")
+        int | None, typer.Option(metavar="N", help="Random seed (default: that of the workspace).")
     ] = None,
     html: Annotated[
         bool, flag("--html", help="Write a page of the pictures beside the CSV file.")
@@ -158,7 +158,7 @@ def review(
     images: LikeImages = None,
     unlike: UnlikeImages = None,
     goal: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Decisions that you aim at.")
+        int | None, typer.Option(metavar="N", min=1, help="Number of decisions to aim for.")
     ] = None,
     view: FilterText = "",
     plain: Annotated[bool, flag("--plain", help="Ask line by line, without a screen.")] = False,
@@ -403,7 +403,7 @@ def _ask(call: Invocation, session: ReviewSession, keys: TypedAnswers) -> None:
             if (news := session.news_about(decision)) is not None:
                 call.say(meanwhile(news, decision, name_of))
     if not session.is_complete:
-        call.say("The queue has nothing more.")
+        call.say("The queue is empty.")
 
 
 def _line(prompt: str) -> str:

@@ -125,7 +125,7 @@ def _may_void(workspace: Workspace) -> bool:
     for sentence in sentences:
         narrate(f"Certified: {shown(sentence)}.")
     narrate("A round would void that, and the confidence that it took stays spent.")
-    return agreed("Run it all the same?")
+    return agreed("Run it anyway?")
 
 
 def _draw_diagram(workspace: Workspace, report: RoundReport) -> Path | None:
@@ -186,7 +186,7 @@ def _after_round(report: RoundReport, max_error: float, most: int) -> list[str]:
             " all the same, on record."
         )
     if report.accepted:
-        paragraphs.append("Promotions were made in spite of the warning; that is recorded.")
+        paragraphs.append("Promotions were made despite the warning; this is recorded.")
     if not report.undecided:
         paragraphs.append(ALL_LABELLED)
     elif not held_back.warning and report.quality is not None:
@@ -257,6 +257,9 @@ def rollback(
         if rounds:
             emit(f"{word}: {', '.join(f'round {number}' for number in rounds)}.")
     if report.blocked:
-        emit(f"{count(report.blocked, 'image')} will not be promoted before a person has looked.")
+        emit(
+            f"{count(report.blocked, 'image')} will not be promoted until a person has reviewed"
+            " them."
+        )
     if report.to_id and not report.scores_restored:
-        emit("The scores of that round are not at hand: run `curator round` for new ones.")
+        emit("The scores of that round are not available: run `curator round` for new ones.")

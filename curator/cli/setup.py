@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def init(
     context: typer.Context,
-    folder: Annotated[Path, path_argument("DIR", "Made if it is not there.")],
+    folder: Annotated[Path, path_argument("DIR", "Created if it does not exist.")],
     positive: Annotated[
         str | None, typer.Option(help="Your name for the class to keep.", show_default="good")
     ] = None,
@@ -47,7 +47,7 @@ def init(
         str | None,
         value(
             "CLASS|both|each",
-            "The class that you take away in the end, or both: bounded together, or each.",
+            "The class that you deliver, or both: bounded together, or each by itself.",
             show_default="both",
         ),
     ] = None,

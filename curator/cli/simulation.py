@@ -34,13 +34,15 @@ def simulate(
     policy: Annotated[
         str, value("NAME,NAME...", "raw, calibrated (thresholds on these scores), certified.")
     ] = "raw,calibrated,certified",
-    max_error: Annotated[str, value("E,E...", "What certificates are to promise.")] = "0.01,0.03",
+    max_error: Annotated[
+        str, value("E,E...", "Error rates that certificates bound.")
+    ] = "0.01,0.03",
     decisions: Annotated[
         int | None,
         value("N", "All decisions, seeds and audit; without it each audit takes as many as pay."),
     ] = None,
     features: Annotated[
-        list[str] | None, value("NAME", "Features to play with, again for more; or `all`.")
+        list[str] | None, value("NAME", "Features to use; repeatable; or `all`.")
     ] = None,
     rounds: Annotated[str, value("N,N...", "After how many rounds.")] = "1",
     flipped: Annotated[float, value("SHARE", "Share of seeds that are labelled wrongly.")] = 0.0,
@@ -51,10 +53,10 @@ def simulate(
             "--informative", help="Draw the second half of the seeds as `queue informative` does."
         ),
     ] = False,
-    repetitions: Annotated[int, value("N", "How often each combination is played.", min=1)] = 20,
+    repetitions: Annotated[int, value("N", "Repetitions of each combination.", min=1)] = 20,
     json: AsJson = False,
 ) -> None:
-    """Play the whole process with known labels, many times, and say what settings give.
+    """Simulate the whole process with known labels, many times, to compare settings.
 
     Every combination of seeds, policy, promise, features and rounds is played on the images
     of TRUTH.csv, with the settings of this workspace: coverage, true error, decisions, how

@@ -116,7 +116,7 @@ def _winner(report: TuneReport) -> list[str]:
         return ["No candidate could be trained."]
     settings = ", ".join(f"{key}={value}" for key, value in report.winner.items())
     if not report.finished:
-        return [f"Time was up. Best so far: {settings}. Run it again to go on."]
+        return [f"The time limit is reached. Best so far: {settings}. Run it again to go on."]
     lines = [
         f"Winner: {settings}; validation loss {report.validation_loss:.4f}, error"
         f" {percent(report.validation_error, 2)}."

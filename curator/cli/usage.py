@@ -55,7 +55,7 @@ def _wrong_value(error: typer.TyperException, parameter: Any) -> str:
     if refusal is None or not hasattr(refusal, "errors"):
         return f"{name}: {error.message}"  # written in curator
     (details, *_) = refusal.errors()
-    given, kind = details["input"], details["type"]
+    typed, kind = details["input"], details["type"]
     choices = re.findall(r"'([^']*)'", details["msg"].partition("is not one of")[2])
     if choices:
         takes = "one of " + ", ".join(f"`{choice}`" for choice in choices)
@@ -65,4 +65,4 @@ def _wrong_value(error: typer.TyperException, parameter: Any) -> str:
         takes = "a whole number" if whole else "a number"
         ends = zip(("of at least", "of at most"), bounds, strict=True)
         takes = " ".join([takes, *(f"{word} {end:g}" for word, end in ends if end is not None)])
-    return f"{name} takes {takes}, not `{given}`."
+    return f"{name} takes {takes}, not `{typed}`."

@@ -90,7 +90,7 @@ def import_manifest(
     """Restore what a manifest says; a human label that stands here otherwise is kept.
 
     People's labels are one transaction, promotions another. Repeated, it changes nothing.
-    Raises DataError, and restores nothing, if a row makes no sense or names a label that
+    Raises DataError, and restores nothing, if a row is not valid or names a label that
     does not exist, or while an audit is open, whose answers it could bring.
     """
     manifest = open_manifest(path)

@@ -45,7 +45,7 @@ class Manifest:
     changed: bool
 
     def rows(self) -> Iterator[ManifestRow]:
-        """All rows in order. Raises DataError, with the line, for one that makes no sense."""
+        """All rows in order. Raises DataError, with the line, for one that is not valid."""
         return (row for _, row in self.numbered_rows())
 
     def numbered_rows(self) -> Iterator[tuple[str, ManifestRow]]:
@@ -259,4 +259,4 @@ def _number(value: Any) -> float | None:
 
 
 def _bad_row(file: Path, where: str, why: str) -> DataError:
-    return DataError(f"{file}, {where}, makes no sense: {why}.", _AGAIN)
+    return DataError(f"{file}, {where}, is not valid: {why}.", _AGAIN)

@@ -209,7 +209,7 @@ def read_known_labels(workspace: Workspace, file: Path) -> KnownLabels:
     if problems := unknown or unreadable:
         rows = "1 row" if len(problems) == 1 else f"{len(problems):,} rows"
         raise DataError(
-            f"{file}: {rows} cannot be understood:{problems.shown()}", "Mend these rows."
+            f"{file}: {rows} cannot be understood:{problems.shown()}", "Correct these rows."
         )
     return KnownLabels(answers=answers, labels=labels, images=images)
 

@@ -300,7 +300,9 @@ class _FileOfLabels:
 
     def advice(self) -> str:
         """What to do about the problems."""
-        text = "Mend these rows, or `curator add` the images that are missing, and import it again."
+        text = (
+            "Correct these rows, or `curator add` the images that are missing, and import it again."
+        )
         if self._unknown_labels:
             word = shlex.quote(next(iter(self._unknown_labels)))
             name = shlex.quote(self._classes.negative)

@@ -150,7 +150,7 @@ def _decisions_in_file(workspace: Workspace, file: Path) -> list[CurrentDecision
         raise DataError(
             f"{file}: {problems.line_count()} rows cannot be used, so nothing was taken"
             f" back:{problems.shown()}",
-            "Mend these rows, then run it again.",
+            "Correct these rows, then run it again.",
         )
     return [
         decision

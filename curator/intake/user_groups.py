@@ -67,7 +67,7 @@ def group_by_csv(workspace: Workspace, file: Path) -> GroupReport:
         raise DataError(
             f"{file}: {len(problems)} of {rows} rows cannot be used, so no group was changed:"
             f"{problems.shown()}",
-            "Mend these rows, or `curator add` the images that are missing, then try again.",
+            "Correct these rows, or `curator add` the images that are missing, then try again.",
         )
     return _replace(workspace, named, {"file": str(file.absolute())})
 

@@ -140,7 +140,7 @@ def restore(plan: RestorePlan) -> RestoreReport:
                 saved = make_backup(backend, BEFORE_RESTORE, BackupSettings()).path
                 if losses(saved, plan.backup) != plan.losses:
                     raise BusyError(
-                        "Somebody worked in this workspace since its losses were listed.",
+                        "The workspace changed after its losses were listed.",
                         "Nothing was changed. Run `curator restore` again: it lists them anew.",
                     )
                 _announce(plan.root, identity)

@@ -133,7 +133,7 @@ def inspect(
         sections.append(
             SheetSection(
                 heading=f"labelled {names.name_of(label)}, taken for {other}",
-                remark=f"{len(wrong)}, the surest first",
+                remark=f"{len(wrong)}, the most certain first",
                 tiles=_tiles(workspace, shown),
             )
         )

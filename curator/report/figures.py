@@ -355,7 +355,7 @@ def work_figure(report: ReportData, styles: Styles) -> Figure:
     """How many decisions people made, and how long they looked."""
     title, work = "Decisions of people", report.work
     if not work:
-        return Figure(key="work", title=title, caption="Nobody has decided anything yet.")
+        return Figure(key="work", title=title, caption="There are no decisions yet.")
     total = decisions_sentence(report.status.decisions, report.status.minutes)
     minutes = ["" if row.minutes is None else f", {row.minutes:.0f} min" for row in work]
     return draw_figure(
@@ -447,12 +447,12 @@ def _sources_caption(report: ReportData) -> str:
     qualities = [quality for source in sources if (quality := report.quality_of(source))]
     differing = [quality.source for quality in qualities if quality.differs]
     if differing:
-        caption = f"Scores do not mean what they say in {', '.join(differing)}."
+        caption = f"Scores are not calibrated in {', '.join(differing)}."
     elif len(sources) == 1:
-        caption = "There is one source, so scores have nothing to differ in."
+        caption = "There is one source, so there is nothing to compare."
     elif qualities:
         caption = (
-            f"Scores mean what they say in each of the {len(qualities):,} sources (of"
+            f"Scores are calibrated in each of the {len(qualities):,} sources (of"
             f" {len(sources):,}) that have the labels to judge them."
         )
     else:

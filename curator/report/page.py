@@ -156,7 +156,7 @@ def _headlines(report: ReportData) -> Iterator[Headline]:
         yield Headline(
             value="-" if estimated is None else f"≈ {percent(estimated, 2)}",
             name="estimated error, no certificate",
-            remark="" if estimated is None else "claimed by the scores, not measured",
+            remark="" if estimated is None else "predicted by the scores, not measured",
         )
     yield Headline(
         value=f"{counts.unlabelled:,}",

@@ -139,7 +139,7 @@ def _borderline(catalogue: Catalogue) -> ThumbnailStrip:
         heading="Least certain",
         remark="neither promoted nor labelled, nearest to P = 0.5",
         image_ids=queues.borderline(catalogue, size=TILES) if scored else [],
-        empty="Nothing that was scored is without a label." if scored else _NOT_SCORED,
+        empty="Every scored image has a label." if scored else _NOT_SCORED,
     )
 
 
@@ -171,7 +171,7 @@ def _suspects(catalogue: Catalogue) -> ThumbnailStrip:
     return ThumbnailStrip(
         key="suspects",
         heading="Suspects",
-        remark="labels of people that the scores contradict, the boldest contradiction first",
+        remark="labels of people that the scores contradict, the largest contradiction first",
         image_ids=image_ids,
         empty="The scores contradict no label of a person." if scored else _NOT_SCORED,
         notes={each: _last_note(history(catalogue, each)) for each in image_ids},
@@ -184,7 +184,7 @@ def _revoked(catalogue: Catalogue, rounds: Sequence[RoundRecord]) -> ThumbnailSt
     return ThumbnailStrip(
         key="revoked",
         heading="Revoked",
-        remark="labels that a round gave and a later one took back, the latest first",
+        remark="promotions that a later round revoked, the latest first",
         image_ids=[image_id for image_id, _ in revoked],
         empty="No promotion was revoked, or each was made again.",
         notes={image_id: (f"revoked by round {round_id}",) for image_id, round_id in revoked},
@@ -207,7 +207,7 @@ def _near_duplicates(catalogue: Catalogue) -> Iterator[ThumbnailStrip]:
             heading="Near-duplicates",
             remark="",
             image_ids=(),
-            empty="No two images are so alike.",
+            empty="There are no near-duplicates.",
         )
 
 

@@ -81,7 +81,7 @@ def scores_figure(report: ReportData, styles: Styles) -> Figure:
 
 def bands_figure(report: ReportData, styles: Styles) -> Figure:
     """Shares of the pool on either side of the thresholds, round by round."""
-    title, rounds = "How sure each round was", report.scores
+    title, rounds = "Probabilities by round", report.scores
     if not rounds:
         return Figure(key="bands", title=title, caption=_missing(report))
     first, last = rounds[0], rounds[-1]
@@ -129,7 +129,7 @@ def _beyond(scores: RoundScores) -> float:
 
 def reliability_figure(report: ReportData, styles: Styles) -> Figure:
     """Scores against the shares that labels have, in bins of P(positive)."""
-    title, quality = "Calibration: claimed and found", report.quality
+    title, quality = "Calibration: predicted and observed", report.quality
     if quality is None:
         return Figure(key="reliability", title=title, caption=report.quality_sentences[0])
     bins, positive = quality.reliability, report.classes.positive
@@ -176,9 +176,9 @@ def selection_figure(report: ReportData, styles: Styles) -> Figure:
     if curve is None:
         return Figure(key="selection", title=title, caption=report.no_error_curve)
     certified = _certified(report)
-    legend = [("ink", "claimed by scores")]
+    legend = [("ink", "predicted by scores")]
     if curve.labels:
-        legend.append(("quiet", "found by labels, with 95% interval"))
+        legend.append(("quiet", "observed on labels, with 95% interval"))
     legend.append(("warning", "chosen"))
     if certified is not None:
         legend.append(("positive", "certified bound"))

@@ -143,7 +143,7 @@ class Status:
         scopes = uncertified(self.settings.classes, self.certificates)
         if certified and scopes and self.payable is None:
             names = " and ".join(f"`{self.settings.classes.name_of(str(s))}`" for s in scopes)
-            return f"Prove what rounds promoted to {names}: curator audit"
+            return f"Audit the labels promoted to {names}: curator audit"
         if certified:
             return f"A certificate holds. Write what it is about: {self._export()}"
         if not self.counts.usable:
@@ -180,9 +180,9 @@ class Status:
             error = current.likelier["error"]
             return f"Prove what got a label: curator finish --certify --error {error:g}"
         if self.is_provisional and self.counts.promoted:
-            return "Prove what rounds promoted: curator audit"
+            return "Audit the promoted labels: curator audit"
         if self.news >= _WORTH_A_ROUND and current.likelier is None:  # else it would be refused
-            return f"Let a round learn from {self.news:,} new labels: curator round"
+            return f"Train on {self.news:,} new labels: curator round"
         if self.counts.unlabelled:
             return "Look at the borderline images, then run rounds again: curator review borderline"
         return "Everything has a label. Write the manifest: curator export clean.csv"

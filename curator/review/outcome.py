@@ -95,7 +95,7 @@ class SessionSummary:
 def summary_lines(summary: SessionSummary, name_of: NameOf) -> list[str]:
     """The session in sentences."""
     if not summary.decided:
-        lines = ["No decision of this session is kept."]
+        lines = ["This session has no decisions."]
     else:
         noun = "decision" if summary.decided == 1 else "decisions"
         by_label = ", ".join(f"{n:,} {name_of(label)}" for label, n in summary.by_label.items())

@@ -60,7 +60,7 @@ QUEUES: dict[str, str] = {
     "unfamiliar": "unlike anything that people labelled",
     "promoted": "labelled by rounds, the least certain first",
     "random": "a random sample of the images without a human label, blind, to measure the error",
-    "suspect": "labels of people that scores contradict, the boldest contradiction first",
+    "suspect": "labels of people that scores contradict, the largest contradiction first",
     "conflict": "labelled both ways by people, one image or near-duplicates",
     "odd": "very dark, bright, uniform, blurred, tiny or elongated images without a human label",
     "duplicates": "near-duplicates, group by group; one key keeps an image and drops the others",
@@ -369,7 +369,7 @@ def _unfamiliar(request: QueueRequest) -> list[int]:
     labelled = _sample(request, features, LABELLED_LIMIT, is_human)
     if not len(labelled):
         raise DataError(
-            "Nothing is labelled yet, so everything is equally unfamiliar.",
+            "There are no labelled images yet to compare with.",
             "Start with `curator queue diverse`.",
         )
     references = features.gather(rows_of(catalogue, features.feature_set_id, labelled))

@@ -67,7 +67,7 @@ def parse_settings(text: str, where: str) -> Settings:
         raise _no_toml(where, error) from error
     except RecursionError:
         raise SettingsError(
-            f"{where} is not valid: a value is nested too deeply.", "Mend that line."
+            f"{where} is not valid: a value is nested too deeply.", "Correct that line."
         ) from None
 
 
@@ -114,7 +114,7 @@ def unknown_key(key: str, where: str = "") -> CuratorError:
         problem = f"the setting `{key}` was removed: {reason}."
         if where:
             return SettingsError(f"{where}: {problem}", "Delete that line.")
-        return UsageError(f"{problem[:1].upper()}{problem[1:]}", "Do without it.")
+        return UsageError(f"{problem[:1].upper()}{problem[1:]}", "Remove it.")
     near = nearest(key, setting_keys())
     hint = f"Did you mean `{near}`?" if near else "`curator config` lists all settings."
     if where:
@@ -229,8 +229,8 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
 def _no_toml(where: str, error: Exception) -> SettingsError:
     """The error for text that no parser of TOML takes, with the line where it ended."""
     line = re.search(r"\bline (\d+)", str(error))
-    place = f"at line {line[1]}" if line else "at its end"
-    return SettingsError(f"{where} is not valid TOML {place}.", "Mend that line.")
+    position = f"at line {line[1]}" if line else "at its end"
+    return SettingsError(f"{where} is not valid TOML {position}.", "Correct that line.")
 
 
 def _split(key: str) -> tuple[str, str]:

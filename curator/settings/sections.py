@@ -234,7 +234,7 @@ class AuditSettings(_Section):
     reserve: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
     """Share of the risk that is left that each audit keeps for later ones; 0 keeps none."""
     ranking: Literal["plain", "balanced"] = "plain"
-    """`plain`: the surest first; `balanced`: with the classes in the same proportion throughout."""
+    """`plain`: the most certain first; `balanced`: classes in the same proportion throughout."""
     slips: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     """Share of right labels that will be called wrong or not settled; only plans heed it."""
     overlooked: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0

@@ -82,5 +82,5 @@ def _read(path: Path, note: Note) -> dict[str, tuple[PolicyOutcome, float]]:
         elif sealed:
             damaged += 1
     if damaged:
-        note(f"{path}: {count(damaged, 'line')} damaged; these runs are played again.")
+        note(f"{path}: {count(damaged, 'line')} damaged; these runs are computed again.")
     return runs

@@ -102,7 +102,7 @@ def simulate(
 ) -> Simulation:
     """Simulate every combination of a request on the images of `truth`, a CSV file of labels.
 
-    Raises UsageError for a request that makes no sense, DataError for one that these images
+    Raises UsageError for a request that is not valid, DataError for one that these images
     cannot fulfil or if there are no features, LearnError if these are broken. Interrupted by
     the keyboard, it returns what is finished, if there is anything.
     """
@@ -304,7 +304,7 @@ def _labels_by_image(file: KnownLabels, truth: Path) -> dict[int, bool]:
             raise DataError(
                 f"{truth}: line {line} labels an image one way that an earlier line labels the"
                 " other way.",
-                "Mend one of the two rows.",
+                "Correct one of the two rows.",
             )
     if not labels:
         raise DataError(
@@ -349,7 +349,7 @@ def _check_request(request: SimulationRequest) -> None:
     if not request.seeds or min(request.seeds) < FEWEST_SEEDS:
         raise UsageError(
             f"{min(request.seeds, default=0)} seeds are too few to train on.",
-            f"Play with at least {FEWEST_SEEDS}: --seeds 100,200,400",
+            f"Use at least {FEWEST_SEEDS}: --seeds 100,200,400",
         )
     if (
         not request.rounds
@@ -358,7 +358,7 @@ def _check_request(request: SimulationRequest) -> None:
         or not request.policies
     ):
         raise UsageError(
-            "Nothing would be played.", "Ask for at least one policy, round and repetition."
+            "Nothing would be simulated.", "Ask for at least one policy, round and repetition."
         )
     for name, share in (("--flipped", request.flipped), ("--slips", request.slips)):
         if not 0.0 <= share < 0.5:

@@ -99,7 +99,7 @@ def test_export_refuses_with_a_hint(
 def test_an_export_of_nothing_ends_with_3(six_labelled: Path, tmp_path: Path) -> None:
     file = tmp_path / "none.csv"
     done = curator("-w", six_labelled, "export", file, "--label", "unsure", expect=3)
-    assert "Nothing is in it" in done.stdout
+    assert "The export is empty" in done.stdout
     report = curator(
         "-w", six_labelled, "export", tmp_path / "a.csv", "--label=unsure", "--json", expect=3
     )

@@ -70,7 +70,7 @@ def field(name: str, value: str) -> Change:
 
 
 DAMAGE: dict[str, tuple[Change, str]] = {
-    "cut": (lambda text: text[:-8], "line 5, makes no sense: it has"),
+    "cut": (lambda text: text[:-8], "line 5, is not valid: it has"),
     "more cells": (lambda text: text.replace(",good,", ",good,,", 1), "line 2, .*12 cells"),
     "no hash": (field("sha256", "12"), "line 2, .*64 hexadecimal"),
     "unknown label": (field("label", "goood"), "line 2: there is no label `goood`"),
@@ -111,7 +111,7 @@ def test_other_encodings_are_said(manifest: Callable[[str], Path], fresh: Worksp
     file = manifest("csv")
     text = file.read_text().replace("a.jpg", "ä.jpg")
     file.write_bytes(text.encode("latin-1"))
-    refused(fresh, file, "line 2, makes no sense: its `path` is not UTF-8")
+    refused(fresh, file, "line 2, is not valid: its `path` is not UTF-8")
     file.write_bytes(text.encode("utf-16"))
     refused(fresh, file, "UTF-16")
 
@@ -129,7 +129,7 @@ def test_two_rows_of_one_image_agree(manifest: Callable[[str], Path], fresh: Wor
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 2, makes no sense: it is no JSON"),
+        ("{", "line 2, is not valid: it is no JSON"),
         ("[1]", "line 2, .*no object"),
         ("", "line 2, .*no JSON"),
         ("[" * 100_000, "line 2, .*no JSON"),

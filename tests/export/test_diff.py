@@ -121,14 +121,14 @@ def test_for_people_and_for_programs(workspace: Workspace, tmp_path: Path) -> No
         ("/", None, "no manifest at"),
         ("x.txt", "path,sha256,label\n", "no manifest that can be read"),
         ("x.csv", "a,b\n1,2\n", "no column `sha256`"),
-        ("x.csv", "path,sha256,label\nx,12,good\n", "line 2, makes no sense"),
+        ("x.csv", "path,sha256,label\nx,12,good\n", "line 2, is not valid"),
         (
             "x.csv",
             f"path,sha256,label,round\nx,{'0' * 64},good,one\n",
             "`round` is no whole number",
         ),
         ("x.csv", "", "no column|is empty"),
-        ("x.jsonl", "{", "line 1, makes no sense"),
+        ("x.jsonl", "{", "line 1, is not valid"),
         ("x.jsonl", "[]\n", "it is no object"),
         ("x.parquet", "not parquet", "cannot be read"),
         (

@@ -116,7 +116,7 @@ def test_each_class_is_audited_at_half_of_the_risk_until_both_have_a_certificate
     assert "labels promoted to `good`, and no others" in planned.text
     assert certified(pool, workspace) is AuditScope.POSITIVE
     present = status(workspace)
-    assert present.advice() == "Prove what rounds promoted to `bad`: curator audit"
+    assert present.advice() == "Audit the labels promoted to `bad`: curator audit"
     assert present.is_provisional and present.payable is None
     # What the first one came to changes nothing of what the second may spend.
     assert audit(workspace, dry_run=True).promise.risk == pytest.approx(0.025)

@@ -236,7 +236,7 @@ def test_the_plain_review_keeps_and_drops_near_duplicates(labelled: Path, answer
         assert "D = keep only this, K = keep all" in ended.stderr
         assert ended.stderr.count("Dropped 2 near-duplicates") == 2
         assert "2 near-duplicates brought back" in ended.stderr.lower()
-        assert "The queue has nothing more" in ended.stderr
+        assert "The queue is empty" in ended.stderr
         assert counts(catalogue).dropped == 2
         ended = answer(labelled, "diverse", text="D\nq\n")
         assert "This image has no near-duplicates" in ended.stderr

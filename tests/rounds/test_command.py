@@ -122,7 +122,7 @@ def test_rollback_gives_back_exactly_what_stood(labelled: Path) -> None:
 def test_blocked_images_wait_for_a_look(labelled: Path) -> None:
     curator("-q", "-w", labelled, "round")
     said = curator("-w", labelled, "rollback", "--to", "0", "--block")
-    assert "will not be promoted before a person has looked" in said.stdout
+    assert "will not be promoted until a person has reviewed them" in said.stdout
     curator("-q", "-w", labelled, "round")
     status = curator("-w", labelled, "status", "--json").json()
     assert status["blocked"] > 0
