@@ -201,11 +201,11 @@ def _terms(settings: Settings, planned: PlannedAudit) -> Iterator[str]:
     )
     budget = 1.0 - settings.promotion.confidence
     left = budget - promise.spent - promise.risk
-    later = f"{left:.3g} stay for later audits" if left > _SMALLEST_DIFFERENCE else "nothing stays"
+    later = f"{left:.3g}" if left > _SMALLEST_DIFFERENCE else "none"
     yield (
         f"Opening it spends {promise.risk:.3g} of the {budget:.3g} that promotion.confidence ="
-        f" {settings.promotion.confidence:.4g} leaves for all audits together, whatever comes of"
-        f" it; {later}."
+        f" {settings.promotion.confidence:.4g} leaves for all audits together, whatever the"
+        f" result; {later} is left for later audits."
     )
 
 

@@ -91,7 +91,7 @@ def next_promise(
 ) -> Promise:
     """The promise of the next audit at the wished confidence, after audits that spent risk.
 
-    Each audit that is opened spends risk, whatever comes of it, and all audits together never
+    Each audit that is opened spends risk, whatever the result, and all audits together never
     spend more than 1 - `confidence`. This one takes what is left, less the share `reserve` for
     later ones: with a reserve q the attempts take (1 - q), (1 - q) q, (1 - q) q^2, ... of it.
     An audit of one class has half of what audits of both classes left as its budget, and all of

@@ -55,7 +55,7 @@ def finish(
 
     Without --certify the check ends with an estimate. With it, it is an audit that ends with a
     certificate for all machine labels, and takes half of the confidence that is left, whatever
-    comes of it.
+    the result.
 
     Example: curator finish --error 0.02
 

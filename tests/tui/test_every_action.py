@@ -237,6 +237,7 @@ async def test_near_duplicates_are_kept_or_dropped(seat: Seat, scored: Workspace
     async with seat("duplicates") as reviewer:
         assert reviewer.card_id == 3
         assert "1 of 3 near-duplicates" in reviewer.text()
+        assert "D keep only this  K keep all" in reviewer.text()
         assert "≈ belongs with 2 other images" in reviewer.text()
         await reviewer.press("right", "D")
         assert reviewer.card_id == 5

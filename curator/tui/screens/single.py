@@ -211,7 +211,12 @@ class SingleScreen(ReviewScreen):
         self.query_one("#headline", TextLines).show([line])
         self._reason_line().show(self._reason_strips())
         self.query_one(KeyBar).show_keys(
-            self.SCREEN, app.keys, app.label_name, inks, blind=session.blind
+            self.SCREEN,
+            app.keys,
+            app.label_name,
+            inks,
+            blind=session.blind,
+            first=("keep_only", "keep_all") if session.queue == "duplicates" else (),
         )
 
     def _reason_line(self) -> TextLines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -66,13 +66,19 @@ class KeyBar(TextLines):
         inks: Inks,
         *,
         blind: bool,
+        first: Collection[str] = (),
     ) -> None:
-        """Draw the keys of `screen`; `names` fills the user's class names in."""
+        """Draw the keys of `screen`, those of the actions `first` before all others.
+
+        `names` fills the user's class names in.
+        """
         width = self.size.width
         actions = [
             action
-            for action in sorted(ACTIONS, key=lambda action: action.footer)
-            if action.footer and screen in action.screens and (action.blind or not blind)
+            for action in sorted(ACTIONS, key=lambda each: (each.name not in first, each.footer))
+            if (action.footer or action.name in first)
+            and screen in action.screens
+            and (action.blind or not blind)
         ]
         pieces, self._entries = fitting_keys(actions, keys, names, inks, width)
         self.show([row(pieces, width, inks.ground)])
