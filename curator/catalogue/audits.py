@@ -262,7 +262,7 @@ def refuse_while_open(connection: Connection, what: str) -> None:
         raise DataError(
             f"Audit {record.audit_id} is open ({record.answered:,} of {record.sample:,} answered),"
             f" and {what} would change the labels that it is about.",
-            "Finish it with `curator audit` and `curator certify`, or give it up with"
+            "Finish it with `curator audit` and `curator certify`, or abandon it with"
             " `curator audit --abandon`; what it spent of the confidence stays spent.",
         )
 

@@ -203,7 +203,7 @@ def _may_abandon(record: AuditRecord) -> bool:
     """Whether the person agrees, who is told what is lost; DataError where nobody can be asked."""
     lost = (
         f"Audit {record.audit_id} has {count(record.answered, 'answer')} and spent"
-        f" {record.risk:.4g} of the confidence. That stays spent if it is given up, and nothing"
+        f" {record.risk:.4g} of the confidence. That stays spent if it is abandoned, and nothing"
         " is certified for it."
     )
     if not sys.stdin.isatty():

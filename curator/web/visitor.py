@@ -383,6 +383,8 @@ def _tile(card: ImageCard, classes: ClassesSettings) -> Answer:
     """A small picture on a sheet or beside another."""
     label = "" if card.standing is None else printable(classes.name_of(card.standing))
     return {**_picture(card), "name": _file_name(card), "score": card.score, "label": label,
+            # A number of 64 bits is too long for JavaScript.
+            "unit": str(card.unit_key),
             "flag": None if card.flag is None else printable(card.flag)}  # fmt: skip
 
 

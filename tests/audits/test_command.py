@@ -233,7 +233,7 @@ def test_it_says_what_it_covers_and_costs_and_asks_before_it_is_opened(
     run(pool, "config", "promotion.confidence=0.9", "audit.reserve=0.5")
     planned = run(pool, "audit", "--class", "good", "--dry-run").stdout
     assert "labels promoted to `good`, and no others" in planned
-    assert "spends 0.0125 of the 0.1" in planned and "0.0375 stay for later audits" in planned
+    assert "spends 0.0125 of the 0.1" in planned and "0.0375 is left for later audits" in planned
 
 
 def at_terminal(pool: Pool, typed: str, *arguments: str) -> str:

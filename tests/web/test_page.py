@@ -416,6 +416,18 @@ async def test_near_duplicates_are_kept_or_dropped(scored: Workspace, visit: Vis
     assert counts(scored.catalogue).dropped == 1
 
 
+@played
+async def test_images_of_one_group_are_marked_on_the_sheet(scored: Workspace, visit: Visit) -> None:
+    groups = [GroupRecord(name="a", primary=(3, 9, 20)), GroupRecord(name="b", primary=(5, 6))]
+    replace_grouping(scored.catalogue, GroupKind.PERCEPTUAL, groups)
+    with review(scored, "duplicates") as (address, _):
+        async with visit(address) as page:
+            await page.press("g")
+            if "≈" not in await page.text("#tiles"):
+                await page.press("c")
+            assert "≈1" in await page.text("#tiles")
+
+
 async def _asked(http: aiohttp.ClientSession, path: str, **body: Any) -> tuple[int, Any]:
     async with http.post(path, json=body) as answer:
         text = await answer.text()

@@ -51,6 +51,10 @@ export class Sheet {
     this.selected.clear();
     this.seen.clear();
     this.observer.disconnect();
+    // As in the terminal: ≈1 marks images of the first group with several on this page, and so on.
+    const groups = cards.map((card) => card.unit);
+    const shared = [...new Set(groups.filter((unit, index) => groups.indexOf(unit) !== index || groups.lastIndexOf(unit) !== index))];
+    this.groupSigns = groups.map((unit) => (shared.includes(unit) ? `≈${shared.indexOf(unit) + 1} ` : ""));
     this.tiles = cards.map((card, index) => this.#tile(card, index));
     this.grid.replaceChildren(...this.tiles);
     this.grid.scrollTop = 0;
@@ -114,7 +118,7 @@ export class Sheet {
       const name = mark === null ? "left out" : this.names[mark];
       const score = card.score === null ? "" : ` ${card.score.toFixed(3)}`;
       const text = mark === this.side ? `${sign}${score}` : `${sign} ${name}`;
-      tile.lastChild.textContent = this.#broken(index) ? "cannot be shown" : text;
+      tile.lastChild.textContent = this.#broken(index) ? "cannot be shown" : this.groupSigns[index] + text;
       tile.title = card.name;
       tile.dataset.mark = mark === this.side ? "" : String(mark);
       tile.classList.toggle("focus", index === this.focus);
