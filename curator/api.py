@@ -161,7 +161,7 @@ class WorkspaceApi:
         attribution: str = "",
         rehash: bool = False,
     ) -> AddReport:
-        """Catalogue every image at or under `paths`; nothing of them is ever changed.
+        """Catalogue every image at or under `paths` (also URLs); nothing of them is ever changed.
 
         `label` makes all of it seed labels, `subfolders_are_classes` by the subfolder.
         """
@@ -169,7 +169,7 @@ class WorkspaceApi:
 
         return add(
             self._workspace,
-            [Path(path) for path in paths],
+            paths,
             label=label,
             subfolders_are_classes=subfolders_are_classes,
             source=source,
@@ -360,13 +360,13 @@ class WorkspaceApi:
         raise UsageError("Groups come from a CSV file or from `by`.", "Give one of them.")
 
     def relocate(self, source: str, root: str | Path) -> RelocateReport:
-        """Record that a source's folder has moved to `root`; nothing is read again.
+        """Record that a source's folder has moved to `root` (a path or URL); nothing is read again.
 
         What was added there meanwhile becomes part of the source.
         """
         from curator.intake.relocate import relocate
 
-        return relocate(self._workspace, source=source, root=Path(root), progress=self.progress)
+        return relocate(self._workspace, source=source, root=root, progress=self.progress)
 
     def drop(self, source: str, *, dry_run: bool = False) -> DropReport:
         """Take a source out: its images leave the pool unless they lie elsewhere, labels stay."""

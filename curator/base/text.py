@@ -90,8 +90,9 @@ def _has_dot(text: str) -> bool:
 
 
 def relative_path(absolute: bytes, folder: bytes | None) -> bytes:
-    """`absolute` as seen from the absolute `folder`; as it is where there is none.
+    """`absolute` as seen from the absolute `folder`; as it is where there is none, and a URL.
 
     Purely textual: links are not followed and nothing has to exist.
     """
-    return absolute if folder is None else os.path.relpath(absolute, folder)
+    is_url = not absolute.startswith(b"/")
+    return absolute if folder is None or is_url else os.path.relpath(absolute, folder)

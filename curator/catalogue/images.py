@@ -7,7 +7,6 @@ is written first, then as another program may have written it (`PathFinder`).
 from __future__ import annotations
 
 import os
-import stat
 import string
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,6 +40,8 @@ from curator.catalogue.models import (
 )
 from curator.catalogue.pool import IS_USABLE, id_ranges
 from curator.errors import DataError
+from curator.sources.addresses import is_url, named
+from curator.sources.files import files_of
 
 IS_GROUPED = sa.or_(IS_USABLE, IS_EXCLUDED)
 """Dropped images stay in their groups, so that taking a drop back changes no group."""
@@ -114,7 +115,7 @@ def image_files(catalogue: Catalogue, image_ids: Sequence[int]) -> dict[int, Ima
         of_image.sort(key=lambda candidate: candidate[0].path)
         present = [file for file, _, state in of_image if state is LocationState.PRESENT]
         if len(of_image) > 1 or not present:
-            lying = (file for file, size, _ in of_image if lies_at(file.path, size))
+            lying = (file for file, size, state in of_image if lies_at(file.path, size, state))
             best = next(lying, present[0] if present else None)
         else:
             best = present[0]
@@ -128,8 +129,9 @@ def images_on_disk(
 ) -> set[int]:
     """Those of these images that lie at one of their locations now; of `sources`, if any."""
     lying: set[int] = set()
-    for path, source, image_id, _, size, *_ in _current_files(catalogue, image_ids):
-        if image_id not in lying and (not sources or source in sources) and lies_at(path, size):
+    for path, source, image_id, _, size, _, _, state in _current_files(catalogue, image_ids):
+        is_wanted = image_id not in lying and (not sources or source in sources)
+        if is_wanted and lies_at(path, size, state):
             lying.add(image_id)
     return lying
 
@@ -166,13 +168,17 @@ def _current_files(catalogue: Catalogue, image_ids: Sequence[int]) -> list[tuple
         ]
 
 
-def lies_at(path: bytes, size: int) -> bool:
-    """Whether a regular file of `size` bytes lies at an absolute path now."""
+def lies_at(path: bytes, size: int, state: LocationState) -> bool:
+    """Whether a regular file of `size` bytes lies at an absolute path now.
+
+    A server is not asked for each file: at a URL, whether the last `add` or `relocate` saw it.
+    """
+    if is_url(path):
+        return state is LocationState.PRESENT
     try:
-        status = os.stat(path)  # noqa: PTH116 - the path is bytes
+        return files_of(path).stamp(path).size == size
     except OSError:
         return False
-    return status.st_size == size and stat.S_ISREG(status.st_mode)
 
 
 def unread_files(catalogue: Catalogue, *, size: int) -> list[tuple[bytes, Quarantine]]:
@@ -271,7 +277,11 @@ def _in_order(locations: Sequence[FileLocation], size: int) -> tuple[FileLocatio
     def rank(location: FileLocation) -> tuple[bool, bool, bytes, int]:
         is_changed = location.state is LocationState.CHANGED
         # One location needs no order, so the disk is not asked about it.
-        is_gone = len(locations) > 1 and not is_changed and not lies_at(location.path, size)
+        is_gone = (
+            len(locations) > 1
+            and not is_changed
+            and not lies_at(location.path, size, location.state)
+        )
         return is_changed, is_gone, location.path, location.location_id
 
     return tuple(sorted(locations, key=rank))
@@ -341,7 +351,7 @@ class PathFinder:
         for follow in (os.path.normpath, os.path.realpath):
             for folder in self._folders:
                 absolute_paths = {
-                    name: follow(os.path.join(folder, path))  # noqa: PTH118 (bytes)
+                    name: named(path) or follow(os.path.join(folder, path))  # noqa: PTH118 (bytes)
                     for name, path in paths.items()
                     if name not in image_ids
                 }
@@ -357,7 +367,9 @@ class PathFinder:
         for folder in self._folders:
             texts = {
                 # A folder is a source's only without links.
-                name: _canonical(os.path.normpath(os.path.join(os.path.realpath(folder), path)))  # noqa: PTH118 (bytes)
+                name: _canonical(
+                    named(path) or os.path.normpath(os.path.join(os.path.realpath(folder), path))  # noqa: PTH118 (bytes)
+                )
                 for name, path in paths.items()
                 if name not in image_ids and name not in self.ambiguous
             }

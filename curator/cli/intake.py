@@ -24,10 +24,12 @@ from curator.cli.options import (
     flag,
     path_argument,
     path_option,
+    place_argument,
     value,
 )
 from curator.cli.output import emit, emit_json, moment, narrate, shown, size, table
 from curator.errors import UsageError
+from curator.sources.addresses import is_url
 
 if TYPE_CHECKING:
     from curator.catalogue.batches import LabelBatch
@@ -45,7 +47,9 @@ PeoplesOrigin = Literal["seed", "review", "random", "calibration", "audit"]
 
 def add(
     context: typer.Context,
-    paths: Annotated[list[Path], path_argument("PATH...", "Folders with all in them, and files.")],
+    paths: Annotated[
+        list[str], place_argument("PATH...", "Folders with all in them, and files; or their URLs.")
+    ],
     label: Annotated[
         str | None, value("CLASS", "Label every image as this class (seed labels).")
     ] = None,
@@ -67,7 +71,12 @@ def add(
 
     Example: curator add photos --source photos --licence CC-BY-4.0
 
+    Images may lie on a server: in an object store (s3://, needs curator[s3]), or in folders that a
+    web server lists (https://). They are read from there whenever they are needed, and not copied.
+
     Example: curator add examples/good --label good
+
+    Example: curator add s3://bucket/photos --source photos
     """
     from curator.intake.add import add as workflow
     from curator.intake.relocate import relocate as relocate_source
@@ -96,7 +105,7 @@ def add(
             old, new = shown(moved.old_root), shown(moved.new_root)
             emit(f"{new} looks like the source {shown(moved.name)}: nothing is left at {old}.")
             if asks and typer.confirm("Has it moved here (relocate)?", default=True, err=True):
-                root = Path(os.fsdecode(moved.new_root))
+                root = os.fsdecode(moved.new_root)
                 _print_relocated(relocate_source(workspace, source=moved.name, root=root))
             else:
                 command = shlex.join(["curator", "relocate", shown(moved.name), new])
@@ -136,7 +145,8 @@ def _added(report: AddReport, classes: ClassesSettings) -> Iterator[str]:
             " sharpness and brightness: curator add --rehash PATH"
         )
     for folder in report.unreadable_folders:
-        yield f"  no permission to read the folder {shown(folder)}"
+        denial = "the server does not list" if is_url(folder) else "no permission to read"
+        yield f"  {denial} the folder {shown(folder)}"
 
 
 def odd_images(by_oddity: Mapping[Oddity, int]) -> str:
@@ -447,7 +457,9 @@ def group(
 def relocate(
     context: typer.Context,
     source: Annotated[str, argument("SOURCE", "Its name, as `status` shows it.")],
-    root: Annotated[Path, path_argument("NEW_ROOT", "The folder that holds the files now.")],
+    root: Annotated[
+        str, place_argument("NEW_ROOT", "The folder, or its URL, that holds the files now.")
+    ],
     json: AsJson = False,
 ) -> None:
     """Say that a source's folder has moved; labels and features stay, nothing is read again.

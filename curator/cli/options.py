@@ -37,6 +37,13 @@ def named_path(text: str) -> Path:
     return Path(text)
 
 
+def named_place(text: str) -> str:
+    """A path or the URL of a source; refuses the empty one."""
+    from curator.sources.addresses import looks_like_url
+
+    return text if looks_like_url(text) else str(named_path(text))
+
+
 def flag(*names: str, help: str) -> Any:
     """An option without a value; help shows no type beside it."""
     return typer.Option(*names, metavar="", help=help)
@@ -60,6 +67,11 @@ def path_option(metavar: str, help: str, **more: Any) -> Any:
 def path_argument(metavar: str, help: str, **more: Any) -> Any:
     """A path without a name."""
     return argument(metavar, help, parser=named_path, **more)
+
+
+def place_argument(metavar: str, help: str, **more: Any) -> Any:
+    """A path or a URL without a name."""
+    return argument(metavar, help, parser=named_place, **more)
 
 
 AsJson = Annotated[bool, flag("--json", help="Print JSON.")]

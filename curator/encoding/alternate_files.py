@@ -22,6 +22,8 @@ from curator.classifiers.encoders.pipeline import EncodedChunk, PixelLoader, enc
 from curator.encoding.nodes import check_host
 from curator.errors import DataError
 from curator.imaging.problems import Unreadable
+from curator.sources.addresses import is_url
+from curator.sources.files import check_folder
 
 
 def check_pool(catalogue: Catalogue) -> None:
@@ -95,6 +97,9 @@ def check_sources(catalogue: Catalogue, unreadable: Iterable[tuple[bytes, Unread
         if not any(path.startswith(prefix) for path in paths):
             continue
         folder = f"The folder of the source `{source.name}`, {os.fsdecode(source.root)},"
+        if is_url(source.root):
+            check_folder(source.root)
+            continue
         relocate = f"or say where it is now: `curator relocate {source.name} FOLDER`."
         try:
             with os.scandir(source.root) as entries:

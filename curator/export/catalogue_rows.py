@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from curator.base.arrays import BoolArray, FloatArray
-from curator.base.text import path_bytes, path_text
-from curator.base.vocabulary import LIKELIER, CurrentLabel, Origin
+from curator.base.text import path_bytes, path_text, relative_path
+from curator.base.vocabulary import LIKELIER, CurrentLabel, LocationState, Origin
 from curator.catalogue.images import absolute, images_on_disk, lies_at
 from curator.catalogue.manifest import (
     LocationArrays,
@@ -30,6 +30,7 @@ from curator.catalogue.manifest import (
     sources_lie_apart,
 )
 from curator.catalogue.rounds import likelier_rounds
+from curator.catalogue.sources import list_sources
 from curator.export.filters import Selection
 from curator.export.placing import check_file
 from curator.export.rows import (
@@ -43,6 +44,7 @@ from curator.export.rows import (
     read_rows,
     write_rows,
 )
+from curator.sources.addresses import is_url
 from curator.workspace import Workspace
 
 Advance = Callable[[int], None]
@@ -116,7 +118,8 @@ class ExportRows:
         def counted() -> Iterator[ExportFile]:
             for file in self._files(advance):
                 self.left_out["other-in-group"] += 1
-                absent = not lies_at(path_bytes(file.path), file.size)
+                # A row of a URL that was missing is not given out.
+                absent = not lies_at(path_bytes(file.path), file.size, LocationState.PRESENT)
                 self.absent -= absent
                 yield file._replace(absent=absent)
 
@@ -129,6 +132,8 @@ class ExportRows:
         """Whether the catalogue's order is that of the paths as they are written."""
         if not sources_lie_apart(self._catalogue):
             return False
+        if any(is_url(source.root) for source in list_sources(self._catalogue)):
+            return False  # an escaped path sorts between URLs and other paths
         # An absolute path begins with `/`, and an escaped one with `file:`, which sorts behind
         # all of these. Among relative paths an escape would sort somewhere in the middle.
         return self._folder is None or paths_are_plain(self._catalogue, self._folder)
@@ -209,7 +214,14 @@ class ExportRows:
         """
         rows, root = np.flatnonzero(mask), absolute(locations.root, b"")
         there = np.array(
-            [lies_at(root + locations.paths[row], locations.size[row]) for row in rows.tolist()],
+            [
+                lies_at(
+                    root + locations.paths[row],
+                    locations.size[row],
+                    LocationState.PRESENT if locations.present[row] else LocationState.MISSING,
+                )
+                for row in rows.tolist()
+            ],
             dtype=np.bool_,
         )
         self.returned += int(np.count_nonzero(there & ~locations.present[rows]))
@@ -295,7 +307,7 @@ class ExportRows:
         root = absolute(locations.root, b"")
         if self._folder is not None:
             if not root.startswith(self._folder + b"/"):
-                relative = (os.path.relpath(root + path, self._folder) for path in locations.paths)
+                relative = (relative_path(root + path, self._folder) for path in locations.paths)
                 return list(map(path_text, relative)), False
             root = root[len(self._folder) + 1 :]
         # No path holds a NUL, so all of a batch are decoded at once.

@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 
 from curator.base.files import cannot_write
 from curator.base.progress import Progress, Stage
-from curator.base.text import count, path_bytes
+from curator.base.text import count, path_bytes, printable
 from curator.base.vocabulary import CurrentLabel
 from curator.catalogue.engine import Catalogue
 from curator.catalogue.sources import list_sources
@@ -65,6 +65,7 @@ from curator.export.shards import Shard, facts_of, write_shard
 from curator.export.sidecar import about_export, digest_of, short, sidecar_bytes
 from curator.runtime.runtime import Runtime, unseen
 from curator.settings.sections import ClassesSettings, IngestSettings
+from curator.sources.addresses import is_url
 from curator.workspace import Workspace
 
 README = "README.md"
@@ -95,6 +96,7 @@ def export_folder(
     way, target = _way(request), image_target(request.convert)
     destination = request.destination.absolute()
     check_folder(destination, force=request.force)
+    _refuse_links(workspace.catalogue, selection, way)
     _note_own_sources(workspace.catalogue, destination, progress)
     if request.shard_bytes < _MIN_SHARD:
         raise UsageError(
@@ -160,6 +162,20 @@ def _way(request: ExportRequest) -> Way:
         raise UsageError(
             f"Files cannot be put there as `{request.files}`.", f"Choose from {', '.join(Way)}."
         ) from None
+
+
+def _refuse_links(catalogue: Catalogue, selection: Selection, way: Way) -> None:
+    """Raise UsageError if files of a server were to be linked."""
+    if way in (Way.AUTO, Way.COPY):
+        return
+    sources = selection.filters.sources
+    for source in list_sources(catalogue):
+        if is_url(source.root) and (not sources or source.name in sources):
+            raise UsageError(
+                f"The source `{source.name}` lies on a server, {printable(source.root)}: its files"
+                f" cannot be put there as {way}s.",
+                "Leave out --files, or give --files copy: then they are downloaded.",
+            )
 
 
 def _note_own_sources(catalogue: Catalogue, destination: Path, progress: Progress) -> None:

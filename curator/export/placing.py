@@ -23,6 +23,9 @@ from enum import StrEnum
 from io import FileIO
 
 from curator.errors import StorageError
+from curator.sources.addresses import is_url
+from curator.sources.files import files_of
+from curator.sources.remote import NoAnswerError, refusal
 
 _CHUNK = 1 << 20
 _REFLINK = 0x40049409  # FICLONE of linux/fs.h
@@ -60,12 +63,19 @@ class SourceError(Exception):
 
 @contextmanager
 def opened(path: bytes) -> Iterator[FileIO]:
-    """The regular file at `path`, to read. Raises OSError if there is none."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with FileIO(descriptor) as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        yield stream
+    """The regular file at `path`, to read; that of a server is downloaded.
+
+    Raises OSError if there is none, DataError if the server does not answer.
+    """
+    try:
+        with (
+            files_of(path).opened(path) as descriptor,
+            FileIO(descriptor, closefd=False) as stream,
+        ):
+            yield stream
+    except NoAnswerError as error:
+        # The export ends: one without all the images of a server would look like the whole.
+        raise refusal(path, error) from error
 
 
 def check_file(path: bytes, sha256: bytes) -> Trouble | None:
@@ -115,6 +125,10 @@ class Placer:
         Raises StorageError if the way that was asked for does not work here, OSError if
         nothing can be written.
         """
+        # Before it is downloaded.
+        if is_url(file) and _is_placed(folder, name, sha256, file, self._way):
+            self.placed["kept"] += 1
+            return None
         with contextlib.ExitStack() as stack:
             try:
                 stream = stack.enter_context(opened(file))
@@ -225,7 +239,7 @@ def _is_placed(folder: int, name: str, sha256: bytes, file: bytes, way: Way) -> 
             return right and check_file(file, sha256) is None
         if way is Way.SYMLINK or not stat.S_ISREG(there.st_mode):
             return False
-        linked = os.path.samestat(there, os.stat(file))
+        linked = not is_url(file) and os.path.samestat(there, os.stat(file))
         if (way is Way.HARDLINK) != linked and way is not Way.AUTO:
             return False
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC

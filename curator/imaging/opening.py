@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +36,8 @@ from curator.imaging.structure import (
     without_text,
 )
 from curator.settings.sections import IngestSettings
+from curator.sources.addresses import is_url
+from curator.sources.files import files_of
 
 Fit = Literal["squash", "crop", "pad"]
 
@@ -83,7 +84,8 @@ def read_file(path: bytes | str | Path, max_bytes: int) -> bytes:
     Raises ImageProblem: `vanished`, `unreadable`, `empty` or `too-large`.
     """
     try:
-        with open_regular(path) as descriptor:
+        path = os.fsencode(path)
+        with files_of(path).opened(path, max_bytes) as descriptor:
             size = os.fstat(descriptor).st_size
             check_size(size, max_bytes)
             return read_bytes(descriptor, size)
@@ -108,11 +110,14 @@ def read_catalogued(file: ImageFile, max_bytes: int) -> bytes:
 
 def _is_unchanged(file: ImageFile) -> bool:
     """Whether size and time are the catalogued ones; called after reading, not before."""
+    # What a server gave is hashed rather than asked for a second time.
+    if is_url(file.path):
+        return False
     try:
-        status = os.stat(file.path)  # noqa: PTH116 - the path is bytes
+        stamp = files_of(file.path).stamp(file.path)
     except OSError:
         return False
-    return status.st_size == file.size and status.st_mtime_ns == file.mtime_ns
+    return stamp.size == file.size and stamp.mtime_ns == file.mtime_ns
 
 
 def read_bytes(descriptor: int, most: int) -> bytes:
@@ -125,19 +130,6 @@ def read_bytes(descriptor: int, most: int) -> bytes:
         pieces.append(piece)
         most -= len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-@contextmanager
-def open_regular(path: bytes | str | Path) -> Iterator[int]:
-    """A descriptor of a regular file. Raises OSError, EINVAL for what is not a file."""
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-    descriptor = os.open(path, flags)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def check_size(size: int, max_bytes: int) -> None:
@@ -156,6 +148,8 @@ def reading_problem(error: OSError) -> ImageProblem:
         return ImageProblem(reason, "it gives no data: a device or a file of the kernel")
     if error.errno == errno.ENAMETOOLONG:
         return ImageProblem(reason, "the path is longer than the system allows")
+    if error.errno == errno.EFBIG:
+        return ImageProblem(Quarantine.TOO_LARGE, error.strerror or str(error))
     return ImageProblem(reason, error.strerror or str(error))
 
 

@@ -49,12 +49,8 @@ from curator.intake.near_duplicates import regroup
 from curator.intake.relocate import MovedSource, moved_sources
 from curator.intake.scan import (
     MissingFile,
-    Skipped,
-    SkipReason,
     UnchangedFile,
     compare,
-    count_files,
-    walk,
 )
 from curator.intake.sources import (
     SourceWalk,
@@ -67,6 +63,10 @@ from curator.intake.sources import (
 from curator.intake.user_groups import refresh_user_groups
 from curator.runtime.runtime import ordered_map
 from curator.settings.sections import ClassesSettings
+from curator.sources.addresses import is_url
+from curator.sources.files import check_folder, files_of
+from curator.sources.local import count_files
+from curator.sources.protocol import Skipped, SkipReason
 from curator.storage.previews import PreviewStore
 from curator.workspace import STATE_FOLDER, Workspace
 
@@ -137,6 +137,9 @@ class AddReport:
         """The keys of `curator add --json`; labels carry the user's names."""
         return {
             **asdict(self),
+            # `asdict` counts the pairs of a Counter.
+            "quarantined": dict(self.quarantined),
+            "ignored": dict(self.ignored),
             "labelled": {classes.name_of(label): n for label, n in self.labelled.items()},
             "moved": [
                 {
@@ -189,7 +192,7 @@ class AddReport:
 
 def add(
     workspace: Workspace,
-    paths: Sequence[Path],
+    paths: Sequence[Path | str],
     *,
     label: str | None = None,
     subfolders_are_classes: bool = False,
@@ -200,7 +203,7 @@ def add(
     actor: str = "",
     progress: Progress = SILENT,
 ) -> AddReport:
-    """Catalogue every image at or under `paths`.
+    """Catalogue every image at or under `paths`, which may be URLs (`sources.addresses`).
 
     `label` (a class name) makes everything readable there a seed label, also what was
     known before; `subfolders_are_classes` takes the label from the subfolder. `rehash`
@@ -265,6 +268,8 @@ class _Adding:
         self._progress = progress
         self._returned: list[int] = []
         self._gone: list[int] = []
+        self._gone_of_job: list[int] = []
+        self._known_of_job = 0
 
     def run(self, jobs: Sequence[SourceWalk], *, rehash: bool) -> list[int]:
         """Walk all jobs; the locations of files that are gone and were there before."""
@@ -281,6 +286,8 @@ class _Adding:
                 stamps = self._to_read(job, stage, estimate, rehash=rehash)
                 inspect = partial(inspect_file, root, ingest=settings.ingest)
                 for chunk in in_chunks(ordered_map(inspect, stamps, workers)):
+                    if is_url(root):
+                        _check_server(root, chunk)
                     # Previews reach the disk before the catalogue points at them.
                     previews = store_new_previews(catalogue, self._previews, chunk)
                     recorded = record_files(catalogue, job.source.source_id, chunk, previews)
@@ -290,18 +297,41 @@ class _Adding:
                     self._labels.record()
                     estimate.update(chunk, self.report.settled, stage)
                 self._labels.record()
+                self._refuse_empty_listing(job)
                 mark_locations(catalogue, self._returned, LocationState.PRESENT)
                 self._returned.clear()
         return self._gone
+
+    def _counted(self, catalogued: Iterator[KnownFile]) -> Iterator[KnownFile]:
+        for file in catalogued:
+            self._known_of_job += file.state is LocationState.PRESENT
+            yield file
+
+    def _refuse_empty_listing(self, job: SourceWalk) -> None:
+        """Raise DataError if a server lists none of the files that it is known to have.
+
+        A page that asks for a password, or another bucket under the same name, would otherwise
+        look as if everything had been deleted.
+        """
+        gone, self._gone_of_job = self._gone_of_job, []
+        if is_url(job.source.root) and len(gone) == self._known_of_job > 0:
+            raise DataError(
+                f"{shown(job.source.root)} lists none of the {len(gone):,} files that"
+                f" `{job.source.name}` has there.",
+                f"Nothing was changed. Look at it in a browser; if they are gone for good: `curator"
+                f" drop {job.source.name}`.",
+            )
+        self._gone += gone
+        self._known_of_job = 0
 
     def _to_read(
         self, job: SourceWalk, stage: Stage, estimate: Estimate, *, rehash: bool
     ) -> Iterator[FileStamp]:
         """The files of a job that have to be read; all others are dealt with in passing."""
         root = job.source.root
-        on_disk = walk(root, job.under, leave_out=job.leave_out)
-        catalogued = walk_locations(
-            self._workspace.catalogue, job.source.source_id, under=job.under
+        on_disk = files_of(root).walk(root, job.under, leave_out=job.leave_out)
+        catalogued = self._counted(
+            walk_locations(self._workspace.catalogue, job.source.source_id, under=job.under)
         )
         for compared in compare(on_disk, catalogued, rehash=rehash):
             if isinstance(compared, FileStamp):
@@ -318,9 +348,20 @@ class _Adding:
                     self._returned.append(compared.file.location_id)
             elif isinstance(compared, MissingFile):
                 if compared.file.state is LocationState.PRESENT:
-                    self._gone.append(compared.file.location_id)
+                    self._gone_of_job.append(compared.file.location_id)
             elif compared.why is not SkipReason.OWN:
                 self.report.count_skipped(root, compared)
+
+
+def _check_server(root: bytes, chunk: Sequence[InspectedFile]) -> None:
+    """Raise DataError if files of a chunk are unreadable because their server is.
+
+    Before the chunk is recorded: a server that is away for a while is no reason to count all its
+    files as bad ones.
+    """
+    reasons = {file.quarantine for file in chunk}
+    if reasons & {Quarantine.UNREADABLE, Quarantine.VANISHED}:
+        check_folder(root)
 
 
 def in_chunks(inspected: Iterable[InspectedFile]) -> Iterator[list[InspectedFile]]:
@@ -388,6 +429,8 @@ class Estimate:
         if self._read < SAMPLE_FILES and elapsed < SAMPLE_SECONDS:
             return
         self._is_done = True
+        if any(is_url(job.source.root) for job in self._jobs):
+            return  # a second listing of a server, for an estimate, is not worth its time
         counts = [count_files(j.source.root, j.under, leave_out=j.leave_out) for j in self._jobs]
         total, size = (sum(column) for column in zip(*counts, strict=True))
         total_work = max(self._work, size + total * FILE_BYTES - self._passed_over)

@@ -6,7 +6,7 @@ if it does not come to rest: a hash must belong to the bytes that were decoded.
 """
 
 # Names are bytes here, which pathlib does not take.
-# ruff: noqa: PTH110, PTH114, PTH116, PTH118
+# ruff: noqa: PTH110, PTH114, PTH118
 from __future__ import annotations
 
 import hashlib
@@ -24,7 +24,6 @@ from curator.base.vocabulary import Quarantine
 from curator.imaging.opening import (
     check_size,
     decode_whole,
-    open_regular,
     problem_of_head,
     read_bytes,
     reading_problem,
@@ -38,6 +37,8 @@ from curator.intake.likeness import (
 )
 from curator.intake.quality import picture_quality
 from curator.settings.sections import IngestSettings
+from curator.sources.addresses import is_url
+from curator.sources.files import files_of
 
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.05
@@ -56,7 +57,7 @@ def inspect_file(root: bytes, stamp: FileStamp, ingest: IngestSettings) -> Inspe
         try:
             stamp_read, sha256, content = _read_at_rest(path, stamp, ingest.max_bytes)
         except ImageProblem as problem:
-            return _unusable(_stamp_now(path, stamp), None, problem)
+            return _unusable(stamp if is_url(path) else _stamp_now(path, stamp), None, problem)
         except OSError as error:
             return _unusable(stamp, None, _link_problem(path) or reading_problem(error))
         return _decode(stamp_read, sha256, content, ingest)
@@ -109,10 +110,13 @@ def _read_at_rest(
 
     Raises ImageProblem for what is not read or never comes to rest, and OSError.
     """
+    files = files_of(path)
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(_PAUSE_SECONDS * 4**attempt)
-        with open_regular(path) as descriptor:
+        if stamp.size > max_bytes and is_url(path):
+            check_size(stamp.size, max_bytes)  # not even asked for
+        with files.opened(path, max_bytes) as descriptor:
             before = os.fstat(descriptor)
             if before.st_size > max_bytes:
                 check_size(before.st_size, max_bytes)
@@ -120,7 +124,9 @@ def _read_at_rest(
             after = os.fstat(descriptor)
         same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
         if same and count == before.st_size:
-            return replace(stamp, size=count, mtime_ns=before.st_mtime_ns), sha256, data
+            # The time of a server's file is that of its listing, not of the local copy.
+            mtime_ns = stamp.mtime_ns if is_url(path) else before.st_mtime_ns
+            return replace(stamp, size=count, mtime_ns=mtime_ns), sha256, data
     raise ImageProblem(Quarantine.CHANGING, f"changed while it was read, {_ATTEMPTS} times")
 
 
@@ -141,10 +147,9 @@ def _read(descriptor: int, size: int) -> tuple[bytes, int, bytes | ImageProblem]
 
 def _stamp_now(path: bytes, stamp: FileStamp) -> FileStamp:
     try:
-        status = os.stat(path)
+        return replace(files_of(path).stamp(path), path=stamp.path)
     except OSError:
         return stamp
-    return FileStamp(path=stamp.path, size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
 def _link_problem(path: bytes) -> ImageProblem | None:

@@ -8,7 +8,7 @@ overruled by the folder that it lies in.
 """
 
 # Names are bytes here, which pathlib does not take.
-# ruff: noqa: PTH112, PTH118
+# ruff: noqa: PTH118
 from __future__ import annotations
 
 import difflib
@@ -50,6 +50,8 @@ from curator.intake.queue_origin import (
 )
 from curator.intake.sources import is_at_or_under, shown
 from curator.settings.sections import ClassesSettings
+from curator.sources.addresses import joined
+from curator.sources.files import files_of
 from curator.workspace import Workspace
 
 LabelRules = Sequence[tuple[bytes, Label]]
@@ -360,8 +362,8 @@ def label_rules(
     sides = {classes.positive: Label.POSITIVE, classes.negative: Label.NEGATIVE}
     rules = []
     for path in paths:
-        folders = [(os.path.join(path, os.fsencode(name)), sides[name]) for name in sides]
-        class_folders = [rule for rule in folders if os.path.isdir(rule[0])]
+        folders = [(joined(path, name), sides[name]) for name in sides]
+        class_folders = [rule for rule in folders if files_of(path).is_folder(rule[0])]
         if not class_folders:
             raise DataError(
                 f"{shown(path)} has no folder `{classes.positive}` or `{classes.negative}`.",

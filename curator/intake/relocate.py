@@ -6,17 +6,17 @@ meanwhile becomes part of the source, so that no file belongs to two.
 """
 
 # Names are bytes here, which pathlib does not take.
-# ruff: noqa: PTH116, PTH118
+# ruff: noqa: PTH118
 from __future__ import annotations
 
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from curator.base.progress import SILENT, Progress
+from curator.base.values import FileStamp
 from curator.base.vocabulary import LocationState
 from curator.catalogue.backups import backup_before
 from curator.catalogue.engine import Catalogue
@@ -33,6 +33,8 @@ from curator.catalogue.sources import (
 )
 from curator.errors import DataError
 from curator.intake.sources import is_at_or_under, named_source, relative, resolve, shown
+from curator.sources.addresses import is_url
+from curator.sources.files import files_of
 from curator.workspace import STATE_FOLDER, Workspace
 
 _SAMPLE = 24
@@ -57,7 +59,7 @@ class RelocateReport:
 
 
 def relocate(
-    workspace: Workspace, *, source: str, root: Path, progress: Progress = SILENT
+    workspace: Workspace, *, source: str, root: Path | str, progress: Progress = SILENT
 ) -> RelocateReport:
     """Say that the source `source` now lies at `root`.
 
@@ -68,8 +70,10 @@ def relocate(
     """
     catalogue = workspace.catalogue
     (new_root,) = resolve([root], workspace.root / STATE_FOLDER)
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder.", "Name the folder that holds the files now.")
+    if not files_of(new_root).is_folder(new_root):
+        raise DataError(
+            f"{shown(new_root)} is not a folder.", "Name the folder that holds the files now."
+        )
     with lease(catalogue, "add"):
         record = named_source(catalogue, source)
         moves = _moves(list_sources(catalogue), record, new_root)
@@ -163,13 +167,22 @@ def _sizes(
     catalogue: Catalogue, record: SourceRecord, new_root: bytes
 ) -> Iterator[tuple[KnownFile, int | None]]:
     """Every known file with its size under the new root, None if it is not there."""
+    files = files_of(new_root)
+    if is_url(new_root):
+        # A listing says it of a thousand files at once, and fails as a whole if it fails.
+        listing = (stamp for stamp in files.walk(new_root) if isinstance(stamp, FileStamp))
+        listed = next(listing, None)
+        for file in walk_locations(catalogue, record.source_id):
+            while listed is not None and listed.path < file.path:
+                listed = next(listing, None)
+            is_there = listed is not None and listed.path == file.path
+            yield file, listed.size if is_there and listed is not None else None
+        return
     for file in walk_locations(catalogue, record.source_id):
         try:
-            status = os.stat(os.path.join(new_root, file.path))
+            yield file, files.stamp(os.path.join(new_root, file.path)).size
         except OSError:
             yield file, None
-        else:
-            yield file, status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +202,8 @@ def moved_sources(catalogue: Catalogue) -> list[MovedSource]:
     """
     moved = []
     for source in list_sources(catalogue):
+        if is_url(source.root):
+            continue  # whether it has moved is not asked of a server with every command
         image_of: dict[bytes, int] = {}
         for path, image_id in sample_locations(catalogue, source.source_id, _SAMPLE):
             if os.path.lexists(os.path.join(source.root, path)):
@@ -204,7 +219,7 @@ def moved_sources(catalogue: Catalogue) -> list[MovedSource]:
                     for location in image.locations
                     if location.state is LocationState.PRESENT
                     and location.path.endswith(b"/" + path)
-                    and lies_at(location.path, image.size)
+                    and lies_at(location.path, image.size, location.state)
                 })  # fmt: skip
             # Of equal counts the first in order of names, so that the answer is always the same.
             root, count = min(roots.items(), key=lambda item: (-item[1], item[0]), default=(b"", 0))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from curator.catalogue.engine import Catalogue
@@ -18,6 +19,9 @@ from curator.catalogue.sources import SourceRecord, add_source, find_source, lis
 from curator.errors import DataError
 from curator.intake.answers import printable
 from curator.settings.file import FILE_NAME
+from curator.sources.addresses import canonical, is_url, looks_like_url
+from curator.sources.files import files_of
+from curator.sources.remote import refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +42,22 @@ class WalkTerms:
     attribution: str = ""
 
 
-def resolve(paths: Sequence[Path], own_folder: Path) -> list[bytes]:
-    """Absolute paths of what the user named, folders without links, each once.
+def resolve(paths: Sequence[Path | str], own_folder: Path) -> list[bytes]:
+    """Absolute paths and URLs of what the user named, folders without links, each once.
 
     Raises DataError for a path that does not exist, or that lies in `own_folder`, the
-    workspace's own.
+    workspace's own, and for a URL that cannot be read; UsageError for one that is not to be used.
     """
     own = os.fsencode(own_folder.resolve())
     resolved: dict[bytes, None] = {}
     for path in paths:
-        location = _without_links(path)
+        if looks_like_url(str(path)):
+            location = canonical(str(path))
+            if not files_of(location).is_folder(location):
+                _look(location)
+            resolved[location] = None
+            continue
+        location = _without_links(Path(path))
         if not os.path.lexists(location):
             raise DataError(f"There is nothing at {shown(location)}.", "Check the path.")
         if is_at_or_under(location, own):
@@ -57,6 +67,13 @@ def resolve(paths: Sequence[Path], own_folder: Path) -> list[bytes]:
             )
         resolved[location] = None
     return list(resolved)
+
+
+def _look(url: bytes) -> None:
+    try:
+        files_of(url).stamp(url)
+    except OSError as error:
+        raise refusal(url, error) from error
 
 
 def plan(
@@ -122,11 +139,27 @@ def _new_roots(
     """The root of the source to be made for each path that is under none yet."""
     sources = list_sources(catalogue)
     fresh = [path for path in paths if _closest(sources, path) is None]
-    folders = {path: path if os.path.isdir(path) else os.path.dirname(path) for path in fresh}
+    folders = {
+        path: path if files_of(path).is_folder(path) else os.path.dirname(path) for path in fresh
+    }
     if name is not None and folders and find_source(catalogue, name) is None:
-        together = os.path.commonpath(list(folders.values()))
-        return dict.fromkeys(fresh, together)
+        return dict.fromkeys(fresh, _together(list(folders.values())))
     return folders
+
+
+def _together(folders: Sequence[bytes]) -> bytes:
+    """The innermost folder that holds all of these. Raises DataError for several servers."""
+    if not any(map(is_url, folders)):
+        return os.path.commonpath(folders)
+    columns = zip(*(folder.split(b"/") for folder in folders), strict=False)
+    common = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, columns)]
+    if len(common) < 3:
+        listed = ", ".join(shown(folder) for folder in folders[:3])
+        raise DataError(
+            f"One source cannot lie in several places: {listed}.",
+            "Add each of them with a name of its own.",
+        )
+    return b"/".join(common)
 
 
 def _closest(sources: Sequence[SourceRecord], path: bytes) -> SourceRecord | None:

@@ -30,6 +30,8 @@ from curator.classifiers.encoders.weights import DEFAULT_MODEL, bundled_weights
 from curator.errors import CuratorError
 from curator.intake.relocate import moved_sources
 from curator.intake.sources import shown
+from curator.sources.addresses import is_url
+from curator.sources.files import check_folder
 from curator.workspace import Workspace
 
 _GIGABYTE = 1_000_000_000
@@ -283,6 +285,14 @@ def _writable(workspace: Workspace) -> DoctorLine:
     return DoctorLine("workspace", Health.WARN, f"{workspace.root} cannot be written", advice)
 
 
+def _server(root: bytes, finding: str) -> DoctorLine:
+    try:
+        check_folder(root)
+    except CuratorError as error:
+        return DoctorLine("source", Health.FAIL, f"{finding}: {error.problem}", error.advice)
+    return DoctorLine("source", Health.OK, finding)
+
+
 def _sources(catalogue: Catalogue) -> Iterator[DoctorLine]:
     moved = {source.name: source.new_root for source in moved_sources(catalogue)}
     for source in source_counts(catalogue):
@@ -293,6 +303,8 @@ def _sources(catalogue: Catalogue) -> Iterator[DoctorLine]:
             folder = shlex.quote(shown(moved[source.name]))
             advice = f"Its images lie in {folder}: `curator relocate {name} {folder}`."
             yield DoctorLine("source", Health.FAIL, f"{finding} is not there", advice)
+        elif is_url(source.root):
+            yield _server(source.root, finding)
         elif not os.path.isdir(source.root):  # noqa: PTH112 - the path is bytes
             advice = f"Mount it, or `curator relocate {name} FOLDER`, or `curator drop {name}`."
             yield DoctorLine("source", Health.FAIL, f"{finding} is not there", advice)

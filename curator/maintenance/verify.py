@@ -49,7 +49,7 @@ from curator.catalogue.last_rows import LAST_ROWS, missing_rows
 from curator.catalogue.restoring import LOST_FRAME
 from curator.encoding.stored_rows import open_rows
 from curator.errors import DataError
-from curator.imaging.opening import open_regular
+from curator.sources.files import files_of
 from curator.storage.previews import PreviewStore
 from curator.workspace import STATE_FOLDER, Workspace
 
@@ -254,7 +254,11 @@ def _differs(path: Path | bytes, digest: str) -> str | None:
     """Why the file does not have this SHA-256, None if it does."""
     sha256 = hashlib.sha256()
     try:
-        with open_regular(path) as descriptor, FileIO(descriptor, closefd=False) as stream:
+        location = os.fsencode(path)
+        with (
+            files_of(location).opened(location) as descriptor,
+            FileIO(descriptor, closefd=False) as stream,
+        ):
             while block := stream.read(_READ_BYTES):
                 sha256.update(block)
     except FileNotFoundError:

@@ -82,7 +82,7 @@ class ImageInspection:
     the image in the pool, None without one.
     """
 
-    image: Path
+    image: str
     probability: float
     score: float | None
     activation: Path | None
@@ -205,7 +205,7 @@ def inspect_image(
     files = image_files(workspace.catalogue, [image_id])
     if image_id not in files:
         raise DataError("The file of this image is gone.", "Run `curator add` or `relocate`.")
-    path = Path(os.fsdecode(files[image_id].path))
+    path = os.fsdecode(files[image_id].path)
     network, spec = _network_for(workspace, image_id, progress)
     ingest = workspace.settings.ingest
     try:

@@ -30,9 +30,9 @@ from curator.encoding.stored_rows import is_pack, spec_of
 from curator.errors import DataError
 from curator.imaging.opening import read_file
 from curator.imaging.problems import ImageProblem
-from curator.intake.scan import walk
 from curator.rounds.promotion import PoolLabel, RoundAction, decide
 from curator.settings.sections import IngestSettings, PromotionSettings
+from curator.sources.local import walk_folder
 from curator.storage.pack import PackSpec, decode_square
 from curator.workspace import Workspace
 
@@ -151,7 +151,7 @@ def _files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for entry in walk(os.fsencode(path.absolute())):
+    for entry in walk_folder(os.fsencode(path.absolute())):
         if hasattr(entry, "size"):
             yield path / os.fsdecode(entry.path)
 

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from PIL import Image
 
 from curator.base.vocabulary import Quarantine
-from curator.imaging.opening import open_regular, open_within, read_file, shrunk
+from curator.imaging.opening import open_within, read_file, shrunk
 from curator.imaging.problems import ImageProblem
 from curator.review.cards import ImageCard
-from curator.workspace import Workspace
+from curator.sources.addresses import is_url
+from curator.sources.files import files_of
+from curator.workspace import STATE_FOLDER, Workspace
 
 WHOLE = 1 << 20
 """Larger than any image that is allowed in: no limit on width or height."""
@@ -76,10 +78,12 @@ class Pictures:
     """Opens pictures for one workspace. Call `close` when done."""
 
     def __init__(self, workspace: Workspace) -> None:
+        from curator.storage.downloads import DownloadCache
         from curator.storage.previews import PreviewStore
 
         self._ingest = workspace.settings.ingest
         self._previews = PreviewStore(workspace.folder("previews"))
+        self._downloads = DownloadCache(workspace.root / STATE_FOLDER / "cache")
         self._reading = threading.Lock()
         self._whole: tuple[int, Image.Image] | None = None
 
@@ -147,7 +151,20 @@ class Pictures:
     def _read(self, card: ImageCard, against: str) -> bytes:
         if card.file is None or against:
             raise ImageProblem(Quarantine.VANISHED, against or NO_FILE)
+        if is_url(card.file.path):
+            return self._downloads.read(card.file, self._ingest.max_bytes)
         return read_file(card.file.path, self._ingest.max_bytes)
+
+    def local_path(self, card: ImageCard) -> bytes | None:
+        """A file of this computer that holds the image, None if there is none.
+
+        Raises ImageProblem if it lies on a server and cannot be downloaded.
+        """
+        if card.file is None or not is_url(card.file.path):
+            return None if card.file is None else card.file.path
+        self._downloads.read(card.file, self._ingest.max_bytes)
+        path = self._downloads.path(card.file)
+        return os.fsencode(path) if path.is_file() else None
 
 
 def _instead(
@@ -171,19 +188,24 @@ def _against(card: ImageCard) -> str:
     """What speaks against taking the file for the image; empty if nothing does."""
     if card.file is None:
         return NO_FILE
+    if is_url(card.file.path):
+        return ""  # whatever is downloaded is compared with its SHA-256
     try:
-        state = os.stat(card.file.path)  # noqa: PTH116 - paths are bytes
-        if (state.st_size, state.st_mtime_ns) == (card.file.size, card.file.mtime_ns):
+        stamp = files_of(card.file.path).stamp(card.file.path)
+        if (stamp.size, stamp.mtime_ns) == (card.file.size, card.file.mtime_ns):
             return ""
         # Another size is another image: it is not read, and what is no file is never waited on.
-        same = state.st_size == card.file.size and _has_digest(card.file.path, card.sha256)
+        same = stamp.size == card.file.size and _has_digest(card.file.path, card.sha256)
     except OSError as error:
         return f"the file cannot be read ({error.strerror})"
     return "" if same else "another image lies there now: run `curator add` again"
 
 
 def _has_digest(path: bytes, sha256: bytes) -> bool:
-    with open_regular(path) as descriptor, open(descriptor, "rb", closefd=False) as stream:
+    with (
+        files_of(path).opened(path) as descriptor,
+        open(descriptor, "rb", closefd=False) as stream,
+    ):
         return hashlib.file_digest(stream, "sha256").digest() == sha256
 
 

@@ -20,6 +20,7 @@ from curator.base.files import check_destination, replacing
 from curator.base.text import path_text, relative_path
 from curator.review.queues import QueueRow
 from curator.settings.sections import ClassesSettings
+from curator.sources.addresses import is_url
 
 LABEL, REASONS, NOTE, IMAGE = "label", "reasons", "note", "image"
 """The names of the controls in the labelling interface."""
@@ -91,6 +92,8 @@ def write_tasks(
 def _task(row: QueueRow, served_path: bytes) -> dict[str, Any]:
     """One image as a task; `served_path` is relative to Label Studio's document root."""
     link = f"/data/local-files/?d={quote_from_bytes(served_path, safe='/')}"
+    if is_url(row.path):
+        link = path_text(row.path)  # Label Studio reads web and S3 addresses itself
     task: dict[str, Any] = {
         "data": {IMAGE: link, "path": path_text(row.path), "sha256": row.sha256.hex()},
     }

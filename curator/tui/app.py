@@ -6,6 +6,7 @@ A key counts only if it was pressed while the picture that it is about could be 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from textual.screen import Screen
 
 from curator.base.vocabulary import Label
 from curator.errors import CuratorError
+from curator.imaging.problems import ImageProblem
 from curator.review.cards import ImageCard
 from curator.review.filter import WHOLE, read_view
 from curator.review.image_source import REVIEWED
@@ -225,10 +227,14 @@ class ReviewApp(App[SessionSummary]):
             side, image_id = origin
             self.push_screen(SheetScreen(side, focus=image_id))
 
-    def open_outside(self, card: ImageCard) -> str:
+    async def open_outside(self, card: ImageCard) -> str:
         """Open the file of a card in the system's viewer; what to tell the reviewer."""
         links = self.preparation.workspace.folder(OPENED)
-        return open_outside(card, folder=links)
+        try:
+            path = await asyncio.to_thread(self.preparation.pictures.local_path, card)
+        except ImageProblem as problem:
+            return f"It cannot be downloaded: {problem.detail}."
+        return "There is no file to open." if path is None else open_outside(card, path, links)
 
     def ask_flag(self, card: ImageCard, then: Callback) -> None:
         """Ask for a note, flag the image with it or clear its flag, and go on with `then`."""
@@ -286,16 +292,14 @@ def keymap(keys_by_action: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     }
 
 
-def open_outside(card: ImageCard, *, folder: Path) -> str:
+def open_outside(card: ImageCard, path: bytes, folder: Path) -> str:
     """Open the file of a card in the system's viewer; what to tell the reviewer.
 
     A viewer shows the name of what it opens, and a name may tell the class: of a blind card
     it gets a link in `folder` that is named by nothing but the content.
     """
-    if card.file is None:
-        return "There is no file to open."
     opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
-    path = _nameless(card, folder) if card.blind else card.file.path
+    path = _nameless(card, path, folder) if card.blind else path
     try:
         viewer = subprocess.Popen(
             [opener.encode(), path],
@@ -310,10 +314,9 @@ def open_outside(card: ImageCard, *, folder: Path) -> str:
     return "Opened in the system's viewer."
 
 
-def _nameless(card: ImageCard, folder: Path) -> bytes:
-    assert card.file is not None
-    suffix = Path(os.fsdecode(card.file.path)).suffix
+def _nameless(card: ImageCard, path: bytes, folder: Path) -> bytes:
+    suffix = Path(os.fsdecode(path)).suffix
     link = folder / f"{card.sha256.hex()[:12]}{suffix}"
     link.unlink(missing_ok=True)
-    link.symlink_to(os.fsdecode(card.file.path))
+    link.symlink_to(os.fsdecode(path))
     return os.fsencode(link)

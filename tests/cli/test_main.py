@@ -60,7 +60,7 @@ def test_a_file_without_rights_is_no_wrong_usage() -> None:
         closed = Path(folder) / "closed.png"
         closed.touch(mode=0)
         taken = as_nobody(lambda: command.make_context("add", [str(closed)]).params["paths"])
-    assert taken == [closed]
+    assert taken == [str(closed)]
 
 
 def test_the_version() -> None:

@@ -26,8 +26,8 @@ from curator.catalogue.sources import list_sources
 from curator.errors import BusyError, DataError, UsageError
 from curator.intake import inspection
 from curator.intake.add import AddReport, add
-from curator.intake.scan import count_files
 from curator.review.queues import queue
+from curator.sources.local import count_files
 from curator.storage.previews import PreviewStore
 from curator.workspace import STATE_FOLDER, Workspace
 from tests.imaging.pictures import encode, photograph, png_claiming
@@ -289,7 +289,7 @@ def test_what_cannot_be_looked_at_does_not_count_as_gone(
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr("curator.intake.scan.os.scandir", refuse)
+    monkeypatch.setattr("curator.sources.local.os.scandir", refuse)
     report = add(workspace, [pictures])
     assert report.missing == 0
     assert report.ignored == {"unreadable-folder": 1}

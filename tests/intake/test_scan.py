@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator.base.values import FileStamp
-from curator.intake import scan as walking
-from curator.intake.scan import Skipped, SkipReason, count_files, walk
+from curator.sources import local as walking
+from curator.sources.local import count_files
+from curator.sources.local import walk_folder as walk
+from curator.sources.protocol import Skipped, SkipReason
 from tests.intake.nobody import as_nobody
 
 NAMES = st.text("ab0-é", min_size=1, max_size=3)

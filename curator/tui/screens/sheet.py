@@ -370,7 +370,7 @@ class SheetScreen(ReviewScreen):
 
         self.app.push_screen(DashboardScreen())
 
-    def action_open(self) -> None:
+    async def action_open(self) -> None:
         card = self._focused()
         if card is not None:
-            self.notify(self.review.open_outside(card), markup=False)
+            self.notify(await self.review.open_outside(card), markup=False)

@@ -409,9 +409,9 @@ class SingleScreen(ReviewScreen):
 
         self.app.push_screen(DashboardScreen())
 
-    def action_open(self) -> None:
+    async def action_open(self) -> None:
         if self.card is not None:
-            self.notify(self.review.open_outside(self.card), markup=False)
+            self.notify(await self.review.open_outside(self.card), markup=False)
 
     async def action_quarantine(self) -> None:
         """Set a picture aside that cannot be shown."""
