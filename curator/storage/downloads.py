@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from curator.errors import StorageError
 from curator.imaging.opening import read_catalogued
 
 MAX_CACHE_BYTES = 2_000_000_000
+_OWN_NAME = re.compile(r"[0-9a-f]{64}(\.[0-9A-Za-z]+)?\Z")
 
 
 class DownloadCache:
@@ -47,7 +49,8 @@ class DownloadCache:
                 os.utime(path)
                 return content
         content = read_catalogued(file, max_bytes)
-        if len(content) <= self._max_bytes:
+        # A workspace from somebody else may have a link there, to a folder of other files.
+        if len(content) <= self._max_bytes and not self._folder.is_symlink():
             with suppress(OSError, StorageError):
                 self._folder.mkdir(parents=True, exist_ok=True)
                 with replacing(path) as stream:
@@ -59,6 +62,8 @@ class DownloadCache:
         with self._tidying:
             files = []
             for path in self._folder.iterdir():
+                if not _OWN_NAME.match(path.name):
+                    continue
                 with suppress(FileNotFoundError):
                     status = path.lstat()
                     files.append((status.st_mtime_ns, status.st_size, path))

@@ -44,4 +44,9 @@ def test_the_oldest_go_and_a_damaged_one_is_downloaded_again(tmp_path: Path) -> 
         with pytest.raises(ImageProblem, match="another image"):
             cache.read(files[3], 10_000)
         assert not cache.path(files[3]).exists()
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+        linked = DownloadCache(tmp_path / "link", max_bytes=2_500)
+        assert linked.read(files[2], 10_000) == contents[2]
+        assert not list((tmp_path / "elsewhere").iterdir())
     assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) <= 2_500
