@@ -50,7 +50,10 @@ def test_the_tour_prints_what_it_shows(tmp_path: Path) -> None:
     printed = ""
     for language, block in BLOCK.findall(TOUR):
         if language == "sh":
-            printed = shell.run(block)
+            # A slow machine tells how far a stage is.
+            printed = re.sub(
+                r"^[\w-]+: ([\d,]+ |done in ).*\n", "", shell.run(block), flags=re.MULTILINE
+            )
             continue
         words = re.escape(" ".join(block.replace("/home/anna", str(tmp_path)).split()))
         words = re.sub(r"[0-9a-f]{64}|\d[\d.,:-]*", "[0-9a-f.,:-]+", words.replace("\\-", "-"))

@@ -227,7 +227,7 @@ def test_the_commands_list_preview_ask_and_say(
     workspace: Workspace, ids: dict[str, int], tmp_path: Path
 ) -> None:
     root = workspace.root
-    assert "Nobody has labelled" in curator("-w", root, "log").stdout
+    assert "There are no labels" in curator("-w", root, "log").stdout
     file = csv_file(tmp_path, "wrong.csv", a="good", b="bad")
     curator("-w", root, "label", file)
     listed = curator("-w", root, "log").stdout
