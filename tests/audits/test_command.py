@@ -255,12 +255,12 @@ def at_terminal(pool: Pool, typed: str, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("promotion.max_error=0", "greater than 0"),
-        ("promotion.max_error=0.6", "less than or equal to 0.5"),
-        ("promotion.confidence=1", "less than 1"),
-        ("promotion.confidence=0.3", "greater than 0.5"),
-        ("promotion.policy=certain", "`thresholds` or `certified`"),
-        ("audit.overlooked=1", "less than or equal to 0.9"),
+        ("promotion.max_error=0", "a number above 0"),
+        ("promotion.max_error=0.6", "a number above 0 and at most 0.5"),
+        ("promotion.confidence=1", "above 0.5 and below 1"),
+        ("promotion.confidence=0.3", "above 0.5 and below 1"),
+        ("promotion.policy=certain", "one of `thresholds`, `certified`"),
+        ("audit.overlooked=1", "a number from 0 to 0.9"),
     ],
 )
 def test_settings_that_make_no_promise_are_refused(pool: Pool, setting: str, says: str) -> None:

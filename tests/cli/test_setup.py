@@ -194,7 +194,7 @@ def test_config_changes_the_file_and_keeps_its_comments(workspace: Path) -> None
     [
         (["promotion.promote_abov=0.9"], 2, "Did you mean `promotion.promote_above`?"),
         (["promotion.promote_abov"], 2, "Did you mean `promotion.promote_above`?"),
-        (["promotion.promote_above=2"], 3, "less than or equal to 1"),
+        (["promotion.promote_above=2"], 3, "a number from 0 to 1"),
         (["promotion.promote_below=0.999"], 3, "the thresholds must rise"),
         (["promotion.promote_above", "runtime.seed=1"], 2, "write KEY=VALUE"),
         (["runtime.seed=1", "runtime.sed=2"], 2, "Did you mean `runtime.seed`?"),

@@ -65,7 +65,7 @@ def test_add_remembers_whose_images_they_are(workspace: Path, pictures: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        ([], 2, "Missing argument 'PATH...'"),
+        ([], 2, "`curator add` needs PATH."),
         (["nowhere"], 3, "nowhere"),
         (["pictures", "--label", "excellent"], 2, "`excellent` is not one of the two classes"),
         (["pictures", "--label", "good", "--subfolders-are-classes"], 2, "exclude each other"),

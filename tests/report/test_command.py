@@ -136,7 +136,7 @@ def test_status_tells_the_same_of_people(labelled: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--watch"], "No such option: --watch"),
+        (["--watch"], "has no option `--watch`"),
         (["."], "is a folder"),
     ],
 )
