@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curator.base.scaled_rows import pack_scaled, unpack_scaled
-from curator.classifiers.devices import choose_placement
 from curator.classifiers.encoders.encoder import open_encoder
 from curator.classifiers.encoders.projection import fit_projection
 from curator.classifiers.heads.frozen import FrozenHeads
@@ -114,7 +113,7 @@ def rehearsal(task: Task, settings: Settings | None = None) -> SimulationRun:
     return SimulationRun(
         pool,
         task,
-        FrozenHeads(chosen, choose_placement(device=chosen.runtime.device).device),
+        FrozenHeads(chosen),
         neighbours=around if chosen.classifier.neighbours else None,
         vectors=vectors,
         distance=chosen.gates.distance,

@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.command import CHECKOUT, curator
 
@@ -62,6 +64,31 @@ def test_help_of_a_command_loads_nothing_to_work_with() -> None:
 def test_looking_loads_nothing_heavy(tmp_path: Path, command: tuple[str, ...]) -> None:
     curator("init", tmp_path / "ws")
     assert not loaded_by("-w", tmp_path / "ws", *command) & HEAVY
+
+
+@pytest.mark.slow
+def test_a_round_on_stored_features_loads_no_torch(tmp_path: Path) -> None:
+    images, workspace = tmp_path / "images", tmp_path / "ws"
+    images.mkdir()
+    positive = np.arange(120) % 2 == 0
+    pixels = np.random.default_rng(1).integers(0, 256, (len(positive), 16, 16, 3), dtype=np.uint8)
+    for number, picture in enumerate(pixels):
+        Image.fromarray(picture).save(images / f"{number}.png")
+    values = np.random.default_rng(0).normal(size=(len(positive), 6)) + 3 * positive[:, None]
+    np.save(tmp_path / "features.npy", values.astype(np.float32))
+    names = [f"images/{number}.png" for number in range(len(positive))]
+    (tmp_path / "index.csv").write_text("\n".join(["path", *names]))
+    seeds = [
+        f"{name},{'good' if side else 'bad'}" for name, side in zip(names, positive, strict=True)
+    ]
+    (tmp_path / "seeds.csv").write_text("\n".join(["path,label", *seeds[:60]]))
+    curator("init", workspace, "--positive", "good", "--negative", "bad")
+    curator("-w", workspace, "add", images)
+    curator("-w", workspace, "label", tmp_path / "seeds.csv")
+    arguments = ("encode", "--from", tmp_path / "features.npy", "--index", tmp_path / "index.csv")
+    curator("-w", workspace, *arguments, "--name", "own")
+    curator("-w", workspace, "config", "classifier.model=features:own")
+    assert not loaded_by("-w", workspace, "round") & {"torch", "timm", "openvino"}
 
 
 @pytest.mark.slow

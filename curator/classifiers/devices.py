@@ -11,6 +11,7 @@ import importlib.util
 import os
 import platform
 import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -80,10 +81,16 @@ def core_count() -> int:
 
 
 def use_threads(count: int) -> None:
-    """Fix the threads of torch; results repeat to the bit at the same number."""
-    import torch
+    """Fix the threads of NumPy's products, and of torch where it is loaded.
 
-    torch.set_num_threads(count)
+    Results repeat to the bit at the same number. Heads need no torch, and to import it takes
+    longer than a round.
+    """
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(count, user_api="blas")
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(count)
 
 
 def gpu_names() -> list[str]:

@@ -68,7 +68,7 @@ def prepare(workspace: Workspace, progress: Progress) -> tuple[Classifier[Any], 
     """
     settings = workspace.settings
     if settings.classifier.kind != "finetune":
-        heads = FrozenHeads(settings, choose_placement(device=settings.runtime.device).device)
+        heads = FrozenHeads(settings)
         return heads, ready_features(workspace, progress)
     from curator.classifiers.networks.classifier import announce_user_code
     from curator.classifiers.networks.cross_fitting import CrossFittedNetworks

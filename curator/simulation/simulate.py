@@ -24,7 +24,7 @@ from curator.catalogue.engine import Catalogue
 from curator.catalogue.features import list_feature_sets
 from curator.catalogue.pool import pool_chunks, read_pool
 from curator.charts.lines import Chart, Line, draw_charts
-from curator.classifiers.devices import choose_placement, core_count, use_threads
+from curator.classifiers.devices import core_count, use_threads
 from curator.classifiers.heads.frozen import FrozenHeads
 from curator.encoding.stored_rows import StoredRows, current_features, open_rows
 from curator.errors import DataError, UsageError
@@ -166,7 +166,6 @@ class _SimulatedFeatures:
         self.pool, self.without_truth = _known_pool(workspace.catalogue, features, labels)
         _check_pool(self.pool.truth, request, truth, workspace.settings.classes)
         settings = workspace.settings
-        device = choose_placement(device=settings.runtime.device).device
         neighbours = vectors = digest = None
         if uses_graph(settings):
             pool = read_pool(workspace.catalogue, features.feature_set_id)
@@ -180,7 +179,7 @@ class _SimulatedFeatures:
         self._run = SimulationRun(
             self.pool,
             features,
-            FrozenHeads(settings, device),
+            FrozenHeads(settings),
             neighbours=neighbours,
             vectors=vectors,
             distance=settings.gates.distance,
@@ -191,7 +190,6 @@ class _SimulatedFeatures:
             (
                 features.fingerprint,
                 digest,
-                device,
                 *(section.model_dump(mode="json") for section in sections),
                 (request.flipped, request.slips, settings.runtime.seed),
                 *(("informative",) if request.informative else ()),

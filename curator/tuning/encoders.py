@@ -22,7 +22,6 @@ from curator.base.scaled_rows import pack_scaled, scaled_dtype, unpack_scaled
 from curator.catalogue import features as catalogued
 from curator.catalogue.images import small_side_quantile
 from curator.catalogue.pool import HumanLabels, human_labels, pool_size
-from curator.classifiers.devices import choose_placement
 from curator.classifiers.encoders.encoder import input_rule, open_encoder
 from curator.classifiers.encoders.projection import fit_projection
 from curator.classifiers.encoders.weights import (
@@ -156,7 +155,7 @@ def try_encoders(
     if not current.model.startswith(IMPORTED):
         choices = [current, *(choice for choice in choices if choice != current)]
     settings = _trial_settings(workspace.settings)
-    heads = FrozenHeads(settings, choose_placement(device=settings.runtime.device).device)
+    heads = FrozenHeads(settings)
     sample = catalogued.images_by_content(catalogue, images)
     human = _subsample(human_labels(catalogue, None), settings.runtime.seed)
     encoded = np.union1d(human.image_ids, sample)

@@ -16,7 +16,6 @@ from curator.base.arrays import BoolArray, IntArray
 from curator.base.progress import SILENT, Progress
 from curator.catalogue.features import rows_of
 from curator.catalogue.pool import read_pool
-from curator.classifiers.devices import choose_placement
 from curator.classifiers.heads.frozen import FrozenHeads
 from curator.classifiers.protocol import PoolSlice, TrainingInputs, TrainingLabels
 from curator.encoding.encode import ready_features
@@ -48,7 +47,7 @@ def head_trials(
     parts = [pool_slice(chunk, settings.classifier.folds, 0) for chunk in pool.chunks]
     free = np.concatenate([part.rows[part.teachable] for part in parts])
     drawn = np.sort(free[np.argsort(sampling_rank(free, settings.runtime.seed))[:POOL_SAMPLE]])
-    heads = FrozenHeads(settings, choose_placement(device=settings.runtime.device).device)
+    heads = FrozenHeads(settings)
     promotion = settings.promotion
 
     def trial(train: TrialSample, validation: TrialSample, seed: int) -> Trial:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +10,6 @@ from numpy.typing import NDArray
 from curator.base.arrays import IntArray
 from curator.classifiers.heads.model import Standardizer, standardize
 from curator.classifiers.protocol import RowSource
-
-if TYPE_CHECKING:
-    import torch
 
 _BLOCK = 16_384
 _SUM_ROWS = 512
@@ -63,7 +59,7 @@ class PoolFeatures:
             raise ValueError("features that were not taken into memory")
         return self._values[positions]
 
-    def scale(self, device: str) -> Standardizer:
+    def scale(self) -> Standardizer:
         """Centre and scale of the pool's features, computed once.
 
         Raises LearnError if all features are constant.
@@ -71,32 +67,22 @@ class PoolFeatures:
         if self._scale is None:
             total, squares = np.zeros(1), np.zeros(1)
             for run in self._runs:
-                values = to_device(self.gather(run), device)
+                values = self.gather(run).astype(np.float32, copy=False)
                 # Sums of a few rows in float32, added up in float64: exact enough, and fast.
                 for start in range(0, len(values), _SUM_ROWS):
                     block = values[start : start + _SUM_ROWS]
-                    total = total + block.sum(dim=0).double().cpu().numpy()
-                    squares = squares + block.square().sum(dim=0).double().cpu().numpy()
+                    total = total + block.sum(axis=0).astype(np.float64)
+                    squares = squares + np.square(block).sum(axis=0).astype(np.float64)
             self._scale = standardize(
                 len(self.rows), total, squares, keeps_variance=self.keeps_variance
             )
         return self._scale
 
 
-def to_device(features: NDArray[np.floating], device: str) -> torch.Tensor:
-    """Features as float32 on the device."""
-    import torch
-
-    return torch.as_tensor(np.ascontiguousarray(features)).to(device).float()
-
-
 def _as_float32(source: RowSource, rows: IntArray) -> NDArray[np.float32]:
-    import torch
-
     width = source.gather(rows[:1]).shape[1]
-    values = torch.empty((len(rows), width), dtype=torch.float32)
+    values = np.empty((len(rows), width), dtype=np.float32)
     for start in range(0, len(rows), _BLOCK):
         part = slice(start, start + _BLOCK)
-        values[part] = torch.from_numpy(source.gather(rows[part]))
-    in_memory: NDArray[np.float32] = values.numpy()
-    return in_memory
+        values[part] = source.gather(rows[part])
+    return values

@@ -141,8 +141,8 @@ class FrozenHeads:
         " judged on. This round uses people's labels alone."
     )
 
-    def __init__(self, settings: Settings, device: str = "cpu") -> None:
-        self._settings, self._device = settings, device
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._balanced = settings.classifier.class_weight == "balanced"
 
     @property
@@ -178,7 +178,7 @@ class FrozenHeads:
         features = inputs.images
         if not isinstance(features, PoolFeatures):
             features = PoolFeatures(features, [part.rows for part in inputs.slices])
-        scale = features.scale(self._device)
+        scale = features.scale()
         teacher = self._on_pool(previous, features, neighbours) if previous else None
         sampler = self._sample(inputs, teacher)
         with progress.stage("train", inputs.image_count) as stage:
@@ -194,15 +194,13 @@ class FrozenHeads:
                 targets,
                 row_weights,
                 regularization=self._settings.classifier.regularization,
-                device=self._device,
                 # The same optimum, reached sooner; see `solver`.
                 start=teacher.classifier.heads if teacher else None,
             )
             # The margins of held-out heads are computed in the same pass.
             held_out = weights.held_out.heads if weights.held_out and weighed is None else None
             margins = pool_margins(
-                scale.folded_into(heads), features, features.rows, neighbours,
-                self._device, stage.advance,
+                scale.folded_into(heads), features, features.rows, neighbours, stage.advance,
                 beside=scale.folded_into(held_out) if held_out else None,
             )  # fmt: skip
             if weighed is None:
@@ -256,7 +254,7 @@ class FrozenHeads:
         classifier = teacher.classifier
         margins = pool_margins(
             classifier.on_raw_features(), features, features.rows,
-            neighbours if classifier.settings.get("graph") else None, self._device,
+            neighbours if classifier.settings.get("graph") else None,
         )  # fmt: skip
         return replace(teacher, margins=margins)
 
@@ -359,10 +357,10 @@ def check_folds(labels: TrainingLabels, heads: int, classes: ClassesSettings) ->
 
 
 def score_unseen(
-    classifier: FrozenClassifier, features: NDArray[np.floating], device: str = "cpu"
+    classifier: FrozenClassifier, features: NDArray[np.floating]
 ) -> tuple[FloatArray, FloatArray]:
     """P(positive), calibrated and raw, of images outside the pool; features (rows, features)."""
-    margins = HeadMargins(classifier.on_raw_features(), device)(features).mean(axis=1)
+    margins = HeadMargins(classifier.on_raw_features())(features).mean(axis=1)
     return classifier.alone.probabilities(Evidence(margins)), sigmoid(margins)
 
 

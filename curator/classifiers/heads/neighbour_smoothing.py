@@ -6,7 +6,7 @@ head's own margin: images of a cluster get similar scores, and an image whose ne
 gets a less certain one. Every head is smoothed by itself, and no label enters except through the
 head, so a head that was not taught a fold stays so.
 
-Margins are computed once a round, in blocks, on the device. They are held in 16 bits, which take 80
+Margins are computed once a round, in blocks. They are held in 16 bits, which take 80
 bytes an image at twenty heads; scoring only looks them up.
 """
 
@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.arrays import BoolArray, FloatArray, IntArray, positions_in
-from curator.classifiers.heads.features import to_device
-from curator.classifiers.heads.solver import LinearHeads, pad_columns
+from curator.classifiers.heads.solver import LinearHeads, sigmoid32
 from curator.classifiers.protocol import RowSource
-from curator.statistics.calibration import Evidence, sigmoid
+from curator.statistics.calibration import Evidence
 
 Float32 = NDArray[np.float32]
 Margins = NDArray[np.floating]
@@ -106,37 +105,22 @@ class PoolMargins:
 
 
 class HeadMargins:
-    """Computes log-odds of all heads from raw features, on the device."""
+    """Computes log-odds of all heads from raw features."""
 
-    def __init__(self, folded: LinearHeads, device: str, beside: LinearHeads | None = None) -> None:
-        import torch
-
-        self._device = device
+    def __init__(self, folded: LinearHeads, beside: LinearHeads | None = None) -> None:
         # Those beside are a product of their own, so that no bit of the others depends on them.
-        self._products = [
-            (
-                len(heads.bias),
-                pad_columns(torch.as_tensor(heads.weights, device=device)),
-                torch.as_tensor(heads.bias, device=device),
-            )
-            for heads in (folded, beside)
-            if heads is not None
-        ]
+        self._products = [heads for heads in (folded, beside) if heads is not None]
 
     def __call__(self, features: NDArray[np.floating]) -> Float32:
         """(rows, K) for raw features, (rows, features); behind them those beside."""
-        import torch
-
-        values = to_device(features, self._device)
-        margins = [(values @ weights)[:, :count] + bias for count, weights, bias in self._products]
-        in_memory: Float32 = torch.cat(margins, dim=1).cpu().numpy()
-        return in_memory
+        values = features.astype(np.float32, copy=False)
+        return np.concatenate([heads.margins(values) for heads in self._products], axis=1)
 
     def of_rows(
         self, features: RowSource, rows: IntArray, advance: Callable[[int], None]
     ) -> Margins:
         """(rows, K) in 16 bits for stored features, read in blocks."""
-        width = sum(count for count, _, _ in self._products)
+        width = sum(len(heads.bias) for heads in self._products)
         margins = np.empty((len(rows), width), dtype=np.float16)
         for start in range(0, len(rows), _BLOCK):
             part = rows[start : start + _BLOCK]
@@ -150,7 +134,6 @@ def pool_margins(
     features: RowSource,
     rows: IntArray,
     neighbours: Neighbourhood | None,
-    device: str,
     advance: Callable[[int], None] = lambda images: None,
     beside: LinearHeads | None = None,
 ) -> PoolMargins:
@@ -159,7 +142,7 @@ def pool_margins(
     All these images must be part of `neighbours`, if there are any. Columns of the heads `beside`
     follow those of `heads`.
     """
-    margins_of = HeadMargins(heads, device, beside)
+    margins_of = HeadMargins(heads, beside)
     if neighbours is None:
         return PoolMargins(rows, margins_of.of_rows(features, rows, advance), None)
     if (neighbours.positions(rows) < 0).any():
@@ -222,14 +205,6 @@ def _neighbour_sums(values: Float32, graph: NDArray[np.integer], weights: Float3
     each = csr_array((weights.ravel(), graph.ravel(), ends), shape=(rows, len(values)))
     total: Float32 = each @ values
     return total
-
-
-def sigmoid32(margins: Margins) -> Float32:
-    """Probabilities in 32 bits, computed in blocks of rows."""
-    probability = np.empty(margins.shape, dtype=np.float32)
-    for rows in _chunks(len(margins)):
-        probability[rows] = sigmoid(margins[rows])
-    return probability
 
 
 def _spread(values: Margins) -> FloatArray:

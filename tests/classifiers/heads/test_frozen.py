@@ -168,9 +168,7 @@ def test_pseudo_labels_weigh_what_they_earn(noise: float, most: float) -> None:
     assert shares.min() >= 0.4 * most
     assert (heads().pseudo_shares(weighed, teacher) == 0.5).all()
     features = PoolFeatures(Drawn(), [part.rows])
-    _, _, weights = free.training_set(
-        said, weighed, features, features.scale("cpu"), sampler, teacher
-    )
+    _, _, weights = free.training_set(said, weighed, features, features.scale(), sampler, teacher)
     human, pseudo = weights[:LABELS].sum(axis=0), weights[LABELS:]
     counts = sampler.counts().sum(axis=0)
     assert pseudo.sum(axis=0) == pytest.approx(np.minimum(shares * human, counts), rel=0.02)
