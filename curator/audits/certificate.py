@@ -149,10 +149,10 @@ def stale_sentence(record: CertificateRecord) -> str:
     if record.stale is Staleness.ROLLED_BACK:
         return f"round {record.round_id}, which it belongs to, was rolled back"
     changes = (
-        (record.missing, "certified images are not promoted, or not in the pool, any more"),
-        (record.added, "promoted images are not certified"),
+        (record.missing, "certified image", "no longer promoted, or not in the pool any more"),
+        (record.added, "promoted image", "not certified"),
     )
-    reasons = [f"{number:,} {change}" for number, change in changes if number]
+    reasons = [f"{count(number, noun)} {change}" for number, noun, change in changes if number]
     return " and ".join(reasons) or "the promoted images are not those that it was issued for"
 
 

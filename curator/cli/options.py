@@ -85,6 +85,7 @@ def agreed(question: str) -> bool:
     try:
         return typer.confirm(question, err=True)
     except typer.Abort:
+        typer.echo(err=True)  # the cursor is still behind the question
         raise UsageError(
             "Nobody answered, and nothing was changed.", "Add --yes to do it without a question."
         ) from None

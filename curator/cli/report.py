@@ -120,6 +120,8 @@ def _image_lines(status: Status) -> Iterator[str]:
         files.append(count(counts.duplicates, "exact duplicate"))
     if counts.missing:
         files.append(f"{counts.missing:,} missing")
+    if counts.gone:
+        files.append(f"{count(counts.gone, 'image')} without a file")
     yield f"{strong('Images')}  {counts.images:,} ({', '.join(files)})"
     for source in status.sources:
         licence = f", licence {source.licence}" if source.licence else ""

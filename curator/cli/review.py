@@ -145,7 +145,8 @@ def queue(
         write_queue(rows, output, force=force, relative_to=relative_to)
         call.say(f"Wrote {count(len(rows), 'image')} to {output}.")
         command = shlex.join(["curator", "label", str(output)])
-        call.next_step = f"Fill in the column `label`, then: {command}"
+        if rows:
+            call.next_step = f"Fill in the column `label`, then: {command}"
     if json:
         emit_json([row.as_json() for row in rows])
     elif output is None:

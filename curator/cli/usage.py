@@ -33,7 +33,7 @@ def usage_error(error: typer.TyperException, command: str) -> UsageError:
         r"No such command '(.*?)'\.(?: Did you mean '(.*)'\?)?", error.message
     ):
         word, near = unknown.groups()
-        hint = f"Did you mean `{near}`? " if near else ""
+        hint = f"Did you mean `{near}`? ".replace("', '", "` or `") if near else ""
         return UsageError(f"`{path}` has no command `{word}`.", hint + advice)
     if extra := re.search(r"unexpected extra argument\(s\) \((.*)\)", error.message):
         return UsageError(f"`{path}` does not take `{extra[1]}`.", advice)

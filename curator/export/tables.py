@@ -83,7 +83,7 @@ class CatalogueTable:
         head = "".join(f"<th>{html.escape(name)}</th>" for name in ["", *self.columns])
         body = "".join(
             f"<tr><td>{_image(pictures.get(row['sha256']))}</td>"
-            + "".join(f"<td>{_cell(value)}</td>" for value in row.values())
+            + "".join(f"<td>{_cell(value)}</td>" for value in _shortened(row).values())
             + "</tr>"
             for row in rows
         )
@@ -163,6 +163,11 @@ def _image(preview: bytes | None) -> str:
         return ""
     content = b64encode(preview).decode()
     return f'<img style="max-height:96px" src="data:image/jpeg;base64,{content}">'
+
+
+def _shortened(row: Mapping[str, object]) -> dict[str, object]:
+    """The row with 12 digits of its hash: all 64 push the scores out of a notebook's width."""
+    return {**row, "sha256": f"{str(row['sha256'])[:12]}…"}
 
 
 def _cell(value: object) -> str:

@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from curator.base.text import count
 from curator.base.version import __version__
 from curator.base.vocabulary import LocationState
 from curator.catalogue import features, leases
@@ -268,7 +269,7 @@ def _workspace(workspace: Workspace) -> Iterator[DoctorLine]:
     yield from _sources(workspace.catalogue)
     sets = features.list_feature_sets(workspace.catalogue)
     rows = sum(features.row_count(workspace.catalogue, record.feature_set_id) for record in sets)
-    yield DoctorLine("features", Health.OK, f"{rows:,} features of {len(sets)} encoders")
+    yield DoctorLine("features", Health.OK, f"{rows:,} features of {count(len(sets), 'encoder')}")
     for holder in leases.list_leases(workspace.catalogue):
         finding = f"`{holder.name}` runs as {holder.text}"
         advice = ""

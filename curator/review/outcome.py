@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from curator.base.text import count
 from curator.base.vocabulary import EventKind, Label
 from curator.catalogue.labels import HistoryEvent
 
@@ -107,7 +108,7 @@ def summary_lines(summary: SessionSummary, name_of: NameOf) -> list[str]:
     if summary.against_model:
         lines.append(f"{summary.against_model:,} against what the model leaned to.")
     if summary.corrected:
-        lines.append(f"{summary.corrected:,} labels that a round had given were corrected.")
+        lines.append(f"{count(summary.corrected, 'promoted label')} corrected.")
     counts = (
         (summary.skipped, "skipped"),
         (summary.flagged, "flagged"),

@@ -30,6 +30,7 @@ class Pace:
     counts: Counter[str] = field(default_factory=Counter)
     """What else was done, by the name of the summary's field."""
     _labels: list[str] = field(default_factory=list)
+    _compared: list[tuple[bool, bool]] = field(default_factory=list)
     _last: float | None = None
     _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
@@ -47,20 +48,24 @@ class Pace:
         self._labels.extend([label] * count)
 
     def compare(self, label: Label, suggestion: Label | None, *, promoted: bool) -> None:
-        """Compare an open decision with what the model leaned to, or a round had promoted.
+        """Compare a decision with what the model leaned to, or a round had promoted.
 
-        Blind decisions are not compared: how often the model was contradicted says what must
-        not be known before a sample is complete.
+        Blind decisions come without a suggestion: how often the model was contradicted says what
+        must not be known before a sample is complete.
         """
-        if label is not Label.UNSURE and suggestion not in (None, label):
-            self.counts["against_model"] += 1
-            self.counts["corrected"] += promoted
+        against = label is not Label.UNSURE and suggestion not in (None, label)
+        self._compared.append((against, against and promoted))
+        self.counts["against_model"] += against
+        self.counts["corrected"] += against and promoted
 
     def undo_last(self, count: int) -> None:
         """Take the last `count` decisions out of the count."""
         for _ in range(min(count, len(self._labels))):
             self.by_label[self._labels.pop()] -= 1
             self.decided -= 1
+            against, corrected = self._compared.pop()
+            self.counts["against_model"] -= against
+            self.counts["corrected"] -= corrected
 
     @property
     def per_minute(self) -> float | None:

@@ -521,10 +521,9 @@ class ReviewSession:
         at = self._clock()
         for label, number in Counter(label for _, label in decisions).items():
             self.pace.decide(at, label, number)
-        if not self.blind:
-            for card, label in decisions:
-                promoted = card.origin is Origin.PROMOTED
-                self.pace.compare(label, card.suggestion, promoted=promoted)
+        for card, label in decisions:
+            suggestion = None if self.blind else card.suggestion
+            self.pace.compare(label, suggestion, promoted=card.origin is Origin.PROMOTED)
 
     def _undo_earlier(self) -> Undone | None:
         """Take back the newest decision of an earlier session of the same kind of work."""

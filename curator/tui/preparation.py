@@ -199,7 +199,8 @@ class Preparation:
         )
         panel = Panel(self.workspace.settings, viewport.inks, viewport.panel)
         explained = panel.explanation(request.explanation)
-        below = replace(viewport.panel, rows=viewport.panel.rows - len(explained))
+        above = panel.lines(card, replace(context, events=()), {}, shot.remark, explained)
+        below = replace(viewport.panel, rows=viewport.panel.rows - len(above))
         thumbs = {} if card.blind else self._neighbour_thumbs(card, below)
         lines = panel.lines(card, context, thumbs, shot.remark, explained)
         return PreparedScreen(card=card, shot=shot, frame=drawn, panel=lines)
@@ -291,14 +292,14 @@ class Ahead(Generic[Key, Product]):
             del self._futures[key]
 
 
-def _thumb_canvas(panel: Canvas) -> tuple[Canvas | None, int]:
-    """How large the small pictures beside a large one are, and how many of each class."""
-    count = 3 if panel.columns >= 48 else 2
-    columns = (panel.columns - 2 - count) // count
-    rows = min(columns // 2, (panel.rows - 12) // 2)
+def _thumb_canvas(room: Canvas) -> tuple[Canvas | None, int]:
+    """How large the small pictures in this part of the panel are, and how many of each class."""
+    count = 3 if room.columns >= 48 else 2
+    columns = (room.columns - 2 - count) // count
+    rows = min(columns // 2, (room.rows - 3) // 2)  # below a blank line and a heading each
     if rows < 3:
         return None, 0
-    return replace(panel, columns=min(columns, rows * 2 + 2), rows=rows), count
+    return replace(room, columns=min(columns, rows * 2 + 2), rows=rows), count
 
 
 def _no_picture(canvas: Canvas) -> Sequence[Strip]:

@@ -394,7 +394,7 @@ def test_it_stays_valid_while_exactly_the_certified_images_stand_promoted(pool: 
     decide(pool.workspace, [inside], pool.says(inside), Origin.REVIEW, Method.SINGLE)
     assert state(pool) == "stale"
     assert (
-        "1 certified images are not promoted"
+        "1 certified image no longer promoted"
         in status(pool.workspace).as_json()["certificate"]["reason"]
     )
     retract(

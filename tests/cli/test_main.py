@@ -71,6 +71,7 @@ def test_the_version() -> None:
     ("arguments", "says"),
     [
         (["stats"], "`curator` has no command `stats`.\nDid you mean `status`?"),
+        (["certificate"], "Did you mean `check-certificate` or `certify`? See"),
         (["model", "stats"], "`curator model` has no command `stats`."),
         (["status", "--jsn"], "`curator status` has no option `--jsn`.\nDid you mean `--json`?"),
         (["status", "--json=1"], "`--json` takes no value."),

@@ -55,6 +55,7 @@ def test_a_notebook_shows_a_queue_with_its_pictures(tmp_path: Path) -> None:
         page = queue._repr_html_()
         assert page.count("data:image/jpeg;base64,") == len(queue) == 5
         assert "pictures &amp; &lt;b&gt;" in page
+        assert queue[0]["sha256"][:12] in page and queue[0]["sha256"] not in page
         assert queue[0]["path"].startswith(str(tmp_path))
         assert len(workspace.queue("conflict")) == 0
         assert "0 rows" in workspace.queue("conflict")._repr_html_()

@@ -116,10 +116,11 @@ def test_the_command_previews_asks_and_says(workspace: Workspace, ids: dict[str,
     assert "would be dropped" in preview
     assert "3 images of it in no other source: 1 labelled by people, 1 promoted" in preview
     refused = run_curator("-w", root, "drop", "a", expect=2).stderr
-    assert "--yes" in refused
+    assert "\ncurator: Nobody answered" in refused and "--yes" in refused
     assert "Known are `a`, `b`" in curator("-w", root, "drop", "c", "--yes", expect=3).stderr
     assert len(list_sources(workspace.catalogue)) == 2
     report = curator("-w", root, "drop", "a", "--yes", "--json").json()
     assert (report["files"], report["images"], report["dry_run"]) == (4, 3, False)
     assert "before-drop" in curator("-w", root, "backup", "--list").stdout
     assert report["root"].endswith("/a")
+    assert "5 (2 files, 3 images without a file)" in curator("-w", root, "status").stdout

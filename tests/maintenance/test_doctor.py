@@ -45,6 +45,7 @@ def test_a_workspace_is_looked_at_with_its_sources(workspace: Workspace, tmp_pat
     add_folder(workspace, folder)
     with lease(workspace.catalogue, "encode"):
         report = doctor(workspace)
+    assert line(report, "features").finding == "0 features of 0 encoders"
     assert line(report, "images").finding == "4 usable images, 0 in quarantine"
     assert line(report, "source").health is Health.OK
     assert "`encode` runs as process" in line(report, "running").finding

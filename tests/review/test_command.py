@@ -93,8 +93,10 @@ def test_queue_writes_a_file_and_never_over_one(labelled: Path, tmp_path: Path) 
     assert len(target.read_text().splitlines()) == 4
     arguments = ("-w", labelled, "queue", "random", "--size", "2", "--output", target)
     assert "--force" in curator(*arguments, expect=3).stderr
-    curator(*arguments, "--force")
+    assert "Fill in the column" in curator(*arguments, "--force").stderr
     assert len(target.read_text().splitlines()) == 3
+    arguments = ("-w", labelled, "queue", "conflict", "--output", tmp_path / "none.csv")
+    assert "Fill in" not in curator(*arguments).stderr
 
 
 def test_queue_writes_its_pictures_beside_the_table(labelled: Path, tmp_path: Path) -> None:

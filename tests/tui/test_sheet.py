@@ -117,7 +117,10 @@ async def test_promoted_images_are_corrected_on_the_sheet(seat: Seat, scored: Wo
         ids = page(reviewer)
         await reviewer.press("m", "enter")
         assert reviewer.app.session.summary().corrected == 1
-    assert labels.current(scored.catalogue, ids)[ids[0]].standing is CurrentLabel.NEGATIVE
+        assert labels.current(scored.catalogue, ids)[ids[0]].standing is CurrentLabel.NEGATIVE
+        await reviewer.press("u")
+        summary = reviewer.app.session.summary()
+        assert (summary.decided, summary.corrected, summary.against_model) == (0, 0, 0)
 
 
 @played

@@ -22,6 +22,7 @@ from curator.tui.screens.summary import SummaryScreen
 from curator.tui.terminal import Depth
 from curator.tui.widgets.picture import Picture
 from curator.workspace import Workspace
+from tests.support.filled import decide
 from tests.tui.conftest import Reviewer, Seat, played
 
 pytestmark = pytest.mark.slow
@@ -326,6 +327,10 @@ async def test_a_filter_leaves_only_what_was_asked_for(seat: Seat) -> None:
         await reviewer.type("class:ugly")
         await reviewer.press("enter")
         assert "did you mean" in reviewer.text() or "there are" in reviewer.text()
+        await reviewer.press("escape", "slash")
+        await reviewer.type("name:none")
+        await reviewer.press("enter")
+        assert "nothing more for you through this filter" in " ".join(reviewer.text().split())
 
 
 @played
@@ -422,8 +427,10 @@ async def test_a_vanished_file_is_still_seen_in_its_preview(
 
 @played
 async def test_the_end_of_the_queue_is_told(seat: Seat, scored: Workspace) -> None:
-    async with seat("conflict") as reviewer:
-        assert "nothing more" in reviewer.text()
+    async with seat("conflict", size=(80, 24)) as reviewer:
+        told = " ".join(reviewer.text().split())
+        assert "nothing more for you." in told
+        assert "u takes the last decision back, q leaves." in told
         await reviewer.press("a", "space", "z")
         assert "nothing more" in reviewer.text()
 
@@ -455,6 +462,20 @@ async def test_everything_is_there_at_80_by_24(seat: Seat) -> None:
         for part in ("borderline", "P 0.", "good-" if "good-" in text else "bad-", "a good",
                      "x bad", "? help", "q leave", "why?"):  # fmt: skip
             assert part in text, part
+
+
+@played
+async def test_small_pictures_are_whole_or_left_out_at_80_by_24(
+    seat: Seat, featured: Workspace
+) -> None:
+    decide(featured, [1, 2], Label.POSITIVE)
+    decide(featured, [23, 24], Label.NEGATIVE)
+    async with seat(size=(80, 24), workspace=featured) as reviewer:
+        await reviewer.press("a", "x", "left", "f", "o", "enter")
+        await reviewer.text_with("flagged o")
+        good, bad = panel(reviewer).split("nearest good")[1].split("nearest bad")
+        heights = [sum("▀" in line for line in part.splitlines()) for part in (good, bad)]
+        assert heights == [4, 4]
 
 
 @played

@@ -146,7 +146,8 @@ class SingleScreen(ReviewScreen):
         if card is None:
             ways = "ctrl+p opens another one, u takes the last decision back, q leaves."
             back = "esc returns to the image where you were." if session.is_aside else ""
-            self._say(["The queue has nothing more for you.", ways, back])
+            through = "" if session.source.view.is_empty else " through this filter"
+            self._say([f"The queue has nothing more for you{through}.", ways, back])
             return
         if not preparation.is_ready(card):
             self._draw_lines()

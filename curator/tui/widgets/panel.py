@@ -53,8 +53,8 @@ class Panel:
             self._current(card),
             self._remark(remark),
             self._names(card),
-            self._neighbours(thumbs),
             self._group(context),
+            self._neighbours(thumbs),
             self._history(context, card),
         ):
             part = list(block)
@@ -144,13 +144,9 @@ class Panel:
             yield self._line((shortened(text, self._width), inks.muted))
 
     def _neighbours(self, thumbs: Mapping[CurrentLabel, Sequence[Thumb]]) -> Iterator[Strip]:
-        blank = False
         for side, nearest in thumbs.items():
             if not nearest:
                 continue
-            if blank:
-                yield self._line()
-            blank = True
             name = shortened(safe(self._classes.name_of(side)), self._width - 10)
             yield self._line(("nearest ", self.inks.muted), (name, label_ink(side, self.inks)))
             yield from self._thumb_rows(nearest)

@@ -23,7 +23,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from curator.review.pictures import EVERYTHING, Region, visible_part
-from curator.tui.lines import TextLines, row
+from curator.tui.lines import TextLines, row, wrapped
 from curator.tui.pictures import NUMBER, Encoded, RenderedFrame, placeholders
 from curator.tui.terminal import Graphics
 
@@ -100,9 +100,10 @@ class Picture(Container):
         """Show sentences in the middle instead of a picture."""
         self._hide_pixels()
         width, height = self.size
-        above = max(0, (height - len(sentences)) // 2)
+        lines = [line for sentence in sentences for line in wrapped(sentence, width, height)]
+        above = max(0, (height - len(lines)) // 2)
         blank = row((), width, style)
-        text = [row([(line.center(width), style)], width, style) for line in sentences]
+        text = [row([(line.center(width), style)], width, style) for line in lines]
         self.lines.show([blank] * above + text + [blank] * max(0, height - above - len(text)))
 
     def _hide_pixels(self) -> None:
