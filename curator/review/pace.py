@@ -63,9 +63,10 @@ class Pace:
         for _ in range(min(count, len(self._labels))):
             self.by_label[self._labels.pop()] -= 1
             self.decided -= 1
-            against, corrected = self._compared.pop()
-            self.counts["against_model"] -= against
-            self.counts["corrected"] -= corrected
+            if self._compared:
+                against, corrected = self._compared.pop()
+                self.counts["against_model"] -= against
+                self.counts["corrected"] -= corrected
 
     @property
     def per_minute(self) -> float | None:

@@ -114,7 +114,7 @@ def test_similar_takes_several_images_and_turns_away_from_others(
 
 
 def test_unfamiliar_is_far_from_everything_labelled(pool: Workspace, ids: list[int]) -> None:
-    with pytest.raises(DataError, match="Nothing is labelled yet"):
+    with pytest.raises(DataError, match="no labelled images yet"):
         queue(pool, "unfamiliar", size=5)
     decide(pool, ids[:2] + ids[15:17], Label.POSITIVE)
     assert set(cluster(ids, queue(pool, "unfamiliar", size=15))) == {3}
