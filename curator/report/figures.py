@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curator.base.text import percent
+from curator.base.text import count, percent
 from curator.base.vocabulary import CurrentLabel, LocationState, Origin
 from curator.catalogue.rounds import RoundStatus
 from curator.charts.svg import (
@@ -295,7 +295,8 @@ def rounds_figure(report: ReportData, styles: Styles) -> Figure:
     promoted = sum(record.promoted_positive + record.promoted_negative for record in rounds)
     revoked = sum(record.revoked for record in rounds)
     undone = [str(record.round_id) for record in rounds if record.status is RoundStatus.ROLLED_BACK]
-    caption = f"{promoted:,} promotions and {revoked:,} revocations in {len(rounds):,} rounds"
+    caption = f"{count(promoted, 'promotion')} and {count(revoked, 'revocation')}"
+    caption += f" in {count(len(rounds), 'round')}"
     if undone:
         caption += f"; rolled back and marked with ×: {', '.join(undone[-12:])}"
     drawn = rounds[-MOST_BARS:]

@@ -59,6 +59,7 @@ def test_the_page_and_the_status_tell_the_same(workspace: Workspace, tmp_path: P
     assert [each["round"] for each in facts["rounds"]] == [each.round_id for each in now.rounds]
     page = Read(render(report))
     assert "16 promoted of 18 images without a human label" in page.text
+    assert "16 promotions and 0 revocations in 1 round" in page.text and "1 rounds" not in page.text
     assert "not audited: their error is estimated, not certified" in page.text
     strips = {one.key: one for one in report.strips}
     assert len(strips["surest-positive"].tiles) == 9
