@@ -335,7 +335,7 @@ class WorkspaceApi:
                     label = None if text is None else classes.label_of(text)
                     if text is not None and label is None:
                         raise UsageError(
-                            f"The answer `{text}` is no label.",
+                            f"The answer `{text}` is not a label.",
                             f"Return {classes.positive}, {classes.negative}, unsure or None.",
                         )
                     session.skip() if label is None else session.decide(label)
@@ -577,9 +577,9 @@ class WorkspaceApi:
     def open_audit(self, *, salt: str | None = None) -> AuditRecord:
         """Open the planned audit: from here on its risk is spent. `review("audit")` does it, too.
 
-        Which images are drawn is left to the system's randomness. A `salt` of your own makes a
-        rehearsal repeatable; a certificate of such an audit is worth nothing, since its draw
-        could have been chosen.
+        Which images are drawn is left to the system's randomness. A `salt` of your own makes
+        the draw repeatable, for trials; a certificate of such an audit proves nothing, since its
+        draw could have been chosen.
         """
         from curator.audits.audit import begin
 

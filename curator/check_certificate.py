@@ -200,7 +200,7 @@ def check(
     # What each digest covers that somebody may have been told, and the certificate that it is of.
     stated = {audit.facts["opening_commitment"] for audit in audits}
     counted = {row["commitment"] for row in opened} - stated
-    digests = dict.fromkeys(counted, (0, "an audit that is counted, without a certificate here"))
+    digests = dict.fromkeys(counted, (0, "an audit that has no certificate in this evidence"))
     certified: dict[str, str] = {}
     labels: set[str] = set()
 
@@ -219,14 +219,14 @@ def check(
     if manifest is not None:
         keep(_manifest_checks(manifest, certified, labels, report.notes))
     else:
-        report.notes.append("No manifest was named, so none was compared with the certified set.")
+        report.notes.append("No manifest was given, so none was compared with the certified set.")
     return report
 
 
 def _claim(terms: Mapping[str, Any], stated: Mapping[str, Any]) -> str:
     to = f" to {terms['classes'][terms['scope']]}" if terms["scope"] in _CLASSES else ""
     overlooked = terms["overlooked"]
-    condition = f", given that the annotator overlooks at most {overlooked:.4g} of them"
+    condition = f", given that the annotator overlooks at most {100 * overlooked:.4g}% of them"
     return (
         f"At most {stated['wrong']:,} ({stated['bound']:.3%}) of {stated['images']:,} labels"
         f" promoted{to} are wrong, at {100 * stated['confidence']:.4g}% confidence"
@@ -240,11 +240,11 @@ def _notes(audit: Audit) -> Iterator[str]:
     opened, closed = (_time(audit.facts[key], key) for key in ("opened_at", "closed_at"))
     people = ", ".join(f"{who} ({count:,} {how})" for (who, how), count in audit.people.items())
     times = f"{opened:%Y-%m-%d %H:%M} to {closed:%Y-%m-%d %H:%M} UTC"
-    yield f"The answers of {name} are by {people or 'nobody'}, from {times}."
+    yield f"The answers of {name} were given by {people or 'nobody'}, from {times}."
     outside = sum(not opened <= moment <= closed for moment in audit.moments)
     if outside or opened > closed:
         yield (
-            f"{outside:,} answers of {name} have times outside of these: the clock of the machine"
+            f"Answers of {name} with times outside of these: {outside:,}. The clock of the machine"
             " was set back, or times were changed. Ask who sent the evidence."
         )
 
@@ -264,7 +264,7 @@ def _certificate_checks(
     frame = _rows_digest(b"curator-frame-1\n", ids, positive)
     unique = len(np.unique(ids)) == len(ids) == len(set(audit.images))
     yield (
-        "the frame is the one that was planned for",
+        "the frame is that of the plan",
         unique and (frame, len(ids)) == (plan["frame_digest"], plan["frame_size"]),
         f"{len(ids):,} images with labels and order, none twice; SHA-256 {frame[:12]}",
     )
@@ -277,7 +277,7 @@ def _certificate_checks(
     fixed = {"format": "curator-opening-1", "images": images.hexdigest(), "plan": _digest(plan)}
     opening = _digest(fixed | {"salt": facts["salt"], "terms": terms})
     digests[opening] = number, "frame, files, order, plan, salt and promise when it was opened"
-    what = "frame, order, plan and salt have the commitment that is stated"
+    what = "frame, order, plan and salt match the stated opening commitment"
     yield what, opening == facts["opening_commitment"], f"opening commitment {opening}"
     names, risks = [row["commitment"] for row in opened], [row["risk"] for row in opened]
     own = facts["opening_commitment"]
@@ -285,10 +285,10 @@ def _certificate_checks(
     before, risk, promise = sum(risks[:at]), sum(risks[at : at + 1]), plan["promise"]
     differences = abs(before - promise["spent"]), abs(risk - promise["risk"])
     yield (
-        "what all audits spent is counted",
+        "the risk that all audits spent is counted",
         names.count(own) == 1 and max(differences) <= _ROUNDING,
-        f"{at} earlier took {before:.4g} and this one {risk:.4g}; all {len(names)} of the"
-        f" workspace {sum(risks):.4g}",
+        f"earlier audits ({at}) spent {before:.4g}, this one {risk:.4g}, all audits of the"
+        f" workspace ({len(names)}) {sum(risks):.4g}",
     )
 
     # The plan, its critical counts and the draw.
@@ -297,10 +297,10 @@ def _certificate_checks(
     ranks, strata = _draw(plan, facts["salt"])
     drawn = np.array_equal(audit.ranks, ranks) and np.array_equal(audit.strata, strata)
     again = f"{len(ranks):,} images drawn again with numpy {np.__version__}"
-    yield "the images asked are those that plan and salt draw, in their order", drawn, again
-    recorded = "as the workspace recorded it; a salt that was chosen makes a rehearsal"
+    yield "the audited images are those that plan and salt draw, in the same order", drawn, again
+    recorded = "as the workspace recorded it; with a chosen salt an audit proves nothing"
     is_random = facts["salt_source"] == "random-salt"
-    yield "the salt was left to the system's randomness", is_random, recorded
+    yield "the salt was drawn by the operating system", is_random, recorded
 
     # The test on the answers, what it proves, and what is stated.
     proved: Proved | None = (yield from _test(audit)) if drawn else None
@@ -310,8 +310,8 @@ def _certificate_checks(
     claim = _claim_digest(ids[proved.ranks], positive[proved.ranks])
     follows = np.array_equal(proved.ranks, np.flatnonzero(audit.states == "certified"))
     follows &= [claim, left, proved.prefix] == [stated[k] for k in ("sha256", "images", "prefix")]
-    certain = f"{left:,} images of the first {proved.prefix:,}, of which nobody has seen one"
-    yield "the certified set is the one that follows", follows, certain
+    certain = f"{left:,} images of the first {proved.prefix:,}, none of which a person has seen"
+    yield "the certified set follows from the answers", follows, certain
     confidence = 1 - promise["spent"] - promise["risk"]
     most = terms["max_error"] if terms["kind"] == "promise" else 1.0
     yield (
@@ -325,18 +325,18 @@ def _certificate_checks(
     )
     fixed = {"format": "curator-closing-1", "opening": opening, "set": claim}
     closing = _digest(fixed | {"outcomes": audit.outcomes.tolist()})
-    digests[closing] = number, "all of it, with answers and certified set"
-    what = "answers and certified set have the commitment that is stated"
+    digests[closing] = number, "everything, also answers and certified set"
+    what = "answers and certified set match the stated closing commitment"
     yield what, closing == facts["closing_commitment"], f"closing commitment {closing}"
     class_names = [terms["classes"][side] for side in ("negative", "positive")]
     members = {audit.images[i]: class_names[int(positive[i])] for i in proved.ranks.tolist()}
     twice = len(certified.keys() & members.keys())
-    yield "no other certificate has its images", not twice, f"{twice:,} are certified twice"
+    yield "no image is in another certificate", not twice, f"images certified twice: {twice:,}"
     certified |= members
 
 
 def _plan_checks(audit: Audit) -> Checks:
-    """Whether the plan is sound: rising steps, and tests that keep its risk exactly."""
+    """Whether the plan is valid: rising steps, and tests that keep its risk exactly."""
     plan, terms = audit.facts["plan"], audit.facts["terms"]
     promise, measures = plan["promise"], terms["kind"] == "measure"
     # Whatever else a plan holds could change the draw without changing the test.
@@ -373,7 +373,7 @@ def _plan_checks(audit: Audit) -> Checks:
         fits = 0 < rescue.drawn <= rescue.size - steps[0].drawn and rescue.size <= steps[0].size
         sound = fits and 0 < rescue.risk < promise["risk"]
     limits = f"{len(steps)} steps within {images:,} images, for at most {max_error:.4g} wrong"
-    yield "the plan is sound", sound, limits
+    yield "the plan is valid", sound, limits
     if not sound or measures:
         return sound
 
@@ -383,7 +383,7 @@ def _plan_checks(audit: Audit) -> Checks:
         for (size, drawn, allowed, critical), limit in zip(steps, exact, strict=True)
     )
     counts = f"{[step.critical for step in steps]}; computed exactly {exact}"
-    yield "the critical counts keep the risk", within_risk, counts
+    yield "the critical counts are within the risk", within_risk, counts
     return within_risk
 
 
@@ -471,23 +471,23 @@ def _commitment_checks(
         if not re.fullmatch(_SHA256, digest):
             problem = f"--commitment {commitment[:70]!r} is not 64 hexadecimal digits."
             raise EvidenceError(problem, "Copy what `curator audit` or `curator certify` printed.")
-        number, covers = digests.get(digest, (0, "something else than what was computed here"))
+        number, covers = digests.get(digest, (0, "nothing in this evidence"))
         uncovered.discard(number)
         what = f"commitment {digest[:12]}: nothing that it covers was changed"
         yield what, digest in digests, f"it covers {covers}"
         if covers.endswith("when it was opened"):
             notes.append(
-                "A commitment of the opening does not cover the answers; that of `certify` does."
+                "The commitment of an opening does not cover the answers; that of `certify` does."
             )
     if commitments:
         # A made-up certificate must not ride on the commitment of a genuine one.
-        missing = f"{len(uncovered)} of {certificates} certificates have none of those given"
-        yield "every certificate has a commitment", not uncovered, missing
+        missing = f"certificates without a given commitment: {len(uncovered)} of {certificates}"
+        yield "every certificate is covered by a commitment", not uncovered, missing
     else:
         notes.append(
-            "Without a commitment for each certificate only inconsistencies are found: all of this"
-            " could have been made up to fit together. Give what was printed when the audit was"
-            " opened with --commitment."
+            "Without a commitment for each certificate the checks find only contradictions: the"
+            " whole evidence could have been invented. Give the commitment that was printed when"
+            " the audit was opened, with --commitment."
         )
     notes += [
         "No commitment covers who answered, when and how, nor if the salt was drawn or chosen.",
@@ -508,11 +508,11 @@ def _manifest_checks(
         if not re.fullmatch(_SHA256, sha256):
             problem = "`sha256` is not 64 hexadecimal digits"
         elif origin not in _ORIGINS:
-            problem = f"`{origin[:40]}` is no origin that curator writes"
+            problem = f"`{origin[:40]}` is not an origin that curator writes"
         elif origin not in _BY_MACHINE:
-            other["labelled by people, or not at all"] += 1
+            other["labelled by people, or unlabelled"] += 1
         elif label not in labels:
-            other["promoted to a class that no certificate here is about"] += 1
+            other["promoted to a class that no certificate here covers"] += 1
         elif promoted.setdefault(sha256, label) != label:
             problem = f"the image {sha256[:12]} has two labels"
         if problem:
@@ -526,7 +526,7 @@ def _manifest_checks(
         f" certified, {fewer:,} are missing, {changed:,} have another label",
     )
     for what, count in other.items():
-        notes.append(f"No certificate is about {count:,} rows of the manifest, {what}.")
+        notes.append(f"Rows of the manifest without a certificate: {count:,} ({what}).")
 
 
 # Exact probabilities: whole numbers and fractions, nothing is rounded.
@@ -657,12 +657,13 @@ def _read(evidence: Path) -> tuple[Sequence[Mapping[str, Any]], list[Audit]]:
             _require(facts, _EVIDENCE, "evidence.json")
             audits = [_read_audit(archive, certificate) for certificate in facts["certificates"]]
     except (ValueError, RecursionError) as error:
-        raise EvidenceError(f"evidence.json is no JSON: {error}.") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise EvidenceError(f"{evidence} cannot be read: {reason}.") from error
+        raise EvidenceError("evidence.json is not valid JSON.") from error
+    except OSError as error:
+        raise EvidenceError(f"{evidence} cannot be read: {error.strerror or error}.") from error
+    except (EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise EvidenceError(f"{evidence} is damaged or not a zip file.") from error
     if not audits:
-        raise EvidenceError(f"{evidence} holds no certificate.")
+        raise EvidenceError(f"{evidence} contains no certificate.")
     return facts["audits"], audits
 
 
@@ -670,7 +671,9 @@ def _member(archive: zipfile.ZipFile, name: str) -> str:
     try:
         return archive.read(name).decode("utf-8")
     except (KeyError, UnicodeDecodeError, RuntimeError) as error:
-        raise EvidenceError(f"{archive.filename}: `{name[:60]}` is missing or no text.") from error
+        raise EvidenceError(
+            f"{archive.filename}: `{name[:60]}` is missing or not UTF-8."
+        ) from error
 
 
 def _require(value: Any, shape: Any, name: str) -> None:
@@ -689,7 +692,7 @@ def _require(value: Any, shape: Any, name: str) -> None:
         numbers = (int,) if shape is int else (int, float)
         right = type(value) in numbers and 0 <= value < 10**12
     if not right:
-        raise EvidenceError(f"evidence.json: `{name}` is missing, or no value that it can have.")
+        raise EvidenceError(f"evidence.json: `{name}` is missing or has an invalid value.")
 
 
 def _steps(plan: Mapping[str, Any]) -> list[Step]:
@@ -717,7 +720,7 @@ def _time(text: str, where: str) -> datetime:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise EvidenceError(f"{where}: {text[:40]!r} is no time with its zone.")
+        raise EvidenceError(f"{where}: {text[:40]!r} is not a time with a time zone.")
     return moment
 
 
@@ -736,12 +739,12 @@ def _columns(
                 raise EvidenceError(f"{where}: it has {len(cells)} cells, not {len(columns)}.")
             for column, cell in zip(columns, cells, strict=True):
                 if not re.fullmatch(columns[column], cell, re.DOTALL):
-                    raise EvidenceError(f"{where}: `{cell[:40]}` can be no `{column}`.")
+                    raise EvidenceError(f"{where}: `{cell[:40]}` is not a valid `{column}`.")
             rows.append(cells)
     except csv.Error as error:
-        raise EvidenceError(f"{name}, line {reader.line_num}: {error}.") from error
+        raise EvidenceError(f"{name}, line {reader.line_num} is not valid CSV.") from error
     if not rows:
-        raise EvidenceError(f"{name} holds no image.")
+        raise EvidenceError(f"{name} contains no image.")
     return list(zip(*rows, strict=True))
 
 
@@ -749,7 +752,7 @@ def _read_audit(archive: zipfile.ZipFile, facts: Mapping[str, Any]) -> Audit:
     """An audit with its frame and its answers. Raises EvidenceError where they are none."""
     plan, kind = facts["plan"], facts["terms"]["kind"]
     if kind not in _PLANS:
-        raise EvidenceError(f"evidence.json: `kind` {kind[:40]!r} is none that can be checked.")
+        raise EvidenceError(f"evidence.json: `kind` {kind[:40]!r} is unknown.")
     _require(plan, _PLANS[kind][1] | ({"rescue": _RESCUE} if "rescue" in plan else {}), "plan")
     ids, images, labels, states = _columns(archive, facts["frame"], FRAME)
     shown, strata, outcomes, times, actors, methods = _columns(archive, facts["answers"], ANSWERS)
@@ -769,7 +772,9 @@ def _read_audit(archive: zipfile.ZipFile, facts: Mapping[str, Any]) -> Audit:
         strata=np.array(strata, dtype=np.int64),
         outcomes=np.array(outcomes),
         moments=[_time(time, facts["answers"]) for time in times if time],
-        people=Counter((actor or "nobody named", method) for time, actor, method in who if time),
+        people=Counter(
+            (actor or "an unnamed person", method) for time, actor, method in who if time
+        ),
     )
 
 
@@ -779,7 +784,7 @@ def _manifest_rows(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     advice = "Name a .csv or .jsonl that `curator export` wrote, or a folder of it."
     suffix, needed = file.suffix.lower(), {"sha256", "label", "origin"}
     if suffix not in (".csv", ".jsonl", ".ndjson"):
-        raise EvidenceError(f"{file} is no manifest in CSV or JSON Lines.", advice)
+        raise EvidenceError(f"{file} is not a manifest in CSV or JSON Lines.", advice)
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             if suffix == ".csv":
@@ -795,11 +800,15 @@ def _manifest_rows(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             for number, line in enumerate(stream, start=1):
                 row = json.loads(line)
                 if not isinstance(row, dict) or not needed <= row.keys():
-                    raise EvidenceError(f"{file}, line {number}: that is no row.", advice)
+                    raise EvidenceError(
+                        f"{file}, line {number}: it is not a row of a manifest.", advice
+                    )
                 yield f"line {number}", row
-    except (OSError, csv.Error, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise EvidenceError(f"{file} cannot be read: {reason}.", advice) from error
+    except OSError as error:
+        raise EvidenceError(f"{file} cannot be read: {error.strerror or error}.", advice) from error
+    except (csv.Error, ValueError, RecursionError) as error:
+        what = "CSV" if suffix == ".csv" else "JSON Lines"
+        raise EvidenceError(f"{file} is not valid {what}.", advice) from error
 
 
 def report_lines(report: EvidenceReport) -> Iterator[str]:

@@ -26,7 +26,7 @@ from PIL import Image
 from curator import api
 from curator.base.files import cannot_write, replacing
 from curator.base.progress import SILENT, Progress
-from curator.base.text import percent
+from curator.base.text import count, percent
 from curator.base.vocabulary import CurrentLabel, Label, Origin
 from curator.catalogue.features import images_by_content, rows_of
 from curator.catalogue.images import image_files
@@ -133,7 +133,7 @@ class DemoReport:
 def _cells_of_table(task: TaskOutcome) -> Iterator[str]:
     unsure = f", {task.unsure} of them unsure" if task.unsure else ""
     yield f"{task.labels}{unsure}"
-    yield f"{sum(task.promoted.values()):,} cells in {task.rounds} rounds"
+    yield f"{sum(task.promoted.values()):,} cells in {count(task.rounds, 'round')}"
     yield percent(task.coverage, 1)
     yield f"{task.wrong} of {task.judged:,}" + (
         f" ({percent(task.wrong / task.judged, 1)})" if task.judged else ""
@@ -326,7 +326,7 @@ def _outcome(workspace: api.WorkspaceApi, task: DemoTask, cells: dict[str, Cell]
 def _strips(
     workspace: api.WorkspaceApi, task: DemoTask, cells: dict[str, Cell]
 ) -> Iterator[SheetSection]:
-    """The surest promoted cells of each class, and the least certain ones."""
+    """The most certain promoted cells of each class, and the least certain ones."""
     with (workspace.root / "manifest.csv").open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["origin"] == Origin.PROMOTED]
     for name, sign in ((task.positive, -1), (task.negative, 1)):
@@ -334,7 +334,7 @@ def _strips(
             (sign * float(row["probability"]), row["path"]) for row in rows if row["label"] == name
         )
         tiles = [_tile(path, sign * score, task, cells) for score, path in surest[:_SHOWN]]
-        yield SheetSection(heading=f"Surest {name}", remark="promoted", tiles=tuple(tiles))
+        yield SheetSection(heading=f"Most certain {name}", remark="promoted", tiles=tuple(tiles))
     borderline = workspace.queue("borderline", size=_SHOWN)
     tiles = [_tile(row["path"], row["probability"] or 0.0, task, cells) for row in borderline]
     remark = f"neither {task.positive} nor {task.negative} yet"

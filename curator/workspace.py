@@ -70,8 +70,7 @@ seed = 0
 
 
 _MOVE_AWAY = (
-    "Move it away. What curator can compute again it will; a lost catalogue comes back with"
-    " `curator restore`."
+    "Move it away. curator computes again what it can; `curator restore` restores a lost catalogue."
 )
 
 
@@ -90,7 +89,7 @@ class Workspace:
             folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
             raise WorkspaceError(
-                f"{folder} is a file, and a folder belongs there.", _MOVE_AWAY
+                f"{folder} is a file, but has to be a folder.", _MOVE_AWAY
             ) from None
         return folder
 
@@ -134,7 +133,7 @@ def create_workspace(
     folder = folder.absolute()
     if (folder / FILE_NAME).exists() or (folder / STATE_FOLDER).exists():
         raise WorkspaceError(
-            f"{folder} already holds a workspace, or a part of one.",
+            f"{folder} already contains a workspace, or a part of one.",
             f"Use it as it is, choose another folder, or remove its {FILE_NAME}"
             f" and {STATE_FOLDER} first.",
         )
@@ -177,7 +176,7 @@ def delivered_side(classes: ClassesSettings, word: str) -> str:
         classes.negative: "negative",
     }
     if word not in sides:
-        raise UsageError(f"`{word}` cannot be delivered.", f"Choose from {', '.join(sides)}.")
+        raise UsageError(f"`{word}` is not a class to deliver.", f"Choose from {', '.join(sides)}.")
     return sides[word]
 
 
@@ -192,7 +191,7 @@ def find_workspace(start: Path) -> Path:
             return folder
     raise WorkspaceError(
         f"There is no workspace in {start} or above it.",
-        "Make one with `curator init DIR`, or name one with `curator -w DIR ...`.",
+        "Create one with `curator init DIR`, or name one with `curator -w DIR ...`.",
     )
 
 
@@ -268,20 +267,20 @@ def _refuse_links(root: Path) -> None:
                     # As the names of nearly all files of curator's, and of no folder.
                     if Path(entry.name).suffix:
                         raise WorkspaceError(
-                            f"{entry.path} is a folder, and a file belongs there.", _MOVE_AWAY
+                            f"{entry.path} is a folder, but has to be a file.", _MOVE_AWAY
                         )
                 elif not entry.is_file(follow_symlinks=False):
                     kind = "a symbolic link" if entry.is_symlink() else "neither file nor folder"
                     raise WorkspaceError(
-                        f"{entry.path} is {kind}, and curator writes through nothing like that.",
-                        "If you trust where it leads, put the file itself in its place; else"
-                        " delete it. What curator can compute again it will.",
+                        f"{entry.path} is {kind}, and curator writes only to regular files.",
+                        "If you trust its target, put a copy of that file in its place; else"
+                        " delete it. curator computes again what it can.",
                     )
                 elif _has_other_names(entry):
                     raise WorkspaceError(
-                        f"{entry.path} has another name elsewhere (a hard link), and curator would"
+                        f"{entry.path} has another name elsewhere (a hard link), so curator would"
                         " change both.",
-                        "Make the workspace's files its own:"
+                        "Replace the links by copies:"
                         f" `mv {state_folder} {state_folder}.linked &&"
                         f" cp -R {state_folder}.linked {state_folder}`.",
                     )
@@ -345,8 +344,8 @@ def what_is_left(folder: Path) -> str:
         newest = f"{backups[0].made_at.astimezone():%Y-%m-%d %H:%M}"
         return (
             f"{left}; {count(len(backups), 'backup')} of the catalogue, the newest of {newest}."
-            " `curator backup --list` lists them; `curator restore` restores the newest, and says"
-            " before what it would lose."
+            " `curator backup --list` lists them; `curator restore` restores the newest after it"
+            " lists what would be lost."
         )
     return (
         f"{left}; no backup of the catalogue. Restore the file from your own backup with `curator"

@@ -43,7 +43,7 @@ def test_problems_are_curators_own_errors(tmp_path: Path) -> None:
     with pytest.raises(curator.CuratorError, match="no workspace"):
         curator.open(tmp_path)
     curator.init(tmp_path / "ws").close()
-    with pytest.raises(curator.CuratorError, match="already holds a workspace"):
+    with pytest.raises(curator.CuratorError, match="already contains a workspace"):
         curator.init(tmp_path / "ws")
     with (
         curator.open(tmp_path / "ws") as workspace,

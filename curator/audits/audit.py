@@ -191,7 +191,7 @@ def _terms(settings: Settings, planned: PlannedAudit) -> Iterator[str]:
         covered = f"labels promoted to `{name}`, and no others"
     yield f"Its certificate covers {covered}."
     rescue = (
-        f", and {plan.rescue.drawn:,} more only if not even the surest part passes"
+        f", and {plan.rescue.drawn:,} more only if the most certain part fails"
         if plan.rescue
         else ""
     )
@@ -203,9 +203,8 @@ def _terms(settings: Settings, planned: PlannedAudit) -> Iterator[str]:
     left = budget - promise.spent - promise.risk
     later = f"{left:.3g}" if left > _SMALLEST_DIFFERENCE else "none"
     yield (
-        f"Opening it spends {promise.risk:.3g} of the {budget:.3g} that promotion.confidence ="
-        f" {settings.promotion.confidence:.4g} leaves for all audits together, whatever the"
-        f" result; {later} is left for later audits."
+        f"Opening it spends {promise.risk:.3g} of the allowed risk of {budget:.3g} (1 -"
+        f" promotion.confidence), whatever the result; {later} is left for later audits."
     )
 
 
@@ -226,7 +225,7 @@ def begin(workspace: Workspace, *, salt: str | None = None) -> AuditRecord:
             spent = sum(earlier.risk for earlier in spending(workspace))
             if abs(spent - planned.plan["promise"]["spent"]) > _SMALLEST_DIFFERENCE:
                 raise BusyError(
-                    "What earlier audits spent has changed since this audit was planned.",
+                    "The risk spent by earlier audits changed after this audit was planned.",
                     "Plan it again: `curator audit`.",
                 )
             frame = frame_of(frames.frame_rows(catalogue, planned.frame_id))

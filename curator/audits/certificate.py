@@ -91,8 +91,8 @@ def refuse_to_void(catalogue: Catalogue, classes: ClassesSettings, what: str) ->
     """Raises DataError if a valid certificate about promoted labels would not survive `what`."""
     if sentences := sentences_of_valid(catalogue, classes):
         raise DataError(
-            f"{what} would void what is certified: {'; '.join(sentences)}. The confidence that it"
-            " took stays spent. Nothing was changed.",
+            f"{what} would void what is certified: {'; '.join(sentences)}. The risk that its audit"
+            " spent stays spent. Nothing was changed.",
             "`curator export` writes the certified labels first; `--yes` (in Python"
             " `void_certificate=True`) goes on all the same.",
         )
@@ -159,7 +159,7 @@ def stale_sentence(record: CertificateRecord) -> str:
 def certificate_doubts(record: CertificateRecord) -> Iterator[str]:
     """What could make a certificate false that older versions of curator did not prevent."""
     if record.draw_source is DrawSource.CHOSEN_SALT:
-        yield "the salt of its draw was chosen, so this is a rehearsal and proves nothing"
+        yield "the salt of its draw was chosen, so this audit proves nothing"
     if record.draw_source is not DrawSource.SEED:
         return
     yield (
@@ -173,7 +173,7 @@ def certificate_doubts(record: CertificateRecord) -> Iterator[str]:
             if elsewhere > 0 and not record.details.get("overlooked"):
                 yield (
                     f"{count(elsewhere, 'label')} that came from elsewhere while the audit was open"
-                    " were subtracted from its number; with slips among them more may be wrong"
+                    " were subtracted from its number; with mistakes among them more may be wrong"
                 )
     if record.details.get("overlooked") and not record.details.get("steps"):
         yield "its number of images may be one too low by rounding"
@@ -228,13 +228,13 @@ class ExportableLabels:
         """Why there is no certificate about the labels of a scope."""
         pooled = next((each for each in self._certificates if each.stale is None), None)
         if pooled is None or scope is AuditScope.ALL:
-            return "no audit has said anything about promoted labels"
+            return "no audit has checked promoted labels"
         classes = self._settings.classes
         name, other = classes.name_of(str(scope)), classes.name_of(str(pooled.scope))
         about = "both classes together" if pooled.scope is AuditScope.ALL else f"`{other}`"
         return (
-            f"the certificate is about {about} and does not carry over to `{name}` alone, where"
-            f" all that is wrong may lie; `curator audit --class {shlex.quote(name)}` certifies"
+            f"the certificate is about {about} and does not carry over to `{name}` alone, which"
+            f" may hold all wrong labels; `curator audit --class {shlex.quote(name)}` certifies"
             " that class (--dry-run says at which cost)"
         )
 

@@ -229,14 +229,14 @@ def _unfinished(record: AuditRecord, answers: AuditAnswers) -> DataError:
     # Nothing is said about how it stands: who can still take answers back must not know.
     again = int(answers.contradicted.sum())
     changed = (
-        f" {count(again, 'image')} called something else since the answer: answer again."
+        f" {count(again, 'image')} labelled differently since the answer: answer again."
         if again
         else ""
     )
     present = int((answers.requested & ~answers.locked).sum())
     return DataError(
-        f"{answers.waiting:,} of the {present:,} images that"
-        f" audit {record.audit_id} asks for now have no answer yet.{changed}",
+        f"Audit {record.audit_id} waits for {count(answers.waiting, 'answer')}"
+        f" about the {present:,} images that it asks for now.{changed}",
         "Go on with `curator audit`, or `curator queue audit` and `curator label FILE`. An image"
         " that you skip, or cannot tell, counts as wrong.",
     )
@@ -425,7 +425,8 @@ def _why_not(result: AuditResult, record: AuditRecord) -> str:
         )
     first, rescue = result.steps[0], result.steps[-1]
     again = (
-        f" Of {rescue.step.drawn:,} more from the surest part {rescue.errors:,} were not, and at"
+        f" Of {rescue.step.drawn:,} more from the most certain part {rescue.errors:,} were not,"
+        " and at"
         f" most {rescue.step.critical:,} would have proved it for that part."
         if rescue.rescue
         else ""

@@ -172,15 +172,15 @@ def ledger_problems(workspace: Workspace) -> Iterator[str]:
     for name, line in lines.items():
         if name in records and records[name].risk != line.risk:
             yield (
-                f"Audit {records[name].audit_id} spent {line.risk:.4g} of the confidence by {NAME},"
-                f" and {records[name].risk:.4g} by the catalogue. The larger counts; restore the"
+                f"Audit {records[name].audit_id} spent a risk of {line.risk:.4g} by {NAME}, and of"
+                f" {records[name].risk:.4g} by the catalogue. The larger counts; restore the"
                 " catalogue from a backup."
             )
         if name not in records:
             yield (
                 f"{NAME} has an audit of {line.opened_at} that the catalogue does not know; it was"
-                f" probably restored from a copy. The {line.risk:.4g} of the confidence that the"
-                " audit took stays spent."
+                f" probably restored from a copy. The risk of {line.risk:.4g} that the audit spent"
+                " stays spent."
             )
     for part in stored:
         if isinstance(part, LockedPart) and part.commitment in records:
@@ -283,8 +283,8 @@ def _parsed(content: bytes, path: Path) -> tuple[list[LedgerLine | LockedPart], 
                 f"{path}: line {number} of {count(len(whole.splitlines()), 'line')} is damaged or"
                 " was altered, so nobody knows what earlier audits spent.",
                 "Restore the file from a backup. Without one move it away: then only audits that"
-                " the catalogue knows count, and what others took has to be subtracted from the"
-                " confidence by you.",
+                " the catalogue knows count, and you have to add up the risk of the others"
+                " yourself.",
             ) from error
         lines.append(line)
     return lines, len(whole), digest

@@ -166,7 +166,7 @@ def explain(outlook: Outlook) -> str:
     return (
         f"This pool cannot be certified at {promise}: the task is too hard for these features."
         f" By the estimates {outlook.within_reach:.0%} of the images are sure enough,"
-        f" and {expected}, for more decisions than it is worth.{fewest}{looser}"
+        f" and {expected}, for more decisions than that is worth.{fewest}{looser}"
         " Label more images for training (`curator review informative`), or choose a stronger"
         " encoder."
     )

@@ -108,8 +108,8 @@ def next_promise(
         shares = _risk_left(confidence, earlier, AuditScope.ALL, alone=alone) >= _SMALLEST_RISK
         whose = "this class's half of the risk" if shares else "the whole risk"
         raise DataError(
-            f"Earlier audits ({len(earlier)} so far) have spent {whose} that a confidence of"
-            f" {confidence:.4g} allows.",
+            f"Earlier audits ({len(earlier)} so far) have spent {whose} of {1 - confidence:.4g} (1"
+            " - promotion.confidence).",
             "A further audit can promise less: set promotion.confidence to"
             f" {payable:.4g} or lower.",
         )
@@ -275,7 +275,7 @@ class AuditPlan:
         if self.rescue is not None:
             inside = 0 < self.rescue.size <= sizes[0] and self.rescue.drawn > 0
             if bounded or not inside or self.rescue.drawn > self.rescue.size - drawn[0]:
-                raise ValueError("a rescue that is no test of a part of the first set")
+                raise ValueError("a rescue that does not test a part of the first set")
         stated = np.array([step.allowed for step in self.steps])
         limits = allowed_wrong(sizes - drawn, self.promise.max_error)
         criticals = exact_criticals(sizes, drawn, stated, self.step_promise.risk)
@@ -525,6 +525,6 @@ def restore(stored: Mapping[str, Any], frame: Frame, kind: AuditKind) -> AuditPl
         )
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(
-            f"The stored plan of this audit is damaged: {error}.",
+            "The stored plan of this audit is damaged.",
             "Restore the workspace from a backup, or plan a new audit with `curator audit`.",
         ) from error

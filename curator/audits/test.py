@@ -22,6 +22,7 @@ from curator.audits.draw import AuditDraw
 from curator.audits.frame import Frame, certified_set_digest, check_same_frame
 from curator.audits.plan import NEVER, AuditPlan, AuditStep, Design, exact_share
 from curator.base.arrays import BoolArray, CodeArray, IntArray
+from curator.base.text import count
 from curator.errors import DataError
 
 
@@ -160,8 +161,8 @@ def close_audit(
     if stratum is not None:
         waiting = outcomes[draw.strata == stratum] == AuditOutcome.OPEN
         raise DataError(
-            f"{int(waiting.sum()):,} of the {len(waiting):,} images that this audit asks for have"
-            " no answer yet.",
+            f"The audit waits for {count(int(waiting.sum()), 'answer')} about the {len(waiting):,}"
+            " images that it asks for.",
             "Go on with `curator audit`. An image that you skip, or cannot tell, counts as wrong.",
         )
     answered = outcomes != AuditOutcome.OPEN

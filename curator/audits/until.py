@@ -48,7 +48,7 @@ class UntilOutlook:
         size = int(plan.sizes[0])
         about = (
             f"At most {100 * outlook.promise.max_error:.3g}% wrong at"
-            f" {100 * outlook.promise.confidence:.4g}% confidence for the surest {size:,} of"
+            f" {100 * outlook.promise.confidence:.4g}% confidence for the most certain {size:,} of"
             f" {outlook.frame_size:,} images"
         )
         if outlook.answer is Advice.EMPTY_PROMISE:

@@ -95,8 +95,8 @@ def check_destination(destination: Path, *, force: bool) -> None:
             raise StorageError(f"{destination} exists already.", "Add --force to overwrite it.")
         if not _may_be_written_by_curator(destination):
             raise UsageError(
-                f"{destination} is no table, page or other file that curator writes, but perhaps"
-                " an image. It is not overwritten, not with --force either.",
+                f"{destination} is not a file that curator writes, and may be an image. It is not"
+                " overwritten, even with --force.",
                 "Name another file, or remove that one yourself.",
             )
     if not destination.parent.is_dir():

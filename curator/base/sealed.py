@@ -36,7 +36,7 @@ def read_sealed(path: Path, key: str, note: Note = lambda text: None) -> bytes |
     content = sealed[_DIGEST_BYTES:]
     if sealed[:_DIGEST_BYTES] == _digest(key, content):
         return content
-    note(f"{path} is not what was written; it is made again.")
+    note(f"{path} is damaged or was changed; it is made again.")
     return None
 
 
@@ -74,7 +74,7 @@ def cut_to_seal(path: Path, note: Note) -> None:
                 return
     except FileNotFoundError:
         return
-    note(f"{path} is not what was written; it is made again.")
+    note(f"{path} is damaged or was changed; it is made again.")
     path.unlink()
 
 

@@ -252,7 +252,7 @@ def misplaced_answers(catalogue: Catalogue) -> list[str]:
     )
     with catalogue.read() as connection:
         return [
-            f"Audit {audit_id}: event {event_id} is no answer about image {image_id}."
+            f"Audit {audit_id}: event {event_id} is not an answer about image {image_id}."
             for audit_id, image_id, event_id in connection.execute(query)
         ]
 

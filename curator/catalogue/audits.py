@@ -263,7 +263,7 @@ def refuse_while_open(connection: Connection, what: str) -> None:
             f"Audit {record.audit_id} is open ({record.answered:,} of {record.sample:,} answered),"
             f" and {what} would change the labels that it is about.",
             "Finish it with `curator audit` and `curator certify`, or abandon it with"
-            " `curator audit --abandon`; what it spent of the confidence stays spent.",
+            " `curator audit --abandon`; the risk that it spent stays spent.",
         )
 
 

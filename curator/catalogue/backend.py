@@ -133,6 +133,6 @@ def backend_of(where: Path | str, *, home: Path | None = None) -> Backend:
 
         return PostgresBackend(url, home or Path("catalogue.sqlite"))
     raise CatalogueError(
-        f"The catalogue {url.render_as_string()} is in a database that curator does not know.",
+        f"The catalogue {url.render_as_string()} is in a database that curator does not support.",
         "Use a file, or postgresql+psycopg://HOST/DATABASE.",
     )

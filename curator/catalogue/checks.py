@@ -102,7 +102,7 @@ _MUST_BE_EMPTY = {
         """SELECT r.id, r.target_id FROM label_event r LEFT JOIN label_event e ON e.id = r.target_id
         WHERE r.target_id IS NOT NULL
           AND (e.id IS NULL OR e.kind <> 'assert' OR e.image_id <> r.image_id)""",
-        "Event {0} takes back event {1}, which is no decision about that image.",
+        "Event {0} takes back event {1}, which is not a decision about that image.",
     ),
     "pins": _Empty(
         """SELECT e.image_id FROM label_event e JOIN image_state s ON s.image_id = e.image_id

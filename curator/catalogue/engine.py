@@ -186,8 +186,8 @@ class Catalogue:
             )
         if leases != len(tokens):
             raise BusyError(
-                f"Another process has ended the lease of this one on {self.backend.name}: this one"
-                " gave no sign of life, or `curator doctor --release` was called.",
+                f"Another process has ended the lease of this one on {self.backend.name}: this"
+                " process did not renew it in time, or `curator doctor --release` was called.",
                 "What was committed before is kept, nothing of this step. Run the command again.",
             )
 

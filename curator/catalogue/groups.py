@@ -195,7 +195,7 @@ def _insert_groups(
         connection.execute(sa.insert(Membership), members)
     except sa.exc.IntegrityError as error:
         raise DataError(
-            f"These groups contradict each other: {error.orig}.",
+            "These groups contradict each other.",
             "Each image belongs to one group of a kind, each group has a name of its own,"
             " and all images are in the catalogue.",
         ) from error

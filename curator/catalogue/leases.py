@@ -179,7 +179,7 @@ def _wait_for_silence(catalogue: Catalogue, holder: LeaseRecord) -> LeaseRecord:
     if holder.computer == own_computer():
         raise busy
     catalogue.notify(
-        f"`{holder.name}` is held by {holder.text}. It counts as dead if it gives no sign of life"
+        f"`{holder.name}` is held by {holder.text}. It counts as dead if it sends no heartbeat"
         f" within {SILENCE_SECONDS:.0f} s; `curator doctor --release` need not wait."
     )
     until = time.monotonic() + SILENCE_SECONDS

@@ -404,29 +404,29 @@ class PostgresBackend:
             )
         if code.startswith("28") or "authentication failed" in text or "no password" in text:
             return CatalogueError(
-                f"{self.name} refuses the login: {text}.",
+                f"{self.name} refuses the login ({text}).",
                 "Set PGUSER and PGPASSWORD, or write ~/.pgpass.",
             )
         if code in ("53100", "53200"):
             return StorageError(
-                f"The server of {self.name} has no room left: {text}.",
+                f"The server of {self.name} has no room left ({text}).",
                 "Make room there and run the command again; nothing of this step was kept.",
             )
         if code == "42501" or code == "25006":
             return StorageError(
-                f"{self.name} cannot be written: {text}.", "Ask who runs the server for the right."
+                f"{self.name} cannot be written ({text}).", "Ask who runs the server for the right."
             )
         if code in ("55P03", "40P01", "40001", "57014"):
             return BusyError(
-                f"{self.name} was busy: {text}.",
+                f"{self.name} was busy ({text}).",
                 "Wait until the other process has finished, then run the command again.",
             )
         if code in ("XX001", "XX002"):
-            return LostCatalogueError(f"{self.name} is damaged: {text}.")
+            return LostCatalogueError(f"{self.name} is damaged ({text}).")
         is_lost = code[:2] in ("08", "57", "53") or not code
         if is_lost and isinstance(error, psycopg.OperationalError):
             return LostConnectionError(
-                f"The connection to {self.name} failed: {text}.",
+                f"The connection to {self.name} failed ({text}).",
                 "Check that the server runs and can be reached, then try again. What was committed"
                 " before is kept, nothing of this step.",
             )

@@ -74,7 +74,7 @@ def read_bound(text: str) -> QualityBound:
     """The bound that `sharpness<0.3` means. Raises ValueError with what is wrong with it."""
     parts = re.fullmatch(r"\s*(\w+)\s*([<>])\s*(\d+\.?\d*|\.\d+)\s*([kMG]B)?\s*", text)
     if parts is None:
-        raise ValueError(f"`{text}` is no bound; write sharpness<0.3 or size>20kB")
+        raise ValueError(f"`{text}` is not a bound; write sharpness<0.3 or size>20kB")
     measure, sign, number, unit = parts.groups()
     if measure not in (*MEASURES, *FILE_MEASURES):
         names = ", ".join((*MEASURES, *FILE_MEASURES))

@@ -230,7 +230,7 @@ def _current(connection: Connection) -> int:
     generation = generation_now(connection)
     if generation == NO_GENERATION:
         raise DataError(
-            "There are no scores yet, so nothing is known to be borderline or suspect.",
+            "There are no scores yet, so no image can be ranked by them.",
             "Run `curator round` first; `queue random` and `queue diverse` need no scores.",
         )
     return generation

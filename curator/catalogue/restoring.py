@@ -1,6 +1,6 @@
 """Putting a backup in the place of a catalogue, and what that would lose.
 
-What audits have spent of the confidence is carried over: an audit that the backup does not know,
+The risk that audits have spent is carried over: an audit that the backup does not know,
 or knows as open, is entered there as abandoned. Its frame, draw and answers are not.
 """
 

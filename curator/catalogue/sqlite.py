@@ -201,9 +201,7 @@ def make_engine(
         try:
             return json.loads(text)
         except ValueError as error:
-            raise LostCatalogueError(
-                f"{path} is damaged: a value is not JSON any more ({error})."
-            ) from error
+            raise LostCatalogueError(f"{path} is damaged: a value is not JSON.") from error
 
     engine = sa.create_engine(
         url, connect_args={"timeout": BUSY_SECONDS}, json_deserializer=deserialize
@@ -514,12 +512,12 @@ def _explain(path: Path | str, error: Any) -> CuratorError | None:
     is_full = code == sqlite3.SQLITE_IOERR and shutil.disk_usage(Path(path).parent).free < _ROOM
     if code == sqlite3.SQLITE_FULL or is_full:
         return StorageError(
-            f"The disk is full: {path} could not be written ({text}).",
+            f"The disk is full: {path} could not be written.",
             "Make room and run the command again; nothing of this step was kept.",
         )
     if code == sqlite3.SQLITE_READONLY:
         return StorageError(
-            f"{path} cannot be written: {text}.", "Check the rights of the file and its folder."
+            f"{path} cannot be written.", "Check the rights of the file and its folder."
         )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return BusyError(
@@ -530,14 +528,12 @@ def _explain(path: Path | str, error: Any) -> CuratorError | None:
     # Some damage has no code of its own.
     damage = any(phrase in text for phrase in ("Could not decode", "unsupported file format"))
     if damage or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return LostCatalogueError(f"{path} is damaged: {text}.")
+        return LostCatalogueError(f"{path} is damaged ({text}).")
     if code == sqlite3.SQLITE_CANTOPEN:
-        return CatalogueError(
-            f"{path} cannot be opened: {text}.", "Check that it exists and may be read."
-        )
+        return CatalogueError(f"{path} cannot be opened.", "Check that it exists and may be read.")
     if code == sqlite3.SQLITE_IOERR:
         return StorageError(
-            f"Reading or writing {path} failed: {text}.",
+            f"Reading or writing {path} failed ({text}).",
             "Check the disk and its free space, then run the command again.",
         )
     return None

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from curator.base.text import count
 from curator.classifiers.quiet import import_openvino, quiet_libraries
 from curator.errors import LearnError
 
@@ -100,7 +101,7 @@ def gpu_names() -> list[str]:
     if torch.cuda.is_available():
         cards = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
         return [f"{card.name}, {card.total_memory / 1e9:,.0f} GB" for card in cards]
-    return ["Apple's, through MPS"] if torch.backends.mps.is_available() else []
+    return ["Apple GPU (MPS)"] if torch.backends.mps.is_available() else []
 
 
 def has_nvidia_driver() -> bool:
@@ -185,18 +186,18 @@ def _checked_device(device: str) -> str:
     kind, _, number = device.partition(":")
     if kind not in {"cpu", "cuda", "mps"} or (number and not number.isdigit()):
         raise LearnError(
-            f"runtime.device is `{device}`, which is not a device.",
+            f"runtime.device is `{device}`, which is not a known device.",
             "Use `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.",
         )
     if kind == "cuda" and not torch.cuda.is_available():
         raise LearnError(
-            f"runtime.device is `{device}`, but torch sees no CUDA device on this machine.",
-            "Set runtime.device to `auto`, or look at `curator doctor`.",
+            f"runtime.device is `{device}`, but torch finds no CUDA device on this machine.",
+            "Set runtime.device to `auto`, or see `curator doctor`.",
         )
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
         raise LearnError(
-            f"runtime.device is `{device}`, but torch sees only "
-            f"{torch.cuda.device_count()} CUDA device(s), numbered from 0.",
+            f"runtime.device is `{device}`, but torch finds only"
+            f" {count(torch.cuda.device_count(), 'CUDA device')}, numbered from 0.",
             "Set runtime.device to one of these.",
         )
     if kind == "mps" and not torch.backends.mps.is_available():
@@ -224,7 +225,7 @@ def _arithmetic(wish: str, device: str, backend: Backend) -> Precision:
     able = _bfloat16_able(device, backend)
     if wish == "bfloat16" and not able:
         raise LearnError(
-            f"runtime.precision is `bfloat16`, which `{device}` does not compute in.",
+            f"runtime.precision is `bfloat16`, which `{device}` does not support.",
             "Set runtime.precision to `auto` or `float32`.",
         )
     if wish in {"float32", "bfloat16"}:

@@ -36,12 +36,12 @@ def read_model_file(
         ) from error
     if hashlib.sha256(content).hexdigest() != digest:
         raise LearnError(
-            f"The model {path} is not the one that its round wrote.", "Run `curator round` again."
+            f"The model {path} was changed after its round wrote it.", "Run `curator round` again."
         )
     try:
         with safe_open(path, framework=framework) as opened:
             described = json.loads((opened.metadata() or {}).get("curator", "{}"))
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise LearnError(f"{path} is not a model file: {error}.", "Run `curator round`.") from error
+        raise LearnError(f"{path} is not a model file.", "Run `curator round`.") from error
     return described, tensors

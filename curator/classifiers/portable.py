@@ -131,8 +131,8 @@ def file_kind(path: Path) -> FileKind:
         return FileKind(path.suffix.lower())
     except ValueError:
         raise UsageError(
-            f"The name {path.name} does not say what to write.",
-            "End it with .onnx (ONNX) or .pt2 (torch.export).",
+            f"The name {path.name} has no known suffix.",
+            "Use .onnx (ONNX) or .pt2 (torch.export).",
         ) from None
 
 
@@ -185,7 +185,7 @@ def as_file(
             return write(program, described)
         except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
             raise LearnError(
-                f"This network cannot be written as {kind}: {str(error).splitlines()[0]}",
+                f"This network cannot be exported as {kind} ({str(error).splitlines()[0]}).",
                 "Try the other suffix, .onnx or .pt2, or another model.",
             ) from error
 

@@ -56,7 +56,7 @@ class UserCode:
         rest = len(self.files) - 1
         beside = f" and what it imports of {count(rest, 'other file')} beside it" if rest else ""
         return (
-            f"This workspace brings code: classifier.model = `{model}` runs"
+            f"This workspace contains code: classifier.model = `{model}` runs"
             f" {own or self.folder}{beside} (SHA-256 {self.digest[:16]})."
         )
 
@@ -73,7 +73,8 @@ class UserCode:
     def refusal(self, model: str) -> LearnError:
         """The error for code that nobody has agreed to."""
         return LearnError(
-            f"{self.describe(model)} It was not run, because nobody has agreed to it as it is now.",
+            f"{self.describe(model)} It was not run, because this version of it has not been"
+            " approved.",
             "Read these files; if you trust them, run the same command again with --trust.",
         )
 
@@ -159,5 +160,5 @@ class _TrustedSource(importlib.abc.SourceLoader):
 
     def get_data(self, path: bytes | str) -> bytes:
         if path != self._path:
-            raise OSError(f"{path!r} is no source file")  # a compiled one, for instance
+            raise OSError(f"{path!r} is not a source file")  # a compiled one, for instance
         return self._content

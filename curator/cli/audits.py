@@ -41,7 +41,8 @@ def audit(
     until: Annotated[
         float | None,
         value(
-            "SHARE", "Ask about the surest SHARE of the images, such as 0.6, until that is proved."
+            "SHARE",
+            "Ask about the most certain SHARE of the images, such as 0.6, until that is proved.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -65,11 +66,12 @@ def audit(
     """Look at a blind random sample of what rounds promote, to prove how much of it is wrong.
 
     It says beforehand what can be expected, what the certificate will cover and what it costs,
-    and asks. Then it shows the images without score or class, the surest part first; what lies
-    further out is only asked if that part is right. Left in the middle, the same command goes
-    on. `certify` draws the conclusion. Each audit spends of promotion.confidence, and nothing
-    before its first image is shown or exported. Under promotion.policy = "certified" it
-    decides what stays promoted; under "thresholds" it bounds the error of all that is promoted.
+    and asks. Then it shows the images without score or class, the most certain part first, and
+    the others only if that part is right. If you leave, the same command goes on. `certify`
+    draws the conclusion. Each audit spends a part of the allowed risk (1 -
+    promotion.confidence), but nothing before its first image is shown or exported. Under
+    promotion.policy = "certified" it decides what stays promoted; under "thresholds" it bounds
+    the error of all that is promoted.
 
     Without --until the number of images is fixed beforehand, and how much is proved follows.
     With it the part to be proved is fixed, and the audit ends as soon as it is.
@@ -202,9 +204,8 @@ def _may_open() -> bool:
 def _may_abandon(record: AuditRecord) -> bool:
     """Whether the person agrees, who is told what is lost; DataError where nobody can be asked."""
     lost = (
-        f"Audit {record.audit_id} has {count(record.answered, 'answer')} and spent"
-        f" {record.risk:.4g} of the confidence. That stays spent if it is abandoned, and nothing"
-        " is certified for it."
+        f"Audit {record.audit_id} has {count(record.answered, 'answer')} and spent a risk of"
+        f" {record.risk:.4g}. That stays spent if it is abandoned, and nothing is certified."
     )
     if not sys.stdin.isatty():
         raise DataError(
@@ -221,7 +222,7 @@ def _print_abandoned(record: AuditRecord, *, json: bool) -> None:
         return
     emit(
         f"Audit {record.audit_id} is abandoned. Its {count(record.answered, 'answer')} stay labels;"
-        f" the {record.risk:.4g} of the confidence that it took stays spent."
+        f" the risk of {record.risk:.4g} that it spent stays spent."
     )
 
 
@@ -233,8 +234,7 @@ def _certify_lines(report: CertifyReport) -> list[str]:
         lines.append(f"Also counted as wrong: {unconfirmed}.")
     if report.left:
         lines.append(
-            f"{count(report.left, 'image')} left the frame since the audit was drawn and are no"
-            " part of this."
+            f"{count(report.left, 'image')} left the frame after the audit was drawn: not included."
         )
     certificate = report.certificate
     if certificate is None:

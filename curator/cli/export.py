@@ -68,7 +68,7 @@ def export(
         bool, flag("--include-unlabelled", help="Images without a label too, with their scores.")
     ] = False,
     provisional: Annotated[
-        bool, flag("--provisional", help="Certified policy: also what no certificate is about.")
+        bool, flag("--provisional", help="Certified policy: also labels without a certificate.")
     ] = False,
     divide: Annotated[
         str | None, value("80/10/10", "Train, validation and test parts, by group.")
@@ -81,12 +81,14 @@ def export(
         str | None,
         value(
             "png|jpeg",
-            "In a folder: convert HEIC, AVIF, QOI and what else its readers do not decode.",
+            "In a folder: convert HEIC, AVIF, QOI and other formats that its readers do not"
+            " decode.",
             show_default="leave them as they are",
         ),
     ] = None,
     check: Annotated[
-        bool, flag("--check", help="Read each file and leave out what is not the image any more.")
+        bool,
+        flag("--check", help="Read each file and leave out files that hold another image now."),
     ] = False,
     relative_to: Annotated[
         Path | None, path_option("DIR", "Write paths relative to this folder.")
@@ -94,7 +96,7 @@ def export(
     evidence: Annotated[
         Path | None,
         path_option(
-            "FILE.zip", "Write here what its certificate rests on, for `check-certificate`."
+            "FILE.zip", "Write the evidence of its certificate here, for `check-certificate`."
         ),
     ] = None,
     force: Force = False,
@@ -148,7 +150,7 @@ def export(
     else:
         _print_report(report, destination, divided=divide is not None)
         if evidence is not None:
-            emit(f"What the certificate rests on: {shown(evidence)}")
+            emit(f"Evidence of the certificate: {shown(evidence)}")
             command = shlex.join(["curator", "check-certificate", str(evidence), str(destination)])
             call.next_step = f"Check the certificate as others will: {command}"
     if not report.rows:
@@ -162,7 +164,7 @@ def check_certificate(
     ] = None,
     commitment: Annotated[
         list[str] | None,
-        value("DIGEST", "What was shown when the audit was opened, or certified; may be repeated."),
+        value("DIGEST", "Commitment printed when the audit was opened or certified; repeatable."),
     ] = None,
     json: AsJson = False,
 ) -> None:
@@ -243,7 +245,7 @@ def _print_report(report: ExportReport, destination: Path, *, divided: bool) -> 
         emit(f"No certificate holds for the promoted labels: {shown(report.certificate_note)}.")
     for warning in report.warnings:
         emit(f"{strong('Warning')}  {shown(warning)}")
-    emit(f"How it came about: {shown(report.sidecar)}")
+    emit(f"Provenance: {shown(report.sidecar)}")
 
 
 def _parts(splits: dict[str, dict[str, int]]) -> str:
@@ -258,7 +260,7 @@ def diff(
     old: Annotated[Path, path_argument("OLD", "A manifest, or a folder of one.")],
     new: Annotated[Path, path_argument("NEW", "The one to compare with it.")],
     limit: Annotated[
-        int | None, value("N", "Images to list; else 10, with --json all.", min=0)
+        int | None, value("N", "Images to list (default: 10, with --json all).", min=0)
     ] = None,
     json: AsJson = False,
 ) -> None:

@@ -54,7 +54,7 @@ def finish(
     With --web the batches go to a page in a browser, and several people can label them at once.
 
     Without --certify the check ends with an estimate. With it, it is an audit that ends with a
-    certificate for all machine labels, and takes half of the confidence that is left, whatever
+    certificate for all machine labels, and spends half of the risk that is left, whatever
     the result.
 
     Example: curator finish --error 0.02

@@ -120,7 +120,7 @@ def _added(report: AddReport, classes: ClassesSettings) -> Iterator[str]:
         ("known", report.known, ""),
         ("duplicates", report.duplicates, "the same bytes as another file"),
         ("changed", report.changed, "another image now lies under a known path"),
-        ("missing", report.missing, "known files that are gone"),
+        ("missing", report.missing, "known files that are missing now"),
         ("quarantined", quarantined, _reasons(report.quarantined)),
         ("other files", report.other_files, "no images"),
         ("ignored", sum(report.ignored.values()), _reasons(report.ignored)),
@@ -209,7 +209,9 @@ def label(
     call = invocation(context)
     for entry in mapping or ():
         if "=" not in entry:
-            raise UsageError(f"--map {entry} is not VALUE=LABEL.", "Write it as --map boot=bad.")
+            raise UsageError(
+                f"--map {entry} does not have the form VALUE=LABEL.", "Write it as --map boot=bad."
+            )
     names = dict(entry.rsplit("=", 1) for entry in mapping or ())
     named_origin = None if origin is None else read_origin(origin)
     with call.workspace() as workspace:
@@ -327,7 +329,7 @@ def _recorded_again(
 
 def _unlabelled(report: UnlabelReport) -> Iterator[str]:
     if not report.decisions:
-        yield "No label of a person is there to take back."
+        yield "There is no human label to take back."
     else:
         labels = ", ".join(f"{number:,} {shown(name)}" for name, number in report.labels.items())
         verb = "would be taken back" if report.dry_run else "taken back"
@@ -644,7 +646,7 @@ def _duplicate_lines(groups: Sequence[DuplicateGroup]) -> Iterator[str]:
 
 def _thinned(report: ThinReport) -> Iterator[str]:
     if not report.dropped:
-        yield "There is nothing to drop."
+        yield "There are no images to drop."
     else:
         verb = "would be dropped" if report.dry_run else "were dropped"
         yield (

@@ -60,7 +60,7 @@ class Invocation:
             yield workspace
             if workspace.catalogue.has_written:
                 self.finished_work.append(
-                    "What this command did is committed; `curator status` shows it."
+                    "The work of this command is committed; `curator status` shows it."
                 )
                 self._find_next_step(workspace)
             self._back_up(workspace)

@@ -33,7 +33,7 @@ def verify(
     """Check the catalogue against its own rules, and what lies beside it.
 
     Labels are derived again from their events; models, scores and features are compared
-    with their digests. Nothing is changed. Ends with 3 if anything does not hold.
+    with their digests. Nothing is changed. Ends with 3 if it finds a problem.
 
     Example: curator verify --files
     """
@@ -53,17 +53,16 @@ def verify(
         emit(f"Checked {', '.join(looked)} in {duration(report.seconds)}.")
     if not report.clean:
         raise CatalogueError(
-            f"{count(len(report.findings), 'thing')} in {root}"
-            f" {'does' if len(report.findings) == 1 else 'do'} not hold.",
+            f"{count(len(report.findings), 'problem')} found in {root}.",
             "`curator backup --list` lists the backups, `curator restore` restores one.",
         )
-    call.say("Everything holds.")
+    call.say("No problems found.")
 
 
 def doctor(
     context: typer.Context,
     release: Annotated[
-        bool, flag("--release", help="End leases whose holders are dead: says whose, and asks.")
+        bool, flag("--release", help="End leases whose holders are dead: shows whose, and asks.")
     ] = False,
     yes: Yes = False,
     json: AsJson = False,
@@ -132,7 +131,7 @@ def _release(call: Invocation, *, yes: bool, json: bool) -> None:
 def backup(
     context: typer.Context,
     only_list: Annotated[
-        bool, flag("--list", help="List the backups that there are, and make none.")
+        bool, flag("--list", help="List the existing backups; make none.")
     ] = False,
     json: AsJson = False,
 ) -> None:
@@ -214,8 +213,8 @@ def restore(
 ) -> None:
     """Put a backup in the place of the catalogue, after saying what would be lost.
 
-    What is there is backed up before. Images, arrays and manifests are not touched; what audits
-    have spent of the confidence stays spent. Labels that would be lost are listed.
+    What is there is backed up before. Images, arrays and manifests are not touched; the risk that
+    audits have spent stays spent. Labels that would be lost are listed.
 
     Example: curator restore
     """
@@ -245,7 +244,7 @@ def _restore_lines(plan: RestorePlan, classes: ClassesSettings) -> Iterator[str]
     """What a restore would lose."""
     lost = plan.losses
     if lost is None:
-        yield f"{plan.problem} What was done since the backup cannot be known."
+        yield f"{plan.problem} It is unknown what was done since the backup."
         return
     if lost.nothing:
         yield "Nothing would be lost: the backup holds all that the catalogue holds."
@@ -264,7 +263,7 @@ def _restore_lines(plan: RestorePlan, classes: ClassesSettings) -> Iterator[str]
         if numbers:
             yield f"  {name} {', '.join(map(str, numbers))}"
     if lost.audits:
-        yield "  What these audits spent of the confidence stays spent."
+        yield "  The risk that these audits spent stays spent."
 
 
 def _try_terminal(review: ReviewSettings) -> None:

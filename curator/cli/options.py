@@ -87,7 +87,7 @@ def agreed(question: str) -> bool:
     except typer.Abort:
         typer.echo(err=True)  # the cursor is still behind the question
         raise UsageError(
-            "Nobody answered, and nothing was changed.", "Add --yes to do it without a question."
+            "No answer was given, so nothing was changed.", "Add --yes to go on without a question."
         ) from None
 
 

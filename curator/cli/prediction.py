@@ -222,8 +222,8 @@ def _inspection_text(report: Inspection, names: ClassesSettings) -> str:
 def _image_text(inspected: ImageInspection, names: ClassesSettings) -> str:
     likely = names.positive if inspected.probability > 0.5 else names.negative
     lines = [
-        f"{shown(inspected.image)}: P({shown(names.positive)}) = {inspected.probability:.3f} as the"
-        f" network alone claims, without calibration and neighbours; {shown(likely)}."
+        f"{shown(inspected.image)}: P({shown(names.positive)}) = {inspected.probability:.3f} from"
+        f" the network alone, without calibration and neighbours; {shown(likely)}."
     ]
     if inspected.score is not None:
         lines.append(f"The score that rounds and `history` use is {inspected.score:.3f}.")

@@ -348,7 +348,7 @@ def _event_row(history: History, event: HistoryEvent, classes: ClassesSettings) 
         *event.reasons,
         *([event.note] if event.note else []),
         *(["taken back"] if event.retracted else []),
-        *(["round undone"] if event.undone else []),
+        *(["rolled back"] if event.undone else []),
     ]
     return [
         moment(event.made_at),

@@ -77,12 +77,14 @@ def queue(
     view: FilterText = "",
     size: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="How many images: 100, or the whole audit."),
+        typer.Option(
+            metavar="N", min=1, help="Number of images (default: 100, or the whole audit)."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            parser=named_path, metavar="FILE", help="Write here: .csv, or .json for Label Studio."
+            parser=named_path, metavar="FILE", help="Output file: .csv, or .json for Label Studio."
         ),
     ] = None,
     relative_to: Annotated[
@@ -102,7 +104,7 @@ def queue(
 
     Fill in the column `label` and bring it back with `curator label`, which knows from the
     column `queue` what it is; so with an export of Label Studio. The queues: diverse
-    (spread over everything, for the first labels), clusters (pages of look-alikes),
+    (spread over everything, for the first labels), clusters (pages of similar images),
     similar IMAGE... --not IMAGE (more of a rare class), borderline, informative (expected error),
     unfamiliar, promoted, random, suspect (labels that the scores contradict), conflict,
     odd (dark, blurred, tiny and the like), duplicates, flagged, quarantine; calibration (a
@@ -264,7 +266,7 @@ def host_and_port(address: str) -> tuple[str, int]:
     host, _, port = (address, "", "") if alone else address.rpartition(":")
     if port and not (port.isascii() and port.isdigit()):
         raise UsageError(
-            f"`{address}` is not an address.", "Write HOST:PORT, such as 127.0.0.1:8765."
+            f"`{address}` is not a HOST:PORT address.", "Write HOST:PORT, such as 127.0.0.1:8765."
         )
     return host.removeprefix("[").removesuffix("]") or _LOOPBACK, int(port or 0)
 

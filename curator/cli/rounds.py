@@ -124,7 +124,7 @@ def _may_void(workspace: Workspace) -> bool:
         return True
     for sentence in sentences:
         narrate(f"Certified: {shown(sentence)}.")
-    narrate("A round would void that, and the confidence that it took stays spent.")
+    narrate("A round would void that, and the risk that its audit spent stays spent.")
     return agreed("Run it anyway?")
 
 

@@ -106,7 +106,7 @@ def _asked_delivery(classes: ClassesSettings) -> str:
         while (
             answer := str(typer.prompt(question, default="both", err=True)).strip()
         ) not in names:
-            typer.echo(f"`{answer}` is none of {', '.join(names)}.", err=True)
+            typer.echo(f"`{answer}` is not one of {', '.join(names)}.", err=True)
     except typer.Abort:
         return "both"
     return answer

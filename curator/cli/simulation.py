@@ -58,7 +58,7 @@ def simulate(
 ) -> None:
     """Simulate the whole process with known labels, many times, to compare settings.
 
-    Every combination of seeds, policy, promise, features and rounds is played on the images
+    Every combination of seeds, policy, promise, features and rounds is simulated on the images
     of TRUTH.csv, with the settings of this workspace: coverage, true error, decisions, how
     often a certificate was issued and how often it was false. No label of the workspace is
     touched. Interrupted, it prints what is finished; run again, it goes on.
@@ -128,7 +128,7 @@ def _report(simulation: Simulation, names: ClassesSettings) -> Iterator[str]:
     repetitions = min(row.repetitions for row in simulation.rows)
     yield ""
     yield (
-        f"Means of {repetitions:,} rehearsals each (seconds: the median). Error is the true share"
+        f"Means of {repetitions:,} repetitions each (seconds: the median). Error is the true share"
         f" of promoted labels that is wrong, also in those that say {shown(names.positive)} or"
         f" {shown(names.negative)} alone; `of oracle` compares with somebody who knows where"
         " to cut this ranking."

@@ -19,6 +19,7 @@ import numpy as np
 
 from curator.base.progress import SILENT, Progress
 from curator.base.scaled_rows import scaled_dtype
+from curator.base.text import count
 from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
 from curator.catalogue import features as catalogued
@@ -84,12 +85,12 @@ class EncodeEstimate:
     def __str__(self) -> str:
         megabytes = f"{self.bytes / 1e6:,.0f} MB of disk"
         if self.seconds is None or self.rate is None:
-            return f"{self.images:,} images to encode, {megabytes}."
+            return f"{count(self.images, 'image')} to encode, {megabytes}."
         duration = f"{self.seconds:,.0f} s"
         if self.seconds >= 120:
             duration = f"{self.seconds / 60:,.0f} min"
         speed = f"about {duration} at {self.rate:,.0f}/s"
-        return f"{self.images:,} images to encode: {speed}, {megabytes}."
+        return f"{count(self.images, 'image')} to encode: {speed}, {megabytes}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,10 +185,10 @@ def _encode(
         missing = catalogued.count_without_features(catalogue, record.feature_set_id)
         imported = model.startswith(IMPORTED)
         if missing and imported:
-            progress.note(f"{missing:,} images have no features in `{model}`; they are left out.")
+            progress.note(f"{count(missing, 'image')} without features in `{model}` left out.")
         if imported or not missing:
             return _report(catalogue, record, started, dry_run=dry_run), stored
-    progress.note(f"Opening the encoder {settings.classifier.model}.")
+    progress.note(f"Loading the encoder {settings.classifier.model}.")
     with open_workspace_encoder(workspace, record, refit=refit) as encoder:
         if dry_run:
             return _dry_run(workspace, encoder, record, started), None
@@ -262,7 +263,7 @@ def _encode_missing(
     free = shutil.disk_usage(file.path.parent).free
     if free < estimate.bytes:
         raise StorageError(
-            f"The features of {missing:,} images take {estimate.bytes / 1e6:,.0f} MB, and "
+            f"The features of {count(missing, 'image')} take {estimate.bytes / 1e6:,.0f} MB, and "
             f"only {free / 1e6:,.0f} MB are free in {file.path.parent}.",
             "Make room, then run it again.",
         )

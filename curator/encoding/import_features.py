@@ -63,7 +63,9 @@ def import_features(
     number is not finite in 16 bits.
     """
     if not name or not name.replace("-", "").replace("_", "").isalnum():
-        raise UsageError(f"`{name}` is no name for features.", "Use letters, digits, - and _ only.")
+        raise UsageError(
+            f"`{name}` is not a name for features.", "Use letters, digits, - and _ only."
+        )
     rows = _open_array(array)
     image_ids = _read_index(workspace.catalogue, index, len(rows))
     order = _unique_rows(image_ids, rows, index)
@@ -87,7 +89,7 @@ def _open_array(path: Path) -> NDArray[np.floating[Any]]:
         rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
-            f"{path} is not a .npy file that can be read: {error}.", "Write it with numpy.save."
+            f"{path} is not a NumPy array file (.npy) of numbers.", "Write it with numpy.save."
         ) from error
     if rows.ndim != 2 or rows.dtype not in (np.float16, np.float32) or 0 in rows.shape:
         raise DataError(
@@ -151,7 +153,9 @@ def _index_lines(index: Path) -> Iterator[tuple[int, bytes | str]]:
                 text = row[key] or ""
                 yield reader.line_num, _digest_bytes(text) if key == "sha256" else text
         except csv.Error as error:
-            raise DataError(f"{index} is not a plain CSV: {error}.", "Save it as CSV.") from error
+            raise DataError(
+                f"{index}, line {reader.line_num} is not valid CSV ({error}).", "Save it as CSV."
+            ) from error
 
 
 def _digest_bytes(text: str) -> bytes | str:

@@ -20,6 +20,7 @@ import numpy as np
 from curator.base.arrays import IntArray
 from curator.base.chunks import chunked
 from curator.base.progress import SILENT, Progress
+from curator.base.text import count
 from curator.base.values import ImageFile
 from curator.base.vocabulary import Quarantine
 from curator.catalogue import features as catalogued
@@ -292,7 +293,8 @@ def _announce(spec: PackSpec, images: int, budget: int, progress: Progress) -> N
     size = spec.estimated_bytes(images) / 1e6
     kind = "colours" if spec.channels == 3 else "grey"
     progress.note(
-        f"{images:,} images to decode once, {spec.side}×{spec.side} {kind}: about {size:,.0f} MB."
+        f"{count(images, 'image')} to decode once, {spec.side}×{spec.side} {kind}: about"
+        f" {size:,.0f} MB."
     )
     if spec.codec == "jpeg":
         progress.note(

@@ -219,7 +219,7 @@ def check_folder(destination: Path, *, force: bool) -> None:
     already (unless it is empty, or `force` is given) or a parent that is not.
     """
     if not destination.name or destination.name in {".", ".."}:
-        raise UsageError(f"{destination} is no name for a new folder.", "Name one to be made.")
+        raise UsageError(f"{destination} is not a name for a new folder.", "Name one to be made.")
     refuse_own(destination)
     if not destination.parent.is_dir():
         raise StorageError(
@@ -229,7 +229,7 @@ def check_folder(destination: Path, *, force: bool) -> None:
         return
     if destination.is_symlink() or not destination.is_dir():
         raise StorageError(
-            f"{destination} exists already and is no folder.", "Name a folder to be made."
+            f"{destination} exists already and is not a folder.", "Name a folder to be made."
         )
     if not any(destination.iterdir()):
         return

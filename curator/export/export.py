@@ -108,10 +108,10 @@ def _write_evidence(
     """Write what the certificates of an export rest on, once it is known to be theirs."""
     assert request.evidence is not None
     if about["certificate"] is None or about["certificate_note"] or not selection.certified:
-        note = about["certificate_note"] or "no certificate is about what is in it"
+        note = about["certificate_note"] or "no certificate covers it"
         raise DataError(
             f"{request.destination} is written, but there is no evidence for it: {note}.",
-            "Evidence is about exactly the promoted images of a valid certificate. See `curator"
+            "Evidence covers exactly the promoted images of a valid certificate. See `curator"
             " status`; export all of them, or audit again with `curator audit`.",
         )
     write_evidence(workspace, request.evidence, selection.certified.issued, force=request.force)

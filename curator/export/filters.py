@@ -211,7 +211,7 @@ def parse_division(text: str, seed: int) -> Division:
     possible = len(numbers) == 3 and all(0 <= number < 1e9 for number in numbers) and numbers[0] > 0
     if not possible:
         raise UsageError(
-            f"`{text}` does not say how to divide.",
+            f"`{text}` does not define the shares.",
             "Give shares of train, validation and test, as in 80/10/10 or 90/0/10.",
         )
     train, validation, test = (number / total for number in numbers)

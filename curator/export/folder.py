@@ -73,9 +73,9 @@ METADATA = "metadata.jsonl"
 CROISSANT = "croissant.json"
 
 _TROUBLES = {
-    "vanished": "are gone",
-    "unreadable": "cannot be read",
-    "changed": "hold another image now",
+    "vanished": "missing",
+    "unreadable": "not readable",
+    "changed": "replaced by another image",
 }
 
 _RECORDS = ".shards"
@@ -185,7 +185,7 @@ def _note_own_sources(catalogue: Catalogue, destination: Path, progress: Progres
         if path.startswith(source.root.rstrip(b"/") + b"/"):
             progress.note(
                 f"{destination.name} lies in the source {source.name}: the next `curator add` of"
-                " that folder will take it for more images."
+                " that folder will add its images, too."
             )
 
 
@@ -480,7 +480,7 @@ class _FolderContents:
         """What the user would otherwise find out later."""
         for trouble, number in self.troubles.items():
             yield (
-                f"{number:,} files {_TROUBLES[trouble]}; they were left out. `curator add` brings"
+                f"Left out: {count(number, 'file')} {_TROUBLES[trouble]}. `curator add` brings"
                 " the catalogue up to date."
             )
         if self._unread:

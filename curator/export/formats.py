@@ -67,7 +67,7 @@ def choose_format(destination: Path, name: str | None) -> Format:
         return _SUFFIXES[destination.suffix.lower()]
     except KeyError:
         raise UsageError(
-            f"The name {destination} does not say which format is meant.",
+            f"The name {destination} has no known suffix.",
             f"End it with one of {', '.join(_SUFFIXES)}, or add --format with one of"
             f" {', '.join(Format)}.",
         ) from None

@@ -77,7 +77,7 @@ def by_image(
                 paths = sorted({printable(row.path) for row in same_image})
                 names = " = ".join(paths[:_MOST_LINES])
                 raise DataError(
-                    f"{at}The manifest says two things of the image {names} ({sha256[:16]}…):"
+                    f"{at}The manifest has two values for the image {names} ({sha256[:16]}…):"
                     f" {name} {printable(values[0])} and {printable(values[1])}.",
                     "Nothing was done with it; export it again.",
                 )
@@ -97,7 +97,7 @@ def open_manifest(path: Path) -> Manifest:
         raise DataError(f"There is no manifest at {path}.", "Name a file that `export` wrote.")
     if _suffix(file) not in _READERS:
         raise DataError(
-            f"{file} is no manifest that can be read.",
+            f"{file} is not a manifest that can be read.",
             f"Its name must end in one of {', '.join(_READERS)}.",
         )
     about = _about(sidecar)
@@ -119,13 +119,15 @@ def _about(sidecar: Path) -> Mapping[str, Any] | None:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{sidecar} cannot be read: {error}.", advice) from error
+    except OSError as error:
+        raise DataError(f"{sidecar} cannot be read: {error.strerror or error}.", advice) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{sidecar} is not valid JSON.", advice) from error
     if not isinstance(content, dict):
-        raise DataError(f"{sidecar} is no sidecar of a manifest.", advice)
+        raise DataError(f"{sidecar} is not a sidecar of a manifest.", advice)
     for name in ("manifest", "classes", "thresholds", "division"):
         if not isinstance(content.get(name) or {}, dict):
-            raise DataError(f"{sidecar}: `{name}` is no object.", advice)
+            raise DataError(f"{sidecar}: `{name}` is not an object.", advice)
     classes = [(content.get("classes") or {}).get(name) for name in ("positive", "negative")]
     if classes != [None, None] and not (
         all(isinstance(name, str) for name in classes) and classes[0] != classes[1]
@@ -152,7 +154,7 @@ def _csv_rows(file: Path) -> Iterator[tuple[str, Values]]:
                 yield f"line {line}", values
                 line = reader.line_num + 1
         except csv.Error as error:
-            raise DataError(f"{file}, line {line}: {error}.", _AGAIN) from error
+            raise DataError(f"{file}, line {line} is not valid CSV ({error}).", _AGAIN) from error
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, Values]]:
@@ -166,9 +168,9 @@ def _json_rows(file: Path) -> Iterator[tuple[str, Values]]:
                 except UnicodeDecodeError as error:
                     raise _bad_row(file, where, "it is not UTF-8") from error
                 except (ValueError, RecursionError) as error:
-                    raise _bad_row(file, where, f"it is no JSON ({error})") from error
+                    raise _bad_row(file, where, "it is not valid JSON") from error
                 if not isinstance(row, dict):
-                    raise _bad_row(file, where, "it is no object")
+                    raise _bad_row(file, where, "it is not an object")
                 if names is None:
                     names = set(row)
                     _check_columns(file, list(row))
@@ -192,9 +194,8 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, Values]]:
                     number += 1
                     yield f"row {number}", row
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise DataError(
-            f"{file}, after row {number:,}, cannot be read: {error}.", _AGAIN
-        ) from error
+        what = f"damaged after row {number:,}" if number else "not a whole Parquet file"
+        raise DataError(f"{file} is {what}.", _AGAIN) from error
 
 
 _READERS = {
@@ -209,7 +210,7 @@ def _check_columns(file: Path, names: Sequence[str]) -> None:
     for name in ("sha256", "label"):
         if name not in names:
             raise DataError(
-                f"{file} is no manifest: it has no column `{name}`.",
+                f"{file} is not a manifest: it has no column `{name}`.",
                 "Name a file that `export` wrote.",
             )
     for name in COLUMNS:
@@ -230,16 +231,16 @@ def _value(file: Path, where: str, name: str, value: Any) -> Any:
     if NUMBERS.get(name) is float:
         number = _number(value)
         if number is None or not 0 <= number <= 1:
-            raise _bad_row(file, where, f"its `{name}` is no number from 0 to 1")
+            raise _bad_row(file, where, f"its `{name}` is not a number from 0 to 1")
         return number
     if NUMBERS.get(name) is int:
         number = _number(value)
         # Other programs write a column of whole numbers with gaps as 1.0, 2.0.
         if number is None or not number.is_integer() or not 0 < number < _LARGEST:
-            raise _bad_row(file, where, f"its `{name}` is no whole number above 0")
+            raise _bad_row(file, where, f"its `{name}` is not a whole number above 0")
         return int(number)
     if not isinstance(value, str):
-        raise _bad_row(file, where, f"its `{name}` is no text")
+        raise _bad_row(file, where, f"its `{name}` is not text")
     if "\0" in value:
         raise _bad_row(file, where, f"its `{name}` holds a NUL byte")
     try:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from curator.base.text import count
 from curator.catalogue.files import preview_places
 from curator.catalogue.images import find_by_sha256
 from curator.errors import CuratorError
@@ -51,7 +52,7 @@ class CatalogueTable:
         return rows[0]
 
     def __repr__(self) -> str:
-        return f"<table of {len(self):,} rows: {', '.join(self.columns)}>"
+        return f"<table of {count(len(self), 'row')}: {', '.join(self.columns)}>"
 
     @property
     def columns(self) -> list[str]:
@@ -87,7 +88,7 @@ class CatalogueTable:
             + "</tr>"
             for row in rows
         )
-        more = f"<p>{len(self):,} rows, {len(rows)} shown</p>"
+        more = f"<p>{count(len(self), 'row')}, {len(rows)} shown</p>"
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
     def _pictures(self, digests: Sequence[str]) -> Mapping[str, bytes]:

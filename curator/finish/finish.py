@@ -105,8 +105,8 @@ class FinishReport:
             by_scores = (
                 ""
                 if self.expected is None
-                else f" By the scores {percent(self.expected, 2)} of the pool would be wrong if"
-                " every undecided image got its likelier class; accepted are"
+                else f" According to the scores {percent(self.expected, 2)} of the pool would be"
+                " wrong if every undecided image got its likelier class; the limit is"
                 f" {percent(self.error, 2)}."
             )
             return f"Not finished: {have}.{by_scores} `curator finish` goes on."
@@ -134,8 +134,8 @@ class FinishReport:
             if self.earlier:
                 checks = ", ".join(f"{wrong:,} of {sample:,}" for wrong, sample in self.earlier)
                 lines.append(
-                    f"Earlier checks, of labels that were taken back: {checks} not confirmed. An"
-                    " estimate that is repeated until it passes tends to be too low."
+                    f"Not confirmed in earlier checks, whose labels were taken back: {checks}. An"
+                    " estimate that is repeated until it passes is biased low."
                 )
         return " ".join(lines)
 
@@ -228,7 +228,7 @@ def finish(
                 report = _report(workspace, error, finished=True, estimate=estimate)
                 if report.estimated is None or report.estimated[1] <= error:
                     return report
-                say(f"{report.text} Accepted are {percent(error, 2)}, so it goes on.")
+                say(f"{report.text} The limit is {percent(error, 2)}, so it goes on.")
                 take_back(workspace, settled)
             continue
 
@@ -317,8 +317,8 @@ def _may_settle(
     record = measured_round(rounds.list_rounds(workspace.catalogue))
     expected = labels.expected_wrong / labels.images
     say(
-        f"By the scores {percent(expected, 2)} of the pool would be wrong if every undecided image"
-        f" got its likelier class; accepted are {percent(error, 2)}."
+        f"According to the scores {percent(expected, 2)} of the pool would be wrong if every"
+        f" undecided image got its likelier class; the limit is {percent(error, 2)}."
     )
     if expected > error or record is None or _misleading(record):
         return False
@@ -339,8 +339,8 @@ def _refuse_unprovable(workspace: Workspace, labels: LikelierLabels, error: floa
     payable = payable_confidence(confidence, spending(workspace))
     if payable < confidence:
         raise DataError(
-            f"Earlier audits have spent the whole risk that a confidence of {confidence:.4g}"
-            " allows. Nothing was changed.",
+            f"Earlier audits have spent the whole risk of {1 - confidence:.4g} (1 -"
+            " promotion.confidence). Nothing was changed.",
             f"`curator finish --error {error:g}` ends with an estimate; a certificate can promise"
             f" less: `curator config promotion.confidence={payable:.4g}`.",
         )

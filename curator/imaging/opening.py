@@ -53,7 +53,7 @@ _TRANSPOSITIONS = {
 _SIDEWAYS = (5, 6, 7, 8)
 _JPEGS = ("JPEG", "MPO")
 _HEAD_BYTES = 65_536
-_UNKNOWN = "no image format that curator knows"
+_UNKNOWN = "not a known image format"
 _REDUCING_GAP = 2.0
 
 
@@ -145,7 +145,7 @@ def reading_problem(error: OSError) -> ImageProblem:
     gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
     reason = Quarantine.VANISHED if gone else Quarantine.UNREADABLE
     if error.errno == errno.EAGAIN:
-        return ImageProblem(reason, "it gives no data: a device or a file of the kernel")
+        return ImageProblem(reason, "reading it returns no data: a device or a file of the kernel")
     if error.errno == errno.ENAMETOOLONG:
         return ImageProblem(reason, "the path is longer than the system allows")
     if error.errno == errno.EFBIG:

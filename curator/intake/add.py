@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.base.progress import SILENT, Progress, Stage
-from curator.base.text import path_text
+from curator.base.text import count, path_text
 from curator.base.values import FileStamp, InspectedFile, PreviewPlace
 from curator.base.vocabulary import Label, LocationState, Quarantine
 from curator.catalogue.audits import refuse_open_audit
@@ -316,8 +316,8 @@ class _Adding:
         gone, self._gone_of_job = self._gone_of_job, []
         if is_url(job.source.root) and len(gone) == self._known_of_job > 0:
             raise DataError(
-                f"{shown(job.source.root)} lists none of the {len(gone):,} files that"
-                f" `{job.source.name}` has there.",
+                f"{shown(job.source.root)} lists no file of `{job.source.name}`, which has"
+                f" {count(len(gone), 'file')} there.",
                 f"Nothing was changed. Look at it in a browser; if they are gone for good: `curator"
                 f" drop {job.source.name}`.",
             )
@@ -441,7 +441,7 @@ class Estimate:
         seconds = elapsed * (total_work / self._work - 1)
         needed = left * (self._preview_bytes / self._read + CATALOGUE_BYTES)
         free = shutil.disk_usage(self._folder).free
-        text = f"{left:,} more files: about {_duration(seconds)} and {_size(needed)} of disk"
+        text = f"{count(left, 'more file')}: about {_duration(seconds)} and {_size(needed)} of disk"
         warning = f"; only {_size(free)} are free" if needed > free else ""
         self._progress.note(f"{text}{warning}.")
 

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from curator.base.csv_files import cell_text, opened_csv
+from curator.base.text import count
 from curator.base.values import Problem
 from curator.base.vocabulary import Label
 from curator.catalogue.engine import Catalogue
@@ -155,8 +156,11 @@ def read_annotations(file: Path) -> Iterator[Answer | Problem]:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.", "Name a file.") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{file} is not JSON: {error}.", f"Import {_TOOLS}.") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise DataError(f"{file} is not valid JSON at {where}.", f"Import {_TOOLS}.") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{file} is not JSON in UTF-8.", f"Import {_TOOLS}.") from error
     if isinstance(content, dict) and isinstance(content.get("samples"), list):
         for number, sample in enumerate(content["samples"], start=1):
             yield _json_answer(_sample_answer, number, sample)
@@ -207,10 +211,8 @@ def read_known_labels(workspace: Workspace, file: Path) -> KnownLabels:
                 images[row.line] = image_id
     # Labels that do not exist come first: they make all of the file suspect.
     if problems := unknown or unreadable:
-        rows = "1 row" if len(problems) == 1 else f"{len(problems):,} rows"
-        raise DataError(
-            f"{file}: {rows} cannot be understood:{problems.shown()}", "Correct these rows."
-        )
+        rows = count(len(problems), "row")
+        raise DataError(f"{file}: {rows} not understood:{problems.shown()}", "Correct these rows.")
     return KnownLabels(answers=answers, labels=labels, images=images)
 
 
@@ -253,8 +255,8 @@ def _csv_rows(file: Path, column: str) -> Iterator[tuple[int, list[str]]]:
                 begins = reader.line_num + 1
         except csv.Error as error:
             raise DataError(
-                f"{file}, line {reader.line_num}, in the row that begins on line {begins}:"
-                f" {error}.",
+                f"{file}, line {reader.line_num}, in the row that begins on line {begins}, is"
+                f" not valid CSV ({error}).",
                 "Look there for a quote that is not closed, and save it as plain CSV in UTF-8.",
             ) from error
 
@@ -356,7 +358,7 @@ def _sample_answer(number: int, sample: Any) -> Answer | Problem:
     """What a person said of a sample: its label, if it is not the one that was exported."""
     label = sample.get("ground_truth") if isinstance(sample, dict) else None
     if not isinstance(sample, dict) or not isinstance(label or {}, dict):
-        return Problem(number, "its field `ground_truth` is no classification")
+        return Problem(number, "its field `ground_truth` is not a classification")
     text = str((label or {}).get("label") or "")
     tags = [*(sample.get("tags") or ()), *((label or {}).get("tags") or ())]
     if text == sample.get("exported_label") and _CHECKED not in tags:

@@ -75,7 +75,7 @@ def _drawn_at_random(
             problems.add(
                 line,
                 "this image was not drawn at random (`curator queue random` draws), so its label"
-                " cannot measure an error; bring it in with --origin review",
+                " cannot measure an error; import it with --origin review",
             )
     return by_line
 
@@ -238,12 +238,14 @@ class _FileOfLabels:
             self._queue_cell = row
             self.queue = read_queue(row.queue)
             if row.queue and self.queue is None:
-                text = f"there is no queue `{printable(row.queue)}`; rename a column of your own"
+                text = (
+                    f"there is no queue `{printable(row.queue)}`; rename that column if it is yours"
+                )
                 self.problems.add(row.line, text)
         elif row.queue != first.queue:
             text = (
                 f"the column `queue` says `{printable(row.queue)}` here and"
-                f" `{printable(first.queue)}` in line {first.line}; import each by itself"
+                f" `{printable(first.queue)}` in line {first.line}; import each of them separately"
             )
             self.problems.add(row.line, text)
 
@@ -346,9 +348,7 @@ def label_rules(
     path has no subfolder that is named as a class.
     """
     if label is not None and by_subfolder:
-        raise UsageError(
-            "A label for everything and labels by subfolder exclude each other.", "Choose one."
-        )
+        raise UsageError("--label and labels by subfolder exclude each other.", "Choose one.")
     if label is not None:
         named = classes.label_of(label)
         if named is None or named is Label.UNSURE:

@@ -91,7 +91,7 @@ def relocate(
                 changed += size != file.size
         if missing and not present and not merged:
             raise DataError(
-                f"None of the {len(missing):,} files of `{record.name}` is at {shown(new_root)}.",
+                f"{shown(new_root)} contains no file of `{record.name}`.",
                 f"Name the folder that corresponds to {shown(record.root)}.",
             )
         if merged:

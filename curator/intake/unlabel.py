@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from curator.audits.certificate import valid_certificates
+from curator.base.text import count
 from curator.base.vocabulary import Label
 from curator.catalogue.batches import (
     CurrentDecision,
@@ -148,7 +149,7 @@ def _decisions_in_file(workspace: Workspace, file: Path) -> list[CurrentDecision
             labels_of.setdefault(image_id, set()).add(label)
     if problems:
         raise DataError(
-            f"{file}: {problems.line_count()} rows cannot be used, so nothing was taken"
+            f"{file}: {count(problems.line_count(), 'row')} not usable, so nothing was taken"
             f" back:{problems.shown()}",
             "Correct these rows, then run it again.",
         )

@@ -84,13 +84,13 @@ def group_by_pattern(workspace: Workspace, pattern: str) -> GroupReport:
         compiled = re.compile(pattern)
     except re.error as error:
         raise UsageError(
-            f"`{pattern}` is not a regular expression: {error}.",
+            f"`{pattern}` is not a valid regular expression ({error}).",
             r"For a folder per person, try '/([^/]+)/[^/]+$'.",
         ) from error
     named = list(_captured(workspace.catalogue, compiled))
     if not named:
         raise DataError(
-            f"`{pattern}` matches no path in the catalogue, so there would be no groups.",
+            f"`{pattern}` matches no path in the catalogue, so no group can be made.",
             "Paths are absolute: `curator queue random --size 5` shows some.",
         )
     return _replace(workspace, named, {_PATTERN: pattern})

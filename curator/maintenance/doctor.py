@@ -142,7 +142,7 @@ def _version(package: str) -> str:
 def _processor() -> DoctorLine:
     cores = devices.core_count()
     fast = devices.cpu_has_bfloat16()
-    finding = f"{cores} cores, {'with' if fast else 'without'} bfloat16"
+    finding = f"{count(cores, 'core')}, {'with' if fast else 'without'} bfloat16"
     if fast:
         return DoctorLine("processor", Health.OK, finding)
     return DoctorLine(
@@ -269,7 +269,8 @@ def _workspace(workspace: Workspace) -> Iterator[DoctorLine]:
     yield from _sources(workspace.catalogue)
     sets = features.list_feature_sets(workspace.catalogue)
     rows = sum(features.row_count(workspace.catalogue, record.feature_set_id) for record in sets)
-    yield DoctorLine("features", Health.OK, f"{rows:,} features of {count(len(sets), 'encoder')}")
+    finding = f"{count(rows, 'feature')} of {count(len(sets), 'encoder')}"
+    yield DoctorLine("features", Health.OK, finding)
     for holder in leases.list_leases(workspace.catalogue):
         finding = f"`{holder.name}` runs as {holder.text}"
         advice = ""
@@ -311,6 +312,8 @@ def _sources(catalogue: Catalogue) -> Iterator[DoctorLine]:
             yield DoctorLine("source", Health.FAIL, f"{finding} is not there", advice)
         elif missing := source.locations.get(LocationState.MISSING, 0):
             advice = f"`curator add {root}` looks again."
-            yield DoctorLine("source", Health.WARN, f"{finding}, {missing:,} files missing", advice)
+            yield DoctorLine(
+                "source", Health.WARN, f"{finding}, {count(missing, 'file')} missing", advice
+            )
         else:
             yield DoctorLine("source", Health.OK, finding)

@@ -27,6 +27,7 @@ from curator.audits.ledger import ledger_problems
 from curator.audits.plan import AuditPlan, Design
 from curator.audits.test import close_audit
 from curator.base.progress import SILENT, Progress, Stage
+from curator.base.text import count
 from curator.base.vocabulary import AuditKind, AuditState, LocationState
 from curator.catalogue import (
     audit_answers,
@@ -106,9 +107,9 @@ def _rows_that_are_gone(workspace: Workspace) -> Iterator[str]:
     with workspace.catalogue.read() as connection:
         for rows in missing_rows(connection, folder):
             yield (
-                f"{workspace.catalogue.backend.name} once held {rows}: an older catalogue lies in"
-                " its place. `curator backup --list` shows what `curator restore` can bring back;"
-                f" to go on with this one delete {folder / LAST_ROWS}."
+                f"{workspace.catalogue.backend.name} once held {rows}: it was replaced by an older"
+                " catalogue. `curator backup --list` shows what `curator restore` can restore; to"
+                f" keep this one delete {folder / LAST_ROWS}."
             )
 
 
@@ -117,9 +118,8 @@ def _features_of_no_image(workspace: Workspace, images: int) -> Iterator[str]:
     folder = workspace.root / STATE_FOLDER / "features"
     if not images and folder.is_dir() and any(folder.iterdir()):
         yield (
-            f"The catalogue has no image, but {folder} holds features: an older catalogue lies in"
-            " the place of theirs. `curator backup --list` shows what `curator restore` can bring"
-            " back."
+            f"The catalogue has no image, but {folder} holds features: the catalogue was replaced"
+            " by an older one. `curator backup --list` shows what `curator restore` can restore."
         )
 
 
@@ -228,8 +228,7 @@ def _certificate_problems(
     ):
         yield (
             f"{name} states at most {certificate.wrong:,} wrong ({certificate.bound:.3%}) at"
-            f" {100 * certificate.confidence:.4g}% confidence, which is more than its answers"
-            " prove."
+            f" {100 * certificate.confidence:.4g}% confidence, more than its answers prove."
         )
     promises = certificate.kind is AuditKind.PROMISE
     if promises and certificate.bound > certificate.max_error + 1e-9:
@@ -293,8 +292,8 @@ def _preview_problems(workspace: Workspace, stage: Stage) -> Iterator[str]:
             stage.advance(len(ids))
     if damaged:
         yield (
-            f"{damaged:,} previews in {workspace.folder('previews')} are not what was written, and"
-            " are not shown. Run `curator add` with `--rehash` to make them again."
+            f"{count(damaged, 'preview')} in {workspace.folder('previews')} damaged or changed, and"
+            " not shown. Run `curator add` with `--rehash` to make them again."
         )
 
 

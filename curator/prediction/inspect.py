@@ -106,7 +106,8 @@ def inspect(
     usable = np.isin(human.standing, CLASS_CODES) & np.isfinite(scores)
     if not usable.any():
         raise DataError(
-            "No labelled image has a current score.", "Run `curator round`, then look again."
+            "No labelled image has a current score.",
+            "Run `curator round`, then run this command again.",
         )
     probability, positive = scores[usable], human.standing[usable] == POSITIVE_CODE
     mistakes = _mistakes(workspace.catalogue, human.image_ids[usable], positive, probability)
@@ -267,7 +268,7 @@ def _network_for(
     identity = model.feature_set.details.get("identity")
     if identity is None:
         raise DataError(
-            "The current model rests on imported features, so there is no network to look into.",
+            "The current model rests on imported features, so there is no network to inspect.",
             "Set classifier.model to a model of timm and run `curator round`.",
         )
     request = NetworkRequest(

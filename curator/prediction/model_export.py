@@ -135,7 +135,7 @@ def _facts(
         "preprocessing": dict(preprocessing),
         "outputs": {
             "probability": f"P({classes.positive}), calibrated",
-            "raw": f"P({classes.positive}), as the heads claim",
+            "raw": f"P({classes.positive}), by the heads alone",
         },
         "thresholds": {
             "positive_above": promotion.promote_above,

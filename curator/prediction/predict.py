@@ -51,7 +51,7 @@ _LABELS = {
 class Prediction:
     """The scores of one file.
 
-    `probability` and `raw` are P(positive), calibrated and as the heads claim; None if the
+    `probability` and `raw` are P(positive), calibrated and by the heads alone; None if the
     file cannot be used, which `problem` then explains. `label` is the class that a round would
     promote such an image to, None for one that it would leave to a person.
     """
@@ -107,7 +107,7 @@ def current_model(workspace: Workspace) -> CurrentModel:
         if feature_set.feature_set_id == record.feature_set_id:
             return CurrentModel(path=path, digest=record.model_digest, feature_set=feature_set)
     raise DataError(
-        f"The features that round {head} was trained on are not known any more.",
+        f"The features that round {head} was trained on no longer exist.",
         "Run `curator round` again.",
     )
 

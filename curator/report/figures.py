@@ -244,8 +244,8 @@ def pool_figure(report: ReportData, styles: Styles) -> Figure:
     return draw_figure(
         "pool",
         title,
-        f"Now {people:,} images are labelled by people, {sum(now.promoted.values()):,} by rounds,"
-        f" and {now.unlabelled:,} of {usable:,} not at all.",
+        f"Labelled now: {people:,} by people, {sum(now.promoted.values()):,} by rounds. Unlabelled:"
+        f" {now.unlabelled:,} of {count(usable, 'image')}.",
         lambda axes: columns(axes, _moment_names(report), label_layers(moments), "after round"),
         styles,
         legend=label_legend(report.classes),
@@ -274,7 +274,7 @@ def people_figure(report: ReportData, styles: Styles) -> Figure:
     return draw_figure(
         "people",
         title,
-        f"Standing labels of people now: {numbers}.",
+        f"Current human labels: {numbers}.",
         lambda axes: columns(axes, _moment_names(report), layers, "after round"),
         styles,
         legend=[(_ORIGIN_COLOURS[origin][1], str(origin)) for origin in origins],
@@ -435,7 +435,7 @@ def sources_figure(report: ReportData, styles: Styles) -> Figure:
         styles,
         legend=label_legend(classes),
         header=(
-            "source", "files", "missing", *label_header(classes), "labels that judge",
+            "source", "files", "missing", *label_header(classes), "labels used",
             f"{classes.positive} expected", f"{classes.positive} found", "licence", "attribution",
         ),
         rows=rows,
@@ -459,7 +459,7 @@ def _sources_caption(report: ReportData) -> str:
     else:
         caption = "No source has the 20 labels that are needed to judge its scores."
     more = len(sources) - MOST_SOURCES
-    return f"{caption} {more:,} more are in the table." if more > 0 else caption
+    return f"{caption} More in the table: {more:,}." if more > 0 else caption
 
 
 def quarantine_figure(report: ReportData, styles: Styles) -> Figure:
@@ -474,7 +474,7 @@ def quarantine_figure(report: ReportData, styles: Styles) -> Figure:
     return draw_figure(
         "quarantine",
         title,
-        f"{total:,} images or files cannot be used ({share} of {images:,} images).",
+        f"Not usable: {total:,} images or files ({share} of {count(images, 'image')}).",
         lambda axes: number_rows(
             axes,
             reasons,

@@ -35,7 +35,7 @@ TILES = 12
 GROUPS = 6
 MATES = 4
 
-_NOT_SCORED = "There are no scores: no round has been run, or its scores are gone."
+_NOT_SCORED = "There are no scores: no round has been run, or its scores no longer exist."
 _NO_PICTURE = "no picture is stored and the file cannot be opened"
 _NOTE_LETTERS = 120
 
@@ -125,7 +125,7 @@ def _surest(workspace: Workspace) -> Iterator[ThumbnailStrip]:
         scored = has_scores(workspace.catalogue)
         yield ThumbnailStrip(
             key=f"surest-{label}",
-            heading=f"Surest {name}",
+            heading=f"Most certain {name}",
             remark="without a human label, by the scores of the current round",
             image_ids=queues.leaning(workspace.catalogue, label, size=TILES),
             empty=f"Nothing without a human label leans to {name}." if scored else _NOT_SCORED,

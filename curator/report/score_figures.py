@@ -91,7 +91,9 @@ def bands_figure(report: ReportData, styles: Styles) -> Figure:
     )
     caption += f" and {percent(_beyond(last))} in round {last.round}." if first != last else "."
     if report.missing_scores:
-        caption += f" Scores are gone: rounds {', '.join(map(str, report.missing_scores))}."
+        caption += (
+            f" Scores that no longer exist: rounds {', '.join(map(str, report.missing_scores))}."
+        )
     colours = (NEGATIVE_SOFT, NOBODY, NOBODY, POSITIVE_SOFT)
     return draw_figure(
         "bands",
@@ -144,14 +146,14 @@ def reliability_figure(report: ReportData, styles: Styles) -> Figure:
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.04)
         percents(axes.yaxis)
-        axes.set_xlabel(f"P({short_name(positive)}) claimed")
+        axes.set_xlabel(f"P({short_name(positive)}) predicted")
         axes.set_ylabel(f"{short_name(positive, 14)} found")
 
     return draw_figure(
         "reliability",
         title,
         f"n = {quality.measured_on} that had no part in the scores; bars are 95% intervals,"
-        " the dashed line is where claim and finding agree. Expected calibration error"
+        " the dashed line is perfect calibration. Expected calibration error"
         f" {quality.calibration_error:.3f}.",
         paint,
         styles,
@@ -253,7 +255,7 @@ def _certified(report: ReportData) -> tuple[float, float] | None:
 def _missing(report: ReportData) -> str:
     if report.missing_scores:
         rounds = ", ".join(map(str, report.missing_scores))
-        return f"The scores of rounds {rounds} are not there any more."
+        return f"The scores of rounds {rounds} no longer exist."
     return _NO_SCORES
 
 

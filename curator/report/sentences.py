@@ -50,7 +50,7 @@ def task_sentences(status: Status) -> Iterator[str]:
             f" are wrong, with {percent(promotion.confidence)} confidence over all audits together."
         )
     else:
-        yield f"{thresholds}. No error is promised beforehand."
+        yield f"{thresholds}. No error rate is guaranteed."
 
 
 def kind_sentence(status: Status) -> str:
@@ -157,15 +157,15 @@ def quality_sentences(
 
 def error_curve_basis(curve: ErrorCurve) -> str:
     """Which scores and labels the estimated error rests on."""
-    scores = f"The line is what the scores of {curve.images:,} images without a human label claim"
+    scores = f"The line is what the scores of {curve.images:,} images without a human label predict"
     if not curve.labels:
-        return f"{scores}; too few labels could judge them, so nothing confirms it."
+        return f"{scores}; there are too few labels to check that."
     labels = f"{curve.labels:,} labels that had no part in the scores"
     if curve.on_pool:
         return f"{scores}; the points are {labels}, a random sample of the pool."
     return (
-        f"{scores}; the points are {labels}. These are seeds, no random sample of the pool, so"
-        " the error there may be another: only an audit measures it."
+        f"{scores}; the points are {labels}. These are seeds, not a random sample of the pool, so"
+        " the error of the pool may differ: only an audit measures it."
     )
 
 
@@ -176,8 +176,8 @@ def below_upper_sentence(record: RoundRecord) -> str:
         return ""
     return (
         f"{below:,} of the {record.standing_promoted:,} labels promoted after round"
-        f" {record.round_id} do not pass the threshold any more at which a label is given; they"
-        " are kept until they cross the lower one (promotion.revoke_below, revoke_above)."
+        f" {record.round_id} no longer pass the threshold for a new label; they are kept until"
+        " they cross the lower one (promotion.revoke_below, revoke_above)."
     )
 
 
@@ -241,7 +241,9 @@ def error_sentence(error: PoolError) -> str:
             "Error: unknown for the pool. A class may have been learned by its source, and the"
             " labels there are cannot show that."
         )
-    of_seeds = f"; {measured} on your seeds ({measured_interval}, {on_labels.sample:,} labels)"
+    of_seeds = (
+        f"; {measured} on your seeds ({measured_interval}, {count(on_labels.sample, 'label')})"
+    )
     so_far = f", {error.random_labels:,} so far" if error.random_labels else ""
     return (
         f"Error: unknown for the pool{of_seeds if measured else ''}. 50 labels of a random sample"
@@ -253,7 +255,7 @@ def threshold_error_sentence(error: ThresholdError | None) -> str:
     """The cross-validated error of what rounds promote."""
     if error is None or not error.beyond.sample:
         beyond = "" if error is None else ", and none lies beyond the thresholds"
-        return f"Estimated error of promoted labels: unknown, too few labels can judge it{beyond}."
+        return f"Estimated error of promoted labels: unknown, too few labels to measure it{beyond}."
     kind = "of a random sample" if error.on_pool else "of your seeds"
     sentence = (
         f"Estimated error of promoted labels: {percent(error.beyond.rate)} (95% interval"
@@ -290,7 +292,7 @@ def other_thresholds_sentence(
         so_far = f" ({error.random_labels:,} so far)" if error.random_labels else ""
         return (
             f"The error on all images is unknown: 50 labels of a random sample{so_far} measure"
-            " it, and what other thresholds would give: `curator review random`."
+            " it, and show what other thresholds would give: `curator review random`."
         )
     accepted = [n for n, each in enumerate(options) if (each.error.rate or 0.0) <= max_error]
     first = max(accepted, default=0)
@@ -315,8 +317,8 @@ def share_sentences(quality: ScoreQuality, positive: str) -> Iterator[str]:
     if implied is not None and abs(implied - quality.positive_share) > LARGE_DIFFERENCE:
         yield (
             f"Of the labels {percent(quality.positive_share)} are {positive}; if the pool differs"
-            f" in nothing but its shares, about {percent(implied)} of it is. Scores take the"
-            " labels' shares for granted until a random sample of the pool says otherwise:"
+            f" in nothing but its shares, about {percent(implied)} of it is. Scores assume the"
+            " shares of the labels until there is a random sample of the pool:"
             " `curator review random` (50 or more)."
         )
 

@@ -21,6 +21,7 @@ from curator.audits.certificate import (
 )
 from curator.audits.ledger import spending
 from curator.audits.plan import next_scope, payable_confidence
+from curator.base.text import count
 from curator.base.vocabulary import AuditKind, AuditScope, CurrentLabel
 from curator.catalogue import audit_answers, audits
 from curator.catalogue.audits import AuditRecord
@@ -134,18 +135,18 @@ class Status:
     def advice(self, *, exported: bool = False) -> str:
         """What to do next, in one sentence with its command; `exported`: the export is made."""
         if self.audit is not None and self.waiting:
-            return f"Go on with the audit, {self.waiting:,} images to go: curator audit"
+            return f"Go on with the audit, {count(self.waiting, 'image')} to go: curator audit"
         if self.audit is not None:
             return "Every image that the audit asks for is answered. Test them: curator certify"
         certified = self.certificate is not None and self.certificate.stale is None
         if exported and (certified or not self.counts.unlabelled):
-            return "Look at what was labelled, and how well: curator report"
+            return "See what was labelled, and how well: curator report"
         scopes = uncertified(self.settings.classes, self.certificates)
         if certified and scopes and self.payable is None:
             names = " and ".join(f"`{self.settings.classes.name_of(str(s))}`" for s in scopes)
             return f"Audit the labels promoted to {names}: curator audit"
         if certified:
-            return f"A certificate holds. Write what it is about: {self._export()}"
+            return f"The certificate is valid. Export what it covers: {self._export()}"
         if not self.counts.usable:
             return "Add images: curator add PATH"
         missing = [
@@ -163,7 +164,7 @@ class Status:
             return "Train and promote: curator round"
         if self.remedy:
             return (
-                "Promotions wait because of a warning. Do what it says, then run `curator round`"
+                "Promotions wait because of a warning. Follow its advice, then run `curator round`"
                 f" again: {self.remedy}"
             )
         if self.is_provisional and self.counts.promoted and self.payable is not None:
@@ -172,20 +173,20 @@ class Status:
                     f"{self.spent_sentence}: curator config promotion.confidence={self.payable:.4g}"
                 )
             return (
-                f"{self.spent_sentence}. Write what is promoted as it is: curator export clean.csv"
+                f"{self.spent_sentence}. Export what is promoted as it is: curator export clean.csv"
                 " --provisional"
             )
         current = self.current_round
         if self.is_provisional and current.likelier is not None:
             error = current.likelier["error"]
-            return f"Prove what got a label: curator finish --certify --error {error:g}"
+            return f"Prove the error of the labels: curator finish --certify --error {error:g}"
         if self.is_provisional and self.counts.promoted:
             return "Audit the promoted labels: curator audit"
         if self.news >= _WORTH_A_ROUND and current.likelier is None:  # else it would be refused
             return f"Train on {self.news:,} new labels: curator round"
         if self.counts.unlabelled:
             return "Look at the borderline images, then run rounds again: curator review borderline"
-        return "Everything has a label. Write the manifest: curator export clean.csv"
+        return "Every image has a label. Export the manifest: curator export clean.csv"
 
     def _export(self) -> str:
         """The command that writes what is certified; of one class, if it is about one."""

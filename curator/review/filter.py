@@ -158,7 +158,7 @@ def _score(value: str | None) -> tuple[float | None, float | None]:
     try:
         bounds = float(low or 0), float(high or 1)
     except ValueError:
-        raise ValueError(f"`{value}` is no range of scores; write score:0.2-0.6") from None
+        raise ValueError(f"`{value}` is not a range of scores; write score:0.2-0.6") from None
     if not 0 <= bounds[0] <= bounds[1] <= 1:
         raise ValueError(f"scores lie between 0 and 1, the lower first; not `{value}`")
     return bounds
@@ -168,7 +168,7 @@ def _round(value: str | None) -> int | None:
     if value is None:
         return None
     if not value.isdigit():
-        raise ValueError(f"`{value}` is no number of a round")
+        raise ValueError(f"`{value}` is not the number of a round")
     return int(value)
 
 

@@ -14,7 +14,7 @@ from curator.catalogue.labels import HistoryEvent
 
 NameOf = Callable[[str], str]
 
-NOTHING_TO_UNDO = "There is nothing of yours to take back."
+NOTHING_TO_UNDO = "You have no decisions to take back."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ def meanwhile(news: HistoryEvent, decision: RecordedDecision, name_of: NameOf) -
     if news.kind is EventKind.REVOKE:
         deed = "took its own label back from the last image"
     else:
-        deed = f"called the last image {name_of(news.label)}"
+        deed = f"labelled the last image {name_of(news.label)}"
     return f"Meanwhile {who} {deed}. Your {name_of(decision.label)} is kept."
 
 
@@ -63,7 +63,7 @@ def taken_back(undone: Undone, name_of: NameOf) -> str:
     elif undone.label:
         what = f"{name_of(undone.label)} taken back"
     elif undone.set_aside:
-        what = "out of quarantine again"
+        what = "removed from quarantine"
     else:
         what = "back to what you skipped"
     if undone.earlier_session:
@@ -98,15 +98,14 @@ def summary_lines(summary: SessionSummary, name_of: NameOf) -> list[str]:
     if not summary.decided:
         lines = ["This session has no decisions."]
     else:
-        noun = "decision" if summary.decided == 1 else "decisions"
         by_label = ", ".join(f"{n:,} {name_of(label)}" for label, n in summary.by_label.items())
-        lines = [f"{summary.decided:,} {noun} kept: {by_label}."]
+        lines = [f"{count(summary.decided, 'decision')} kept: {by_label}."]
     if summary.per_minute is not None:
         lines.append(
-            f"{summary.per_minute:.0f} a minute over {summary.minutes:.1f} minutes of looking."
+            f"{summary.per_minute:.0f} a minute in {summary.minutes:.1f} minutes of reviewing."
         )
     if summary.against_model:
-        lines.append(f"{summary.against_model:,} against what the model leaned to.")
+        lines.append(f"{summary.against_model:,} against the model's likelier class.")
     if summary.corrected:
         lines.append(f"{count(summary.corrected, 'promoted label')} corrected.")
     counts = (

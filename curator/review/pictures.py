@@ -198,7 +198,7 @@ def _against(card: ImageCard) -> str:
         same = stamp.size == card.file.size and _has_digest(card.file.path, card.sha256)
     except OSError as error:
         return f"the file cannot be read ({error.strerror})"
-    return "" if same else "another image lies there now: run `curator add` again"
+    return "" if same else "another image is there now: run `curator add` again"
 
 
 def _has_digest(path: bytes, sha256: bytes) -> bool:

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 
 from curator.base.files import check_destination, replacing
-from curator.base.text import printable
+from curator.base.text import count, printable
 from curator.review.cards import load_image_cards
 from curator.review.pictures import Pictures
 from curator.review.queues import QueueRow
@@ -52,7 +52,7 @@ def write_page(
     """
     destination = table.with_suffix(".html")
     check_destination(destination, force=force)
-    title = f"{len(rows):,} images to label"
+    title = f"{count(len(rows), 'image')} to label"
     head = _HEAD.format(title=title, table=escape(printable(table.name)))
     with replacing(destination) as stream:
         stream.write(head.encode())

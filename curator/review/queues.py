@@ -53,18 +53,19 @@ from curator.workspace import Workspace
 
 QUEUES: dict[str, str] = {
     "diverse": "spread over feature space; needs no model, for the first labels",
-    "clusters": "pages of look-alikes, one decision a page; needs no model, for the first labels",
+    "clusters": "pages of similar images, one decision a page; needs no model, for the first"
+    " labels",
     "similar": "most like one or more images, to find more of a rare class",
     "borderline": "neither promoted nor labelled, the least certain first",
     "informative": "drawn in proportion to their expected error: for further seeds before an audit",
-    "unfamiliar": "unlike anything that people labelled",
+    "unfamiliar": "unlike any image that people labelled",
     "promoted": "labelled by rounds, the least certain first",
     "random": "a random sample of the images without a human label, blind, to measure the error",
     "suspect": "labels of people that scores contradict, the largest contradiction first",
     "conflict": "labelled both ways by people, one image or near-duplicates",
     "odd": "very dark, bright, uniform, blurred, tiny or elongated images without a human label",
     "duplicates": "near-duplicates, group by group; one key keeps an image and drops the others",
-    "flagged": "marked with a note, by you or others, until somebody clears the flag",
+    "flagged": "marked with a note, by you or others, until the flag is cleared",
     "audit": "the images of the open audit, blind",
     "quarantine": "cannot be used",
 }
@@ -174,7 +175,9 @@ def queue(
     """
     name = FORMER_NAMES.get(name, name)
     if size is not None and size < 1:
-        raise UsageError(f"A queue of {size} images is none.", "Give --size a number above 0.")
+        raise UsageError(
+            f"A queue of {size} images is not possible.", "Give --size a number above 0."
+        )
     refuse_while_audited(workspace.catalogue, name)
     request = QueueRequest(
         workspace=workspace,

@@ -144,9 +144,9 @@ def _check_groups(
         if GroupKind.USER in kinds:
             advice += " Or give smaller groups of your own: `curator group`."
         raise DataError(
-            f"All {count(int(members.sum()), 'image')} labelled {name} are tied together, in"
-            f" {count(len(units), 'group')}, so nothing could be trained without them and judged"
-            " by them.",
+            f"All {count(int(members.sum()), 'image')} labelled {name} are grouped together, in"
+            f" {count(len(units), 'group')}, so nothing could be trained without them and tested"
+            " on them.",
             advice,
         )
 

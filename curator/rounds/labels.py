@@ -18,6 +18,7 @@ from curator.base.arrays import (
     BoolArray,
     CodeArray,
 )
+from curator.base.text import count
 from curator.base.vocabulary import (
     NO_CODE,
     CurrentLabel,
@@ -103,9 +104,11 @@ def check_labels(
         conflicts = int((human.standing == code_of(CurrentLabel.CONFLICT)).sum())
         reasons, advice = "", ""
         if withheld:
-            reasons += f" {withheld:,} labelled images are withheld: their groups span splits."
+            reasons += (
+                f" Withheld, as their groups span splits: {count(withheld, 'labelled image')}."
+            )
         if conflicts:
-            reasons += f" {conflicts:,} images or near-duplicates are labelled both ways."
+            reasons += f" Labelled both ways, also near-duplicates: {count(conflicts, 'image')}."
             advice = " Settle those labelled both ways: `curator review conflict`."
         raise DataError(
             f"No image that may be trained on is labelled {' or '.join(missing)}.{reasons}",

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.progress import SILENT, Progress
+from curator.base.text import count
 from curator.base.vocabulary import CurrentLabel, code_of
 from curator.catalogue import rounds as catalogued
 from curator.catalogue.audits import refuse_open_audit
@@ -261,8 +262,8 @@ def run_round(
     conflicts = int((inputs.human.standing == code_of(CurrentLabel.CONFLICT)).sum())
     if conflicts:
         progress.note(
-            f"Not trained on, as they or near-duplicates are labelled both ways: {conflicts:,}"
-            " images. Settle them: curator review conflict"
+            f"Not trained on, as they or near-duplicates are labelled both ways:"
+            f" {count(conflicts, 'image')}. Settle them: curator review conflict"
         )
     graph = None
     if not images.holds_pixels and uses_graph(settings):

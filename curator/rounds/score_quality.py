@@ -141,7 +141,7 @@ class ScoreQuality:
     @property
     def measured_on(self) -> str:
         """The number of labels, and what they are a sample of."""
-        kind = "a random sample of the pool" if self.on_pool else "seeds, no sample of the pool"
+        kind = "a random sample of the pool" if self.on_pool else "seeds, not a sample of the pool"
         return f"{self.labels:,} labels ({kind})"
 
 
@@ -392,12 +392,13 @@ def advice(quality: ScoreQuality) -> str:
             " was about as good as any, and more labels helped more."
         )
     if last is None:
-        return "Another round: too few labels are undecided to show whether it helps."
+        return "Another round: too few undecided labels to show whether it helps."
     if last.verdict is Trend.BETTER:
         return "This round helped; another one may, too."
     if last.verdict is Trend.WORSE:
         return (
-            f"This round did harm: `curator rollback --to {last.round_id}`, and label more instead."
+            f"This round made it worse: `curator rollback --to {last.round_id}`, and label more"
+            " instead."
         )
     return "Another round: these labels show no gain from this one; new labels help more."
 
@@ -467,9 +468,9 @@ def draw_calibration(
         high=tuple(bin.high_share for bin in bins),
     )
     chart = Chart(
-        title=f"Round {round_id}: what scores say and what is found",
+        title=f"Round {round_id}: predicted and observed shares",
         x_name=f"P({classes.positive})",
         y_name=f"share {classes.positive}",
-        lines=(measured, Line(name="as it should be", x=(0.0, 1.0), y=(0.0, 1.0), dashed=True)),
+        lines=(measured, Line(name="perfect calibration", x=(0.0, 1.0), y=(0.0, 1.0), dashed=True)),
     )
     return draw_charts(folder / f"calibration-{round_id}.png", (chart,))

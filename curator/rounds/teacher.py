@@ -106,14 +106,14 @@ def load_teacher(
         return None
     if inputs.last.scores is None:
         progress.note(
-            f"The scores of round {record.round_id} are lost or not what was written, so it"
-            " is unknown what its model was trained on. This round uses people's labels alone."
+            f"The scores of round {record.round_id} are lost or damaged, so it"
+            " is unknown what its model was trained on. This round trains on human labels only."
         )
         return None
     try:
         model = classifier.load(inputs.last.model_path, record.model_digest)
     except LearnError as error:
-        progress.note(f"{error.problem} This round uses people's labels alone.")
+        progress.note(f"{error.problem} This round trains on human labels only.")
         return None
     if model is None or not same_folds(inputs.last, inputs.human, classifier.folds, seed):
         progress.note(classifier.changed)

@@ -161,7 +161,8 @@ class RayRuntime:
             answers = ray.get(looks, timeout=_START_SECONDS)
         except ray.exceptions.RayError as error:
             raise SettingsError(
-                f"A node of the Ray cluster cannot start a worker: {error}",
+                "A node of the Ray cluster cannot start a worker"
+                f" ({str(error).strip().partition(chr(10))[0]}).",
                 "Look into Ray's logs on its nodes (/tmp/ray/session_latest/logs).",
             ) from error
         for host, version, blocked in answers:
@@ -233,7 +234,7 @@ class _Crew:
         if not ready:
             raise LearnError(
                 f"No worker of the Ray cluster has started in {_START_SECONDS} s.",
-                "See with `ray status` who uses its processors and GPUs.",
+                "`ray status` shows what uses its processors and GPUs.",
             )
         for reference in ready:
             actor = working.get(reference) or self._starting.pop(reference)
@@ -270,8 +271,8 @@ class _Crew:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         if self._deaths > 4 * TRIES + 2 * self._workers:
             raise LearnError(
-                f"Workers of the Ray cluster died {self._deaths} times, and none has done a chunk"
-                f" in between. The last time: {reason}",
+                f"Workers of the Ray cluster ended {self._deaths} times without finishing a chunk"
+                f" in between. Last reason: {reason}",
                 "Look into Ray's logs on its nodes (/tmp/ray/session_latest/logs).",
             ) from error
         with suppress(self._ray.exceptions.RayError):
@@ -289,7 +290,7 @@ class _Crew:
             return
         self._waiting.remove(task)
         if len(task.chunk) == 1:
-            why = f"its worker died {TRIES} times while it worked on this image: {reason}"
+            why = f"its worker died {TRIES} times while it processed this image: {reason}"
             task.result, task.is_done = self._lost(task.chunk[0], why), True
             return
         half = len(task.chunk) // 2
@@ -322,8 +323,8 @@ def _connected(setting: str) -> Any:
     # What workers answer is unpickled, so a workspace from somebody else must not choose them.
     if setting not in _OWN and not has_agreed(f"ray {setting}"):
         raise SettingsError(
-            f"curator.toml names a Ray cluster at {setting}, and on this computer nobody has said"
-            " that it can be trusted: it could run any code here.",
+            f"curator.toml names a Ray cluster at {setting}, which has not been approved on this"
+            " computer. A Ray cluster can run any code here.",
             f"If you trust it: `curator config runtime.ray_address={setting}`.",
         )
     name = "runtime.ray_address" if setting else "RAY_ADDRESS"
@@ -337,7 +338,8 @@ def _connected(setting: str) -> Any:
         ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
     except (OSError, ValueError, OverflowError, RuntimeError) as error:
         raise SettingsError(
-            f"{name} is `{address}`, and no Ray cluster takes a connection there: {error}.",
+            f"{name} is `{address}`, but no Ray cluster accepts a connection there"
+            f" ({getattr(error, 'strerror', None) or error}).",
             "Set it to the HOST:PORT that `ray start --head` printed, with the same versions of"
             " Ray and Python, or set runtime.engine to `local`.",
         ) from error

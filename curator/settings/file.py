@@ -39,7 +39,7 @@ def read_settings_text(path: Path) -> str:
         # A pipe would be waited on.
         if not stat.S_ISREG(path.stat().st_mode):
             raise SettingsError(
-                f"{path} is {'a folder' if path.is_dir() else 'a device or a pipe'}, no file.",
+                f"{path} is {'a folder' if path.is_dir() else 'a device or a pipe'}, not a file.",
                 "Put a file in its place; an empty one takes every default.",
             )
         return path.read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def read_settings_text(path: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise SettingsError(
-            f"{path} is no text in UTF-8 from byte {error.start + 1:,} on.",
+            f"{path} is not UTF-8 from byte {error.start + 1:,} on.",
             "Save it in UTF-8.",
         ) from error
 
@@ -88,10 +88,10 @@ def check_settings(content: Mapping[str, Any], where: str) -> Settings:
         elif key in keys:
             problem = f"`{key}` must be {describe_setting(key).values}."
         else:
-            problem = f"`{key}` is a section, no value."
+            problem = f"`{key}` is a section, not a setting."
         raise SettingsError(
             f"{where}: {problem}",
-            f"`curator config {key}` says what it means." if key in keys else "",
+            f"`curator config {key}` explains it." if key in keys else "",
         ) from None
 
 

@@ -92,7 +92,7 @@ class ClassesSettings(_Section):
     def label_of(self, text: str) -> Label | None:
         """The label that a person means: a class by its name or `positive`, `negative`; `unsure`.
 
-        Case and Unicode form do not matter. None if it is no label.
+        Case and Unicode form do not matter. None for another word.
         """
         words = {str(label): label for label in Label}
         words |= {_folded(self.positive): Label.POSITIVE, _folded(self.negative): Label.NEGATIVE}
@@ -350,7 +350,7 @@ class TuneSettings(_Section):
     trials: PositiveCount = 20
     """Most trials of a search that is not staged."""
     minutes: Annotated[float, Field(ge=0.0)] = 0.0
-    """No trial begins after this; 0 is no limit."""
+    """No trial begins after this; 0: no limit."""
     candidates: tuple[PositiveCount, ...] = (27, 6, 4)
     """How many candidates each stage of a staged search tries."""
     shares: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.3, 0.675, 1.0)
@@ -371,7 +371,7 @@ class ReviewSettings(_Section):
     """The review in the terminal."""
 
     goal: Count = 0
-    """Decisions that a session aims at; the time left is shown up to there. 0 is no goal."""
+    """Decisions that a session aims at; the time left is shown up to there. 0: no goal."""
     pictures: Literal["auto", "halfcell"] = "auto"
     """`auto`: real pixels where the terminal draws them (Kitty, Sixel); `halfcell`: never."""
     cells: Literal["auto", "half", "quadrant", "sextant"] = "auto"
@@ -419,7 +419,7 @@ class CatalogueSettings(_Section):
         # As SQLAlchemy reads it: a password may hold anything but `@`.
         if re.search(r"://[^:/@]*:[^@]*@|[?&](ssl)?password=", url, re.IGNORECASE):
             raise ValueError(
-                "a password does not belong into this file; put it into the environment"
+                "a password does not belong in this file; put it into the environment"
                 " (PGPASSWORD) or into ~/.pgpass"
             )
         return url
@@ -488,7 +488,7 @@ class Settings(_Section):
     runtime: RuntimeSettings = RuntimeSettings()
 
 
-_CONSISTENCY = "learning from unlabelled images gained nothing and took several times as long"
+_CONSISTENCY = "training on unlabelled images gained nothing and took several times as long"
 
 _GATES = "it held back nothing that distance does not, or only delayed it (docs/adr/0014-gates.md)"
 

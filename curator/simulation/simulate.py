@@ -272,7 +272,8 @@ def _feature_sets(workspace: Workspace, names: Sequence[str]) -> list[StoredRows
         current = current_features(workspace)
         if current is None:
             raise DataError(
-                "There are no features of the encoder in the settings to play with.",
+                "There are no features of the encoder in the settings, so nothing can be"
+                " simulated.",
                 "Compute them with `curator encode`.",
             )
         return [current]
@@ -300,8 +301,7 @@ def _labels_by_image(file: KnownLabels, truth: Path) -> dict[int, bool]:
         positive = label is Label.POSITIVE
         if labels.setdefault(image_id, positive) != positive:
             raise DataError(
-                f"{truth}: line {line} labels an image one way that an earlier line labels the"
-                " other way.",
+                f"{truth}: line {line} gives an image the other class than an earlier line.",
                 "Correct one of the two rows.",
             )
     if not labels:
@@ -342,7 +342,7 @@ def _check_request(request: SimulationRequest) -> None:
     unknown = [policy for policy in request.policies if policy not in POLICIES]
     if unknown:
         raise UsageError(
-            f"There is no policy `{unknown[0]}` to play.", f"There are: {', '.join(POLICIES)}."
+            f"There is no policy `{unknown[0]}`.", f"There are: {', '.join(POLICIES)}."
         )
     if not request.seeds or min(request.seeds) < FEWEST_SEEDS:
         raise UsageError(
@@ -361,14 +361,14 @@ def _check_request(request: SimulationRequest) -> None:
     for name, share in (("--flipped", request.flipped), ("--slips", request.slips)):
         if not 0.0 <= share < 0.5:
             raise UsageError(
-                f"{name} {share:g} is not a share of wrong answers that can be played.",
-                "Give a number from 0 to below 0.5: at one half, answers say nothing.",
+                f"{name} {share:g} is not a valid share of wrong answers.",
+                "Give a number from 0 to below 0.5; at 0.5 answers carry no information.",
             )
     if request.decisions is not None and request.decisions <= max(request.seeds):
         raise UsageError(
             f"{request.decisions:,} decisions leave none for the audit after"
             f" {max(request.seeds):,} seeds.",
-            "Allow more with --decisions, or play with fewer seeds.",
+            "Allow more with --decisions, or simulate fewer seeds.",
         )
 
 
@@ -377,7 +377,7 @@ def _check_pool(
 ) -> None:
     if truth.all() or not truth.any():
         raise DataError(
-            f"{file}: all {len(truth):,} images that can be played with are"
+            f"{file}: all {len(truth):,} images that can be simulated are"
             f" {names.positive if truth.all() else names.negative}.",
             "A simulation needs known labels of both classes.",
         )
@@ -385,7 +385,7 @@ def _check_pool(
     audit = (request.decisions or most) - most
     if most >= len(truth) / 2 or audit > (len(truth) - most) / 2:
         raise DataError(
-            f"{file}: {len(truth):,} images with known labels are too few to play with"
+            f"{file}: {len(truth):,} images with known labels are too few to simulate"
             f" {most:,} seeds{f' and an audit of {audit:,}' if audit else ''}.",
             "Seeds may be at most half of the images, and an audit half of what is left.",
         )
@@ -421,7 +421,7 @@ def charts_of(rows: Sequence[SimulationOutcome]) -> tuple[Chart, ...]:
             ),
         ),
         Chart(
-            title="True error of what was promoted",
+            title="True error of promoted labels",
             x_name="human decisions",
             y_name="share wrong",
             lines=tuple(

@@ -116,9 +116,9 @@ def _for_promise(max_error: float, rows: Sequence[SimulationOutcome], several: b
     if not issued:
         most = max(rows, key=lambda row: row.issued)
         return (
-            f"{promise}: not with these features and so few labels; the best of what was tried"
+            f"{promise}: not reached with these features and so few labels; the best setting"
             f" ({_name(most.setting, several)}) got a certificate in {most.issued:.0%} of its"
-            " rehearsals. Try more seeds, a stronger encoder, or a larger max_error."
+            " repetitions. Try more seeds, a stronger encoder, or a larger max_error."
         )
     best = max(row.coverage for row in issued)
     cheapest = min(
@@ -126,9 +126,9 @@ def _for_promise(max_error: float, rows: Sequence[SimulationOutcome], several: b
     )
     audited = cheapest.decisions - cheapest.setting.seeds
     return (
-        f"{promise}: label {_name(cheapest.setting, several)} and let the audit take about"
-        f" {_rounded(audited):,} more; that certified {cheapest.coverage:.0%} of the rest on"
-        f" average, and anything at all in {cheapest.issued:.0%} of rehearsals."
+        f"{promise}: label {_name(cheapest.setting, several)} and answer about"
+        f" {_rounded(audited):,} images of the audit; that certified {cheapest.coverage:.0%} of"
+        f" the rest on average, and {cheapest.issued:.0%} of repetitions got a certificate."
     )
 
 
@@ -141,7 +141,8 @@ def _of_thresholds(
         error = worst.error or 0.0
         broken = [limit for limit in errors if error > limit]
         yield (
-            f"The thresholds as they are set promise nothing: with {_name(worst.setting, several)}"
+            "The thresholds of the settings guarantee no error rate: with"
+            f" {_name(worst.setting, several)}"
             f" and {worst.setting.policy} scores they covered {worst.coverage:.0%} with {error:.2%}"
             f" wrong{f', more than {broken[-1]:.3g}' if broken else ''}."
         )
@@ -155,9 +156,9 @@ def _of_false_ones(rows: Sequence[SimulationOutcome], risk: float) -> Iterator[s
         if count and binom.sf(count - 1, row.repetitions, risk) < _SURPRISING:
             yield (
                 f"With max_error {row.setting.max_error:.3g} and {row.setting.seeds:,} seeds"
-                f" {row.false:.0%} of rehearsals ended with a false certificate, more than the"
-                f" {risk:.0%} that the promise allows: an audit whose answers are wrong promises"
-                " too much."
+                f" {row.false:.0%} of repetitions ended with a false certificate, more than the"
+                f" allowed risk of {risk:.0%}: wrong audit answers make certificates claim too"
+                " much."
             )
 
 
@@ -165,8 +166,8 @@ def _of_untrained(rows: Sequence[SimulationOutcome]) -> Iterator[str]:
     worst = max(rows, key=lambda row: row.untrained)
     if worst.untrained:
         yield (
-            f"In {worst.untrained:.0%} of rehearsals {worst.setting.seeds:,} random seeds held too"
-            " few images of one class to learn from: look for examples of it with"
+            f"In {worst.untrained:.0%} of repetitions {worst.setting.seeds:,} random seeds had too"
+            " few images of one class to train on: find examples of it with"
             " `curator queue similar IMAGE`."
         )
 

@@ -55,7 +55,7 @@ def canonical(text: str) -> bytes:
         if "?" in rest or "#" in rest:
             raise UsageError(
                 f"The URL of {printable(host.partition('?')[0])} has a query or a fragment (`?` or"
-                " `#`), which may be a signature and ends with its time.",
+                " `#`), which may be a signature that expires.",
                 "Give the address of a folder or file without it; a name that holds these"
                 " characters has %3F or %23 in its URL.",
             )

@@ -195,11 +195,11 @@ def refusal(url: bytes, error: OSError) -> DataError:
             " right.",
         )
     if isinstance(error, PermissionError):
-        return DataError(f"{where} may not be read: {reason}.", _ACCESS[where.partition(":")[0]])
+        return DataError(f"{where} cannot be read: {reason}.", _ACCESS[where.partition(":")[0]])
     if isinstance(error, TransientError):
         return DataError(
             f"{host} cannot be read: {reason}, at {where}.",
-            "Check the address and the network, then run it again: it goes on where it was.",
+            "Check the address and the network, then run it again; it continues where it stopped.",
         )
     return DataError(f"{where} cannot be used: {reason}.", "Check the address in a browser.")
 

@@ -191,8 +191,8 @@ class _RedirectError(OSError):
     def __init__(self, url: str, target: str) -> None:
         whole = urljoin(url, target)
         self.is_folder = whole == url + "/"
-        host = urlsplit(whole).hostname or "another place"
-        super().__init__(errno.EREMOTE, f"the server sends its readers on, to {host}")
+        host = urlsplit(whole).hostname or "another address"
+        super().__init__(errno.EREMOTE, f"the server redirects to {host}")
 
 
 class _Page(HTMLParser):

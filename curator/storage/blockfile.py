@@ -47,7 +47,7 @@ class BlockFile:
             digest, recorded = recorded[:8], recorded[8:]
             if digest != self._digest(stored[start : start + self.block]):
                 if digest:
-                    note(f"{self.path} is not what was written; it is computed again.")
+                    note(f"{self.path} is damaged or was changed; it is computed again.")
                 return start
         return total
 

@@ -178,7 +178,8 @@ class RowReader:
     def error(self, damaged: IntArray) -> DamagedRowsError:
         """What to tell about damaged rows."""
         return DamagedRowsError(
-            f"{len(damaged):,} of {self.rows:,} rows of {self.file.path} are not what was written.",
+            f"{len(damaged):,} of {self.rows:,} rows of {self.file.path} are damaged or were"
+            " changed.",
             self.file.mend,
         )
 

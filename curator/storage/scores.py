@@ -90,7 +90,7 @@ def _path(folder: Path, digest: str) -> Path:
 
 
 def read_scores(folder: Path, digest: str) -> NDArray[Any] | None:
-    """The records of a round, memory-mapped; None if the file is lost or not what was written."""
+    """The records of a round, memory-mapped; None if the file is lost or damaged."""
     path = _path(folder, digest)
     try:
         if _file_digest(path) != digest:
@@ -108,6 +108,6 @@ def _file_digest(path: Path) -> str:
 
 def _not_written(folder: Path, error: OSError) -> StorageError:
     return StorageError(
-        f"Scores cannot be written into {folder}: {error.strerror}.",
+        f"Scores cannot be written to {folder}: {error.strerror}.",
         "Make room or give write access, then run the command again; nothing was changed.",
     )

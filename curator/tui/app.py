@@ -233,8 +233,8 @@ class ReviewApp(App[SessionSummary]):
         try:
             path = await asyncio.to_thread(self.preparation.pictures.local_path, card)
         except ImageProblem as problem:
-            return f"It cannot be downloaded: {problem.detail}."
-        return "There is no file to open." if path is None else open_outside(card, path, links)
+            return f"The file cannot be downloaded: {problem.detail}."
+        return "The image has no file to open." if path is None else open_outside(card, path, links)
 
     def ask_flag(self, card: ImageCard, then: Callback) -> None:
         """Ask for a note, flag the image with it or clear its flag, and go on with `then`."""
@@ -251,9 +251,9 @@ class ReviewApp(App[SessionSummary]):
                 await then()
 
         if card.flag is None:
-            question = AskScreen("Why flag this image?", "a note, or nothing")
+            question = AskScreen("Why flag this image?", "a note (optional)")
         else:
-            question = AskScreen("The flag's note", "nothing clears the flag", card.flag)
+            question = AskScreen("The flag's note", "leave empty to clear the flag", card.flag)
         self.push_screen(question, keep)
 
     def ask_filter(self, then: Callback) -> None:
@@ -309,7 +309,7 @@ def open_outside(card: ImageCard, path: bytes, folder: Path) -> str:
             start_new_session=True,
         )
     except OSError:
-        return f"There is no `{opener}` on this computer to open it with."
+        return f"The file cannot be opened, because `{opener}` is not installed."
     threading.Thread(target=viewer.wait, name="viewer", daemon=True).start()
     return "Opened in the system's viewer."
 

@@ -58,7 +58,7 @@ def run_review(
     terminal = look_at_terminal(environment, pictures=review.pictures, cells=review.cells)
     if not terminal.interactive:
         raise UsageError(
-            "The review cannot be shown: this is not a terminal that can be drawn on.",
+            "The review needs an interactive terminal.",
             "Run it in a terminal, or label with `curator queue` and `curator label`.",
         )
     session = ReviewSession(

@@ -203,7 +203,7 @@ def curve_of_sizes(
     shares = [0.5**step for step in range(sizes) if 0.5**step >= fewest][::-1]
     if len(shares) < 2:
         raise DataError(
-            f"{most} labels to train on are too few for a curve of sizes.",
+            f"{most} labels to train on are too few for a learning curve.",
             f"Label at least {2 * FEWEST_IN_SUBSET * 4 // 3} images.",
         )
     counts, error, loss, train_error, coverage, seconds = np.zeros((6, repetitions, len(shares)))
@@ -347,12 +347,12 @@ def _epoch_verdict(
         )
     else:
         gain = 100 * (error[enough - 1] - min(error[enough:]))
-        bought = f"buy {gain:.2f} points" if gain > 0 else "buy nothing"
+        effect = f"reduce it by {gain:.2f} points" if gain > 0 else "do not reduce it"
         if gain > 100 * _NEGLIGIBLE:
-            bought += ", which may be chance,"
+            effect += ", which may be chance,"
         verdict = (
             f"{enough} {'epoch is' if enough == 1 else 'epochs are'} enough, with an error of"
-            f" {error[enough - 1]:.2%} after {seconds[enough - 1]:.1f} s: the next {rest} {bought}"
+            f" {error[enough - 1]:.2%} after {seconds[enough - 1]:.1f} s: the next {rest} {effect}"
             f" and multiply the time by {seconds[-1] / seconds[enough - 1]:.1f}."
         )
     if overfits is not None:
@@ -368,8 +368,8 @@ def _size_verdict(
     covered: tuple[float, ...],
 ) -> str:
     measured = (
-        f"With {round(sizes[-1]):,} labels you are at {1 - error[-1]:.2%}"
-        f" ({seconds[-1]:.1f} s of training)"
+        f"With {round(sizes[-1]):,} labels the accuracy is {1 - error[-1]:.2%} ({seconds[-1]:.1f}"
+        " s of training)"
     )
     if covered:
         measured = (
@@ -378,18 +378,18 @@ def _size_verdict(
             f" {round(sizes[-2]):,} it was {error[-2]:.2%} and {covered[-2]:.0%}"
         )
     if not predicted and len(sizes) < FEWEST_SIZES:
-        return f"{measured}. There are too few sizes to say what more labels would give."
+        return f"{measured}. There are too few sizes to predict the effect of more labels."
     if not predicted:
         return (
             f"{measured}. The error does not fall by more than chance from {round(sizes[0]):,} to"
-            f" {round(sizes[-1]):,} labels, so nothing is said about more labels."
+            f" {round(sizes[-1]):,} labels, so the effect of more labels is not predicted."
         )
     size, (expected, low, high) = list(predicted.items())[-1]
     factor = size / sizes[-1]
     return (
-        f"{measured}; {size:,} would give about {1 - expected:.2%} ({1 - high:.2%} to"
-        f" {1 - low:.2%}), in about {seconds[-1] * factor:.0f} s. Beyond what was measured, this"
-        " is a guess."
+        f"{measured}; {size:,} labels would give about {1 - expected:.2%} ({1 - high:.2%} to"
+        f" {1 - low:.2%}), in about {seconds[-1] * factor:.0f} s. This is extrapolated from the"
+        " measured sizes."
     )
 
 
@@ -425,7 +425,7 @@ def _size_chart(sizes: FloatArray, error: FloatArray, fitted: FittedCurve | None
         logarithmic_x=True,
         logarithmic_y=bool((mean > 0).all()),
         marked=float(sizes[-1]),
-        mark_name="you are here",
+        mark_name="your labels",
     )
 
 

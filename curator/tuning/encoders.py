@@ -46,14 +46,15 @@ MOST_LABELS = 2_000
 _TIMED_BATCHES = 4
 
 KNOWN = {
-    DEFAULT_MODEL: "comes with curator; small and quick, learned from the classes of ImageNet",
-    "convnext_tiny.in12k_ft_in1k": "learned from 12,000 classes; takes any size of image",
-    "convnext_tiny.dinov3_lvd1689m": "DINOv3, learned without labels; parts, surfaces, any size",
-    "vit_small_patch14_reg4_dinov2.lvd142m": "DINOv2, learned without labels; fine differences",
-    "vit_small_patch16_dinov3.lvd1689m": "DINOv3, learned without labels; fine differences",
-    "vit_base_patch16_siglip_gap_224.v2_webli": "SigLIP 2, learned from captions; what is shown",
-    "eva02_small_patch14_336.mim_in22k_ft_in1k": "EVA-02, masked images, then 1,000 classes",
-    "vit_pe_core_small_patch16_384.fb": "PE-Core, learned from captions; what is shown, scenes",
+    DEFAULT_MODEL: "installed with curator; small and fast, trained on the classes of ImageNet",
+    "convnext_tiny.in12k_ft_in1k": "trained on 12,000 classes; takes any image size",
+    "convnext_tiny.dinov3_lvd1689m": "DINOv3, self-supervised; parts, surfaces, any image size",
+    "vit_small_patch14_reg4_dinov2.lvd142m": "DINOv2, self-supervised; fine differences",
+    "vit_small_patch16_dinov3.lvd1689m": "DINOv3, self-supervised; fine differences",
+    "vit_base_patch16_siglip_gap_224.v2_webli": "SigLIP 2, trained on captions; kinds of objects",
+    "eva02_small_patch14_336.mim_in22k_ft_in1k": "EVA-02, trained on masked images, then on 1,000"
+    " classes",
+    "vit_pe_core_small_patch16_384.fb": "PE-Core, trained on captions; kinds of objects, scenes",
 }
 """timm's name of an encoder → how it was trained, and so what it may be good at."""
 
@@ -185,8 +186,8 @@ def _choice(workspace: Workspace, name: str) -> ClassifierSettings:
     model, _, weights = name.partition("=")
     if model.startswith(IMPORTED) or ":" in model:
         raise UsageError(
-            f"`{model}` is no encoder that could be tried.",
-            "Name models of timm; `curator encoders` lists some.",
+            f"`{model}` is not an encoder of timm.",
+            "`curator encoders` lists some.",
         )
     path = str(Path(weights).expanduser().absolute()) if weights else ""
     same = workspace.settings.classifier.model_dump(include={"fit", "image_size"})
@@ -231,7 +232,7 @@ def _encoded(
     if image_size == "auto":
         small_side = small_side_quantile(catalogue, share=POOL_SHARE)
         image_size = automatic_size(input_rule(choice.model, choice.weights), small_side)
-    progress.note(f"Opening the encoder {choice.model}.")
+    progress.note(f"Loading the encoder {choice.model}.")
     with open_encoder(
         choice.model_copy(update={"layers": "stages"}),
         workspace.settings.runtime,

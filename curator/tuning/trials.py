@@ -109,9 +109,9 @@ def study_labels(workspace: Workspace) -> StudyLabels:
         count = int((labels.train.positive == side).sum())
         if count < FEWEST_LABELS:
             raise DataError(
-                f"Only {count} images are labelled {name} as seeds or in a review; fewer than"
-                f" {FEWEST_LABELS} cannot be compared. Labels of random samples and audits are left"
-                " out: they measure what this would choose.",
+                f"Encoders and settings can be compared with {FEWEST_LABELS} or more seeds and"
+                f" review labels of each class; {name} has {count}. Labels of random samples and"
+                " audits are not used, because they measure the result.",
                 f"Label more: `curator add FOLDER --label {name}` or `curator review diverse`.",
             )
     return labels
@@ -208,6 +208,6 @@ def needs_networks(settings: Settings) -> None:
     """Raise DataError unless the settings train a network."""
     if settings.classifier.kind != "finetune":
         raise DataError(
-            "classifier.kind is `frozen`: its heads have no epochs and nothing to search for.",
+            "classifier.kind is `frozen`: its heads have no epochs and no settings to search.",
             "Set classifier.kind to `finetune`, and classifier.model to a network.",
         )

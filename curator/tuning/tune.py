@@ -159,7 +159,7 @@ def tune(
         if winner is None or not finished:
             raise DataError(
                 "The search is not finished, so there is no winner to apply.",
-                "Run the same command again; it goes on where it was.",
+                "Run the same command again; it continues where it stopped.",
             )
         changes = {key: as_toml(value) for key, value in winner.settings.items()}
         write_settings(workspace.root, changes)
@@ -322,8 +322,8 @@ def _test_error(
         return ErrorEstimate(**stored["test"])
     if not len(labels.test):
         progress.note(
-            "No label is in the test split, so nothing says how good the winner is on images that"
-            " had no part in choosing it. Set splits.test_share before labelling."
+            "No label is in the test split, so the error of the winner on images that had no part"
+            " in choosing it is unknown. Set splits.test_share before labelling."
         )
         return None
     changed = with_settings(workspace, winner.settings)
@@ -495,9 +495,7 @@ def parse_space(lines: Sequence[str]) -> tuple[Dimension, ...]:
     if twice:
         raise UsageError(f"`{sorted(twice)[0]}` is in the search twice.", "Name it once.")
     if not dimensions:
-        raise UsageError(
-            "The search has nothing to go through.", f"{_SPACE_FORMS} Or set tune.space."
-        )
+        raise UsageError("The search space is empty.", f"{_SPACE_FORMS} Or set tune.space.")
     return dimensions
 
 
@@ -505,7 +503,7 @@ def _dimension(line: str) -> Dimension:
     key, equals, text = line.partition("=")
     key, text = key.strip(), text.strip()
     if not equals or not key or not text:
-        raise UsageError(f"`{line}` does not say what to search.", _SPACE_FORMS)
+        raise UsageError(f"`{line}` is not a setting with its values.", _SPACE_FORMS)
     if ".." not in text:
         values = [value for part in _commas(text) for value in _braces(part)]
         return Dimension(key=key, choices=tuple(_value(value) for value in values))
@@ -516,7 +514,9 @@ def _dimension(line: str) -> Dimension:
     except ValueError:
         raise UsageError(f"`{line}` is not a range of numbers.", _SPACE_FORMS) from None
     if not low < high or (logarithmic and low <= 0):
-        raise UsageError(f"`{line}` is an empty range.", "Its first number must be the smaller.")
+        raise UsageError(
+            f"`{line}` is an empty range.", "Its first number must be smaller than the second."
+        )
     whole = all(end.strip().lstrip("-").isdigit() for end in ends)
     return Dimension(key=key, low=low, high=high, logarithmic=logarithmic, whole=whole)
 

@@ -161,7 +161,7 @@ def listen(host: str, port: int) -> socket.socket:
             if number == candidates[-1]:
                 raise UsageError(
                     f"The server cannot listen at {host}:{port}: {error.strerror}.",
-                    "Choose another one with --address HOST:PORT.",
+                    "Choose another address with --address HOST:PORT.",
                 ) from None
         else:
             return listener

@@ -369,7 +369,7 @@ def serve_batches(
         batches.end(f"{error.problem} {error.advice}")
         raise
     finally:
-        batches.end("The command has ended. Its terminal says why.")
+        batches.end("The command has ended. Its terminal shows why.")
         loop.call_soon_threadsafe(stop)
         thread.join()
 
@@ -380,4 +380,4 @@ def announce(access: ServerAccess, say: Callable[[str], None]) -> None:
     say("Anyone who has this address can label, under any name.")
     if access.is_public:
         say("The connection is not encrypted: use it only in a network that you trust.")
-    say("Ctrl+C ends it; what was decided is kept.")
+    say("Ctrl+C ends it; all decisions are kept.")

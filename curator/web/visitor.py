@@ -86,7 +86,7 @@ class Visitor:
     def session(self) -> ReviewSession:
         """Its review session. Raises UsageError before `begin`."""
         if self._session is None:
-            raise UsageError("The review has not begun.", "Load the page again.")
+            raise UsageError("The review has not started.", "Load the page again.")
         return self._session
 
     def begin(self, first: FirstQueue, reviewer: str) -> Answer:
@@ -96,7 +96,7 @@ class Visitor:
             if self._batches is not None:
                 self._batch, queue = self._batches.wait()
             if queue is None:
-                raise UsageError("The loop has ended.", "Run the command again to go on.")
+                raise UsageError("The command has ended.", "Run the command again to go on.")
             session = ReviewSession(
                 self._workspace, queue, actor=reviewer,
                 examples=first.examples, view=first.view, goal=first.goal,
@@ -173,7 +173,7 @@ class Visitor:
                             *event.reasons,
                             *([event.note] if event.note else []),
                             *(["taken back"] if event.retracted else []),
-                            *(["round undone"] if event.undone else []),
+                            *(["rolled back"] if event.undone else []),
                         ]
                     ),
                 ]
@@ -210,7 +210,7 @@ class Visitor:
                 card = self._check_in_front(details)
                 shot = self._pictures.shot(card, 64, 64)
                 if shot.reason is None:
-                    return {"message": "This picture can be shown. Call it what it is, or flag it."}
+                    return {"message": "This picture can be shown: label it, or flag it."}
                 session.set_aside(card.image_id, shot.reason, shot.problem)
             case "keep_only":
                 self._check_in_front(details)

@@ -82,7 +82,7 @@ def test_the_whole_way_without_a_screen(pool: Pool, tmp_path: Path) -> None:
     begin(pool.workspace, salt="a salt")
     first = run(pool, "audit", "--json").json()["waiting"]
     early = run(pool, "certify", expect=3)
-    assert f"{first} of the {first} images" in early.stderr
+    assert f"{first} answers about the {first} images" in early.stderr
     assert "Audit 1 is open" in run(pool, "round", expect=3).stderr
     assert first <= answer_all_parts(pool, tmp_path) <= 120
     resumed = run(pool, "audit", "--json").json()
@@ -106,7 +106,7 @@ def test_the_whole_way_without_a_screen(pool: Pool, tmp_path: Path) -> None:
     stale = run(pool, "export", tmp_path / "again.csv", "--provisional").stdout
     assert "Certificate (stale)" in stale
     assert "was rolled back" in stale
-    assert "Everything holds" in run(pool, "verify").stderr
+    assert "No problems found" in run(pool, "verify").stderr
 
 
 AUDIT_KEYS = [
@@ -200,7 +200,7 @@ def test_giving_up_says_what_it_cost(pool: Pool) -> None:
         in run(pool, "audit", "--abandon", "--size", "3", expect=2).stderr
     )
     given_up = run(pool, "audit", "--abandon", "--yes").stdout
-    assert "0.05 of the confidence" in given_up
+    assert "risk of 0.05" in given_up
     refused = run(pool, "audit", "--size", "120", expect=3)
     assert "spent the whole risk" in refused.stderr
     assert "promotion.confidence to 0.9" in refused.stderr
@@ -221,7 +221,7 @@ def test_it_says_what_it_covers_and_costs_and_asks_before_it_is_opened(
     monkeypatch.setattr(sys, "stdin", io.StringIO("good\nquit\n"))
     refused = run(pool, *command, expect=3)
     assert "labels promoted to `good` and `bad`, both together" in refused.stdout
-    assert "spends 0.05 of the 0.05 that promotion.confidence = 0.95" in refused.stdout
+    assert "spends 0.05 of the allowed risk of 0.05" in refused.stdout
     assert "nothing was opened or spent" in refused.stderr and "`--yes` opens it" in refused.stderr
     assert "Nothing was opened or spent." in at_terminal(pool, "n\n", *command)
     assert spending(pool.workspace) == []
@@ -233,7 +233,10 @@ def test_it_says_what_it_covers_and_costs_and_asks_before_it_is_opened(
     run(pool, "config", "promotion.confidence=0.9", "audit.reserve=0.5")
     planned = run(pool, "audit", "--class", "good", "--dry-run").stdout
     assert "labels promoted to `good`, and no others" in planned
-    assert "spends 0.0125 of the 0.1" in planned and "0.0375 is left for later audits" in planned
+    assert (
+        "spends 0.0125 of the allowed risk of 0.1 " in planned
+        and "0.0375 is left for later audits" in planned
+    )
 
 
 def at_terminal(pool: Pool, typed: str, *arguments: str) -> str:

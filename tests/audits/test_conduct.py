@@ -297,7 +297,7 @@ def test_strata_are_asked_from_the_inside_out_and_no_further_than_the_first_that
     outcomes = np.full(250, AuditOutcome.OPEN, dtype=np.int8)
     for stratum, size in ((0, 100), (1, 75), (2, 75)):
         assert asked_stratum(frame, plan, draw, outcomes) == stratum
-        with pytest.raises(DataError, match=f"{size} of the {size} images"):
+        with pytest.raises(DataError, match=f"{size} answers about the {size} images"):
             close_audit(frame, plan, draw, outcomes)
         part = np.flatnonzero(draw.strata == stratum)
         outcomes[part[1:]] = right[part[1:]]

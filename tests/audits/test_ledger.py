@@ -181,9 +181,9 @@ def test_a_copy_of_the_catalogue_from_before_an_audit_does_not_give_its_risk_bac
         assert audits.list_audits(catalogue) == []
         (found,) = problems(again)
         assert "has an audit of" in found
-        assert "0.025 of the confidence" in found
+        assert "risk of 0.025" in found
         # The plan that was kept in the copy counts on risk that is not there any more.
-        with pytest.raises(BusyError, match="What earlier audits spent has changed"):
+        with pytest.raises(BusyError, match="The risk spent by earlier audits changed"):
             begin(again)
         planned = audit(again, size=SAMPLE)
         assert planned.promise.spent == pytest.approx(0.025)

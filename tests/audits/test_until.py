@@ -196,7 +196,7 @@ def test_a_sequential_audit_from_plan_to_evidence(tmp_path: Path) -> None:
     pool = make_pool(workspace, tmp_path / "photos", size=700, hard=0.05, max_error=0.1)
     curator("-w", workspace.root, "config", "promotion.policy=certified", "promotion.max_error=0.1")
     told = audit(pool.workspace, until=0.8)
-    assert "the surest 512 of 640 images" in told.text
+    assert "the most certain 512 of 640 images" in told.text
     record = begin(pool.workspace)
     assert audit(pool.workspace, until=0.8).record is not None
     for other in ({"until": 0.5}, {"size": 20}, {"missed": True}):

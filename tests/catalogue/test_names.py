@@ -101,7 +101,7 @@ def test_history_similar_and_sources_take_any_form(workspace: Workspace, tmp_pat
     assert shown["image"]["image_id"] == 1
     curator("-w", root, "export", tmp_path / "m.csv", "--source", other, expect=3)  # no label yet
     assert (
-        "None of the 1 files" in curator("-w", root, "relocate", other, tmp_path, expect=3).stderr
+        "contains no file of" in curator("-w", root, "relocate", other, tmp_path, expect=3).stderr
     )
     report = curator("-w", root, "drop", other, "--yes", "--json").json()
     assert (report["files"], Path(report["root"]).name) == (1, name)

@@ -133,12 +133,12 @@ def test_every_command_that_could_run_it_asks_first(
     curator("-w", stranger, "verify")
     assert not (tmp_path / "ran").exists()
     agreed = curator("-w", stranger, *command.split(), "--trust", expect=3)
-    assert "nobody has agreed" not in agreed.stderr
+    assert "has not been approved" not in agreed.stderr
     again = curator("-w", stranger, *command.split(), expect=3)
-    assert "nobody has agreed" not in again.stderr
+    assert "has not been approved" not in again.stderr
     with (stranger / "net.py").open("a") as file:
         file.write("# changed\n")
-    assert "nobody has agreed" in curator("-w", stranger, *command.split(), expect=3).stderr
+    assert "has not been approved" in curator("-w", stranger, *command.split(), expect=3).stderr
 
 
 @pytest.mark.slow

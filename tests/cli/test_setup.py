@@ -107,7 +107,7 @@ def test_init_never_touches_a_workspace(workspace: Path, remains: str) -> None:
         (workspace / name).rename(workspace / f"{name}.away")
     before = sorted(path.name for path in workspace.iterdir())
     refused = curator("init", workspace, expect=3)
-    assert "already holds a workspace" in refused.stderr
+    assert "already contains a workspace" in refused.stderr
     assert sorted(path.name for path in workspace.iterdir()) == before
 
 

@@ -57,7 +57,7 @@ def test_own_features_are_imported_and_used(labelled: Path, tmp_path: Path) -> N
             ["--from", "x.npy", "--index", "x.csv", "--name", "a", "--dry-run"],
             "do not go with --from",
         ),
-        (["--from", "x.npy", "--index", "x.csv", "--name", "a/b"], "no name for features"),
+        (["--from", "x.npy", "--index", "x.csv", "--name", "a/b"], "is not a name for features"),
     ],
 )
 def test_encode_refuses_what_makes_no_sense(

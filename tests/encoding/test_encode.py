@@ -420,7 +420,7 @@ def test_another_encoder_than_the_models_is_refused(
 
 
 def test_a_missing_weights_file_is_an_error_not_a_crash(ready: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(LearnError, match="is not there"):
+    with pytest.raises(LearnError, match="does not exist"):
         encode(with_tiny_encoder(ready, tmp_path / "absent.safetensors"))
 
 

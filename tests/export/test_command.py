@@ -44,7 +44,7 @@ def test_a_folder_a_diff_and_the_way_back(six_labelled: Path, tmp_path: Path) ->
 def test_the_model_has_commands_of_its_own(six_labelled: Path, tmp_path: Path) -> None:
     assert "export" in curator("model", "--help").stdout
     refused = curator("-w", six_labelled, "model", "export", tmp_path / "x.h5", expect=2)
-    assert "End it with .onnx" in refused.stderr
+    assert "Use .onnx" in refused.stderr
     none_yet = curator("-w", six_labelled, "model", "export", tmp_path / "x.onnx", expect=3)
     assert "Run `curator round` first" in none_yet.stderr
 
@@ -53,7 +53,7 @@ def test_wrong_words_are_told(six_labelled: Path, tmp_path: Path) -> None:
     for option, message in (
         (("--files", "magic", "--format", "imagefolder"), "as `magic`"),
         (("--format", "zip"), "no format `zip`"),
-        (("--format", "csv", "--divide", "half"), "does not say how to divide"),
+        (("--format", "csv", "--divide", "half"), "does not define the shares"),
         (("--format", "csv", "--source", "moon"), "no source `moon`"),
         (("--format", "csv", "--round", "3"), "no round `3`"),
         (("--format", "csv", "--min-probability", "2"), "cannot be asked for"),

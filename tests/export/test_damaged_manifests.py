@@ -84,9 +84,9 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "too probable": (field("probability", "1.5"), "line 2, .*from 0 to 1"),
     "not a number": (field("probability", "nan"), "line 2, .*from 0 to 1"),
     "endless": (field("probability", "1e999"), "line 2, .*from 0 to 1"),
-    "half a round": (field("round", "1.5"), "line 2, .*no whole number"),
-    "negative round": (field("round", "-1"), "line 2, .*no whole number"),
-    "vast width": (field("width", "9" * 5_000), "line 2, .*no whole number"),
+    "half a round": (field("round", "1.5"), "line 2, .*not a whole number"),
+    "negative round": (field("round", "-1"), "line 2, .*not a whole number"),
+    "vast width": (field("width", "9" * 5_000), "line 2, .*not a whole number"),
     "huge field": (field("group", "x" * 200_000), "line 2.*field limit"),
     "open quote": (lambda text: text.replace('"', "", 1), "line 3"),
     "two headers": (lambda text: text.replace("width", "label", 1), "column `label` twice"),
@@ -129,12 +129,12 @@ def test_two_rows_of_one_image_agree(manifest: Callable[[str], Path], fresh: Wor
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 2, is not valid: it is no JSON"),
-        ("[1]", "line 2, .*no object"),
-        ("", "line 2, .*no JSON"),
-        ("[" * 100_000, "line 2, .*no JSON"),
+        ("{", "line 2, is not valid: it is not valid JSON"),
+        ("[1]", "line 2, .*not an object"),
+        ("", "line 2, .*not valid JSON"),
+        ("[" * 100_000, "line 2, .*not valid JSON"),
         ('{"sha256": "aa"}', "line 2, .*is missing"),
-        ({"label": 5}, "line 2, .*`label` is no text"),
+        ({"label": 5}, "line 2, .*`label` is not text"),
         ({"probability": True}, "line 2, .*from 0 to 1"),
         ({"sha256": None}, "line 2, .*64 hexadecimal"),
         ({"group": "\ud800"}, "line 2, .*not UTF-8"),
@@ -155,7 +155,7 @@ def test_damaged_parquet_is_said(manifest: Callable[[str], Path], fresh: Workspa
     file = manifest("parquet")
     table = pq.read_table(file)
     file.write_bytes(file.read_bytes()[:-50])
-    refused(fresh, file, "cannot be read")
+    refused(fresh, file, "not a whole Parquet file")
     index = table.column_names.index("probability")
     texts = pa.array(["0.5", "often", None, None])
     pq.write_table(table.set_column(index, "probability", texts), file)

@@ -119,22 +119,22 @@ def test_for_people_and_for_programs(workspace: Workspace, tmp_path: Path) -> No
     [
         ("gone.csv", None, "no manifest at"),
         ("/", None, "no manifest at"),
-        ("x.txt", "path,sha256,label\n", "no manifest that can be read"),
+        ("x.txt", "path,sha256,label\n", "not a manifest that can be read"),
         ("x.csv", "a,b\n1,2\n", "no column `sha256`"),
         ("x.csv", "path,sha256,label\nx,12,good\n", "line 2, is not valid"),
         (
             "x.csv",
             f"path,sha256,label,round\nx,{'0' * 64},good,one\n",
-            "`round` is no whole number",
+            "`round` is not a whole number",
         ),
         ("x.csv", "", "no column|is empty"),
         ("x.jsonl", "{", "line 1, is not valid"),
-        ("x.jsonl", "[]\n", "it is no object"),
-        ("x.parquet", "not parquet", "cannot be read"),
+        ("x.jsonl", "[]\n", "it is not an object"),
+        ("x.parquet", "not parquet", "not a whole Parquet file"),
         (
             "x.csv",
             f"path,sha256,label\na,{'0' * 64},good\nb,{'0' * 64},bad\n",
-            r"x.csv, line 2, line 3: .* says two things of the image a = b \(0000",
+            r"x.csv, line 2, line 3: .* has two values for the image a = b \(0000",
         ),
     ],
 )

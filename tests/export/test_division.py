@@ -68,5 +68,5 @@ def test_what_is_written_is_read() -> None:
     "text", ["", "80/20", "1/1/1/1", "a/b/c", "0/50/50", "-1/1/1", "nan/1/1", "inf/1/1"]
 )
 def test_what_does_not_say_how_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="does not say how to divide"):
+    with pytest.raises(UsageError, match="does not define the shares"):
         parse_division(text, 0)

@@ -385,7 +385,11 @@ def test_what_stands_at_the_destination_stays(
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
     link.symlink_to(folder)
-    for place, message in ((file, "is no folder"), (folder, "not empty"), (link, "is no folder")):
+    for place, message in (
+        (file, "is not a folder"),
+        (folder, "not empty"),
+        (link, "is not a folder"),
+    ):
         with pytest.raises(StorageError, match=message):
             export(workspace, place, format="imagefolder")
     with pytest.raises(StorageError, match="not a folder that an export wrote"):
@@ -398,7 +402,7 @@ def test_what_stands_at_the_destination_stays(
     assert (file.read_text(), (folder / "notes.txt").read_text()) == ("mine", "mine")
     with pytest.raises(StorageError, match="does not exist"):
         export(workspace, tmp_path / "no" / "out", format="imagefolder")
-    with pytest.raises(UsageError, match="no name for a new folder"):
+    with pytest.raises(UsageError, match="is not a name for a new folder"):
         export(workspace, Path("/"), format="imagefolder")
 
 

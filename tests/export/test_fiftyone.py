@@ -120,7 +120,7 @@ def test_a_dataset_that_curator_did_not_write_is_all_answers(
     foreign[0]["ground_truth"] = {"_cls": "Detections", "detections": []}
     foreign[1]["ground_truth"] = 3
     back.write_text(json.dumps({"samples": foreign}))
-    with pytest.raises(DataError, match="2: its field `ground_truth` is no classification"):
+    with pytest.raises(DataError, match="2: its field `ground_truth` is not a classification"):
         label(workspace, back, actor="anna")
 
 

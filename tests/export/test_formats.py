@@ -102,7 +102,7 @@ def test_the_format_follows_from_the_suffix_unless_it_is_named() -> None:
     assert choose_format(Path("a.ndjson"), None) is Format.JSONL
     assert choose_format(Path("a.parquet"), None) is Format.PARQUET
     assert choose_format(Path("a.txt"), "jsonl") is Format.JSONL
-    with pytest.raises(UsageError, match=r"a\.txt does not say"):
+    with pytest.raises(UsageError, match=r"a\.txt has no known suffix"):
         choose_format(Path("a.txt"), None)
     with pytest.raises(UsageError, match="no format `xml`"):
         choose_format(Path("a.csv"), "xml")

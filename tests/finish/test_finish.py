@@ -141,8 +141,8 @@ def test_an_estimate_after_a_check_that_failed_says_so(tmp_path: Path) -> None:
     (failed,) = [text for text in said if "so it goes on" in text]
     (earlier,) = report.earlier
     assert f"{earlier[0]} of {earlier[1]} random machine labels were not confirmed" in failed
-    assert "Earlier checks" not in failed
-    assert f"{earlier[0]} of {earlier[1]} not confirmed. An estimate that is rep" in report.text
+    assert "earlier checks" not in failed
+    assert f"taken back: {earlier[0]} of {earlier[1]}. An estimate that is repeated" in report.text
     assert report.as_json()["earlier"] == [{"sample": earlier[1], "not_confirmed": earlier[0]}]
     assert pool.api.finish(person, error=0.04) == report
 
@@ -220,7 +220,7 @@ def test_what_can_not_be_finished_is_refused(tmp_path: Path) -> None:
     pool = Pool(tmp_path, size=60)
     with pytest.raises(UsageError, match=r"an error of 0\b"):
         pool.api.finish(lambda card: "good", error=0.0)
-    with pytest.raises(UsageError, match="`maybe` is no label"):
+    with pytest.raises(UsageError, match="`maybe` is not a label"):
         pool.api.finish(lambda card: "maybe", error=0.05)
     report = pool.api.finish(lambda card: None, error=0.05)
     assert isinstance(report, FinishReport) and not report.finished

@@ -47,7 +47,7 @@ def test_a_pool_is_finished_by_keys_alone(tmux: str, tmp_path: Path) -> None:
     assert asked[:2] == ["diverse", "random"]
     assert "Every image has a label: " in seen
     assert "Estimate, no certificate: 0.00% of the pool is wrong" in seen
-    assert "Next: Everything has a label" in seen
+    assert "Next: Every image has a label" in seen
     with open_workspace(tmp_path / "ws").catalogue as catalogue:
         present = counts(catalogue)
         assert present.unlabelled == 0 and present.promoted > 0

@@ -125,7 +125,7 @@ OTHERS = {
     "HTML page": b"<!DOCTYPE html><html>404</html>" + b" " * 70_000,
     "a text": "path,label\nüber.jpg,good\n".encode() * 5_000,
     "a database": b"SQLite format 3\0" + REST,
-    "no image format": zlib.compress(bytes(range(256)))[2:] * 900,
+    "not a known image format": zlib.compress(bytes(range(256)))[2:] * 900,
 }
 
 

@@ -129,7 +129,7 @@ def test_groups_by_pattern(workspace: Path, pictures: Path) -> None:
     [
         ([], 2, "a CSV file or from --by"),
         (["a.csv", "--by", "x"], 2, "Give one of them"),
-        (["--by", "("], 2, "not a regular expression"),
+        (["--by", "("], 2, "not a valid regular expression"),
         (["--by", "nothing-like-this"], 3, "matches no path"),
         (["missing.csv"], 3, "missing.csv"),
     ],

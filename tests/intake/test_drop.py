@@ -116,7 +116,7 @@ def test_the_command_previews_asks_and_says(workspace: Workspace, ids: dict[str,
     assert "would be dropped" in preview
     assert "3 images of it in no other source: 1 labelled by people, 1 promoted" in preview
     refused = run_curator("-w", root, "drop", "a", expect=2).stderr
-    assert "\ncurator: Nobody answered" in refused and "--yes" in refused
+    assert "\ncurator: No answer was given" in refused and "--yes" in refused
     assert "Known are `a`, `b`" in curator("-w", root, "drop", "c", "--yes", expect=3).stderr
     assert len(list_sources(workspace.catalogue)) == 2
     report = curator("-w", root, "drop", "a", "--yes", "--json").json()

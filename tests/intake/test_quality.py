@@ -164,7 +164,7 @@ def test_filters_and_orders_use_the_measures(added: Workspace) -> None:
     assert read_view(view.describe(classes), classes, ()) == view
     for wrong, why in (
         ("sharpnes<1", "no measure"),
-        ("side<many", "is no bound"),
+        ("side<many", "is not a bound"),
         ("odd:purple", "no oddity"),
     ):
         with pytest.raises(ValueError, match=why):

@@ -60,7 +60,7 @@ def test_a_wrong_folder_is_refused_and_nothing_changes(
     save("1.jpg", 1)
     add(workspace, [pictures])
     (tmp_path / "other").mkdir()
-    with pytest.raises(DataError, match="None of the 1 files of `pictures`"):
+    with pytest.raises(DataError, match="contains no file of `pictures`"):
         relocate(workspace, source="pictures", root=tmp_path / "other")
     with pytest.raises(DataError, match="There is nothing at"):
         relocate(workspace, source="pictures", root=tmp_path / "nowhere")

@@ -80,7 +80,7 @@ def test_groups_that_share_an_image_are_tied_together(
 
 @pytest.mark.slow
 def test_patterns_that_cannot_be_used(workspace: Workspace, people: Path) -> None:
-    with pytest.raises(UsageError, match="is not a regular expression"):
+    with pytest.raises(UsageError, match="is not a valid regular expression"):
         group_by_pattern(workspace, "(")
     with pytest.raises(DataError, match="matches no path"):
         group_by_pattern(workspace, "nobody")

@@ -103,7 +103,7 @@ def test_a_lost_catalogue_is_refused_by_every_command_and_restored(
     assert "curator restore" in curator("doctor", expect=3).stdout
     assert len(curator("backup", "--list", "--json").json()["backups"]) == 3
     restored = curator("restore", "--yes")
-    assert "cannot be known" in restored.stderr
+    assert "It is unknown what was done" in restored.stderr
     assert curator("status", "--json").json() == before
     assert curator("verify", "--json").json()["findings"] == []
     unusable = list((filled / ".curator" / "backups").glob("*-unusable.sqlite"))

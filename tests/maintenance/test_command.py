@@ -72,12 +72,12 @@ def test_the_doctor_says_whose_lease_it_is_asks_and_ends_it(
 
 def test_verify_is_clean_and_notices_damage(labelled: Path) -> None:
     curator("-q", "-w", labelled, "round")
-    assert "Everything holds." in curator("-w", labelled, "verify", "--files").stderr
+    assert "No problems found." in curator("-w", labelled, "verify", "--files").stderr
     (model,) = (labelled / ".curator" / "models").glob("*.safetensors")
     model.write_bytes(b"other bytes")
     refused = curator("-w", labelled, "verify", expect=3)
     assert model.name in refused.stdout
-    assert "does not hold" in refused.stderr
+    assert "1 problem found" in refused.stderr
     damaged = curator("-w", labelled, "verify", "--json", expect=3)
     assert damaged.json()["findings"]
 
@@ -88,7 +88,7 @@ def test_verify_notices_a_catalogue_that_is_older_than_what_lies_beside_it(label
     oldest = min((Path(each["path"]) for each in backups), key=lambda path: path.name)
     shutil.copy(oldest, labelled / ".curator" / "catalogue.sqlite")
     said = curator("-w", labelled, "verify", expect=3).stdout
-    assert "an older catalogue lies in the place of theirs" in " ".join(said.split())
+    assert "the catalogue was replaced by an older one" in " ".join(said.split())
 
 
 def test_verify_notices_a_column_that_is_gone(labelled: Path) -> None:

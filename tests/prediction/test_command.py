@@ -53,7 +53,7 @@ def test_each_command_says_which_p_of_an_image_it_shows(
     assert current
     inspected = curator("-w", trained, "inspect", image).stdout
     alone = re.search(
-        r"P\(good\) = ([0-9.]+) as the network alone claims, without calibration and neighbours",
+        r"P\(good\) = ([0-9.]+) from the network alone, without calibration and neighbours",
         inspected,
     )
     assert alone

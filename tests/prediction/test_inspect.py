@@ -164,5 +164,5 @@ def test_grad_cam_follows_the_evidence() -> None:
 def test_a_network_without_convolutions_says_so() -> None:
     request = NetworkRequest(model="faces_comics_mlp")
     network = build_network(request, resolve_input(request), seed=0)
-    with pytest.raises(LearnError, match="has no convolution"):
+    with pytest.raises(LearnError, match="has no convolutional layer"):
         class_activation(network, np.zeros((24, 24, 3), dtype=np.uint8))

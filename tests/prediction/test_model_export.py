@@ -128,7 +128,7 @@ def test_trained_networks_score_elsewhere_as_here(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_said(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not say what to write"):
+    with pytest.raises(UsageError, match="has no known suffix"):
         export_model(workspace, tmp_path / "model.h5")
     with pytest.raises(DataError, match="No round has trained a model yet"):
         export_model(workspace, tmp_path / "model.onnx")

@@ -107,7 +107,7 @@ def test_a_linked_folder_a_dangling_link_and_a_pipe_are_refused(root: Path, tmp_
         lambda: os.mkfifo(trouble),
     ):
         make()
-        with pytest.raises(WorkspaceError, match="curator writes through nothing like that"):
+        with pytest.raises(WorkspaceError, match="curator writes only to regular files"):
             open_workspace(root)
         trouble.unlink()
     open_workspace(root).catalogue.close()

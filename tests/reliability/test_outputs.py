@@ -36,7 +36,7 @@ def test_no_image_and_no_part_of_the_workspace_is_overwritten_with_force(filled:
             outcome = curator("-w", filled, *command, "--force", expect=2)
             assert "Name another file" in outcome.stderr, (command, outcome.stderr)
     assert [file.read_bytes() for file in (picture, own[1])] == before
-    assert "Everything holds" in curator("-w", filled, "verify", "--files").stderr
+    assert "No problems found" in curator("-w", filled, "verify", "--files").stderr
     assert not (filled / ".curator" / "new.csv").exists()
     folder = filled / ".curator" / "new"
     outcome = curator("-w", filled, "export", folder, "--format", "imagefolder", expect=2)
@@ -50,7 +50,7 @@ def test_a_picture_of_any_kind_is_not_overwritten(tmp_path: Path, kind: str) -> 
     picture.convert({"XBM": "1", "GIF": "P", "PPM": "RGB"}.get(kind, "L")).save(file, kind)
     with pytest.raises(StorageError, match="exists already"):
         check_destination(file, force=False)
-    with pytest.raises(UsageError, match="perhaps an image"):
+    with pytest.raises(UsageError, match="may be an image"):
         check_destination(file, force=True)
 
 

@@ -163,8 +163,8 @@ def test_an_answer_that_cannot_be_printed_says_what_is_kept(
     more = prepared / "more.csv"
     more.write_text(f"path,label\npictures/bad/{_last_picture(prepared).name},bad\n")
     for command, sentence in (
-        (["label", more], "What this command did is committed"),
-        (["rollback", "--to", "1"], "What this command did is committed"),
+        (["label", more], "The work of this command is committed"),
+        (["rollback", "--to", "1"], "The work of this command is committed"),
         (["round"], "Round 4 is committed"),
         (["export", workspace / "out.csv"], "out.csv is written"),
         (["backup"], "manual.sqlite is written"),

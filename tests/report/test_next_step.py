@@ -123,7 +123,8 @@ def test_each_class_is_audited_at_half_of_the_risk_until_both_have_a_certificate
     assert certified(pool, workspace) is AuditScope.NEGATIVE
     present = status(workspace)
     assert (
-        present.advice() == "A certificate holds. Write what it is about: curator export clean.csv"
+        present.advice()
+        == "The certificate is valid. Export what it covers: curator export clean.csv"
     )
     assert not present.is_provisional
     report = exported(workspace, "clean.csv")
@@ -183,7 +184,7 @@ def test_after_a_certificate_the_next_step_is_export_and_a_round_asks(
     assert status(workspace).advice().startswith("Go on with the audit")
     root = workspace.root
     lost = run_curator("-w", root, "audit", "--abandon", expect=3)
-    assert "spent 0.05 of the confidence" in lost.stderr and "--abandon --yes" in lost.stderr
+    assert "spent a risk of 0.05" in lost.stderr and "--abandon --yes" in lost.stderr
     assert status(workspace).audit is not None
     certified(pool, workspace)
     present = status(workspace)

@@ -55,7 +55,7 @@ def test_coverage_against_error_rises_to_the_whole_pool(pool: Pool) -> None:
     last = curve.points[-1]
     assert (last.coverage, last.measured.sample) == (1.0, curve.labels)
     assert not curve.on_pool
-    assert "seeds, no random sample" in error_curve_basis(curve)
+    assert "seeds, not a random sample" in error_curve_basis(curve)
     expected = rounds[-1].outcome["expected_errors"] / rounds[-1].standing_promoted
     assert curve.error == pytest.approx(expected)
     assert curve.round.coverage == rounds[-1].coverage

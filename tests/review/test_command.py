@@ -191,7 +191,7 @@ def test_review_keeps_each_answer(labelled: Path, answer: Review) -> None:
 def test_review_can_undo(labelled: Path, answer: Review) -> None:
     ended = answer(labelled, "random", text="a\nu\nu\nx\n")
     assert "1 decision kept" in ended.stdout
-    assert "nothing of yours to take back" in ended.stderr
+    assert "no decisions to take back" in ended.stderr
     assert labels_of(labelled)["bad"]["calibration"] == 1
     assert "review" not in labels_of(labelled)["good"]
 

@@ -83,7 +83,7 @@ def test_a_view_says_the_line_that_it_was_read_from(text: str) -> None:
     ("text", "says"),
     [
         ("sauce:web", "not understood"), ("source:wep", "did you mean `web`"),
-        ("score:0.6-0.2", "lower first"), ("score:x", "no range"), ("round:two", "no number"),
+        ("score:0.6-0.2", "lower first"), ("score:x", "a range"), ("round:two", "not the number"),
         ("sort:size", "order"), ("width<3kB", "not counted in kB"), ("weight<3", "no measure"),
         ("class:'open", "quotation mark"), ("good", "not understood"),
     ],

@@ -44,7 +44,7 @@ def test_advice_about_near_duplicates_in_one_group_works(tmp_path: Path) -> None
     positive = [i for i in ids_of(pool, True, 200) if i <= 60]
     near(pool, tuple(positive))
     refused = curator("-w", pool.api.root, "round", expect=3)
-    assert f"All {len(positive)} images labelled good are tied together" in refused.stderr
+    assert f"All {len(positive)} images labelled good are grouped together" in refused.stderr
     assert "curator config duplicates.enabled=false" in refused.stderr
     assert "curator group" not in refused.stderr, "no group of the user's is there"
     changed = curator("-w", pool.api.root, "config", "duplicates.enabled=false")

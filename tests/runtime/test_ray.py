@@ -67,7 +67,7 @@ def test_errors_of_the_work_and_of_the_cluster_are_said(
     kind, problem, advice = drive(cluster, ray_cases.failure, tmp_path)["error"]
     assert (kind, problem, advice) == ("LearnError", "That cannot be done.", "Do something else.")
     kind, problem, advice = drive(cluster, ray_cases.mortality, tmp_path)["error"]
-    assert kind == "LearnError" and "none has done a chunk" in problem
+    assert kind == "LearnError" and "without finishing a chunk" in problem
     kind, problem, advice = drive(cluster, ray_cases.nothing, tmp_path, "9.9.9")["error"]
     assert kind == "SettingsError" and "9.9.9" in problem and "same version" in advice
     file = cluster.hidden / "image.jpg"
@@ -175,10 +175,10 @@ def test_a_cluster_that_a_workspace_brings_is_asked_for_and_without_any_ray_star
     brought = settings.read_text().replace("[runtime]", '[runtime]\nray_address = "127.0.0.1:9"')
     settings.write_text(brought)
     refused = cluster.curator("-w", root, "encode", expect=3)
-    assert "nobody has said that it can be trusted" in refused.stderr
+    assert "has not been approved on this" in refused.stderr
     curator("-w", root, "config", "runtime.ray_address=127.0.0.1:9")
     absent = cluster.curator("-w", root, "encode", expect=3)
-    assert "runtime.ray_address is `127.0.0.1:9`, and no Ray cluster" in absent.stderr
+    assert "runtime.ray_address is `127.0.0.1:9`, but no Ray cluster" in absent.stderr
     curator("-w", root, "config", "runtime.ray_address=")
     cluster.curator("-q", "-w", root, "encode", RAY_ADDRESS="")
     assert not curator("-w", root, "verify", "--json").json()["findings"]

@@ -80,7 +80,7 @@ def test_the_same_as_json_and_no_label_is_left_behind(garments: Path) -> None:
         (("--seeds", "0"), 2, "0 seeds are too few to train on"),
         (("--max-error", "0"), 3, "cannot be tested"),
         (("--max-error", "0.6"), 3, "cannot be tested"),
-        (("--seeds", "400"), 3, "too few to play with 400 seeds"),
+        (("--seeds", "400"), 3, "too few to simulate 400 seeds"),
         (("--policy", "wild"), 2, "no policy `wild`"),
     ],
 )

@@ -211,7 +211,7 @@ def test_wishes_that_make_no_sense_are_refused(pool: Pool, tmp_path: Path) -> No
     for error in (0.0, 0.6):
         text = says(pool, truth, SimulationRequest(max_errors=(error,)), DataError)
         assert f"at most {error:g} wrong labels cannot be tested" in text
-    assert "too few to play with 300 seeds" in says(
+    assert "too few to simulate 300 seeds" in says(
         pool, truth, SimulationRequest(seeds=(300,)), DataError
     )
     too_many = SimulationRequest(seeds=(100,), decisions=300)
@@ -228,7 +228,7 @@ def test_truth_that_does_not_do_is_refused(pool: Pool, tmp_path: Path) -> None:
     path.write_text("path,label\npictures/nowhere.png,good\n")
     assert "none of its 1 rows labels an image" in says(pool, path, SMALL, DataError)
     path.write_text("path,label\npictures/00000.png,good\npictures/00000.png,bad\n")
-    assert "line 3 labels an image one way" in says(pool, path, SMALL, DataError)
+    assert "line 3 gives an image the other class" in says(pool, path, SMALL, DataError)
     path.write_text("path,label\npictures/00000.png,fine\n")
     assert "there is no label `fine`" in says(pool, path, SMALL, DataError)
 

@@ -45,16 +45,16 @@ def test_the_cheapest_of_about_the_best_is_advised() -> None:
         row(0.70, setting=replace(CERTIFIED, seeds=400), decisions=1_200.0),
     ]
     said = advise(rows, risk=0.05)
-    assert "At most 0.03 wrong: label 200 seeds and let the audit take about 600 more" in said
+    assert "At most 0.03 wrong: label 200 seeds and answer about 600 images of the audit" in said
     assert "certified 69% of the rest" in said
     dearer = [*rows[:2], row(0.80, setting=replace(CERTIFIED, seeds=400), decisions=1_200.0)]
-    assert "label 400 seeds and let the audit take about 800 more" in advise(dearer, risk=0.05)
+    assert "label 400 seeds and answer about 800 images of the audit" in advise(dearer, risk=0.05)
 
 
 def test_where_nothing_is_certified_it_says_so_and_what_may_help() -> None:
     said = advise([row(0.01, issued=0.25)], risk=0.05)
-    assert "not with these features and so few labels" in said
-    assert "25% of its rehearsals" in said
+    assert "not reached with these features and so few labels" in said
+    assert "25% of its repetitions" in said
     assert "stronger encoder" in said
 
 
@@ -73,7 +73,7 @@ def test_false_certificates_are_told_when_chance_does_not_explain_them() -> None
 
 def test_seeds_that_could_not_teach_are_told() -> None:
     said = advise([row(0.7, untrained=0.5)], risk=0.05)
-    assert "In 50% of rehearsals 100 random seeds held too few images of one class" in said
+    assert "In 50% of repetitions 100 random seeds had too few images of one class" in said
 
 
 def test_features_are_named_where_there_are_several() -> None:

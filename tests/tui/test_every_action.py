@@ -238,7 +238,7 @@ async def test_near_duplicates_are_kept_or_dropped(seat: Seat, scored: Workspace
         assert reviewer.card_id == 3
         assert "1 of 3 near-duplicates" in reviewer.text()
         assert "D keep only this  K keep all" in reviewer.text()
-        assert "≈ belongs with 2 other images" in reviewer.text()
+        assert "≈ grouped with 2 other images" in reviewer.text()
         await reviewer.press("right", "D")
         assert reviewer.card_id == 5
         assert near_duplicate_ids(scored.catalogue).keys() == {2}
@@ -247,7 +247,7 @@ async def test_near_duplicates_are_kept_or_dropped(seat: Seat, scored: Workspace
         assert reviewer.card_id == 9
         assert counts(scored.catalogue).dropped == 0
         await reviewer.press("K", "K")
-        assert "nothing more" in reviewer.text()
+        assert "no more images" in reviewer.text()
     assert sorted(skips(scored)) == [3, 5, 6, 9, 20]
     assert counts(scored.catalogue).usable == 24
 

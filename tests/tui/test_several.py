@@ -174,7 +174,7 @@ async def test_what_somebody_else_says_meanwhile_is_told_and_both_are_kept(
         decide(scored, [image_id], Label.POSITIVE, Origin.REVIEW, Method.IMPORT)
         await reviewer.press("x")
         told = await reviewer.text_with("Changed meanwhile")
-        assert "tester called the last image good" in " ".join(told.split())
+        assert "tester labelled the last image good" in " ".join(told.split())
     said = [(event.actor, event.label) for event in labels.history(scored.catalogue, image_id)]
     assert said == [("tester", Label.POSITIVE), ("anna", Label.NEGATIVE)]
     assert labels.current(scored.catalogue, [image_id])[image_id].standing is CurrentLabel.NEGATIVE

@@ -131,7 +131,7 @@ async def test_zoom_makes_tiles_larger_and_keys_of_the_sheet_are_explained(seat:
         await reviewer.press("z")
         assert len(page(reviewer)) < before
         await reviewer.press("question_mark")
-        assert "accept" in reviewer.text() or "Call every image on the page" in reviewer.text()
+        assert "accept" in reviewer.text() or "Label every image on the page" in reviewer.text()
         await reviewer.press("escape", "g")
         assert isinstance(reviewer.app.screen, SingleScreen)
 
@@ -166,7 +166,7 @@ def test_tiles_fill_the_room_and_there_is_always_one() -> None:
 @played
 async def test_clusters_open_as_pages_of_look_alikes(seat: Seat, featured: Workspace) -> None:
     async with seat("clusters", workspace=featured, size=(100, 26)) as reviewer:
-        assert "look-alikes: good" in reviewer.text()
+        assert "similar images: good" in reviewer.text()
         ids = page(reviewer)
         await reviewer.press("tab")
         assert page(reviewer) == ids  # the same page, called the other class

@@ -285,7 +285,7 @@ async def test_help_history_and_dashboard_say_what_they_should(seat: Seat) -> No
         await reviewer.press("a", "left", "i")
         assert "review" in await reviewer.text_with("single")
         await reviewer.press("escape", "question_mark")
-        assert "Call the image good" in reviewer.text()
+        assert "Label the image good" in reviewer.text()
         await reviewer.press("escape", "d")
         text = await reviewer.text_with("Coverage")
         assert "24 usable" in text
@@ -330,7 +330,7 @@ async def test_a_filter_leaves_only_what_was_asked_for(seat: Seat) -> None:
         await reviewer.press("escape", "slash")
         await reviewer.type("name:none")
         await reviewer.press("enter")
-        assert "nothing more for you through this filter" in " ".join(reviewer.text().split())
+        assert "no more images for you through this filter" in " ".join(reviewer.text().split())
 
 
 @played
@@ -352,7 +352,7 @@ async def test_a_picture_that_vanished_says_why_and_can_be_set_aside(
         assert reviewer.card_id != image_id
         assert quarantine_of(scored, image_id) is Quarantine.VANISHED
         await reviewer.press("u")
-        assert "quarantine again" in reviewer.text()
+        assert "from quarantine" in reviewer.text()
         assert reviewer.card_id == image_id
         assert quarantine_of(scored, image_id) is None
         await reviewer.press("Q", "space")
@@ -429,10 +429,10 @@ async def test_a_vanished_file_is_still_seen_in_its_preview(
 async def test_the_end_of_the_queue_is_told(seat: Seat, scored: Workspace) -> None:
     async with seat("conflict", size=(80, 24)) as reviewer:
         told = " ".join(reviewer.text().split())
-        assert "nothing more for you." in told
+        assert "no more images for you." in told
         assert "u takes the last decision back, q leaves." in told
         await reviewer.press("a", "space", "z")
-        assert "nothing more" in reviewer.text()
+        assert "no more images" in reviewer.text()
 
 
 @played

@@ -179,7 +179,7 @@ def test_an_audit_until_a_share_is_proved_is_answered_part_by_part(
                 if "ended" in seen:
                     break
                 assert idle < PATIENCE, seen
-                if "nothing more for you" in seen or "decisions kept" in seen:
+                if "no more images for you" in seen or "decisions kept" in seen:
                     session.keys("q")
                 time.sleep(2.0)
                 continue

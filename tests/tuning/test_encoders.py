@@ -91,7 +91,7 @@ def test_an_encoder_that_is_not_here_is_asked_of_the_hub(
     ("name", "kind", "message"),
     [
         ("resnet5000", LearnError, "resnet50"),
-        ("features:mine", UsageError, "no encoder that could be tried"),
+        ("features:mine", UsageError, "is not an encoder of timm"),
     ],
 )
 def test_an_encoder_that_there_is_not(

@@ -124,8 +124,8 @@ def test_a_candidate_that_cannot_be_trained_does_not_end_the_search(tmp_path: Pa
     ("space", "error", "says"),
     [
         ("training.learning_rat=0.1,0.2", UsageError, "training.learning_rate"),
-        ("training.learning_rate=-1,0.2", SettingsError, "greater than 0"),
-        ("training.learning_rate", UsageError, "does not say what to search"),
+        ("training.learning_rate=-1,0.2", SettingsError, "a number above 0"),
+        ("training.learning_rate", UsageError, "is not a setting with its values"),
         ("training.learning_rate=0.2..0.1", UsageError, "empty range"),
         ("training.learning_rate=log:0..0.1", UsageError, "empty range"),
     ],
@@ -139,7 +139,7 @@ def test_a_space_that_cannot_be_searched_is_refused(
 
 
 def test_too_few_labels_are_said_with_their_cure(tmp_path: Path) -> None:
-    with labelled(tmp_path, each=5) as made, pytest.raises(DataError, match="Only 5 images"):
+    with labelled(tmp_path, each=5) as made, pytest.raises(DataError, match="has 5"):
         tune(made._workspace)
 
 
@@ -160,7 +160,7 @@ def test_curves_are_measured_drawn_and_put_into_words(tmp_path: Path) -> None:
     assert f"{epochs.enough} epoch" in epochs.verdict
     assert list(sizes.sizes) == sorted(sizes.sizes)
     assert sizes.sizes[-1] >= 3.5 * sizes.sizes[0]
-    assert "labels you are at" in sizes.verdict
+    assert "labels the accuracy is" in sizes.verdict
     for curve in (epochs, sizes):
         assert picture_size(curve.plot)[0] > 600
 

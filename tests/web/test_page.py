@@ -514,7 +514,7 @@ async def test_a_page_that_comes_back_leaves_others_what_they_have_meanwhile(
                 _, answer = await _asked(http, f"{base}api/act", **body)
                 again = await _asked(http, f"{base}api/act", **body)
                 assert again == (200, answer), "the same request has the same answer"
-            assert "2 called the last image bad" in answer["message"]
+            assert "2 labelled the last image bad" in answer["message"]
     events = labels.history(scored.catalogue, image)
     said = [event.label for event in events if event.actor in ("1", "2")]
     assert said == [Label.NEGATIVE, Label.POSITIVE]
@@ -525,7 +525,7 @@ async def test_a_page_that_comes_back_leaves_others_what_they_have_meanwhile(
     [
         (["borderlin"], "There is no queue `borderlin`"),
         (["random", "--filter", "class:ugly"], "there is no class `ugly`"),
-        (["random", "--address", "127.0.0.1:http"], "is not an address"),
+        (["random", "--address", "127.0.0.1:http"], "is not a HOST:PORT address"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_served(

@@ -221,7 +221,7 @@ def _opened_like(
     for name, value in asdict(encoder.identity).items():
         if value != getattr(identity, name):
             raise LearnError(
-                f"The encoder would compute other features on the node {platform.node()} than"
+                f"The encoder would compute different features on the node {platform.node()} than"
                 f" here: {name} is `{value}` there and `{getattr(identity, name)}` here.",
                 "Run curator on a computer with the same kind of processor or GPU as the nodes, or"
                 " set runtime.engine to `local`.",

@@ -115,7 +115,7 @@ def converted(
             lines = str(error).strip().splitlines()
             reason = lines[0][:300] if lines else type(error).__name__
             raise NotConvertible(
-                f"OpenVINO cannot run this encoder: {reason}.",
+                f"OpenVINO cannot run this encoder ({reason}).",
                 "Set runtime.backend to `torch`.",
             ) from error
     # Compiled from memory, a model is optimised in another order than one that was read

@@ -125,7 +125,7 @@ def encode_chunk(
     features, captured = finish(engine.run(batch)[: len(items)])
     if not np.isfinite(features).all():
         raise LearnError(
-            "The encoder gives values that are not numbers, or beyond what 16 bits hold.",
+            "The encoder returned values that are NaN, infinite or too large for 16 bits.",
             "Check its weights, set runtime.precision to `float32`, or choose another model.",
         )
     features[list(problems)] = 0

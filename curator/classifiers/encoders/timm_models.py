@@ -68,7 +68,7 @@ def input_rule(model: str, source: WeightSource) -> InputRule:
     configuration: Any = timm.get_pretrained_cfg(model)
     if configuration is None:
         raise LearnError(
-            f"timm does not say which input the model `{model}` expects.",
+            f"timm does not specify which input the model `{model}` expects.",
             "Choose a model that has pre-trained weights.",
         )
     resolve: Any = resolve_data_config
@@ -76,7 +76,7 @@ def input_rule(model: str, source: WeightSource) -> InputRule:
     channels, height, width = resolved["input_size"]
     if configuration.input_size[0] != 3 or channels != 3 or height != width:
         raise LearnError(
-            f"The model `{model}` takes {channels}×{height}×{width} inputs, not square RGB ones.",
+            f"The model `{model}` takes {channels}×{height}×{width} inputs, not square RGB images.",
             "Choose another model.",
         )
     return InputRule(
@@ -287,7 +287,7 @@ def _check_hub(model: str) -> None:
 
 def _no_download(model: str, reason: str) -> LearnError:
     return LearnError(
-        f"The weights of `{model}` are not on this machine and cannot be downloaded: {reason}.",
-        "Connect to the network once, or set classifier.weights to a file, or set "
+        f"The weights of `{model}` are not on this machine and cannot be downloaded ({reason}).",
+        "Connect to the internet once, or set classifier.weights to a file, or set "
         f"classifier.model to `{DEFAULT_MODEL}`, which needs no download.",
     )

@@ -119,8 +119,8 @@ def find_weights(model: str, weights: str = "") -> WeightSource:
             )
         if not path.is_file():
             raise LearnError(
-                f"The weights file {path} is not there.",
-                "Correct classifier.weights, or set it to an empty text for the usual weights.",
+                f"The weights file {path} does not exist.",
+                "Correct classifier.weights, or set it to an empty string for the default weights.",
             )
         return WeightSource(kind="file", path=path)
     if model != DEFAULT_MODEL:
@@ -167,7 +167,7 @@ def read_state(path: Path) -> State:
     }
     if not state:
         raise LearnError(
-            f"{path} holds no named tensors.", "Save the model's `state_dict()` instead."
+            f"{path} contains no named tensors.", "Save the model's `state_dict()` instead."
         )
     return state
 
@@ -180,7 +180,8 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
         tensors: dict[str, Any] = load_file(path)
     except SafetensorError as error:
         raise LearnError(
-            f"{path} is not a whole safetensors file: {error}.", "Copy or download it again."
+            f"{path} is damaged, incomplete, or not a safetensors file.",
+            "Copy or download it again.",
         ) from error
     return tensors
 
@@ -199,19 +200,17 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise LearnError(
-            f"{path} holds more than tensors, or is no torch file; it was not loaded, "
-            "because that could run code hidden in it.",
+            f"{path} contains more than tensors, or is not a torch file. It was not loaded,"
+            " because loading could run code that the file contains.",
             "Load it where you trust it, and save the model's `state_dict()` as .safetensors.",
         ) from error
     except TORN as error:
-        reason = str(error).partition("\n")[0] if isinstance(error, RuntimeError) else ""
         raise LearnError(
-            f"{path} is not a whole torch file{': ' if reason else ''}{reason}.",
-            "Copy or download it again.",
+            f"{path} is damaged, incomplete, or not a torch file.", "Copy or download it again."
         ) from error
     if not isinstance(content, Mapping):
         raise LearnError(
-            f"{path} holds a {type(content).__name__}, not named tensors.",
+            f"{path} contains a {type(content).__name__}, not named tensors.",
             "Save the model's `state_dict()` instead.",
         )
     return content
@@ -234,7 +233,7 @@ def rename_by_order(state: State, names: Mapping[str, torch.Size], where: str) -
     tensors = {name: value for name, value in state.items() if not _is_counter(name)}
     if len(shapes) != len(tensors):
         raise LearnError(
-            f"{where} holds {len(tensors)} tensors, and the model has {len(shapes)}.",
+            f"{where} contains {len(tensors)} tensors, but the model has {len(shapes)}.",
             "Install the package of the weights again.",
         )
     renamed = {}

@@ -137,8 +137,8 @@ class FrozenHeads:
 
     needs: Needs = "features"
     changed = (
-        "Folds have changed since the last round, so its heads may have seen what they would be"
-        " judged on. This round uses people's labels alone."
+        "Folds have changed since the last round, so its heads may have been trained on images"
+        " that they would be evaluated on. This round trains on human labels only."
     )
 
     def __init__(self, settings: Settings) -> None:
@@ -338,21 +338,20 @@ def check_folds(labels: TrainingLabels, heads: int, classes: ClassesSettings) ->
     """Raise DataError, saying what to do, unless every head would see both classes."""
     for name, side in ((classes.positive, labels.positive), (classes.negative, ~labels.positive)):
         members = labels.trains & side
-        count = int(members.sum())
+        images = int(members.sum())
         if len(np.unique(labels.folds[members])) >= 2:
             continue
-        if count > 1 and len(np.unique(labels.units[members])) == 1:
+        if images > 1 and len(np.unique(labels.units[members])) == 1:
             raise DataError(
-                f"All {count} images labelled {name} are in one group, and images of a group are"
-                f" never divided between the {heads} heads.",
+                f"All {images} images labelled {name} are in one group, and images of one group"
+                f" are never split between the folds of the {heads} heads.",
                 f"Label images {name} of other groups (`curator review diverse`), or make smaller"
                 " groups: `curator group --by REGEX`.",
             )
         raise DataError(
-            f"Only {'1 image is' if count == 1 else f'{count} images are'}"
-            f" labelled {name}, too few to train"
-            f" {heads} heads that each leave some out.",
-            f"Label at least {_ADVISED} images {name}: `curator review diverse` finds varied ones.",
+            f"Too few labels of {name} ({images}): all are in one fold, so one of the {heads} heads"
+            " would be trained without any.",
+            f"Label at least {_ADVISED} images {name}: `curator review diverse` shows varied ones.",
         )
 
 

@@ -110,7 +110,7 @@ def standardize(
     varies = scale > 1e-6 * np.maximum(np.abs(mean), 1.0)
     if not varies.any():
         raise LearnError(
-            f"The features of all {count:,} images are the same, so nothing can be learned.",
+            f"The features of all {count:,} images are identical, so no classifier can be trained.",
             "Choose another encoder with `curator config classifier.model=NAME`, or check the"
             " features that you imported.",
         )
@@ -132,7 +132,10 @@ def load_classifier(path: Path, digest: str) -> FrozenClassifier:
         calibration = CalibrationMap.from_array(tensors["calibration"])
         alone = CalibrationMap.from_array(tensors["alone"])
     else:
-        raise LearnError(f"{path} is of the format {metadata.get('format')}.", "Update curator.")
+        raise LearnError(
+            f"{path} has the format {metadata.get('format')}, which this version cannot read.",
+            "Update curator.",
+        )
     return FrozenClassifier(
         standardizer=Standardizer(mean=tensors["mean"], inverse_scale=tensors["inverse_scale"]),
         heads=LinearHeads(weights=tensors["weights"], bias=tensors["bias"]),

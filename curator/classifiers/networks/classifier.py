@@ -94,7 +94,7 @@ class FinetunedClassifier:
 def announce_user_code(request: NetworkRequest, folder: Path, progress: Progress) -> None:
     """Say so before code of the user's is run."""
     if request.is_user_code:
-        progress.note(f"Running your own code: `{request.model}`, looked for in {folder}.")
+        progress.note(f"Running user code: `{request.model}`, imported from {folder}.")
 
 
 @dataclass(frozen=True, slots=True)

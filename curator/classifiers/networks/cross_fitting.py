@@ -127,8 +127,8 @@ class CrossFittedNetworks:
     folds = QUARTERS
     uses_previous = True
     changed = (
-        "The network, its judges or the folds have changed since the last round. This round learns"
-        " from people's labels alone."
+        "The network, training.judges or the folds have changed since the last round. This round"
+        " trains on human labels only."
     )
 
     def __init__(

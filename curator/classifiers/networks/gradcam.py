@@ -59,7 +59,7 @@ def class_activation(
     ]
     if not pictures:
         raise LearnError(
-            "This network has no convolution, so there is no picture of where it looks.",
+            "This network has no convolutional layer, so no activation map can be drawn.",
             "Choose a convolutional network, such as `glasses_cnn_64`.",
         )
     outputs: list[torch.Tensor] = []

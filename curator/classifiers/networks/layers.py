@@ -79,8 +79,8 @@ def remove_sigmoid(network: nn.Module, blank: torch.Tensor, model: str) -> None:
         _put(network, names[-1], nn.Identity())
     if not names or _is_squashed(network, blank):
         raise LearnError(
-            f"`{model}` ends in a sigmoid or softmax, and it is trained on log-odds.",
-            "Let it return what goes into its last sigmoid.",
+            f"`{model}` ends in a sigmoid or softmax, but networks are trained on log-odds.",
+            "Remove the last sigmoid or softmax from the network.",
         )
 
 

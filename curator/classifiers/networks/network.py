@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from curator.base.text import count
 from curator.classifiers.encoders.weights import (
     BUNDLED_RULE,
     DEFAULT_MODEL,
@@ -141,7 +142,7 @@ def _timm_rule(request: NetworkRequest) -> tuple[int, InputRule]:
     configuration = timm.get_pretrained_cfg(request.model)
     if configuration is None:
         raise LearnError(
-            f"timm does not say which input the model `{request.model}` expects.",
+            f"timm does not specify which input the model `{request.model}` expects.",
             "Choose another model, or give its image_size, colours and normalization.",
         )
     channels, height, width = configuration.input_size
@@ -214,7 +215,7 @@ def rebuild_network(
 ) -> PixelNetwork:
     """The network with the weights of an earlier training. Raises LearnError if they misfit."""
     built = build_network(request, pixels, seed=0, filled=False)
-    load_exactly(built, state, "The kept network", request.model)
+    load_exactly(built, state, "The stored network", request.model)
     return built.eval()
 
 
@@ -284,7 +285,7 @@ def _called(request: NetworkRequest) -> nn.Module:
             network = function()
         except Exception as error:  # it is the user's code that failed, in whatever way
             raise LearnError(
-                f"Your network `{request.model}` could not be made:"
+                f"Your network `{request.model}` could not be created:"
                 f" {type(error).__name__}: {error}.",
                 "classifier.model names a function without arguments, as `module:function`, that"
                 " returns a torch.nn.Module; the module lies in the workspace or is installed.",
@@ -292,7 +293,7 @@ def _called(request: NetworkRequest) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise LearnError(
             f"`{request.model}` returned a {type(network).__name__}, not a torch.nn.Module.",
-            "Let it return the network itself.",
+            "Return the network itself.",
         )
     return network
 
@@ -305,7 +306,7 @@ def _try_out(network: PixelNetwork, request: NetworkRequest) -> None:
     if size not in (1, 2):
         raise LearnError(
             f"The network `{request.model}` gives {size} outputs for an image, not 1 or 2.",
-            "Set training.new_last_layer to true, or let the network end in one output.",
+            "Set training.new_last_layer to true, or give the network one output.",
         )
 
 
@@ -328,6 +329,6 @@ def _outputs(network: nn.Module, images: torch.Tensor, request: NetworkRequest) 
 def _too_small(request: NetworkRequest, side: int, channels: int, reason: str) -> LearnError:
     return LearnError(
         f"The network `{request.model}` cannot take images of {side} pixels with"
-        f" {channels} channel(s): {reason}.",
+        f" {count(channels, 'channel')} ({reason}).",
         "Set classifier.image_size higher or to `auto`, and training.colours to `auto`.",
     )

@@ -167,7 +167,7 @@ def _images_for_statistics(
 def _check_finite(loss: float, epoch: int, training: TrainingSettings) -> None:
     if not np.isfinite(loss):
         raise LearnError(
-            f"The loss stopped being a number in epoch {epoch}, at a learning rate of"
+            f"The loss became NaN or infinite in epoch {epoch}, at a learning rate of"
             f" {training.learning_rate:g}.",
             "Lower training.learning_rate, set training.clip to 1, or set"
             " training.mixed_precision to `off`.",

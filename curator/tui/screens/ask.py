@@ -74,7 +74,9 @@ class FilterScreen(AskScreen):
             yield Input(self._answer, placeholder=self._hint)
             yield Static("", id="problem", markup=False)
             yield Static("\n".join(f"{key}: {text}" for key, text in texts.items()), markup=False)
-            yield Static("⏎ applies it, an empty line shows all again, esc goes back", markup=False)
+            yield Static(
+                "⏎ applies it, an empty line removes the filter, esc goes back", markup=False
+            )
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Say at once what cannot be understood."""

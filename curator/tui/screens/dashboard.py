@@ -101,7 +101,7 @@ def board_parts(board: Board, width: int) -> Iterator[RenderableType]:
     yield _labels(now, width)
     yield Text.assemble(
         ("\nCoverage  ", "bold"),
-        f"{counts.coverage:.1%} of what no person has labelled ",
+        f"{counts.coverage:.1%} of images without a human label ",
         bar(counts.coverage, max(10, min(30, width - 50))),
     )
     rounds = [r for r in now.rounds if r.status is not RoundStatus.ROLLED_BACK]

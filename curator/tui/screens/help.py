@@ -63,8 +63,8 @@ class HelpScreen(ModalScreen[None]):
                 table.add_row(keys, Text(app.label_name(action.meaning)))
             yield table
         yield Text(
-            "\nA key counts only if it was pressed while the picture could be seen. Every"
-            " decision is kept at once; undo writes an event of its own.\n"
+            "\nA key counts only if the picture was visible when it was pressed. Every decision is"
+            " saved at once; undo adds an event of its own.\n"
         )
 
     def _is_here(self, action: KeyAction) -> bool:

@@ -64,7 +64,7 @@ class HistoryScreen(PageScreen):
             yield f"{safe(location.source)}: {safe(location.path)}{state}"
         if context.mates:
             more = " and more" if context.more_mates else ""
-            yield f"belongs with {len(context.mates)}{more} others"
+            yield f"grouped with {len(context.mates)}{more} other images"
         if card.split is not None:
             yield f"split {card.split}"
         yield ""
@@ -85,7 +85,7 @@ class HistoryScreen(PageScreen):
             *event.reasons,
             *([event.note] if event.note else []),
             *(["taken back"] if event.retracted else []),
-            *(["round undone"] if event.undone else []),
+            *(["rolled back"] if event.undone else []),
         ]
         return [
             Text(safe(str(cell)))

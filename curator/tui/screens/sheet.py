@@ -163,7 +163,7 @@ class SheetScreen(ReviewScreen):
         name = safe(app.class_names.name_of(self.side))
         viewed = app.session.source.view.describe(app.class_names)
         clusters = app.session.queue == "clusters"
-        kind = "look-alikes" if clusters else f"contact sheet of {app.session.queue}"
+        kind = "similar images" if clusters else f"contact sheet of {app.session.queue}"
         title = f"{kind}: {name}  {viewed}".rstrip()
         first = headline(title, app.session.pace, width, inks)
         self.query_one("#headline", TextLines).show([first, self._instruction(name, width)])
@@ -174,11 +174,14 @@ class SheetScreen(ReviewScreen):
         if not self.cards:
             key = key_sign(app.keys["other_class"][0])
             sentences = (
-                f"No image of this queue is labelled {name} or classified so by the scores.",
+                f"No image of this queue is labelled or predicted as {name}.",
                 f"{key} turns to the other class, esc goes back.",
             )
             if clusters:
-                sentences = ("Every page of look-alikes was decided or left out.", "esc goes back.")
+                sentences = (
+                    "Every page of similar images was decided or left out.",
+                    "esc goes back.",
+                )
             strips = [row([(f" {text}", inks.plain)], width, inks.ground) for text in sentences]
         self.query_one("#tiles", TextLines).show(strips)
 
@@ -187,7 +190,7 @@ class SheetScreen(ReviewScreen):
         accepted, marked = self.sheet.accepted_count, self.sheet.marked_count
         pieces: list[Piece] = [
             (f" {key_sign(keys['accept'][0])}", inks.key),
-            (f" calls {accepted} of these {len(self.cards)} ", inks.plain),
+            (f" labels {accepted} of these {len(self.cards)} as ", inks.plain),
             (name, label_ink(self.side, inks)),
             (f"; {marked} marked" if marked else "; mark the exceptions with ", inks.plain),
         ]

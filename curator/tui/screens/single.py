@@ -147,7 +147,7 @@ class SingleScreen(ReviewScreen):
             ways = "ctrl+p opens another one, u takes the last decision back, q leaves."
             back = "esc returns to the image where you were." if session.is_aside else ""
             through = "" if session.source.view.is_empty else " through this filter"
-            self._say([f"The queue has nothing more for you{through}.", ways, back])
+            self._say([f"The queue has no more images for you{through}.", ways, back])
             return
         if not preparation.is_ready(card):
             self._draw_lines()
@@ -291,7 +291,7 @@ class SingleScreen(ReviewScreen):
         """Add or drop a reason for the coming decision."""
         reasons = self.review.class_names.reasons
         if number > len(reasons):
-            self.notify("There is no such reason: the list is the setting classes.reasons.")
+            self.notify("There is no such reason; the setting classes.reasons lists them.")
             return
         reason = reasons[number - 1]
         if reason in self._reasons:
@@ -421,7 +421,7 @@ class SingleScreen(ReviewScreen):
             return
         shot = prepared.shot
         if shot.reason is None:
-            self.notify("This picture can be shown. Call it what it is, or flag it with f.")
+            self.notify("This picture can be shown: label it, or flag it with f.")
             return
         await self._settle(self.review.session.set_aside, card.image_id, shot.reason, shot.problem)
         await self.show_current()

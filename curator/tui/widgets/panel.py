@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.style import Style
 from textual.strip import Strip
 
+from curator.base.text import count
 from curator.base.vocabulary import CurrentLabel, EventKind, Label, Origin
 from curator.catalogue.labels import HistoryEvent
 from curator.review.cards import CardContext, ImageCard
@@ -76,7 +77,9 @@ class Panel:
         if card.blind:
             yield self._line(("blind", inks.strong), (": what do you see?", inks.plain))
             for text in wrapped(
-                "Score and class are hidden, so that your answer is yours.", self._width, 3
+                "Score and class are hidden so that they cannot influence your answer.",
+                self._width,
+                3,
             ):
                 yield self._line((text, inks.muted))
             return
@@ -167,9 +170,9 @@ class Panel:
                 (shortened(f"group {safe(context.user_group)}", self._width), inks.muted)
             )
         if context.mates:
-            count = f"more than {len(context.mates)}" if context.more_mates else len(context.mates)
-            noun = "image" if count == 1 else "images"
-            yield self._line((f"≈ belongs with {count} other {noun}", inks.accent))
+            more = "more than " if context.more_mates else ""
+            mates = count(len(context.mates), "other image")
+            yield self._line((f"≈ grouped with {more}{mates}", inks.accent))
 
     def _history(self, context: CardContext, card: ImageCard) -> Iterator[Strip]:
         if card.blind or not context.events:

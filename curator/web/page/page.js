@@ -166,7 +166,7 @@ async function showCard(before = null) {
     if (ended) connection.leave();
     else if (state.batch !== undefined) setTimeout(() => state.card === null && send("wait"), 1000);
     if (state.waiting) return notice(state.waiting);
-    notice("The queue has nothing more for you. Choose another one above, or undo your last decision.");
+    notice("The queue has no more images for you. Choose another one above, or undo your last decision.");
     return enable();
   }
   const loaded = await picture.show(card);
@@ -251,7 +251,7 @@ function drawReasons() {
 }
 
 function toggleReason(index) {
-  if (index >= setup.reasons.length) return say("There is no such reason: the list is the setting classes.reasons.");
+  if (index >= setup.reasons.length) return say("There is no such reason; the setting classes.reasons lists them.");
   reasons.has(index) ? reasons.delete(index) : reasons.add(index);
   drawReasons();
 }
@@ -296,7 +296,7 @@ function* aboutParts() {
   for (const [name, tiles] of Object.entries(about.neighbours))
     if (tiles.length) yield* [el("h3", { textContent: `nearest ${name}` }), thumbs(tiles)];
   if (about.mates.length)
-    yield* [el("h3", { textContent: `belongs with ${about.mates.length}${about.moreMates ? " and more" : ""} ${about.group}` }), thumbs(about.mates)];
+    yield* [el("h3", { textContent: `grouped with ${about.mates.length}${about.moreMates ? " and more" : ""} ${about.group}` }), thumbs(about.mates)];
   if (about.events.length) {
     yield el("h3", { textContent: "history" });
     for (const event of about.events.slice(0, 3)) yield el("p", { className: "muted", textContent: event.filter(Boolean).join(" · ") });
@@ -320,14 +320,14 @@ function drawSheetHead() {
   if (!sheet || view !== "sheet") return;
   const name = setup.classes[sheet.side];
   const clusters = state.queue === "clusters";
-  $("sheet-title").textContent = `${clusters ? "Look-alikes" : "Contact sheet"}: ${name}`;
+  $("sheet-title").textContent = `${clusters ? "Similar images" : "Contact sheet"}: ${name}`;
   const marked = sheet.cards.length - sheet.accepted;
   const seen = sheet.cards.length - sheet.unseen.length;
   $("sheet-help").textContent = sheet.cards.length
-    ? `Accept calls ${sheet.accepted} of these ${sheet.cards.length} ${name}; ${marked} marked, ${seen} seen.`
+    ? `Accept labels ${sheet.accepted} of these ${sheet.cards.length} as ${name}; ${marked} marked, ${seen} seen.`
     : clusters
-      ? "Every page of look-alikes has been decided or left out."
-      : `No image of this queue is labelled ${name} or classified so by the scores.`;
+      ? "Every page of similar images has been decided or left out."
+      : `No image of this queue is labelled or predicted as ${name}.`;
 }
 
 async function turnSheet(side = sheet.side) {
@@ -411,7 +411,7 @@ async function perform(name, event = {}) {
     const flagged = typeof card.flag === "string";
     const note = await ask(
       flagged ? "The flag's note" : "Why flag this image?",
-      flagged ? "nothing clears the flag" : "a note, or nothing", card.flag ?? "");
+      flagged ? "leave empty to clear the flag" : "a note (optional)", card.flag ?? "");
     if (note !== null && (await send("flag", { image: card.id, note })) && onSheet) await turnSheet();
   } else if (name === "filter") {
     const parts = setup.filterParts.map(([key, text]) => el("p", { textContent: `${key}: ${text}` }));

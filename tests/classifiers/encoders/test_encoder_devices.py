@@ -26,7 +26,7 @@ def test_on_a_machine_without_a_gpu_the_processor_is_chosen() -> None:
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "", "tpu:0"])
 def test_a_device_that_is_none_is_refused(device: str) -> None:
-    with pytest.raises(LearnError, match="not a device"):
+    with pytest.raises(LearnError, match="not a known device"):
         choose_placement(device=device)
 
 

@@ -130,7 +130,7 @@ def test_a_pickle_with_code_in_it_is_not_executed(
     torch.save({"state_dict": _Bomb()}, tmp_path / "bomb.pth")
     (tmp_path / "bare.pth").write_bytes(pickle.dumps(_Bomb()))
     for name in ("bomb.pth", "bare.pth"):
-        with pytest.raises(LearnError, match="holds more than tensors"):
+        with pytest.raises(LearnError, match="contains more than tensors"):
             build(tmp_path / name)
     assert not (tmp_path / "executed").exists()
 
@@ -145,11 +145,11 @@ def test_damaged_and_missing_files_are_told_apart(tmp_path: Path, tiny_weights: 
     torch.save({"epoch": 1}, tmp_path / "nothing.pth")
     (tmp_path / "weights.onnx").touch()
     for name, words in {
-        "cut.safetensors": "not a whole safetensors file",
-        "cut.pth": "not a whole torch file",
-        "list.pth": "holds a list",
-        "nothing.pth": "holds no named tensors",
-        "absent.pth": "is not there",
+        "cut.safetensors": "not a safetensors file",
+        "cut.pth": "not a torch file",
+        "list.pth": "contains a list",
+        "nothing.pth": "contains no named tensors",
+        "absent.pth": "does not exist",
         "weights.onnx": "neither .safetensors nor .pth",
     }.items():
         with pytest.raises(LearnError, match=words):
@@ -162,7 +162,7 @@ def test_a_default_file_of_another_length_or_shape_is_refused(state: State) -> N
         name for name in shapes if not name.endswith("num_batches_tracked")
     ]
     fewer = {name: value for name, value in state.items() if name != "fc.bias"}
-    with pytest.raises(LearnError, match="tensors, and the model has"):
+    with pytest.raises(LearnError, match="tensors, but the model has"):
         rename_by_order(fewer, shapes, "it")
     narrow = state | {"fc.weight": state["fc.weight"][:1]}
     with pytest.raises(LearnError, match=r"fc\.weight"):

@@ -141,7 +141,7 @@ def test_a_local_checkpoint_is_taken_whole_or_refused(tmp_path: Path) -> None:
     [
         (NetworkRequest(model="glases_cnn_32"), "Did you mean `glasses_cnn_32`"),
         (NetworkRequest(model="faces_comics_cnn_c5_w32_d0", image_size=40), "cannot take images"),
-        (NetworkRequest(model="glasses_cnn_32", weights="nowhere.safetensors"), "is not there"),
+        (NetworkRequest(model="glasses_cnn_32", weights="nowhere.safetensors"), "does not exist"),
         (NetworkRequest(model="mine:discriminator"), "image_size is `auto`"),
     ],
 )

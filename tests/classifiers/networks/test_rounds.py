@@ -285,7 +285,7 @@ def test_a_discriminator_of_the_users_is_trained_asked_and_looked_into(tmp_path:
         exec(DISCRIMINATOR, code)
         save_file(code["discriminator"]().state_dict(), root / "gan.safetensors")
     done = curator("-w", root, "round", "--rounds", "2", "--json", "--trust")
-    assert "Running your own code: `my_gan:discriminator`" in done.stderr
+    assert "Running user code: `my_gan:discriminator`" in done.stderr
     assert done.json()[0]["estimate"]["errors"] < 12
     said = curator("-w", root, "predict", tmp_path / "pool", "--json").json()
     claims = [one["probability"] for one in said]
@@ -297,7 +297,7 @@ def test_a_discriminator_of_the_users_is_trained_asked_and_looked_into(tmp_path:
     (root / "my_gan.py").rename(root / "elsewhere.py")
     sys.modules.pop("my_gan")
     refused = curator("-w", root, "round", expect=3)
-    assert "could not be made: ModuleNotFoundError" in refused.stderr
+    assert "could not be created: ModuleNotFoundError" in refused.stderr
 
 
 def test_pixels_are_no_longer_read_from_the_files_once_they_are_packed(tmp_path: Path) -> None:

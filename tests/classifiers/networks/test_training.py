@@ -143,7 +143,7 @@ def test_a_damaged_checkpoint_is_named_and_made_again(tmp_path: Path) -> None:
     path.write_bytes(b"not a checkpoint")
     notes: list[str] = []
     assert_same(train(checkpoint=path, note=notes.append), train())
-    assert notes == [f"{path} is not what was written; it is made again."]
+    assert notes == [f"{path} is damaged or was changed; it is made again."]
 
 
 def test_a_changed_byte_of_a_checkpoint_is_noticed(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_loss_that_is_no_number_is_said_with_its_cure(validates: bool) -> None
     wild = RECIPE.model_copy(update={"optimizer": "sgd", "learning_rate": 1e20, "clip": 0.0})
     _, positive = pictures()
     watched = LabelledRows(rows=np.arange(60, 90), positive=positive[60:90]) if validates else None
-    with pytest.raises(LearnError, match=r"stopped being a number in epoch .*learning_rate"):
+    with pytest.raises(LearnError, match=r"became NaN or infinite in epoch .*learning_rate"):
         train(wild, validation=watched)
 
 
