@@ -156,35 +156,39 @@ def _catalogue_files(folder: Path, rows: int) -> tuple[float, ...]:
 
 
 def _made_up_rows(folder: Path, rows: int) -> tuple[float, ...]:
-    """Images, locations and their states as cataloguing files would leave them."""
     with Catalogue.create(_address(folder)) as catalogue:
-        source = sources.add_source(catalogue, name="bench", root=b"/bench").source_id
         started = time.perf_counter()
-        for first, last in _chunks(rows, STAGED):
-            ids = list(range(first + 1, last + 1))
-            digests = [hashlib.sha256(b"%d" % number).digest() for number in range(first, last)]
-            same = {"added_at": 0, "size": 100_000, "detail": "", "format": "JPEG", "mode": "RGB"}
-            image: dict[str, Iterable[Any]]
-            image = {name: repeat(value, len(ids)) for name, value in same.items()}
-            image |= {"width": repeat(640, len(ids)), "height": repeat(480, len(ids))}
-            place = {"source_id": source, "size": 100_000, "state": "present", "detail": ""}
-            location: dict[str, Iterable[Any]]
-            location = {name: repeat(value, len(ids)) for name, value in place.items()}
-            paths = [b"images/%08d.jpg" % number for number in ids]
-            with catalogue.write() as connection:
-                insert_columns(connection, Image, {"id": ids, "sha256": digests, **image})
-                insert_columns(
-                    connection,
-                    Location,
-                    location
-                    | {"id": ids, "path": paths, "image_id": ids}
-                    | {"mtime_ns": ids, "seen_at": repeat(0, len(ids))},
-                )
-                states = {"image_id": ids, "usable": repeat(1, len(ids))}
-                keys = [own_unit_key(digest) for digest in digests]
-                insert_columns(connection, ImageState, {**states, "unit_key": keys})
+        make_up_rows(catalogue, rows)
         catalogue.checkpoint()
         return (time.perf_counter() - started,)
+
+
+def make_up_rows(catalogue: Catalogue, rows: int) -> None:
+    """Images, locations and their states as cataloguing files would leave them, from id 1 on."""
+    source = sources.add_source(catalogue, name="bench", root=b"/bench").source_id
+    for first, last in _chunks(rows, STAGED):
+        ids = list(range(first + 1, last + 1))
+        digests = [hashlib.sha256(b"%d" % number).digest() for number in range(first, last)]
+        same = {"added_at": 0, "size": 100_000, "detail": "", "format": "JPEG", "mode": "RGB"}
+        image: dict[str, Iterable[Any]]
+        image = {name: repeat(value, len(ids)) for name, value in same.items()}
+        image |= {"width": repeat(640, len(ids)), "height": repeat(480, len(ids))}
+        place = {"source_id": source, "size": 100_000, "state": "present", "detail": ""}
+        location: dict[str, Iterable[Any]]
+        location = {name: repeat(value, len(ids)) for name, value in place.items()}
+        paths = [b"images/%08d.jpg" % number for number in ids]
+        with catalogue.write() as connection:
+            insert_columns(connection, Image, {"id": ids, "sha256": digests, **image})
+            insert_columns(
+                connection,
+                Location,
+                location
+                | {"id": ids, "path": paths, "image_id": ids}
+                | {"mtime_ns": ids, "seen_at": repeat(0, len(ids))},
+            )
+            states = {"image_id": ids, "usable": repeat(1, len(ids))}
+            keys = [own_unit_key(digest) for digest in digests]
+            insert_columns(connection, ImageState, {**states, "unit_key": keys})
 
 
 _BARE = (
