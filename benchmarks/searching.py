@@ -85,7 +85,7 @@ def _tuned(scratch: Path, arguments: argparse.Namespace) -> list[Line]:
 def _test_error(made: WorkspaceApi, rate: float) -> float:
     """Of the recipe with this rate, trained as `tune` trains its winner, epochs by validation."""
     changed = with_settings(made._workspace, {"training.learning_rate": rate})
-    labels, seed = study_labels(changed), changed.settings.runtime.seed
+    labels, seed = study_labels(changed, chooses=True), changed.settings.runtime.seed
     train, validation = labels.divided(changed.settings.training.validation_share or 0.2, seed)
     epochs = train_on(changed, train, validation, seed=seed).best_epoch
     trained = train_on(changed, labels.train, None, seed=seed, epochs=epochs, patience=0)
@@ -122,7 +122,7 @@ def _curved(scratch: Path, arguments: argparse.Namespace) -> list[Line]:
 
 def _accuracy_at(made: WorkspaceApi, size: int, seed: int) -> float:
     """Accuracy on all other labels, which also choose the epoch, as `curve` measures."""
-    labels = study_labels(made._workspace).train
+    labels = study_labels(made._workspace, chooses=False).train
     chosen = np.random.default_rng(seed).permutation(len(labels)) < size
     rest = labels.where(~chosen)
     trained = train_on(made._workspace, labels.where(chosen), rest, seed=seed)

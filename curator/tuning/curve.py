@@ -191,7 +191,7 @@ def curve_of_sizes(
     Raises DataError with too few labels, and what training raises.
     """
     use_threads(workspace.settings.runtime.threads or core_count())
-    labels = study_labels(workspace)
+    labels = study_labels(workspace, chooses=False)
     heads = workspace.settings.classifier.kind == "frozen"
     trial = head_trials(workspace, progress) if heads else partial(_network_trial, workspace)
     repetitions = repetitions or (HEAD_REPETITIONS if heads else 3)
@@ -305,7 +305,7 @@ def falls(errors: FloatArray, *, judged: int) -> bool:
 def _ready(workspace: Workspace) -> StudyLabels:
     needs_networks(workspace.settings)
     use_threads(workspace.settings.runtime.threads or core_count())
-    return study_labels(workspace)
+    return study_labels(workspace, chooses=False)
 
 
 def _standard_error(figures: FloatArray) -> FloatArray:

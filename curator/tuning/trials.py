@@ -90,18 +90,26 @@ class Trial:
     seconds: float
 
 
-def study_labels(workspace: Workspace) -> StudyLabels:
-    """People's labels. Raises DataError unless both classes have enough to compare."""
+def study_labels(workspace: Workspace, *, chooses: bool) -> StudyLabels:
+    """People's labels. Raises DataError unless both classes have enough to compare.
+
+    Where something is chosen by them, labels of random samples are left out: they measure what
+    was chosen. Rounds train on them, so a curve does, too.
+    """
     human = pool.human_labels(workspace.catalogue, None)
     usable = np.isin(human.standing, CLASS_CODES)
     # An audit's answers measure the error; they train nothing.
-    origins = [code_of(Origin.SEED), code_of(Origin.REVIEW)]
+    origins, splits = [Origin.SEED, Origin.REVIEW], [Split.TRAIN]
+    if not chooses:
+        origins.append(Origin.CALIBRATION)
+        splits.append(Split.CALIBRATION)
     everything = TrialSample(
         image_ids=human.image_ids,
         positive=human.standing == POSITIVE_CODE,
         units=human.unit_keys,
     )
-    trains = usable & (human.split == code_of(Split.TRAIN)) & np.isin(human.first_origin, origins)
+    trains = usable & np.isin(human.split, [code_of(split) for split in splits])
+    trains &= np.isin(human.first_origin, [code_of(origin) for origin in origins])
     tests = usable & (human.split == code_of(Split.TEST))
     labels = StudyLabels(train=everything.where(trains), test=everything.where(tests))
     names = workspace.settings.classes
@@ -109,9 +117,10 @@ def study_labels(workspace: Workspace) -> StudyLabels:
         count = int((labels.train.positive == side).sum())
         if count < FEWEST_LABELS:
             raise DataError(
-                f"Encoders and settings can be compared with {FEWEST_LABELS} or more seeds and"
-                f" review labels of each class; {name} has {count}. Labels of random samples and"
-                " audits are not used, because they measure the result.",
+                f"At least {FEWEST_LABELS} labels of each class are needed, from"
+                f" {'seeds and reviews' if chooses else 'seeds, reviews and random samples'};"
+                f" {name} has {count}."
+                + (" Random samples and audits measure the result." if chooses else ""),
                 f"Label more: `curator add FOLDER --label {name}` or `curator review diverse`.",
             )
     return labels

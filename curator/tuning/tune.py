@@ -116,7 +116,7 @@ def tune(
     _check_space(workspace, dimensions)
     kind = search or settings.tune.search
     stages = _stages(settings.tune, kind, trials or settings.tune.trials)
-    labels = study_labels(workspace)
+    labels = study_labels(workspace, chooses=True)
     folder = _folder(workspace, dimensions, kind, stages, labels)
     limit = settings.tune.minutes if minutes is None else minutes
     deadline = time.monotonic() + 60 * limit if limit else float("inf")

@@ -11,6 +11,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, create_trial
 
+from curator.base.vocabulary import Origin
 from curator.classifiers.networks.training_set import nested_subset, validation_members
 from curator.errors import DataError, SettingsError, UsageError
 from curator.settings.file import read_settings
@@ -23,6 +24,7 @@ from curator.tuning.curve import (
     falls,
     fit_power_law,
 )
+from curator.tuning.trials import study_labels
 from curator.tuning.tune import loss_chart, parse_space, tune
 from tests.classifiers.networks.pictures import labelled, picture_size
 from tests.rounds.pool import Pool
@@ -261,6 +263,15 @@ def test_heads_have_a_curve_of_error_and_coverage_by_labels(hard: Pool) -> None:
     shown = curator("-w", hard.api.root, "curve", "--repetitions", "2").stdout
     assert "share promoted" in shown
     assert "have no epochs" in curator("-w", hard.api.root, "curve", "epochs", expect=3).stderr
+
+
+def test_a_random_sample_has_a_curve_and_chooses_no_settings(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, size=300, distance=2.0)
+    pool.label(range(200), origin=Origin.CALIBRATION)
+    assert pool.api.curve_of_sizes(repetitions=2).sizes[-1] == pytest.approx(150, abs=10)
+    with pytest.raises(DataError, match=r"from seeds and reviews; .* has 0"):
+        study_labels(pool.api._workspace, chooses=True)
+    pool.api.close()
 
 
 def test_nothing_is_predicted_from_noise(tmp_path: Path) -> None:
