@@ -129,7 +129,7 @@ def test_what_is_no_settings_file_is_said_and_nothing_waits_for_it(
         path.write_bytes('[classes]\npositive = "café"\n'.encode("latin-1"))
     says = {
         "folder": "is a folder", "pipe": "a device or a pipe", "loop": "cannot be read",
-        "latin": "no text in UTF-8 from byte 26 on", "missing": "is missing",
+        "latin": "is not UTF-8 from byte 26 on", "missing": "is missing",
     }[kind]  # fmt: skip
     for act in (lambda: read_settings(path), lambda: write_settings(tmp_path, {"x.y": "1"})):
         with pytest.raises(SettingsError) as refused:

@@ -78,4 +78,4 @@ def test_seeds_that_could_not_teach_are_told() -> None:
 
 def test_features_are_named_where_there_are_several() -> None:
     other = row(0.9, setting=replace(CERTIFIED, features="g"), decisions=400.0)
-    assert "label 100 seeds (g) and let" in advise([row(0.7), other], risk=0.05)
+    assert "label 100 seeds (g) and answer" in advise([row(0.7), other], risk=0.05)
