@@ -88,7 +88,7 @@ def test_imported_numbers_keep_their_variance_if_the_setting_says_so(
             filled, settings=filled.settings.model_copy(update={"classifier": settings})
         )
         pool = PoolFeatures(ready_features(chosen), [np.arange(12)])
-        scaled = pool.scale("cpu").apply(pool.gather(np.arange(12)))
+        scaled = pool.scale().apply(pool.gather(np.arange(12)))
         deviations[scale] = scaled.std(axis=0)
     assert deviations["each"] == pytest.approx(1, rel=1e-3)
     ratio = deviations["common"] / rows.astype(np.float64).std(axis=0)

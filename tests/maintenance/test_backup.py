@@ -392,7 +392,7 @@ def test_what_is_said_while_a_restore_runs_is_kept(
             labels.record_decisions(other, [decision], actor="ben")
 
     say(Label.NEGATIVE)
-    with pytest.raises(BusyError, match="since its losses were listed"):
+    with pytest.raises(BusyError, match="after its losses were listed"):
         restore(plan)
     with open_workspace(filled).catalogue as catalogue:
         assert labels.current(catalogue, [1])[1].standing == Label.NEGATIVE
