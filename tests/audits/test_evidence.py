@@ -411,7 +411,7 @@ def test_what_does_not_fit_together_is_found_without_a_commitment(tmp_path: Path
                 "plan and salt draw": replaced,
                 "needs has an answer": dropped,
                 "test passes": denied,
-                "system's randomness": rehearsed,
+                "drawn by the operating system": rehearsed,
             }
         )
     )

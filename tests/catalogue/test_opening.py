@@ -134,7 +134,7 @@ def test_a_url_names_a_catalogue(tmp_path: Path) -> None:
     with Catalogue.create(f"sqlite:///{tmp_path}/a%20%3F b.sqlite") as made:
         assert made.path.exists()
         assert add_images(made, 1) == [1]
-    with pytest.raises(CatalogueError, match="does not know"):
+    with pytest.raises(CatalogueError, match="does not support"):
         Catalogue.open("mysql://localhost/images")
     with pytest.raises(CatalogueError, match="needs a file"):
         Catalogue.create("sqlite://")
