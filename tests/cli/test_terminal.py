@@ -89,7 +89,7 @@ def test_init_asks_what_is_delivered(typed: bytes, setting: str, tmp_path: Path)
     code, _, seen = in_terminal(sys.executable, "-m", "curator", *words, typed=typed)
     assert code == 0, seen
     assert "What will you deliver?" in seen
-    assert ("`faces` is none of face, no face, both, each." in seen) == (setting == "negative")
+    assert ("`faces` is not one of face, no face, both, each." in seen) == (setting == "negative")
     told = curator("-w", tmp_path / "ws", "config", "classes.deliver").stdout
     assert f'classes.deliver = "{setting}"' in told
 

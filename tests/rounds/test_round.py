@@ -283,7 +283,7 @@ def test_a_lost_model_is_said_and_the_round_goes_on(pool: Pool) -> None:
 
     (report,) = run_rounds(pool.opened, progress=Listening("", lambda: None))
     assert report.training.pseudo_positive == 0
-    assert any("people's labels alone" in note for note in notes)
+    assert any("human labels only" in note for note in notes)
 
 
 def test_changed_folds_dismiss_the_teacher(pool: Pool) -> None:
@@ -330,7 +330,7 @@ def test_constant_features_get_a_sentence(tmp_path: Path) -> None:
         pool.opened, name="flat", array=tmp_path / "flat.npy", index=tmp_path / "index.csv"
     )
     pool.change({"classifier.model": "features:flat"})
-    with pytest.raises(LearnError, match="are the same"):
+    with pytest.raises(LearnError, match="are identical"):
         rounds(pool)
 
 
