@@ -255,7 +255,7 @@ def test_files_that_are_gone_or_others_now_are_left_out(
     assert report.rows == report.images == len(paths(tmp_path / "out")) == 1
     assert (report.left_out["vanished"], report.left_out["changed"]) == (1, 2)
     assert report.left_out["unreadable"] == 2
-    assert any("hold another image now" in note for note in listener.notes)
+    assert any("replaced by another image" in note for note in listener.notes)
     if format == "webdataset":
         import tarfile
 
