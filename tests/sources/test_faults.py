@@ -89,7 +89,7 @@ def test_a_server_that_goes_away_ends_add_and_nothing_looks_deleted(
     server.faults.gone_after = requests
     error = add(ws, server.url, expect=3)
     assert "no answer" in error or "no connection" in error
-    assert "run it again: it goes on where it was" in error
+    assert "run it again; it continues where it stopped" in error
     server.faults.gone_after = -1
     files._of_scheme.cache_clear()
     report = add(ws, server.url)
