@@ -11,7 +11,6 @@ import csv
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.arrays import IntArray
+from curator.base.chunks import chunked
 from curator.base.csv_files import opened_csv
 from curator.base.progress import SILENT, Progress
 from curator.catalogue import features as catalogued
@@ -103,10 +103,9 @@ def _read_index(catalogue: Catalogue, index: Path, count: int) -> IntArray:
     """The image of each array row. Raises DataError with the lines that name none."""
     image_ids: list[int] = []
     problems: list[str] = []
-    lines = _index_lines(index)
     finder = finder_for_file(catalogue, index)
     unknown = 0
-    while chunk := list(islice(lines, _CHUNK)):
+    for chunk in chunked(_index_lines(index), _CHUNK):
         names = [name for _, name in chunk]
         digests = [name for name in names if isinstance(name, bytes) and len(name) == 32]
         paths = [name for name in names if isinstance(name, str)]

@@ -12,13 +12,13 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from curator.base.arrays import BoolArray, FloatArray
+from curator.base.chunks import chunked
 from curator.base.text import path_bytes, path_text, relative_path
 from curator.base.vocabulary import LIKELIER, CurrentLabel, LocationState, Origin
 from curator.catalogue.images import absolute, images_on_disk, lies_at
@@ -323,8 +323,7 @@ class ExportRows:
 
 def counted_files(files: Iterable[ExportFile], counts: ExportCounts) -> Iterator[ExportFile]:
     """`files` as they are; their images and sources go into `counts`."""
-    remaining = iter(files)
-    while batch := list(islice(remaining, _COUNTED_TOGETHER)):
+    for batch in chunked(files, _COUNTED_TOGETHER):
         counts.add_images(
             np.array([file.image_id for file in batch], dtype=np.int64),
             [file.row.origin for file in batch],

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from curator.base.chunks import chunked
 from curator.base.files import cannot_write
 from curator.base.progress import SILENT, Progress, Stage
 from curator.base.values import Decision
@@ -206,7 +206,7 @@ def _check_thresholds(manifest: Manifest) -> None:
 
 def _chunks(images: Iterator[Sequence[ManifestRow]], stage: Stage) -> Iterator[list[ManifestRow]]:
     """The first rows of images, some thousand at a time; `stage` counts all of their rows."""
-    while chunk := list(islice(images, _TOGETHER)):
+    for chunk in chunked(images, _TOGETHER):
         yield [rows[0] for rows in chunk]
         stage.advance(sum(map(len, chunk)))
 

@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 import numpy as np
 
 from curator.base.arrays import IntArray
+from curator.base.chunks import chunked
 from curator.base.idset import IdSet
 from curator.base.vocabulary import Origin
 
@@ -176,8 +177,7 @@ def _nested(cells: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
 
 def in_columns(rows: Iterable[ManifestRow], together: int = TOGETHER) -> Iterator[ManifestColumns]:
     """Rows as columns, so many at a time."""
-    remaining = iter(rows)
-    while batch := list(islice(remaining, together)):
+    for batch in chunked(rows, together):
         yield ManifestColumns._make(zip(*batch, strict=True))
 
 

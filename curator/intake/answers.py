@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from curator.base.chunks import chunked
 from curator.base.csv_files import cell_text, opened_csv
 from curator.base.text import count
 from curator.base.values import Problem
@@ -179,8 +180,7 @@ def with_images(
     An answer whose path may be several images comes as a problem.
     """
     finder = finder_for_file(catalogue, file)
-    remaining = iter(rows)
-    while chunk := list(itertools.islice(remaining, _AT_ONCE)):
+    for chunk in chunked(rows, _AT_ONCE):
         answers = [row for row in chunk if isinstance(row, Answer)]
         images = _images_of(catalogue, answers, finder)
         for row in chunk:

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curator.base.arrays import FloatArray
+from curator.base.chunks import chunked
 from curator.base.progress import SILENT, Progress
 from curator.base.vocabulary import Label, Quarantine
 from curator.catalogue import rounds
@@ -83,7 +83,7 @@ def predict(
     else:
         score = partial(score_unseen, load_classifier(model.path, model.digest))
         encoded = encode_paths(workspace, files, feature_set=model.feature_set, progress=progress)
-    while batch := list(islice(encoded, _SCORED_TOGETHER)):
+    for batch in chunked(encoded, _SCORED_TOGETHER):
         yield from _predictions(batch, score, workspace.settings.promotion)
 
 

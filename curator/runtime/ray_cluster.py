@@ -13,8 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from curator.base.agreements import agree, has_agreed
 from curator.base.chunks import chunked
@@ -55,7 +54,7 @@ class _Worker:
 
 
 class RayRuntime:
-    """A cluster, connected to until the end of a `with` block."""
+    """A cluster, connected to until `close`."""
 
     is_here = False
 
@@ -83,15 +82,8 @@ class RayRuntime:
         self._actor = self._ray.remote(**options)(_Worker)
         self._idle: list[Any] = []  # a process that has imported curator is used again
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Leave the cluster; it goes on without this process."""
         self._ray.shutdown()
 
     @staticmethod

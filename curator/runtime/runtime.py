@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Protocol, TypeVar
 
 from curator.base.chunks import chunked
@@ -131,7 +131,7 @@ def open_runtime(
         return
     from curator.runtime.ray_cluster import RayRuntime
 
-    with RayRuntime(settings, needs, on_gpu=on_gpu) as runtime:
+    with closing(RayRuntime(settings, needs, on_gpu=on_gpu)) as runtime:
         yield runtime
 
 
