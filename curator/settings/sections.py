@@ -455,9 +455,13 @@ class RuntimeSettings(_Section):
     engine: Literal["local", "ray"] = Field(default="local", exclude=True)
     """Who encodes images, packs pixels and writes shards: threads of this computer, or a Ray
     cluster (docs/scale.md)."""
-    ray_address: Annotated[str, Field(pattern=r"^(auto|local|[^\s:/]+:\d+|\[[^\s\]]+\]:\d+)?$")] = (
-        Field(default="", exclude=True)
-    )
+    ray_address: Annotated[
+        str,
+        Field(
+            pattern=r"^(auto|local|[^\s:/]+:\d+|\[[^\s\]]+\]:\d+)?$",
+            description="empty, `auto`, `local` or HOST:PORT",
+        ),
+    ] = Field(default="", exclude=True)
     """The cluster as HOST:PORT of its head; empty takes the environment variable RAY_ADDRESS, and
     without it starts Ray on this computer alone. `curator config` also notes that you trust it."""
     chunk: Annotated[int, Field(ge=1, le=65_536)] = Field(default=512, exclude=True)
